@@ -1,0 +1,40 @@
+//! The one way in which the domain refuses a value.
+
+/// A value that breaks a rule of the domain.
+///
+/// `field` is a JSON pointer (RFC 6901) relative to the document that the value came from, so that the edge can show it
+/// to a client unchanged; `reason` completes the sentence "`field` …".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} {reason}")]
+pub struct Invalid {
+    /// JSON pointer to the offending value, such as `/models/0/model`.
+    pub field: String,
+    /// What is wrong and what would be right, such as `must have 1 to 64 characters`.
+    pub reason: String,
+}
+
+impl Invalid {
+    /// Refuses the value at `field`.
+    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// Checks that `text` is not blank and has at most `max_bytes` bytes of UTF-8.
+pub(super) fn text(field: &str, text: String, max_bytes: usize) -> Result<String, Invalid> {
+    if text.trim().is_empty() {
+        return Err(Invalid::new(field, "must not be empty"));
+    }
+    if text.len() > max_bytes {
+        return Err(Invalid::new(field, format!("must have at most {max_bytes} bytes, has {}", text.len())));
+    }
+    Ok(text)
+}
+
+/// Checks that `value` lies in `range`, both ends included.
+pub(super) fn within(field: &str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<u32, Invalid> {
+    if range.contains(&value) {
+        return Ok(value);
+    }
+    Err(Invalid::new(field, format!("must be {} to {}, is {value}", range.start(), range.end())))
+}

@@ -1,0 +1,24 @@
+//! The platform's nouns and rules, without I/O and without async.
+//!
+//! A value that exists is valid: constructors refuse with [`Invalid`], and a task changes state only through the methods
+//! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
+
+pub mod agent;
+pub mod id;
+pub mod invalid;
+pub mod model;
+pub mod step;
+pub mod task;
+pub mod tenant;
+pub mod time;
+pub mod usage;
+
+pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions, Limits};
+pub use id::{AgentId, TaskId, WorkerId};
+pub use invalid::Invalid;
+pub use model::{ModelAnswer, ModelRef, ModelRequest, Provider, StopReason};
+pub use step::{Step, StepKind};
+pub use task::{ClaimRefused, Failure, FailureCode, Lease, Output, Overdue, Task, TaskInput, TaskState, TaskStatus};
+pub use tenant::TenantId;
+pub use time::Timestamp;
+pub use usage::Usage;

@@ -1,0 +1,22 @@
+//! What a model call used.
+
+use serde::{Deserialize, Serialize};
+
+/// Tokens by class. `input_tokens` is the whole input, cached or not, and `output_tokens` the whole output, reasoning
+/// included: the other classes are shares of these two, as in OpenTelemetry's GenAI conventions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// All input tokens.
+    pub input_tokens: u64,
+    /// All output tokens.
+    pub output_tokens: u64,
+    /// Input tokens that were read from the provider's prompt cache.
+    #[serde(default)]
+    pub cache_read_tokens: u64,
+    /// Input tokens that were written to the provider's prompt cache.
+    #[serde(default)]
+    pub cache_write_tokens: u64,
+    /// Output tokens that the model spent on reasoning.
+    #[serde(default)]
+    pub reasoning_tokens: u64,
+}

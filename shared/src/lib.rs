@@ -1,0 +1,16 @@
+//! The platform itself. Delete the Lambda functions and everything of value still compiles and is tested here.
+//!
+//! Read it inwards: [`domain`] holds the nouns and rules, [`ports`] what the outside must offer, [`app`] the use cases.
+//! Around them stand the adapters: [`store`] on DynamoDB, [`queue`] on SQS, [`llm`] on the model providers and
+//! [`secrets`] on Secrets Manager; [`telemetry`] sets up logging, and `testing` (a feature) has the ports in memory.
+
+pub mod app;
+pub mod domain;
+pub mod llm;
+pub mod ports;
+pub mod queue;
+pub mod secrets;
+pub mod store;
+pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -1,0 +1,109 @@
+//! The task queue.
+
+use std::error::Error;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{TaskId, TenantId};
+
+/// The version of the message that this code writes, and the newest that it reads.
+const VERSION: u32 = 1;
+
+/// Says that a task waits for a worker. It holds ids only: the task itself is in the store, so a message that comes
+/// twice, late or out of order can do no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskMessage {
+    /// Whose task it is.
+    pub tenant: TenantId,
+    /// The task.
+    pub task: TaskId,
+}
+
+/// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    version: u32,
+    tenant_id: String,
+    task_id: String,
+}
+
+/// All that is sure of a message of whatever version.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// A message's body can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    /// It is not one of ours and never will be.
+    #[error("the body is not a task message")]
+    NotOurs(#[source] Box<dyn Error + Send + Sync>),
+    /// A newer deployment wrote it; a newer worker can read it.
+    #[error("the body has version {0}, newer than {VERSION}")]
+    Newer(u32),
+}
+
+impl TaskMessage {
+    /// The body to send.
+    pub fn to_body(&self) -> String {
+        let (tenant_id, task_id) = (self.tenant.to_string(), self.task.to_string());
+        serde_json::json!(Wire { version: VERSION, tenant_id, task_id }).to_string()
+    }
+
+    /// Reads a received body. Fields that this version doesn't know are ignored.
+    pub fn from_body(body: &str) -> Result<Self, MessageError> {
+        let Versioned { version } = serde_json::from_str(body).map_err(not_ours)?;
+        if version > VERSION {
+            return Err(MessageError::Newer(version));
+        }
+        let wire: Wire = serde_json::from_str(body).map_err(not_ours)?;
+        Ok(Self { tenant: wire.tenant_id.parse().map_err(not_ours)?, task: wire.task_id.parse().map_err(not_ours)? })
+    }
+}
+
+fn not_ours(source: impl Error + Send + Sync + 'static) -> MessageError {
+    MessageError::NotOurs(Box::new(source))
+}
+
+/// The queue did not take an order.
+#[derive(Debug, thiserror::Error)]
+#[error("the task queue is unavailable")]
+pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
+
+/// Carries messages to the workers, at least once each, in any order.
+#[async_trait]
+pub trait TaskQueue: Send + Sync {
+    /// Sends `message`; it is received soon.
+    async fn send(&self, message: &TaskMessage) -> Result<(), QueueError>;
+
+    /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from its receipt).
+    async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BODY: &str = r#"{"task_id":"tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10","tenant_id":"acme","version":1}"#;
+
+    #[test]
+    fn a_message_survives_the_wire() {
+        let message = TaskMessage::from_body(BODY).unwrap();
+        assert_eq!(message.to_body(), BODY);
+    }
+
+    #[test]
+    fn a_newer_message_is_told_from_rubbish() {
+        let newer = r#"{"version":2,"whatever":true}"#;
+        assert!(matches!(TaskMessage::from_body(newer), Err(MessageError::Newer(2))));
+        let rubbish = ["", "{}", "null", "[1]", "hello", r#"{"version":"1"}"#, r#"{"version":1}"#, r#"{"version":-1}"#];
+        for body in rubbish {
+            assert!(matches!(TaskMessage::from_body(body), Err(MessageError::NotOurs(_))), "{body}");
+        }
+        let foreign_ids = BODY.replace("tsk_", "agt_");
+        assert!(matches!(TaskMessage::from_body(&foreign_ids), Err(MessageError::NotOurs(_))));
+    }
+}

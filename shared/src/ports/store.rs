@@ -1,0 +1,160 @@
+//! Where agents, tasks and journals are kept.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    Agent, AgentId, AgentVersion, ClaimRefused, Lease, Step, Task, TaskId, TaskStatus, TenantId, Timestamp,
+};
+
+/// A store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Someone else changed the record first: read it again before another try.
+    #[error("the record changed in the meantime")]
+    Conflict,
+    /// The store asks to slow down; worth another try later.
+    #[error("the store asks to slow down")]
+    Throttled(#[source] Box<dyn Error + Send + Sync>),
+    /// The store doesn't answer; worth another try later.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// The record is larger than the store takes; never worth another try.
+    #[error("the record is too large for the store")]
+    TooLarge,
+    /// The store refuses the operation, such as for a missing table or permission: a mistake in the deployment.
+    #[error("the store refuses the operation")]
+    Refused(#[source] Box<dyn Error + Send + Sync>),
+    /// The cursor of a list is not one that the list gave.
+    #[error("the cursor is not one of this list")]
+    Cursor,
+    /// A record is not in a form that this version reads.
+    #[error("the record {key} can't be read: {reason}")]
+    Corrupt {
+        /// The record's key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Which part of a list is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageRequest {
+    /// The most entries wanted.
+    pub limit: u32,
+    /// Where the page before ended, as [`Page::next`] said; opaque.
+    pub after: Option<String>,
+}
+
+/// A part of a list. It may be short, even empty, and still not be the last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// The entries.
+    pub entries: Vec<T>,
+    /// Where the next page starts; `None` on the last.
+    pub next: Option<String>,
+}
+
+/// Keeps agents.
+#[async_trait]
+pub trait AgentStore: Send + Sync {
+    /// Adds the first version of an agent.
+    async fn create(&self, agent: &Agent) -> Result<(), StoreError>;
+
+    /// The newest version of the agent; `None` if the tenant has no such agent.
+    async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError>;
+
+    /// One version of an agent; `None` if the tenant has no such version.
+    async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError>;
+
+    /// The tenant's agents in their newest versions, oldest agent first.
+    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError>;
+}
+
+/// Which tasks are wanted; `None` stands for any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Only those in this state.
+    pub status: Option<TaskStatus>,
+    /// Only those of this agent.
+    pub agent: Option<AgentId>,
+}
+
+/// A task in a list: everything small.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSummary {
+    /// Its id.
+    pub id: TaskId,
+    /// The agent version that it runs.
+    pub agent: AgentVersion,
+    /// Its state.
+    pub status: TaskStatus,
+    /// Leases granted so far.
+    pub fence: u64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Whether a task was new.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// It was, and is kept now.
+    New,
+    /// A task with this id is kept already; nothing changed.
+    Existing(Box<Task>),
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// The task is the worker's, as it stands now.
+    Granted(Box<Task>),
+    /// The task is not to be had; it stands as given.
+    Refused(Box<Task>, ClaimRefused),
+    /// The tenant has no such task.
+    Unknown,
+}
+
+/// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
+#[async_trait]
+pub trait TaskStore: Send + Sync {
+    /// Adds a task unless one with its id is there.
+    async fn create(&self, task: &Task) -> Result<Created, StoreError>;
+
+    /// The task as it stands; `None` if the tenant has no such task.
+    async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError>;
+
+    /// The tenant's tasks, newest first; may lag behind writes for a moment.
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        filter: &TaskFilter,
+        page: &PageRequest,
+    ) -> Result<Page<TaskSummary>, StoreError>;
+
+    /// Gives the task to a worker by the rules of [`Task::claim`], in one write that also returns the task.
+    async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError>;
+
+    /// Stores a transition if the task still has the revision before it; else fails with [`StoreError::Conflict`].
+    /// Storing the same transition twice succeeds, because a store's answer can get lost after its write.
+    async fn update(&self, task: &Task) -> Result<(), StoreError>;
+
+    /// Up to `limit` tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
+    /// store can tell.
+    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError>;
+}
+
+/// Keeps the steps of tasks.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded. Recording the very same
+    /// step twice succeeds, because a store's answer can get lost after its write.
+    async fn append(&self, step: &Step) -> Result<(), StoreError>;
+
+    /// All steps of the task, in order.
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError>;
+}
