@@ -2,9 +2,10 @@
 //!
 //! Read it inwards: [`domain`] holds the nouns and rules, [`ports`] what the outside must offer, [`app`] the use cases.
 //! Around them stand the adapters: [`store`] on DynamoDB, [`queue`] on SQS, [`llm`] on the model providers and
-//! [`secrets`] on Secrets Manager; [`telemetry`] sets up logging, and `testing` (a feature) has the ports in memory.
+//! [`secrets`] on Secrets Manager; [`config`] reads the environment, [`telemetry`] sets up logging, and `testing` (a feature) has the ports in memory.
 
 pub mod app;
+pub mod config;
 pub mod domain;
 pub mod llm;
 pub mod ports;

@@ -4,6 +4,7 @@
 //! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
 
 pub mod agent;
+pub mod causes;
 pub mod id;
 pub mod invalid;
 pub mod model;
@@ -14,6 +15,7 @@ pub mod time;
 pub mod usage;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions, Limits};
+pub use causes::Causes;
 pub use id::{AgentId, TaskId, WorkerId};
 pub use invalid::Invalid;
 pub use model::{ModelAnswer, ModelRef, ModelRequest, Provider, StopReason};

@@ -24,8 +24,8 @@ pub const MAX_ATTEMPTS: u64 = 5;
 
 /// How long a queued task may wait for a worker before the watchdog sends its message again. The wait doubles with
 /// each message, so that a backlog is not fed with duplicates of itself.
-const FIRST_WAIT: Duration = Duration::from_secs(60);
-const LONGEST_WAIT: Duration = Duration::from_secs(1_800);
+const FIRST_WAIT: Duration = Duration::from_mins(1);
+const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
 /// What a task shall work on: 1 byte to 128 KiB of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -338,13 +338,14 @@ impl Task {
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => {
                 return Err(ClaimRefused::Finished(self.status()));
             }
-            _ if now >= self.spec.deadline => return Err(ClaimRefused::Overdue),
-            TaskState::Queued { .. } => {}
+            TaskState::Queued { .. } | TaskState::Running(_) if now >= self.spec.deadline => {
+                return Err(ClaimRefused::Overdue);
+            }
             TaskState::Running(held) if now < held.expires_at => {
                 return Err(ClaimRefused::Leased { until: held.expires_at });
             }
             TaskState::Running(_) if self.progress.fence >= MAX_ATTEMPTS => return Err(ClaimRefused::Overdue),
-            TaskState::Running(_) => {}
+            TaskState::Queued { .. } | TaskState::Running(_) => {}
         }
         self.progress.fence += 1;
         self.progress.sends = 0;

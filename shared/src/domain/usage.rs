@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Tokens by class. `input_tokens` is the whole input, cached or not, and `output_tokens` the whole output, reasoning
-/// included: the other classes are shares of these two, as in OpenTelemetry's GenAI conventions.
+/// Tokens by class.
+///
+/// `input_tokens` is the whole input, cached or not, and `output_tokens` the whole output, reasoning included: the other
+/// classes are shares of these two, as in OpenTelemetry's conventions for generative AI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// All input tokens.

@@ -144,8 +144,8 @@ pub trait TaskStore: Send + Sync {
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 
     /// Up to `limit` tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
-    /// store can tell.
-    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Task>, StoreError>;
+    /// store can tell. One that can't be read doesn't hide the others.
+    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError>;
 }
 
 /// Keeps the steps of tasks.

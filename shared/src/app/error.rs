@@ -1,0 +1,41 @@
+//! Why a use case that a client asked for did not succeed.
+
+use crate::domain::Invalid;
+use crate::ports::StoreError;
+
+/// A use case did not succeed, by what the client can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The request breaks these rules; at least one.
+    #[error("the request is invalid")]
+    Invalid(Vec<Invalid>),
+    /// There is no such thing, or it is another tenant's, which must look the same.
+    #[error("{0} not found")]
+    NotFound(String),
+    /// The idempotency key came with another request before.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+    /// Something that the platform needs doesn't answer now: the same request may succeed later.
+    #[error("a dependency is unavailable")]
+    Unavailable(#[source] StoreError),
+    /// A defect of the platform or its deployment.
+    #[error("internal error")]
+    Internal(#[source] StoreError),
+}
+
+impl AppError {
+    /// One broken rule.
+    pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        Self::Invalid(vec![Invalid::new(field, reason)])
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Cursor => Self::invalid("/cursor", "must be a next_cursor that this list gave"),
+            StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::TooLarge | StoreError::Refused(_) | StoreError::Corrupt { .. } => Self::Internal(error),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Running a task: claim it, do the steps that its journal lacks, end it.
+//!
+//! Nothing here trusts that it runs once. The claim is exclusive, a recorded step is never done again, and every write
+//! carries the lease's fence, so that a worker that was given up for dead and comes back changes nothing. What a worker
+//! leaves undone, the next delivery or the watchdog picks up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::task::Upstream;
+use crate::domain::{
+    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelAnswer, ModelRequest, Output, Step, StepKind,
+    StopReason, Task, TaskStatus, Timestamp, WorkerId,
+};
+use crate::ports::model::ModelErrorKind;
+use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskStore};
+
+/// Kept free at the end of an invocation for recording what the model answered.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// How much longer than its invocation a lease lasts, for clocks that differ.
+const SKEW: Duration = Duration::from_secs(2);
+
+/// The single step of a task, as long as an agent asks its model once.
+const ONLY_STEP: u32 = 1;
+
+/// What came of a message; all of these are done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ran {
+    /// The task has ended, just now.
+    Ended(TaskStatus),
+    /// The task had ended before: the message is a duplicate.
+    EndedBefore(TaskStatus),
+    /// Another worker took the task over meanwhile; it is no longer this one's business.
+    LeaseLost,
+    /// The tenant has no such task.
+    Unknown,
+}
+
+/// The message must come back.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another worker holds the task; if it is dead, the task can be had at `until`.
+    #[error("another worker holds the task")]
+    Leased {
+        /// When the other worker's lease ends.
+        until: Timestamp,
+    },
+    /// The store failed at a moment that leaves the task to be taken up again.
+    #[error("the task's state could not be kept")]
+    Store(#[from] StoreError),
+}
+
+/// The ports that running a task takes.
+pub struct Runner {
+    /// Where agents are kept.
+    pub agents: Arc<dyn AgentStore>,
+    /// Where tasks are kept.
+    pub tasks: Arc<dyn TaskStore>,
+    /// Where steps are kept.
+    pub journal: Arc<dyn Journal>,
+    /// The models.
+    pub model: Arc<dyn Model>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The longest that one model call may take.
+    pub model_timeout: Duration,
+}
+
+/// Why a task's work ended without an answer.
+enum Stopped {
+    /// For good; the task has failed.
+    Failed(Failure),
+    /// For now; the message must come back.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TooLarge => Self::Failed(too_large()),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl Runner {
+    /// Works on the message's task until it has ended. `until` is when this invocation is killed; the lease ends with it,
+    /// so that no living worker is ever replaced.
+    pub async fn run(&self, message: &TaskMessage, until: Timestamp) -> Result<Ran, RunError> {
+        let now = self.clock.now();
+        let lease = Lease { worker: WorkerId::new(now), expires_at: until.plus(SKEW) };
+        match self.tasks.claim(&message.tenant, message.task, lease, now).await? {
+            Claimed::Granted(task) => self.work(*task, until).await,
+            Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
+            Claimed::Refused(_, ClaimRefused::Leased { until }) => Err(RunError::Leased { until }),
+            Claimed::Refused(task, ClaimRefused::Overdue) => self.settle(*task).await,
+            Claimed::Unknown => Ok(Ran::Unknown),
+        }
+    }
+
+    async fn work(&self, task: Task, until: Timestamp) -> Result<Ran, RunError> {
+        let result = match self.answer(&task, until).await {
+            Ok(answer) => outcome_of(answer),
+            Err(Stopped::Failed(_)) if self.clock.now() >= task.spec().deadline => return self.settle(task).await,
+            Err(Stopped::Failed(failure)) => Err(failure),
+            Err(Stopped::Store(error)) => return Err(error.into()),
+        };
+        match self.end(task.clone(), result).await {
+            Err(StoreError::TooLarge) => Ok(self.end(task, Err(too_large())).await?),
+            ended => Ok(ended?),
+        }
+    }
+
+    /// The model's answer: the recorded one if there is one.
+    async fn answer(&self, task: &Task, until: Timestamp) -> Result<ModelAnswer, Stopped> {
+        if task.fence() > 1
+            && let Some(recorded) = self.recorded(task).await?
+        {
+            tracing::info!("the recorded answer is used");
+            return Ok(recorded);
+        }
+        let Some(agent) = self.agents.version(&task.spec().tenant, task.spec().agent).await? else {
+            return Err(Stopped::Failed(Failure {
+                code: FailureCode::AgentMissing,
+                message: format!("agent {} has no version {}", task.spec().agent.id, task.spec().agent.version),
+                upstream: None,
+            }));
+        };
+        let step = self.call_model(task, &agent, until).await?;
+        match self.journal.append(&step).await {
+            Ok(()) => {}
+            // A worker whose lease had ended recorded its answer after all. The journal decides, whoever wrote it.
+            Err(StoreError::Conflict) => {
+                return self.recorded(task).await?.ok_or(Stopped::Store(StoreError::Conflict));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let StepKind::ModelCall { answer, .. } = step.kind;
+        Ok(answer)
+    }
+
+    async fn recorded(&self, task: &Task) -> Result<Option<ModelAnswer>, StoreError> {
+        let steps = self.journal.steps(task.id()).await?;
+        let only = steps.into_iter().find(|step| step.number == ONLY_STEP);
+        Ok(only.map(|step| match step.kind {
+            StepKind::ModelCall { answer, .. } => answer,
+        }))
+    }
+
+    async fn call_model(&self, task: &Task, agent: &Agent, until: Timestamp) -> Result<Step, Stopped> {
+        let request = ModelRequest {
+            model: agent.config.model.clone(),
+            instructions: agent.config.instructions.as_str().to_owned(),
+            input: task.spec().input.as_str().to_owned(),
+            max_output_tokens: agent.config.limits.max_output_tokens(),
+        };
+        let started_at = self.clock.now();
+        let left = until.since(started_at).saturating_sub(RESERVE).min(task.spec().deadline.since(started_at));
+        let asked = self.model.ask(&request, self.model_timeout.min(left)).await;
+        let finished_at = self.clock.now();
+        let duration_ms = finished_at.since(started_at).as_millis();
+        let (provider, model) = (request.model.provider().as_str(), request.model.name());
+        match asked {
+            Ok(answer) => {
+                tracing::info!(
+                    step = ONLY_STEP,
+                    provider,
+                    model,
+                    served_model = answer.served_model,
+                    provider_request_id = answer.request_id,
+                    stop_reason = answer.stop_reason.as_str(),
+                    input_tokens = answer.usage.input_tokens,
+                    output_tokens = answer.usage.output_tokens,
+                    duration_ms,
+                    "model answered"
+                );
+                let kind = StepKind::ModelCall { requested: request.model, answer };
+                Ok(Step { task: task.id(), number: ONLY_STEP, fence: task.fence(), kind, started_at, finished_at })
+            }
+            Err(error) => {
+                tracing::warn!(
+                    step = ONLY_STEP,
+                    provider,
+                    model,
+                    provider_status = error.status,
+                    provider_request_id = error.request_id,
+                    duration_ms,
+                    error = %Causes(&error),
+                    "model call failed"
+                );
+                Err(Stopped::Failed(failure_of(&error)))
+            }
+        }
+    }
+
+    async fn end(&self, mut task: Task, result: Result<Output, Failure>) -> Result<Ran, StoreError> {
+        let now = self.clock.now();
+        let fence = task.fence();
+        let changed = match result {
+            Ok(output) => task.complete(fence, output, now),
+            Err(failure) => task.fail(fence, failure, now),
+        };
+        if changed.is_err() {
+            return Ok(Ran::LeaseLost);
+        }
+        match self.tasks.update(&task).await {
+            Ok(()) => Ok(ended(&task)),
+            Err(StoreError::Conflict) => Ok(Ran::LeaseLost),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a task whose time or attempts are used up.
+    async fn settle(&self, mut task: Task) -> Result<Ran, RunError> {
+        if task.settle_overdue(self.clock.now()).is_none() {
+            return Err(StoreError::Conflict.into());
+        }
+        self.tasks.update(&task).await?;
+        Ok(ended(&task))
+    }
+}
+
+fn ended(task: &Task) -> Ran {
+    let duration_ms = task.finished_at().map(|at| at.since(task.spec().created_at).as_millis());
+    tracing::info!(status = task.status().as_str(), attempts = task.fence(), duration_ms, "task ended");
+    Ran::Ended(task.status())
+}
+
+fn outcome_of(answer: ModelAnswer) -> Result<Output, Failure> {
+    match answer.stop_reason {
+        StopReason::Refusal => Err(Failure {
+            code: FailureCode::ModelRefused,
+            message: format!("{} declined to answer", answer.served_model),
+            upstream: None,
+        }),
+        StopReason::EndTurn | StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Other => {
+            Ok(Output { text: answer.text, stop_reason: answer.stop_reason, usage: answer.usage })
+        }
+    }
+}
+
+fn too_large() -> Failure {
+    Failure {
+        code: FailureCode::OutputTooLarge,
+        message: "the answer is too large to be kept; lower max_output_tokens".to_owned(),
+        upstream: None,
+    }
+}
+
+fn failure_of(error: &ModelError) -> Failure {
+    let (code, advice) = match error.kind {
+        ModelErrorKind::Unavailable => (FailureCode::ModelUnavailable, "submit the task again later"),
+        ModelErrorKind::Timeout => (FailureCode::ModelTimeout, "ask for less output or submit the task again later"),
+        ModelErrorKind::RateLimited { .. } => (FailureCode::ModelRateLimited, "submit the task again later"),
+        ModelErrorKind::QuotaExhausted => {
+            (FailureCode::ModelQuotaExhausted, "raise the quota or spend limit at the provider")
+        }
+        ModelErrorKind::Authentication => {
+            (FailureCode::ModelAuthentication, "check the provider's key in Secrets Manager")
+        }
+        ModelErrorKind::Rejected => (FailureCode::ModelRejected, "check the agent's model name and limits"),
+        ModelErrorKind::ContextTooLong => (FailureCode::ContextTooLong, "shorten the input or take a larger model"),
+        ModelErrorKind::BadAnswer => (FailureCode::ModelBadAnswer, "check the provider's base URL and status"),
+    };
+    let Upstream { provider, status, request_id } = error.upstream();
+    let kind = &error.kind;
+    let message = match status {
+        Some(status) => format!("{provider} {kind} (HTTP status {status}): {advice}"),
+        None => format!("{provider} {kind}: {advice}"),
+    };
+    Failure { code, message, upstream: Some(Upstream { provider, status, request_id }) }
+}

@@ -1,0 +1,138 @@
+//! Submitting and reading tasks.
+//!
+//! A task is durable before its message is sent, and accepted even if the message could not be sent: the watchdog finds
+//! every task that no worker claimed. Waiting for a task reads the store now and then; nothing else is held meanwhile.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::{Instant, sleep_until};
+
+use super::AppError;
+use crate::domain::{AgentId, Causes, Invalid, Task, TaskId, TaskInput, TenantId};
+use crate::ports::{
+    AgentStore, Clock, Created, Page, PageRequest, TaskFilter, TaskMessage, TaskQueue, TaskStore, TaskSummary,
+};
+
+/// How often a waiting client's task is looked at: at first soon, then ever more seldom.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+const SLOWEST_LOOK: Duration = Duration::from_secs(1);
+
+/// A client's name for one submission, so that sending it twice makes one task (the `Idempotency-Key` header of
+/// draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl FromStr for IdempotencyKey {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Invalid::new("", "Idempotency-Key must have 1 to 255 printable ASCII characters"))
+    }
+}
+
+/// What a client submits.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// The agent that shall work on it, in its newest version.
+    pub agent: AgentId,
+    /// What to work on.
+    pub input: TaskInput,
+    /// The client's name for the submission, if it gave one.
+    pub idempotency_key: Option<IdempotencyKey>,
+}
+
+/// The use cases on tasks.
+#[derive(Clone)]
+pub struct Tasks {
+    agents: Arc<dyn AgentStore>,
+    store: Arc<dyn TaskStore>,
+    queue: Arc<dyn TaskQueue>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Tasks {
+    /// Tasks of the agents in `agents`, kept in `store` and announced on `queue`.
+    pub fn new(
+        agents: Arc<dyn AgentStore>,
+        store: Arc<dyn TaskStore>,
+        queue: Arc<dyn TaskQueue>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { agents, store, queue, clock }
+    }
+
+    /// Accepts a task. The same submission under the same idempotency key returns the task that it made at first.
+    pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
+        let Some(agent) = self.agents.newest(tenant, new.agent).await? else {
+            return Err(AppError::invalid("/agent_id", format!("agent {} not found", new.agent)));
+        };
+        let now = self.clock.now();
+        let id = match &new.idempotency_key {
+            Some(key) => derived_id(tenant, key),
+            None => TaskId::new(now),
+        };
+        let task = Task::submit(id, &agent, new.input, now);
+        match self.store.create(&task).await? {
+            Created::New => {}
+            Created::Existing(existing) => return same_submission(*existing, &task),
+        }
+        let message = TaskMessage { tenant: tenant.clone(), task: id };
+        match self.queue.send(&message).await {
+            Ok(()) => tracing::info!(task_id = %id, agent_id = %agent.id, "task accepted"),
+            Err(error) => {
+                tracing::warn!(
+                    task_id = %id, agent_id = %agent.id, error = %Causes(&error),
+                    "task accepted, its message is left to cleanup"
+                );
+            }
+        }
+        Ok(task)
+    }
+
+    /// The task as it is once it has ended or `wait` is over, whichever comes first.
+    pub async fn find_task(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Task, AppError> {
+        let end = Instant::now() + wait;
+        let mut pause = FIRST_LOOK;
+        loop {
+            let found = self.store.task(tenant, id).await?;
+            let task = found.ok_or_else(|| AppError::NotFound(format!("task {id}")))?;
+            if task.status().is_terminal() || Instant::now() >= end {
+                return Ok(task);
+            }
+            sleep_until(end.min(Instant::now() + pause)).await;
+            pause = SLOWEST_LOOK.min(pause.mul_f32(1.5));
+        }
+    }
+
+    /// The tenant's tasks, newest first.
+    pub async fn list_tasks(
+        &self,
+        tenant: &TenantId,
+        filter: &TaskFilter,
+        page: &PageRequest,
+    ) -> Result<Page<TaskSummary>, AppError> {
+        Ok(self.store.list(tenant, filter, page).await?)
+    }
+}
+
+/// The task id that belongs to the tenant's `key`: the key needs no record of its own.
+fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
+    let digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(&key.0).finalize();
+    let mut bytes = [0; 16];
+    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
+    TaskId::derived(bytes)
+}
+
+fn same_submission(existing: Task, wanted: &Task) -> Result<Task, AppError> {
+    let (kept, new) = (existing.spec(), wanted.spec());
+    if kept.agent.id == new.agent.id && kept.input == new.input {
+        return Ok(existing);
+    }
+    Err(AppError::IdempotencyKeyReused)
+}

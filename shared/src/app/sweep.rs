@@ -1,0 +1,126 @@
+//! The watchdog: finds every task that nobody will look at again by itself and does what is due.
+//!
+//! It may run twice or at the same time: each change is one conditional write, and only its winner sends a message. A
+//! message that can't be sent is no loss, because the task comes due again.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use tracing::Instrument;
+
+use crate::domain::{Causes, Overdue, Task, Timestamp};
+use crate::ports::{Clock, StoreError, TaskMessage, TaskQueue, TaskStore};
+
+const PAGE: u32 = 100;
+const AT_ONCE: usize = 10;
+
+/// What one sweep did, for its summary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Tasks whose message was sent again because no worker had claimed them.
+    pub resent: u32,
+    /// Tasks that were queued again because their worker was gone.
+    pub requeued: u32,
+    /// Tasks that were ended because their deadline had passed.
+    pub timed_out: u32,
+    /// Tasks that were failed because their attempts were used up.
+    pub given_up: u32,
+    /// Tasks that someone else had moved on by the time they were looked at.
+    pub moved_on: u32,
+    /// Tasks that could not be helped; each has its own log line, and comes due again.
+    pub failed: u32,
+    /// Whether overdue tasks may be left for the next sweep.
+    pub unfinished: bool,
+}
+
+/// The ports that a sweep takes.
+pub struct Sweeper {
+    /// Where tasks are kept.
+    pub tasks: Arc<dyn TaskStore>,
+    /// The workers' queue.
+    pub queue: Arc<dyn TaskQueue>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What became of one overdue task.
+enum Settled {
+    Done(Overdue),
+    MovedOn,
+    Failed,
+}
+
+impl Sweeper {
+    /// Does what is due for every overdue task, until none is left or `until` has come.
+    pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        loop {
+            let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
+            let full_page = overdue.len() >= PAGE as usize;
+            let settled: Vec<Settled> =
+                stream::iter(overdue).map(|task| self.settle(task)).buffer_unordered(AT_ONCE).collect().await;
+            let progress = settled.iter().any(|one| matches!(one, Settled::Done(_)));
+            for one in &settled {
+                swept.count(one);
+            }
+            if !full_page {
+                return Ok(swept);
+            }
+            // A page of which nothing could be settled would only come again.
+            if !progress || self.clock.now() >= until {
+                swept.unfinished = true;
+                return Ok(swept);
+            }
+        }
+    }
+
+    async fn settle(&self, task: Result<Task, StoreError>) -> Settled {
+        match task {
+            Ok(task) => {
+                let span = tracing::info_span!("task", task_id = %task.id(), tenant_id = %task.spec().tenant);
+                self.settle_task(task).instrument(span).await
+            }
+            Err(error) => failed(&error, "overdue task can't be read"),
+        }
+    }
+
+    async fn settle_task(&self, mut task: Task) -> Settled {
+        let Some(overdue) = task.settle_overdue(self.clock.now()) else { return Settled::MovedOn };
+        match self.tasks.update(&task).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Settled::MovedOn,
+            Err(error) => return failed(&error, "overdue task can't be changed"),
+        }
+        tracing::warn!(settled = ?overdue, status = task.status().as_str(), attempts = task.fence(), "task was overdue");
+        match overdue {
+            Overdue::TimedOut | Overdue::GivenUp => Settled::Done(overdue),
+            Overdue::Resent | Overdue::Requeued => {
+                let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
+                match self.queue.send(&message).await {
+                    Ok(()) => Settled::Done(overdue),
+                    Err(error) => failed(&error, "overdue task's message can't be sent"),
+                }
+            }
+        }
+    }
+}
+
+fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {
+    tracing::error!(error = %Causes(error), "{what}");
+    Settled::Failed
+}
+
+impl Swept {
+    fn count(&mut self, settled: &Settled) {
+        let counter = match settled {
+            Settled::Done(Overdue::Resent) => &mut self.resent,
+            Settled::Done(Overdue::Requeued) => &mut self.requeued,
+            Settled::Done(Overdue::TimedOut) => &mut self.timed_out,
+            Settled::Done(Overdue::GivenUp) => &mut self.given_up,
+            Settled::MovedOn => &mut self.moved_on,
+            Settled::Failed => &mut self.failed,
+        };
+        *counter += 1;
+    }
+}

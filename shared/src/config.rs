@@ -1,0 +1,78 @@
+//! Reading configuration from environment variables.
+//!
+//! A function's `config.rs` lists its variables; everything below it gets values. Tests feed pairs to the same reader
+//! instead of changing the process's environment.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
+
+/// A variable is missing or unusable. The function doesn't start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("environment variable {variable} {reason}")]
+pub struct ConfigError {
+    /// The variable.
+    pub variable: &'static str,
+    /// What is wrong with it; never its value, which may be secret.
+    pub reason: String,
+}
+
+type Lookup = Box<dyn Fn(&str) -> Option<String>>;
+
+/// Environment variables, and the record of which were asked for.
+pub struct Environment {
+    lookup: Lookup,
+    asked: RefCell<BTreeSet<&'static str>>,
+}
+
+impl Environment {
+    /// The process's own environment.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the process's environment")]
+    pub fn process() -> Self {
+        Self { lookup: Box::new(|name| std::env::var(name).ok()), asked: RefCell::default() }
+    }
+
+    /// These variables and no others.
+    pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
+        let pairs: BTreeMap<String, String> =
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { lookup: Box::new(move |name| pairs.get(name).cloned()), asked: RefCell::default() }
+    }
+
+    /// The variable's value; `None` if it is not set or empty, because a template can't leave a variable out.
+    pub fn optional(&self, variable: &'static str) -> Option<String> {
+        self.asked.borrow_mut().insert(variable);
+        (self.lookup)(variable).filter(|value| !value.is_empty())
+    }
+
+    /// The variable's value, which must be set.
+    pub fn required(&self, variable: &'static str) -> Result<String, ConfigError> {
+        self.optional(variable).ok_or_else(|| ConfigError { variable, reason: "must be set".to_owned() })
+    }
+
+    /// The variable's value, which must be set and have the form of a `T`.
+    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, variable: &'static str) -> Result<T, ConfigError> {
+        self.required(variable)?
+            .parse()
+            .map_err(|error: T::Err| ConfigError { variable, reason: format!("can't be used: {error}") })
+    }
+
+    /// The variables that were asked for so far, so that a test can hold them against the template.
+    pub fn asked(&self) -> BTreeSet<&'static str> {
+        self.asked.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_counts_as_missing() {
+        let environment = Environment::of([("EMPTY", ""), ("COUNT", "x")]);
+        assert_eq!(environment.optional("EMPTY"), None);
+        assert_eq!(environment.required("EMPTY").unwrap_err().to_string(), "environment variable EMPTY must be set");
+        assert!(environment.parsed::<u32>("COUNT").is_err());
+        assert_eq!(environment.asked(), BTreeSet::from(["COUNT", "EMPTY"]));
+    }
+}
