@@ -1,1 +1,67 @@
-//! to come
+//! The HTTP API: routes, and how requests and results look over HTTP. What they do is in `shared::app`.
+//!
+//! [`router`] is a plain axum router, so tests drive it without Lambda. Every route under `/v1` needs the API key; every
+//! failure is an `application/problem+json` document made in `problem.rs`, the only file that knows status codes.
+
+mod agents;
+mod auth;
+mod body;
+pub mod config;
+mod edge;
+mod problem;
+mod query;
+mod tasks;
+mod time;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use shared::app::{Agents, Tasks};
+
+pub use auth::ApiKeys;
+use problem::Problem;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Api {
+    /// The use cases on agents.
+    pub agents: Agents,
+    /// The use cases on tasks.
+    pub tasks: Tasks,
+    /// Who may call.
+    pub keys: ApiKeys,
+}
+
+/// All routes.
+pub fn router(api: Api) -> Router {
+    let v1 = Router::new()
+        .route("/agents", get(agents::list_agents).post(agents::create_agent))
+        .route("/agents/{id}", get(agents::find_agent))
+        .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
+        .route("/tasks/{id}", get(tasks::find_task))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.keys.clone(), auth::require_key));
+    Router::new()
+        .nest("/v1", v1)
+        .route("/healthz", get(healthz))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
+        .layer(from_fn(edge::frame))
+        .with_state(api)
+}
+
+/// Says that the function runs; asks nothing of anyone.
+async fn healthz() -> &'static str {
+    "ok"
+}
+
+async fn unknown_route() -> Problem {
+    Problem::unknown_route()
+}
+
+async fn wrong_method() -> Problem {
+    Problem::wrong_method()
+}

@@ -1,1 +1,124 @@
-//! to come
+//! The queue's worker: one invocation takes a batch of messages and runs their tasks side by side.
+//!
+//! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its own: one that is rubbish,
+//! fails or panics is the only one to come back. The response follows the rules of `ReportBatchItemFailures` (Lambda
+//! developer guide, "Handling errors for an SQS event source").
+
+pub mod config;
+mod verdict;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use futures::FutureExt;
+use futures::future::join_all;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use shared::app::Runner;
+use shared::domain::{Causes, Timestamp};
+use shared::ports::{TaskMessage, TaskQueue};
+use tracing::Instrument;
+
+use verdict::Verdict;
+
+/// Works on batches.
+#[derive(Clone)]
+pub struct Executor {
+    /// Runs one task.
+    pub runner: Arc<Runner>,
+    /// The queue that the batches come from.
+    pub queue: Arc<dyn TaskQueue>,
+}
+
+/// A batch that can't be answered for message by message: all of it must come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// A message has no id, so its failure could not be reported; an empty id would fail or lose the whole batch.
+    #[error("a message of the batch has no messageId")]
+    MissingMessageId,
+}
+
+impl From<BatchError> for Diagnostic {
+    fn from(error: BatchError) -> Self {
+        let BatchError::MissingMessageId = error;
+        Self { error_type: "MissingMessageId".to_owned(), error_message: error.to_string() }
+    }
+}
+
+impl Executor {
+    /// Handles one invocation.
+    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, BatchError> {
+        let Context { request_id, xray_trace_id, deadline, .. } = event.context;
+        let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
+        self.handle_batch(event.payload, Timestamp::from_millis(deadline)).instrument(span).await
+    }
+
+    /// Works on every message of the batch; `until` is when the invocation is killed.
+    async fn handle_batch(&self, batch: SqsEvent, until: Timestamp) -> Result<SqsBatchResponse, BatchError> {
+        let messages = batch.records.into_iter().map(Received::try_from).collect::<Result<Vec<_>, _>>();
+        let messages = messages.inspect_err(|error| tracing::error!(%error, "batch refused"))?;
+        let verdicts = join_all(messages.iter().map(|message| self.judge(message, until))).await;
+        let mut response = SqsBatchResponse::default();
+        for (message, verdict) in messages.iter().zip(verdicts) {
+            if verdict != Verdict::Done {
+                response.add_failure(&message.id);
+            }
+        }
+        Ok(response)
+    }
+
+    /// Works on one message and sees to it that it comes back when it should.
+    async fn judge(&self, message: &Received, until: Timestamp) -> Verdict {
+        let span = tracing::info_span!("message", message_id = message.id, receives = message.receives);
+        async {
+            let caught = AssertUnwindSafe(self.work(message, until)).catch_unwind().await;
+            let verdict = caught.unwrap_or_else(|_panic| verdict::of_panic(message.receives));
+            if let Verdict::ComeBack { after } = verdict
+                && let Err(error) = self.queue.postpone(&message.receipt, after).await
+            {
+                tracing::warn!(error = %Causes(&error), "message comes back only when its visibility timeout ends");
+            }
+            verdict
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn work(&self, received: &Received, until: Timestamp) -> Verdict {
+        let message = match TaskMessage::from_body(&received.body) {
+            Ok(message) => message,
+            Err(error) => return verdict::of_bad_message(&error, received.receives),
+        };
+        let span = tracing::info_span!("task", task_id = %message.task, tenant_id = %message.tenant);
+        async {
+            let ran = self.runner.run(&message, until).await;
+            verdict::of_run(ran, received.receives, self.runner.clock.now())
+        }
+        .instrument(span)
+        .await
+    }
+}
+
+/// The parts of a queue message that matter.
+struct Received {
+    id: String,
+    receipt: String,
+    body: String,
+    /// How often the queue has delivered it, this time included.
+    receives: u32,
+}
+
+impl TryFrom<SqsMessage> for Received {
+    type Error = BatchError;
+
+    fn try_from(message: SqsMessage) -> Result<Self, BatchError> {
+        let id = message.message_id.filter(|id| !id.is_empty()).ok_or(BatchError::MissingMessageId)?;
+        let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+        Ok(Self {
+            id,
+            receipt: message.receipt_handle.unwrap_or_default(),
+            body: message.body.unwrap_or_default(),
+            receives: receives.unwrap_or(1),
+        })
+    }
+}

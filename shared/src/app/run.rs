@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::task::Upstream;
 use crate::domain::{
     Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelAnswer, ModelRequest, Output, Step, StepKind,
-    StopReason, Task, TaskStatus, Timestamp, WorkerId,
+    StopReason, Task, TaskStatus, Timestamp, Upstream, WorkerId,
 };
 use crate::ports::model::ModelErrorKind;
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskStore};

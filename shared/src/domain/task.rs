@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::agent::{Agent, AgentVersion};
 use super::id::{TaskId, WorkerId};
 use super::invalid::{Invalid, text};
-use super::model::{Provider, StopReason};
+use super::outcome::{Failure, Output};
 use super::tenant::TenantId;
 use super::time::Timestamp;
-use super::usage::Usage;
 
 const MAX_INPUT_BYTES: usize = 128 * 1_024;
 
@@ -107,76 +106,6 @@ pub struct Lease {
     pub worker: WorkerId,
     /// When others may take over.
     pub expires_at: Timestamp,
-}
-
-/// What a completed task produced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
-    /// The answer.
-    pub text: String,
-    /// Why the model stopped.
-    pub stop_reason: StopReason,
-    /// The tokens used.
-    pub usage: Usage,
-}
-
-/// Why a task failed, in terms that its owner can act on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The kind of failure.
-    pub code: FailureCode,
-    /// A sentence for people; never a vendor's text, which may repeat the prompt.
-    pub message: String,
-    /// The vendor's part in it, if it had one.
-    pub upstream: Option<Upstream>,
-}
-
-/// What a model provider answered when a call failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// The provider.
-    pub provider: Provider,
-    /// The HTTP status, if there was an answer.
-    pub status: Option<u16>,
-    /// The provider's id for the exchange, which its support asks for.
-    pub request_id: Option<String>,
-}
-
-/// The kinds of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureCode {
-    /// The provider could not be reached or answered with a server error.
-    ModelUnavailable,
-    /// The provider didn't answer in time.
-    ModelTimeout,
-    /// The provider asks to slow down.
-    ModelRateLimited,
-    /// The provider's quota or credit is used up.
-    ModelQuotaExhausted,
-    /// The provider refuses the key.
-    ModelAuthentication,
-    /// The provider refuses the request, such as for an unknown model.
-    ModelRejected,
-    /// The input is larger than the model's context window.
-    ContextTooLong,
-    /// The model, or the vendor's filter, declined to answer.
-    ModelRefused,
-    /// The provider's answer is not in its documented form.
-    ModelBadAnswer,
-    /// The answer is too large to be stored.
-    OutputTooLarge,
-    /// The agent version is gone.
-    AgentMissing,
-    /// The task used up its attempts without a result; see [`MAX_ATTEMPTS`].
-    AttemptsExhausted,
-}
-
-impl FailureCode {
-    /// Whether the task was given up by the platform rather than ended by an answer about it.
-    pub const fn is_dead_letter(self) -> bool {
-        matches!(self, Self::AttemptsExhausted)
-    }
 }
 
 /// A task's state without its content, for lists, logs and indexes.
@@ -388,7 +317,7 @@ impl Task {
                 Some(Overdue::Requeued)
             }
             TaskState::Running(_) => {
-                self.enter(TaskState::Failed(Failure::attempts_exhausted()), now);
+                self.enter(TaskState::Failed(Failure::attempts_exhausted(MAX_ATTEMPTS)), now);
                 Some(Overdue::GivenUp)
             }
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => None,
@@ -413,23 +342,12 @@ impl Task {
     }
 }
 
-impl Failure {
-    /// The failure of a task whose workers all disappeared.
-    fn attempts_exhausted() -> Self {
-        Self {
-            code: FailureCode::AttemptsExhausted,
-            message: format!("given up after {MAX_ATTEMPTS} attempts, each of which ended without a result"),
-            upstream: None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{AgentConfig, AgentName, Instructions, Limits, ModelRef};
+    use crate::domain::{AgentConfig, AgentName, Instructions, Limits, ModelRef, Provider, StopReason, Usage};
 
     const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
@@ -525,7 +443,7 @@ mod tests {
                 let changed = match act {
                     0 => task.claim(lease(now + 45), after(now)).is_ok(),
                     1 => task.complete(fence, output(), after(now)).is_ok(),
-                    2 => task.fail(fence, Failure::attempts_exhausted(), after(now)).is_ok(),
+                    2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS), after(now)).is_ok(),
                     3 => task.complete(task.fence(), output(), after(now)).is_ok(),
                     _ => task.settle_overdue(after(now)).is_some(),
                 };

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::task::Upstream;
-use crate::domain::{ModelAnswer, ModelRequest, Provider};
+use crate::domain::{ModelAnswer, ModelRequest, Provider, Upstream};
 
 /// Answers questions.
 ///

@@ -1,0 +1,62 @@
+//! What every request passes on its way in and out: its id, its span, its access log line, and the catching of panics.
+
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::HeaderValue;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tokio::time::Instant;
+use tracing::{Instrument, field};
+use uuid::Uuid;
+
+use crate::problem::{Problem, render};
+
+const REQUEST_ID: &str = "x-request-id";
+
+/// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem document.
+pub(crate) async fn frame(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let request_id = request_id(&request);
+    let (method, route) = (request.method().clone(), route(&request));
+    let lambda = request.extensions().get::<lambda_http::Context>();
+    let span = tracing::info_span!(
+        "request",
+        request_id,
+        function_request_id = lambda.map(|context| &context.request_id),
+        xray_trace_id = lambda.and_then(|context| context.xray_trace_id.as_ref()),
+        tenant_id = field::Empty,
+    );
+    async {
+        let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+            Ok(response) => response,
+            Err(_panic) => {
+                tracing::error!("request panicked");
+                Problem::internal().into_response()
+            }
+        };
+        let mut response = render(response, &request_id);
+        if let Ok(value) = HeaderValue::from_str(&request_id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        let duration_ms = started.elapsed().as_millis();
+        tracing::info!(%method, route, status = response.status().as_u16(), duration_ms, "request handled");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// The client's own id for the request if it is fit for a log, else a new one.
+fn request_id(request: &Request) -> String {
+    let fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fit);
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+/// The route's pattern: unlike the path, it has few values and holds nothing of a client's.
+fn route(request: &Request) -> String {
+    let matched = request.extensions().get::<MatchedPath>();
+    matched.map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned())
+}

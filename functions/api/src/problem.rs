@@ -1,0 +1,200 @@
+//! Failures as RFC 9457 problem documents. This is the only file that knows status codes.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shared::app::AppError;
+use shared::domain::{Causes, Invalid};
+
+/// What a client is told of a failure of ours, whatever it was; the log has the rest.
+const INTERNAL: &str = "the platform failed to handle the request; the failure is logged under this request_id";
+
+/// A failed request. It becomes a document in [`render`], once the request's id is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Arc<[Invalid]>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Arc::new([]) }
+    }
+
+    pub(crate) fn validation_failed(errors: Vec<Invalid>) -> Self {
+        let detail = "the request breaks the rules listed under errors";
+        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", detail);
+        Self { errors: errors.into(), ..problem }
+    }
+
+    pub(crate) fn malformed_json(reason: String) -> Self {
+        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", "the body is not valid JSON");
+        Self { errors: [Invalid::new("", reason)].into(), ..problem }
+    }
+
+    pub(crate) fn unreadable_body() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", "the body broke off")
+    }
+
+    pub(crate) fn wrong_content_type() -> Self {
+        let detail = "the body must have the content type application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    pub(crate) fn body_too_large(limit: usize) -> Self {
+        let detail = format!("the body must have at most {limit} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail)
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        let detail = "send the API key of this deployment as Authorization: Bearer <key>";
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    pub(crate) fn unknown_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route")
+    }
+
+    pub(crate) fn wrong_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route doesn't have this method")
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let detail = "a service that the platform needs doesn't answer; try again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
+    }
+}
+
+impl From<AppError> for Problem {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Invalid(errors) => Self::validation_failed(errors),
+            AppError::NotFound(what) => Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found")),
+            AppError::IdempotencyKeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "the Idempotency-Key came with another request before; take a new key for a new request",
+            ),
+            AppError::Unavailable(_) => {
+                tracing::warn!(error = %Causes(&error), "request failed");
+                Self::unavailable()
+            }
+            AppError::Internal(_) => {
+                tracing::error!(error = %Causes(&error), "request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    /// The bare status; [`render`] adds the document.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Turns a response that is a [`Problem`] into its document; leaves every other as it is.
+pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let document = Document {
+        r#type: "about:blank",
+        title: problem.status.canonical_reason().unwrap_or("Unknown"),
+        status: problem.status.as_u16(),
+        code: problem.code,
+        detail: &problem.detail,
+        retryable: problem.status == StatusCode::SERVICE_UNAVAILABLE,
+        request_id,
+        errors: problem.errors.iter().map(BrokenRule::from).collect(),
+    };
+    let mut rendered = (problem.status, Json(document)).into_response();
+    // Headers set below us, such as Allow, stay; those of the empty body go.
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    response.headers_mut().remove(header::CONTENT_TYPE);
+    rendered.headers_mut().extend(std::mem::take(response.headers_mut()));
+    rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if problem.status == StatusCode::UNAUTHORIZED {
+        rendered.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if problem.status == StatusCode::SERVICE_UNAVAILABLE {
+        rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    rendered
+}
+
+/// The document, as RFC 9457 has it, with members of our own after `status`.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    detail: &'a str,
+    retryable: bool,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<BrokenRule<'a>>,
+}
+
+/// One broken rule: of the body at a JSON pointer (RFC 6901), or of a query parameter or header by its name.
+#[derive(Serialize)]
+struct BrokenRule<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pointer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<&'a str>,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a Invalid> for BrokenRule<'a> {
+    fn from(broken: &'a Invalid) -> Self {
+        let field = broken.field.as_str();
+        let in_body = field.is_empty() || field.starts_with('/');
+        Self { pointer: in_body.then_some(field), parameter: (!in_body).then_some(field), detail: &broken.reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use serde_json::Value;
+    use shared::ports::StoreError;
+
+    use super::*;
+
+    async fn rendered(error: AppError) -> Value {
+        let response: Response<Body> = render(Problem::from(error).into_response(), "r1");
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_app_error_has_its_status_and_code() {
+        let secret = || Box::new(std::io::Error::other("table prod-secret-name"));
+        let table = [
+            (AppError::invalid("/name", "is required"), 422, "validation_failed", false),
+            (AppError::NotFound("task".to_owned()), 404, "not_found", false),
+            (AppError::IdempotencyKeyReused, 422, "idempotency_key_reused", false),
+            (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),
+            (AppError::Internal(StoreError::Refused(secret())), 500, "internal", false),
+        ];
+        for (error, status, code, retryable) in table {
+            let shown = rendered(error).await;
+            assert_eq!((&shown["status"], &shown["code"]), (&status.into(), &code.into()), "{shown}");
+            assert_eq!((&shown["retryable"], &shown["request_id"]), (&retryable.into(), &"r1".into()), "{shown}");
+            assert!(!shown.to_string().contains("secret"), "{shown}");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Reading query parameters, so that whatever is wrong with one is said with its name.
+
+use std::collections::BTreeMap;
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, Query};
+use axum::http::request::Parts;
+use shared::domain::Invalid;
+use shared::ports::PageRequest;
+
+use crate::problem::Problem;
+
+const DEFAULT_LIMIT: u32 = 20;
+const MAX_LIMIT: u32 = 100;
+
+/// The query parameters that have not been taken yet.
+pub(crate) struct Params(BTreeMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let read = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
+        let Query(pairs) = read.map_err(|_| refused("query", "must be percent-encoded name=value pairs"))?;
+        let mut params = BTreeMap::new();
+        for (name, value) in pairs {
+            if params.contains_key(&name) {
+                return Err(refused(&name, "must be given once"));
+            }
+            params.insert(name, value);
+        }
+        Ok(Self(params))
+    }
+}
+
+impl Params {
+    /// Takes the parameter `name`, if it is given, as a `T`; `form` says what it must look like.
+    pub(crate) fn take<T: FromStr>(&mut self, name: &str, form: &str) -> Result<Option<T>, Problem> {
+        let Some(text) = self.0.remove(name) else { return Ok(None) };
+        text.parse().map(Some).map_err(|_| refused(name, form))
+    }
+
+    /// Takes `limit` and `cursor`, the parameters of every list.
+    pub(crate) fn take_page(&mut self) -> Result<PageRequest, Problem> {
+        let form = format!("must be a number from 1 to {MAX_LIMIT}");
+        let limit = self.take("limit", &form)?.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(refused("limit", &form));
+        }
+        Ok(PageRequest { limit, after: self.0.remove("cursor") })
+    }
+
+    /// Refuses parameters that nobody took: a misspelt filter must not look like an answer.
+    pub(crate) fn finish(self) -> Result<(), Problem> {
+        match self.0.into_keys().next() {
+            Some(name) => Err(refused(&name, "is not a parameter of this route")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Refuses the parameter `name`.
+pub(crate) fn refused(name: &str, reason: &str) -> Problem {
+    Problem::validation_failed(vec![Invalid::new(name, reason)])
+}

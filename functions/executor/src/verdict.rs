@@ -1,0 +1,95 @@
+//! What becomes of a message: the one place that decides, and logs, whether it is done with or comes back.
+
+use std::time::Duration;
+
+use shared::app::{Ran, RunError};
+use shared::domain::{Causes, Timestamp};
+use shared::ports::MessageError;
+
+/// How soon a message comes back after a failure that may pass; doubles with each delivery.
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
+
+/// How soon a message of a newer version comes back: a deployment is replacing this code just now.
+const UPGRADE_WAIT: Duration = Duration::from_mins(1);
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is done with: the queue deletes it.
+    Done,
+    /// It comes back `after` a while, or goes to the dead-letter queue if it came too often.
+    ComeBack {
+        /// The while.
+        after: Duration,
+    },
+}
+
+/// The verdict on a message whose task was run.
+pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) -> Verdict {
+    match ran {
+        Ok(Ran::Ended(_)) => Verdict::Done,
+        Ok(Ran::EndedBefore(status)) => {
+            tracing::info!(status = status.as_str(), "duplicate message of an ended task");
+            Verdict::Done
+        }
+        Ok(Ran::LeaseLost) => {
+            tracing::warn!("another worker took the task over; this one's result is dropped");
+            Verdict::Done
+        }
+        Ok(Ran::Unknown) => {
+            tracing::warn!("message of an unknown task");
+            Verdict::Done
+        }
+        Err(RunError::Leased { until }) => {
+            let after = until.since(now).saturating_add(Duration::from_secs(1));
+            tracing::info!(after_seconds = after.as_secs(), "another worker holds the task");
+            Verdict::ComeBack { after }
+        }
+        Err(error @ RunError::Store(_)) => {
+            tracing::error!(error = %Causes(&error), "task run broke off");
+            Verdict::ComeBack { after: backoff(receives) }
+        }
+    }
+}
+
+/// The verdict on a message that can't be read.
+pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
+    match error {
+        // Rubbish stays rubbish: it comes back at once until the queue gives it up, and is logged on its first visit.
+        MessageError::NotOurs(_) => {
+            if receives <= 1 {
+                tracing::error!(error = %Causes(error), "poison message, left to the dead-letter queue");
+            }
+            Verdict::ComeBack { after: Duration::ZERO }
+        }
+        MessageError::Newer(_) => {
+            if receives <= 1 {
+                tracing::warn!(%error, "message is left to a newer worker");
+            }
+            Verdict::ComeBack { after: UPGRADE_WAIT }
+        }
+    }
+}
+
+/// The verdict on a message whose handling panicked.
+pub(crate) fn of_panic(receives: u32) -> Verdict {
+    tracing::error!("message handling panicked");
+    Verdict::ComeBack { after: backoff(receives) }
+}
+
+fn backoff(receives: u32) -> Duration {
+    let doublings = receives.saturating_sub(1).min(10);
+    FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_up_to_its_limit() {
+        let seconds: Vec<u64> = [0, 1, 2, 3, 7, 8, u32::MAX].map(|receives| backoff(receives).as_secs()).to_vec();
+        assert_eq!(seconds, [5, 5, 10, 20, 300, 300, 300]);
+    }
+}

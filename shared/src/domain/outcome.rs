@@ -1,0 +1,87 @@
+//! How tasks end: with an output, or with a failure in terms that its owner can act on.
+
+use serde::{Deserialize, Serialize};
+
+use super::model::{Provider, StopReason};
+use super::usage::Usage;
+
+/// What a completed task produced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The answer.
+    pub text: String,
+    /// Why the model stopped.
+    pub stop_reason: StopReason,
+    /// The tokens used.
+    pub usage: Usage,
+}
+
+/// Why a task failed, in terms that its owner can act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The kind of failure.
+    pub code: FailureCode,
+    /// A sentence for people; never a vendor's text, which may repeat the prompt.
+    pub message: String,
+    /// The vendor's part in it, if it had one.
+    pub upstream: Option<Upstream>,
+}
+
+/// What a model provider answered when a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// The provider.
+    pub provider: Provider,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// The provider's id for the exchange, which its support asks for.
+    pub request_id: Option<String>,
+}
+
+/// The kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// The provider could not be reached or answered with a server error.
+    ModelUnavailable,
+    /// The provider didn't answer in time.
+    ModelTimeout,
+    /// The provider asks to slow down.
+    ModelRateLimited,
+    /// The provider's quota or credit is used up.
+    ModelQuotaExhausted,
+    /// The provider refuses the key.
+    ModelAuthentication,
+    /// The provider refuses the request, such as for an unknown model.
+    ModelRejected,
+    /// The input is larger than the model's context window.
+    ContextTooLong,
+    /// The model, or the vendor's filter, declined to answer.
+    ModelRefused,
+    /// The provider's answer is not in its documented form.
+    ModelBadAnswer,
+    /// The answer is too large to be stored.
+    OutputTooLarge,
+    /// The agent version is gone.
+    AgentMissing,
+    /// The task used up its attempts without a result; see [`MAX_ATTEMPTS`](super::task::MAX_ATTEMPTS).
+    AttemptsExhausted,
+}
+
+impl FailureCode {
+    /// Whether the task was given up by the platform rather than ended by an answer about it.
+    pub const fn is_dead_letter(self) -> bool {
+        matches!(self, Self::AttemptsExhausted)
+    }
+}
+
+impl Failure {
+    /// The failure of a task whose workers all disappeared.
+    pub(super) fn attempts_exhausted(attempts: u64) -> Self {
+        Self {
+            code: FailureCode::AttemptsExhausted,
+            message: format!("given up after {attempts} attempts, each of which ended without a result"),
+            upstream: None,
+        }
+    }
+}
