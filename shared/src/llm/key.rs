@@ -1,0 +1,92 @@
+//! The key for a provider's API.
+//!
+//! A key is read from the secret store for each call, so that a rotated key is picked up without a new deployment; the
+//! store's adapter keeps it for a while. The key leaves this file only as a header value marked as sensitive.
+
+use std::sync::Arc;
+
+use reqwest::header::HeaderValue;
+
+use crate::ports::model::ModelErrorKind;
+use crate::ports::{SecretError, Secrets};
+
+/// Where the key for a provider's API comes from.
+#[derive(Clone)]
+pub enum ApiKey {
+    /// No key is sent, as for a local stand-in.
+    Absent,
+    /// The key is the secret called `name`.
+    Secret {
+        /// The store that has it.
+        store: Arc<dyn Secrets>,
+        /// The secret's name or ARN.
+        name: String,
+    },
+}
+
+/// A key can't be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeyError {
+    #[error("the key can't be read")]
+    Secret(#[source] SecretError),
+    #[error("the key is empty or has characters that a header can't carry")]
+    Unusable,
+}
+
+impl ApiKey {
+    /// The value of the `Authorization` header; `None` if no key is sent.
+    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, KeyError> {
+        let Self::Secret { store, name } = self else { return Ok(None) };
+        let secret = store.secret(name).await.map_err(KeyError::Secret)?;
+        // Secrets that were set from a file or a pipe end with a line break.
+        let key = secret.expose().trim();
+        if key.is_empty() {
+            return Err(KeyError::Unusable);
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| KeyError::Unusable)?;
+        value.set_sensitive(true);
+        Ok(Some(value))
+    }
+}
+
+impl KeyError {
+    /// What it means for the call that needed the key.
+    pub(super) const fn kind(&self) -> ModelErrorKind {
+        match self {
+            Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::Unavailable,
+            Self::Secret(SecretError::Missing { .. }) | Self::Unusable => ModelErrorKind::Authentication,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::stand_in::{Stored, key};
+
+    #[track_caller]
+    fn check_kind(header: Result<Option<HeaderValue>, KeyError>, kind: &ModelErrorKind) {
+        assert_eq!(&header.unwrap_err().kind(), kind);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_sent_as_a_sensitive_bearer_token() {
+        let header = key(Stored::Value("sk-1\n")).authorization().await.unwrap().unwrap();
+        assert_eq!(header, "Bearer sk-1");
+        assert_eq!(format!("{header:?}"), "Sensitive");
+    }
+
+    #[tokio::test]
+    async fn without_a_key_no_header_is_sent() {
+        assert!(ApiKey::Absent.authorization().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_unusable_key_is_an_authentication_error_and_an_absent_store_is_not() {
+        for value in ["", " \n", "sk\n1", "sk\u{7f}", "sk\0"] {
+            check_kind(key(Stored::Value(value)).authorization().await, &ModelErrorKind::Authentication);
+        }
+        check_kind(key(Stored::Missing).authorization().await, &ModelErrorKind::Authentication);
+        check_kind(key(Stored::Unavailable).authorization().await, &ModelErrorKind::Unavailable);
+    }
+}
