@@ -60,7 +60,8 @@ pub struct Page<T> {
 /// Keeps agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
-    /// Adds the first version of an agent.
+    /// Adds the first version of an agent; fails with [`StoreError::Conflict`] if its id is taken. Adding the very same
+    /// agent twice succeeds, because a store's answer can get lost after its write.
     async fn create(&self, agent: &Agent) -> Result<(), StoreError>;
 
     /// The newest version of the agent; `None` if the tenant has no such agent.
@@ -122,7 +123,8 @@ pub enum Claimed {
 /// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
 #[async_trait]
 pub trait TaskStore: Send + Sync {
-    /// Adds a task unless one with its id is there.
+    /// Adds a task unless one with its id is there. The very same task counts as new a second time, because a store's
+    /// answer can get lost after its write. An id that is another tenant's is a [`StoreError::Conflict`].
     async fn create(&self, task: &Task) -> Result<Created, StoreError>;
 
     /// The task as it stands; `None` if the tenant has no such task.
@@ -136,7 +138,8 @@ pub trait TaskStore: Send + Sync {
         page: &PageRequest,
     ) -> Result<Page<TaskSummary>, StoreError>;
 
-    /// Gives the task to a worker by the rules of [`Task::claim`], in one write that also returns the task.
+    /// Gives the task to a worker by the rules of [`Task::claim`], in one write that also returns the task. The worker
+    /// that holds the lease already is granted it again, unchanged.
     async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError>;
 
     /// Stores a transition if the task still has the revision before it; else fails with [`StoreError::Conflict`].

@@ -1,1 +1,28 @@
-//! (to come)
+//! The ports in memory, for tests, and the rules that every implementation of a port must keep.
+//!
+//! The fakes honour the same conditional writes as the real adapters, and [`contract`] proves both: one suite per port
+//! runs against the fake here and against a real service in the integration tests, so that a fake can't drift from the
+//! truth. Fakes are handles: a clone shares the content, and may fail by a plan of its own (see [`Faults`]).
+
+mod clock;
+pub mod contract;
+mod faults;
+mod model;
+mod queue;
+pub mod samples;
+mod secrets;
+mod store;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub use clock::ManualClock;
+pub use faults::{Faults, Injected, When};
+pub use model::{Asked, Reply, ScriptedModel};
+pub use queue::{Delivery, MemoryQueue};
+pub use secrets::MemorySecrets;
+pub use store::MemoryStore;
+
+/// Locks although a test panicked under the lock: its own failure says more than a second one here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,131 @@
+//! The rules of [`TaskStore::claim`](crate::ports::TaskStore::claim).
+
+use std::sync::Arc;
+
+use super::moves::{Move, Store, advance, agent, read, stored};
+use super::{Broken, Check, Outcome, same};
+use crate::domain::task::MAX_ATTEMPTS;
+use crate::domain::{ClaimRefused, Lease, Task, TaskStatus, Timestamp};
+use crate::ports::Claimed;
+use crate::testing::samples::{self, after, lease_until};
+
+pub(super) const CHECKS: &[Check<Store>] = &[
+    ("a queued task is granted and changes as the domain says", |s| Box::pin(queued_is_granted(s))),
+    ("a task that was queued again is granted under the next fence", |s| Box::pin(requeued_is_granted(s))),
+    ("a task whose lease holds is refused until it ends, and changes nothing", |s| Box::pin(leased_is_refused(s))),
+    ("a task whose lease ended is taken over under the next fence", |s| Box::pin(ended_lease_is_taken_over(s))),
+    ("a task whose attempts are used up is refused", |s| Box::pin(exhausted_is_refused(s))),
+    ("a task past its deadline is refused", |s| Box::pin(past_deadline_is_refused(s))),
+    ("an ended task is refused", |s| Box::pin(ended_is_refused(s))),
+    ("an unknown task and another tenant's are unknown", |s| Box::pin(unknown_is_unknown(s))),
+    ("the worker that holds the lease is granted it again, unchanged", |s| Box::pin(holder_again(s))),
+    ("of concurrent claims exactly one is granted", |s| Box::pin(one_of_many(s))),
+];
+
+async fn claim(store: &Store, task: &Task, lease: Lease, now: Timestamp) -> Result<Claimed, Broken> {
+    Ok(store.claim(&task.spec().tenant, task.id(), lease, now).await?)
+}
+
+/// Claims, expects what the domain makes of `task` and makes `task` that.
+async fn granted(store: &Store, task: &mut Task, lease: Lease, now: Timestamp) -> Outcome {
+    let claimed = claim(store, task, lease, now).await?;
+    task.claim(lease, now)?;
+    same(&claimed, &Claimed::Granted(Box::new(task.clone())))?;
+    same(&read(store, task).await?, &Some(task.clone()))
+}
+
+/// Claims, expects the refusal and `task` unchanged.
+async fn refused(store: &Store, task: &Task, now: Timestamp, reason: ClaimRefused) -> Outcome {
+    let claimed = claim(store, task, lease_until(after(9_000)), now).await?;
+    same(&claimed, &Claimed::Refused(Box::new(task.clone()), reason))?;
+    same(&read(store, task).await?, &Some(task.clone()))
+}
+
+async fn queued_is_granted(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    granted(&store, &mut task, lease_until(after(61)), after(1)).await
+}
+
+async fn requeued_is_granted(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
+    advance(&store, &mut task, Move::Settle(after(61))).await?;
+    granted(&store, &mut task, lease_until(after(122)), after(62)).await
+}
+
+async fn leased_is_refused(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
+    let until = ClaimRefused::Leased { until: after(61) };
+    refused(&store, &task, after(1), until).await?;
+    refused(&store, &task, Timestamp::from_millis(after(61).as_millis() - 1), until).await
+}
+
+async fn ended_lease_is_taken_over(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
+    granted(&store, &mut task, lease_until(after(121)), after(61)).await
+}
+
+async fn exhausted_is_refused(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    for attempt in 1..=MAX_ATTEMPTS {
+        granted(&store, &mut task, lease_until(after(attempt * 10)), after(attempt * 10 - 10)).await?;
+    }
+    refused(&store, &task, after(MAX_ATTEMPTS * 10), ClaimRefused::Overdue).await
+}
+
+async fn past_deadline_is_refused(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    refused(&store, &task, task.spec().deadline, ClaimRefused::Overdue).await?;
+    granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
+    refused(&store, &task, task.spec().deadline, ClaimRefused::Overdue).await
+}
+
+async fn ended_is_refused(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    let lease = lease_until(after(61));
+    granted(&store, &mut task, lease, after(1)).await?;
+    advance(&store, &mut task, Move::Complete(samples::output("done"), after(2))).await?;
+    refused(&store, &task, after(3), ClaimRefused::Finished(TaskStatus::Completed)).await?;
+    let holder = claim(&store, &task, lease, after(3)).await?;
+    same(&holder, &Claimed::Refused(Box::new(task), ClaimRefused::Finished(TaskStatus::Completed)))
+}
+
+async fn unknown_is_unknown(store: Store) -> Outcome {
+    let task = samples::task(&agent(), after(0));
+    let lease = lease_until(after(61));
+    same(&claim(&store, &task, lease, after(1)).await?, &Claimed::Unknown)?;
+    same(&read(&store, &task).await?, &None)?;
+    store.create(&task).await?;
+    same(&store.claim(&samples::fresh_tenant(), task.id(), lease, after(1)).await?, &Claimed::Unknown)?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn holder_again(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    let lease = lease_until(after(61));
+    granted(&store, &mut task, lease, after(1)).await?;
+    same(&claim(&store, &task, lease, after(1)).await?, &Claimed::Granted(Box::new(task.clone())))?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn one_of_many(store: Store) -> Outcome {
+    let task = stored(&store, &agent(), after(0)).await?;
+    let mut claims = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let (store, task) = (Arc::clone(&store), task.clone());
+        claims.spawn(async move { claim(&store, &task, lease_until(after(61)), after(1)).await });
+    }
+    let (mut winners, mut seen_by_losers) = (Vec::new(), Vec::new());
+    for claimed in claims.join_all().await {
+        match claimed? {
+            Claimed::Granted(task) => winners.push(*task),
+            Claimed::Refused(task, reason) => seen_by_losers.push((*task, reason)),
+            Claimed::Unknown => return Err("the task is unknown".into()),
+        }
+    }
+    let [winner] = winners.as_slice() else { return Err(format!("{} were granted", winners.len()).into()) };
+    same(&winner.fence(), &1)?;
+    same(&seen_by_losers, &vec![(winner.clone(), ClaimRefused::Leased { until: after(61) }); 7])
+}

@@ -1,0 +1,84 @@
+//! The rules of [`TaskQueue`], and the other end of a queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Broken, Check, Outcome, holds, same};
+use crate::ports::{TaskMessage, TaskQueue};
+use crate::testing::{Delivery, MemoryQueue, samples};
+
+/// The end of a queue at which messages come out; in production that is the platform's, not ours.
+#[async_trait]
+pub trait Inbox: Send + Sync {
+    /// The next message, or `None` if none comes within a second or so. The message stays hidden from then on.
+    async fn receive(&self) -> Result<Option<Delivery>, Broken>;
+}
+
+#[async_trait]
+impl Inbox for MemoryQueue {
+    async fn receive(&self) -> Result<Option<Delivery>, Broken> {
+        Ok(Self::receive(self))
+    }
+}
+
+type Queue = (Arc<dyn TaskQueue>, Arc<dyn Inbox>);
+
+pub(super) const CHECKS: &[Check<Queue>] = &[
+    ("what is sent is received as it was", |q| Box::pin(round_trip(q))),
+    ("a message postponed by nothing comes back at once", |q| Box::pin(postponed_by_nothing(q))),
+    ("a postponed message stays away, even beyond the longest delay", |q| Box::pin(postponed(q))),
+    ("a made-up receipt is refused", |q| Box::pin(made_up_receipt(q))),
+];
+
+async fn round_trip((queue, inbox): Queue) -> Outcome {
+    let mut sent = [samples::message(), samples::message()].map(|message| message.to_body());
+    for body in &sent {
+        queue.send(&TaskMessage::from_body(body)?).await?;
+    }
+    let mut received = [expect(&*inbox).await?.body, expect(&*inbox).await?.body];
+    sent.sort();
+    received.sort();
+    same(&received, &sent)
+}
+
+async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
+    queue.send(&samples::message()).await?;
+    let first = expect(&*inbox).await?;
+    queue.postpone(&first.receipt, Duration::ZERO).await?;
+    same(&expect(&*inbox).await?.body, &first.body)
+}
+
+async fn postponed((queue, inbox): Queue) -> Outcome {
+    for delay in [Duration::from_mins(10), Duration::MAX] {
+        queue.send(&samples::message()).await?;
+        queue.postpone(&expect(&*inbox).await?.receipt, delay).await?;
+    }
+    same(&inbox.receive().await?, &None)
+}
+
+async fn made_up_receipt((queue, _): Queue) -> Outcome {
+    let refused = queue.postpone("made up", Duration::from_secs(1)).await;
+    holds(refused.is_err(), || format!("{refused:?}"))
+}
+
+async fn expect(inbox: &dyn Inbox) -> Result<Delivery, Broken> {
+    for _ in 0..5 {
+        if let Some(delivery) = inbox.receive().await? {
+            return Ok(delivery);
+        }
+    }
+    Err("no message came".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_the_task_queue() {
+        let queue = Arc::new(MemoryQueue::default());
+        crate::testing::contract::task_queue(Arc::<MemoryQueue>::clone(&queue), queue).await;
+    }
+}

@@ -1,0 +1,183 @@
+//! The rules of [`TaskStore`](crate::ports::TaskStore) for adding, reading and changing one task.
+
+use std::sync::Arc;
+
+use super::moves::{Move, Store, advance, agent, read, stored};
+use super::{Check, Outcome, holds, same, shown};
+use crate::domain::{Agent, Failure, Output, StopReason, Task, TaskId, Usage};
+use crate::ports::{Created, StoreError};
+use crate::testing::samples::{self, after, lease_until};
+
+pub(super) const CHECKS: &[Check<Store>] = &[
+    ("a new task is there as it was written", |s| Box::pin(new_task_is_there(s))),
+    ("a task at the size limits of its input comes back unchanged", |s| Box::pin(long_input(s))),
+    ("an unknown task is none", |s| Box::pin(unknown_is_none(s))),
+    ("another tenant's task is none and can't be added again", |s| Box::pin(foreign_is_none(s))),
+    ("a second task under an id changes nothing and gets the first", |s| Box::pin(second_under_an_id(s))),
+    ("adding the very same task again counts as new", |s| Box::pin(same_task_again(s))),
+    ("of concurrent tasks under one id one is new and the others get it", |s| Box::pin(one_of_many(s))),
+    ("each state comes back unchanged", |s| Box::pin(each_state_survives(s))),
+    ("storing the same transition twice succeeds", |s| Box::pin(same_transition_twice(s))),
+    ("a transition from a stale revision conflicts and changes nothing", |s| Box::pin(stale_revision(s))),
+    ("a transition that skips one conflicts", |s| Box::pin(skipped_revision(s))),
+    ("a transition of an unknown task conflicts and adds nothing", |s| Box::pin(unknown_transition(s))),
+    ("of concurrent transitions one is stored", |s| Box::pin(one_transition_of_many(s))),
+    ("an output of 400 KiB is too large and changes nothing; one of 256 KiB fits beside any input", |s| {
+        Box::pin(too_large(s))
+    }),
+];
+
+#[track_caller]
+fn conflicts(outcome: &Result<(), StoreError>) -> Outcome {
+    holds(matches!(outcome, Err(StoreError::Conflict)), || format!("{outcome:?}"))
+}
+
+async fn new_task_is_there(store: Store) -> Outcome {
+    let task = samples::task(&agent(), after(0));
+    same(&store.create(&task).await?, &Created::New)?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn long_input(store: Store) -> Outcome {
+    for text in ["🦀".repeat(32 * 1_024), "\u{0}\"\\\n".repeat(25_000)] {
+        let task = samples::task_with_input(&agent(), &text, after(0));
+        same(&store.create(&task).await?, &Created::New)?;
+        same(&read(&store, &task).await?, &Some(task))?;
+    }
+    Ok(())
+}
+
+async fn unknown_is_none(store: Store) -> Outcome {
+    same(&read(&store, &samples::task(&agent(), after(0))).await?, &None)
+}
+
+async fn foreign_is_none(store: Store) -> Outcome {
+    let task = stored(&store, &agent(), after(0)).await?;
+    let stranger = samples::fresh_tenant();
+    same(&store.task(&stranger, task.id()).await?, &None)?;
+    let intruder = under_id(task.id(), &samples::agent(&stranger), "mine now");
+    let refused = store.create(&intruder).await;
+    holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+fn under_id(id: TaskId, agent: &Agent, input: &str) -> Task {
+    let spec = samples::task_with_input(agent, input, after(1)).spec().clone();
+    Task::submit(id, agent, spec.input, after(1))
+}
+
+async fn second_under_an_id(store: Store) -> Outcome {
+    let agent = agent();
+    let mut task = stored(&store, &agent, after(0)).await?;
+    let second = under_id(task.id(), &agent, "something else");
+    same(&store.create(&second).await?, &Created::Existing(Box::new(task.clone())))?;
+    let first = task.clone();
+    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    same(&store.create(&first).await?, &Created::Existing(Box::new(task.clone())))?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn same_task_again(store: Store) -> Outcome {
+    let task = stored(&store, &agent(), after(0)).await?;
+    same(&store.create(&task).await?, &Created::New)?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn one_of_many(store: Store) -> Outcome {
+    let agent = agent();
+    let id = TaskId::new(after(0));
+    let mut creations = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let (store, task) = (Arc::clone(&store), under_id(id, &agent, &format!("input {number}")));
+        creations.spawn(async move { store.create(&task).await });
+    }
+    let mut kept = Vec::new();
+    for created in creations.join_all().await {
+        match created? {
+            Created::New => {}
+            Created::Existing(task) => kept.push(Some(*task)),
+        }
+    }
+    same(&kept, &vec![store.task(&agent.tenant, id).await?; 5])
+}
+
+async fn each_state_survives(store: Store) -> Outcome {
+    let bare_failure = Failure { upstream: None, ..samples::failure() };
+    let empty = Output { text: String::new(), stop_reason: StopReason::Refusal, usage: Usage::default() };
+    let ends = [
+        Move::Complete(samples::output("Paris 🗼"), after(62)),
+        Move::Complete(empty, after(62)),
+        Move::Fail(samples::failure(), after(62)),
+        Move::Fail(bare_failure, after(62)),
+        Move::Settle(after(1_800)),
+    ];
+    for end in ends {
+        let mut task = stored(&store, &agent(), after(0)).await?;
+        for transition in [Move::Settle(after(60)), Move::Claim(lease_until(after(90)), after(61)), end] {
+            advance(&store, &mut task, transition).await?;
+            same(&read(&store, &task).await?, &Some(task.clone()))?;
+        }
+        same(&task.status().is_terminal(), &true)?;
+    }
+    Ok(())
+}
+
+async fn same_transition_twice(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    store.update(&task).await?;
+    advance(&store, &mut task, Move::Fail(samples::failure(), after(2))).await?;
+    store.update(&task).await?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn stale_revision(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    let mut late = task.clone();
+    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    Move::Settle(after(60)).apply(&mut late)?;
+    conflicts(&store.update(&late).await)?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn skipped_revision(store: Store) -> Outcome {
+    let task = stored(&store, &agent(), after(0)).await?;
+    let mut hasty = task.clone();
+    Move::Claim(lease_until(after(60)), after(1)).apply(&mut hasty)?;
+    Move::Complete(samples::output("done"), after(2)).apply(&mut hasty)?;
+    conflicts(&store.update(&hasty).await)?;
+    same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn unknown_transition(store: Store) -> Outcome {
+    let mut task = samples::task(&agent(), after(0));
+    Move::Settle(after(60)).apply(&mut task)?;
+    conflicts(&store.update(&task).await)?;
+    same(&read(&store, &task).await?, &None)
+}
+
+async fn one_transition_of_many(store: Store) -> Outcome {
+    let task = stored(&store, &agent(), after(0)).await?;
+    let mut updates = tokio::task::JoinSet::new();
+    for second in 60..66 {
+        let (store, mut task) = (Arc::clone(&store), task.clone());
+        Move::Settle(after(second)).apply(&mut task)?;
+        updates.spawn(async move { store.update(&task).await.map(|()| task) });
+    }
+    let won: Vec<Task> = updates.join_all().await.into_iter().filter_map(Result::ok).collect();
+    same(&won.len(), &1)?;
+    same(&read(&store, &task).await?.as_ref(), &won.first())
+}
+
+async fn too_large(store: Store) -> Outcome {
+    let mut task = samples::task_with_input(&agent(), &"x".repeat(128 * 1_024), after(0));
+    store.create(&task).await?;
+    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    let mut finished = task.clone();
+    Move::Complete(samples::output(&"y".repeat(400 * 1_024)), after(2)).apply(&mut finished)?;
+    let refused = store.update(&finished).await;
+    holds(matches!(refused, Err(StoreError::TooLarge)), || shown(&refused))?;
+    same(&read(&store, &task).await?, &Some(task.clone()))?;
+    advance(&store, &mut task, Move::Complete(samples::output(&"y".repeat(256 * 1_024)), after(2))).await?;
+    same(&read(&store, &task).await?, &Some(task))
+}

@@ -1,0 +1,131 @@
+//! The task queue in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::faults::Faults;
+use super::lock;
+use crate::ports::{QueueError, TaskMessage, TaskQueue};
+
+/// A message as a worker receives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// What [`TaskQueue::postpone`] wants to know; a new one with each delivery.
+    pub receipt: String,
+    /// The body, as [`TaskMessage::from_body`] reads it.
+    pub body: String,
+}
+
+/// A queue in memory that remembers what was sent and postponed. Clones share the content.
+///
+/// It keeps no time: a message postponed by zero comes back at once, one postponed by more or received only after
+/// [`MemoryQueue::elapse`].
+#[derive(Debug, Clone, Default)]
+pub struct MemoryQueue {
+    content: Arc<Mutex<Content>>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Content {
+    waiting: VecDeque<TaskMessage>,
+    in_flight: BTreeMap<String, TaskMessage>,
+    delayed: Vec<TaskMessage>,
+    sent: Vec<TaskMessage>,
+    postponed: Vec<(String, Duration)>,
+    deliveries: u64,
+}
+
+impl MemoryQueue {
+    /// The same queue, failing by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    /// Every message sent so far, received or not.
+    pub fn sent(&self) -> Vec<TaskMessage> {
+        lock(&self.content).sent.clone()
+    }
+
+    /// Every order to postpone so far: receipt and delay.
+    pub fn postponed(&self) -> Vec<(String, Duration)> {
+        lock(&self.content).postponed.clone()
+    }
+
+    /// The next message, if one waits.
+    pub fn receive(&self) -> Option<Delivery> {
+        let mut content = lock(&self.content);
+        let message = content.waiting.pop_front()?;
+        content.deliveries += 1;
+        let delivery = Delivery { receipt: format!("receipt-{}", content.deliveries), body: message.to_body() };
+        content.in_flight.insert(delivery.receipt.clone(), message);
+        Some(delivery)
+    }
+
+    /// Takes a received message out of the queue for good.
+    pub fn acknowledge(&self, receipt: &str) {
+        lock(&self.content).in_flight.remove(receipt);
+    }
+
+    /// Every delay is over, and so is the time for which received messages stay hidden.
+    pub fn elapse(&self) {
+        let content = &mut *lock(&self.content);
+        content.waiting.extend(content.delayed.drain(..));
+        content.waiting.extend(std::mem::take(&mut content.in_flight).into_values());
+    }
+
+    fn run<T>(&self, effect: impl FnOnce(&mut Content) -> Result<T, QueueError>) -> Result<T, QueueError> {
+        self.faults.around(|fault| QueueError(Box::new(fault)), || effect(&mut lock(&self.content)))
+    }
+}
+
+#[async_trait]
+impl TaskQueue for MemoryQueue {
+    async fn send(&self, message: &TaskMessage) -> Result<(), QueueError> {
+        self.run(|content| {
+            content.sent.push(message.clone());
+            content.waiting.push_back(message.clone());
+            Ok(())
+        })
+    }
+
+    async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
+        self.run(|content| {
+            let message = content.in_flight.remove(receipt);
+            let message = message.ok_or_else(|| QueueError(format!("receipt {receipt} is not in flight").into()))?;
+            content.postponed.push((receipt.to_owned(), delay));
+            if delay.is_zero() {
+                content.waiting.push_back(message);
+            } else {
+                content.delayed.push(message);
+            }
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::samples;
+
+    #[tokio::test]
+    async fn what_is_not_acknowledged_comes_back() {
+        let queue = MemoryQueue::default();
+        let message = samples::message();
+        queue.send(&message).await.unwrap();
+        let first = queue.receive().unwrap();
+        assert_eq!(queue.receive(), None);
+        queue.elapse();
+        let second = queue.receive().unwrap();
+        assert_ne!(first.receipt, second.receipt);
+        queue.acknowledge(&second.receipt);
+        queue.elapse();
+        assert_eq!(queue.receive(), None);
+        assert_eq!(queue.sent(), [message]);
+    }
+}

@@ -1,0 +1,281 @@
+//! Agents, tasks and journals in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::faults::Faults;
+use super::lock;
+use crate::domain::{
+    Agent, AgentId, AgentVersion, Lease, Step, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
+};
+use crate::ports::{
+    AgentStore, Claimed, Created, Journal, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+};
+
+/// The most bytes that a record may have, as in DynamoDB.
+const MAX_RECORD_BYTES: usize = 400 * 1_024;
+
+/// What everything but the long texts of a record may take.
+const SMALL_FIELDS_BYTES: usize = 1_024;
+
+/// A store in memory with the conditional writes of the real one. Clones share the content.
+///
+/// Each call yields to the runtime before its effect, so that concurrent use cases interleave in tests as well.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    records: Arc<Mutex<Records>>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    agents: BTreeMap<(AgentId, u32), Agent>,
+    tasks: BTreeMap<TaskId, Task>,
+    steps: BTreeMap<(TaskId, u32), Step>,
+}
+
+impl MemoryStore {
+    /// The same store, failing by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        tokio::task::yield_now().await;
+        self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
+    }
+}
+
+#[async_trait]
+impl AgentStore for MemoryStore {
+    async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
+        self.run(|records| {
+            let kept = records.agents.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
+            if kept == agent { Ok(()) } else { Err(StoreError::Conflict) }
+        })
+        .await
+    }
+
+    async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
+        self.run(|records| {
+            let versions = records.agents.range((id, 0)..=(id, u32::MAX));
+            Ok(versions.last().map(|(_, agent)| agent).filter(|agent| agent.tenant == *tenant).cloned())
+        })
+        .await
+    }
+
+    async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError> {
+        self.run(|records| {
+            let agent = records.agents.get(&(version.id, version.version));
+            Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
+        })
+        .await
+    }
+
+    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError> {
+        self.run(|records| {
+            let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
+            let mut newest = BTreeMap::new();
+            for agent in records.agents.values().filter(|agent| agent.tenant == *tenant) {
+                newest.insert(agent.id, agent.clone());
+            }
+            let rest = newest.into_values().filter(|agent| after.is_none_or(|after| agent.id > after));
+            Ok(cut(rest, page, |agent| agent.id.to_string()))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl TaskStore for MemoryStore {
+    async fn create(&self, task: &Task) -> Result<Created, StoreError> {
+        fits(task_bytes(task))?;
+        self.run(|records| match records.tasks.get(&task.id()) {
+            Some(kept) if kept == task => Ok(Created::New),
+            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept.clone()))),
+            Some(_) => Err(StoreError::Conflict),
+            None => {
+                records.tasks.insert(task.id(), task.clone());
+                Ok(Created::New)
+            }
+        })
+        .await
+    }
+
+    async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError> {
+        self.run(|records| Ok(records.tasks.get(&id).filter(|task| task.spec().tenant == *tenant).cloned())).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        filter: &TaskFilter,
+        page: &PageRequest,
+    ) -> Result<Page<TaskSummary>, StoreError> {
+        self.run(|records| {
+            let after = cursor(page, parse_position)?;
+            let mut wanted: Vec<TaskSummary> = records
+                .tasks
+                .values()
+                .filter(|task| task.spec().tenant == *tenant)
+                .map(summary)
+                .filter(|task| filter.status.is_none_or(|status| task.status == status))
+                .filter(|task| filter.agent.is_none_or(|agent| task.agent.id == agent))
+                .filter(|task| after.is_none_or(|after| position(task) < after))
+                .collect();
+            wanted.sort_by_key(|task| std::cmp::Reverse(position(task)));
+            Ok(cut(wanted.into_iter(), page, |task| format!("{}/{}", task.created_at.as_millis(), task.id)))
+        })
+        .await
+    }
+
+    async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.run(|records| {
+            let Some(task) = records.tasks.get_mut(&id).filter(|task| task.spec().tenant == *tenant) else {
+                return Ok(Claimed::Unknown);
+            };
+            let refused = task.claim(lease, now).err();
+            let held = matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker);
+            let task = Box::new(task.clone());
+            Ok(match refused {
+                Some(refused) if !held => Claimed::Refused(task, refused),
+                Some(_) | None => Claimed::Granted(task),
+            })
+        })
+        .await
+    }
+
+    async fn update(&self, task: &Task) -> Result<(), StoreError> {
+        fits(task_bytes(task))?;
+        self.run(|records| match records.tasks.get_mut(&task.id()) {
+            Some(kept) if kept == task => Ok(()),
+            Some(kept) if precedes(kept, task) => {
+                *kept = task.clone();
+                Ok(())
+            }
+            Some(_) | None => Err(StoreError::Conflict),
+        })
+        .await
+    }
+
+    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
+        self.run(|records| {
+            let due = |task: &&Task| task.due_at().is_some_and(|due_at| due_at <= now);
+            let mut overdue: Vec<Task> = records.tasks.values().filter(due).cloned().collect();
+            overdue.sort_by_key(Task::due_at);
+            overdue.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            Ok(overdue.into_iter().map(Ok).collect())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryStore {
+    async fn append(&self, step: &Step) -> Result<(), StoreError> {
+        fits(step_bytes(step))?;
+        self.run(|records| {
+            let kept = records.steps.entry((step.task, step.number)).or_insert_with(|| step.clone());
+            if kept == step { Ok(()) } else { Err(StoreError::Conflict) }
+        })
+        .await
+    }
+
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        self.run(|records| {
+            Ok(records.steps.range((task, 0)..=(task, u32::MAX)).map(|(_, step)| step.clone()).collect())
+        })
+        .await
+    }
+}
+
+/// Whether `next` follows `kept` by one transition: only the progress may differ, and its revision by one.
+fn precedes(kept: &Task, next: &Task) -> bool {
+    kept.spec() == next.spec() && kept.progress().revision + 1 == next.progress().revision
+}
+
+fn summary(task: &Task) -> TaskSummary {
+    TaskSummary {
+        id: task.id(),
+        agent: task.spec().agent,
+        status: task.status(),
+        fence: task.fence(),
+        created_at: task.spec().created_at,
+        updated_at: task.progress().updated_at,
+    }
+}
+
+fn position(task: &TaskSummary) -> (Timestamp, TaskId) {
+    (task.created_at, task.id)
+}
+
+fn parse_position(cursor: &str) -> Option<(Timestamp, TaskId)> {
+    let (millis, id) = cursor.split_once('/')?;
+    Some((Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?))
+}
+
+fn cursor<T>(page: &PageRequest, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
+    page.after.as_deref().map(|text| parse(text).ok_or(StoreError::Cursor)).transpose()
+}
+
+fn cut<T>(rest: impl Iterator<Item = T>, page: &PageRequest, cursor: impl FnOnce(&T) -> String) -> Page<T> {
+    let limit = usize::try_from(page.limit.clamp(1, 100)).unwrap_or(1);
+    let mut entries: Vec<T> = rest.take(limit + 1).collect();
+    let more = entries.len() > limit;
+    entries.truncate(limit);
+    let next = if more { entries.last().map(cursor) } else { None };
+    Page { entries, next }
+}
+
+fn fits(bytes: usize) -> Result<(), StoreError> {
+    if bytes > MAX_RECORD_BYTES { Err(StoreError::TooLarge) } else { Ok(()) }
+}
+
+fn task_bytes(task: &Task) -> usize {
+    let result = match task.state() {
+        TaskState::Completed(output) => output.text.len(),
+        TaskState::Failed(failure) => failure.message.len(),
+        TaskState::Queued { .. } | TaskState::Running(_) | TaskState::TimedOut => 0,
+    };
+    task.spec().input.as_str().len() + result + SMALL_FIELDS_BYTES
+}
+
+fn step_bytes(step: &Step) -> usize {
+    let StepKind::ModelCall { answer, .. } = &step.kind;
+    answer.text.len() + SMALL_FIELDS_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{When, contract, samples};
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_the_agent_store() {
+        contract::agent_store(Arc::new(MemoryStore::default())).await;
+    }
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_the_task_store() {
+        contract::task_store(Arc::new(MemoryStore::default())).await;
+    }
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_the_journal() {
+        contract::journal(Arc::new(MemoryStore::default())).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_gets_lost_leaves_its_effect_to_the_other_handles() {
+        let (store, faults) = (MemoryStore::default(), Faults::default());
+        let unlucky = store.with_faults(faults.clone());
+        faults.die_at(1, When::After);
+        let task = samples::task(&samples::agent(&samples::fresh_tenant()), samples::START);
+        assert!(matches!(TaskStore::create(&unlucky, &task).await, Err(StoreError::Unavailable(_))));
+        assert_eq!(store.task(&task.spec().tenant, task.id()).await.unwrap(), Some(task.clone()));
+        assert!(TaskStore::create(&unlucky, &task).await.is_err());
+    }
+}
