@@ -33,7 +33,7 @@ impl AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Cursor => Self::invalid("/cursor", "must be a next_cursor that this list gave"),
+            StoreError::Cursor => Self::invalid("cursor", "must be a next_cursor that this list gave"),
             StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::TooLarge | StoreError::Refused(_) | StoreError::Corrupt { .. } => Self::Internal(error),
         }

@@ -1,0 +1,8 @@
+//! The use cases over ports in memory: what holds when things happen twice, at once, late, half or not at all.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
+
+mod run;
+mod submit;
+mod sweep;
+mod world;

@@ -1,0 +1,242 @@
+use std::time::Duration;
+
+use futures::future::join_all;
+use shared::app::{NewTask, Ran, RunError};
+use shared::domain::{
+    FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId, TaskState, TaskStatus,
+};
+use shared::ports::model::ModelErrorKind;
+use shared::ports::{TaskMessage, TaskStore};
+use shared::testing::{Asked, Faults, Reply, ScriptedModel, When, samples};
+
+use crate::world::{INVOCATION, World};
+
+#[tokio::test]
+async fn a_task_is_answered_journaled_and_completed() {
+    let world = World::new().await;
+    let task = world.submit("What is 2 + 2?").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let request = ModelRequest {
+        model: samples::model(),
+        instructions: world.agent.config.instructions.as_str().to_owned(),
+        input: "What is 2 + 2?".to_owned(),
+        max_output_tokens: 4_096,
+    };
+    assert_eq!(world.model.asked(), [Asked { request, timeout: Duration::from_secs(30) }]);
+    let steps = world.steps(task.id()).await;
+    assert_eq!(steps.iter().map(|step| (step.number, step.fence)).collect::<Vec<_>>(), [(1, 1)]);
+    let StepKind::ModelCall { answer, .. } = &steps[0].kind;
+    assert_eq!(*answer, samples::answer("What is 2 + 2?"));
+    assert_eq!(*world.task(task.id()).await.state(), TaskState::Completed(samples::output("What is 2 + 2?")));
+}
+
+#[tokio::test]
+async fn a_second_delivery_of_an_ended_task_does_nothing() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let ended = world.task(task.id()).await;
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::EndedBefore(TaskStatus::Completed));
+    assert_eq!(world.task(task.id()).await, ended);
+    assert_eq!(world.model.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn concurrent_deliveries_make_one_model_call() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    let results = join_all((0..10).map(|_| world.run(task.id()))).await;
+    let ended = results.iter().filter(|ran| matches!(ran, Ok(Ran::Ended(TaskStatus::Completed)))).count();
+    assert_eq!(ended, 1, "{results:?}");
+    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.steps(task.id()).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_meets_a_lease_learns_when_it_ends() {
+    let world = World::new().await;
+    world.model.hold();
+    let task = world.submit("hello").await.unwrap();
+    let holder = world.run(task.id());
+    let other = async {
+        world.model.until_asked(1).await;
+        let met = world.run(task.id()).await;
+        world.model.release();
+        met
+    };
+    let (held, met) = tokio::join!(holder, other);
+    assert_eq!(held.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let Err(RunError::Leased { until }) = met else { panic!("{met:?}") };
+    assert_eq!(until, samples::START.plus(INVOCATION + Duration::from_secs(2)));
+}
+
+#[tokio::test]
+async fn messages_of_unknown_and_of_foreign_tasks_are_done_with() {
+    let world = World::new().await;
+    assert_eq!(world.run(TaskId::new(world.now())).await.unwrap(), Ran::Unknown);
+    let task = world.submit("hello").await.unwrap();
+    let foreign = TaskMessage { tenant: samples::tenant("other"), task: task.id() };
+    let worker = world.worker_failing(&Faults::default());
+    assert_eq!(worker.run(&foreign, world.now().plus(INVOCATION)).await.unwrap(), Ran::Unknown);
+    assert_eq!(world.status(task.id()).await, TaskStatus::Queued);
+}
+
+#[tokio::test]
+async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
+    let table = [
+        (ModelErrorKind::Unavailable, FailureCode::ModelUnavailable),
+        (ModelErrorKind::Timeout, FailureCode::ModelTimeout),
+        (ModelErrorKind::RateLimited { retry_after: None }, FailureCode::ModelRateLimited),
+        (ModelErrorKind::QuotaExhausted, FailureCode::ModelQuotaExhausted),
+        (ModelErrorKind::Authentication, FailureCode::ModelAuthentication),
+        (ModelErrorKind::Rejected, FailureCode::ModelRejected),
+        (ModelErrorKind::ContextTooLong, FailureCode::ContextTooLong),
+        (ModelErrorKind::BadAnswer, FailureCode::ModelBadAnswer),
+    ];
+    for (kind, code) in table {
+        let world = World::with_model(ScriptedModel::new([Reply::Fail(kind)])).await;
+        let task = world.submit("hello").await.unwrap();
+        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+        let task = world.task(task.id()).await;
+        let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+        assert_eq!(failure.code, code);
+        assert!(failure.message.starts_with("anthropic "), "{}", failure.message);
+        assert!(failure.upstream.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_fails_the_task_and_is_journaled_because_it_was_paid() {
+    let refusal = ModelAnswer { stop_reason: StopReason::Refusal, ..samples::answer("") };
+    let world = World::with_model(ScriptedModel::new([Reply::Answer(refusal)])).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let steps = world.steps(task.id()).await.len();
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!((failure.code, steps), (FailureCode::ModelRefused, 1));
+}
+
+#[tokio::test]
+async fn a_cut_answer_completes_the_task_and_says_so() {
+    let cut = ModelAnswer { stop_reason: StopReason::MaxTokens, ..samples::answer("It begins") };
+    let world = World::with_model(ScriptedModel::new([Reply::Answer(cut)])).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let expected = Output { stop_reason: StopReason::MaxTokens, ..samples::output("It begins") };
+    assert_eq!(*world.task(task.id()).await.state(), TaskState::Completed(expected));
+}
+
+#[tokio::test]
+async fn an_answer_too_large_for_the_store_fails_the_task() {
+    let huge = samples::answer(&"x".repeat(500_000));
+    let world = World::with_model(ScriptedModel::new([Reply::Answer(huge)])).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::OutputTooLarge);
+}
+
+#[tokio::test]
+async fn a_task_of_a_missing_agent_fails() {
+    let world = World::new().await;
+    let stranger = samples::agent(world.tenant());
+    let task = samples::task(&stranger, world.now());
+    TaskStore::create(&world.store, &task).await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::AgentMissing);
+}
+
+#[tokio::test]
+async fn a_model_call_never_outlives_its_invocation_or_the_task() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let worker = world.worker_failing(&Faults::default());
+    worker.run(&message, world.now().plus(Duration::from_secs(20))).await.unwrap();
+    let late = world.submit("hello").await.unwrap();
+    world.pass(1_790);
+    world.run(late.id()).await.unwrap();
+    let timeouts: Vec<_> = world.model.asked().iter().map(|asked| asked.timeout.as_secs()).collect();
+    assert_eq!(timeouts, [15, 10], "20 s less the reserve; 10 s to the task's deadline");
+}
+
+#[tokio::test]
+async fn a_task_past_its_deadline_times_out_when_its_message_comes() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.pass(1_800);
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::TimedOut));
+    assert_eq!(world.model.asked(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.model.hold();
+    let zombie = world.run(task.id());
+    let successor = async {
+        world.model.until_asked(1).await;
+        world.pass(INVOCATION.as_secs() + 2);
+        let second = world.run(task.id());
+        let release = async {
+            world.model.until_asked(2).await;
+            world.model.release();
+        };
+        tokio::join!(second, release).0
+    };
+    let (zombie, successor) = tokio::join!(zombie, successor);
+    let results = [zombie.unwrap(), successor.unwrap()];
+    assert!(results.contains(&Ran::LeaseLost), "{results:?}");
+    assert!(results.contains(&Ran::Ended(TaskStatus::Completed)), "{results:?}");
+    let task = world.task(task.id()).await;
+    assert_eq!((task.status(), task.fence()), (TaskStatus::Completed, 2));
+    assert_eq!(world.steps(task.id()).await.len(), 1);
+}
+
+/// Dies at every store call, before and after its effect, and lets another worker take over once the lease has ended.
+#[tokio::test]
+async fn wherever_a_worker_dies_the_next_one_completes_the_task() {
+    for when in [When::Before, When::After] {
+        for call in 1.. {
+            let world = World::new().await;
+            let task = world.submit("hello").await.unwrap();
+            let faults = Faults::default();
+            faults.die_at(call, when);
+            let first = world.run_failing(task.id(), &faults).await;
+            if !faults.struck() {
+                assert!(call > 4, "a run has at least four store calls");
+                break;
+            }
+            assert!(matches!(first, Err(RunError::Store(_))), "call {call} {when:?}: {first:?}");
+            let recorded = world.steps(task.id()).await.len();
+            let calls_before = world.model.asked().len();
+            world.pass(INVOCATION.as_secs() + 2);
+            world.run(task.id()).await.unwrap();
+            let case = format!("call {call} {when:?}");
+            assert_eq!(world.status(task.id()).await, TaskStatus::Completed, "{case}");
+            assert_eq!(world.steps(task.id()).await.len(), 1, "{case}");
+            let paid_again = world.model.asked().len() - calls_before;
+            assert!(paid_again + recorded <= 1, "{case}: a recorded step was done again");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_model_leaves_the_task_to_the_next_worker() {
+    let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
+    let NewTask { agent, input, .. } = world.new_task("hello");
+    let new = NewTask { agent, input, idempotency_key: None };
+    let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    let worker = world.worker_failing(&Faults::default());
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let until = world.now().plus(INVOCATION);
+    let panicked = tokio::spawn(async move { worker.run(&message, until).await }).await;
+    assert!(panicked.is_err_and(|error| error.is_panic()));
+    world.pass(INVOCATION.as_secs() + 2);
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+}

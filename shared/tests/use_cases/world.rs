@@ -1,0 +1,114 @@
+//! A whole platform in memory, with hands on its clock, its model and its failures.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks};
+use shared::domain::{Agent, Step, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp};
+use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
+use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, samples};
+
+/// How long an invocation of a worker may take.
+pub(crate) const INVOCATION: Duration = Duration::from_mins(1);
+
+pub(crate) struct World {
+    pub(crate) clock: ManualClock,
+    pub(crate) store: MemoryStore,
+    pub(crate) queue: MemoryQueue,
+    pub(crate) model: Arc<ScriptedModel>,
+    pub(crate) agent: Agent,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with_model(ScriptedModel::default()).await
+    }
+
+    pub(crate) async fn with_model(model: ScriptedModel) -> Self {
+        let agent = samples::agent(&samples::tenant("acme"));
+        let store = MemoryStore::default();
+        AgentStore::create(&store, &agent).await.unwrap();
+        let clock = ManualClock::at(samples::START);
+        Self { clock, store, queue: MemoryQueue::default(), model: Arc::new(model), agent }
+    }
+
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.agent.tenant
+    }
+
+    pub(crate) fn tasks(&self) -> Tasks {
+        self.tasks_failing(&Faults::default())
+    }
+
+    pub(crate) fn tasks_failing(&self, faults: &Faults) -> Tasks {
+        let queue = self.queue.with_faults(faults.clone());
+        let (agents, tasks) = (Arc::new(self.store.clone()), Arc::new(self.store.clone()));
+        Tasks::new(agents, tasks, Arc::new(queue), Arc::new(self.clock.clone()))
+    }
+
+    /// A worker whose store calls fail by `faults`.
+    pub(crate) fn worker_failing(&self, faults: &Faults) -> Runner {
+        let store = self.store.with_faults(faults.clone());
+        Runner {
+            agents: Arc::new(store.clone()),
+            tasks: Arc::new(store.clone()),
+            journal: Arc::new(store),
+            model: Arc::<ScriptedModel>::clone(&self.model),
+            clock: Arc::new(self.clock.clone()),
+            model_timeout: Duration::from_secs(30),
+        }
+    }
+
+    pub(crate) fn new_task(&self, input: &str) -> NewTask {
+        let input = TaskInput::new(input.to_owned()).unwrap();
+        NewTask { agent: self.agent.id, input, idempotency_key: None }
+    }
+
+    pub(crate) async fn submit(&self, input: &str) -> Result<Task, AppError> {
+        self.tasks().submit_task(self.tenant(), self.new_task(input)).await
+    }
+
+    /// Runs the task in a new invocation, as after a delivery of its message.
+    pub(crate) async fn run(&self, task: TaskId) -> Result<Ran, RunError> {
+        self.run_failing(task, &Faults::default()).await
+    }
+
+    pub(crate) async fn run_failing(&self, task: TaskId, faults: &Faults) -> Result<Ran, RunError> {
+        let message = TaskMessage { tenant: self.tenant().clone(), task };
+        self.worker_failing(faults).run(&message, self.now().plus(INVOCATION)).await
+    }
+
+    pub(crate) async fn sweep(&self) -> Result<Swept, StoreError> {
+        self.sweep_failing(&Faults::default()).await
+    }
+
+    /// Sweeps while the queue fails by `faults`.
+    pub(crate) async fn sweep_failing(&self, faults: &Faults) -> Result<Swept, StoreError> {
+        let sweeper = Sweeper {
+            tasks: Arc::new(self.store.clone()),
+            queue: Arc::new(self.queue.with_faults(faults.clone())),
+            clock: Arc::new(self.clock.clone()),
+        };
+        sweeper.sweep(self.now().plus(INVOCATION)).await
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn pass(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub(crate) async fn task(&self, id: TaskId) -> Task {
+        TaskStore::task(&self.store, self.tenant(), id).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn status(&self, id: TaskId) -> TaskStatus {
+        self.task(id).await.status()
+    }
+
+    pub(crate) async fn steps(&self, id: TaskId) -> Vec<Step> {
+        self.store.steps(id).await.unwrap()
+    }
+}
