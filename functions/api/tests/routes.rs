@@ -393,3 +393,18 @@ async fn a_request_id_is_echoed_if_it_is_fit_for_a_log() {
         assert_ne!(id_for(unfit).await, unfit);
     }
 }
+
+/// The files under `events/`, for local invokes, are what API Gateway sends.
+#[tokio::test]
+async fn every_sample_event_reaches_its_route() {
+    let platform = Platform::new();
+    let table = [
+        (include_str!("../../../events/api-healthz.json"), StatusCode::OK),
+        (include_str!("../../../events/api-submit-task.json"), StatusCode::UNAUTHORIZED),
+    ];
+    for (event, status) in table {
+        let event: lambda_http::request::LambdaRequest = serde_json::from_str(event).unwrap();
+        let request = lambda_http::Request::from(event).map(|body| Body::from(body.to_vec()));
+        assert_eq!(platform.send(request).await.status, status);
+    }
+}

@@ -1,0 +1,232 @@
+//! Batches over the platform in memory. Responses are compared byte for byte, because Lambda takes a response that it
+//! doesn't understand for success, and deletes the batch.
+
+#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test itself")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use executor::Executor;
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use shared::app::Runner;
+use shared::domain::{Agent, Task, TaskStatus};
+use shared::ports::{AgentStore, Clock, TaskMessage, TaskQueue, TaskStore};
+use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, When, samples};
+
+struct Platform {
+    store: MemoryStore,
+    queue: MemoryQueue,
+    clock: ManualClock,
+    agent: Agent,
+}
+
+impl Platform {
+    async fn new() -> Self {
+        let agent = samples::agent(&samples::tenant("acme"));
+        let store = MemoryStore::default();
+        AgentStore::create(&store, &agent).await.unwrap();
+        Self { store, queue: MemoryQueue::default(), clock: ManualClock::at(samples::START), agent }
+    }
+
+    async fn task(&self) -> Task {
+        let task = samples::task(&self.agent, self.clock.now());
+        TaskStore::create(&self.store, &task).await.unwrap();
+        let message = TaskMessage { tenant: self.agent.tenant.clone(), task: task.id() };
+        self.queue.send(&message).await.unwrap();
+        task
+    }
+
+    /// Everything in the queue as Lambda delivers it, with the ids `m1`, `m2`, ….
+    fn batch(&self) -> Vec<SqsMessage> {
+        let mut messages = Vec::new();
+        while let Some(delivery) = self.queue.receive() {
+            messages.push(message(&format!("m{}", messages.len() + 1), &delivery.receipt, &delivery.body));
+        }
+        messages
+    }
+
+    async fn status(&self, task: &Task) -> TaskStatus {
+        TaskStore::task(&self.store, &self.agent.tenant, task.id()).await.unwrap().unwrap().status()
+    }
+
+    async fn handle(&self, messages: Vec<SqsMessage>, model: ScriptedModel) -> String {
+        self.handle_failing(messages, model, &Faults::default()).await
+    }
+
+    /// What the function answers to Lambda: the response, or the error document.
+    async fn handle_failing(&self, messages: Vec<SqsMessage>, model: ScriptedModel, faults: &Faults) -> String {
+        let store = self.store.with_faults(faults.clone());
+        let runner = Runner {
+            agents: Arc::new(store.clone()),
+            tasks: Arc::new(store.clone()),
+            journal: Arc::new(store),
+            model: Arc::new(model),
+            clock: Arc::new(self.clock.clone()),
+            model_timeout: Duration::from_secs(30),
+        };
+        let executor = Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) };
+        let mut batch = SqsEvent::default();
+        batch.records = messages;
+        let mut context = Context::default();
+        context.deadline = self.clock.now().plus(Duration::from_mins(1)).as_millis();
+        match executor.handle(LambdaEvent::new(batch, context)).await {
+            Ok(response) => serde_json::to_string(&response).unwrap(),
+            Err(error) => serde_json::to_string(&Diagnostic::from(error)).unwrap(),
+        }
+    }
+}
+
+fn message(id: &str, receipt: &str, body: &str) -> SqsMessage {
+    let mut message = SqsMessage::default();
+    message.message_id = Some(id.to_owned());
+    message.receipt_handle = Some(receipt.to_owned());
+    message.body = Some(body.to_owned());
+    message.attributes.insert("ApproximateReceiveCount".to_owned(), "1".to_owned());
+    message
+}
+
+#[track_caller]
+fn check_golden(response: &str, golden: &str) {
+    assert_eq!(response, golden.trim_end());
+}
+
+#[tokio::test]
+async fn all_well() {
+    let platform = Platform::new().await;
+    let tasks = [platform.task().await, platform.task().await, platform.task().await];
+    let response = platform.handle(platform.batch(), ScriptedModel::default()).await;
+    check_golden(&response, include_str!("golden/all_ok.json"));
+    for task in &tasks {
+        assert_eq!(platform.status(task).await, TaskStatus::Completed);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_body_fails_alone_and_comes_back_at_once() {
+    let platform = Platform::new().await;
+    let good = platform.task().await;
+    let mut messages = platform.batch();
+    platform.task().await;
+    let poison = platform.queue.receive().unwrap();
+    messages.push(message("m2", &poison.receipt, "not ours"));
+    let response = platform.handle(messages, ScriptedModel::default()).await;
+    check_golden(&response, include_str!("golden/bad_body.json"));
+    assert_eq!(platform.status(&good).await, TaskStatus::Completed);
+    assert_eq!(platform.queue.postponed(), [(poison.receipt, Duration::ZERO)]);
+}
+
+#[tokio::test]
+async fn a_newer_message_fails_alone_and_waits_for_a_newer_worker() {
+    let platform = Platform::new().await;
+    platform.task().await;
+    let delivery = platform.queue.receive().unwrap();
+    let newer = message("m1", &delivery.receipt, r#"{"version":2}"#);
+    let response = platform.handle(vec![newer], ScriptedModel::default()).await;
+    check_golden(&response, include_str!("golden/newer_version.json"));
+    assert_eq!(platform.queue.postponed(), [(delivery.receipt, Duration::from_mins(1))]);
+}
+
+#[tokio::test]
+async fn a_panic_fails_alone() {
+    let platform = Platform::new().await;
+    let tasks = [platform.task().await, platform.task().await, platform.task().await];
+    let model = ScriptedModel::new([Reply::Panic]);
+    let response = platform.handle(platform.batch(), model).await;
+    check_golden(&response, include_str!("golden/panic.json"));
+    let statuses =
+        [platform.status(&tasks[0]).await, platform.status(&tasks[1]).await, platform.status(&tasks[2]).await];
+    assert_eq!(statuses, [TaskStatus::Running, TaskStatus::Completed, TaskStatus::Completed]);
+}
+
+#[tokio::test]
+async fn a_failing_store_fails_its_message_which_comes_back_soon() {
+    let platform = Platform::new().await;
+    let task = platform.task().await;
+    let faults = Faults::default();
+    faults.die_at(1, When::Before);
+    let response = platform.handle_failing(platform.batch(), ScriptedModel::default(), &faults).await;
+    check_golden(&response, include_str!("golden/retryable.json"));
+    assert_eq!(platform.queue.postponed(), [("receipt-1".to_owned(), Duration::from_secs(5))]);
+    platform.queue.elapse();
+    platform.handle(platform.batch(), ScriptedModel::default()).await;
+    assert_eq!(platform.status(&task).await, TaskStatus::Completed);
+}
+
+#[tokio::test]
+async fn a_message_without_id_fails_the_batch_before_any_work() {
+    let platform = Platform::new().await;
+    let task = platform.task().await;
+    for missing in [None, Some(String::new())] {
+        let mut messages = platform.batch();
+        platform.queue.elapse();
+        messages.push(SqsMessage::default());
+        messages.last_mut().unwrap().message_id = missing;
+        let response = platform.handle(messages, ScriptedModel::default()).await;
+        check_golden(&response, include_str!("golden/missing_id.json"));
+    }
+    assert_eq!(platform.status(&task).await, TaskStatus::Queued);
+}
+
+#[tokio::test]
+async fn an_empty_batch_is_a_success() {
+    let platform = Platform::new().await;
+    let response = platform.handle(Vec::new(), ScriptedModel::default()).await;
+    check_golden(&response, include_str!("golden/all_ok.json"));
+}
+
+#[tokio::test]
+async fn a_duplicate_in_the_batch_waits_for_the_lease_and_is_then_done_with() {
+    let platform = Platform::new().await;
+    let task = platform.task().await;
+    platform.queue.send(&platform.queue.sent()[0]).await.unwrap();
+    let response = platform.handle(platform.batch(), ScriptedModel::default()).await;
+    check_golden(&response, include_str!("golden/duplicate.json"));
+    let lease_end = Duration::from_secs(60 + 2 + 1);
+    assert_eq!(platform.queue.postponed(), [("receipt-2".to_owned(), lease_end)]);
+    platform.queue.elapse();
+    platform.clock.advance(lease_end);
+    let model = ScriptedModel::default();
+    let response = platform.handle(platform.batch(), model).await;
+    check_golden(&response, include_str!("golden/all_ok.json"));
+    assert_eq!(platform.status(&task).await, TaskStatus::Completed);
+}
+
+#[tokio::test]
+async fn tasks_for_nobody_are_done_with() {
+    let platform = Platform::new().await;
+    let response =
+        platform.handle(vec![message("m1", "r1", &samples::message().to_body())], ScriptedModel::default()).await;
+    check_golden(&response, include_str!("golden/all_ok.json"));
+    assert_eq!(platform.queue.postponed(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_takes_as_long_as_its_slowest_task() {
+    let platform = Platform::new().await;
+    for _ in 0..10 {
+        platform.task().await;
+    }
+    let model = ScriptedModel::new(vec![Reply::Hang; 10]);
+    let begun = tokio::time::Instant::now();
+    let response = platform.handle(platform.batch(), model).await;
+    check_golden(&response, include_str!("golden/all_ok.json"));
+    assert_eq!(begun.elapsed(), Duration::from_secs(30), "ten calls that hang for 30 s each");
+}
+
+/// The files under `events/`, for local invokes, are what Lambda sends; the number is that of their bad messages.
+#[tokio::test]
+async fn every_sample_event_is_handled() {
+    let table = [
+        ("sqs-task", include_str!("../../../events/sqs-task.json"), 0),
+        ("sqs-duplicate", include_str!("../../../events/sqs-duplicate.json"), 0),
+        ("sqs-malformed-body", include_str!("../../../events/sqs-malformed-body.json"), 1),
+        ("sqs-mixed-batch", include_str!("../../../events/sqs-mixed-batch.json"), 1),
+    ];
+    for (name, event, bad) in table {
+        let batch: SqsEvent = serde_json::from_str(event).unwrap();
+        assert!(!batch.records.is_empty(), "{name}");
+        let response = Platform::new().await.handle(batch.records, ScriptedModel::default()).await;
+        assert_eq!(response.matches("itemIdentifier").count(), bad, "{name}: {response}");
+    }
+}
