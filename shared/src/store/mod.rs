@@ -1,1 +1,24 @@
-//! (to come)
+//! Agents, tasks and journals on DynamoDB, all in one table.
+//!
+//! The domain decides; a store here makes the decision durable with one conditional write. A write whose condition fails
+//! gets the record as it stands in the same answer, so that losing a race and repeating a write whose answer got lost
+//! are told apart without another read. Every read of one record is strongly consistent; only the lists on an index lag.
+
+mod agent_item;
+mod agent_store;
+pub mod client;
+mod error;
+mod items;
+mod journal;
+mod keys;
+mod step_item;
+mod table;
+mod task_claim;
+mod task_item;
+mod task_list;
+mod task_overdue;
+mod task_store;
+
+pub use agent_store::DynamoAgentStore;
+pub use journal::DynamoJournal;
+pub use task_store::DynamoTaskStore;

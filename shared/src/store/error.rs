@@ -1,0 +1,137 @@
+//! What the SDK's errors mean to a caller.
+//!
+//! A failed condition is no error in this sense: each write expects it and looks at the record that comes with it.
+
+use std::error::Error;
+
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+
+use super::items::Item;
+use crate::ports::StoreError;
+
+/// The record that made a put's condition fail, if there is one; any other failure is an error.
+pub(super) fn kept_instead_of_put(error: SdkError<PutItemError>) -> Result<Option<Item>, StoreError> {
+    match error.as_service_error() {
+        Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
+        Some(_) | None => Err(failure(error)),
+    }
+}
+
+/// The record that made an update's condition fail, if there is one; any other failure is an error.
+pub(super) fn kept_instead_of_update(error: SdkError<UpdateItemError>) -> Result<Option<Item>, StoreError> {
+    match error.as_service_error() {
+        Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
+        Some(_) | None => Err(failure(error)),
+    }
+}
+
+/// What a failed operation means. The names are those of DynamoDB's common and own errors.
+pub(super) fn failure<E>(error: SdkError<E>) -> StoreError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    match error.code() {
+        Some(code) if is_throttle(code) => StoreError::Throttled(Box::new(error)),
+        Some("ValidationException") if is_too_large(error.message()) => StoreError::TooLarge,
+        // Another write to the record is under way; the SDK's own retries have not outlasted it.
+        Some(
+            "TransactionConflictException" | "TransactionInProgressException" | "ReplicatedWriteConflictException",
+        ) => StoreError::Unavailable(Box::new(error)),
+        Some(_) if (400..500).contains(&status) => StoreError::Refused(Box::new(error)),
+        Some(_) | None => match error {
+            SdkError::ConstructionFailure(_) => StoreError::Refused(Box::new(error)),
+            _ => StoreError::Unavailable(Box::new(error)),
+        },
+    }
+}
+
+/// Whether the error, or the reason for a transaction's end, of this name asks to slow down.
+pub(super) fn is_throttle(code: &str) -> bool {
+    matches!(
+        code,
+        "ProvisionedThroughputExceededException"
+            | "ProvisionedThroughputExceeded"
+            | "RequestLimitExceeded"
+            | "ThrottlingException"
+            | "ThrottlingError"
+    )
+}
+
+/// Whether a refused request was for too large a record: "Item size has exceeded the maximum allowed size", or "Item size
+/// to update has exceeded the maximum allowed size". DynamoDB has no code of its own for it.
+pub(super) fn is_too_large(message: Option<&str>) -> bool {
+    message.is_some_and(|message| {
+        message.strip_prefix("Item size").is_some_and(|rest| rest.contains("exceeded the maximum allowed size"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::config::http::HttpResponse;
+    use aws_sdk_dynamodb::error::{ConnectorError, ErrorMetadata};
+    use aws_sdk_dynamodb::operation::get_item::GetItemError;
+
+    use super::*;
+
+    fn response(status: u16) -> HttpResponse {
+        HttpResponse::new(status.try_into().unwrap(), "".into())
+    }
+
+    fn answered(status: u16, code: &str, message: &str) -> SdkError<GetItemError> {
+        let meta = ErrorMetadata::builder().code(code).message(message).build();
+        SdkError::service_error(GetItemError::generic(meta), response(status))
+    }
+
+    /// The error's case, by its name.
+    fn case(error: &StoreError) -> &'static str {
+        match error {
+            StoreError::Conflict => "conflict",
+            StoreError::Throttled(_) => "throttled",
+            StoreError::Unavailable(_) => "unavailable",
+            StoreError::TooLarge => "too large",
+            StoreError::Refused(_) => "refused",
+            StoreError::Cursor => "cursor",
+            StoreError::Corrupt { .. } => "corrupt",
+        }
+    }
+
+    #[test]
+    fn each_answer_of_dynamodb_is_told_by_what_can_be_done() {
+        let size = "Item size has exceeded the maximum allowed size";
+        let size_to_update = "Item size to update has exceeded the maximum allowed size";
+        let table = [
+            (400, "ProvisionedThroughputExceededException", "", "throttled"),
+            (400, "RequestLimitExceeded", "", "throttled"),
+            (400, "ThrottlingException", "", "throttled"),
+            (400, "ValidationException", size, "too large"),
+            (400, "ValidationException", size_to_update, "too large"),
+            (400, "ValidationException", "One or more parameter values were invalid", "refused"),
+            (400, "AccessDeniedException", "", "refused"),
+            (400, "ResourceNotFoundException", "", "refused"),
+            (400, "UnrecognizedClientException", "", "refused"),
+            (400, "TransactionConflictException", "", "unavailable"),
+            (500, "InternalServerError", "", "unavailable"),
+            (503, "ServiceUnavailable", "", "unavailable"),
+        ];
+        for (status, code, message, expected) in table {
+            assert_eq!(case(&failure(answered(status, code, message))), expected, "{code} {message}");
+        }
+    }
+
+    #[test]
+    fn no_answer_means_another_try_and_no_question_means_none() {
+        let silent: [SdkError<GetItemError>; 3] = [
+            SdkError::timeout_error("late"),
+            SdkError::dispatch_failure(ConnectorError::io("broken pipe".into())),
+            SdkError::response_error("cut", response(200)),
+        ];
+        for error in silent {
+            assert_eq!(case(&failure(error)), "unavailable");
+        }
+        let malformed: SdkError<GetItemError> = SdkError::construction_failure("no region");
+        assert_eq!(case(&failure(malformed)), "refused");
+    }
+}

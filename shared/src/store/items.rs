@@ -1,0 +1,227 @@
+//! Reading and writing the attributes of records, whatever they are of.
+//!
+//! Every record carries the version of its form in `v`. A reader ignores attributes that it doesn't know, so that a form
+//! may grow; a record of a newer version, or one that breaks the domain's rules, is reported by its key.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::value::{Error as NameError, StrDeserializer};
+use serde::{Deserialize, Serialize};
+
+use super::keys::{Key, PK, SK};
+use crate::domain::{ModelRef, Timestamp, Usage};
+use crate::ports::StoreError;
+
+/// The version of all forms that this code writes, and the newest that it reads.
+const VERSION: u32 = 1;
+const V: &str = "v";
+
+const PROVIDER: &str = "provider";
+const MODEL: &str = "model";
+pub(super) const USAGE: &str = "usage";
+const INPUT_TOKENS: &str = "input_tokens";
+const OUTPUT_TOKENS: &str = "output_tokens";
+const CACHE_READ_TOKENS: &str = "cache_read_tokens";
+const CACHE_WRITE_TOKENS: &str = "cache_write_tokens";
+const REASONING_TOKENS: &str = "reasoning_tokens";
+
+/// A record as the SDK has it.
+pub(super) type Item = HashMap<String, AttributeValue>;
+
+/// Attributes on their way into a record.
+pub(super) type Attributes = Vec<(&'static str, AttributeValue)>;
+
+/// The whole record at `key`.
+pub(super) fn item(key: Key, attributes: Attributes) -> Item {
+    let fixed = [(PK, text(key.pk)), (SK, text(key.sk)), (V, number(VERSION))];
+    fixed.into_iter().chain(attributes).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A text as an attribute.
+pub(super) fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// A whole number as an attribute.
+pub(super) fn number(value: impl Display) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// A moment as an attribute, in milliseconds.
+pub(super) fn moment(value: Timestamp) -> AttributeValue {
+    number(value.as_millis())
+}
+
+/// One of a set of names, spelled as in serde, as an attribute.
+pub(super) fn name(value: &impl Serialize) -> AttributeValue {
+    let spelled = serde_json::to_value(value).ok();
+    text(spelled.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default())
+}
+
+/// A model as attributes.
+pub(super) fn model(model: &ModelRef) -> Attributes {
+    vec![(PROVIDER, text(model.provider().as_str())), (MODEL, text(model.name()))]
+}
+
+/// Token counts as an attribute.
+pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
+    let counts = [
+        (INPUT_TOKENS, usage.input_tokens),
+        (OUTPUT_TOKENS, usage.output_tokens),
+        (CACHE_READ_TOKENS, usage.cache_read_tokens),
+        (CACHE_WRITE_TOKENS, usage.cache_write_tokens),
+        (REASONING_TOKENS, usage.reasoning_tokens),
+    ];
+    (USAGE, AttributeValue::M(counts.into_iter().map(|(name, count)| (name.to_owned(), number(count))).collect()))
+}
+
+/// The attributes of one record on their way out, and its key for the report of what is wrong.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    item: &'a Item,
+    record: &'a Item,
+}
+
+impl<'a> Fields<'a> {
+    /// The attributes of a whole record, in a form that this version reads.
+    pub(super) fn of(item: &'a Item) -> Result<Self, StoreError> {
+        let fields = Self::of_index(item);
+        let version: u32 = fields.number(V)?;
+        if version > VERSION {
+            return Err(fields.corrupt(format!("its form has version {version}, newer than {VERSION}")));
+        }
+        Ok(fields)
+    }
+
+    /// The attributes that an index has of a record.
+    pub(super) const fn of_index(item: &'a Item) -> Self {
+        Self { item, record: item }
+    }
+
+    /// The failure to read this record.
+    pub(super) fn corrupt(&self, reason: impl Display) -> StoreError {
+        let part = |name| match self.record.get(name) {
+            Some(AttributeValue::S(text)) => text.as_str(),
+            Some(_) | None => "?",
+        };
+        let key = Key { pk: part(PK).to_owned(), sk: part(SK).to_owned() };
+        StoreError::Corrupt { key: key.to_string(), reason: reason.to_string() }
+    }
+
+    /// Makes a domain's refusal of a value the failure to read this record.
+    pub(super) fn valid<T>(&self, value: Result<T, impl Display>) -> Result<T, StoreError> {
+        value.map_err(|reason| self.corrupt(reason))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.item.contains_key(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Result<&'a str, StoreError> {
+        match self.item.get(name) {
+            Some(AttributeValue::S(text)) => Ok(text),
+            Some(_) => Err(self.corrupt(format!("{name} is not a text"))),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    pub(super) fn number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, StoreError> {
+        match self.item.get(name) {
+            Some(AttributeValue::N(digits)) => {
+                digits.parse().map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
+            }
+            Some(_) => Err(self.corrupt(format!("{name} is not a number"))),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// A text that stands for a value of the domain.
+    pub(super) fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, StoreError> {
+        self.text(name)?.parse().map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
+    }
+
+    /// What `read` makes of an attribute that may be absent.
+    pub(super) fn optional<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Self, &str) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        if self.has(name) { read(self, name).map(Some) } else { Ok(None) }
+    }
+
+    pub(super) fn moment(&self, name: &str) -> Result<Timestamp, StoreError> {
+        self.number(name).map(Timestamp::from_millis)
+    }
+
+    pub(super) fn name<T: Deserialize<'a>>(&self, name: &str) -> Result<T, StoreError> {
+        let spelled = StrDeserializer::<NameError>::new(self.text(name)?);
+        T::deserialize(spelled).map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
+    }
+
+    pub(super) fn model(&self) -> Result<ModelRef, StoreError> {
+        self.valid(ModelRef::new(self.parsed(PROVIDER)?, self.text(MODEL)?))
+    }
+
+    pub(super) fn usage(&self) -> Result<Usage, StoreError> {
+        let Some(AttributeValue::M(counts)) = self.item.get(USAGE) else { return Err(self.missing(USAGE)) };
+        let counts = Self { item: counts, record: self.record };
+        let optional = |name| counts.optional(name, Self::number).map(Option::unwrap_or_default);
+        Ok(Usage {
+            input_tokens: counts.number(INPUT_TOKENS)?,
+            output_tokens: counts.number(OUTPUT_TOKENS)?,
+            cache_read_tokens: optional(CACHE_READ_TOKENS)?,
+            cache_write_tokens: optional(CACHE_WRITE_TOKENS)?,
+            reasoning_tokens: optional(REASONING_TOKENS)?,
+        })
+    }
+
+    fn missing(&self, name: &str) -> StoreError {
+        self.corrupt(format!("{name} is missing"))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod checks {
+    //! What the tests of every form share.
+
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// Whatever attribute is missing, of another type or nonsense, `read` reports the record's key and doesn't panic; an
+    /// unknown attribute doesn't matter, and a newer version does.
+    #[track_caller]
+    pub(in crate::store) fn check_robustness<T: PartialEq + Debug>(
+        item: &Item,
+        required: &[&str],
+        read: impl Fn(&Item) -> Result<T, StoreError>,
+    ) {
+        let key = format!("{} {}", item[PK].as_s().unwrap(), item[SK].as_s().unwrap());
+        let refused = |item: &Item, what: &str| match read(item) {
+            Err(StoreError::Corrupt { key: named, .. }) => assert!(what.starts_with("pk") || named == key, "{named}"),
+            other => panic!("{what}: {other:?}"),
+        };
+        for name in required {
+            let mut broken = item.clone();
+            broken.remove(*name);
+            refused(&broken, &format!("{name} missing"));
+            broken.insert((*name).to_owned(), AttributeValue::Null(true));
+            refused(&broken, &format!("{name} of another type"));
+        }
+        for name in item.keys() {
+            for nonsense in [AttributeValue::Bool(true), text("\u{0}"), number("-1"), number("1e400")] {
+                let mut broken = item.clone();
+                broken.insert(name.clone(), nonsense);
+                drop(read(&broken));
+            }
+        }
+        let mut grown = item.clone();
+        grown.insert("color".to_owned(), text("blue"));
+        assert_eq!(read(&grown).unwrap(), read(item).unwrap());
+        grown.insert(V.to_owned(), number(VERSION + 1));
+        refused(&grown, "a newer version");
+    }
+}

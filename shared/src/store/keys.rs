@@ -1,0 +1,204 @@
+//! The spelling of every key, of the table and of its indexes. Nowhere else is one put together or taken apart.
+//!
+//! Numbers inside keys are padded with zeros, so that they sort as numbers.
+
+use std::fmt;
+
+use crate::domain::{AgentId, AgentVersion, TaskId, TenantId, Timestamp};
+
+/// The table's partition key.
+pub(super) const PK: &str = "pk";
+/// The table's sort key.
+pub(super) const SK: &str = "sk";
+
+/// The index of a tenant's tasks by the moment of their creation: partition [`TENANT_ID`], sort [`CREATED`].
+pub(super) const BY_TENANT: &str = "by_tenant";
+pub(super) const TENANT_ID: &str = "tenant_id";
+pub(super) const CREATED: &str = "created";
+
+/// The sparse index of tasks that have not ended by the moment to look at them: partition [`DUE_SHARD`], sort
+/// [`DUE_AT`].
+pub(super) const DUE: &str = "due";
+pub(super) const DUE_SHARD: &str = "due_shard";
+pub(super) const DUE_AT: &str = "due_at";
+
+/// What the sort keys of a tenant's newest agent versions begin with.
+pub(super) const AGENT_PREFIX: &str = "AGENT#";
+/// What the sort keys of a task's steps begin with.
+pub(super) const STEP_PREFIX: &str = "STEP#";
+
+const TASK_PREFIX: &str = "TASK#";
+const DUE_SHARDS: u8 = 8;
+
+/// A record's place in the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    pub(super) pk: String,
+    pub(super) sk: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.pk, self.sk)
+    }
+}
+
+/// Where all of a tenant's agents are.
+pub(super) fn tenant(tenant: &TenantId) -> String {
+    format!("TENANT#{tenant}")
+}
+
+/// The newest version of an agent.
+pub(super) fn agent(tenant: &TenantId, id: AgentId) -> Key {
+    Key { pk: self::tenant(tenant), sk: format!("{AGENT_PREFIX}{id}") }
+}
+
+/// One version of an agent.
+pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
+    Key { pk: self::tenant(tenant), sk: format!("AGENTVERSION#{}#{:08}", version.id, version.version) }
+}
+
+/// A task.
+pub(super) fn task(id: TaskId) -> Key {
+    Key { pk: task_partition(id), sk: "META".to_owned() }
+}
+
+/// Where a task and its steps are.
+pub(super) fn task_partition(id: TaskId) -> String {
+    format!("{TASK_PREFIX}{id}")
+}
+
+/// The task that a partition is of.
+pub(super) fn parse_task_partition(pk: &str) -> Option<TaskId> {
+    pk.strip_prefix(TASK_PREFIX)?.parse().ok()
+}
+
+/// A step of a task.
+pub(super) fn step(task: TaskId, number: u32) -> Key {
+    Key { pk: task_partition(task), sk: format!("{STEP_PREFIX}{number:08}") }
+}
+
+/// A task's place in [`BY_TENANT`].
+pub(super) fn created(at: Timestamp, id: TaskId) -> String {
+    format!("{:013}#{id}", at.as_millis())
+}
+
+/// The moment and the task of a place in [`BY_TENANT`].
+pub(super) fn parse_created(text: &str) -> Option<(Timestamp, TaskId)> {
+    let (millis, id) = text.split_once('#')?;
+    let (at, id) = (Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?);
+    (created(at, id) == text).then_some((at, id))
+}
+
+/// The shard of [`DUE`] that a task is in.
+pub(super) fn due_shard(id: TaskId) -> String {
+    let [.., last] = id.as_bytes();
+    shard_name(last % DUE_SHARDS)
+}
+
+/// All shards of [`DUE`].
+pub(super) fn due_shards() -> impl Iterator<Item = String> {
+    (0..DUE_SHARDS).map(shard_name)
+}
+
+fn shard_name(number: u8) -> String {
+    format!("due#{number}")
+}
+
+/// A place in a list of agents, as text for clients. Holds nothing but the agent's id, and no tenant.
+pub(super) fn agent_cursor(id: AgentId) -> String {
+    hex(&id.to_string())
+}
+
+/// The place that a cursor of a list of agents stands for.
+pub(super) fn parse_agent_cursor(cursor: &str) -> Option<AgentId> {
+    unhex(cursor)?.parse().ok()
+}
+
+/// A place in a list of tasks, as text for clients. Holds nothing but the task's moment and id, and no tenant.
+pub(super) fn task_cursor(at: Timestamp, id: TaskId) -> String {
+    hex(&created(at, id))
+}
+
+/// The place that a cursor of a list of tasks stands for.
+pub(super) fn parse_task_cursor(cursor: &str) -> Option<(Timestamp, TaskId)> {
+    parse_created(&unhex(cursor)?)
+}
+
+/// Hexadecimal, so that nobody is tempted to read or build a cursor, and that it needs no escape in a URL.
+fn hex(text: &str) -> String {
+    let digits = text.bytes().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+}
+
+fn unhex(hex: &str) -> Option<String> {
+    let canonical = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if !hex.len().is_multiple_of(2) || !hex.bytes().all(canonical) {
+        return None;
+    }
+    let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
+    String::from_utf8(bytes.collect::<Option<_>>()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TASK: &str = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+    const AGENT: &str = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+
+    #[test]
+    fn keys_are_spelled_as_documented() {
+        let (tenant, task, id) = ("acme".parse().unwrap(), TASK.parse().unwrap(), AGENT.parse().unwrap());
+        let spelled = [
+            agent(&tenant, id).to_string(),
+            agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
+            self::task(task).to_string(),
+            step(task, 12).to_string(),
+            format!("{} {}", created(Timestamp::from_millis(5), task), due_shard(task)),
+        ];
+        let expected = [
+            format!("TENANT#acme AGENT#{AGENT}"),
+            format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
+            format!("TASK#{TASK} META"),
+            format!("TASK#{TASK} STEP#00000012"),
+            format!("0000000000005#{TASK} due#0"),
+        ];
+        assert_eq!(spelled, expected);
+    }
+
+    #[test]
+    fn every_task_is_in_a_shard_that_is_read() {
+        let read: BTreeSet<String> = due_shards().collect();
+        let written: BTreeSet<String> = (0..=u8::MAX).map(|byte| due_shard(TaskId::derived([byte; 16]))).collect();
+        assert_eq!(written, read);
+        assert_eq!(read.len(), 8);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_survives_its_way_to_the_client_and_back(millis in 0..=u64::MAX, digest in any::<[u8; 16]>()) {
+            let place = (Timestamp::from_millis(millis), TaskId::derived(digest));
+            prop_assert_eq!(parse_task_cursor(&task_cursor(place.0, place.1)), Some(place));
+            let agent = AgentId::derived(digest);
+            prop_assert_eq!(parse_agent_cursor(&agent_cursor(agent)), Some(agent));
+        }
+
+        #[test]
+        fn a_text_that_is_no_cursor_is_refused(text in "\\PC{0,120}") {
+            prop_assert_eq!(parse_task_cursor(&text), None);
+            prop_assert_eq!(parse_agent_cursor(&text), None);
+        }
+
+        #[test]
+        fn a_cursor_has_one_spelling(text in "[0-9a-f#_x-]{0,60}") {
+            if let Some((at, id)) = parse_task_cursor(&hex(&text)) {
+                prop_assert_eq!(task_cursor(at, id), hex(&text));
+            }
+        }
+    }
+}

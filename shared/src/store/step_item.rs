@@ -1,0 +1,102 @@
+//! The form of a step's record.
+
+use super::items::{self, Fields, Item, moment, name, number, text};
+use super::keys;
+use crate::domain::{ModelAnswer, Step, StepKind};
+use crate::ports::StoreError;
+
+const NUMBER: &str = "number";
+const FENCE: &str = "fence";
+const KIND: &str = "kind";
+const STARTED_AT: &str = "started_at";
+const FINISHED_AT: &str = "finished_at";
+const ANSWER_TEXT: &str = "answer_text";
+const STOP_REASON: &str = "stop_reason";
+const SERVED_MODEL: &str = "served_model";
+const REQUEST_ID: &str = "request_id";
+
+const MODEL_CALL: &str = "model_call";
+
+/// The step as its record.
+pub(super) fn write(step: &Step) -> Item {
+    let StepKind::ModelCall { requested, answer } = &step.kind;
+    let mut attributes = vec![
+        (NUMBER, number(step.number)),
+        (FENCE, number(step.fence)),
+        (KIND, text(MODEL_CALL)),
+        (STARTED_AT, moment(step.started_at)),
+        (FINISHED_AT, moment(step.finished_at)),
+        (ANSWER_TEXT, text(answer.text.as_str())),
+        (STOP_REASON, name(&answer.stop_reason)),
+        (SERVED_MODEL, text(answer.served_model.as_str())),
+        items::usage(answer.usage),
+    ];
+    attributes.extend(items::model(requested));
+    attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
+    items::item(keys::step(step.task, step.number), attributes)
+}
+
+/// The step in a record.
+pub(super) fn read(item: &Item) -> Result<Step, StoreError> {
+    let fields = Fields::of(item)?;
+    let task = keys::parse_task_partition(fields.text(keys::PK)?);
+    let kind = match fields.text(KIND)? {
+        MODEL_CALL => StepKind::ModelCall { requested: fields.model()?, answer: answer(&fields)? },
+        other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
+    };
+    Ok(Step {
+        task: task.ok_or_else(|| fields.corrupt("its partition is not a task's"))?,
+        number: fields.number(NUMBER)?,
+        fence: fields.number(FENCE)?,
+        kind,
+        started_at: fields.moment(STARTED_AT)?,
+        finished_at: fields.moment(FINISHED_AT)?,
+    })
+}
+
+fn answer(fields: &Fields<'_>) -> Result<ModelAnswer, StoreError> {
+    Ok(ModelAnswer {
+        text: fields.text(ANSWER_TEXT)?.to_owned(),
+        stop_reason: fields.name(STOP_REASON)?,
+        usage: fields.usage()?,
+        served_model: fields.text(SERVED_MODEL)?.to_owned(),
+        request_id: fields.optional(REQUEST_ID, Fields::text)?.map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::TaskId;
+    use crate::testing::samples;
+
+    #[test]
+    fn a_step_survives_its_record() {
+        let mut step = samples::step(TaskId::new(samples::START), 3, "Paris 🗼");
+        assert_eq!(read(&write(&step)).unwrap(), step);
+        let StepKind::ModelCall { answer, .. } = &mut step.kind;
+        answer.request_id = None;
+        assert_eq!(read(&write(&step)).unwrap(), step);
+    }
+
+    #[test]
+    fn a_damaged_record_is_reported() {
+        let item = write(&samples::step(TaskId::new(samples::START), 3, "Paris"));
+        let required = [
+            "pk",
+            "v",
+            "number",
+            "fence",
+            "kind",
+            "started_at",
+            "finished_at",
+            "answer_text",
+            "stop_reason",
+            "usage",
+            "served_model",
+            "provider",
+            "model",
+        ];
+        items::checks::check_robustness(&item, &required, read);
+    }
+}

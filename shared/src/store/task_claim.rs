@@ -1,0 +1,91 @@
+//! Claiming a task: one write that decides by the rules of [`Task::claim`] where the record is, and returns the task.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::ReturnValue;
+
+use super::error::kept_instead_of_update;
+use super::items::{Item, moment, name, number, text};
+use super::keys;
+use super::task_item::{
+    self, ATTEMPTS, DEADLINE, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT,
+};
+use super::task_store::DynamoTaskStore;
+use crate::domain::task::MAX_ATTEMPTS;
+use crate::domain::{Lease, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp};
+use crate::ports::{Claimed, StoreError};
+
+/// When a task may be had: what [`Task::claim`] says.
+const CONDITION: &str = "#tenant = :tenant AND #deadline > :now AND (#status = :queued \
+    OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts))";
+
+/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
+const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
+    #updated_at = :now, #sends = :zero, #attempts = #attempts + :one, #revision = #revision + :one REMOVE #resend_at";
+
+impl DynamoTaskStore {
+    pub(super) async fn claim_task(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        match self.claim_request(tenant, id, lease, now).send().await {
+            Ok(granted) => {
+                let item = granted.attributes.unwrap_or_default();
+                Ok(Claimed::Granted(Box::new(task_item::read(&item)?)))
+            }
+            Err(error) => refused(kept_instead_of_update(error)?, tenant, lease, now),
+        }
+    }
+
+    fn claim_request(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> UpdateItemFluentBuilder {
+        let names = [
+            ("#tenant", keys::TENANT_ID),
+            ("#deadline", DEADLINE),
+            ("#status", STATUS),
+            ("#lease_worker", LEASE_WORKER),
+            ("#lease_expires_at", LEASE_EXPIRES_AT),
+            ("#attempts", ATTEMPTS),
+            ("#due_at", keys::DUE_AT),
+            ("#updated_at", UPDATED_AT),
+            ("#sends", SENDS),
+            ("#revision", REVISION),
+            ("#resend_at", RESEND_AT),
+        ];
+        let values = [
+            (":tenant", text(tenant.as_str())),
+            (":now", moment(now)),
+            (":queued", name(&TaskStatus::Queued)),
+            (":running", name(&TaskStatus::Running)),
+            (":max_attempts", number(MAX_ATTEMPTS)),
+            (":worker", text(lease.worker.to_string())),
+            (":until", moment(lease.expires_at)),
+            (":zero", number(0)),
+            (":one", number(1)),
+        ];
+        self.table
+            .update(keys::task(id))
+            .update_expression(UPDATE)
+            .condition_expression(CONDITION)
+            .set_expression_attribute_names(Some(HashMap::from(names.map(|(as_, name)| (as_.into(), name.into())))))
+            .set_expression_attribute_values(Some(HashMap::from(values.map(|(as_, value)| (as_.into(), value)))))
+            .return_values(ReturnValue::AllNew)
+    }
+}
+
+/// Why the record as it stands made a claim's condition fail.
+fn refused(kept: Option<Item>, tenant: &TenantId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
+    let Some(kept) = kept else { return Ok(Claimed::Unknown) };
+    let Some(task) = task_item::read_of(tenant, &kept)? else { return Ok(Claimed::Unknown) };
+    // The SDK sends a request again when its answer is lost; the first one may have been granted.
+    if matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker) {
+        return Ok(Claimed::Granted(Box::new(task)));
+    }
+    match Task::clone(&task).claim(lease, now) {
+        Err(reason) => Ok(Claimed::Refused(Box::new(task), reason)),
+        Ok(()) => Err(StoreError::Conflict),
+    }
+}

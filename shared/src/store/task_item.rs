@@ -1,0 +1,262 @@
+//! The form of a task's record.
+//!
+//! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing of the state before is
+//! left over. `due_shard` and `due_at` exist only while the task has not ended, which keeps the index of due tasks small.
+
+use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
+use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
+use crate::domain::task::{Progress, TaskSpec};
+use crate::domain::{
+    AgentVersion, Failure, Lease, Output, Task, TaskId, TaskInput, TaskState, TaskStatus, TenantId, Upstream,
+};
+use crate::ports::{StoreError, TaskSummary};
+
+pub(super) const AGENT_ID: &str = "agent_id";
+pub(super) const ATTEMPTS: &str = "attempts";
+pub(super) const DEADLINE: &str = "deadline";
+pub(super) const LEASE_EXPIRES_AT: &str = "lease_expires_at";
+pub(super) const LEASE_WORKER: &str = "lease_worker";
+pub(super) const RESEND_AT: &str = "resend_at";
+pub(super) const REVISION: &str = "revision";
+pub(super) const SENDS: &str = "sends";
+pub(super) const STATUS: &str = "status";
+pub(super) const UPDATED_AT: &str = "updated_at";
+
+const AGENT_VERSION: &str = "agent_version";
+const CREATED_AT: &str = "created_at";
+const INPUT: &str = "input";
+const OUTPUT_TEXT: &str = "output_text";
+const STOP_REASON: &str = "stop_reason";
+const FAILURE_CODE: &str = "failure_code";
+const FAILURE_MESSAGE: &str = "failure_message";
+const UPSTREAM_PROVIDER: &str = "upstream_provider";
+const UPSTREAM_STATUS: &str = "upstream_status";
+const UPSTREAM_REQUEST_ID: &str = "upstream_request_id";
+
+/// Every attribute that a transition can set or remove.
+pub(super) const MUTABLE: [&str; 18] = [
+    REVISION,
+    ATTEMPTS,
+    SENDS,
+    UPDATED_AT,
+    STATUS,
+    DUE_SHARD,
+    DUE_AT,
+    RESEND_AT,
+    LEASE_WORKER,
+    LEASE_EXPIRES_AT,
+    OUTPUT_TEXT,
+    STOP_REASON,
+    USAGE,
+    FAILURE_CODE,
+    FAILURE_MESSAGE,
+    UPSTREAM_PROVIDER,
+    UPSTREAM_STATUS,
+    UPSTREAM_REQUEST_ID,
+];
+
+/// The task as its record.
+pub(super) fn write(task: &Task) -> Item {
+    let TaskSpec { id, tenant, agent, input, created_at, deadline } = task.spec();
+    let mut attributes = vec![
+        (TENANT_ID, text(tenant.as_str())),
+        (CREATED, text(keys::created(*created_at, *id))),
+        (CREATED_AT, moment(*created_at)),
+        (AGENT_ID, text(agent.id.to_string())),
+        (AGENT_VERSION, number(agent.version)),
+        (INPUT, text(input.as_str())),
+        (DEADLINE, moment(*deadline)),
+    ];
+    attributes.extend(progress(task));
+    items::item(keys::task(*id), attributes)
+}
+
+/// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
+pub(super) fn progress(task: &Task) -> Attributes {
+    let Progress { revision, fence, sends, updated_at, state } = task.progress();
+    let mut attributes = vec![
+        (REVISION, number(revision)),
+        (ATTEMPTS, number(fence)),
+        (SENDS, number(sends)),
+        (UPDATED_AT, moment(*updated_at)),
+        (STATUS, name(&task.status())),
+    ];
+    if let Some(due_at) = task.due_at() {
+        attributes.extend([(DUE_SHARD, text(keys::due_shard(task.id()))), (DUE_AT, moment(due_at))]);
+    }
+    match state {
+        TaskState::Queued { due_at } => attributes.push((RESEND_AT, moment(*due_at))),
+        TaskState::Running(lease) => attributes
+            .extend([(LEASE_WORKER, text(lease.worker.to_string())), (LEASE_EXPIRES_AT, moment(lease.expires_at))]),
+        TaskState::Completed(output) => attributes.extend([
+            (OUTPUT_TEXT, text(output.text.as_str())),
+            (STOP_REASON, name(&output.stop_reason)),
+            items::usage(output.usage),
+        ]),
+        TaskState::Failed(failure) => attributes.extend(write_failure(failure)),
+        TaskState::TimedOut => {}
+    }
+    attributes
+}
+
+fn write_failure(failure: &Failure) -> Attributes {
+    let mut attributes = vec![(FAILURE_CODE, name(&failure.code)), (FAILURE_MESSAGE, text(failure.message.as_str()))];
+    if let Some(Upstream { provider, status, request_id }) = &failure.upstream {
+        attributes.push((UPSTREAM_PROVIDER, text(provider.as_str())));
+        attributes.extend(status.map(|status| (UPSTREAM_STATUS, number(status))));
+        attributes.extend(request_id.as_deref().map(|id| (UPSTREAM_REQUEST_ID, text(id))));
+    }
+    attributes
+}
+
+/// The task in a record; `None` if it is another tenant's.
+pub(super) fn read_of(tenant: &TenantId, item: &Item) -> Result<Option<Task>, StoreError> {
+    let task = read(item)?;
+    Ok((task.spec().tenant == *tenant).then_some(task))
+}
+
+/// The task in a record.
+pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
+    let fields = Fields::of(item)?;
+    let spec = TaskSpec {
+        id: id(&fields)?,
+        tenant: fields.parsed(TENANT_ID)?,
+        agent: agent(&fields)?,
+        input: fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned()))?,
+        created_at: fields.moment(CREATED_AT)?,
+        deadline: fields.moment(DEADLINE)?,
+    };
+    let progress = Progress {
+        revision: fields.number(REVISION)?,
+        fence: fields.number(ATTEMPTS)?,
+        sends: fields.number(SENDS)?,
+        updated_at: fields.moment(UPDATED_AT)?,
+        state: state(&fields)?,
+    };
+    Ok(Task::restore(spec, progress))
+}
+
+/// What a list shows of the task whose entry in the index this is.
+pub(super) fn read_summary(item: &Item) -> Result<TaskSummary, StoreError> {
+    let fields = Fields::of_index(item);
+    Ok(TaskSummary {
+        id: id(&fields)?,
+        agent: agent(&fields)?,
+        status: fields.name(STATUS)?,
+        fence: fields.number(ATTEMPTS)?,
+        created_at: fields.moment(CREATED_AT)?,
+        updated_at: fields.moment(UPDATED_AT)?,
+    })
+}
+
+fn id(fields: &Fields<'_>) -> Result<TaskId, StoreError> {
+    keys::parse_task_partition(fields.text(keys::PK)?).ok_or_else(|| fields.corrupt("its partition is not a task's"))
+}
+
+fn agent(fields: &Fields<'_>) -> Result<AgentVersion, StoreError> {
+    Ok(AgentVersion { id: fields.parsed(AGENT_ID)?, version: fields.number(AGENT_VERSION)? })
+}
+
+fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
+    Ok(match fields.name(STATUS)? {
+        TaskStatus::Queued => TaskState::Queued { due_at: fields.moment(RESEND_AT)? },
+        TaskStatus::Running => TaskState::Running(Lease {
+            worker: fields.parsed(LEASE_WORKER)?,
+            expires_at: fields.moment(LEASE_EXPIRES_AT)?,
+        }),
+        TaskStatus::Completed => TaskState::Completed(Output {
+            text: fields.text(OUTPUT_TEXT)?.to_owned(),
+            stop_reason: fields.name(STOP_REASON)?,
+            usage: fields.usage()?,
+        }),
+        TaskStatus::Failed => TaskState::Failed(Failure {
+            code: fields.name(FAILURE_CODE)?,
+            message: fields.text(FAILURE_MESSAGE)?.to_owned(),
+            upstream: if fields.has(UPSTREAM_PROVIDER) { Some(upstream(fields)?) } else { None },
+        }),
+        TaskStatus::TimedOut => TaskState::TimedOut,
+    })
+}
+
+fn upstream(fields: &Fields<'_>) -> Result<Upstream, StoreError> {
+    Ok(Upstream {
+        provider: fields.parsed(UPSTREAM_PROVIDER)?,
+        status: fields.optional(UPSTREAM_STATUS, Fields::number)?,
+        request_id: fields.optional(UPSTREAM_REQUEST_ID, Fields::text)?.map(str::to_owned),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::samples::{self, after, lease_until};
+
+    /// A task in each state.
+    fn histories() -> Vec<Task> {
+        let queued = samples::task(&samples::agent(&samples::tenant("acme")), after(0));
+        let mut running = queued.clone();
+        running.claim(lease_until(after(60)), after(1)).unwrap();
+        let (mut completed, mut failed, mut timed_out) = (running.clone(), running.clone(), queued.clone());
+        completed.complete(1, samples::output("Paris"), after(2)).unwrap();
+        failed.fail(1, samples::failure(), after(2)).unwrap();
+        timed_out.settle_overdue(after(1_800)).unwrap();
+        vec![queued, running, completed, failed, timed_out]
+    }
+
+    #[test]
+    fn a_task_in_each_state_survives_its_record() {
+        for task in histories() {
+            assert_eq!(read(&write(&task)).unwrap(), task);
+            let summary = read_summary(&write(&task)).unwrap();
+            assert_eq!((summary.id, summary.status, summary.fence), (task.id(), task.status(), task.fence()));
+        }
+    }
+
+    #[test]
+    fn a_transition_can_replace_all_that_any_state_writes() {
+        for task in histories() {
+            for (attribute, _) in progress(&task) {
+                assert!(MUTABLE.contains(&attribute), "{attribute}");
+            }
+            assert_eq!(write(&task).contains_key(DUE_SHARD), !task.status().is_terminal());
+            assert_eq!(write(&task).contains_key(DUE_AT), !task.status().is_terminal());
+        }
+    }
+
+    #[test]
+    fn a_damaged_record_is_reported() {
+        let common = [
+            "pk",
+            "v",
+            "tenant_id",
+            "agent_id",
+            "agent_version",
+            "input",
+            "created_at",
+            "deadline",
+            "revision",
+            "attempts",
+            "sends",
+            "updated_at",
+            "status",
+        ];
+        let of_state: [&[&str]; 5] = [
+            &["resend_at"],
+            &["lease_worker", "lease_expires_at"],
+            &["output_text", "stop_reason", "usage"],
+            &["failure_code", "failure_message"],
+            &[],
+        ];
+        for (task, of_state) in histories().iter().zip(of_state) {
+            items::checks::check_robustness(&write(task), &[&common, of_state].concat(), read);
+        }
+    }
+
+    #[test]
+    fn another_tenants_task_is_none() {
+        for task in histories() {
+            assert_eq!(read_of(&samples::tenant("acme"), &write(&task)).unwrap(), Some(task.clone()));
+            assert_eq!(read_of(&samples::tenant("other"), &write(&task)).unwrap(), None);
+        }
+    }
+}
