@@ -1,1 +1,88 @@
-//! (to come)
+//! The task queue on SQS: a standard queue whose messages the workers get through an event source mapping.
+//!
+//! Only sending and postponing are here. Receiving and deleting are the mapping's, by what a worker reports.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::Builder;
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+
+use crate::ports::{QueueError, TaskMessage, TaskQueue};
+
+/// The longest visibility timeout that SQS knows: 12 hours.
+const LONGEST_DELAY: Duration = Duration::from_hours(12);
+
+/// The SQS client of a function. Cheap to clone.
+pub fn sqs(shared: &SdkConfig) -> Client {
+    Client::from_conf(sqs_config(shared).build())
+}
+
+/// The SQS client's configuration: 1 s to connect, 2 s an attempt, three attempts within 6 s in all.
+pub fn sqs_config(shared: &SdkConfig) -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(Duration::from_secs(2))
+        .operation_timeout(Duration::from_secs(6));
+    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100));
+    Builder::from(shared).timeout_config(timeouts.build()).retry_config(retries)
+}
+
+/// A task queue on SQS.
+#[derive(Debug, Clone)]
+pub struct SqsTaskQueue {
+    client: Client,
+    url: String,
+}
+
+impl SqsTaskQueue {
+    /// Uses the queue at this URL.
+    pub fn new(client: Client, url: impl Into<String>) -> Self {
+        Self { client, url: url.into() }
+    }
+}
+
+#[async_trait]
+impl TaskQueue for SqsTaskQueue {
+    async fn send(&self, message: &TaskMessage) -> Result<(), QueueError> {
+        let request = self.client.send_message().queue_url(&self.url).message_body(message.to_body());
+        request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
+    }
+
+    async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
+        let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
+        let request = request.visibility_timeout(visibility_seconds(delay));
+        request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
+    }
+}
+
+/// The delay in whole seconds, rather too long than too short, and no longer than SQS allows.
+fn visibility_seconds(delay: Duration) -> i32 {
+    let delay = delay.min(LONGEST_DELAY);
+    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+    i32::try_from(seconds).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_rounded_up_and_bounded() {
+        let table = [
+            (Duration::ZERO, 0),
+            (Duration::from_nanos(1), 1),
+            (Duration::from_secs(1), 1),
+            (Duration::from_millis(1_001), 2),
+            (Duration::from_millis(43_199_001), 43_200),
+            (LONGEST_DELAY, 43_200),
+            (Duration::MAX, 43_200),
+        ];
+        for (delay, seconds) in table {
+            assert_eq!(visibility_seconds(delay), seconds, "{delay:?}");
+        }
+    }
+}
