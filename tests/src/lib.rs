@@ -1,1 +1,7 @@
-//! to come
+//! What tests against a local AWS need: its address, tables and queues of their own, and a count of the calls made.
+
+mod call_counter;
+mod local_aws;
+
+pub use call_counter::CallCounter;
+pub use local_aws::LocalAws;

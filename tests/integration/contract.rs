@@ -1,0 +1,69 @@
+//! The real adapters keep the same rules as the fakes that everything else is tested on.
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use shared::queue::SqsTaskQueue;
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::testing::Delivery;
+use shared::testing::contract::{self, Inbox};
+use tests::LocalAws;
+use tokio::task::JoinHandle;
+
+/// Waits for the suite, cleans up whatever came of it, and then reports it.
+async fn finish(suite: JoinHandle<()>, clean_up: impl Future<Output = ()>) {
+    let outcome = suite.await;
+    clean_up.await;
+    if let Err(broken) = outcome {
+        resume_unwind(broken.into_panic());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_agent_store() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let store = DynamoAgentStore::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::agent_store(Arc::new(store))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_task_store() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let store = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::task_store(Arc::new(store))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_journal() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::journal(Arc::new(journal))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqs_keeps_the_contract_of_the_task_queue() {
+    let aws = LocalAws::from_env().await;
+    let url = aws.create_queue().await;
+    let queue = SqsTaskQueue::new(aws.sqs(), url.as_str());
+    let inbox = SqsInbox { client: aws.sqs(), url: url.clone() };
+    finish(tokio::spawn(contract::task_queue(Arc::new(queue), Arc::new(inbox))), aws.delete_queue(&url)).await;
+}
+
+struct SqsInbox {
+    client: aws_sdk_sqs::Client,
+    url: String,
+}
+
+#[async_trait]
+impl Inbox for SqsInbox {
+    async fn receive(&self) -> Result<Option<Delivery>, Box<dyn std::error::Error + Send + Sync>> {
+        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(1).wait_time_seconds(1);
+        let Some(message) = request.send().await?.messages.unwrap_or_default().pop() else { return Ok(None) };
+        let receipt = message.receipt_handle.ok_or("a message without a receipt")?;
+        Ok(Some(Delivery { receipt, body: message.body.ok_or("a message without a body")? }))
+    }
+}
