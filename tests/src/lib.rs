@@ -2,6 +2,8 @@
 
 mod call_counter;
 mod local_aws;
+pub mod platform;
 
 pub use call_counter::CallCounter;
 pub use local_aws::LocalAws;
+pub use platform::Platform;

@@ -32,7 +32,7 @@ impl ApiKeys {
     async fn tenant_of(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
         let presented = bearer(headers).ok_or_else(Problem::unauthorized)?;
         let key = self.secrets.secret(&self.secret_name).await.map_err(|error| refuse_all(&error))?;
-        if bool::from(presented.as_bytes().ct_eq(key.expose().as_bytes())) {
+        if bool::from(presented.as_bytes().ct_eq(key.expose().trim().as_bytes())) {
             return Ok(self.tenant.clone());
         }
         Err(Problem::unauthorized())

@@ -1,2 +1,37 @@
-//! to come
-fn main() {}
+//! Wires the API to DynamoDB, SQS and Secrets Manager, and runs it in Lambda.
+
+use std::sync::Arc;
+
+use api::config::Config;
+use api::{Api, ApiKeys, router};
+use lambda_http::Error;
+use shared::app::{Agents, Tasks};
+use shared::config::Environment;
+use shared::ports::clock::SystemClock;
+use shared::queue::{SqsTaskQueue, sqs};
+use shared::secrets::{SecretsManager, secrets_manager};
+use shared::store::client::{dynamodb, sdk_config};
+use shared::store::{DynamoAgentStore, DynamoTaskStore};
+use shared::telemetry;
+
+/// Until keys are managed by the API itself, the deployment's one key stands for this one tenant.
+const TENANT: &str = "default";
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::process();
+    telemetry::start("api", &environment);
+    let config = Config::read(&environment)?;
+    let sdk = sdk_config().await;
+    let table = dynamodb(&sdk);
+    let agents = || Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table));
+    let tasks = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));
+    let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
+    let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
+    let api = Api {
+        agents: Agents::new(agents(), Arc::new(SystemClock)),
+        tasks: Tasks::new(agents(), tasks, queue, Arc::new(SystemClock)),
+        keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
+    };
+    lambda_http::run(router(api)).await
+}

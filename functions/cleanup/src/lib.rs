@@ -7,7 +7,7 @@ pub mod config;
 
 use std::time::Duration;
 
-use lambda_runtime::{Context, LambdaEvent};
+use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::de::IgnoredAny;
 use shared::app::Sweeper;
 use shared::domain::{Causes, Timestamp};
@@ -17,16 +17,27 @@ use tracing::Instrument;
 /// Kept free at the end of an invocation, so that the page in hand is finished.
 const RESERVE: Duration = Duration::from_secs(10);
 
+/// A sweep could not be finished. It is logged where it happens.
+#[derive(Debug, thiserror::Error)]
+#[error("the sweep broke off")]
+pub struct SweepBrokeOff(#[from] StoreError);
+
+impl From<SweepBrokeOff> for Diagnostic {
+    fn from(error: SweepBrokeOff) -> Self {
+        Self { error_type: "SweepBrokeOff".to_owned(), error_message: error.to_string() }
+    }
+}
+
 /// Handles one invocation; what the schedule sends doesn't matter. Fails if the store does, so that the function's error
 /// metric shows it; the next minute tries again.
-pub async fn handle(sweeper: &Sweeper, event: LambdaEvent<IgnoredAny>) -> Result<(), StoreError> {
+pub async fn handle(sweeper: &Sweeper, event: LambdaEvent<IgnoredAny>) -> Result<(), SweepBrokeOff> {
     let Context { request_id, xray_trace_id, deadline, .. } = event.context;
     let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
     let until = Timestamp::from_millis(deadline.saturating_sub(u64::try_from(RESERVE.as_millis()).unwrap_or(0)));
     sweep(sweeper, until).instrument(span).await
 }
 
-async fn sweep(sweeper: &Sweeper, until: Timestamp) -> Result<(), StoreError> {
+async fn sweep(sweeper: &Sweeper, until: Timestamp) -> Result<(), SweepBrokeOff> {
     let started = sweeper.clock.now();
     let swept = sweeper.sweep(until).await.inspect_err(|error| {
         tracing::error!(error = %Causes(error), "sweep broke off");

@@ -1,2 +1,27 @@
-//! to come
-fn main() {}
+//! Wires the watchdog to DynamoDB and SQS, and runs it in Lambda.
+
+use std::sync::Arc;
+
+use cleanup::config::Config;
+use lambda_runtime::{Error, service_fn};
+use shared::app::Sweeper;
+use shared::config::Environment;
+use shared::ports::clock::SystemClock;
+use shared::queue::{SqsTaskQueue, sqs};
+use shared::store::DynamoTaskStore;
+use shared::store::client::{dynamodb, sdk_config};
+use shared::telemetry;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let environment = Environment::process();
+    telemetry::start("cleanup", &environment);
+    let config = Config::read(&environment)?;
+    let sdk = sdk_config().await;
+    let sweeper = Sweeper {
+        tasks: Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table)),
+        queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
+        clock: Arc::new(SystemClock),
+    };
+    lambda_runtime::run(service_fn(|event| cleanup::handle(&sweeper, event))).await
+}

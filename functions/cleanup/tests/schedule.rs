@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cleanup::SweepBrokeOff;
 use lambda_runtime::{Context, LambdaEvent};
 use shared::app::Sweeper;
-use shared::ports::{Clock, StoreError, TaskStore};
+use shared::ports::{Clock, TaskStore};
 use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
 
 const EVENT: &str = include_str!("../../../events/schedule-cleanup.json");
 
-async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<(), StoreError> {
+async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<(), SweepBrokeOff> {
     let clock = ManualClock::at(samples::after(60));
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
@@ -35,5 +36,5 @@ async fn a_failing_store_fails_the_invocation() {
     let faults = Faults::default();
     faults.die_at(1, When::Before);
     let swept = sweep(MemoryStore::default().with_faults(faults), &MemoryQueue::default()).await;
-    assert!(matches!(swept, Err(StoreError::Unavailable(_))), "{swept:?}");
+    assert!(matches!(swept, Err(SweepBrokeOff { .. })), "{swept:?}");
 }

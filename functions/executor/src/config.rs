@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::config::{ConfigError, Environment};
+use shared::llm::BaseUrl;
 
 /// What the deployment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
     /// `…_BASE_URL`: what stands before the API's own paths.
-    pub base_url: String,
+    pub base_url: BaseUrl,
     /// `…_KEY_SECRET`: name or ARN of the secret that holds the key; without one, no key is sent.
     pub key_secret: Option<String>,
 }
@@ -35,11 +36,11 @@ impl Config {
             state_table: environment.required("STATE_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             anthropic: Upstream {
-                base_url: environment.required("ANTHROPIC_BASE_URL")?,
+                base_url: environment.parsed("ANTHROPIC_BASE_URL")?,
                 key_secret: environment.optional("ANTHROPIC_KEY_SECRET"),
             },
             openai: Upstream {
-                base_url: environment.required("OPENAI_BASE_URL")?,
+                base_url: environment.parsed("OPENAI_BASE_URL")?,
                 key_secret: environment.optional("OPENAI_KEY_SECRET"),
             },
             model_timeout: Duration::from_secs(environment.parsed("MODEL_TIMEOUT_SECONDS")?),

@@ -1,0 +1,77 @@
+//! Many tasks, lost messages and rubbish in the queue.
+
+use futures::future::join_all;
+use serde_json::json;
+use shared::domain::{AgentId, TaskInput};
+use shared::ports::{AgentStore, TaskStore};
+use shared::store::{DynamoAgentStore, DynamoTaskStore};
+
+use tests::Platform;
+use tests::platform::{id, now, unique};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_tasks_at_once_complete_once_each() {
+    let platform = Platform::deployed().await;
+    let agent = platform.claude().await;
+    let prompt = unique("[ok]");
+    let tasks = join_all((0..100).map(|_| platform.submit(&agent, &prompt))).await;
+    let ended = join_all(tasks.iter().map(|task| platform.ended(task))).await;
+    for task in &ended {
+        assert_eq!((&task["status"], &task["attempts"]), (&json!("completed"), &json!(1)), "{task}");
+    }
+    assert_eq!(platform.model_requests(&prompt).await.len(), 100);
+    let steps = join_all(tasks.iter().map(|task| platform.steps(task))).await;
+    assert!(steps.iter().all(|steps| *steps == [(1, 1)]), "{steps:?}");
+    let dead = platform.dead_letters().await;
+    assert!(tasks.iter().all(|task| !dead.iter().any(|body| body.contains(task.as_str()))), "{dead:?}");
+}
+
+#[tokio::test]
+async fn a_task_whose_message_was_never_sent_is_found_by_the_watchdog() {
+    let platform = Platform::deployed().await;
+    let agent: AgentId = platform.claude().await.parse().unwrap();
+    let agents = DynamoAgentStore::new(platform.aws.dynamodb(), platform.state_table.as_str());
+    let agent = agents.newest(&"default".parse().unwrap(), agent).await.unwrap().unwrap();
+    // As if the api had died between its write and its send, a minute ago.
+    let minute_ago = shared::domain::Timestamp::from_millis(now().as_millis() - 60_000);
+    let task_id = shared::domain::TaskId::new(now());
+    let input = TaskInput::new(unique("[ok]")).unwrap();
+    let task = shared::domain::Task::submit(task_id, &agent, input, minute_ago);
+    let tasks = DynamoTaskStore::new(platform.aws.dynamodb(), platform.state_table.as_str());
+    tasks.create(&task).await.unwrap();
+    let ended = platform.ended(&task_id.to_string()).await;
+    assert_eq!(ended["status"], "completed", "{ended}");
+    let line = platform.logged("cleanup", "task was overdue", &task_id.to_string()).await;
+    assert_eq!(line["settled"], "Resent", "{line}");
+}
+
+#[tokio::test]
+async fn rubbish_in_the_queue_is_dead_lettered_and_harms_nobody() {
+    let platform = Platform::deployed().await;
+    let rubbish = unique("not ours");
+    let queue = platform.aws.sqs();
+    queue.send_message().queue_url(&platform.task_queue_url).message_body(&rubbish).send().await.unwrap();
+    let task = platform.submit(&platform.claude().await, &unique("[ok]")).await;
+    assert_eq!(platform.ended(&task).await["status"], "completed");
+    platform.until(async || platform.dead_letters().await.contains(&rubbish), "the rubbish is dead-lettered").await;
+    let logged = platform.log_lines("executor", "poison message").await;
+    assert!(!logged.is_empty());
+    assert!(logged.iter().all(|line| line["receives"] == 1), "logged on its first receive only: {logged:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_comes_twice_is_one_task() {
+    let platform = Platform::deployed().await;
+    let prompt = unique("[ok]");
+    let task = platform.submit(&platform.claude().await, &prompt).await;
+    let body = json!({ "version": 1, "tenant_id": "default", "task_id": task }).to_string();
+    let queue = platform.aws.sqs();
+    for _ in 0..3 {
+        queue.send_message().queue_url(&platform.task_queue_url).message_body(&body).send().await.unwrap();
+    }
+    assert_eq!(platform.ended(&task).await["status"], "completed");
+    platform.logged("executor", "duplicate message of an ended task", &task).await;
+    assert_eq!(platform.model_requests(&prompt).await.len(), 1);
+    assert_eq!(platform.steps(&task).await, [(1, 1)]);
+    assert_eq!(id(&task).to_string(), task);
+}

@@ -1,0 +1,200 @@
+//! The deployed platform as a client sees it, and the services behind it as an operator does.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
+
+use std::time::{Duration, Instant};
+
+use crate::LocalAws;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use shared::config::Environment;
+use shared::domain::{TaskId, Timestamp};
+use shared::ports::clock::SystemClock;
+use shared::ports::{Clock, Journal};
+use shared::store::DynamoJournal;
+
+/// Far more than anything here takes; a test that waits so long has failed.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// The platform that `make test` deployed.
+pub struct Platform {
+    /// The AWS that it is deployed to.
+    pub aws: LocalAws,
+    /// The name of its state table.
+    pub state_table: String,
+    /// The URL of its task queue.
+    pub task_queue_url: String,
+    /// The URL of the queue of given-up messages.
+    pub dead_letter_queue_url: String,
+    /// The name of the executor's function.
+    pub executor_function: String,
+    http: Client,
+    api_url: String,
+    api_key: String,
+    aws_url: String,
+    model_url: String,
+}
+
+impl Platform {
+    /// The one that the environment names.
+    pub async fn deployed() -> Self {
+        let environment = Environment::process();
+        let read =
+            |name| environment.required(name).expect("`make test` deploys the platform and runs these tests on it");
+        Self {
+            aws: LocalAws::from_env().await,
+            state_table: read("STATE_TABLE"),
+            task_queue_url: read("TASK_QUEUE_URL"),
+            dead_letter_queue_url: read("DEAD_LETTER_QUEUE_URL"),
+            executor_function: read("EXECUTOR_FUNCTION"),
+            http: Client::builder().no_proxy().build().unwrap(),
+            api_url: read("API_URL"),
+            api_key: read("API_KEY"),
+            aws_url: read("LOCAL_AWS_URL"),
+            model_url: read("MODEL_URL"),
+        }
+    }
+
+    /// Sends a request with the key and a JSON body.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+        self.call_with_key(method, path, body, &self.api_key).await
+    }
+
+    /// Sends a request with any key and a JSON body.
+    pub async fn call_with_key(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> (StatusCode, Value) {
+        let request = self.http.request(method, format!("{}{path}", self.api_url)).bearer_auth(key);
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let text = response.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Creates an agent and returns its id.
+    pub async fn agent(&self, provider: &str, model: &str) -> String {
+        let body = json!({
+            "name": "clerk", "instructions": "Be brief.", "models": [{ "provider": provider, "model": model }],
+        });
+        let (status, agent) = self.call(Method::POST, "/v1/agents", Some(&body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{agent}");
+        agent["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates an agent on an Anthropic model and returns its id.
+    pub async fn claude(&self) -> String {
+        self.agent("anthropic", "claude-sonnet-5-5").await
+    }
+
+    /// Submits a task and returns its id.
+    pub async fn submit(&self, agent: &str, input: &str) -> String {
+        let body = json!({ "agent_id": agent, "input": input });
+        let (status, task) = self.call(Method::POST, "/v1/tasks", Some(&body)).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{task}");
+        task["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The task once it has ended.
+    pub async fn ended(&self, task: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let (status, task) = self.call(Method::GET, &format!("/v1/tasks/{task}?wait=5"), None).await;
+            assert_eq!(status, StatusCode::OK, "{task}");
+            if !matches!(task["status"].as_str(), Some("queued" | "running")) {
+                return task;
+            }
+            assert!(begun.elapsed() < PATIENCE, "still not ended: {task}");
+        }
+    }
+
+    /// Every request that reached the model stand-in with `text` in its last message.
+    pub async fn model_requests(&self, text: &str) -> Vec<Value> {
+        let journal = self.http.get(format!("{}/__aimock/journal", self.model_url)).send().await.unwrap();
+        let entries: Vec<Value> = journal.json().await.unwrap();
+        let asks = |entry: &Value| entry["body"]["messages"].to_string().contains(text);
+        entries.into_iter().filter(asks).collect()
+    }
+
+    /// Waits until `count` requests with `text` have reached the model stand-in.
+    pub async fn until_model_asked(&self, text: &str, count: usize) {
+        self.until(async || self.model_requests(text).await.len() >= count, "the model is asked").await;
+    }
+
+    /// The log lines of a function, as JSON, that contain `text`.
+    pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
+        let request = self
+            .http
+            .post(&self.aws_url)
+            .header("x-amz-target", "Logs_20140328.FilterLogEvents")
+            .header("content-type", "application/x-amz-json-1.1")
+            .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/logs/aws4_request")
+            .body(json!({ "logGroupName": format!("/aws/lambda/agents-local/{function}") }).to_string());
+        let events: Value = request.send().await.unwrap().json().await.unwrap();
+        let messages = events["events"].as_array().into_iter().flatten().filter_map(|event| event["message"].as_str());
+        let lines = messages.flat_map(str::lines).filter(|line| line.contains(text));
+        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until a function has logged `message` for the task, and returns the line.
+    pub async fn logged(&self, function: &str, message: &str, task: &str) -> Value {
+        let of_task = async || {
+            let lines = self.log_lines(function, task).await;
+            lines.into_iter().find(|line| line["message"] == message)
+        };
+        self.until(async || of_task().await.is_some(), message).await;
+        of_task().await.unwrap()
+    }
+
+    /// Waits until `condition` holds.
+    pub async fn until(&self, condition: impl AsyncFn() -> bool, what: &str) {
+        let begun = Instant::now();
+        while !condition().await {
+            assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// The bodies in the dead-letter queue; they stay there.
+    pub async fn dead_letters(&self) -> Vec<String> {
+        let receive = self.aws.sqs().receive_message().queue_url(&self.dead_letter_queue_url).visibility_timeout(0);
+        let received = receive.max_number_of_messages(10).send().await.unwrap();
+        received.messages.unwrap_or_default().into_iter().filter_map(|message| message.body).collect()
+    }
+
+    /// The numbers and fences of the task's recorded steps.
+    pub async fn steps(&self, task: &str) -> Vec<(u32, u64)> {
+        let journal = DynamoJournal::new(self.aws.dynamodb(), self.state_table.as_str());
+        let steps = journal.steps(id(task)).await.unwrap();
+        steps.iter().map(|step| (step.number, step.fence)).collect()
+    }
+}
+
+/// The id as the domain has it.
+pub fn id(task: &str) -> TaskId {
+    task.parse().unwrap()
+}
+
+/// The present moment.
+pub fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// A text that no other test or run has in its prompts.
+pub fn unique(text: &str) -> String {
+    format!("{text} {}", TaskId::new(now()))
+}

@@ -1,0 +1,116 @@
+//! The template says what the code needs, no more and no less.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+
+use std::collections::BTreeSet;
+
+use saphyr::{LoadableYamlNode, Yaml};
+use shared::config::Environment;
+
+const TEMPLATE: &str = include_str!("../../template.yaml");
+
+fn template() -> Yaml<'static> {
+    Yaml::load_from_str(TEMPLATE).unwrap().remove(0)
+}
+
+/// Values that every function can read its configuration from.
+fn environment() -> Environment {
+    Environment::of([
+        ("STATE_TABLE", "state"),
+        ("TASK_QUEUE_URL", "https://queue"),
+        ("API_KEY_SECRET", "key"),
+        ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+        ("OPENAI_BASE_URL", "https://api.openai.com"),
+        ("MODEL_TIMEOUT_SECONDS", "120"),
+    ])
+}
+
+#[track_caller]
+fn check_variables(function: &str, environment: &Environment) {
+    let template = template();
+    let variables = &template["Resources"][function]["Properties"]["Environment"]["Variables"];
+    let given: BTreeSet<&str> = variables.as_mapping().unwrap().keys().filter_map(Yaml::as_str).collect();
+    assert_eq!(given, environment.asked(), "{function}");
+}
+
+#[test]
+fn every_function_is_given_the_variables_that_it_reads() {
+    let read = environment();
+    api::config::Config::read(&read).unwrap();
+    check_variables("ApiFunction", &read);
+    let read = environment();
+    executor::config::Config::read(&read).unwrap();
+    check_variables("ExecutorFunction", &read);
+    let read = environment();
+    cleanup::config::Config::read(&read).unwrap();
+    check_variables("CleanupFunction", &read);
+}
+
+/// Every value called `name` below `node`, however deep and in whatever condition.
+fn values_of<'a>(node: &'a Yaml<'a>, name: &str, found: &mut Vec<&'a Yaml<'a>>) {
+    match node {
+        Yaml::Mapping(fields) => {
+            for (key, value) in fields {
+                if key.as_str() == Some(name) {
+                    found.push(value);
+                }
+                values_of(value, name, found);
+            }
+        }
+        Yaml::Sequence(entries) => entries.iter().for_each(|entry| values_of(entry, name, found)),
+        Yaml::Tagged(_, inner) => values_of(inner, name, found),
+        _ => {}
+    }
+}
+
+fn actions(role: &str) -> BTreeSet<String> {
+    let template = template();
+    let policies = &template["Resources"][role]["Properties"]["Policies"];
+    let mut found = Vec::new();
+    values_of(policies, "Action", &mut found);
+    let names = found.into_iter().flat_map(|action| match action {
+        Yaml::Sequence(names) => names.iter().filter_map(Yaml::as_str).map(str::to_owned).collect(),
+        name => vec![name.as_str().unwrap().to_owned()],
+    });
+    names.collect()
+}
+
+#[track_caller]
+fn check_actions(role: &str, expected: &[&str]) {
+    let expected = expected.iter().chain(&["logs:CreateLogStream", "logs:PutLogEvents"]);
+    assert_eq!(actions(role), expected.copied().map(str::to_owned).collect(), "{role}");
+}
+
+#[test]
+fn every_function_may_do_what_it_does_and_nothing_else() {
+    check_actions(
+        "ApiRole",
+        &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "secretsmanager:GetSecretValue", "sqs:SendMessage"],
+    );
+    check_actions(
+        "ExecutorRole",
+        &[
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "secretsmanager:GetSecretValue",
+            "sqs:ChangeMessageVisibility",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+        ],
+    );
+    check_actions("CleanupRole", &["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "sqs:SendMessage"]);
+}
+
+#[test]
+fn no_permission_is_for_every_resource() {
+    let template = template();
+    let mut resources = Vec::new();
+    for role in ["ApiRole", "ExecutorRole", "CleanupRole"] {
+        values_of(&template["Resources"][role]["Properties"]["Policies"], "Resource", &mut resources);
+    }
+    assert!(resources.len() >= 10, "{resources:?}");
+    assert!(resources.iter().all(|resource| resource.as_str() != Some("*")), "{resources:?}");
+}
