@@ -9,8 +9,8 @@ use aws_sdk_dynamodb::types::{CancellationReason, Put, ReturnValuesOnConditionCh
 use super::agent_item;
 use super::error::{failure, is_throttle, is_too_large};
 use super::items::Item;
-use super::keys::{self, AGENT_PREFIX, Key};
-use super::table::{self, NOTHING_THERE, Table};
+use super::keys::{self, AGENT_PREFIX, Key, NOTHING_THERE};
+use super::table::{self, Table};
 use crate::domain::{Agent, AgentId, AgentVersion, TenantId};
 use crate::ports::{AgentStore, Page, PageRequest, StoreError};
 

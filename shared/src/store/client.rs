@@ -32,3 +32,55 @@ pub fn dynamodb_config(shared: &SdkConfig) -> Builder {
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50));
     Builder::from(shared).timeout_config(timeouts.build()).retry_config(retries)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use aws_sdk_dynamodb::config::{Credentials, Region};
+    use axum::http::StatusCode;
+    use axum::{Json, Router, routing::post};
+
+    use super::*;
+    use crate::ports::{StoreError, TaskStore};
+    use crate::store::DynamoTaskStore;
+    use crate::testing::samples;
+
+    /// A DynamoDB that gives the same refusal to everyone, and the count of who asked.
+    async fn refusing(status: StatusCode, code: &'static str) -> (DynamoTaskStore, Arc<AtomicU32>) {
+        let attempts = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&attempts);
+        let respond = move || async move {
+            counted.fetch_add(1, Ordering::SeqCst);
+            (status, Json(serde_json::json!({"__type": format!("com.amazonaws.dynamodb.v20120810#{code}")})))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async { axum::serve(listener, Router::new().route("/", post(respond))).await });
+        let shared = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .endpoint_url(endpoint)
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"));
+        (DynamoTaskStore::new(dynamodb(&shared.load().await), "state"), attempts)
+    }
+
+    #[tokio::test]
+    async fn what_may_pass_is_tried_three_times_and_then_reported() {
+        let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
+        let (store, attempts) = refusing(StatusCode::BAD_REQUEST, "ThrottlingException").await;
+        assert!(matches!(store.update(&task).await, Err(StoreError::Throttled(_))));
+        assert_eq!(attempts.load(Ordering::SeqCst), 3);
+        let (store, attempts) = refusing(StatusCode::INTERNAL_SERVER_ERROR, "InternalServerError").await;
+        assert!(matches!(store.update(&task).await, Err(StoreError::Unavailable(_))));
+        assert_eq!(attempts.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn what_will_not_pass_is_tried_once() {
+        let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
+        let (store, attempts) = refusing(StatusCode::BAD_REQUEST, "ResourceNotFoundException").await;
+        assert!(matches!(store.update(&task).await, Err(StoreError::Refused(_))));
+        assert_eq!(attempts.load(Ordering::SeqCst), 1);
+    }
+}

@@ -10,6 +10,8 @@ use crate::domain::{AgentId, AgentVersion, TaskId, TenantId, Timestamp};
 pub(super) const PK: &str = "pk";
 /// The table's sort key.
 pub(super) const SK: &str = "sk";
+/// The condition that nothing is at a key yet.
+pub(super) const NOTHING_THERE: &str = "attribute_not_exists(pk)";
 
 /// The index of a tenant's tasks by the moment of their creation: partition [`TENANT_ID`], sort [`CREATED`].
 pub(super) const BY_TENANT: &str = "by_tenant";

@@ -8,11 +8,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailur
 
 use super::error::failure;
 use super::items::{Item, text};
-use super::keys::{Key, PK, SK};
+use super::keys::{Key, NOTHING_THERE, PK, SK};
 use crate::ports::StoreError;
-
-/// A condition that holds as long as nothing is at the key.
-pub(super) const NOTHING_THERE: &str = "attribute_not_exists(pk)";
 
 #[derive(Debug, Clone)]
 pub(super) struct Table {
