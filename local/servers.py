@@ -1,0 +1,150 @@
+"""The two servers of a local stack - the local AWS and the model stand-in - and everything they start."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import phase
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCAL = ROOT / ".local"
+# Every process of a stack inherits this variable with the stack's folder. It tells ours from all others without pid
+# files, which go stale at a crash or a reboot and then name somebody else's process.
+MARK = "AGENTS_LOCAL_STACK"
+HEALTH = {"AWS_PORT": "/_ministack/health", "MODEL_PORT": "/health"}
+
+
+class Servers:
+    def __init__(self, name, ports, fixtures):
+        self.folder = LOCAL / "stacks" / name
+        self.ports = ports
+        self.fixtures = fixtures
+        self.aws_url = f"http://127.0.0.1:{ports['AWS_PORT']}"
+        self.model_url = f"http://127.0.0.1:{ports['MODEL_PORT']}"
+
+    def running(self):
+        """Both answer, on the ports that are asked for now."""
+        record = self.folder / "ports.json"
+        return (
+            record.exists()
+            and json.loads(record.read_text()) == self.ports
+            and len(_pids(self.folder)) >= 2
+            and all(_answers(port, HEALTH[name]) for name, port in self.ports.items())
+        )
+
+    def start(self):
+        stop(self.folder)
+        for name, port in self.ports.items():
+            if _taken(port):
+                raise phase.Failed(
+                    f"Port {port} is taken by another program. Stop that, or choose a free one: make … {name}=<port>"
+                )
+        shutil.rmtree(self.folder, ignore_errors=True)
+        (self.folder / "tmp").mkdir(parents=True)
+        (self.folder / "ports.json").write_text(json.dumps(self.ports))
+        began = time.monotonic()
+        aws = self._spawn("aws", [str(LOCAL / "aws" / "bin" / "python"), str(LOCAL / "aws" / "bin" / "ministack")])
+        aimock = LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+        model = self._spawn(
+            "model",
+            ["node", str(aimock), "--host", "127.0.0.1", "--port", str(self.ports["MODEL_PORT"])]
+            + ["--fixtures", str(ROOT / "local" / "fixtures" / self.fixtures), "--validate-on-load", "--journal-max", "10000"],
+        )
+        self._await("aws", aws, "AWS_PORT")
+        self._await("model", model, "MODEL_PORT")
+        phase.say("start", f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)")
+
+    def _spawn(self, server, argv):
+        """A session of its own, so that Ctrl-C in the terminal does not reach it; an environment of its own, because the
+        local AWS hands its environment on to the functions, and the caller's holds real credentials."""
+        temp = str(self.folder / "tmp")
+        environment = {
+            MARK: str(self.folder),
+            "HOME": temp,
+            "TMPDIR": temp,
+            "STATE_DIR": temp,
+            "S3_DATA_DIR": temp,
+            "BIND_HOST": "127.0.0.1",
+            "GATEWAY_PORT": str(self.ports["AWS_PORT"]),
+            **aws_environment(self.aws_url),
+        }
+        for name in ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+            if name in os.environ:
+                environment[name] = os.environ[name]
+        with open(self.folder / f"{server}.log", "wb") as log:
+            return subprocess.Popen(
+                argv, env=environment, cwd=temp, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _await(self, server, process, port):
+        deadline = time.monotonic() + 60
+        while not _answers(self.ports[port], HEALTH[port]):
+            if time.monotonic() > deadline or process.poll() is not None:
+                raise phase.Failed(f"The {server} server did not start. See {self.folder / server}.log")
+            time.sleep(0.1)
+
+
+def stop(folder):
+    """Stops every process of the stack; says whether there was one."""
+    found = _pids(folder)
+    for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        deadline = time.monotonic() + patience
+        for pid in _pids(folder):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                pass
+        while _pids(folder) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return bool(found)
+
+
+def aws_environment(url):
+    """Credentials and address of the local AWS, complete enough that no file in the home folder is consulted."""
+    return {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _pids(folder):
+    mark = f"{MARK}={folder}".encode()
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                pids.append(int(process.name))
+        except OSError:
+            pass  # gone meanwhile, or another user's
+    return pids
+
+
+def _taken(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _answers(port, path):
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2):
+            return True
+    except OSError:
+        return False

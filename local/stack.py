@@ -1,0 +1,212 @@
+"""The local stack: `run` and `test` build the functions, start the servers and deploy template.yaml to them.
+
+    stack.py build                 builds the functions for this machine, with fast settings
+    stack.py run                   stack up, then one task through it; the prompt is in PROMPT
+    stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
+    stack.py down                  stops what this folder has running
+    stack.py logs                  follows the functions' logs of `run`
+"""
+
+import hashlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+
+import boto3
+
+import demo
+import logs
+import phase
+from install import lock
+from servers import LOCAL, ROOT, Servers, aws_environment, free_port, stop
+
+STACK = "agents-local"
+FUNCTIONS = ("api", "executor", "cleanup")
+PROVIDERS = {
+    "Anthropic": ("ANTHROPIC_API_KEY", "https://api.anthropic.com"),
+    "OpenAi": ("OPENAI_API_KEY", "https://api.openai.com"),
+}
+KEYS = {provider: os.environ.pop(variable, "") for provider, (variable, _) in PROVIDERS.items()}
+
+
+def main(command, *arguments):
+    # From here on no process of ours can reach the caller's AWS account.
+    for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_PORT"]:
+        del os.environ[name]
+    # ... and no proxy stands between us and this machine.
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    {"build": build, "run": run, "test": test, "down": down, "logs": follow_logs}[command](*arguments)
+
+
+def build():
+    with lock("build"):
+        _build()
+
+
+def run():
+    with lock("run"):
+        servers = run_servers()
+        outputs = up(servers, {"LogLevel": "DEBUG"}, fresh=not servers.running(), keys=KEYS)
+        demo.run(api_url(servers, outputs), api_key(outputs), "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic")
+
+
+def test(*command):
+    servers = Servers("test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, "tests.json")
+    with lock("test"):
+        try:
+            timings = {"ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 10}
+            outputs = up(servers, timings, fresh=True, keys={})
+            names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
+            names |= {"TASK_QUEUE_URL": "TaskQueueUrl", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl"}
+            environment = {variable: outputs[output] for variable, output in names.items()}
+            environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
+            environment |= {"API_URL": api_url(servers, outputs), "API_KEY": api_key(outputs)}
+            environment |= {"EXECUTOR_FUNCTION": outputs["ExecutorFunction"], "CLEANUP_FUNCTION": outputs["CleanupFunction"]}
+            status = subprocess.run(command, env={**os.environ, **environment}).returncode
+        finally:
+            stop(servers.folder)
+    if status != 0:
+        raise phase.Failed(f"The tests failed (exit {status}). The servers' logs: {servers.folder}/*.log")
+
+
+def down():
+    stopped = [folder for folder in (LOCAL / "stacks").glob("*") if stop(folder)]
+    phase.say("down", "stopped; what was installed and built stays" if stopped else "nothing is running")
+
+
+def follow_logs():
+    servers = run_servers()
+    if not servers.running():
+        raise phase.Failed("Nothing is running here. Start it: make run")
+    os.environ.update(aws_environment(servers.aws_url))
+    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS})
+
+
+def run_servers():
+    try:
+        ports = {name: int(os.environ.get(name) or default) for name, default in (("AWS_PORT", 4566), ("MODEL_PORT", 4010))}
+    except ValueError as error:
+        raise phase.Failed(f"AWS_PORT and MODEL_PORT must be numbers: {error}") from None
+    return Servers("run", ports, "demo.json")
+
+
+def up(servers, parameters, fresh, keys):
+    with lock("build"):
+        _build()
+        os.environ.update(aws_environment(servers.aws_url))
+        if fresh or stack_status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
+            servers.start()
+        else:
+            phase.say("start", f"local AWS on {servers.ports['AWS_PORT']}, model stand-in on {servers.ports['MODEL_PORT']}: running")
+        return deploy(servers, {**parameters, **model_parameters(servers, keys)})
+
+
+def _build():
+    environment = {
+        **tools_environment(),
+        # Seconds instead of minutes for binaries that need not be the fastest. What is deployed to AWS has none of this.
+        "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1",
+        "CARGO_PROFILE_RELEASE_LTO": "off",
+        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+        "CARGO_INCREMENTAL": "1",
+    }
+    # What `sam build` runs, beforehand: it would hide the compiler's progress and warnings.
+    for function in FUNCTIONS:
+        phase.say("build", function)
+        compiler = ["cargo", "lambda", "build", "--release"] + (["--arm64"] if architecture() == "arm64" else [])
+        if subprocess.run(compiler, cwd=ROOT / "functions" / function, env=environment).returncode != 0:
+            raise phase.Failed(f"functions/{function} does not compile. The reason is above.")
+    sam("build", "package", ["build", "--parameter-overrides", f"Architecture={architecture()}"], environment)
+
+
+def deploy(servers, parameters):
+    bucket = "artifacts"
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, **parameters}
+    arguments = ["deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
+    arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
+    arguments += [f'{name}="{value}"' for name, value in overrides.items()]  # quoted, or SAM refuses an empty one
+    sam("deploy", "template.yaml to the local AWS", arguments, tools_environment(), servers.folder / "deploy.log")
+    mend()
+    described = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+
+def mend():
+    """The local AWS keeps a number that comes from a template parameter as text, and then fails to compare it."""
+    client = boto3.client("lambda")
+    for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
+        scaling = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
+        client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
+
+
+def model_parameters(servers, keys):
+    """A provider whose key the caller has is the real one, the other is the stand-in."""
+    parameters = {}
+    for provider, (_, real_url) in PROVIDERS.items():
+        key = keys.get(provider)
+        parameters[f"{provider}BaseUrl"] = real_url if key else servers.model_url
+        parameters[f"{provider}KeySecret"] = put_secret(provider.lower(), key) if key else ""
+    return parameters
+
+
+def put_secret(name, value):
+    """Named after its value too, so that running functions notice a changed key."""
+    client = boto3.client("secretsmanager")
+    secret = f"local/{name}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
+    try:
+        client.create_secret(Name=secret, SecretString=value)
+    except client.exceptions.ResourceExistsException:
+        pass
+    return secret
+
+
+def stack_status():
+    client = boto3.client("cloudformation")
+    try:
+        return client.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]
+    except client.exceptions.ClientError:
+        return "absent"
+
+
+def api_url(servers, outputs):
+    api = outputs["ApiUrl"].removeprefix("https://").split(".")[0]
+    return f"{servers.aws_url}/_aws/execute-api/{api}"
+
+
+def api_key(outputs):
+    return boto3.client("secretsmanager").get_secret_value(SecretId=outputs["ApiKeySecretArn"])["SecretString"]
+
+
+def sam(title, doing, arguments, environment, log=LOCAL / "log" / "build.log"):
+    phase.run(title, doing, [str(LOCAL / "sam" / "bin" / "sam"), *arguments], str(log), cwd=ROOT, env=environment)
+
+
+def tools_environment():
+    """For SAM and what it calls: our tools first, and their caches and settings inside the project."""
+    return {
+        **os.environ,
+        "PATH": f"{LOCAL / 'sam' / 'bin'}:{os.environ['PATH']}",
+        "XDG_CACHE_HOME": str(LOCAL / "cache"),
+        "ZIG_GLOBAL_CACHE_DIR": str(LOCAL / "cache" / "zig"),
+        "__SAM_CLI_APP_DIR": str(LOCAL / "cache" / "sam"),
+        "SAM_CLI_TELEMETRY": "0",
+        "SAM_CLI_POLL_DELAY": "0.5",
+        "CARGO_TARGET_DIR": str(ROOT / "target"),
+    }
+
+
+def architecture():
+    return "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except phase.Failed as failure:
+        sys.exit(f"\n{failure}")
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted. The same command continues; `make down` stops what is running.")

@@ -1,0 +1,77 @@
+"""What must hold for the local scripts on a machine that they share with other work."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import logs
+import phase
+import servers
+
+SLEEPER = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+
+
+class Processes(unittest.TestCase):
+    def start(self, **environment):
+        process = subprocess.Popen(SLEEPER, env={**os.environ, **environment}, stdout=subprocess.PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        process.stdout.readline()
+        return process
+
+    def test_only_marked_processes_are_stopped(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ours = self.start(**{servers.MARK: folder})
+            neighbour = self.start(**{servers.MARK: folder + "-of-another-clone"})
+            stranger = self.start()
+            self.assertTrue(servers.stop(Path(folder)))
+            self.assertIsNotNone(ours.wait(timeout=5))
+            self.assertIsNone(neighbour.poll())
+            self.assertIsNone(stranger.poll())
+            self.assertFalse(servers.stop(Path(folder)))
+
+    def test_a_taken_port_is_named_with_its_variable(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            ports = {"AWS_PORT": servers.free_port(), "MODEL_PORT": port}
+            with self.assertRaisesRegex(phase.Failed, f"{port}.*MODEL_PORT"):
+                servers.Servers("never-started", ports, "demo.json").start()
+
+    def test_the_local_environment_holds_no_credentials_of_the_caller(self):
+        environment = servers.aws_environment("http://127.0.0.1:1")
+        self.assertEqual(environment["AWS_ACCESS_KEY_ID"], "test")
+        self.assertEqual(environment["AWS_SHARED_CREDENTIALS_FILE"], "/dev/null")
+
+
+class Prompt(unittest.TestCase):
+    def test_make_hands_on_every_character(self):
+        prompt = "a \"q\" 's' $5 $HOME $(shell id) `id` \\n #c é漢 %s ; | &\nline 2"
+        show = f"show: ; @{sys.executable} -c 'import os; print(ascii(os.environ[\"PROMPT\"]))'\n"
+        with tempfile.NamedTemporaryFile("w", suffix=".mk") as file:
+            file.write(show)
+            file.flush()
+            argv = ["make", "-s", "-C", str(servers.ROOT), "-f", "Makefile", "-f", file.name, "show", f"PROMPT={prompt}"]
+            environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+            shown = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+        self.assertEqual(shown.strip(), ascii(prompt))
+
+
+class LogLines(unittest.TestCase):
+    def test_a_json_line_becomes_one_readable_line(self):
+        line = '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO","message":"task finished","task_id":"tsk_1","n":2}'
+        self.assertEqual(logs.pretty("executor", line), "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2")
+
+    def test_other_lines_pass_and_the_platform_s_own_are_dropped(self):
+        self.assertEqual(logs.pretty("api", "panicked at x\n"), "api       panicked at x")
+        self.assertIsNone(logs.pretty("api", "START RequestId: 1 Version: $LATEST"))
+
+
+if __name__ == "__main__":
+    unittest.main()
