@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use crate::LocalAws;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
 use shared::domain::{TaskId, Timestamp};
@@ -22,6 +22,9 @@ use shared::store::DynamoJournal;
 
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// The state of an open connection in `/proc/net/tcp`.
+const ESTABLISHED: &str = "01";
 
 /// The platform that `make test` deployed.
 pub struct Platform {
@@ -130,9 +133,16 @@ impl Platform {
         entries.into_iter().filter(asks).collect()
     }
 
-    /// Waits until `count` requests with `text` have reached the model stand-in.
-    pub async fn until_model_asked(&self, text: &str, count: usize) {
-        self.until(async || self.model_requests(text).await.len() >= count, "the model is asked").await;
+    /// Waits until someone has a connection to the model stand-in, which lists a request only once it is answered.
+    pub async fn until_model_is_asked(&self) {
+        let port = Url::parse(&self.model_url).unwrap().port().unwrap();
+        let remote = format!(":{port:04X}");
+        let connected = || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+            rows.any(|row| row[2].ends_with(&remote) && row[3] == ESTABLISHED)
+        };
+        self.until(async || connected(), "the model is asked").await;
     }
 
     /// The log lines of a function, as JSON, that contain `text`.
