@@ -6,7 +6,7 @@ import time
 import boto3
 
 # Said on every line anyway, or of no use to a reader.
-QUIET = {"timestamp", "level", "message", "fields", "service"}
+QUIET = {"timestamp", "level", "message", "name", "service", "target"}
 HISTORY_SECONDS = 600
 
 
@@ -40,7 +40,7 @@ def pretty(function, message):
         return None
     try:
         record = json.loads(message)
-        fields = {**record, **record.get("fields", {})}
+        fields = {**record}
     except (ValueError, TypeError):
         return f"{function:<9} {message}"
     text = fields.get("message", "")
