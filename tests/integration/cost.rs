@@ -1,10 +1,16 @@
-//! What the stores ask of DynamoDB for each thing that they do. More calls are more latency and a higher bill.
+//! What is asked of DynamoDB and SQS for each thing that is done. More calls are more latency and a higher bill.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
-use shared::ports::{AgentStore, Journal, PageRequest, TaskFilter, TaskStore};
+use shared::app::{NewTask, Ran, Runner, Tasks};
+use shared::domain::{TaskInput, TaskStatus};
+use shared::ports::{AgentStore, Journal, PageRequest, TaskFilter, TaskMessage, TaskStore};
+use shared::queue::SqsTaskQueue;
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, after, lease_until};
+use shared::testing::{ManualClock, ScriptedModel};
 use tests::{CallCounter, LocalAws};
 
 #[track_caller]
@@ -57,4 +63,45 @@ async fn each_store_operation_is_as_few_calls_as_possible() {
     check_calls(calls, [("Query", 1)]);
 
     aws.delete_table(&table).await;
+}
+
+/// The targets: one write and one send to accept a task, three writes and one read to run one of a single step, one read
+/// to show it. The agent's newest version, one read more when a task is accepted, is not cached: it must not be stale.
+#[tokio::test]
+async fn a_task_of_one_step_costs_what_the_design_allows() {
+    let aws = LocalAws::from_env().await;
+    let (table, queue_url) = (aws.create_state_table().await, aws.create_queue().await);
+    let calls = aws.calls();
+    let agents = || Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str()));
+    let store = || Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
+    let queue = Arc::new(SqsTaskQueue::new(aws.sqs(), queue_url.as_str()));
+    let clock = || Arc::new(ManualClock::at(after(0)));
+    let tasks = Tasks::new(agents(), store(), queue, clock());
+    let runner = Runner {
+        agents: agents(),
+        tasks: store(),
+        journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
+        model: Arc::new(ScriptedModel::default()),
+        clock: clock(),
+        model_timeout: Duration::from_secs(30),
+    };
+    let agent = samples::agent(&samples::fresh_tenant());
+    let tenant = &agent.tenant;
+    agents().create(&agent).await.unwrap();
+    calls.reset();
+
+    let input = TaskInput::new("hello".to_owned()).unwrap();
+    let new = NewTask { agent: agent.id, input, idempotency_key: Some("k1".parse().unwrap()) };
+    let task = tasks.submit_task(tenant, new).await.unwrap();
+    check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 2)]);
+    assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::EndedBefore(TaskStatus::Completed));
+    check_calls(calls, [("UpdateItem", 1)]);
+    tasks.find_task(tenant, task.id(), Duration::ZERO).await.unwrap();
+    check_calls(calls, [("GetItem", 1)]);
+
+    aws.delete_table(&table).await;
+    aws.delete_queue(&queue_url).await;
 }

@@ -103,12 +103,27 @@ impl Runner {
             Ok(answer) => outcome_of(answer),
             Err(Stopped::Failed(_)) if self.clock.now() >= task.spec().deadline => return self.settle(task).await,
             Err(Stopped::Failed(failure)) => Err(failure),
-            Err(Stopped::Store(error)) => return Err(error.into()),
+            Err(Stopped::Store(error)) => return Err(self.give_back(task, error).await),
         };
-        match self.end(task.clone(), result).await {
-            Err(StoreError::TooLarge) => Ok(self.end(task, Err(too_large())).await?),
-            ended => Ok(ended?),
+        let ended = match self.end(task.clone(), result).await {
+            Err(StoreError::TooLarge) => self.end(task.clone(), Err(too_large())).await,
+            ended => ended,
+        };
+        match ended {
+            Ok(ran) => Ok(ran),
+            Err(error) => Err(self.give_back(task, error).await),
         }
+    }
+
+    /// Gives the task up for the next delivery of its message after the store failed with `error`, so that a hiccup
+    /// doesn't cost the rest of the lease. If that fails as well, the lease's end still frees the task.
+    async fn give_back(&self, mut task: Task, error: StoreError) -> RunError {
+        if task.release(task.fence(), self.clock.now()).is_ok()
+            && let Err(second) = self.tasks.update(&task).await
+        {
+            tracing::debug!(error = %Causes(&second), "the task is left to the end of its lease");
+        }
+        error.into()
     }
 
     /// The model's answer: the recorded one if there is one.

@@ -226,6 +226,33 @@ async fn wherever_a_worker_dies_the_next_one_completes_the_task() {
     }
 }
 
+/// Fails one store call, before or after its effect; the worker lives on, and so the task waits for no lease.
+#[tokio::test]
+async fn after_a_hiccup_of_the_store_the_next_delivery_completes_the_task_at_once() {
+    for when in [When::Before, When::After] {
+        for call in 1.. {
+            let world = World::new().await;
+            let task = world.submit("hello").await.unwrap();
+            let faults = Faults::default();
+            faults.fail_at(call, when);
+            let first = world.run_failing(task.id(), &faults).await;
+            if !faults.struck() {
+                break;
+            }
+            let case = format!("call {call} {when:?}: {first:?}");
+            let claim_got_lost = call == 1 && when == When::After;
+            if claim_got_lost {
+                world.pass(INVOCATION.as_secs() + 2);
+            }
+            let recorded = world.steps(task.id()).await.len();
+            let asked = world.model.asked().len();
+            world.run(task.id()).await.unwrap();
+            assert_eq!(world.status(task.id()).await, TaskStatus::Completed, "{case}");
+            assert!(world.model.asked().len() - asked + recorded <= 1, "{case}: a recorded step was done again");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_panic_in_the_model_leaves_the_task_to_the_next_worker() {
     let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
