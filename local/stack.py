@@ -49,7 +49,7 @@ def build():
 def run():
     with lock("run"):
         servers = run_servers()
-        outputs = up(servers, {"LogLevel": "DEBUG"}, fresh=not servers.running(), keys=KEYS)
+        outputs = up(servers, {}, fresh=not servers.running(), keys=KEYS)
         demo.run(api_url(servers, outputs), api_key(outputs), "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic")
 
 

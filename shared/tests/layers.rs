@@ -13,13 +13,13 @@ const MAX_LINES: usize = 500;
 const INSIDE: [(&str, &[&str]); 11] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
-    ("app", &["app", "domain", "ports", "policy"]),
+    ("app", &["app", "domain", "ports"]),
     ("config", &[]),
     ("telemetry", &["config", "telemetry"]),
-    ("store", &["domain", "ports", "policy", "store", "telemetry"]),
-    ("queue", &["domain", "ports", "policy", "queue", "telemetry"]),
-    ("llm", &["domain", "ports", "policy", "llm", "telemetry"]),
-    ("secrets", &["domain", "ports", "policy", "secrets", "telemetry"]),
+    ("store", &["domain", "ports", "store"]),
+    ("queue", &["domain", "ports", "queue"]),
+    ("llm", &["domain", "llm", "ports"]),
+    ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
     ("lib", &[]),
 ];

@@ -29,6 +29,27 @@ async fn an_openai_agent_answers() {
     check_answer("openai", "gpt-6.1-terra", "/v1/responses").await;
 }
 
+/// The task's whole way is in the logs, and nothing of what it says.
+#[tokio::test]
+async fn logs_tell_where_a_task_went_and_not_what_it_said() {
+    let platform = Platform::deployed().await;
+    let (canary, agent) = (unique("[ok] canary"), platform.claude().await);
+    let task = platform.submit(&agent, &canary).await;
+    platform.ended(&task).await;
+    let accepted = platform.logged("api", "task accepted", &task).await;
+    assert_eq!((&accepted["agent_id"], &accepted["tenant_id"]), (&json!(agent), &json!("default")), "{accepted}");
+    let answered = platform.logged("executor", "model answered", &task).await;
+    assert_eq!((&answered["agent_id"], &answered["output_tokens"]), (&json!(agent), &json!(3)), "{answered}");
+    let ended = platform.logged("executor", "task ended", &task).await;
+    assert!(ended["function_request_id"].is_string() && ended["duration_ms"].is_u64(), "{ended}");
+    for function in ["api", "executor", "cleanup"] {
+        for secret in [canary.as_str(), "an answer", platform.api_key()] {
+            let lines = platform.log_lines(function, secret).await;
+            assert!(lines.is_empty(), "{function}: {lines:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_cut_answer_says_so() {
     let platform = Platform::deployed().await;

@@ -65,6 +65,11 @@ impl Platform {
         }
     }
 
+    /// The key.
+    pub fn api_key(&self) -> &str {
+        &self.api_key
+    }
+
     /// Sends a request with the key and a JSON body.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
         self.call_with_key(method, path, body, &self.api_key).await

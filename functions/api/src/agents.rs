@@ -1,18 +1,18 @@
 //! `/v1/agents`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use shared::app::AppError;
 use shared::domain::{Agent, AgentConfig, AgentId, AgentName, Instructions, Invalid, Limits, ModelRef};
 use shared::ports::Page;
 
 use crate::Api;
 use crate::auth::Caller;
-use crate::body::{Body, Broken, required};
+use crate::body::{Body, Broken, Object, required};
+use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::time::rfc3339;
@@ -21,8 +21,10 @@ use crate::time::rfc3339;
 pub(crate) async fn create_agent(
     State(api): State<Api>,
     Caller(tenant): Caller,
+    params: Params,
     Body(request): Body<CreateAgentRequest>,
 ) -> Result<impl IntoResponse, Problem> {
+    params.finish()?;
     let agent = api.agents.create_agent(tenant, request.config()?).await?;
     let location = [(LOCATION, format!("/v1/agents/{}", agent.id))];
     Ok((StatusCode::CREATED, location, Json(AgentResponse::from(&agent))))
@@ -32,11 +34,10 @@ pub(crate) async fn create_agent(
 pub(crate) async fn find_agent(
     State(api): State<Api>,
     Caller(tenant): Caller,
-    Path(id): Path<String>,
+    PathId(id): PathId<AgentId>,
     params: Params,
 ) -> Result<Json<AgentResponse>, Problem> {
     params.finish()?;
-    let id: AgentId = id.parse().map_err(|_| AppError::NotFound("agent".to_owned()))?;
     let agent = api.agents.find_agent(&tenant, id).await?;
     Ok(Json(AgentResponse::from(&agent)))
 }
@@ -59,7 +60,7 @@ pub(crate) async fn list_agents(
 pub(crate) struct CreateAgentRequest {
     name: Option<String>,
     instructions: Option<String>,
-    models: Option<Vec<ModelEntry>>,
+    models: Option<Vec<Object<ModelEntry>>>,
     max_output_tokens: Option<u32>,
     timeout_seconds: Option<u32>,
 }
@@ -77,25 +78,40 @@ impl CreateAgentRequest {
         let mut broken = Broken::default();
         let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
         let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
-        let model = broken.keep(required("/models", self.models).and_then(only_model));
-        let limits = broken.keep(Limits::new(self.max_output_tokens, self.timeout_seconds));
-        let (Some(name), Some(instructions), Some(model), Some(limits)) = (name, instructions, model, limits) else {
-            return Err(broken.into());
+        let entry = broken.keep(required("/models", self.models).and_then(only));
+        let model = entry.and_then(|entry| entry.model(&mut broken));
+        let mut limits = Limits::default();
+        if let Some(tokens) = self.max_output_tokens {
+            limits = broken.keep(limits.with_max_output_tokens(tokens)).unwrap_or(limits);
+        }
+        if let Some(seconds) = self.timeout_seconds {
+            limits = broken.keep(limits.with_timeout_seconds(seconds)).unwrap_or(limits);
+        }
+        let config = match (name, instructions, model) {
+            (Some(name), Some(instructions), Some(model)) => Some(AgentConfig { name, instructions, model, limits }),
+            _ => None,
         };
-        Ok(AgentConfig { name, instructions, model, limits })
+        broken.finish(config)
     }
 }
 
-/// The one model of the list: falling back along a chain of models is not there yet, so a longer list would promise too
+/// The one entry of the list: falling back along a chain of models is not there yet, so a longer list would promise too
 /// much.
-fn only_model(mut models: Vec<ModelEntry>) -> Result<ModelRef, Invalid> {
-    let (Some(entry), true) = (models.pop(), models.is_empty()) else {
-        return Err(Invalid::new("/models", "must have exactly 1 entry"));
-    };
-    let below = |invalid: Invalid| Invalid { field: format!("/models/0{}", invalid.field), ..invalid };
-    let provider = required("/models/0/provider", entry.provider)?.parse().map_err(below)?;
-    let model = required("/models/0/model", entry.model)?;
-    ModelRef::new(provider, model).map_err(below)
+fn only(mut models: Vec<Object<ModelEntry>>) -> Result<ModelEntry, Invalid> {
+    match (models.pop(), models.is_empty()) {
+        (Some(Object(entry)), true) => Ok(entry),
+        (Some(_) | None, _) => Err(Invalid::new("/models", "must have exactly 1 entry")),
+    }
+}
+
+impl ModelEntry {
+    fn model(self, broken: &mut Broken) -> Option<ModelRef> {
+        let below = |invalid: Invalid| Invalid { field: format!("/models/0{}", invalid.field), ..invalid };
+        let provider = required("/provider", self.provider).and_then(|name| name.parse());
+        let (provider, name) = (provider.map_err(below), required("/model", self.model).map_err(below));
+        let (Some(provider), Some(name)) = (broken.keep(provider), broken.keep(name)) else { return None };
+        broken.keep(ModelRef::new(provider, name).map_err(below))
+    }
 }
 
 /// An agent in its newest version.

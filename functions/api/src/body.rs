@@ -1,15 +1,19 @@
 //! Reading JSON bodies, so that whatever is wrong with one is said with its place.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 use shared::domain::Invalid;
 
-use crate::problem::Problem;
+use crate::problem::{BrokenRule, Problem};
 
 /// The largest body that is read: the largest valid task with every character escaped fits.
 pub(crate) const MAX_BYTES: usize = 1_024 * 1_024;
@@ -39,20 +43,41 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    // Serde would also read a struct from an array of its fields.
-    if bytes.trim_ascii_start().first() == Some(&b'[') {
-        return Err(Problem::validation_failed(vec![Invalid::new("", "must be an object")]));
-    }
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let text = std::str::from_utf8(bytes).map_err(|error| Problem::malformed_json(&error.to_string()))?;
+    // It must be JSON to its end before it matters what it says.
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| Problem::malformed_json(&error.to_string()))?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let reason = error.inner().to_string();
         match error.inner().classify() {
-            Category::Data => Problem::validation_failed(vec![Invalid::new(pointer(error.path()), reason)]),
-            Category::Syntax | Category::Eof | Category::Io => Problem::malformed_json(reason),
+            Category::Data => Problem::validation_failed([BrokenRule::in_body(&pointer(error.path()), &reason)]),
+            Category::Syntax | Category::Eof | Category::Io => Problem::malformed_json(&reason),
         }
     })?;
-    json.end().map_err(|error| Problem::malformed_json(error.to_string()))?;
     Ok(value)
+}
+
+/// A `T` that was a JSON object. Serde would also read a struct from an array of its fields.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FromMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for FromMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(FromMap(PhantomData)).map(Self)
+    }
 }
 
 /// The path as a JSON pointer (RFC 6901).
@@ -74,11 +99,13 @@ impl Broken {
     pub(crate) fn keep<T>(&mut self, checked: Result<T, Invalid>) -> Option<T> {
         checked.map_err(|invalid| self.0.push(invalid)).ok()
     }
-}
 
-impl From<Broken> for Problem {
-    fn from(broken: Broken) -> Self {
-        Self::validation_failed(broken.0)
+    /// The `whole` that was made of the values, if all of them are valid.
+    pub(crate) fn finish<T>(self, whole: Option<T>) -> Result<T, Problem> {
+        match whole {
+            Some(whole) if self.0.is_empty() => Ok(whole),
+            Some(_) | None => Err(Problem::validation_failed(self.0.iter().map(BrokenRule::from))),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use shared::domain::whole_millis;
 use tokio::time::Instant;
 use tracing::{Instrument, field};
 use uuid::Uuid;
@@ -31,17 +32,16 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
     async {
         let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
-            Err(_panic) => {
-                tracing::error!("request panicked");
-                Problem::internal().into_response()
-            }
+            // Logged by the panic hook, which knows where it happened.
+            Err(_panic) => Problem::internal().into_response(),
         };
+        let code = response.extensions().get::<Problem>().map(Problem::code);
         let mut response = render(response, &request_id);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        let duration_ms = started.elapsed().as_millis();
-        tracing::info!(%method, route, status = response.status().as_u16(), duration_ms, "request handled");
+        let duration_ms = whole_millis(started.elapsed());
+        tracing::info!(%method, route, status = response.status().as_u16(), code, duration_ms, "request handled");
         response
     }
     .instrument(span)

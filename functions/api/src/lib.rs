@@ -8,6 +8,7 @@ mod auth;
 mod body;
 pub mod config;
 mod edge;
+mod path;
 mod problem;
 mod query;
 mod tasks;

@@ -18,7 +18,7 @@ pub(crate) struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    errors: Arc<[Invalid]>,
+    errors: Arc<[BrokenRule]>,
 }
 
 impl Problem {
@@ -26,15 +26,21 @@ impl Problem {
         Self { status, code, detail: detail.into(), errors: Arc::new([]) }
     }
 
-    pub(crate) fn validation_failed(errors: Vec<Invalid>) -> Self {
+    /// The request breaks rules, at least one.
+    pub(crate) fn validation_failed(errors: impl IntoIterator<Item = BrokenRule>) -> Self {
         let detail = "the request breaks the rules listed under errors";
         let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", detail);
-        Self { errors: errors.into(), ..problem }
+        Self { errors: errors.into_iter().collect(), ..problem }
     }
 
-    pub(crate) fn malformed_json(reason: String) -> Self {
+    pub(crate) fn malformed_json(reason: &str) -> Self {
         let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", "the body is not valid JSON");
-        Self { errors: [Invalid::new("", reason)].into(), ..problem }
+        Self { errors: [BrokenRule::in_body("", reason)].into(), ..problem }
+    }
+
+    /// The machine-readable name of the failure.
+    pub(crate) const fn code(&self) -> &'static str {
+        self.code
     }
 
     pub(crate) fn unreadable_body() -> Self {
@@ -60,6 +66,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route")
     }
 
+    pub(crate) fn unknown_id() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "nothing has this id")
+    }
+
     pub(crate) fn wrong_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route doesn't have this method")
     }
@@ -77,7 +87,7 @@ impl Problem {
 impl From<AppError> for Problem {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Invalid(errors) => Self::validation_failed(errors),
+            AppError::Invalid(errors) => Self::validation_failed(errors.iter().map(BrokenRule::from)),
             AppError::NotFound(what) => Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found")),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -116,7 +126,7 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
         detail: &problem.detail,
         retryable: problem.status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
-        errors: problem.errors.iter().map(BrokenRule::from).collect(),
+        errors: &problem.errors,
     };
     let mut rendered = (problem.status, Json(document)).into_response();
     // Headers set below us, such as Allow, stay; those of the empty body go.
@@ -143,26 +153,46 @@ struct Document<'a> {
     detail: &'a str,
     retryable: bool,
     request_id: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    errors: Vec<BrokenRule<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [BrokenRule],
 }
 
-/// One broken rule: of the body at a JSON pointer (RFC 6901), or of a query parameter or header by its name.
-#[derive(Serialize)]
-struct BrokenRule<'a> {
+/// One broken rule: of the body at a JSON pointer (RFC 6901), or of a query parameter or header by its name. Both may
+/// quote the request, and are cut so that the answer stays small.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct BrokenRule {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pointer: Option<&'a str>,
+    pointer: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameter: Option<&'a str>,
-    detail: &'a str,
+    parameter: Option<String>,
+    detail: String,
 }
 
-impl<'a> From<&'a Invalid> for BrokenRule<'a> {
-    fn from(broken: &'a Invalid) -> Self {
-        let field = broken.field.as_str();
-        let in_body = field.is_empty() || field.starts_with('/');
-        Self { pointer: in_body.then_some(field), parameter: (!in_body).then_some(field), detail: &broken.reason }
+impl BrokenRule {
+    /// A rule that the body breaks at `pointer`.
+    pub(crate) fn in_body(pointer: &str, detail: &str) -> Self {
+        Self { pointer: Some(cut(pointer)), parameter: None, detail: cut(detail) }
     }
+
+    /// A rule that the query parameter or header called `name` breaks.
+    pub(crate) fn in_parameter(name: &str, detail: &str) -> Self {
+        Self { pointer: None, parameter: Some(cut(name)), detail: cut(detail) }
+    }
+}
+
+impl From<&Invalid> for BrokenRule {
+    /// The domain names places in bodies by pointers, and everything else by its bare name.
+    fn from(broken: &Invalid) -> Self {
+        let Invalid { field, reason } = broken;
+        if field.starts_with('/') { Self::in_body(field, reason) } else { Self::in_parameter(field, reason) }
+    }
+}
+
+/// The text, or its beginning if it is long.
+fn cut(text: &str) -> String {
+    const MAX_CHARS: usize = 200;
+    let beginning: String = text.chars().take(MAX_CHARS).collect();
+    if beginning.len() == text.len() { beginning } else { beginning + "…" }
 }
 
 #[cfg(test)]

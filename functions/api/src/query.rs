@@ -5,10 +5,9 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use shared::domain::Invalid;
 use shared::ports::PageRequest;
 
-use crate::problem::Problem;
+use crate::problem::{BrokenRule, Problem};
 
 const DEFAULT_LIMIT: u32 = 20;
 const MAX_LIMIT: u32 = 100;
@@ -61,5 +60,5 @@ impl Params {
 
 /// Refuses the parameter `name`.
 pub(crate) fn refused(name: &str, reason: &str) -> Problem {
-    Problem::validation_failed(vec![Invalid::new(name, reason)])
+    Problem::validation_failed([BrokenRule::in_parameter(name, reason)])
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use shared::app::{AppError, IdempotencyKey, NewTask};
+use shared::app::{IdempotencyKey, NewTask};
 use shared::domain::{
     AgentId, Failure, FailureCode, Invalid, Output, StopReason, Task, TaskId, TaskInput, TaskState, TaskStatus, Usage,
 };
@@ -18,6 +18,7 @@ use crate::Api;
 use crate::agents::ListResponse;
 use crate::auth::Caller;
 use crate::body::{Body, Broken, required};
+use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{Params, refused};
 use crate::time::rfc3339;
@@ -30,8 +31,10 @@ pub(crate) async fn submit_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
     headers: HeaderMap,
+    params: Params,
     Body(request): Body<SubmitTaskRequest>,
 ) -> Result<impl IntoResponse, Problem> {
+    params.finish()?;
     let task = api.tasks.submit_task(&tenant, request.new_task(&headers)?).await?;
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
     Ok((StatusCode::ACCEPTED, location, Json(TaskResponse::from(&task))))
@@ -41,7 +44,7 @@ pub(crate) async fn submit_task(
 pub(crate) async fn find_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
-    Path(id): Path<String>,
+    PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<TaskResponse>, Problem> {
     let form = format!("must be a number of seconds from 0 to {MAX_WAIT_SECONDS}");
@@ -50,7 +53,6 @@ pub(crate) async fn find_task(
         return Err(refused("wait", &form));
     }
     params.finish()?;
-    let id: TaskId = id.parse().map_err(|_| AppError::NotFound("task".to_owned()))?;
     let task = api.tasks.find_task(&tenant, id, Duration::from_secs(wait)).await?;
     Ok(Json(TaskResponse::from(&task)))
 }
@@ -93,10 +95,11 @@ impl SubmitTaskRequest {
         );
         let input = broken.keep(required("/input", self.input).and_then(TaskInput::new));
         let idempotency_key = broken.keep(idempotency_key(headers));
-        let (Some(agent), Some(input), Some(idempotency_key)) = (agent, input, idempotency_key) else {
-            return Err(broken.into());
+        let new = match (agent, input, idempotency_key) {
+            (Some(agent), Some(input), Some(idempotency_key)) => Some(NewTask { agent, input, idempotency_key }),
+            _ => None,
         };
-        Ok(NewTask { agent, input, idempotency_key })
+        broken.finish(new)
     }
 }
 

@@ -140,7 +140,7 @@ async fn an_agent_is_created_and_read_back() {
         "models": [{ "provider": "openai", "model": "gpt-6.1-terra" }],
     });
     assert_eq!((created.status, redacted(created.body.clone())), (StatusCode::CREATED, expected));
-    assert_eq!(created.body["created_at"], "2026-11-18T11:06:40Z");
+    assert_eq!(created.body["created_at"], "2026-11-18T11:06:40.000Z");
     let location = created.headers["location"].to_str().unwrap();
     assert_eq!(location, format!("/v1/agents/{}", created.body["id"].as_str().unwrap()));
     let read = platform.get(location).await;
@@ -233,6 +233,26 @@ async fn the_same_submission_twice_is_one_task() {
 }
 
 #[tokio::test]
+async fn an_idempotency_key_that_breaks_its_rule_is_refused_by_name() {
+    let platform = Platform::new();
+    let body = json!({ "agent_id": platform.create_agent().await, "input": "hello" }).to_string();
+    for key in ["", "é", &"x".repeat(256)] {
+        let request = request("POST", "/v1/tasks").header("content-type", "application/json");
+        let answer = platform.send(request.header("idempotency-key", key).body(body.clone().into()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{key}");
+        assert_eq!(answer.body["errors"][0]["parameter"], "Idempotency-Key", "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_small_however_large_the_request() {
+    let platform = Platform::new();
+    let answer = platform.post("/v1/agents", format!(r#"{{"{}":1}}"#, "x".repeat(100_000))).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(answer.body.to_string().len() < 1_000, "{}", answer.body);
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_rules_is_refused_with_each_place() {
     let long = "x".repeat(65);
     let model = r#"[{"provider":"anthropic","model":"m"}]"#;
@@ -258,6 +278,12 @@ async fn a_body_that_breaks_rules_is_refused_with_each_place() {
         ("/v1/agents", format!(r#"{{"name":"x","models":{model},"timeout_seconds":9}}"#), vec!["/timeout_seconds"]),
         ("/v1/agents", format!(r#"{{"name":"x","name":"y","models":{model}}}"#), vec![""]),
         ("/v1/agents", r#"["x"]"#.to_owned(), vec![""]),
+        ("/v1/agents", r#"{"name":"x","models":[["openai","m"]]}"#.to_owned(), vec!["/models/0"]),
+        (
+            "/v1/agents",
+            r#"{"name":"","models":[{}],"max_output_tokens":0,"timeout_seconds":0}"#.to_owned(),
+            EVERY.to_vec(),
+        ),
         ("/v1/tasks", "{}".to_owned(), vec!["/agent_id", "/input"]),
         ("/v1/tasks", r#"{"agent_id":"agt_1","input":""}"#.to_owned(), vec!["/agent_id", "/input"]),
         ("/v1/tasks", format!(r#"{{"agent_id":"{UNKNOWN_AGENT}","input":"x"}}"#), vec!["/agent_id"]),
@@ -277,6 +303,9 @@ async fn a_body_that_breaks_rules_is_refused_with_each_place() {
     assert!(platform.wrote_nothing().await);
 }
 
+/// Every place of an agent that can be wrong.
+const EVERY: [&str; 5] = ["/name", "/models/0/provider", "/models/0/model", "/max_output_tokens", "/timeout_seconds"];
+
 const UNKNOWN_AGENT: &str = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
 const UNKNOWN_TASK: &str = "/v1/tasks/tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
 
@@ -293,6 +322,8 @@ async fn a_query_that_breaks_rules_is_refused_by_name() {
         ("/v1/tasks?status=done", "status"),
         ("/v1/tasks?agent_id=7", "agent_id"),
         ("/v1/tasks?state=queued", "state"),
+        ("/v1/tasks?/name=1", "/name"),
+        ("/v1/tasks?=1", ""),
         (&format!("{UNKNOWN_TASK}?wait=26"), "wait"),
         (&format!("{UNKNOWN_TASK}?wait=-1"), "wait"),
     ];
@@ -314,12 +345,17 @@ async fn each_broken_envelope_has_its_own_status() {
         (platform.post("/v1/tasks", "{").await, 400, "invalid_request"),
         (platform.post("/v1/tasks", "").await, 400, "invalid_request"),
         (platform.post("/v1/tasks", "{} {}").await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", r#"{"agent_id":1, nonsense"#).await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", "[nonsense").await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", r#"{"input":"\ud800"}"#).await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", "[".repeat(100_000)).await, 400, "invalid_request"),
         (platform.post("/v1/tasks", vec![b'"', 0xff, b'"']).await, 400, "invalid_request"),
         (platform.send(plain("{}").unwrap()).await, 415, "unsupported_media_type"),
         (platform.send(bare.unwrap()).await, 415, "unsupported_media_type"),
         (platform.post("/v1/tasks", large).await, 413, "payload_too_large"),
         (platform.get(UNKNOWN_TASK).await, 404, "not_found"),
         (platform.get("/v1/tasks/7").await, 404, "not_found"),
+        (platform.get("/v1/tasks/tsk_%ff").await, 404, "not_found"),
         (platform.get(&format!("/v1/agents/{UNKNOWN_AGENT}")).await, 404, "not_found"),
         (platform.get("/v1/agents/agt_1").await, 404, "not_found"),
         (platform.get("/v2").await, 404, "not_found"),

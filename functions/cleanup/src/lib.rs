@@ -10,7 +10,7 @@ use std::time::Duration;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::de::IgnoredAny;
 use shared::app::Sweeper;
-use shared::domain::{Causes, Timestamp};
+use shared::domain::{Causes, Timestamp, whole_millis};
 use shared::ports::StoreError;
 use tracing::Instrument;
 
@@ -33,7 +33,7 @@ impl From<SweepBrokeOff> for Diagnostic {
 pub async fn handle(sweeper: &Sweeper, event: LambdaEvent<IgnoredAny>) -> Result<(), SweepBrokeOff> {
     let Context { request_id, xray_trace_id, deadline, .. } = event.context;
     let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
-    let until = Timestamp::from_millis(deadline.saturating_sub(u64::try_from(RESERVE.as_millis()).unwrap_or(0)));
+    let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
     sweep(sweeper, until).instrument(span).await
 }
 
@@ -50,7 +50,7 @@ async fn sweep(sweeper: &Sweeper, until: Timestamp) -> Result<(), SweepBrokeOff>
         moved_on = swept.moved_on,
         failed = swept.failed,
         unfinished = swept.unfinished,
-        duration_ms = sweeper.clock.now().since(started).as_millis(),
+        duration_ms = whole_millis(sweeper.clock.now().since(started)),
         "sweep finished"
     );
     Ok(())

@@ -17,7 +17,7 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use shared::app::Runner;
 use shared::domain::{Causes, Timestamp};
 use shared::ports::{TaskMessage, TaskQueue};
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use verdict::Verdict;
 
@@ -89,7 +89,8 @@ impl Executor {
             Ok(message) => message,
             Err(error) => return verdict::of_bad_message(&error, received.receives),
         };
-        let span = tracing::info_span!("task", task_id = %message.task, tenant_id = %message.tenant);
+        let span =
+            tracing::info_span!("task", task_id = %message.task, tenant_id = %message.tenant, agent_id = field::Empty);
         async {
             let ran = self.runner.run(&message, until).await;
             verdict::of_run(ran, received.receives, self.runner.clock.now())

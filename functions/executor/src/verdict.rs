@@ -72,9 +72,8 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
     }
 }
 
-/// The verdict on a message whose handling panicked.
+/// The verdict on a message whose handling panicked. The panic hook has logged it, because it knows where it happened.
 pub(crate) fn of_panic(receives: u32) -> Verdict {
-    tracing::error!("message handling panicked");
     Verdict::ComeBack { after: backoff(receives) }
 }
 

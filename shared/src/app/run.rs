@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{
-    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelAnswer, ModelRequest, Output, Step, StepKind,
-    StopReason, Task, TaskStatus, Timestamp, Upstream, WorkerId,
+    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelRequest, Output, Step, StepKind, StopReason, Task,
+    TaskState, TaskStatus, Timestamp, Upstream, WorkerId, whole_millis,
 };
 use crate::ports::model::ModelErrorKind;
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskStore};
@@ -90,7 +90,10 @@ impl Runner {
         let now = self.clock.now();
         let lease = Lease { worker: WorkerId::new(now), expires_at: until.plus(SKEW) };
         match self.tasks.claim(&message.tenant, message.task, lease, now).await? {
-            Claimed::Granted(task) => self.work(*task, until).await,
+            Claimed::Granted(task) => {
+                tracing::Span::current().record("agent_id", task.spec().agent.id.to_string());
+                self.work(*task, until).await
+            }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
             Claimed::Refused(_, ClaimRefused::Leased { until }) => Err(RunError::Leased { until }),
             Claimed::Refused(task, ClaimRefused::Overdue) => self.settle(*task).await,
@@ -100,7 +103,7 @@ impl Runner {
 
     async fn work(&self, task: Task, until: Timestamp) -> Result<Ran, RunError> {
         let result = match self.answer(&task, until).await {
-            Ok(answer) => outcome_of(answer),
+            Ok(recorded) => outcome_of(recorded),
             Err(Stopped::Failed(_)) if self.clock.now() >= task.spec().deadline => return self.settle(task).await,
             Err(Stopped::Failed(failure)) => Err(failure),
             Err(Stopped::Store(error)) => return Err(self.give_back(task, error).await),
@@ -126,8 +129,8 @@ impl Runner {
         error.into()
     }
 
-    /// The model's answer: the recorded one if there is one.
-    async fn answer(&self, task: &Task, until: Timestamp) -> Result<ModelAnswer, Stopped> {
+    /// What the model answered: as recorded, if it is.
+    async fn answer(&self, task: &Task, until: Timestamp) -> Result<StepKind, Stopped> {
         if task.fence() > 1
             && let Some(recorded) = self.recorded(task).await?
         {
@@ -150,16 +153,12 @@ impl Runner {
             }
             Err(error) => return Err(error.into()),
         }
-        let StepKind::ModelCall { answer, .. } = step.kind;
-        Ok(answer)
+        Ok(step.kind)
     }
 
-    async fn recorded(&self, task: &Task) -> Result<Option<ModelAnswer>, StoreError> {
+    async fn recorded(&self, task: &Task) -> Result<Option<StepKind>, StoreError> {
         let steps = self.journal.steps(task.id()).await?;
-        let only = steps.into_iter().find(|step| step.number == ONLY_STEP);
-        Ok(only.map(|step| match step.kind {
-            StepKind::ModelCall { answer, .. } => answer,
-        }))
+        Ok(steps.into_iter().find(|step| step.number == ONLY_STEP).map(|step| step.kind))
     }
 
     async fn call_model(&self, task: &Task, agent: &Agent, until: Timestamp) -> Result<Step, Stopped> {
@@ -173,7 +172,7 @@ impl Runner {
         let left = until.since(started_at).saturating_sub(RESERVE).min(task.spec().deadline.since(started_at));
         let asked = self.model.ask(&request, self.model_timeout.min(left)).await;
         let finished_at = self.clock.now();
-        let duration_ms = finished_at.since(started_at).as_millis();
+        let duration_ms = whole_millis(finished_at.since(started_at));
         let (provider, model) = (request.model.provider().as_str(), request.model.name());
         match asked {
             Ok(answer) => {
@@ -236,22 +235,38 @@ impl Runner {
 }
 
 fn ended(task: &Task) -> Ran {
-    let duration_ms = task.finished_at().map(|at| at.since(task.spec().created_at).as_millis());
-    tracing::info!(status = task.status().as_str(), attempts = task.fence(), duration_ms, "task ended");
+    let duration_ms = task.finished_at().map(|at| whole_millis(at.since(task.spec().created_at)));
+    let failure = match task.state() {
+        TaskState::Failed(failure) => Some(failure),
+        TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Completed(_) | TaskState::TimedOut => None,
+    };
+    tracing::info!(
+        status = task.status().as_str(),
+        failure = failure.map(|failure| failure.code.as_str()),
+        reason = failure.map(|failure| failure.message.as_str()),
+        attempts = task.fence(),
+        duration_ms,
+        "task ended"
+    );
     Ran::Ended(task.status())
 }
 
-fn outcome_of(answer: ModelAnswer) -> Result<Output, Failure> {
-    match answer.stop_reason {
-        StopReason::Refusal => Err(Failure {
-            code: FailureCode::ModelRefused,
-            message: format!("{} declined to answer", answer.served_model),
-            upstream: None,
-        }),
+fn outcome_of(recorded: StepKind) -> Result<Output, Failure> {
+    let StepKind::ModelCall { requested, answer } = recorded;
+    let model = requested.name();
+    let (code, message) = match answer.stop_reason {
+        StopReason::Refusal => (FailureCode::ModelRefused, format!("{model} declined to answer")),
+        StopReason::MaxTokens if answer.text.is_empty() => (
+            FailureCode::ModelBadAnswer,
+            format!("{model} used up all its tokens before it said anything: raise max_output_tokens"),
+        ),
+        _ if answer.text.is_empty() => (FailureCode::ModelBadAnswer, format!("{model} gave an empty answer")),
         StopReason::EndTurn | StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Other => {
-            Ok(Output { text: answer.text, stop_reason: answer.stop_reason, usage: answer.usage })
+            return Ok(Output { text: answer.text, stop_reason: answer.stop_reason, usage: answer.usage });
         }
-    }
+    };
+    let upstream = Upstream { provider: requested.provider(), status: None, request_id: answer.request_id };
+    Err(Failure { code, message, upstream: Some(upstream) })
 }
 
 fn too_large() -> Failure {

@@ -32,7 +32,7 @@ impl FromStr for IdempotencyKey {
         if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
             return Ok(Self(text.to_owned()));
         }
-        Err(Invalid::new("", "Idempotency-Key must have 1 to 255 printable ASCII characters"))
+        Err(Invalid::new("Idempotency-Key", "must have 1 to 255 printable ASCII characters"))
     }
 }
 

@@ -107,14 +107,22 @@ pub struct Limits {
     timeout_seconds: u32,
 }
 
+impl Default for Limits {
+    /// 4,096 tokens and half an hour.
+    fn default() -> Self {
+        Self { max_output_tokens: 4_096, timeout_seconds: 1_800 }
+    }
+}
+
 impl Limits {
-    /// `max_output_tokens` is 1 to 32,000 (4,096 when absent); `timeout_seconds`, from submission to the end, is 10 to
-    /// 86,400 (1,800 when absent).
-    pub fn new(max_output_tokens: Option<u32>, timeout_seconds: Option<u32>) -> Result<Self, Invalid> {
-        Ok(Self {
-            max_output_tokens: within("/max_output_tokens", max_output_tokens.unwrap_or(4_096), 1..=32_000)?,
-            timeout_seconds: within("/timeout_seconds", timeout_seconds.unwrap_or(1_800), 10..=86_400)?,
-        })
+    /// These limits with 1 to 32,000 tokens for an answer.
+    pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
+        Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=32_000)?, ..self })
+    }
+
+    /// These limits with 10 to 86,400 seconds from submission to the end.
+    pub fn with_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
+        Ok(Self { timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?, ..self })
     }
 
     /// The most tokens that one answer may have.

@@ -24,5 +24,5 @@ pub use outcome::{Failure, FailureCode, Output, Upstream};
 pub use step::{Step, StepKind};
 pub use task::{ClaimRefused, Lease, Overdue, Task, TaskInput, TaskState, TaskStatus};
 pub use tenant::TenantId;
-pub use time::Timestamp;
+pub use time::{Timestamp, whole_millis};
 pub use usage::Usage;

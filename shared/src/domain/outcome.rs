@@ -58,7 +58,7 @@ pub enum FailureCode {
     ContextTooLong,
     /// The model, or the vendor's filter, declined to answer.
     ModelRefused,
-    /// The provider's answer is not in its documented form.
+    /// The provider's answer is empty or not in its documented form.
     ModelBadAnswer,
     /// The answer is too large to be stored.
     OutputTooLarge,
@@ -69,6 +69,24 @@ pub enum FailureCode {
 }
 
 impl FailureCode {
+    /// The name in records, responses and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ModelUnavailable => "model_unavailable",
+            Self::ModelTimeout => "model_timeout",
+            Self::ModelRateLimited => "model_rate_limited",
+            Self::ModelQuotaExhausted => "model_quota_exhausted",
+            Self::ModelAuthentication => "model_authentication",
+            Self::ModelRejected => "model_rejected",
+            Self::ContextTooLong => "context_too_long",
+            Self::ModelRefused => "model_refused",
+            Self::ModelBadAnswer => "model_bad_answer",
+            Self::OutputTooLarge => "output_too_large",
+            Self::AgentMissing => "agent_missing",
+            Self::AttemptsExhausted => "attempts_exhausted",
+        }
+    }
+
     /// Whether the task was given up by the platform rather than ended by an answer about it.
     pub const fn is_dead_letter(self) -> bool {
         matches!(self, Self::AttemptsExhausted)

@@ -364,7 +364,7 @@ mod tests {
             name: AgentName::new("clerk".to_owned()).unwrap(),
             instructions: Instructions::default(),
             model: ModelRef::new(Provider::Anthropic, "claude-sonnet-5-5").unwrap(),
-            limits: Limits::new(None, None).unwrap(),
+            limits: Limits::default(),
         };
         let agent = Agent::create("acme".parse().unwrap(), config, START);
         Task::submit(TaskId::new(START), &agent, TaskInput::new("hello".to_owned()).unwrap(), START)

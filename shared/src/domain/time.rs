@@ -20,11 +20,16 @@ impl Timestamp {
     /// This moment and `duration` more; saturates at the end of time.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(whole_millis(duration)))
     }
 
     /// The time from `earlier` to this moment; zero if `earlier` is the later one, as clocks of two machines may differ.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// The duration in whole milliseconds; at most `u64::MAX`.
+pub fn whole_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

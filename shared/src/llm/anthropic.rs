@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::failure::Complaint;
+use super::failure::{Complaint, is_token};
 use super::http::{Answered, Dialect, Endpoint};
 use crate::domain::{ModelAnswer, ModelRequest, Provider, StopReason, Usage};
 use crate::ports::model::ModelErrorKind;
@@ -42,7 +42,7 @@ impl Model for AnthropicClient {
             text: body.content.into_iter().map(Block::into_text).collect(),
             stop_reason: body.stop_reason.map_or(StopReason::Other, StopReason::from),
             usage: body.usage.unwrap_or_default().into(),
-            served_model: body.model.unwrap_or_else(|| request.model.name().to_owned()),
+            served_model: body.model.filter(|model| is_token(model)).unwrap_or_else(|| request.model.name().to_owned()),
             request_id: exchange.request_id,
         })
     }

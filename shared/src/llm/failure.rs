@@ -133,7 +133,13 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// The provider's id for the exchange, from the header called `name`.
 pub(super) fn request_id(headers: &HeaderMap, name: &str) -> Option<String> {
     let id = headers.get(name)?.to_str().ok()?;
-    (1..=MAX_NAME_BYTES).contains(&id.len()).then(|| id.to_owned())
+    is_token(id).then(|| id.to_owned())
+}
+
+/// Whether a text of the vendor's is fit for logs and records: short, and not a sentence.
+pub(super) fn is_token(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 #[cfg(test)]

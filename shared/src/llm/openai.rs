@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::access::Access;
-use super::failure::Complaint;
+use super::failure::{Complaint, is_token};
 use super::http::{Answered, Dialect, Endpoint};
 use crate::domain::{ModelAnswer, ModelRequest, Provider, StopReason, Usage};
 use crate::ports::model::ModelErrorKind;
@@ -48,7 +48,7 @@ impl Model for OpenAiClient {
             text: body.output.into_iter().flatten().flat_map(Item::into_parts).map(Part::into_text).collect(),
             stop_reason,
             usage: body.usage.unwrap_or_default().into(),
-            served_model: body.model.unwrap_or_else(|| request.model.name().to_owned()),
+            served_model: body.model.filter(|model| is_token(model)).unwrap_or_else(|| request.model.name().to_owned()),
             request_id: exchange.request_id,
         })
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::domain::{TaskId, TenantId};
 
 /// The version of the message that this code writes, and the newest that it reads.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// Says that a task waits for a worker. It holds ids only: the task itself is in the store, so a message that comes
 /// twice, late or out of order can do no harm.
@@ -24,15 +25,9 @@ pub struct TaskMessage {
 /// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`.
 #[derive(Serialize, Deserialize)]
 struct Wire {
-    version: u32,
+    version: u64,
     tenant_id: String,
     task_id: String,
-}
-
-/// All that is sure of a message of whatever version.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
 }
 
 /// A message's body can't be used.
@@ -43,7 +38,7 @@ pub enum MessageError {
     NotOurs(#[source] Box<dyn Error + Send + Sync>),
     /// A newer deployment wrote it; a newer worker can read it.
     #[error("the body has version {0}, newer than {VERSION}")]
-    Newer(u32),
+    Newer(u64),
 }
 
 impl TaskMessage {
@@ -55,11 +50,14 @@ impl TaskMessage {
 
     /// Reads a received body. Fields that this version doesn't know are ignored.
     pub fn from_body(body: &str) -> Result<Self, MessageError> {
-        let Versioned { version } = serde_json::from_str(body).map_err(not_ours)?;
-        if version > VERSION {
-            return Err(MessageError::Newer(version));
+        // All that is sure of a message of whatever version is that it is an object with a version.
+        let fields: Map<String, Value> = serde_json::from_str(body).map_err(not_ours)?;
+        match fields.get("version").and_then(Value::as_u64) {
+            Some(version) if version > VERSION => return Err(MessageError::Newer(version)),
+            Some(VERSION) => {}
+            Some(_) | None => return Err(MessageError::NotOurs("it has no version that ever was".into())),
         }
-        let wire: Wire = serde_json::from_str(body).map_err(not_ours)?;
+        let wire: Wire = serde_json::from_value(Value::Object(fields)).map_err(not_ours)?;
         Ok(Self { tenant: wire.tenant_id.parse().map_err(not_ours)?, task: wire.task_id.parse().map_err(not_ours)? })
     }
 }
@@ -97,9 +95,23 @@ mod tests {
 
     #[test]
     fn a_newer_message_is_told_from_rubbish() {
-        let newer = r#"{"version":2,"whatever":true}"#;
-        assert!(matches!(TaskMessage::from_body(newer), Err(MessageError::Newer(2))));
-        let rubbish = ["", "{}", "null", "[1]", "hello", r#"{"version":"1"}"#, r#"{"version":1}"#, r#"{"version":-1}"#];
+        for (newer, version) in
+            [(r#"{"version":2,"whatever":true}"#, 2), (r#"{"version":99999999999}"#, 99_999_999_999)]
+        {
+            assert!(matches!(TaskMessage::from_body(newer), Err(MessageError::Newer(found)) if found == version));
+        }
+        let rubbish = [
+            "",
+            "{}",
+            "null",
+            "[1]",
+            "[2]",
+            r#"{"version":0}"#,
+            "hello",
+            r#"{"version":"1"}"#,
+            r#"{"version":1}"#,
+            r#"{"version":-1}"#,
+        ];
         for body in rubbish {
             assert!(matches!(TaskMessage::from_body(body), Err(MessageError::NotOurs(_))), "{body}");
         }

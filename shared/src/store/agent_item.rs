@@ -34,7 +34,9 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
 /// The agent in a record.
 pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
     let fields = Fields::of(item)?;
-    let limits = Limits::new(Some(fields.number(MAX_OUTPUT_TOKENS)?), Some(fields.number(TIMEOUT_SECONDS)?));
+    let (tokens, seconds) = (fields.number(MAX_OUTPUT_TOKENS)?, fields.number(TIMEOUT_SECONDS)?);
+    let limits =
+        Limits::default().with_max_output_tokens(tokens).and_then(|limits| limits.with_timeout_seconds(seconds));
     Ok(Agent {
         id: fields.parsed(AGENT_ID)?,
         tenant: fields.parsed(TENANT_ID)?,

@@ -16,8 +16,8 @@ use crate::domain::{ModelRef, Timestamp, Usage};
 use crate::ports::StoreError;
 
 /// The version of all forms that this code writes, and the newest that it reads.
-const VERSION: u32 = 1;
-const V: &str = "v";
+pub(super) const VERSION: u32 = 1;
+pub(super) const V: &str = "v";
 
 const PROVIDER: &str = "provider";
 const MODEL: &str = "model";

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 
 use super::error::kept_instead_of_update;
-use super::items::{Item, moment, name, number, text};
+use super::items::{Item, V, VERSION, moment, name, number, text};
 use super::keys;
 use super::task_item::{
     self, ATTEMPTS, DEADLINE, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT,
@@ -16,8 +16,8 @@ use crate::domain::task::MAX_ATTEMPTS;
 use crate::domain::{Lease, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp};
 use crate::ports::{Claimed, StoreError};
 
-/// When a task may be had: what [`Task::claim`] says.
-const CONDITION: &str = "#tenant = :tenant AND #deadline > :now AND (#status = :queued \
+/// When a task may be had: what [`Task::claim`] says, and that this version can read the record.
+const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND (#status = :queued \
     OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts))";
 
 /// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
@@ -44,6 +44,7 @@ impl DynamoTaskStore {
     fn claim_request(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> UpdateItemFluentBuilder {
         let names = [
             ("#tenant", keys::TENANT_ID),
+            ("#v", V),
             ("#deadline", DEADLINE),
             ("#status", STATUS),
             ("#lease_worker", LEASE_WORKER),
@@ -57,6 +58,7 @@ impl DynamoTaskStore {
         ];
         let values = [
             (":tenant", text(tenant.as_str())),
+            (":v", number(VERSION)),
             (":now", moment(now)),
             (":queued", name(&TaskStatus::Queued)),
             (":running", name(&TaskStatus::Running)),

@@ -7,10 +7,12 @@
 //! logging controls").
 
 use std::io;
+use std::panic::PanicHookInfo;
 
 use json_subscriber::JsonLayer;
 use serde_json::json;
-use tracing_subscriber::filter::LevelFilter;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::UtcTime;
 use tracing_subscriber::layer::SubscriberExt;
@@ -18,21 +20,27 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Environment;
 
+/// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids, errors and panics.
+const ECHOES: [&str; 2] = ["lambda_runtime::layers::panic", "lambda_runtime::layers::trace"];
+
+/// Our crates, which follow the level that is asked for.
+const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
+
+/// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
+const LIBRARIES: LevelFilter = LevelFilter::INFO;
+
 /// Starts logging for the function called `service`, at the level that Lambda's logging configuration says
 /// (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`). Does nothing if logging was started before.
 pub fn start(service: &'static str, environment: &Environment) {
-    let level = environment.optional("AWS_LAMBDA_LOG_LEVEL");
-    let level = level.and_then(|level| level.parse().ok()).unwrap_or(LevelFilter::INFO);
-    let subscriber = tracing_subscriber::registry().with(level).with(layer(service, io::stdout));
-    if subscriber.try_init().is_err() {
-        tracing::debug!("logging was started before");
+    let level = environment.optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
+    if subscriber(service, level.unwrap_or(LevelFilter::INFO), io::stdout).try_init().is_ok() {
+        std::panic::set_hook(Box::new(log_panic));
     }
 }
 
-fn layer<S, W>(service: &'static str, writer: W) -> JsonLayer<S, W>
+fn subscriber<W>(service: &'static str, level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
 where
-    S: tracing::Subscriber + for<'lookup> tracing_subscriber::registry::LookupSpan<'lookup>,
-    W: for<'writer> MakeWriter<'writer> + 'static,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let mut layer = JsonLayer::new(writer);
     layer.with_timer("timestamp", UtcTime::rfc_3339());
@@ -41,7 +49,17 @@ where
     layer.add_static_field("service", json!(service));
     layer.with_flattened_event();
     layer.with_top_level_flattened_span_list();
-    layer
+    let filter = Targets::new()
+        .with_default(level.min(LIBRARIES))
+        .with_targets(OURS.map(|target| (target, level)))
+        .with_targets(ECHOES.map(|target| (target, LevelFilter::OFF)));
+    tracing_subscriber::registry().with(filter).with(layer)
+}
+
+/// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled over.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(location, "panicked");
 }
 
 #[cfg(test)]
@@ -66,27 +84,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_line_is_flat_and_carries_the_fields_of_its_spans() {
+    /// The lines that are logged at `level`, as text.
+    fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let subscriber = tracing_subscriber::registry().with(layer("executor", move || writer.clone()));
-        tracing::subscriber::with_default(subscriber, || {
+        tracing::subscriber::with_default(subscriber("executor", level, move || writer.clone()), say);
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_flat_and_carries_the_fields_of_its_spans() {
+        let line = logged(LevelFilter::INFO, || {
+            let _echo =
+                tracing::info_span!(target: "lambda_runtime::layers::trace", "invoke", requestId = "r1").entered();
             let _outer = tracing::info_span!("invoke", function_request_id = "r1").entered();
             let _inner = tracing::info_span!("task", task_id = "tsk_1").entered();
             let error = io::Error::other("broken pipe");
             tracing::warn!(step = 1, error = %error, "model call failed");
         });
-        let bytes = captured.0.lock().unwrap().clone();
-        let mut line: Value = serde_json::from_slice(&bytes).unwrap();
+        let mut line: Value = serde_json::from_str(&line).unwrap();
         let timestamp = line["timestamp"].take();
         assert!(timestamp.as_str().is_some_and(|text| text.ends_with('Z') && text.contains('T')), "{timestamp}");
         let expected = json!({
             "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor",
             "target": "shared::telemetry::tests", "function_request_id": "r1", "task_id": "tsk_1", "step": 1,
-            "name": "task",
-            "error": "broken pipe",
+            "name": "task", "error": "broken pipe",
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_level_is_for_our_lines_and_libraries_never_tell_secrets() {
+        let say = || {
+            tracing::debug!("ours");
+            tracing::info!(target: "hyper", "connected");
+            tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
+            tracing::error!(target: "lambda_runtime::layers::panic", "said before");
+        };
+        let messages = |level| {
+            let lines = logged(level, say);
+            let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
+            lines.lines().map(parse).collect::<Vec<_>>()
+        };
+        assert_eq!(messages(LevelFilter::TRACE), ["ours", "connected"]);
+        assert_eq!(messages(LevelFilter::INFO), ["connected"]);
+        assert_eq!(messages(LevelFilter::WARN), Vec::<Value>::new());
     }
 }

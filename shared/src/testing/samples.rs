@@ -44,7 +44,7 @@ pub fn agent_config(name: &str, instructions: &str) -> AgentConfig {
         name: AgentName::new(name.to_owned()).expect("a valid name"),
         instructions: Instructions::new(instructions.to_owned()).expect("valid instructions"),
         model: model(),
-        limits: Limits::new(None, None).expect("valid limits"),
+        limits: Limits::default(),
     }
 }
 

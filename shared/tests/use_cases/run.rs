@@ -115,6 +115,21 @@ async fn a_refusal_fails_the_task_and_is_journaled_because_it_was_paid() {
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
     assert_eq!((failure.code, steps), (FailureCode::ModelRefused, 1));
+    let upstream = failure.upstream.as_ref().unwrap();
+    assert_eq!(upstream.request_id, samples::answer("").request_id);
+}
+
+#[tokio::test]
+async fn an_empty_answer_fails_the_task() {
+    for stop_reason in [StopReason::EndTurn, StopReason::MaxTokens, StopReason::Other] {
+        let empty = ModelAnswer { stop_reason, ..samples::answer("") };
+        let world = World::with_model(ScriptedModel::new([Reply::Answer(empty)])).await;
+        let task = world.submit("hello").await.unwrap();
+        world.run(task.id()).await.unwrap();
+        let task = world.task(task.id()).await;
+        let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+        assert_eq!(failure.code, FailureCode::ModelBadAnswer);
+    }
 }
 
 #[tokio::test]

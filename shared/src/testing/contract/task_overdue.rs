@@ -68,7 +68,7 @@ async fn lease_end(store: Store) -> Outcome {
 
 async fn near_deadline(store: Store) -> Outcome {
     let mut agent = agent();
-    agent.config.limits = Limits::new(None, Some(10))?;
+    agent.config.limits = Limits::default().with_timeout_seconds(10)?;
     let task = stored(&store, &agent, at(0)).await?;
     expect(&store, &agent, at(9), &[]).await?;
     expect(&store, &agent, at(10), &[&task]).await?;
