@@ -152,6 +152,12 @@ impl Platform {
 
     /// The log lines of a function, as JSON, that contain `text`.
     pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
+        let log = self.log(function).await;
+        log.lines().filter(|line| line.contains(text)).filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// All that a function has logged, whatever its form.
+    pub async fn log(&self, function: &str) -> String {
         let request = self
             .http
             .post(&self.aws_url)
@@ -161,8 +167,7 @@ impl Platform {
             .body(json!({ "logGroupName": format!("/aws/lambda/agents-local/{function}") }).to_string());
         let events: Value = request.send().await.unwrap().json().await.unwrap();
         let messages = events["events"].as_array().into_iter().flatten().filter_map(|event| event["message"].as_str());
-        let lines = messages.flat_map(str::lines).filter(|line| line.contains(text));
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        messages.collect::<Vec<_>>().join("\n")
     }
 
     /// Waits until a function has logged `message` for the task, and returns the line.
