@@ -5,6 +5,7 @@
 
 mod agents;
 mod error;
+mod outcome;
 mod run;
 mod submit;
 mod sweep;

@@ -1,18 +1,18 @@
 //! Running a task: claim it, do the steps that its journal lacks, end it.
 //!
-//! Nothing here trusts that it runs once. The claim is exclusive, a recorded step is never done again, and every write
-//! carries the lease's fence, so that a worker that was given up for dead and comes back changes nothing. What a worker
-//! leaves undone, the next delivery or the watchdog picks up.
+//! Nothing here trusts that it runs once. The claim is exclusive, a recorded step is never done again, and every change of
+//! the task is conditional on it being as this worker left it, so that one that was given up for dead and comes back
+//! changes nothing. What a worker leaves undone, the next delivery or the watchdog picks up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outcome::{failure_of, outcome_of, too_large};
 use crate::domain::{
-    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelRequest, Output, Step, StepKind, StopReason, Task,
-    TaskState, TaskStatus, Timestamp, Upstream, WorkerId, whole_millis,
+    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelRequest, Output, Step, StepKind, Task, TaskState,
+    TaskStatus, Timestamp, WorkerId, whole_millis,
 };
-use crate::ports::model::ModelErrorKind;
-use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskStore};
+use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskStore};
 
 /// Kept free at the end of an invocation for recording what the model answered.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -249,54 +249,4 @@ fn ended(task: &Task) -> Ran {
         "task ended"
     );
     Ran::Ended(task.status())
-}
-
-fn outcome_of(recorded: StepKind) -> Result<Output, Failure> {
-    let StepKind::ModelCall { requested, answer } = recorded;
-    let model = requested.name();
-    let (code, message) = match answer.stop_reason {
-        StopReason::Refusal => (FailureCode::ModelRefused, format!("{model} declined to answer")),
-        StopReason::MaxTokens if answer.text.is_empty() => (
-            FailureCode::ModelBadAnswer,
-            format!("{model} used up all its tokens before it said anything: raise max_output_tokens"),
-        ),
-        _ if answer.text.is_empty() => (FailureCode::ModelBadAnswer, format!("{model} gave an empty answer")),
-        StopReason::EndTurn | StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Other => {
-            return Ok(Output { text: answer.text, stop_reason: answer.stop_reason, usage: answer.usage });
-        }
-    };
-    let upstream = Upstream { provider: requested.provider(), status: None, request_id: answer.request_id };
-    Err(Failure { code, message, upstream: Some(upstream) })
-}
-
-fn too_large() -> Failure {
-    Failure {
-        code: FailureCode::OutputTooLarge,
-        message: "the answer is too large to be kept; lower max_output_tokens".to_owned(),
-        upstream: None,
-    }
-}
-
-fn failure_of(error: &ModelError) -> Failure {
-    let (code, advice) = match error.kind {
-        ModelErrorKind::Unavailable => (FailureCode::ModelUnavailable, "submit the task again later"),
-        ModelErrorKind::Timeout => (FailureCode::ModelTimeout, "ask for less output or submit the task again later"),
-        ModelErrorKind::RateLimited { .. } => (FailureCode::ModelRateLimited, "submit the task again later"),
-        ModelErrorKind::QuotaExhausted => {
-            (FailureCode::ModelQuotaExhausted, "raise the quota or spend limit at the provider")
-        }
-        ModelErrorKind::Authentication => {
-            (FailureCode::ModelAuthentication, "check the provider's key in Secrets Manager")
-        }
-        ModelErrorKind::Rejected => (FailureCode::ModelRejected, "check the agent's model name and limits"),
-        ModelErrorKind::ContextTooLong => (FailureCode::ContextTooLong, "shorten the input or take a larger model"),
-        ModelErrorKind::BadAnswer => (FailureCode::ModelBadAnswer, "check the provider's base URL and status"),
-    };
-    let Upstream { provider, status, request_id } = error.upstream();
-    let kind = &error.kind;
-    let message = match status {
-        Some(status) => format!("{provider} {kind} (HTTP status {status}): {advice}"),
-        None => format!("{provider} {kind}: {advice}"),
-    };
-    Failure { code, message, upstream: Some(Upstream { provider, status, request_id }) }
 }
