@@ -297,10 +297,10 @@ impl Task {
     }
 
     /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`: whoever gets a message for it
-    /// may claim it at once.
+    /// may claim it at once. The last of its attempts gives it up.
     pub fn release(&mut self, fence: u64, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
-        self.queue(now);
+        self.end_attempt(now);
         Ok(())
     }
 
@@ -320,16 +320,19 @@ impl Task {
                 self.queue(now);
                 Some(Overdue::Resent)
             }
-            TaskState::Running(_) if self.progress.fence < MAX_ATTEMPTS => {
-                self.queue(now);
-                Some(Overdue::Requeued)
-            }
-            TaskState::Running(_) => {
-                self.enter(TaskState::Failed(Failure::attempts_exhausted(MAX_ATTEMPTS)), now);
-                Some(Overdue::GivenUp)
-            }
+            TaskState::Running(_) => Some(self.end_attempt(now)),
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => None,
         }
+    }
+
+    /// Ends an attempt that came to nothing.
+    fn end_attempt(&mut self, now: Timestamp) -> Overdue {
+        if self.progress.fence < MAX_ATTEMPTS {
+            self.queue(now);
+            return Overdue::Requeued;
+        }
+        self.enter(TaskState::Failed(Failure::attempts_exhausted(MAX_ATTEMPTS)), now);
+        Overdue::GivenUp
     }
 
     fn queue(&mut self, now: Timestamp) {
@@ -462,7 +465,7 @@ mod tests {
                 } else {
                     prop_assert_eq!(&task, &before);
                 }
-                prop_assert!(task.fence() >= before.fence());
+                prop_assert!(task.fence() >= before.fence() && task.fence() <= MAX_ATTEMPTS);
                 prop_assert_eq!(task.due_at().is_none(), task.status().is_terminal());
             }
         }

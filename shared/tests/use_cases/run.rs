@@ -268,6 +268,25 @@ async fn after_a_hiccup_of_the_store_the_next_delivery_completes_the_task_at_onc
     }
 }
 
+/// Each call whose answer can't be recorded is paid for nothing, so there must not be many.
+#[tokio::test]
+async fn a_store_that_never_takes_the_step_costs_five_model_calls_at_most() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    for attempt in 1..20 {
+        // Claim, journal (but on the first attempt), agent, and then the step.
+        let faults = Faults::default();
+        faults.fail_at(if attempt == 1 { 3 } else { 4 }, When::Before);
+        drop(world.run_failing(task.id(), &faults).await);
+        world.pass(60);
+        world.sweep().await.unwrap();
+    }
+    assert_eq!(world.model.asked().len(), 5);
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::AttemptsExhausted);
+}
+
 #[tokio::test]
 async fn a_panic_in_the_model_leaves_the_task_to_the_next_worker() {
     let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
