@@ -65,7 +65,7 @@ impl SecretsManager {
     async fn read(&self, name: &str) -> Result<Secret, SecretError> {
         let answer = self.client.get_secret_value().secret_id(name).send().await;
         let text = answer.map_err(|error| failure(name, error))?.secret_string.unwrap_or_default();
-        if text.is_empty() {
+        if text.trim().is_empty() {
             return Err(SecretError::Missing {
                 name: name.to_owned(),
                 source: "its value is not a text or empty".into(),

@@ -1,6 +1,7 @@
 //! Many tasks, lost messages and rubbish in the queue.
 
 use futures::future::join_all;
+use reqwest::{Method, StatusCode};
 use serde_json::json;
 use shared::domain::{AgentId, TaskInput};
 use shared::ports::{AgentStore, TaskStore};
@@ -22,6 +23,9 @@ async fn a_hundred_tasks_at_once_complete_once_each() {
     assert_eq!(platform.model_requests(&prompt).await.len(), 100);
     let steps = join_all(tasks.iter().map(|task| platform.steps(task))).await;
     assert!(steps.iter().all(|steps| *steps == [(1, 1)]), "{steps:?}");
+    let (status, page) = platform.call(Method::GET, "/v1/tasks?status=completed&limit=50", None).await;
+    assert_eq!((status, page["data"].as_array().map(Vec::len)), (StatusCode::OK, Some(50)), "{page}");
+    assert!(page["data"].as_array().unwrap().iter().all(|task| task["attempts"].is_u64()), "{page}");
     let dead = platform.dead_letters().await;
     assert!(tasks.iter().all(|task| !dead.iter().any(|body| body.contains(task.as_str()))), "{dead:?}");
 }

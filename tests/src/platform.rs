@@ -130,6 +130,12 @@ impl Platform {
         }
     }
 
+    /// Waits until a worker has the task.
+    pub async fn until_running(&self, task: &str) {
+        let path = format!("/v1/tasks/{task}");
+        self.until(async || self.call(Method::GET, &path, None).await.1["status"] == "running", "the task runs").await;
+    }
+
     /// Every request that reached the model stand-in with `text` in its last message.
     pub async fn model_requests(&self, text: &str) -> Vec<Value> {
         let journal = self.http.get(format!("{}/__aimock/journal", self.model_url)).send().await.unwrap();

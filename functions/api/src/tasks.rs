@@ -166,7 +166,7 @@ impl From<&Task> for TaskResponse {
             input: spec.input.as_str().to_owned(),
             output,
             error,
-            attempts: task.fence(),
+            attempts: task.attempts(),
             created_at: rfc3339(spec.created_at),
             updated_at: rfc3339(task.progress().updated_at),
             deadline_at: rfc3339(spec.deadline),
@@ -214,7 +214,7 @@ impl From<&TaskSummary> for TaskSummaryResponse {
             status: task.status,
             agent_id: task.agent.id.to_string(),
             agent_version: task.agent.version,
-            attempts: task.fence,
+            attempts: task.attempts,
             created_at: rfc3339(task.created_at),
             updated_at: rfc3339(task.updated_at),
         }

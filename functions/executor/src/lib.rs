@@ -72,7 +72,7 @@ impl Executor {
         let span = tracing::info_span!("message", message_id = message.id, receives = message.receives);
         async {
             let caught = AssertUnwindSafe(self.work(message, until)).catch_unwind().await;
-            let verdict = caught.unwrap_or_else(|_panic| verdict::of_panic(message.receives));
+            let verdict = caught.unwrap_or_else(|_panic| verdict::of_panic(until, self.runner.clock.now()));
             if let Verdict::ComeBack { after } = verdict
                 && let Err(error) = self.queue.postpone(&message.receipt, after).await
             {

@@ -10,6 +10,12 @@ use shared::ports::MessageError;
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
+/// How long after a lease's end its task is asked for again.
+const CLOCK_MARGIN: Duration = Duration::from_secs(1);
+
+/// How long after an invocation's end the leases that it granted have ended.
+const LEASE_MARGIN: Duration = Duration::from_secs(3);
+
 /// How soon a message of a newer version comes back: a deployment is replacing this code just now.
 const UPGRADE_WAIT: Duration = Duration::from_mins(1);
 
@@ -42,7 +48,7 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
             Verdict::Done
         }
         Err(RunError::Leased { until }) => {
-            let after = until.since(now).saturating_add(Duration::from_secs(1));
+            let after = until.since(now).saturating_add(CLOCK_MARGIN);
             tracing::info!(after_seconds = after.as_secs(), "another worker holds the task");
             Verdict::ComeBack { after }
         }
@@ -73,8 +79,9 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
 }
 
 /// The verdict on a message whose handling panicked. The panic hook has logged it, because it knows where it happened.
-pub(crate) fn of_panic(receives: u32) -> Verdict {
-    Verdict::ComeBack { after: backoff(receives) }
+/// Its task may be left under a lease that ends with the invocation, at `until`.
+pub(crate) fn of_panic(until: Timestamp, now: Timestamp) -> Verdict {
+    Verdict::ComeBack { after: until.since(now).saturating_add(LEASE_MARGIN) }
 }
 
 fn backoff(receives: u32) -> Duration {

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use super::outcome::{failure_of, outcome_of, too_large};
 use crate::domain::{
-    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelRequest, Output, Step, StepKind, Task, TaskState,
-    TaskStatus, Timestamp, WorkerId, whole_millis,
+    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelRequest, Output, Spent, Step, StepKind, Task,
+    TaskState, TaskStatus, Timestamp, WorkerId, whole_millis,
 };
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskStore};
 
 /// Kept free at the end of an invocation for recording what the model answered.
-const RESERVE: Duration = Duration::from_secs(5);
+const RESERVE: Duration = Duration::from_secs(10);
 
 /// How much longer than its invocation a lease lasts, for clocks that differ.
 const SKEW: Duration = Duration::from_secs(2);
@@ -70,16 +70,14 @@ pub struct Runner {
 enum Stopped {
     /// For good; the task has failed.
     Failed(Failure),
-    /// For now; the message must come back.
-    Store(StoreError),
+    /// For now, with this spent; the message must come back.
+    Store(StoreError, Spent),
 }
 
 impl From<StoreError> for Stopped {
+    /// For a store that failed before a model was asked.
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::TooLarge => Self::Failed(too_large()),
-            other => Self::Store(other),
-        }
+        Self::Store(error, Spent::Nothing)
     }
 }
 
@@ -106,7 +104,7 @@ impl Runner {
             Ok(recorded) => outcome_of(recorded),
             Err(Stopped::Failed(_)) if self.clock.now() >= task.spec().deadline => return self.settle(task).await,
             Err(Stopped::Failed(failure)) => Err(failure),
-            Err(Stopped::Store(error)) => return Err(self.give_back(task, error).await),
+            Err(Stopped::Store(error, spent)) => return self.give_back(task, error, spent).await,
         };
         let ended = match self.end(task.clone(), result).await {
             Err(StoreError::TooLarge) => self.end(task.clone(), Err(too_large())).await,
@@ -114,19 +112,27 @@ impl Runner {
         };
         match ended {
             Ok(ran) => Ok(ran),
-            Err(error) => Err(self.give_back(task, error).await),
+            Err(error) => self.give_back(task, error, Spent::Nothing).await,
         }
     }
 
     /// Gives the task up for the next delivery of its message after the store failed with `error`, so that a hiccup
     /// doesn't cost the rest of the lease. If that fails as well, the lease's end still frees the task.
-    async fn give_back(&self, mut task: Task, error: StoreError) -> RunError {
-        if task.release(task.fence(), self.clock.now()).is_ok()
-            && let Err(second) = self.tasks.update(&task).await
-        {
-            tracing::debug!(error = %Causes(&second), "the task is left to the end of its lease");
+    async fn give_back(&self, mut task: Task, error: StoreError, spent: Spent) -> Result<Ran, RunError> {
+        if task.release(task.fence(), spent, self.clock.now()).is_err() {
+            return Err(error.into());
         }
-        error.into()
+        match self.tasks.update(&task).await {
+            Ok(()) if task.status().is_terminal() => {
+                tracing::error!(error = %Causes(&error), "the last attempt came to nothing");
+                Ok(ended(&task))
+            }
+            Ok(()) => Err(error.into()),
+            Err(second) => {
+                tracing::debug!(error = %Causes(&second), "the task is left to the end of its lease");
+                Err(error.into())
+            }
+        }
     }
 
     /// What the model answered: as recorded, if it is.
@@ -149,9 +155,10 @@ impl Runner {
             Ok(()) => {}
             // A worker whose lease had ended recorded its answer after all. The journal decides, whoever wrote it.
             Err(StoreError::Conflict) => {
-                return self.recorded(task).await?.ok_or(Stopped::Store(StoreError::Conflict));
+                return self.recorded(task).await?.ok_or(Stopped::Store(StoreError::Conflict, Spent::ModelCall));
             }
-            Err(error) => return Err(error.into()),
+            Err(StoreError::TooLarge) => return Err(Stopped::Failed(too_large())),
+            Err(error) => return Err(Stopped::Store(error, Spent::ModelCall)),
         }
         Ok(step.kind)
     }
@@ -229,8 +236,11 @@ impl Runner {
         if task.settle_overdue(self.clock.now()).is_none() {
             return Err(StoreError::Conflict.into());
         }
-        self.tasks.update(&task).await?;
-        Ok(ended(&task))
+        match self.tasks.update(&task).await {
+            Ok(()) => Ok(ended(&task)),
+            Err(StoreError::Conflict) => Ok(Ran::LeaseLost),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -244,7 +254,7 @@ fn ended(task: &Task) -> Ran {
         status = task.status().as_str(),
         failure = failure.map(|failure| failure.code.as_str()),
         reason = failure.map(|failure| failure.message.as_str()),
-        attempts = task.fence(),
+        attempts = task.attempts(),
         duration_ms,
         "task ended"
     );

@@ -5,8 +5,10 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use tokio::time::sleep;
 use tracing::Instrument;
 
 use crate::domain::{Causes, Overdue, Task, Timestamp};
@@ -14,6 +16,10 @@ use crate::ports::{Clock, StoreError, TaskMessage, TaskQueue, TaskStore};
 
 const PAGE: u32 = 100;
 const AT_ONCE: usize = 10;
+
+/// How many pages may pass without anything settled: the index may still list what the page before settled.
+const IDLE_PAGES: u32 = 5;
+const INDEX_LAG: Duration = Duration::from_millis(200);
 
 /// What one sweep did, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,22 +61,26 @@ impl Sweeper {
     /// Does what is due for every overdue task, until none is left or `until` has come.
     pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
+        let mut idle_pages = 0;
         loop {
             let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
             let full_page = overdue.len() >= PAGE as usize;
             let settled: Vec<Settled> =
                 stream::iter(overdue).map(|task| self.settle(task)).buffer_unordered(AT_ONCE).collect().await;
             let progress = settled.iter().any(|one| matches!(one, Settled::Done(_)));
+            idle_pages = if progress { 0 } else { idle_pages + 1 };
             for one in &settled {
                 swept.count(one);
             }
             if !full_page {
                 return Ok(swept);
             }
-            // A page of which nothing could be settled would only come again.
-            if !progress || self.clock.now() >= until {
+            if idle_pages > IDLE_PAGES || self.clock.now() >= until {
                 swept.unfinished = true;
                 return Ok(swept);
+            }
+            if !progress {
+                sleep(INDEX_LAG).await;
             }
         }
     }
@@ -92,7 +102,7 @@ impl Sweeper {
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
-        tracing::warn!(settled = ?overdue, status = task.status().as_str(), attempts = task.fence(), "task was overdue");
+        tracing::warn!(settled = ?overdue, status = task.status().as_str(), attempts = task.attempts(), "task was overdue");
         match overdue {
             Overdue::TimedOut | Overdue::GivenUp => Settled::Done(overdue),
             Overdue::Resent | Overdue::Requeued => {

@@ -7,18 +7,18 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::agent::{Agent, AgentVersion};
 use super::id::{TaskId, WorkerId};
 use super::invalid::{Invalid, text};
 use super::outcome::{Failure, Output};
+use super::status::TaskStatus;
 use super::tenant::TenantId;
 use super::time::Timestamp;
 
 const MAX_INPUT_BYTES: usize = 128 * 1_024;
 
-/// How many leases a task may use up before it is given up: a task that kills its worker each time must end.
+/// How many attempts a task has before it is given up: one that kills its worker each time, or whose answer is paid and
+/// lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
 
 /// How long a queued task may wait for a worker before the watchdog sends its message again. The wait doubles with
@@ -73,6 +73,8 @@ pub struct Progress {
     pub revision: u64,
     /// Leases granted so far; the number of the present one.
     pub fence: u64,
+    /// Leases that count against [`MAX_ATTEMPTS`]: all but those that were given back with nothing spent.
+    pub attempts: u64,
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
     /// When the last transition was made.
@@ -108,46 +110,6 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
-/// A task's state without its content, for lists, logs and indexes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskStatus {
-    /// See [`TaskState::Queued`].
-    Queued,
-    /// See [`TaskState::Running`].
-    Running,
-    /// See [`TaskState::Completed`].
-    Completed,
-    /// See [`TaskState::Failed`].
-    Failed,
-    /// See [`TaskState::TimedOut`].
-    TimedOut,
-}
-
-impl TaskStatus {
-    /// Every status, in the order of a task's life.
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::TimedOut];
-
-    /// Whether nothing more will happen.
-    pub const fn is_terminal(self) -> bool {
-        match self {
-            Self::Queued | Self::Running => false,
-            Self::Completed | Self::Failed | Self::TimedOut => true,
-        }
-    }
-
-    /// The name in records, responses and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::TimedOut => "timed_out",
-        }
-    }
-}
-
 /// Why a worker may not have a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimRefused {
@@ -169,6 +131,15 @@ pub enum ClaimRefused {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease was lost")]
 pub struct LeaseLost;
+
+/// What an attempt spent for nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spent {
+    /// Nothing: no model was asked, or its answer is recorded.
+    Nothing,
+    /// A model call whose answer could not be recorded.
+    ModelCall,
+}
 
 /// What the watchdog did to an overdue task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,6 +169,7 @@ impl Task {
             progress: Progress {
                 revision: 1,
                 fence: 0,
+                attempts: 0,
                 sends: 1,
                 updated_at: now,
                 state: TaskState::Queued { due_at: now.plus(FIRST_WAIT) },
@@ -235,6 +207,11 @@ impl Task {
         self.progress.fence
     }
 
+    /// The attempts that count, the present one included.
+    pub const fn attempts(&self) -> u64 {
+        self.progress.attempts
+    }
+
     /// The state without its content.
     pub const fn status(&self) -> TaskStatus {
         match self.progress.state {
@@ -267,16 +244,18 @@ impl Task {
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => {
                 return Err(ClaimRefused::Finished(self.status()));
             }
-            TaskState::Queued { .. } | TaskState::Running(_) if now >= self.spec.deadline => {
-                return Err(ClaimRefused::Overdue);
-            }
+            // Even past the deadline: its worker may be about to end the task in time.
             TaskState::Running(held) if now < held.expires_at => {
                 return Err(ClaimRefused::Leased { until: held.expires_at });
             }
-            TaskState::Running(_) if self.progress.fence >= MAX_ATTEMPTS => return Err(ClaimRefused::Overdue),
+            TaskState::Queued { .. } | TaskState::Running(_) if now >= self.spec.deadline => {
+                return Err(ClaimRefused::Overdue);
+            }
+            TaskState::Running(_) if self.progress.attempts >= MAX_ATTEMPTS => return Err(ClaimRefused::Overdue),
             TaskState::Queued { .. } | TaskState::Running(_) => {}
         }
         self.progress.fence += 1;
+        self.progress.attempts += 1;
         self.progress.sends = 0;
         self.enter(TaskState::Running(lease), now);
         Ok(())
@@ -297,10 +276,18 @@ impl Task {
     }
 
     /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`: whoever gets a message for it
-    /// may claim it at once. The last of its attempts gives it up.
-    pub fn release(&mut self, fence: u64, now: Timestamp) -> Result<(), LeaseLost> {
+    /// may claim it at once. An attempt that spent something counts, and the last of them gives the task up.
+    pub fn release(&mut self, fence: u64, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
-        self.end_attempt(now);
+        match spent {
+            Spent::Nothing => {
+                self.progress.attempts = self.progress.attempts.saturating_sub(1);
+                self.queue(now);
+            }
+            Spent::ModelCall => {
+                self.end_attempt(now);
+            }
+        }
         Ok(())
     }
 
@@ -327,7 +314,7 @@ impl Task {
 
     /// Ends an attempt that came to nothing.
     fn end_attempt(&mut self, now: Timestamp) -> Overdue {
-        if self.progress.fence < MAX_ATTEMPTS {
+        if self.progress.attempts < MAX_ATTEMPTS {
             self.queue(now);
             return Overdue::Requeued;
         }
@@ -445,7 +432,7 @@ mod tests {
         /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one raises the revision
         /// by one, fences only grow, an ended task stays as it is, and every other one has a moment to look at it.
         #[test]
-        fn any_history_keeps_the_rules(history in prop::collection::vec((0..6_u8, 0..120_u64, 0..7_u64), 0..60)) {
+        fn any_history_keeps_the_rules(history in prop::collection::vec((0..7_u8, 0..120_u64, 0..7_u64), 0..60)) {
             let mut task = queued();
             let mut now = 0;
             for (act, seconds, fence) in history {
@@ -456,7 +443,8 @@ mod tests {
                     1 => task.complete(fence, output(), after(now)).is_ok(),
                     2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS), after(now)).is_ok(),
                     3 => task.complete(task.fence(), output(), after(now)).is_ok(),
-                    4 => task.release(fence, after(now)).is_ok(),
+                    4 => task.release(fence, Spent::Nothing, after(now)).is_ok(),
+                    5 => task.release(fence, Spent::ModelCall, after(now)).is_ok(),
                     _ => task.settle_overdue(after(now)).is_some(),
                 };
                 if changed {
@@ -465,7 +453,7 @@ mod tests {
                 } else {
                     prop_assert_eq!(&task, &before);
                 }
-                prop_assert!(task.fence() >= before.fence() && task.fence() <= MAX_ATTEMPTS);
+                prop_assert!(task.fence() >= before.fence() && task.attempts() <= MAX_ATTEMPTS.min(task.fence()));
                 prop_assert_eq!(task.due_at().is_none(), task.status().is_terminal());
             }
         }

@@ -92,8 +92,8 @@ pub struct TaskSummary {
     pub agent: AgentVersion,
     /// Its state.
     pub status: TaskStatus,
-    /// Leases granted so far.
-    pub fence: u64,
+    /// The attempts that count.
+    pub attempts: u64,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -146,8 +146,8 @@ pub trait TaskStore: Send + Sync {
     /// Storing the same transition twice succeeds, because a store's answer can get lost after its write.
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 
-    /// Up to `limit` tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
-    /// store can tell. One that can't be read doesn't hide the others.
+    /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
+    /// store can tell. One that can't be read takes no other's place.
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError>;
 }
 

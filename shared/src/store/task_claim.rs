@@ -9,7 +9,7 @@ use super::error::kept_instead_of_update;
 use super::items::{Item, V, VERSION, moment, name, number, text};
 use super::keys;
 use super::task_item::{
-    self, ATTEMPTS, DEADLINE, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT,
+    self, ATTEMPTS, DEADLINE, FENCE, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT,
 };
 use super::task_store::DynamoTaskStore;
 use crate::domain::task::MAX_ATTEMPTS;
@@ -22,7 +22,7 @@ const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND
 
 /// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
-    #updated_at = :now, #sends = :zero, #attempts = #attempts + :one, #revision = #revision + :one REMOVE #resend_at";
+    #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one REMOVE #resend_at";
 
 impl DynamoTaskStore {
     pub(super) async fn claim_task(
@@ -49,6 +49,7 @@ impl DynamoTaskStore {
             ("#status", STATUS),
             ("#lease_worker", LEASE_WORKER),
             ("#lease_expires_at", LEASE_EXPIRES_AT),
+            ("#fence", FENCE),
             ("#attempts", ATTEMPTS),
             ("#due_at", keys::DUE_AT),
             ("#updated_at", UPDATED_AT),

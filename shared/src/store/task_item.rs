@@ -13,6 +13,7 @@ use crate::ports::{StoreError, TaskSummary};
 
 pub(super) const AGENT_ID: &str = "agent_id";
 pub(super) const ATTEMPTS: &str = "attempts";
+pub(super) const FENCE: &str = "fence";
 pub(super) const DEADLINE: &str = "deadline";
 pub(super) const LEASE_EXPIRES_AT: &str = "lease_expires_at";
 pub(super) const LEASE_WORKER: &str = "lease_worker";
@@ -34,8 +35,9 @@ const UPSTREAM_STATUS: &str = "upstream_status";
 const UPSTREAM_REQUEST_ID: &str = "upstream_request_id";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 18] = [
+pub(super) const MUTABLE: [&str; 19] = [
     REVISION,
+    FENCE,
     ATTEMPTS,
     SENDS,
     UPDATED_AT,
@@ -73,10 +75,11 @@ pub(super) fn write(task: &Task) -> Item {
 
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
 pub(super) fn progress(task: &Task) -> Attributes {
-    let Progress { revision, fence, sends, updated_at, state } = task.progress();
+    let Progress { revision, fence, attempts, sends, updated_at, state } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
-        (ATTEMPTS, number(fence)),
+        (FENCE, number(fence)),
+        (ATTEMPTS, number(attempts)),
         (SENDS, number(sends)),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),
@@ -128,7 +131,8 @@ pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
     };
     let progress = Progress {
         revision: fields.number(REVISION)?,
-        fence: fields.number(ATTEMPTS)?,
+        fence: fields.number(FENCE)?,
+        attempts: fields.number(ATTEMPTS)?,
         sends: fields.number(SENDS)?,
         updated_at: fields.moment(UPDATED_AT)?,
         state: state(&fields)?,
@@ -143,7 +147,7 @@ pub(super) fn read_summary(item: &Item) -> Result<TaskSummary, StoreError> {
         id: id(&fields)?,
         agent: agent(&fields)?,
         status: fields.name(STATUS)?,
-        fence: fields.number(ATTEMPTS)?,
+        attempts: fields.number(ATTEMPTS)?,
         created_at: fields.moment(CREATED_AT)?,
         updated_at: fields.moment(UPDATED_AT)?,
     })
@@ -208,7 +212,7 @@ mod tests {
         for task in histories() {
             assert_eq!(read(&write(&task)).unwrap(), task);
             let summary = read_summary(&write(&task)).unwrap();
-            assert_eq!((summary.id, summary.status, summary.fence), (task.id(), task.status(), task.fence()));
+            assert_eq!((summary.id, summary.status, summary.attempts), (task.id(), task.status(), task.attempts()));
         }
     }
 
@@ -235,6 +239,7 @@ mod tests {
             "created_at",
             "deadline",
             "revision",
+            "fence",
             "attempts",
             "sends",
             "updated_at",

@@ -26,9 +26,16 @@ impl DynamoTaskStore {
         let shards = keys::due_shards().map(|shard| self.due_in_shard(shard, now, limit));
         let mut due: Vec<(Timestamp, TaskId)> = try_join_all(shards).await?.into_iter().flatten().collect();
         due.sort_unstable();
-        due.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let reads = stream::iter(due).map(|(_, id)| self.due_task(id)).buffered(READS_AT_ONCE);
-        Ok(reads.filter_map(|read| async { read.transpose() }).collect().await)
+        let mut reads = stream::iter(due).map(|(_, id)| self.due_task(id)).buffered(READS_AT_ONCE);
+        let (mut tasks, mut readable) = (Vec::new(), 0);
+        while readable < limit
+            && let Some(read) = reads.next().await
+        {
+            let Some(task) = read.transpose() else { continue };
+            readable += u32::from(task.is_ok());
+            tasks.push(task);
+        }
+        Ok(tasks)
     }
 
     /// The shard's first entries, each the moment and the task.

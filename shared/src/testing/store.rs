@@ -202,7 +202,7 @@ fn summary(task: &Task) -> TaskSummary {
         id: task.id(),
         agent: task.spec().agent,
         status: task.status(),
-        fence: task.fence(),
+        attempts: task.attempts(),
         created_at: task.spec().created_at,
         updated_at: task.progress().updated_at,
     }

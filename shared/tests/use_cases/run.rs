@@ -171,12 +171,12 @@ async fn a_model_call_never_outlives_its_invocation_or_the_task() {
     let task = world.submit("hello").await.unwrap();
     let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
     let worker = world.worker_failing(&Faults::default());
-    worker.run(&message, world.now().plus(Duration::from_secs(20))).await.unwrap();
+    worker.run(&message, world.now().plus(Duration::from_secs(25))).await.unwrap();
     let late = world.submit("hello").await.unwrap();
     world.pass(1_790);
     world.run(late.id()).await.unwrap();
     let timeouts: Vec<_> = world.model.asked().iter().map(|asked| asked.timeout.as_secs()).collect();
-    assert_eq!(timeouts, [15, 10], "20 s less the reserve; 10 s to the task's deadline");
+    assert_eq!(timeouts, [15, 10], "25 s less the reserve; 10 s to the task's deadline");
 }
 
 #[tokio::test]
@@ -266,6 +266,38 @@ async fn after_a_hiccup_of_the_store_the_next_delivery_completes_the_task_at_onc
             assert!(world.model.asked().len() - asked + recorded <= 1, "{case}: a recorded step was done again");
         }
     }
+}
+
+/// A store that is down for long, but not when the model was asked, costs the task nothing but time.
+#[tokio::test]
+async fn an_attempt_that_spent_nothing_does_not_count() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    for _ in 0..20 {
+        let faults = Faults::default();
+        faults.fail_at(2, When::Before);
+        assert!(matches!(world.run_failing(task.id(), &faults).await, Err(RunError::Store(_))));
+    }
+    assert_eq!((world.task(task.id()).await.attempts(), world.model.asked().len()), (0, 0));
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+}
+
+#[tokio::test]
+async fn a_duplicate_at_the_deadline_leaves_the_living_worker_alone() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.pass(1_790);
+    world.model.hold();
+    let duplicate = async {
+        world.model.until_asked(1).await;
+        world.pass(10);
+        let met = world.run(task.id()).await;
+        world.model.release();
+        met
+    };
+    let (held, met) = tokio::join!(world.run(task.id()), duplicate);
+    assert!(matches!(met, Err(RunError::Leased { .. })), "{met:?}");
+    assert_eq!(held.unwrap(), Ran::Ended(TaskStatus::Completed));
 }
 
 /// Each call whose answer can't be recorded is paid for nothing, so there must not be many.
