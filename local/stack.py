@@ -57,7 +57,7 @@ def test(*command):
     servers = Servers("test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, "tests.json")
     with lock("test"):
         try:
-            timings = {"ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 10}
+            timings = {"ExecutorMaxConcurrency": 5, "ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 10}
             outputs = up(servers, timings, fresh=True, keys={})
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
             names |= {"TASK_QUEUE_URL": "TaskQueueUrl", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl"}
