@@ -13,7 +13,7 @@ use crate::domain::{
     ModelRequest, Output, Provider, Step, StepKind, StopReason, Task, TaskId, TaskInput, TenantId, Timestamp, Upstream,
     Usage, WorkerId,
 };
-use crate::ports::TaskMessage;
+use crate::ports::{TaskMessage, TaskSummary};
 
 /// The moment at which samples begin: 18 November 2026.
 pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -61,6 +61,18 @@ pub fn task(agent: &Agent, now: Timestamp) -> Task {
 /// A new task for `agent` with this input, submitted at `now`.
 pub fn task_with_input(agent: &Agent, input: &str, now: Timestamp) -> Task {
     Task::submit(TaskId::new(now), agent, TaskInput::new(input.to_owned()).expect("a valid input"), now)
+}
+
+/// What a list shows of the task.
+pub fn summary(task: &Task) -> TaskSummary {
+    TaskSummary {
+        id: task.id(),
+        agent: task.spec().agent,
+        status: task.status(),
+        attempts: task.attempts(),
+        created_at: task.spec().created_at,
+        updated_at: task.progress().updated_at,
+    }
 }
 
 /// A lease of a new worker until the moment.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 
 use super::faults::Faults;
-use super::lock;
+use super::{lock, samples};
 use crate::domain::{
     Agent, AgentId, AgentVersion, Lease, Step, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
 };
@@ -121,7 +121,7 @@ impl TaskStore for MemoryStore {
                 .tasks
                 .values()
                 .filter(|task| task.spec().tenant == *tenant)
-                .map(summary)
+                .map(samples::summary)
                 .filter(|task| filter.status.is_none_or(|status| task.status == status))
                 .filter(|task| filter.agent.is_none_or(|agent| task.agent.id == agent))
                 .filter(|task| after.is_none_or(|after| position(task) < after))
@@ -195,17 +195,6 @@ impl Journal for MemoryStore {
 /// Whether `next` follows `kept` by one transition: only the progress may differ, and its revision by one.
 fn precedes(kept: &Task, next: &Task) -> bool {
     kept.spec() == next.spec() && kept.progress().revision + 1 == next.progress().revision
-}
-
-fn summary(task: &Task) -> TaskSummary {
-    TaskSummary {
-        id: task.id(),
-        agent: task.spec().agent,
-        status: task.status(),
-        attempts: task.attempts(),
-        created_at: task.spec().created_at,
-        updated_at: task.progress().updated_at,
-    }
 }
 
 fn position(task: &TaskSummary) -> (Timestamp, TaskId) {

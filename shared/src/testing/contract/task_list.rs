@@ -18,19 +18,8 @@ pub(super) const CHECKS: &[Check<Store>] = &[
 
 const ANY: TaskFilter = TaskFilter { status: None, agent: None };
 
-fn summary(task: &Task) -> TaskSummary {
-    TaskSummary {
-        id: task.id(),
-        agent: task.spec().agent,
-        status: task.status(),
-        attempts: task.attempts(),
-        created_at: task.spec().created_at,
-        updated_at: task.progress().updated_at,
-    }
-}
-
 fn summaries<'a>(tasks: impl IntoIterator<Item = &'a Task>) -> Vec<TaskSummary> {
-    tasks.into_iter().map(summary).collect()
+    tasks.into_iter().map(samples::summary).collect()
 }
 
 async fn page(
