@@ -12,6 +12,7 @@ pub mod http;
 pub mod key;
 pub mod openai;
 pub mod router;
+pub mod sse;
 
 pub use access::{Access, BaseUrl, InvalidBaseUrl};
 pub use anthropic::AnthropicClient;
