@@ -10,6 +10,8 @@ export MODEL_PORT ?= 4010
 # Travels in the environment and unexpanded, so that neither make nor a shell sees a `$` or a quote of it.
 override PROMPT := $(value PROMPT)
 export PROMPT
+# For how long `make fuzz` runs a target. Bash has a variable of that name, so the environment is not asked.
+SECONDS = 20
 export PYTHONDONTWRITEBYTECODE := 1
 export SAM_CLI_TELEMETRY := 0
 
@@ -34,8 +36,8 @@ build: install-run ## Build the functions for this machine, as `make run` does
 
 # ---- test and check -------------------------------------------------------------------------------------------------
 
-.PHONY: test unit scripts integration
-test: unit scripts integration ## All tests
+.PHONY: test unit scripts integration fuzz
+test: unit scripts integration fuzz ## All tests
 
 unit: ## Tests that need nothing but cargo
 	cargo test --workspace --exclude tests
@@ -47,14 +49,26 @@ integration: install-run ## Integration and end-to-end tests, with a local AWS o
 	cargo test -p tests --no-run
 	@$(STACK) test cargo test -p tests
 
+# Without a sanitizer, which our safe code has little need of, it does with the stable compiler.
+FUZZ := PATH="$(CURDIR)/.local/fuzz/bin:$$PATH" cargo fuzz
+fuzz: install-fuzz ## Feed the parsers what nobody would send, for a while each: make fuzz [SECONDS=20]
+	@targets=$$($(FUZZ) list); for target in $$targets; do \
+		printf 'fuzz      %s\n' "$$target"; \
+		$(FUZZ) run --dev --sanitizer none "$$target" -- -dict="fuzz/dictionaries/$$target.dict" \
+			-max_total_time=$(SECONDS) -timeout=5 -rss_limit_mb=1024 -verbosity=0 -print_final_stats=1 2>&1 \
+			| sed '/# Recommended dictionary/,/# End of recommended/d'; \
+	done
+
 .PHONY: check fmt fmt-check clippy doc deny lint-template validate
 check: fmt-check clippy doc deny lint-template validate ## All checks
 
 fmt: ## Format the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 fmt-check: ## Is the code formatted?
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
 clippy: ## Lints, as errors
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
@@ -73,10 +87,10 @@ validate: install-sam ## sam validate
 
 # ---- install: pinned tools, into .local/ only -----------------------------------------------------------------------
 
-.PHONY: install install-run install-sam install-deny
-install: install-run install-deny ## Install every tool that the other targets need
+.PHONY: install install-run install-sam install-deny install-fuzz
+install: install-run install-deny install-fuzz ## Install every tool that the other targets need
 
-install-run install-sam install-deny: python
+install-run install-sam install-deny install-fuzz: python
 install-run:
 	@$(PYTHON) local/install.py aws sam model
 
@@ -85,6 +99,9 @@ install-sam:
 
 install-deny:
 	@$(PYTHON) local/install.py deny
+
+install-fuzz:
+	@$(PYTHON) local/install.py fuzz
 
 .PHONY: python
 python:

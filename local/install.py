@@ -23,6 +23,7 @@ import phase
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
 CARGO_DENY = "0.20.2"
+CARGO_FUZZ = "0.13.2"
 
 
 def main(tools):
@@ -52,6 +53,8 @@ def check_machine(tools):
     need("cargo", "install Rust with rustup")
     need("rustc", "run `rustup update`", ["rustc", "--version"], oldest_rust)
     need("cc", "install a C compiler (Debian: apt install build-essential)")
+    if "fuzz" in tools:
+        need("c++", "install a C++ compiler (Debian: apt install build-essential)")
     if "model" in tools:
         need("node", "install Node.js 20.15 or newer", ["node", "--version"], (20, 15))
         need("npm", "it comes with Node.js")
@@ -118,17 +121,19 @@ def install_model():
     )
 
 
-def install_deny():
-    folder = LOCAL / "deny"
-    argv = ["cargo", "install", "--locked", "--debug", "--root", str(folder), "--target-dir", str(folder / "target"), f"cargo-deny@{CARGO_DENY}"]
-    install("deny", folder, CARGO_DENY, ("cargo-deny", argv), ("cargo-deny: tidy up", ["rm", "-rf", str(folder / "target")]))
+def install_cargo(name, version):
+    folder = LOCAL / name
+    crate = f"cargo-{name}"
+    argv = ["cargo", "install", "--locked", "--debug", "--root", str(folder), "--target-dir", str(folder / "target"), f"{crate}@{version}"]
+    install(name, folder, version, (crate, argv), (f"{crate}: tidy up", ["rm", "-rf", str(folder / "target")]))
 
 
 INSTALLERS = {
     "aws": lambda: install_venv("aws", "local AWS"),
     "sam": lambda: install_venv("sam", "SAM CLI, cargo-lambda and cfn-lint"),
     "model": install_model,
-    "deny": install_deny,
+    "deny": lambda: install_cargo("deny", CARGO_DENY),
+    "fuzz": lambda: install_cargo("fuzz", CARGO_FUZZ),
 }
 
 if __name__ == "__main__":
