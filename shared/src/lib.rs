@@ -1,6 +1,7 @@
 //! The platform itself. Delete the Lambda functions and everything of value still compiles and is tested here.
 //!
-//! Read it inwards: [`domain`] holds the nouns and rules, [`ports`] what the outside must offer, [`app`] the use cases.
+//! Read it inwards: [`domain`] holds the nouns and rules, [`ports`] what the outside must offer, [`app`] the use cases,
+//! [`policy`] the rules of the model layer.
 //! Around them stand the adapters: [`store`] on DynamoDB, [`queue`] on SQS, [`llm`] on the model providers and
 //! [`secrets`] on Secrets Manager; [`config`] reads the environment, [`telemetry`] sets up logging, and `testing` (a feature) has the ports in memory.
 
@@ -8,6 +9,7 @@ pub mod app;
 pub mod config;
 pub mod domain;
 pub mod llm;
+pub mod policy;
 pub mod ports;
 pub mod queue;
 pub mod secrets;

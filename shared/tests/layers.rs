@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 500;
 
 /// Modules of `shared` and the modules of `shared` that they may import.
-const INSIDE: [(&str, &[&str]); 11] = [
+const INSIDE: [(&str, &[&str]); 12] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
     ("app", &["app", "domain", "ports"]),
+    ("policy", &["domain", "policy", "ports"]),
     ("config", &[]),
     ("telemetry", &["config", "telemetry"]),
     ("store", &["domain", "ports", "store"]),
@@ -28,12 +29,13 @@ const INSIDE: [(&str, &[&str]); 11] = [
 const IN_FUNCTIONS: &[&str] = &["app", "domain", "ports"];
 
 /// Outside crates that a layer must not name, by the start of the crate's name.
-const OUTSIDE: [(&str, &[&str]); 5] = [
+const OUTSIDE: [(&str, &[&str]); 6] = [
     ("domain", &["async_trait", "aws_", "axum", "http", "lambda_", "reqwest", "serde_json", "tokio", "tracing"]),
     ("ports", &["aws_", "axum", "http", "lambda_", "reqwest", "tokio", "tracing"]),
     ("app", &["aws_", "axum", "http", "lambda_", "reqwest", "serde_json"]),
     ("testing", &["aws_", "axum", "http", "lambda_", "reqwest"]),
     ("functions", &["aws_config", "aws_sdk_", "aws_smithy_", "reqwest"]),
+    ("policy", &["aws_", "axum", "http", "lambda_", "reqwest"]),
 ];
 
 #[test]
