@@ -59,6 +59,10 @@ fuzz: install-fuzz ## Feed the parsers what nobody would send, for a while each:
 			| sed '/# Recommended dictionary/,/# End of recommended/d'; \
 	done
 
+.PHONY: bench
+bench: ## What the layers around a model call cost by themselves; see docs/benchmarks.md
+	cargo bench -p shared --bench model_call
+
 .PHONY: check fmt fmt-check clippy doc deny lint-template validate
 check: fmt-check clippy doc deny lint-template validate ## All checks
 

@@ -43,7 +43,8 @@ def run(url, key, provider):
         raise phase.Failed(f"The task {last}: {error.get('message') or error.get('code') or 'no reason given'}\nSee more: make logs")
     usage = task.get("usage") or {}
     print(f"\n{task['output']}\n")
-    print(f"{model}: {usage.get('input_tokens', '?')} tokens in, {usage.get('output_tokens', '?')} out, {seconds:.1f} s\n")
+    cost = "kept from an earlier call" if task["origin"] == "cache" else f"{task['cost_micro_usd'] / 1e6:.6f} USD"
+    print(f"{task['model']['model']}: {usage.get('input_tokens', '?')} tokens in, {usage.get('output_tokens', '?')} out, {cost}, {seconds:.1f} s\n")
     print(_how_to_go_on(url, key, agent["id"], task_id))
 
 

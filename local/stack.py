@@ -57,11 +57,15 @@ def test(*command):
     servers = Servers("test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, "tests.json")
     with lock("test"):
         try:
-            timings = {"ExecutorMaxConcurrency": 5, "ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 10}
+            # A server that the tests themselves start when they need one that fails as they say.
+            unreliable_port = free_port()
+            timings = {"ExecutorMaxConcurrency": 5, "ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 8}
+            timings |= {"ModelCacheSeconds": 0, "BreakerOpenSeconds": 3, "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}"}
             outputs = up(servers, timings, fresh=True, keys={})
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
             names |= {"TASK_QUEUE_URL": "TaskQueueUrl", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl"}
             environment = {variable: outputs[output] for variable, output in names.items()}
+            environment |= {"UNRELIABLE_PORT": str(unreliable_port)}
             environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
             environment |= {"API_URL": api_url(servers, outputs), "API_KEY": api_key(outputs)}
             environment |= {"EXECUTOR_FUNCTION": outputs["ExecutorFunction"], "CLEANUP_FUNCTION": outputs["CleanupFunction"]}

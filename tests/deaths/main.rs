@@ -27,7 +27,7 @@ async fn a_task_whose_executor_is_killed_in_a_model_call_completes_with_one_step
     let platform = Platform::deployed().await;
     let prompt = unique("[slow]");
     let task = platform.submit(&platform.claude().await, &prompt).await;
-    platform.until_running(&task).await;
+    platform.until_status(&task, "running").await;
     platform.until_model_is_asked().await;
     let killed = executor_processes(&platform);
     assert!(!killed.is_empty(), "no process of the executor was found");

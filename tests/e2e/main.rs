@@ -4,4 +4,5 @@
 
 mod bad_input;
 mod models;
+mod resilience;
 mod tasks;

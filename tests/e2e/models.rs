@@ -61,7 +61,7 @@ async fn a_cut_answer_says_so() {
 #[tokio::test]
 async fn a_failing_provider_fails_the_task_with_a_reason_and_a_log_line() {
     let platform = Platform::deployed().await;
-    let agents = [("anthropic", platform.claude().await), ("openai", platform.agent("openai", "gpt-6.1-terra").await)];
+    let agents = [("anthropic", "claude-sonnet-5-5"), ("openai", "gpt-6.1-terra")];
     let table = [
         ("[rate-limited]", "model_rate_limited", Some(429)),
         ("[server-error]", "model_unavailable", Some(500)),
@@ -70,17 +70,19 @@ async fn a_failing_provider_fails_the_task_with_a_reason_and_a_log_line() {
         ("[malformed]", "model_bad_answer", Some(200)),
         ("[disconnect]", "model_unavailable", None),
     ];
-    for (provider, agent) in &agents {
+    for (provider, model) in agents {
+        let agent = platform.impatient_agent(provider, model).await;
         for (prompt, code, status) in table {
-            let task = platform.submit(agent, &unique(prompt)).await;
+            let task = platform.submit(&agent, &unique(prompt)).await;
             let ended = platform.ended(&task).await;
             let error = &ended["error"];
             assert_eq!((&ended["status"], &error["code"]), (&json!("failed"), &json!(code)), "{provider} {ended}");
-            assert_eq!(error["provider_status"].as_u64(), status, "{provider} {prompt} {ended}");
+            let attempts = error["attempts"].as_array().unwrap();
+            assert_eq!((attempts.len(), attempts[0]["status"].as_u64()), (1, status), "{provider} {prompt} {ended}");
             let line = platform.logged("executor", "model call failed", &task).await;
             assert_eq!((&line["level"], &line["provider"]), (&json!("WARN"), &json!(provider)), "{line}");
             assert_eq!(line["provider_status"].as_u64(), status, "{line}");
-            if *provider == "openai" && status.is_some() {
+            if provider == "openai" && status.is_some() {
                 assert!(line["provider_request_id"].as_str().is_some_and(|id| id.starts_with("req-")), "{line}");
             }
             assert!(!line.to_string().contains(prompt), "the prompt is in the log: {line}");
@@ -91,7 +93,8 @@ async fn a_failing_provider_fails_the_task_with_a_reason_and_a_log_line() {
 #[tokio::test]
 async fn a_silent_provider_fails_the_task_in_time() {
     let platform = Platform::deployed().await;
-    let task = platform.submit(&platform.claude().await, &unique("[silent]")).await;
+    let agent = platform.impatient_agent("anthropic", "claude-sonnet-5-5").await;
+    let task = platform.submit(&agent, &unique("[silent]")).await;
     let ended = platform.ended(&task).await;
     assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("failed"), &json!("model_timeout")), "{ended}");
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shared::queue::SqsTaskQueue;
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::store::{
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoTaskStore,
+};
 use shared::testing::Delivery;
 use shared::testing::contract::{self, Inbox};
 use tests::LocalAws;
@@ -42,6 +44,30 @@ async fn dynamodb_keeps_the_contract_of_the_journal() {
     let table = aws.create_state_table().await;
     let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
     finish(tokio::spawn(contract::journal(Arc::new(journal))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_circuits() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let circuits = DynamoCircuits::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::circuits(Arc::new(circuits))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_budgets() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let budgets = DynamoBudgets::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::budgets(Arc::new(budgets))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_answer_cache() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let answers = DynamoAnswerCache::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::answers(Arc::new(answers))), aws.delete_table(&table)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{NewTask, Ran, Runner, Tasks};
-use shared::domain::{TaskInput, TaskStatus};
+use shared::domain::{CacheRules, CacheUse, TaskInput, TaskStatus};
 use shared::ports::{AgentStore, Journal, PageRequest, TaskFilter, TaskMessage, TaskStore};
 use shared::queue::SqsTaskQueue;
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
@@ -76,14 +76,15 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     let store = || Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
     let queue = Arc::new(SqsTaskQueue::new(aws.sqs(), queue_url.as_str()));
     let clock = || Arc::new(ManualClock::at(after(0)));
-    let tasks = Tasks::new(agents(), store(), queue, clock());
+    let tasks = Tasks::new(agents(), store(), Arc::<SqsTaskQueue>::clone(&queue), clock());
     let runner = Runner {
         agents: agents(),
         tasks: store(),
         journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
         model: Arc::new(ScriptedModel::default()),
         clock: clock(),
-        model_timeout: Duration::from_secs(30),
+        queue,
+        cache: CacheRules::Off,
     };
     let agent = samples::agent(&samples::fresh_tenant());
     let tenant = &agent.tenant;
@@ -91,7 +92,12 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     calls.reset();
 
     let input = TaskInput::new("hello".to_owned()).unwrap();
-    let new = NewTask { agent: agent.id, input, idempotency_key: Some("k1".parse().unwrap()) };
+    let new = NewTask {
+        agent: agent.id,
+        input,
+        cache_use: CacheUse::default(),
+        idempotency_key: Some("k1".parse().unwrap()),
+    };
     let task = tasks.submit_task(tenant, new).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
     let message = TaskMessage { tenant: tenant.clone(), task: task.id() };

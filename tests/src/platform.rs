@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::LocalAws;
+use crate::{LocalAws, Unreliable};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
@@ -65,6 +65,11 @@ impl Platform {
         }
     }
 
+    /// The provider of trouble, with the stand-in behind it.
+    pub fn unreliable(&self) -> Unreliable {
+        Unreliable::shared(&self.model_url)
+    }
+
     /// The key.
     pub fn api_key(&self) -> &str {
         &self.api_key
@@ -94,11 +99,22 @@ impl Platform {
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    /// Creates an agent and returns its id.
+    /// Creates an agent of one model and returns its id.
     pub async fn agent(&self, provider: &str, model: &str) -> String {
-        let body = json!({
-            "name": "clerk", "instructions": "Be brief.", "models": [{ "provider": provider, "model": model }],
-        });
+        self.agent_of(json!({ "models": [{ "provider": provider, "model": model }] })).await
+    }
+
+    /// Creates an agent whose tasks fail at the first failure of its model, and returns its id.
+    pub async fn impatient_agent(&self, provider: &str, model: &str) -> String {
+        let models = json!([{ "provider": provider, "model": model }]);
+        self.agent_of(json!({ "models": models, "retry": { "max_attempts": 1, "outage": "fail" } })).await
+    }
+
+    /// Creates an agent with these fields besides its name and instructions, and returns its id.
+    pub async fn agent_of(&self, fields: Value) -> String {
+        let mut body = json!({ "name": "clerk", "instructions": "Be brief." });
+        let Value::Object(fields) = fields else { panic!("not an object: {fields}") };
+        body.as_object_mut().unwrap().extend(fields);
         let (status, agent) = self.call(Method::POST, "/v1/agents", Some(&body)).await;
         assert_eq!(status, StatusCode::CREATED, "{agent}");
         agent["id"].as_str().unwrap().to_owned()
@@ -111,8 +127,12 @@ impl Platform {
 
     /// Submits a task and returns its id.
     pub async fn submit(&self, agent: &str, input: &str) -> String {
-        let body = json!({ "agent_id": agent, "input": input });
-        let (status, task) = self.call(Method::POST, "/v1/tasks", Some(&body)).await;
+        self.submit_body(&json!({ "agent_id": agent, "input": input })).await
+    }
+
+    /// Submits a task as it is written and returns its id.
+    pub async fn submit_body(&self, body: &Value) -> String {
+        let (status, task) = self.call(Method::POST, "/v1/tasks", Some(body)).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{task}");
         task["id"].as_str().unwrap().to_owned()
     }
@@ -123,17 +143,17 @@ impl Platform {
         loop {
             let (status, task) = self.call(Method::GET, &format!("/v1/tasks/{task}?wait=5"), None).await;
             assert_eq!(status, StatusCode::OK, "{task}");
-            if !matches!(task["status"].as_str(), Some("queued" | "running")) {
+            if !matches!(task["status"].as_str(), Some("queued" | "running" | "waiting")) {
                 return task;
             }
             assert!(begun.elapsed() < PATIENCE, "still not ended: {task}");
         }
     }
 
-    /// Waits until a worker has the task.
-    pub async fn until_running(&self, task: &str) {
+    /// Waits until the task is in this state.
+    pub async fn until_status(&self, task: &str, status: &str) {
         let path = format!("/v1/tasks/{task}");
-        self.until(async || self.call(Method::GET, &path, None).await.1["status"] == "running", "the task runs").await;
+        self.until(async || self.call(Method::GET, &path, None).await.1["status"] == status, status).await;
     }
 
     /// Every request that reached the model stand-in with `text` in its last message.

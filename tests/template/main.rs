@@ -21,7 +21,15 @@ fn environment() -> Environment {
         ("API_KEY_SECRET", "key"),
         ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
         ("OPENAI_BASE_URL", "https://api.openai.com"),
+        ("EPHEMERAL_TABLE", "ephemeral"),
+        ("OPENAI_COMPATIBLE_BASE_URL", "http://vllm.internal:8000"),
         ("MODEL_TIMEOUT_SECONDS", "120"),
+        ("MODEL_FIRST_BYTE_SECONDS", "60"),
+        ("MODEL_IDLE_SECONDS", "60"),
+        ("MODEL_CACHE_SECONDS", "3600"),
+        ("BREAKER_FAILURES", "5"),
+        ("BREAKER_OPEN_SECONDS", "30"),
+        ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
     ])
 }
 
@@ -99,6 +107,7 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
             "sqs:DeleteMessage",
             "sqs:GetQueueAttributes",
             "sqs:ReceiveMessage",
+            "sqs:SendMessage",
         ],
     );
     check_actions("CleanupRole", &["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "sqs:SendMessage"]);

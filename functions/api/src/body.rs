@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{Error as NameError, MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
@@ -17,6 +18,9 @@ use crate::problem::{BrokenRule, Problem};
 
 /// The largest body that is read: the largest valid task with every character escaped fits.
 pub(crate) const MAX_BYTES: usize = 1_024 * 1_024;
+
+/// The most broken rules that one answer names.
+const MAX_BROKEN: usize = 100;
 
 /// A JSON object, read into a `T`.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -100,11 +104,30 @@ impl Broken {
         checked.map_err(|invalid| self.0.push(invalid)).ok()
     }
 
+    /// The value, if it is valid; else notes everything that is wrong with it.
+    pub(crate) fn keep_all<T>(&mut self, checked: Result<T, Vec<Invalid>>) -> Option<T> {
+        checked.map_err(|invalid| self.extend(invalid)).ok()
+    }
+
+    /// Notes broken rules.
+    pub(crate) fn extend(&mut self, invalid: Vec<Invalid>) {
+        self.0.extend(invalid);
+    }
+
+    /// What `read` makes of the value at `place`, to which the rules that it notes are relative.
+    pub(crate) fn below<T>(&mut self, place: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let mut broken = Self::default();
+        let value = read(&mut broken);
+        let noted = broken.0.into_iter();
+        self.0.extend(noted.map(|invalid| Invalid { field: format!("{place}{}", invalid.field), ..invalid }));
+        value
+    }
+
     /// The `whole` that was made of the values, if all of them are valid.
     pub(crate) fn finish<T>(self, whole: Option<T>) -> Result<T, Problem> {
         match whole {
             Some(whole) if self.0.is_empty() => Ok(whole),
-            Some(_) | None => Err(Problem::validation_failed(self.0.iter().map(BrokenRule::from))),
+            Some(_) | None => Err(Problem::validation_failed(self.0.iter().take(MAX_BROKEN).map(BrokenRule::from))),
         }
     }
 }
@@ -112,4 +135,19 @@ impl Broken {
 /// The value of a field that must be there.
 pub(crate) fn required<T>(field: &str, value: Option<T>) -> Result<T, Invalid> {
     value.ok_or_else(|| Invalid::new(field, "is required"))
+}
+
+/// The one of `T`'s names, spelled as in serde; `names` lists them.
+pub(crate) fn named<T: DeserializeOwned>(field: &str, name: &str, names: &str) -> Result<T, Invalid> {
+    let spelled = StrDeserializer::<NameError>::new(name);
+    T::deserialize(spelled).map_err(|_| Invalid::new(field, format!("must be {names}")))
+}
+
+/// The list, if it has as many entries as it may have.
+pub(crate) fn counted<T>(field: &str, list: Vec<T>, range: RangeInclusive<usize>) -> Result<Vec<T>, Invalid> {
+    if range.contains(&list.len()) {
+        return Ok(list);
+    }
+    let (least, most) = (range.start(), range.end());
+    Err(Invalid::new(field, format!("must have {least} to {most} entries, has {}", list.len())))
 }

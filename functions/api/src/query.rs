@@ -1,11 +1,12 @@
-//! Reading query parameters, so that whatever is wrong with one is said with its name.
+//! Reading query parameters, so that whatever is wrong with one is said with its name; and the pages that they ask for.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
-use shared::ports::PageRequest;
+use serde::Serialize;
+use shared::ports::{Page, PageRequest};
 
 use crate::problem::{BrokenRule, Problem};
 
@@ -61,4 +62,17 @@ impl Params {
 /// Refuses the parameter `name`.
 pub(crate) fn refused(name: &str, reason: &str) -> Problem {
     Problem::validation_failed([BrokenRule::in_parameter(name, reason)])
+}
+
+/// A page of a list; `next_cursor` is null on the last.
+#[derive(Serialize)]
+pub(crate) struct ListResponse<T> {
+    data: Vec<T>,
+    next_cursor: Option<String>,
+}
+
+impl<E, T: for<'a> From<&'a E>> From<Page<E>> for ListResponse<T> {
+    fn from(page: Page<E>) -> Self {
+        Self { data: page.entries.iter().map(T::from).collect(), next_cursor: page.next }
+    }
 }

@@ -45,6 +45,7 @@ async fn sweep(sweeper: &Sweeper, until: Timestamp) -> Result<(), SweepBrokeOff>
     tracing::info!(
         resent = swept.resent,
         requeued = swept.requeued,
+        awakened = swept.awakened,
         timed_out = swept.timed_out,
         given_up = swept.given_up,
         moved_on = swept.moved_on,

@@ -1,23 +1,45 @@
 //! The executor's configuration.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::config::{ConfigError, Environment};
-use shared::llm::BaseUrl;
+use shared::domain::{CacheRules, CacheTerms, Invalid};
+use shared::llm::{Access, ApiKey, BaseUrl, Providers, Timeouts};
+use shared::policy::BreakerSettings;
+use shared::ports::Secrets;
 
 /// What the deployment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// `STATE_TABLE`: the table of agents, tasks and steps.
+    /// `STATE_TABLE`: the table of agents, tasks, steps and budgets.
     pub state_table: String,
+    /// `EPHEMERAL_TABLE`: the table of kept answers and circuits.
+    pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that this function reads.
     pub task_queue_url: String,
+    /// The model providers.
+    pub upstreams: Upstreams,
+    /// `MODEL_CACHE_SECONDS`: how long answers are kept for agents that don't say; 0 for not at all.
+    pub cache: CacheRules,
+    /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model is left alone, and how long.
+    pub breaker: BreakerSettings,
+    /// `TENANT_DAILY_BUDGET_MICRO_USD`: the most that a tenant's model calls may cost in a day (UTC); 0 for any amount.
+    pub tenant_daily_cap: Option<u64>,
+}
+
+/// How the model providers are reached, and how long they may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstreams {
     /// `ANTHROPIC_*`: the Anthropic API.
     pub anthropic: Upstream,
     /// `OPENAI_*`: the OpenAI API.
     pub openai: Upstream,
-    /// `MODEL_TIMEOUT_SECONDS`: the longest that one model call may take.
-    pub model_timeout: Duration,
+    /// `OPENAI_COMPATIBLE_*`: a server with OpenAI's Chat Completions API; without a base URL there is none.
+    pub openai_compatible: Option<Upstream>,
+    /// `MODEL_TIMEOUT_SECONDS`: the longest that one attempt at a model call may take; `MODEL_FIRST_BYTE_SECONDS`: the longest
+    /// before its answer begins; `MODEL_IDLE_SECONDS`: the longest silence in the middle of it.
+    pub timeouts: Timeouts,
 }
 
 /// How a model provider is reached.
@@ -34,16 +56,75 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             state_table: environment.required("STATE_TABLE")?,
+            ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
-            anthropic: Upstream {
-                base_url: environment.parsed("ANTHROPIC_BASE_URL")?,
-                key_secret: environment.optional("ANTHROPIC_KEY_SECRET"),
-            },
-            openai: Upstream {
-                base_url: environment.parsed("OPENAI_BASE_URL")?,
-                key_secret: environment.optional("OPENAI_KEY_SECRET"),
-            },
-            model_timeout: Duration::from_secs(environment.parsed("MODEL_TIMEOUT_SECONDS")?),
+            upstreams: Upstreams::read(environment)?,
+            cache: cache(environment)?,
+            breaker: breaker(environment)?,
+            tenant_daily_cap: Some(environment.parsed("TENANT_DAILY_BUDGET_MICRO_USD")?).filter(|cap| *cap > 0),
         })
     }
+}
+
+impl Upstreams {
+    fn read(environment: &Environment) -> Result<Self, ConfigError> {
+        let seconds = |variable| environment.parsed(variable).map(Duration::from_secs);
+        let anthropic = Upstream {
+            base_url: environment.parsed("ANTHROPIC_BASE_URL")?,
+            key_secret: environment.optional("ANTHROPIC_KEY_SECRET"),
+        };
+        let openai = Upstream {
+            base_url: environment.parsed("OPENAI_BASE_URL")?,
+            key_secret: environment.optional("OPENAI_KEY_SECRET"),
+        };
+        let timeouts = Timeouts {
+            first_byte: seconds("MODEL_FIRST_BYTE_SECONDS")?,
+            idle: seconds("MODEL_IDLE_SECONDS")?,
+            overall: seconds("MODEL_TIMEOUT_SECONDS")?,
+        };
+        Ok(Self { anthropic, openai, openai_compatible: openai_compatible(environment)?, timeouts })
+    }
+
+    /// The providers, with keys from `store`.
+    pub fn providers(self, store: &Arc<dyn Secrets>) -> Providers {
+        Providers {
+            anthropic: self.anthropic.access(store),
+            openai: self.openai.access(store),
+            openai_compatible: self.openai_compatible.map(|upstream| upstream.access(store)),
+            timeouts: self.timeouts,
+        }
+    }
+}
+
+impl Upstream {
+    fn access(self, store: &Arc<dyn Secrets>) -> Access {
+        let key = self.key_secret.map_or(ApiKey::Absent, |name| ApiKey::Secret { store: Arc::clone(store), name });
+        Access { base_url: self.base_url, key }
+    }
+}
+
+fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, ConfigError> {
+    let key_secret = environment.optional("OPENAI_COMPATIBLE_KEY_SECRET");
+    let Some(_) = environment.optional("OPENAI_COMPATIBLE_BASE_URL") else { return Ok(None) };
+    Ok(Some(Upstream { base_url: environment.parsed("OPENAI_COMPATIBLE_BASE_URL")?, key_secret }))
+}
+
+fn cache(environment: &Environment) -> Result<CacheRules, ConfigError> {
+    let variable = "MODEL_CACHE_SECONDS";
+    let seconds = environment.parsed(variable)?;
+    if seconds == 0 {
+        return Ok(CacheRules::Off);
+    }
+    CacheTerms::default().with_ttl_seconds(seconds).map(CacheRules::On).map_err(|invalid| refused(variable, invalid))
+}
+
+fn breaker(environment: &Environment) -> Result<BreakerSettings, ConfigError> {
+    let (failures, open_seconds) = ("BREAKER_FAILURES", "BREAKER_OPEN_SECONDS");
+    let settings = BreakerSettings::default().with_failures(environment.parsed(failures)?);
+    let settings = settings.map_err(|invalid| refused(failures, invalid))?;
+    settings.with_open_seconds(environment.parsed(open_seconds)?).map_err(|invalid| refused(open_seconds, invalid))
+}
+
+fn refused(variable: &'static str, invalid: Invalid) -> ConfigError {
+    ConfigError { variable, reason: invalid.reason }
 }

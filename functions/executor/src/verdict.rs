@@ -34,7 +34,8 @@ pub(crate) enum Verdict {
 /// The verdict on a message whose task was run.
 pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) -> Verdict {
     match ran {
-        Ok(Ran::Ended(_)) => Verdict::Done,
+        // Of a parked task, another message was sent, or the watchdog sends one.
+        Ok(Ran::Ended(_) | Ran::Parked(_)) => Verdict::Done,
         Ok(Ran::EndedBefore(status)) => {
             tracing::info!(status = status.as_str(), "duplicate message of an ended task");
             Verdict::Done
@@ -50,6 +51,11 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
         Err(RunError::Leased { until }) => {
             let after = until.since(now).saturating_add(CLOCK_MARGIN);
             tracing::info!(after_seconds = after.as_secs(), "another worker holds the task");
+            Verdict::ComeBack { after }
+        }
+        Err(RunError::Waiting { until }) => {
+            let after = until.since(now);
+            tracing::info!(after_seconds = after.as_secs(), "message of a parked task is early");
             Verdict::ComeBack { after }
         }
         Err(error @ RunError::Store(_)) => {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::AppError;
-use crate::domain::{Agent, AgentConfig, AgentId, TenantId};
+use crate::domain::{Agent, AgentConfig, AgentId, Invalid, ModelChoice, TenantId, Unlisted};
+use crate::policy::admission::Admission;
 use crate::ports::{AgentStore, Clock, Page, PageRequest};
 
 /// The use cases on agents.
@@ -19,7 +20,13 @@ impl Agents {
         Self { store, clock }
     }
 
-    /// Creates an agent with its first version.
+    /// Every rule that a model of a new agent with this cap on cost breaks, at pointers relative to the model: it must be
+    /// known, unless its owner allows otherwise, have a price where a cap needs one, and take its settings.
+    pub fn refusals(&self, model: &ModelChoice, unlisted: Unlisted, max_cost_micro_usd: Option<u64>) -> Vec<Invalid> {
+        Admission { now: self.clock.now(), max_cost_micro_usd }.refusals(model, unlisted)
+    }
+
+    /// Creates an agent with its first version. Its models have passed [`Agents::refusals`].
     pub async fn create_agent(&self, tenant: TenantId, config: AgentConfig) -> Result<Agent, AppError> {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;

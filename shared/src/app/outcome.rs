@@ -1,26 +1,49 @@
 //! What answers and failures of models make of their task, in words that its owner can act on.
 
-use crate::domain::{Failure, FailureCode, Output, StepKind, StopReason, Upstream};
-use crate::ports::ModelError;
-use crate::ports::model::ModelErrorKind;
+use crate::domain::{
+    FailedAttempt, Failure, FailureCode, ModelAnswer, Outage, Output, Spent, StepKind, StopReason, Task, Timestamp,
+    Usage, Wait, WaitReason,
+};
+use crate::ports::model::BudgetScope;
+use crate::ports::{ModelError, ModelErrorKind};
 
 /// What a recorded answer makes of its task.
 pub(super) fn outcome_of(recorded: StepKind) -> Result<Output, Failure> {
-    let StepKind::ModelCall { requested, answer } = recorded;
-    let model = requested.name();
+    let StepKind::ModelCall { answer, .. } = recorded;
+    let model = answer.model.name();
+    let text = answer.text();
+    let wants_tools = answer.tool_calls().next().is_some();
     let (code, message) = match answer.stop_reason {
         StopReason::Refusal => (FailureCode::ModelRefused, format!("{model} declined to answer")),
-        StopReason::MaxTokens if answer.text.is_empty() => (
+        StopReason::MaxTokens if text.is_empty() => (
             FailureCode::ModelBadAnswer,
             format!("{model} used up all its tokens before it said anything: raise max_output_tokens"),
         ),
-        _ if answer.text.is_empty() => (FailureCode::ModelBadAnswer, format!("{model} gave an empty answer")),
-        StopReason::EndTurn | StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Other => {
-            return Ok(Output { text: answer.text, stop_reason: answer.stop_reason, usage: answer.usage });
-        }
+        _ if text.is_empty() && !wants_tools => (FailureCode::ModelBadAnswer, format!("{model} gave an empty answer")),
+        StopReason::EndTurn
+        | StopReason::ToolUse
+        | StopReason::Paused
+        | StopReason::MaxTokens
+        | StopReason::ContextWindow
+        | StopReason::Other => return Ok(output(text, &answer)),
     };
-    let upstream = Upstream { provider: requested.provider(), status: None, request_id: answer.request_id };
-    Err(Failure { code, message, upstream: Some(upstream) })
+    Err(Failure { code, message, attempts: vec![attempt(code, answer)] })
+}
+
+fn output(text: String, answer: &ModelAnswer) -> Output {
+    Output {
+        text,
+        stop_reason: answer.stop_reason,
+        tool_calls: answer.tool_calls().cloned().collect(),
+        model: answer.model.clone(),
+        usage: answer.usage,
+        origin: answer.origin,
+    }
+}
+
+/// The answer as an attempt that came to nothing.
+fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
+    FailedAttempt { model: answer.model, code, status: None, request_id: answer.request_id }
 }
 
 /// The failure of a task whose answer doesn't fit into the store.
@@ -28,31 +51,88 @@ pub(super) fn too_large() -> Failure {
     Failure {
         code: FailureCode::OutputTooLarge,
         message: "the answer is too large to be kept; lower max_output_tokens".to_owned(),
-        upstream: None,
+        attempts: Vec::new(),
     }
 }
 
-/// What a failed model call makes of its task.
-pub(super) fn failure_of(error: &ModelError) -> Failure {
-    let (code, advice) = match error.kind {
-        ModelErrorKind::Unavailable => (FailureCode::ModelUnavailable, "submit the task again later"),
-        ModelErrorKind::Timeout => (FailureCode::ModelTimeout, "ask for less output or submit the task again later"),
-        ModelErrorKind::RateLimited { .. } => (FailureCode::ModelRateLimited, "submit the task again later"),
-        ModelErrorKind::QuotaExhausted => {
-            (FailureCode::ModelQuotaExhausted, "raise the quota or spend limit at the provider")
-        }
-        ModelErrorKind::Authentication => {
-            (FailureCode::ModelAuthentication, "check the provider's key in Secrets Manager")
-        }
-        ModelErrorKind::Rejected => (FailureCode::ModelRejected, "check the agent's model name and limits"),
-        ModelErrorKind::ContextTooLong => (FailureCode::ContextTooLong, "shorten the input or take a larger model"),
-        ModelErrorKind::BadAnswer => (FailureCode::ModelBadAnswer, "check the provider's base URL and status"),
+/// What becomes of a task whose model call failed.
+pub(super) enum Aftermath {
+    /// It waits, having spent this.
+    Park(Wait, Spent),
+    /// It fails.
+    Fail(Failure),
+}
+
+/// What a failed model call makes of its task. An outage is waited for, unless the agent would rather have its task fail or
+/// the wait would outlast the task.
+pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
+    let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
+    let waits = match wait.reason {
+        WaitReason::RetryAfter | WaitReason::Breaker | WaitReason::RateLimit => agent_wants == Outage::Wait,
+        WaitReason::SingleFlight | WaitReason::OutOfTime => true,
     };
-    let Upstream { provider, status, request_id } = error.upstream();
-    let kind = &error.kind;
-    let message = match status {
+    // An answer that was cut is paid nevertheless, and one that is cut each time must not be paid for ever.
+    let cut =
+        error.spend.usage != Usage::default() || (wait.reason == WaitReason::OutOfTime && error.spend.attempts > 0);
+    let spent = if cut { Spent::ModelCall } else { Spent::Nothing };
+    if waits && wait.until < task.spec().deadline {
+        Aftermath::Park(wait, spent)
+    } else {
+        Aftermath::Fail(failure_of(error))
+    }
+}
+
+/// The wait that may bring an answer; `None` if nothing does.
+fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
+    match &error.kind {
+        ModelErrorKind::Park(wait) => Some(*wait),
+        ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
+        ModelErrorKind::Unavailable { .. }
+        | ModelErrorKind::Timeout
+        | ModelErrorKind::RateLimited { .. }
+        | ModelErrorKind::KeyUnavailable => {
+            let pause = Wait { until: now.plus(task.pause()), reason: WaitReason::RetryAfter };
+            (error.should_retry != Some(false)).then_some(pause)
+        }
+        ModelErrorKind::QuotaExhausted
+        | ModelErrorKind::Authentication
+        | ModelErrorKind::Rejected
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::BadAnswer
+        | ModelErrorKind::BudgetExhausted(_)
+        | ModelErrorKind::Unpriced => None,
+    }
+}
+
+/// The failure that a failed model call makes.
+fn failure_of(error: &ModelError) -> Failure {
+    let advice = match &error.kind {
+        ModelErrorKind::Unavailable { .. }
+        | ModelErrorKind::RateLimited { .. }
+        | ModelErrorKind::CircuitOpen { .. }
+        | ModelErrorKind::Park(_)
+        | ModelErrorKind::KeyUnavailable => "submit the task again later",
+        ModelErrorKind::Timeout => "ask for less output or submit the task again later",
+        ModelErrorKind::QuotaExhausted => "raise the quota or spend limit at the provider",
+        ModelErrorKind::Authentication => "check the provider's key in Secrets Manager",
+        ModelErrorKind::Rejected => "check the agent's model name and limits",
+        ModelErrorKind::ContextTooLong => "shorten the input or take a larger model",
+        ModelErrorKind::BadAnswer => "check the provider's base URL and status",
+        ModelErrorKind::BudgetExhausted(BudgetScope::Task) => "raise the agent's max_cost_micro_usd",
+        ModelErrorKind::BudgetExhausted(BudgetScope::Tenant) => {
+            "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd"
+        }
+        ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost",
+    };
+    let (provider, kind) = (error.model.provider(), &error.kind);
+    let message = match error.status {
         Some(status) => format!("{provider} {kind} (HTTP status {status}): {advice}"),
         None => format!("{provider} {kind}: {advice}"),
     };
-    Failure { code, message, upstream: Some(Upstream { provider, status, request_id }) }
+    let attempts = error.attempts();
+    let code = match &error.kind {
+        ModelErrorKind::Park(_) => attempts.last().map_or_else(|| error.kind.code(), |last| last.code),
+        kind => kind.code(),
+    };
+    Failure { code, message, attempts }
 }

@@ -7,12 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outcome::{failure_of, outcome_of, too_large};
+use super::outcome::{Aftermath, aftermath, outcome_of, too_large};
+use crate::domain::task::{LONGEST_MESSAGE_DELAY, TaskSpec};
 use crate::domain::{
-    Agent, Causes, ClaimRefused, Failure, FailureCode, Lease, ModelRequest, Output, Spent, Step, StepKind, Task,
-    TaskState, TaskStatus, Timestamp, WorkerId, whole_millis,
+    Agent, AgentConfig, CacheRules, Caller, Causes, ClaimRefused, Deadline, Failure, FailureCode, Lease, Message,
+    ModelRequest, Outage, Output, Prompt, Spend, Spent, Step, StepKind, Task, TaskState, TaskStatus, Timestamp, Wait,
+    WorkerId, whole_millis,
 };
-use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskStore};
+use crate::ports::{
+    AgentStore, Claimed, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskQueue, TaskStore,
+};
 
 /// Kept free at the end of an invocation for recording what the model answered.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -32,6 +36,8 @@ pub enum Ran {
     EndedBefore(TaskStatus),
     /// Another worker took the task over meanwhile; it is no longer this one's business.
     LeaseLost,
+    /// The task waits without a worker; a message brings it back, or the watchdog does.
+    Parked(Wait),
     /// The tenant has no such task.
     Unknown,
 }
@@ -43,6 +49,12 @@ pub enum RunError {
     #[error("another worker holds the task")]
     Leased {
         /// When the other worker's lease ends.
+        until: Timestamp,
+    },
+    /// The task is parked, and the message is early.
+    #[error("the task is parked")]
+    Waiting {
+        /// When the wait is over.
         until: Timestamp,
     },
     /// The store failed at a moment that leaves the task to be taken up again.
@@ -58,18 +70,22 @@ pub struct Runner {
     pub tasks: Arc<dyn TaskStore>,
     /// Where steps are kept.
     pub journal: Arc<dyn Journal>,
+    /// Where messages for parked tasks go.
+    pub queue: Arc<dyn TaskQueue>,
     /// The models.
     pub model: Arc<dyn Model>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The longest that one model call may take.
-    pub model_timeout: Duration,
+    /// Whether and how long answers are kept, for agents that don't say.
+    pub cache: CacheRules,
 }
 
 /// Why a task's work ended without an answer.
 enum Stopped {
     /// For good; the task has failed.
     Failed(Failure),
+    /// No model answered, and this is what the agent wants then.
+    Model(ModelError, Outage),
     /// For now, with this spent; the message must come back.
     Store(StoreError, Spent),
 }
@@ -94,20 +110,34 @@ impl Runner {
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
             Claimed::Refused(_, ClaimRefused::Leased { until }) => Err(RunError::Leased { until }),
+            Claimed::Refused(_, ClaimRefused::Waiting { until }) => Err(RunError::Waiting { until }),
             Claimed::Refused(task, ClaimRefused::Overdue) => self.settle(*task).await,
             Claimed::Unknown => Ok(Ran::Unknown),
         }
     }
 
-    async fn work(&self, task: Task, until: Timestamp) -> Result<Ran, RunError> {
-        let result = match self.answer(&task, until).await {
-            Ok(recorded) => outcome_of(recorded),
-            Err(Stopped::Failed(_)) if self.clock.now() >= task.spec().deadline => return self.settle(task).await,
+    async fn work(&self, mut task: Task, until: Timestamp) -> Result<Ran, RunError> {
+        // What a recorded answer came to is in the journal: it is the task's only once the task ends with it.
+        let mut recorded_spend = Spend::default();
+        let result = match self.answer(&mut task, until).await {
+            Ok(recorded) => {
+                recorded_spend = spend_of(&recorded);
+                outcome_of(recorded)
+            }
+            Err(Stopped::Failed(_) | Stopped::Model(..)) if self.clock.now() >= task.spec().deadline => {
+                return self.settle(task).await;
+            }
             Err(Stopped::Failed(failure)) => Err(failure),
+            Err(Stopped::Model(error, outage)) => match aftermath(&task, outage, &error, self.clock.now()) {
+                Aftermath::Park(wait, spent) => return self.park(task, wait, spent).await,
+                Aftermath::Fail(failure) => Err(failure),
+            },
             Err(Stopped::Store(error, spent)) => return self.give_back(task, error, spent).await,
         };
-        let ended = match self.end(task.clone(), result).await {
-            Err(StoreError::TooLarge) => self.end(task.clone(), Err(too_large())).await,
+        let mut paid = task.clone();
+        paid.add_spend(recorded_spend);
+        let ended = match self.end(paid.clone(), result).await {
+            Err(StoreError::TooLarge) => self.end(paid, Err(too_large())).await,
             ended => ended,
         };
         match ended {
@@ -135,8 +165,37 @@ impl Runner {
         }
     }
 
-    /// What the model answered: as recorded, if it is.
-    async fn answer(&self, task: &Task, until: Timestamp) -> Result<StepKind, Stopped> {
+    /// Parks the task and sends the message that brings it back. If that gets lost, the watchdog brings it back.
+    async fn park(&self, mut task: Task, wait: Wait, spent: Spent) -> Result<Ran, RunError> {
+        let (now, before) = (self.clock.now(), task.clone());
+        if task.park(task.fence(), wait, spent, now).is_err() {
+            return Ok(Ran::LeaseLost);
+        }
+        match self.tasks.update(&task).await {
+            Ok(()) if task.status().is_terminal() => return Ok(ended(&task)),
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Ok(Ran::LeaseLost),
+            Err(error) => return self.give_back(before, error, spent).await,
+        }
+        let delay = wait.until.since(now);
+        tracing::info!(
+            reason = wait.reason.as_str(),
+            after_ms = whole_millis(delay),
+            parkings = task.progress().parkings,
+            "task parked"
+        );
+        if delay <= LONGEST_MESSAGE_DELAY {
+            let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
+            if let Err(error) = self.queue.send(&message, delay).await {
+                tracing::warn!(error = %Causes(&error), "parked task's message is left to cleanup");
+            }
+        }
+        Ok(Ran::Parked(wait))
+    }
+
+    /// What the model answered: as recorded, if it is. What came of calls that the journal doesn't have is added to the task;
+    /// if it can't be told whether a step was recorded, rather once too often than not at all.
+    async fn answer(&self, task: &mut Task, until: Timestamp) -> Result<StepKind, Stopped> {
         if task.fence() > 1
             && let Some(recorded) = self.recorded(task).await?
         {
@@ -147,11 +206,15 @@ impl Runner {
             return Err(Stopped::Failed(Failure {
                 code: FailureCode::AgentMissing,
                 message: format!("agent {} has no version {}", task.spec().agent.id, task.spec().agent.version),
-                upstream: None,
+                attempts: Vec::new(),
             }));
         };
         let step = self.call_model(task, &agent, until).await?;
-        match self.journal.append(&step).await {
+        let appended = self.journal.append(&step).await;
+        if appended.is_err() {
+            task.add_spend(spend_of(&step.kind));
+        }
+        match appended {
             Ok(()) => {}
             // A worker whose lease had ended recorded its answer after all. The journal decides, whoever wrote it.
             Err(StoreError::Conflict) => {
@@ -168,19 +231,35 @@ impl Runner {
         Ok(steps.into_iter().find(|step| step.number == ONLY_STEP).map(|step| step.kind))
     }
 
-    async fn call_model(&self, task: &Task, agent: &Agent, until: Timestamp) -> Result<Step, Stopped> {
-        let request = ModelRequest {
-            model: agent.config.model.clone(),
-            instructions: agent.config.instructions.as_str().to_owned(),
-            input: task.spec().input.as_str().to_owned(),
-            max_output_tokens: agent.config.limits.max_output_tokens(),
+    fn request(&self, task: &Task, agent: &Agent, until: Timestamp) -> ModelRequest {
+        let AgentConfig { instructions, models, tools, output_schema, retry, cache, limits, .. } = &agent.config;
+        let TaskSpec { id, tenant, input, cache_use, deadline, .. } = task.spec();
+        let prompt = Prompt {
+            instructions: instructions.as_str().to_owned(),
+            messages: vec![Message::user(input.as_str())],
+            tools: tools.clone(),
+            output_schema: output_schema.clone(),
+            max_output_tokens: limits.max_output_tokens(),
         };
+        ModelRequest {
+            chain: models.clone(),
+            prompt: Arc::new(prompt),
+            caller: Caller { tenant: tenant.clone(), task: *id },
+            retry: *retry,
+            cache: cache.unwrap_or(self.cache),
+            cache_use: *cache_use,
+            task_cap: limits.max_cost_micro_usd(),
+            deadline: Deadline::at(until).less(RESERVE).or_earlier(Deadline::at(*deadline)),
+        }
+    }
+
+    async fn call_model(&self, task: &mut Task, agent: &Agent, until: Timestamp) -> Result<Step, Stopped> {
         let started_at = self.clock.now();
-        let left = until.since(started_at).saturating_sub(RESERVE).min(task.spec().deadline.since(started_at));
-        let asked = self.model.ask(&request, self.model_timeout.min(left)).await;
+        let request = self.request(task, agent, until);
+        let asked = self.model.ask(&request).await;
         let finished_at = self.clock.now();
         let duration_ms = whole_millis(finished_at.since(started_at));
-        let (provider, model) = (request.model.provider().as_str(), request.model.name());
+        let (provider, model) = (request.model().provider().as_str(), request.model().name());
         match asked {
             Ok(answer) => {
                 tracing::info!(
@@ -192,10 +271,14 @@ impl Runner {
                     stop_reason = answer.stop_reason.as_str(),
                     input_tokens = answer.usage.input_tokens,
                     output_tokens = answer.usage.output_tokens,
+                    cost_micro_usd = answer.spend.cost.micro_usd,
+                    unpriced_calls = answer.spend.cost.unpriced_calls,
+                    model_attempts = answer.spend.attempts,
+                    origin = answer.origin.as_str(),
                     duration_ms,
                     "model answered"
                 );
-                let kind = StepKind::ModelCall { requested: request.model, answer };
+                let kind = StepKind::ModelCall { requested: request.model().clone(), answer };
                 Ok(Step { task: task.id(), number: ONLY_STEP, fence: task.fence(), kind, started_at, finished_at })
             }
             Err(error) => {
@@ -209,7 +292,8 @@ impl Runner {
                     error = %Causes(&error),
                     "model call failed"
                 );
-                Err(Stopped::Failed(failure_of(&error)))
+                task.add_spend(error.spend);
+                Err(Stopped::Model(error, agent.config.retry.outage))
             }
         }
     }
@@ -244,17 +328,29 @@ impl Runner {
     }
 }
 
+fn spend_of(recorded: &StepKind) -> Spend {
+    let StepKind::ModelCall { answer, .. } = recorded;
+    answer.spend
+}
+
 fn ended(task: &Task) -> Ran {
     let duration_ms = task.finished_at().map(|at| whole_millis(at.since(task.spec().created_at)));
     let failure = match task.state() {
         TaskState::Failed(failure) => Some(failure),
-        TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Completed(_) | TaskState::TimedOut => None,
+        TaskState::Queued { .. }
+        | TaskState::Running(_)
+        | TaskState::Waiting { .. }
+        | TaskState::Completed(_)
+        | TaskState::TimedOut => None,
     };
     tracing::info!(
         status = task.status().as_str(),
         failure = failure.map(|failure| failure.code.as_str()),
         reason = failure.map(|failure| failure.message.as_str()),
         attempts = task.attempts(),
+        parkings = task.progress().parkings,
+        cost_micro_usd = task.progress().spend.cost.micro_usd,
+        unpriced_calls = task.progress().spend.cost.unpriced_calls,
         duration_ms,
         "task ended"
     );

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
 
 use super::AppError;
-use crate::domain::{AgentId, Causes, Invalid, Task, TaskId, TaskInput, TenantId};
+use crate::domain::{AgentId, CacheUse, Causes, Invalid, Task, TaskId, TaskInput, TenantId};
 use crate::ports::{
     AgentStore, Clock, Created, Page, PageRequest, TaskFilter, TaskMessage, TaskQueue, TaskStore, TaskSummary,
 };
@@ -43,6 +43,8 @@ pub struct NewTask {
     pub agent: AgentId,
     /// What to work on.
     pub input: TaskInput,
+    /// What it wants of the response cache.
+    pub cache_use: CacheUse,
     /// The client's name for the submission, if it gave one.
     pub idempotency_key: Option<IdempotencyKey>,
 }
@@ -77,13 +79,13 @@ impl Tasks {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
-        let task = Task::submit(id, &agent, new.input, now);
+        let task = Task::submit(id, &agent, new.input, new.cache_use, now);
         match self.store.create(&task).await? {
             Created::New => {}
             Created::Existing(existing) => return same_submission(*existing, &task),
         }
         let message = TaskMessage { tenant: tenant.clone(), task: id };
-        match self.queue.send(&message).await {
+        match self.queue.send(&message, Duration::ZERO).await {
             Ok(()) => tracing::info!(task_id = %id, agent_id = %agent.id, "task accepted"),
             Err(error) => {
                 tracing::warn!(

@@ -28,6 +28,8 @@ pub struct Swept {
     pub resent: u32,
     /// Tasks that were queued again because their worker was gone.
     pub requeued: u32,
+    /// Parked tasks that were queued because their wait was over.
+    pub awakened: u32,
     /// Tasks that were ended because their deadline had passed.
     pub timed_out: u32,
     /// Tasks that were failed because their attempts were used up.
@@ -102,12 +104,19 @@ impl Sweeper {
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
-        tracing::warn!(settled = ?overdue, status = task.status().as_str(), attempts = task.attempts(), "task was overdue");
+        let (status, attempts) = (task.status().as_str(), task.attempts());
+        match overdue {
+            // The usual way for a wait that is longer than a message can be delayed.
+            Overdue::Awakened => tracing::info!(status, attempts, "parked task is due"),
+            Overdue::Resent | Overdue::Requeued | Overdue::TimedOut | Overdue::GivenUp => {
+                tracing::warn!(settled = ?overdue, status, attempts, "task was overdue");
+            }
+        }
         match overdue {
             Overdue::TimedOut | Overdue::GivenUp => Settled::Done(overdue),
-            Overdue::Resent | Overdue::Requeued => {
+            Overdue::Resent | Overdue::Requeued | Overdue::Awakened => {
                 let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-                match self.queue.send(&message).await {
+                match self.queue.send(&message, Duration::ZERO).await {
                     Ok(()) => Settled::Done(overdue),
                     Err(error) => failed(&error, "overdue task's message can't be sent"),
                 }
@@ -126,6 +135,7 @@ impl Swept {
         let counter = match settled {
             Settled::Done(Overdue::Resent) => &mut self.resent,
             Settled::Done(Overdue::Requeued) => &mut self.requeued,
+            Settled::Done(Overdue::Awakened) => &mut self.awakened,
             Settled::Done(Overdue::TimedOut) => &mut self.timed_out,
             Settled::Done(Overdue::GivenUp) => &mut self.given_up,
             Settled::MovedOn => &mut self.moved_on,

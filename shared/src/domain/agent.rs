@@ -1,10 +1,12 @@
 //! Agents: named, versioned configurations.
 
+use super::chain::ModelChain;
 use super::id::AgentId;
 use super::invalid::{Invalid, text, within};
-use super::model::ModelRef;
+use super::rules::{CacheRules, RetryRules};
 use super::tenant::TenantId;
 use super::time::Timestamp;
+use super::transcript::{OutputSchema, ToolDefinition};
 
 const MAX_NAME_CHARS: usize = 64;
 const MAX_INSTRUCTIONS_BYTES: usize = 32 * 1_024;
@@ -52,8 +54,16 @@ pub struct AgentConfig {
     pub name: AgentName,
     /// What the model is told about its role.
     pub instructions: Instructions,
-    /// The model that it asks.
-    pub model: ModelRef,
+    /// The models that it asks.
+    pub models: ModelChain,
+    /// The tools that its models may ask its user to run.
+    pub tools: Vec<ToolDefinition>,
+    /// The form that its answers must have, if they must have one.
+    pub output_schema: Option<OutputSchema>,
+    /// How failed model calls are repeated.
+    pub retry: RetryRules,
+    /// Whether and how long answers are kept; `None` leaves it to the deployment.
+    pub cache: Option<CacheRules>,
     /// Its bounds.
     pub limits: Limits,
 }
@@ -105,12 +115,13 @@ impl Instructions {
 pub struct Limits {
     max_output_tokens: u32,
     timeout_seconds: u32,
+    max_cost_micro_usd: Option<u64>,
 }
 
 impl Default for Limits {
-    /// 4,096 tokens and half an hour.
+    /// 4,096 tokens, half an hour, and any cost.
     fn default() -> Self {
-        Self { max_output_tokens: 4_096, timeout_seconds: 1_800 }
+        Self { max_output_tokens: 4_096, timeout_seconds: 1_800, max_cost_micro_usd: None }
     }
 }
 
@@ -125,6 +136,14 @@ impl Limits {
         Ok(Self { timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?, ..self })
     }
 
+    /// These limits with a cap on what a task's model calls cost, in micro-USD: 1 to 1,000,000,000 (1,000 USD).
+    pub fn with_max_cost_micro_usd(self, micro_usd: u64) -> Result<Self, Invalid> {
+        if (1..=1_000_000_000).contains(&micro_usd) {
+            return Ok(Self { max_cost_micro_usd: Some(micro_usd), ..self });
+        }
+        Err(Invalid::new("/max_cost_micro_usd", format!("must be 1 to 1000000000, is {micro_usd}")))
+    }
+
     /// The most tokens that one answer may have.
     pub const fn max_output_tokens(self) -> u32 {
         self.max_output_tokens
@@ -133,5 +152,10 @@ impl Limits {
     /// The seconds from a task's submission after which it times out.
     pub const fn timeout_seconds(self) -> u32 {
         self.timeout_seconds
+    }
+
+    /// The most that a task's model calls may cost, in micro-USD.
+    pub const fn max_cost_micro_usd(self) -> Option<u64> {
+        self.max_cost_micro_usd
     }
 }

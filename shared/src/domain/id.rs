@@ -39,12 +39,21 @@ impl Kind for WorkerKind {
     const PREFIX: &'static str = "wrk_";
 }
 
+/// The kind of [`ReservationId`].
+#[derive(Debug, Clone, Copy)]
+pub enum ReservationKind {}
+impl Kind for ReservationKind {
+    const PREFIX: &'static str = "rsv_";
+}
+
 /// Identifies an agent across all its versions.
 pub type AgentId = Id<AgentKind>;
 /// Identifies a task.
 pub type TaskId = Id<TaskKind>;
-/// Identifies one attempt of one worker to hold one task's lease; never reused.
+/// Identifies one attempt of one worker to hold one lease; never reused.
 pub type WorkerId = Id<WorkerKind>;
+/// Identifies the money set aside for one attempt at a model call; never reused.
+pub type ReservationId = Id<ReservationKind>;
 
 /// A typed identifier such as `tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10`.
 pub struct Id<K> {

@@ -4,27 +4,49 @@
 //! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
 
 pub mod agent;
+pub mod call;
 pub mod causes;
+pub mod chain;
+pub mod circuit;
+pub mod deadline;
 pub mod id;
 pub mod invalid;
-pub mod model;
 pub mod outcome;
+pub mod rules;
+pub mod schema;
+pub mod spend;
 pub mod status;
 pub mod step;
 pub mod task;
 pub mod tenant;
 pub mod time;
+pub mod transcript;
 pub mod usage;
+pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions, Limits};
+pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, StopReason};
 pub use causes::Causes;
-pub use id::{AgentId, TaskId, WorkerId};
+pub use chain::{
+    ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Transfer,
+    Unlisted,
+};
+pub use circuit::{Admission, Circuit, CircuitState};
+pub use deadline::Deadline;
+pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;
-pub use model::{ModelAnswer, ModelRef, ModelRequest, Provider, StopReason};
-pub use outcome::{Failure, FailureCode, Output, Upstream};
+pub use outcome::{Failure, FailureCode, Output};
+pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
+pub use schema::JsonSchema;
+pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{Step, StepKind};
 pub use task::{ClaimRefused, Lease, Overdue, Spent, Task, TaskInput, TaskState};
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
+pub use transcript::{
+    AssistantContent, AssistantPart, Message, Original, OutputSchema, ToolCall, ToolDefinition, ToolName, ToolResult,
+    UserPart,
+};
 pub use usage::Usage;
+pub use wait::{Wait, WaitReason};

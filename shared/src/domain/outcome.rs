@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::model::{Provider, StopReason};
+use super::call::{FailedAttempt, Origin, StopReason};
+use super::chain::ModelRef;
+use super::transcript::ToolCall;
 use super::usage::Usage;
 
 /// What a completed task produced.
@@ -12,8 +14,14 @@ pub struct Output {
     pub text: String,
     /// Why the model stopped.
     pub stop_reason: StopReason,
-    /// The tokens used.
+    /// The tools that the model wants its user to run.
+    pub tool_calls: Vec<ToolCall>,
+    /// The model of the agent's chain that answered.
+    pub model: ModelRef,
+    /// The tokens of the answer.
     pub usage: Usage,
+    /// Where the answer came from.
+    pub origin: Origin,
 }
 
 /// Why a task failed, in terms that its owner can act on.
@@ -23,19 +31,8 @@ pub struct Failure {
     pub code: FailureCode,
     /// A sentence for people; never a vendor's text, which may repeat the prompt.
     pub message: String,
-    /// The vendor's part in it, if it had one.
-    pub upstream: Option<Upstream>,
-}
-
-/// What a model provider answered when a call failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Upstream {
-    /// The provider.
-    pub provider: Provider,
-    /// The HTTP status, if there was an answer.
-    pub status: Option<u16>,
-    /// The provider's id for the exchange, which its support asks for.
-    pub request_id: Option<String>,
+    /// The model calls that led to it, if any did: each attempt, in order.
+    pub attempts: Vec<FailedAttempt>,
 }
 
 /// The kinds of failure.
@@ -52,6 +49,10 @@ pub enum FailureCode {
     ModelQuotaExhausted,
     /// The provider refuses the key.
     ModelAuthentication,
+    /// The provider's key could not be read just now.
+    ModelKeyUnavailable,
+    /// The breaker of the model is open: too many calls before this one failed.
+    ModelCircuitOpen,
     /// The provider refuses the request, such as for an unknown model.
     ModelRejected,
     /// The input is larger than the model's context window.
@@ -60,6 +61,10 @@ pub enum FailureCode {
     ModelRefused,
     /// The provider's answer is empty or not in its documented form.
     ModelBadAnswer,
+    /// The next model call could pass the task's or the tenant's cap on cost.
+    BudgetExhausted,
+    /// The model has no price, and a cap on cost can't be kept without one.
+    ModelUnpriced,
     /// The answer is too large to be stored.
     OutputTooLarge,
     /// The agent version is gone.
@@ -77,10 +82,14 @@ impl FailureCode {
             Self::ModelRateLimited => "model_rate_limited",
             Self::ModelQuotaExhausted => "model_quota_exhausted",
             Self::ModelAuthentication => "model_authentication",
+            Self::ModelKeyUnavailable => "model_key_unavailable",
+            Self::ModelCircuitOpen => "model_circuit_open",
             Self::ModelRejected => "model_rejected",
             Self::ContextTooLong => "context_too_long",
             Self::ModelRefused => "model_refused",
             Self::ModelBadAnswer => "model_bad_answer",
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::ModelUnpriced => "model_unpriced",
             Self::OutputTooLarge => "output_too_large",
             Self::AgentMissing => "agent_missing",
             Self::AttemptsExhausted => "attempts_exhausted",
@@ -99,7 +108,7 @@ impl Failure {
         Self {
             code: FailureCode::AttemptsExhausted,
             message: format!("given up after {attempts} attempts, each of which ended without a result"),
-            upstream: None,
+            attempts: Vec::new(),
         }
     }
 }

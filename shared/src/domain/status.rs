@@ -10,6 +10,8 @@ pub enum TaskStatus {
     Queued,
     /// See [`TaskState::Running`](super::TaskState::Running).
     Running,
+    /// See [`TaskState::Waiting`](super::TaskState::Waiting).
+    Waiting,
     /// See [`TaskState::Completed`](super::TaskState::Completed).
     Completed,
     /// See [`TaskState::Failed`](super::TaskState::Failed).
@@ -20,12 +22,13 @@ pub enum TaskStatus {
 
 impl TaskStatus {
     /// Every status, in the order of a task's life.
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::TimedOut];
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Running, Self::Waiting, Self::Completed, Self::Failed, Self::TimedOut];
 
     /// Whether nothing more will happen.
     pub const fn is_terminal(self) -> bool {
         match self {
-            Self::Queued | Self::Running => false,
+            Self::Queued | Self::Running | Self::Waiting => false,
             Self::Completed | Self::Failed | Self::TimedOut => true,
         }
     }
@@ -35,6 +38,7 @@ impl TaskStatus {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::Waiting => "waiting",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",

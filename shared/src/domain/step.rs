@@ -1,7 +1,8 @@
 //! Steps: what a task's journal is made of.
 
+use super::call::ModelAnswer;
+use super::chain::ModelRef;
 use super::id::TaskId;
-use super::model::{ModelAnswer, ModelRef};
 use super::time::Timestamp;
 
 /// One durable unit of work inside a task. A recorded step is never done again.

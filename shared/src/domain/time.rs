@@ -23,6 +23,12 @@ impl Timestamp {
         Self(self.0.saturating_add(whole_millis(duration)))
     }
 
+    /// This moment, `duration` earlier; saturates at the epoch.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(whole_millis(duration)))
+    }
+
     /// The time from `earlier` to this moment; zero if `earlier` is the later one, as clocks of two machines may differ.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

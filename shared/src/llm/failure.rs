@@ -4,47 +4,171 @@
 //! error: messages of providers quote prompts and keys, and messages of parsers quote what they parsed.
 
 use std::error::Error;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use reqwest::StatusCode;
 use reqwest::header::HeaderMap;
+use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::domain::Provider;
-use crate::ports::ModelError;
-use crate::ports::model::ModelErrorKind;
+use super::dialect::{Answer, Fault, Part};
+use super::key::KeyError;
+use super::pace::{Ender, Late};
+use super::sse::TooLarge;
+use crate::domain::{
+    AssistantPart, ModelAnswer, ModelRef, Origin, Original, Spend, Timestamp, Wait, WaitReason, whole_millis,
+};
+use crate::ports::{ModelError, ModelErrorKind};
 
 /// The longest name of an error, or id of an exchange, that is believed to be one.
 const MAX_NAME_BYTES: usize = 128;
 
+/// The longest wait that a provider can ask for. No task lives longer, so that a longer one makes no difference.
+const MAX_WAIT: Duration = Duration::from_hours(24);
+
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+
 /// What is known of an exchange, to be put into its error or answer.
 pub(super) struct Exchange {
-    pub(super) provider: Provider,
-    pub(super) status: Option<u16>,
-    pub(super) request_id: Option<String>,
+    model: ModelRef,
+    status: Option<u16>,
+    request_id: Option<String>,
+    should_retry: Option<bool>,
+    pub(super) spend: Spend,
 }
 
 impl Exchange {
-    /// An exchange to which there is no answer yet.
-    pub(super) const fn unanswered(provider: Provider) -> Self {
-        Self { provider, status: None, request_id: None }
+    /// An exchange that has not begun.
+    pub(super) fn new(model: ModelRef) -> Self {
+        Self { model, status: None, request_id: None, should_retry: None, spend: Spend::default() }
+    }
+
+    /// Takes down the head of the provider's answer. Successes have no say in whether to try again.
+    pub(super) fn answered(&mut self, response: &Response, id_header: &str) {
+        let headers = response.headers();
+        self.status = Some(response.status().as_u16());
+        self.request_id = text(headers, id_header).filter(|id| is_token(id)).map(str::to_owned);
+        if response.status() != StatusCode::OK {
+            self.should_retry = text(headers, "x-should-retry").and_then(|word| word.parse().ok());
+        }
+    }
+
+    /// The answer that ends the exchange.
+    pub(super) fn succeed(self, answer: Answer) -> ModelAnswer {
+        let model = self.model;
+        let part = |part: Part| AssistantPart {
+            content: part.content,
+            original: part.original.map(|block| Original { model: model.clone(), block }),
+        };
+        ModelAnswer {
+            content: answer.content.into_iter().map(part).collect(),
+            stop_reason: answer.stop_reason,
+            usage: self.spend.usage,
+            served_model: answer.served_model.filter(|name| is_token(name)).unwrap_or_else(|| model.name().to_owned()),
+            model,
+            request_id: self.request_id,
+            origin: Origin::Provider,
+            spend: self.spend,
+            failed: Vec::new(),
+        }
     }
 
     /// The error that ends the exchange.
-    pub(super) fn fail(self, kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> ModelError {
-        ModelError { source: Some(Box::new(source)), ..self.fail_without_source(kind) }
+    pub(super) fn fail(self, failure: Failure) -> ModelError {
+        let Failure { kind, source } = failure;
+        // A quota that is used up stays so, whatever else the provider says.
+        let should_retry = self.should_retry.filter(|_| kind != ModelErrorKind::QuotaExhausted);
+        let Self { model, status, request_id, spend, .. } = self;
+        ModelError { status, request_id, should_retry, spend, source, ..ModelError::new(model, kind) }
+    }
+}
+
+/// Why an exchange came to nothing.
+pub(super) struct Failure {
+    kind: ModelErrorKind,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+/// The key did not arrive in time.
+#[derive(Debug, thiserror::Error)]
+#[error("the secret store did not answer in time")]
+pub(super) struct KeyTimeout;
+
+/// An answer has an unusable content type.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is neither JSON nor a stream of events")]
+pub(super) struct UnexpectedContent;
+
+/// An answer has an impossible content, such as the end of something that did not begin.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Senseless(&'static str);
+
+/// A body is larger than is accepted.
+#[derive(Debug, thiserror::Error)]
+#[error("the body is larger than {limit_bytes} bytes")]
+pub(super) struct BodyTooLarge {
+    pub(super) limit_bytes: usize,
+}
+
+/// An answer ended too early.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer ended before its end")]
+struct Unfinished;
+
+impl Failure {
+    pub(super) fn new(kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
+        Self { kind, source: Some(Box::new(source)) }
     }
 
-    /// The error that ends the exchange when `kind` and status say it all.
-    pub(super) fn fail_without_source(self, kind: ModelErrorKind) -> ModelError {
-        ModelError { provider: self.provider, kind, status: self.status, request_id: self.request_id, source: None }
+    /// The connection didn't come about, or broke off.
+    pub(super) fn broken(error: reqwest::Error) -> Self {
+        Self::new(UNAVAILABLE, error.without_url())
     }
 
-    /// The error that ends the exchange after the provider complained.
-    pub(super) fn fail_with(self, kind: ModelErrorKind, complaint: &Complaint) -> ModelError {
+    /// The provider complains.
+    pub(super) fn complaint(kind: ModelErrorKind, complaint: &Complaint) -> Self {
         match complaint.name() {
-            Some(name) => self.fail(kind, name),
-            None => self.fail_without_source(kind),
+            Some(name) => Self::new(kind, name),
+            None => Self { kind, source: None },
+        }
+    }
+}
+
+impl From<Late> for Failure {
+    fn from(late: Late) -> Self {
+        let kind = match late.ender {
+            Ender::Timeouts => ModelErrorKind::Timeout,
+            Ender::Deadline => ModelErrorKind::Park(Wait { until: late.now, reason: WaitReason::OutOfTime }),
+        };
+        Self { kind, source: None }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        Self::new(error.kind(), error)
+    }
+}
+
+impl From<TooLarge> for Failure {
+    fn from(error: TooLarge) -> Self {
+        Self::new(ModelErrorKind::BadAnswer, error)
+    }
+}
+
+impl From<BodyTooLarge> for Failure {
+    fn from(error: BodyTooLarge) -> Self {
+        Self::new(ModelErrorKind::BadAnswer, error)
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Complaint(kind, complaint) => Self::complaint(kind, &complaint),
+            Fault::Malformed(error) => Self::new(ModelErrorKind::BadAnswer, error),
+            Fault::Senseless(what) => Self::new(ModelErrorKind::BadAnswer, Senseless(what)),
+            Fault::Unfinished => Self::new(UNAVAILABLE, Unfinished),
         }
     }
 }
@@ -67,16 +191,16 @@ impl Complaint {
     /// Reads the body of an error; whatever is not in the vendors' form says nothing.
     pub(super) fn from_body(body: &[u8]) -> Self {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        body.get("error").map(Self::from_error).unwrap_or_default()
+        Self::from_error(body.get("error").unwrap_or(&body))
     }
 
-    /// Reads an error object.
+    /// Reads an error: an object, or with some servers only its message.
     pub(super) fn from_error(error: &Value) -> Self {
         let text = |pointer| error.pointer(pointer).and_then(Value::as_str);
         Self {
             r#type: text("/type").unwrap_or_default().to_owned(),
-            code: text("/code").or_else(|| text("/details/error_code")).unwrap_or_default().to_owned(),
-            message: text("/message").unwrap_or_default().to_owned(),
+            code: text("/details/error_code").or_else(|| text("/code")).unwrap_or_default().to_owned(),
+            message: text("/message").or_else(|| error.as_str()).unwrap_or_default().to_owned(),
         }
     }
 
@@ -104,36 +228,53 @@ impl From<serde_json::Error> for Malformed {
     }
 }
 
-/// What an answer with a status other than 2xx means. `by_name` knows the vendor's names for errors that share a status.
+/// What an answer with a status other than 200 means. `by_name` knows the vendor's names for errors that share a status.
 pub(super) fn kind_of(
     status: StatusCode,
     headers: &HeaderMap,
+    now: Timestamp,
     complaint: &Complaint,
     by_name: fn(&Complaint) -> Option<ModelErrorKind>,
 ) -> ModelErrorKind {
+    let retry_after = || retry_after(headers, now);
     match status.as_u16() {
         401 | 403 => ModelErrorKind::Authentication,
         402 => ModelErrorKind::QuotaExhausted,
         408 => ModelErrorKind::Timeout,
-        429 => by_name(complaint).unwrap_or_else(|| ModelErrorKind::RateLimited { retry_after: retry_after(headers) }),
-        409 | 500.. => ModelErrorKind::Unavailable,
+        429 => match by_name(complaint) {
+            Some(ModelErrorKind::RateLimited { .. }) | None => {
+                ModelErrorKind::RateLimited { retry_after: retry_after() }
+            }
+            Some(kind) => kind,
+        },
+        409 | 500.. => ModelErrorKind::Unavailable { retry_after: retry_after() },
         400..=499 => by_name(complaint).unwrap_or(ModelErrorKind::Rejected),
-        // A redirect isn't followed, because it would take the key elsewhere.
+        // A redirect isn't followed, because it would take the key elsewhere. Other successes have no answer.
         _ => ModelErrorKind::BadAnswer,
     }
 }
 
-/// The wait that the provider asks for: `retry-after-ms`, else `retry-after` in seconds. Its form as a date is ignored.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|millis| millis / 1_000.0).or_else(|| number("retry-after"))?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|wait| !wait.is_zero())
+/// The wait that the provider asks for: `retry-after-ms`, else `retry-after` in seconds or as a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let is_wait = |number: &f64| number.is_finite() && *number > 0.0;
+    let number = |name| text(headers, name)?.trim().parse::<f64>().ok().filter(is_wait);
+    let seconds = number("retry-after-ms").map(|millis| millis / 1_000.0).or_else(|| number("retry-after"));
+    let wait = match seconds {
+        Some(seconds) => Duration::from_secs_f64(seconds.min(MAX_WAIT.as_secs_f64())),
+        None => date(headers, "retry-after")?.since(date(headers, "date").unwrap_or(now)),
+    };
+    (!wait.is_zero()).then_some(wait.min(MAX_WAIT))
 }
 
-/// The provider's id for the exchange, from the header called `name`.
-pub(super) fn request_id(headers: &HeaderMap, name: &str) -> Option<String> {
-    let id = headers.get(name)?.to_str().ok()?;
-    is_token(id).then(|| id.to_owned())
+/// The moment in a header.
+fn date(headers: &HeaderMap, name: &str) -> Option<Timestamp> {
+    let moment = httpdate::parse_http_date(text(headers, name)?.trim()).ok()?;
+    let since_epoch = moment.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_millis(whole_millis(since_epoch)))
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// Whether a text of the vendor's is fit for logs and records: short, and not a sentence.
@@ -145,11 +286,12 @@ pub(super) fn is_token(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::samples::START;
 
     #[track_caller]
     fn check_wait(headers: &[(&'static str, &'static str)], expected_millis: Option<u64>) {
         let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        assert_eq!(retry_after(&headers), expected_millis.map(Duration::from_millis), "{headers:?}");
+        assert_eq!(retry_after(&headers, START), expected_millis.map(Duration::from_millis), "{headers:?}");
     }
 
     #[test]
@@ -160,11 +302,34 @@ mod tests {
         check_wait(&[("retry-after-ms", "250")], Some(250));
         check_wait(&[("retry-after-ms", "250"), ("retry-after", "7")], Some(250));
         check_wait(&[("retry-after-ms", "soon"), ("retry-after", "7")], Some(7_000));
+        check_wait(&[("retry-after-ms", "0"), ("retry-after", "7")], Some(7_000));
+    }
+
+    #[test]
+    fn a_date_is_read_against_the_answers_own_clock_or_else_ours() {
+        const IN_NINE_SECONDS: &str = "Wed, 18 Nov 2026 11:06:49 GMT";
+        check_wait(&[("retry-after", IN_NINE_SECONDS)], Some(9_000));
+        check_wait(&[("retry-after", "Wednesday, 18-Nov-26 11:06:49 GMT")], Some(9_000));
+        check_wait(&[("retry-after", "Wed Nov 18 11:06:49 2026")], Some(9_000));
+        check_wait(&[("retry-after", IN_NINE_SECONDS), ("date", "Wed, 18 Nov 2026 11:06:47 GMT")], Some(2_000));
+        check_wait(&[("retry-after", IN_NINE_SECONDS), ("date", "yesterday")], Some(9_000));
+        check_wait(&[("retry-after", IN_NINE_SECONDS), ("date", "Wed, 18 Nov 2026 11:06:50 GMT")], None);
+        check_wait(&[("retry-after", "Wed, 18 Nov 2026 11:06:39 GMT")], None);
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_any_task() {
+        const DAY_MILLIS: u64 = 86_400_000;
+        for value in ["86401", "1e300", "1795000000", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+            check_wait(&[("retry-after", value)], Some(DAY_MILLIS));
+        }
+        check_wait(&[("retry-after-ms", "1e12")], Some(DAY_MILLIS));
+        check_wait(&[("retry-after", "86399")], Some(DAY_MILLIS - 1_000));
     }
 
     #[test]
     fn what_is_no_wait_is_ignored() {
-        for value in ["", "0", "-1", "soon", "nan", "inf", "1e300", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+        for value in ["", "0", "-1", "soon", "nan", "inf", "Wed, 21 Oct 2026 07:28:00 GMT"] {
             check_wait(&[("retry-after", value)], None);
             check_wait(&[("retry-after-ms", value)], None);
         }
@@ -187,10 +352,19 @@ mod tests {
 
     #[test]
     fn a_strange_error_body_says_nothing() {
-        let bodies = ["", "<html>", "null", "[]", r#"{"error":"x"}"#, r#"{"error":{"code":400,"message":null}}"#];
+        let bodies = ["", "<html>", "null", "[]", r#"{"error":7}"#, r#"{"error":{"code":400,"message":null}}"#];
         for body in bodies {
             let complaint = Complaint::from_body(body.as_bytes());
             assert_eq!([complaint.r#type, complaint.code, complaint.message], ["", "", ""], "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_may_come_bare_or_as_a_text() {
+        for body in
+            [r#"{"message":"too long","code":400}"#, r#"{"error":"too long"}"#, r#"{"error":{"message":"too long"}}"#]
+        {
+            assert_eq!(Complaint::from_body(body.as_bytes()).message, "too long", "{body}");
         }
     }
 }

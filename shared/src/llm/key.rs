@@ -53,7 +53,7 @@ impl KeyError {
     /// What it means for the call that needed the key.
     pub(super) const fn kind(&self) -> ModelErrorKind {
         match self {
-            Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::Unavailable,
+            Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::KeyUnavailable,
             Self::Secret(SecretError::Missing { .. }) | Self::Unusable => ModelErrorKind::Authentication,
         }
     }
@@ -87,6 +87,6 @@ mod tests {
             check_kind(key(Stored::Value(value)).authorization().await, &ModelErrorKind::Authentication);
         }
         check_kind(key(Stored::Missing).authorization().await, &ModelErrorKind::Authentication);
-        check_kind(key(Stored::Unavailable).authorization().await, &ModelErrorKind::Unavailable);
+        check_kind(key(Stored::Unavailable).authorization().await, &ModelErrorKind::KeyUnavailable);
     }
 }

@@ -1,27 +1,39 @@
 //! The model providers behind the [`Model`] port.
 //!
-//! [`model()`] stacks what a call goes through, one behaviour a file. A call is one question and one answer, tried once:
-//! nothing here waits or repeats. No error and no log line made here has text of a prompt, an answer or a key.
+//! [`model()`] stacks what a call goes through. The clients here try a call once, wait for nothing and repeat nothing; the
+//! layers around them, one behaviour a file, are in [`policy`](crate::policy). No error and no log line made here has text
+//! of a prompt, an answer or a key.
 
 use std::sync::Arc;
 
 pub mod access;
-pub mod anthropic;
+mod anthropic;
+mod chat;
+#[cfg(any(test, feature = "testing"))]
+pub mod decoding;
+mod dialect;
 mod failure;
 pub mod http;
 pub mod key;
-pub mod openai;
+mod openai;
+pub mod pace;
 pub mod router;
 pub mod sse;
 
 pub use access::{Access, BaseUrl, InvalidBaseUrl};
-pub use anthropic::AnthropicClient;
 pub use http::http_client;
 pub use key::ApiKey;
-pub use openai::OpenAiClient;
+pub use pace::Timeouts;
 pub use router::ModelRouter;
 
-use crate::ports::Model;
+use anthropic::AnthropicClient;
+use chat::ChatClient;
+use openai::OpenAiClient;
+
+use crate::policy::{
+    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, Fallback, Metered, PriceTable, Retry, RetryBudget,
+};
+use crate::ports::{AnswerCache, Budgets, Circuits, Clock, Model};
 
 /// How each provider is reached.
 #[derive(Clone)]
@@ -30,15 +42,55 @@ pub struct Providers {
     pub anthropic: Access,
     /// OpenAI's API.
     pub openai: Access,
+    /// The deployment's own server with OpenAI's Chat Completions API, if it has one.
+    pub openai_compatible: Option<Access>,
+    /// How long each of them may take.
+    pub timeouts: Timeouts,
 }
 
-/// All models of all providers as one, over the client that [`http_client`] builds.
-pub fn model(http: &reqwest::Client, providers: Providers) -> Arc<dyn Model> {
-    Arc::new(ModelRouter {
-        anthropic: Arc::new(AnthropicClient::new(http.clone(), providers.anthropic)),
-        openai: Arc::new(OpenAiClient::new(http.clone(), providers.openai)),
-    })
+/// What the layers around the providers need.
+#[derive(Clone)]
+pub struct Layers {
+    /// Where answers are kept.
+    pub answers: Arc<dyn AnswerCache>,
+    /// Where it is kept which models are left alone.
+    pub circuits: Arc<dyn Circuits>,
+    /// When a model is left alone.
+    pub breaker: BreakerSettings,
+    /// Where budgets are kept.
+    pub budgets: Arc<dyn Budgets>,
+    /// The most that a tenant's calls may cost in a day (UTC), in micro-USD.
+    pub tenant_daily_cap: Option<u64>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// All models of all providers as one, over the client that [`http_client`] builds: what a call goes through, from the
+/// provider outwards. Why in this order is in `docs/decisions/0004-model-stack.md`.
+pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Arc<dyn Model> {
+    let Layers { answers, circuits, breaker, budgets, tenant_daily_cap, clock } = layers;
+    let clock = || Arc::clone(&clock);
+    let model = Arc::new(router(http, providers, &clock()));
+    let model = Arc::new(Metered::new(model, PriceTable::current(), budgets, tenant_daily_cap, clock()));
+    let model = Arc::new(Breaker::new(model, circuits, breaker, clock()));
+    let model = Arc::new(Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock()));
+    let model = Arc::new(Fallback::new(model));
+    Arc::new(Cached::new(model, answers, CacheSettings::default(), clock()))
+}
+
+/// The providers alone, with nothing around them.
+pub fn router(http: &reqwest::Client, providers: Providers, clock: &Arc<dyn Clock>) -> ModelRouter {
+    let Providers { anthropic, openai, openai_compatible, timeouts } = providers;
+    let compatible =
+        |access| Arc::new(ChatClient::new(http.clone(), access, timeouts, Arc::clone(clock))) as Arc<dyn Model>;
+    ModelRouter {
+        anthropic: Arc::new(AnthropicClient::new(http.clone(), anthropic, timeouts, Arc::clone(clock))),
+        openai: Arc::new(OpenAiClient::new(http.clone(), openai, timeouts, Arc::clone(clock))),
+        openai_compatible: openai_compatible.map(compatible),
+    }
 }
 
 #[cfg(test)]
-mod stand_in;
+mod tests;
+#[cfg(test)]
+use tests::stand_in;

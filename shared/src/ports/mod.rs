@@ -3,14 +3,20 @@
 //! Errors are named by what the caller can do about them. Each trait has an in-memory twin in `testing`, and one suite of
 //! rules that both it and the real adapter pass.
 
+pub mod answers;
+pub mod budgets;
+pub mod circuits;
 pub mod clock;
 pub mod model;
 pub mod queue;
 pub mod secrets;
 pub mod store;
 
+pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer};
+pub use budgets::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
+pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
-pub use model::{Model, ModelError};
+pub use model::{BudgetScope, Model, ModelError, ModelErrorKind};
 pub use queue::{MessageError, QueueError, TaskMessage, TaskQueue};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use store::{

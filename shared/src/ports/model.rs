@@ -5,39 +5,38 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{ModelAnswer, ModelRequest, Provider, Upstream};
+use crate::domain::{FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait};
 
 /// Answers questions.
 ///
 /// One behaviour is one implementation that wraps another, so that a stack of them reads as a list.
 #[async_trait]
 pub trait Model: Send + Sync {
-    /// Asks once and waits at most `timeout` for the whole answer. Never retries.
-    async fn ask(&self, request: &ModelRequest, timeout: Duration) -> Result<ModelAnswer, ModelError>;
+    /// Asks, and comes back with an answer or an error before the request's deadline.
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError>;
 }
 
 /// A model call failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{provider} {kind}")]
+#[error("{} {kind}", .model.provider())]
 pub struct ModelError {
-    /// The provider that was asked.
-    pub provider: Provider,
+    /// The model that was asked.
+    pub model: ModelRef,
     /// What the caller can do about it.
     pub kind: ModelErrorKind,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// The provider's id for the exchange, if it gave one.
     pub request_id: Option<String>,
+    /// The provider's own word on whether another try makes sense (`x-should-retry`), which goes before ours.
+    pub should_retry: Option<bool>,
+    /// What was spent on this and the earlier attempts: a broken answer is paid too.
+    pub spend: Spend,
+    /// The attempts before this one, in order.
+    pub earlier: Vec<FailedAttempt>,
     /// The cause underneath, for logs. Never holds a prompt, an answer or a key.
     #[source]
     pub source: Option<Box<dyn Error + Send + Sync>>,
-}
-
-impl ModelError {
-    /// The provider's part in a task's failure.
-    pub fn upstream(&self) -> Upstream {
-        Upstream { provider: self.provider, status: self.status, request_id: self.request_id.clone() }
-    }
 }
 
 /// What the caller can do about a failed model call.
@@ -45,7 +44,10 @@ impl ModelError {
 pub enum ModelErrorKind {
     /// Could not be reached, broke off, or answered with a server error: try again later or elsewhere.
     #[error("is unavailable")]
-    Unavailable,
+    Unavailable {
+        /// The wait that the provider asks for.
+        retry_after: Option<Duration>,
+    },
     /// Did not answer in time.
     #[error("did not answer in time")]
     Timeout,
@@ -55,12 +57,24 @@ pub enum ModelErrorKind {
         /// The wait that the provider asks for.
         retry_after: Option<Duration>,
     },
+    /// Too many calls before this one failed; it was not made.
+    #[error("is not asked before it recovers")]
+    CircuitOpen {
+        /// When it is asked again.
+        until: Timestamp,
+    },
+    /// Worth another try, but not within this call.
+    #[error("is better asked again later")]
+    Park(Wait),
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
     #[error("says that the account's quota is used up")]
     QuotaExhausted,
-    /// The key is refused or can't be read: nothing but a person helps.
+    /// The key is refused or missing: nothing but a person helps.
     #[error("refuses the key")]
     Authentication,
+    /// The key could not be read just now; the provider was not asked.
+    #[error("could not be asked without its key")]
+    KeyUnavailable,
     /// The request is refused, such as for an unknown model: the same request will be refused again.
     #[error("refuses the request")]
     Rejected,
@@ -70,4 +84,132 @@ pub enum ModelErrorKind {
     /// The answer is not in the documented form, or too large.
     #[error("gave an answer that can't be understood")]
     BadAnswer,
+    /// The call could pass this cap on cost; it was not made.
+    #[error("is not asked, because the call could pass the {0}'s cap on cost")]
+    BudgetExhausted(BudgetScope),
+    /// A cap on cost can't be kept, because the model has no price; the call was not made.
+    #[error("is not asked, because a cap on cost can't be kept for a model without a price")]
+    Unpriced,
+}
+
+/// Whose cap on cost it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BudgetScope {
+    /// The task's.
+    Task,
+    /// The tenant's.
+    Tenant,
+}
+
+impl std::fmt::Display for BudgetScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Task => "task",
+            Self::Tenant => "tenant",
+        })
+    }
+}
+
+impl ModelError {
+    /// The error of a call that was not made, or of which nothing else is known.
+    pub fn new(model: ModelRef, kind: ModelErrorKind) -> Self {
+        let (spend, earlier) = (Spend::default(), Vec::new());
+        Self { model, kind, status: None, request_id: None, should_retry: None, spend, earlier, source: None }
+    }
+
+    /// This failure as one attempt.
+    pub fn attempt(&self) -> FailedAttempt {
+        FailedAttempt {
+            model: self.model.clone(),
+            code: self.kind.code(),
+            status: self.status,
+            request_id: self.request_id.clone(),
+        }
+    }
+
+    /// All attempts, this one last. A [`ModelErrorKind::Park`] is none: it says what to do after those before it.
+    pub fn attempts(&self) -> Vec<FailedAttempt> {
+        let this = if matches!(self.kind, ModelErrorKind::Park(_)) { None } else { Some(self.attempt()) };
+        self.earlier.iter().cloned().chain(this).collect()
+    }
+
+    /// Whether the same request to the same model may succeed soon: the rules of the vendors' own clients, but for a quota
+    /// that is used up, which no header brings back.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.kind, ModelErrorKind::QuotaExhausted)
+            && self.should_retry.unwrap_or_else(|| self.kind.is_retryable())
+    }
+}
+
+impl ModelErrorKind {
+    /// Whether the same request to the same model may succeed soon.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::Timeout | Self::RateLimited { .. } | Self::KeyUnavailable => true,
+            Self::CircuitOpen { .. }
+            | Self::Park(_)
+            | Self::QuotaExhausted
+            | Self::Authentication
+            | Self::Rejected
+            | Self::ContextTooLong
+            | Self::BadAnswer
+            | Self::BudgetExhausted(_)
+            | Self::Unpriced => false,
+        }
+    }
+
+    /// Whether another model may do what this one can't just now, and this one may do it later.
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable { .. }
+            | Self::Timeout
+            | Self::RateLimited { .. }
+            | Self::KeyUnavailable
+            | Self::CircuitOpen { .. }
+            | Self::Park(_) => true,
+            Self::QuotaExhausted
+            | Self::Authentication
+            | Self::Rejected
+            | Self::ContextTooLong
+            | Self::BadAnswer
+            | Self::BudgetExhausted(_)
+            | Self::Unpriced => false,
+        }
+    }
+
+    /// The wait that the provider asks for.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable { retry_after } | Self::RateLimited { retry_after } => *retry_after,
+            Self::Timeout
+            | Self::CircuitOpen { .. }
+            | Self::Park(_)
+            | Self::QuotaExhausted
+            | Self::Authentication
+            | Self::KeyUnavailable
+            | Self::Rejected
+            | Self::ContextTooLong
+            | Self::BadAnswer
+            | Self::BudgetExhausted(_)
+            | Self::Unpriced => None,
+        }
+    }
+
+    /// What the failure is called to the task's owner.
+    pub const fn code(&self) -> FailureCode {
+        match self {
+            Self::Unavailable { .. } | Self::Park(_) => FailureCode::ModelUnavailable,
+            Self::Timeout => FailureCode::ModelTimeout,
+            Self::RateLimited { .. } => FailureCode::ModelRateLimited,
+            Self::CircuitOpen { .. } => FailureCode::ModelCircuitOpen,
+            Self::QuotaExhausted => FailureCode::ModelQuotaExhausted,
+            Self::Authentication => FailureCode::ModelAuthentication,
+            Self::KeyUnavailable => FailureCode::ModelKeyUnavailable,
+            Self::Rejected => FailureCode::ModelRejected,
+            Self::ContextTooLong => FailureCode::ContextTooLong,
+            Self::BadAnswer => FailureCode::ModelBadAnswer,
+            Self::BudgetExhausted(_) => FailureCode::BudgetExhausted,
+            Self::Unpriced => FailureCode::ModelUnpriced,
+        }
+    }
 }

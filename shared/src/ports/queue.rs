@@ -74,8 +74,8 @@ pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
 /// Carries messages to the workers, at least once each, in any order.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
-    /// Sends `message`; it is received soon.
-    async fn send(&self, message: &TaskMessage) -> Result<(), QueueError>;
+    /// Sends `message`; it is received soon after `delay`, which is at most 15 minutes.
+    async fn send(&self, message: &TaskMessage, delay: Duration) -> Result<(), QueueError>;
 
     /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from its receipt).
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError>;

@@ -13,8 +13,11 @@ use aws_sdk_sqs::config::timeout::TimeoutConfig;
 
 use crate::ports::{QueueError, TaskMessage, TaskQueue};
 
-/// The longest visibility timeout that SQS knows: 12 hours.
-const LONGEST_DELAY: Duration = Duration::from_hours(12);
+/// The longest visibility timeout that SQS knows.
+const LONGEST_VISIBILITY: Duration = Duration::from_hours(12);
+
+/// The longest delay of a message that SQS knows.
+const LONGEST_DELAY: Duration = Duration::from_mins(15);
 
 /// The SQS client of a function. Cheap to clone.
 pub fn sqs(shared: &SdkConfig) -> Client {
@@ -47,22 +50,22 @@ impl SqsTaskQueue {
 
 #[async_trait]
 impl TaskQueue for SqsTaskQueue {
-    async fn send(&self, message: &TaskMessage) -> Result<(), QueueError> {
+    async fn send(&self, message: &TaskMessage, delay: Duration) -> Result<(), QueueError> {
         let request = self.client.send_message().queue_url(&self.url).message_body(message.to_body());
+        let request = request.delay_seconds(whole_seconds(delay.min(LONGEST_DELAY)));
         request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
     }
 
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
         let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
-        let request = request.visibility_timeout(visibility_seconds(delay));
+        let request = request.visibility_timeout(whole_seconds(delay.min(LONGEST_VISIBILITY)));
         request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
     }
 }
 
-/// The delay in whole seconds, rather too long than too short, and no longer than SQS allows.
-fn visibility_seconds(delay: Duration) -> i32 {
-    let delay = delay.min(LONGEST_DELAY);
-    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
+/// The duration in whole seconds, rather too long than too short.
+fn whole_seconds(delay: Duration) -> i32 {
+    let seconds = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 
@@ -71,18 +74,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_delay_is_rounded_up_and_bounded() {
+    fn a_delay_is_rounded_up() {
         let table = [
             (Duration::ZERO, 0),
             (Duration::from_nanos(1), 1),
             (Duration::from_secs(1), 1),
             (Duration::from_millis(1_001), 2),
             (Duration::from_millis(43_199_001), 43_200),
-            (LONGEST_DELAY, 43_200),
-            (Duration::MAX, 43_200),
+            (LONGEST_VISIBILITY, 43_200),
+            (Duration::MAX, i32::MAX),
         ];
         for (delay, seconds) in table {
-            assert_eq!(visibility_seconds(delay), seconds, "{delay:?}");
+            assert_eq!(whole_seconds(delay), seconds, "{delay:?}");
         }
     }
 }

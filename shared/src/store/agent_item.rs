@@ -1,8 +1,12 @@
 //! The form of an agent's record: the same for the newest version and for each version.
+//!
+//! Records from before agents had chains of models name their only one in attributes of its own.
 
-use super::items::{self, Fields, Item, moment, number, text};
+use super::items::{self, Fields, Item, moment, name, number, text};
 use super::keys::Key;
-use crate::domain::{Agent, AgentConfig, AgentName, Instructions, Limits};
+use crate::domain::{
+    Agent, AgentConfig, AgentName, CacheRules, CacheTerms, Instructions, Limits, ModelChain, RetryRules,
+};
 use crate::ports::StoreError;
 
 const TENANT_ID: &str = "tenant";
@@ -10,33 +14,62 @@ const AGENT_ID: &str = "agent_id";
 const AGENT_VERSION: &str = "version";
 const NAME: &str = "name";
 const INSTRUCTIONS: &str = "instructions";
+const MODELS: &str = "models";
+const TOOLS: &str = "tools";
+const OUTPUT_SCHEMA: &str = "output_schema";
+const RETRY_ATTEMPTS: &str = "retry_attempts";
+const RETRY_SECONDS: &str = "retry_seconds";
+const OUTAGE: &str = "outage";
+/// `off`, `on`, or absent where the deployment decides.
+const CACHE: &str = "cache";
+const CACHE_TTL_SECONDS: &str = "cache_ttl_seconds";
+const CACHE_STALE_SECONDS: &str = "cache_stale_seconds";
 const MAX_OUTPUT_TOKENS: &str = "max_output_tokens";
 const TIMEOUT_SECONDS: &str = "timeout_seconds";
+const MAX_COST_MICRO_USD: &str = "max_cost_micro_usd";
 const CREATED_AT: &str = "created_at";
+
+const OFF: &str = "off";
+const ON: &str = "on";
 
 /// The agent as the record at `key`.
 pub(super) fn write(key: Key, agent: &Agent) -> Item {
     let Agent { id, tenant, version, config, created_at } = agent;
+    let AgentConfig { name: called, instructions, models, tools, output_schema, retry, cache, limits } = config;
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (AGENT_ID, text(id.to_string())),
         (AGENT_VERSION, number(version)),
-        (NAME, text(config.name.as_str())),
-        (INSTRUCTIONS, text(config.instructions.as_str())),
-        (MAX_OUTPUT_TOKENS, number(config.limits.max_output_tokens())),
-        (TIMEOUT_SECONDS, number(config.limits.timeout_seconds())),
+        (NAME, text(called.as_str())),
+        (INSTRUCTIONS, text(instructions.as_str())),
+        items::json(MODELS, &models.iter().collect::<Vec<_>>()),
+        (RETRY_ATTEMPTS, number(retry.max_attempts())),
+        (RETRY_SECONDS, number(retry.max_elapsed().as_secs())),
+        (OUTAGE, name(&retry.outage)),
+        (MAX_OUTPUT_TOKENS, number(limits.max_output_tokens())),
+        (TIMEOUT_SECONDS, number(limits.timeout_seconds())),
         (CREATED_AT, moment(*created_at)),
     ];
-    attributes.extend(items::model(&config.model));
+    if !tools.is_empty() {
+        attributes.push(items::json(TOOLS, tools));
+    }
+    attributes.extend(output_schema.as_ref().map(|schema| items::json(OUTPUT_SCHEMA, schema)));
+    attributes.extend(limits.max_cost_micro_usd().map(|most| (MAX_COST_MICRO_USD, number(most))));
+    match cache {
+        None => {}
+        Some(CacheRules::Off) => attributes.push((CACHE, text(OFF))),
+        Some(CacheRules::On(terms)) => attributes.extend([
+            (CACHE, text(ON)),
+            (CACHE_TTL_SECONDS, number(terms.ttl().as_secs())),
+            (CACHE_STALE_SECONDS, number(terms.stale().as_secs())),
+        ]),
+    }
     items::item(key, attributes)
 }
 
 /// The agent in a record.
 pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
     let fields = Fields::of(item)?;
-    let (tokens, seconds) = (fields.number(MAX_OUTPUT_TOKENS)?, fields.number(TIMEOUT_SECONDS)?);
-    let limits =
-        Limits::default().with_max_output_tokens(tokens).and_then(|limits| limits.with_timeout_seconds(seconds));
     Ok(Agent {
         id: fields.parsed(AGENT_ID)?,
         tenant: fields.parsed(TENANT_ID)?,
@@ -44,30 +77,124 @@ pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
         config: AgentConfig {
             name: fields.valid(AgentName::new(fields.text(NAME)?.to_owned()))?,
             instructions: fields.valid(Instructions::new(fields.text(INSTRUCTIONS)?.to_owned()))?,
-            model: fields.model()?,
-            limits: fields.valid(limits)?,
+            models: models(&fields)?,
+            tools: fields.optional(TOOLS, Fields::json)?.unwrap_or_default(),
+            output_schema: fields.optional(OUTPUT_SCHEMA, Fields::json)?,
+            retry: retry(&fields)?,
+            cache: fields.optional(CACHE, cache)?,
+            limits: limits(&fields)?,
         },
         created_at: fields.moment(CREATED_AT)?,
     })
 }
 
+fn models(fields: &Fields<'_>) -> Result<ModelChain, StoreError> {
+    match fields.optional(MODELS, Fields::json)? {
+        Some(models) => fields.valid(ModelChain::new(models)),
+        None => Ok(ModelChain::only(fields.model()?.into())),
+    }
+}
+
+fn retry(fields: &Fields<'_>) -> Result<RetryRules, StoreError> {
+    let mut rules = RetryRules::default();
+    if let Some(attempts) = fields.optional(RETRY_ATTEMPTS, Fields::number)? {
+        rules = fields.valid(rules.with_max_attempts(attempts))?;
+    }
+    if let Some(seconds) = fields.optional(RETRY_SECONDS, Fields::number)? {
+        rules = fields.valid(rules.with_max_seconds(seconds))?;
+    }
+    rules.outage = fields.optional(OUTAGE, Fields::name)?.unwrap_or_default();
+    Ok(rules)
+}
+
+fn cache(fields: &Fields<'_>, mode: &str) -> Result<CacheRules, StoreError> {
+    match fields.text(mode)? {
+        OFF => Ok(CacheRules::Off),
+        ON => {
+            let terms = CacheTerms::default().with_ttl_seconds(fields.number(CACHE_TTL_SECONDS)?);
+            let terms = fields.valid(terms)?.with_stale_seconds(fields.number(CACHE_STALE_SECONDS)?);
+            fields.valid(terms).map(CacheRules::On)
+        }
+        other => Err(fields.corrupt(format!("{mode} can't be used: {other}"))),
+    }
+}
+
+fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
+    let limits = fields.valid(Limits::default().with_max_output_tokens(fields.number(MAX_OUTPUT_TOKENS)?))?;
+    let limits = fields.valid(limits.with_timeout_seconds(fields.number(TIMEOUT_SECONDS)?))?;
+    match fields.optional(MAX_COST_MICRO_USD, Fields::number)? {
+        Some(most) => fields.valid(limits.with_max_cost_micro_usd(most)),
+        None => Ok(limits),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::{items, keys};
     use super::*;
+    use crate::domain::{
+        ApiVersion, JsonSchema, ModelChoice, ModelRef, ModelSettings, Outage, OutputSchema, Provider, ReasoningEffort,
+        Thousandths, ToolDefinition, ToolName, Transfer,
+    };
     use crate::testing::samples;
+
+    fn record(agent: &Agent) -> Item {
+        write(keys::agent_version(&agent.tenant, agent.version_ref()), agent)
+    }
+
+    /// An agent with everything that one can have.
+    fn rich() -> Agent {
+        let name = |name: &str| ToolName::new(name.to_owned()).unwrap();
+        let schema = || JsonSchema::new(json!({ "type": "object", "properties": { "x": true } })).unwrap();
+        let settings = ModelSettings {
+            temperature: Some(Thousandths(700)),
+            top_p: Some(Thousandths(900)),
+            reasoning_effort: Some(ReasoningEffort::None),
+            api_version: ApiVersion::Anthropic20230601,
+            transfer: Transfer::Whole,
+        };
+        let other = ModelRef::new(Provider::OpenAiCompatible, "llama").unwrap();
+        let terms = CacheTerms::default().with_ttl_seconds(60).and_then(|terms| terms.with_stale_seconds(600)).unwrap();
+        let retry = RetryRules::default().with_max_attempts(5).and_then(|retry| retry.with_max_seconds(90)).unwrap();
+        let mut agent = samples::agent(&samples::tenant("acme"));
+        agent.config = AgentConfig {
+            models: ModelChain::new(vec![samples::model().into(), ModelChoice { model: other, settings }]).unwrap(),
+            tools: vec![ToolDefinition::new(name("look_up"), "Looks up.".to_owned(), schema()).unwrap()],
+            output_schema: Some(OutputSchema { name: name("answer"), schema: schema() }),
+            retry,
+            cache: Some(CacheRules::On(terms)),
+            limits: Limits::default().with_max_cost_micro_usd(5_000_000).unwrap(),
+            ..agent.config
+        };
+        agent.config.retry.outage = Outage::Fail;
+        agent
+    }
 
     #[test]
     fn an_agent_survives_its_record() {
+        let plain = samples::agent(&samples::tenant("acme"));
+        let mut uncached = plain.clone();
+        uncached.config.cache = Some(CacheRules::Off);
+        for agent in [plain, uncached, rich()] {
+            assert_eq!(read(&record(&agent)).unwrap(), agent);
+        }
+    }
+
+    #[test]
+    fn a_record_from_before_chains_is_still_read() {
         let agent = samples::agent(&samples::tenant("acme"));
-        let item = write(keys::agent_version(&agent.tenant, agent.version_ref()), &agent);
+        let mut item = record(&agent);
+        for name in [MODELS, RETRY_ATTEMPTS, RETRY_SECONDS, OUTAGE] {
+            item.remove(name).unwrap();
+        }
+        item.extend(items::model(&samples::model()).into_iter().map(|(name, value)| (name.to_owned(), value)));
         assert_eq!(read(&item).unwrap(), agent);
     }
 
     #[test]
     fn a_damaged_record_is_reported() {
-        let agent = samples::agent(&samples::tenant("acme"));
-        let item = write(keys::agent(&agent.tenant, agent.id), &agent);
         let required = [
             "v",
             "tenant",
@@ -75,12 +202,13 @@ mod tests {
             "version",
             "name",
             "instructions",
-            "provider",
-            "model",
+            "models",
             "max_output_tokens",
             "timeout_seconds",
             "created_at",
         ];
-        items::checks::check_robustness(&item, &required, read);
+        items::checks::check_robustness(&record(&samples::agent(&samples::tenant("acme"))), &required, read);
+        let besides = ["cache_ttl_seconds", "cache_stale_seconds"];
+        items::checks::check_robustness(&record(&rich()), &[required.as_slice(), &besides].concat(), read);
     }
 }

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::de::DeserializeOwned;
 use serde::de::value::{Error as NameError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +47,11 @@ pub(super) fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
+/// Bytes as an attribute.
+pub(super) fn bytes(value: impl Into<Vec<u8>>) -> AttributeValue {
+    AttributeValue::B(Blob::new(value))
+}
+
 /// A whole number as an attribute.
 pub(super) fn number(value: impl Display) -> AttributeValue {
     AttributeValue::N(value.to_string())
@@ -66,6 +73,11 @@ pub(super) fn model(model: &ModelRef) -> Attributes {
     vec![(PROVIDER, text(model.provider().as_str())), (MODEL, text(model.name()))]
 }
 
+/// A value with a structure of its own, as JSON text.
+pub(super) fn json(name: &'static str, value: &impl Serialize) -> (&'static str, AttributeValue) {
+    (name, text(serde_json::json!(value).to_string()))
+}
+
 /// Token counts as an attribute.
 pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
     let counts = [
@@ -79,7 +91,7 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
 }
 
 /// The attributes of one record on their way out, and its key for the report of what is wrong.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
     item: &'a Item,
     record: &'a Item,
@@ -99,6 +111,11 @@ impl<'a> Fields<'a> {
     /// The attributes that an index has of a record.
     pub(super) const fn of_index(item: &'a Item) -> Self {
         Self { item, record: item }
+    }
+
+    /// The attributes inside one of this record's.
+    pub(super) const fn within(&self, item: &'a Item) -> Self {
+        Self { item, record: self.record }
     }
 
     /// The failure to read this record.
@@ -124,6 +141,14 @@ impl<'a> Fields<'a> {
         match self.item.get(name) {
             Some(AttributeValue::S(text)) => Ok(text),
             Some(_) => Err(self.corrupt(format!("{name} is not a text"))),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    pub(super) fn bytes(&self, name: &str) -> Result<&'a [u8], StoreError> {
+        match self.item.get(name) {
+            Some(AttributeValue::B(bytes)) => Ok(bytes.as_ref()),
+            Some(_) => Err(self.corrupt(format!("{name} is not binary"))),
             None => Err(self.missing(name)),
         }
     }
@@ -161,13 +186,20 @@ impl<'a> Fields<'a> {
         T::deserialize(spelled).map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
     }
 
+    /// A value with a structure of its own. What is wrong with it is told by its place only: the text may be a prompt.
+    pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, StoreError> {
+        serde_json::from_str(self.text(name)?).map_err(|error| {
+            self.corrupt(format!("{name} can't be used: {:?} at column {}", error.classify(), error.column()))
+        })
+    }
+
     pub(super) fn model(&self) -> Result<ModelRef, StoreError> {
         self.valid(ModelRef::new(self.parsed(PROVIDER)?, self.text(MODEL)?))
     }
 
     pub(super) fn usage(&self) -> Result<Usage, StoreError> {
         let Some(AttributeValue::M(counts)) = self.item.get(USAGE) else { return Err(self.missing(USAGE)) };
-        let counts = Self { item: counts, record: self.record };
+        let counts = self.within(counts);
         let optional = |name| counts.optional(name, Self::number).map(Option::unwrap_or_default);
         Ok(Usage {
             input_tokens: counts.number(INPUT_TOKENS)?,

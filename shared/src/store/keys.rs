@@ -4,7 +4,9 @@
 
 use std::fmt;
 
-use crate::domain::{AgentId, AgentVersion, TaskId, TenantId, Timestamp};
+use crate::domain::{AgentId, AgentVersion, ModelRef, TaskId, TenantId, Timestamp};
+use crate::ports::AnswerKey;
+use crate::ports::BudgetKey;
 
 /// The table's partition key.
 pub(super) const PK: &str = "pk";
@@ -12,6 +14,9 @@ pub(super) const PK: &str = "pk";
 pub(super) const SK: &str = "sk";
 /// The condition that nothing is at a key yet.
 pub(super) const NOTHING_THERE: &str = "attribute_not_exists(pk)";
+
+/// When a record of the ephemeral table expires, in [`seconds`]: DynamoDB's TTL.
+pub(super) const EXPIRES_AT: &str = "expires_at";
 
 /// The index of a tenant's tasks by the moment of their creation: partition [`TENANT_ID`], sort [`CREATED`].
 pub(super) const BY_TENANT: &str = "by_tenant";
@@ -80,6 +85,38 @@ pub(super) fn step(task: TaskId, number: u32) -> Key {
     Key { pk: task_partition(task), sk: format!("{STEP_PREFIX}{number:08}") }
 }
 
+/// The circuit of a model.
+pub(super) fn circuit(model: &ModelRef) -> Key {
+    Key { pk: format!("CIRCUIT#{}#{}", model.provider(), model.name()), sk: "STATE".to_owned() }
+}
+
+/// A moment in the unit of [`EXPIRES_AT`]: whole seconds since the epoch.
+pub(super) const fn seconds(moment: Timestamp) -> u64 {
+    moment.as_millis() / 1_000
+}
+
+/// A budget: a task's lies with the task, a tenant's day in a partition of its own, so that it doesn't slow its agents.
+pub(super) fn budget(budget: &BudgetKey) -> Key {
+    match budget {
+        BudgetKey::Task(id) => Key { pk: task_partition(*id), sk: "BUDGET".to_owned() },
+        BudgetKey::TenantDay { tenant, day } => Key { pk: format!("BUDGET#{tenant}"), sk: date(*day) },
+    }
+}
+
+/// The date, such as `2026-10-07`, that is so many days after the epoch. The arithmetic is that of Howard Hinnant's
+/// `civil_from_days`: years begin in March, so that a leap day is the last of its year.
+fn date(day: u64) -> String {
+    let shifted = day + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_based = (5 * of_year + 2) / 153;
+    let day_of_month = of_year - (153 * march_based + 2) / 5 + 1;
+    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day_of_month:02}")
+}
+
 /// A task's place in [`BY_TENANT`].
 pub(super) fn created(at: Timestamp, id: TaskId) -> String {
     format!("{:013}#{id}", at.as_millis())
@@ -107,9 +144,30 @@ fn shard_name(number: u8) -> String {
     format!("due#{number}")
 }
 
+/// The answer to a question, and the claim to ask it.
+pub(super) fn answer(key: &AnswerKey) -> Key {
+    Key { pk: answer_partition(key), sk: "VALUE".to_owned() }
+}
+
+/// Where all that belongs to a question is.
+pub(super) fn answer_partition(key: &AnswerKey) -> String {
+    format!("ANSWER#{key}")
+}
+
+/// A piece of an answer that one record can't hold.
+pub(super) fn answer_chunk(key: &AnswerKey, digest: &[u8], number: usize) -> Key {
+    Key { pk: answer_partition(key), sk: format!("{}{number:04}", answer_chunks(digest)) }
+}
+
+/// What the sort keys of an answer's pieces begin with. They are named by their content, so that pieces of two answers
+/// never mix, and that writing the same ones twice does no harm.
+pub(super) fn answer_chunks(digest: &[u8]) -> String {
+    format!("CHUNK#{}#", hex(digest))
+}
+
 /// A place in a list of agents, as text for clients. Holds nothing but the agent's id, and no tenant.
 pub(super) fn agent_cursor(id: AgentId) -> String {
-    hex(&id.to_string())
+    hex(id.to_string().as_bytes())
 }
 
 /// The place that a cursor of a list of agents stands for.
@@ -119,7 +177,7 @@ pub(super) fn parse_agent_cursor(cursor: &str) -> Option<AgentId> {
 
 /// A place in a list of tasks, as text for clients. Holds nothing but the task's moment and id, and no tenant.
 pub(super) fn task_cursor(at: Timestamp, id: TaskId) -> String {
-    hex(&created(at, id))
+    hex(created(at, id).as_bytes())
 }
 
 /// The place that a cursor of a list of tasks stands for.
@@ -128,8 +186,8 @@ pub(super) fn parse_task_cursor(cursor: &str) -> Option<(Timestamp, TaskId)> {
 }
 
 /// Hexadecimal, so that nobody is tempted to read or build a cursor, and that it needs no escape in a URL.
-fn hex(text: &str) -> String {
-    let digits = text.bytes().flat_map(|byte| [byte >> 4, byte & 0xf]);
+fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
     digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
@@ -149,6 +207,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::samples;
 
     const TASK: &str = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
     const AGENT: &str = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
@@ -156,21 +215,49 @@ mod tests {
     #[test]
     fn keys_are_spelled_as_documented() {
         let (tenant, task, id) = ("acme".parse().unwrap(), TASK.parse().unwrap(), AGENT.parse().unwrap());
+        let question = AnswerKey::new([0xa0; 32]);
         let spelled = [
+            answer(&question).to_string(),
+            answer_chunk(&question, &[1, 255], 7).to_string(),
             agent(&tenant, id).to_string(),
             agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
             self::task(task).to_string(),
             step(task, 12).to_string(),
+            circuit(&samples::model()).to_string(),
             format!("{} {}", created(Timestamp::from_millis(5), task), due_shard(task)),
         ];
+        let digest = "a0".repeat(32);
         let expected = [
+            format!("ANSWER#{digest} VALUE"),
+            format!("ANSWER#{digest} CHUNK#01ff#0007"),
             format!("TENANT#acme AGENT#{AGENT}"),
             format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
             format!("TASK#{TASK} META"),
             format!("TASK#{TASK} STEP#00000012"),
+            "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
             format!("0000000000005#{TASK} due#0"),
         ];
         assert_eq!(spelled, expected);
+    }
+
+    #[test]
+    fn a_budget_is_with_its_task_or_at_its_tenants_date() {
+        let key = |millis| BudgetKey::tenant_day(&"acme".parse().unwrap(), Timestamp::from_millis(millis));
+        assert_eq!(budget(&BudgetKey::Task(TASK.parse().unwrap())).to_string(), format!("TASK#{TASK} BUDGET"));
+        let dates = [
+            (0, "1970-01-01"),
+            (951_782_399_999, "2000-02-28"),
+            (951_782_400_000, "2000-02-29"),
+            (1_709_251_199_999, "2024-02-29"),
+            (1_709_251_200_000, "2024-03-01"),
+            (1_798_761_599_999, "2026-12-31"),
+            (1_798_761_600_000, "2027-01-01"),
+            (4_107_542_399_999, "2100-02-28"),
+            (4_107_542_400_000, "2100-03-01"),
+        ];
+        for (millis, date) in dates {
+            assert_eq!(budget(&key(millis)).to_string(), format!("BUDGET#acme {date}"));
+        }
     }
 
     #[test]
@@ -198,8 +285,8 @@ mod tests {
 
         #[test]
         fn a_cursor_has_one_spelling(text in "[0-9a-f#_x-]{0,60}") {
-            if let Some((at, id)) = parse_task_cursor(&hex(&text)) {
-                prop_assert_eq!(task_cursor(at, id), hex(&text));
+            if let Some((at, id)) = parse_task_cursor(&hex(text.as_bytes())) {
+                prop_assert_eq!(task_cursor(at, id), hex(text.as_bytes()));
             }
         }
     }

@@ -6,6 +6,12 @@
 
 mod agent_item;
 mod agent_store;
+mod answer_item;
+mod answers;
+mod blob;
+mod budgets;
+mod circuit_item;
+mod circuits;
 pub mod client;
 mod error;
 mod items;
@@ -20,5 +26,8 @@ mod task_overdue;
 mod task_store;
 
 pub use agent_store::DynamoAgentStore;
+pub use answers::DynamoAnswerCache;
+pub use budgets::DynamoBudgets;
+pub use circuits::DynamoCircuits;
 pub use journal::DynamoJournal;
 pub use task_store::DynamoTaskStore;

@@ -10,7 +10,11 @@ const FENCE: &str = "fence";
 const KIND: &str = "kind";
 const STARTED_AT: &str = "started_at";
 const FINISHED_AT: &str = "finished_at";
-const ANSWER_TEXT: &str = "answer_text";
+const CONTENT: &str = "content";
+const ANSWERED_BY: &str = "answered_by";
+const ORIGIN: &str = "origin";
+const SPEND: &str = "spend";
+const FAILED: &str = "failed";
 const STOP_REASON: &str = "stop_reason";
 const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
@@ -26,10 +30,14 @@ pub(super) fn write(step: &Step) -> Item {
         (KIND, text(MODEL_CALL)),
         (STARTED_AT, moment(step.started_at)),
         (FINISHED_AT, moment(step.finished_at)),
-        (ANSWER_TEXT, text(answer.text.as_str())),
+        items::json(CONTENT, &answer.content),
         (STOP_REASON, name(&answer.stop_reason)),
         (SERVED_MODEL, text(answer.served_model.as_str())),
         items::usage(answer.usage),
+        items::json(ANSWERED_BY, &answer.model),
+        items::json(ORIGIN, &answer.origin),
+        items::json(SPEND, &answer.spend),
+        items::json(FAILED, &answer.failed),
     ];
     attributes.extend(items::model(requested));
     attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
@@ -56,9 +64,13 @@ pub(super) fn read(item: &Item) -> Result<Step, StoreError> {
 
 fn answer(fields: &Fields<'_>) -> Result<ModelAnswer, StoreError> {
     Ok(ModelAnswer {
-        text: fields.text(ANSWER_TEXT)?.to_owned(),
+        content: fields.json(CONTENT)?,
         stop_reason: fields.name(STOP_REASON)?,
         usage: fields.usage()?,
+        model: fields.json(ANSWERED_BY)?,
+        origin: fields.json(ORIGIN)?,
+        spend: fields.json(SPEND)?,
+        failed: fields.json(FAILED)?,
         served_model: fields.text(SERVED_MODEL)?.to_owned(),
         request_id: fields.optional(REQUEST_ID, Fields::text)?.map(str::to_owned),
     })
@@ -90,7 +102,11 @@ mod tests {
             "kind",
             "started_at",
             "finished_at",
-            "answer_text",
+            "content",
+            "answered_by",
+            "origin",
+            "spend",
+            "failed",
             "stop_reason",
             "usage",
             "served_model",

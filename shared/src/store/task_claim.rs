@@ -10,6 +10,7 @@ use super::items::{Item, V, VERSION, moment, name, number, text};
 use super::keys;
 use super::task_item::{
     self, ATTEMPTS, DEADLINE, FENCE, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT,
+    WAIT_REASON, WAIT_UNTIL,
 };
 use super::task_store::DynamoTaskStore;
 use crate::domain::task::MAX_ATTEMPTS;
@@ -18,11 +19,11 @@ use crate::ports::{Claimed, StoreError};
 
 /// When a task may be had: what [`Task::claim`] says, and that this version can read the record.
 const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND (#status = :queued \
-    OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts))";
+    OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts))";
 
 /// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
-    #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one REMOVE #resend_at";
+    #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one REMOVE #resend_at, #wait_until, #wait_reason";
 
 impl DynamoTaskStore {
     pub(super) async fn claim_task(
@@ -56,12 +57,15 @@ impl DynamoTaskStore {
             ("#sends", SENDS),
             ("#revision", REVISION),
             ("#resend_at", RESEND_AT),
+            ("#wait_until", WAIT_UNTIL),
+            ("#wait_reason", WAIT_REASON),
         ];
         let values = [
             (":tenant", text(tenant.as_str())),
             (":v", number(VERSION)),
             (":now", moment(now)),
             (":queued", name(&TaskStatus::Queued)),
+            (":waiting", name(&TaskStatus::Waiting)),
             (":running", name(&TaskStatus::Running)),
             (":max_attempts", number(MAX_ATTEMPTS)),
             (":worker", text(lease.worker.to_string())),

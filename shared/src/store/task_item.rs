@@ -3,11 +3,13 @@
 //! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing of the state before is
 //! left over. `due_shard` and `due_at` exist only while the task has not ended, which keeps the index of due tasks small.
 
+use std::time::Duration;
+
 use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
 use crate::domain::task::{Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, Failure, Lease, Output, Task, TaskId, TaskInput, TaskState, TaskStatus, TenantId, Upstream,
+    AgentVersion, CacheUse, Failure, Lease, Output, Task, TaskId, TaskInput, TaskState, TaskStatus, TenantId, Wait,
 };
 use crate::ports::{StoreError, TaskSummary};
 
@@ -22,20 +24,31 @@ pub(super) const REVISION: &str = "revision";
 pub(super) const SENDS: &str = "sends";
 pub(super) const STATUS: &str = "status";
 pub(super) const UPDATED_AT: &str = "updated_at";
+pub(super) const WAIT_REASON: &str = "wait_reason";
+pub(super) const WAIT_UNTIL: &str = "wait_until";
 
 const AGENT_VERSION: &str = "agent_version";
 const CREATED_AT: &str = "created_at";
 const INPUT: &str = "input";
+const CACHE_MODE: &str = "cache_mode";
+const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
+const PARKINGS: &str = "parkings";
+const SPEND: &str = "spend";
 const OUTPUT_TEXT: &str = "output_text";
 const STOP_REASON: &str = "stop_reason";
 const FAILURE_CODE: &str = "failure_code";
 const FAILURE_MESSAGE: &str = "failure_message";
-const UPSTREAM_PROVIDER: &str = "upstream_provider";
-const UPSTREAM_STATUS: &str = "upstream_status";
-const UPSTREAM_REQUEST_ID: &str = "upstream_request_id";
+const FAILED_ATTEMPTS: &str = "failed_attempts";
+const TOOL_CALLS: &str = "tool_calls";
+const ORIGIN: &str = "origin";
+const ANSWERED_BY: &str = "answered_by";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 19] = [
+pub(super) const MUTABLE: [&str; 24] = [
+    PARKINGS,
+    SPEND,
+    WAIT_REASON,
+    WAIT_UNTIL,
     REVISION,
     FENCE,
     ATTEMPTS,
@@ -52,14 +65,15 @@ pub(super) const MUTABLE: [&str; 19] = [
     USAGE,
     FAILURE_CODE,
     FAILURE_MESSAGE,
-    UPSTREAM_PROVIDER,
-    UPSTREAM_STATUS,
-    UPSTREAM_REQUEST_ID,
+    FAILED_ATTEMPTS,
+    TOOL_CALLS,
+    ORIGIN,
+    ANSWERED_BY,
 ];
 
 /// The task as its record.
 pub(super) fn write(task: &Task) -> Item {
-    let TaskSpec { id, tenant, agent, input, created_at, deadline } = task.spec();
+    let TaskSpec { id, tenant, agent, input, cache_use, created_at, deadline } = task.spec();
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (CREATED, text(keys::created(*created_at, *id))),
@@ -67,20 +81,24 @@ pub(super) fn write(task: &Task) -> Item {
         (AGENT_ID, text(agent.id.to_string())),
         (AGENT_VERSION, number(agent.version)),
         (INPUT, text(input.as_str())),
+        (CACHE_MODE, name(&cache_use.mode)),
         (DEADLINE, moment(*deadline)),
     ];
+    attributes.extend(cache_use.max_age.map(|age| (CACHE_MAX_AGE, number(age.as_secs()))));
     attributes.extend(progress(task));
     items::item(keys::task(*id), attributes)
 }
 
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
 pub(super) fn progress(task: &Task) -> Attributes {
-    let Progress { revision, fence, attempts, sends, updated_at, state } = task.progress();
+    let Progress { revision, fence, attempts, sends, parkings, spend, updated_at, state } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
         (FENCE, number(fence)),
         (ATTEMPTS, number(attempts)),
         (SENDS, number(sends)),
+        (PARKINGS, number(parkings)),
+        items::json(SPEND, spend),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),
     ];
@@ -91,10 +109,18 @@ pub(super) fn progress(task: &Task) -> Attributes {
         TaskState::Queued { due_at } => attributes.push((RESEND_AT, moment(*due_at))),
         TaskState::Running(lease) => attributes
             .extend([(LEASE_WORKER, text(lease.worker.to_string())), (LEASE_EXPIRES_AT, moment(lease.expires_at))]),
+        TaskState::Waiting { wait, due_at } => attributes.extend([
+            (WAIT_REASON, name(&wait.reason)),
+            (WAIT_UNTIL, moment(wait.until)),
+            (RESEND_AT, moment(*due_at)),
+        ]),
         TaskState::Completed(output) => attributes.extend([
             (OUTPUT_TEXT, text(output.text.as_str())),
             (STOP_REASON, name(&output.stop_reason)),
             items::usage(output.usage),
+            items::json(TOOL_CALLS, &output.tool_calls),
+            items::json(ORIGIN, &output.origin),
+            items::json(ANSWERED_BY, &output.model),
         ]),
         TaskState::Failed(failure) => attributes.extend(write_failure(failure)),
         TaskState::TimedOut => {}
@@ -103,13 +129,11 @@ pub(super) fn progress(task: &Task) -> Attributes {
 }
 
 fn write_failure(failure: &Failure) -> Attributes {
-    let mut attributes = vec![(FAILURE_CODE, name(&failure.code)), (FAILURE_MESSAGE, text(failure.message.as_str()))];
-    if let Some(Upstream { provider, status, request_id }) = &failure.upstream {
-        attributes.push((UPSTREAM_PROVIDER, text(provider.as_str())));
-        attributes.extend(status.map(|status| (UPSTREAM_STATUS, number(status))));
-        attributes.extend(request_id.as_deref().map(|id| (UPSTREAM_REQUEST_ID, text(id))));
-    }
-    attributes
+    vec![
+        (FAILURE_CODE, name(&failure.code)),
+        (FAILURE_MESSAGE, text(failure.message.as_str())),
+        items::json(FAILED_ATTEMPTS, &failure.attempts),
+    ]
 }
 
 /// The task in a record; `None` if it is another tenant's.
@@ -126,6 +150,7 @@ pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
         tenant: fields.parsed(TENANT_ID)?,
         agent: agent(&fields)?,
         input: fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned()))?,
+        cache_use: cache_use(&fields)?,
         created_at: fields.moment(CREATED_AT)?,
         deadline: fields.moment(DEADLINE)?,
     };
@@ -134,6 +159,8 @@ pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
         fence: fields.number(FENCE)?,
         attempts: fields.number(ATTEMPTS)?,
         sends: fields.number(SENDS)?,
+        parkings: fields.optional(PARKINGS, Fields::number)?.unwrap_or(0),
+        spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
         updated_at: fields.moment(UPDATED_AT)?,
         state: state(&fields)?,
     };
@@ -161,6 +188,13 @@ fn agent(fields: &Fields<'_>) -> Result<AgentVersion, StoreError> {
     Ok(AgentVersion { id: fields.parsed(AGENT_ID)?, version: fields.number(AGENT_VERSION)? })
 }
 
+fn cache_use(fields: &Fields<'_>) -> Result<CacheUse, StoreError> {
+    Ok(CacheUse {
+        mode: fields.optional(CACHE_MODE, Fields::name)?.unwrap_or_default(),
+        max_age: fields.optional(CACHE_MAX_AGE, Fields::number)?.map(Duration::from_secs),
+    })
+}
+
 fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
     Ok(match fields.name(STATUS)? {
         TaskStatus::Queued => TaskState::Queued { due_at: fields.moment(RESEND_AT)? },
@@ -168,31 +202,31 @@ fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
             worker: fields.parsed(LEASE_WORKER)?,
             expires_at: fields.moment(LEASE_EXPIRES_AT)?,
         }),
+        TaskStatus::Waiting => TaskState::Waiting {
+            wait: Wait { until: fields.moment(WAIT_UNTIL)?, reason: fields.name(WAIT_REASON)? },
+            due_at: fields.moment(RESEND_AT)?,
+        },
         TaskStatus::Completed => TaskState::Completed(Output {
             text: fields.text(OUTPUT_TEXT)?.to_owned(),
             stop_reason: fields.name(STOP_REASON)?,
             usage: fields.usage()?,
+            tool_calls: fields.json(TOOL_CALLS)?,
+            origin: fields.json(ORIGIN)?,
+            model: fields.json(ANSWERED_BY)?,
         }),
         TaskStatus::Failed => TaskState::Failed(Failure {
             code: fields.name(FAILURE_CODE)?,
             message: fields.text(FAILURE_MESSAGE)?.to_owned(),
-            upstream: if fields.has(UPSTREAM_PROVIDER) { Some(upstream(fields)?) } else { None },
+            attempts: fields.json(FAILED_ATTEMPTS)?,
         }),
         TaskStatus::TimedOut => TaskState::TimedOut,
-    })
-}
-
-fn upstream(fields: &Fields<'_>) -> Result<Upstream, StoreError> {
-    Ok(Upstream {
-        provider: fields.parsed(UPSTREAM_PROVIDER)?,
-        status: fields.optional(UPSTREAM_STATUS, Fields::number)?,
-        request_id: fields.optional(UPSTREAM_REQUEST_ID, Fields::text)?.map(str::to_owned),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{Spent, WaitReason};
     use crate::testing::samples::{self, after, lease_until};
 
     /// A task in each state.
@@ -201,10 +235,14 @@ mod tests {
         let mut running = queued.clone();
         running.claim(lease_until(after(60)), after(1)).unwrap();
         let (mut completed, mut failed, mut timed_out) = (running.clone(), running.clone(), queued.clone());
+        let mut waiting = running.clone();
+        let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
+        waiting.add_spend(samples::answer("").spend);
+        waiting.park(1, wait, Spent::Nothing, after(2)).unwrap();
         completed.complete(1, samples::output("Paris"), after(2)).unwrap();
         failed.fail(1, samples::failure(), after(2)).unwrap();
         timed_out.settle_overdue(after(1_800)).unwrap();
-        vec![queued, running, completed, failed, timed_out]
+        vec![queued, running, waiting, completed, failed, timed_out]
     }
 
     #[test]
@@ -245,11 +283,12 @@ mod tests {
             "updated_at",
             "status",
         ];
-        let of_state: [&[&str]; 5] = [
+        let of_state: [&[&str]; 6] = [
             &["resend_at"],
             &["lease_worker", "lease_expires_at"],
-            &["output_text", "stop_reason", "usage"],
-            &["failure_code", "failure_message"],
+            &["resend_at", "wait_reason", "wait_until"],
+            &["output_text", "stop_reason", "usage", "tool_calls", "origin", "answered_by"],
+            &["failure_code", "failure_message", "failed_attempts"],
             &[],
         ];
         for (task, of_state) in histories().iter().zip(of_state) {

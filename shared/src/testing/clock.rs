@@ -35,3 +35,22 @@ impl Clock for ManualClock {
         Timestamp::from_millis(self.millis.load(Ordering::SeqCst))
     }
 }
+
+/// A clock on tokio's time, from [`START`](super::samples::START) on: where a test pauses that time, this clock stands still
+/// and moves with it.
+#[derive(Debug, Clone, Copy)]
+pub struct TokioClock {
+    begun: tokio::time::Instant,
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self { begun: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        super::samples::START.plus(self.begun.elapsed())
+    }
+}

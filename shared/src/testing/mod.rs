@@ -4,6 +4,9 @@
 //! runs against the fake here and against a real service in the integration tests, so that a fake can't drift from the
 //! truth. Fakes are handles: a clone shares the content, and may fail by a plan of its own (see [`Faults`]).
 
+mod answers;
+mod budgets;
+mod circuits;
 mod clock;
 pub mod contract;
 mod faults;
@@ -15,9 +18,12 @@ mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use clock::ManualClock;
+pub use answers::MemoryAnswers;
+pub use budgets::MemoryBudgets;
+pub use circuits::MemoryCircuits;
+pub use clock::{ManualClock, TokioClock};
 pub use faults::{Faults, Injected, When};
-pub use model::{Asked, Reply, ScriptedModel};
+pub use model::{Reply, ScriptedModel};
 pub use queue::{Delivery, MemoryQueue};
 pub use secrets::MemorySecrets;
 pub use store::MemoryStore;

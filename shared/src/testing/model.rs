@@ -1,16 +1,14 @@
 //! A model that answers by a script.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::{lock, samples};
-use crate::domain::{ModelAnswer, ModelRequest};
-use crate::ports::model::ModelErrorKind;
-use crate::ports::{Model, ModelError};
+use super::{TokioClock, lock, samples};
+use crate::domain::{Message, ModelAnswer, ModelRequest, Spend, UserPart};
+use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 
 /// What a scripted model does with one question.
 #[derive(Debug, Clone)]
@@ -19,27 +17,29 @@ pub enum Reply {
     Answer(ModelAnswer),
     /// Fails at once.
     Fail(ModelErrorKind),
-    /// Stays silent until the caller's timeout.
+    /// Fails at once, with these particulars.
+    FailWith {
+        /// What the caller can do about it.
+        kind: ModelErrorKind,
+        /// The HTTP status.
+        status: Option<u16>,
+        /// The provider's own word on another try.
+        should_retry: Option<bool>,
+        /// What it cost.
+        spend: Spend,
+    },
+    /// Stays silent until the request's deadline.
     Hang,
     /// Panics, as a defect would.
     Panic,
 }
 
-/// One question as it was asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// The question.
-    pub request: ModelRequest,
-    /// How long the caller was willing to wait.
-    pub timeout: Duration,
-}
-
 /// A model that answers by a script and remembers what it was asked. Past the script's end it repeats the input, so
 /// that a test of many tasks can tell their answers apart.
-#[derive(Debug)]
 pub struct ScriptedModel {
+    clock: Arc<dyn Clock>,
     script: Mutex<VecDeque<Reply>>,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<ModelRequest>>,
     begun: watch::Sender<usize>,
     held: watch::Sender<bool>,
 }
@@ -54,11 +54,18 @@ impl ScriptedModel {
     /// Does each of `script` once, in order.
     pub fn new(script: impl IntoIterator<Item = Reply>) -> Self {
         Self {
+            clock: Arc::new(TokioClock::default()),
             script: Mutex::new(script.into_iter().collect()),
             asked: Mutex::default(),
             begun: watch::Sender::new(0),
             held: watch::Sender::new(false),
         }
+    }
+
+    /// This model, reading deadlines off `clock` instead of tokio's.
+    #[must_use]
+    pub fn on(self, clock: impl Clock + 'static) -> Self {
+        Self { clock: Arc::new(clock), ..self }
     }
 
     /// Adds to the script's end.
@@ -67,7 +74,7 @@ impl ScriptedModel {
     }
 
     /// Every question so far.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<ModelRequest> {
         lock(&self.asked).clone()
     }
 
@@ -87,8 +94,8 @@ impl ScriptedModel {
         drop(self.begun.subscribe().wait_for(|begun| *begun >= times).await);
     }
 
-    fn record(&self, request: &ModelRequest, timeout: Duration) -> Option<Reply> {
-        lock(&self.asked).push(Asked { request: request.clone(), timeout });
+    fn record(&self, request: &ModelRequest) -> Option<Reply> {
+        lock(&self.asked).push(request.clone());
         let reply = lock(&self.script).pop_front();
         self.begun.send_modify(|begun| *begun += 1);
         reply
@@ -101,21 +108,25 @@ impl ScriptedModel {
 
 #[async_trait]
 impl Model for ScriptedModel {
-    async fn ask(&self, request: &ModelRequest, timeout: Duration) -> Result<ModelAnswer, ModelError> {
-        let reply = self.record(request, timeout).unwrap_or_else(|| Reply::Answer(samples::answer(&request.input)));
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let reply = self.record(request).unwrap_or_else(|| Reply::Answer(echo(request)));
         let failed = |kind| {
-            let provider = request.model.provider();
-            Err(ModelError { provider, kind, status: None, request_id: None, source: None })
+            let spend = Spend { attempts: 1, ..Spend::default() };
+            ModelError { spend, ..ModelError::new(request.model().clone(), kind) }
         };
+        let timeout = request.deadline.left(self.clock.now());
         if tokio::time::timeout(timeout, self.until_released()).await.is_err() {
-            return failed(ModelErrorKind::Timeout);
+            return Err(failed(ModelErrorKind::Timeout));
         }
         match reply {
             Reply::Answer(answer) => Ok(answer),
-            Reply::Fail(kind) => failed(kind),
+            Reply::Fail(kind) => Err(failed(kind)),
+            Reply::FailWith { kind, status, should_retry, spend } => {
+                Err(ModelError { status, should_retry, spend, ..ModelError::new(request.model().clone(), kind) })
+            }
             Reply::Hang => {
                 tokio::time::sleep(timeout).await;
-                failed(ModelErrorKind::Timeout)
+                Err(failed(ModelErrorKind::Timeout))
             }
             #[expect(clippy::panic, reason = "the script asks for it")]
             Reply::Panic => panic!("the script panics here"),
@@ -123,21 +134,31 @@ impl Model for ScriptedModel {
     }
 }
 
+/// An answer that says what the user said last.
+fn echo(request: &ModelRequest) -> ModelAnswer {
+    let said = request.prompt.messages.iter().rev().find_map(|message| match message {
+        Message::User(parts) => parts.iter().find_map(|part| match part {
+            UserPart::Text(text) => Some(text.as_str()),
+            UserPart::ImageUrl(_) | UserPart::Image { .. } => None,
+        }),
+        Message::Assistant(_) | Message::ToolResults(_) => None,
+    });
+    ModelAnswer { model: request.model().clone(), ..samples::answer(said.unwrap_or_default()) }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
-    const MINUTE: Duration = Duration::from_mins(1);
+    const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
 
     #[tokio::test]
     async fn the_script_comes_first_and_then_the_echo() {
-        let model = ScriptedModel::new([Reply::Fail(ModelErrorKind::Unavailable)]);
+        let model = ScriptedModel::new([Reply::Fail(UNAVAILABLE)]);
         let request = samples::question("hello");
-        assert_eq!(model.ask(&request, MINUTE).await.unwrap_err().kind, ModelErrorKind::Unavailable);
-        assert_eq!(model.ask(&request, MINUTE).await.unwrap().text, "hello");
-        assert_eq!(model.asked(), vec![Asked { request, timeout: MINUTE }; 2]);
+        assert_eq!(model.ask(&request).await.unwrap_err().kind, UNAVAILABLE);
+        assert_eq!(model.ask(&request).await.unwrap().text(), "hello");
+        assert_eq!(model.asked(), vec![request; 2]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -146,14 +167,14 @@ mod tests {
         model.hold();
         let asking = tokio::spawn({
             let model = Arc::clone(&model);
-            async move { model.ask(&samples::question("hello"), MINUTE).await }
+            async move { model.ask(&samples::question("hello")).await }
         });
         model.until_asked(1).await;
         assert!(!asking.is_finished());
         model.release();
-        assert_eq!(asking.await.unwrap().unwrap().text, "hello");
+        assert_eq!(asking.await.unwrap().unwrap().text(), "hello");
         model.hold();
-        let kind = model.ask(&samples::question("hello"), MINUTE).await.unwrap_err().kind;
+        let kind = model.ask(&samples::question("hello")).await.unwrap_err().kind;
         assert_eq!(kind, ModelErrorKind::Timeout);
     }
 }

@@ -21,7 +21,7 @@ pub struct Delivery {
 
 /// A queue in memory that remembers what was sent and postponed. Clones share the content.
 ///
-/// It keeps no time: a message postponed by zero comes back at once, one postponed by more or received only after
+/// It keeps no time: a message sent with no delay or postponed by none is there at once, any other only after
 /// [`MemoryQueue::elapse`].
 #[derive(Debug, Clone, Default)]
 pub struct MemoryQueue {
@@ -35,6 +35,7 @@ struct Content {
     in_flight: BTreeMap<String, TaskMessage>,
     delayed: Vec<TaskMessage>,
     sent: Vec<TaskMessage>,
+    delays: Vec<Duration>,
     postponed: Vec<(String, Duration)>,
     deliveries: u64,
 }
@@ -49,6 +50,11 @@ impl MemoryQueue {
     /// Every message sent so far, received or not.
     pub fn sent(&self) -> Vec<TaskMessage> {
         lock(&self.content).sent.clone()
+    }
+
+    /// The delay of every message sent so far.
+    pub fn delays(&self) -> Vec<Duration> {
+        lock(&self.content).delays.clone()
     }
 
     /// Every order to postpone so far: receipt and delay.
@@ -85,10 +91,15 @@ impl MemoryQueue {
 
 #[async_trait]
 impl TaskQueue for MemoryQueue {
-    async fn send(&self, message: &TaskMessage) -> Result<(), QueueError> {
+    async fn send(&self, message: &TaskMessage, delay: Duration) -> Result<(), QueueError> {
         self.run(|content| {
             content.sent.push(message.clone());
-            content.waiting.push_back(message.clone());
+            content.delays.push(delay);
+            if delay.is_zero() {
+                content.waiting.push_back(message.clone());
+            } else {
+                content.delayed.push(message.clone());
+            }
             Ok(())
         })
     }
@@ -117,7 +128,7 @@ mod tests {
     async fn what_is_not_acknowledged_comes_back() {
         let queue = MemoryQueue::default();
         let message = samples::message();
-        queue.send(&message).await.unwrap();
+        queue.send(&message, Duration::ZERO).await.unwrap();
         let first = queue.receive().unwrap();
         assert_eq!(queue.receive(), None);
         queue.elapse();

@@ -6,12 +6,14 @@
     reason = "values of tests, which the domain accepts or else"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{
-    Agent, AgentConfig, AgentName, Failure, FailureCode, Instructions, Lease, Limits, ModelAnswer, ModelRef,
-    ModelRequest, Output, Provider, Step, StepKind, StopReason, Task, TaskId, TaskInput, TenantId, Timestamp, Upstream,
-    Usage, WorkerId,
+    Agent, AgentConfig, AgentName, AssistantContent, AssistantPart, CacheRules, CacheUse, Caller, Cost, Deadline,
+    FailedAttempt, Failure, FailureCode, Instructions, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
+    ModelRequest, Origin, Output, Prompt, Provider, RetryRules, Spend, Step, StepKind, StopReason, Task, TaskId,
+    TaskInput, TenantId, Timestamp, Usage, WorkerId,
 };
 use crate::ports::{TaskMessage, TaskSummary};
 
@@ -38,12 +40,26 @@ pub fn model() -> ModelRef {
     ModelRef::new(Provider::Anthropic, "claude-sonnet-5-5").expect("a valid model name")
 }
 
+/// The chain of that one model.
+pub fn chain() -> ModelChain {
+    ModelChain::only(model().into())
+}
+
+/// A text of a model.
+pub fn said(text: &str) -> AssistantPart {
+    AssistantPart { content: AssistantContent::Text(text.to_owned()), original: None }
+}
+
 /// A configuration with default limits.
 pub fn agent_config(name: &str, instructions: &str) -> AgentConfig {
     AgentConfig {
         name: AgentName::new(name.to_owned()).expect("a valid name"),
         instructions: Instructions::new(instructions.to_owned()).expect("valid instructions"),
-        model: model(),
+        models: chain(),
+        tools: Vec::new(),
+        output_schema: None,
+        retry: RetryRules::default(),
+        cache: None,
         limits: Limits::default(),
     }
 }
@@ -60,7 +76,13 @@ pub fn task(agent: &Agent, now: Timestamp) -> Task {
 
 /// A new task for `agent` with this input, submitted at `now`.
 pub fn task_with_input(agent: &Agent, input: &str, now: Timestamp) -> Task {
-    Task::submit(TaskId::new(now), agent, TaskInput::new(input.to_owned()).expect("a valid input"), now)
+    Task::submit(
+        TaskId::new(now),
+        agent,
+        TaskInput::new(input.to_owned()).expect("a valid input"),
+        CacheUse::default(),
+        now,
+    )
 }
 
 /// What a list shows of the task.
@@ -80,13 +102,28 @@ pub fn lease_until(expires_at: Timestamp) -> Lease {
     Lease { worker: WorkerId::new(START), expires_at }
 }
 
-/// A question to [`model`].
+/// What [`question`] asks.
+pub fn prompt(input: &str) -> Prompt {
+    Prompt {
+        instructions: "Answer in one sentence.".to_owned(),
+        messages: vec![Message::user(input)],
+        tools: Vec::new(),
+        output_schema: None,
+        max_output_tokens: 4_096,
+    }
+}
+
+/// A question to [`model`], to be answered within a minute from [`START`]; nothing is kept of its answer.
 pub fn question(input: &str) -> ModelRequest {
     ModelRequest {
-        model: model(),
-        instructions: "Answer in one sentence.".to_owned(),
-        input: input.to_owned(),
-        max_output_tokens: 4_096,
+        chain: chain(),
+        prompt: Arc::new(prompt(input)),
+        caller: Caller { tenant: tenant("acme"), task: TaskId::new(START) },
+        retry: RetryRules::default(),
+        cache: CacheRules::Off,
+        cache_use: CacheUse::default(),
+        task_cap: None,
+        deadline: Deadline::at(after(60)),
     }
 }
 
@@ -98,9 +135,13 @@ pub const fn usage() -> Usage {
 /// A whole answer of [`model`].
 pub fn answer(text: &str) -> ModelAnswer {
     ModelAnswer {
-        text: text.to_owned(),
+        content: vec![said(text)],
         stop_reason: StopReason::EndTurn,
         usage: usage(),
+        model: model(),
+        origin: Origin::Provider,
+        spend: Spend { attempts: 1, usage: usage(), cost: Cost::default() },
+        failed: Vec::new(),
         served_model: "claude-sonnet-5-5-20260915".to_owned(),
         request_id: Some("req_011CT".to_owned()),
     }
@@ -108,7 +149,14 @@ pub fn answer(text: &str) -> ModelAnswer {
 
 /// The output that [`answer`] leads to.
 pub fn output(text: &str) -> Output {
-    Output { text: text.to_owned(), stop_reason: StopReason::EndTurn, usage: usage() }
+    Output {
+        text: text.to_owned(),
+        stop_reason: StopReason::EndTurn,
+        tool_calls: Vec::new(),
+        model: model(),
+        usage: usage(),
+        origin: Origin::Provider,
+    }
 }
 
 /// A failure in which the provider had a part.
@@ -116,11 +164,12 @@ pub fn failure() -> Failure {
     Failure {
         code: FailureCode::ModelRateLimited,
         message: "anthropic asks to slow down".to_owned(),
-        upstream: Some(Upstream {
-            provider: Provider::Anthropic,
+        attempts: vec![FailedAttempt {
+            model: model(),
+            code: FailureCode::ModelRateLimited,
             status: Some(429),
             request_id: Some("req_011CT".to_owned()),
-        }),
+        }],
     }
 }
 

@@ -227,14 +227,14 @@ fn task_bytes(task: &Task) -> usize {
     let result = match task.state() {
         TaskState::Completed(output) => output.text.len(),
         TaskState::Failed(failure) => failure.message.len(),
-        TaskState::Queued { .. } | TaskState::Running(_) | TaskState::TimedOut => 0,
+        TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. } | TaskState::TimedOut => 0,
     };
     task.spec().input.as_str().len() + result + SMALL_FIELDS_BYTES
 }
 
 fn step_bytes(step: &Step) -> usize {
     let StepKind::ModelCall { answer, .. } = &step.kind;
-    answer.text.len() + SMALL_FIELDS_BYTES
+    answer.text().len() + SMALL_FIELDS_BYTES
 }
 
 #[cfg(test)]

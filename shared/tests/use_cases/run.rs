@@ -3,11 +3,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use shared::app::{NewTask, Ran, RunError};
 use shared::domain::{
-    FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId, TaskState, TaskStatus,
+    Caller, Deadline, FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId, TaskState,
+    TaskStatus,
 };
-use shared::ports::model::ModelErrorKind;
-use shared::ports::{TaskMessage, TaskStore};
-use shared::testing::{Asked, Faults, Reply, ScriptedModel, When, samples};
+use shared::ports::{BudgetScope, ModelErrorKind, TaskMessage, TaskStore};
+use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -17,12 +17,11 @@ async fn a_task_is_answered_journaled_and_completed() {
     let task = world.submit("What is 2 + 2?").await.unwrap();
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     let request = ModelRequest {
-        model: samples::model(),
-        instructions: world.agent.config.instructions.as_str().to_owned(),
-        input: "What is 2 + 2?".to_owned(),
-        max_output_tokens: 4_096,
+        caller: Caller { tenant: world.tenant().clone(), task: task.id() },
+        deadline: Deadline::at(world.now().plus(INVOCATION)).less(Duration::from_secs(10)),
+        ..samples::question("What is 2 + 2?")
     };
-    assert_eq!(world.model.asked(), [Asked { request, timeout: Duration::from_secs(30) }]);
+    assert_eq!(world.model.asked(), [request]);
     let steps = world.steps(task.id()).await;
     assert_eq!(steps.iter().map(|step| (step.number, step.fence)).collect::<Vec<_>>(), [(1, 1)]);
     let StepKind::ModelCall { answer, .. } = &steps[0].kind;
@@ -84,24 +83,30 @@ async fn messages_of_unknown_and_of_foreign_tasks_are_done_with() {
 #[tokio::test]
 async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
     let table = [
-        (ModelErrorKind::Unavailable, FailureCode::ModelUnavailable),
+        (ModelErrorKind::Unavailable { retry_after: None }, FailureCode::ModelUnavailable),
         (ModelErrorKind::Timeout, FailureCode::ModelTimeout),
         (ModelErrorKind::RateLimited { retry_after: None }, FailureCode::ModelRateLimited),
+        (ModelErrorKind::KeyUnavailable, FailureCode::ModelKeyUnavailable),
+        (ModelErrorKind::CircuitOpen { until: samples::after(30) }, FailureCode::ModelCircuitOpen),
         (ModelErrorKind::QuotaExhausted, FailureCode::ModelQuotaExhausted),
         (ModelErrorKind::Authentication, FailureCode::ModelAuthentication),
         (ModelErrorKind::Rejected, FailureCode::ModelRejected),
         (ModelErrorKind::ContextTooLong, FailureCode::ContextTooLong),
         (ModelErrorKind::BadAnswer, FailureCode::ModelBadAnswer),
+        (ModelErrorKind::BudgetExhausted(BudgetScope::Task), FailureCode::BudgetExhausted),
+        (ModelErrorKind::BudgetExhausted(BudgetScope::Tenant), FailureCode::BudgetExhausted),
+        (ModelErrorKind::Unpriced, FailureCode::ModelUnpriced),
     ];
     for (kind, code) in table {
-        let world = World::with_model(ScriptedModel::new([Reply::Fail(kind)])).await;
+        let world =
+            World::with_model(ScriptedModel::new([Reply::Fail(kind)])).await.whose_tasks_fail_in_outages().await;
         let task = world.submit("hello").await.unwrap();
         assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
         let task = world.task(task.id()).await;
         let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
         assert_eq!(failure.code, code);
         assert!(failure.message.starts_with("anthropic "), "{}", failure.message);
-        assert!(failure.upstream.is_some());
+        assert_eq!(failure.attempts.len(), 1);
     }
 }
 
@@ -115,8 +120,7 @@ async fn a_refusal_fails_the_task_and_is_journaled_because_it_was_paid() {
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
     assert_eq!((failure.code, steps), (FailureCode::ModelRefused, 1));
-    let upstream = failure.upstream.as_ref().unwrap();
-    assert_eq!(upstream.request_id, samples::answer("").request_id);
+    assert_eq!(failure.attempts[0].request_id, samples::answer("").request_id);
 }
 
 #[tokio::test]
@@ -175,8 +179,9 @@ async fn a_model_call_never_outlives_its_invocation_or_the_task() {
     let late = world.submit("hello").await.unwrap();
     world.pass(1_790);
     world.run(late.id()).await.unwrap();
-    let timeouts: Vec<_> = world.model.asked().iter().map(|asked| asked.timeout.as_secs()).collect();
-    assert_eq!(timeouts, [15, 10], "25 s less the reserve; 10 s to the task's deadline");
+    let deadlines: Vec<_> = world.model.asked().iter().map(|asked| asked.deadline).collect();
+    let expected = [samples::after(15), samples::after(1_800)].map(Deadline::at);
+    assert_eq!(deadlines, expected, "25 s less the reserve; the task's deadline");
 }
 
 #[tokio::test]
@@ -322,8 +327,7 @@ async fn a_store_that_never_takes_the_step_costs_five_model_calls_at_most() {
 #[tokio::test]
 async fn a_panic_in_the_model_leaves_the_task_to_the_next_worker() {
     let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
-    let NewTask { agent, input, .. } = world.new_task("hello");
-    let new = NewTask { agent, input, idempotency_key: None };
+    let new = NewTask { idempotency_key: None, ..world.new_task("hello") };
     let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
     let worker = world.worker_failing(&Faults::default());
     let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks};
-use shared::domain::{Agent, Step, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp};
+use shared::domain::{
+    Agent, CacheRules, CacheUse, Outage, Step, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
+};
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
 use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, samples};
 
@@ -29,7 +31,16 @@ impl World {
         let store = MemoryStore::default();
         AgentStore::create(&store, &agent).await.unwrap();
         let clock = ManualClock::at(samples::START);
-        Self { clock, store, queue: MemoryQueue::default(), model: Arc::new(model), agent }
+        let model = Arc::new(model.on(clock.clone()));
+        Self { clock, store, queue: MemoryQueue::default(), model, agent }
+    }
+
+    /// The same world with an agent that would rather have its tasks fail than wait for a model.
+    pub(crate) async fn whose_tasks_fail_in_outages(mut self) -> Self {
+        self.agent = samples::agent(self.tenant());
+        self.agent.config.retry.outage = Outage::Fail;
+        AgentStore::create(&self.store, &self.agent).await.unwrap();
+        self
     }
 
     pub(crate) fn tenant(&self) -> &TenantId {
@@ -50,18 +61,19 @@ impl World {
     pub(crate) fn worker_failing(&self, faults: &Faults) -> Runner {
         let store = self.store.with_faults(faults.clone());
         Runner {
+            queue: Arc::new(self.queue.with_faults(faults.clone())),
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(store),
             model: Arc::<ScriptedModel>::clone(&self.model),
             clock: Arc::new(self.clock.clone()),
-            model_timeout: Duration::from_secs(30),
+            cache: CacheRules::Off,
         }
     }
 
     pub(crate) fn new_task(&self, input: &str) -> NewTask {
         let input = TaskInput::new(input.to_owned()).unwrap();
-        NewTask { agent: self.agent.id, input, idempotency_key: None }
+        NewTask { agent: self.agent.id, input, cache_use: CacheUse::default(), idempotency_key: None }
     }
 
     pub(crate) async fn submit(&self, input: &str) -> Result<Task, AppError> {

@@ -4,6 +4,9 @@
 //! own tenant and ids, so that suites can run side by side on one shared store.
 
 mod agent_store;
+mod answers;
+mod budgets;
+mod circuits;
 mod journal;
 mod moves;
 mod task_claim;
@@ -19,7 +22,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ports::{AgentStore, Journal, TaskQueue, TaskStore};
+use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, TaskQueue, TaskStore};
 
 pub use task_queue::Inbox;
 
@@ -40,6 +43,14 @@ pub async fn agent_store(store: Arc<dyn AgentStore>) {
     run(&store, &[agent_store::CHECKS]).await;
 }
 
+/// Checks the rules of [`AnswerCache`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn answers(answers: Arc<dyn AnswerCache>) {
+    run(&answers, &[answers::CHECKS]).await;
+}
+
 /// Checks the rules of [`TaskStore`].
 ///
 /// # Panics
@@ -54,6 +65,22 @@ pub async fn task_store(store: Arc<dyn TaskStore>) {
 /// When a rule is broken.
 pub async fn journal(journal: Arc<dyn Journal>) {
     run(&journal, &[journal::CHECKS]).await;
+}
+
+/// Checks the rules of [`Circuits`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn circuits(circuits: Arc<dyn Circuits>) {
+    run(&circuits, &[circuits::CHECKS]).await;
+}
+
+/// Checks the rules of [`Budgets`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn budgets(budgets: Arc<dyn Budgets>) {
+    run(&budgets, &[budgets::CHECKS]).await;
 }
 
 /// Checks the rules of [`TaskQueue`], reading the other end of it through `inbox`. The queue must be empty.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Outcome;
-use crate::domain::{Agent, Failure, Lease, Output, Task, Timestamp};
+use crate::domain::{Agent, Failure, Lease, Output, Spent, Task, Timestamp, Wait};
 use crate::ports::{StoreError, TaskStore};
 use crate::testing::samples;
 
@@ -33,6 +33,8 @@ pub(super) enum Move {
     Complete(Output, Timestamp),
     /// See [`Task::fail`]; under the present fence.
     Fail(Failure, Timestamp),
+    /// See [`Task::park`]; under the present fence, with nothing spent.
+    Park(Wait, Timestamp),
     /// See [`Task::settle_overdue`].
     Settle(Timestamp),
 }
@@ -45,6 +47,7 @@ impl Move {
             Self::Claim(lease, now) => task.claim(lease, now)?,
             Self::Complete(output, now) => task.complete(fence, output, now)?,
             Self::Fail(failure, now) => task.fail(fence, failure, now)?,
+            Self::Park(wait, now) => task.park(fence, wait, Spent::Nothing, now)?,
             Self::Settle(now) => return task.settle_overdue(now).map(|_| ()).ok_or_else(|| "nothing is due".into()),
         }
         Ok(())

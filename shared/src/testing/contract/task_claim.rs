@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::moves::{Move, Store, advance, agent, read, stored};
 use super::{Broken, Check, Outcome, same};
 use crate::domain::task::MAX_ATTEMPTS;
-use crate::domain::{ClaimRefused, Lease, Task, TaskStatus, Timestamp};
+use crate::domain::{ClaimRefused, Lease, Task, TaskStatus, Timestamp, Wait, WaitReason};
 use crate::ports::Claimed;
 use crate::testing::samples::{self, after, lease_until};
 
@@ -14,6 +14,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ("a task that was queued again is granted under the next fence", |s| Box::pin(requeued_is_granted(s))),
     ("a task whose lease holds is refused until it ends, and changes nothing", |s| Box::pin(leased_is_refused(s))),
     ("a task whose lease ended is taken over under the next fence", |s| Box::pin(ended_lease_is_taken_over(s))),
+    ("a parked task is refused until its wait is over, and granted then", |s| Box::pin(parked_is_had_in_time(s))),
     ("a task whose attempts are used up is refused", |s| Box::pin(exhausted_is_refused(s))),
     ("a task past its deadline is refused", |s| Box::pin(past_deadline_is_refused(s))),
     ("an ended task is refused", |s| Box::pin(ended_is_refused(s))),
@@ -65,6 +66,16 @@ async fn ended_lease_is_taken_over(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
     granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
     granted(&store, &mut task, lease_until(after(121)), after(61)).await
+}
+
+async fn parked_is_had_in_time(store: Store) -> Outcome {
+    let mut task = stored(&store, &agent(), after(0)).await?;
+    granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
+    let wait = Wait { until: after(30), reason: WaitReason::Breaker };
+    advance(&store, &mut task, Move::Park(wait, after(2))).await?;
+    let early = Timestamp::from_millis(after(30).as_millis() - 1);
+    refused(&store, &task, early, ClaimRefused::Waiting { until: after(30) }).await?;
+    granted(&store, &mut task, lease_until(after(91)), after(30)).await
 }
 
 async fn exhausted_is_refused(store: Store) -> Outcome {

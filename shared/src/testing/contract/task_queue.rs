@@ -29,13 +29,14 @@ pub(super) const CHECKS: &[Check<Queue>] = &[
     ("what is sent is received as it was", |q| Box::pin(round_trip(q))),
     ("a message postponed by nothing comes back at once", |q| Box::pin(postponed_by_nothing(q))),
     ("a postponed message stays away, even beyond the longest delay", |q| Box::pin(postponed(q))),
+    ("a delayed message is not there before its time, even beyond the longest delay", |q| Box::pin(delayed(q))),
     ("a made-up receipt is refused", |q| Box::pin(made_up_receipt(q))),
 ];
 
 async fn round_trip((queue, inbox): Queue) -> Outcome {
     let mut sent = [samples::message(), samples::message()].map(|message| message.to_body());
     for body in &sent {
-        queue.send(&TaskMessage::from_body(body)?).await?;
+        queue.send(&TaskMessage::from_body(body)?, Duration::ZERO).await?;
     }
     let mut received = [expect(&*inbox).await?.body, expect(&*inbox).await?.body];
     sent.sort();
@@ -44,7 +45,7 @@ async fn round_trip((queue, inbox): Queue) -> Outcome {
 }
 
 async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
-    queue.send(&samples::message()).await?;
+    queue.send(&samples::message(), Duration::ZERO).await?;
     let first = expect(&*inbox).await?;
     queue.postpone(&first.receipt, Duration::ZERO).await?;
     same(&expect(&*inbox).await?.body, &first.body)
@@ -52,8 +53,15 @@ async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
 
 async fn postponed((queue, inbox): Queue) -> Outcome {
     for delay in [Duration::from_mins(10), Duration::MAX] {
-        queue.send(&samples::message()).await?;
+        queue.send(&samples::message(), Duration::ZERO).await?;
         queue.postpone(&expect(&*inbox).await?.receipt, delay).await?;
+    }
+    same(&inbox.receive().await?, &None)
+}
+
+async fn delayed((queue, inbox): Queue) -> Outcome {
+    for delay in [Duration::from_mins(10), Duration::MAX] {
+        queue.send(&samples::message(), delay).await?;
     }
     same(&inbox.receive().await?, &None)
 }

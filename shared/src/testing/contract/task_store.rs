@@ -63,7 +63,7 @@ async fn foreign_is_none(store: Store) -> Outcome {
 
 fn under_id(id: TaskId, agent: &Agent, input: &str) -> Task {
     let spec = samples::task_with_input(agent, input, after(1)).spec().clone();
-    Task::submit(id, agent, spec.input, after(1))
+    Task::submit(id, agent, spec.input, spec.cache_use, after(1))
 }
 
 async fn second_under_an_id(store: Store) -> Outcome {
@@ -102,8 +102,8 @@ async fn one_of_many(store: Store) -> Outcome {
 }
 
 async fn each_state_survives(store: Store) -> Outcome {
-    let bare_failure = Failure { upstream: None, ..samples::failure() };
-    let empty = Output { text: String::new(), stop_reason: StopReason::Refusal, usage: Usage::default() };
+    let bare_failure = Failure { attempts: Vec::new(), ..samples::failure() };
+    let empty = Output { stop_reason: StopReason::Refusal, usage: Usage::default(), ..samples::output("") };
     let ends = [
         Move::Complete(samples::output("Paris 🗼"), after(62)),
         Move::Complete(empty, after(62)),

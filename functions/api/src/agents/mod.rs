@@ -1,0 +1,57 @@
+//! `/v1/agents`.
+
+mod request;
+mod response;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::IntoResponse;
+use shared::domain::AgentId;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::Body;
+use crate::path::PathId;
+use crate::problem::Problem;
+use crate::query::{ListResponse, Params};
+use request::CreateAgentRequest;
+use response::{AgentResponse, ListedAgentResponse};
+
+/// `POST /v1/agents`: creates an agent.
+pub(crate) async fn create_agent(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    params: Params,
+    Body(request): Body<CreateAgentRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    params.finish()?;
+    let agent = api.agents.create_agent(tenant, request.config(&api.agents)?).await?;
+    let location = [(LOCATION, format!("/v1/agents/{}", agent.id))];
+    Ok((StatusCode::CREATED, location, Json(AgentResponse::from(&agent))))
+}
+
+/// `GET /v1/agents/{id}`: the agent's newest version.
+pub(crate) async fn find_agent(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<AgentId>,
+    params: Params,
+) -> Result<Json<AgentResponse>, Problem> {
+    params.finish()?;
+    let agent = api.agents.find_agent(&tenant, id).await?;
+    Ok(Json(AgentResponse::from(&agent)))
+}
+
+/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first.
+pub(crate) async fn list_agents(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    mut params: Params,
+) -> Result<Json<ListResponse<ListedAgentResponse>>, Problem> {
+    let page = params.take_page()?;
+    params.finish()?;
+    let agents = api.agents.list_agents(&tenant, &page).await?;
+    Ok(Json(ListResponse::from(agents)))
+}

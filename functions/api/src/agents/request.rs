@@ -1,0 +1,222 @@
+//! The body of `POST /v1/agents`.
+
+use serde::Deserialize;
+use serde_json::Value;
+use shared::app::Agents;
+use shared::domain::chain::MAX_MODELS;
+use shared::domain::transcript::MAX_TOOLS;
+use shared::domain::{
+    AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema, Limits, ModelChain,
+    ModelChoice, ModelRef, ModelSettings, OutputSchema, RetryRules, Thousandths, ToolDefinition, ToolName, Transfer,
+    Unlisted,
+};
+
+use crate::body::{Broken, Object, counted, named, required};
+use crate::problem::Problem;
+
+/// The body of `POST /v1/agents`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateAgentRequest {
+    name: Option<String>,
+    instructions: Option<String>,
+    models: Option<Vec<Object<ModelEntry>>>,
+    tools: Option<Vec<Object<ToolEntry>>>,
+    output_schema: Option<Object<OutputSchemaEntry>>,
+    retry: Option<Object<RetryEntry>>,
+    cache: Option<Object<CacheEntry>>,
+    max_output_tokens: Option<u32>,
+    timeout_seconds: Option<u32>,
+    max_cost_micro_usd: Option<u64>,
+}
+
+/// One model of an agent, and how it is set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelEntry {
+    provider: Option<String>,
+    model: Option<String>,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    reasoning_effort: Option<String>,
+    api_version: Option<String>,
+    stream: Option<bool>,
+    allow_unlisted: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolEntry {
+    name: Option<String>,
+    description: Option<String>,
+    input_schema: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutputSchemaEntry {
+    name: Option<String>,
+    schema: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryEntry {
+    max_attempts: Option<u32>,
+    max_seconds: Option<u32>,
+    outage: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CacheEntry {
+    mode: Option<String>,
+    ttl_seconds: Option<u32>,
+    stale_seconds: Option<u32>,
+}
+
+impl CreateAgentRequest {
+    /// The configuration, or every rule that the body breaks.
+    pub(super) fn config(self, agents: &Agents) -> Result<AgentConfig, Problem> {
+        let mut broken = Broken::default();
+        let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
+        let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
+        let models = broken.keep(required("/models", self.models));
+        let models = models.and_then(|entries| chain(entries, agents, self.max_cost_micro_usd, &mut broken));
+        let tools = tools(self.tools.unwrap_or_default(), &mut broken);
+        let output_schema = self.output_schema.map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
+        let retry = self.retry.map(|Object(entry)| entry.rules(&mut broken)).unwrap_or_default();
+        let cache = self.cache.and_then(|Object(entry)| entry.rules(&mut broken));
+        let mut limits = Limits::default();
+        if let Some(tokens) = self.max_output_tokens {
+            limits = broken.keep(limits.with_max_output_tokens(tokens)).unwrap_or(limits);
+        }
+        if let Some(seconds) = self.timeout_seconds {
+            limits = broken.keep(limits.with_timeout_seconds(seconds)).unwrap_or(limits);
+        }
+        if let Some(most) = self.max_cost_micro_usd {
+            limits = broken.keep(limits.with_max_cost_micro_usd(most)).unwrap_or(limits);
+        }
+        let config = match (name, instructions, models, tools) {
+            (Some(name), Some(instructions), Some(models), Some(tools)) => {
+                let output_schema = output_schema.flatten();
+                Some(AgentConfig { name, instructions, models, tools, output_schema, retry, cache, limits })
+            }
+            _ => None,
+        };
+        broken.finish(config)
+    }
+}
+
+fn chain(
+    entries: Vec<Object<ModelEntry>>,
+    agents: &Agents,
+    max_cost: Option<u64>,
+    broken: &mut Broken,
+) -> Option<ModelChain> {
+    let entries = broken.keep(counted("/models", entries, 1..=MAX_MODELS))?;
+    let mut choices = Vec::new();
+    for (place, Object(entry)) in entries.into_iter().enumerate() {
+        let unlisted = if entry.allow_unlisted == Some(true) { Unlisted::Allowed } else { Unlisted::Refused };
+        choices.push(broken.below(&format!("/models/{place}"), |broken| {
+            let choice = entry.choice(broken)?;
+            broken.extend(agents.refusals(&choice, unlisted, max_cost));
+            Some(choice)
+        }));
+    }
+    let choices: Option<Vec<ModelChoice>> = choices.into_iter().collect();
+    broken.keep(ModelChain::new(choices?))
+}
+
+fn tools(entries: Vec<Object<ToolEntry>>, broken: &mut Broken) -> Option<Vec<ToolDefinition>> {
+    let entries = broken.keep(counted("/tools", entries, 0..=MAX_TOOLS))?;
+    let mut tools = Vec::new();
+    for (place, Object(entry)) in entries.into_iter().enumerate() {
+        tools.push(broken.below(&format!("/tools/{place}"), |broken| entry.definition(broken)));
+    }
+    let tools: Option<Vec<ToolDefinition>> = tools.into_iter().collect();
+    broken.keep(ToolDefinition::check_all(tools?))
+}
+
+impl ModelEntry {
+    fn choice(self, broken: &mut Broken) -> Option<ModelChoice> {
+        const ONE: Thousandths = Thousandths(1_000);
+        const TWO: Thousandths = Thousandths(2_000);
+        let provider = broken.keep(required("/provider", self.provider).and_then(|name| name.parse()));
+        let name = broken.keep(required("/model", self.model));
+        let mut number = |field: &str, number: Option<f64>, most| {
+            number.and_then(|number| broken.keep(Thousandths::new(field, number, most)))
+        };
+        let (temperature, top_p) = (number("/temperature", self.temperature, TWO), number("/top_p", self.top_p, ONE));
+        let effort = self.reasoning_effort.map(|name| named("/reasoning_effort", &name, "none, low, medium or high"));
+        let version = self.api_version.map_or(Ok(ApiVersion::Current), |version| match version.as_str() {
+            "2023-06-01" => Ok(ApiVersion::Anthropic20230601),
+            _ => Err(Invalid::new("/api_version", "must be 2023-06-01, or left out for the current one")),
+        });
+        let settings = ModelSettings {
+            temperature,
+            top_p,
+            reasoning_effort: effort.and_then(|effort| broken.keep(effort)),
+            api_version: broken.keep(version).unwrap_or_default(),
+            transfer: if self.stream == Some(false) { Transfer::Whole } else { Transfer::Stream },
+        };
+        let model = broken.keep(ModelRef::new(provider?, name?))?;
+        Some(ModelChoice { model, settings })
+    }
+}
+
+impl ToolEntry {
+    fn definition(self, broken: &mut Broken) -> Option<ToolDefinition> {
+        let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
+        let schema = schema("/input_schema", self.input_schema, broken);
+        let tool = ToolDefinition::new(name?, self.description.unwrap_or_default(), schema?);
+        broken.keep(tool)
+    }
+}
+
+impl OutputSchemaEntry {
+    fn schema(self, broken: &mut Broken) -> Option<OutputSchema> {
+        let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
+        let schema = schema("/schema", self.schema, broken);
+        Some(OutputSchema { name: name?, schema: schema? })
+    }
+}
+
+fn schema(field: &str, schema: Option<Value>, broken: &mut Broken) -> Option<JsonSchema> {
+    let schema = broken.keep(required(field, schema))?;
+    broken.below(field, |broken| broken.keep_all(JsonSchema::new(schema)))
+}
+
+impl RetryEntry {
+    fn rules(self, broken: &mut Broken) -> RetryRules {
+        let mut rules = RetryRules::default();
+        if let Some(attempts) = self.max_attempts {
+            rules = broken.keep(rules.with_max_attempts(attempts)).unwrap_or(rules);
+        }
+        if let Some(seconds) = self.max_seconds {
+            rules = broken.keep(rules.with_max_seconds(seconds)).unwrap_or(rules);
+        }
+        if let Some(outage) = self.outage {
+            rules.outage = broken.keep(named("/retry/outage", &outage, "wait or fail")).unwrap_or_default();
+        }
+        rules
+    }
+}
+
+impl CacheEntry {
+    fn rules(self, broken: &mut Broken) -> Option<CacheRules> {
+        let mut terms = CacheTerms::default();
+        if let Some(seconds) = self.ttl_seconds {
+            terms = broken.keep(terms.with_ttl_seconds(seconds)).unwrap_or(terms);
+        }
+        if let Some(seconds) = self.stale_seconds {
+            terms = broken.keep(terms.with_stale_seconds(seconds)).unwrap_or(terms);
+        }
+        let rules = required("/cache/mode", self.mode).and_then(|mode| match mode.as_str() {
+            "on" => Ok(CacheRules::On(terms)),
+            "off" => Ok(CacheRules::Off),
+            _ => Err(Invalid::new("/cache/mode", "must be on or off")),
+        });
+        broken.keep(rules)
+    }
+}

@@ -1,0 +1,119 @@
+//! How agents look.
+
+use serde::Serialize;
+use shared::domain::{
+    Agent, AgentConfig, ApiVersion, CacheRules, ModelChoice, Outage, OutputSchema, ReasoningEffort, RetryRules,
+    Thousandths, ToolDefinition, Transfer,
+};
+
+use crate::time::rfc3339;
+
+/// An agent in its newest version.
+#[derive(Serialize)]
+pub(crate) struct AgentResponse {
+    #[serde(flatten)]
+    agent: ListedAgentResponse,
+    tools: Vec<ToolDefinition>,
+    output_schema: Option<OutputSchema>,
+}
+
+/// An agent in a list: everything but its schemas, of which a page could not hold as many.
+#[derive(Serialize)]
+pub(crate) struct ListedAgentResponse {
+    id: String,
+    version: u32,
+    name: String,
+    instructions: String,
+    models: Vec<ModelResponse>,
+    retry: RetryResponse,
+    cache: Option<CacheResponse>,
+    max_output_tokens: u32,
+    timeout_seconds: u32,
+    max_cost_micro_usd: Option<u64>,
+    created_at: String,
+}
+
+/// A model and its settings; null is the vendor's default.
+#[derive(Serialize)]
+struct ModelResponse {
+    provider: &'static str,
+    model: String,
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    reasoning_effort: Option<ReasoningEffort>,
+    api_version: Option<ApiVersion>,
+    stream: bool,
+}
+
+#[derive(Serialize)]
+struct RetryResponse {
+    max_attempts: u32,
+    max_seconds: u64,
+    outage: Outage,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+enum CacheResponse {
+    On { ttl_seconds: u64, stale_seconds: u64 },
+    Off,
+}
+
+impl From<&Agent> for AgentResponse {
+    fn from(agent: &Agent) -> Self {
+        let AgentConfig { tools, output_schema, .. } = &agent.config;
+        Self { agent: agent.into(), tools: tools.clone(), output_schema: output_schema.clone() }
+    }
+}
+
+impl From<&Agent> for ListedAgentResponse {
+    fn from(agent: &Agent) -> Self {
+        let AgentConfig { name, instructions, models, retry, cache, limits, .. } = &agent.config;
+        Self {
+            id: agent.id.to_string(),
+            version: agent.version,
+            name: name.as_str().to_owned(),
+            instructions: instructions.as_str().to_owned(),
+            models: models.iter().map(ModelResponse::from).collect(),
+            retry: retry.into(),
+            cache: cache.as_ref().map(CacheResponse::from),
+            max_output_tokens: limits.max_output_tokens(),
+            timeout_seconds: limits.timeout_seconds(),
+            max_cost_micro_usd: limits.max_cost_micro_usd(),
+            created_at: rfc3339(agent.created_at),
+        }
+    }
+}
+
+impl From<&ModelChoice> for ModelResponse {
+    fn from(choice: &ModelChoice) -> Self {
+        let ModelChoice { model, settings } = choice;
+        Self {
+            provider: model.provider().as_str(),
+            model: model.name().to_owned(),
+            temperature: settings.temperature.map(Thousandths::as_f64),
+            top_p: settings.top_p.map(Thousandths::as_f64),
+            reasoning_effort: settings.reasoning_effort,
+            api_version: Some(settings.api_version).filter(|version| *version != ApiVersion::Current),
+            stream: settings.transfer == Transfer::Stream,
+        }
+    }
+}
+
+impl From<&RetryRules> for RetryResponse {
+    fn from(rules: &RetryRules) -> Self {
+        let (max_attempts, max_seconds) = (rules.max_attempts(), rules.max_elapsed().as_secs());
+        Self { max_attempts, max_seconds, outage: rules.outage }
+    }
+}
+
+impl From<&CacheRules> for CacheResponse {
+    fn from(rules: &CacheRules) -> Self {
+        match rules {
+            CacheRules::Off => Self::Off,
+            CacheRules::On(terms) => {
+                Self::On { ttl_seconds: terms.ttl().as_secs(), stale_seconds: terms.stale().as_secs() }
+            }
+        }
+    }
+}

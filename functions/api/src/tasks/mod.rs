@@ -1,0 +1,78 @@
+//! `/v1/tasks`.
+
+mod request;
+mod response;
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use shared::domain::{AgentId, TaskId, TaskStatus};
+use shared::ports::TaskFilter;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::Body;
+use crate::path::PathId;
+use crate::problem::Problem;
+use crate::query::{ListResponse, Params, refused};
+use request::SubmitTaskRequest;
+use response::{TaskResponse, TaskSummaryResponse};
+
+/// API Gateway gives up on us after 30 seconds.
+const MAX_WAIT_SECONDS: u64 = 25;
+
+/// `POST /v1/tasks`: accepts a task.
+pub(crate) async fn submit_task(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    headers: HeaderMap,
+    params: Params,
+    Body(request): Body<SubmitTaskRequest>,
+) -> Result<impl IntoResponse, Problem> {
+    params.finish()?;
+    let task = api.tasks.submit_task(&tenant, request.new_task(&headers)?).await?;
+    let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
+    Ok((StatusCode::ACCEPTED, location, Json(TaskResponse::from(&task))))
+}
+
+/// `GET /v1/tasks/{id}?wait=`: the task, as soon as it has ended or `wait` seconds are over.
+pub(crate) async fn find_task(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    mut params: Params,
+) -> Result<Json<TaskResponse>, Problem> {
+    let form = format!("must be a number of seconds from 0 to {MAX_WAIT_SECONDS}");
+    let wait = params.take("wait", &form)?.unwrap_or(0);
+    if wait > MAX_WAIT_SECONDS {
+        return Err(refused("wait", &form));
+    }
+    params.finish()?;
+    let task = api.tasks.find_task(&tenant, id, Duration::from_secs(wait)).await?;
+    Ok(Json(TaskResponse::from(&task)))
+}
+
+/// `GET /v1/tasks?status=&agent_id=&limit=&cursor=`: the tenant's tasks, newest first.
+pub(crate) async fn list_tasks(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    mut params: Params,
+) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
+    let status = params.take::<String>("status", "")?.map(|name| status_called(&name)).transpose()?;
+    let agent = params.take::<AgentId>("agent_id", "must be an id of the form agt_…")?;
+    let page = params.take_page()?;
+    params.finish()?;
+    let tasks = api.tasks.list_tasks(&tenant, &TaskFilter { status, agent }, &page).await?;
+    Ok(Json(ListResponse::from(tasks)))
+}
+
+fn status_called(name: &str) -> Result<TaskStatus, Problem> {
+    let known = TaskStatus::ALL.into_iter().find(|status| status.as_str() == name);
+    known.ok_or_else(|| {
+        refused("status", &format!("must be one of {}", TaskStatus::ALL.map(TaskStatus::as_str).join(", ")))
+    })
+}

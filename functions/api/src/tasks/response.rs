@@ -1,0 +1,193 @@
+//! How tasks look.
+
+use std::ops::Not;
+
+use serde::Serialize;
+use shared::domain::{
+    FailedAttempt, Failure, FailureCode, ModelRef, Output, StopReason, Task, TaskState, TaskStatus, ToolCall, Usage,
+    Wait, WaitReason,
+};
+use shared::ports::TaskSummary;
+
+use crate::time::rfc3339;
+
+/// A task with everything about it.
+#[derive(Serialize)]
+pub(crate) struct TaskResponse {
+    id: String,
+    status: TaskStatus,
+    agent_id: String,
+    agent_version: u32,
+    input: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<WaitResponse>,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    output: Option<OutputResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorResponse>,
+    attempts: u64,
+    model_attempts: u32,
+    cost_micro_usd: u64,
+    unpriced_calls: u32,
+    spent: Usage,
+    created_at: String,
+    updated_at: String,
+    deadline_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<String>,
+}
+
+/// What a waiting task has besides.
+#[derive(Serialize)]
+struct WaitResponse {
+    reason: WaitReason,
+    until: String,
+}
+
+/// What a completed task has besides.
+#[derive(Serialize)]
+struct OutputResponse {
+    output: String,
+    stop_reason: StopReason,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<ToolCall>,
+    model: ModelResponse,
+    usage: Usage,
+    origin: &'static str,
+    #[serde(skip_serializing_if = "Not::not")]
+    degraded: bool,
+}
+
+/// The model of the chain that answered.
+#[derive(Serialize)]
+struct ModelResponse {
+    provider: &'static str,
+    model: String,
+}
+
+/// What a failed task has besides.
+#[derive(Serialize)]
+struct ErrorResponse {
+    code: FailureCode,
+    message: String,
+    dead_lettered: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<AttemptResponse>,
+}
+
+/// One model call that came to nothing.
+#[derive(Serialize)]
+struct AttemptResponse {
+    provider: &'static str,
+    model: String,
+    code: FailureCode,
+    status: Option<u16>,
+    request_id: Option<String>,
+}
+
+impl From<&Task> for TaskResponse {
+    fn from(task: &Task) -> Self {
+        let (waiting, output, error) = match task.state() {
+            TaskState::Waiting { wait, .. } => (Some(WaitResponse::from(wait)), None, None),
+            TaskState::Completed(output) => (None, Some(OutputResponse::from(output)), None),
+            TaskState::Failed(failure) => (None, None, Some(ErrorResponse::from(failure))),
+            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::TimedOut => (None, None, None),
+        };
+        let (spec, spend) = (task.spec(), task.spend());
+        Self {
+            id: spec.id.to_string(),
+            status: task.status(),
+            agent_id: spec.agent.id.to_string(),
+            agent_version: spec.agent.version,
+            input: spec.input.as_str().to_owned(),
+            waiting,
+            output,
+            error,
+            attempts: task.attempts(),
+            model_attempts: spend.attempts,
+            cost_micro_usd: spend.cost.micro_usd,
+            unpriced_calls: spend.cost.unpriced_calls,
+            spent: spend.usage,
+            created_at: rfc3339(spec.created_at),
+            updated_at: rfc3339(task.progress().updated_at),
+            deadline_at: rfc3339(spec.deadline),
+            finished_at: task.finished_at().map(rfc3339),
+        }
+    }
+}
+
+impl From<&Wait> for WaitResponse {
+    fn from(wait: &Wait) -> Self {
+        Self { reason: wait.reason, until: rfc3339(wait.until) }
+    }
+}
+
+impl From<&Output> for OutputResponse {
+    fn from(output: &Output) -> Self {
+        let Output { text, stop_reason, tool_calls, model, usage, origin } = output;
+        Self {
+            output: text.clone(),
+            stop_reason: *stop_reason,
+            tool_calls: tool_calls.clone(),
+            model: model.into(),
+            usage: *usage,
+            origin: origin.as_str(),
+            degraded: origin.is_degraded(),
+        }
+    }
+}
+
+impl From<&ModelRef> for ModelResponse {
+    fn from(model: &ModelRef) -> Self {
+        Self { provider: model.provider().as_str(), model: model.name().to_owned() }
+    }
+}
+
+impl From<&Failure> for ErrorResponse {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            code: failure.code,
+            message: failure.message.clone(),
+            dead_lettered: failure.code.is_dead_letter(),
+            attempts: failure.attempts.iter().map(AttemptResponse::from).collect(),
+        }
+    }
+}
+
+impl From<&FailedAttempt> for AttemptResponse {
+    fn from(attempt: &FailedAttempt) -> Self {
+        Self {
+            provider: attempt.model.provider().as_str(),
+            model: attempt.model.name().to_owned(),
+            code: attempt.code,
+            status: attempt.status,
+            request_id: attempt.request_id.clone(),
+        }
+    }
+}
+
+/// A task in a list: everything small.
+#[derive(Serialize)]
+pub(crate) struct TaskSummaryResponse {
+    id: String,
+    status: TaskStatus,
+    agent_id: String,
+    agent_version: u32,
+    attempts: u64,
+    created_at: String,
+    updated_at: String,
+}
+
+impl From<&TaskSummary> for TaskSummaryResponse {
+    fn from(task: &TaskSummary) -> Self {
+        Self {
+            id: task.id.to_string(),
+            status: task.status,
+            agent_id: task.agent.id.to_string(),
+            agent_version: task.agent.version,
+            attempts: task.attempts,
+            created_at: rfc3339(task.created_at),
+            updated_at: rfc3339(task.updated_at),
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! `/v1/agents`.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::platform::{Platform, check_refused, redacted};
+
+/// The members that every agent has, and these instead of the defaults.
+fn shown(set: Value) -> Value {
+    let mut agent = json!({
+        "id": "[id]", "version": 1, "name": "clerk", "instructions": "", "created_at": "[time]",
+        "models": [shown_model("anthropic", "claude-sonnet-5-5", json!({}))], "tools": [], "output_schema": null,
+        "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" }, "cache": null,
+        "max_output_tokens": 4096, "timeout_seconds": 1800, "max_cost_micro_usd": null,
+    });
+    agent.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    agent
+}
+
+fn shown_model(provider: &str, model: &str, set: Value) -> Value {
+    let mut shown = json!({
+        "provider": provider, "model": model, "temperature": null, "top_p": null, "reasoning_effort": null,
+        "api_version": null, "stream": true,
+    });
+    shown.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    shown
+}
+
+/// An agent of one known model, with these members besides.
+fn body(set: Value) -> Value {
+    let mut agent = json!({ "name": "clerk", "models": [{ "provider": "anthropic", "model": "claude-sonnet-5-5" }] });
+    agent.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    agent
+}
+
+fn of_model(model: Value) -> Value {
+    body(json!({ "models": [model] }))
+}
+
+#[tokio::test]
+async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
+    let platform = Platform::new();
+    let schema = json!({ "type": "object", "properties": { "x": { "type": "string" } }, "required": ["x"] });
+    let settings = json!({ "temperature": 0.7, "api_version": "2023-06-01", "stream": false });
+    let given = json!({
+        "instructions": "Be brief.", "max_output_tokens": 100, "timeout_seconds": 60,
+        "retry": { "max_attempts": 5, "max_seconds": 90, "outage": "fail" },
+        "cache": { "mode": "on", "ttl_seconds": 60, "stale_seconds": 600 },
+        "tools": [{ "name": "look_up", "description": "Looks up.", "input_schema": schema }],
+        "output_schema": { "name": "answer", "schema": schema }, "max_cost_micro_usd": 5_000_000,
+    });
+    let mut request = body(given.clone());
+    request["models"] = json!([
+        { "provider": "openai", "model": "gpt-6.1-terra", "top_p": 1, "temperature": 2, "reasoning_effort": "none" },
+        { "provider": "anthropic", "model": "claude-haiku-4-5", "temperature": 0.7, "api_version": "2023-06-01", "stream": false },
+    ]);
+    let mut expected = shown(given);
+    expected["models"] = json!([
+        shown_model("openai", "gpt-6.1-terra", json!({ "top_p": 1.0, "temperature": 2.0, "reasoning_effort": "none" })),
+        shown_model("anthropic", "claude-haiku-4-5", settings),
+    ]);
+    let created = platform.post("/v1/agents", request.to_string()).await;
+    assert_eq!((created.status, redacted(created.body.clone())), (StatusCode::CREATED, expected));
+    assert_eq!(created.body["created_at"], "2026-11-18T11:06:40.000Z");
+    let location = created.headers["location"].to_str().unwrap();
+    assert_eq!(location, format!("/v1/agents/{}", created.body["id"].as_str().unwrap()));
+    let read = platform.get(location).await;
+    assert_eq!((read.status, read.body), (StatusCode::OK, created.body.clone()));
+    let mut listed = created.body;
+    listed.as_object_mut().unwrap().retain(|name, _| name != "tools" && name != "output_schema");
+    assert_eq!(platform.get("/v1/agents").await.body["data"], json!([listed]));
+}
+
+#[tokio::test]
+async fn what_is_left_out_has_its_default() {
+    let platform = Platform::new();
+    let unlisted = json!({ "provider": "openai", "model": "gpt-7", "allow_unlisted": true });
+    let compatible = json!({ "provider": "openai_compatible", "model": "llama", "temperature": 1.5, "top_p": 0.001 });
+    let table = [
+        (body(json!({})), shown(json!({}))),
+        (body(json!({ "cache": { "mode": "off" } })), shown(json!({ "cache": { "mode": "off" } }))),
+        (
+            body(json!({ "cache": { "mode": "on" } })),
+            shown(json!({ "cache": { "mode": "on", "ttl_seconds": 3600, "stale_seconds": 0 } })),
+        ),
+        (body(json!({ "retry": {}, "cache": null, "tools": [] })), shown(json!({}))),
+        (of_model(unlisted), shown(json!({ "models": [shown_model("openai", "gpt-7", json!({}))] }))),
+        (
+            of_model(compatible),
+            shown(json!({ "models": [
+                shown_model("openai_compatible", "llama", json!({ "temperature": 1.5, "top_p": 0.001 })),
+            ] })),
+        ),
+    ];
+    for (request, expected) in table {
+        let created = platform.post("/v1/agents", request.to_string()).await;
+        assert_eq!((created.status, redacted(created.body)), (StatusCode::CREATED, expected), "{request}");
+    }
+}
+
+/// A body, and the pointers that it is refused with, each with a part of its detail.
+type Refused = (Value, &'static [(&'static str, &'static str)]);
+
+async fn check_all_refused(table: impl IntoIterator<Item = Refused>) {
+    let platform = Platform::new();
+    for (body, expected) in table {
+        let answer = platform.post("/v1/agents", body.to_string()).await;
+        check_refused(&answer, expected, &body.to_string().chars().take(300).collect::<String>());
+    }
+    assert!(platform.wrote_nothing().await);
+}
+
+#[tokio::test]
+async fn an_agent_that_breaks_rules_is_refused_with_each_place() {
+    let model = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
+    check_all_refused([
+        (json!({}), &[("/name", "is required"), ("/models", "is required")] as &[_]),
+        (json!({ "name": 7 }), &[("/name", "expected a string")]),
+        (json!(["x"]), &[("", "expected an object")]),
+        (json!({ "name": " ", "models": model, "nmae": "x" }), &[("/nmae", "unknown field")]),
+        (body(json!({ "name": "x".repeat(65) })), &[("/name", "has 65")]),
+        (body(json!({ "name": "\u{7}" })), &[("/name", "control characters")]),
+        (body(json!({ "instructions": "x".repeat(32_769) })), &[("/instructions", "at most 32768 bytes")]),
+        (body(json!({ "max_output_tokens": 0 })), &[("/max_output_tokens", "1 to 32000")]),
+        (body(json!({ "timeout_seconds": 9 })), &[("/timeout_seconds", "10 to 86400")]),
+        (body(json!({ "max_cost_micro_usd": 0 })), &[("/max_cost_micro_usd", "1 to 1000000000")]),
+        (body(json!({ "max_cost_micro_usd": 1_000_000_001 })), &[("/max_cost_micro_usd", "1 to 1000000000")]),
+        (body(json!({ "retry": { "max_attempts": 0 } })), &[("/retry/max_attempts", "1 to 10")]),
+        (body(json!({ "retry": { "max_attempts": 11 } })), &[("/retry/max_attempts", "1 to 10")]),
+        (body(json!({ "retry": { "max_seconds": 601 } })), &[("/retry/max_seconds", "1 to 600")]),
+        (body(json!({ "retry": { "outage": "Wait" } })), &[("/retry/outage", "must be wait or fail")]),
+        (body(json!({ "retry": { "attempts": 1 } })), &[("/retry/attempts", "unknown field")]),
+        (body(json!({ "retry": [3] })), &[("/retry", "expected an object")]),
+        (body(json!({ "cache": {} })), &[("/cache/mode", "is required")]),
+        (body(json!({ "cache": { "mode": true } })), &[("/cache/mode", "expected a string")]),
+        (body(json!({ "cache": { "mode": "default" } })), &[("/cache/mode", "must be on or off")]),
+        (body(json!({ "cache": { "mode": "on", "ttl_seconds": 0 } })), &[("/cache/ttl_seconds", "1 to 2592000")]),
+        (
+            body(json!({ "cache": { "mode": "on", "stale_seconds": 2_592_001 } })),
+            &[("/cache/stale_seconds", "0 to 2592000")],
+        ),
+        (
+            json!({
+                "name": "", "models": [{}, { "provider": "openai", "model": "gpt-7" }], "max_output_tokens": 0,
+                "timeout_seconds": 0, "tools": [{ "name": "a b" }, {}], "output_schema": {},
+                "retry": { "max_attempts": 0, "max_seconds": 0, "outage": "" },
+                "cache": { "ttl_seconds": 0, "mode": "" }, "max_cost_micro_usd": 0,
+            }),
+            &EVERY,
+        ),
+    ])
+    .await;
+}
+
+/// Places of an agent that can be wrong, in the order in which they are named.
+const EVERY: [(&str, &str); 18] = [
+    ("/name", "1 to 64"),
+    ("/models/0/provider", "is required"),
+    ("/models/0/model", "is required"),
+    ("/models/1/model", "has no price"),
+    ("/tools/0/name", "1 to 64 characters of"),
+    ("/tools/0/input_schema", "is required"),
+    ("/tools/1/name", "is required"),
+    ("/tools/1/input_schema", "is required"),
+    ("/output_schema/name", "is required"),
+    ("/output_schema/schema", "is required"),
+    ("/retry/max_attempts", "1 to 10"),
+    ("/retry/max_seconds", "1 to 600"),
+    ("/retry/outage", "wait or fail"),
+    ("/cache/ttl_seconds", "1 to"),
+    ("/cache/mode", "on or off"),
+    ("/max_output_tokens", "1 to"),
+    ("/timeout_seconds", "10 to"),
+    ("/max_cost_micro_usd", "1 to"),
+];
+
+#[tokio::test]
+async fn a_chain_that_no_vendor_would_serve_is_refused() {
+    let known = |name: &str| json!({ "provider": "anthropic", "model": name });
+    let chain = |models: Value| body(json!({ "models": models }));
+    let with = |model: &str, set: Value| {
+        let mut model =
+            json!({ "provider": if model.starts_with("claude") { "anthropic" } else { "openai" }, "model": model });
+        model.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+        of_model(model)
+    };
+    let opus = known("claude-opus-5-5");
+    let six: Vec<_> =
+        (0..6).map(|number| json!({ "provider": "openai_compatible", "model": format!("m{number}") })).collect();
+    check_all_refused([
+        (chain(json!([])), &[("/models", "must have 1 to 5 entries, has 0")] as &[_]),
+        (chain(json!(six)), &[("/models", "must have 1 to 5 entries, has 6")]),
+        (chain(json!([opus, known("claude-opus-5"), opus])), &[("/models/2", "twice")]),
+        (chain(json!([["openai", "m"]])), &[("/models/0", "expected an object")]),
+        (
+            of_model(json!({ "provider": "acme", "model": "m" })),
+            &[("/models/0/provider", "must be anthropic, openai or")],
+        ),
+        (of_model(json!({ "provider": "openai", "model": "a b" })), &[("/models/0/model", "without spaces")]),
+        (of_model(json!({ "provider": "openai", "model": "m", "t": 1 })), &[("/models/0/t", "unknown field")]),
+        (chain(json!([opus, known("claude-nova-7")])), &[("/models/1/model", "set allow_unlisted")]),
+        (with("gpt-5.9", json!({})), &[("/models/0/model", "set allow_unlisted")]),
+        (with("gpt-5.9", json!({ "allow_unlisted": false })), &[("/models/0/model", "set allow_unlisted")]),
+        (
+            body(
+                json!({ "max_cost_micro_usd": 9, "models": [opus, { "provider": "openai_compatible", "model": "m" }] }),
+            ),
+            &[("/models/1/model", "without one max_cost_micro_usd can't be kept")],
+        ),
+        (with("claude-opus-5-5", json!({ "temperature": 1 })), &[("/models/0/temperature", "not taken by this model")]),
+        (with("claude-haiku-4-5", json!({ "top_p": 1 })), &[("/models/0/top_p", "select api_version 2023-06-01")]),
+        (
+            with("claude-haiku-4-5", json!({ "temperature": 1.5, "api_version": "2023-06-01" })),
+            &[("/models/0/temperature", "must be 0 to 1 for anthropic")],
+        ),
+        (
+            with("gpt-6.1-terra", json!({ "temperature": 0, "top_p": 0.5 })),
+            &[("/models/0/temperature", "reasoning_effort none"), ("/models/0/top_p", "reasoning_effort none")],
+        ),
+        (with("gpt-6.1-sol", json!({ "reasoning_effort": "none" })), &[("/models/0/reasoning_effort", "low, medium")]),
+        (with("gpt-6.1-sol", json!({ "reasoning_effort": "max" })), &[("/models/0/reasoning_effort", "must be none")]),
+        (with("gpt-6.1-sol", json!({ "api_version": "2023-06-01" })), &[("/models/0/api_version", "anthropic only")]),
+        (with("claude-opus-5", json!({ "api_version": "2024-01-01" })), &[("/models/0/api_version", "2023-06-01")]),
+        (with("gpt-6.1-sol", json!({ "top_p": 1.001 })), &[("/models/0/top_p", "must be 0 to 1 with")]),
+        (with("gpt-6.1-sol", json!({ "temperature": -1 })), &[("/models/0/temperature", "must be 0 to 2 with")]),
+        (with("gpt-6.1-sol", json!({ "temperature": 0.0005 })), &[("/models/0/temperature", "at most 3 decimals")]),
+        (with("gpt-6.1-sol", json!({ "temperature": "0.5" })), &[("/models/0/temperature", "expected f64")]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
+    let plain = json!({ "type": "object" });
+    let tool = |name: &str, schema: &Value| json!({ "name": name, "description": "d", "input_schema": schema });
+    let tools = |tools: Value| body(json!({ "tools": tools }));
+    let of_schema = |schema: Value| tools(json!([tool("t", &schema)]));
+    let large = json!({ "type": "object", "title": "x".repeat(32_700) });
+    let named = |count: usize, schema: &Value| (0..count).map(|number| tool(&format!("t{number}"), schema)).collect();
+    let long = "x".repeat(65);
+    check_all_refused([
+        (tools(named(65, &plain)), &[("/tools", "must have 0 to 64 entries, has 65")] as &[_]),
+        (tools(named(5, &large)), &[("/tools", "at most 131072 bytes")]),
+        (tools(json!([tool("a", &plain), tool("b", &plain), tool("a", &plain)])), &[("/tools/2/name", "another tool")]),
+        (tools(json!([tool("", &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
+        (tools(json!([tool("look up", &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
+        (tools(json!([tool("größe", &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
+        (tools(json!([tool(&long, &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
+        (
+            tools(json!([{ "name": "t", "description": "x".repeat(4_097), "input_schema": plain }])),
+            &[("/tools/0/description", "at most 4096 bytes, has 4097")],
+        ),
+        (
+            tools(json!([{ "name": "t", "input_schema": plain, "strict": true }])),
+            &[("/tools/0/strict", "unknown field")],
+        ),
+        (tools(json!([{ "name": "t", "input_schema": null }])), &[("/tools/0/input_schema", "is required")]),
+        (of_schema(json!(true)), &[("/tools/0/input_schema", "must be an object")]),
+        (of_schema(json!({})), &[("/tools/0/input_schema/type", "must be object")]),
+        (of_schema(json!({ "type": "array" })), &[("/tools/0/input_schema/type", "must be object")]),
+        (
+            of_schema(json!({ "type": "object", "title": "x".repeat(32_768) })),
+            &[("/tools/0/input_schema", "at most 32768 bytes")],
+        ),
+        (
+            of_schema(json!({ "type": "object", "properties": { "x": { "type": "strnig" }, "a/b": 7 } })),
+            &[
+                ("/tools/0/input_schema/properties/a~1b", "must be a schema"),
+                ("/tools/0/input_schema/properties/x/type", "array, boolean, integer"),
+            ],
+        ),
+        (
+            of_schema(json!({ "type": "object", "properties": { "x": { "$ref": "https://example.com/s.json" } } })),
+            &[("/tools/0/input_schema/properties/x/$ref", "must point into the schema itself")],
+        ),
+        (body(json!({ "output_schema": { "name": "a.b", "schema": plain } })), &[("/output_schema/name", "1 to 64")]),
+        (
+            body(json!({ "output_schema": { "name": "a", "schema": { "type": "object", "required": "x" } } })),
+            &[("/output_schema/schema/required", "different texts")],
+        ),
+        (
+            body(json!({ "output_schema": { "name": "a", "schema": { "type": "string" } } })),
+            &[("/output_schema/schema/type", "must be object")],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn the_same_member_twice_is_refused() {
+    let platform = Platform::new();
+    let model = r#"[{"provider":"anthropic","model":"claude-sonnet-5-5"}]"#;
+    let answer = platform.post("/v1/agents", format!(r#"{{"name":"x","name":"y","models":{model}}}"#)).await;
+    check_refused(&answer, &[("", "duplicate field")], "name twice");
+}
+
+#[tokio::test]
+async fn a_refusal_is_small_however_much_is_wrong() {
+    let platform = Platform::new();
+    let schema: Value =
+        (0..2_000).map(|number| (format!("p{number}"), json!(7))).collect::<serde_json::Map<_, _>>().into();
+    let tools = json!([{ "name": "t", "input_schema": { "type": "object", "properties": schema } }]);
+    let answer = platform.post("/v1/agents", body(json!({ "tools": tools })).to_string()).await;
+    assert_eq!(answer.body["errors"].as_array().unwrap().len(), 100);
+}

@@ -1,0 +1,159 @@
+//! Every route over the platform in memory: what goes in, what comes out, byte for byte but for ids and times.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(clippy::needless_pass_by_value, reason = "`json!` reads best where it is used")]
+
+mod agents;
+mod platform;
+mod tasks;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use serde_json::json;
+use shared::testing::{Faults, When};
+
+use platform::{AGENT, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
+
+#[tokio::test]
+async fn a_refusal_is_small_however_large_the_request() {
+    let platform = Platform::new();
+    let answer = platform.post("/v1/agents", format!(r#"{{"{}":1}}"#, "x".repeat(100_000))).await;
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(answer.body.to_string().len() < 1_000, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_query_that_breaks_rules_is_refused_by_name() {
+    let platform = Platform::new();
+    let table = [
+        ("/v1/tasks?limit=0", "limit"),
+        ("/v1/tasks?limit=101", "limit"),
+        ("/v1/tasks?limit=two", "limit"),
+        ("/v1/tasks?limit=1&limit=2", "limit"),
+        ("/v1/tasks?cursor=nonsense", "cursor"),
+        ("/v1/agents?cursor=nonsense", "cursor"),
+        ("/v1/tasks?status=done", "status"),
+        ("/v1/tasks?agent_id=7", "agent_id"),
+        ("/v1/tasks?state=queued", "state"),
+        ("/v1/tasks?/name=1", "/name"),
+        ("/v1/tasks?=1", ""),
+        (&format!("{UNKNOWN_TASK}?wait=26"), "wait"),
+        (&format!("{UNKNOWN_TASK}?wait=-1"), "wait"),
+    ];
+    for (path, parameter) in table {
+        let answer = platform.get(path).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        assert_eq!(answer.body["errors"][0]["parameter"], parameter, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn each_broken_envelope_has_its_own_status() {
+    let platform = Platform::new();
+    let plain =
+        |body: &'static str| request("POST", "/v1/tasks").header("content-type", "text/plain").body(body.into());
+    let bare = request("POST", "/v1/tasks").body("{}".into());
+    let large = format!(r#"{{"input":"{}"}}"#, "x".repeat(1_024 * 1_024));
+    let table = [
+        (platform.post("/v1/tasks", "{").await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", "").await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", "{} {}").await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", r#"{"agent_id":1, nonsense"#).await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", "[nonsense").await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", r#"{"input":"\ud800"}"#).await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", "[".repeat(100_000)).await, 400, "invalid_request"),
+        (platform.post("/v1/tasks", vec![b'"', 0xff, b'"']).await, 400, "invalid_request"),
+        (platform.send(plain("{}").unwrap()).await, 415, "unsupported_media_type"),
+        (platform.send(bare.unwrap()).await, 415, "unsupported_media_type"),
+        (platform.post("/v1/tasks", large).await, 413, "payload_too_large"),
+        (platform.get(UNKNOWN_TASK).await, 404, "not_found"),
+        (platform.get("/v1/tasks/7").await, 404, "not_found"),
+        (platform.get("/v1/tasks/tsk_%ff").await, 404, "not_found"),
+        (platform.get(&format!("/v1/agents/{UNKNOWN_AGENT}")).await, 404, "not_found"),
+        (platform.get("/v1/agents/agt_1").await, 404, "not_found"),
+        (platform.get("/v2").await, 404, "not_found"),
+        (platform.get("/v1/nothing").await, 404, "not_found"),
+        (platform.post("/healthz", "").await, 405, "method_not_allowed"),
+        (platform.send(request("DELETE", "/v1/tasks").body(Body::empty()).unwrap()).await, 405, "method_not_allowed"),
+    ];
+    for (answer, status, code) in table {
+        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (status, &json!(code)), "{}", answer.body);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(answer.body["status"], status);
+        assert_eq!(answer.body["request_id"].as_str(), answer.headers["x-request-id"].to_str().ok());
+    }
+    assert!(platform.wrote_nothing().await);
+}
+
+#[tokio::test]
+async fn without_the_key_every_v1_route_is_closed() {
+    let platform = Platform::new();
+    let credentials = [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer wrong"),
+        Some("Bearer k3y2"),
+        Some("Bearer k3"),
+        Some("Basic k3y"),
+        Some("k3y"),
+    ];
+    let routes =
+        [("GET", "/v1/agents"), ("POST", "/v1/agents"), ("GET", UNKNOWN_TASK), ("POST", "/v1/tasks"), ("GET", "/v1/x")];
+    for (method, path) in routes {
+        for credential in credentials {
+            let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+            let request = credential.into_iter().fold(request, |request, value| request.header("authorization", value));
+            let answer = platform.send(request.body(AGENT.into()).unwrap()).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {credential:?}");
+            assert_eq!(answer.headers["www-authenticate"], "Bearer");
+        }
+    }
+    assert!(platform.wrote_nothing().await);
+    let health = platform.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
+    assert_eq!((health.status, health.body), (StatusCode::OK, json!("ok")));
+}
+
+#[tokio::test]
+async fn a_dependency_that_is_down_is_a_retryable_503() {
+    let faults = Faults::default();
+    let platform = Platform::failing(&faults);
+    faults.die_at(1, When::Before);
+    let answer = platform.get("/v1/agents").await;
+    assert_eq!((answer.status, &answer.body["retryable"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(true)));
+    assert!(answer.headers.contains_key("retry-after"));
+    let shown = answer.body.to_string();
+    assert!(!shown.contains("plan"), "{shown}");
+    platform.secrets.remove("api-key");
+    let answer = platform.get("/v1/agents").await;
+    assert_eq!((answer.status, &answer.body["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("internal")));
+}
+
+#[tokio::test]
+async fn a_request_id_is_echoed_if_it_is_fit_for_a_log() {
+    let platform = Platform::new();
+    let id_for = async |given: &str| {
+        let request = Request::get("/healthz").header("x-request-id", given).body(Body::empty()).unwrap();
+        platform.send(request).await.headers["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(id_for("abc-123").await, "abc-123");
+    for unfit in ["", "has space", &"x".repeat(129)] {
+        assert_ne!(id_for(unfit).await, unfit);
+    }
+}
+
+/// The files under `events/`, for local invokes, are what API Gateway sends.
+#[tokio::test]
+async fn every_sample_event_reaches_its_route() {
+    let platform = Platform::new();
+    let table = [
+        (include_str!("../../../../events/api-healthz.json"), StatusCode::OK),
+        (include_str!("../../../../events/api-submit-task.json"), StatusCode::UNAUTHORIZED),
+    ];
+    for (event, status) in table {
+        let event: lambda_http::request::LambdaRequest = serde_json::from_str(event).unwrap();
+        let request = lambda_http::Request::from(event).map(|body| Body::from(body.to_vec()));
+        assert_eq!(platform.send(request).await.status, status);
+    }
+}

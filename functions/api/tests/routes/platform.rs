@@ -1,0 +1,144 @@
+//! The platform in memory behind its routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Api, ApiKeys, router};
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use shared::app::{Agents, Runner, Tasks};
+use shared::domain::CacheRules;
+use shared::ports::{Clock, TaskMessage};
+use shared::testing::{Faults, ManualClock, MemoryQueue, MemorySecrets, MemoryStore, ScriptedModel, samples};
+use tower::ServiceExt;
+
+pub(crate) const KEY: &str = "k3y";
+pub(crate) const AGENT: &str = r#"{"name":"clerk","models":[{"provider":"anthropic","model":"claude-sonnet-5-5"}]}"#;
+
+/// An id that no agent has.
+pub(crate) const UNKNOWN_AGENT: &str = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+/// The path of no task.
+pub(crate) const UNKNOWN_TASK: &str = "/v1/tasks/tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+
+pub(crate) struct Platform {
+    pub(crate) router: Router,
+    pub(crate) store: MemoryStore,
+    pub(crate) queue: MemoryQueue,
+    pub(crate) clock: ManualClock,
+    pub(crate) secrets: MemorySecrets,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Platform {
+    pub(crate) fn new() -> Self {
+        Self::failing(&Faults::default())
+    }
+
+    pub(crate) fn failing(faults: &Faults) -> Self {
+        let (store, queue, secrets) = (MemoryStore::default(), MemoryQueue::default(), MemorySecrets::default());
+        secrets.set("api-key", KEY);
+        let clock = ManualClock::at(samples::START);
+        let failing = || Arc::new(store.with_faults(faults.clone()));
+        let time = || Arc::new(clock.clone());
+        let router = router(Api {
+            agents: Agents::new(failing(), time()),
+            tasks: Tasks::new(failing(), failing(), Arc::new(queue.clone()), time()),
+            keys: ApiKeys::new(Arc::new(secrets.clone()), "api-key".to_owned(), samples::tenant("default")),
+        });
+        Self { router, store, queue, clock, secrets }
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path).body(Body::empty()).unwrap()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(request("POST", path).header("content-type", "application/json").body(body.into()).unwrap()).await
+    }
+
+    pub(crate) async fn create_agent(&self) -> String {
+        let answer = self.post("/v1/agents", AGENT).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        answer.body["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn submit(&self, agent: &str, input: &str) -> Value {
+        let answer = self.post("/v1/tasks", json!({ "agent_id": agent, "input": input }).to_string()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
+        answer.body
+    }
+
+    /// Works on every message that waits.
+    pub(crate) async fn drain(&self, model: ScriptedModel) {
+        let runner = Runner {
+            queue: Arc::new(self.queue.clone()),
+            agents: Arc::new(self.store.clone()),
+            tasks: Arc::new(self.store.clone()),
+            journal: Arc::new(self.store.clone()),
+            model: Arc::new(model.on(self.clock.clone())),
+            clock: Arc::new(self.clock.clone()),
+            cache: CacheRules::Off,
+        };
+        while let Some(delivery) = self.queue.receive() {
+            let message = TaskMessage::from_body(&delivery.body).unwrap();
+            runner.run(&message, self.clock.now().plus(Duration::from_mins(1))).await.unwrap();
+            self.queue.acknowledge(&delivery.receipt);
+        }
+    }
+
+    pub(crate) async fn wrote_nothing(&self) -> bool {
+        let agents = self.get("/v1/agents").await.body["data"].as_array().unwrap().len();
+        let tasks = self.get("/v1/tasks").await.body["data"].as_array().unwrap().len();
+        agents + tasks + self.queue.sent().len() == 0
+    }
+}
+
+pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path).header("authorization", format!("Bearer {KEY}"))
+}
+
+/// The value with ids and times replaced, so that whole bodies can be compared.
+pub(crate) fn redacted(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            for (name, field) in fields.iter_mut() {
+                *field = match name.as_str() {
+                    "id" | "agent_id" | "request_id" => json!(format!("[{name}]")),
+                    name if name.ends_with("_at") => json!("[time]"),
+                    _ => redacted(field.take()),
+                };
+            }
+            value
+        }
+        Value::Array(entries) => entries.iter_mut().map(|entry| redacted(entry.take())).collect(),
+        _ => value,
+    }
+}
+
+/// Whether the answer refuses the body for exactly these reasons, each a pointer and a part of its detail.
+#[track_caller]
+pub(crate) fn check_refused(answer: &Answer, expected: &[(&str, &str)], what: &str) {
+    let code = &answer.body["code"];
+    assert_eq!((answer.status, code), (StatusCode::UNPROCESSABLE_ENTITY, &json!("validation_failed")), "{what}");
+    let errors = answer.body["errors"].as_array().unwrap();
+    let matches = |(error, (pointer, detail)): (&Value, &(&str, &str))| {
+        error["pointer"] == *pointer && error["detail"].as_str().unwrap().contains(detail)
+    };
+    assert!(errors.len() == expected.len() && errors.iter().zip(expected).all(matches), "{what}: {errors:#?}");
+}

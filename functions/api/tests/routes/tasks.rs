@@ -1,0 +1,211 @@
+//! `/v1/tasks`.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use shared::domain::{
+    AssistantContent, AssistantPart, CacheMode, CacheUse, Cost, ModelAnswer, Origin, Spend, StopReason, ToolCall,
+    Usage, Wait, WaitReason,
+};
+use shared::ports::{ModelErrorKind, TaskStore};
+use shared::testing::{Reply, ScriptedModel, samples};
+
+use crate::platform::{Platform, UNKNOWN_AGENT, check_refused, redacted, request};
+
+/// The members that every new task has, and these besides or instead.
+fn shown(set: Value) -> Value {
+    let mut task = json!({
+        "id": "[id]", "status": "queued", "agent_id": "[agent_id]", "agent_version": 1, "input": "hello",
+        "attempts": 0, "model_attempts": 0, "cost_micro_usd": 0, "unpriced_calls": 0, "spent": Usage::default(),
+        "created_at": "[time]", "updated_at": "[time]", "deadline_at": "[time]",
+    });
+    task.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    task
+}
+
+/// The task after its agent's model did what the script says.
+async fn after(platform: &Platform, agent: &str, script: impl IntoIterator<Item = Reply>) -> Value {
+    let task = platform.submit(agent, "hello").await;
+    platform.drain(ScriptedModel::new(script)).await;
+    let read = platform.get(&format!("/v1/tasks/{}", task["id"].as_str().unwrap())).await;
+    assert_eq!(read.status, StatusCode::OK);
+    read.body
+}
+
+#[tokio::test]
+async fn a_task_goes_from_submission_to_its_answer() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let accepted = platform.post("/v1/tasks", json!({ "agent_id": agent, "input": "hello" }).to_string()).await;
+    assert_eq!((accepted.status, redacted(accepted.body)), (StatusCode::ACCEPTED, shown(json!({}))));
+    platform.drain(ScriptedModel::default()).await;
+    let read = platform.get(accepted.headers["location"].to_str().unwrap()).await;
+    let usage = json!({
+        "input_tokens": 11, "output_tokens": 7, "cache_read_tokens": 5, "cache_write_tokens": 3, "reasoning_tokens": 2,
+    });
+    let completed = shown(json!({
+        "status": "completed", "output": "hello", "stop_reason": "end_turn", "usage": usage, "attempts": 1,
+        "model": { "provider": "anthropic", "model": "claude-sonnet-5-5" }, "origin": "provider", "model_attempts": 1, "spent": usage, "finished_at": "[time]",
+    }));
+    assert_eq!((read.status, redacted(read.body)), (StatusCode::OK, completed));
+}
+
+#[tokio::test]
+async fn a_completed_task_shows_the_models_calls_of_tools_and_what_all_of_it_cost() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let call = ToolCall { id: "call_1".to_owned(), name: "look_up".to_owned(), arguments: "{}".to_owned() };
+    let content = AssistantContent::ToolCall(call);
+    let cost = Cost { micro_usd: 12, unpriced_calls: 1 };
+    let answer = ModelAnswer {
+        content: vec![samples::said("Let me see."), AssistantPart { content, original: None }],
+        stop_reason: StopReason::ToolUse,
+        origin: Origin::Stale { age_seconds: 7 },
+        spend: Spend { attempts: 2, usage: Usage { input_tokens: 20, ..Usage::default() }, cost },
+        ..samples::answer("")
+    };
+    let task = after(&platform, &agent, [Reply::Answer(answer)]).await;
+    let tools = json!([{ "id": "call_1", "name": "look_up", "arguments": "{}" }]);
+    assert_eq!((&task["output"], &task["stop_reason"]), (&json!("Let me see."), &json!("tool_use")));
+    assert_eq!((&task["tool_calls"], &task["degraded"]), (&tools, &json!(true)));
+    assert_eq!(task["origin"], "stale");
+    assert_eq!((&task["cost_micro_usd"], &task["unpriced_calls"]), (&json!(12), &json!(1)));
+    assert_eq!((&task["attempts"], &task["model_attempts"]), (&json!(1), &json!(2)));
+    assert_eq!((&task["spent"]["input_tokens"], &task["usage"]["input_tokens"]), (&json!(20), &json!(11)));
+}
+
+#[tokio::test]
+async fn a_failed_task_says_why_and_names_each_attempt() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let task = after(&platform, &agent, [Reply::Fail(ModelErrorKind::Authentication)]).await;
+    assert_eq!(task["status"], "failed");
+    let attempt = json!({
+        "provider": "anthropic", "model": "claude-sonnet-5-5", "code": "model_authentication", "status": null,
+        "request_id": null,
+    });
+    let error = json!({
+        "code": "model_authentication", "dead_lettered": false, "attempts": [attempt],
+        "message": "anthropic refuses the key: check the provider's key in Secrets Manager",
+    });
+    assert_eq!(task["error"], error);
+}
+
+#[tokio::test]
+async fn a_parked_task_says_what_it_waits_for_and_until_when() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let wait = Wait { until: samples::after(90), reason: WaitReason::Breaker };
+    let task = after(&platform, &agent, [Reply::Fail(ModelErrorKind::Park(wait))]).await;
+    assert_eq!((&task["status"], &task["attempts"]), (&json!("waiting"), &json!(0)));
+    assert_eq!(task["waiting"], json!({ "reason": "breaker", "until": "2026-11-18T11:08:10.000Z" }));
+    let listed = platform.get("/v1/tasks?status=waiting").await.body;
+    assert_eq!(listed["data"][0]["id"], task["id"]);
+}
+
+#[tokio::test]
+async fn a_task_says_what_it_wants_of_the_cache() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let table = [
+        (json!({}), CacheMode::Default, None),
+        (json!({ "cache": "default", "max_age_seconds": 0 }), CacheMode::Default, Some(0)),
+        (json!({ "cache": "bypass" }), CacheMode::Bypass, None),
+        (json!({ "cache": "refresh", "max_age_seconds": 2_592_000 }), CacheMode::Refresh, Some(2_592_000)),
+        (json!({ "cache": "off" }), CacheMode::Off, None),
+    ];
+    for (set, mode, max_age) in table {
+        let mut body = json!({ "agent_id": agent, "input": "hello" });
+        body.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+        let accepted = platform.post("/v1/tasks", body.to_string()).await;
+        assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.body);
+        let id = accepted.body["id"].as_str().unwrap().parse().unwrap();
+        let task = TaskStore::task(&platform.store, &samples::tenant("default"), id).await.unwrap().unwrap();
+        let expected = CacheUse { mode, max_age: max_age.map(Duration::from_secs) };
+        assert_eq!(task.spec().cache_use, expected, "{set}");
+    }
+}
+
+#[tokio::test]
+async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
+    let platform = Platform::new();
+    let with = |set: Value| {
+        let mut body = json!({ "agent_id": UNKNOWN_AGENT, "input": "x" });
+        body.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+        body
+    };
+    let table: [(Value, &[_]); 9] = [
+        (json!({}), &[("/agent_id", "is required"), ("/input", "is required")]),
+        (json!({ "agent_id": "agt_1", "input": "" }), &[("/agent_id", "of the form agt_"), ("/input", "empty")]),
+        (with(json!({})), &[("/agent_id", "not found")]),
+        (with(json!({ "input": "x".repeat(131_073) })), &[("/input", "at most 131072 bytes")]),
+        (with(json!({ "cache": "on" })), &[("/cache", "must be default, bypass, refresh or off")]),
+        (with(json!({ "cache": false })), &[("/cache", "expected a string")]),
+        (with(json!({ "max_age_seconds": 2_592_001 })), &[("/max_age_seconds", "must be 0 to 2592000")]),
+        (with(json!({ "max_age_seconds": -1 })), &[("/max_age_seconds", "invalid value")]),
+        (with(json!({ "ttl": 1 })), &[("/ttl", "unknown field")]),
+    ];
+    for (body, expected) in table {
+        let answer = platform.post("/v1/tasks", body.to_string()).await;
+        check_refused(&answer, expected, &body.to_string().chars().take(200).collect::<String>());
+    }
+    assert!(platform.wrote_nothing().await);
+}
+
+#[tokio::test]
+async fn lists_page_through_everything_once() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let mut submitted = Vec::new();
+    for number in 0..5 {
+        platform.clock.advance(Duration::from_secs(1));
+        submitted.insert(0, platform.submit(&agent, &format!("task {number}")).await["id"].clone());
+    }
+    let mut seen = Vec::new();
+    let mut path = "/v1/tasks?limit=2".to_owned();
+    loop {
+        let page = platform.get(&path).await.body;
+        seen.extend(page["data"].as_array().unwrap().iter().map(|task| task["id"].clone()));
+        let Some(cursor) = page["next_cursor"].as_str() else { break };
+        path = format!("/v1/tasks?limit=2&cursor={}", cursor.replace('#', "%23"));
+    }
+    assert_eq!(seen, submitted);
+    let completed = platform.get("/v1/tasks?status=completed").await.body;
+    assert_eq!(completed, json!({ "data": [], "next_cursor": null }));
+    let of_agent = platform.get(&format!("/v1/tasks?agent_id={agent}&status=queued")).await.body;
+    assert_eq!(of_agent["data"].as_array().unwrap().len(), 5);
+    let agents = platform.get("/v1/agents").await.body;
+    assert_eq!((agents["data"][0]["id"].as_str(), &agents["next_cursor"]), (Some(agent.as_str()), &Value::Null));
+}
+
+#[tokio::test]
+async fn the_same_submission_twice_is_one_task() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let submit = async |input: &str| {
+        let body = json!({ "agent_id": agent, "input": input }).to_string();
+        let request = request("POST", "/v1/tasks").header("content-type", "application/json");
+        platform.clock.advance(Duration::from_secs(1));
+        platform.send(request.header("idempotency-key", "order 7").body(body.into()).unwrap()).await
+    };
+    let (first, second, other) = (submit("hello").await, submit("hello").await, submit("good bye").await);
+    assert_eq!((second.status, second.body), (StatusCode::ACCEPTED, first.body));
+    assert_eq!(
+        (other.status, &other.body["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("idempotency_key_reused"))
+    );
+    assert_eq!(platform.queue.sent().len(), 1);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_that_breaks_its_rule_is_refused_by_name() {
+    let platform = Platform::new();
+    let body = json!({ "agent_id": platform.create_agent().await, "input": "hello" }).to_string();
+    for key in ["", "é", &"x".repeat(256)] {
+        let request = request("POST", "/v1/tasks").header("content-type", "application/json");
+        let answer = platform.send(request.header("idempotency-key", key).body(body.clone().into()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{key}");
+        assert_eq!(answer.body["errors"][0]["parameter"], "Idempotency-Key", "{}", answer.body);
+    }
+}

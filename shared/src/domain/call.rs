@@ -1,0 +1,210 @@
+//! One exchange with a model, free of any vendor's format.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::chain::{ModelChain, ModelChoice, ModelRef};
+use super::deadline::Deadline;
+use super::id::TaskId;
+use super::outcome::FailureCode;
+use super::rules::{CacheRules, CacheUse, RetryRules};
+use super::spend::Spend;
+use super::tenant::TenantId;
+use super::transcript::{AssistantContent, AssistantPart, Message, OutputSchema, ToolCall, ToolDefinition};
+use super::usage::Usage;
+
+/// A question to the models of a chain, and the terms on which it is asked. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelRequest {
+    /// The models that may answer. A layer that deals with one model deals with the first.
+    pub chain: ModelChain,
+    /// What is asked.
+    pub prompt: Arc<Prompt>,
+    /// On whose behalf.
+    pub caller: Caller,
+    /// How failed attempts are repeated.
+    pub retry: RetryRules,
+    /// Whether and how long answers are kept; the agent's wish, or else the deployment's.
+    pub cache: CacheRules,
+    /// What this task wants of the kept answers.
+    pub cache_use: CacheUse,
+    /// The most that the whole task may cost, in micro-USD.
+    pub task_cap: Option<u64>,
+    /// When the answer must be there.
+    pub deadline: Deadline,
+}
+
+impl ModelRequest {
+    /// The model that is asked, where only one is.
+    pub const fn model(&self) -> &ModelRef {
+        &self.chain.first().model
+    }
+
+    /// The same question to one model only.
+    #[must_use]
+    pub fn to_only(&self, choice: &ModelChoice) -> Self {
+        Self { chain: ModelChain::only(choice.clone()), ..self.clone() }
+    }
+}
+
+/// What a model is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Prompt {
+    /// What the model is told about its role, before all else; may be empty.
+    pub instructions: String,
+    /// The conversation so far; ends with a turn that is not the model's.
+    pub messages: Vec<Message>,
+    /// The tools that it may call.
+    pub tools: Vec<ToolDefinition>,
+    /// The form that its answer must have, if it must have one.
+    pub output_schema: Option<OutputSchema>,
+    /// The most tokens that the answer may have, reasoning included.
+    pub max_output_tokens: u32,
+}
+
+/// On whose behalf a model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The task.
+    pub task: TaskId,
+}
+
+/// A model's answer, and how it came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelAnswer {
+    /// What the model says.
+    pub content: Vec<AssistantPart>,
+    /// Why it stopped.
+    pub stop_reason: StopReason,
+    /// The tokens of this answer, wherever it came from.
+    pub usage: Usage,
+    /// The model of the chain that answered.
+    pub model: ModelRef,
+    /// The vendor's name for the model that it says it served, often a dated form of the one asked for.
+    pub served_model: String,
+    /// The provider's id for the exchange, which its support asks for.
+    pub request_id: Option<String>,
+    /// Where the answer came from.
+    pub origin: Origin,
+    /// What was spent to get it this time, failed attempts included; nothing for one that was kept or shared.
+    pub spend: Spend,
+    /// The attempts that failed before it.
+    pub failed: Vec<FailedAttempt>,
+}
+
+impl ModelAnswer {
+    /// All its text in one piece; may be empty.
+    pub fn text(&self) -> String {
+        let texts = self.content.iter().filter_map(|part| match &part.content {
+            AssistantContent::Text(text) => Some(text.as_str()),
+            AssistantContent::ToolCall(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+        });
+        texts.collect()
+    }
+
+    /// The tools that it wants to be run.
+    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
+        self.content.iter().filter_map(|part| match &part.content {
+            AssistantContent::ToolCall(call) => Some(call),
+            AssistantContent::Text(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+        })
+    }
+}
+
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// The provider gave it to this very call.
+    #[default]
+    Provider,
+    /// It was kept from an earlier call.
+    Cache {
+        /// How old it is, in seconds.
+        age_seconds: u64,
+    },
+    /// It was kept from an earlier call, is past its freshness, and no model answers: the caller is served worse than usual.
+    Stale {
+        /// How old it is, in seconds.
+        age_seconds: u64,
+    },
+    /// The provider gave it to another call with the same question at the same time.
+    SingleFlight,
+}
+
+impl Origin {
+    /// The name in responses and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Provider => "provider",
+            Self::Cache { .. } => "cache",
+            Self::Stale { .. } => "stale",
+            Self::SingleFlight => "single_flight",
+        }
+    }
+
+    /// Whether the caller is served worse than usual.
+    pub const fn is_degraded(self) -> bool {
+        matches!(self, Self::Stale { .. })
+    }
+
+    /// How old the answer is, if it is not new.
+    pub const fn age(self) -> Option<Duration> {
+        match self {
+            Self::Cache { age_seconds } | Self::Stale { age_seconds } => Some(Duration::from_secs(age_seconds)),
+            Self::Provider | Self::SingleFlight => None,
+        }
+    }
+}
+
+/// An attempt at a model call that came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedAttempt {
+    /// The model that was to answer.
+    pub model: ModelRef,
+    /// What went wrong.
+    pub code: FailureCode,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// The provider's id for the exchange, if it gave one.
+    pub request_id: Option<String>,
+}
+
+/// Why a model stopped writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// It was done.
+    EndTurn,
+    /// It wants tools to be run and their results back.
+    ToolUse,
+    /// The vendor paused a long turn: the same conversation with this answer added goes on.
+    Paused,
+    /// It reached `max_output_tokens`; the text is cut.
+    MaxTokens,
+    /// It filled its context window; the text is cut.
+    ContextWindow,
+    /// It, or the vendor's filter, declined to answer.
+    Refusal,
+    /// A reason that this version doesn't know; the text is kept.
+    Other,
+}
+
+impl StopReason {
+    /// The name in records, responses and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EndTurn => "end_turn",
+            Self::ToolUse => "tool_use",
+            Self::Paused => "paused",
+            Self::MaxTokens => "max_tokens",
+            Self::ContextWindow => "context_window",
+            Self::Refusal => "refusal",
+            Self::Other => "other",
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Which models an agent asks, and how each is set.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::invalid::Invalid;
+
+/// The longest chain of models.
+pub const MAX_MODELS: usize = 5;
+
+/// A vendor's API that serves models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// Anthropic's Messages API.
+    Anthropic,
+    /// OpenAI's Responses API.
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// Any server with OpenAI's Chat Completions API: vLLM, Ollama, a gateway.
+    #[serde(rename = "openai_compatible")]
+    OpenAiCompatible,
+}
+
+impl Provider {
+    /// The name in requests, records and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anthropic => "anthropic",
+            Self::OpenAi => "openai",
+            Self::OpenAiCompatible => "openai_compatible",
+        }
+    }
+}
+
+impl FromStr for Provider {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "anthropic" => Ok(Self::Anthropic),
+            "openai" => Ok(Self::OpenAi),
+            "openai_compatible" => Ok(Self::OpenAiCompatible),
+            _ => Err(Invalid::new("/provider", "must be anthropic, openai or openai_compatible")),
+        }
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One model of one provider, such as `anthropic` and `claude-sonnet-5-5`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelRef {
+    provider: Provider,
+    #[serde(rename = "model")]
+    name: String,
+}
+
+impl ModelRef {
+    /// Accepts names of 1 to 128 printable ASCII characters without spaces.
+    pub fn new(provider: Provider, name: impl Into<String>) -> Result<Self, Invalid> {
+        let name = name.into();
+        if (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Ok(Self { provider, name });
+        }
+        Err(Invalid::new("/model", "must have 1 to 128 printable ASCII characters without spaces"))
+    }
+
+    /// The provider that serves the model.
+    pub const fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// The provider's name for the model.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for ModelRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.provider, self.name)
+    }
+}
+
+/// One model of a chain, and how it is set.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ModelChoice {
+    /// The model.
+    pub model: ModelRef,
+    /// Its settings.
+    #[serde(default)]
+    pub settings: ModelSettings,
+}
+
+/// What can be set on a model. Whatever is absent is not sent: the vendor's default holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelSettings {
+    /// How much chance there is in the answer, 0 to 2.
+    pub temperature: Option<Thousandths>,
+    /// The share of the likeliest tokens to choose from, 0 to 1.
+    pub top_p: Option<Thousandths>,
+    /// How hard the model thinks.
+    pub reasoning_effort: Option<ReasoningEffort>,
+    /// The version of the vendor's API.
+    pub api_version: ApiVersion,
+    /// Whether the answer is streamed.
+    pub transfer: Transfer,
+}
+
+/// A small decimal number, kept exactly: 0.7 is 700.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Thousandths(pub u16);
+
+impl Thousandths {
+    /// Checks that the number at `field` is from 0 to `most` and has at most three decimals.
+    pub fn new(field: &str, number: f64, most: Self) -> Result<Self, Invalid> {
+        let whole = format!("{:.0}", number * 1_000.0).parse().ok().map(Self);
+        whole.filter(|exact| exact.as_f64().total_cmp(&number).is_eq() && *exact <= most).ok_or_else(|| {
+            Invalid::new(field, format!("must be 0 to {} with at most 3 decimals, is {number}", most.as_f64()))
+        })
+    }
+
+    /// The number as vendors want it.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.0) / 1_000.0
+    }
+}
+
+/// How hard a model thinks before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasoningEffort {
+    /// Not at all.
+    None,
+    /// A little.
+    Low,
+    /// Somewhat.
+    Medium,
+    /// Much.
+    High,
+}
+
+/// Whether an agent may have a model that this version of the platform doesn't know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unlisted {
+    /// It may not: a mistyped name is found at once.
+    #[default]
+    Refused,
+    /// It may, without a price.
+    Allowed,
+}
+
+/// The version of a vendor's API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ApiVersion {
+    /// The one that this platform was made for: Anthropic's `2026-10-21`.
+    #[default]
+    #[serde(rename = "current")]
+    Current,
+    /// Anthropic's version before, which takes sampling parameters.
+    #[serde(rename = "2023-06-01")]
+    Anthropic20230601,
+}
+
+/// How an answer comes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transfer {
+    /// As a stream of events: a silent provider is noticed early, and what a broken answer used is known.
+    #[default]
+    Stream,
+    /// In one piece, for servers that can't stream.
+    Whole,
+}
+
+/// The models that may answer, the preferred one first: 1 to [`MAX_MODELS`], each once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ModelChain {
+    first: ModelChoice,
+    others: Vec<ModelChoice>,
+}
+
+impl ModelChain {
+    /// Checks the models at `/models`.
+    pub fn new(models: Vec<ModelChoice>) -> Result<Self, Invalid> {
+        let count = models.len();
+        for (place, choice) in models.iter().enumerate() {
+            if models.iter().take(place).any(|earlier| earlier.model == choice.model) {
+                return Err(Invalid::new(format!("/models/{place}"), "must not be in the chain twice"));
+            }
+        }
+        let mut models = models.into_iter();
+        match models.next() {
+            Some(first) if count <= MAX_MODELS => Ok(Self { first, others: models.collect() }),
+            Some(_) | None => Err(Invalid::new("/models", format!("must have 1 to {MAX_MODELS} entries, has {count}"))),
+        }
+    }
+
+    /// The chain of one model with the vendor's defaults.
+    pub fn only(choice: ModelChoice) -> Self {
+        Self { first: choice, others: Vec::new() }
+    }
+
+    /// The preferred model.
+    pub const fn first(&self) -> &ModelChoice {
+        &self.first
+    }
+
+    /// All models, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &ModelChoice> {
+        let all: Vec<&ModelChoice> = std::iter::once(&self.first).chain(&self.others).collect();
+        all.into_iter()
+    }
+}
+
+impl From<ModelRef> for ModelChoice {
+    fn from(model: ModelRef) -> Self {
+        Self { model, settings: ModelSettings::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(name: &str) -> ModelChoice {
+        ModelRef::new(Provider::OpenAi, name).unwrap().into()
+    }
+
+    #[test]
+    fn a_small_number_has_at_most_three_decimals() {
+        let (one, two) = (Thousandths(1_000), Thousandths(2_000));
+        for (number, most, exact) in [(0.0, one, 0), (0.7, one, 700), (1.0, one, 1_000), (1.999, two, 1_999)] {
+            assert_eq!(Thousandths::new("/x", number, most), Ok(Thousandths(exact)));
+        }
+        for number in [-0.001, 0.000_1, 0.700_1, 1.001, 66.0, 1e300, f64::NAN, f64::INFINITY] {
+            assert_eq!(Thousandths::new("/x", number, one).unwrap_err().field, "/x", "{number}");
+        }
+    }
+
+    #[test]
+    fn a_chain_has_one_to_five_models_each_once() {
+        let names = |count: usize| (0..count).map(|number| choice(&format!("m{number}"))).collect::<Vec<_>>();
+        assert_eq!(ModelChain::new(Vec::new()).unwrap_err().field, "/models");
+        assert_eq!(ModelChain::new(names(6)).unwrap_err().field, "/models");
+        assert_eq!(ModelChain::new(vec![choice("a"), choice("b"), choice("a")]).unwrap_err().field, "/models/2");
+        let chain = ModelChain::new(names(5)).unwrap();
+        assert_eq!(chain.iter().cloned().collect::<Vec<_>>(), names(5));
+    }
+}

@@ -1,0 +1,340 @@
+//! JSON schemas.
+//!
+//! A schema is held against the forms that the meta-schemas of JSON Schema give to their keywords: those of 2020-12, or of
+//! the draft that it names. What isn't a keyword is allowed, as there. A reference may only point into the schema itself,
+//! so that nobody ever fetches one.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+use super::invalid::Invalid;
+
+const MAX_BYTES: usize = 32 * 1_024;
+
+const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+
+/// A JSON schema whose instances are objects: at most 32 KiB, without references to other documents.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JsonSchema(Value);
+
+impl JsonSchema {
+    /// Checks the schema; pointers are relative to it.
+    pub fn new(schema: Value) -> Result<Self, Vec<Invalid>> {
+        let bytes = schema.to_string().len();
+        if bytes > MAX_BYTES {
+            return Err(vec![Invalid::new("", format!("must have at most {MAX_BYTES} bytes, has {bytes}"))]);
+        }
+        let Value::Object(keywords) = &schema else {
+            return Err(vec![Invalid::new("", "must be an object")]);
+        };
+        let mut check = Check { draft: draft(keywords.get("$schema")), found: Vec::new() };
+        check.schema("", &schema);
+        if check.found.is_empty() && keywords.get("type").and_then(Value::as_str) != Some("object") {
+            check.found.push(Invalid::new("/type", "must be object"));
+        }
+        if check.found.is_empty() { Ok(Self(schema)) } else { Err(check.found) }
+    }
+
+    /// The schema as JSON.
+    pub const fn as_value(&self) -> &Value {
+        &self.0
+    }
+}
+
+/// The versions of JSON Schema, as far as their keywords' forms differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Draft {
+    /// 2020-12.
+    Current,
+    /// 2019-09, 7 and 6.
+    Older,
+    /// 4.
+    Four,
+}
+
+/// The draft that `$schema` names. Of a name that it doesn't know, [`Check`] complains.
+fn draft(named: Option<&Value>) -> Draft {
+    named.and_then(Value::as_str).and_then(draft_called).unwrap_or(Draft::Current)
+}
+
+fn draft_called(name: &str) -> Option<Draft> {
+    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"))?;
+    match name.strip_suffix('#').unwrap_or(name) {
+        "json-schema.org/draft/2020-12/schema" => Some(Draft::Current),
+        "json-schema.org/draft/2019-09/schema"
+        | "json-schema.org/draft-07/schema"
+        | "json-schema.org/draft-06/schema" => Some(Draft::Older),
+        "json-schema.org/draft-04/schema" => Some(Draft::Four),
+        _ => None,
+    }
+}
+
+/// What a keyword's value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Schema,
+    Schemas,
+    /// A schema, and in older drafts also a list of them.
+    Items,
+    /// Schemas by name.
+    Properties,
+    /// Schemas or lists of names, by name.
+    Dependencies,
+    /// Lists of names, by name.
+    Requirements,
+    /// Different texts.
+    Names,
+    /// A type, or different ones.
+    Types,
+    Text,
+    Flag,
+    /// A whole number from 0 on.
+    Count,
+    Number,
+    /// A number over 0.
+    Factor,
+    /// A number; in draft 4 a flag on another bound.
+    ExclusiveBound,
+    List,
+    /// A reference to a place in the same document.
+    Reference,
+    /// The name of a draft.
+    Draft,
+}
+
+fn form_of(keyword: &str) -> Option<Form> {
+    Some(match keyword {
+        "additionalItems"
+        | "additionalProperties"
+        | "contains"
+        | "contentSchema"
+        | "else"
+        | "if"
+        | "not"
+        | "propertyNames"
+        | "then"
+        | "unevaluatedItems"
+        | "unevaluatedProperties" => Form::Schema,
+        "allOf" | "anyOf" | "oneOf" | "prefixItems" => Form::Schemas,
+        "items" => Form::Items,
+        "$defs" | "definitions" | "dependentSchemas" | "patternProperties" | "properties" => Form::Properties,
+        "dependencies" => Form::Dependencies,
+        "dependentRequired" => Form::Requirements,
+        "required" => Form::Names,
+        "type" => Form::Types,
+        "$anchor" | "$comment" | "$dynamicAnchor" | "$id" | "contentEncoding" | "contentMediaType" | "description"
+        | "format" | "pattern" | "title" => Form::Text,
+        "deprecated" | "readOnly" | "uniqueItems" | "writeOnly" => Form::Flag,
+        "maxContains" | "maxItems" | "maxLength" | "maxProperties" | "minContains" | "minItems" | "minLength"
+        | "minProperties" => Form::Count,
+        "maximum" | "minimum" => Form::Number,
+        "multipleOf" => Form::Factor,
+        "exclusiveMaximum" | "exclusiveMinimum" => Form::ExclusiveBound,
+        "enum" | "examples" => Form::List,
+        "$ref" | "$dynamicRef" | "$recursiveRef" => Form::Reference,
+        "$schema" => Form::Draft,
+        _ => return None,
+    })
+}
+
+/// One walk through a schema, and what it found.
+struct Check {
+    draft: Draft,
+    found: Vec<Invalid>,
+}
+
+impl Check {
+    fn schema(&mut self, at: &str, schema: &Value) {
+        let Value::Object(keywords) = schema else {
+            return self.expect(at, schema.is_boolean(), "must be a schema: an object or a boolean");
+        };
+        for (keyword, value) in keywords {
+            if let Some(form) = form_of(keyword) {
+                self.value(&below(at, keyword), value, form);
+            }
+        }
+    }
+
+    fn value(&mut self, at: &str, value: &Value, form: Form) {
+        match form {
+            Form::Schemas => self.schemas(at, value),
+            Form::Items if value.is_array() && self.draft != Draft::Current => self.schemas(at, value),
+            Form::Schema | Form::Items => self.schema(at, value),
+            Form::Properties => self.each(at, value, Form::Schema),
+            Form::Dependencies => self.each(at, value, Form::Dependencies),
+            Form::Requirements => self.each(at, value, Form::Names),
+            Form::Names => self.expect(at, are_names(value), "must be a list of different texts"),
+            Form::Types => {
+                let types = format!("must be one or different ones of {}", TYPES.join(", "));
+                self.expect(at, are_types(value), &types);
+            }
+            Form::Text => self.expect(at, value.is_string(), "must be a text"),
+            Form::Flag => self.expect(at, value.is_boolean(), "must be true or false"),
+            Form::Count => {
+                self.expect(at, value.as_number().is_some_and(is_count), "must be a whole number from 0 on");
+            }
+            Form::ExclusiveBound if self.draft == Draft::Four => {
+                self.expect(at, value.is_boolean(), "must be true or false in draft 4");
+            }
+            Form::Number | Form::ExclusiveBound => self.expect(at, value.is_number(), "must be a number"),
+            Form::Factor => {
+                self.expect(at, value.as_f64().is_some_and(|factor| factor > 0.0), "must be a number over 0");
+            }
+            Form::List => self.expect(at, value.is_array(), "must be a list"),
+            Form::Reference => {
+                let is_local = value.as_str().is_some_and(|reference| reference.starts_with('#'));
+                self.expect(at, is_local, "must point into the schema itself, such as #/$defs/name");
+            }
+            Form::Draft => {
+                let is_known = value.as_str().is_some_and(|name| draft_called(name).is_some());
+                self.expect(at, is_known, "must name JSON Schema 2020-12, 2019-09 or draft 7, 6 or 4");
+            }
+        }
+    }
+
+    fn schemas(&mut self, at: &str, value: &Value) {
+        let Some(schemas) = value.as_array().filter(|schemas| !schemas.is_empty()) else {
+            return self.expect(at, false, "must be a list of at least one schema");
+        };
+        for (place, schema) in schemas.iter().enumerate() {
+            self.schema(&format!("{at}/{place}"), schema);
+        }
+    }
+
+    fn each(&mut self, at: &str, value: &Value, form: Form) {
+        let Value::Object(entries) = value else {
+            return self.expect(at, false, "must be an object");
+        };
+        for (name, entry) in entries {
+            let form = match form {
+                Form::Dependencies if entry.is_array() => Form::Names,
+                Form::Dependencies => Form::Schema,
+                other => other,
+            };
+            self.value(&below(at, name), entry, form);
+        }
+    }
+
+    fn expect(&mut self, at: &str, holds: bool, rule: &str) {
+        if !holds {
+            self.found.push(Invalid::new(at, rule));
+        }
+    }
+}
+
+/// The JSON pointer of the member of this name.
+fn below(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+fn are_names(value: &Value) -> bool {
+    value.as_array().is_some_and(|names| names.iter().all(Value::is_string) && are_different(names))
+}
+
+fn are_types(value: &Value) -> bool {
+    let is_type = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
+    let are_types = |types: &[Value]| !types.is_empty() && types.iter().all(is_type) && are_different(types);
+    is_type(value) || value.as_array().is_some_and(|types| are_types(types))
+}
+
+fn are_different(values: &[Value]) -> bool {
+    let mut texts: Vec<_> = values.iter().filter_map(Value::as_str).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts.len() == values.len()
+}
+
+/// A number such as 3.0 is whole too.
+fn is_count(number: &Number) -> bool {
+    number.is_u64() || number.as_f64().is_some_and(|number| number >= 0.0 && number.fract() == 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Every keyword once, in a form that it may have.
+    fn rich() -> Value {
+        json!({
+            "$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:example:rich", "$comment": "c",
+            "$defs": { "a/b": { "$anchor": "a", "type": ["string", "null"] } }, "title": "t", "description": "d",
+            "type": "object", "required": ["x"], "minProperties": 1, "maxProperties": 3.0,
+            "properties": {
+                "x": { "$ref": "#/$defs/a~1b", "default": { "$ref": 7 }, "format": "date", "examples": [1] },
+                "y": { "type": "array", "prefixItems": [true], "items": false, "minItems": 0, "uniqueItems": true },
+                "z": { "enum": [{ "type": 7 }], "const": { "type": 7 }, "not": {}, "readOnly": true },
+                "n": { "multipleOf": 0.5, "minimum": -1, "exclusiveMaximum": 1e3, "x-unit": ["any", "thing"] },
+            },
+            "patternProperties": { "^p": { "pattern": "^a", "minLength": 1 } }, "additionalProperties": false,
+            "dependentRequired": { "x": ["y"] }, "dependentSchemas": { "x": true }, "dependencies": { "x": ["y"] },
+            "if": {}, "then": {}, "else": true, "allOf": [{}], "unevaluatedProperties": { "type": "string" },
+        })
+    }
+
+    #[test]
+    fn a_schema_of_each_draft_is_taken() {
+        let table = [
+            rich(),
+            json!({ "type": "object" }),
+            json!({ "$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
+                "properties": { "x": { "items": [{}, {}], "additionalItems": false } } }),
+            json!({ "$schema": "http://json-schema.org/draft-04/schema#", "type": "object",
+                "properties": { "x": { "minimum": 1, "exclusiveMinimum": true } } }),
+        ];
+        for schema in table {
+            assert_eq!(JsonSchema::new(schema.clone()).unwrap().as_value(), &schema);
+        }
+    }
+
+    #[test]
+    fn each_broken_keyword_is_named_by_its_place() {
+        let many = |schema: &str| format!(r#"{{"type":"object","properties":{{"x":{schema}}}}}"#);
+        let table = [
+            (many(r#"{"type":"strnig"}"#), "/properties/x/type"),
+            (many(r#"{"type":[]}"#), "/properties/x/type"),
+            (many(r#"{"type":["null","null"]}"#), "/properties/x/type"),
+            (many("7"), "/properties/x"),
+            (many(r#"{"items":[{}]}"#), "/properties/x/items"),
+            (many(r#"{"prefixItems":[]}"#), "/properties/x/prefixItems"),
+            (many(r#"{"anyOf":[{},{"not":1}]}"#), "/properties/x/anyOf/1/not"),
+            (many(r#"{"required":"y"}"#), "/properties/x/required"),
+            (many(r#"{"required":["y","y"]}"#), "/properties/x/required"),
+            (many(r#"{"properties":[]}"#), "/properties/x/properties"),
+            (many(r#"{"properties":{"a/b~c":1}}"#), "/properties/x/properties/a~1b~0c"),
+            (many(r#"{"dependencies":{"a":1}}"#), "/properties/x/dependencies/a"),
+            (many(r#"{"dependentRequired":{"a":{}}}"#), "/properties/x/dependentRequired/a"),
+            (many(r#"{"minLength":-1}"#), "/properties/x/minLength"),
+            (many(r#"{"maxItems":1.5}"#), "/properties/x/maxItems"),
+            (many(r#"{"minimum":"1"}"#), "/properties/x/minimum"),
+            (many(r#"{"exclusiveMinimum":true}"#), "/properties/x/exclusiveMinimum"),
+            (many(r#"{"multipleOf":0}"#), "/properties/x/multipleOf"),
+            (many(r#"{"enum":"a"}"#), "/properties/x/enum"),
+            (many(r#"{"pattern":7}"#), "/properties/x/pattern"),
+            (many(r#"{"uniqueItems":1}"#), "/properties/x/uniqueItems"),
+            (many(r#"{"$ref":"https://example.com/other.json"}"#), "/properties/x/$ref"),
+            (many(r#"{"$dynamicRef":"other.json#/a"}"#), "/properties/x/$dynamicRef"),
+            (r#"{"$schema":"https://example.com/mine","type":"object"}"#.to_owned(), "/$schema"),
+            (r#"{"type":"array"}"#.to_owned(), "/type"),
+            (r#"{"type":["object"]}"#.to_owned(), "/type"),
+            ("{}".to_owned(), "/type"),
+            ("true".to_owned(), ""),
+            (format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(MAX_BYTES)), ""),
+        ];
+        for (schema, pointer) in table {
+            let refused = JsonSchema::new(serde_json::from_str(&schema).unwrap()).unwrap_err();
+            let fields: Vec<_> = refused.iter().map(|invalid| invalid.field.as_str()).collect();
+            assert_eq!(fields, [pointer], "{schema:.200}");
+        }
+    }
+
+    #[test]
+    fn all_broken_keywords_are_named_at_once() {
+        let schema = json!({ "type": "object", "title": 1, "properties": { "x": { "type": "y", "minItems": -1 } } });
+        let mut fields: Vec<_> = JsonSchema::new(schema).unwrap_err().into_iter().map(|broken| broken.field).collect();
+        fields.sort();
+        assert_eq!(fields, ["/properties/x/minItems", "/properties/x/type", "/title"]);
+    }
+}

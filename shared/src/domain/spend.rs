@@ -1,0 +1,49 @@
+//! What model calls cost.
+
+use serde::{Deserialize, Serialize};
+
+use super::usage::Usage;
+
+/// What one or more attempts at a model call came to, failed ones included: their tokens are paid too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// Requests that went out to a provider.
+    pub attempts: u32,
+    /// The tokens of all of them, as far as the provider told.
+    pub usage: Usage,
+    /// What these tokens cost.
+    pub cost: Cost,
+}
+
+/// An amount of money, and what is missing from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Millionths of a US dollar.
+    pub micro_usd: u64,
+    /// Calls with tokens of models that have no price here: their cost is not in `micro_usd`, and not zero.
+    #[serde(default)]
+    pub unpriced_calls: u32,
+}
+
+impl Spend {
+    /// Both together; saturates.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            attempts: self.attempts.saturating_add(other.attempts),
+            usage: self.usage.plus(other.usage),
+            cost: self.cost.plus(other.cost),
+        }
+    }
+}
+
+impl Cost {
+    /// Both together; saturates.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            micro_usd: self.micro_usd.saturating_add(other.micro_usd),
+            unpriced_calls: self.unpriced_calls.saturating_add(other.unpriced_calls),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What is said between a user, a model and tools, free of any vendor's format.
+//!
+//! A vendor whose own blocks must come back to it unchanged, such as signed or encrypted reasoning, keeps them beside the
+//! neutral form ([`Original`]): the same vendor gets them back, another one gets the neutral form. So a conversation can
+//! move from one vendor to another at any turn.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::chain::ModelRef;
+use super::invalid::Invalid;
+use super::schema::JsonSchema;
+
+/// The most tools that an agent may have.
+pub const MAX_TOOLS: usize = 64;
+
+const MAX_DESCRIPTION_BYTES: usize = 4 * 1_024;
+const MAX_TOOLS_BYTES: usize = 128 * 1_024;
+
+/// One turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// The user speaks.
+    User(Vec<UserPart>),
+    /// The model speaks.
+    Assistant(Vec<AssistantPart>),
+    /// Tools answer the calls of the turn before.
+    ToolResults(Vec<ToolResult>),
+}
+
+impl Message {
+    /// A user's plain text.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::User(vec![UserPart::Text(text.into())])
+    }
+}
+
+/// A part of what the user says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserPart {
+    /// Text.
+    Text(String),
+    /// An image that the provider fetches from a URL.
+    ImageUrl(String),
+    /// An image itself.
+    Image {
+        /// Such as `image/png`.
+        media_type: String,
+        /// The image in base64 (RFC 4648, padded).
+        base64: String,
+    },
+}
+
+/// A part of what a model says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssistantPart {
+    /// What it says, for everyone.
+    pub content: AssistantContent,
+    /// The vendor's own block, where the neutral form alone would lose something that the vendor wants back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Original>,
+}
+
+/// What a part of a model's turn says, for everyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssistantContent {
+    /// Text, or the words in which the model declines.
+    Text(String),
+    /// The model wants a tool to be run.
+    ToolCall(ToolCall),
+    /// How the model came to it, as far as the vendor shows it; may be empty. Never sent to another vendor.
+    Reasoning(String),
+    /// Something that only its vendor understands; it lives in the part's [`Original`].
+    Opaque,
+}
+
+/// A vendor's own block, to be sent back unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// The model that it came from; only its provider can use it.
+    pub model: ModelRef,
+    /// The block.
+    pub block: Value,
+}
+
+/// A model's wish to have a tool run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// Ties the result to the call.
+    pub id: String,
+    /// The tool's name, as the model wrote it.
+    pub name: String,
+    /// The arguments as the model wrote them: meant to be a JSON object, and not always one.
+    pub arguments: String,
+}
+
+/// What came of a tool call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// The call's id.
+    pub call_id: String,
+    /// What the tool says.
+    pub text: String,
+    /// Whether it is an error, for the model to react to.
+    pub is_error: bool,
+}
+
+/// A tool as a model gets to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolDefinition {
+    /// Its name.
+    pub name: ToolName,
+    /// What it does and when to use it.
+    pub description: String,
+    /// The JSON schema of its arguments, an object.
+    pub input_schema: JsonSchema,
+}
+
+impl ToolDefinition {
+    /// A tool with a description of at most 4 KiB, checked at `/description`; it may be empty.
+    pub fn new(name: ToolName, description: String, input_schema: JsonSchema) -> Result<Self, Invalid> {
+        if description.len() > MAX_DESCRIPTION_BYTES {
+            let reason = format!("must have at most {MAX_DESCRIPTION_BYTES} bytes, has {}", description.len());
+            return Err(Invalid::new("/description", reason));
+        }
+        Ok(Self { name, description, input_schema })
+    }
+
+    /// Checks the tools at `/tools` together: at most [`MAX_TOOLS`], each name once, and at most 128 KiB as JSON.
+    pub fn check_all(tools: Vec<Self>) -> Result<Vec<Self>, Invalid> {
+        for (place, tool) in tools.iter().enumerate() {
+            if tools.iter().take(place).any(|earlier| earlier.name == tool.name) {
+                return Err(Invalid::new(format!("/tools/{place}/name"), "must not be the name of another tool"));
+            }
+        }
+        let (count, bytes) = (tools.len(), serde_json::json!(tools).to_string().len());
+        if count > MAX_TOOLS {
+            return Err(Invalid::new("/tools", format!("must have at most {MAX_TOOLS} entries, has {count}")));
+        }
+        if bytes > MAX_TOOLS_BYTES {
+            return Err(Invalid::new("/tools", format!("must have at most {MAX_TOOLS_BYTES} bytes, has {bytes}")));
+        }
+        Ok(tools)
+    }
+}
+
+/// The form that an answer must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputSchema {
+    /// A name for the form, as some vendors want one; by the rules of a tool's name.
+    pub name: ToolName,
+    /// The JSON schema of the answer's text.
+    pub schema: JsonSchema,
+}
+
+/// A tool's name that every vendor takes: 1 to 64 of `A-Z a-z 0-9 _ -`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ToolName(String);
+
+impl ToolName {
+    /// Checks the name at `/name`.
+    pub fn new(name: String) -> Result<Self, Invalid> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+            return Ok(Self(name));
+        }
+        Err(Invalid::new("/name", "must have 1 to 64 characters of A-Z, a-z, 0-9, _ and -"))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ToolName {
+    type Error = Invalid;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        Self::new(name)
+    }
+}
+
+impl From<ToolName> for String {
+    fn from(name: ToolName) -> Self {
+        name.0
+    }
+}

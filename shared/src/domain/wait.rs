@@ -1,0 +1,43 @@
+//! Why and until when something waits without using compute.
+
+use serde::{Deserialize, Serialize};
+
+use super::time::Timestamp;
+
+/// A wait that is better spent without compute: a task that meets one is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// When it is over.
+    pub until: Timestamp,
+    /// What is waited for.
+    pub reason: WaitReason,
+}
+
+/// What a parked task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitReason {
+    /// A provider asked for the wait, or failed and needs time to recover.
+    RetryAfter,
+    /// The breaker of every model that could answer is open.
+    Breaker,
+    /// A provider's or our own rate limit.
+    RateLimit,
+    /// Another worker is asking the very same question just now.
+    SingleFlight,
+    /// The invocation had no time left for the call; another one has.
+    OutOfTime,
+}
+
+impl WaitReason {
+    /// The name in records, responses and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RetryAfter => "retry_after",
+            Self::Breaker => "breaker",
+            Self::RateLimit => "rate_limit",
+            Self::SingleFlight => "single_flight",
+            Self::OutOfTime => "out_of_time",
+        }
+    }
+}

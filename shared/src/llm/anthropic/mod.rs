@@ -1,0 +1,77 @@
+//! Anthropic's Messages API, version 2026-10-21, or 2023-06-01 for models that are to take sampling parameters.
+//!
+//! Types and names of errors are those of the API reference at <https://docs.claude.com/en/api/messages> and of the
+//! vendor's own client. Unknown fields, events, content blocks and stop reasons are let pass, because the vendor adds them
+//! without a new version.
+
+mod question;
+mod reading;
+
+use question::Question;
+use reading::Received;
+
+use super::dialect::Dialect;
+use super::failure::Complaint;
+use super::http::Client;
+use crate::domain::{ApiVersion, ModelRequest};
+use crate::ports::ModelErrorKind;
+
+/// Asks Anthropic's models.
+pub(super) type AnthropicClient = Client<Anthropic>;
+
+/// The Messages API.
+pub(super) struct Anthropic;
+
+impl Dialect for Anthropic {
+    const PATH: &'static str = "/v1/messages";
+    const REQUEST_ID: &'static str = "request-id";
+
+    type Question<'a> = Question<'a>;
+    type Reading = Received;
+
+    fn question(request: &ModelRequest) -> Question<'_> {
+        Question::from(request)
+    }
+
+    fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)> {
+        let version = match request.chain.first().settings.api_version {
+            ApiVersion::Current => "2026-10-21",
+            ApiVersion::Anthropic20230601 => "2023-06-01",
+        };
+        vec![("anthropic-version", version)]
+    }
+
+    /// Errors without a name of their own are told by how their message starts.
+    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
+        const TOO_LONG: [&str; 2] = ["prompt is too long", "input length and `max_tokens` exceed context limit"];
+        const USED_UP: [&str; 3] = [
+            "Your credit balance is too low",
+            "You have reached your specified API usage limits",
+            "You have reached your specified workspace API usage limits",
+        ];
+        let says = |starts: &[&str]| starts.iter().any(|start| complaint.message.starts_with(start));
+        match complaint.code.as_str() {
+            "enforced_spend_limit_reached"
+            | "contract_spend_limit_reached"
+            | "linked_organization_spend_limit_reached"
+            | "linked_organization_billing_unavailable" => Some(ModelErrorKind::QuotaExhausted),
+            "organization_on_hold" => Some(ModelErrorKind::Authentication),
+            _ if complaint.r#type == "billing_error" || says(&USED_UP) => Some(ModelErrorKind::QuotaExhausted),
+            _ if says(&TOO_LONG) => Some(ModelErrorKind::ContextTooLong),
+            _ => None,
+        }
+    }
+}
+
+/// What an error means that comes with status 200, in a stream that had already begun.
+fn kind_despite_success(complaint: &Complaint) -> ModelErrorKind {
+    if let Some(kind) = Anthropic::kind_by_name(complaint) {
+        return kind;
+    }
+    match complaint.r#type.as_str() {
+        "rate_limit_error" => ModelErrorKind::RateLimited { retry_after: None },
+        "authentication_error" | "permission_error" => ModelErrorKind::Authentication,
+        "invalid_request_error" | "not_found_error" | "request_too_large" => ModelErrorKind::Rejected,
+        _ => ModelErrorKind::Unavailable { retry_after: None },
+    }
+}

@@ -1,0 +1,273 @@
+//! What Anthropic is asked.
+//!
+//! Blocks that came from the vendor go back to it as they were. Its reasoning goes back to the very model that wrote it,
+//! because another one refuses it, and is left out elsewhere. What another vendor's model said goes in neutral form, with
+//! ids and names brought into the form that this vendor takes.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::domain::{
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Prompt, ReasoningEffort,
+    Thousandths, ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
+};
+
+/// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the model; shorter
+/// prefixes are let pass.
+const CACHED: CacheControl = CacheControl { r#type: "ephemeral" };
+
+/// The body of a request.
+#[derive(Serialize)]
+pub(in crate::llm) struct Question<'a> {
+    model: &'a str,
+    max_tokens: u32,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    system: Vec<SystemText<'a>>,
+    messages: Vec<Turn<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<Thinking>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_config: Option<OutputConfig<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    /// Marks the conversation's end as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct CacheControl {
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct SystemText<'a> {
+    r#type: &'static str,
+    text: &'a str,
+    cache_control: CacheControl,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    input_schema: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<CacheControl>,
+}
+
+#[derive(Serialize)]
+struct Thinking {
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct OutputConfig<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format<'a>>,
+}
+
+#[derive(Serialize)]
+struct Format<'a> {
+    r#type: &'static str,
+    schema: &'a Value,
+}
+
+#[derive(Serialize)]
+struct Turn<'a> {
+    role: &'static str,
+    content: Vec<Block<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Block<'a> {
+    /// As it came from the vendor.
+    Original(&'a Value),
+    Ours(Ours<'a>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Ours<'a> {
+    Text {
+        text: &'a str,
+    },
+    Image {
+        source: ImageSource<'a>,
+    },
+    ToolUse {
+        id: Cow<'a, str>,
+        name: Cow<'a, str>,
+        input: Value,
+    },
+    ToolResult {
+        tool_use_id: Cow<'a, str>,
+        #[serde(skip_serializing_if = "str::is_empty")]
+        content: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        is_error: Option<bool>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ImageSource<'a> {
+    Url { url: &'a str },
+    Base64 { media_type: &'a str, data: &'a str },
+}
+
+impl<'a> From<&'a ModelRequest> for Question<'a> {
+    fn from(request: &'a ModelRequest) -> Self {
+        let (choice, prompt) = (request.chain.first(), request.prompt.as_ref());
+        let settings = choice.settings;
+        Self {
+            model: choice.model.name(),
+            max_tokens: prompt.max_output_tokens,
+            system: system(&prompt.instructions),
+            messages: prompt.messages.iter().filter_map(|message| turn(message, &choice.model)).collect(),
+            tools: tools(prompt),
+            thinking: settings.reasoning_effort.and_then(|effort| thinking(effort, &choice.model)),
+            output_config: output_config(settings.reasoning_effort, prompt.output_schema.as_ref()),
+            temperature: settings.temperature.map(Thousandths::as_f64),
+            top_p: settings.top_p.map(Thousandths::as_f64),
+            cache_control: goes_on(prompt).then_some(CACHED),
+            stream: (settings.transfer == Transfer::Stream).then_some(true),
+        }
+    }
+}
+
+/// Whether the conversation is likely to be sent again with more at its end; writing it into the cache costs extra.
+fn goes_on(prompt: &Prompt) -> bool {
+    !prompt.tools.is_empty() || prompt.messages.len() > 1
+}
+
+fn system(instructions: &str) -> Vec<SystemText<'_>> {
+    let text = SystemText { r#type: "text", text: instructions, cache_control: CACHED };
+    if instructions.is_empty() { Vec::new() } else { vec![text] }
+}
+
+/// Tools come before the system's text, whose mark covers both; without it, the last tool is marked.
+fn tools(prompt: &Prompt) -> Vec<Tool<'_>> {
+    let mut tools: Vec<Tool<'_>> = prompt.tools.iter().map(tool).collect();
+    if prompt.instructions.is_empty()
+        && let Some(last) = tools.last_mut()
+    {
+        last.cache_control = Some(CACHED);
+    }
+    tools
+}
+
+fn tool(tool: &ToolDefinition) -> Tool<'_> {
+    Tool {
+        name: tool.name.as_str(),
+        description: &tool.description,
+        input_schema: tool.input_schema.as_value(),
+        cache_control: None,
+    }
+}
+
+/// How to keep the model from thinking before it answers, if that is wished. One model has a mode of its own for it.
+fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
+    match effort {
+        ReasoningEffort::None if model.name().starts_with("claude-sonnet-5-5") => {
+            Some(Thinking { r#type: "between_tools" })
+        }
+        ReasoningEffort::None => Some(Thinking { r#type: "disabled" }),
+        ReasoningEffort::Low | ReasoningEffort::Medium | ReasoningEffort::High => None,
+    }
+}
+
+fn output_config(effort: Option<ReasoningEffort>, schema: Option<&OutputSchema>) -> Option<OutputConfig<'_>> {
+    let effort = match effort {
+        Some(ReasoningEffort::Low) => Some("low"),
+        Some(ReasoningEffort::Medium) => Some("medium"),
+        Some(ReasoningEffort::High) => Some("high"),
+        Some(ReasoningEffort::None) | None => None,
+    };
+    let format = schema.map(|schema| Format { r#type: "json_schema", schema: schema.schema.as_value() });
+    (effort.is_some() || format.is_some()).then_some(OutputConfig { effort, format })
+}
+
+/// A turn, unless nothing of it can be sent. Turns of the same role that follow each other are joined by the vendor.
+fn turn<'a>(message: &'a Message, model: &ModelRef) -> Option<Turn<'a>> {
+    let (role, content): (_, Vec<Block<'a>>) = match message {
+        Message::User(parts) => ("user", parts.iter().filter_map(said_by_user).collect()),
+        Message::Assistant(parts) => {
+            ("assistant", parts.iter().filter_map(|part| said_by_model(part, model)).collect())
+        }
+        Message::ToolResults(results) => ("user", results.iter().map(tool_result).collect()),
+    };
+    (!content.is_empty()).then_some(Turn { role, content })
+}
+
+/// Empty text is left out: the vendor refuses it.
+fn text(text: &str) -> Option<Block<'_>> {
+    (!text.is_empty()).then_some(Block::Ours(Ours::Text { text }))
+}
+
+fn said_by_user(part: &UserPart) -> Option<Block<'_>> {
+    let source = match part {
+        UserPart::Text(said) => return text(said),
+        UserPart::ImageUrl(url) => ImageSource::Url { url },
+        UserPart::Image { media_type, base64 } => ImageSource::Base64 { media_type, data: base64 },
+    };
+    Some(Block::Ours(Ours::Image { source }))
+}
+
+fn said_by_model<'a>(part: &'a AssistantPart, model: &ModelRef) -> Option<Block<'a>> {
+    let original = part.original.as_ref();
+    let of_vendor = original.filter(|original| original.model.provider() == model.provider());
+    let of_model = original.filter(|original| original.model == *model);
+    match &part.content {
+        AssistantContent::Reasoning(_) => of_model.map(|original| Block::Original(&original.block)),
+        AssistantContent::Opaque => of_vendor.map(|original| Block::Original(&original.block)),
+        AssistantContent::Text(said) => {
+            of_vendor.map_or_else(|| text(said), |original| Some(Block::Original(&original.block)))
+        }
+        AssistantContent::ToolCall(call) => {
+            Some(of_vendor.map_or_else(|| tool_use(call), |original| Block::Original(&original.block)))
+        }
+    }
+}
+
+fn tool_use(call: &ToolCall) -> Block<'_> {
+    let input = serde_json::from_str(&call.arguments).ok().filter(Value::is_object);
+    // The vendor takes nothing but an object; the model is to see what it wrote all the same.
+    let input = input.unwrap_or_else(|| json!({ "arguments": call.arguments }));
+    Block::Ours(Ours::ToolUse { id: token(&call.id), name: token(&call.name), input })
+}
+
+fn tool_result(result: &ToolResult) -> Block<'_> {
+    Block::Ours(Ours::ToolResult {
+        tool_use_id: token(&result.call_id),
+        content: &result.text,
+        is_error: result.is_error.then_some(true),
+    })
+}
+
+/// The text in the form of the vendor's ids and names: letters, digits, `_` and `-`. Different texts stay different.
+fn token(text: &str) -> Cow<'_, str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if !text.is_empty() && text.bytes().all(allowed) {
+        return Cow::Borrowed(text);
+    }
+    let mut token = "hex_".to_owned();
+    for byte in text.bytes() {
+        // Writing to a string can't fail.
+        let _: std::fmt::Result = write!(token, "{byte:02x}");
+    }
+    Cow::Owned(token)
+}

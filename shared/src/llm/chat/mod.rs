@@ -1,0 +1,47 @@
+//! The Chat Completions API, which OpenAI made and many servers have: vLLM, Ollama, gateways such as `LiteLLM` and
+//! `OpenRouter`.
+//!
+//! What is sent is what all of them know. What they answer is read leniently, because each has its own way with what OpenAI
+//! left open. OpenAI's own models are asked by its [Responses API](super::openai), which alone has all of their abilities.
+
+mod answer;
+mod calls;
+mod failure;
+mod question;
+mod reasoning;
+#[cfg(test)]
+mod tests;
+
+use self::answer::Stream;
+use self::question::Question;
+use super::dialect::Dialect;
+use super::failure::Complaint;
+use super::http::Client;
+use crate::domain::ModelRequest;
+use crate::ports::ModelErrorKind;
+
+/// Asks the models of any server with the API.
+pub(super) type ChatClient = Client<Chat>;
+
+/// The API.
+pub(super) struct Chat;
+
+impl Dialect for Chat {
+    const PATH: &'static str = "/v1/chat/completions";
+    const REQUEST_ID: &'static str = "x-request-id";
+
+    type Question<'a> = Question<'a>;
+    type Reading = Stream;
+
+    fn question(request: &ModelRequest) -> Self::Question<'_> {
+        request.into()
+    }
+
+    fn headers(_request: &ModelRequest) -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
+
+    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
+        failure::kind_by_name(complaint)
+    }
+}

@@ -1,0 +1,255 @@
+//! A question as servers with the Chat Completions API want it: what all of them know, and nothing else.
+//!
+//! A model's reasoning, and whatever its server adds to a call, goes back only to that model; reasoning only while the tools
+//! that it called are at work, because templates drop it from older turns and some servers refuse it there.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::domain::{
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, ReasoningEffort, Thousandths,
+    ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
+};
+use crate::llm::openai::is_strict;
+
+#[derive(Serialize)]
+pub(in crate::llm) struct Question<'a> {
+    model: &'a str,
+    messages: Vec<Turn<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning_effort: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    /// Not `max_completion_tokens`, which is OpenAI's own name: Ollama and older servers ignore it.
+    max_tokens: u32,
+    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+enum Turn<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: Content<'a>,
+    },
+    Assistant {
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<Call<'a>>,
+        #[serde(flatten)]
+        reasoning: Option<&'a Map<String, Value>>,
+    },
+    Tool {
+        tool_call_id: &'a str,
+        content: Cow<'a, str>,
+    },
+}
+
+/// Servers for text alone know only the plain form.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(&'a str),
+    Parts(Vec<Part<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: ImageUrl<'a> },
+}
+
+#[derive(Serialize)]
+struct ImageUrl<'a> {
+    url: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct Call<'a> {
+    id: &'a str,
+    function: Function<'a>,
+    #[serde(flatten)]
+    extra: Option<&'a Map<String, Value>>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct Tool<'a> {
+    function: Signature<'a>,
+}
+
+#[derive(Serialize)]
+struct Signature<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: &'a Value,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "json_schema")]
+struct ResponseFormat<'a> {
+    json_schema: Named<'a>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    name: &'a str,
+    schema: &'a Value,
+    strict: bool,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl<'a> From<&'a ModelRequest> for Question<'a> {
+    fn from(request: &'a ModelRequest) -> Self {
+        let (model, settings, prompt) = (request.model(), &request.chain.first().settings, &*request.prompt);
+        let system = (!prompt.instructions.is_empty()).then(|| Turn::System { content: &prompt.instructions });
+        let stream = settings.transfer == Transfer::Stream;
+        Self {
+            model: model.name(),
+            messages: system.into_iter().chain(turns(&prompt.messages, model)).collect(),
+            tools: prompt.tools.iter().map(Tool::from).collect(),
+            response_format: prompt.output_schema.as_ref().map(ResponseFormat::from),
+            reasoning_effort: settings.reasoning_effort.map(effort),
+            temperature: settings.temperature.map(Thousandths::as_f64),
+            top_p: settings.top_p.map(Thousandths::as_f64),
+            max_tokens: prompt.max_output_tokens,
+            stream,
+            stream_options: stream.then_some(StreamOptions { include_usage: true }),
+        }
+    }
+}
+
+fn turns<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Turn<'a>> {
+    let is_user = |message: &Message| matches!(message, Message::User(_));
+    let last_user = messages.iter().rposition(is_user).unwrap_or(0);
+    let mut turns = Vec::new();
+    for (place, message) in messages.iter().enumerate() {
+        match message {
+            Message::User(parts) => turns.extend(content(parts).map(|content| Turn::User { content })),
+            Message::Assistant(parts) => {
+                let reasoning = if place > last_user { reasoning(parts, model) } else { None };
+                turns.extend(assistant(parts, model, reasoning));
+            }
+            Message::ToolResults(results) => turns.extend(results.iter().map(Turn::from)),
+        }
+    }
+    turns
+}
+
+fn content(parts: &[UserPart]) -> Option<Content<'_>> {
+    match parts {
+        [] => None,
+        [UserPart::Text(text)] => Some(Content::Text(text)),
+        parts => Some(Content::Parts(parts.iter().map(Part::from).collect())),
+    }
+}
+
+/// What the model added to the part, in the fields of its own message.
+fn original<'a>(part: &'a AssistantPart, model: &ModelRef) -> Option<&'a Map<String, Value>> {
+    part.original.as_ref().filter(|original| original.model == *model)?.block.as_object()
+}
+
+fn reasoning<'a>(parts: &'a [AssistantPart], model: &ModelRef) -> Option<&'a Map<String, Value>> {
+    let mut reasoning = parts.iter().filter(|part| matches!(part.content, AssistantContent::Reasoning(_)));
+    reasoning.find_map(|part| original(part, model))
+}
+
+fn assistant<'a>(
+    parts: &'a [AssistantPart],
+    model: &ModelRef,
+    reasoning: Option<&'a Map<String, Value>>,
+) -> Option<Turn<'a>> {
+    let (mut text, mut tool_calls) = (String::new(), Vec::new());
+    for part in parts {
+        match &part.content {
+            AssistantContent::Text(more) => text.push_str(more),
+            AssistantContent::ToolCall(call) => tool_calls.push(Call::new(call, original(part, model))),
+            AssistantContent::Reasoning(_) | AssistantContent::Opaque => {}
+        }
+    }
+    let content = (!text.is_empty()).then_some(text);
+    (content.is_some() || !tool_calls.is_empty()).then_some(Turn::Assistant { content, tool_calls, reasoning })
+}
+
+impl<'a> Call<'a> {
+    fn new(call: &'a ToolCall, extra: Option<&'a Map<String, Value>>) -> Self {
+        let function = Function { name: &call.name, arguments: arguments(&call.arguments) };
+        Self { id: &call.id, function, extra }
+    }
+}
+
+/// The arguments as an object: servers parse them for their templates, and fail where they can't.
+fn arguments(written: &str) -> Cow<'_, str> {
+    match serde_json::from_str::<Map<String, Value>>(written) {
+        Ok(_) => written.into(),
+        Err(_) if written.trim().is_empty() => "{}".into(),
+        Err(_) => json!({ "unparsed": written }).to_string().into(),
+    }
+}
+
+fn effort(effort: ReasoningEffort) -> &'static str {
+    match effort {
+        ReasoningEffort::None => "none",
+        ReasoningEffort::Low => "low",
+        ReasoningEffort::Medium => "medium",
+        ReasoningEffort::High => "high",
+    }
+}
+
+impl<'a> From<&'a ToolResult> for Turn<'a> {
+    fn from(result: &'a ToolResult) -> Self {
+        let text = result.text.as_str();
+        let content = if result.is_error { format!("Error: {text}").into() } else { text.into() };
+        Self::Tool { tool_call_id: &result.call_id, content }
+    }
+}
+
+impl<'a> From<&'a UserPart> for Part<'a> {
+    fn from(part: &'a UserPart) -> Self {
+        let image = |url| Self::ImageUrl { image_url: ImageUrl { url } };
+        match part {
+            UserPart::Text(text) => Self::Text { text },
+            UserPart::ImageUrl(url) => image(url.as_str().into()),
+            UserPart::Image { media_type, base64 } => image(format!("data:{media_type};base64,{base64}").into()),
+        }
+    }
+}
+
+impl<'a> From<&'a ToolDefinition> for Tool<'a> {
+    fn from(tool: &'a ToolDefinition) -> Self {
+        let parameters = tool.input_schema.as_value();
+        Self { function: Signature { name: tool.name.as_str(), description: &tool.description, parameters } }
+    }
+}
+
+impl<'a> From<&'a OutputSchema> for ResponseFormat<'a> {
+    fn from(output: &'a OutputSchema) -> Self {
+        let schema = output.schema.as_value();
+        Self { json_schema: Named { name: output.name.as_str(), schema, strict: is_strict(schema) } }
+    }
+}

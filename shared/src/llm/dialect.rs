@@ -1,0 +1,90 @@
+//! What sets a vendor's API apart from another's: the question's form, the answer's, and the names of errors.
+//!
+//! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what comes back to its
+//! [`Reading`], in one piece or event by event.
+
+use serde::Serialize;
+
+use super::failure::{Complaint, Malformed};
+use super::sse::Event;
+use crate::domain::{AssistantContent, ModelRequest, StopReason, Usage};
+use crate::ports::ModelErrorKind;
+
+/// A vendor's API.
+pub(super) trait Dialect: Send + Sync + 'static {
+    /// The path of the resource, from `/v1/` on.
+    const PATH: &'static str;
+    /// The header of an answer that has the vendor's id for the exchange.
+    const REQUEST_ID: &'static str;
+
+    /// The body that is posted.
+    type Question<'a>: Serialize + Send + Sync;
+    /// An answer as far as it has arrived.
+    type Reading: Reading;
+
+    /// The question to the request's model; streamed or not, as the model's settings say.
+    fn question(request: &ModelRequest) -> Self::Question<'_>;
+
+    /// The vendor's own headers.
+    fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)>;
+
+    /// What the vendor's names for errors mean, where the status leaves it open.
+    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind>;
+}
+
+/// An answer as far as it has arrived.
+pub(super) trait Reading: Default + Send {
+    /// Takes in the next event of a stream.
+    fn event(&mut self, event: &Event) -> Result<Progress, Fault>;
+
+    /// Takes in an answer that came in one piece.
+    fn whole(&mut self, body: &[u8]) -> Result<(), Fault>;
+
+    /// The tokens used, as far as they are known: they are counted even if the answer never gets whole.
+    fn usage(&self) -> Usage;
+
+    /// The answer, at its end or at the end of the body, whichever came first.
+    fn finish(self) -> Result<Answer, Fault>;
+}
+
+/// How far a stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It goes on.
+    More,
+    /// That was all of the answer.
+    Done,
+}
+
+/// What a model says.
+pub(super) struct Answer {
+    pub(super) content: Vec<Part>,
+    pub(super) stop_reason: StopReason,
+    /// The vendor's name for the model that it served.
+    pub(super) served_model: Option<String>,
+}
+
+/// A part of what a model says.
+pub(super) struct Part {
+    pub(super) content: AssistantContent,
+    /// The vendor's own block, if the vendor wants it back.
+    pub(super) original: Option<serde_json::Value>,
+}
+
+/// Why an answer with status 200 is none.
+pub(super) enum Fault {
+    /// The vendor reports an error in it.
+    Complaint(ModelErrorKind, Complaint),
+    /// It is not in the documented form.
+    Malformed(Malformed),
+    /// It is well-formed, but can't be; in a few words that quote nothing.
+    Senseless(&'static str),
+    /// It ended too early.
+    Unfinished,
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Malformed(error.into())
+    }
+}

@@ -1,0 +1,272 @@
+//! A question as the Responses API wants it.
+//!
+//! What the model itself said goes back to it as it came, with its encrypted reasoning. Another model gets the neutral
+//! form, and no reasoning: it is bound to the model, and an item is refused without the reasoning that led to it.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::strict::is_strict;
+use crate::domain::{
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Provider, ReasoningEffort,
+    Thousandths, ToolDefinition, ToolResult, Transfer, UserPart,
+};
+
+/// The fewest tokens that the vendor lets an answer have.
+const MIN_OUTPUT_TOKENS: u32 = 16;
+
+/// The longest id of a call that the vendor takes.
+const MAX_CALL_ID_BYTES: usize = 64;
+
+/// How the names of models begin that don't reason; they refuse to be asked for reasoning.
+const UNREASONING: [&str; 2] = ["gpt-4", "ft:gpt-4"];
+
+#[derive(Serialize)]
+pub(in crate::llm) struct Question<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    instructions: &'a str,
+    input: Vec<Item<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reasoning: Option<Reasoning>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    max_output_tokens: u32,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    include: &'static [&'static str],
+    prompt_cache_key: String,
+    store: bool,
+    stream: bool,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item<'a> {
+    Original(&'a Value),
+    Neutral(Neutral<'a>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Neutral<'a> {
+    Message {
+        #[serde(flatten)]
+        speaker: Speaker<'a>,
+    },
+    FunctionCall {
+        call_id: Cow<'a, str>,
+        name: &'a str,
+        arguments: &'a str,
+    },
+    FunctionCallOutput {
+        call_id: Cow<'a, str>,
+        output: Cow<'a, str>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+enum Speaker<'a> {
+    User {
+        content: Vec<Part<'a>>,
+    },
+    Assistant {
+        content: &'a str,
+        /// Whether the text is the answer or said on the way to it; without it, the vendor's models do worse.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        phase: Option<&'a str>,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Part<'a> {
+    InputText { text: &'a str },
+    InputImage { detail: &'static str, image_url: Cow<'a, str> },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct Tool<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    description: &'a str,
+    parameters: &'a Value,
+    strict: bool,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    format: Format<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "json_schema")]
+struct Format<'a> {
+    name: &'a str,
+    schema: &'a Value,
+    strict: bool,
+}
+
+#[derive(Serialize)]
+struct Reasoning {
+    effort: &'static str,
+}
+
+impl<'a> From<&'a ModelRequest> for Question<'a> {
+    fn from(request: &'a ModelRequest) -> Self {
+        let (model, settings, prompt) = (request.model(), &request.chain.first().settings, &*request.prompt);
+        let reasons = !UNREASONING.iter().any(|start| model.name().starts_with(start));
+        Self {
+            model: model.name(),
+            instructions: &prompt.instructions,
+            input: input(&prompt.messages, model),
+            tools: prompt.tools.iter().map(Tool::from).collect(),
+            text: prompt.output_schema.as_ref().map(Text::from),
+            reasoning: settings.reasoning_effort.map(Reasoning::from),
+            temperature: settings.temperature.map(Thousandths::as_f64),
+            top_p: settings.top_p.map(Thousandths::as_f64),
+            max_output_tokens: prompt.max_output_tokens.max(MIN_OUTPUT_TOKENS),
+            include: if reasons { &["reasoning.encrypted_content"] } else { &[] },
+            prompt_cache_key: cache_key(request),
+            store: false,
+            stream: settings.transfer == Transfer::Stream,
+        }
+    }
+}
+
+/// Brings questions that begin alike to the machines that remember the beginning. Names neither tenant nor agent.
+fn cache_key(request: &ModelRequest) -> String {
+    let mut hash = Sha256::new().chain_update(request.caller.tenant.as_str()).chain_update([0]);
+    hash.update(&request.prompt.instructions);
+    for tool in &request.prompt.tools {
+        hash.update([0]);
+        hash.update(tool.name.as_str());
+        hash.update(&tool.description);
+        hash.update(tool.input_schema.as_value().to_string());
+    }
+    hex(&hash.finalize())
+}
+
+/// The first 128 bits.
+fn hex(digest: &[u8]) -> String {
+    format!("{:032x}", u128::from_be_bytes(digest.first_chunk().copied().unwrap_or_default()))
+}
+
+fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
+    let mut items = Vec::new();
+    // The calls that keep their id, whatever it looks like.
+    let mut unchanged = HashSet::new();
+    for message in messages {
+        match message {
+            Message::User(parts) => items.extend(user(parts)),
+            Message::Assistant(parts) => items.extend(assistant(parts, model, &mut unchanged)),
+            Message::ToolResults(results) => items.extend(results.iter().map(|result| output(result, &unchanged))),
+        }
+    }
+    items
+}
+
+fn user(parts: &[UserPart]) -> Option<Item<'_>> {
+    let content: Vec<Part<'_>> = parts.iter().map(Part::from).collect();
+    let message = Neutral::Message { speaker: Speaker::User { content } };
+    (!parts.is_empty()).then_some(Item::Neutral(message))
+}
+
+/// A model's turn. Reasoning at its end led to nothing, and would be refused.
+fn assistant<'a>(parts: &'a [AssistantPart], model: &ModelRef, unchanged: &mut HashSet<&'a str>) -> Vec<Item<'a>> {
+    let is_said = |part: &AssistantPart| !matches!(part.content, AssistantContent::Reasoning(_));
+    let end = parts.iter().rposition(is_said).map_or(0, |last| last + 1);
+    let mut items = Vec::new();
+    for part in parts.iter().take(end) {
+        match &part.original {
+            Some(original) if original.model == *model => {
+                if let AssistantContent::ToolCall(call) = &part.content {
+                    unchanged.insert(call.id.as_str());
+                }
+                items.push(Item::Original(&original.block));
+            }
+            Some(_) | None => items.extend(neutral(part).map(Item::Neutral)),
+        }
+    }
+    items
+}
+
+fn neutral(part: &AssistantPart) -> Option<Neutral<'_>> {
+    match &part.content {
+        AssistantContent::Text(text) if !text.is_empty() => {
+            Some(Neutral::Message { speaker: Speaker::Assistant { content: text, phase: phase(part) } })
+        }
+        AssistantContent::ToolCall(call) => {
+            Some(Neutral::FunctionCall { call_id: call_id(&call.id), name: &call.name, arguments: &call.arguments })
+        }
+        AssistantContent::Text(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+    }
+}
+
+fn phase(part: &AssistantPart) -> Option<&str> {
+    let original = part.original.as_ref().filter(|original| original.model.provider() == Provider::OpenAi)?;
+    original.block.get("phase")?.as_str()
+}
+
+fn output<'a>(result: &'a ToolResult, unchanged: &HashSet<&str>) -> Item<'a> {
+    let call_id =
+        if unchanged.contains(result.call_id.as_str()) { (&*result.call_id).into() } else { call_id(&result.call_id) };
+    let output = if result.is_error { format!("Error: {}", result.text).into() } else { (&*result.text).into() };
+    Item::Neutral(Neutral::FunctionCallOutput { call_id, output })
+}
+
+/// The id, or one in its place: servers with similar APIs have ids that are longer than this one takes.
+fn call_id(id: &str) -> Cow<'_, str> {
+    if id.len() <= MAX_CALL_ID_BYTES {
+        return id.into();
+    }
+    format!("call_{}", hex(&Sha256::digest(id))).into()
+}
+
+impl<'a> From<&'a UserPart> for Part<'a> {
+    fn from(part: &'a UserPart) -> Self {
+        let image = |image_url| Self::InputImage { detail: "auto", image_url };
+        match part {
+            UserPart::Text(text) => Self::InputText { text },
+            UserPart::ImageUrl(url) => image(url.as_str().into()),
+            UserPart::Image { media_type, base64 } => image(format!("data:{media_type};base64,{base64}").into()),
+        }
+    }
+}
+
+impl<'a> From<&'a ToolDefinition> for Tool<'a> {
+    fn from(tool: &'a ToolDefinition) -> Self {
+        let parameters = tool.input_schema.as_value();
+        Self { name: tool.name.as_str(), description: &tool.description, parameters, strict: is_strict(parameters) }
+    }
+}
+
+impl<'a> From<&'a OutputSchema> for Text<'a> {
+    fn from(output: &'a OutputSchema) -> Self {
+        let schema = output.schema.as_value();
+        Self { format: Format { name: output.name.as_str(), schema, strict: is_strict(schema) } }
+    }
+}
+
+impl From<ReasoningEffort> for Reasoning {
+    fn from(effort: ReasoningEffort) -> Self {
+        let effort = match effort {
+            ReasoningEffort::None => "none",
+            ReasoningEffort::Low => "low",
+            ReasoningEffort::Medium => "medium",
+            ReasoningEffort::High => "high",
+        };
+        Self { effort }
+    }
+}

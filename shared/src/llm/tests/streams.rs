@@ -1,0 +1,174 @@
+//! What every vendor's client makes of a stream that is cut, slow, or without end.
+
+use std::time::{Duration, Instant};
+
+use super::stand_in::{AMPLE, PATIENT, Reply, Server, Then, VENDORS, Vendor, ask};
+use crate::domain::{AssistantContent, Usage};
+use crate::llm::Timeouts;
+use crate::llm::dialect::{Dialect, Fault, Progress, Reading};
+use crate::llm::sse::Parser;
+use crate::ports::ModelErrorKind;
+
+/// Short for a person, long for this machine.
+const SHORT: Duration = Duration::from_millis(300);
+
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+
+/// The stream's first event, and the rest.
+fn first_and_rest(vendor: &Vendor) -> (&'static str, &'static str) {
+    vendor.stream.split_at(vendor.stream.find("\n\n").unwrap() + 2)
+}
+
+/// What is known of the answer when the stream ends after these bytes.
+pub(super) fn read<D: Dialect>(stream: &[u8]) -> (Usage, Result<Vec<AssistantContent>, Fault>) {
+    let (mut parser, mut reading) = (Parser::new(stream.len()), D::Reading::default());
+    for event in parser.feed(stream) {
+        match reading.event(&event.unwrap()) {
+            Ok(Progress::More) => {}
+            Ok(Progress::Done) => break,
+            Err(fault) => return (reading.usage(), Err(fault)),
+        }
+    }
+    (reading.usage(), reading.finish().map(|answer| answer.content.into_iter().map(|part| part.content).collect()))
+}
+
+/// Cuts the stream after each byte: what is left is unfinished, until it is whole. What was used only grows.
+#[track_caller]
+pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
+    let (used, whole) = read::<D>(stream.as_bytes());
+    let whole = whole.ok().unwrap();
+    let mut before = 0;
+    for end in 0..stream.len() {
+        let (usage, answer) = read::<D>(&stream.as_bytes()[..end]);
+        match answer {
+            Ok(answer) => assert_eq!((answer, usage), (whole.clone(), used), "cut at {end}"),
+            Err(Fault::Unfinished) => {}
+            Err(Fault::Complaint(..) | Fault::Malformed(_) | Fault::Senseless(_)) => panic!("cut at {end}"),
+        }
+        assert!(usage.input_tokens >= before && usage.input_tokens <= used.input_tokens, "cut at {end}");
+        before = usage.input_tokens;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_in_any_pieces_gives_the_whole_answer() {
+    for vendor in VENDORS {
+        let expected = vendor.reply(vendor.streamed()).await.unwrap();
+        for size in [7, 100, 1_000] {
+            let pieces: Vec<&[u8]> = vendor.stream.as_bytes().chunks(size).collect();
+            assert_eq!(vendor.reply(Reply::stream(&pieces, Then::End)).await.unwrap(), expected);
+        }
+        for then in [Then::Close, Then::Hold, Then::Babble] {
+            assert_eq!(vendor.reply(Reply::stream(&[vendor.stream], then)).await.unwrap(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_serves_one_stream_after_the_other() {
+    for vendor in VENDORS {
+        let server = Server::start(vendor.streamed()).await;
+        let client = vendor.client(server.access(), PATIENT);
+        for _ in 0..3 {
+            ask(client.as_ref(), &vendor.question()).await.unwrap();
+        }
+        assert_eq!((server.requests().len(), server.connections()), (3, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_stream_is_unavailability_and_its_tokens_count() {
+    for vendor in VENDORS {
+        let used = vendor.reply(vendor.streamed()).await.unwrap().usage;
+        let (first, rest) = first_and_rest(&vendor);
+        for then in [Then::Close, Then::End] {
+            for reply in [Reply::stream(&[first], then), Reply::stream(&[first, &rest[..rest.len() / 2]], then)] {
+                let error = vendor.reply(reply).await.unwrap_err();
+                assert_eq!((error.kind, error.status), (UNAVAILABLE, Some(200)));
+                assert!(error.request_id.is_some());
+                assert_eq!(error.spend.attempts, 1);
+                assert!([0, used.input_tokens].contains(&error.spend.usage.input_tokens));
+            }
+            let error = vendor.reply(Reply::stream(&[""], then)).await.unwrap_err();
+            assert_eq!((error.kind, error.spend.usage), (UNAVAILABLE, Usage::default()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_must_begin_in_time() {
+    let impatient = Timeouts { first_byte: SHORT, ..PATIENT };
+    for vendor in VENDORS {
+        for replies in [Reply::raw("", Then::Hold), Reply::stream(&[": a comment is no event\n\n"], Then::Hold)] {
+            let error = vendor.reply_to(&vendor.question(), replies, impatient).await.unwrap_err();
+            assert_eq!((error.kind, error.spend.attempts), (ModelErrorKind::Timeout, 1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_must_not_pause_for_long() {
+    let impatient = Timeouts { idle: SHORT, ..PATIENT };
+    for vendor in VENDORS {
+        let (first, rest) = first_and_rest(&vendor);
+        let stalls = [
+            Reply::stream(&[first], Then::Hold),
+            Reply::stream(&[first, &rest[..rest.len() / 2]], Then::Hold),
+            Reply::stream(&[first, ": no event\n\n"], Then::Drip).slowly(SHORT / 10),
+            Reply::stream(&[first, "x"], Then::Drip).slowly(SHORT / 10),
+        ];
+        for reply in stalls {
+            let start = Instant::now();
+            let error = vendor.reply_to(&vendor.question(), reply, impatient).await.unwrap_err();
+            assert_eq!((error.kind, error.status), (ModelErrorKind::Timeout, Some(200)));
+            assert!(start.elapsed() >= SHORT && start.elapsed() < AMPLE);
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_event_gives_the_stream_more_time() {
+    let timeouts = Timeouts { first_byte: Duration::from_secs(2), idle: Duration::from_secs(2), ..PATIENT };
+    for vendor in VENDORS {
+        let (first, rest) = first_and_rest(&vendor);
+        let ping = "event: ping\ndata: {\"type\": \"ping\", \"choices\": []}\n\n";
+        let pieces: Vec<&str> = std::iter::once(first).chain(std::iter::repeat_n(ping, 7)).chain([rest]).collect();
+        let reply = Reply::stream(&pieces, Then::End).slowly(SHORT);
+        let start = Instant::now();
+        let answer = vendor.reply_to(&vendor.question(), reply, timeouts).await.unwrap();
+        assert_eq!(answer, vendor.reply(vendor.streamed()).await.unwrap());
+        assert!(start.elapsed() > timeouts.idle);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_end_is_ended() {
+    let hurried = Timeouts { overall: SHORT * 2, ..PATIENT };
+    for vendor in VENDORS {
+        let (first, _) = first_and_rest(&vendor);
+        let drip = Reply::stream(&[first, "event: ping\ndata: {\"choices\": []}\n\n"], Then::Drip).slowly(SHORT / 10);
+        let error = vendor.reply_to(&vendor.question(), drip, hurried).await.unwrap_err();
+        assert_eq!((error.kind, error.status), (ModelErrorKind::Timeout, Some(200)));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_too_large_is_not_read_to_its_end() {
+    let comments = format!(
+        ": {}
+",
+        "x".repeat(65_534)
+    )
+    .repeat(16);
+    let event = format!("data: {}", "x".repeat(1_024 * 1_024));
+    for vendor in VENDORS {
+        for (piece, what) in
+            [(&comments, "the body is larger than 33554432"), (&event, "an event is larger than 8388608")]
+        {
+            let reply = Reply::stream(&[piece], Then::Drip);
+            let error = vendor.reply(reply).await.unwrap_err();
+            assert_eq!((error.kind, error.status), (ModelErrorKind::BadAnswer, Some(200)));
+            assert_eq!(error.source.unwrap().to_string(), format!("{what} bytes"));
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Which models, set in which way, a new agent may have.
+//!
+//! A model that this version has no price for is taken only if its owner says so: a mistyped name is found when the agent
+//! is made, not when its first task fails. Sampling parameters are refused where the vendor refuses them. What is known of
+//! a model is known by its name; of a name that nobody here knows, the vendor is the judge.
+
+use super::price::PriceTable;
+use crate::domain::{
+    ApiVersion, Invalid, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Timestamp,
+    Unlisted, Usage,
+};
+
+/// Anthropic's models that refuse sampling under every version of the API: those from Opus 4.7 and Sonnet 5 on.
+const WITHOUT_SAMPLING: [&str; 6] =
+    ["claude-fable-", "claude-haiku-5", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-5"];
+
+/// OpenAI's models that reason: they take sampling parameters only where they can be told not to.
+const REASONING: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
+
+/// Those of them that can't: the effort `none` came with gpt-5.1 and went with gpt-6.1-sol.
+const ALWAYS_REASONING: [&str; 6] = ["gpt-5-", "gpt-6.1-sol", "gpt-6.2-", "o1", "o3", "o4"];
+
+/// What is asked of the models of one new agent.
+#[derive(Debug, Clone, Copy)]
+pub struct Admission {
+    /// The moment for which prices are looked up.
+    pub now: Timestamp,
+    /// The agent's cap on a task's cost, which only models with a price can keep.
+    pub max_cost_micro_usd: Option<u64>,
+}
+
+impl Admission {
+    /// Every rule that the model breaks, at pointers relative to it.
+    pub fn refusals(&self, choice: &ModelChoice, unlisted: Unlisted) -> Vec<Invalid> {
+        let ModelChoice { model, settings } = choice;
+        let rules = [
+            self.listing(model, unlisted),
+            effort(model, settings),
+            api_version(model, settings),
+            temperature_range(model, settings),
+            pair(model, settings),
+        ];
+        let reason = no_sampling(model, settings);
+        let sampling = [("/temperature", settings.temperature), ("/top_p", settings.top_p)];
+        let refused = sampling.into_iter().filter(|(_, set)| set.is_some());
+        let refused =
+            reason.into_iter().flat_map(|reason| refused.clone().map(move |(at, _)| Invalid::new(at, reason)));
+        rules.into_iter().flatten().chain(refused).collect()
+    }
+
+    fn listing(&self, model: &ModelRef, unlisted: Unlisted) -> Option<Invalid> {
+        let is_priced = PriceTable::current().cost(model, &Usage::default(), self.now).is_some();
+        let reason = match (model.provider(), unlisted) {
+            _ if is_priced => return None,
+            _ if self.max_cost_micro_usd.is_some() => {
+                "has no price that this version knows, and without one max_cost_micro_usd can't be kept"
+            }
+            (Provider::OpenAiCompatible, _) | (_, Unlisted::Allowed) => return None,
+            (Provider::Anthropic | Provider::OpenAi, Unlisted::Refused) => {
+                "is not a model that this version knows; set allow_unlisted to take it without a price"
+            }
+        };
+        Some(Invalid::new("/model", reason))
+    }
+}
+
+fn effort(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
+    let is_wrong = settings.reasoning_effort == Some(ReasoningEffort::None)
+        && model.provider() == Provider::OpenAi
+        && is_one_of(model, &ALWAYS_REASONING);
+    is_wrong.then(|| Invalid::new("/reasoning_effort", "must be low, medium or high: the model can't do without"))
+}
+
+fn api_version(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
+    match (model.provider(), settings.api_version) {
+        (Provider::Anthropic, _) | (_, ApiVersion::Current) => None,
+        (Provider::OpenAi | Provider::OpenAiCompatible, ApiVersion::Anthropic20230601) => {
+            Some(Invalid::new("/api_version", "is for anthropic only"))
+        }
+    }
+}
+
+fn temperature_range(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
+    let is_over = model.provider() == Provider::Anthropic && settings.temperature > Some(Thousandths(1_000));
+    is_over.then(|| Invalid::new("/temperature", "must be 0 to 1 for anthropic"))
+}
+
+/// Anthropic's models from generation 4 on take one of the two.
+fn pair(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
+    let has_both = settings.temperature.is_some() && settings.top_p.is_some();
+    let is_wrong = model.provider() == Provider::Anthropic && has_both && no_sampling(model, settings).is_none();
+    is_wrong.then(|| Invalid::new("/top_p", "must not be set beside temperature for anthropic"))
+}
+
+/// Why the model takes no sampling parameters, if it takes none.
+fn no_sampling(model: &ModelRef, settings: &ModelSettings) -> Option<&'static str> {
+    match model.provider() {
+        Provider::Anthropic if is_one_of(model, &WITHOUT_SAMPLING) => Some("is not taken by this model"),
+        Provider::Anthropic => match settings.api_version {
+            ApiVersion::Current => Some("is not taken by Anthropic's current API; select api_version 2023-06-01"),
+            ApiVersion::Anthropic20230601 => None,
+        },
+        Provider::OpenAi if is_one_of(model, &ALWAYS_REASONING) => Some("is not taken by this model"),
+        Provider::OpenAi if is_one_of(model, &REASONING) => {
+            let is_off = settings.reasoning_effort == Some(ReasoningEffort::None);
+            if is_off { None } else { Some("is taken by this model only with reasoning_effort none") }
+        }
+        Provider::OpenAi | Provider::OpenAiCompatible => None,
+    }
+}
+
+fn is_one_of(model: &ModelRef, beginnings: &[&str]) -> bool {
+    let is_of =
+        |beginning: &&str| model.name().starts_with(*beginning) || model.name() == beginning.trim_end_matches('-');
+    beginnings.iter().any(is_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+    fn choice(provider: Provider, name: &str, settings: ModelSettings) -> ModelChoice {
+        ModelChoice { model: ModelRef::new(provider, name).unwrap(), settings }
+    }
+
+    #[track_caller]
+    fn check(choice: &ModelChoice, cap: Option<u64>, unlisted: Unlisted, expected: &[(&str, &str)]) {
+        let found = Admission { now: NOW, max_cost_micro_usd: cap }.refusals(choice, unlisted);
+        let found: Vec<_> = found.iter().map(|broken| (broken.field.as_str(), broken.reason.as_str())).collect();
+        let matches =
+            |(found, expected): (&(&str, &str), &(&str, &str))| found.0 == expected.0 && found.1.contains(expected.1);
+        assert!(found.len() == expected.len() && found.iter().zip(expected).all(matches), "{choice:?}: {found:?}");
+    }
+
+    #[test]
+    fn an_unknown_model_is_taken_only_on_its_owners_word_and_never_under_a_cap() {
+        use Provider::{Anthropic, OpenAi, OpenAiCompatible};
+        let (unknown, unpriced) = ([("/model", "allow_unlisted")], [("/model", "max_cost_micro_usd")]);
+        let table: [(_, _, _, _, &[_]); 8] = [
+            (Anthropic, "claude-sonnet-5-5", None, Unlisted::Refused, &[]),
+            (Anthropic, "claude-sonnet-5-5", Some(1), Unlisted::Refused, &[]),
+            (OpenAi, "claude-sonnet-5-5", None, Unlisted::Refused, &unknown),
+            (OpenAi, "gpt-6.9-nova", None, Unlisted::Refused, &unknown),
+            (OpenAi, "gpt-6.9-nova", None, Unlisted::Allowed, &[]),
+            (OpenAi, "gpt-6.9-nova", Some(1), Unlisted::Allowed, &unpriced),
+            (OpenAiCompatible, "llama", None, Unlisted::Refused, &[]),
+            (OpenAiCompatible, "llama", Some(1), Unlisted::Allowed, &unpriced),
+        ];
+        for (provider, name, cap, unlisted, expected) in table {
+            check(&choice(provider, name, ModelSettings::default()), cap, unlisted, expected);
+        }
+    }
+
+    #[test]
+    fn sampling_is_refused_where_the_vendor_refuses_it() {
+        use ApiVersion::{Anthropic20230601 as Old, Current};
+        use Provider::{Anthropic, OpenAi, OpenAiCompatible};
+        let none = Some(ReasoningEffort::None);
+        let low = Some(ReasoningEffort::Low);
+        let table = [
+            (Anthropic, "claude-sonnet-4-6", Current, None, Some("2023-06-01")),
+            (Anthropic, "claude-sonnet-4-6", Old, None, None),
+            (Anthropic, "claude-haiku-4-5-20251001", Old, None, None),
+            (Anthropic, "claude-sonnet-5-5", Current, None, Some("this model")),
+            (Anthropic, "claude-sonnet-5-5", Old, None, Some("this model")),
+            (Anthropic, "claude-opus-4-7", Old, None, Some("this model")),
+            (Anthropic, "claude-opus-4-6", Old, None, None),
+            (OpenAi, "gpt-6.1-terra", Current, None, Some("reasoning_effort none")),
+            (OpenAi, "gpt-6.1-terra", Current, low, Some("reasoning_effort none")),
+            (OpenAi, "gpt-6.1-terra", Current, none, None),
+            (OpenAi, "gpt-6.1-sol", Current, low, Some("this model")),
+            (OpenAi, "gpt-5-nano", Current, None, Some("this model")),
+            (OpenAi, "gpt-5.5", Current, none, None),
+            (OpenAi, "o3", Current, None, Some("this model")),
+            (OpenAi, "gpt-4.1", Current, None, None),
+            (OpenAiCompatible, "gpt-6.1-sol", Current, low, None),
+        ];
+        for (provider, name, api_version, reasoning_effort, refused) in table {
+            for (place, temperature, top_p) in
+                [("/temperature", Some(Thousandths(700)), None), ("/top_p", None, Some(Thousandths(1_000)))]
+            {
+                let settings =
+                    ModelSettings { temperature, top_p, reasoning_effort, api_version, ..ModelSettings::default() };
+                let expected: Vec<_> = refused.map(|reason| (place, reason)).into_iter().collect();
+                check(&choice(provider, name, settings), None, Unlisted::Allowed, &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn every_broken_rule_of_a_setting_is_named() {
+        use Provider::{Anthropic, OpenAi, OpenAiCompatible};
+        let both = ModelSettings {
+            temperature: Some(Thousandths(1_001)),
+            top_p: Some(Thousandths(1)),
+            api_version: ApiVersion::Anthropic20230601,
+            ..ModelSettings::default()
+        };
+        let none = ModelSettings { reasoning_effort: Some(ReasoningEffort::None), ..both };
+        let check = |provider, name, settings, expected: &[_]| {
+            check(&choice(provider, name, settings), None, Unlisted::Allowed, expected);
+        };
+        check(Anthropic, "claude-sonnet-4-6", both, &[("/temperature", "0 to 1"), ("/top_p", "beside temperature")]);
+        check(OpenAiCompatible, "llama", both, &[("/api_version", "anthropic only")]);
+        let all = [("/reasoning_effort", "low"), ("/api_version", ""), ("/temperature", "model"), ("/top_p", "model")];
+        check(OpenAi, "gpt-6.2-sol", none, &all);
+    }
+}

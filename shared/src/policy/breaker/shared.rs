@@ -1,0 +1,136 @@
+//! What an execution environment knows of all circuits, and how it keeps up with the other functions.
+//!
+//! Calls that find the same circuit stale wait for one look-up together. The store has half a second for everything:
+//! past that it counts as failed, which is logged once per [`BreakerSettings::view_for`] and model.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+
+use super::settings::BreakerSettings;
+use super::view::{Candidacy, Decision, Sign, View};
+use crate::domain::{Causes, Circuit, Deadline, ModelRef, Timestamp};
+use crate::ports::{Circuits, Clock, Replaced, StoreError};
+
+/// How long the store may take.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How many models may be known before those of which nothing is left to know are forgotten.
+const MANY: usize = 1_000;
+
+type LookUp = Shared<BoxFuture<'static, ()>>;
+
+/// What an execution environment knows of all circuits.
+pub(super) struct SharedCircuits {
+    store: Arc<dyn Circuits>,
+    settings: BreakerSettings,
+    clock: Arc<dyn Clock>,
+    entries: Mutex<HashMap<ModelRef, Entry>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    view: View,
+    /// The look-up under way. Weak, so that it ends with the last call that waits for it.
+    look_up: Option<WeakShared<BoxFuture<'static, ()>>>,
+}
+
+impl SharedCircuits {
+    pub(super) fn new(store: Arc<dyn Circuits>, settings: BreakerSettings, clock: Arc<dyn Clock>) -> Self {
+        Self { store, settings, clock, entries: Mutex::default() }
+    }
+
+    pub(super) const fn settings(&self) -> &BreakerSettings {
+        &self.settings
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Looks the circuit up if it has not been for a while.
+    pub(super) async fn refresh(self: &Arc<Self>, model: &ModelRef) {
+        let look_up = self.with(model, |entry, now| {
+            entry.view.is_stale(self.settings.view_for(), now).then(|| self.join(model, entry))
+        });
+        if let Some(look_up) = look_up {
+            look_up.await;
+        }
+    }
+
+    pub(super) fn decide(&self, model: &ModelRef, deadline: Deadline) -> Decision {
+        self.with(model, |entry, now| entry.view.decide(deadline, now))
+    }
+
+    pub(super) fn count(&self, model: &ModelRef, sign: Sign) -> Option<Circuit> {
+        self.with(model, |entry, now| entry.view.count(sign, &self.settings, now))
+    }
+
+    pub(super) fn withdraw(&self, model: &ModelRef, candidacy: Candidacy) {
+        self.with(model, |entry, _| entry.view.withdraw(candidacy));
+    }
+
+    /// Stores a change and takes over how the circuit then stands; `None` if the store failed.
+    pub(super) async fn replace(&self, model: &ModelRef, next: &Circuit) -> Option<Replaced> {
+        match in_time(self.store.replace(model, next, self.now())).await {
+            Ok(replaced) => {
+                let stands = match &replaced {
+                    Replaced::Done => next,
+                    Replaced::Otherwise(other) => other,
+                };
+                self.with(model, |entry, now| entry.view.told(stands.clone(), now));
+                Some(replaced)
+            }
+            Err(error) => {
+                self.failed(model, &error);
+                None
+            }
+        }
+    }
+
+    /// The look-up under way, or a new one.
+    fn join(self: &Arc<Self>, model: &ModelRef, entry: &mut Entry) -> LookUp {
+        if let Some(look_up) = entry.look_up.as_ref().and_then(WeakShared::upgrade).filter(|it| it.peek().is_none()) {
+            return look_up;
+        }
+        let (this, model) = (Arc::clone(self), model.clone());
+        let look_up = async move { this.look_up(&model).await }.boxed().shared();
+        entry.look_up = look_up.downgrade();
+        look_up
+    }
+
+    async fn look_up(&self, model: &ModelRef) {
+        let begun = self.now();
+        match in_time(self.store.load(model, begun)).await {
+            Ok(found) => self.with(model, |entry, now| entry.view.read(found, begun, now)),
+            Err(error) => self.failed(model, &error),
+        }
+    }
+
+    fn failed(&self, model: &ModelRef, error: &StoreError) {
+        if self.with(model, |entry, now| entry.view.blinded(self.settings.view_for(), now)) {
+            let (provider, error) = (model.provider(), Causes(error));
+            tracing::warn!(%provider, model = model.name(), %error, "circuit can't be shared with other functions");
+        }
+    }
+
+    fn with<T>(&self, model: &ModelRef, act: impl FnOnce(&mut Entry, Timestamp) -> T) -> T {
+        let now = self.now();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(model) {
+            return act(entry, now);
+        }
+        if entries.len() >= MANY {
+            entries.retain(|_, entry| entry.view.matters(self.settings.view_for(), now));
+        }
+        act(entries.entry(model.clone()).or_default(), now)
+    }
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    let late = |elapsed| Err(StoreError::Unavailable(Box::new(elapsed)));
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(late)
+}

@@ -1,0 +1,199 @@
+//! What one execution environment knows of one circuit, and what it has seen itself.
+
+use std::time::Duration;
+
+use super::BreakerSettings;
+use crate::domain::{Admission, Circuit, Deadline, Lease, Timestamp, WorkerId};
+
+/// The longest lease of a prober. A call may take longer: it goes on, but another may then probe as well.
+const LONGEST_LEASE: Duration = Duration::from_mins(1);
+
+/// What the clocks of two functions may differ by: a prober's own end comes this much before that of its lease.
+const SKEW: Duration = Duration::from_secs(5);
+
+/// What one execution environment knows of one circuit, and what it has seen itself.
+#[derive(Debug, Default)]
+pub(super) struct View {
+    /// The circuit as it was kept when last heard of.
+    known: Circuit,
+    /// When that was; `None` if never.
+    heard_at: Option<Timestamp>,
+    /// Until when the store is left alone, because it has just failed.
+    blind_until: Option<Timestamp>,
+    /// The failures in a row, here.
+    failures: u32,
+    /// Until when calls are refused because of them, whether or not the other functions know.
+    held_until: Option<Timestamp>,
+}
+
+/// What a call says about its provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sign {
+    /// It works.
+    Up,
+    /// It is out of service.
+    Down,
+    /// Neither.
+    Unclear,
+}
+
+/// What becomes of a call.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// It goes through.
+    Pass,
+    /// It is not made.
+    Refuse {
+        /// When another look makes sense.
+        until: Timestamp,
+    },
+    /// It goes through as a probe if it wins the election.
+    Elect(Candidacy),
+}
+
+/// A candidate's change to a circuit, and what it would be changed from.
+#[derive(Debug, Clone)]
+pub(super) struct Candidacy {
+    pub(super) lease: Lease,
+    pub(super) wanted: Circuit,
+    seen: Circuit,
+}
+
+impl View {
+    /// Whether the shared circuit has to be looked up before a call.
+    pub(super) fn is_stale(&self, view_for: Duration, now: Timestamp) -> bool {
+        // A clock may have been set back; then what was heard in the future is not trusted either.
+        let fresh = self.heard_at.is_some_and(|at| at <= now && now.since(at) < view_for);
+        !fresh && !self.is_blind(now) && !self.is_held(now)
+    }
+
+    pub(super) fn is_blind(&self, now: Timestamp) -> bool {
+        self.blind_until.is_some_and(|until| now < until)
+    }
+
+    fn is_held(&self, now: Timestamp) -> bool {
+        self.held_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether anything would be lost with it.
+    pub(super) fn matters(&self, view_for: Duration, now: Timestamp) -> bool {
+        self.failures > 0 || !self.is_stale(view_for, now)
+    }
+
+    /// Decides on a call. Of those that could probe, only the first here is a candidate: to the others it already has the
+    /// lease. While the store fails nobody can be elected, and the call goes through.
+    pub(super) fn decide(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
+        if let Some(until) = self.held_until.filter(|until| now < *until) {
+            return Decision::Refuse { until };
+        }
+        match self.known.admission(now) {
+            Admission::Pass => Decision::Pass,
+            Admission::Refuse { until } => Decision::Refuse { until },
+            Admission::Probe if self.is_blind(now) => Decision::Pass,
+            Admission::Probe => self.stand(deadline, now),
+        }
+    }
+
+    fn stand(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
+        let expires_at = deadline.moment().min(now.plus(LONGEST_LEASE)).plus(SKEW);
+        let lease = Lease { worker: WorkerId::new(now), expires_at };
+        let Some(wanted) = self.known.try_probe(lease, now) else { return Decision::Pass };
+        let seen = std::mem::replace(&mut self.known, wanted.clone());
+        self.heard_at = Some(now);
+        Decision::Elect(Candidacy { lease, wanted, seen })
+    }
+
+    /// Forgets a candidacy that could not be stored.
+    pub(super) fn withdraw(&mut self, candidacy: Candidacy) {
+        if self.known == candidacy.wanted {
+            self.known = candidacy.seen;
+        }
+    }
+
+    /// Counts what a call said. Returns the change that opens the circuit for all, if it is due.
+    pub(super) fn count(&mut self, sign: Sign, settings: &BreakerSettings, now: Timestamp) -> Option<Circuit> {
+        match sign {
+            Sign::Up => self.failures = 0,
+            Sign::Down => self.failures = self.failures.saturating_add(1),
+            Sign::Unclear => {}
+        }
+        let enough = sign == Sign::Down && self.failures >= settings.failures();
+        // A circuit that is open already, or a probe's to open, is not held here as well, unless nobody can be told.
+        if !enough || self.is_held(now) || !(self.known.is_closed() || self.is_blind(now)) {
+            return None;
+        }
+        self.held_until = Some(now.plus(settings.open_for()));
+        self.known.trip(settings.open_for(), now)
+    }
+
+    /// Takes over what a look-up that began at `begun` found, unless something newer is known.
+    pub(super) fn read(&mut self, found: Circuit, begun: Timestamp, now: Timestamp) {
+        if self.heard_at.is_none_or(|at| at < begun || now < at) {
+            self.take(found, now);
+        }
+    }
+
+    /// Takes over how the circuit stands after a change was tried: from now on the others know as much as this environment.
+    pub(super) fn told(&mut self, stands: Circuit, now: Timestamp) {
+        self.held_until = None;
+        self.take(stands, now);
+    }
+
+    fn take(&mut self, circuit: Circuit, now: Timestamp) {
+        // Whoever closed it knew better than the failures counted here.
+        if circuit.is_closed() && circuit.revision != self.known.revision {
+            self.failures = 0;
+        }
+        (self.known, self.heard_at, self.blind_until) = (circuit, Some(now), None);
+    }
+
+    /// The store failed: it is left alone for `view_for`. Whether that is news.
+    pub(super) fn blinded(&mut self, view_for: Duration, now: Timestamp) -> bool {
+        let news = !self.is_blind(now);
+        if news {
+            self.blind_until = Some(now.plus(view_for));
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::samples::{START, after};
+
+    const VIEW_FOR: Duration = Duration::from_secs(5);
+
+    fn open() -> Circuit {
+        Circuit::default().trip(Duration::from_secs(30), START).unwrap()
+    }
+
+    #[test]
+    fn a_look_up_that_is_overtaken_by_news_changes_nothing() {
+        let mut view = View::default();
+        view.told(open(), after(10));
+        view.read(Circuit::default(), after(9), after(11));
+        assert_eq!(view.known, open());
+        view.read(Circuit::default(), after(15), after(16));
+        assert_eq!(view.known, Circuit::default());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_keep_a_view_fresh() {
+        let mut view = View::default();
+        view.read(open(), after(100), after(100));
+        assert!(!view.is_stale(VIEW_FOR, after(104)));
+        assert!(view.is_stale(VIEW_FOR, after(105)));
+        assert!(view.is_stale(VIEW_FOR, after(50)));
+        view.read(Circuit::default(), after(50), after(51));
+        assert_eq!(view.known, Circuit::default());
+    }
+
+    #[test]
+    fn a_failing_store_is_news_once_per_view() {
+        let mut view = View::default();
+        let news = [0, 1, 4, 5, 9, 10].map(|second| view.blinded(VIEW_FOR, after(second)));
+        assert_eq!(news, [true, false, false, true, false, true]);
+        assert!(!view.is_stale(VIEW_FOR, after(14)));
+    }
+}

@@ -1,0 +1,155 @@
+//! The key under which an answer is kept: the same for the same question of the same tenant, in every process.
+
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::domain::{ModelChoice, ModelRequest, Prompt};
+use crate::ports::AnswerKey;
+
+/// The version of this form. It goes up with any change of what a key is made of, and of what is kept under it, so that
+/// two deployments never misread each other's answers.
+const VERSION: u32 = 1;
+
+/// All that could change the answer, and whose question it is. What a call costs, how it is repeated, who waits for it and
+/// until when is no part of the question.
+#[derive(Serialize)]
+struct Question<'a> {
+    version: u32,
+    tenant: &'a str,
+    chain: Vec<&'a ModelChoice>,
+    prompt: &'a Prompt,
+}
+
+/// The key of the request's answer.
+pub fn of(request: &ModelRequest) -> AnswerKey {
+    let question = Question {
+        version: VERSION,
+        tenant: request.caller.tenant.as_str(),
+        chain: request.chain.iter().collect(),
+        prompt: &request.prompt,
+    };
+    // A JSON value keeps its fields sorted, ours and those of schemas: so the text is canonical.
+    AnswerKey::new(Sha256::digest(serde_json::json!(question).to_string()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{
+        CacheMode, CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain, ModelRef, ModelSettings,
+        OutputSchema, Provider, ReasoningEffort, RetryRules, TaskId, Thousandths, ToolDefinition, ToolName, Transfer,
+        UserPart,
+    };
+    use crate::testing::samples;
+
+    fn tool(name: &str, schema: &str) -> ToolDefinition {
+        ToolDefinition {
+            name: ToolName::new(name.to_owned()).unwrap(),
+            description: "Tells the weather".to_owned(),
+            input_schema: serde_json::from_str(schema).unwrap(),
+        }
+    }
+
+    fn with_prompt(change: impl FnOnce(&mut Prompt)) -> ModelRequest {
+        let mut prompt = samples::prompt("hello");
+        change(&mut prompt);
+        ModelRequest { prompt: Arc::new(prompt), ..samples::question("hello") }
+    }
+
+    fn with_chain(choices: Vec<ModelChoice>) -> ModelRequest {
+        ModelRequest { chain: ModelChain::new(choices).unwrap(), ..samples::question("hello") }
+    }
+
+    fn set(change: impl FnOnce(&mut ModelSettings)) -> ModelRequest {
+        let mut choice = ModelChoice::from(samples::model());
+        change(&mut choice.settings);
+        with_chain(vec![choice])
+    }
+
+    #[test]
+    fn a_key_is_the_same_in_every_process() {
+        let request =
+            with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
+        assert_eq!(of(&request).to_string(), "83c24a6185158d1ff50a6a0caba69aee1fab3263302363dbe3ac6adb81e6d95d");
+    }
+
+    #[test]
+    fn the_order_of_a_schemas_fields_does_not_matter() {
+        let one = with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
+        let two = with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"a":{"b":2,"z":1},"type":"object"}"#)));
+        assert_eq!(of(&one), of(&two));
+    }
+
+    #[test]
+    fn whatever_could_change_the_answer_changes_the_key() {
+        let other = || ModelRef::new(Provider::OpenAi, "claude-sonnet-5-5").unwrap();
+        let model = || ModelChoice::from(samples::model());
+        let asked_by = |tenant| Caller { tenant: samples::tenant(tenant), task: TaskId::new(samples::START) };
+        let questions = [
+            samples::question("hello"),
+            samples::question("hello "),
+            ModelRequest { caller: asked_by("acme-2"), ..samples::question("hello") },
+            with_chain(vec![other().into()]),
+            with_chain(vec![model(), other().into()]),
+            with_chain(vec![other().into(), model()]),
+            set(|settings| settings.temperature = Some(Thousandths(0))),
+            set(|settings| settings.temperature = Some(Thousandths(700))),
+            set(|settings| settings.top_p = Some(Thousandths(700))),
+            set(|settings| settings.reasoning_effort = Some(ReasoningEffort::Low)),
+            set(|settings| settings.reasoning_effort = Some(ReasoningEffort::High)),
+            set(|settings| settings.transfer = Transfer::Whole),
+            with_prompt(|prompt| prompt.instructions.clear()),
+            with_prompt(|prompt| prompt.messages.push(Message::user("hello"))),
+            with_prompt(|prompt| prompt.messages = vec![Message::Assistant(vec![samples::said("hello")])]),
+            with_prompt(|prompt| {
+                prompt.messages = vec![Message::User(vec![UserPart::ImageUrl("hello".to_owned())])];
+            }),
+            with_prompt(|prompt| prompt.tools.push(tool("weather", "{}"))),
+            with_prompt(|prompt| prompt.tools.push(tool("whether", "{}"))),
+            with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object"}"#))),
+            with_prompt(|prompt| {
+                let ToolDefinition { name, input_schema, .. } = tool("weather", "{}");
+                prompt.output_schema = Some(OutputSchema { name, schema: input_schema });
+            }),
+            with_prompt(|prompt| prompt.max_output_tokens += 1),
+        ];
+        let keys: BTreeSet<AnswerKey> = questions.iter().map(of).collect();
+        assert_eq!(keys.len(), questions.len());
+    }
+
+    #[test]
+    fn the_terms_of_a_call_do_not_change_the_key() {
+        let request = samples::question("hello");
+        let id = TaskId::derived([7; 16]);
+        let changed = ModelRequest {
+            caller: Caller { task: id, ..request.caller.clone() },
+            retry: RetryRules::default().with_max_attempts(9).unwrap(),
+            cache: CacheRules::On(CacheTerms::default()),
+            cache_use: CacheUse { mode: CacheMode::Refresh, max_age: Some(Duration::from_secs(1)) },
+            task_cap: Some(1),
+            deadline: Deadline::at(samples::after(1)),
+            ..request.clone()
+        };
+        assert_eq!(of(&changed), of(&request));
+    }
+
+    proptest! {
+        /// No text can be moved from one part of the question to another without changing the key.
+        #[test]
+        fn different_texts_have_different_keys(
+            one in ("\\PC{0,8}", "\\PC{0,8}"), two in ("\\PC{0,8}", "\\PC{0,8}"),
+        ) {
+            let asked = |(instructions, input): &(String, String)| with_prompt(|prompt| {
+                prompt.instructions.clone_from(instructions);
+                prompt.messages = vec![Message::user(input.as_str())];
+            });
+            prop_assert_eq!(of(&asked(&one)) == of(&asked(&two)), one == two);
+        }
+    }
+}

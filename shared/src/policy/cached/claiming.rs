@@ -1,0 +1,210 @@
+//! One asker among all processes: claiming a question, holding the claim while it is asked, waiting while another asks.
+//!
+//! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds only. Between renewals
+//! two thirds of it are left, which is also by how much the clocks of two machines may differ. The owner is the process:
+//! within it the flights see to it that one caller at a time leads, and the successor of one that was cancelled is granted
+//! the claim at once.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::kept::{longest_kept, usable_since};
+use crate::domain::{CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, Asking, Clock, KeptAnswer, StoreError};
+
+/// The first wait for somebody else's answer; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// What the store gets after a call that used up all its time; it comes out of the reserve that a deadline has.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A request whose answer may be kept.
+pub(super) struct Question<'a> {
+    pub(super) request: &'a ModelRequest,
+    pub(super) key: AnswerKey,
+    pub(super) terms: CacheTerms,
+    pub(super) asked_at: Timestamp,
+    /// An answer made before this is not good enough.
+    pub(super) fresh_since: Timestamp,
+}
+
+/// What a caller is to do.
+pub(super) enum Turn {
+    /// Ask, and keep the answer or give the claim up.
+    Ask,
+    /// Take this answer, which was there.
+    Kept(Box<KeptAnswer>),
+    /// Take this answer, which was waited for.
+    Shared(Box<KeptAnswer>),
+    /// Ask for itself.
+    Alone,
+    /// Ask without the store, which fails.
+    Unstored,
+    /// Come back: another asks, and it takes long.
+    Park { until: Timestamp },
+}
+
+/// What this process claims.
+pub(super) struct Claims {
+    pub(super) answers: Arc<dyn AnswerCache>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) owner: WorkerId,
+    pub(super) lease: Duration,
+    pub(super) patience: Duration,
+}
+
+impl Claims {
+    /// Waits for the question's answer, or for the claim to ask it.
+    pub(super) async fn turn(&self, question: &Question<'_>) -> Turn {
+        loop {
+            let waited = match self.claim(question).await {
+                Ok(AnswerClaimed::Granted) => return Turn::Ask,
+                Ok(AnswerClaimed::Kept(kept)) => return Turn::Kept(kept),
+                Ok(AnswerClaimed::Alone) => return Turn::Alone,
+                Ok(AnswerClaimed::Busy { until }) => self.wait(question, until).await,
+                Err(error) => Err(error),
+            };
+            match waited {
+                Ok(Some(turn)) => return turn,
+                Ok(None) => {}
+                Err(error) => {
+                    warn(&error);
+                    return Turn::Unstored;
+                }
+            }
+        }
+    }
+
+    async fn claim(&self, question: &Question<'_>) -> Result<AnswerClaimed, StoreError> {
+        let now = self.clock.now();
+        let until = now.plus(self.lease).min(question.request.deadline.moment());
+        let claim = AnswerClaim {
+            owner: self.owner,
+            now,
+            until,
+            not_before: question.fresh_since,
+            forget_at: now.plus(self.lease).plus(longest_kept(question.terms)),
+        };
+        self.answers.claim(&question.key, &claim).await
+    }
+
+    /// Looks again and again until the claim that ends at `until` has; `None` if it ended without an answer.
+    async fn wait(&self, question: &Question<'_>, until: Timestamp) -> Result<Option<Turn>, StoreError> {
+        let (mut until, mut pause) = (until, FIRST_PAUSE);
+        let patience_ends = question.asked_at.plus(self.patience).min(question.request.deadline.moment());
+        loop {
+            let now = self.clock.now();
+            if until <= now {
+                return Ok(None);
+            }
+            if patience_ends <= now {
+                // Not all of those who wait should come back at one moment.
+                return Ok(Some(Turn::Park { until: until.plus(LONGEST_PAUSE.mul_f64(fastrand::f64())) }));
+            }
+            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            sleep(jittered.min(patience_ends.min(until).since(now))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let now = self.clock.now();
+            let seen = self.answers.look(&question.key, now, question.fresh_since).await?;
+            if let Some(kept) = seen.kept.filter(|kept| kept.fresh_until > now) {
+                return Ok(Some(Turn::Shared(kept)));
+            }
+            match seen.asking {
+                Asking::Nobody => return Ok(None),
+                Asking::EachAlone => return Ok(Some(Turn::Alone)),
+                Asking::Holder { until: renewed } => until = renewed,
+            }
+        }
+    }
+
+    /// Makes the call, and renews the claim until it is done.
+    pub(super) async fn while_held<T>(&self, question: &Question<'_>, call: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            outcome = call => outcome,
+            never = self.renewals(question) => match never {},
+        }
+    }
+
+    async fn renewals(&self, question: &Question<'_>) -> Infallible {
+        loop {
+            sleep(self.lease / 3).await;
+            if let Err(error) = self.claim(question).await {
+                warn(&error);
+            }
+        }
+    }
+
+    /// Keeps the answer, and ends the claim in any case.
+    pub(super) async fn keep(&self, question: &Question<'_>, kept: &KeptAnswer) {
+        let writes = async {
+            match self.answers.keep(&question.key, self.owner, kept).await {
+                // In a conflict another has the claim by now, so the answer will be the other's.
+                Ok(()) | Err(StoreError::Conflict) => Ok(()),
+                Err(error) => {
+                    warn(&error);
+                    self.answers.give_up(&question.key, self.owner, None).await
+                }
+            }
+        };
+        self.afterwards(question.request, writes).await;
+    }
+
+    /// Keeps the answer without a claim.
+    pub(super) async fn replace(&self, question: &Question<'_>, kept: &KeptAnswer) {
+        let write = async {
+            match self.answers.replace(&question.key, kept).await {
+                // In a conflict a newer one is there.
+                Ok(()) | Err(StoreError::Conflict) => Ok(()),
+                Err(error) => Err(error),
+            }
+        };
+        self.afterwards(question.request, write).await;
+    }
+
+    /// Ends the claim, so that another may ask.
+    pub(super) async fn give_up(&self, question: &Question<'_>) {
+        self.afterwards(question.request, self.answers.give_up(&question.key, self.owner, None)).await;
+    }
+
+    /// Ends the claim, and has everyone ask without one for a while: waiting for an answer that can't be kept is in vain.
+    pub(super) async fn leave_alone(&self, question: &Question<'_>) {
+        let until = self.clock.now().plus(self.lease);
+        self.afterwards(question.request, self.answers.give_up(&question.key, self.owner, Some(until))).await;
+    }
+
+    /// An answer that may serve although it is no longer fresh.
+    pub(super) async fn stale(&self, question: &Question<'_>) -> Option<Box<KeptAnswer>> {
+        let now = self.clock.now();
+        let not_before = usable_since(question.terms, question.request.cache_use.max_age, now);
+        self.afterwards(question.request, self.answers.look(&question.key, now, not_before)).await?.kept
+    }
+
+    /// What the store does once the call is over: for as long as the call had, and a moment at least.
+    async fn afterwards<T>(
+        &self,
+        request: &ModelRequest,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Option<T> {
+        let left = request.deadline.left(self.clock.now());
+        match timeout(left.max(GRACE), call).await {
+            Ok(Ok(done)) => Some(done),
+            Ok(Err(error)) => {
+                warn(&error);
+                None
+            }
+            Err(_) => {
+                tracing::warn!(error = "timeout", "kept answers are out of reach");
+                None
+            }
+        }
+    }
+}
+
+fn warn(error: &StoreError) {
+    tracing::warn!(error = %Causes(error), "kept answers are out of reach");
+}

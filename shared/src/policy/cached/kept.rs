@@ -1,0 +1,129 @@
+//! Which answers are kept, and for how long they are good for whom.
+//!
+//! An answer must be young enough for whoever had it kept and for whoever is to be served with it.
+
+use std::time::Duration;
+
+use crate::domain::{AssistantContent, CacheTerms, ModelAnswer, Origin, Spend, StopReason, Timestamp};
+use crate::ports::KeptAnswer;
+
+/// The share of its time by which an answer's freshness may be shorter or longer, so that answers of one moment don't all
+/// become due for renewal at one moment.
+const SPREAD: f64 = 0.1;
+
+/// Whether another caller may be served with the answer: a whole text, and no wish to have tools run.
+pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
+    let of_provider = match answer.origin {
+        Origin::Provider => true,
+        Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => false,
+    };
+    let whole = match answer.stop_reason {
+        StopReason::EndTurn => true,
+        StopReason::ToolUse
+        | StopReason::Paused
+        | StopReason::MaxTokens
+        | StopReason::ContextWindow
+        | StopReason::Refusal
+        | StopReason::Other => false,
+    };
+    let says_something = answer.content.iter().any(|part| match &part.content {
+        AssistantContent::Text(text) => !text.trim().is_empty(),
+        AssistantContent::ToolCall(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => false,
+    });
+    of_provider && whole && says_something && answer.tool_calls().next().is_none()
+}
+
+/// The answer, given at `now`, as it is kept on these terms.
+pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> KeptAnswer {
+    let fresh_until = now.plus(terms.ttl().mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64()));
+    KeptAnswer {
+        answer: ModelAnswer { spend: Spend::default(), failed: Vec::new(), ..answer.clone() },
+        made_at: now,
+        fresh_until,
+        ends_at: fresh_until.plus(terms.stale()),
+    }
+}
+
+/// The oldest moment of an answer that these terms let count as fresh at `now`.
+pub(super) fn fresh_since(terms: CacheTerms, max_age: Option<Duration>, now: Timestamp) -> Timestamp {
+    now.minus(longest_fresh(terms).min(max_age.unwrap_or(Duration::MAX)))
+}
+
+/// The oldest moment of an answer that these terms let serve at `now` when no model does.
+pub(super) fn usable_since(terms: CacheTerms, max_age: Option<Duration>, now: Timestamp) -> Timestamp {
+    now.minus(longest_kept(terms).min(max_age.unwrap_or(Duration::MAX)))
+}
+
+/// The longest that an answer is of any use on these terms.
+pub(super) fn longest_kept(terms: CacheTerms) -> Duration {
+    longest_fresh(terms).saturating_add(terms.stale())
+}
+
+fn longest_fresh(terms: CacheTerms) -> Duration {
+    terms.ttl().mul_f64(1.0 + SPREAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{AssistantPart, ToolCall};
+    use crate::testing::samples::{self, START, after};
+
+    fn tool_call() -> AssistantPart {
+        let call = ToolCall { id: "1".to_owned(), name: "time".to_owned(), arguments: "{}".to_owned() };
+        AssistantPart { content: AssistantContent::ToolCall(call), original: None }
+    }
+
+    #[test]
+    fn only_whole_texts_of_a_provider_are_kept() {
+        assert!(is_keepable(&samples::answer("Paris")));
+        let stopped = |stop_reason| ModelAnswer { stop_reason, ..samples::answer("Paris") };
+        let from = |origin| ModelAnswer { origin, ..samples::answer("Paris") };
+        let with = |content| ModelAnswer { content, ..samples::answer("Paris") };
+        let refused = [
+            stopped(StopReason::ToolUse),
+            stopped(StopReason::Paused),
+            stopped(StopReason::MaxTokens),
+            stopped(StopReason::ContextWindow),
+            stopped(StopReason::Refusal),
+            stopped(StopReason::Other),
+            from(Origin::Cache { age_seconds: 1 }),
+            from(Origin::Stale { age_seconds: 1 }),
+            from(Origin::SingleFlight),
+            samples::answer(""),
+            samples::answer(" \n"),
+            with(Vec::new()),
+            with(vec![samples::said("Let me see."), tool_call()]),
+            with(vec![AssistantPart { content: AssistantContent::Reasoning("hm".to_owned()), original: None }]),
+        ];
+        for answer in refused {
+            assert!(!is_keepable(&answer), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn an_answers_freshness_is_spread_by_a_tenth() {
+        let terms = CacheTerms::default().with_ttl_seconds(1_000).unwrap().with_stale_seconds(500).unwrap();
+        let kept: Vec<_> = (0..200).map(|_| kept(&samples::answer("Paris"), terms, START)).collect();
+        for kept in &kept {
+            assert!((after(900)..=after(1_100)).contains(&kept.fresh_until), "{:?}", kept.fresh_until);
+            assert_eq!(kept.ends_at, kept.fresh_until.plus(terms.stale()));
+            assert_eq!((kept.answer.spend, kept.made_at), (Spend::default(), START));
+        }
+        assert!(kept.iter().any(|kept| kept.fresh_until < after(980)));
+        assert!(kept.iter().any(|kept| kept.fresh_until > after(1_020)));
+    }
+
+    #[test]
+    fn the_stricter_of_terms_and_maximum_age_counts() {
+        let terms = CacheTerms::default().with_ttl_seconds(1_000).unwrap().with_stale_seconds(500).unwrap();
+        let now = after(10_000);
+        let table =
+            [(None, 8_900, 8_400), (Some(1_200), 8_900, 8_800), (Some(60), 9_940, 9_940), (Some(0), 10_000, 10_000)];
+        for (max_age, fresh, usable) in table {
+            let max_age = max_age.map(Duration::from_secs);
+            assert_eq!(fresh_since(terms, max_age, now), after(fresh));
+            assert_eq!(usable_since(terms, max_age, now), after(usable));
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The response cache with single flight: the same question of a tenant is asked once, however many ask it.
+//!
+//! Nearest first: a copy in this process, a question that this process is asking just now, the kept answer, a question
+//! that another process is asking. Only then it is asked, by the one who holds the claim. Whatever the store does, the call
+//! is made: a store that fails costs the saving and nothing else. Failures are never kept; in an outage those who wait in
+//! the same process share it, and elsewhere the next one asks, whose turn is short because the breakers below are open.
+
+mod claiming;
+mod flight;
+mod kept;
+mod nearby;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+
+use self::claiming::{Claims, Question, Turn};
+use self::flight::{Flights, Follower, Landing, Leader, Outage, Seat};
+use self::kept::{fresh_since, is_keepable, kept};
+use self::nearby::Nearby;
+use super::cache_key;
+use crate::domain::{
+    CacheMode, CacheRules, CacheTerms, ModelAnswer, ModelRequest, Origin, Timestamp, Wait, WaitReason, WorkerId,
+};
+use crate::ports::{AnswerCache, Clock, KeptAnswer, Model, ModelError, ModelErrorKind};
+
+/// How the cache behaves, whosever answers it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// How long a claim to ask outlives its holder; renewed at a third of it.
+    pub lease: Duration,
+    /// The longest wait for an answer that another process has asked for, before the task is parked.
+    pub patience: Duration,
+    /// How long a copy of an answer serves this process without a look at the store; zero for never.
+    pub nearby_for: Duration,
+    /// The most bytes that these copies take, roughly.
+    pub nearby_bytes: usize,
+}
+
+impl Default for CacheSettings {
+    /// 30 s, 10 s, and 30 s in 8 MiB.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(30),
+            patience: Duration::from_secs(10),
+            nearby_for: Duration::from_secs(30),
+            nearby_bytes: 8 * 1_024 * 1_024,
+        }
+    }
+}
+
+/// Keeps the answers of the model within, as each request's rules say.
+pub struct Cached {
+    inner: Arc<dyn Model>,
+    claims: Claims,
+    clock: Arc<dyn Clock>,
+    nearby: Nearby,
+    flights: Flights,
+}
+
+impl Cached {
+    /// One per process, in front of everything that costs money.
+    pub fn new(
+        inner: Arc<dyn Model>,
+        answers: Arc<dyn AnswerCache>,
+        settings: CacheSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let CacheSettings { lease, patience, nearby_for, nearby_bytes } = settings;
+        let owner = WorkerId::new(clock.now());
+        let claims = Claims { answers, clock: Arc::clone(&clock), owner, lease, patience };
+        Self { inner, claims, clock, nearby: Nearby::new(nearby_for, nearby_bytes), flights: Flights::default() }
+    }
+
+    fn question<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> Question<'a> {
+        let asked_at = self.clock.now();
+        let fresh_since = fresh_since(terms, request.cache_use.max_age, asked_at);
+        Question { request, key: cache_key::of(request), terms, asked_at, fresh_since }
+    }
+
+    /// Takes an answer from wherever there is one, and asks if nobody else does.
+    async fn shared(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
+        loop {
+            if let Some(kept) = self.nearby.get(question.key, self.clock.now(), question.fresh_since) {
+                return Ok(self.cached(&kept));
+            }
+            let outcome = match self.flights.join(question.key) {
+                Seat::Leader(leader) => Some(self.lead(question, leader).await),
+                Seat::Follower(follower) => self.follow(question, follower).await,
+            };
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+        }
+    }
+
+    /// Asks for all of this process, if no other process does.
+    async fn lead(&self, question: &Question<'_>, leader: Leader) -> Result<ModelAnswer, ModelError> {
+        let call = self.inner.ask(question.request);
+        let outcome = match self.claims.turn(question).await {
+            Turn::Ask => {
+                let outcome = self.claims.while_held(question, call).await;
+                let landing = self.landing(question, &outcome);
+                // The claim ends before the flight does: who leads next in this process claims under the same name.
+                match &landing {
+                    Landing::Kept(kept) => self.claims.keep(question, kept).await,
+                    Landing::Alone => self.claims.leave_alone(question).await,
+                    Landing::Outage(_) | Landing::Failed => self.claims.give_up(question).await,
+                }
+                leader.land(landing);
+                outcome
+            }
+            Turn::Unstored => {
+                let outcome = call.await;
+                leader.land(self.landing(question, &outcome));
+                outcome
+            }
+            Turn::Alone => {
+                leader.land(Landing::Alone);
+                call.await
+            }
+            Turn::Kept(kept) => return Ok(self.cached(&self.land(question, leader, *kept))),
+            Turn::Shared(kept) => return Ok(self.coalesced(question, &self.land(question, leader, *kept))),
+            Turn::Park { until } => return Err(park(question, until)),
+        };
+        self.or_stale(question, outcome).await
+    }
+
+    fn land(&self, question: &Question<'_>, leader: Leader, kept: KeptAnswer) -> Arc<KeptAnswer> {
+        let kept = Arc::new(kept);
+        self.nearby.put(question.key, &kept, self.clock.now());
+        leader.land(Landing::Kept(Arc::clone(&kept)));
+        kept
+    }
+
+    /// What the outcome of a call means to those who wait for it.
+    fn landing(&self, question: &Question<'_>, outcome: &Result<ModelAnswer, ModelError>) -> Landing {
+        match outcome {
+            Ok(answer) if is_keepable(answer) => Landing::Kept(self.take(question, answer)),
+            Ok(_) => Landing::Alone,
+            // A failure for want of time is the leader's own.
+            Err(error) if is_outage(error) && question.request.deadline.allows(Duration::ZERO, self.clock.now()) => {
+                Landing::Outage(Arc::new(Outage {
+                    model: error.model.clone(),
+                    kind: error.kind.clone(),
+                    status: error.status,
+                    earlier: error.earlier.clone(),
+                    retry: question.request.retry,
+                }))
+            }
+            Err(_) => Landing::Failed,
+        }
+    }
+
+    /// The answer as it is kept, with a copy at hand.
+    fn take(&self, question: &Question<'_>, answer: &ModelAnswer) -> Arc<KeptAnswer> {
+        let now = self.clock.now();
+        let kept = Arc::new(kept(answer, question.terms, now));
+        self.nearby.put(question.key, &kept, now);
+        kept
+    }
+
+    /// Waits for what this process is asking already; `None` if nothing came of it.
+    async fn follow(&self, question: &Question<'_>, follower: Follower) -> Option<Result<ModelAnswer, ModelError>> {
+        let left = question.request.deadline.left(self.clock.now());
+        match timeout(left, follower.landing()).await {
+            Ok(Landing::Kept(kept)) if kept.made_at >= question.fresh_since => {
+                Some(Ok(self.coalesced(question, &kept)))
+            }
+            Ok(Landing::Outage(outage)) if outage.retry == question.request.retry => {
+                Some(self.or_stale(question, Err(failed(&outage))).await)
+            }
+            Ok(Landing::Alone) => {
+                let outcome = self.inner.ask(question.request).await;
+                Some(self.or_stale(question, outcome).await)
+            }
+            Ok(Landing::Kept(_) | Landing::Outage(_) | Landing::Failed) => None,
+            Err(_) => Some(Err(park(question, self.clock.now()))),
+        }
+    }
+
+    /// Asks anyway, and keeps the answer for the others.
+    async fn refreshed(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
+        let answer = self.inner.ask(question.request).await?;
+        if is_keepable(&answer) {
+            self.claims.replace(question, &self.take(question, &answer)).await;
+        }
+        Ok(answer)
+    }
+
+    /// An old answer in place of an outage, if the terms have it so and there is one.
+    async fn or_stale(
+        &self,
+        question: &Question<'_>,
+        outcome: Result<ModelAnswer, ModelError>,
+    ) -> Result<ModelAnswer, ModelError> {
+        let error = match outcome {
+            Err(error) if is_outage(&error) && !question.terms.stale().is_zero() => error,
+            other => return other,
+        };
+        let Some(kept) = self.claims.stale(question).await else { return Err(error) };
+        let age_seconds = self.clock.now().since(kept.made_at).as_secs();
+        let model = &kept.answer.model;
+        tracing::warn!(
+            provider = model.provider().as_str(),
+            model = model.name(),
+            age_seconds,
+            "an old answer is served, because no model answers"
+        );
+        let (spend, failed) = (error.spend, error.attempts());
+        Ok(ModelAnswer { origin: Origin::Stale { age_seconds }, spend, failed, ..kept.answer })
+    }
+
+    /// The answer to one who came later than it.
+    fn cached(&self, kept: &KeptAnswer) -> ModelAnswer {
+        let age_seconds = self.clock.now().since(kept.made_at).as_secs();
+        serve(kept, Origin::Cache { age_seconds })
+    }
+
+    /// The answer to one who waited, most likely for this very one.
+    fn coalesced(&self, question: &Question<'_>, kept: &KeptAnswer) -> ModelAnswer {
+        if kept.made_at >= question.asked_at { serve(kept, Origin::SingleFlight) } else { self.cached(kept) }
+    }
+}
+
+#[async_trait]
+impl Model for Cached {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let CacheRules::On(terms) = request.cache else { return self.inner.ask(request).await };
+        match request.cache_use.mode {
+            CacheMode::Default => self.shared(&self.question(request, terms)).await,
+            CacheMode::Refresh => self.refreshed(&self.question(request, terms)).await,
+            CacheMode::Bypass => {
+                let outcome = self.inner.ask(request).await;
+                if outcome.is_ok() {
+                    return outcome;
+                }
+                self.or_stale(&self.question(request, terms), outcome).await
+            }
+            CacheMode::Off => self.inner.ask(request).await,
+        }
+    }
+}
+
+fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
+    let model = &kept.answer.model;
+    tracing::info!(
+        provider = model.provider().as_str(),
+        model = model.name(),
+        origin = origin.as_str(),
+        age_seconds = origin.age().map(|age| age.as_secs()),
+        "a kept answer is served"
+    );
+    ModelAnswer { origin, ..kept.answer.clone() }
+}
+
+/// Whether no model answers, as far as one can tell: a lack of time, or another's claim, says nothing about the models.
+fn is_outage(error: &ModelError) -> bool {
+    let own = matches!(&error.kind, ModelErrorKind::Park(wait) if matches!(wait.reason, WaitReason::OutOfTime | WaitReason::SingleFlight));
+    error.kind.is_outage() && !own
+}
+
+fn failed(outage: &Outage) -> ModelError {
+    let error = ModelError::new(outage.model.clone(), outage.kind.clone());
+    ModelError { status: outage.status, earlier: outage.earlier.clone(), ..error }
+}
+
+fn park(question: &Question<'_>, until: Timestamp) -> ModelError {
+    let model = question.request.model();
+    tracing::info!(
+        provider = model.provider().as_str(),
+        model = model.name(),
+        "a model call waits for another's answer to the same question"
+    );
+    let wait = Wait { until, reason: WaitReason::SingleFlight };
+    ModelError::new(model.clone(), ModelErrorKind::Park(wait))
+}

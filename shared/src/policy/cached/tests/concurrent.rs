@@ -1,0 +1,315 @@
+//! Many callers at once, in one process and in several.
+
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::*;
+use crate::domain::{Caller, RetryRules, TaskId, Timestamp};
+use crate::ports::KeptAnswer;
+
+type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
+
+fn spawn(process: &Arc<Cached>, question: ModelRequest) -> Asking {
+    let process = Arc::clone(process);
+    tokio::spawn(async move { process.ask(&question).await })
+}
+
+/// So many callers, evenly over the processes; what each got.
+async fn ask_all(processes: &[Arc<Cached>], callers: usize, question: &ModelRequest) -> Vec<&'static str> {
+    let mut asking = JoinSet::new();
+    for process in processes.iter().cycle().take(callers) {
+        let (process, question) = (Arc::clone(process), question.clone());
+        asking.spawn(async move { process.ask(&question).await });
+    }
+    let mut got: Vec<_> = asking.join_all().await.iter().map(got).collect();
+    got.sort_unstable();
+    got
+}
+
+/// Lets everyone go on until all of them wait.
+async fn settle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+fn of_tenant(tenant: &str, question: ModelRequest) -> ModelRequest {
+    let caller = Caller { tenant: samples::tenant(tenant), task: TaskId::new(samples::START) };
+    ModelRequest { caller, ..question }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_callers_in_ten_processes_make_one_call() {
+    let world = World::new();
+    let processes: Vec<_> = std::iter::repeat_with(|| world.process_with(CacheSettings::default())).take(10).collect();
+    world.model.hold();
+    let question = world.question(CacheMode::Default);
+    let release = async {
+        pass(8).await;
+        world.model.release();
+    };
+    let (got, ()) = tokio::join!(ask_all(&processes, 100, &question), release);
+    assert_eq!(world.asked(), 1);
+    assert_eq!(got, [&["provider"; 1][..], &["single_flight"; 99]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_tenant_makes_its_own_call() {
+    let world = World::new();
+    let processes = [world.process(), world.process()];
+    let mut asking = JoinSet::new();
+    for number in 0..30 {
+        let question = of_tenant(&format!("tenant-{}", number % 3), world.question(CacheMode::Default));
+        let process = Arc::clone(&processes[number % 2]);
+        asking.spawn(async move { process.ask(&question).await.unwrap() });
+    }
+    asking.join_all().await;
+    let mut tenants: Vec<_> = world.model.asked().iter().map(|asked| asked.caller.tenant.to_string()).collect();
+    tenants.sort_unstable();
+    assert_eq!(tenants, ["tenant-0", "tenant-1", "tenant-2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_in_one_process_cost_no_store_call() {
+    let world = World::new();
+    let got = ask_all(&[world.process()], 10, &world.question(CacheMode::Default)).await;
+    assert_eq!(got, [&["provider"; 1][..], &["single_flight"; 9]].concat());
+    assert_eq!((world.asked(), world.faults.calls()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_leader_is_followed_by_the_next_of_its_process_at_once() {
+    let world = World::new();
+    let process = world.process();
+    world.model.hold();
+    let leader = spawn(&process, world.question(CacheMode::Default));
+    world.model.until_asked(1).await;
+    let follower = spawn(&process, world.question(CacheMode::Default));
+    settle().await;
+    leader.abort();
+    world.model.until_asked(2).await;
+    world.model.release();
+    assert_eq!(got(&follower.await.unwrap()), "provider");
+    assert!(world.clock.now() < samples::after(1), "nobody waited for a lease");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_dies_costs_one_more_call() {
+    let world = World::new();
+    world.model.hold();
+    let leader = spawn(&world.process(), world.question(CacheMode::Default));
+    world.model.until_asked(1).await;
+    leader.abort();
+    drop(leader.await);
+    world.model.release();
+    let processes: Vec<_> = std::iter::repeat_with(|| world.process()).take(10).collect();
+    let early = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
+    assert_eq!((early, world.asked()), (vec!["parked"; 100], 1));
+    pass(21).await;
+    let late = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
+    assert_eq!((late.len(), late[0], world.asked()), (100, "provider", 2));
+    assert!(late[1..].iter().all(|got| *got == "single_flight"), "{late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_takes_a_claim_over_that_ended() {
+    let world = World::new();
+    world.held(5).await;
+    let got = ask_all(&[world.process(), world.process()], 20, &world.question(CacheMode::Default)).await;
+    assert_eq!((got[0], world.asked()), ("provider", 1));
+    assert!(world.clock.now() < samples::after(7), "{:?}", world.clock.now());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_too_long_is_parked_until_the_claim_ends() {
+    let world = World::new();
+    world.held(50).await;
+    world.faults.clear();
+    let parked = world.process().ask(&world.question(CacheMode::Default)).await.unwrap_err();
+    let ModelErrorKind::Park(Wait { until, reason: WaitReason::SingleFlight }) = parked.kind else {
+        panic!("{parked:?}")
+    };
+    assert!((samples::after(50)..=samples::after(51)).contains(&until), "{until:?}");
+    assert_eq!(parked.spend, Spend::default());
+    assert_eq!(world.clock.now().since(samples::START).as_secs(), 10);
+    assert!((11..=30).contains(&world.faults.calls()), "{} calls", world.faults.calls());
+    let short = ModelRequest { deadline: Deadline::at(samples::after(12)), ..world.question(CacheMode::Default) };
+    assert_eq!(got(&world.process().ask(&short).await), "parked");
+    assert_eq!(world.clock.now(), samples::after(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_leader_keeps_its_claim() {
+    let world = World::new();
+    world.model.hold();
+    let patient = ModelRequest { deadline: Deadline::at(samples::after(300)), ..world.question(CacheMode::Default) };
+    let leader = spawn(&world.process(), patient.clone());
+    for _ in 0..9 {
+        pass(11).await;
+        assert_eq!(got(&world.process().ask(&patient).await), "parked");
+    }
+    world.model.release();
+    assert_eq!(got(&leader.await.unwrap()), "provider");
+    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "cache");
+    assert_eq!(world.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_never_outlasts_its_holders_deadline() {
+    let world = World::new();
+    world.model.hold();
+    let short = ModelRequest { deadline: Deadline::at(samples::after(3)), ..world.question(CacheMode::Default) };
+    let leader = spawn(&world.process(), short);
+    world.model.until_asked(1).await;
+    leader.abort();
+    world.model.release();
+    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
+    assert!(world.clock.now() < samples::after(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_one_process_hands_the_question_to_the_next() {
+    let world = World::new();
+    world.model.then(Reply::Fail(UNAVAILABLE));
+    world.model.hold();
+    let leader = spawn(&world.process(), world.question(CacheMode::Default));
+    world.model.until_asked(1).await;
+    let others = [world.process(), world.process()];
+    let question = world.question(CacheMode::Default);
+    let release = async {
+        pass(2).await;
+        world.model.release();
+    };
+    let (others, ()) = tokio::join!(ask_all(&others, 10, &question), release);
+    assert_eq!(got(&leader.await.unwrap()), "failed");
+    assert_eq!((others, world.asked()), ([&["provider"; 1][..], &["single_flight"; 9]].concat(), 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_in_one_process_share_an_outage_but_not_its_cost() {
+    let world = World::new();
+    world.model.then(Reply::Fail(UNAVAILABLE));
+    let (process, question) = (world.process(), world.question(CacheMode::Default));
+    let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone())).take(5).collect();
+    let mut attempts = 0;
+    for asking in asking {
+        let failed = asking.await.unwrap().unwrap_err();
+        assert_eq!(failed.kind, UNAVAILABLE);
+        attempts += failed.spend.attempts;
+    }
+    assert_eq!((world.asked(), attempts), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_share_an_outage_share_the_old_answer() {
+    let world = World::new();
+    let process = world.process();
+    process.ask(&world.question(CacheMode::Default)).await.unwrap();
+    pass(150).await;
+    world.model.then(Reply::Fail(UNAVAILABLE));
+    assert_eq!(ask_all(&[process], 5, &world.question(CacheMode::Default)).await, ["stale"; 5]);
+    assert_eq!(world.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_the_leaders_own_is_not_shared() {
+    let retry = RetryRules::default().with_max_attempts(1).unwrap();
+    for (kind, retry, deadline) in [
+        (ModelErrorKind::Rejected, RetryRules::default(), samples::after(60)),
+        (UNAVAILABLE, retry, samples::after(60)),
+        (ModelErrorKind::Timeout, RetryRules::default(), samples::after(5)),
+    ] {
+        let world = World::new();
+        let process = world.process();
+        world.model.then(Reply::Fail(kind));
+        world.model.hold();
+        let own = ModelRequest { retry, deadline: Deadline::at(deadline), ..world.question(CacheMode::Default) };
+        let leader = spawn(&process, own);
+        world.model.until_asked(1).await;
+        let follower = spawn(&process, world.question(CacheMode::Default));
+        pass(5).await;
+        world.model.release();
+        assert_eq!(got(&leader.await.unwrap()), "failed");
+        assert_eq!((got(&follower.await.unwrap()), world.asked()), ("provider", 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
+    let world = World::new();
+    for _ in 0..20 {
+        let refusal = ModelAnswer { stop_reason: StopReason::Refusal, ..samples::answer("no") };
+        world.model.then(Reply::Answer(refusal));
+    }
+    world.model.hold();
+    let (processes, question) = ([world.process(), world.process()], world.question(CacheMode::Default));
+    let release = async {
+        world.model.until_asked(1).await;
+        pass(3).await;
+        assert_eq!(world.asked(), 1);
+        world.model.release();
+        settle().await;
+        world.model.hold();
+        pass(2).await;
+        assert_eq!(world.asked(), 20);
+        world.model.release();
+    };
+    let (got, ()) = tokio::join!(ask_all(&processes, 20, &question), release);
+    assert_eq!(got, ["provider"; 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_beside_a_leader_is_parked_at_its_own_deadline() {
+    let world = World::new();
+    let process = world.process();
+    world.model.hold();
+    let leader = spawn(&process, world.question(CacheMode::Default));
+    world.model.until_asked(1).await;
+    let short = ModelRequest { deadline: Deadline::at(samples::after(20)), ..world.question(CacheMode::Default) };
+    assert_eq!(got(&process.ask(&short).await), "parked");
+    assert_eq!(world.clock.now(), samples::after(20));
+    world.model.release();
+    assert_eq!(got(&leader.await.unwrap()), "provider");
+}
+
+/// A clock that differs from the world's.
+struct Skewed {
+    clock: TokioClock,
+    ahead: Duration,
+    behind: Duration,
+}
+
+impl Clock for Skewed {
+    fn now(&self) -> Timestamp {
+        self.clock.now().plus(self.ahead).minus(self.behind)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clocks_may_differ_by_seconds() {
+    for (ahead, behind) in [(15, 0), (0, 15)] {
+        let world = World::new();
+        let clock = Skewed { clock: world.clock, ahead: seconds(ahead), behind: seconds(behind) };
+        let settings = CacheSettings { patience: seconds(40), ..CacheSettings::default() };
+        let (model, answers) = (Arc::clone(&world.model), Arc::new(world.answers.clone()));
+        let other = Arc::new(Cached::new(model, answers, settings, Arc::new(clock)));
+        world.model.hold();
+        let leader = spawn(&world.process(), world.question(CacheMode::Default));
+        world.model.until_asked(1).await;
+        let follower = spawn(&other, world.question(CacheMode::Default));
+        pass(35).await;
+        world.model.release();
+        assert_eq!(got(&leader.await.unwrap()), "provider");
+        let served = follower.await.unwrap().unwrap();
+        assert_eq!((served.text().as_str(), world.asked()), ("hello", 1), "{ahead} s ahead, {behind} s behind");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_a_clock_that_is_ahead_is_new() {
+    let world = World::new();
+    let (now, key) = (world.clock.now(), cache_key::of(&world.question(CacheMode::Default)));
+    let made_at = now.plus(seconds(5));
+    let (fresh_until, ends_at) = (made_at.plus(seconds(100)), made_at.plus(seconds(200)));
+    let kept = KeptAnswer { answer: samples::answer("hello"), made_at, fresh_until, ends_at };
+    world.answers.replace(&key, &kept).await.unwrap();
+    let served = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    assert_eq!(served.origin, Origin::Cache { age_seconds: 0 });
+}

@@ -1,0 +1,327 @@
+//! What each caller gets, and what it costs, by the kept answer's state.
+
+mod concurrent;
+mod failing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{CacheSettings, Cached};
+use crate::domain::{
+    CacheMode, CacheRules, CacheTerms, CacheUse, Deadline, ModelAnswer, ModelRequest, Origin, Spend, StopReason, Wait,
+    WaitReason, WorkerId,
+};
+use crate::policy::cache_key;
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind};
+use crate::testing::{Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, samples};
+
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+
+/// One store, one model and one clock for any number of processes.
+struct World {
+    model: Arc<ScriptedModel>,
+    answers: MemoryAnswers,
+    faults: Faults,
+    clock: TokioClock,
+}
+
+impl World {
+    fn new() -> Self {
+        let (answers, faults) = (MemoryAnswers::default(), Faults::default());
+        Self {
+            model: Arc::default(),
+            answers: answers.with_faults(faults.clone()),
+            faults,
+            clock: TokioClock::default(),
+        }
+    }
+
+    /// A new process.
+    fn process_with(&self, settings: CacheSettings) -> Arc<Cached> {
+        let (model, answers) = (Arc::clone(&self.model), self.answers.clone());
+        Arc::new(Cached::new(model, Arc::new(answers), settings, Arc::new(self.clock)))
+    }
+
+    /// A new process without copies of its own.
+    fn process(&self) -> Arc<Cached> {
+        self.process_with(CacheSettings { nearby_for: Duration::ZERO, ..CacheSettings::default() })
+    }
+
+    /// A question that keeps answers fresh for 100 s (a tenth more or less) and stale for another 100 s, to be answered
+    /// within a minute from now.
+    fn question(&self, mode: CacheMode) -> ModelRequest {
+        let terms = CacheTerms::default().with_ttl_seconds(100).unwrap().with_stale_seconds(100).unwrap();
+        ModelRequest {
+            cache: CacheRules::On(terms),
+            cache_use: CacheUse { mode, max_age: None },
+            deadline: Deadline::at(self.clock.now().plus(seconds(60))),
+            ..samples::question("hello")
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.model.asked().len()
+    }
+
+    /// Another process's claim on the question, until so many seconds from now.
+    async fn held(&self, until: u64) {
+        let (now, owner) = (self.clock.now(), WorkerId::new(samples::START));
+        let until = now.plus(seconds(until));
+        let claim = AnswerClaim { owner, now, until, not_before: now, forget_at: until };
+        let key = cache_key::of(&self.question(CacheMode::Default));
+        assert_eq!(self.answers.claim(&key, &claim).await.unwrap(), AnswerClaimed::Granted);
+    }
+}
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+async fn pass(time: u64) {
+    tokio::time::sleep(seconds(time)).await;
+}
+
+/// What a caller got, in one word.
+fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
+    match outcome {
+        Ok(answer) => answer.origin.as_str(),
+        Err(ModelError { kind: ModelErrorKind::Park(Wait { reason: WaitReason::SingleFlight, .. }), .. }) => "parked",
+        Err(_) => "failed",
+    }
+}
+
+/// What there is before the question is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Before {
+    Nothing,
+    Fresh,
+    Stale,
+    Ended,
+    Held,
+}
+
+const BEFORE: [Before; 5] = [Before::Nothing, Before::Fresh, Before::Stale, Before::Ended, Before::Held];
+
+/// Asks once and compares what came of it, how often the model was asked and how often the store.
+async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize, Option<u32>)) {
+    let world = World::new();
+    let earlier = world.question(CacheMode::Default);
+    match before {
+        Before::Nothing => {}
+        Before::Held => world.held(50).await,
+        Before::Fresh | Before::Stale | Before::Ended => drop(world.process().ask(&earlier).await.unwrap()),
+    }
+    pass(match before {
+        Before::Nothing | Before::Held => 0,
+        Before::Fresh => 50,
+        Before::Stale => 150,
+        Before::Ended => 250,
+    })
+    .await;
+    let (asked, process) = (world.asked(), world.process());
+    world.faults.clear();
+    if !up {
+        world.model.then(Reply::Fail(UNAVAILABLE));
+    }
+    let outcome = process.ask(&world.question(mode)).await;
+    let calls = expected.2.map(|_| world.faults.calls());
+    assert_eq!((got(&outcome), world.asked() - asked, calls), expected, "{mode:?}, {before:?}, up: {up}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_default_caller_reads_shares_and_writes() {
+    for (before, up, expected) in [
+        (Before::Nothing, true, ("provider", 1, Some(2))),
+        (Before::Fresh, true, ("cache", 0, Some(1))),
+        (Before::Stale, true, ("provider", 1, Some(2))),
+        (Before::Ended, true, ("provider", 1, Some(2))),
+        (Before::Held, true, ("parked", 0, None)),
+        (Before::Nothing, false, ("failed", 1, Some(3))),
+        (Before::Fresh, false, ("cache", 0, Some(1))),
+        (Before::Stale, false, ("stale", 1, Some(3))),
+        (Before::Ended, false, ("failed", 1, Some(3))),
+    ] {
+        check(CacheMode::Default, before, up, expected).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refreshing_caller_only_writes() {
+    for before in BEFORE {
+        check(CacheMode::Refresh, before, true, ("provider", 1, Some(1))).await;
+        check(CacheMode::Refresh, before, false, ("failed", 1, Some(0))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bypassing_caller_only_falls_back_on_what_is_kept() {
+    for before in BEFORE {
+        check(CacheMode::Bypass, before, true, ("provider", 1, Some(0))).await;
+    }
+    for (before, expected) in [
+        (Before::Nothing, "failed"),
+        (Before::Fresh, "stale"),
+        (Before::Stale, "stale"),
+        (Before::Ended, "failed"),
+        (Before::Held, "failed"),
+    ] {
+        check(CacheMode::Bypass, before, false, (expected, 1, Some(1))).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn switched_off_the_cache_makes_no_store_call() {
+    for before in BEFORE {
+        check(CacheMode::Off, before, true, ("provider", 1, Some(0))).await;
+        check(CacheMode::Off, before, false, ("failed", 1, Some(0))).await;
+    }
+    let world = World::new();
+    for mode in [CacheMode::Default, CacheMode::Refresh, CacheMode::Bypass, CacheMode::Off] {
+        let question = ModelRequest { cache: CacheRules::Off, ..world.question(mode) };
+        assert_eq!(got(&world.process().ask(&question).await), "provider");
+    }
+    assert_eq!((world.asked(), world.faults.calls()), (4, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
+    let world = World::new();
+    let first = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    assert_eq!(first, samples::answer("hello"));
+    pass(7).await;
+    let second = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    let origin = Origin::Cache { age_seconds: 7 };
+    assert_eq!(second, ModelAnswer { origin, spend: Spend::default(), ..first });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refreshed_answer_is_for_everyone() {
+    let world = World::new();
+    let (one, other) = (world.process(), world.process());
+    one.ask(&world.question(CacheMode::Default)).await.unwrap();
+    pass(1).await;
+    world.model.then(Reply::Answer(samples::answer("newer")));
+    other.ask(&world.question(CacheMode::Refresh)).await.unwrap();
+    pass(1).await;
+    let served = one.ask(&world.question(CacheMode::Default)).await.unwrap();
+    assert_eq!((served.text().as_str(), got(&Ok(served))), ("newer", "cache"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_maximum_age_bounds_fresh_and_stale_answers() {
+    for (age, max_age, up, expected) in [
+        (50, 51, true, "cache"),
+        (50, 49, true, "provider"),
+        (50, 0, true, "provider"),
+        (150, 151, false, "stale"),
+        (150, 149, false, "failed"),
+    ] {
+        let world = World::new();
+        world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+        pass(age).await;
+        if !up {
+            world.model.then(Reply::Fail(UNAVAILABLE));
+        }
+        let mut question = world.question(CacheMode::Default);
+        question.cache_use.max_age = Some(seconds(max_age));
+        assert_eq!(got(&world.process().ask(&question).await), expected, "{age} s old, {max_age} s allowed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
+    let world = World::new();
+    world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    pass(20).await;
+    let strict = CacheRules::On(CacheTerms::default().with_ttl_seconds(10).unwrap());
+    let question = ModelRequest { cache: strict, ..world.question(CacheMode::Default) };
+    assert_eq!(got(&world.process().ask(&question).await), "provider");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_an_outage_of_models_lets_an_old_answer_serve() {
+    let wait = |reason| ModelErrorKind::Park(Wait { until: samples::after(500), reason });
+    for (kind, expected) in [
+        (UNAVAILABLE, "stale"),
+        (ModelErrorKind::Timeout, "stale"),
+        (ModelErrorKind::RateLimited { retry_after: None }, "stale"),
+        (ModelErrorKind::CircuitOpen { until: samples::after(500) }, "stale"),
+        (wait(WaitReason::RetryAfter), "stale"),
+        (wait(WaitReason::OutOfTime), "failed"),
+        (ModelErrorKind::Rejected, "failed"),
+        (ModelErrorKind::Authentication, "failed"),
+        (ModelErrorKind::ContextTooLong, "failed"),
+    ] {
+        for mode in [CacheMode::Default, CacheMode::Bypass] {
+            let world = World::new();
+            world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+            pass(150).await;
+            world.model.then(Reply::Fail(kind.clone()));
+            assert_eq!(got(&world.process().ask(&world.question(mode)).await), expected, "{kind:?}, {mode:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_answer_names_what_failed_and_what_it_cost() {
+    let world = World::new();
+    world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    pass(150).await;
+    world.model.then(Reply::Fail(UNAVAILABLE));
+    let stale = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    assert_eq!(stale.origin, Origin::Stale { age_seconds: 150 });
+    assert_eq!(stale.spend, Spend { attempts: 1, ..Spend::default() });
+    assert_eq!(stale.failed, ModelError::new(samples::model(), UNAVAILABLE).attempts());
+}
+
+#[tokio::test(start_paused = true)]
+async fn terms_without_stale_answers_cost_no_look_for_one() {
+    let world = World::new();
+    let terms = CacheRules::On(CacheTerms::default());
+    world.model.then(Reply::Fail(UNAVAILABLE));
+    world.model.then(Reply::Fail(UNAVAILABLE));
+    for (mode, calls) in [(CacheMode::Default, 2), (CacheMode::Bypass, 2)] {
+        let question = ModelRequest { cache: terms, ..world.question(mode) };
+        assert_eq!(got(&world.process().ask(&question).await), "failed");
+        assert_eq!(world.faults.calls(), calls);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
+    let world = World::new();
+    for stop_reason in [StopReason::Refusal, StopReason::ToolUse, StopReason::MaxTokens] {
+        world.model.then(Reply::Answer(ModelAnswer { stop_reason, ..samples::answer("no") }));
+    }
+    let mut costs = Vec::new();
+    for wait in [0, 29, 2, 0] {
+        pass(wait).await;
+        world.faults.clear();
+        assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
+        costs.push(world.faults.calls());
+    }
+    assert_eq!(costs, [2, 1, 2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
+    let world = World::new();
+    let (one, other) = (world.process_with(CacheSettings::default()), world.process());
+    one.ask(&world.question(CacheMode::Default)).await.unwrap();
+    pass(10).await;
+    world.model.then(Reply::Answer(samples::answer("newer")));
+    other.ask(&world.question(CacheMode::Refresh)).await.unwrap();
+    world.faults.clear();
+    for (wait, text, calls) in [(19, "hello", 0), (1, "newer", 1), (29, "newer", 1), (1, "newer", 2)] {
+        pass(wait).await;
+        let served = one.ask(&world.question(CacheMode::Default)).await.unwrap();
+        assert_eq!((served.text().as_str(), world.faults.calls()), (text, calls));
+    }
+    world.model.then(Reply::Answer(samples::answer("newest")));
+    one.ask(&world.question(CacheMode::Refresh)).await.unwrap();
+    assert_eq!(one.ask(&world.question(CacheMode::Default)).await.unwrap().text(), "newest");
+    pass(1).await;
+    let mut strict = world.question(CacheMode::Default);
+    strict.cache_use.max_age = Some(Duration::ZERO);
+    assert_eq!(got(&one.ask(&strict).await), "provider");
+}

@@ -1,0 +1,308 @@
+//! From a model that is out of service to the next one of the chain.
+//!
+//! Only an outage leads on: what one model refuses, such as a bad request or a used-up budget, is not asked of another.
+//! When all are out, the error lists every attempt and says when it is worth coming back, if any of them knows.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::tried::{Tried, parked};
+use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Wait, WaitReason};
+use crate::ports::{Model, ModelError, ModelErrorKind};
+
+/// Asks the models of the request's chain in order, each as if it were the only one.
+pub struct Fallback {
+    inner: Arc<dyn Model>,
+}
+
+impl Fallback {
+    /// Asks `inner` for one model at a time.
+    pub fn new(inner: Arc<dyn Model>) -> Self {
+        Self { inner }
+    }
+}
+
+#[async_trait]
+impl Model for Fallback {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let mut tried = Tried::default();
+        let mut comeback: Option<Wait> = None;
+        let mut choice = request.chain.first();
+        let mut others = request.chain.iter().skip(1);
+        loop {
+            let error = match self.inner.ask(&request.to_only(choice)).await {
+                Ok(answer) => return Ok(tried.before_answer(answer)),
+                Err(error) => error,
+            };
+            if !error.kind.is_outage() {
+                return Err(tried.before_error(error));
+            }
+            comeback = comeback.into_iter().chain(comeback_of(&error.kind)).min_by_key(|wait| wait.until);
+            let Some(next) = others.next() else {
+                return Err(tried.before_error(all_out(error, comeback)));
+            };
+            log_fallback(&error, &next.model);
+            tried.add(&error);
+            choice = next;
+        }
+    }
+}
+
+/// The end of a chain of which every model is out of service.
+fn all_out(last: ModelError, comeback: Option<Wait>) -> ModelError {
+    match comeback {
+        Some(wait) => parked(last, wait),
+        None => last,
+    }
+}
+
+/// When it is worth coming back, as far as the failure says.
+const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
+    match kind {
+        ModelErrorKind::Park(wait) => Some(*wait),
+        ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
+        ModelErrorKind::Unavailable { .. }
+        | ModelErrorKind::Timeout
+        | ModelErrorKind::RateLimited { .. }
+        | ModelErrorKind::QuotaExhausted
+        | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyUnavailable
+        | ModelErrorKind::Rejected
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::BadAnswer
+        | ModelErrorKind::BudgetExhausted(_)
+        | ModelErrorKind::Unpriced => None,
+    }
+}
+
+fn log_fallback(error: &ModelError, to: &ModelRef) {
+    // Advice to park says what to do; what went wrong is the attempt before it.
+    let code = error.attempts().last().map_or_else(|| error.kind.code(), |attempt| attempt.code);
+    tracing::warn!(from = %error.model, %to, reason = code.as_str(), "model call falls back");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::super::{Backoff, Retry, RetryBudget};
+    use super::*;
+    use crate::domain::{
+        Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend, Timestamp,
+    };
+    use crate::ports::Clock;
+    use crate::testing::samples::{START, after, question};
+    use crate::testing::{Reply, ScriptedModel, TokioClock};
+
+    const DOWN: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+
+    fn names(count: usize) -> Vec<ModelRef> {
+        let providers = [Provider::Anthropic, Provider::OpenAi, Provider::OpenAiCompatible];
+        let named = providers.into_iter().cycle().enumerate().take(count);
+        named.map(|(number, provider)| ModelRef::new(provider, format!("m{number}")).unwrap()).collect()
+    }
+
+    /// A question to that many models.
+    fn to_chain(count: usize) -> ModelRequest {
+        let chain = ModelChain::new(names(count).into_iter().map(Into::into).collect()).unwrap();
+        ModelRequest { chain, ..question("hello") }
+    }
+
+    const fn park(until: Timestamp, reason: WaitReason) -> ModelErrorKind {
+        ModelErrorKind::Park(Wait { until, reason })
+    }
+
+    async fn ask_three(kinds: impl IntoIterator<Item = ModelErrorKind>) -> (Result<ModelAnswer, ModelError>, usize) {
+        let model = Arc::new(ScriptedModel::new(kinds.into_iter().map(Reply::Fail)));
+        let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
+        let asked = Fallback::new(inner).ask(&to_chain(3)).await;
+        let order: Vec<_> = model.asked().iter().map(|request| request.model().clone()).collect();
+        assert_eq!(order, names(order.len()));
+        assert!(model.asked().iter().all(|request| request.chain.iter().len() == 1));
+        (asked, order.len())
+    }
+
+    #[tokio::test]
+    async fn the_first_model_that_answers_serves() {
+        let (asked, calls) = ask_three([]).await;
+        assert_eq!((calls, asked.unwrap().model), (1, names(1)[0].clone()));
+        let (asked, _) = ask_three([DOWN, ModelErrorKind::CircuitOpen { until: after(9) }]).await;
+        let answer = asked.unwrap();
+        assert_eq!(answer.model, names(3)[2]);
+        let failed: Vec<_> = answer.failed.iter().map(|failed| (failed.model.name(), failed.code)).collect();
+        assert_eq!(failed, [("m0", FailureCode::ModelUnavailable), ("m1", FailureCode::ModelCircuitOpen)]);
+        assert_eq!(answer.spend.attempts, 3);
+    }
+
+    #[tokio::test]
+    async fn only_an_outage_leads_on() {
+        let outages = [
+            DOWN,
+            ModelErrorKind::Timeout,
+            ModelErrorKind::RateLimited { retry_after: None },
+            ModelErrorKind::KeyUnavailable,
+            ModelErrorKind::CircuitOpen { until: after(9) },
+            park(after(9), WaitReason::RateLimit),
+        ];
+        for outage in outages {
+            assert_eq!(ask_three([outage.clone()]).await.0.unwrap().model, names(2)[1], "{outage}");
+        }
+        let finals = [
+            ModelErrorKind::QuotaExhausted,
+            ModelErrorKind::Authentication,
+            ModelErrorKind::Rejected,
+            ModelErrorKind::ContextTooLong,
+            ModelErrorKind::BadAnswer,
+            ModelErrorKind::BudgetExhausted(crate::ports::BudgetScope::Tenant),
+            ModelErrorKind::Unpriced,
+        ];
+        for kind in finals {
+            let (asked, calls) = ask_three([DOWN, kind.clone()]).await;
+            let error = asked.unwrap_err();
+            assert_eq!((calls, error.attempts().len(), error.spend.attempts), (2, 2, 2), "{kind}");
+            assert_eq!((error.kind, error.model), (kind, names(2)[1].clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn when_all_are_out_the_earliest_return_comes_out() {
+        let open = |seconds| ModelErrorKind::CircuitOpen { until: after(seconds) };
+        let limited = |seconds| park(after(seconds), WaitReason::RateLimit);
+        let cases = [
+            ([DOWN, DOWN, ModelErrorKind::Timeout], ModelErrorKind::Timeout, 3),
+            ([open(9), DOWN, DOWN], park(after(9), WaitReason::Breaker), 3),
+            ([open(9), limited(8), DOWN], limited(8), 2),
+            ([limited(9), open(8), limited(9)], park(after(8), WaitReason::Breaker), 1),
+            ([limited(7), limited(9), open(8)], limited(7), 1),
+        ];
+        for (kinds, expected, attempts) in cases {
+            let (asked, calls) = ask_three(kinds.clone()).await;
+            let error = asked.unwrap_err();
+            assert_eq!((calls, error.attempts().len(), error.spend.attempts), (3, attempts, 3), "{kinds:?}");
+            assert_eq!(error.kind, expected, "{kinds:?}");
+        }
+    }
+
+    /// What one call does: how long it takes, what comes of it, and the wait that it names.
+    type Act = (u64, u8, u64);
+
+    /// A call as the models saw it.
+    #[derive(Debug, Clone)]
+    struct Seen {
+        model: ModelRef,
+        begun: Timestamp,
+        /// The failed attempt that the caller must hear of.
+        failed: Option<FailedAttempt>,
+        /// What it said about when to come back.
+        not_before: Option<Timestamp>,
+        spend: Spend,
+    }
+
+    /// Models that act by a list, over and over.
+    struct Troubled {
+        clock: TokioClock,
+        acts: Mutex<VecDeque<Act>>,
+        seen: Mutex<Vec<Seen>>,
+    }
+
+    #[async_trait]
+    impl Model for Troubled {
+        async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+            let begun = self.clock.now();
+            let (takes_ms, what, named_ms) = {
+                let mut acts = self.acts.lock().unwrap();
+                acts.rotate_left(1);
+                *acts.back().unwrap()
+            };
+            let (takes, named) = (Duration::from_millis(takes_ms), Duration::from_millis(named_ms));
+            let in_time = request.deadline.allows(takes, begun);
+            tokio::time::sleep(takes.min(request.deadline.left(begun))).await;
+            let until = self.clock.now().plus(named);
+            let (kind, not_before) = match what {
+                _ if !in_time => (Some(ModelErrorKind::Timeout), None),
+                0 => (None, None),
+                1 | 2 => (Some(DOWN), None),
+                3 => (Some(ModelErrorKind::Unavailable { retry_after: Some(named) }), Some(until)),
+                4 | 5 => (Some(ModelErrorKind::RateLimited { retry_after: Some(named) }), Some(until)),
+                6 => (Some(ModelErrorKind::CircuitOpen { until }), Some(until)),
+                7 => (Some(park(until, WaitReason::SingleFlight)), Some(until)),
+                _ => (Some(ModelErrorKind::Rejected), None),
+            };
+            let mut seen = self.seen.lock().unwrap();
+            let number = u16::try_from(seen.len()).unwrap();
+            let spend =
+                Spend { attempts: 1, cost: Cost { micro_usd: 1 << number, unpriced_calls: 0 }, ..Spend::default() };
+            let model = request.model().clone();
+            let result = match kind {
+                None => Ok(ModelAnswer { model: model.clone(), spend, ..crate::testing::samples::answer("yes") }),
+                Some(kind) => {
+                    let source = Some(std::io::Error::other("trouble").into());
+                    Err(ModelError { status: Some(number), spend, source, ..ModelError::new(model.clone(), kind) })
+                }
+            };
+            let failed = result.as_ref().err().and_then(|error| error.attempts().pop());
+            seen.push(Seen { model, begun, failed, not_before, spend });
+            result
+        }
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let takes_ms = prop_oneof![Just(0), 0..3_000_u64, 0..60_000_u64];
+        let named_ms = prop_oneof![0..2_000_u64, 0..20_000_u64];
+        (takes_ms, 0..9_u8, named_ms)
+    }
+
+    proptest! {
+        /// Whatever the models do, through both layers: in time, within the limits, never before a wait is over that the
+        /// model named, and with every attempt and all that it cost accounted for.
+        #[test]
+        fn any_trouble_keeps_the_rules(
+            acts in prop::collection::vec(act(), 1..20),
+            chain in 1..=3_usize,
+            (attempts, seconds) in (1..=5_u32, 1..60_u32),
+            deadline_ms in 0..60_000_u64,
+        ) {
+            let retry = RetryRules::default().with_max_attempts(attempts).unwrap().with_max_seconds(seconds).unwrap();
+            let deadline = Deadline::at(START.plus(Duration::from_millis(deadline_ms)));
+            let request = ModelRequest { retry, deadline, ..to_chain(chain) };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let (asked, ended, seen) = runtime.block_on(async {
+                let clock = TokioClock::default();
+                let models = Arc::new(Troubled { clock, acts: Mutex::new(acts.into()), seen: Mutex::default() });
+                let inner: Arc<dyn Model> = Arc::<Troubled>::clone(&models);
+                let retry = Retry::new(inner, RetryBudget::default(), Backoff::Steady, Arc::new(clock));
+                let asked = Fallback::new(Arc::new(retry)).ask(&request).await;
+                let seen = models.seen.lock().unwrap().clone();
+                (asked, clock.now(), seen)
+            });
+            prop_assert!(ended <= deadline.moment());
+            let mut comebacks = Vec::new();
+            for model in names(chain) {
+                let calls: Vec<_> = seen.iter().filter(|call| call.model == model).collect();
+                prop_assert!(calls.len() <= attempts as usize);
+                prop_assert!(calls.windows(2).all(|two| two[0].not_before.is_none_or(|moment| moment <= two[1].begun)));
+                comebacks.extend(calls.last().and_then(|call| call.not_before));
+            }
+            let (spend, attempts) = match &asked {
+                Ok(answer) => (answer.spend, answer.failed.clone()),
+                Err(error) => (error.spend, error.attempts()),
+            };
+            prop_assert_eq!(spend, seen.iter().fold(Spend::default(), |sum, call| sum.plus(call.spend)));
+            prop_assert_eq!(attempts, seen.iter().filter_map(|call| call.failed.clone()).collect::<Vec<_>>());
+            if let Err(error) = asked {
+                prop_assert!(error.source.is_some());
+                match error.kind {
+                    ModelErrorKind::Park(wait) => {
+                        prop_assert!(comebacks.len() < chain || comebacks.iter().any(|moment| *moment <= wait.until));
+                    }
+                    kind => prop_assert!(comebacks.is_empty() || !kind.is_outage()),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Prices every attempt and keeps the caps on cost.
+//!
+//! The innermost layer, round the providers themselves: an answer from the cache reserves nothing, and every attempt is
+//! bounded, also the tenth retry. Under a cap, the most that the attempt can cost is set aside before the provider is
+//! asked, and the actual cost takes its place afterwards. Without a cap nothing is stored.
+//!
+//! When in doubt it counts too much, never too little. A provider that was asked and gave no proper end of its answer (a
+//! timeout, a broken stream) may bill for more than it told: then the output counts in full, and the input, too, if
+//! nothing is known of it. A refusal (a status other than 2xx) costs nothing. Whoever is dropped or dies amid a call
+//! leaves its reservation to its expiry, from when on it counts in full. So a provider that breaks off often uses up a
+//! cap without much to show for it; the cost that is reported on answers and errors holds only what providers told.
+
+mod size;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use self::size::token_bound;
+use super::price::PriceTable;
+use crate::domain::{
+    Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Spend, Timestamp, Usage, Wait, WaitReason,
+};
+use crate::ports::{
+    BudgetKey, BudgetScope, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved, Settled,
+};
+
+/// How long after a call's deadline its reservation expires: for the settlement, and for clocks that differ.
+const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// When a call is tried again whose caps can't be checked just now.
+const STORE_RECOVERS_AFTER: Duration = Duration::from_secs(5);
+
+/// The layer that prices every attempt and keeps the caps on cost.
+pub struct Metered {
+    inner: Arc<dyn Model>,
+    prices: &'static PriceTable,
+    budgets: Arc<dyn Budgets>,
+    tenant_daily_cap: Option<u64>,
+    clock: Arc<dyn Clock>,
+    /// The models without a price that were reported.
+    reported: Mutex<HashSet<ModelRef>>,
+}
+
+/// One cap that a call is under.
+struct Cap {
+    scope: BudgetScope,
+    budget: BudgetKey,
+    micro_usd: u64,
+}
+
+impl Metered {
+    /// Meters `inner`. No tenant spends more than `tenant_daily_cap` micro-USD a day (in UTC), no task more than its
+    /// request allows.
+    pub fn new(
+        inner: Arc<dyn Model>,
+        prices: &'static PriceTable,
+        budgets: Arc<dyn Budgets>,
+        tenant_daily_cap: Option<u64>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { inner, prices, budgets, tenant_daily_cap, clock, reported: Mutex::default() }
+    }
+
+    /// The caps that the request is under, the narrowest first.
+    fn caps(&self, request: &ModelRequest, now: Timestamp) -> Vec<Cap> {
+        let task = request.task_cap.map(|micro_usd| Cap {
+            scope: BudgetScope::Task,
+            budget: BudgetKey::Task(request.caller.task),
+            micro_usd,
+        });
+        let tenant = self.tenant_daily_cap.map(|micro_usd| Cap {
+            scope: BudgetScope::Tenant,
+            budget: BudgetKey::tenant_day(&request.caller.tenant, now),
+            micro_usd,
+        });
+        task.into_iter().chain(tenant).collect()
+    }
+
+    /// Asks under caps: nothing leaves the house that could pass one.
+    async fn ask_under(&self, caps: &[Cap], request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
+        let model = request.model();
+        let prompt = &request.prompt;
+        let Some(bound) = self.prices.bound(model, token_bound(prompt), prompt.max_output_tokens, now) else {
+            self.report_unpriced(model);
+            return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
+        };
+        let reservation = Reservation {
+            id: ReservationId::new(now),
+            amount_micro_usd: bound,
+            expires_at: request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE),
+        };
+        self.reserve_all(caps, &reservation, model, now).await?;
+        let result = self.ask_priced(request, now).await;
+        let actual = self.actual(request, &result, bound, now);
+        self.settle_all(caps, &reservation, actual).await;
+        result
+    }
+
+    /// Reserves under every cap or under none.
+    async fn reserve_all(
+        &self,
+        caps: &[Cap],
+        reservation: &Reservation,
+        model: &ModelRef,
+        now: Timestamp,
+    ) -> Result<(), ModelError> {
+        for (index, cap) in caps.iter().enumerate() {
+            let reserved = self.budgets.reserve(&cap.budget, reservation, cap.micro_usd, now).await;
+            let (kind, placed) = match reserved {
+                Ok(Reserved::Granted) => continue,
+                Ok(Reserved::Refused { committed_micro_usd }) => {
+                    tracing::warn!(
+                        scope = %cap.scope,
+                        cap_micro_usd = cap.micro_usd,
+                        committed_micro_usd,
+                        bound_micro_usd = reservation.amount_micro_usd,
+                        provider = %model.provider(),
+                        model = model.name(),
+                        "model call is refused by a cap on cost"
+                    );
+                    (ModelErrorKind::BudgetExhausted(cap.scope), index)
+                }
+                Err(error) => {
+                    tracing::warn!(error = %Causes(&error), scope = %cap.scope, "cap on cost can't be checked");
+                    let until = self.clock.now().plus(STORE_RECOVERS_AFTER);
+                    // The failed reservation may be there all the same.
+                    (ModelErrorKind::Park(Wait { until, reason: WaitReason::RetryAfter }), index + 1)
+                }
+            };
+            self.settle_all(caps.get(..placed).unwrap_or_default(), reservation, 0).await;
+            return Err(ModelError::new(model.clone(), kind));
+        }
+        Ok(())
+    }
+
+    /// Settles under every cap. What fails is left to its expiry.
+    async fn settle_all(&self, caps: &[Cap], reservation: &Reservation, actual: u64) {
+        for cap in caps {
+            let now = self.clock.now();
+            match self.budgets.settle(&cap.budget, reservation, actual, now).await {
+                Ok(Settled::Done) => {}
+                Ok(Settled::Gone) => {
+                    tracing::info!(scope = %cap.scope, "model call's reservation is gone before its settlement");
+                }
+                Err(error) => tracing::warn!(
+                    error = %Causes(&error),
+                    scope = %cap.scope,
+                    bound_micro_usd = reservation.amount_micro_usd,
+                    "model call is not settled, and counts in full"
+                ),
+            }
+        }
+    }
+
+    /// Asks, and puts the cost on what comes back.
+    async fn ask_priced(&self, request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
+        let mut result = self.inner.ask(request).await;
+        match &mut result {
+            Ok(answer) => answer.spend.cost = self.cost(request.model(), answer.spend, now),
+            Err(error) => error.spend.cost = self.cost(request.model(), error.spend, now),
+        }
+        result
+    }
+
+    /// What the provider told to have used, as money.
+    fn cost(&self, model: &ModelRef, spend: Spend, now: Timestamp) -> Cost {
+        if spend.usage == Usage::default() {
+            return Cost::default();
+        }
+        if let Some(micro_usd) = self.prices.cost(model, &spend.usage, now) {
+            return Cost { micro_usd, unpriced_calls: 0 };
+        }
+        self.report_unpriced(model);
+        Cost { micro_usd: 0, unpriced_calls: 1 }
+    }
+
+    /// What the call counts under its caps: what it cost, or the most that it can have cost where that isn't known.
+    fn actual(
+        &self,
+        request: &ModelRequest,
+        result: &Result<ModelAnswer, ModelError>,
+        bound: u64,
+        now: Timestamp,
+    ) -> u64 {
+        let spend = match result {
+            Ok(answer) if answer.spend.usage != Usage::default() => return answer.spend.cost.micro_usd,
+            Err(error) if tells_all(error) => return error.spend.cost.micro_usd,
+            Ok(answer) => answer.spend,
+            Err(error) => error.spend,
+        };
+        if spend.usage.input_tokens == 0 {
+            return bound;
+        }
+        let output_tokens = spend.usage.output_tokens.max(request.prompt.max_output_tokens.into());
+        let usage = Usage { output_tokens, ..spend.usage };
+        self.prices.cost(request.model(), &usage, now).unwrap_or(bound)
+    }
+
+    /// Says once per process that a model has no price.
+    fn report_unpriced(&self, model: &ModelRef) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.insert(model.clone()) {
+            tracing::warn!(provider = %model.provider(), model = model.name(), "model has no price");
+        }
+    }
+}
+
+#[async_trait]
+impl Model for Metered {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        // One moment for the bound and for the cost: prices may change while the call is open.
+        let now = self.clock.now();
+        let caps = self.caps(request, now);
+        if caps.is_empty() { self.ask_priced(request, now).await } else { self.ask_under(&caps, request, now).await }
+    }
+}
+
+/// Whether a failed call cost no more than the provider told: it wasn't asked, or it refused.
+fn tells_all(error: &ModelError) -> bool {
+    error.spend.attempts == 0 || error.status.is_some_and(|status| !(200..300).contains(&status))
+}

@@ -1,0 +1,274 @@
+//! What one call does.
+
+mod races;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{Deadline, Provider, TenantId};
+use crate::testing::samples::{self, START, after};
+use crate::testing::{Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When};
+
+const PLENTY: u64 = 1_000_000_000;
+/// Three cheap tokens of input, one of them each read from and written to the cache, and two of output.
+const USED: Usage =
+    Usage { input_tokens: 3, output_tokens: 2, cache_read_tokens: 1, cache_write_tokens: 1, reasoning_tokens: 0 };
+
+/// The layer under test over a script, and what it keeps its caps with.
+struct Setup {
+    model: Arc<ScriptedModel>,
+    budgets: MemoryBudgets,
+    faults: Faults,
+    metered: Metered,
+}
+
+fn setup(script: impl IntoIterator<Item = Reply>, tenant_daily_cap: Option<u64>) -> Setup {
+    let (model, budgets, faults) = (Arc::new(ScriptedModel::new(script)), MemoryBudgets::default(), Faults::default());
+    let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
+    let metered = over(inner, &budgets.with_faults(faults.clone()), tenant_daily_cap);
+    Setup { model, budgets, faults, metered }
+}
+
+pub(super) fn over(inner: Arc<dyn Model>, budgets: &MemoryBudgets, tenant_daily_cap: Option<u64>) -> Metered {
+    let clock = Arc::new(TokioClock::default());
+    Metered::new(inner, PriceTable::current(), Arc::new(budgets.clone()), tenant_daily_cap, clock)
+}
+
+pub(super) fn under(task_cap: u64) -> ModelRequest {
+    ModelRequest { task_cap: Some(task_cap), ..samples::question("hello") }
+}
+
+pub(super) fn task_of(request: &ModelRequest) -> BudgetKey {
+    BudgetKey::Task(request.caller.task)
+}
+
+/// What is set aside for the request.
+pub(super) fn bound(request: &ModelRequest) -> u64 {
+    let prompt = &request.prompt;
+    let bound = PriceTable::current().bound(request.model(), token_bound(prompt), prompt.max_output_tokens, START);
+    bound.unwrap()
+}
+
+pub(super) fn price(usage: Usage) -> u64 {
+    PriceTable::current().cost(&samples::model(), &usage, START).unwrap()
+}
+
+/// An answer that used these tokens.
+pub(super) fn answer(usage: Usage) -> ModelAnswer {
+    let spend = Spend { attempts: 1, usage, cost: Cost::default() };
+    ModelAnswer { usage, spend, ..samples::answer("hi") }
+}
+
+fn nameless(request: ModelRequest) -> ModelRequest {
+    let model = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
+    ModelRequest { chain: crate::domain::ModelChain::only(model.into()), ..request }
+}
+
+/// What is spent and what is held.
+fn stands(setup: &Setup, key: &BudgetKey) -> (u64, usize) {
+    let record = setup.budgets.record(key).unwrap_or_default();
+    (record.spent_micro_usd(), record.held.len())
+}
+
+fn kind(result: Result<ModelAnswer, ModelError>) -> ModelErrorKind {
+    result.unwrap_err().kind
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
+    let setup = setup([Reply::Answer(answer(USED)), Reply::Fail(ModelErrorKind::Timeout)], None);
+    let answered = setup.metered.ask(&samples::question("hello")).await.unwrap();
+    assert_eq!(answered.spend.cost, Cost { micro_usd: price(USED), unpriced_calls: 0 });
+    assert_eq!(answered, ModelAnswer { spend: answered.spend, ..answer(USED) });
+    let failed = setup.metered.ask(&samples::question("hello")).await.unwrap_err();
+    assert_eq!(failed.spend.cost, Cost::default());
+    assert_eq!(setup.faults.calls(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_both_caps_each_gets_the_actual_cost() {
+    let setup = setup([Reply::Answer(answer(USED))], Some(PLENTY));
+    let request = under(PLENTY);
+    let answered = setup.metered.ask(&request).await.unwrap();
+    assert_eq!(answered.spend.cost.micro_usd, price(USED));
+    assert_eq!(setup.faults.calls(), 4);
+    for key in [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)] {
+        assert_eq!(stands(&setup, &key), (price(USED), 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_could_pass_a_cap_is_not_made_and_leaves_nothing() {
+    let request = under(PLENTY);
+    let bound = bound(&request);
+    let cases = [
+        (bound - 1, Some(PLENTY), BudgetScope::Task),
+        (0, None, BudgetScope::Task),
+        (PLENTY, Some(bound - 1), BudgetScope::Tenant),
+    ];
+    for (task_cap, tenant_cap, scope) in cases {
+        let setup = setup([], tenant_cap);
+        let request = ModelRequest { task_cap: Some(task_cap), ..request.clone() };
+        assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::BudgetExhausted(scope));
+        assert_eq!(setup.model.asked(), vec![]);
+        for key in [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)] {
+            assert_eq!(stands(&setup, &key), (0, 0));
+        }
+    }
+    let exact = setup([Reply::Answer(answer(USED))], Some(bound));
+    exact.metered.ask(&under(bound)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
+    let free = setup([Reply::Answer(answer(USED)), Reply::Answer(answer(Usage::default()))], None);
+    let request = nameless(samples::question("hello"));
+    for unpriced_calls in [1, 0] {
+        let answered = free.metered.ask(&request).await.unwrap();
+        assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls });
+    }
+    let capped = setup([], Some(PLENTY));
+    assert_eq!(kind(capped.metered.ask(&request).await), ModelErrorKind::Unpriced);
+    assert_eq!((capped.model.asked(), capped.faults.calls()), (vec![], 0));
+}
+
+/// A model that fails in one way.
+struct Failing(fn() -> ModelError);
+
+#[async_trait]
+impl Model for Failing {
+    async fn ask(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        Err((self.0)())
+    }
+}
+
+fn failure(kind: ModelErrorKind, status: Option<u16>, attempts: u32, usage: Usage) -> ModelError {
+    let spend = Spend { attempts, usage, cost: Cost::default() };
+    ModelError { status, spend, ..ModelError::new(samples::model(), kind) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
+    const NOTHING: Usage = Usage { output_tokens: 0, ..OUTPUT_ONLY };
+    const OUTPUT_ONLY: Usage =
+        Usage { input_tokens: 0, output_tokens: 2, cache_read_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 };
+    let request = under(PLENTY);
+    let whole_output = price(Usage { output_tokens: request.prompt.max_output_tokens.into(), ..USED });
+    let cases: [(fn() -> ModelError, u64); 8] = [
+        (|| failure(ModelErrorKind::KeyUnavailable, None, 0, NOTHING), 0),
+        (|| failure(ModelErrorKind::RateLimited { retry_after: None }, Some(429), 1, NOTHING), 0),
+        (|| failure(ModelErrorKind::Unavailable { retry_after: None }, Some(500), 1, NOTHING), 0),
+        (|| failure(ModelErrorKind::Rejected, Some(400), 1, USED), price(USED)),
+        (|| failure(ModelErrorKind::Timeout, None, 1, NOTHING), bound(&under(PLENTY))),
+        (|| failure(ModelErrorKind::BadAnswer, Some(200), 1, NOTHING), bound(&under(PLENTY))),
+        (|| failure(ModelErrorKind::Unavailable { retry_after: None }, Some(200), 1, USED), whole_output),
+        (|| failure(ModelErrorKind::Timeout, Some(200), 1, OUTPUT_ONLY), bound(&under(PLENTY))),
+    ];
+    for (fail, counted) in cases {
+        let budgets = MemoryBudgets::default();
+        let failed = over(Arc::new(Failing(fail)), &budgets, None).ask(&request).await.unwrap_err();
+        let told = if fail().spend.usage == NOTHING { 0 } else { price(fail().spend.usage) };
+        assert_eq!(failed.spend.cost, Cost { micro_usd: told, unpriced_calls: 0 }, "{failed:?}");
+        let record = budgets.record(&task_of(&request)).unwrap();
+        assert_eq!((record.committed_micro_usd, record.held.len()), (counted, 0), "{failed:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_tell_its_usage_counts_in_full() {
+    let setup = setup([Reply::Answer(answer(Usage::default()))], None);
+    let request = under(PLENTY);
+    setup.metered.ask(&request).await.unwrap();
+    assert_eq!(stands(&setup, &task_of(&request)), (bound(&request), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cost_above_the_bound_is_recorded_and_stops_the_next_call() {
+    let lie = Usage { output_tokens: u64::MAX, ..USED };
+    let setup = setup([Reply::Answer(answer(lie))], None);
+    let request = under(PLENTY);
+    setup.metered.ask(&request).await.unwrap();
+    assert_eq!(stands(&setup, &task_of(&request)), (price(lie), 0));
+    assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::BudgetExhausted(BudgetScope::Task));
+    assert_eq!(setup.model.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
+    for (call, when) in (1..=4).flat_map(|call| [(call, When::Before), (call, When::After)]) {
+        let setup = setup([Reply::Answer(answer(USED))], Some(PLENTY));
+        let request = under(PLENTY);
+        setup.faults.fail_at(call, when);
+        let result = setup.metered.ask(&request).await;
+        assert!(setup.faults.struck());
+        let keys = [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)];
+        if call <= 2 {
+            let wait = Wait { until: after(5), reason: WaitReason::RetryAfter };
+            assert_eq!(kind(result), ModelErrorKind::Park(wait), "{call} {when:?}");
+            assert_eq!(setup.model.asked(), vec![]);
+            assert!(keys.iter().all(|key| stands(&setup, key) == (0, 0)), "{call} {when:?}");
+        } else {
+            assert_eq!(result.unwrap().spend.cost.micro_usd, price(USED), "{call} {when:?}");
+            let left = keys.map(|key| stands(&setup, &key));
+            let (settled, held) = ((price(USED), 0), (0, 1));
+            let failed = if when == When::Before { held } else { settled };
+            assert_eq!(left, if call == 3 { [failed, settled] } else { [settled, failed] }, "{call} {when:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_away_stops_every_capped_call() {
+    let setup = setup([], Some(PLENTY));
+    setup.faults.die_at(1, When::Before);
+    for _ in 0..3 {
+        assert!(matches!(kind(setup.metered.ask(&under(PLENTY)).await), ModelErrorKind::Park(_)));
+    }
+    assert_eq!(setup.model.asked(), vec![]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_that_a_fast_clock_cleared_away_counts_in_full() {
+    let setup = setup([Reply::Answer(answer(USED))], None);
+    let request = under(PLENTY);
+    setup.model.hold();
+    let (metered, asked) = (Arc::new(setup.metered), request.clone());
+    let asking = tokio::spawn(async move { metered.ask(&asked).await });
+    setup.model.until_asked(1).await;
+    let fast = request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE);
+    let other = Reservation { id: ReservationId::new(fast), amount_micro_usd: 0, expires_at: fast };
+    setup.budgets.settle(&task_of(&request), &other, 0, fast).await.unwrap();
+    setup.model.release();
+    asking.await.unwrap().unwrap();
+    let record = setup.budgets.record(&task_of(&request)).unwrap();
+    assert_eq!((record.spent_micro_usd(), record.held.len()), (bound(&request), 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_counts_for_the_day_on_which_it_began() {
+    let setup = setup([Reply::Hang], Some(PLENTY));
+    let request = ModelRequest { deadline: Deadline::at(after(24 * 60 * 60)), ..samples::question("hello") };
+    assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::Timeout);
+    let tenant: &TenantId = &request.caller.tenant;
+    assert_eq!(stands(&setup, &BudgetKey::tenant_day(tenant, START)), (bound(&request), 0));
+    assert_eq!(stands(&setup, &BudgetKey::tenant_day(tenant, after(24 * 60 * 60))), (0, 0));
+}
+
+proptest! {
+    #[test]
+    fn no_honest_usage_costs_more_than_was_set_aside(
+        text in "\\PC{0,200}",
+        tokens in 0.0..=1.0_f64,
+        (read, write) in (0..5_000_u64, 0..5_000_u64),
+    ) {
+        let request = samples::question(&text);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
+        let share = |of: u32| (f64::from(of) * tokens) as u64;
+        let input_tokens = share(u32::try_from(token_bound(&request.prompt)).unwrap());
+        let output_tokens = share(request.prompt.max_output_tokens);
+        let usage = Usage {
+            input_tokens, output_tokens, cache_read_tokens: read, cache_write_tokens: write, reasoning_tokens: 0,
+        };
+        prop_assert!(price(usage) <= bound(&request));
+    }
+}

@@ -1,0 +1,335 @@
+//! The one layer that repeats a failed call to a model.
+//!
+//! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that is worth the compute: a
+//! wait over [`MAX_WAIT`], or past the deadline, comes out as advice to park. A wait that a provider named is never
+//! forgotten: when no attempt is left, it comes out as well, so that nobody comes back too early. Which model to ask instead
+//! is not decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::backoff::Backoff;
+use super::retry_budget::RetryBudget;
+use super::tried::{Tried, parked};
+use crate::domain::{Causes, ModelAnswer, ModelRequest, Timestamp, Wait, WaitReason, whole_millis};
+use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
+
+/// The longest wait that is slept through: sleeping is billed, parking is not.
+pub const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// Repeats failed calls to the request's model by the request's rules.
+pub struct Retry {
+    inner: Arc<dyn Model>,
+    budget: RetryBudget,
+    backoff: Backoff,
+    clock: Arc<dyn Clock>,
+}
+
+/// What becomes of a failed attempt.
+enum Next {
+    /// Another one follows after the wait.
+    Again(Duration),
+    /// The call ends, with the advice to come back then.
+    Park(Timestamp),
+    /// The call ends with it.
+    GiveUp,
+}
+
+impl Retry {
+    /// Repeats calls to `inner`. All calls that go through this one share the budget.
+    pub fn new(inner: Arc<dyn Model>, budget: RetryBudget, backoff: Backoff, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, budget, backoff, clock }
+    }
+
+    /// Decides after the `attempts`-th attempt failed with `error`, the first of which began at `begun`.
+    fn next(&self, request: &ModelRequest, error: &ModelError, attempts: u32, begun: Timestamp) -> Next {
+        let (rules, now) = (request.retry, self.clock.now());
+        let hint = error.kind.retry_after();
+        let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
+        let fits = wait <= MAX_WAIT && request.deadline.allows(wait, now);
+        let elapsed = now.since(begun).saturating_add(wait);
+        let allowed = error.is_retryable() && attempts < rules.max_attempts() && elapsed <= rules.max_elapsed();
+        if allowed && fits && self.withdraw(request) {
+            Next::Again(wait)
+        } else if hint.is_some() || (allowed && !fits) {
+            Next::Park(now.plus(wait))
+        } else {
+            Next::GiveUp
+        }
+    }
+
+    fn withdraw(&self, request: &ModelRequest) -> bool {
+        let provider = request.model().provider();
+        let granted = self.budget.withdraw(provider);
+        if !granted {
+            tracing::warn!(provider = provider.as_str(), "the retry budget is used up");
+        }
+        granted
+    }
+}
+
+#[async_trait]
+impl Model for Retry {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        self.budget.deposit(request.model().provider());
+        let begun = self.clock.now();
+        let mut tried = Tried::default();
+        let mut attempts = 0;
+        loop {
+            let error = match self.inner.ask(request).await {
+                Ok(answer) => return Ok(tried.before_answer(answer)),
+                Err(error) => error,
+            };
+            attempts += 1;
+            match self.next(request, &error, attempts, begun) {
+                Next::Again(wait) => {
+                    log_retry(&error, attempts, wait);
+                    tried.add(&error);
+                    tokio::time::sleep(wait).await;
+                }
+                Next::Park(until) => {
+                    let wait = Wait { until, reason: reason_to_wait(&error.kind) };
+                    return Err(tried.before_error(parked(error, wait)));
+                }
+                Next::GiveUp => return Err(tried.before_error(error)),
+            }
+        }
+    }
+}
+
+const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
+    match kind {
+        ModelErrorKind::RateLimited { .. } => WaitReason::RateLimit,
+        ModelErrorKind::Unavailable { .. }
+        | ModelErrorKind::Timeout
+        | ModelErrorKind::CircuitOpen { .. }
+        | ModelErrorKind::Park(_)
+        | ModelErrorKind::QuotaExhausted
+        | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyUnavailable
+        | ModelErrorKind::Rejected
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::BadAnswer
+        | ModelErrorKind::BudgetExhausted(_)
+        | ModelErrorKind::Unpriced => WaitReason::RetryAfter,
+    }
+}
+
+fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
+    tracing::info!(
+        provider = error.model.provider().as_str(),
+        model = error.model.name(),
+        attempt,
+        after_ms = whole_millis(wait),
+        status = error.status,
+        provider_request_id = error.request_id,
+        error = %Causes(error),
+        "model call is tried again"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::domain::{Deadline, FailureCode, RetryRules, Spend};
+    use crate::ports::BudgetScope;
+    use crate::testing::samples::{START, after, question};
+    use crate::testing::{Reply, ScriptedModel, TokioClock};
+
+    /// Notes when each attempt begins, in milliseconds from [`START`].
+    struct Timed {
+        model: ScriptedModel,
+        clock: TokioClock,
+        begun: Mutex<Vec<u128>>,
+    }
+
+    #[async_trait]
+    impl Model for Timed {
+        async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+            self.begun.lock().unwrap().push(self.clock.now().since(START).as_millis());
+            self.model.ask(request).await
+        }
+    }
+
+    fn retry(script: impl IntoIterator<Item = Reply>, budget: RetryBudget) -> (Retry, Arc<Timed>) {
+        let clock = TokioClock::default();
+        let timed = Arc::new(Timed { model: ScriptedModel::new(script), clock, begun: Mutex::default() });
+        let inner: Arc<dyn Model> = Arc::<Timed>::clone(&timed);
+        (Retry::new(inner, budget, Backoff::Steady, Arc::new(clock)), timed)
+    }
+
+    /// What comes of the script, and when each attempt began.
+    async fn run(
+        script: impl IntoIterator<Item = Reply>,
+        request: &ModelRequest,
+    ) -> (Result<ModelAnswer, ModelError>, Vec<u128>) {
+        let (retry, timed) = retry(script, RetryBudget::default());
+        let asked = retry.ask(request).await;
+        let begun = timed.begun.lock().unwrap().clone();
+        (asked, begun)
+    }
+
+    fn with_attempts(attempts: u32) -> ModelRequest {
+        ModelRequest { retry: RetryRules::default().with_max_attempts(attempts).unwrap(), ..question("hello") }
+    }
+
+    const fn unavailable(hint_ms: Option<u64>) -> ModelErrorKind {
+        let retry_after = match hint_ms {
+            Some(millis) => Some(Duration::from_millis(millis)),
+            None => None,
+        };
+        ModelErrorKind::Unavailable { retry_after }
+    }
+
+    const fn limited(hint_ms: u64) -> ModelErrorKind {
+        ModelErrorKind::RateLimited { retry_after: Some(Duration::from_millis(hint_ms)) }
+    }
+
+    const fn park(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
+        ModelErrorKind::Park(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
+    }
+
+    const fn with_word(kind: ModelErrorKind, should_retry: bool) -> Reply {
+        let usage = crate::testing::samples::usage();
+        let spend = Spend { attempts: 1, usage, cost: crate::domain::Cost { micro_usd: 5, unpriced_calls: 0 } };
+        Reply::FailWith { kind, status: Some(503), should_retry: Some(should_retry), spend }
+    }
+
+    /// Checks when attempts begin that fail with `kinds` and then succeed.
+    #[track_caller]
+    fn check_times(kinds: &[ModelErrorKind], expected_ms: &[u128]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (asked, begun) = runtime.block_on(run(kinds.iter().cloned().map(Reply::Fail), &with_attempts(10)));
+        assert_eq!(begun, expected_ms, "{kinds:?}");
+        assert!(asked.is_ok(), "{kinds:?}");
+    }
+
+    /// Checks how a call ends that meets `script`.
+    #[track_caller]
+    fn check_end(script: &[Reply], request: &ModelRequest, expected: &ModelErrorKind, expected_ms: &[u128]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let (asked, begun) = runtime.block_on(run(script.to_vec(), request));
+        let error = asked.unwrap_err();
+        assert_eq!((&error.kind, &begun[..]), (expected, expected_ms), "{script:?}");
+        assert_eq!(error.attempts().len(), begun.len(), "{script:?}");
+        assert!(!matches!(error.kind, ModelErrorKind::Park(_)) || !error.is_retryable());
+    }
+
+    #[test]
+    fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
+        check_times(&[], &[0]);
+        check_times(&[const { unavailable(None) }; 4], &[0, 500, 1_500, 3_500, 7_500]);
+        check_times(&[limited(5_000), unavailable(Some(1_000)), ModelErrorKind::Timeout], &[0, 5_000, 6_000, 8_000]);
+        check_times(&[limited(10_000), ModelErrorKind::KeyUnavailable], &[0, 10_000, 11_000]);
+        check_times(&[ModelErrorKind::RateLimited { retry_after: None }, limited(1)], &[0, 500, 501]);
+    }
+
+    #[test]
+    fn what_another_attempt_cannot_mend_is_final_at_once() {
+        let kinds = [
+            ModelErrorKind::CircuitOpen { until: after(9) },
+            park(9_000, WaitReason::SingleFlight),
+            ModelErrorKind::QuotaExhausted,
+            ModelErrorKind::Authentication,
+            ModelErrorKind::Rejected,
+            ModelErrorKind::ContextTooLong,
+            ModelErrorKind::BadAnswer,
+            ModelErrorKind::BudgetExhausted(BudgetScope::Task),
+            ModelErrorKind::Unpriced,
+        ];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        for kind in kinds {
+            let (asked, begun) = runtime.block_on(run([Reply::Fail(kind.clone())], &question("hello")));
+            let error = asked.unwrap_err();
+            assert_eq!((error.kind, error.earlier, begun), (kind, Vec::new(), vec![0]));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_providers_word_goes_before_the_kind() {
+        let (asked, begun) = run([with_word(ModelErrorKind::Rejected, true)], &question("hello")).await;
+        assert_eq!((asked.unwrap().failed[0].code, begun), (FailureCode::ModelRejected, vec![0, 500]));
+        let (asked, begun) = run([with_word(unavailable(None), false)], &question("hello")).await;
+        assert_eq!((asked.unwrap_err().kind, begun.len()), (unavailable(None), 1));
+    }
+
+    #[test]
+    fn a_wait_that_is_too_long_comes_out_as_advice_to_park() {
+        let one = |kind: ModelErrorKind| [Reply::Fail(kind)];
+        let soon = |millis| ModelRequest {
+            deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
+            ..question("hello")
+        };
+        let ample = question("hello");
+        check_end(&one(limited(10_001)), &ample, &park(10_001, WaitReason::RateLimit), &[0]);
+        check_end(&one(unavailable(Some(90_000))), &ample, &park(90_000, WaitReason::RetryAfter), &[0]);
+        check_end(&one(limited(5_000)), &soon(5_000), &park(5_000, WaitReason::RateLimit), &[0]);
+        check_end(&one(unavailable(None)), &soon(500), &park(500, WaitReason::RetryAfter), &[0]);
+        check_end(&[Reply::Hang], &soon(3_000), &park(3_500, WaitReason::RetryAfter), &[0]);
+        let second = [Reply::Fail(limited(4_999)), Reply::Fail(limited(2))];
+        check_end(&second, &soon(5_000), &park(5_001, WaitReason::RateLimit), &[0, 4_999]);
+    }
+
+    #[test]
+    fn a_hint_outlives_the_attempts() {
+        let hinted = |millis| Reply::Fail(limited(millis));
+        let until = |millis| park(millis, WaitReason::RateLimit);
+        check_end(&[hinted(100), hinted(200)], &with_attempts(2), &until(300), &[0, 100]);
+        check_end(&[with_word(limited(100), false)], &question("hello"), &until(100), &[0]);
+        let brief = ModelRequest { retry: RetryRules::default().with_max_seconds(1).unwrap(), ..question("hello") };
+        check_end(&[hinted(700), hinted(400)], &brief, &until(1_100), &[0, 700]);
+        check_end(&[hinted(100), Reply::Fail(unavailable(None))], &with_attempts(2), &unavailable(None), &[0, 100]);
+    }
+
+    #[test]
+    fn used_up_attempts_and_time_end_with_the_last_error() {
+        let down =
+            || vec![Reply::Fail(unavailable(None)), Reply::Fail(unavailable(None)), Reply::Fail(limited(20_000))];
+        check_end(&down(), &with_attempts(1), &unavailable(None), &[0]);
+        check_end(&down(), &with_attempts(2), &unavailable(None), &[0, 500]);
+        let brief = |seconds| ModelRequest {
+            retry: with_attempts(9).retry.with_max_seconds(seconds).unwrap(),
+            ..question("hello")
+        };
+        check_end(&down(), &brief(1), &unavailable(None), &[0, 500]);
+        check_end(&down(), &brief(2), &park(21_500, WaitReason::RateLimit), &[0, 500, 1_500]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_calls_share_the_budget() {
+        let (retry, timed) = retry(vec![Reply::Fail(unavailable(None)); 3], RetryBudget::new(1, 1).unwrap());
+        assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 2);
+        assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 1);
+        assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
+        timed.model.then(Reply::Fail(limited(100)));
+        let parked = retry.ask(&question("hello")).await.unwrap_err().kind;
+        assert_eq!(parked, park(600, WaitReason::RateLimit));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error() {
+        let script = vec![with_word(unavailable(None), true), with_word(limited(100), true)];
+        let (asked, _) = run(script.clone(), &question("hello")).await;
+        let answer = asked.unwrap();
+        let codes: Vec<_> = answer.failed.iter().map(|failed| (failed.code, failed.status)).collect();
+        let expected = [(FailureCode::ModelUnavailable, Some(503)), (FailureCode::ModelRateLimited, Some(503))];
+        assert_eq!(codes, expected);
+        assert_eq!((answer.spend.attempts, answer.spend.cost.micro_usd), (3, 10));
+        let (asked, _) = run(script, &with_attempts(2)).await;
+        let error = asked.unwrap_err();
+        assert_eq!(error.attempts(), answer.failed);
+        assert_eq!((error.spend.attempts, error.spend.cost.micro_usd), (2, 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_call_asks_no_more() {
+        let (retry, timed) = retry([Reply::Fail(limited(5_000))], RetryBudget::default());
+        assert!(tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello"))).await.is_err());
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(timed.model.asked().len(), 1);
+    }
+}

@@ -1,0 +1,42 @@
+//! What a layer that asks more than once keeps of the attempts that failed.
+
+use crate::domain::{FailedAttempt, ModelAnswer, Spend, Wait};
+use crate::ports::{ModelError, ModelErrorKind};
+
+/// The failed attempts so far, and what they cost.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    attempts: Vec<FailedAttempt>,
+    spend: Spend,
+}
+
+impl Tried {
+    /// Adds a failed call, with all that failed inside it.
+    pub(super) fn add(&mut self, error: &ModelError) {
+        self.attempts.extend(error.attempts());
+        self.spend = self.spend.plus(error.spend);
+    }
+
+    /// The answer, with these attempts before it.
+    pub(super) fn before_answer(self, answer: ModelAnswer) -> ModelAnswer {
+        let spend = self.spend.plus(answer.spend);
+        ModelAnswer { spend, failed: joined(self.attempts, &answer.failed), ..answer }
+    }
+
+    /// The error, with these attempts before it.
+    pub(super) fn before_error(self, error: ModelError) -> ModelError {
+        let spend = self.spend.plus(error.spend);
+        ModelError { spend, earlier: joined(self.attempts, &error.earlier), ..error }
+    }
+}
+
+/// Turns a failure into the advice to come back later; as an attempt it is among the earlier ones from then on.
+pub(super) fn parked(error: ModelError, wait: Wait) -> ModelError {
+    let (kind, earlier) = (ModelErrorKind::Park(wait), error.attempts());
+    ModelError { kind, earlier, should_retry: None, ..error }
+}
+
+fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAttempt> {
+    first.extend_from_slice(then);
+    first
+}

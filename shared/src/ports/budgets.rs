@@ -1,0 +1,108 @@
+//! Budgets: what may be spent on model calls, by task and by tenant and day.
+
+use async_trait::async_trait;
+
+use super::store::StoreError;
+use crate::domain::{ReservationId, TaskId, TenantId, Timestamp};
+
+const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1_000;
+
+/// Whose budget it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BudgetKey {
+    /// A task's, from its first to its last call.
+    Task(TaskId),
+    /// A tenant's, for one day.
+    TenantDay {
+        /// The tenant.
+        tenant: TenantId,
+        /// The day in UTC, as days since the Unix epoch.
+        day: u64,
+    },
+}
+
+impl BudgetKey {
+    /// The tenant's budget of the day that `now` is in.
+    pub fn tenant_day(tenant: &TenantId, now: Timestamp) -> Self {
+        Self::TenantDay { tenant: tenant.clone(), day: now.as_millis() / MILLIS_PER_DAY }
+    }
+}
+
+/// Money set aside for one attempt at a model call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Tells it from all others.
+    pub id: ReservationId,
+    /// The most that the attempt can cost.
+    pub amount_micro_usd: u64,
+    /// When whoever made it is certainly dead.
+    pub expires_at: Timestamp,
+}
+
+/// What became of a reservation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// The money is set aside.
+    Granted,
+    /// It would take the budget over its cap; nothing changed.
+    Refused {
+        /// What is spent and set aside already.
+        committed_micro_usd: u64,
+    },
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The actual cost took the reservation's place.
+    Done,
+    /// The reservation is not there, and nothing changed: it is settled already, or it expired and counts in full.
+    Gone,
+}
+
+/// A budget as it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// What is spent and set aside together.
+    pub committed_micro_usd: u64,
+    /// What is set aside, in no order.
+    pub held: Vec<Reservation>,
+}
+
+impl Budget {
+    /// What is spent.
+    pub fn spent_micro_usd(&self) -> u64 {
+        self.held.iter().fold(self.committed_micro_usd, |rest, held| rest.saturating_sub(held.amount_micro_usd))
+    }
+}
+
+/// Keeps budgets. What is spent and set aside together never passes the cap, however many reserve at once, unless an
+/// attempt turns out to cost more than was reserved for it.
+///
+/// A reservation that outlives its expiry is that of a dead worker, whose call may have been paid: its amount counts as
+/// spent, and the next reservation or settlement in the same budget clears it away. A clock that runs ahead does so too
+/// early, and then too much is counted, never too little.
+#[async_trait]
+pub trait Budgets: Send + Sync {
+    /// Sets money aside if it fits under `cap_micro_usd`. The very same reservation is granted again, because a store's
+    /// answer can get lost after its write; a settled one must not be made again.
+    async fn reserve(
+        &self,
+        budget: &BudgetKey,
+        reservation: &Reservation,
+        cap_micro_usd: u64,
+        now: Timestamp,
+    ) -> Result<Reserved, StoreError>;
+
+    /// Puts the actual cost in the reservation's place, once; it may be more than was reserved.
+    async fn settle(
+        &self,
+        budget: &BudgetKey,
+        reservation: &Reservation,
+        actual_micro_usd: u64,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError>;
+
+    /// The budget as it stands at `now`; an expired reservation is spent.
+    async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError>;
+}

@@ -1,0 +1,276 @@
+//! Values that may be large: compressed where that pays, and in pieces where one record can't hold them.
+//!
+//! The head record says how a value is stored: its codec, its raw length and the SHA-256 of its stored bytes, which are in
+//! the head itself or in further records of the same partition, the pieces. A value is read whole and checked, or not at
+//! all; and no more memory is taken for it than [`MAX_BYTES`], whatever the records say.
+
+use futures::{StreamExt, TryStreamExt, stream};
+use sha2::{Digest, Sha256};
+
+use super::error::failure;
+use super::items::{self, Attributes, Fields, bytes, number, text};
+use super::keys::Key;
+use super::table::Table;
+use crate::ports::StoreError;
+
+/// The most bytes that a value may have.
+pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// The attributes of a head, of which one of [`STORED`] and [`PIECES`] is there.
+pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, PIECES];
+pub(super) const SHA256: &str = "sha256";
+const CODEC: &str = "codec";
+const RAW_BYTES: &str = "raw_bytes";
+const STORED: &str = "stored";
+const PIECES: &str = "pieces";
+
+/// Below this, compressing saves less than a write unit.
+const COMPRESS_FROM: usize = 1_024;
+/// Fast; higher levels save little on text.
+const LEVEL: u8 = 3;
+/// What a piece holds; 400 KB is the most for a record, keys included.
+const PIECE_BYTES: usize = 350 * 1_024;
+/// How many pieces are written at once.
+const WRITES_AT_ONCE: usize = 4;
+
+const PLAIN: &str = "plain";
+const DEFLATE: &str = "deflate";
+
+/// A value in the form in which it is stored.
+pub(super) struct Blob {
+    codec: &'static str,
+    raw_bytes: usize,
+    digest: Vec<u8>,
+    stored: Vec<u8>,
+    /// What the head holds at most.
+    in_head: usize,
+}
+
+impl Blob {
+    /// Packs the value, which lies in its head record if it is stored in at most `in_head` bytes.
+    pub(super) fn pack(raw: Vec<u8>, in_head: usize) -> Result<Self, StoreError> {
+        let raw_bytes = raw.len();
+        if raw_bytes > MAX_BYTES {
+            return Err(StoreError::TooLarge);
+        }
+        let compressed = (raw_bytes >= COMPRESS_FROM).then(|| miniz_oxide::deflate::compress_to_vec(&raw, LEVEL));
+        let (codec, stored) = match compressed {
+            Some(compressed) if compressed.len() < raw_bytes => (DEFLATE, compressed),
+            Some(_) | None => (PLAIN, raw),
+        };
+        Ok(Self { codec, raw_bytes, digest: Sha256::digest(&stored).to_vec(), stored, in_head })
+    }
+
+    /// The SHA-256 of the stored bytes.
+    pub(super) fn digest(&self) -> &[u8] {
+        &self.digest
+    }
+
+    /// The attributes of the head.
+    pub(super) fn head(&self) -> Attributes {
+        let place = match self.pieces().count() {
+            0 => (STORED, bytes(self.stored.as_slice())),
+            count => (PIECES, number(count)),
+        };
+        let described =
+            [(CODEC, text(self.codec)), (RAW_BYTES, number(self.raw_bytes)), (SHA256, bytes(self.digest()))];
+        described.into_iter().chain([place]).collect()
+    }
+
+    /// The pieces, none if the head holds all.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let apart = if self.stored.len() > self.in_head { self.stored.as_slice() } else { &[] };
+        apart.chunks(PIECE_BYTES)
+    }
+
+    /// Writes the pieces, each to the key for its number and with these further attributes. The head comes after them.
+    pub(super) async fn write_pieces(
+        &self,
+        table: &Table,
+        key: impl Fn(usize) -> Key,
+        further: &Attributes,
+    ) -> Result<(), StoreError> {
+        let writes = self.pieces().enumerate().map(|(index, piece)| {
+            let attributes = [(STORED, bytes(piece))].into_iter().chain(further.iter().cloned()).collect();
+            let item = items::item(key(index), attributes);
+            let write = table.client.put_item().table_name(&table.name).set_item(Some(item));
+            async move { write.send().await.map(|_| ()).map_err(failure) }
+        });
+        // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
+        let writes: Vec<_> = writes.collect();
+        stream::iter(writes).buffer_unordered(WRITES_AT_ONCE).try_collect().await
+    }
+}
+
+/// What a head says of its value.
+#[derive(Debug)]
+pub(super) struct Head<'a> {
+    fields: Fields<'a>,
+    codec: &'a str,
+    raw_bytes: usize,
+    digest: &'a [u8],
+    place: Place<'a>,
+}
+
+#[derive(Debug)]
+enum Place<'a> {
+    Head(&'a [u8]),
+    Pieces(usize),
+}
+
+impl<'a> Head<'a> {
+    /// The head among a record's attributes.
+    pub(super) fn read(fields: Fields<'a>) -> Result<Self, StoreError> {
+        let place = match fields.optional(PIECES, Fields::number)? {
+            Some(count) if count > MAX_BYTES / PIECE_BYTES + 1 => return Err(fields.corrupt("it has too many pieces")),
+            Some(count) => Place::Pieces(count),
+            None => Place::Head(fields.bytes(STORED)?),
+        };
+        let (codec, raw_bytes) = (fields.text(CODEC)?, fields.number(RAW_BYTES)?);
+        if raw_bytes > MAX_BYTES {
+            return Err(fields.corrupt(format!("its value has {raw_bytes} bytes")));
+        }
+        Ok(Self { fields, codec, raw_bytes, digest: fields.bytes(SHA256)?, place })
+    }
+
+    /// The SHA-256 of the stored bytes.
+    pub(super) const fn digest(&self) -> &'a [u8] {
+        self.digest
+    }
+
+    /// The value, from the head or from the pieces in `partition` whose sort keys begin with `prefix`.
+    pub(super) async fn value(&self, table: &Table, partition: String, prefix: &str) -> Result<Vec<u8>, StoreError> {
+        match self.place {
+            Place::Head(stored) => self.unpack(stored),
+            Place::Pieces(count) => {
+                let mut found = table.query_prefix(partition, prefix).into_paginator().items().send();
+                let mut stored = Vec::new();
+                for _ in 0..count {
+                    let Some(item) = found.next().await.transpose().map_err(failure)? else { break };
+                    stored.extend_from_slice(Fields::of(&item)?.bytes(STORED)?);
+                }
+                self.unpack(&stored)
+            }
+        }
+    }
+
+    /// The value whose stored bytes these should be.
+    pub(super) fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        if Sha256::digest(stored).as_slice() != self.digest {
+            return Err(self.fields.corrupt("its value is damaged or incomplete"));
+        }
+        let raw = match self.codec {
+            PLAIN => Some(stored.to_vec()),
+            DEFLATE => miniz_oxide::inflate::decompress_to_vec_with_limit(stored, self.raw_bytes).ok(),
+            other => return Err(self.fields.corrupt(format!("its codec is {other:?}"))),
+        };
+        raw.filter(|raw| raw.len() == self.raw_bytes).ok_or_else(|| self.fields.corrupt("its value can't be unpacked"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::items::Item;
+    use super::*;
+
+    fn record(blob: &Blob) -> Item {
+        items::item(Key { pk: "P".to_owned(), sk: "S".to_owned() }, blob.head())
+    }
+
+    fn unpacked(item: &Item, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Head::read(Fields::of(item)?)?.unpack(stored)
+    }
+
+    /// Bytes that don't compress.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(7);
+        std::iter::repeat_with(|| random.u8(..)).take(length).collect()
+    }
+
+    #[test]
+    fn only_what_gets_smaller_is_compressed() {
+        for (raw, codec) in [
+            (b"x".repeat(COMPRESS_FROM - 1), PLAIN),
+            (b"x".repeat(COMPRESS_FROM), DEFLATE),
+            (noise(COMPRESS_FROM), PLAIN),
+        ] {
+            let blob = Blob::pack(raw.clone(), PIECE_BYTES).unwrap();
+            assert_eq!(blob.codec, codec);
+            assert_eq!(unpacked(&record(&blob), &blob.stored).unwrap(), raw);
+        }
+    }
+
+    #[test]
+    fn a_value_is_in_its_head_or_in_pieces_that_records_can_hold() {
+        for (length, in_head, pieces) in [
+            (0, 0, 0),
+            (9, 9, 0),
+            (10, 9, 1),
+            (PIECE_BYTES, 9, 1),
+            (PIECE_BYTES + 1, 9, 2),
+            (2 * 1_024 * 1_024, PIECE_BYTES, 6),
+        ] {
+            let blob = Blob::pack(noise(length), in_head).unwrap();
+            assert_eq!(blob.pieces().count(), pieces, "{length} bytes");
+            let head = record(&blob);
+            assert_eq!((head.contains_key(STORED), head.contains_key(PIECES)), (pieces == 0, pieces > 0));
+            let stored = if pieces == 0 { blob.stored.clone() } else { blob.pieces().collect::<Vec<_>>().concat() };
+            assert_eq!(unpacked(&head, &stored).unwrap(), noise(length));
+        }
+    }
+
+    #[test]
+    fn too_large_a_value_is_refused_on_both_ways() {
+        assert!(Blob::pack(vec![0; MAX_BYTES], 9).is_ok());
+        assert!(matches!(Blob::pack(vec![0; MAX_BYTES + 1], 9), Err(StoreError::TooLarge)));
+        for (name, value) in [(RAW_BYTES, number(MAX_BYTES + 1)), (PIECES, number(100))] {
+            let mut head = record(&Blob::pack(noise(9), 99).unwrap());
+            head.insert(name.to_owned(), value);
+            assert!(matches!(Head::read(Fields::of(&head).unwrap()), Err(StoreError::Corrupt { .. })));
+        }
+    }
+
+    #[test]
+    fn a_damaged_value_is_reported() {
+        let blob = Blob::pack(b"hello ".repeat(9_000), PIECE_BYTES).unwrap();
+        let refused = |head: &Item, stored: &[u8]| match unpacked(head, stored) {
+            Err(StoreError::Corrupt { key, .. }) => assert_eq!(key, "P S"),
+            other => panic!("{other:?}"),
+        };
+        refused(&record(&blob), &[]);
+        refused(&record(&blob), &blob.stored[1..]);
+        refused(&record(&blob), &[blob.stored.as_slice(), b"x"].concat());
+        for (name, value) in [
+            (CODEC, text("zip")),
+            (CODEC, text(PLAIN)),
+            (RAW_BYTES, number(53_999)),
+            (RAW_BYTES, number(54_001)),
+            (SHA256, bytes(noise(32))),
+        ] {
+            let mut head = record(&blob);
+            head.insert(name.to_owned(), value);
+            refused(&head, &blob.stored);
+        }
+        let no_deflate = Blob { stored: noise(99), digest: Sha256::digest(noise(99)).to_vec(), ..blob };
+        refused(&record(&no_deflate), &no_deflate.stored);
+    }
+
+    #[test]
+    fn a_value_that_unpacks_to_more_than_it_says_is_reported() {
+        let stored = miniz_oxide::deflate::compress_to_vec(&vec![0; 2_000_000], LEVEL);
+        let (digest, codec) = (Sha256::digest(&stored).to_vec(), DEFLATE);
+        let bomb = Blob { codec, raw_bytes: 1_000, digest, stored, in_head: MAX_BYTES };
+        assert!(matches!(unpacked(&record(&bomb), &bomb.stored), Err(StoreError::Corrupt { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn a_value_survives(raw in proptest::collection::vec(any::<u8>(), 0..4_000), repeated in 1_usize..4) {
+            let raw = raw.repeat(repeated);
+            let blob = Blob::pack(raw.clone(), PIECE_BYTES).unwrap();
+            prop_assert_eq!(unpacked(&record(&blob), &blob.stored).unwrap(), raw);
+        }
+    }
+}

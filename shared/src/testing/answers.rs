@@ -1,0 +1,150 @@
+//! Kept answers in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::faults::Faults;
+use super::lock;
+use crate::domain::{Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer, StoreError};
+
+/// The most bytes that an answer may have.
+const MAX_BYTES: usize = 16 * 1_024 * 1_024;
+
+/// Kept answers in memory, with the conditional writes of the real store. Clones share the content.
+///
+/// Each call yields to the runtime before its effect, so that concurrent callers interleave in tests as well.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryAnswers {
+    records: Arc<Mutex<BTreeMap<AnswerKey, Record>>>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    claim: Option<(WorkerId, Timestamp)>,
+    alone_until: Option<Timestamp>,
+    kept: Option<KeptAnswer>,
+}
+
+impl MemoryAnswers {
+    /// The same store, failing by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    async fn run<T>(
+        &self,
+        key: &AnswerKey,
+        effect: impl FnOnce(&mut Record) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        tokio::task::yield_now().await;
+        let failure = |fault| StoreError::Unavailable(Box::new(fault));
+        self.faults.around(failure, || effect(lock(&self.records).entry(*key).or_default()))
+    }
+}
+
+impl Record {
+    fn asking(&self, now: Timestamp) -> Asking {
+        match self.claim {
+            _ if self.alone_until.is_some_and(|until| until > now) => Asking::EachAlone,
+            Some((_, until)) if until > now => Asking::Holder { until },
+            Some(_) | None => Asking::Nobody,
+        }
+    }
+
+    fn is_owned_by(&self, owner: WorkerId) -> bool {
+        self.claim.is_some_and(|(holder, _)| holder == owner)
+    }
+
+    fn take(&mut self, kept: &KeptAnswer) {
+        (self.kept, self.alone_until) = (Some(kept.clone()), None);
+    }
+}
+
+#[async_trait]
+impl AnswerCache for MemoryAnswers {
+    async fn claim(&self, key: &AnswerKey, claim: &AnswerClaim) -> Result<AnswerClaimed, StoreError> {
+        self.run(key, |record| {
+            let good = |kept: &&KeptAnswer| kept.fresh_until > claim.now && kept.made_at >= claim.not_before;
+            if let Some(kept) = record.kept.as_ref().filter(good) {
+                return Ok(AnswerClaimed::Kept(Box::new(kept.clone())));
+            }
+            match record.asking(claim.now) {
+                Asking::EachAlone => Ok(AnswerClaimed::Alone),
+                Asking::Holder { until } if !record.is_owned_by(claim.owner) => Ok(AnswerClaimed::Busy { until }),
+                Asking::Holder { .. } | Asking::Nobody => {
+                    (record.claim, record.alone_until) = (Some((claim.owner, claim.until)), None);
+                    Ok(AnswerClaimed::Granted)
+                }
+            }
+        })
+        .await
+    }
+
+    async fn look(&self, key: &AnswerKey, now: Timestamp, not_before: Timestamp) -> Result<AnswerSeen, StoreError> {
+        self.run(key, |record| {
+            let good = |kept: &&KeptAnswer| kept.ends_at > now && kept.made_at >= not_before;
+            let kept = record.kept.as_ref().filter(good).cloned().map(Box::new);
+            Ok(AnswerSeen { kept, asking: record.asking(now) })
+        })
+        .await
+    }
+
+    async fn keep(&self, key: &AnswerKey, owner: WorkerId, kept: &KeptAnswer) -> Result<(), StoreError> {
+        fits(kept)?;
+        self.run(key, |record| {
+            if record.is_owned_by(owner) {
+                record.claim = None;
+                record.take(kept);
+            }
+            if record.kept.as_ref() == Some(kept) { Ok(()) } else { Err(StoreError::Conflict) }
+        })
+        .await
+    }
+
+    async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError> {
+        fits(kept)?;
+        self.run(key, |record| {
+            if record.kept.as_ref().is_none_or(|old| old.made_at < kept.made_at) {
+                record.take(kept);
+            }
+            if record.kept.as_ref() == Some(kept) { Ok(()) } else { Err(StoreError::Conflict) }
+        })
+        .await
+    }
+
+    async fn give_up(
+        &self,
+        key: &AnswerKey,
+        owner: WorkerId,
+        alone_until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.run(key, |record| {
+            if record.is_owned_by(owner) {
+                (record.claim, record.alone_until) = (None, alone_until.or(record.alone_until));
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn fits(kept: &KeptAnswer) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(&kept.answer.content).map_or(0, |json| json.len());
+    if bytes <= MAX_BYTES { Ok(()) } else { Err(StoreError::TooLarge) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::contract;
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_the_answer_cache() {
+        contract::answers(Arc::new(MemoryAnswers::default())).await;
+    }
+}

@@ -1,0 +1,121 @@
+//! Budgets in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::faults::Faults;
+use super::lock;
+use crate::domain::Timestamp;
+use crate::ports::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
+
+/// Budgets in memory with the conditional writes of the real ones. Clones share the content.
+///
+/// Each call yields to the runtime before its effect, so that concurrent calls interleave in tests as well.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryBudgets {
+    records: Arc<Mutex<BTreeMap<BudgetKey, Budget>>>,
+    faults: Faults,
+}
+
+impl MemoryBudgets {
+    /// The same budgets, failing by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    /// The budget's record, with what has expired and nobody has cleared away yet.
+    pub fn record(&self, budget: &BudgetKey) -> Option<Budget> {
+        lock(&self.records).get(budget).cloned()
+    }
+
+    async fn run<T>(
+        &self,
+        budget: &BudgetKey,
+        effect: impl FnOnce(Option<&mut Budget>) -> (T, Option<Budget>),
+    ) -> Result<T, StoreError> {
+        tokio::task::yield_now().await;
+        self.faults.around(
+            |fault| StoreError::Unavailable(Box::new(fault)),
+            || {
+                let mut records = lock(&self.records);
+                let (outcome, new) = effect(records.get_mut(budget));
+                if let Some(new) = new {
+                    records.insert(budget.clone(), new);
+                }
+                Ok(outcome)
+            },
+        )
+    }
+}
+
+#[async_trait]
+impl Budgets for MemoryBudgets {
+    async fn reserve(
+        &self,
+        budget: &BudgetKey,
+        reservation: &Reservation,
+        cap_micro_usd: u64,
+        now: Timestamp,
+    ) -> Result<Reserved, StoreError> {
+        self.run(budget, |kept| {
+            let mut new = kept.as_deref().cloned().unwrap_or_default();
+            let committed_micro_usd = new.committed_micro_usd;
+            let sum = u128::from(committed_micro_usd) + u128::from(reservation.amount_micro_usd);
+            let is_held = new.held.iter().any(|held| held.id == reservation.id);
+            let granted = is_held || sum <= u128::from(cap_micro_usd);
+            if granted && !is_held {
+                new.committed_micro_usd = committed_micro_usd.saturating_add(reservation.amount_micro_usd);
+                new.held.push(reservation.clone());
+            }
+            new.held.retain(|held| held.expires_at > now);
+            let outcome = if granted { Reserved::Granted } else { Reserved::Refused { committed_micro_usd } };
+            (outcome, (granted || kept.is_some()).then_some(new))
+        })
+        .await
+    }
+
+    async fn settle(
+        &self,
+        budget: &BudgetKey,
+        reservation: &Reservation,
+        actual_micro_usd: u64,
+        now: Timestamp,
+    ) -> Result<Settled, StoreError> {
+        self.run(budget, |kept| {
+            let Some(kept) = kept else { return (Settled::Gone, None) };
+            let before = kept.held.len();
+            kept.held.retain(|held| held.id != reservation.id);
+            let settled = if kept.held.len() < before { Settled::Done } else { Settled::Gone };
+            if settled == Settled::Done {
+                let rest = kept.committed_micro_usd.saturating_sub(reservation.amount_micro_usd);
+                kept.committed_micro_usd = rest.saturating_add(actual_micro_usd);
+            }
+            kept.held.retain(|held| held.expires_at > now);
+            (settled, None)
+        })
+        .await
+    }
+
+    async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError> {
+        self.run(budget, |kept| {
+            let mut budget = kept.as_deref().cloned().unwrap_or_default();
+            budget.held.retain(|held| held.expires_at > now);
+            (budget, None)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::contract;
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_budgets() {
+        contract::budgets(Arc::new(MemoryBudgets::default())).await;
+    }
+}

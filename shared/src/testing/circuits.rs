@@ -1,0 +1,111 @@
+//! Circuits in memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::faults::Faults;
+use super::lock;
+use crate::domain::{Circuit, ModelRef, Timestamp};
+use crate::ports::{Circuits, Replaced, StoreError};
+
+/// Circuits in memory with the conditional writes of the real store. Clones share the content and the counts of calls.
+///
+/// Each call yields to the runtime before its effect, so that concurrent functions interleave in tests as well.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryCircuits {
+    records: Arc<Mutex<Records>>,
+    faults: Faults,
+}
+
+#[derive(Debug, Default)]
+struct Records {
+    kept: HashMap<ModelRef, Kept>,
+    reads: u32,
+    writes: u32,
+}
+
+#[derive(Debug)]
+struct Kept {
+    circuit: Circuit,
+    until: Timestamp,
+}
+
+impl MemoryCircuits {
+    /// The same circuits, failing by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    /// The reads so far, failed ones included.
+    pub fn reads(&self) -> u32 {
+        lock(&self.records).reads
+    }
+
+    /// The writes so far, failed and refused ones included.
+    pub fn writes(&self) -> u32 {
+        lock(&self.records).writes
+    }
+
+    fn run<T>(&self, effect: impl FnOnce(&mut Records) -> T) -> Result<T, StoreError> {
+        let failure = |fault| StoreError::Unavailable(Box::new(fault));
+        self.faults.around(failure, || Ok(effect(&mut lock(&self.records))))
+    }
+}
+
+impl Records {
+    fn circuit(&self, model: &ModelRef, now: Timestamp) -> Circuit {
+        let live = self.kept.get(model).filter(|kept| now < kept.until);
+        live.map(|kept| kept.circuit.clone()).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Circuits for MemoryCircuits {
+    async fn load(&self, model: &ModelRef, now: Timestamp) -> Result<Circuit, StoreError> {
+        lock(&self.records).reads += 1;
+        tokio::task::yield_now().await;
+        self.run(|records| records.circuit(model, now))
+    }
+
+    async fn replace(&self, model: &ModelRef, next: &Circuit, now: Timestamp) -> Result<Replaced, StoreError> {
+        lock(&self.records).writes += 1;
+        tokio::task::yield_now().await;
+        self.run(|records| {
+            let circuit = records.circuit(model, now);
+            if circuit == *next {
+                return Replaced::Done;
+            }
+            if circuit.revision + 1 != next.revision {
+                return Replaced::Otherwise(circuit);
+            }
+            let kept = Kept { circuit: next.clone(), until: now.plus(Circuit::KEPT_FOR) };
+            records.kept.insert(model.clone(), kept);
+            Replaced::Done
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{When, contract, samples};
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_the_circuits() {
+        contract::circuits(Arc::new(MemoryCircuits::default())).await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_gets_lost_leaves_its_effect() {
+        let (circuits, faults) = (MemoryCircuits::default(), Faults::default());
+        let unlucky = circuits.with_faults(faults.clone());
+        faults.fail_at(1, When::After);
+        let open = Circuit::default().trip(Circuit::KEPT_FOR / 2, samples::START).unwrap();
+        assert!(unlucky.replace(&samples::model(), &open, samples::START).await.is_err());
+        assert_eq!(circuits.load(&samples::model(), samples::START).await.unwrap(), open);
+        assert_eq!((circuits.reads(), circuits.writes()), (1, 1));
+    }
+}

@@ -1,0 +1,175 @@
+//! The rules of [`Budgets`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Check, Outcome, same};
+use crate::domain::{ReservationId, TaskId, Timestamp};
+use crate::ports::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
+use crate::testing::samples::{self, START, after};
+
+pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
+    ("reservations are granted up to the cap, and what is refused leaves nothing", |b| Box::pin(up_to_the_cap(b))),
+    ("more than the whole cap is refused", |b| Box::pin(more_than_the_cap(b))),
+    ("the very same reservation is made once, even of the last money", |b| Box::pin(repetition(b))),
+    ("a settlement puts the actual cost in the reservation's place, once", |b| Box::pin(settlement(b))),
+    ("a cost above the reservation is kept, and nothing more fits", |b| Box::pin(above_the_reservation(b))),
+    ("what was never reserved can't be settled", |b| Box::pin(never_reserved(b))),
+    ("an expired reservation is spent in full, and the next one to come clears it away", |b| Box::pin(expiry(b))),
+    ("a settlement and a refusal clear away what has expired, too", |b| Box::pin(cleared_by_others(b))),
+    ("a late settlement counts as long as nobody else came by", |b| Box::pin(late_settlement(b))),
+    ("of many at once only those are granted for which there is room", |b| Box::pin(many_at_once(b))),
+    ("tasks, tenants and days don't share a budget", |b| Box::pin(apart(b))),
+    ("amounts beyond measure break nothing", |b| Box::pin(beyond_measure(b))),
+];
+
+fn task() -> BudgetKey {
+    BudgetKey::Task(TaskId::new(START))
+}
+
+/// A reservation that expires a minute after [`START`].
+fn reservation(amount_micro_usd: u64) -> Reservation {
+    Reservation { id: ReservationId::new(START), amount_micro_usd, expires_at: after(60) }
+}
+
+/// What is committed, and the sorted amounts that are held, at `now`.
+async fn stands(budgets: &Arc<dyn Budgets>, key: &BudgetKey, now: Timestamp) -> Result<(u64, Vec<u64>), super::Broken> {
+    let budget = budgets.budget(key, now).await?;
+    let mut held: Vec<u64> = budget.held.iter().map(|held| held.amount_micro_usd).collect();
+    held.sort_unstable();
+    Ok((budget.committed_micro_usd, held))
+}
+
+async fn up_to_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
+    let key = task();
+    same(&budgets.budget(&key, START).await?, &Budget::default())?;
+    same(&budgets.reserve(&key, &reservation(60), 100, START).await?, &Reserved::Granted)?;
+    same(&budgets.reserve(&key, &reservation(41), 100, START).await?, &Reserved::Refused { committed_micro_usd: 60 })?;
+    same(&stands(&budgets, &key, START).await?, &(60, vec![60]))?;
+    same(&budgets.reserve(&key, &reservation(40), 100, START).await?, &Reserved::Granted)?;
+    same(&budgets.reserve(&key, &reservation(1), 100, START).await?, &Reserved::Refused { committed_micro_usd: 100 })?;
+    same(&stands(&budgets, &key, START).await?, &(100, vec![40, 60]))
+}
+
+async fn more_than_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
+    let key = task();
+    for (amount, cap) in [(101, 100), (1, 0), (u64::MAX, 100)] {
+        let refused = budgets.reserve(&key, &reservation(amount), cap, START).await?;
+        same(&refused, &Reserved::Refused { committed_micro_usd: 0 })?;
+    }
+    same(&stands(&budgets, &key, START).await?, &(0, vec![]))
+}
+
+async fn repetition(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, reservation) = (task(), reservation(100));
+    for _ in 0..3 {
+        same(&budgets.reserve(&key, &reservation, 100, START).await?, &Reserved::Granted)?;
+    }
+    same(&budgets.budget(&key, START).await?, &Budget { committed_micro_usd: 100, held: vec![reservation] })
+}
+
+async fn settlement(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, settled, open) = (task(), reservation(60), reservation(40));
+    budgets.reserve(&key, &settled, 100, START).await?;
+    budgets.reserve(&key, &open, 100, START).await?;
+    same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Done)?;
+    same(&stands(&budgets, &key, START).await?, &(65, vec![40]))?;
+    same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Gone)?;
+    same(&stands(&budgets, &key, START).await?, &(65, vec![40]))?;
+    same(&budgets.settle(&key, &open, 0, START).await?, &Settled::Done)?;
+    same(&stands(&budgets, &key, START).await?, &(25, vec![]))
+}
+
+async fn above_the_reservation(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, reservation) = (task(), reservation(60));
+    budgets.reserve(&key, &reservation, 100, START).await?;
+    same(&budgets.settle(&key, &reservation, 150, START).await?, &Settled::Done)?;
+    let refused = budgets.reserve(&key, &self::reservation(0), 100, START).await?;
+    same(&refused, &Reserved::Refused { committed_micro_usd: 150 })
+}
+
+async fn never_reserved(budgets: Arc<dyn Budgets>) -> Outcome {
+    let key = task();
+    same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
+    same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
+    budgets.reserve(&key, &reservation(10), 100, START).await?;
+    same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
+    same(&stands(&budgets, &key, START).await?, &(10, vec![10]))
+}
+
+async fn expiry(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, dead) = (task(), reservation(60));
+    budgets.reserve(&key, &dead, 100, START).await?;
+    same(&stands(&budgets, &key, dead.expires_at.minus(Duration::from_millis(1))).await?, &(60, vec![60]))?;
+    same(&stands(&budgets, &key, dead.expires_at).await?, &(60, vec![]))?;
+    let next = Reservation { expires_at: after(120), ..reservation(40) };
+    same(&budgets.reserve(&key, &next, 100, after(60)).await?, &Reserved::Granted)?;
+    same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))?;
+    same(&budgets.settle(&key, &dead, 1, after(60)).await?, &Settled::Gone)?;
+    same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))
+}
+
+async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, by_refusal, by_settlement) = (task(), reservation(30), reservation(30));
+    let living = Reservation { expires_at: after(600), ..reservation(40) };
+    for reservation in [&by_refusal, &living] {
+        budgets.reserve(&key, reservation, 100, START).await?;
+    }
+    let refused = budgets.reserve(&key, &reservation(31), 100, after(60)).await?;
+    same(&refused, &Reserved::Refused { committed_micro_usd: 70 })?;
+    same(&budgets.settle(&key, &by_refusal, 0, after(60)).await?, &Settled::Gone)?;
+    budgets.reserve(&key, &by_settlement, 100, START).await?;
+    same(&budgets.settle(&key, &living, 10, after(60)).await?, &Settled::Done)?;
+    same(&budgets.settle(&key, &by_settlement, 0, after(60)).await?, &Settled::Gone)?;
+    // Nothing is held any more, even by the clock of the start.
+    same(&stands(&budgets, &key, START).await?, &(70, vec![]))
+}
+
+async fn late_settlement(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, late) = (task(), reservation(60));
+    budgets.reserve(&key, &late, 100, START).await?;
+    same(&budgets.settle(&key, &late, 25, after(600)).await?, &Settled::Done)?;
+    same(&stands(&budgets, &key, after(600)).await?, &(25, vec![]))
+}
+
+async fn many_at_once(budgets: Arc<dyn Budgets>) -> Outcome {
+    let key = task();
+    let mut racing = tokio::task::JoinSet::new();
+    for _ in 0..30 {
+        let (budgets, key) = (Arc::clone(&budgets), key.clone());
+        racing.spawn(async move { budgets.reserve(&key, &reservation(14), 100, START).await });
+    }
+    let granted = racing.join_all().await.into_iter().filter(|reserved| matches!(reserved, Ok(Reserved::Granted)));
+    same(&granted.count(), &7)?;
+    same(&stands(&budgets, &key, START).await?, &(98, vec![14; 7]))
+}
+
+async fn apart(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (ours, theirs) = (samples::fresh_tenant(), samples::fresh_tenant());
+    let tomorrow = after(24 * 60 * 60);
+    let keys = [
+        task(),
+        task(),
+        BudgetKey::tenant_day(&ours, START),
+        BudgetKey::tenant_day(&ours, tomorrow),
+        BudgetKey::tenant_day(&theirs, START),
+    ];
+    for key in &keys {
+        same(&budgets.reserve(key, &reservation(100), 100, START).await?, &Reserved::Granted)?;
+    }
+    let same_day = BudgetKey::tenant_day(&ours, after(1));
+    same(&stands(&budgets, &same_day, START).await?, &(100, vec![100]))
+}
+
+async fn beyond_measure(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, first, second) = (task(), reservation(0), reservation(0));
+    for reservation in [&first, &second] {
+        same(&budgets.reserve(&key, reservation, 0, START).await?, &Reserved::Granted)?;
+    }
+    for reservation in [&first, &second] {
+        same(&budgets.settle(&key, reservation, u64::MAX, START).await?, &Settled::Done)?;
+    }
+    same(&stands(&budgets, &key, START).await?, &(u64::MAX, vec![]))?;
+    let refused = budgets.reserve(&key, &reservation(1), 100, START).await?;
+    same(&refused, &Reserved::Refused { committed_micro_usd: u64::MAX })
+}

@@ -1,0 +1,226 @@
+use std::time::Duration;
+
+use shared::app::{Ran, RunError};
+use shared::domain::{
+    FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait, WaitReason,
+};
+use shared::ports::{ModelErrorKind, TaskMessage};
+use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
+
+use crate::world::{INVOCATION, World};
+
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+
+fn park(after: u64, reason: WaitReason) -> ModelErrorKind {
+    ModelErrorKind::Park(Wait { until: samples::after(after), reason })
+}
+
+async fn wait_of(world: &World, task: TaskId) -> (Timestamp, WaitReason) {
+    let task = world.task(task).await;
+    let TaskState::Waiting { wait, .. } = task.state() else { panic!("{task:?}") };
+    (wait.until, wait.reason)
+}
+
+#[tokio::test]
+async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
+    let reasons = [WaitReason::RateLimit, WaitReason::RetryAfter, WaitReason::SingleFlight, WaitReason::Breaker];
+    for reason in reasons {
+        let world = World::with_model(ScriptedModel::new([Reply::Fail(park(90, reason))])).await;
+        let task = world.submit("hello").await.unwrap();
+        let wait = Wait { until: samples::after(90), reason };
+        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Parked(wait));
+        assert_eq!(world.queue.delays(), [Duration::ZERO, Duration::from_secs(90)]);
+        let early = world.run(task.id()).await;
+        assert!(matches!(early, Err(RunError::Waiting { until }) if until == wait.until), "{early:?}");
+        world.pass(90);
+        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+        let task = world.task(task.id()).await;
+        assert_eq!((task.attempts(), task.fence(), task.progress().parkings), (1, 2, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
+    let world = World::with_model(ScriptedModel::new((0..100).map(|_| Reply::Fail(UNAVAILABLE)))).await;
+    let task = world.submit("hello").await.unwrap();
+    let mut pauses = Vec::new();
+    while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
+        assert_eq!(wait.reason, WaitReason::RetryAfter);
+        let pause = wait.until.since(world.now());
+        pauses.push(pause.as_secs());
+        world.clock.set(wait.until);
+    }
+    assert!(pauses.is_sorted() && pauses.len() > 8, "{pauses:?}");
+    assert!((3..=5).contains(&pauses[0]) && pauses.iter().all(|seconds| *seconds <= 300), "{pauses:?}");
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!((failure.code, failure.attempts.len()), (FailureCode::ModelUnavailable, 1));
+    assert_eq!(task.spend().attempts as usize, world.model.asked().len(), "each attempt is accounted for");
+}
+
+#[tokio::test]
+async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our_own() {
+    let table = [
+        (park(90, WaitReason::RateLimit), TaskStatus::Failed),
+        (park(90, WaitReason::Breaker), TaskStatus::Failed),
+        (UNAVAILABLE, TaskStatus::Failed),
+        (park(90, WaitReason::SingleFlight), TaskStatus::Waiting),
+        (park(0, WaitReason::OutOfTime), TaskStatus::Waiting),
+    ];
+    for (kind, status) in table {
+        let model = ScriptedModel::new([Reply::Fail(kind.clone())]);
+        let world = World::with_model(model).await.whose_tasks_fail_in_outages().await;
+        let task = world.submit("hello").await.unwrap();
+        world.run(task.id()).await.unwrap();
+        assert_eq!(world.status(task.id()).await, status, "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_beyond_the_tasks_deadline_is_a_failure_now() {
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_800, WaitReason::RateLimit))])).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+}
+
+#[tokio::test]
+async fn a_wait_longer_than_a_messages_delay_is_ended_by_the_watchdog() {
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_000, WaitReason::Breaker))])).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    assert_eq!(world.queue.delays(), [Duration::ZERO], "no message can wait so long");
+    world.pass(999);
+    assert_eq!(world.sweep().await.unwrap().awakened, 0);
+    world.pass(1);
+    assert_eq!(world.sweep().await.unwrap().awakened, 1);
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+}
+
+#[tokio::test]
+async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
+    let cut = || Reply::Fail(park(0, WaitReason::OutOfTime));
+    let world = World::with_model(ScriptedModel::new((0..20).map(|_| cut()))).await;
+    let task = world.submit("hello").await.unwrap();
+    for attempt in 1..5 {
+        assert!(matches!(world.run(task.id()).await.unwrap(), Ran::Parked(_)), "{attempt}");
+        assert_eq!(wait_of(&world, task.id()).await, (samples::after(0), WaitReason::OutOfTime));
+    }
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    assert_eq!(world.model.asked().len(), 5);
+}
+
+#[tokio::test]
+async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
+    for when in [When::Before, When::After] {
+        for call in 1.. {
+            let model = ScriptedModel::new([Reply::Fail(park(30, WaitReason::RateLimit))]);
+            let world = World::with_model(model).await;
+            let task = world.submit("hello").await.unwrap();
+            let faults = Faults::default();
+            faults.die_at(call, when);
+            let first = world.run_failing(task.id(), &faults).await;
+            if !faults.struck() {
+                assert!(call > 4, "claim, agent, update, send");
+                break;
+            }
+            let case = format!("call {call} {when:?}: {first:?}");
+            while !world.status(task.id()).await.is_terminal() {
+                world.pass(INVOCATION.as_secs());
+                world.sweep().await.unwrap();
+                drop(world.run(task.id()).await);
+            }
+            assert_eq!(world.status(task.id()).await, TaskStatus::Completed, "{case}");
+            assert_eq!(world.model.asked().len(), 2, "{case}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_journal() {
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1, WaitReason::RateLimit))])).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    world.pass(1);
+    // The worker that records the answer dies before it ends the task.
+    let faults = Faults::default();
+    faults.die_at(5, When::Before);
+    drop(world.run_failing(task.id(), &faults).await);
+    assert_eq!(world.steps(task.id()).await.len(), 1);
+    world.pass(INVOCATION.as_secs() + 2);
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let spend = world.task(task.id()).await.spend();
+    let failed = Spend { attempts: 1, ..Spend::default() };
+    assert_eq!(spend, samples::answer("hello").spend.plus(failed));
+}
+
+#[tokio::test]
+async fn a_stale_answer_completes_the_task_and_says_so() {
+    let stale = ModelAnswer { origin: Origin::Stale { age_seconds: 9_000 }, ..samples::answer("old") };
+    let world = World::with_model(ScriptedModel::new([Reply::Answer(stale)])).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let task = world.task(task.id()).await;
+    let TaskState::Completed(output) = task.state() else { panic!("{task:?}") };
+    assert!(output.origin.is_degraded());
+}
+
+#[tokio::test]
+async fn a_duplicate_message_of_a_parked_task_waits_too() {
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(30, WaitReason::RateLimit))])).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let met = world.worker_failing(&Faults::default()).run(&message, world.now().plus(INVOCATION)).await;
+    assert!(matches!(met, Err(RunError::Waiting { .. })), "{met:?}");
+    assert_eq!(world.model.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_cut_each_time_is_not_paid_for_ever() {
+    let cut = || Reply::FailWith {
+        kind: ModelErrorKind::Timeout,
+        status: Some(200),
+        should_retry: None,
+        spend: samples::answer("").spend,
+    };
+    let world = World::with_model(ScriptedModel::new((0..100).map(|_| cut()))).await;
+    let task = world.submit("hello").await.unwrap();
+    while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
+        world.clock.set(wait.until);
+    }
+    assert_eq!(world.model.asked().len(), 5);
+    assert_eq!(world.task(task.id()).await.spend().attempts, 5);
+}
+
+#[tokio::test]
+async fn a_provider_that_forbids_another_try_is_not_waited_for() {
+    let spend = Spend { attempts: 1, ..Spend::default() };
+    let final_word = Reply::FailWith { kind: UNAVAILABLE, status: Some(503), should_retry: Some(false), spend };
+    let world = World::with_model(ScriptedModel::new([final_word])).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+}
+
+/// Whatever store call fails once, before or after its effect: the paid answer is in the task's account, and only once.
+#[tokio::test]
+async fn what_a_recorded_answer_came_to_counts_once() {
+    for when in [When::Before, When::After] {
+        for call in 1.. {
+            let world = World::new().await;
+            let task = world.submit("hello").await.unwrap();
+            let faults = Faults::default();
+            faults.fail_at(call, when);
+            drop(world.run_failing(task.id(), &faults).await);
+            if !faults.struck() {
+                break;
+            }
+            world.pass(INVOCATION.as_secs() + 2);
+            drop(world.run(task.id()).await);
+            let calls = u32::try_from(world.model.asked().len()).unwrap();
+            let counted = world.task(task.id()).await.spend().attempts;
+            // Whether an append took effect whose answer got lost can't be told: it counts once too often.
+            let doubtful = call == 3 && when == When::After;
+            assert_eq!(counted, calls + u32::from(doubtful), "call {call} {when:?}");
+        }
+    }
+}

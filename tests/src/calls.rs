@@ -1,0 +1,86 @@
+//! Model calls without a task around them, through the same stack as the executor's.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test without its surroundings can only fail")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::domain::{
+    CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain, ModelRef, ModelRequest, Prompt, Provider,
+    RetryRules, TaskId,
+};
+use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
+use shared::policy::BreakerSettings;
+use shared::ports::clock::SystemClock;
+use shared::ports::{Clock, Model};
+use shared::store::{DynamoAnswerCache, DynamoBudgets, DynamoCircuits};
+
+use crate::LocalAws;
+
+/// The executor's stack, on tables of the local AWS, with every provider at `url`.
+pub fn stack(aws: &LocalAws, ephemeral_table: &str, state_table: &str, url: &str) -> Arc<dyn Model> {
+    stack_with_cap(aws, ephemeral_table, state_table, url, None)
+}
+
+/// The same, with a cap on what a tenant may spend in a day.
+pub fn stack_with_cap(
+    aws: &LocalAws,
+    ephemeral_table: &str,
+    state_table: &str,
+    url: &str,
+    tenant_daily_cap: Option<u64>,
+) -> Arc<dyn Model> {
+    let access = || Access { base_url: url.parse().unwrap(), key: ApiKey::Absent };
+    let openai_compatible = Some(access());
+    let timeouts = Timeouts::default();
+    let providers = Providers { anthropic: access(), openai: access(), openai_compatible, timeouts };
+    let layers = Layers {
+        answers: Arc::new(DynamoAnswerCache::new(aws.dynamodb(), ephemeral_table)),
+        circuits: Arc::new(DynamoCircuits::new(aws.dynamodb(), ephemeral_table)),
+        budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), state_table)),
+        breaker: BreakerSettings::default().with_open_seconds(2).unwrap(),
+        tenant_daily_cap,
+        clock: Arc::new(SystemClock),
+    };
+    llm::model(&llm::http_client().unwrap(), providers, layers)
+}
+
+/// A question to one model of the unreliable provider.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Whose question it is.
+    pub tenant: &'a str,
+    /// The model.
+    pub model: &'a str,
+    /// What is asked.
+    pub prompt: &'a str,
+}
+
+impl Question<'_> {
+    /// To be asked within a minute, without the response cache.
+    pub fn uncached(&self) -> ModelRequest {
+        let now = SystemClock.now();
+        let model = ModelRef::new(Provider::OpenAiCompatible, self.model).unwrap();
+        ModelRequest {
+            chain: ModelChain::only(model.into()),
+            prompt: Arc::new(Prompt {
+                instructions: "Be brief.".to_owned(),
+                messages: vec![Message::user(self.prompt)],
+                tools: Vec::new(),
+                output_schema: None,
+                max_output_tokens: 100,
+            }),
+            caller: Caller { tenant: self.tenant.parse().unwrap(), task: TaskId::new(now) },
+            retry: RetryRules::default(),
+            cache: CacheRules::Off,
+            cache_use: CacheUse::default(),
+            task_cap: None,
+            deadline: Deadline::at(now.plus(Duration::from_mins(1))),
+        }
+    }
+
+    /// The same, with the response cache.
+    pub fn cached(&self) -> ModelRequest {
+        ModelRequest { cache: CacheRules::On(CacheTerms::default()), ..self.uncached() }
+    }
+}

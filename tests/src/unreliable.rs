@@ -1,0 +1,227 @@
+//! A model provider that fails as often as a test says, in every way that providers fail, and remembers all of it.
+//!
+//! What it does with a question depends on the question and on how often it was asked, not on chance: a failing run can be
+//! repeated. Good answers come from the model stand-in.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, Response, StatusCode};
+use bytes::Bytes;
+use futures::stream;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// What becomes of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is answered.
+    Answered,
+    /// It is answered late.
+    Late,
+    /// 429, with this `Retry-After` in seconds.
+    RateLimited(u64),
+    /// 500.
+    Broken,
+    /// The connection is cut in the middle of the answer.
+    Cut,
+}
+
+/// One question as it came.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// The model asked.
+    pub model: String,
+    /// The user's text.
+    pub prompt: String,
+    /// When it came.
+    pub at: Instant,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// The provider. All tests of a process share one; models are a test's own by their names.
+#[derive(Clone)]
+pub struct Unreliable {
+    stand_in: String,
+    http: reqwest::Client,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    down: Arc<Mutex<BTreeSet<String>>>,
+    held: watch::Sender<BTreeSet<String>>,
+    url: String,
+}
+
+static SHARED: OnceLock<Unreliable> = OnceLock::new();
+
+/// Three questions in ten meet trouble: 429 with a short or a long `Retry-After`, 500, a cut connection, a slow answer.
+fn three_in_ten(prompt: &str, nth: usize) -> Fate {
+    let mut hasher = DefaultHasher::new();
+    (prompt, nth).hash(&mut hasher);
+    match hasher.finish() % 100 {
+        0..5 => Fate::RateLimited(1),
+        5..8 => Fate::RateLimited(12),
+        8..16 => Fate::Broken,
+        16..24 => Fate::Cut,
+        24..30 => Fate::Late,
+        _ => Fate::Answered,
+    }
+}
+
+impl Unreliable {
+    /// The one that listens on `UNRELIABLE_PORT` of this machine, where the deployed platform looks for an
+    /// OpenAI-compatible server, and gets its answers from `stand_in`.
+    pub fn shared(stand_in: &str) -> Self {
+        SHARED.get_or_init(|| Self::on_port(stand_in, environment("UNRELIABLE_PORT").parse().unwrap())).clone()
+    }
+
+    /// One on a port of its own, with the stand-in of `make test` behind it.
+    pub fn own() -> Self {
+        Self::on_port(&environment("MODEL_URL"), 0)
+    }
+
+    /// It outlives the test that starts it, and so must its runtime.
+    fn on_port(stand_in: &str, port: u16) -> Self {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let provider = Self {
+            stand_in: stand_in.to_owned(),
+            http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap(),
+            asked: Arc::default(),
+            down: Arc::default(),
+            held: watch::Sender::default(),
+            url: format!("http://{}", listener.local_addr().unwrap()),
+        };
+        listener.set_nonblocking(true).unwrap();
+        let router = Router::new().fallback(answer).with_state(provider.clone());
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { axum::serve(TcpListener::from_std(listener).unwrap(), router).await })
+        });
+        provider
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// From now on, the model keeps every question open.
+    pub fn hold(&self, model: &str) {
+        self.held.send_if_modified(|held| held.insert(model.to_owned()));
+    }
+
+    /// From now on, it doesn't any more, and gets on with those that are open.
+    pub fn release(&self, model: &str) {
+        self.held.send_if_modified(|held| held.remove(model));
+    }
+
+    /// From now on, the model answers every question with 500.
+    pub fn break_down(&self, model: &str) {
+        lock(&self.down).insert(model.to_owned());
+    }
+
+    /// From now on, it doesn't any more.
+    pub fn recover(&self, model: &str) {
+        lock(&self.down).remove(model);
+    }
+
+    /// Every question that the model was asked.
+    pub fn asked_of(&self, model: &str) -> Vec<Asked> {
+        lock(&self.asked).iter().filter(|asked| asked.model == model).cloned().collect()
+    }
+
+    /// The same, each question by itself.
+    pub fn asked_by_prompt(&self, model: &str) -> BTreeMap<String, Vec<Asked>> {
+        let mut by_prompt: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
+        for asked in self.asked_of(model) {
+            by_prompt.entry(asked.prompt.clone()).or_default().push(asked);
+        }
+        by_prompt
+    }
+
+    /// Notes the question and decides on it. Only models whose name begins with `wobbly` are any trouble by themselves.
+    fn decide(&self, model: String, prompt: String) -> Fate {
+        let mut asked = lock(&self.asked);
+        let nth = asked.iter().filter(|earlier| earlier.prompt == prompt && earlier.model == model).count() + 1;
+        let fate = match model.as_str() {
+            down if lock(&self.down).contains(down) => Fate::Broken,
+            wobbly if wobbly.starts_with("wobbly") => three_in_ten(&prompt, nth),
+            _ => Fate::Answered,
+        };
+        asked.push(Asked { model, prompt, at: Instant::now(), fate });
+        fate
+    }
+
+    async fn forward(&self, path: &str, body: Bytes) -> Response<Body> {
+        let request = self.http.post(format!("{}{path}", self.stand_in)).header("content-type", "application/json");
+        let answered = request.body(body).send().await.unwrap();
+        let (status, kind) = (answered.status(), answered.headers()["content-type"].clone());
+        let body = answered.bytes().await.unwrap();
+        Response::builder().status(status).header("content-type", kind).body(Body::from(body)).unwrap()
+    }
+}
+
+async fn answer(State(provider): State<Unreliable>, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+    let question: Value = serde_json::from_slice(&body).unwrap();
+    let model = question["model"].as_str().unwrap_or_default().to_owned();
+    let fate = provider.decide(model.clone(), last_text(&question));
+    drop(provider.held.subscribe().wait_for(|held| !held.contains(&model)).await);
+    match fate {
+        Fate::Answered => provider.forward(&path, body).await,
+        Fate::Late => {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            provider.forward(&path, body).await
+        }
+        Fate::RateLimited(seconds) => {
+            let error = r#"{"error":{"message":"slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#;
+            let response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
+            response.header("retry-after", seconds).body(Body::from(error)).unwrap()
+        }
+        Fate::Broken => Response::builder().status(500).body(Body::from("<html>oops</html>")).unwrap(),
+        Fate::Cut => cut(provider.forward(&path, body).await).await,
+    }
+}
+
+/// The first half of a response, and then the end of the connection.
+async fn cut(response: Response<Body>) -> Response<Body> {
+    let (parts, body) = response.into_parts();
+    let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+    let half = whole.slice(..whole.len() / 2);
+    let chunks = stream::iter([Ok(half), Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
+    Response::from_parts(parts, Body::from_stream(chunks))
+}
+
+/// The text of the last message, in whatever form.
+fn last_text(question: &Value) -> String {
+    let last = question["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
+    match last {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        Some(_) | None => String::new(),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test has no config.rs")]
+fn environment(name: &str) -> String {
+    std::env::var(name).expect("`make test` sets what these tests need")
+}
