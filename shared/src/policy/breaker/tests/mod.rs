@@ -1,5 +1,6 @@
 //! One breaker, and two that share their circuits, against every kind of failure of the model and of the store.
 
+mod signs;
 mod simulation;
 mod store_failures;
 

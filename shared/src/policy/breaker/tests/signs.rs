@@ -1,0 +1,46 @@
+//! What each failure says about its provider.
+
+use super::super::sign;
+use super::super::view::Sign::{self, Down, Unclear};
+use super::{BUSY, DOWN};
+use crate::domain::{Spend, Usage, Wait, WaitReason};
+use crate::ports::{BudgetScope, ModelError, ModelErrorKind};
+use crate::testing::samples;
+
+/// What is known of the answer: its status, and the tokens of it that came.
+const ANSWERS: [(Option<u16>, u64); 6] =
+    [(None, 0), (None, 2), (Some(200), 0), (Some(200), 2), (Some(404), 0), (Some(503), 0)];
+
+#[track_caller]
+fn check(kind: &ModelErrorKind, expected: [Sign; 6]) {
+    let signs = ANSWERS.map(|(status, output_tokens)| {
+        let usage = Usage { input_tokens: 3, output_tokens, ..Usage::default() };
+        let spend = Spend { attempts: 1, usage, ..Spend::default() };
+        sign(&ModelError { status, spend, ..ModelError::new(samples::model(), kind.clone()) })
+    });
+    assert_eq!(signs, expected, "{kind:?}");
+}
+
+#[test]
+fn only_a_provider_that_fails_or_stays_silent_is_down() {
+    check(&DOWN, [Down, Down, Down, Down, Unclear, Down]);
+    check(&ModelErrorKind::Timeout, [Down, Unclear, Down, Unclear, Unclear, Down]);
+    let wait = |reason| ModelErrorKind::Park(Wait { until: samples::after(1), reason });
+    let unclear = [
+        BUSY,
+        ModelErrorKind::CircuitOpen { until: samples::after(1) },
+        wait(WaitReason::OutOfTime),
+        wait(WaitReason::RetryAfter),
+        ModelErrorKind::QuotaExhausted,
+        ModelErrorKind::Authentication,
+        ModelErrorKind::KeyUnavailable,
+        ModelErrorKind::Rejected,
+        ModelErrorKind::ContextTooLong,
+        ModelErrorKind::BadAnswer,
+        ModelErrorKind::BudgetExhausted(BudgetScope::Task),
+        ModelErrorKind::Unpriced,
+    ];
+    for kind in unclear {
+        check(&kind, [Unclear; 6]);
+    }
+}
