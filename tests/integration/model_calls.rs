@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use shared::domain::{ModelChain, ModelRef, ModelRequest, Provider};
+use shared::domain::{ModelChain, ModelRef, ModelRequest, Provider, Wait, WaitReason};
 use shared::policy::PriceTable;
 use shared::ports::clock::SystemClock;
 use shared::ports::{BudgetKey, Budgets, Clock, Model, ModelErrorKind};
@@ -214,8 +214,12 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
     for outcome in join_all(calls.collect::<Vec<_>>()).await {
         let outcome = match outcome {
             Ok(Ok(_)) => "answered",
-            Ok(Err(error)) if matches!(error.kind, ModelErrorKind::BudgetExhausted(_)) => "refused",
-            Ok(Err(error)) => panic!("{error:?}"),
+            Ok(Err(error)) => match error.kind {
+                ModelErrorKind::BudgetExhausted(_) | ModelErrorKind::Park(Wait { reason: WaitReason::Budget, .. }) => {
+                    "refused"
+                }
+                _ => panic!("{error:?}"),
+            },
             Err(_) => "killed",
         };
         *outcomes.entry(outcome).or_default() += 1;

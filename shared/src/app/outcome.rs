@@ -67,10 +67,7 @@ pub(super) enum Aftermath {
 /// the wait would outlast the task.
 pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
-    let waits = match wait.reason {
-        WaitReason::RetryAfter | WaitReason::Breaker | WaitReason::RateLimit => agent_wants == Outage::Wait,
-        WaitReason::SingleFlight | WaitReason::OutOfTime => true,
-    };
+    let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
     // An answer that was cut is paid nevertheless, and one that is cut each time must not be paid for ever.
     let cut =
         error.spend.usage != Usage::default() || (wait.reason == WaitReason::OutOfTime && error.spend.attempts > 0);

@@ -27,9 +27,19 @@ pub enum WaitReason {
     SingleFlight,
     /// The invocation had no time left for the call; another one has.
     OutOfTime,
+    /// Calls that are open just now have set aside what a cap on cost leaves; most of it comes back as they end.
+    Budget,
 }
 
 impl WaitReason {
+    /// Whether the wait is of our own making, and says nothing about the providers.
+    pub const fn is_our_own(self) -> bool {
+        match self {
+            Self::RetryAfter | Self::Breaker | Self::RateLimit => false,
+            Self::SingleFlight | Self::OutOfTime | Self::Budget => true,
+        }
+    }
+
     /// The name in records, responses and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,6 +48,7 @@ impl WaitReason {
             Self::RateLimit => "rate_limit",
             Self::SingleFlight => "single_flight",
             Self::OutOfTime => "out_of_time",
+            Self::Budget => "budget",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From a model that is out of service to the next one of the chain.
 //!
-//! Only an outage leads on: what one model refuses, such as a bad request or a used-up budget, is not asked of another.
+//! Only an outage leads on: what one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
 //! When all are out, the error lists every attempt and says when it is worth coming back, if any of them knows.
 
 use std::sync::Arc;
@@ -160,11 +160,13 @@ mod tests {
             ModelErrorKind::BadAnswer,
             ModelErrorKind::BudgetExhausted(crate::ports::BudgetScope::Tenant),
             ModelErrorKind::Unpriced,
+            park(after(9), WaitReason::Budget),
         ];
         for kind in finals {
             let (asked, calls) = ask_three([DOWN, kind.clone()]).await;
             let error = asked.unwrap_err();
-            assert_eq!((calls, error.attempts().len(), error.spend.attempts), (2, 2, 2), "{kind}");
+            let attempts = if matches!(kind, ModelErrorKind::Park(_)) { 1 } else { 2 };
+            assert_eq!((calls, error.attempts().len(), error.spend.attempts), (2, attempts, 2), "{kind}");
             assert_eq!((error.kind, error.model), (kind, names(2)[1].clone()));
         }
     }

@@ -48,6 +48,8 @@ pub enum Reserved {
     Refused {
         /// What is spent and set aside already.
         committed_micro_usd: u64,
+        /// How much of that is only set aside, for reservations that have not expired.
+        held_micro_usd: u64,
     },
 }
 
@@ -72,7 +74,18 @@ pub struct Budget {
 impl Budget {
     /// What is spent.
     pub fn spent_micro_usd(&self) -> u64 {
-        self.held.iter().fold(self.committed_micro_usd, |rest, held| rest.saturating_sub(held.amount_micro_usd))
+        self.committed_micro_usd.saturating_sub(self.held_micro_usd())
+    }
+
+    /// What is set aside.
+    pub fn held_micro_usd(&self) -> u64 {
+        self.held.iter().fold(0, |sum, held| sum.saturating_add(held.amount_micro_usd))
+    }
+
+    /// The refusal of a reservation that it has no room for.
+    pub fn refusal(&self) -> Reserved {
+        let (committed_micro_usd, held_micro_usd) = (self.committed_micro_usd, self.held_micro_usd());
+        Reserved::Refused { committed_micro_usd, held_micro_usd }
     }
 }
 

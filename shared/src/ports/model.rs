@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::domain::{FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait};
+use crate::domain::{
+    FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait, WaitReason,
+};
 
 /// Answers questions.
 ///
@@ -158,15 +160,23 @@ impl ModelErrorKind {
         }
     }
 
-    /// Whether another model may do what this one can't just now, and this one may do it later.
+    /// Whether another model may do what this one can't just now, and this one may do it later. What a cap on cost forbids
+    /// is no model's outage.
     pub const fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable { .. }
             | Self::Timeout
             | Self::RateLimited { .. }
             | Self::KeyUnavailable
-            | Self::CircuitOpen { .. }
-            | Self::Park(_) => true,
+            | Self::CircuitOpen { .. } => true,
+            Self::Park(wait) => match wait.reason {
+                WaitReason::RetryAfter
+                | WaitReason::Breaker
+                | WaitReason::RateLimit
+                | WaitReason::SingleFlight
+                | WaitReason::OutOfTime => true,
+                WaitReason::Budget => false,
+            },
             Self::QuotaExhausted
             | Self::Authentication
             | Self::Rejected
@@ -198,7 +208,15 @@ impl ModelErrorKind {
     /// What the failure is called to the task's owner.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::Unavailable { .. } | Self::Park(_) => FailureCode::ModelUnavailable,
+            Self::Unavailable { .. } => FailureCode::ModelUnavailable,
+            Self::Park(wait) => match wait.reason {
+                WaitReason::RetryAfter
+                | WaitReason::Breaker
+                | WaitReason::RateLimit
+                | WaitReason::SingleFlight
+                | WaitReason::OutOfTime => FailureCode::ModelUnavailable,
+                WaitReason::Budget => FailureCode::BudgetExhausted,
+            },
             Self::Timeout => FailureCode::ModelTimeout,
             Self::RateLimited { .. } => FailureCode::ModelRateLimited,
             Self::CircuitOpen { .. } => FailureCode::ModelCircuitOpen,

@@ -99,18 +99,18 @@ impl Budgets for DynamoBudgets {
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
         let Some(room) = cap_micro_usd.checked_sub(reservation.amount_micro_usd) else {
-            return Ok(Reserved::Refused { committed_micro_usd: self.budget(budget, now).await?.committed_micro_usd });
+            return Ok(self.budget(budget, now).await?.refusal());
         };
         let (item, written) = match self.reserving(budget, reservation, room).send().await {
             Ok(granted) => (granted.attributes, true),
             Err(error) => (kept_instead_of_update(error)?, false),
         };
-        let seen = item.as_ref().map(read).transpose()?.unwrap_or_default();
+        let mut seen = item.as_ref().map(read).transpose()?.unwrap_or_default();
         self.clear(budget, &seen, now).await;
         // The SDK sends a request again when its answer is lost; the first one may have been granted.
         let granted = written || seen.held.iter().any(|held| held.id == reservation.id);
-        let refused = Reserved::Refused { committed_micro_usd: seen.committed_micro_usd };
-        Ok(if granted { Reserved::Granted } else { refused })
+        seen.held.retain(|held| held.expires_at > now);
+        Ok(if granted { Reserved::Granted } else { seen.refusal() })
     }
 
     async fn settle(

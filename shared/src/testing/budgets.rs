@@ -71,7 +71,7 @@ impl Budgets for MemoryBudgets {
                 new.held.push(reservation.clone());
             }
             new.held.retain(|held| held.expires_at > now);
-            let outcome = if granted { Reserved::Granted } else { Reserved::Refused { committed_micro_usd } };
+            let outcome = if granted { Reserved::Granted } else { new.refusal() };
             (outcome, (granted || kept.is_some()).then_some(new))
         })
         .await

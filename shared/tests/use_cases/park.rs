@@ -66,6 +66,7 @@ async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our
         (UNAVAILABLE, TaskStatus::Failed),
         (park(90, WaitReason::SingleFlight), TaskStatus::Waiting),
         (park(0, WaitReason::OutOfTime), TaskStatus::Waiting),
+        (park(9, WaitReason::Budget), TaskStatus::Waiting),
     ];
     for (kind, status) in table {
         let model = ScriptedModel::new([Reply::Fail(kind.clone())]);
@@ -81,6 +82,16 @@ async fn a_wait_beyond_the_tasks_deadline_is_a_failure_now() {
     let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_800, WaitReason::RateLimit))])).await;
     let task = world.submit("hello").await.unwrap();
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+}
+
+#[tokio::test]
+async fn a_wait_for_budget_beyond_the_tasks_deadline_fails_by_its_name() {
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_800, WaitReason::Budget))])).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::BudgetExhausted);
 }
 
 #[tokio::test]

@@ -258,9 +258,9 @@ fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
     ModelAnswer { origin, ..kept.answer.clone() }
 }
 
-/// Whether no model answers, as far as one can tell: a lack of time, or another's claim, says nothing about the models.
+/// Whether no model answers, as far as one can tell: a wait of our own making says nothing about the models.
 fn is_outage(error: &ModelError) -> bool {
-    let own = matches!(&error.kind, ModelErrorKind::Park(wait) if matches!(wait.reason, WaitReason::OutOfTime | WaitReason::SingleFlight));
+    let own = matches!(&error.kind, ModelErrorKind::Park(wait) if wait.reason.is_our_own());
     error.kind.is_outage() && !own
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The innermost layer, round the providers themselves: an answer from the cache reserves nothing, and every attempt is
 //! bounded, also the tenth retry. Under a cap, the most that the attempt can cost is set aside before the provider is
-//! asked, and the actual cost takes its place afterwards. Without a cap nothing is stored.
+//! asked, and the actual cost takes its place afterwards. A call that only lacks what open calls have set aside is better
+//! made later; one for which what is spent leaves no room is refused. Without a cap nothing is stored.
 //!
 //! When in doubt it counts too much, never too little. A provider that was asked and gave no proper end of its answer (a
 //! timeout, a broken stream) may bill for more than it told: then the output counts in full, and the input, too, if
@@ -34,6 +35,10 @@ const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 
 /// When a call is tried again whose caps can't be checked just now.
 const STORE_RECOVERS_AFTER: Duration = Duration::from_secs(5);
+
+/// When a call is tried again, at the earliest, for which there is room as soon as others are settled; at the latest after
+/// twice as long, so that not all of those who wait come back at one moment.
+const OTHERS_SETTLE_AFTER: Duration = Duration::from_secs(5);
 
 /// The layer that prices every attempt and keeps the caps on cost.
 pub struct Metered {
@@ -113,17 +118,19 @@ impl Metered {
             let reserved = self.budgets.reserve(&cap.budget, reservation, cap.micro_usd, now).await;
             let (kind, placed) = match reserved {
                 Ok(Reserved::Granted) => continue,
-                Ok(Reserved::Refused { committed_micro_usd }) => {
+                Ok(Reserved::Refused { committed_micro_usd, held_micro_usd }) => {
                     tracing::warn!(
                         scope = %cap.scope,
                         cap_micro_usd = cap.micro_usd,
                         committed_micro_usd,
+                        held_micro_usd,
                         bound_micro_usd = reservation.amount_micro_usd,
                         provider = %model.provider(),
                         model = model.name(),
                         "model call is refused by a cap on cost"
                     );
-                    (ModelErrorKind::BudgetExhausted(cap.scope), index)
+                    let spent = committed_micro_usd.saturating_sub(held_micro_usd);
+                    (self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)), index)
                 }
                 Err(error) => {
                     tracing::warn!(error = %Causes(&error), scope = %cap.scope, "cap on cost can't be checked");
@@ -136,6 +143,16 @@ impl Metered {
             return Err(ModelError::new(model.clone(), kind));
         }
         Ok(())
+    }
+
+    /// What a cap's refusal comes to, for a call that would take what is spent to `sum` at most: the end, or a wait for the
+    /// calls that are open now to be settled, which mostly cost less than was set aside for them.
+    fn refusal(&self, cap: &Cap, sum: u64) -> ModelErrorKind {
+        if sum > cap.micro_usd {
+            return ModelErrorKind::BudgetExhausted(cap.scope);
+        }
+        let until = self.clock.now().plus(OTHERS_SETTLE_AFTER.mul_f64(1.0 + fastrand::f64()));
+        ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget })
     }
 
     /// Settles under every cap. What fails is left to its expiry.

@@ -15,6 +15,7 @@ pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
     ("a settlement puts the actual cost in the reservation's place, once", |b| Box::pin(settlement(b))),
     ("a cost above the reservation is kept, and nothing more fits", |b| Box::pin(above_the_reservation(b))),
     ("what was never reserved can't be settled", |b| Box::pin(never_reserved(b))),
+    ("a refusal tells what is only set aside", |b| Box::pin(set_aside(b))),
     ("an expired reservation is spent in full, and the next one to come clears it away", |b| Box::pin(expiry(b))),
     ("a settlement and a refusal clear away what has expired, too", |b| Box::pin(cleared_by_others(b))),
     ("a late settlement counts as long as nobody else came by", |b| Box::pin(late_settlement(b))),
@@ -32,6 +33,10 @@ fn reservation(amount_micro_usd: u64) -> Reservation {
     Reservation { id: ReservationId::new(START), amount_micro_usd, expires_at: after(60) }
 }
 
+const fn refused(committed_micro_usd: u64, held_micro_usd: u64) -> Reserved {
+    Reserved::Refused { committed_micro_usd, held_micro_usd }
+}
+
 /// What is committed, and the sorted amounts that are held, at `now`.
 async fn stands(budgets: &Arc<dyn Budgets>, key: &BudgetKey, now: Timestamp) -> Result<(u64, Vec<u64>), super::Broken> {
     let budget = budgets.budget(key, now).await?;
@@ -44,20 +49,22 @@ async fn up_to_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
     let key = task();
     same(&budgets.budget(&key, START).await?, &Budget::default())?;
     same(&budgets.reserve(&key, &reservation(60), 100, START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(41), 100, START).await?, &Reserved::Refused { committed_micro_usd: 60 })?;
+    same(&budgets.reserve(&key, &reservation(41), 100, START).await?, &refused(60, 60))?;
     same(&stands(&budgets, &key, START).await?, &(60, vec![60]))?;
     same(&budgets.reserve(&key, &reservation(40), 100, START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(1), 100, START).await?, &Reserved::Refused { committed_micro_usd: 100 })?;
+    same(&budgets.reserve(&key, &reservation(1), 100, START).await?, &refused(100, 100))?;
     same(&stands(&budgets, &key, START).await?, &(100, vec![40, 60]))
 }
 
 async fn more_than_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
     let key = task();
     for (amount, cap) in [(101, 100), (1, 0), (u64::MAX, 100)] {
-        let refused = budgets.reserve(&key, &reservation(amount), cap, START).await?;
-        same(&refused, &Reserved::Refused { committed_micro_usd: 0 })?;
+        same(&budgets.reserve(&key, &reservation(amount), cap, START).await?, &refused(0, 0))?;
     }
-    same(&stands(&budgets, &key, START).await?, &(0, vec![]))
+    same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
+    budgets.reserve(&key, &reservation(60), 100, START).await?;
+    same(&budgets.reserve(&key, &reservation(101), 100, START).await?, &refused(60, 60))?;
+    same(&budgets.reserve(&key, &reservation(101), 100, after(60)).await?, &refused(60, 0))
 }
 
 async fn repetition(budgets: Arc<dyn Budgets>) -> Outcome {
@@ -84,8 +91,20 @@ async fn above_the_reservation(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, reservation) = (task(), reservation(60));
     budgets.reserve(&key, &reservation, 100, START).await?;
     same(&budgets.settle(&key, &reservation, 150, START).await?, &Settled::Done)?;
-    let refused = budgets.reserve(&key, &self::reservation(0), 100, START).await?;
-    same(&refused, &Reserved::Refused { committed_micro_usd: 150 })
+    same(&budgets.reserve(&key, &self::reservation(0), 100, START).await?, &refused(150, 0))
+}
+
+async fn set_aside(budgets: Arc<dyn Budgets>) -> Outcome {
+    let (key, settled, dead) = (task(), reservation(50), reservation(30));
+    let living = Reservation { expires_at: after(600), ..reservation(20) };
+    for reservation in [&settled, &dead, &living] {
+        budgets.reserve(&key, reservation, 100, START).await?;
+    }
+    budgets.settle(&key, &settled, 10, START).await?;
+    same(&budgets.reserve(&key, &reservation(41), 100, START).await?, &refused(60, 50))?;
+    same(&budgets.reserve(&key, &reservation(41), 100, after(60)).await?, &refused(60, 20))?;
+    budgets.settle(&key, &living, 20, after(60)).await?;
+    same(&budgets.reserve(&key, &reservation(41), 100, after(60)).await?, &refused(60, 0))
 }
 
 async fn never_reserved(budgets: Arc<dyn Budgets>) -> Outcome {
@@ -115,8 +134,7 @@ async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
     for reservation in [&by_refusal, &living] {
         budgets.reserve(&key, reservation, 100, START).await?;
     }
-    let refused = budgets.reserve(&key, &reservation(31), 100, after(60)).await?;
-    same(&refused, &Reserved::Refused { committed_micro_usd: 70 })?;
+    same(&budgets.reserve(&key, &reservation(31), 100, after(60)).await?, &refused(70, 40))?;
     same(&budgets.settle(&key, &by_refusal, 0, after(60)).await?, &Settled::Gone)?;
     budgets.reserve(&key, &by_settlement, 100, START).await?;
     same(&budgets.settle(&key, &living, 10, after(60)).await?, &Settled::Done)?;
@@ -170,6 +188,5 @@ async fn beyond_measure(budgets: Arc<dyn Budgets>) -> Outcome {
         same(&budgets.settle(&key, reservation, u64::MAX, START).await?, &Settled::Done)?;
     }
     same(&stands(&budgets, &key, START).await?, &(u64::MAX, vec![]))?;
-    let refused = budgets.reserve(&key, &reservation(1), 100, START).await?;
-    same(&refused, &Reserved::Refused { committed_micro_usd: u64::MAX })
+    same(&budgets.reserve(&key, &reservation(1), 100, START).await?, &refused(u64::MAX, 0))
 }

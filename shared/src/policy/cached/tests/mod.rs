@@ -248,6 +248,7 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
         (ModelErrorKind::CircuitOpen { until: samples::after(500) }, "stale"),
         (wait(WaitReason::RetryAfter), "stale"),
         (wait(WaitReason::OutOfTime), "failed"),
+        (wait(WaitReason::Budget), "failed"),
         (ModelErrorKind::Rejected, "failed"),
         (ModelErrorKind::Authentication, "failed"),
         (ModelErrorKind::ContextTooLong, "failed"),

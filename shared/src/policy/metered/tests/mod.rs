@@ -119,6 +119,32 @@ async fn a_call_that_could_pass_a_cap_is_not_made_and_leaves_nothing() {
     exact.metered.ask(&under(bound)).await.unwrap();
 }
 
+/// Asks while another call of the same task is open, and after that one has cost all that was set aside for it.
+#[tokio::test(start_paused = true)]
+async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
+    let bound = bound(&under(0));
+    for (task_cap, tenant_cap, scope) in
+        [(2 * bound - 1, PLENTY, BudgetScope::Task), (PLENTY, 2 * bound - 1, BudgetScope::Tenant)]
+    {
+        let setup = setup([Reply::Answer(answer(Usage::default()))], Some(tenant_cap));
+        let (request, metered) = (under(task_cap), Arc::new(setup.metered));
+        setup.model.hold();
+        let open = tokio::spawn({
+            let (metered, request) = (Arc::clone(&metered), request.clone());
+            async move { metered.ask(&request).await }
+        });
+        setup.model.until_asked(1).await;
+        let waits = kind(metered.ask(&request).await);
+        let ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget }) = waits else { panic!("{waits:?}") };
+        assert!((after(5)..=after(10)).contains(&until), "{until:?}");
+        setup.model.release();
+        open.await.unwrap().unwrap();
+        assert_eq!(kind(metered.ask(&request).await), ModelErrorKind::BudgetExhausted(scope));
+        assert_eq!(setup.model.asked().len(), 1);
+        assert_eq!(setup.budgets.record(&task_of(&request)).unwrap().committed_micro_usd, bound);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
     let free = setup([Reply::Answer(answer(USED)), Reply::Answer(answer(Usage::default()))], None);

@@ -34,7 +34,7 @@ fn keys(request: &ModelRequest) -> [BudgetKey; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_hundred_racing_calls_fifty_are_made_and_none_leaves_a_reservation() {
+async fn of_two_hundred_racing_calls_fifty_are_made_at_once_and_those_that_wait_find_what_they_left() {
     let budgets = MemoryBudgets::default();
     let (model, metered, request) = racing(&budgets);
     model.hold();
@@ -44,12 +44,28 @@ async fn of_two_hundred_racing_calls_fifty_are_made_and_none_leaves_a_reservatio
     model.release();
     let results = calls.join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 50);
-    let refused = |error: &ModelError| matches!(error.kind, ModelErrorKind::BudgetExhausted(_));
-    assert!(results.iter().filter_map(|result| result.as_ref().err()).all(refused));
-    let spent = 50 * price(samples::usage());
-    for key in keys(&request) {
+    let waits: Vec<Duration> = results.into_iter().filter_map(Result::err).map(|error| wait_of(&error)).collect();
+    let spread: std::collections::BTreeSet<_> = waits.iter().map(Duration::as_millis).collect();
+    assert!(waits.len() == 150 && spread.len() > 75, "{spread:?}");
+    assert!(waits.iter().all(|wait| (OTHERS_SETTLE_AFTER..=2 * OTHERS_SETTLE_AFTER).contains(wait)), "{waits:?}");
+    check_settled(&budgets, &request, 50);
+    ask_all(&metered, &request).join_all().await;
+    check_settled(&budgets, &request, u64::try_from(model.asked().len()).unwrap());
+    assert!(model.asked().len() > 50);
+}
+
+/// How long a call waits for others to be settled that began at [`START`].
+#[track_caller]
+fn wait_of(error: &ModelError) -> Duration {
+    let ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget }) = error.kind else { panic!("{error:?}") };
+    until.since(START)
+}
+
+#[track_caller]
+fn check_settled(budgets: &MemoryBudgets, request: &ModelRequest, calls: u64) {
+    for key in keys(request) {
         let record = budgets.record(&key).unwrap();
-        assert_eq!((record.committed_micro_usd, record.held.len()), (spent, 0));
+        assert_eq!((record.committed_micro_usd, record.held.len()), (calls * price(samples::usage()), 0));
     }
 }
 
