@@ -68,15 +68,21 @@ pub(super) enum Aftermath {
 pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
     let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
-    // An answer that was cut is paid nevertheless, and one that is cut each time must not be paid for ever.
-    let cut =
-        error.spend.usage != Usage::default() || (wait.reason == WaitReason::OutOfTime && error.spend.attempts > 0);
-    let spent = if cut { Spent::ModelCall } else { Spent::Nothing };
+    let spent = if may_be_billed(error, wait.reason) { Spent::ModelCall } else { Spent::Nothing };
     if waits && wait.until < task.spec().deadline {
         Aftermath::Park(wait, spent)
     } else {
         Aftermath::Fail(failure_of(error))
     }
+}
+
+/// Whether something was paid for in vain, as far as one can tell: an answer that was cut is paid nevertheless, and one that is
+/// cut each time must not be paid for ever. A call for which there was no time left may be one, unless it was refused.
+fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
+    let is_refusal = |failed: &FailedAttempt| failed.status.is_some_and(|status| !(200..300).contains(&status));
+    let refused = error.attempts().iter().filter(|failed| is_refusal(failed)).count();
+    let was_cut = reason == WaitReason::OutOfTime && error.spend.attempts as usize > refused;
+    error.spend.usage != Usage::default() || was_cut
 }
 
 /// The wait that may bring an answer; `None` if nothing does.
@@ -132,4 +138,67 @@ fn failure_of(error: &ModelError) -> Failure {
         kind => kind.code(),
     };
     Failure { code, message, attempts }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::domain::{Deadline, ModelRequest, Spend};
+    use crate::policy::{Backoff, Retry, RetryBudget};
+    use crate::ports::Model;
+    use crate::testing::samples::{self, START, after};
+    use crate::testing::{Reply, ScriptedModel, TokioClock};
+
+    fn failed(kind: ModelErrorKind, status: Option<u16>, usage: Usage) -> Reply {
+        let spend = Spend { attempts: 1, usage, ..Spend::default() };
+        Reply::FailWith { kind, status, should_retry: None, spend }
+    }
+
+    fn limited(millis: u64) -> Reply {
+        let retry_after = Some(Duration::from_millis(millis));
+        failed(ModelErrorKind::RateLimited { retry_after }, Some(429), Usage::default())
+    }
+
+    /// What becomes of a task that would rather fail in an outage, whose retried call meets `script` in an invocation that
+    /// ends after 2 s.
+    async fn met(script: impl IntoIterator<Item = Reply>) -> Aftermath {
+        let (model, clock) = (Arc::new(ScriptedModel::new(script)), Arc::new(TokioClock::default()));
+        let retry = Retry::new(model, RetryBudget::default(), Backoff::Steady, clock);
+        let request = ModelRequest { deadline: Deadline::at(after(2)), ..samples::question("hello") };
+        let error = retry.ask(&request).await.unwrap_err();
+        let task = samples::task(&samples::agent(&samples::tenant("acme")), START);
+        aftermath(&task, Outage::Fail, &error, after(1))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_had_no_time_to_wait_is_parked_and_only_what_may_be_billed_counts() {
+        let cut = || {
+            failed(
+                ModelErrorKind::Park(Wait { until: after(2), reason: WaitReason::OutOfTime }),
+                None,
+                Usage::default(),
+            )
+        };
+        let broken = ModelErrorKind::Unavailable { retry_after: Some(Duration::from_secs(9)) };
+        let cases = [
+            (vec![limited(5_000)], 5_000, Spent::Nothing),
+            (vec![limited(1_500), limited(1_000)], 2_500, Spent::Nothing),
+            (vec![failed(broken.clone(), Some(503), Usage::default())], 9_000, Spent::Nothing),
+            (vec![failed(broken.clone(), Some(503), samples::usage())], 9_000, Spent::ModelCall),
+            (vec![failed(broken.clone(), Some(200), Usage::default())], 9_000, Spent::ModelCall),
+            (vec![failed(broken, None, Usage::default())], 9_000, Spent::ModelCall),
+            (vec![Reply::Hang], 2_500, Spent::ModelCall),
+            (vec![cut()], 2_000, Spent::ModelCall),
+            (vec![limited(100), cut()], 2_000, Spent::ModelCall),
+        ];
+        for (script, millis, expected) in cases {
+            let Aftermath::Park(wait, spent) = met(script.clone()).await else { panic!("{script:?}") };
+            let until = START.plus(Duration::from_millis(millis));
+            assert_eq!((wait, spent), (Wait { until, reason: WaitReason::OutOfTime }, expected), "{script:?}");
+        }
+        assert!(matches!(met([limited(11_000)]).await, Aftermath::Fail(_)));
+    }
 }

@@ -27,7 +27,7 @@ pub enum WaitReason {
     SingleFlight,
     /// The invocation had no time left for the call; another one has.
     OutOfTime,
-    /// Calls that are open just now have set aside what a cap on cost leaves; most of it comes back as they end.
+    /// Calls that are open just now have set aside what a cap on cost leaves, or it can't be told how much it leaves.
     Budget,
 }
 

@@ -1,9 +1,9 @@
 //! The one layer that repeats a failed call to a model.
 //!
 //! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that is worth the compute: a
-//! wait over [`MAX_WAIT`], or past the deadline, comes out as advice to park. A wait that a provider named is never
-//! forgotten: when no attempt is left, it comes out as well, so that nobody comes back too early. Which model to ask instead
-//! is not decided here.
+//! wait over [`MAX_WAIT`], or past the deadline, comes out as advice to park; if only the deadline is in the way, the advice
+//! says that time is what was lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
+//! as well, so that nobody comes back too early. Which model to ask instead is not decided here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +32,7 @@ enum Next {
     /// Another one follows after the wait.
     Again(Duration),
     /// The call ends, with the advice to come back then.
-    Park(Timestamp),
+    Park(Wait),
     /// The call ends with it.
     GiveUp,
 }
@@ -48,13 +48,16 @@ impl Retry {
         let (rules, now) = (request.retry, self.clock.now());
         let hint = error.kind.retry_after();
         let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
-        let fits = wait <= MAX_WAIT && request.deadline.allows(wait, now);
+        let (short, in_time) = (wait <= MAX_WAIT, request.deadline.allows(wait, now));
         let elapsed = now.since(begun).saturating_add(wait);
         let allowed = error.is_retryable() && attempts < rules.max_attempts() && elapsed <= rules.max_elapsed();
-        if allowed && fits && self.withdraw(request) {
+        let until = now.plus(wait);
+        if allowed && short && !in_time {
+            Next::Park(Wait { until, reason: WaitReason::OutOfTime })
+        } else if allowed && short && self.withdraw(request) {
             Next::Again(wait)
-        } else if hint.is_some() || (allowed && !fits) {
-            Next::Park(now.plus(wait))
+        } else if hint.is_some() || (allowed && !short) {
+            Next::Park(Wait { until, reason: reason_to_wait(&error.kind) })
         } else {
             Next::GiveUp
         }
@@ -89,10 +92,7 @@ impl Model for Retry {
                     tried.add(&error);
                     tokio::time::sleep(wait).await;
                 }
-                Next::Park(until) => {
-                    let wait = Wait { until, reason: reason_to_wait(&error.kind) };
-                    return Err(tried.before_error(parked(error, wait)));
-                }
+                Next::Park(wait) => return Err(tried.before_error(parked(error, wait))),
                 Next::GiveUp => return Err(tried.before_error(error)),
             }
         }
@@ -267,11 +267,26 @@ mod tests {
         let ample = question("hello");
         check_end(&one(limited(10_001)), &ample, &park(10_001, WaitReason::RateLimit), &[0]);
         check_end(&one(unavailable(Some(90_000))), &ample, &park(90_000, WaitReason::RetryAfter), &[0]);
-        check_end(&one(limited(5_000)), &soon(5_000), &park(5_000, WaitReason::RateLimit), &[0]);
-        check_end(&one(unavailable(None)), &soon(500), &park(500, WaitReason::RetryAfter), &[0]);
-        check_end(&[Reply::Hang], &soon(3_000), &park(3_500, WaitReason::RetryAfter), &[0]);
-        let second = [Reply::Fail(limited(4_999)), Reply::Fail(limited(2))];
-        check_end(&second, &soon(5_000), &park(5_001, WaitReason::RateLimit), &[0, 4_999]);
+        check_end(&one(limited(10_001)), &soon(5_000), &park(10_001, WaitReason::RateLimit), &[0]);
+    }
+
+    #[test]
+    fn a_wait_that_only_the_deadline_forbids_lacks_time_and_no_more() {
+        let soon = |millis, attempts| ModelRequest {
+            deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
+            ..with_attempts(attempts)
+        };
+        let check = |script: &[Reply], request, at_ms, begun: &[u128]| {
+            check_end(script, &request, &park(at_ms, WaitReason::OutOfTime), begun);
+        };
+        check(&[Reply::Fail(limited(5_000))], soon(5_000, 3), 5_000, &[0]);
+        check(&[Reply::Fail(unavailable(None))], soon(500, 3), 500, &[0]);
+        check(&[Reply::Hang], soon(3_000, 3), 3_500, &[0]);
+        check(&[Reply::Fail(limited(4_999)), Reply::Fail(limited(2))], soon(5_000, 3), 5_001, &[0, 4_999]);
+        // Without another attempt, more time would not have helped.
+        let last = park(5_000, WaitReason::RateLimit);
+        check_end(&[Reply::Fail(limited(5_000))], &soon(5_000, 1), &last, &[0]);
+        check_end(&[Reply::Fail(unavailable(None))], &soon(500, 1), &unavailable(None), &[0]);
     }
 
     #[test]

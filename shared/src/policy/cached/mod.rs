@@ -143,7 +143,11 @@ impl Cached {
             Ok(answer) if is_keepable(answer) => Landing::Kept(self.take(question, answer)),
             Ok(_) => Landing::Alone,
             // A failure for want of time is the leader's own.
-            Err(error) if is_outage(error) && question.request.deadline.allows(Duration::ZERO, self.clock.now()) => {
+            Err(error)
+                if is_outage(error)
+                    && !is_our_own(&error.kind)
+                    && question.request.deadline.allows(Duration::ZERO, self.clock.now()) =>
+            {
                 Landing::Outage(Arc::new(Outage {
                     model: error.model.clone(),
                     kind: error.kind.clone(),
@@ -258,10 +262,14 @@ fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
     ModelAnswer { origin, ..kept.answer.clone() }
 }
 
-/// Whether no model answers, as far as one can tell: a wait of our own making says nothing about the models.
+/// Whether no model answers, as far as one can tell: a wait of our own making says nothing about the models, unless they
+/// failed before there was no time left to ask them again.
 fn is_outage(error: &ModelError) -> bool {
-    let own = matches!(&error.kind, ModelErrorKind::Park(wait) if wait.reason.is_our_own());
-    error.kind.is_outage() && !own
+    error.kind.is_outage() && (!is_our_own(&error.kind) || !error.earlier.is_empty())
+}
+
+fn is_our_own(kind: &ModelErrorKind) -> bool {
+    matches!(kind, ModelErrorKind::Park(wait) if wait.reason.is_our_own())
 }
 
 fn failed(outage: &Outage) -> ModelError {

@@ -33,12 +33,9 @@ use crate::ports::{
 /// How long after a call's deadline its reservation expires: for the settlement, and for clocks that differ.
 const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// When a call is tried again whose caps can't be checked just now.
-const STORE_RECOVERS_AFTER: Duration = Duration::from_secs(5);
-
-/// When a call is tried again, at the earliest, for which there is room as soon as others are settled; at the latest after
-/// twice as long, so that not all of those who wait come back at one moment.
-const OTHERS_SETTLE_AFTER: Duration = Duration::from_secs(5);
+/// When a call is tried again, at the earliest, that lacks only what open calls hold, or whose caps can't be checked just
+/// now; at the latest after twice as long, so that not all of those who wait come back at one moment.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The layer that prices every attempt and keeps the caps on cost.
 pub struct Metered {
@@ -134,9 +131,8 @@ impl Metered {
                 }
                 Err(error) => {
                     tracing::warn!(error = %Causes(&error), scope = %cap.scope, "cap on cost can't be checked");
-                    let until = self.clock.now().plus(STORE_RECOVERS_AFTER);
                     // The failed reservation may be there all the same.
-                    (ModelErrorKind::Park(Wait { until, reason: WaitReason::RetryAfter }), index + 1)
+                    (self.later(), index + 1)
                 }
             };
             self.settle_all(caps.get(..placed).unwrap_or_default(), reservation, 0).await;
@@ -151,7 +147,11 @@ impl Metered {
         if sum > cap.micro_usd {
             return ModelErrorKind::BudgetExhausted(cap.scope);
         }
-        let until = self.clock.now().plus(OTHERS_SETTLE_AFTER.mul_f64(1.0 + fastrand::f64()));
+        self.later()
+    }
+
+    fn later(&self) -> ModelErrorKind {
+        let until = self.clock.now().plus(TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64()));
         ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget })
     }
 

@@ -263,6 +263,30 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
     }
 }
 
+/// A model whose calls fail, and which there is no time to ask again.
+struct Rushed;
+
+#[async_trait::async_trait]
+impl Model for Rushed {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let wait = Wait { until: samples::after(500), reason: WaitReason::OutOfTime };
+        let earlier = ModelError::new(request.model().clone(), UNAVAILABLE).attempts();
+        Err(ModelError { earlier, ..ModelError::new(request.model().clone(), ModelErrorKind::Park(wait)) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_answer_serves_when_models_failed_and_time_for_another_try_is_lacking() {
+    let world = World::new();
+    world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    pass(150).await;
+    let (answers, clock) = (Arc::new(world.answers.clone()), Arc::new(world.clock));
+    let rushed = Cached::new(Arc::new(Rushed), answers, CacheSettings::default(), clock);
+    let question = world.question(CacheMode::Default);
+    let both = tokio::join!(rushed.ask(&question), rushed.ask(&question));
+    assert_eq!((got(&both.0), got(&both.1)), ("stale", "stale"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_old_answer_names_what_failed_and_what_it_cost() {
     let world = World::new();

@@ -70,6 +70,13 @@ fn stands(setup: &Setup, key: &BudgetKey) -> (u64, usize) {
     (record.spent_micro_usd(), record.held.len())
 }
 
+/// Checks that a call comes back in 5 to 10 s that was refused at [`START`].
+#[track_caller]
+fn check_waits(kind: &ModelErrorKind) {
+    let ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget }) = kind else { panic!("{kind:?}") };
+    assert!((after(5)..=after(10)).contains(until), "{until:?}");
+}
+
 fn kind(result: Result<ModelAnswer, ModelError>) -> ModelErrorKind {
     result.unwrap_err().kind
 }
@@ -134,9 +141,7 @@ async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
             async move { metered.ask(&request).await }
         });
         setup.model.until_asked(1).await;
-        let waits = kind(metered.ask(&request).await);
-        let ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget }) = waits else { panic!("{waits:?}") };
-        assert!((after(5)..=after(10)).contains(&until), "{until:?}");
+        check_waits(&kind(metered.ask(&request).await));
         setup.model.release();
         open.await.unwrap().unwrap();
         assert_eq!(kind(metered.ask(&request).await), ModelErrorKind::BudgetExhausted(scope));
@@ -229,8 +234,7 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
         assert!(setup.faults.struck());
         let keys = [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)];
         if call <= 2 {
-            let wait = Wait { until: after(5), reason: WaitReason::RetryAfter };
-            assert_eq!(kind(result), ModelErrorKind::Park(wait), "{call} {when:?}");
+            check_waits(&kind(result));
             assert_eq!(setup.model.asked(), vec![]);
             assert!(keys.iter().all(|key| stands(&setup, key) == (0, 0)), "{call} {when:?}");
         } else {
