@@ -87,16 +87,16 @@ fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
 
 /// The wait that may bring an answer; `None` if nothing does.
 fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
+    // What a model that is out of service and names no wait is given.
+    let pause = Wait { until: now.plus(task.pause()), reason: WaitReason::RetryAfter };
     match &error.kind {
         ModelErrorKind::Park(wait) => Some(*wait),
+        ModelErrorKind::ParkAtMost(wait) => Some(wait.or_sooner(pause)),
         ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
         ModelErrorKind::Unavailable { .. }
         | ModelErrorKind::Timeout
         | ModelErrorKind::RateLimited { .. }
-        | ModelErrorKind::KeyUnavailable => {
-            let pause = Wait { until: now.plus(task.pause()), reason: WaitReason::RetryAfter };
-            (error.should_retry != Some(false)).then_some(pause)
-        }
+        | ModelErrorKind::KeyUnavailable => (error.should_retry != Some(false)).then_some(pause),
         ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::Rejected
@@ -114,6 +114,7 @@ fn failure_of(error: &ModelError) -> Failure {
         | ModelErrorKind::RateLimited { .. }
         | ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
+        | ModelErrorKind::ParkAtMost(_)
         | ModelErrorKind::KeyUnavailable => "submit the task again later",
         ModelErrorKind::Timeout => "ask for less output or submit the task again later",
         ModelErrorKind::QuotaExhausted => "raise the quota or spend limit at the provider",
@@ -134,7 +135,9 @@ fn failure_of(error: &ModelError) -> Failure {
     };
     let attempts = error.attempts();
     let code = match &error.kind {
-        ModelErrorKind::Park(_) => attempts.last().map_or_else(|| error.kind.code(), |last| last.code),
+        ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_) => {
+            attempts.last().map_or_else(|| error.kind.code(), |last| last.code)
+        }
         kind => kind.code(),
     };
     Failure { code, message, attempts }
@@ -146,8 +149,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::{Deadline, ModelRequest, Spend};
-    use crate::policy::{Backoff, Retry, RetryBudget};
+    use crate::domain::{Deadline, ModelChain, ModelRef, ModelRequest, Provider, Spend};
+    use crate::policy::{Backoff, Fallback, Retry, RetryBudget};
     use crate::ports::Model;
     use crate::testing::samples::{self, START, after};
     use crate::testing::{Reply, ScriptedModel, TokioClock};
@@ -162,6 +165,10 @@ mod tests {
         failed(ModelErrorKind::RateLimited { retry_after }, Some(429), Usage::default())
     }
 
+    fn task() -> Task {
+        samples::task(&samples::agent(&samples::tenant("acme")), START)
+    }
+
     /// What becomes of a task that would rather fail in an outage, whose retried call meets `script` in an invocation that
     /// ends after 2 s.
     async fn met(script: impl IntoIterator<Item = Reply>) -> Aftermath {
@@ -169,8 +176,7 @@ mod tests {
         let retry = Retry::new(model, RetryBudget::default(), Backoff::Steady, clock);
         let request = ModelRequest { deadline: Deadline::at(after(2)), ..samples::question("hello") };
         let error = retry.ask(&request).await.unwrap_err();
-        let task = samples::task(&samples::agent(&samples::tenant("acme")), START);
-        aftermath(&task, Outage::Fail, &error, after(1))
+        aftermath(&task(), Outage::Fail, &error, after(1))
     }
 
     #[tokio::test(start_paused = true)]
@@ -200,5 +206,40 @@ mod tests {
             assert_eq!((wait, spent), (Wait { until, reason: WaitReason::OutOfTime }, expected), "{script:?}");
         }
         assert!(matches!(met([limited(11_000)]).await, Aftermath::Fail(_)));
+    }
+
+    /// What a task waits for after a round through two models that fail in these ways.
+    async fn waits_after(kinds: [ModelErrorKind; 2]) -> Option<Wait> {
+        let model = |name| ModelRef::new(Provider::OpenAi, name).unwrap().into();
+        let request = ModelRequest {
+            chain: ModelChain::new(vec![model("first"), model("second")]).unwrap(),
+            ..samples::question("hello")
+        };
+        let fallback = Fallback::new(Arc::new(ScriptedModel::new(kinds.map(Reply::Fail))));
+        let error = fallback.ask(&request).await.unwrap_err();
+        match aftermath(&task(), Outage::Wait, &error, START) {
+            Aftermath::Park(wait, _) => Some(wait),
+            Aftermath::Fail(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_comes_back_when_the_first_model_of_its_chain_may_answer() {
+        let down = ModelErrorKind::Unavailable { retry_after: None };
+        let named = |seconds| ModelErrorKind::Park(Wait { until: after(seconds), reason: WaitReason::RateLimit });
+        let refuses = ModelErrorKind::CircuitOpen { until: after(3_600) };
+        for (kinds, expected) in [
+            ([named(3_600), down.clone()], Some(WaitReason::RetryAfter)),
+            ([refuses.clone(), ModelErrorKind::Timeout], Some(WaitReason::RetryAfter)),
+            ([named(1), down], Some(WaitReason::RateLimit)),
+            ([named(3_600), refuses], None),
+        ] {
+            let [first, second] = kinds.clone();
+            for kinds in [[first.clone(), second.clone()], [second, first]] {
+                let waits = waits_after(kinds.clone()).await;
+                assert_eq!(waits.map(|wait| wait.reason), expected, "{kinds:?}");
+                assert!(waits.is_none_or(|wait| wait.until <= after(5)), "{kinds:?}: {waits:?}");
+            }
+        }
     }
 }

@@ -13,6 +13,18 @@ pub struct Wait {
     pub reason: WaitReason,
 }
 
+impl Wait {
+    /// The sooner end of two waits, each of which may bring an answer. If either is our own doing, the other one's end is no
+    /// outage either.
+    #[must_use]
+    pub fn or_sooner(self, other: Self) -> Self {
+        let (first, second) = if other.until < self.until { (other, self) } else { (self, other) };
+        let reason =
+            if second.reason.is_our_own() && !first.reason.is_our_own() { second.reason } else { first.reason };
+        Self { until: first.until, reason }
+    }
+}
+
 /// What a parked task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

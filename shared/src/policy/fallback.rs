@@ -1,7 +1,8 @@
 //! From a model that is out of service to the next one of the chain.
 //!
 //! Only an outage leads on: what one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
-//! When all are out, the error lists every attempt and says when it is worth coming back, if any of them knows.
+//! When all are out, the error lists every attempt and says when it is worth coming back: at the earliest moment that a model
+//! named, or even before, if another one named none.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ impl Fallback {
 impl Model for Fallback {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let mut tried = Tried::default();
-        let mut comeback: Option<Wait> = None;
+        let mut comebacks = Comebacks::default();
         let mut choice = request.chain.first();
         let mut others = request.chain.iter().skip(1);
         loop {
@@ -38,9 +39,9 @@ impl Model for Fallback {
             if !error.kind.is_outage() {
                 return Err(tried.before_error(error));
             }
-            comeback = comeback.into_iter().chain(comeback_of(&error.kind)).min_by_key(|wait| wait.until);
+            comebacks.add(&error);
             let Some(next) = others.next() else {
-                return Err(tried.before_error(all_out(error, comeback)));
+                return Err(tried.before_error(comebacks.all_out(error)));
             };
             log_fallback(&error, &next.model);
             tried.add(&error);
@@ -49,18 +50,39 @@ impl Model for Fallback {
     }
 }
 
-/// The end of a chain of which every model is out of service.
-fn all_out(last: ModelError, comeback: Option<Wait>) -> ModelError {
-    match comeback {
-        Some(wait) => parked(last, wait),
-        None => last,
+/// When models that are out of service may answer again.
+#[derive(Default)]
+struct Comebacks {
+    /// The earliest moment that one named.
+    named: Option<Wait>,
+    /// Whether one that may answer again named none.
+    has_unnamed: bool,
+}
+
+impl Comebacks {
+    fn add(&mut self, error: &ModelError) {
+        match comeback_of(&error.kind) {
+            Some(wait) => self.named = Some(self.named.map_or(wait, |named| named.or_sooner(wait))),
+            None => self.has_unnamed |= error.should_retry != Some(false),
+        }
+    }
+
+    /// The end of a chain of which every model is out of service.
+    fn all_out(self, last: ModelError) -> ModelError {
+        match self.named {
+            Some(wait) if self.has_unnamed => parked(last, ModelErrorKind::ParkAtMost(wait)),
+            Some(wait) => parked(last, ModelErrorKind::Park(wait)),
+            // One that forbids another try speaks for itself only.
+            None if self.has_unnamed => ModelError { should_retry: None, ..last },
+            None => last,
+        }
     }
 }
 
 /// When it is worth coming back, as far as the failure says.
 const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
     match kind {
-        ModelErrorKind::Park(wait) => Some(*wait),
+        ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => Some(*wait),
         ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
         ModelErrorKind::Unavailable { .. }
         | ModelErrorKind::Timeout
@@ -175,18 +197,47 @@ mod tests {
     async fn when_all_are_out_the_earliest_return_comes_out() {
         let open = |seconds| ModelErrorKind::CircuitOpen { until: after(seconds) };
         let limited = |seconds| park(after(seconds), WaitReason::RateLimit);
+        let rushed = |seconds| park(after(seconds), WaitReason::OutOfTime);
+        let at_most = |seconds, reason| ModelErrorKind::ParkAtMost(Wait { until: after(seconds), reason });
         let cases = [
             ([DOWN, DOWN, ModelErrorKind::Timeout], ModelErrorKind::Timeout, 3),
-            ([open(9), DOWN, DOWN], park(after(9), WaitReason::Breaker), 3),
-            ([open(9), limited(8), DOWN], limited(8), 2),
+            ([open(9), DOWN, DOWN], at_most(9, WaitReason::Breaker), 3),
+            ([DOWN, DOWN, open(9)], at_most(9, WaitReason::Breaker), 3),
+            ([open(9), limited(8), DOWN], at_most(8, WaitReason::RateLimit), 2),
+            ([DOWN, limited(8), limited(9)], at_most(8, WaitReason::RateLimit), 1),
             ([limited(9), open(8), limited(9)], park(after(8), WaitReason::Breaker), 1),
             ([limited(7), limited(9), open(8)], limited(7), 1),
+            ([limited(7), rushed(9), limited(8)], rushed(7), 0),
+            ([rushed(7), limited(9), DOWN], at_most(7, WaitReason::OutOfTime), 1),
         ];
         for (kinds, expected, attempts) in cases {
             let (asked, calls) = ask_three(kinds.clone()).await;
             let error = asked.unwrap_err();
             assert_eq!((calls, error.attempts().len(), error.spend.attempts), (3, attempts, 3), "{kinds:?}");
             assert_eq!(error.kind, expected, "{kinds:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_that_forbids_another_try_does_not_speak_for_the_others() {
+        let last_word = || Reply::FailWith {
+            kind: DOWN,
+            status: Some(503),
+            should_retry: Some(false),
+            spend: Spend { attempts: 1, ..Spend::default() },
+        };
+        let limited = park(after(9), WaitReason::RateLimit);
+        let cases = [
+            ([Reply::Fail(DOWN), last_word()], (DOWN, None)),
+            ([last_word(), Reply::Fail(DOWN)], (DOWN, None)),
+            ([last_word(), last_word()], (DOWN, Some(false))),
+            ([last_word(), Reply::Fail(limited.clone())], (limited.clone(), None)),
+            ([Reply::Fail(limited.clone()), last_word()], (limited, None)),
+        ];
+        for (script, expected) in cases {
+            let fallback = Fallback::new(Arc::new(ScriptedModel::new(script.clone())));
+            let error = fallback.ask(&to_chain(2)).await.unwrap_err();
+            assert_eq!((error.kind, error.should_retry), expected, "{script:?}");
         }
     }
 
@@ -301,6 +352,9 @@ mod tests {
                 match error.kind {
                     ModelErrorKind::Park(wait) => {
                         prop_assert!(comebacks.len() < chain || comebacks.iter().any(|moment| *moment <= wait.until));
+                    }
+                    ModelErrorKind::ParkAtMost(wait) => {
+                        prop_assert!(comebacks.len() < chain && comebacks.iter().all(|moment| wait.until <= *moment));
                     }
                     kind => prop_assert!(comebacks.is_empty() || !kind.is_outage()),
                 }

@@ -92,7 +92,7 @@ impl Model for Retry {
                     tried.add(&error);
                     tokio::time::sleep(wait).await;
                 }
-                Next::Park(wait) => return Err(tried.before_error(parked(error, wait))),
+                Next::Park(wait) => return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait)))),
                 Next::GiveUp => return Err(tried.before_error(error)),
             }
         }
@@ -106,6 +106,7 @@ const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
         | ModelErrorKind::Timeout
         | ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
+        | ModelErrorKind::ParkAtMost(_)
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::KeyUnavailable

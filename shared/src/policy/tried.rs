@@ -1,6 +1,6 @@
 //! What a layer that asks more than once keeps of the attempts that failed.
 
-use crate::domain::{FailedAttempt, ModelAnswer, Spend, Wait};
+use crate::domain::{FailedAttempt, ModelAnswer, Spend};
 use crate::ports::{ModelError, ModelErrorKind};
 
 /// The failed attempts so far, and what they cost.
@@ -30,10 +30,10 @@ impl Tried {
     }
 }
 
-/// Turns a failure into the advice to come back later; as an attempt it is among the earlier ones from then on.
-pub(super) fn parked(error: ModelError, wait: Wait) -> ModelError {
-    let (kind, earlier) = (ModelErrorKind::Park(wait), error.attempts());
-    ModelError { kind, earlier, should_retry: None, ..error }
+/// Turns a failure into advice to come back later; as an attempt it is among the earlier ones from then on.
+pub(super) fn parked(error: ModelError, advice: ModelErrorKind) -> ModelError {
+    let earlier = error.attempts();
+    ModelError { kind: advice, earlier, should_retry: None, ..error }
 }
 
 fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAttempt> {

@@ -68,6 +68,9 @@ pub enum ModelErrorKind {
     /// Worth another try, but not within this call.
     #[error("is better asked again later")]
     Park(Wait),
+    /// The same, but maybe sooner: of several models, at least one is out of service and named no wait.
+    #[error("is better asked again later")]
+    ParkAtMost(Wait),
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
     #[error("says that the account's quota is used up")]
     QuotaExhausted,
@@ -129,9 +132,10 @@ impl ModelError {
         }
     }
 
-    /// All attempts, this one last. A [`ModelErrorKind::Park`] is none: it says what to do after those before it.
+    /// All attempts, this one last. Advice to park is none: it says what to do after those before it.
     pub fn attempts(&self) -> Vec<FailedAttempt> {
-        let this = if matches!(self.kind, ModelErrorKind::Park(_)) { None } else { Some(self.attempt()) };
+        let is_advice = matches!(self.kind, ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_));
+        let this = if is_advice { None } else { Some(self.attempt()) };
         self.earlier.iter().cloned().chain(this).collect()
     }
 
@@ -150,6 +154,7 @@ impl ModelErrorKind {
             Self::Unavailable { .. } | Self::Timeout | Self::RateLimited { .. } | Self::KeyUnavailable => true,
             Self::CircuitOpen { .. }
             | Self::Park(_)
+            | Self::ParkAtMost(_)
             | Self::QuotaExhausted
             | Self::Authentication
             | Self::Rejected
@@ -169,7 +174,7 @@ impl ModelErrorKind {
             | Self::RateLimited { .. }
             | Self::KeyUnavailable
             | Self::CircuitOpen { .. } => true,
-            Self::Park(wait) => match wait.reason {
+            Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
                 WaitReason::RetryAfter
                 | WaitReason::Breaker
                 | WaitReason::RateLimit
@@ -194,6 +199,7 @@ impl ModelErrorKind {
             Self::Timeout
             | Self::CircuitOpen { .. }
             | Self::Park(_)
+            | Self::ParkAtMost(_)
             | Self::QuotaExhausted
             | Self::Authentication
             | Self::KeyUnavailable
@@ -209,7 +215,7 @@ impl ModelErrorKind {
     pub const fn code(&self) -> FailureCode {
         match self {
             Self::Unavailable { .. } => FailureCode::ModelUnavailable,
-            Self::Park(wait) => match wait.reason {
+            Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
                 WaitReason::RetryAfter
                 | WaitReason::Breaker
                 | WaitReason::RateLimit

@@ -129,6 +129,7 @@ fn sign(error: &ModelError) -> Sign {
         ModelErrorKind::RateLimited { .. }
         | ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
+        | ModelErrorKind::ParkAtMost(_)
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::KeyUnavailable

@@ -269,7 +269,7 @@ fn is_outage(error: &ModelError) -> bool {
 }
 
 fn is_our_own(kind: &ModelErrorKind) -> bool {
-    matches!(kind, ModelErrorKind::Park(wait) if wait.reason.is_our_own())
+    matches!(kind, ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) if wait.reason.is_our_own())
 }
 
 fn failed(outage: &Outage) -> ModelError {
