@@ -67,6 +67,7 @@ pub(super) enum Aftermath {
 /// the wait would outlast the task.
 pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
+    let wait = Wait { until: until_for(task, wait, now), ..wait };
     let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
     let spent = if may_be_billed(error, wait.reason) { Spent::ModelCall } else { Spent::Nothing };
     if waits && wait.until < task.spec().deadline {
@@ -83,6 +84,19 @@ fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
     let refused = error.attempts().iter().filter(|failed| is_refusal(failed)).count();
     let was_cut = reason == WaitReason::OutOfTime && error.spend.attempts as usize > refused;
     error.spend.usage != Usage::default() || was_cut
+}
+
+/// The end of the wait for this one of all the tasks that meet it. All but an open breaker see to it themselves that not all
+/// come back at one moment.
+fn until_for(task: &Task, wait: Wait, now: Timestamp) -> Timestamp {
+    match wait.reason {
+        WaitReason::Breaker => task.staggered(wait.until, now),
+        WaitReason::RetryAfter
+        | WaitReason::RateLimit
+        | WaitReason::SingleFlight
+        | WaitReason::OutOfTime
+        | WaitReason::Budget => wait.until,
+    }
 }
 
 /// The wait that may bring an answer; `None` if nothing does.

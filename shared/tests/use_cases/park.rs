@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use shared::app::{Ran, RunError};
@@ -23,7 +24,7 @@ async fn wait_of(world: &World, task: TaskId) -> (Timestamp, WaitReason) {
 
 #[tokio::test]
 async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
-    let reasons = [WaitReason::RateLimit, WaitReason::RetryAfter, WaitReason::SingleFlight, WaitReason::Breaker];
+    let reasons = [WaitReason::RateLimit, WaitReason::RetryAfter, WaitReason::SingleFlight, WaitReason::Budget];
     for reason in reasons {
         let world = World::with_model(ScriptedModel::new([Reply::Fail(park(90, reason))])).await;
         let task = world.submit("hello").await.unwrap();
@@ -37,6 +38,22 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
         let task = world.task(task.id()).await;
         assert_eq!((task.attempts(), task.fence(), task.progress().parkings), (1, 2, 1));
     }
+}
+
+#[tokio::test]
+async fn tasks_that_one_breaker_parked_come_back_one_by_one() {
+    let open = ModelErrorKind::CircuitOpen { until: samples::after(80) };
+    let world = World::with_model(ScriptedModel::new((0..50).map(|_| Reply::Fail(open.clone())))).await;
+    let mut moments = BTreeSet::new();
+    for number in 0..50 {
+        let task = world.submit(&format!("hello {number}")).await.unwrap();
+        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else { panic!("{task:?}") };
+        assert_eq!(wait.reason, WaitReason::Breaker);
+        moments.insert(wait.until.since(samples::after(80)));
+    }
+    assert!(moments.len() > 30, "{moments:?}");
+    let (first, last) = (moments.first().unwrap(), moments.last().unwrap());
+    assert!(*first < Duration::from_secs(5) && (15..=20).contains(&last.as_secs()), "{moments:?}");
 }
 
 #[tokio::test]
@@ -96,7 +113,7 @@ async fn a_wait_for_budget_beyond_the_tasks_deadline_fails_by_its_name() {
 
 #[tokio::test]
 async fn a_wait_longer_than_a_messages_delay_is_ended_by_the_watchdog() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_000, WaitReason::Breaker))])).await;
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_000, WaitReason::RateLimit))])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     assert_eq!(world.queue.delays(), [Duration::ZERO], "no message can wait so long");

@@ -96,10 +96,10 @@ async fn a_failed_task_says_why_and_names_each_attempt() {
 async fn a_parked_task_says_what_it_waits_for_and_until_when() {
     let platform = Platform::new();
     let agent = platform.create_agent().await;
-    let wait = Wait { until: samples::after(90), reason: WaitReason::Breaker };
+    let wait = Wait { until: samples::after(90), reason: WaitReason::RateLimit };
     let task = after(&platform, &agent, [Reply::Fail(ModelErrorKind::Park(wait))]).await;
     assert_eq!((&task["status"], &task["attempts"]), (&json!("waiting"), &json!(0)));
-    assert_eq!(task["waiting"], json!({ "reason": "breaker", "until": "2026-11-18T11:08:10.000Z" }));
+    assert_eq!(task["waiting"], json!({ "reason": "rate_limit", "until": "2026-11-18T11:08:10.000Z" }));
     let listed = platform.get("/v1/tasks?status=waiting").await.body;
     assert_eq!(listed["data"][0]["id"], task["id"]);
 }

@@ -31,6 +31,9 @@ pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// The least time over which tasks come back that wait for the same moment.
+const LEAST_STAGGER: Duration = Duration::from_millis(500);
+
 /// How long a queued task may wait for a worker before the watchdog sends its message again. The wait doubles with
 /// each message, so that a backlog is not fed with duplicates of itself.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
@@ -336,6 +339,13 @@ impl Task {
     pub fn pause(&self) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.min(8)).min(LONGEST_PAUSE);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
+    }
+
+    /// When the task should come back of all those that wait for the moment `until`: up to a quarter of the wait later, so that
+    /// they come one by one, but before its deadline if that moment is.
+    pub fn staggered(&self, until: Timestamp, now: Timestamp) -> Timestamp {
+        let over = (until.since(now) / 4).max(LEAST_STAGGER).min(self.spec.deadline.since(until) / 2);
+        until.plus(over.mul_f64(spread(self.spec.id)))
     }
 
     /// Ends the task with an answer, for the worker that holds the lease numbered `fence`.

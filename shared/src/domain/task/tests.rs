@@ -157,6 +157,20 @@ fn nothing_happens_before_it_is_due() {
 }
 
 proptest! {
+    /// Never early, late by a quarter of the wait or half a second at most, and not too late because of it.
+    #[test]
+    fn a_staggered_wait_ends_in_its_bounds(last in any::<u8>(), wait_ms in 0..2_000_000_u64) {
+        let mut task = queued();
+        task.spec.id = TaskId::derived([last; 16]);
+        let until = START.plus(Duration::from_millis(wait_ms));
+        let staggered = task.staggered(until, START);
+        prop_assert!(until <= staggered && staggered.since(until).as_millis() <= u128::from((wait_ms / 4).max(500)));
+        prop_assert!(until >= task.spec.deadline || staggered < task.spec.deadline);
+        let [.., last] = *task.id().as_bytes();
+        let has_room = last > 0 && task.spec.deadline.since(until) > Duration::from_secs(1);
+        prop_assert!(!has_room || until < staggered);
+    }
+
     /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one raises the revision
     /// by one, fences only grow, an ended task stays as it is, and every other one has a moment to look at it.
     #[test]
