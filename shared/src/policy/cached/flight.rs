@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::domain::{FailedAttempt, ModelRef, RetryRules};
-use crate::ports::{AnswerKey, KeptAnswer, ModelErrorKind};
+use crate::ports::{AnswerKey, KeptAnswer, ModelError, ModelErrorKind};
 
 /// What those who waited get.
 #[derive(Debug, Clone)]
@@ -16,21 +16,49 @@ pub(super) enum Landing {
     Kept(Arc<KeptAnswer>),
     /// Leave to ask, each for itself: the answer is none that others may be served with.
     Alone,
-    /// The failure of all models, which would be theirs as well if they asked.
-    Outage(Arc<Outage>),
+    /// The failure, which would be theirs as well if they asked.
+    Shared(Arc<SharedFailure>),
     /// Nothing: one of them is next.
     Failed,
 }
 
-/// The failure of all models.
+/// A failure that whoever asks the same meets as well.
 #[derive(Debug)]
-pub(super) struct Outage {
+pub(super) struct SharedFailure {
     pub(super) model: ModelRef,
     pub(super) kind: ModelErrorKind,
     pub(super) status: Option<u16>,
+    pub(super) request_id: Option<String>,
+    pub(super) should_retry: Option<bool>,
     pub(super) earlier: Vec<FailedAttempt>,
     /// How hard it was tried.
     pub(super) retry: RetryRules,
+}
+
+impl SharedFailure {
+    /// The failure of a call that was made by these rules.
+    pub(super) fn new(error: &ModelError, retry: RetryRules) -> Self {
+        Self {
+            model: error.model.clone(),
+            kind: error.kind.clone(),
+            status: error.status,
+            request_id: error.request_id.clone(),
+            should_retry: error.should_retry,
+            earlier: error.earlier.clone(),
+            retry,
+        }
+    }
+
+    /// The same for one who waited, and paid nothing.
+    pub(super) fn to_error(&self) -> ModelError {
+        ModelError {
+            status: self.status,
+            request_id: self.request_id.clone(),
+            should_retry: self.should_retry,
+            earlier: self.earlier.clone(),
+            ..ModelError::new(self.model.clone(), self.kind.clone())
+        }
+    }
 }
 
 type Open = HashMap<AnswerKey, watch::Receiver<Option<Landing>>>;

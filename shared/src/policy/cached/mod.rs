@@ -2,8 +2,9 @@
 //!
 //! Nearest first: a copy in this process, a question that this process is asking just now, the kept answer, a question
 //! that another process is asking. Only then it is asked, by the one who holds the claim. Whatever the store does, the call
-//! is made: a store that fails costs the saving and nothing else. Failures are never kept; in an outage those who wait in
-//! the same process share it, and elsewhere the next one asks, whose turn is short because the breakers below are open.
+//! is made: a store that fails costs the saving and nothing else. Failures are never kept; those who wait in
+//! the same process share one that each of them would meet, and elsewhere the next one asks, whose turn is short in an outage
+//! because the breakers below are open.
 
 mod claiming;
 mod flight;
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use self::claiming::{Claims, Question, Turn};
-use self::flight::{Flights, Follower, Landing, Leader, Outage, Seat};
+use self::flight::{Flights, Follower, Landing, Leader, Seat, SharedFailure};
 use self::kept::{fresh_since, is_keepable, kept};
 use self::nearby::Nearby;
 use super::cache_key;
@@ -109,7 +110,7 @@ impl Cached {
                 match &landing {
                     Landing::Kept(kept) => self.claims.keep(question, kept).await,
                     Landing::Alone => self.claims.leave_alone(question).await,
-                    Landing::Outage(_) | Landing::Failed => self.claims.give_up(question).await,
+                    Landing::Shared(_) | Landing::Failed => self.claims.give_up(question).await,
                 }
                 leader.land(landing);
                 outcome
@@ -142,21 +143,30 @@ impl Cached {
         match outcome {
             Ok(answer) if is_keepable(answer) => Landing::Kept(self.take(question, answer)),
             Ok(_) => Landing::Alone,
-            // A failure for want of time is the leader's own.
-            Err(error)
-                if is_outage(error)
-                    && !is_our_own(&error.kind)
-                    && question.request.deadline.allows(Duration::ZERO, self.clock.now()) =>
-            {
-                Landing::Outage(Arc::new(Outage {
-                    model: error.model.clone(),
-                    kind: error.kind.clone(),
-                    status: error.status,
-                    earlier: error.earlier.clone(),
-                    retry: question.request.retry,
-                }))
+            Err(error) if self.is_everyones(question, error) => {
+                Landing::Shared(Arc::new(SharedFailure::new(error, question.request.retry)))
             }
             Err(_) => Landing::Failed,
+        }
+    }
+
+    /// Whether the failure would be that of whoever asks the same by the same rules. What the caller's own cap or deadline
+    /// led to would not; and whatever comes after a deadline may be for want of time.
+    fn is_everyones(&self, question: &Question<'_>, error: &ModelError) -> bool {
+        let in_time = question.request.deadline.allows(Duration::ZERO, self.clock.now());
+        match &error.kind {
+            ModelErrorKind::Unavailable { .. }
+            | ModelErrorKind::Timeout
+            | ModelErrorKind::RateLimited { .. }
+            | ModelErrorKind::CircuitOpen { .. }
+            | ModelErrorKind::KeyUnavailable => in_time,
+            ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => in_time && !wait.reason.is_our_own(),
+            ModelErrorKind::QuotaExhausted
+            | ModelErrorKind::Authentication
+            | ModelErrorKind::Rejected
+            | ModelErrorKind::ContextTooLong
+            | ModelErrorKind::BadAnswer => true,
+            ModelErrorKind::BudgetExhausted(_) | ModelErrorKind::Unpriced => false,
         }
     }
 
@@ -175,14 +185,14 @@ impl Cached {
             Ok(Landing::Kept(kept)) if kept.made_at >= question.fresh_since => {
                 Some(Ok(self.coalesced(question, &kept)))
             }
-            Ok(Landing::Outage(outage)) if outage.retry == question.request.retry => {
-                Some(self.or_stale(question, Err(failed(&outage))).await)
+            Ok(Landing::Shared(failure)) if failure.retry == question.request.retry => {
+                Some(self.or_stale(question, Err(failure.to_error())).await)
             }
             Ok(Landing::Alone) => {
                 let outcome = self.inner.ask(question.request).await;
                 Some(self.or_stale(question, outcome).await)
             }
-            Ok(Landing::Kept(_) | Landing::Outage(_) | Landing::Failed) => None,
+            Ok(Landing::Kept(_) | Landing::Shared(_) | Landing::Failed) => None,
             Err(_) => Some(Err(park(question, self.clock.now()))),
         }
     }
@@ -265,16 +275,10 @@ fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
 /// Whether no model answers, as far as one can tell: a wait of our own making says nothing about the models, unless they
 /// failed before there was no time left to ask them again.
 fn is_outage(error: &ModelError) -> bool {
-    error.kind.is_outage() && (!is_our_own(&error.kind) || !error.earlier.is_empty())
-}
-
-fn is_our_own(kind: &ModelErrorKind) -> bool {
-    matches!(kind, ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) if wait.reason.is_our_own())
-}
-
-fn failed(outage: &Outage) -> ModelError {
-    let error = ModelError::new(outage.model.clone(), outage.kind.clone());
-    ModelError { status: outage.status, earlier: outage.earlier.clone(), ..error }
+    let (ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait)) = &error.kind else {
+        return error.kind.is_outage();
+    };
+    error.kind.is_outage() && (!wait.reason.is_our_own() || !error.earlier.is_empty())
 }
 
 fn park(question: &Question<'_>, until: Timestamp) -> ModelError {

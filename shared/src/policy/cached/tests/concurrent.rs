@@ -4,7 +4,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
 use crate::domain::{Caller, RetryRules, TaskId, Timestamp};
-use crate::ports::KeptAnswer;
+use crate::ports::{BudgetScope, KeptAnswer};
 
 type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
 
@@ -198,6 +198,33 @@ async fn those_who_wait_in_one_process_share_an_outage_but_not_its_cost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
+    for kind in [
+        ModelErrorKind::QuotaExhausted,
+        ModelErrorKind::Authentication,
+        ModelErrorKind::Rejected,
+        ModelErrorKind::ContextTooLong,
+        ModelErrorKind::BadAnswer,
+        ModelErrorKind::RateLimited { retry_after: None },
+        ModelErrorKind::Park(Wait { until: samples::after(90), reason: WaitReason::RateLimit }),
+        ModelErrorKind::ParkAtMost(Wait { until: samples::after(90), reason: WaitReason::Breaker }),
+    ] {
+        let world = World::new();
+        let (spend, status) = (samples::answer("").spend, Some(418));
+        world.model.then(Reply::FailWith { kind: kind.clone(), status, should_retry: Some(false), spend });
+        let (process, question) = (world.process(), world.question(CacheMode::Default));
+        let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone())).take(5).collect();
+        let mut sum = Spend::default();
+        for asking in asking {
+            let failed = asking.await.unwrap().unwrap_err();
+            assert_eq!((failed.kind, failed.status, failed.should_retry), (kind.clone(), status, Some(false)));
+            sum = sum.plus(failed.spend);
+        }
+        assert_eq!((world.asked(), sum), (1, spend), "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_who_share_an_outage_share_the_old_answer() {
     let world = World::new();
     let process = world.process();
@@ -211,9 +238,14 @@ async fn those_who_share_an_outage_share_the_old_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_the_leaders_own_is_not_shared() {
     let retry = RetryRules::default().with_max_attempts(1).unwrap();
+    let wait = |reason| ModelErrorKind::Park(Wait { until: samples::after(9), reason });
     for (kind, retry, deadline) in [
-        (ModelErrorKind::Rejected, RetryRules::default(), samples::after(60)),
+        (ModelErrorKind::BudgetExhausted(BudgetScope::Task), RetryRules::default(), samples::after(60)),
+        (ModelErrorKind::Unpriced, RetryRules::default(), samples::after(60)),
+        (wait(WaitReason::Budget), RetryRules::default(), samples::after(60)),
+        (wait(WaitReason::OutOfTime), RetryRules::default(), samples::after(60)),
         (UNAVAILABLE, retry, samples::after(60)),
+        (ModelErrorKind::Rejected, retry, samples::after(60)),
         (ModelErrorKind::Timeout, RetryRules::default(), samples::after(5)),
     ] {
         let world = World::new();
