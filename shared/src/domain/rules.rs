@@ -127,7 +127,7 @@ pub enum CacheMode {
     Default,
     /// Neither read nor shared nor written, but for a stale answer when no model answers.
     Bypass,
-    /// Not read and not shared, but written: a fresh answer for everyone.
+    /// Neither read, but for a stale answer when no model answers, nor shared, but written: a fresh answer for everyone.
     Refresh,
     /// None whatsoever.
     Off,

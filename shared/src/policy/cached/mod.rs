@@ -199,11 +199,13 @@ impl Cached {
 
     /// Asks anyway, and keeps the answer for the others.
     async fn refreshed(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
-        let answer = self.inner.ask(question.request).await?;
-        if is_keepable(&answer) {
-            self.claims.replace(question, &self.take(question, &answer)).await;
+        let outcome = self.inner.ask(question.request).await;
+        if let Ok(answer) = &outcome
+            && is_keepable(answer)
+        {
+            self.claims.replace(question, &self.take(question, answer)).await;
         }
-        Ok(answer)
+        self.or_stale(question, outcome).await
     }
 
     /// An old answer in place of an outage, if the terms have it so and there is one.

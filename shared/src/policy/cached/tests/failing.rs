@@ -47,7 +47,7 @@ async fn a_store_that_fails_costs_no_answer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_in_an_outage_costs_no_more_than_the_old_answer() {
-    for mode in [CacheMode::Default, CacheMode::Bypass] {
+    for mode in [CacheMode::Default, CacheMode::Refresh, CacheMode::Bypass] {
         check_every_failure(mode, true, &["stale", "failed"]).await;
     }
 }
