@@ -1,6 +1,7 @@
 //! The API's configuration.
 
 use shared::config::{ConfigError, Environment};
+use shared::policy::admission::CompatibleServer;
 
 /// What the deployment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub struct Config {
     pub task_queue_url: String,
     /// `API_KEY_SECRET`: name or ARN of the secret that holds the API key.
     pub api_key_secret: String,
+    /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask such a server.
+    pub compatible_server: CompatibleServer,
 }
 
 impl Config {
@@ -20,6 +23,10 @@ impl Config {
             state_table: environment.required("STATE_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             api_key_secret: environment.required("API_KEY_SECRET")?,
+            compatible_server: match environment.optional("OPENAI_COMPATIBLE_BASE_URL") {
+                Some(_) => CompatibleServer::Present,
+                None => CompatibleServer::Absent,
+            },
         })
     }
 }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Error> {
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
     let api = Api {
-        agents: Agents::new(agents(), Arc::new(SystemClock)),
+        agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
         tasks: Tasks::new(agents(), tasks, queue, Arc::new(SystemClock)),
         keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
     };

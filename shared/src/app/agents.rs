@@ -4,26 +4,28 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::domain::{Agent, AgentConfig, AgentId, Invalid, ModelChoice, TenantId, Unlisted};
-use crate::policy::admission::Admission;
+use crate::policy::admission::{Admission, CompatibleServer};
 use crate::ports::{AgentStore, Clock, Page, PageRequest};
 
 /// The use cases on agents.
 #[derive(Clone)]
 pub struct Agents {
     store: Arc<dyn AgentStore>,
+    compatible_server: CompatibleServer,
     clock: Arc<dyn Clock>,
 }
 
 impl Agents {
-    /// Agents kept in `store`.
-    pub fn new(store: Arc<dyn AgentStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    /// Agents kept in `store`, of a deployment that has a server of its own or none.
+    pub fn new(store: Arc<dyn AgentStore>, compatible_server: CompatibleServer, clock: Arc<dyn Clock>) -> Self {
+        Self { store, compatible_server, clock }
     }
 
-    /// Every rule that a model of a new agent with this cap on cost breaks, at pointers relative to the model: it must be
-    /// known, unless its owner allows otherwise, have a price where a cap needs one, and take its settings.
+    /// Every rule that a model of a new agent with this cap on cost breaks, at pointers relative to the model: somebody must
+    /// serve it, it must be known, unless its owner allows otherwise, have a price where a cap needs one, and take its settings.
     pub fn refusals(&self, model: &ModelChoice, unlisted: Unlisted, max_cost_micro_usd: Option<u64>) -> Vec<Invalid> {
-        Admission { now: self.clock.now(), max_cost_micro_usd }.refusals(model, unlisted)
+        let (now, compatible_server) = (self.clock.now(), self.compatible_server);
+        Admission { now, max_cost_micro_usd, compatible_server }.refusals(model, unlisted)
     }
 
     /// Creates an agent with its first version. Its models have passed [`Agents::refusals`].

@@ -1,7 +1,7 @@
 //! Which models, set in which way, a new agent may have.
 //!
 //! A model that this version has no price for is taken only if its owner says so: a mistyped name is found when the agent
-//! is made, not when its first task fails. Sampling parameters are refused where the vendor refuses them. What is known of
+//! is made, not when its first task fails. So is a model of a server that the deployment doesn't have. Sampling parameters are refused where the vendor refuses them. What is known of
 //! a model is known by its name; of a name that nobody here knows, the vendor is the judge.
 
 use super::price::PriceTable;
@@ -20,6 +20,15 @@ const REASONING: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
 /// Those of them that can't: the effort `none` came with gpt-5.1 and went with gpt-6.1-sol.
 const ALWAYS_REASONING: [&str; 6] = ["gpt-5-", "gpt-6.1-sol", "gpt-6.2-", "o1", "o3", "o4"];
 
+/// Whether the deployment has a server of its own for models of `openai_compatible`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompatibleServer {
+    /// It has none, so nobody could answer.
+    Absent,
+    /// It has one.
+    Present,
+}
+
 /// What is asked of the models of one new agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Admission {
@@ -27,6 +36,8 @@ pub struct Admission {
     pub now: Timestamp,
     /// The agent's cap on a task's cost, which only models with a price can keep.
     pub max_cost_micro_usd: Option<u64>,
+    /// Whether there is anybody to ask for a model of `openai_compatible`.
+    pub compatible_server: CompatibleServer,
 }
 
 impl Admission {
@@ -34,6 +45,7 @@ impl Admission {
     pub fn refusals(&self, choice: &ModelChoice, unlisted: Unlisted) -> Vec<Invalid> {
         let ModelChoice { model, settings } = choice;
         let rules = [
+            self.server(model),
             self.listing(model, unlisted),
             effort(model, settings),
             api_version(model, settings),
@@ -46,6 +58,16 @@ impl Admission {
         let refused =
             reason.into_iter().flat_map(|reason| refused.clone().map(move |(at, _)| Invalid::new(at, reason)));
         rules.into_iter().flatten().chain(refused).collect()
+    }
+
+    fn server(&self, model: &ModelRef) -> Option<Invalid> {
+        match (model.provider(), self.compatible_server) {
+            (Provider::Anthropic | Provider::OpenAi, _) | (_, CompatibleServer::Present) => None,
+            (Provider::OpenAiCompatible, CompatibleServer::Absent) => Some(Invalid::new(
+                "/provider",
+                "is not available here: the deployment's OpenAiCompatibleBaseUrl names no server",
+            )),
+        }
     }
 
     fn listing(&self, model: &ModelRef, unlisted: Unlisted) -> Option<Invalid> {
@@ -127,7 +149,13 @@ mod tests {
 
     #[track_caller]
     fn check(choice: &ModelChoice, cap: Option<u64>, unlisted: Unlisted, expected: &[(&str, &str)]) {
-        let found = Admission { now: NOW, max_cost_micro_usd: cap }.refusals(choice, unlisted);
+        let compatible_server = CompatibleServer::Present;
+        check_with(Admission { now: NOW, max_cost_micro_usd: cap, compatible_server }, choice, unlisted, expected);
+    }
+
+    #[track_caller]
+    fn check_with(admission: Admission, choice: &ModelChoice, unlisted: Unlisted, expected: &[(&str, &str)]) {
+        let found = admission.refusals(choice, unlisted);
         let found: Vec<_> = found.iter().map(|broken| (broken.field.as_str(), broken.reason.as_str())).collect();
         let matches =
             |(found, expected): (&(&str, &str), &(&str, &str))| found.0 == expected.0 && found.1.contains(expected.1);
@@ -150,6 +178,18 @@ mod tests {
         ];
         for (provider, name, cap, unlisted, expected) in table {
             check(&choice(provider, name, ModelSettings::default()), cap, unlisted, expected);
+        }
+    }
+
+    #[test]
+    fn a_model_of_a_server_that_is_not_there_is_refused() {
+        let compatible_server = CompatibleServer::Absent;
+        let admission = Admission { now: NOW, max_cost_micro_usd: None, compatible_server };
+        let none: (&str, &str) = ("/provider", "OpenAiCompatibleBaseUrl");
+        for (provider, expected) in
+            [(Provider::Anthropic, &[] as &[_]), (Provider::OpenAi, &[]), (Provider::OpenAiCompatible, &[none])]
+        {
+            check_with(admission, &choice(provider, "m", ModelSettings::default()), Unlisted::Allowed, expected);
         }
     }
 

@@ -230,6 +230,17 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
 }
 
 #[tokio::test]
+async fn a_model_of_a_server_that_the_deployment_does_not_have_is_refused() {
+    let platform = Platform::without_compatible_server();
+    let known = json!({ "provider": "anthropic", "model": "claude-opus-5-5" });
+    let request = body(json!({ "models": [known, { "provider": "openai_compatible", "model": "llama" }] }));
+    let answer = platform.post("/v1/agents", request.to_string()).await;
+    check_refused(&answer, &[("/models/1/provider", "the deployment's OpenAiCompatibleBaseUrl names no server")], "");
+    assert!(platform.wrote_nothing().await);
+    platform.create_agent().await;
+}
+
+#[tokio::test]
 async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
     let plain = json!({ "type": "object" });
     let tool = |name: &str, schema: &Value| json!({ "name": name, "description": "d", "input_schema": schema });

@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::app::{Agents, Runner, Tasks};
 use shared::domain::CacheRules;
+use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, TaskMessage};
 use shared::testing::{Faults, ManualClock, MemoryQueue, MemorySecrets, MemoryStore, ScriptedModel, samples};
 use tower::ServiceExt;
@@ -43,13 +44,21 @@ impl Platform {
     }
 
     pub(crate) fn failing(faults: &Faults) -> Self {
+        Self::having(faults, CompatibleServer::Present)
+    }
+
+    pub(crate) fn without_compatible_server() -> Self {
+        Self::having(&Faults::default(), CompatibleServer::Absent)
+    }
+
+    fn having(faults: &Faults, compatible_server: CompatibleServer) -> Self {
         let (store, queue, secrets) = (MemoryStore::default(), MemoryQueue::default(), MemorySecrets::default());
         secrets.set("api-key", KEY);
         let clock = ManualClock::at(samples::START);
         let failing = || Arc::new(store.with_faults(faults.clone()));
         let time = || Arc::new(clock.clone());
         let router = router(Api {
-            agents: Agents::new(failing(), time()),
+            agents: Agents::new(failing(), compatible_server, time()),
             tasks: Tasks::new(failing(), failing(), Arc::new(queue.clone()), time()),
             keys: ApiKeys::new(Arc::new(secrets.clone()), "api-key".to_owned(), samples::tenant("default")),
         });
