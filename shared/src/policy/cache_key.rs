@@ -1,5 +1,7 @@
 //! The key under which an answer is kept: the same for the same question of the same tenant, in every process.
 
+use std::io;
+
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -8,7 +10,7 @@ use crate::ports::AnswerKey;
 
 /// The version of this form. It goes up with any change of what a key is made of, and of what is kept under it, so that
 /// two deployments never misread each other's answers.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// All that could change the answer, and whose question it is. What a call costs, how it is repeated, who waits for it and
 /// until when is no part of the question.
@@ -28,8 +30,30 @@ pub fn of(request: &ModelRequest) -> AnswerKey {
         chain: request.chain.iter().collect(),
         prompt: &request.prompt,
     };
-    // A JSON value keeps its fields sorted, ours and those of schemas: so the text is canonical.
-    AnswerKey::new(Sha256::digest(serde_json::json!(question).to_string()).into())
+    AnswerKey::new(digest(&question))
+}
+
+/// The digest of the question's JSON. Our fields come in the order of their declaration, and a JSON value keeps those of
+/// schemas sorted: so the text is canonical.
+fn digest(question: &Question<'_>) -> [u8; 32] {
+    let mut digested = Digested(Sha256::new());
+    #[expect(clippy::expect_used, reason = "a digest takes whatever it is fed, and all names of fields are texts")]
+    serde_json::to_writer(&mut digested, question).expect("a question can be written as JSON");
+    digested.0.finalize().into()
+}
+
+/// The digest of what is written to it.
+struct Digested(Sha256);
+
+impl io::Write for Digested {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -76,7 +100,7 @@ mod tests {
     fn a_key_is_the_same_in_every_process() {
         let request =
             with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
-        assert_eq!(of(&request).to_string(), "83c24a6185158d1ff50a6a0caba69aee1fab3263302363dbe3ac6adb81e6d95d");
+        assert_eq!(of(&request).to_string(), "7089a54701b72a96eda32538aae36df80c9a40c3d0d1d0ab2c169a41d97aa1e1");
     }
 
     #[test]
