@@ -4,6 +4,7 @@
 //! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
 
 pub mod agent;
+pub mod arguments;
 pub mod call;
 pub mod causes;
 pub mod chain;
@@ -25,6 +26,7 @@ pub mod usage;
 pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions, Limits};
+pub use arguments::check_arguments;
 pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, StopReason};
 pub use causes::Causes;
 pub use chain::{
