@@ -6,6 +6,7 @@ use super::invalid::{Invalid, text, within};
 use super::rules::{CacheRules, RetryRules};
 use super::tenant::TenantId;
 use super::time::Timestamp;
+use super::tool::BuiltinTool;
 use super::transcript::{OutputSchema, ToolDefinition};
 
 const MAX_NAME_CHARS: usize = 64;
@@ -58,6 +59,8 @@ pub struct AgentConfig {
     pub models: ModelChain,
     /// The tools that its models may ask its user to run.
     pub tools: Vec<ToolDefinition>,
+    /// The tools that the platform runs for its models.
+    pub builtin_tools: Vec<BuiltinTool>,
     /// The form that its answers must have, if they must have one.
     pub output_schema: Option<OutputSchema>,
     /// How failed model calls are repeated.

@@ -21,6 +21,8 @@ pub mod step;
 pub mod task;
 pub mod tenant;
 pub mod time;
+pub mod tool;
+pub mod tool_rules;
 pub mod transcript;
 pub mod usage;
 pub mod wait;
@@ -46,6 +48,8 @@ pub use step::{Step, StepKind};
 pub use task::{ClaimRefused, Lease, Overdue, Spent, Task, TaskInput, TaskState};
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
+pub use tool::BuiltinTool;
+pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 pub use transcript::{
     AssistantContent, AssistantPart, Message, Original, OutputSchema, ToolCall, ToolDefinition, ToolName, ToolResult,
     UserPart,

@@ -16,6 +16,7 @@ const NAME: &str = "name";
 const INSTRUCTIONS: &str = "instructions";
 const MODELS: &str = "models";
 const TOOLS: &str = "tools";
+const BUILTIN_TOOLS: &str = "builtin_tools";
 const OUTPUT_SCHEMA: &str = "output_schema";
 const RETRY_ATTEMPTS: &str = "retry_attempts";
 const RETRY_SECONDS: &str = "retry_seconds";
@@ -35,7 +36,8 @@ const ON: &str = "on";
 /// The agent as the record at `key`.
 pub(super) fn write(key: Key, agent: &Agent) -> Item {
     let Agent { id, tenant, version, config, created_at } = agent;
-    let AgentConfig { name: called, instructions, models, tools, output_schema, retry, cache, limits } = config;
+    let AgentConfig { name: called, instructions, models, tools, builtin_tools, output_schema, retry, cache, limits } =
+        config;
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (AGENT_ID, text(id.to_string())),
@@ -52,6 +54,9 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
     ];
     if !tools.is_empty() {
         attributes.push(items::json(TOOLS, tools));
+    }
+    if !builtin_tools.is_empty() {
+        attributes.push(items::json(BUILTIN_TOOLS, builtin_tools));
     }
     attributes.extend(output_schema.as_ref().map(|schema| items::json(OUTPUT_SCHEMA, schema)));
     attributes.extend(limits.max_cost_micro_usd().map(|most| (MAX_COST_MICRO_USD, number(most))));
@@ -79,6 +84,7 @@ pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
             instructions: fields.valid(Instructions::new(fields.text(INSTRUCTIONS)?.to_owned()))?,
             models: models(&fields)?,
             tools: fields.optional(TOOLS, Fields::json)?.unwrap_or_default(),
+            builtin_tools: fields.optional(BUILTIN_TOOLS, Fields::json)?.unwrap_or_default(),
             output_schema: fields.optional(OUTPUT_SCHEMA, Fields::json)?,
             retry: retry(&fields)?,
             cache: fields.optional(CACHE, cache)?,
@@ -135,8 +141,8 @@ mod tests {
     use super::super::{items, keys};
     use super::*;
     use crate::domain::{
-        ApiVersion, JsonSchema, ModelChoice, ModelRef, ModelSettings, Outage, OutputSchema, Provider, ReasoningEffort,
-        Thousandths, ToolDefinition, ToolName, Transfer,
+        ApiVersion, BuiltinTool, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef, ModelSettings, Outage,
+        OutputSchema, Provider, ReasoningEffort, Thousandths, ToolDefinition, ToolName, Transfer,
     };
     use crate::testing::samples;
 
@@ -158,10 +164,13 @@ mod tests {
         let other = ModelRef::new(Provider::OpenAiCompatible, "llama").unwrap();
         let terms = CacheTerms::default().with_ttl_seconds(60).and_then(|terms| terms.with_stale_seconds(600)).unwrap();
         let retry = RetryRules::default().with_max_attempts(5).and_then(|retry| retry.with_max_seconds(90)).unwrap();
+        let hosts = vec![HostPattern::new("api.example.com").unwrap(), HostPattern::new("*.example.org").unwrap()];
+        let http = HttpRules::new(hosts).and_then(|rules| rules.with_timeout_seconds(7)).unwrap();
         let mut agent = samples::agent(&samples::tenant("acme"));
         agent.config = AgentConfig {
             models: ModelChain::new(vec![samples::model().into(), ModelChoice { model: other, settings }]).unwrap(),
             tools: vec![ToolDefinition::new(name("look_up"), "Looks up.".to_owned(), schema()).unwrap()],
+            builtin_tools: vec![BuiltinTool::CurrentTime, BuiltinTool::HttpRequest(http)],
             output_schema: Some(OutputSchema { name: name("answer"), schema: schema() }),
             retry,
             cache: Some(CacheRules::On(terms)),

@@ -57,6 +57,7 @@ pub fn agent_config(name: &str, instructions: &str) -> AgentConfig {
         instructions: Instructions::new(instructions.to_owned()).expect("valid instructions"),
         models: chain(),
         tools: Vec::new(),
+        builtin_tools: Vec::new(),
         output_schema: None,
         retry: RetryRules::default(),
         cache: None,

@@ -1,5 +1,6 @@
 //! `/v1/agents`.
 
+mod builtin_tools;
 mod request;
 mod response;
 

@@ -11,6 +11,7 @@ use shared::domain::{
     Unlisted,
 };
 
+use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
 use crate::body::{Broken, Object, counted, named, required};
 use crate::problem::Problem;
 
@@ -22,6 +23,7 @@ pub(crate) struct CreateAgentRequest {
     instructions: Option<String>,
     models: Option<Vec<Object<ModelEntry>>>,
     tools: Option<Vec<Object<ToolEntry>>>,
+    builtin_tools: Option<Vec<Object<BuiltinToolEntry>>>,
     output_schema: Option<Object<OutputSchemaEntry>>,
     retry: Option<Object<RetryEntry>>,
     cache: Option<Object<CacheEntry>>,
@@ -84,6 +86,8 @@ impl CreateAgentRequest {
         let models = broken.keep(required("/models", self.models));
         let models = models.and_then(|entries| chain(entries, agents, self.max_cost_micro_usd, &mut broken));
         let tools = tools(self.tools.unwrap_or_default(), &mut broken);
+        let others = tools.as_deref().unwrap_or_default();
+        let builtin_tools = builtin_tools(self.builtin_tools.unwrap_or_default(), others, &mut broken);
         let output_schema = self.output_schema.map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
         let retry = self.retry.map(|Object(entry)| entry.rules(&mut broken)).unwrap_or_default();
         let cache = self.cache.and_then(|Object(entry)| entry.rules(&mut broken));
@@ -97,10 +101,20 @@ impl CreateAgentRequest {
         if let Some(most) = self.max_cost_micro_usd {
             limits = broken.keep(limits.with_max_cost_micro_usd(most)).unwrap_or(limits);
         }
-        let config = match (name, instructions, models, tools) {
-            (Some(name), Some(instructions), Some(models), Some(tools)) => {
+        let config = match (name, instructions, models, tools, builtin_tools) {
+            (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {
                 let output_schema = output_schema.flatten();
-                Some(AgentConfig { name, instructions, models, tools, output_schema, retry, cache, limits })
+                Some(AgentConfig {
+                    name,
+                    instructions,
+                    models,
+                    tools,
+                    builtin_tools,
+                    output_schema,
+                    retry,
+                    cache,
+                    limits,
+                })
             }
             _ => None,
         };

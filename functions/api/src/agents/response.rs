@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use shared::domain::{
-    Agent, AgentConfig, ApiVersion, CacheRules, ModelChoice, Outage, OutputSchema, ReasoningEffort, RetryRules,
-    Thousandths, ToolDefinition, Transfer,
+    Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputSchema, ReasoningEffort,
+    RetryRules, Thousandths, ToolDefinition, Transfer,
 };
 
 use crate::time::rfc3339;
@@ -14,10 +14,11 @@ pub(crate) struct AgentResponse {
     #[serde(flatten)]
     agent: ListedAgentResponse,
     tools: Vec<ToolDefinition>,
+    builtin_tools: Vec<BuiltinTool>,
     output_schema: Option<OutputSchema>,
 }
 
-/// An agent in a list: everything but its schemas, of which a page could not hold as many.
+/// An agent in a list: everything but its tools and its schema, of which a page could not hold as many.
 #[derive(Serialize)]
 pub(crate) struct ListedAgentResponse {
     id: String,
@@ -61,8 +62,9 @@ enum CacheResponse {
 
 impl From<&Agent> for AgentResponse {
     fn from(agent: &Agent) -> Self {
-        let AgentConfig { tools, output_schema, .. } = &agent.config;
-        Self { agent: agent.into(), tools: tools.clone(), output_schema: output_schema.clone() }
+        let AgentConfig { tools, builtin_tools, output_schema, .. } = &agent.config;
+        let (tools, builtin_tools, output_schema) = (tools.clone(), builtin_tools.clone(), output_schema.clone());
+        Self { agent: agent.into(), tools, builtin_tools, output_schema }
     }
 }
 

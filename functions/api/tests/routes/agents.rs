@@ -9,7 +9,8 @@ use crate::platform::{Platform, check_refused, redacted};
 fn shown(set: Value) -> Value {
     let mut agent = json!({
         "id": "[id]", "version": 1, "name": "clerk", "instructions": "", "created_at": "[time]",
-        "models": [shown_model("anthropic", "claude-sonnet-5-5", json!({}))], "tools": [], "output_schema": null,
+        "models": [shown_model("anthropic", "claude-sonnet-5-5", json!({}))], "tools": [], "builtin_tools": [],
+        "output_schema": null,
         "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" }, "cache": null,
         "max_output_tokens": 4096, "timeout_seconds": 1800, "max_cost_micro_usd": null,
     });
@@ -21,6 +22,16 @@ fn shown_model(provider: &str, model: &str, set: Value) -> Value {
     let mut shown = json!({
         "provider": provider, "model": model, "temperature": null, "top_p": null, "reasoning_effort": null,
         "api_version": null, "stream": true,
+    });
+    shown.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    shown
+}
+
+/// The tool `http_request` for one host, and these members instead of the defaults.
+fn shown_http(set: Value) -> Value {
+    let mut shown = json!({
+        "name": "http_request", "hosts": ["api.example.com"], "allow_http": false, "methods": ["GET"],
+        "max_response_bytes": 262_144, "timeout_seconds": 20,
     });
     shown.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
     shown
@@ -50,6 +61,8 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
         "output_schema": { "name": "answer", "schema": schema }, "max_cost_micro_usd": 5_000_000,
     });
     let mut request = body(given.clone());
+    request["builtin_tools"] =
+        json!([{ "name": "current_time" }, { "name": "http_request", "hosts": ["API.example.com"] }]);
     request["models"] = json!([
         { "provider": "openai", "model": "gpt-6.1-terra", "top_p": 1, "temperature": 2, "reasoning_effort": "none" },
         { "provider": "anthropic", "model": "claude-haiku-4-5", "temperature": 0.7, "api_version": "2023-06-01", "stream": false },
@@ -59,6 +72,7 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
         shown_model("openai", "gpt-6.1-terra", json!({ "top_p": 1.0, "temperature": 2.0, "reasoning_effort": "none" })),
         shown_model("anthropic", "claude-haiku-4-5", settings),
     ]);
+    expected["builtin_tools"] = json!([{ "name": "current_time" }, shown_http(json!({}))]);
     let created = platform.post("/v1/agents", request.to_string()).await;
     assert_eq!((created.status, redacted(created.body.clone())), (StatusCode::CREATED, expected));
     assert_eq!(created.body["created_at"], "2026-11-18T11:06:40.000Z");
@@ -67,7 +81,10 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
     let read = platform.get(location).await;
     assert_eq!((read.status, read.body), (StatusCode::OK, created.body.clone()));
     let mut listed = created.body;
-    listed.as_object_mut().unwrap().retain(|name, _| name != "tools" && name != "output_schema");
+    listed
+        .as_object_mut()
+        .unwrap()
+        .retain(|name, _| !["tools", "builtin_tools", "output_schema"].contains(&name.as_str()));
     assert_eq!(platform.get("/v1/agents").await.body["data"], json!([listed]));
 }
 
@@ -84,6 +101,19 @@ async fn what_is_left_out_has_its_default() {
             shown(json!({ "cache": { "mode": "on", "ttl_seconds": 3600, "stale_seconds": 0 } })),
         ),
         (body(json!({ "retry": {}, "cache": null, "tools": [] })), shown(json!({}))),
+        (
+            body(json!({ "builtin_tools": [
+                { "name": "http_request", "hosts": ["api.example.com"], "allow_http": true, "methods": ["POST", "GET"],
+                  "max_response_bytes": 2_097_152, "timeout_seconds": 1 },
+                { "name": "calculator" },
+            ] })),
+            shown(json!({ "builtin_tools": [
+                shown_http(json!({
+                    "allow_http": true, "methods": ["POST", "GET"], "max_response_bytes": 2_097_152, "timeout_seconds": 1,
+                })),
+                { "name": "calculator" },
+            ] })),
+        ),
         (of_model(unlisted), shown(json!({ "models": [shown_model("openai", "gpt-7", json!({}))] }))),
         (
             of_model(compatible),
@@ -292,6 +322,59 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
         (
             body(json!({ "output_schema": { "name": "a", "schema": { "type": "string" } } })),
             &[("/output_schema/schema/type", "must be object")],
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
+    let tools = |tools: Value| body(json!({ "builtin_tools": tools }));
+    let http = |set: Value| tools(json!([{ "name": "calculator" }, shown_http(set)]));
+    let calculator = json!({ "name": "calculator", "input_schema": { "type": "object" } });
+    let hosts: Vec<_> = (0..33).map(|number| format!("h{number}.example.com")).collect();
+    check_all_refused([
+        (tools(json!([{}])), &[("/builtin_tools/0/name", "is required")] as &[_]),
+        (tools(json!([{ "name": "shell" }])), &[("/builtin_tools/0/name", "current_time, calculator or http_request")]),
+        (tools(json!(["calculator"])), &[("/builtin_tools/0", "expected an object")]),
+        (tools(json!([{ "name": "calculator", "digits": 3 }])), &[("/builtin_tools/0/digits", "unknown field")]),
+        (
+            tools(json!([{ "name": "current_time", "hosts": ["api.example.com"], "timeout_seconds": 1 }])),
+            &[
+                ("/builtin_tools/0/hosts", "is not for current_time"),
+                ("/builtin_tools/0/timeout_seconds", "is not for current_time"),
+            ],
+        ),
+        (
+            tools(json!([{ "name": "calculator" }, { "name": "calculator" }])),
+            &[("/builtin_tools/1/name", "another tool")],
+        ),
+        (
+            body(json!({ "builtin_tools": [{ "name": "calculator" }], "tools": [calculator] })),
+            &[("/builtin_tools/0/name", "must not be the name of another tool")],
+        ),
+        (tools(json!(vec![json!({ "name": "calculator" }); 9])), &[("/builtin_tools", "0 to 8 entries, has 9")]),
+        (tools(json!([{ "name": "http_request" }])), &[("/builtin_tools/0/hosts", "is required")]),
+        (http(json!({ "hosts": [] })), &[("/builtin_tools/1/hosts", "1 to 32 entries, has 0")]),
+        (http(json!({ "hosts": hosts })), &[("/builtin_tools/1/hosts", "1 to 32 entries, has 33")]),
+        (
+            http(json!({ "hosts": ["a.example.com", "*", "127.0.0.1"] })),
+            &[("/builtin_tools/1/hosts/1", "a host name"), ("/builtin_tools/1/hosts/2", "an IP address")],
+        ),
+        (
+            http(json!({ "hosts": ["a.example.com", "A.example.com"] })),
+            &[("/builtin_tools/1/hosts/1", "must not be there twice")],
+        ),
+        (http(json!({ "allow_http": "yes" })), &[("/builtin_tools/1/allow_http", "expected a boolean")]),
+        (http(json!({ "methods": [] })), &[("/builtin_tools/1/methods", "1 to 6 entries")]),
+        (http(json!({ "methods": ["GET", "get"] })), &[("/builtin_tools/1/methods/1", "GET, HEAD, POST")]),
+        (
+            http(json!({ "methods": ["GET", "GET"], "max_response_bytes": 1, "timeout_seconds": 121 })),
+            &[
+                ("/builtin_tools/1/methods/1", "must not be there twice"),
+                ("/builtin_tools/1/max_response_bytes", "1024 to 2097152"),
+                ("/builtin_tools/1/timeout_seconds", "1 to 120"),
+            ],
         ),
     ])
     .await;

@@ -18,6 +18,7 @@ fn queued() -> Task {
         instructions: Instructions::default(),
         models: ModelChain::only(ModelRef::new(Provider::Anthropic, "claude-sonnet-5-5").unwrap().into()),
         tools: Vec::new(),
+        builtin_tools: Vec::new(),
         output_schema: None,
         retry: RetryRules::default(),
         cache: None,

@@ -1,0 +1,102 @@
+//! The tools of the platform, as the body of `POST /v1/agents` names and sets them.
+
+use serde::Deserialize;
+use shared::domain::tool_rules::MAX_HOSTS;
+use shared::domain::{BuiltinTool, HostPattern, HttpMethod, HttpRules, Invalid, Schemes, ToolDefinition};
+
+use crate::body::{Broken, Object, counted, named, required};
+
+/// The most entries that are looked at; more can't all be different.
+const MAX_ENTRIES: usize = 8;
+
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH or DELETE";
+
+/// One tool of the platform, and how it is set.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BuiltinToolEntry {
+    name: Option<String>,
+    hosts: Option<Vec<String>>,
+    allow_http: Option<bool>,
+    methods: Option<Vec<String>>,
+    max_response_bytes: Option<u32>,
+    timeout_seconds: Option<u32>,
+}
+
+/// The tools, each at most once and none with the name of one of `others`.
+pub(super) fn builtin_tools(
+    entries: Vec<Object<BuiltinToolEntry>>,
+    others: &[ToolDefinition],
+    broken: &mut Broken,
+) -> Option<Vec<BuiltinTool>> {
+    let entries = broken.keep(counted("/builtin_tools", entries, 0..=MAX_ENTRIES))?;
+    let mut tools = Vec::new();
+    for (place, Object(entry)) in entries.into_iter().enumerate() {
+        tools.push(broken.below(&format!("/builtin_tools/{place}"), |broken| entry.tool(broken)));
+    }
+    let tools: Option<Vec<BuiltinTool>> = tools.into_iter().collect();
+    broken.keep(BuiltinTool::check_all(tools?, others))
+}
+
+impl BuiltinToolEntry {
+    fn tool(self, broken: &mut Broken) -> Option<BuiltinTool> {
+        let name = broken.keep(required("/name", self.name.clone()))?;
+        match name.as_str() {
+            "current_time" => self.plain(BuiltinTool::CurrentTime, broken),
+            "calculator" => self.plain(BuiltinTool::Calculator, broken),
+            "http_request" => self.http_rules(broken).map(BuiltinTool::HttpRequest),
+            _ => broken.keep(Err(Invalid::new("/name", format!("must be {}", BuiltinTool::NAMES)))),
+        }
+    }
+
+    /// A tool that has no settings.
+    fn plain(self, tool: BuiltinTool, broken: &mut Broken) -> Option<BuiltinTool> {
+        let given = [
+            ("/hosts", self.hosts.is_some()),
+            ("/allow_http", self.allow_http.is_some()),
+            ("/methods", self.methods.is_some()),
+            ("/max_response_bytes", self.max_response_bytes.is_some()),
+            ("/timeout_seconds", self.timeout_seconds.is_some()),
+        ];
+        let given: Vec<&str> = given.into_iter().filter_map(|(field, is_given)| is_given.then_some(field)).collect();
+        broken.extend(given.iter().map(|field| Invalid::new(*field, format!("is not for {}", tool.name()))).collect());
+        given.is_empty().then_some(tool)
+    }
+
+    fn http_rules(self, broken: &mut Broken) -> Option<HttpRules> {
+        let hosts = required("/hosts", self.hosts).and_then(|hosts| counted("/hosts", hosts, 1..=MAX_HOSTS));
+        let hosts = broken.keep(hosts)?;
+        let hosts = each("/hosts", hosts, broken, |host| HostPattern::new(&host));
+        let methods = self
+            .methods
+            .map(|methods| each("/methods", methods, broken, |method| named::<HttpMethod>("", &method, METHODS)));
+        let mut rules = broken.keep(HttpRules::new(hosts?))?;
+        if self.allow_http == Some(true) {
+            rules.schemes = Schemes::HttpToo;
+        }
+        if let Some(methods) = methods {
+            rules = broken.keep(rules.clone().with_methods(methods?)).unwrap_or(rules);
+        }
+        if let Some(bytes) = self.max_response_bytes {
+            rules = broken.keep(rules.clone().with_max_response_bytes(bytes)).unwrap_or(rules);
+        }
+        if let Some(seconds) = self.timeout_seconds {
+            rules = broken.keep(rules.clone().with_timeout_seconds(seconds)).unwrap_or(rules);
+        }
+        Some(rules)
+    }
+}
+
+/// What `read` makes of each entry of the list at `field`, if it makes something of all of them.
+fn each<T>(
+    field: &str,
+    list: Vec<String>,
+    broken: &mut Broken,
+    read: impl Fn(String) -> Result<T, Invalid>,
+) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    for (place, entry) in list.into_iter().enumerate() {
+        values.push(broken.below(&format!("{field}/{place}"), |broken| broken.keep(read(entry))));
+    }
+    values.into_iter().collect()
+}
