@@ -11,6 +11,7 @@ pub mod model;
 pub mod queue;
 pub mod secrets;
 pub mod store;
+pub mod tools;
 
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer};
 pub use budgets::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
@@ -22,3 +23,4 @@ pub use secrets::{Secret, SecretError, Secrets};
 pub use store::{
     AgentStore, Claimed, Created, Journal, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
 };
+pub use tools::{ToolOutput, ToolRequest, Tools};

@@ -15,6 +15,7 @@ mod queue;
 pub mod samples;
 mod secrets;
 mod store;
+mod tools;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,6 +28,7 @@ pub use model::{Reply, ScriptedModel};
 pub use queue::{Delivery, MemoryQueue};
 pub use secrets::MemorySecrets;
 pub use store::MemoryStore;
+pub use tools::{ScriptedTools, ToolReply};
 
 /// Locks although a test panicked under the lock: its own failure says more than a second one here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
