@@ -2,8 +2,8 @@
 //!
 //! Read it inwards: [`domain`] holds the nouns and rules, [`ports`] what the outside must offer, [`app`] the use cases,
 //! [`policy`] the rules of the model layer.
-//! Around them stand the adapters: [`store`] on DynamoDB, [`queue`] on SQS, [`llm`] on the model providers and
-//! [`secrets`] on Secrets Manager; [`policy`] makes model calls survive; [`config`] reads the environment, [`telemetry`] sets up logging, and `testing` (a feature) has the ports in memory.
+//! Around them stand the adapters: [`store`] on DynamoDB, [`queue`] on SQS, [`llm`] on the model providers, [`tools`] for
+//! those that the platform runs itself and [`secrets`] on Secrets Manager; [`policy`] makes model calls survive; [`config`] reads the environment, [`telemetry`] sets up logging, and `testing` (a feature) has the ports in memory.
 
 pub mod app;
 pub mod config;
@@ -17,3 +17,4 @@ pub mod store;
 pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod tools;

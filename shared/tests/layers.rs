@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 500;
 
 /// Modules of `shared` and the modules of `shared` that they may import.
-const INSIDE: [(&str, &[&str]); 12] = [
+const INSIDE: [(&str, &[&str]); 13] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
     ("app", &["app", "domain", "policy", "ports"]),
@@ -22,6 +22,7 @@ const INSIDE: [(&str, &[&str]); 12] = [
     ("llm", &["domain", "llm", "policy", "ports"]),
     ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
+    ("tools", &["domain", "ports", "tools"]),
     ("lib", &[]),
 ];
 

@@ -1,0 +1,117 @@
+//! What goes wrong with a request, in words for the model.
+//!
+//! The words let a model react, and hold nothing that it doesn't know: no address, no header and no text of a server but
+//! the name of a content type.
+
+use std::time::Duration;
+
+use reqwest::Url;
+
+use super::resolver::{OutOfReach, Unresolved, is_caused_by};
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// A rule forbids it.
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
+    /// The arguments can't be used.
+    #[error("{0}")]
+    Arguments(&'static str),
+    /// The name leads nowhere.
+    #[error("the host's name could not be resolved")]
+    Unresolved,
+    /// Nobody answers there, or not with a certificate that can be trusted.
+    #[error("no connection to the host could be made")]
+    Unreachable,
+    /// The host sends something else than HTTP, or stops in the middle.
+    #[error("the connection broke, or the answer was not understood")]
+    Broken,
+    /// Redirects went on and on.
+    #[error("the answer was redirected too often")]
+    Redirects,
+    /// A redirect without a usable place.
+    #[error("the answer redirects to something that is not a URL")]
+    Location,
+    /// The body is not text.
+    #[error("the answer has status {status}, but its body is {content_type}, and only text, JSON and XML can be read")]
+    ContentType { status: u16, content_type: String },
+    /// The body is compressed, although that was not asked for.
+    #[error("the answer has status {status}, but its body is compressed and can't be read")]
+    Compressed { status: u16 },
+    /// It took too long.
+    #[error("there was no complete answer within {time:?}")]
+    Late { time: Duration },
+}
+
+/// A call that a rule forbids.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the request was not made: {rule}")]
+pub(super) struct Blocked {
+    /// The rule.
+    pub(super) rule: Rule,
+    /// The host that was to be asked, as far as there is one; for logs.
+    pub(super) host: String,
+}
+
+impl Blocked {
+    /// The rule forbids a request to this URL.
+    pub(super) fn at(url: &Url, rule: Rule) -> Self {
+        Self { rule, host: url.host_str().unwrap_or_default().to_owned() }
+    }
+}
+
+/// What a request must not do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Rule {
+    #[error("the URL is not valid, or is too long")]
+    Url,
+    #[error("the URL's scheme is not allowed")]
+    Scheme,
+    #[error("the URL must not contain a user name or a password")]
+    Credentials,
+    #[error("the URL must name its host, not an IP address")]
+    Literal,
+    #[error("this host is not one of those that requests may go to")]
+    Host,
+    #[error("the URL must not name a port")]
+    Port,
+    #[error("the host's name leads to an address that requests must not go to")]
+    Address,
+    #[error("this method is not allowed")]
+    Method,
+    #[error("a header is not one that may be set")]
+    Header,
+}
+
+impl Rule {
+    /// The name in logs.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::Scheme => "scheme",
+            Self::Credentials => "credentials",
+            Self::Literal => "ip_literal",
+            Self::Host => "host",
+            Self::Port => "port",
+            Self::Address => "address",
+            Self::Method => "method",
+            Self::Header => "header",
+        }
+    }
+}
+
+impl Failure {
+    /// What a client's error on a request to `url` means.
+    pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
+        if is_caused_by::<OutOfReach>(error) {
+            Blocked::at(url, Rule::Address).into()
+        } else if is_caused_by::<Unresolved>(error) {
+            Self::Unresolved
+        } else if error.is_connect() {
+            Self::Unreachable
+        } else {
+            Self::Broken
+        }
+    }
+}

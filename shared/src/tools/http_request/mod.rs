@@ -1,0 +1,179 @@
+//! The tool `http_request`: a request to a host that the agent names, and to nobody else, whoever asks for it.
+//!
+//! The model is not trusted, and neither are the hosts: a page may talk a model into anything. So the URL is checked against
+//! the agent's hosts, its name is resolved here and each address checked ([`Reach`]), redirects are followed by hand and
+//! held to the same rules, and headers of the model don't travel on to another host. A request is sent once, through no
+//! proxy and with no cookies. OWASP, "Server Side Request Forgery Prevention Cheat Sheet".
+
+mod answer;
+mod failure;
+mod headers;
+mod reach;
+mod resolver;
+mod target;
+#[cfg(test)]
+mod tests;
+
+pub use reach::Reach;
+pub use resolver::{Resolver, SystemResolver};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::{Method, Response, Url, redirect, retry};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::domain::{HttpMethod, HttpRules};
+use crate::ports::ToolOutput;
+use failure::{Blocked, Failure, Rule};
+use resolver::CheckedResolver;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const USER_AGENT: &str = concat!("aiagent-platform/", env!("CARGO_PKG_VERSION"));
+const MAX_REDIRECTS: usize = 5;
+const MAX_BODY_BYTES: usize = 64 * 1_024;
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    url: String,
+    method: Option<HttpMethod>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+}
+
+/// Sends requests within the rules of an agent.
+pub(super) struct HttpRequester {
+    http: reqwest::Client,
+    reach: Reach,
+}
+
+impl HttpRequester {
+    /// A client that connects only to what is within `reach`, and keeps no connection.
+    pub(super) fn new(reach: Reach, resolver: Arc<dyn Resolver>) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .tls_backend_rustls()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .dns_resolver(CheckedResolver { resolver, reach })
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .no_proxy()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .build()?;
+        Ok(Self { http, reach })
+    }
+
+    /// Sends the request of the arguments, and ends within the time that is `left` and that the rules give.
+    pub(super) async fn run(&self, rules: &HttpRules, arguments: &Value, key: &str, left: Duration) -> ToolOutput {
+        let time = left.min(Duration::from_secs(rules.timeout_seconds().into()));
+        // A timeout of zero would still let a request begin.
+        let late = Err(Failure::Late { time });
+        let answered = if time.is_zero() {
+            late
+        } else {
+            tokio::time::timeout(time, self.answer(rules, arguments, key)).await.unwrap_or(late)
+        };
+        answered.unwrap_or_else(|failure| {
+            if let Failure::Blocked(Blocked { rule, host }) = &failure {
+                tracing::warn!(reason = rule.as_str(), host, "tool call blocked");
+            }
+            ToolOutput::error(failure.to_string())
+        })
+    }
+
+    async fn answer(&self, rules: &HttpRules, arguments: &Value, key: &str) -> Result<ToolOutput, Failure> {
+        let arguments = Arguments::deserialize(arguments).map_err(|_| Failure::Arguments(USAGE))?;
+        let mut request = Request::written(arguments, rules, self.reach)?;
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.send(&request, key).await?;
+            match request.redirected(&response, rules, self.reach)? {
+                Some(next) => request = next,
+                None => return answer::read(response, rules, &request.url).await,
+            }
+        }
+        Err(Failure::Redirects)
+    }
+
+    async fn send(&self, request: &Request, key: &str) -> Result<Response, Failure> {
+        let mut builder = self.http.request(method(request.method), request.url.clone());
+        builder = builder.headers(request.headers.clone()).header(ACCEPT_ENCODING, "identity");
+        if !request.method.is_safe() {
+            builder = builder.header(IDEMPOTENCY_KEY, key);
+        }
+        if let Some(body) = &request.body {
+            builder = builder.body(body.clone());
+        }
+        builder.send().await.map_err(|error| Failure::of(&error, &request.url))
+    }
+}
+
+const USAGE: &str = "the arguments must be a url, and if needed a method, headers and a body, all of them texts";
+
+/// A request that the rules allow.
+struct Request {
+    url: Url,
+    method: HttpMethod,
+    headers: HeaderMap<HeaderValue>,
+    body: Option<String>,
+}
+
+impl Request {
+    fn written(arguments: Arguments, rules: &HttpRules, reach: Reach) -> Result<Self, Failure> {
+        let Arguments { url, method, headers, body } = arguments;
+        let (url, method) = (target::written(&url, rules, reach)?, method.unwrap_or(HttpMethod::Get));
+        if !rules.allows_method(method) {
+            return Err(Blocked::at(&url, Rule::Method).into());
+        }
+        if body.is_some() && method.is_safe() {
+            return Err(Failure::Arguments("a GET or HEAD request has no body"));
+        }
+        if body.as_ref().is_some_and(|body| body.len() > MAX_BODY_BYTES) {
+            return Err(Failure::Arguments("the body may have at most 65536 bytes"));
+        }
+        let headers = headers::written(&headers, &url)?;
+        Ok(Self { url, method, headers, body })
+    }
+
+    /// The request that the answer asks for instead, if it does.
+    fn redirected(&self, response: &Response, rules: &HttpRules, reach: Reach) -> Result<Option<Self>, Failure> {
+        let is_kept = match response.status().as_u16() {
+            301..=303 => self.method.is_safe(),
+            307 | 308 => true,
+            _ => return Ok(None),
+        };
+        let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
+        let url = target::redirected(&self.url, location.as_bytes(), rules, reach)?;
+        let is_same = url.origin() == self.url.origin();
+        let mut headers = if is_same { self.headers.clone() } else { headers::for_another_host(&self.headers) };
+        if is_kept {
+            return Ok(Some(Self { url, method: self.method, headers, body: self.body.clone() }));
+        }
+        if !rules.allows_method(HttpMethod::Get) {
+            return Err(Blocked::at(&url, Rule::Method).into());
+        }
+        headers.remove(CONTENT_TYPE);
+        Ok(Some(Self { url, method: HttpMethod::Get, headers, body: None }))
+    }
+}
+
+const fn method(method: HttpMethod) -> Method {
+    match method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Head => Method::HEAD,
+        HttpMethod::Post => Method::POST,
+        HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
+        HttpMethod::Delete => Method::DELETE,
+    }
+}

@@ -1,0 +1,97 @@
+//! What a request must not reach, whatever a name leads to.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use serde_json::json;
+
+use super::stand_in::{LOOPBACK, Names, Reply, Server, call, call_with, check_error, request, rules, tools};
+use crate::ports::Tools;
+use crate::tools::http_request::{Reach, Resolver, SystemResolver};
+
+#[tokio::test]
+async fn a_name_that_leads_inside_is_not_followed_there() {
+    let server = Server::start([("/", Reply::text("inside"))]).await;
+    let turns: [&[&[&str]]; 7] = [
+        &[&[LOOPBACK]],
+        &[&["::1"]],
+        &[&["169.254.169.254"]],
+        &[&["10.1.2.3"]],
+        &[&["::ffff:127.0.0.1"]],
+        &[&["64:ff9b::7f00:1"]],
+        // One address inside is enough, wherever it stands.
+        &[&["8.8.8.8", "1.1.1.1", LOOPBACK]],
+    ];
+    for turns in turns {
+        let names = Names::new(&[("api.example.com", turns)]);
+        let arguments = json!({ "url": "http://api.example.com/" });
+        check_error(&call_with(names, Reach::PublicInternet, rules(), arguments).await, "leads to an address");
+    }
+    let names = Names::new(&[("api.example.com", &[&[LOOPBACK, "10.1.2.3"]])]);
+    let arguments = json!({ "url": server.url("api.example.com", "/") });
+    check_error(&call_with(names, Reach::ThisMachineToo, rules(), arguments).await, "leads to an address");
+    assert_eq!(server.lines(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn a_name_that_leads_elsewhere_the_second_time_is_checked_the_second_time() {
+    let server = Server::start([("/", Reply::text("ok")), ("/again", Reply::redirect(302, "/"))]).await;
+    let rebinding: &[(&str, &[&[&str]])] = &[("api.example.com", &[&[LOOPBACK], &["10.1.2.3"]])];
+    let tools_of = || tools(Names::new(rebinding), Reach::ThisMachineToo);
+    let to = |path: &str| request(rules(), json!({ "url": server.url("api.example.com", path) }));
+    let rebound = tools_of();
+    assert!(!rebound.run(&to("/")).await.is_error);
+    check_error(&rebound.run(&to("/")).await, "leads to an address");
+    check_error(&tools_of().run(&to("/again")).await, "leads to an address");
+    assert_eq!(server.lines(), ["GET /", "GET /again"]);
+}
+
+#[tokio::test]
+async fn the_machines_own_names_lead_nowhere() {
+    let addresses = SystemResolver.addresses("localhost").await.unwrap();
+    assert!(!addresses.is_empty() && addresses.iter().all(|address| !Reach::PublicInternet.allows(*address)));
+    assert!(SystemResolver.addresses("nobody.invalid").await.is_err());
+}
+
+#[tokio::test]
+async fn a_method_that_the_agent_may_not_use_is_not_sent() {
+    let server = Server::start([]).await;
+    let url = server.url("api.example.com", "/");
+    check_error(&call(rules(), json!({ "url": url, "method": "PATCH" })).await, "this method is not allowed");
+    let headers = json!({ "X-HTTP-Method-Override": "PATCH" });
+    check_error(&call(rules(), json!({ "url": url, "headers": headers })).await, "a header is not one");
+    assert_eq!(server.lines(), [] as [String; 0]);
+}
+
+/// What is logged, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_blocked_call_is_logged_once_with_its_host_and_nothing_else_of_it() {
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let headers = json!({ "x-canary": "canary" });
+    let arguments = json!({
+        "url": "https://evil.example/canary?canary#canary", "method": "POST", "headers": headers, "body": "canary",
+    });
+    check_error(&call(rules(), arguments).await, "not one of those");
+    check_error(&call(rules(), json!({ "url": "http://nobody.example.org/canary" })).await, "could not be resolved");
+    drop(guard);
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(lines.len() == 1 && lines[0].ends_with(r#"tool call blocked reason="host" host="evil.example""#), "{text}");
+    assert!(!text.contains("canary"), "{text}");
+}
