@@ -61,9 +61,10 @@ def test(*command):
             unreliable_port = free_port()
             timings = {"ExecutorMaxConcurrency": 5, "ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 8}
             timings |= {"ModelCacheSeconds": 0, "BreakerOpenSeconds": 3, "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}"}
+            timings |= {"LeaseSeconds": 10, "StepReserveSeconds": 3}
             outputs = up(servers, timings, fresh=True, keys={})
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
-            names |= {"TASK_QUEUE_URL": "TaskQueueUrl", "DEAD_LETTER_QUEUE_URL": "DeadLetterQueueUrl"}
+            names |= {"TASK_QUEUE_URL": "TaskQueueUrl"}
             environment = {variable: outputs[output] for variable, output in names.items()}
             environment |= {"UNRELIABLE_PORT": str(unreliable_port)}
             environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
@@ -143,8 +144,8 @@ def mend():
     """The local AWS keeps a number that comes from a template parameter as text, and then fails to compare it."""
     client = boto3.client("lambda")
     for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
-        scaling = {"MaximumConcurrency": int(mapping["ScalingConfig"]["MaximumConcurrency"])}
-        client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=scaling)
+        if most := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
+            client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(most)})
 
 
 def model_parameters(servers, keys):

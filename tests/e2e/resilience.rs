@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use tests::Platform;
@@ -86,14 +87,22 @@ async fn the_same_question_at_the_same_time_is_asked_once() {
 }
 
 #[tokio::test]
-async fn a_cap_on_cost_ends_a_task_before_the_call_that_could_pass_it() {
+async fn a_cap_on_cost_stops_a_task_before_the_call_that_could_pass_it() {
     let platform = Platform::deployed().await;
     let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
-    let agent = platform.agent_of(json!({ "models": models, "max_cost_micro_usd": 100 })).await;
-    let prompt = unique("[ok]");
+    let (prompt, other) = (unique("[ok]"), unique("[ok]"));
+    let capped = |on_limit: &str| json!({ "models": models, "max_cost_micro_usd": 100, "on_limit": on_limit });
+    let agent = platform.agent_of(capped("fail")).await;
     let task = platform.ended(&platform.submit(&agent, &prompt).await).await;
     assert_eq!((&task["status"], &task["error"]["code"]), (&json!("failed"), &json!("budget_exhausted")), "{task}");
+    let agent = platform.agent_of(capped("pause")).await;
+    let task = platform.ended(&platform.submit(&agent, &other).await).await;
+    assert_eq!((&task["status"], &task["paused"]["limit"]), (&json!("paused"), &json!("budget")), "{task}");
     assert_eq!(platform.model_requests(&prompt).await, Vec::<Value>::new());
+    let resume = format!("/v1/tasks/{}/resume", task["id"].as_str().unwrap());
+    let more = json!({ "limits": { "max_cost_micro_usd": 10_000_000 } });
+    assert_eq!(platform.call(Method::POST, &resume, Some(&more)).await.0, StatusCode::ACCEPTED);
+    platform.until_status(task["id"].as_str().unwrap(), "completed").await;
     let agent = platform.agent_of(json!({ "models": models, "max_cost_micro_usd": 10_000_000 })).await;
     let task = platform.ended(&platform.submit(&agent, &prompt).await).await;
     assert_eq!(task["status"], "completed", "{task}");

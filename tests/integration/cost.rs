@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{NewTask, Ran, Runner, Tasks};
-use shared::domain::{CacheRules, CacheUse, TaskInput, TaskStatus};
+use shared::app::{NewTask, Ran, Runner, Tasks, WorkTimes};
+use shared::domain::{BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall};
 use shared::ports::{AgentStore, Journal, PageRequest, TaskFilter, TaskMessage, TaskStore};
 use shared::queue::SqsTaskQueue;
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, after, lease_until};
-use shared::testing::{ManualClock, ScriptedModel};
+use shared::testing::{ManualClock, Reply, ScriptedModel, ScriptedTools};
 use tests::{CallCounter, LocalAws};
 
 #[track_caller]
@@ -76,29 +76,40 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     let store = || Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
     let queue = Arc::new(SqsTaskQueue::new(aws.sqs(), queue_url.as_str()));
     let clock = || Arc::new(ManualClock::at(after(0)));
-    let tasks = Tasks::new(agents(), store(), Arc::<SqsTaskQueue>::clone(&queue), clock());
+    let journal = || Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str()));
+    let tasks = Tasks {
+        agents: agents(),
+        store: store(),
+        journal: journal(),
+        queue: Arc::<SqsTaskQueue>::clone(&queue),
+        clock: clock(),
+    };
+    let model = Arc::new(ScriptedModel::default());
     let runner = Runner {
         agents: agents(),
         tasks: store(),
-        journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
-        model: Arc::new(ScriptedModel::default()),
+        journal: journal(),
+        model: Arc::<ScriptedModel>::clone(&model),
+        tools: Arc::new(ScriptedTools::default()),
         clock: clock(),
         queue,
         cache: CacheRules::Off,
+        times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
     };
-    let agent = samples::agent(&samples::fresh_tenant());
+    let mut agent = samples::agent(&samples::fresh_tenant());
+    agent.config.builtin_tools = vec![BuiltinTool::Calculator];
     let tenant = &agent.tenant;
     agents().create(&agent).await.unwrap();
     calls.reset();
 
-    let input = TaskInput::new("hello".to_owned()).unwrap();
-    let new = NewTask {
+    let new = |key: &str| NewTask {
         agent: agent.id,
-        input,
+        input: TaskInput::new("hello".to_owned()).unwrap(),
         cache_use: CacheUse::default(),
-        idempotency_key: Some("k1".parse().unwrap()),
+        limits: LimitChanges::default(),
+        idempotency_key: Some(key.parse().unwrap()),
     };
-    let task = tasks.submit_task(tenant, new).await.unwrap();
+    let task = tasks.submit_task(tenant, new("k1")).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
     let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
@@ -107,6 +118,16 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     check_calls(calls, [("UpdateItem", 1)]);
     tasks.find_task(tenant, task.id(), Duration::ZERO).await.unwrap();
     check_calls(calls, [("GetItem", 1)]);
+
+    // Three steps more: one write each, and nothing else.
+    let calculate = samples::tool_call("a", "calculator", r#"{"expression":"1+1"}"#);
+    let twice = [calculate.clone(), ToolCall { id: "b".to_owned(), ..calculate }];
+    model.then(Reply::Answer(samples::answer_calling(twice)));
+    let task = tasks.submit_task(tenant, new("k2")).await.unwrap();
+    calls.reset();
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
 
     aws.delete_table(&table).await;
     aws.delete_queue(&queue_url).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shared::domain::{
     CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain, ModelRef, ModelRequest, Prompt, Provider,
-    RetryRules, TaskId,
+    RetryRules, TaskId, ToolUse,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::BreakerSettings;
@@ -67,6 +67,7 @@ impl Question<'_> {
                 instructions: "Be brief.".to_owned(),
                 messages: vec![Message::user(self.prompt)],
                 tools: Vec::new(),
+                tool_use: ToolUse::Allowed,
                 output_schema: None,
                 max_output_tokens: 100,
             }),

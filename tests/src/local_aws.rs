@@ -58,7 +58,9 @@ impl LocalAws {
         let name = unique_name();
         let dynamodb = self.dynamodb();
         let by_tenant = Projection::builder().projection_type(ProjectionType::Include).set_non_key_attributes(Some(
-            ["status", "agent_id", "agent_version", "created_at", "updated_at", "attempts"].map(str::to_owned).into(),
+            ["status", "agent_id", "agent_version", "created_at", "updated_at", "attempts", "failure_code"]
+                .map(str::to_owned)
+                .into(),
         ));
         let due = Projection::builder().projection_type(ProjectionType::KeysOnly);
         let request = dynamodb

@@ -15,7 +15,7 @@ use crate::{LocalAws, Unreliable};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::{TaskId, Timestamp};
+use shared::domain::{Step, TaskId, Timestamp};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Journal};
 use shared::store::DynamoJournal;
@@ -34,10 +34,9 @@ pub struct Platform {
     pub state_table: String,
     /// The URL of its task queue.
     pub task_queue_url: String,
-    /// The URL of the queue of given-up messages.
-    pub dead_letter_queue_url: String,
     /// The name of the executor's function.
     pub executor_function: String,
+    cleanup_function: String,
     http: Client,
     api_url: String,
     api_key: String,
@@ -55,8 +54,8 @@ impl Platform {
             aws: LocalAws::from_env().await,
             state_table: read("STATE_TABLE"),
             task_queue_url: read("TASK_QUEUE_URL"),
-            dead_letter_queue_url: read("DEAD_LETTER_QUEUE_URL"),
             executor_function: read("EXECUTOR_FUNCTION"),
+            cleanup_function: read("CLEANUP_FUNCTION"),
             http: Client::builder().no_proxy().build().unwrap(),
             api_url: read("API_URL"),
             api_key: read("API_KEY"),
@@ -215,18 +214,22 @@ impl Platform {
         }
     }
 
-    /// The bodies in the dead-letter queue; they stay there.
-    pub async fn dead_letters(&self) -> Vec<String> {
-        let receive = self.aws.sqs().receive_message().queue_url(&self.dead_letter_queue_url).visibility_timeout(0);
-        let received = receive.max_number_of_messages(10).send().await.unwrap();
-        received.messages.unwrap_or_default().into_iter().filter_map(|message| message.body).collect()
-    }
-
     /// The numbers and fences of the task's recorded steps.
     pub async fn steps(&self, task: &str) -> Vec<(u32, u64)> {
+        self.journal(task).await.iter().map(|step| (step.number, step.fence)).collect()
+    }
+
+    /// The task's recorded steps.
+    pub async fn journal(&self, task: &str) -> Vec<Step> {
         let journal = DynamoJournal::new(self.aws.dynamodb(), self.state_table.as_str());
-        let steps = journal.steps(id(task)).await.unwrap();
-        steps.iter().map(|step| (step.number, step.fence)).collect()
+        journal.steps(id(task)).await.unwrap()
+    }
+
+    /// Runs the watchdog, besides its schedule.
+    pub async fn invoke_cleanup(&self) {
+        let url = format!("{}/2015-03-31/functions/{}/invocations", self.aws_url, self.cleanup_function);
+        let invoked = self.http.post(url).header("x-amz-invocation-type", "Event").body("{}").send().await.unwrap();
+        assert!(invoked.status().is_success(), "{invoked:?}");
     }
 }
 

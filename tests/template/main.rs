@@ -30,6 +30,8 @@ fn environment() -> Environment {
         ("BREAKER_FAILURES", "5"),
         ("BREAKER_OPEN_SECONDS", "30"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
+        ("LEASE_SECONDS", "60"),
+        ("STEP_RESERVE_SECONDS", "60"),
     ])
 }
 
@@ -93,7 +95,14 @@ fn check_actions(role: &str, expected: &[&str]) {
 fn every_function_may_do_what_it_does_and_nothing_else() {
     check_actions(
         "ApiRole",
-        &["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "secretsmanager:GetSecretValue", "sqs:SendMessage"],
+        &[
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "secretsmanager:GetSecretValue",
+            "sqs:SendMessage",
+        ],
     );
     check_actions(
         "ExecutorRole",
@@ -110,7 +119,18 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
             "sqs:SendMessage",
         ],
     );
-    check_actions("CleanupRole", &["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem", "sqs:SendMessage"]);
+    check_actions(
+        "CleanupRole",
+        &[
+            "dynamodb:GetItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:SendMessage",
+        ],
+    );
 }
 
 #[test]

@@ -32,12 +32,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         if !is_json(request.headers()) {
             return Err(Problem::wrong_content_type());
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(MAX_BYTES),
-            _ => Problem::unreadable_body(),
-        })?;
-        parse(&bytes).map(Self)
+        parse(&bytes(request, state).await?).map(Self)
     }
+}
+
+/// A JSON object that may be left out, with the whole body, for the default.
+pub(crate) struct OptionalBody<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = bytes(request, state).await?;
+        match bytes.is_empty() {
+            true => Ok(Self(T::default())),
+            false if is_json => parse(&bytes).map(Self),
+            false => Err(Problem::wrong_content_type()),
+        }
+    }
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(MAX_BYTES),
+        _ => Problem::unreadable_body(),
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

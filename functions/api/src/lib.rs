@@ -7,7 +7,9 @@ mod agents;
 mod auth;
 mod body;
 pub mod config;
+mod dead_letters;
 mod edge;
+mod limits;
 mod path;
 mod problem;
 mod query;
@@ -17,7 +19,7 @@ mod time;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::get;
+use axum::routing::{get, post};
 use shared::app::{Agents, Tasks};
 
 pub use auth::ApiKeys;
@@ -41,6 +43,14 @@ pub fn router(api: Api) -> Router {
         .route("/agents/{id}", get(agents::find_agent))
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
         .route("/tasks/{id}", get(tasks::find_task))
+        .route("/tasks/{id}/steps", get(tasks::list_steps))
+        .route("/tasks/{id}/cancel", post(tasks::cancel_task))
+        .route("/tasks/{id}/retry", post(tasks::retry_task))
+        .route("/tasks/{id}/resume", post(tasks::resume_task))
+        .route("/tasks/{id}/input", post(tasks::answer_task))
+        .route("/dead-letters", get(dead_letters::list_dead_letters))
+        .route("/dead-letters/redrive", post(dead_letters::redrive_many))
+        .route("/dead-letters/{id}/redrive", post(dead_letters::redrive))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(api.keys.clone(), auth::require_key));

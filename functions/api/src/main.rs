@@ -11,7 +11,7 @@ use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
-use shared::store::{DynamoAgentStore, DynamoTaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::telemetry;
 
 /// Until keys are managed by the API itself, the deployment's one key stands for this one tenant.
@@ -25,12 +25,16 @@ async fn main() -> Result<(), Error> {
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
     let agents = || Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table));
-    let tasks = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));
-    let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
-        tasks: Tasks::new(agents(), tasks, queue, Arc::new(SystemClock)),
+        tasks: Tasks {
+            agents: agents(),
+            store: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
+            journal: Arc::new(DynamoJournal::new(table.clone(), &config.state_table)),
+            queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
+            clock: Arc::new(SystemClock),
+        },
         keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
     };
     lambda_http::run(router(api)).await

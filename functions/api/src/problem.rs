@@ -89,6 +89,11 @@ impl From<AppError> for Problem {
         match error {
             AppError::Invalid(errors) => Self::validation_failed(errors.iter().map(BrokenRule::from)),
             AppError::NotFound(what) => Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found")),
+            AppError::WrongState(status) => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                format!("this can't be done: the task is {}", status.as_str()),
+            ),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",

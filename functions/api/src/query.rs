@@ -71,6 +71,13 @@ pub(crate) struct ListResponse<T> {
     next_cursor: Option<String>,
 }
 
+impl<T> ListResponse<T> {
+    /// The page as it is.
+    pub(crate) fn of(page: Page<T>) -> Self {
+        Self { data: page.entries, next_cursor: page.next }
+    }
+}
+
 impl<E, T: for<'a> From<&'a E>> From<Page<E>> for ListResponse<T> {
     fn from(page: Page<E>) -> Self {
         Self { data: page.entries.iter().map(T::from).collect(), next_cursor: page.next }

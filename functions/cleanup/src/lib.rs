@@ -1,4 +1,5 @@
-//! The watchdog's trigger: each minute a schedule has it look after every overdue task.
+//! The watchdog's triggers: each minute a schedule has it look after every overdue task, and the dead-letter queue hands it
+//! the messages that no worker could take.
 //!
 //! What is overdue and what is done about it is in `shared::app`; this runs it within the invocation's time and logs one
 //! summary.
@@ -7,9 +8,11 @@ pub mod config;
 
 use std::time::Duration;
 
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use serde::de::IgnoredAny;
-use shared::app::Sweeper;
+use serde::Deserialize;
+use serde_json::Value;
+use shared::app::{Sweeper, Undelivered};
 use shared::domain::{Causes, Timestamp, whole_millis};
 use shared::ports::StoreError;
 use tracing::Instrument;
@@ -17,42 +20,87 @@ use tracing::Instrument;
 /// Kept free at the end of an invocation, so that the page in hand is finished.
 const RESERVE: Duration = Duration::from_secs(10);
 
+/// Looks after tasks that nobody else does.
+pub struct Cleanup {
+    /// Looks after overdue tasks.
+    pub sweeper: Sweeper,
+    /// Looks after messages that the queue gave up on.
+    pub undelivered: Undelivered,
+}
+
 /// A sweep could not be finished. It is logged where it happens.
 #[derive(Debug, thiserror::Error)]
-#[error("the sweep broke off")]
-pub struct SweepBrokeOff(#[from] StoreError);
+pub enum CleanupError {
+    /// The store failed.
+    #[error("the sweep broke off")]
+    SweepBrokeOff(#[from] StoreError),
+    /// A batch of messages is not in the form in which Lambda delivers them.
+    #[error("the event is not a batch of messages")]
+    NoBatch,
+}
 
-impl From<SweepBrokeOff> for Diagnostic {
-    fn from(error: SweepBrokeOff) -> Self {
-        Self { error_type: "SweepBrokeOff".to_owned(), error_message: error.to_string() }
+impl From<CleanupError> for Diagnostic {
+    fn from(error: CleanupError) -> Self {
+        let error_type = match error {
+            CleanupError::SweepBrokeOff(_) => "SweepBrokeOff",
+            CleanupError::NoBatch => "NoBatch",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
 }
 
-/// Handles one invocation; what the schedule sends doesn't matter. Fails if the store does, so that the function's error
-/// metric shows it; the next minute tries again.
-pub async fn handle(sweeper: &Sweeper, event: LambdaEvent<IgnoredAny>) -> Result<(), SweepBrokeOff> {
-    let Context { request_id, xray_trace_id, deadline, .. } = event.context;
-    let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
-    let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
-    sweep(sweeper, until).instrument(span).await
-}
+impl Cleanup {
+    /// Handles one invocation: a batch of the dead-letter queue, or else the schedule, of which it doesn't matter what it
+    /// sends. A sweep fails if the store does, so that the function's error metric shows it; the next minute tries again.
+    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<SqsBatchResponse, CleanupError> {
+        let Context { request_id, xray_trace_id, deadline, .. } = event.context;
+        let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
+        let work = async {
+            if event.payload.get("Records").is_some() {
+                let batch = SqsEvent::deserialize(event.payload).map_err(|_| CleanupError::NoBatch)?;
+                return Ok(self.bury(batch.records).await);
+            }
+            self.sweep(Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)))).await?;
+            Ok(SqsBatchResponse::default())
+        };
+        work.instrument(span).await
+    }
 
-async fn sweep(sweeper: &Sweeper, until: Timestamp) -> Result<(), SweepBrokeOff> {
-    let started = sweeper.clock.now();
-    let swept = sweeper.sweep(until).await.inspect_err(|error| {
-        tracing::error!(error = %Causes(error), "sweep broke off");
-    })?;
-    tracing::info!(
-        resent = swept.resent,
-        requeued = swept.requeued,
-        awakened = swept.awakened,
-        timed_out = swept.timed_out,
-        given_up = swept.given_up,
-        moved_on = swept.moved_on,
-        failed = swept.failed,
-        unfinished = swept.unfinished,
-        duration_ms = whole_millis(sweeper.clock.now().since(started)),
-        "sweep finished"
-    );
-    Ok(())
+    async fn sweep(&self, until: Timestamp) -> Result<(), StoreError> {
+        let started = self.sweeper.clock.now();
+        let swept = self.sweeper.sweep(until).await.inspect_err(|error| {
+            tracing::error!(error = %Causes(error), "sweep broke off");
+        })?;
+        tracing::info!(
+            resent = swept.resent,
+            requeued = swept.requeued,
+            awakened = swept.awakened,
+            timed_out = swept.timed_out,
+            given_up = swept.given_up,
+            canceled = swept.canceled,
+            expired = swept.expired,
+            moved_on = swept.moved_on,
+            failed = swept.failed,
+            unfinished = swept.unfinished,
+            duration_ms = whole_millis(self.sweeper.clock.now().since(started)),
+            "sweep finished"
+        );
+        Ok(())
+    }
+
+    /// Each message on its own; one whose task could not be told comes back.
+    async fn bury(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
+        let mut response = SqsBatchResponse::default();
+        for message in messages {
+            let SqsMessage { message_id, body, attributes, .. } = message;
+            let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
+            let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+            let span = tracing::info_span!("message", message_id = id);
+            if let Err(error) = self.undelivered.bury(&body, receives).instrument(span).await {
+                tracing::error!(message_id = id, error = %Causes(&error), "undelivered message is left in its queue");
+                response.add_failure(id);
+            }
+        }
+        response
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use cleanup::Cleanup;
 use cleanup::config::Config;
 use lambda_runtime::{Error, service_fn};
-use shared::app::Sweeper;
+use shared::app::{Sweeper, Undelivered};
 use shared::config::Environment;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
@@ -18,10 +19,12 @@ async fn main() -> Result<(), Error> {
     telemetry::start("cleanup", &environment);
     let config = Config::read(&environment)?;
     let sdk = sdk_config().await;
+    let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let sweeper = Sweeper {
-        tasks: Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table)),
+        tasks: Arc::<DynamoTaskStore>::clone(&tasks),
         queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
         clock: Arc::new(SystemClock),
     };
-    lambda_runtime::run(service_fn(|event| cleanup::handle(&sweeper, event))).await
+    let cleanup = Cleanup { sweeper, undelivered: Undelivered { tasks, clock: Arc::new(SystemClock) } };
+    lambda_runtime::run(service_fn(|event| cleanup.handle(event))).await
 }

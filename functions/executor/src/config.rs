@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::app::WorkTimes;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{CacheRules, CacheTerms, Invalid};
 use shared::llm::{Access, ApiKey, BaseUrl, Providers, Timeouts};
@@ -24,6 +25,10 @@ pub struct Config {
     pub cache: CacheRules,
     /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model is left alone, and how long.
     pub breaker: BreakerSettings,
+    /// `LEASE_SECONDS`: how long a worker has a task without renewing its lease; so long does a killed worker's task wait.
+    /// `STEP_RESERVE_SECONDS`: the time that a step should have; an invocation begins no
+    /// further step with less than that left.
+    pub times: WorkTimes,
     /// `TENANT_DAILY_BUDGET_MICRO_USD`: the most that a tenant's model calls may cost in a day (UTC); 0 for any amount.
     pub tenant_daily_cap: Option<u64>,
 }
@@ -61,6 +66,10 @@ impl Config {
             upstreams: Upstreams::read(environment)?,
             cache: cache(environment)?,
             breaker: breaker(environment)?,
+            times: WorkTimes {
+                lease: Duration::from_secs(environment.parsed("LEASE_SECONDS")?),
+                step_reserve: Duration::from_secs(environment.parsed("STEP_RESERVE_SECONDS")?),
+            },
             tenant_daily_cap: Some(environment.parsed("TENANT_DAILY_BUDGET_MICRO_USD")?).filter(|cap| *cap > 0),
         })
     }

@@ -17,6 +17,7 @@ use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoTaskStore,
 };
 use shared::telemetry;
+use shared::tools::BuiltinTools;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
@@ -41,8 +42,10 @@ async fn main() -> Result<(), Error> {
         journal: Arc::new(DynamoJournal::new(table, &config.state_table)),
         queue: Arc::<SqsTaskQueue>::clone(&queue),
         model: llm::model(&llm::http_client()?, config.upstreams.providers(&secrets), layers),
+        tools: Arc::new(BuiltinTools::new(Arc::new(SystemClock))?),
         clock: Arc::new(SystemClock),
         cache: config.cache,
+        times: config.times,
     };
     let executor = Executor { runner: Arc::new(runner), queue };
     lambda_runtime::run(service_fn(move |event| {

@@ -34,10 +34,14 @@ pub(crate) enum Verdict {
 /// The verdict on a message whose task was run.
 pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) -> Verdict {
     match ran {
-        // Of a parked task, another message was sent, or the watchdog sends one.
-        Ok(Ran::Ended(_) | Ran::Parked(_)) => Verdict::Done,
+        // Of a task that goes on later, another message was sent, or the watchdog sends one.
+        Ok(Ran::Ended(_) | Ran::Parked(_) | Ran::HandedOver) => Verdict::Done,
         Ok(Ran::EndedBefore(status)) => {
             tracing::info!(status = status.as_str(), "duplicate message of an ended task");
+            Verdict::Done
+        }
+        Ok(Ran::AwaitsClient(status)) => {
+            tracing::debug!(status = status.as_str(), "the task waits for its client");
             Verdict::Done
         }
         Ok(Ran::LeaseLost) => {

@@ -9,10 +9,12 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use executor::Executor;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
-use shared::app::Runner;
+use shared::app::{Runner, WorkTimes};
 use shared::domain::{Agent, CacheRules, Task, TaskStatus};
 use shared::ports::{AgentStore, Clock, TaskMessage, TaskQueue, TaskStore};
-use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, When, samples};
+use shared::testing::{
+    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, samples,
+};
 
 struct Platform {
     store: MemoryStore,
@@ -64,7 +66,9 @@ impl Platform {
             model: Arc::new(model),
             clock: Arc::new(self.clock.clone()),
             queue: Arc::new(self.queue.clone()),
+            tools: Arc::new(ScriptedTools::default()),
             cache: CacheRules::Off,
+            times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
         };
         let executor = Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) };
         let mut batch = SqsEvent::default();

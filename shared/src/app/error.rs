@@ -1,6 +1,6 @@
 //! Why a use case that a client asked for did not succeed.
 
-use crate::domain::Invalid;
+use crate::domain::{Invalid, TaskStatus, WrongState};
 use crate::ports::StoreError;
 
 /// A use case did not succeed, by what the client can do about it.
@@ -12,6 +12,9 @@ pub enum AppError {
     /// There is no such thing, or it is another tenant's, which must look the same.
     #[error("{0} not found")]
     NotFound(String),
+    /// The wish doesn't go with the state that the task is in.
+    #[error("the task is {}", .0.as_str())]
+    WrongState(TaskStatus),
     /// The idempotency key came with another request before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
@@ -37,5 +40,11 @@ impl From<StoreError> for AppError {
             StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::TooLarge | StoreError::Refused(_) | StoreError::Corrupt { .. } => Self::Internal(error),
         }
+    }
+}
+
+impl From<WrongState> for AppError {
+    fn from(WrongState(status): WrongState) -> Self {
+        Self::WrongState(status)
     }
 }

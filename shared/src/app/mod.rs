@@ -4,14 +4,20 @@
 //! or in a batch is the functions' business.
 
 mod agents;
+mod dead_letters;
 mod error;
+mod lifecycle;
 mod outcome;
 mod run;
+mod send;
 mod submit;
 mod sweep;
+mod undelivered;
 
 pub use agents::Agents;
 pub use error::AppError;
-pub use run::{Ran, RunError, Runner};
+pub use lifecycle::{RetryFrom, ToolAnswer};
+pub use run::{Ran, RunError, Runner, WorkTimes};
 pub use submit::{IdempotencyKey, NewTask, Tasks};
 pub use sweep::{Sweeper, Swept};
+pub use undelivered::{Buried, Undelivered};

@@ -1,25 +1,23 @@
 //! What answers and failures of models make of their task, in words that its owner can act on.
 
 use crate::domain::{
-    FailedAttempt, Failure, FailureCode, ModelAnswer, Outage, Output, Spent, StepKind, StopReason, Task, Timestamp,
-    Usage, Wait, WaitReason,
+    FailedAttempt, Failure, FailureCode, ModelAnswer, Outage, Output, Spent, StopReason, Task, Timestamp, Usage, Wait,
+    WaitReason,
 };
 use crate::ports::model::BudgetScope;
 use crate::ports::{ModelError, ModelErrorKind};
 
-/// What a recorded answer makes of its task.
-pub(super) fn outcome_of(recorded: StepKind) -> Result<Output, Failure> {
-    let StepKind::ModelCall { answer, .. } = recorded;
+/// What the last answer makes of its task.
+pub(super) fn outcome_of(answer: ModelAnswer) -> Result<Output, Failure> {
     let model = answer.model.name();
     let text = answer.text();
-    let wants_tools = answer.tool_calls().next().is_some();
     let (code, message) = match answer.stop_reason {
         StopReason::Refusal => (FailureCode::ModelRefused, format!("{model} declined to answer")),
         StopReason::MaxTokens if text.is_empty() => (
             FailureCode::ModelBadAnswer,
             format!("{model} used up all its tokens before it said anything: raise max_output_tokens"),
         ),
-        _ if text.is_empty() && !wants_tools => (FailureCode::ModelBadAnswer, format!("{model} gave an empty answer")),
+        _ if text.is_empty() => (FailureCode::ModelBadAnswer, format!("{model} gave an empty answer")),
         StopReason::EndTurn
         | StopReason::ToolUse
         | StopReason::Paused
@@ -34,7 +32,6 @@ fn output(text: String, answer: &ModelAnswer) -> Output {
     Output {
         text,
         stop_reason: answer.stop_reason,
-        tool_calls: answer.tool_calls().cloned().collect(),
         model: answer.model.clone(),
         usage: answer.usage,
         origin: answer.origin,
@@ -48,11 +45,8 @@ fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
 
 /// The failure of a task whose answer doesn't fit into the store.
 pub(super) fn too_large() -> Failure {
-    Failure {
-        code: FailureCode::OutputTooLarge,
-        message: "the answer is too large to be kept; lower max_output_tokens".to_owned(),
-        attempts: Vec::new(),
-    }
+    let message = "the answer is too large to be kept; lower max_output_tokens";
+    Failure::of_its_own(FailureCode::OutputTooLarge, message)
 }
 
 /// What becomes of a task whose model call failed.
@@ -70,7 +64,7 @@ pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, no
     let wait = Wait { until: until_for(task, wait, now), ..wait };
     let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
     let spent = if may_be_billed(error, wait.reason) { Spent::ModelCall } else { Spent::Nothing };
-    if waits && wait.until < task.spec().deadline {
+    if waits && wait.until < task.deadline() {
         Aftermath::Park(wait, spent)
     } else {
         Aftermath::Fail(failure_of(error))
@@ -102,7 +96,7 @@ fn until_for(task: &Task, wait: Wait, now: Timestamp) -> Timestamp {
 /// The wait that may bring an answer; `None` if nothing does.
 fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
     // What a model that is out of service and names no wait is given.
-    let pause = Wait { until: now.plus(task.pause()), reason: WaitReason::RetryAfter };
+    let pause = Wait { until: now.plus(task.outage_pause()), reason: WaitReason::RetryAfter };
     match &error.kind {
         ModelErrorKind::Park(wait) => Some(*wait),
         ModelErrorKind::ParkAtMost(wait) => Some(wait.or_sooner(pause)),

@@ -11,9 +11,13 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
 
 use super::AppError;
-use crate::domain::{AgentId, CacheUse, Causes, Invalid, Task, TaskId, TaskInput, TenantId};
+use crate::domain::{
+    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, Limits, ModelChoice, Task, TaskId, TaskInput, TenantId,
+    Usage,
+};
+use crate::policy::PriceTable;
 use crate::ports::{
-    AgentStore, Clock, Created, Page, PageRequest, TaskFilter, TaskMessage, TaskQueue, TaskStore, TaskSummary,
+    AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskMessage, TaskQueue, TaskStore, TaskSummary,
 };
 
 /// How often a waiting client's task is looked at: at first soon, then ever more seldom.
@@ -45,6 +49,8 @@ pub struct NewTask {
     pub input: TaskInput,
     /// What it wants of the response cache.
     pub cache_use: CacheUse,
+    /// Its own bounds, where they differ from the agent's.
+    pub limits: LimitChanges,
     /// The client's name for the submission, if it gave one.
     pub idempotency_key: Option<IdempotencyKey>,
 }
@@ -52,23 +58,19 @@ pub struct NewTask {
 /// The use cases on tasks.
 #[derive(Clone)]
 pub struct Tasks {
-    agents: Arc<dyn AgentStore>,
-    store: Arc<dyn TaskStore>,
-    queue: Arc<dyn TaskQueue>,
-    clock: Arc<dyn Clock>,
+    /// Where agents are kept.
+    pub agents: Arc<dyn AgentStore>,
+    /// Where tasks are kept.
+    pub store: Arc<dyn TaskStore>,
+    /// Where steps are kept.
+    pub journal: Arc<dyn Journal>,
+    /// Where tasks are announced.
+    pub queue: Arc<dyn TaskQueue>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Tasks {
-    /// Tasks of the agents in `agents`, kept in `store` and announced on `queue`.
-    pub fn new(
-        agents: Arc<dyn AgentStore>,
-        store: Arc<dyn TaskStore>,
-        queue: Arc<dyn TaskQueue>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { agents, store, queue, clock }
-    }
-
     /// Accepts a task. The same submission under the same idempotency key returns the task that it made at first.
     pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
         let Some(agent) = self.agents.newest(tenant, new.agent).await? else {
@@ -79,7 +81,9 @@ impl Tasks {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
-        let task = Task::submit(id, &agent, new.input, new.cache_use, now);
+        let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
+        self.check_cap(&agent, limits)?;
+        let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits);
         match self.store.create(&task).await? {
             Created::New => {}
             Created::Existing(existing) => return same_submission(*existing, &task),
@@ -97,14 +101,30 @@ impl Tasks {
         Ok(task)
     }
 
-    /// The task as it is once it has ended or `wait` is over, whichever comes first.
+    /// A cap on cost needs models whose cost is known.
+    fn check_cap(&self, agent: &Agent, limits: Limits) -> Result<(), AppError> {
+        let now = self.clock.now();
+        let Some(most) = limits.max_cost_micro_usd() else { return Ok(()) };
+        let is_unpriced =
+            |choice: &&ModelChoice| PriceTable::current().cost(&choice.model, &Usage::default(), now).is_none();
+        match agent.config.models.iter().find(is_unpriced) {
+            Some(choice) => {
+                let reason = format!("can't be {most}: {} has no price, so that no cap can be kept", choice.model);
+                Err(AppError::invalid("/limits/max_cost_micro_usd", reason))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The task as it is once it has ended, waits for its client, or `wait` is over, whichever comes first.
     pub async fn find_task(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Task, AppError> {
         let end = Instant::now() + wait;
         let mut pause = FIRST_LOOK;
         loop {
             let found = self.store.task(tenant, id).await?;
             let task = found.ok_or_else(|| AppError::NotFound(format!("task {id}")))?;
-            if task.status().is_terminal() || Instant::now() >= end {
+            let settled = task.status().is_terminal() || task.status().awaits_client();
+            if settled || Instant::now() >= end {
                 return Ok(task);
             }
             sleep_until(end.min(Instant::now() + pause)).await;
@@ -121,6 +141,12 @@ impl Tasks {
     ) -> Result<Page<TaskSummary>, AppError> {
         Ok(self.store.list(tenant, filter, page).await?)
     }
+}
+
+/// Broken rules of bounds at their place in a request.
+pub(super) fn in_limits(broken: Vec<Invalid>) -> AppError {
+    let placed = |invalid: Invalid| Invalid { field: format!("/limits{}", invalid.field), ..invalid };
+    AppError::Invalid(broken.into_iter().map(placed).collect())
 }
 
 /// The task id that belongs to the tenant's `key`: the key needs no record of its own.

@@ -34,6 +34,10 @@ pub struct Swept {
     pub timed_out: u32,
     /// Tasks that were failed because their attempts were used up.
     pub given_up: u32,
+    /// Tasks that were canceled in place of a worker that is gone.
+    pub canceled: u32,
+    /// Tasks that were failed because their client did nothing for too long.
+    pub expired: u32,
     /// Tasks that someone else had moved on by the time they were looked at.
     pub moved_on: u32,
     /// Tasks that could not be helped; each has its own log line, and comes due again.
@@ -108,20 +112,22 @@ impl Sweeper {
         match overdue {
             // The usual way for a wait that is longer than a message can be delayed.
             Overdue::Awakened => tracing::info!(status, attempts, "parked task is due"),
-            Overdue::Resent | Overdue::Requeued | Overdue::TimedOut | Overdue::GivenUp => {
+            Overdue::Resent
+            | Overdue::Requeued
+            | Overdue::TimedOut
+            | Overdue::GivenUp
+            | Overdue::Canceled
+            | Overdue::Expired => {
                 tracing::warn!(settled = ?overdue, status, attempts, "task was overdue");
             }
         }
-        match overdue {
-            Overdue::TimedOut | Overdue::GivenUp => Settled::Done(overdue),
-            Overdue::Resent | Overdue::Requeued | Overdue::Awakened => {
-                let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-                match self.queue.send(&message, Duration::ZERO).await {
-                    Ok(()) => Settled::Done(overdue),
-                    Err(error) => failed(&error, "overdue task's message can't be sent"),
-                }
+        if overdue.wants_message() {
+            let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
+            if let Err(error) = self.queue.send(&message, Duration::ZERO).await {
+                return failed(&error, "overdue task's message can't be sent");
             }
         }
+        Settled::Done(overdue)
     }
 }
 
@@ -138,6 +144,8 @@ impl Swept {
             Settled::Done(Overdue::Awakened) => &mut self.awakened,
             Settled::Done(Overdue::TimedOut) => &mut self.timed_out,
             Settled::Done(Overdue::GivenUp) => &mut self.given_up,
+            Settled::Done(Overdue::Canceled) => &mut self.canceled,
+            Settled::Done(Overdue::Expired) => &mut self.expired,
             Settled::MovedOn => &mut self.moved_on,
             Settled::Failed => &mut self.failed,
         };

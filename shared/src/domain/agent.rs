@@ -2,7 +2,8 @@
 
 use super::chain::ModelChain;
 use super::id::AgentId;
-use super::invalid::{Invalid, text, within};
+use super::invalid::{Invalid, text};
+use super::limits::Limits;
 use super::rules::{CacheRules, RetryRules};
 use super::tenant::TenantId;
 use super::time::Timestamp;
@@ -110,55 +111,5 @@ impl Instructions {
     /// The instructions as text.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-/// An agent's bounds for one task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    max_output_tokens: u32,
-    timeout_seconds: u32,
-    max_cost_micro_usd: Option<u64>,
-}
-
-impl Default for Limits {
-    /// 4,096 tokens, half an hour, and any cost.
-    fn default() -> Self {
-        Self { max_output_tokens: 4_096, timeout_seconds: 1_800, max_cost_micro_usd: None }
-    }
-}
-
-impl Limits {
-    /// These limits with 1 to 32,000 tokens for an answer.
-    pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=32_000)?, ..self })
-    }
-
-    /// These limits with 10 to 86,400 seconds from submission to the end.
-    pub fn with_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?, ..self })
-    }
-
-    /// These limits with a cap on what a task's model calls cost, in micro-USD: 1 to 1,000,000,000 (1,000 USD).
-    pub fn with_max_cost_micro_usd(self, micro_usd: u64) -> Result<Self, Invalid> {
-        if (1..=1_000_000_000).contains(&micro_usd) {
-            return Ok(Self { max_cost_micro_usd: Some(micro_usd), ..self });
-        }
-        Err(Invalid::new("/max_cost_micro_usd", format!("must be 1 to 1000000000, is {micro_usd}")))
-    }
-
-    /// The most tokens that one answer may have.
-    pub const fn max_output_tokens(self) -> u32 {
-        self.max_output_tokens
-    }
-
-    /// The seconds from a task's submission after which it times out.
-    pub const fn timeout_seconds(self) -> u32 {
-        self.timeout_seconds
-    }
-
-    /// The most that a task's model calls may cost, in micro-USD.
-    pub const fn max_cost_micro_usd(self) -> Option<u64> {
-        self.max_cost_micro_usd
     }
 }

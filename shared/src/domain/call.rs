@@ -56,12 +56,32 @@ pub struct Prompt {
     pub instructions: String,
     /// The conversation so far; ends with a turn that is not the model's.
     pub messages: Vec<Message>,
-    /// The tools that it may call.
+    /// The tools that it knows.
     pub tools: Vec<ToolDefinition>,
+    /// Whether it may call them.
+    pub tool_use: ToolUse,
     /// The form that its answer must have, if it must have one.
     pub output_schema: Option<OutputSchema>,
     /// The most tokens that the answer may have, reasoning included.
     pub max_output_tokens: u32,
+}
+
+impl Prompt {
+    /// Whether there are tools that the model must not call.
+    pub fn forbids_tools(&self) -> bool {
+        self.tool_use == ToolUse::Forbidden && !self.tools.is_empty()
+    }
+}
+
+/// Whether a model may call the tools that it knows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolUse {
+    /// As it sees fit.
+    #[default]
+    Allowed,
+    /// It must answer without them.
+    Forbidden,
 }
 
 /// On whose behalf a model is asked.

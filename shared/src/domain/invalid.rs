@@ -1,5 +1,8 @@
 //! The one way in which the domain refuses a value.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
 /// A value that breaks a rule of the domain.
 ///
 /// `field` is a JSON pointer (RFC 6901) relative to the document that the value came from, so that the edge can show it
@@ -32,7 +35,7 @@ pub(super) fn text(field: &str, text: String, max_bytes: usize) -> Result<String
 }
 
 /// Checks that `value` lies in `range`, both ends included.
-pub(super) fn within(field: &str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<u32, Invalid> {
+pub(super) fn within<N: PartialOrd + Display>(field: &str, value: N, range: RangeInclusive<N>) -> Result<N, Invalid> {
     if range.contains(&value) {
         return Ok(value);
     }

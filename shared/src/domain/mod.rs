@@ -9,9 +9,11 @@ pub mod call;
 pub mod causes;
 pub mod chain;
 pub mod circuit;
+pub mod conversation;
 pub mod deadline;
 pub mod id;
 pub mod invalid;
+pub mod limits;
 pub mod outcome;
 pub mod rules;
 pub mod schema;
@@ -27,25 +29,30 @@ pub mod transcript;
 pub mod usage;
 pub mod wait;
 
-pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions, Limits};
+pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use arguments::check_arguments;
-pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, StopReason};
+pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, StopReason, ToolUse};
 pub use causes::Causes;
 pub use chain::{
     ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Transfer,
     Unlisted,
 };
 pub use circuit::{Admission, Circuit, CircuitState};
+pub use conversation::{Conversation, Next, PendingCall};
 pub use deadline::Deadline;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;
+pub use limits::{LimitChanges, LimitKind, Limits, OnLimit};
 pub use outcome::{Failure, FailureCode, Output};
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
-pub use step::{Step, StepKind};
-pub use task::{ClaimRefused, Lease, Overdue, Spent, Task, TaskInput, TaskState};
+pub use step::{Step, StepKind, ToolRunner};
+pub use task::{
+    Cancellation, Change, ClaimRefused, Event, Lease, Overdue, ReopenFrom, Spent, Task, TaskInput, TaskState,
+    WrongState,
+};
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
 pub use tool::BuiltinTool;

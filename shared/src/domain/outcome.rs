@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::{FailedAttempt, Origin, StopReason};
 use super::chain::ModelRef;
-use super::transcript::ToolCall;
+use super::limits::LimitKind;
 use super::usage::Usage;
 
 /// What a completed task produced.
@@ -14,8 +14,6 @@ pub struct Output {
     pub text: String,
     /// Why the model stopped.
     pub stop_reason: StopReason,
-    /// The tools that the model wants its user to run.
-    pub tool_calls: Vec<ToolCall>,
     /// The model of the agent's chain that answered.
     pub model: ModelRef,
     /// The tokens of the answer.
@@ -71,6 +69,16 @@ pub enum FailureCode {
     AgentMissing,
     /// The task used up its attempts without a result; see [`MAX_ATTEMPTS`](super::task::MAX_ATTEMPTS).
     AttemptsExhausted,
+    /// The task reached one of its limits.
+    LimitReached,
+    /// The task went through too many invocations; see [`MAX_HOPS`](super::task::MAX_HOPS).
+    HopsExhausted,
+    /// The model kept calling tools in a way that they can't be called.
+    BadToolCalls,
+    /// The task's client did not answer in time.
+    InputExpired,
+    /// The queue gave up on the task's message before any worker could claim the task.
+    Undeliverable,
 }
 
 impl FailureCode {
@@ -93,22 +101,50 @@ impl FailureCode {
             Self::OutputTooLarge => "output_too_large",
             Self::AgentMissing => "agent_missing",
             Self::AttemptsExhausted => "attempts_exhausted",
+            Self::LimitReached => "limit_reached",
+            Self::HopsExhausted => "hops_exhausted",
+            Self::BadToolCalls => "bad_tool_calls",
+            Self::InputExpired => "input_expired",
+            Self::Undeliverable => "undeliverable",
         }
     }
 
     /// Whether the task was given up by the platform rather than ended by an answer about it.
     pub const fn is_dead_letter(self) -> bool {
-        matches!(self, Self::AttemptsExhausted)
+        matches!(self, Self::AttemptsExhausted | Self::Undeliverable)
     }
 }
 
 impl Failure {
+    /// A failure in which no model had a part.
+    pub fn of_its_own(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), attempts: Vec::new() }
+    }
+
+    /// The failure of a task that reached a limit.
+    pub fn limit_reached(limit: LimitKind) -> Self {
+        Self::of_its_own(FailureCode::LimitReached, format!("the task reached its {limit}: raise {}", limit.setting()))
+    }
+
     /// The failure of a task whose workers all disappeared.
     pub(super) fn attempts_exhausted(attempts: u64) -> Self {
-        Self {
-            code: FailureCode::AttemptsExhausted,
-            message: format!("given up after {attempts} attempts, each of which ended without a result"),
-            attempts: Vec::new(),
-        }
+        let message = format!("given up after {attempts} attempts, each of which ended without a result");
+        Self::of_its_own(FailureCode::AttemptsExhausted, message)
+    }
+
+    /// The failure of a task that never ends.
+    pub(super) fn hops_exhausted(hops: u32) -> Self {
+        Self::of_its_own(FailureCode::HopsExhausted, format!("given up after {hops} invocations"))
+    }
+
+    /// The failure of a task whose client stayed silent.
+    pub(super) fn input_expired() -> Self {
+        Self::of_its_own(FailureCode::InputExpired, "no answer came in time: raise input_timeout_seconds or retry")
+    }
+
+    /// The failure of a task whose message no worker could take.
+    pub(super) fn undeliverable(receives: u32) -> Self {
+        let message = format!("its message was delivered {receives} times, and no worker could claim the task");
+        Self::of_its_own(FailureCode::Undeliverable, message)
     }
 }

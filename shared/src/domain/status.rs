@@ -12,24 +12,53 @@ pub enum TaskStatus {
     Running,
     /// See [`TaskState::Waiting`](super::TaskState::Waiting).
     Waiting,
+    /// See [`TaskState::InputRequired`](super::TaskState::InputRequired).
+    InputRequired,
+    /// See [`TaskState::Paused`](super::TaskState::Paused).
+    Paused,
     /// See [`TaskState::Completed`](super::TaskState::Completed).
     Completed,
     /// See [`TaskState::Failed`](super::TaskState::Failed).
     Failed,
+    /// See [`TaskState::Canceled`](super::TaskState::Canceled).
+    Canceled,
     /// See [`TaskState::TimedOut`](super::TaskState::TimedOut).
     TimedOut,
 }
 
 impl TaskStatus {
     /// Every status, in the order of a task's life.
-    pub const ALL: [Self; 6] =
-        [Self::Queued, Self::Running, Self::Waiting, Self::Completed, Self::Failed, Self::TimedOut];
+    pub const ALL: [Self; 9] = [
+        Self::Queued,
+        Self::Running,
+        Self::Waiting,
+        Self::InputRequired,
+        Self::Paused,
+        Self::Completed,
+        Self::Failed,
+        Self::Canceled,
+        Self::TimedOut,
+    ];
 
-    /// Whether nothing more will happen.
+    /// Whether nothing more will happen by itself or by an answer; only [`Task::reopen`](super::Task::reopen) goes on.
     pub const fn is_terminal(self) -> bool {
         match self {
-            Self::Queued | Self::Running | Self::Waiting => false,
-            Self::Completed | Self::Failed | Self::TimedOut => true,
+            Self::Queued | Self::Running | Self::Waiting | Self::InputRequired | Self::Paused => false,
+            Self::Completed | Self::Failed | Self::Canceled | Self::TimedOut => true,
+        }
+    }
+
+    /// Whether the task goes on only if its client does something.
+    pub const fn awaits_client(self) -> bool {
+        match self {
+            Self::InputRequired | Self::Paused => true,
+            Self::Queued
+            | Self::Running
+            | Self::Waiting
+            | Self::Completed
+            | Self::Failed
+            | Self::Canceled
+            | Self::TimedOut => false,
         }
     }
 
@@ -39,8 +68,11 @@ impl TaskStatus {
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Waiting => "waiting",
+            Self::InputRequired => "input_required",
+            Self::Paused => "paused",
             Self::Completed => "completed",
             Self::Failed => "failed",
+            Self::Canceled => "canceled",
             Self::TimedOut => "timed_out",
         }
     }

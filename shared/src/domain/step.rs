@@ -1,16 +1,21 @@
 //! Steps: what a task's journal is made of.
 
+use serde::{Deserialize, Serialize};
+
 use super::call::ModelAnswer;
 use super::chain::ModelRef;
 use super::id::TaskId;
+use super::spend::Spend;
 use super::time::Timestamp;
+use super::transcript::{ToolCall, ToolResult};
 
 /// One durable unit of work inside a task. A recorded step is never done again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
     /// The task it belongs to.
     pub task: TaskId,
-    /// Its place in the journal, from 1 without gaps.
+    /// Its place in the journal, from 1 without gaps. The results of tools that a model calls together have the numbers
+    /// after the model's answer, in the order of the calls; which of them is recorded first is left to the tools.
     pub number: u32,
     /// The fence of the lease under which it was done.
     pub fence: u64,
@@ -32,4 +37,55 @@ pub enum StepKind {
         /// What it answered.
         answer: ModelAnswer,
     },
+    /// Answered a model's call of a tool.
+    ToolCall {
+        /// What the model wanted.
+        call: ToolCall,
+        /// Who answered.
+        by: ToolRunner,
+        /// The answer.
+        text: String,
+        /// Whether it is an error, for the model to react to.
+        is_error: bool,
+    },
+}
+
+/// Who answers a model's call of a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolRunner {
+    /// A tool of the platform's own.
+    Platform,
+    /// The task's client.
+    Client,
+    /// Nobody: the call could not be made, and the answer says why.
+    Nobody,
+}
+
+impl StepKind {
+    /// What the step cost.
+    pub fn spend(&self) -> Spend {
+        match self {
+            Self::ModelCall { answer, .. } => answer.spend,
+            Self::ToolCall { .. } => Spend::default(),
+        }
+    }
+
+    /// The name in records, responses and logs.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::ModelCall { .. } => "model_call",
+            Self::ToolCall { .. } => "tool_call",
+        }
+    }
+
+    /// The result of a tool call, as a model gets it.
+    pub(super) fn tool_result(&self) -> Option<ToolResult> {
+        match self {
+            Self::ModelCall { .. } => None,
+            Self::ToolCall { call, text, is_error, by: _ } => {
+                Some(ToolResult { call_id: call.id.clone(), text: text.clone(), is_error: *is_error })
+            }
+        }
+    }
 }

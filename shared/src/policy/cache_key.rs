@@ -100,7 +100,7 @@ mod tests {
     fn a_key_is_the_same_in_every_process() {
         let request =
             with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
-        assert_eq!(of(&request).to_string(), "7089a54701b72a96eda32538aae36df80c9a40c3d0d1d0ab2c169a41d97aa1e1");
+        assert_eq!(of(&request).to_string(), "fef2606677879f1b251386dc69c56c1a501b5e6cc1efbe277c925af25ac8a664");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::error::Error;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, ClaimRefused, Lease, Step, Task, TaskId, TaskStatus, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, Task, TaskId, TaskStatus, TenantId, Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -92,6 +92,8 @@ pub struct TaskSummary {
     pub agent: AgentVersion,
     /// Its state.
     pub status: TaskStatus,
+    /// Why it failed, if it has.
+    pub failure: Option<FailureCode>,
     /// The attempts that count.
     pub attempts: u64,
     /// When it was accepted.

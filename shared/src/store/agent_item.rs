@@ -25,6 +25,7 @@ const OUTAGE: &str = "outage";
 const CACHE: &str = "cache";
 const CACHE_TTL_SECONDS: &str = "cache_ttl_seconds";
 const CACHE_STALE_SECONDS: &str = "cache_stale_seconds";
+const LIMITS: &str = "limits";
 const MAX_OUTPUT_TOKENS: &str = "max_output_tokens";
 const TIMEOUT_SECONDS: &str = "timeout_seconds";
 const MAX_COST_MICRO_USD: &str = "max_cost_micro_usd";
@@ -48,6 +49,7 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
         (RETRY_ATTEMPTS, number(retry.max_attempts())),
         (RETRY_SECONDS, number(retry.max_elapsed().as_secs())),
         (OUTAGE, name(&retry.outage)),
+        items::json(LIMITS, limits),
         (MAX_OUTPUT_TOKENS, number(limits.max_output_tokens())),
         (TIMEOUT_SECONDS, number(limits.timeout_seconds())),
         (CREATED_AT, moment(*created_at)),
@@ -125,7 +127,11 @@ fn cache(fields: &Fields<'_>, mode: &str) -> Result<CacheRules, StoreError> {
     }
 }
 
+/// Limits are written in two forms as long as functions of the version before may read them.
 fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
+    if let Some(limits) = fields.optional(LIMITS, Fields::json)? {
+        return Ok(limits);
+    }
     let limits = fields.valid(Limits::default().with_max_output_tokens(fields.number(MAX_OUTPUT_TOKENS)?))?;
     let limits = fields.valid(limits.with_timeout_seconds(fields.number(TIMEOUT_SECONDS)?))?;
     match fields.optional(MAX_COST_MICRO_USD, Fields::number)? {
@@ -195,7 +201,7 @@ mod tests {
     fn a_record_from_before_chains_is_still_read() {
         let agent = samples::agent(&samples::tenant("acme"));
         let mut item = record(&agent);
-        for name in [MODELS, RETRY_ATTEMPTS, RETRY_SECONDS, OUTAGE] {
+        for name in [MODELS, RETRY_ATTEMPTS, RETRY_SECONDS, OUTAGE, LIMITS] {
             item.remove(name).unwrap();
         }
         item.extend(items::model(&samples::model()).into_iter().map(|(name, value)| (name.to_owned(), value)));
@@ -204,18 +210,7 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_reported() {
-        let required = [
-            "v",
-            "tenant",
-            "agent_id",
-            "version",
-            "name",
-            "instructions",
-            "models",
-            "max_output_tokens",
-            "timeout_seconds",
-            "created_at",
-        ];
+        let required = ["v", "tenant", "agent_id", "version", "name", "instructions", "models", "created_at"];
         items::checks::check_robustness(&record(&samples::agent(&samples::tenant("acme"))), &required, read);
         let besides = ["cache_ttl_seconds", "cache_stale_seconds"];
         items::checks::check_robustness(&record(&rich()), &[required.as_slice(), &besides].concat(), read);

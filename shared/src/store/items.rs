@@ -78,6 +78,11 @@ pub(super) fn json(name: &'static str, value: &impl Serialize) -> (&'static str,
     (name, text(serde_json::json!(value).to_string()))
 }
 
+/// Values as a list.
+pub(super) fn list(values: impl Iterator<Item = AttributeValue>) -> AttributeValue {
+    AttributeValue::L(values.collect())
+}
+
 /// Token counts as an attribute.
 pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
     let counts = [
@@ -186,11 +191,29 @@ impl<'a> Fields<'a> {
         T::deserialize(spelled).map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
     }
 
+    pub(super) fn flag(&self, name: &str) -> Result<bool, StoreError> {
+        match self.item.get(name) {
+            Some(AttributeValue::Bool(flag)) => Ok(*flag),
+            Some(_) | None => Err(self.corrupt(format!("{name} is not a yes or no"))),
+        }
+    }
+
     /// A value with a structure of its own. What is wrong with it is told by its place only: the text may be a prompt.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, StoreError> {
         serde_json::from_str(self.text(name)?).map_err(|error| {
             self.corrupt(format!("{name} can't be used: {:?} at column {}", error.classify(), error.column()))
         })
+    }
+
+    /// The last `most` of a list of values with a structure of their own.
+    pub(super) fn json_list<T: DeserializeOwned>(&self, name: &str, most: usize) -> Result<Vec<T>, StoreError> {
+        let Some(AttributeValue::L(entries)) = self.item.get(name) else {
+            return Err(self.corrupt(format!("{name} is not a list")));
+        };
+        let surplus = entries.len().saturating_sub(most);
+        let read = |entry: &AttributeValue| serde_json::from_str(entry.as_s().ok()?).ok();
+        let entries: Option<Vec<T>> = entries.iter().skip(surplus).map(read).collect();
+        entries.ok_or_else(|| self.corrupt(format!("an entry of {name} can't be used")))
     }
 
     pub(super) fn model(&self) -> Result<ModelRef, StoreError> {

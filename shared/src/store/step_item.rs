@@ -1,8 +1,10 @@
 //! The form of a step's record.
 
-use super::items::{self, Fields, Item, moment, name, number, text};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::items::{self, Attributes, Fields, Item, moment, name, number, text};
 use super::keys;
-use crate::domain::{ModelAnswer, Step, StepKind};
+use crate::domain::{ModelAnswer, ModelRef, Step, StepKind};
 use crate::ports::StoreError;
 
 const NUMBER: &str = "number";
@@ -19,17 +21,37 @@ const STOP_REASON: &str = "stop_reason";
 const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
 
+const CALL: &str = "call";
+const BY: &str = "by";
+const RESULT: &str = "result";
+const IS_ERROR: &str = "is_error";
+
 const MODEL_CALL: &str = "model_call";
+const TOOL_CALL: &str = "tool_call";
 
 /// The step as its record.
 pub(super) fn write(step: &Step) -> Item {
-    let StepKind::ModelCall { requested, answer } = &step.kind;
     let mut attributes = vec![
         (NUMBER, number(step.number)),
         (FENCE, number(step.fence)),
-        (KIND, text(MODEL_CALL)),
+        (KIND, text(step.kind.as_str())),
         (STARTED_AT, moment(step.started_at)),
         (FINISHED_AT, moment(step.finished_at)),
+    ];
+    match &step.kind {
+        StepKind::ModelCall { requested, answer } => attributes.extend(write_answer(requested, answer)),
+        StepKind::ToolCall { call, by, text: result, is_error } => attributes.extend([
+            items::json(CALL, call),
+            (BY, name(by)),
+            (RESULT, text(result.as_str())),
+            (IS_ERROR, AttributeValue::Bool(*is_error)),
+        ]),
+    }
+    items::item(keys::step(step.task, step.number), attributes)
+}
+
+fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
+    let mut attributes = vec![
         items::json(CONTENT, &answer.content),
         (STOP_REASON, name(&answer.stop_reason)),
         (SERVED_MODEL, text(answer.served_model.as_str())),
@@ -41,7 +63,7 @@ pub(super) fn write(step: &Step) -> Item {
     ];
     attributes.extend(items::model(requested));
     attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
-    items::item(keys::step(step.task, step.number), attributes)
+    attributes
 }
 
 /// The step in a record.
@@ -50,6 +72,12 @@ pub(super) fn read(item: &Item) -> Result<Step, StoreError> {
     let task = keys::parse_task_partition(fields.text(keys::PK)?);
     let kind = match fields.text(KIND)? {
         MODEL_CALL => StepKind::ModelCall { requested: fields.model()?, answer: answer(&fields)? },
+        TOOL_CALL => StepKind::ToolCall {
+            call: fields.json(CALL)?,
+            by: fields.name(BY)?,
+            text: fields.text(RESULT)?.to_owned(),
+            is_error: fields.flag(IS_ERROR)?,
+        },
         other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
     };
     Ok(Step {
@@ -79,16 +107,21 @@ fn answer(fields: &Fields<'_>) -> Result<ModelAnswer, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::TaskId;
+    use crate::domain::{TaskId, ToolRunner};
     use crate::testing::samples;
 
     #[test]
     fn a_step_survives_its_record() {
         let mut step = samples::step(TaskId::new(samples::START), 3, "Paris 🗼");
         assert_eq!(read(&write(&step)).unwrap(), step);
-        let StepKind::ModelCall { answer, .. } = &mut step.kind;
-        answer.request_id = None;
+        if let StepKind::ModelCall { answer, .. } = &mut step.kind {
+            answer.request_id = None;
+        }
         assert_eq!(read(&write(&step)).unwrap(), step);
+        for by in [ToolRunner::Platform, ToolRunner::Client, ToolRunner::Nobody] {
+            let step = samples::tool_step(step.task, 4, by, "18 °C");
+            assert_eq!(read(&write(&step)).unwrap(), step);
+        }
     }
 
     #[test]

@@ -6,24 +6,26 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 
 use super::error::kept_instead_of_update;
-use super::items::{Item, V, VERSION, moment, name, number, text};
+use super::items::{self, Item, V, VERSION, moment, name, number, text};
 use super::keys;
 use super::task_item::{
-    self, ATTEMPTS, DEADLINE, FENCE, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT,
-    WAIT_REASON, WAIT_UNTIL,
+    self, ATTEMPTS, CANCEL_REQUESTED, DEADLINE, FENCE, HISTORY, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION,
+    SENDS, STATUS, UPDATED_AT, WAIT_REASON, WAIT_UNTIL,
 };
 use super::task_store::DynamoTaskStore;
 use crate::domain::task::MAX_ATTEMPTS;
-use crate::domain::{Lease, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp};
+use crate::domain::{Change, Event, Lease, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp};
 use crate::ports::{Claimed, StoreError};
 
 /// When a task may be had: what [`Task::claim`] says, and that this version can read the record.
 const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND (#status = :queued \
-    OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts))";
+    OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts \
+    AND attribute_not_exists(#cancel_requested)))";
 
 /// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
-    #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one REMOVE #resend_at, #wait_until, #wait_reason";
+    #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
+    #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason";
 
 impl DynamoTaskStore {
     pub(super) async fn claim_task(
@@ -59,8 +61,13 @@ impl DynamoTaskStore {
             ("#resend_at", RESEND_AT),
             ("#wait_until", WAIT_UNTIL),
             ("#wait_reason", WAIT_REASON),
+            ("#cancel_requested", CANCEL_REQUESTED),
+            ("#history", HISTORY),
         ];
+        let claimed = Change { at: now, event: Event::Claimed { worker: lease.worker } };
         let values = [
+            (":claimed", items::list(std::iter::once(task_item::change(&claimed)))),
+            (":nothing", items::list(std::iter::empty())),
             (":tenant", text(tenant.as_str())),
             (":v", number(VERSION)),
             (":now", moment(now)),

@@ -5,11 +5,14 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
+
 use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
-use crate::domain::task::{Progress, TaskSpec};
+use crate::domain::task::{MAX_HISTORY, Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, CacheUse, Failure, Lease, Output, Task, TaskId, TaskInput, TaskState, TaskStatus, TenantId, Wait,
+    AgentVersion, CacheUse, Change, Failure, Lease, Output, Task, TaskId, TaskInput, TaskState, TaskStatus, TenantId,
+    Wait,
 };
 use crate::ports::{StoreError, TaskSummary};
 
@@ -33,18 +36,38 @@ const INPUT: &str = "input";
 const CACHE_MODE: &str = "cache_mode";
 const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
 const PARKINGS: &str = "parkings";
+const HOPS: &str = "hops";
+const STEPS: &str = "steps";
+const BASE: &str = "base";
+pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
+const LIMITS: &str = "limits";
+pub(super) const HISTORY: &str = "history";
+const CALLS: &str = "calls";
+const LIMIT: &str = "limit";
+const SINCE: &str = "since";
+const EXPIRES_AT: &str = "input_expires_at";
 const SPEND: &str = "spend";
 const OUTPUT_TEXT: &str = "output_text";
 const STOP_REASON: &str = "stop_reason";
 const FAILURE_CODE: &str = "failure_code";
 const FAILURE_MESSAGE: &str = "failure_message";
 const FAILED_ATTEMPTS: &str = "failed_attempts";
-const TOOL_CALLS: &str = "tool_calls";
 const ORIGIN: &str = "origin";
 const ANSWERED_BY: &str = "answered_by";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 24] = [
+pub(super) const MUTABLE: [&str; 34] = [
+    HOPS,
+    STEPS,
+    BASE,
+    CANCEL_REQUESTED,
+    LIMITS,
+    DEADLINE,
+    HISTORY,
+    CALLS,
+    LIMIT,
+    SINCE,
+    EXPIRES_AT,
     PARKINGS,
     SPEND,
     WAIT_REASON,
@@ -66,14 +89,13 @@ pub(super) const MUTABLE: [&str; 24] = [
     FAILURE_CODE,
     FAILURE_MESSAGE,
     FAILED_ATTEMPTS,
-    TOOL_CALLS,
     ORIGIN,
     ANSWERED_BY,
 ];
 
 /// The task as its record.
 pub(super) fn write(task: &Task) -> Item {
-    let TaskSpec { id, tenant, agent, input, cache_use, created_at, deadline } = task.spec();
+    let TaskSpec { id, tenant, agent, input, cache_use, created_at } = task.spec();
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (CREATED, text(keys::created(*created_at, *id))),
@@ -82,7 +104,6 @@ pub(super) fn write(task: &Task) -> Item {
         (AGENT_VERSION, number(agent.version)),
         (INPUT, text(input.as_str())),
         (CACHE_MODE, name(&cache_use.mode)),
-        (DEADLINE, moment(*deadline)),
     ];
     attributes.extend(cache_use.max_age.map(|age| (CACHE_MAX_AGE, number(age.as_secs()))));
     attributes.extend(progress(task));
@@ -91,19 +112,29 @@ pub(super) fn write(task: &Task) -> Item {
 
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
 pub(super) fn progress(task: &Task) -> Attributes {
-    let Progress { revision, fence, attempts, sends, parkings, spend, updated_at, state } = task.progress();
+    let Progress { revision, fence, attempts, sends, parkings, hops, steps, base, .. } = task.progress();
+    let Progress { cancel_requested, limits, deadline, spend, history, updated_at, state, .. } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
         (FENCE, number(fence)),
         (ATTEMPTS, number(attempts)),
         (SENDS, number(sends)),
         (PARKINGS, number(parkings)),
+        (HOPS, number(hops)),
+        (STEPS, number(steps)),
+        (BASE, number(base)),
+        items::json(LIMITS, limits),
+        (DEADLINE, moment(*deadline)),
+        (HISTORY, items::list(history.iter().map(change))),
         items::json(SPEND, spend),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),
     ];
     if let Some(due_at) = task.due_at() {
         attributes.extend([(DUE_SHARD, text(keys::due_shard(task.id()))), (DUE_AT, moment(due_at))]);
+    }
+    if *cancel_requested {
+        attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
     }
     match state {
         TaskState::Queued { due_at } => attributes.push((RESEND_AT, moment(*due_at))),
@@ -114,18 +145,28 @@ pub(super) fn progress(task: &Task) -> Attributes {
             (WAIT_UNTIL, moment(wait.until)),
             (RESEND_AT, moment(*due_at)),
         ]),
+        TaskState::InputRequired { calls, since, expires_at } => {
+            attributes.extend([items::json(CALLS, calls), (SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
+        }
+        TaskState::Paused { limit, since, expires_at } => {
+            attributes.extend([(LIMIT, name(limit)), (SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
+        }
         TaskState::Completed(output) => attributes.extend([
             (OUTPUT_TEXT, text(output.text.as_str())),
             (STOP_REASON, name(&output.stop_reason)),
             items::usage(output.usage),
-            items::json(TOOL_CALLS, &output.tool_calls),
             items::json(ORIGIN, &output.origin),
             items::json(ANSWERED_BY, &output.model),
         ]),
         TaskState::Failed(failure) => attributes.extend(write_failure(failure)),
-        TaskState::TimedOut => {}
+        TaskState::Canceled | TaskState::TimedOut => {}
     }
     attributes
+}
+
+/// A change as an entry of the list of changes.
+pub(super) fn change(change: &Change) -> AttributeValue {
+    text(serde_json::json!(change).to_string())
 }
 
 fn write_failure(failure: &Failure) -> Attributes {
@@ -152,7 +193,6 @@ pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
         input: fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned()))?,
         cache_use: cache_use(&fields)?,
         created_at: fields.moment(CREATED_AT)?,
-        deadline: fields.moment(DEADLINE)?,
     };
     let progress = Progress {
         revision: fields.number(REVISION)?,
@@ -160,6 +200,13 @@ pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
         attempts: fields.number(ATTEMPTS)?,
         sends: fields.number(SENDS)?,
         parkings: fields.optional(PARKINGS, Fields::number)?.unwrap_or(0),
+        hops: fields.optional(HOPS, Fields::number)?.unwrap_or(0),
+        steps: fields.optional(STEPS, Fields::number)?.unwrap_or(0),
+        base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
+        cancel_requested: item.contains_key(CANCEL_REQUESTED),
+        limits: fields.optional(LIMITS, Fields::json)?.unwrap_or_default(),
+        deadline: fields.moment(DEADLINE)?,
+        history: fields.optional(HISTORY, |fields, name| fields.json_list(name, MAX_HISTORY))?.unwrap_or_default(),
         spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
         updated_at: fields.moment(UPDATED_AT)?,
         state: state(&fields)?,
@@ -174,6 +221,7 @@ pub(super) fn read_summary(item: &Item) -> Result<TaskSummary, StoreError> {
         id: id(&fields)?,
         agent: agent(&fields)?,
         status: fields.name(STATUS)?,
+        failure: fields.optional(FAILURE_CODE, Fields::name)?,
         attempts: fields.number(ATTEMPTS)?,
         created_at: fields.moment(CREATED_AT)?,
         updated_at: fields.moment(UPDATED_AT)?,
@@ -210,7 +258,6 @@ fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
             text: fields.text(OUTPUT_TEXT)?.to_owned(),
             stop_reason: fields.name(STOP_REASON)?,
             usage: fields.usage()?,
-            tool_calls: fields.json(TOOL_CALLS)?,
             origin: fields.json(ORIGIN)?,
             model: fields.json(ANSWERED_BY)?,
         }),
@@ -219,6 +266,17 @@ fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
             message: fields.text(FAILURE_MESSAGE)?.to_owned(),
             attempts: fields.json(FAILED_ATTEMPTS)?,
         }),
+        TaskStatus::InputRequired => TaskState::InputRequired {
+            calls: fields.json(CALLS)?,
+            since: fields.moment(SINCE)?,
+            expires_at: fields.moment(EXPIRES_AT)?,
+        },
+        TaskStatus::Paused => TaskState::Paused {
+            limit: fields.name(LIMIT)?,
+            since: fields.moment(SINCE)?,
+            expires_at: fields.moment(EXPIRES_AT)?,
+        },
+        TaskStatus::Canceled => TaskState::Canceled,
         TaskStatus::TimedOut => TaskState::TimedOut,
     })
 }
@@ -226,7 +284,7 @@ fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Spent, WaitReason};
+    use crate::domain::{LimitKind, PendingCall, Spent, ToolCall, WaitReason};
     use crate::testing::samples::{self, after, lease_until};
 
     /// A task in each state.
@@ -239,10 +297,17 @@ mod tests {
         let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
         waiting.add_spend(samples::answer("").spend);
         waiting.park(1, wait, Spent::Nothing, after(2)).unwrap();
+        let (mut asking, mut paused, mut canceled) = (running.clone(), running.clone(), queued.clone());
+        let call = ToolCall { id: "call_1".to_owned(), name: "ask".to_owned(), arguments: "{}".to_owned() };
+        asking.require_input(1, vec![PendingCall { number: 2, call }], after(2)).unwrap();
+        paused.pause(1, LimitKind::MaxSteps, after(2)).unwrap();
+        canceled.cancel(after(2)).unwrap();
+        let mut to_cancel = running.clone();
+        to_cancel.cancel(after(2)).unwrap();
         completed.complete(1, samples::output("Paris"), after(2)).unwrap();
         failed.fail(1, samples::failure(), after(2)).unwrap();
         timed_out.settle_overdue(after(1_800)).unwrap();
-        vec![queued, running, waiting, completed, failed, timed_out]
+        vec![queued, running, waiting, completed, failed, timed_out, asking, paused, canceled, to_cancel]
     }
 
     #[test]
@@ -283,13 +348,17 @@ mod tests {
             "updated_at",
             "status",
         ];
-        let of_state: [&[&str]; 6] = [
+        let of_state: [&[&str]; 10] = [
             &["resend_at"],
             &["lease_worker", "lease_expires_at"],
             &["resend_at", "wait_reason", "wait_until"],
-            &["output_text", "stop_reason", "usage", "tool_calls", "origin", "answered_by"],
+            &["output_text", "stop_reason", "usage", "origin", "answered_by"],
             &["failure_code", "failure_message", "failed_attempts"],
             &[],
+            &["calls", "since", "input_expires_at"],
+            &["limit", "since", "input_expires_at"],
+            &[],
+            &["lease_worker", "lease_expires_at"],
         ];
         for (task, of_state) in histories().iter().zip(of_state) {
             items::checks::check_robustness(&write(task), &[&common, of_state].concat(), read);

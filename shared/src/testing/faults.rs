@@ -93,7 +93,7 @@ impl Faults {
         failure: impl FnOnce(Injected) -> E,
         effect: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        match self.next() {
+        match self.strike() {
             None => effect(),
             Some(When::Before) => Err(failure(Injected)),
             Some(When::After) => effect().and_then(|_lost| Err(failure(Injected))),
@@ -104,7 +104,8 @@ impl Faults {
         *lock(&self.plan) = Plan { fault, ..Plan::default() };
     }
 
-    fn next(&self) -> Option<When> {
+    /// Counts a call, for fakes of tests' own: how it fails, if the plan says so.
+    pub fn strike(&self) -> Option<When> {
         let mut plan = lock(&self.plan);
         plan.calls += 1;
         let when = plan.fault.and_then(|fault| fault.at(plan.calls));

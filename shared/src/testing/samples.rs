@@ -13,7 +13,7 @@ use crate::domain::{
     Agent, AgentConfig, AgentName, AssistantContent, AssistantPart, CacheRules, CacheUse, Caller, Cost, Deadline,
     FailedAttempt, Failure, FailureCode, Instructions, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
     ModelRequest, Origin, Output, Prompt, Provider, RetryRules, Spend, Step, StepKind, StopReason, Task, TaskId,
-    TaskInput, TenantId, Timestamp, Usage, WorkerId,
+    TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolRunner, ToolUse, Usage, WorkerId,
 };
 use crate::ports::{TaskMessage, TaskSummary};
 
@@ -92,6 +92,10 @@ pub fn summary(task: &Task) -> TaskSummary {
         id: task.id(),
         agent: task.spec().agent,
         status: task.status(),
+        failure: match task.state() {
+            TaskState::Failed(failure) => Some(failure.code),
+            _ => None,
+        },
         attempts: task.attempts(),
         created_at: task.spec().created_at,
         updated_at: task.progress().updated_at,
@@ -109,6 +113,7 @@ pub fn prompt(input: &str) -> Prompt {
         instructions: "Answer in one sentence.".to_owned(),
         messages: vec![Message::user(input)],
         tools: Vec::new(),
+        tool_use: ToolUse::Allowed,
         output_schema: None,
         max_output_tokens: 4_096,
     }
@@ -153,7 +158,6 @@ pub fn output(text: &str) -> Output {
     Output {
         text: text.to_owned(),
         stop_reason: StopReason::EndTurn,
-        tool_calls: Vec::new(),
         model: model(),
         usage: usage(),
         origin: Origin::Provider,
@@ -184,6 +188,25 @@ pub fn step(task: TaskId, number: u32, text: &str) -> Step {
         started_at: after(1),
         finished_at: after(2),
     }
+}
+
+/// A recorded tool call of the task.
+pub fn tool_step(task: TaskId, number: u32, by: ToolRunner, text: &str) -> Step {
+    let call = tool_call("call_1", "calculator", r#"{"expression":"1+1"}"#);
+    let kind = StepKind::ToolCall { call, by, text: text.to_owned(), is_error: by == ToolRunner::Nobody };
+    Step { kind, ..step(task, number, "") }
+}
+
+/// A model's wish to have a tool run.
+pub fn tool_call(id: &str, name: &str, arguments: &str) -> ToolCall {
+    ToolCall { id: id.to_owned(), name: name.to_owned(), arguments: arguments.to_owned() }
+}
+
+/// An answer that wants these tools to be run.
+pub fn answer_calling(calls: impl IntoIterator<Item = ToolCall>) -> ModelAnswer {
+    let content =
+        calls.into_iter().map(|call| AssistantPart { content: AssistantContent::ToolCall(call), original: None });
+    ModelAnswer { content: content.collect(), stop_reason: StopReason::ToolUse, ..answer("") }
 }
 
 /// A message about a new task of a fresh tenant.

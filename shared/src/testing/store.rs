@@ -227,14 +227,23 @@ fn task_bytes(task: &Task) -> usize {
     let result = match task.state() {
         TaskState::Completed(output) => output.text.len(),
         TaskState::Failed(failure) => failure.message.len(),
-        TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. } | TaskState::TimedOut => 0,
+        TaskState::Queued { .. }
+        | TaskState::Running(_)
+        | TaskState::Waiting { .. }
+        | TaskState::InputRequired { .. }
+        | TaskState::Paused { .. }
+        | TaskState::Canceled
+        | TaskState::TimedOut => 0,
     };
     task.spec().input.as_str().len() + result + SMALL_FIELDS_BYTES
 }
 
 fn step_bytes(step: &Step) -> usize {
-    let StepKind::ModelCall { answer, .. } = &step.kind;
-    answer.text().len() + SMALL_FIELDS_BYTES
+    let text = match &step.kind {
+        StepKind::ModelCall { answer, .. } => answer.text().len(),
+        StepKind::ToolCall { text, .. } => text.len(),
+    };
+    text + SMALL_FIELDS_BYTES
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
 
+mod crash;
+mod histories;
 mod park;
+mod play;
 mod run;
+mod steps;
 mod submit;
 mod sweep;
 mod world;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use shared::app::{NewTask, Ran, RunError};
+use shared::app::{NewTask, Ran, RunError, WorkTimes};
 use shared::domain::{
     Caller, Deadline, FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId, TaskState,
     TaskStatus,
@@ -24,7 +24,7 @@ async fn a_task_is_answered_journaled_and_completed() {
     assert_eq!(world.model.asked(), [request]);
     let steps = world.steps(task.id()).await;
     assert_eq!(steps.iter().map(|step| (step.number, step.fence)).collect::<Vec<_>>(), [(1, 1)]);
-    let StepKind::ModelCall { answer, .. } = &steps[0].kind;
+    let StepKind::ModelCall { answer, .. } = &steps[0].kind else { panic!("{steps:?}") };
     assert_eq!(*answer, samples::answer("What is 2 + 2?"));
     assert_eq!(*world.task(task.id()).await.state(), TaskState::Completed(samples::output("What is 2 + 2?")));
 }
@@ -66,7 +66,7 @@ async fn a_message_that_meets_a_lease_learns_when_it_ends() {
     let (held, met) = tokio::join!(holder, other);
     assert_eq!(held.unwrap(), Ran::Ended(TaskStatus::Completed));
     let Err(RunError::Leased { until }) = met else { panic!("{met:?}") };
-    assert_eq!(until, samples::START.plus(INVOCATION + Duration::from_secs(2)));
+    assert_eq!(until, samples::START.plus(WorkTimes::default().lease));
 }
 
 #[tokio::test]

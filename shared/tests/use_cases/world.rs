@@ -3,21 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks};
+use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes};
 use shared::domain::{
-    Agent, CacheRules, CacheUse, Outage, Step, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
+    Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId, TaskInput, TaskStatus,
+    TenantId, Timestamp,
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
-use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, samples};
+use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, samples};
 
 /// How long an invocation of a worker may take.
 pub(crate) const INVOCATION: Duration = Duration::from_mins(1);
+
+/// The time that a step of it should have.
+pub(crate) const STEP_RESERVE: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     pub(crate) clock: ManualClock,
     pub(crate) store: MemoryStore,
     pub(crate) queue: MemoryQueue,
     pub(crate) model: Arc<ScriptedModel>,
+    pub(crate) tools: Arc<ScriptedTools>,
     pub(crate) agent: Agent,
 }
 
@@ -32,13 +37,23 @@ impl World {
         AgentStore::create(&store, &agent).await.unwrap();
         let clock = ManualClock::at(samples::START);
         let model = Arc::new(model.on(clock.clone()));
-        Self { clock, store, queue: MemoryQueue::default(), model, agent }
+        let tools = Arc::new(ScriptedTools::default().on(clock.clone()));
+        Self { clock, store, queue: MemoryQueue::default(), model, tools, agent }
     }
 
     /// The same world with an agent that would rather have its tasks fail than wait for a model.
-    pub(crate) async fn whose_tasks_fail_in_outages(mut self) -> Self {
+    pub(crate) async fn whose_tasks_fail_in_outages(self) -> Self {
+        self.with_agent(|config| {
+            config.retry.outage = Outage::Fail;
+            config.limits.on_limit = OnLimit::Fail;
+        })
+        .await
+    }
+
+    /// The same world with an agent that is set so.
+    pub(crate) async fn with_agent(mut self, set: impl FnOnce(&mut AgentConfig)) -> Self {
         self.agent = samples::agent(self.tenant());
-        self.agent.config.retry.outage = Outage::Fail;
+        set(&mut self.agent.config);
         AgentStore::create(&self.store, &self.agent).await.unwrap();
         self
     }
@@ -53,8 +68,14 @@ impl World {
 
     pub(crate) fn tasks_failing(&self, faults: &Faults) -> Tasks {
         let queue = self.queue.with_faults(faults.clone());
-        let (agents, tasks) = (Arc::new(self.store.clone()), Arc::new(self.store.clone()));
-        Tasks::new(agents, tasks, Arc::new(queue), Arc::new(self.clock.clone()))
+        let store = || Arc::new(self.store.clone());
+        Tasks {
+            agents: store(),
+            store: store(),
+            journal: store(),
+            queue: Arc::new(queue),
+            clock: Arc::new(self.clock.clone()),
+        }
     }
 
     /// A worker whose store calls fail by `faults`.
@@ -67,13 +88,21 @@ impl World {
             journal: Arc::new(store),
             model: Arc::<ScriptedModel>::clone(&self.model),
             clock: Arc::new(self.clock.clone()),
+            tools: Arc::<ScriptedTools>::clone(&self.tools),
             cache: CacheRules::Off,
+            times: WorkTimes { step_reserve: STEP_RESERVE, ..WorkTimes::default() },
         }
     }
 
     pub(crate) fn new_task(&self, input: &str) -> NewTask {
         let input = TaskInput::new(input.to_owned()).unwrap();
-        NewTask { agent: self.agent.id, input, cache_use: CacheUse::default(), idempotency_key: None }
+        NewTask {
+            agent: self.agent.id,
+            input,
+            cache_use: CacheUse::default(),
+            limits: LimitChanges::default(),
+            idempotency_key: None,
+        }
     }
 
     pub(crate) async fn submit(&self, input: &str) -> Result<Task, AppError> {

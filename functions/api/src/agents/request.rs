@@ -6,9 +6,9 @@ use shared::app::Agents;
 use shared::domain::chain::MAX_MODELS;
 use shared::domain::transcript::MAX_TOOLS;
 use shared::domain::{
-    AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema, Limits, ModelChain,
-    ModelChoice, ModelRef, ModelSettings, OutputSchema, RetryRules, Thousandths, ToolDefinition, ToolName, Transfer,
-    Unlisted,
+    AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema, LimitChanges,
+    Limits, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputSchema, RetryRules, Thousandths, ToolDefinition,
+    ToolName, Transfer, Unlisted,
 };
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
@@ -30,6 +30,11 @@ pub(crate) struct CreateAgentRequest {
     max_output_tokens: Option<u32>,
     timeout_seconds: Option<u32>,
     max_cost_micro_usd: Option<u64>,
+    max_steps: Option<u32>,
+    max_tool_calls: Option<u32>,
+    max_tokens: Option<u64>,
+    input_timeout_seconds: Option<u32>,
+    on_limit: Option<String>,
 }
 
 /// One model of an agent, and how it is set.
@@ -91,15 +96,22 @@ impl CreateAgentRequest {
         let output_schema = self.output_schema.map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
         let retry = self.retry.map(|Object(entry)| entry.rules(&mut broken)).unwrap_or_default();
         let cache = self.cache.and_then(|Object(entry)| entry.rules(&mut broken));
-        let mut limits = Limits::default();
+        let changes = LimitChanges {
+            timeout_seconds: self.timeout_seconds,
+            max_cost_micro_usd: self.max_cost_micro_usd,
+            max_steps: self.max_steps,
+            max_tool_calls: self.max_tool_calls,
+            max_tokens: self.max_tokens,
+        };
+        let mut limits = broken.keep_all(changes.apply(Limits::default())).unwrap_or_default();
         if let Some(tokens) = self.max_output_tokens {
             limits = broken.keep(limits.with_max_output_tokens(tokens)).unwrap_or(limits);
         }
-        if let Some(seconds) = self.timeout_seconds {
-            limits = broken.keep(limits.with_timeout_seconds(seconds)).unwrap_or(limits);
+        if let Some(seconds) = self.input_timeout_seconds {
+            limits = broken.keep(limits.with_input_timeout_seconds(seconds)).unwrap_or(limits);
         }
-        if let Some(most) = self.max_cost_micro_usd {
-            limits = broken.keep(limits.with_max_cost_micro_usd(most)).unwrap_or(limits);
+        if let Some(name) = self.on_limit {
+            limits.on_limit = broken.keep(named("/on_limit", &name, "pause or fail")).unwrap_or_default();
         }
         let config = match (name, instructions, models, tools, builtin_tools) {
             (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {

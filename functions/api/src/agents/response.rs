@@ -6,6 +6,7 @@ use shared::domain::{
     RetryRules, Thousandths, ToolDefinition, Transfer,
 };
 
+use crate::limits::LimitsResponse;
 use crate::time::rfc3339;
 
 /// An agent in its newest version.
@@ -28,9 +29,8 @@ pub(crate) struct ListedAgentResponse {
     models: Vec<ModelResponse>,
     retry: RetryResponse,
     cache: Option<CacheResponse>,
-    max_output_tokens: u32,
-    timeout_seconds: u32,
-    max_cost_micro_usd: Option<u64>,
+    #[serde(flatten)]
+    limits: LimitsResponse,
     created_at: String,
 }
 
@@ -79,9 +79,7 @@ impl From<&Agent> for ListedAgentResponse {
             models: models.iter().map(ModelResponse::from).collect(),
             retry: retry.into(),
             cache: cache.as_ref().map(CacheResponse::from),
-            max_output_tokens: limits.max_output_tokens(),
-            timeout_seconds: limits.timeout_seconds(),
-            max_cost_micro_usd: limits.max_cost_micro_usd(),
+            limits: LimitsResponse::from(*limits),
             created_at: rfc3339(agent.created_at),
         }
     }

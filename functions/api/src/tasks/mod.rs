@@ -1,7 +1,9 @@
 //! `/v1/tasks`.
 
+mod lifecycle;
 mod request;
 mod response;
+mod steps;
 
 use std::time::Duration;
 
@@ -19,8 +21,9 @@ use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
+pub(crate) use lifecycle::{answer_task, cancel_task, list_steps, resume_task, retry_task};
 use request::SubmitTaskRequest;
-use response::{TaskResponse, TaskSummaryResponse};
+pub(crate) use response::{TaskResponse, TaskSummaryResponse};
 
 /// API Gateway gives up on us after 30 seconds.
 const MAX_WAIT_SECONDS: u64 = 25;

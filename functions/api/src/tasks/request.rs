@@ -1,11 +1,12 @@
-//! The body of `POST /v1/tasks`.
+//! The bodies of requests on tasks.
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
-use shared::app::{IdempotencyKey, NewTask};
-use shared::domain::{CacheUse, Invalid, TaskInput};
+use shared::app::{IdempotencyKey, NewTask, RetryFrom, ToolAnswer};
+use shared::domain::{CacheUse, Invalid, LimitChanges, TaskInput};
 
-use crate::body::{Broken, named, required};
+use crate::body::{Broken, Object, named, required};
+use crate::limits::LimitsEntry;
 use crate::problem::Problem;
 
 /// The body of `POST /v1/tasks`.
@@ -16,6 +17,80 @@ pub(crate) struct SubmitTaskRequest {
     input: Option<String>,
     cache: Option<String>,
     max_age_seconds: Option<u32>,
+    limits: Option<Object<LimitsEntry>>,
+}
+
+/// The body of `POST /v1/tasks/{id}/retry`, which may be left out.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetryTaskRequest {
+    from: Option<String>,
+    limits: Option<Object<LimitsEntry>>,
+}
+
+/// The body of `POST /v1/tasks/{id}/resume`, which may be left out.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResumeTaskRequest {
+    limits: Option<Object<LimitsEntry>>,
+}
+
+/// The body of `POST /v1/tasks/{id}/input`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerTaskRequest {
+    results: Option<Vec<Object<ResultEntry>>>,
+}
+
+/// The client's answer to one tool call.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResultEntry {
+    call_id: Option<String>,
+    text: Option<String>,
+    is_error: Option<bool>,
+}
+
+impl RetryTaskRequest {
+    /// Where the task starts, and what changes of its bounds.
+    pub(super) fn terms(self) -> Result<(RetryFrom, LimitChanges), Problem> {
+        let from = match self.from.as_deref() {
+            None | Some("checkpoint") => Ok(RetryFrom::Checkpoint),
+            Some("start") => Ok(RetryFrom::Start),
+            Some(_) => Err(Invalid::new("/from", "must be checkpoint or start")),
+        };
+        let mut broken = Broken::default();
+        let from = broken.keep(from);
+        broken.finish(from.map(|from| (from, changes(self.limits))))
+    }
+}
+
+impl ResumeTaskRequest {
+    /// What changes of the task's bounds.
+    pub(super) fn limits(self) -> LimitChanges {
+        changes(self.limits)
+    }
+}
+
+impl AnswerTaskRequest {
+    /// The answers, or every rule that the body breaks.
+    pub(super) fn answers(self) -> Result<Vec<ToolAnswer>, Problem> {
+        let mut broken = Broken::default();
+        let entries = broken.keep(required("/results", self.results)).unwrap_or_default();
+        let mut answers = Vec::new();
+        for (place, Object(entry)) in entries.into_iter().enumerate() {
+            answers.push(broken.below(&format!("/results/{place}"), |broken| {
+                let call_id = broken.keep(required("/call_id", entry.call_id));
+                let text = broken.keep(required("/text", entry.text));
+                Some(ToolAnswer { call_id: call_id?, text: text?, is_error: entry.is_error.unwrap_or(false) })
+            }));
+        }
+        broken.finish(answers.into_iter().collect())
+    }
+}
+
+fn changes(limits: Option<Object<LimitsEntry>>) -> LimitChanges {
+    limits.map(|Object(entry)| LimitChanges::from(entry)).unwrap_or_default()
 }
 
 impl SubmitTaskRequest {
@@ -38,7 +113,7 @@ impl SubmitTaskRequest {
         let idempotency_key = broken.keep(idempotency_key(headers));
         let new = match (agent, input, idempotency_key) {
             (Some(agent), Some(input), Some(idempotency_key)) => {
-                Some(NewTask { agent, input, cache_use, idempotency_key })
+                Some(NewTask { agent, input, cache_use, limits: changes(self.limits), idempotency_key })
             }
             _ => None,
         };

@@ -3,12 +3,14 @@
 use std::ops::Not;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 use shared::domain::{
-    FailedAttempt, Failure, FailureCode, ModelRef, Output, StopReason, Task, TaskState, TaskStatus, ToolCall, Usage,
-    Wait, WaitReason,
+    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, StopReason, Task, TaskState,
+    TaskStatus, ToolCall, Usage, Wait, WaitReason,
 };
 use shared::ports::TaskSummary;
 
+use crate::limits::LimitsResponse;
 use crate::time::rfc3339;
 
 /// A task with everything about it.
@@ -21,10 +23,19 @@ pub(crate) struct TaskResponse {
     input: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<WaitResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_required: Option<InputRequiredResponse>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<PausedResponse>,
+    #[serde(skip_serializing_if = "Not::not")]
+    cancel_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     output: Option<OutputResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorResponse>,
+    limits: LimitsResponse,
+    steps: u32,
+    hops: u32,
     attempts: u64,
     model_attempts: u32,
     cost_micro_usd: u64,
@@ -35,6 +46,39 @@ pub(crate) struct TaskResponse {
     deadline_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<String>,
+    history: Vec<ChangeResponse>,
+}
+
+/// A change of a task's state.
+#[derive(Serialize)]
+struct ChangeResponse {
+    at: String,
+    #[serde(flatten)]
+    event: Map<String, Value>,
+}
+
+/// What a task that waits for its client has besides.
+#[derive(Serialize)]
+struct InputRequiredResponse {
+    calls: Vec<CallResponse>,
+    since: String,
+    expires_at: String,
+}
+
+/// A tool call that the client is to answer.
+#[derive(Serialize)]
+struct CallResponse {
+    call_id: String,
+    name: String,
+    arguments: String,
+}
+
+/// What a paused task has besides.
+#[derive(Serialize)]
+struct PausedResponse {
+    limit: LimitKind,
+    since: String,
+    expires_at: String,
 }
 
 /// What a waiting task has besides.
@@ -49,8 +93,6 @@ struct WaitResponse {
 struct OutputResponse {
     output: String,
     stop_reason: StopReason,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    tool_calls: Vec<ToolCall>,
     model: ModelResponse,
     usage: Usage,
     origin: &'static str,
@@ -60,7 +102,7 @@ struct OutputResponse {
 
 /// The model of the chain that answered.
 #[derive(Serialize)]
-struct ModelResponse {
+pub(super) struct ModelResponse {
     provider: &'static str,
     model: String,
 }
@@ -87,12 +129,22 @@ struct AttemptResponse {
 
 impl From<&Task> for TaskResponse {
     fn from(task: &Task) -> Self {
-        let (waiting, output, error) = match task.state() {
-            TaskState::Waiting { wait, .. } => (Some(WaitResponse::from(wait)), None, None),
-            TaskState::Completed(output) => (None, Some(OutputResponse::from(output)), None),
-            TaskState::Failed(failure) => (None, None, Some(ErrorResponse::from(failure))),
-            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::TimedOut => (None, None, None),
-        };
+        let (mut waiting, mut input_required, mut paused, mut output, mut error) = (None, None, None, None, None);
+        match task.state() {
+            TaskState::Waiting { wait, .. } => waiting = Some(WaitResponse::from(wait)),
+            TaskState::InputRequired { calls, since, expires_at } => {
+                let calls = calls.iter().map(|pending| CallResponse::from(&pending.call)).collect();
+                let (since, expires_at) = (rfc3339(*since), rfc3339(*expires_at));
+                input_required = Some(InputRequiredResponse { calls, since, expires_at });
+            }
+            TaskState::Paused { limit, since, expires_at } => {
+                let (limit, since, expires_at) = (*limit, rfc3339(*since), rfc3339(*expires_at));
+                paused = Some(PausedResponse { limit, since, expires_at });
+            }
+            TaskState::Completed(completed) => output = Some(OutputResponse::from(completed)),
+            TaskState::Failed(failure) => error = Some(ErrorResponse::from(failure)),
+            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Canceled | TaskState::TimedOut => {}
+        }
         let (spec, spend) = (task.spec(), task.spend());
         Self {
             id: spec.id.to_string(),
@@ -101,8 +153,14 @@ impl From<&Task> for TaskResponse {
             agent_version: spec.agent.version,
             input: spec.input.as_str().to_owned(),
             waiting,
+            input_required,
+            paused,
+            cancel_requested: task.progress().cancel_requested,
             output,
             error,
+            limits: LimitsResponse::from(task.limits()),
+            steps: task.progress().steps,
+            hops: task.progress().hops,
             attempts: task.attempts(),
             model_attempts: spend.attempts,
             cost_micro_usd: spend.cost.micro_usd,
@@ -110,9 +168,28 @@ impl From<&Task> for TaskResponse {
             spent: spend.usage,
             created_at: rfc3339(spec.created_at),
             updated_at: rfc3339(task.progress().updated_at),
-            deadline_at: rfc3339(spec.deadline),
+            deadline_at: rfc3339(task.deadline()),
             finished_at: task.finished_at().map(rfc3339),
+            history: task.progress().history.iter().map(ChangeResponse::from).collect(),
         }
+    }
+}
+
+impl From<&Change> for ChangeResponse {
+    fn from(change: &Change) -> Self {
+        let Value::Object(mut event) = serde_json::json!(change.event) else {
+            return Self { at: rfc3339(change.at), event: Map::new() };
+        };
+        if let Event::Parked { until, .. } = &change.event {
+            event.insert("until".to_owned(), rfc3339(*until).into());
+        }
+        Self { at: rfc3339(change.at), event }
+    }
+}
+
+impl From<&ToolCall> for CallResponse {
+    fn from(call: &ToolCall) -> Self {
+        Self { call_id: call.id.clone(), name: call.name.clone(), arguments: call.arguments.clone() }
     }
 }
 
@@ -124,11 +201,10 @@ impl From<&Wait> for WaitResponse {
 
 impl From<&Output> for OutputResponse {
     fn from(output: &Output) -> Self {
-        let Output { text, stop_reason, tool_calls, model, usage, origin } = output;
+        let Output { text, stop_reason, model, usage, origin } = output;
         Self {
             output: text.clone(),
             stop_reason: *stop_reason,
-            tool_calls: tool_calls.clone(),
             model: model.into(),
             usage: *usage,
             origin: origin.as_str(),
@@ -173,6 +249,8 @@ pub(crate) struct TaskSummaryResponse {
     status: TaskStatus,
     agent_id: String,
     agent_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<FailureCode>,
     attempts: u64,
     created_at: String,
     updated_at: String,
@@ -185,6 +263,7 @@ impl From<&TaskSummary> for TaskSummaryResponse {
             status: task.status,
             agent_id: task.agent.id.to_string(),
             agent_version: task.agent.version,
+            failure: task.failure,
             attempts: task.attempts,
             created_at: rfc3339(task.created_at),
             updated_at: rfc3339(task.updated_at),

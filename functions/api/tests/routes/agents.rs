@@ -13,6 +13,7 @@ fn shown(set: Value) -> Value {
         "output_schema": null,
         "retry": { "max_attempts": 3, "max_seconds": 60, "outage": "wait" }, "cache": null,
         "max_output_tokens": 4096, "timeout_seconds": 1800, "max_cost_micro_usd": null,
+        "max_steps": 100, "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
     });
     agent.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
     agent
@@ -55,6 +56,7 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
     let settings = json!({ "temperature": 0.7, "api_version": "2023-06-01", "stream": false });
     let given = json!({
         "instructions": "Be brief.", "max_output_tokens": 100, "timeout_seconds": 60,
+        "max_steps": 7, "max_tool_calls": 0, "max_tokens": 9, "input_timeout_seconds": 60, "on_limit": "fail",
         "retry": { "max_attempts": 5, "max_seconds": 90, "outage": "fail" },
         "cache": { "mode": "on", "ttl_seconds": 60, "stale_seconds": 600 },
         "tools": [{ "name": "look_up", "description": "Looks up.", "input_schema": schema }],
@@ -153,6 +155,11 @@ async fn an_agent_that_breaks_rules_is_refused_with_each_place() {
         (body(json!({ "instructions": "x".repeat(32_769) })), &[("/instructions", "at most 32768 bytes")]),
         (body(json!({ "max_output_tokens": 0 })), &[("/max_output_tokens", "1 to 32000")]),
         (body(json!({ "timeout_seconds": 9 })), &[("/timeout_seconds", "10 to 86400")]),
+        (body(json!({ "max_steps": 1_001 })), &[("/max_steps", "1 to 1000")]),
+        (body(json!({ "max_tool_calls": 1_001 })), &[("/max_tool_calls", "0 to 1000")]),
+        (body(json!({ "max_tokens": 0 })), &[("/max_tokens", "1 to 1000000000")]),
+        (body(json!({ "input_timeout_seconds": 59 })), &[("/input_timeout_seconds", "60 to 2592000")]),
+        (body(json!({ "on_limit": "stop" })), &[("/on_limit", "must be pause or fail")]),
         (body(json!({ "max_cost_micro_usd": 0 })), &[("/max_cost_micro_usd", "1 to 1000000000")]),
         (body(json!({ "max_cost_micro_usd": 1_000_000_001 })), &[("/max_cost_micro_usd", "1 to 1000000000")]),
         (body(json!({ "retry": { "max_attempts": 0 } })), &[("/retry/max_attempts", "1 to 10")]),
@@ -199,9 +206,9 @@ const EVERY: [(&str, &str); 18] = [
     ("/retry/outage", "wait or fail"),
     ("/cache/ttl_seconds", "1 to"),
     ("/cache/mode", "on or off"),
-    ("/max_output_tokens", "1 to"),
     ("/timeout_seconds", "10 to"),
     ("/max_cost_micro_usd", "1 to"),
+    ("/max_output_tokens", "1 to"),
 ];
 
 #[tokio::test]

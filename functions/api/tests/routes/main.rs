@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!` reads best where it is used")]
 
 mod agents;
+mod lifecycle;
 mod platform;
 mod tasks;
 

@@ -9,11 +9,13 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::app::{Agents, Runner, Tasks};
+use shared::app::{Agents, Runner, Tasks, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, TaskMessage};
-use shared::testing::{Faults, ManualClock, MemoryQueue, MemorySecrets, MemoryStore, ScriptedModel, samples};
+use shared::testing::{
+    Faults, ManualClock, MemoryQueue, MemorySecrets, MemoryStore, ScriptedModel, ScriptedTools, samples,
+};
 use tower::ServiceExt;
 
 pub(crate) const KEY: &str = "k3y";
@@ -59,7 +61,13 @@ impl Platform {
         let time = || Arc::new(clock.clone());
         let router = router(Api {
             agents: Agents::new(failing(), compatible_server, time()),
-            tasks: Tasks::new(failing(), failing(), Arc::new(queue.clone()), time()),
+            tasks: Tasks {
+                agents: failing(),
+                store: failing(),
+                journal: failing(),
+                queue: Arc::new(queue.clone()),
+                clock: time(),
+            },
             keys: ApiKeys::new(Arc::new(secrets.clone()), "api-key".to_owned(), samples::tenant("default")),
         });
         Self { router, store, queue, clock, secrets }
@@ -102,7 +110,9 @@ impl Platform {
             journal: Arc::new(self.store.clone()),
             model: Arc::new(model.on(self.clock.clone())),
             clock: Arc::new(self.clock.clone()),
+            tools: Arc::new(ScriptedTools::default()),
             cache: CacheRules::Off,
+            times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
         };
         while let Some(delivery) = self.queue.receive() {
             let message = TaskMessage::from_body(&delivery.body).unwrap();
@@ -129,7 +139,8 @@ pub(crate) fn redacted(mut value: Value) -> Value {
             for (name, field) in fields.iter_mut() {
                 *field = match name.as_str() {
                     "id" | "agent_id" | "request_id" => json!(format!("[{name}]")),
-                    name if name.ends_with("_at") => json!("[time]"),
+                    name if name.ends_with("_at") || name == "at" || name == "since" => json!("[time]"),
+                    "worker" => json!("[worker]"),
                     _ => redacted(field.take()),
                 };
             }

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
-use shared::domain::{
-    AssistantContent, AssistantPart, CacheMode, CacheUse, Cost, ModelAnswer, Origin, Spend, StopReason, ToolCall,
-    Usage, Wait, WaitReason,
-};
+use shared::domain::{CacheMode, CacheUse, Cost, ModelAnswer, Origin, Spend, Usage, Wait, WaitReason};
 use shared::ports::{ModelErrorKind, TaskStore};
 use shared::testing::{Reply, ScriptedModel, samples};
 
@@ -17,6 +14,11 @@ use crate::platform::{Platform, UNKNOWN_AGENT, check_refused, redacted, request}
 fn shown(set: Value) -> Value {
     let mut task = json!({
         "id": "[id]", "status": "queued", "agent_id": "[agent_id]", "agent_version": 1, "input": "hello",
+        "limits": {
+            "max_output_tokens": 4_096, "timeout_seconds": 1_800, "max_cost_micro_usd": null, "max_steps": 100,
+            "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
+        },
+        "steps": 0, "hops": 0, "history": [{ "at": "[time]", "event": "submitted" }],
         "attempts": 0, "model_attempts": 0, "cost_micro_usd": 0, "unpriced_calls": 0, "spent": Usage::default(),
         "created_at": "[time]", "updated_at": "[time]", "deadline_at": "[time]",
     });
@@ -47,29 +49,28 @@ async fn a_task_goes_from_submission_to_its_answer() {
     let completed = shown(json!({
         "status": "completed", "output": "hello", "stop_reason": "end_turn", "usage": usage, "attempts": 1,
         "model": { "provider": "anthropic", "model": "claude-sonnet-5-5" }, "origin": "provider", "model_attempts": 1, "spent": usage, "finished_at": "[time]",
+        "steps": 1, "history": [
+            { "at": "[time]", "event": "submitted" }, { "at": "[time]", "event": "claimed", "worker": "[worker]" },
+            { "at": "[time]", "event": "completed" },
+        ],
     }));
     assert_eq!((read.status, redacted(read.body)), (StatusCode::OK, completed));
 }
 
 #[tokio::test]
-async fn a_completed_task_shows_the_models_calls_of_tools_and_what_all_of_it_cost() {
+async fn a_completed_task_shows_what_all_of_it_cost() {
     let platform = Platform::new();
     let agent = platform.create_agent().await;
-    let call = ToolCall { id: "call_1".to_owned(), name: "look_up".to_owned(), arguments: "{}".to_owned() };
-    let content = AssistantContent::ToolCall(call);
     let cost = Cost { micro_usd: 12, unpriced_calls: 1 };
     let answer = ModelAnswer {
-        content: vec![samples::said("Let me see."), AssistantPart { content, original: None }],
-        stop_reason: StopReason::ToolUse,
+        content: vec![samples::said("Let me see.")],
         origin: Origin::Stale { age_seconds: 7 },
         spend: Spend { attempts: 2, usage: Usage { input_tokens: 20, ..Usage::default() }, cost },
         ..samples::answer("")
     };
     let task = after(&platform, &agent, [Reply::Answer(answer)]).await;
-    let tools = json!([{ "id": "call_1", "name": "look_up", "arguments": "{}" }]);
-    assert_eq!((&task["output"], &task["stop_reason"]), (&json!("Let me see."), &json!("tool_use")));
-    assert_eq!((&task["tool_calls"], &task["degraded"]), (&tools, &json!(true)));
-    assert_eq!(task["origin"], "stale");
+    assert_eq!((&task["output"], &task["stop_reason"]), (&json!("Let me see."), &json!("end_turn")));
+    assert_eq!((&task["origin"], &task["degraded"]), (&json!("stale"), &json!(true)));
     assert_eq!((&task["cost_micro_usd"], &task["unpriced_calls"]), (&json!(12), &json!(1)));
     assert_eq!((&task["attempts"], &task["model_attempts"]), (&json!(1), &json!(2)));
     assert_eq!((&task["spent"]["input_tokens"], &task["usage"]["input_tokens"]), (&json!(20), &json!(11)));
@@ -135,7 +136,7 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
         body.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
         body
     };
-    let table: [(Value, &[_]); 9] = [
+    let table: [(Value, &[_]); 11] = [
         (json!({}), &[("/agent_id", "is required"), ("/input", "is required")]),
         (json!({ "agent_id": "agt_1", "input": "" }), &[("/agent_id", "of the form agt_"), ("/input", "empty")]),
         (with(json!({})), &[("/agent_id", "not found")]),
@@ -145,6 +146,8 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
         (with(json!({ "max_age_seconds": 2_592_001 })), &[("/max_age_seconds", "must be 0 to 2592000")]),
         (with(json!({ "max_age_seconds": -1 })), &[("/max_age_seconds", "invalid value")]),
         (with(json!({ "ttl": 1 })), &[("/ttl", "unknown field")]),
+        (with(json!({ "limits": { "max_steps": "1" } })), &[("/limits/max_steps", "invalid type")]),
+        (with(json!({ "limits": { "steps": 1 } })), &[("/limits/steps", "unknown field")]),
     ];
     for (body, expected) in table {
         let answer = platform.post("/v1/tasks", body.to_string()).await;

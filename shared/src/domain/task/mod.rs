@@ -7,9 +7,20 @@
 
 use std::time::Duration;
 
+mod client;
+mod history;
+mod watchdog;
+mod worker;
+
+pub use client::{Cancellation, ReopenFrom, WrongState};
+pub use history::{Change, Event, MAX_HISTORY};
+pub use watchdog::Overdue;
+
 use super::agent::{Agent, AgentVersion};
+use super::conversation::PendingCall;
 use super::id::{TaskId, WorkerId};
 use super::invalid::{Invalid, text};
+use super::limits::{LimitKind, Limits};
 use super::outcome::{Failure, Output};
 use super::rules::CacheUse;
 use super::spend::Spend;
@@ -23,6 +34,9 @@ const MAX_INPUT_BYTES: usize = 128 * 1_024;
 /// How many attempts a task has before it is given up: one that kills its worker each time, or whose answer is paid and
 /// lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
+
+/// How many invocations may work on a task one after the other: the brake on a task that never ends, besides its deadline.
+pub const MAX_HOPS: u32 = 1_000;
 
 /// The longest delay that a queue's message can have; a task that waits longer gets its message from the watchdog.
 pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
@@ -77,8 +91,6 @@ pub struct TaskSpec {
     pub cache_use: CacheUse,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// When it times out.
-    pub deadline: Timestamp,
 }
 
 /// The part of a task that changes. A store reads and writes it whole.
@@ -88,14 +100,29 @@ pub struct Progress {
     pub revision: u64,
     /// Leases granted so far; the number of the present one.
     pub fence: u64,
-    /// Leases that count against [`MAX_ATTEMPTS`]: all but those that were given back with nothing spent.
+    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, but for those that were given back with
+    /// nothing spent.
     pub attempts: u64,
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
     /// How often it was parked.
     pub parkings: u32,
+    /// How often a worker ran out of time and another went on.
+    pub hops: u32,
+    /// The journal has all steps up to this number, at least; `spend` has theirs.
+    pub steps: u32,
+    /// Steps up to this number are of an earlier run and count no more.
+    pub base: u32,
+    /// Whether its client wants it to be canceled, while it has a worker.
+    pub cancel_requested: bool,
+    /// Its bounds.
+    pub limits: Limits,
+    /// When it times out.
+    pub deadline: Timestamp,
     /// What its model calls came to so far, as far as their workers could tell.
     pub spend: Spend,
+    /// What happened to it, oldest first; at most [`MAX_HISTORY`] changes.
+    pub history: Vec<Change>,
     /// When the last transition was made.
     pub updated_at: Timestamp,
     /// Where it is in its life.
@@ -119,10 +146,30 @@ pub enum TaskState {
         /// When the watchdog queues it if no message has.
         due_at: Timestamp,
     },
+    /// Waits for its client to answer what a model asks; its own time stands still.
+    InputRequired {
+        /// What is asked.
+        calls: Vec<PendingCall>,
+        /// Since when.
+        since: Timestamp,
+        /// When it fails if no answer has come.
+        expires_at: Timestamp,
+    },
+    /// Reached a limit and waits to be resumed with a higher one; its own time stands still.
+    Paused {
+        /// The limit.
+        limit: LimitKind,
+        /// Since when.
+        since: Timestamp,
+        /// When it fails if it was not resumed.
+        expires_at: Timestamp,
+    },
     /// Ended with an answer.
     Completed(Output),
     /// Ended without an answer, for a reason.
     Failed(Failure),
+    /// Ended because its client wanted so.
+    Canceled,
     /// Ended because its deadline passed.
     TimedOut,
 }
@@ -154,7 +201,11 @@ pub enum ClaimRefused {
         /// When it may be had.
         until: Timestamp,
     },
-    /// It is to be ended by [`Task::settle_overdue`] instead: its deadline passed or its attempts are used up.
+    /// It waits for its client.
+    #[error("the task is {}", .0.as_str())]
+    AwaitsClient(TaskStatus),
+    /// It is to be ended by [`Task::settle_overdue`] instead: its deadline passed, its attempts are used up, or its client
+    /// wanted it canceled.
     #[error("the task is overdue")]
     Overdue,
 }
@@ -173,23 +224,8 @@ pub enum Spent {
     ModelCall,
 }
 
-/// What the watchdog did to an overdue task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Overdue {
-    /// Its message may be lost: send it again.
-    Resent,
-    /// Its worker is gone: queued again; send its message.
-    Requeued,
-    /// Its wait is over, and no message came for it: queued; send one.
-    Awakened,
-    /// Its deadline passed.
-    TimedOut,
-    /// Its attempts are used up.
-    GivenUp,
-}
-
 impl Task {
-    /// Accepts a task for `agent`.
+    /// Accepts a task for `agent`, within its limits.
     pub fn submit(id: TaskId, agent: &Agent, input: TaskInput, cache_use: CacheUse, now: Timestamp) -> Self {
         Self {
             spec: TaskSpec {
@@ -199,7 +235,6 @@ impl Task {
                 input,
                 cache_use,
                 created_at: now,
-                deadline: now.plus(Duration::from_secs(agent.config.limits.timeout_seconds().into())),
             },
             progress: Progress {
                 revision: 1,
@@ -207,11 +242,26 @@ impl Task {
                 attempts: 0,
                 sends: 1,
                 parkings: 0,
+                hops: 0,
+                steps: 0,
+                base: 0,
+                cancel_requested: false,
+                limits: agent.config.limits,
+                deadline: now.plus(agent.config.limits.timeout()),
                 spend: Spend::default(),
+                history: vec![Change { at: now, event: Event::Submitted }],
                 updated_at: now,
                 state: TaskState::Queued { due_at: now.plus(FIRST_WAIT) },
             },
         }
+    }
+
+    /// This new task with bounds of its own.
+    #[must_use]
+    pub fn within(mut self, limits: Limits) -> Self {
+        self.progress.limits = limits;
+        self.progress.deadline = self.spec.created_at.plus(limits.timeout());
+        self
     }
 
     /// The task as a store kept it.
@@ -260,20 +310,28 @@ impl Task {
             TaskState::Queued { .. } => TaskStatus::Queued,
             TaskState::Running(_) => TaskStatus::Running,
             TaskState::Waiting { .. } => TaskStatus::Waiting,
+            TaskState::InputRequired { .. } => TaskStatus::InputRequired,
+            TaskState::Paused { .. } => TaskStatus::Paused,
             TaskState::Completed(_) => TaskStatus::Completed,
             TaskState::Failed(_) => TaskStatus::Failed,
+            TaskState::Canceled => TaskStatus::Canceled,
             TaskState::TimedOut => TaskStatus::TimedOut,
         }
     }
 
-    /// When the watchdog must look at the task if nothing else happened; `None` once it has ended. A running task past
-    /// its deadline is left to its worker, which is bound by the deadline too, until its lease ends.
-    pub fn due_at(&self) -> Option<Timestamp> {
-        match &self.progress.state {
-            TaskState::Queued { due_at } | TaskState::Waiting { due_at, .. } => Some(*due_at.min(&self.spec.deadline)),
-            TaskState::Running(lease) => Some(lease.expires_at),
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => None,
-        }
+    /// The bounds that it has.
+    pub const fn limits(&self) -> Limits {
+        self.progress.limits
+    }
+
+    /// When it times out.
+    pub const fn deadline(&self) -> Timestamp {
+        self.progress.deadline
+    }
+
+    /// When it is told to come to an end: five sixths of its time have passed, such as 25 minutes of 30.
+    pub fn soft_deadline(&self) -> Timestamp {
+        self.progress.deadline.minus(self.progress.limits.timeout() / 6)
     }
 
     /// When it ended, if it has.
@@ -281,62 +339,9 @@ impl Task {
         self.status().is_terminal().then_some(self.progress.updated_at)
     }
 
-    /// Gives the task to a worker under a new fence.
-    pub fn claim(&mut self, lease: Lease, now: Timestamp) -> Result<(), ClaimRefused> {
-        match &self.progress.state {
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => {
-                return Err(ClaimRefused::Finished(self.status()));
-            }
-            // Even past the deadline: its worker may be about to end the task in time.
-            TaskState::Running(held) if now < held.expires_at => {
-                return Err(ClaimRefused::Leased { until: held.expires_at });
-            }
-            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. }
-                if now >= self.spec.deadline =>
-            {
-                return Err(ClaimRefused::Overdue);
-            }
-            TaskState::Waiting { wait, .. } if now < wait.until => {
-                return Err(ClaimRefused::Waiting { until: wait.until });
-            }
-            TaskState::Running(_) if self.progress.attempts >= MAX_ATTEMPTS => return Err(ClaimRefused::Overdue),
-            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. } => {}
-        }
-        self.progress.fence += 1;
-        self.progress.attempts += 1;
-        self.progress.sends = 0;
-        self.enter(TaskState::Running(lease), now);
-        Ok(())
-    }
-
-    /// Adds to what the task's model calls came to. It becomes durable with the transition that follows.
-    pub fn add_spend(&mut self, spend: Spend) {
-        self.progress.spend = self.progress.spend.plus(spend);
-    }
-
-    /// Parks the task, for the worker that holds the lease numbered `fence`: it may be had again when the wait is over. A
-    /// parked attempt counts only if it `spent` something.
-    pub fn park(&mut self, fence: u64, wait: Wait, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
-        self.must_hold(fence)?;
-        match spent {
-            Spent::Nothing => self.progress.attempts = self.progress.attempts.saturating_sub(1),
-            Spent::ModelCall if self.progress.attempts >= MAX_ATTEMPTS => {
-                self.end_attempt(now);
-                return Ok(());
-            }
-            Spent::ModelCall => {}
-        }
-        let by_message = wait.until.since(now) <= LONGEST_MESSAGE_DELAY;
-        let due_at = if by_message { wait.until.plus(FIRST_WAIT) } else { wait.until };
-        self.progress.parkings = self.progress.parkings.saturating_add(1);
-        self.progress.sends = u32::from(by_message);
-        self.enter(TaskState::Waiting { wait, due_at }, now);
-        Ok(())
-    }
-
     /// How long the task should pause if all its models are out of service: from 5 s on, twice as long each time up to
     /// 5 minutes, and up to a quarter less, so that tasks that were parked together come back one by one.
-    pub fn pause(&self) -> Duration {
+    pub fn outage_pause(&self) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.min(8)).min(LONGEST_PAUSE);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
@@ -344,88 +349,35 @@ impl Task {
     /// When the task should come back of all those that wait for the moment `until`: up to a quarter of the wait later, so that
     /// they come one by one, but before its deadline if that moment is.
     pub fn staggered(&self, until: Timestamp, now: Timestamp) -> Timestamp {
-        let over = (until.since(now) / 4).max(LEAST_STAGGER).min(self.spec.deadline.since(until) / 2);
+        let over = (until.since(now) / 4).max(LEAST_STAGGER).min(self.progress.deadline.since(until) / 2);
         until.plus(over.mul_f64(spread(self.spec.id)))
     }
 
-    /// Ends the task with an answer, for the worker that holds the lease numbered `fence`.
-    pub fn complete(&mut self, fence: u64, output: Output, now: Timestamp) -> Result<(), LeaseLost> {
-        self.must_hold(fence)?;
-        self.enter(TaskState::Completed(output), now);
-        Ok(())
-    }
-
-    /// Ends the task without an answer, for the worker that holds the lease numbered `fence`.
-    pub fn fail(&mut self, fence: u64, failure: Failure, now: Timestamp) -> Result<(), LeaseLost> {
-        self.must_hold(fence)?;
-        self.enter(TaskState::Failed(failure), now);
-        Ok(())
-    }
-
-    /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`: whoever gets a message for it
-    /// may claim it at once. An attempt that spent something counts, and the last of them gives the task up.
-    pub fn release(&mut self, fence: u64, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
-        self.must_hold(fence)?;
-        match spent {
-            Spent::Nothing => {
-                self.progress.attempts = self.progress.attempts.saturating_sub(1);
-                self.queue(now);
-            }
-            Spent::ModelCall => {
-                self.end_attempt(now);
-            }
-        }
-        Ok(())
-    }
-
-    /// Does what is due; `None` if nothing is. Whoever gets [`Overdue::Resent`] or [`Overdue::Requeued`] sends a message
-    /// for the task once the change is stored.
-    pub fn settle_overdue(&mut self, now: Timestamp) -> Option<Overdue> {
-        let due_at = self.due_at()?;
-        if now >= self.spec.deadline {
-            self.enter(TaskState::TimedOut, now);
-            return Some(Overdue::TimedOut);
-        }
-        if now < due_at {
-            return None;
-        }
-        match self.progress.state {
-            TaskState::Queued { .. } => {
-                self.queue(now);
-                Some(Overdue::Resent)
-            }
-            TaskState::Waiting { .. } => {
-                self.queue(now);
-                Some(Overdue::Awakened)
-            }
-            TaskState::Running(_) => Some(self.end_attempt(now)),
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => None,
-        }
-    }
-
-    /// Ends an attempt that came to nothing.
-    fn end_attempt(&mut self, now: Timestamp) -> Overdue {
-        if self.progress.attempts < MAX_ATTEMPTS {
-            self.queue(now);
-            return Overdue::Requeued;
-        }
-        self.enter(TaskState::Failed(Failure::attempts_exhausted(MAX_ATTEMPTS)), now);
-        Overdue::GivenUp
-    }
-
-    fn queue(&mut self, now: Timestamp) {
+    /// Queues the task: the watchdog sends its message again after ever longer waits.
+    fn queue(&mut self, event: Event, now: Timestamp) {
         let wait = FIRST_WAIT.saturating_mul(1 << self.progress.sends.min(8)).min(LONGEST_WAIT);
         self.progress.sends += 1;
-        self.enter(TaskState::Queued { due_at: now.plus(wait) }, now);
+        self.enter(TaskState::Queued { due_at: now.plus(wait) }, event, now);
     }
 
-    fn must_hold(&self, fence: u64) -> Result<(), LeaseLost> {
-        let holds = matches!(self.progress.state, TaskState::Running(_)) && self.progress.fence == fence;
-        if holds { Ok(()) } else { Err(LeaseLost) }
+    fn cancel_now(&mut self, now: Timestamp) {
+        self.progress.cancel_requested = false;
+        self.enter(TaskState::Canceled, Event::Canceled, now);
     }
 
-    fn enter(&mut self, state: TaskState, now: Timestamp) {
+    fn end_failed(&mut self, failure: Failure, now: Timestamp) {
+        let failed = Event::Failed { code: failure.code };
+        self.enter(TaskState::Failed(failure), failed, now);
+    }
+
+    fn enter(&mut self, state: TaskState, event: Event, now: Timestamp) {
         self.progress.state = state;
+        self.note(event, now);
+    }
+
+    /// Makes a transition of what was changed already.
+    fn note(&mut self, event: Event, now: Timestamp) {
+        history::note(&mut self.progress.history, now, event);
         self.progress.revision += 1;
         self.progress.updated_at = now;
     }

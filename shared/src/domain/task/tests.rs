@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules, StopReason,
-    Usage, WaitReason,
+    AgentConfig, AgentName, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules,
+    StopReason, ToolCall, Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -40,7 +40,6 @@ fn output() -> Output {
     Output {
         text: "hi".to_owned(),
         stop_reason: StopReason::EndTurn,
-        tool_calls: Vec::new(),
         model: ModelRef::new(Provider::Anthropic, "claude-sonnet-5-5").unwrap(),
         usage: Usage::default(),
         origin: Origin::Provider,
@@ -139,7 +138,7 @@ fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
     let mut pauses = Vec::new();
     for parkings in 0..9 {
         task.progress.parkings = parkings;
-        pauses.push(task.pause().as_secs_f64() / (1.0 - spread(task.id()) / 4.0));
+        pauses.push(task.outage_pause().as_secs_f64() / (1.0 - spread(task.id()) / 4.0));
     }
     let rounded: Vec<u64> = pauses.iter().map(|seconds| seconds.round() as u64).collect();
     assert_eq!(rounded, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
@@ -157,6 +156,144 @@ fn nothing_happens_before_it_is_due() {
     assert_eq!(task.settle_overdue(after(90)), Some(Overdue::Requeued));
 }
 
+fn call() -> PendingCall {
+    let call = ToolCall { id: "a".to_owned(), name: "ask".to_owned(), arguments: "{}".to_owned() };
+    PendingCall { number: 2, call }
+}
+
+fn running() -> Task {
+    let mut task = queued();
+    task.claim(lease(60), after(0)).unwrap();
+    task
+}
+
+#[test]
+fn an_attempt_under_which_the_journal_grows_is_worth_it() {
+    let mut task = queued();
+    for attempt in 1..=20 {
+        task.claim(lease(attempt * 10), after(attempt * 10 - 10)).unwrap();
+        assert!(task.note_steps(attempt as u32, Spend::default()));
+        assert!(!task.note_steps(attempt as u32, Spend { attempts: 9, ..Spend::default() }), "known already");
+        task.renew(task.fence(), after(attempt * 10), after(attempt * 10 - 9)).unwrap();
+        assert_eq!(task.settle_overdue(after(attempt * 10)), Some(Overdue::Requeued));
+    }
+    assert_eq!((task.attempts(), task.spend()), (1, Spend::default()));
+}
+
+#[test]
+fn a_renewed_lease_holds_longer_and_only_for_its_holder() {
+    let mut task = running();
+    assert_eq!(task.renew(2, after(90), after(20)), Err(LeaseLost));
+    task.renew(1, after(90), after(20)).unwrap();
+    assert_eq!(task.due_at(), Some(after(90)));
+    assert_eq!(task.claim(lease(120), after(89)), Err(ClaimRefused::Leased { until: after(90) }));
+}
+
+#[test]
+fn a_task_is_handed_over_until_it_was_often_enough() {
+    let mut task = queued();
+    for hop in 1..=MAX_HOPS {
+        task.claim(lease(60), after(0)).unwrap();
+        task.hand_over(task.fence(), after(1)).unwrap();
+        assert_eq!((task.status(), task.progress.hops, task.attempts()), (TaskStatus::Queued, hop, 0));
+    }
+    task.claim(lease(60), after(0)).unwrap();
+    task.hand_over(task.fence(), after(1)).unwrap();
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::HopsExhausted);
+}
+
+#[test]
+fn a_canceled_task_is_canceled_at_once_unless_a_worker_has_it() {
+    let mut idle = queued();
+    assert_eq!(idle.cancel(after(1)), Ok(Some(Cancellation::Done)));
+    assert_eq!(idle.cancel(after(2)), Ok(None));
+    for leave in [
+        |task: &mut Task| task.park(1, wait(30), Spent::Nothing, after(2)),
+        |task: &mut Task| task.release(1, Spent::ModelCall, after(2)),
+        |task: &mut Task| task.hand_over(1, after(2)),
+        |task: &mut Task| task.pause(1, LimitKind::MaxSteps, after(2)),
+        |task: &mut Task| task.require_input(1, vec![call()], after(2)),
+        |task: &mut Task| task.end_canceled(1, after(2)),
+    ] {
+        let mut task = running();
+        assert_eq!(task.cancel(after(1)), Ok(Some(Cancellation::Requested)));
+        assert_eq!(task.cancel(after(1)), Ok(None));
+        assert_eq!(task.claim(lease(120), after(60)), Err(ClaimRefused::Overdue));
+        leave(&mut task).unwrap();
+        assert_eq!((task.status(), task.progress.cancel_requested), (TaskStatus::Canceled, false));
+    }
+    let mut abandoned = running();
+    abandoned.cancel(after(1)).unwrap();
+    assert_eq!(abandoned.settle_overdue(after(60)), Some(Overdue::Canceled));
+    let mut dead = running();
+    assert_eq!(dead.cancel(after(60)), Ok(Some(Cancellation::Done)), "its worker is gone");
+    let mut completed = running();
+    completed.complete(1, output(), after(1)).unwrap();
+    assert_eq!(completed.cancel(after(2)), Err(WrongState(TaskStatus::Completed)));
+}
+
+#[test]
+fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
+    let mut asking = running();
+    asking.require_input(1, vec![call()], after(100)).unwrap();
+    assert_eq!(asking.claim(lease(60), after(101)), Err(ClaimRefused::AwaitsClient(TaskStatus::InputRequired)));
+    assert_eq!(asking.settle_overdue(after(80_000)), None);
+    asking.answered(after(80_100)).unwrap();
+    assert_eq!(asking.deadline(), after(81_800));
+    assert_eq!(asking.answered(after(80_101)), Err(WrongState(TaskStatus::Queued)));
+
+    let mut paused = running();
+    paused.pause(1, LimitKind::MaxSteps, after(100)).unwrap();
+    assert_eq!(paused.due_at(), Some(after(86_500)));
+    let mut resumed = paused.clone();
+    resumed.resume(Limits::default().with_max_steps(7).unwrap(), after(200)).unwrap();
+    assert_eq!((resumed.deadline(), resumed.limits().max_steps()), (after(1_900), 7));
+    assert_eq!(paused.settle_overdue(after(86_500)), Some(Overdue::Expired));
+    let TaskState::Failed(failure) = paused.state() else { panic!("{paused:?}") };
+    assert_eq!(failure.code, FailureCode::LimitReached);
+}
+
+#[test]
+fn an_ended_task_is_opened_again_with_all_its_time() {
+    let limits = Limits::default().with_timeout_seconds(60).unwrap();
+    for (from, base) in [(ReopenFrom::Checkpoint, 0), (ReopenFrom::Start { last_step: 4 }, 4)] {
+        let mut task = running();
+        task.note_steps(3, Spend::default());
+        assert_eq!(task.reopen(from, limits, after(1)), Err(WrongState(TaskStatus::Running)));
+        task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS), after(1)).unwrap();
+        task.reopen(from, limits, after(5_000)).unwrap();
+        assert_eq!((task.status(), task.deadline(), task.progress.base), (TaskStatus::Queued, after(5_060), base));
+        assert_eq!((task.attempts(), task.progress.steps), (0, 3.max(base)));
+        task.claim(lease(5_050), after(5_001)).unwrap();
+        assert_eq!(task.fence(), 2, "fences only grow");
+    }
+}
+
+#[test]
+fn only_a_task_that_waits_for_a_worker_is_dead_lettered_by_the_queue() {
+    let mut parked = running();
+    parked.park(1, wait(30), Spent::Nothing, after(1)).unwrap();
+    for mut task in [running(), parked] {
+        assert!(!task.dead_letter(5, after(2)));
+    }
+    let mut stranded = queued();
+    assert!(stranded.dead_letter(5, after(2)));
+    let TaskState::Failed(failure) = stranded.state() else { panic!("{stranded:?}") };
+    assert!(failure.code.is_dead_letter());
+}
+
+#[test]
+fn a_history_forgets_its_oldest_changes() {
+    let mut task = queued();
+    for _ in 0..MAX_HISTORY {
+        task.claim(lease(60), after(0)).unwrap();
+        task.hand_over(task.fence(), after(1)).unwrap();
+    }
+    assert_eq!(task.progress.history.len(), MAX_HISTORY);
+    assert_eq!(task.progress.history.last().map(|change| &change.event), Some(&Event::HandedOver { hop: 100 }));
+}
+
 proptest! {
     /// Never early, late by a quarter of the wait or half a second at most, and not too late because of it.
     #[test]
@@ -166,40 +303,52 @@ proptest! {
         let until = START.plus(Duration::from_millis(wait_ms));
         let staggered = task.staggered(until, START);
         prop_assert!(until <= staggered && staggered.since(until).as_millis() <= u128::from((wait_ms / 4).max(500)));
-        prop_assert!(until >= task.spec.deadline || staggered < task.spec.deadline);
+        prop_assert!(until >= task.deadline() || staggered < task.deadline());
         let [.., last] = *task.id().as_bytes();
-        let has_room = last > 0 && task.spec.deadline.since(until) > Duration::from_secs(1);
+        let has_room = last > 0 && task.deadline().since(until) > Duration::from_secs(1);
         prop_assert!(!has_room || until < staggered);
     }
 
     /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one raises the revision
     /// by one, fences only grow, an ended task stays as it is, and every other one has a moment to look at it.
     #[test]
-    fn any_history_keeps_the_rules(history in prop::collection::vec((0..9_u8, 0..120_u64, 0..7_u64), 0..60)) {
+    fn any_history_keeps_the_rules(history in prop::collection::vec((0..20_u8, 0..120_u64, 0..7_u64), 0..60)) {
         let mut task = queued();
         let mut now = 0;
         for (act, seconds, fence) in history {
             now += seconds;
             let before = task.clone();
+            let (current, at) = (task.fence(), after(now));
             let changed = match act {
-                0 => task.claim(lease(now + 45), after(now)).is_ok(),
-                1 => task.complete(fence, output(), after(now)).is_ok(),
-                2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS), after(now)).is_ok(),
-                3 => task.complete(task.fence(), output(), after(now)).is_ok(),
-                4 => task.release(fence, Spent::Nothing, after(now)).is_ok(),
-                5 => task.release(fence, Spent::ModelCall, after(now)).is_ok(),
-                6 => task.park(fence, wait(now + seconds), Spent::Nothing, after(now)).is_ok(),
-                7 => task.park(fence, wait(now + seconds), Spent::ModelCall, after(now)).is_ok(),
-                _ => task.settle_overdue(after(now)).is_some(),
+                0 => task.claim(lease(now + 45), at).is_ok(),
+                1 => task.complete(fence, output(), at).is_ok(),
+                2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS), at).is_ok(),
+                3 => task.complete(current, output(), at).is_ok(),
+                4 => task.release(fence, Spent::Nothing, at).is_ok(),
+                5 => task.release(fence, Spent::ModelCall, at).is_ok(),
+                6 => task.park(fence, wait(now + seconds), Spent::Nothing, at).is_ok(),
+                7 => task.park(fence, wait(now + seconds), Spent::ModelCall, at).is_ok(),
+                8 => task.renew(current, after(now + 45), at).is_ok(),
+                9 => task.hand_over(current, at).is_ok(),
+                10 => task.require_input(current, vec![call()], at).is_ok(),
+                11 => task.pause(current, LimitKind::Budget, at).is_ok(),
+                12 => task.end_canceled(fence, at).is_ok(),
+                13 => matches!(task.cancel(at), Ok(Some(_))),
+                14 => task.reopen(ReopenFrom::Checkpoint, Limits::default(), at).is_ok(),
+                15 => task.resume(Limits::default(), at).is_ok(),
+                16 => task.answered(at).is_ok(),
+                17 => task.dead_letter(5, at),
+                _ => task.settle_overdue(at).is_some(),
             };
             if changed {
                 prop_assert_eq!(task.progress.revision, before.progress.revision + 1);
-                prop_assert!(!before.status().is_terminal());
+                prop_assert!(!before.status().is_terminal() || act == 14);
             } else {
                 prop_assert_eq!(&task, &before);
             }
             prop_assert!(task.fence() >= before.fence() && task.attempts() <= MAX_ATTEMPTS.min(task.fence()));
             prop_assert_eq!(task.due_at().is_none(), task.status().is_terminal());
+            prop_assert!(!task.progress.cancel_requested || task.status() == TaskStatus::Running);
         }
     }
 }

@@ -30,6 +30,8 @@ pub(in crate::llm) struct Question<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<ToolChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_config: Option<OutputConfig<'a>>,
@@ -42,6 +44,11 @@ pub(in crate::llm) struct Question<'a> {
     cache_control: Option<CacheControl>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct ToolChoice {
+    r#type: &'static str,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -139,6 +146,7 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
             system: system(&prompt.instructions),
             messages: prompt.messages.iter().filter_map(|message| turn(message, &choice.model)).collect(),
             tools: tools(prompt),
+            tool_choice: prompt.forbids_tools().then_some(ToolChoice { r#type: "none" }),
             thinking: settings.reasoning_effort.and_then(|effort| thinking(effort, &choice.model)),
             output_config: output_config(settings.reasoning_effort, prompt.output_schema.as_ref()),
             temperature: settings.temperature.map(Thousandths::as_f64),

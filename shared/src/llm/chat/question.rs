@@ -21,6 +21,8 @@ pub(in crate::llm) struct Question<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<&'static str>,
@@ -133,6 +135,7 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
             model: model.name(),
             messages: system.into_iter().chain(turns(&prompt.messages, model)).collect(),
             tools: prompt.tools.iter().map(Tool::from).collect(),
+            tool_choice: prompt.forbids_tools().then_some("none"),
             response_format: prompt.output_schema.as_ref().map(ResponseFormat::from),
             reasoning_effort: settings.reasoning_effort.map(effort),
             temperature: settings.temperature.map(Thousandths::as_f64),

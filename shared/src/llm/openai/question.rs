@@ -34,6 +34,8 @@ pub(in crate::llm) struct Question<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tools: Vec<Tool<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reasoning: Option<Reasoning>,
@@ -132,6 +134,7 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
             instructions: &prompt.instructions,
             input: input(&prompt.messages, model),
             tools: prompt.tools.iter().map(Tool::from).collect(),
+            tool_choice: prompt.forbids_tools().then_some("none"),
             text: prompt.output_schema.as_ref().map(Text::from),
             reasoning: settings.reasoning_effort.map(Reasoning::from),
             temperature: settings.temperature.map(Thousandths::as_f64),

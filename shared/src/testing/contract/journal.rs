@@ -30,7 +30,7 @@ async fn order(journal: Arc<dyn Journal>) -> Outcome {
 
 async fn bare_answer(journal: Arc<dyn Journal>) -> Outcome {
     let mut step = samples::step(TaskId::new(samples::START), 1, "");
-    let StepKind::ModelCall { requested, answer } = &mut step.kind;
+    let StepKind::ModelCall { requested, answer } = &mut step.kind else { return Err("not a model call".into()) };
     *requested = ModelRef::new(Provider::OpenAi, "gpt-5.5")?;
     (answer.request_id, answer.stop_reason, answer.usage) = (None, StopReason::Refusal, Usage::default());
     journal.append(&step).await?;

@@ -88,9 +88,9 @@ async fn exhausted_is_refused(store: Store) -> Outcome {
 
 async fn past_deadline_is_refused(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
-    refused(&store, &task, task.spec().deadline, ClaimRefused::Overdue).await?;
+    refused(&store, &task, task.deadline(), ClaimRefused::Overdue).await?;
     granted(&store, &mut task, lease_until(after(61)), after(1)).await?;
-    refused(&store, &task, task.spec().deadline, ClaimRefused::Overdue).await
+    refused(&store, &task, task.deadline(), ClaimRefused::Overdue).await
 }
 
 async fn ended_is_refused(store: Store) -> Outcome {

@@ -1,0 +1,81 @@
+//! `/v1/dead-letters`: the tasks that the platform gave up, and their second chance.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use shared::app::AppError;
+use shared::domain::TaskId;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::{Body, Broken, counted, required};
+use crate::path::PathId;
+use crate::problem::Problem;
+use crate::query::{ListResponse, Params};
+use crate::tasks::{TaskResponse, TaskSummaryResponse};
+
+/// The most tasks that one request redrives.
+const MAX_IDS: usize = 100;
+
+/// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
+pub(crate) async fn list_dead_letters(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    mut params: Params,
+) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
+    let page = params.take_page()?;
+    params.finish()?;
+    Ok(Json(ListResponse::from(api.tasks.list_dead_letters(&tenant, &page).await?)))
+}
+
+/// `POST /v1/dead-letters/{id}/redrive`: has a dead-lettered task go on after its last recorded step.
+pub(crate) async fn redrive(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    params: Params,
+) -> Result<(StatusCode, Json<TaskResponse>), Problem> {
+    params.finish()?;
+    let task = api.tasks.redrive(&tenant, id).await?;
+    Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
+}
+
+/// The body of `POST /v1/dead-letters/redrive`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RedriveRequest {
+    ids: Option<Vec<String>>,
+}
+
+/// What came of redriving one of many.
+#[derive(Serialize)]
+pub(crate) struct RedrivenResponse {
+    id: String,
+    redriven: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+}
+
+/// `POST /v1/dead-letters/redrive`: the same for many; each answers for itself.
+pub(crate) async fn redrive_many(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    params: Params,
+    Body(request): Body<RedriveRequest>,
+) -> Result<Json<ListResponse<RedrivenResponse>>, Problem> {
+    params.finish()?;
+    let mut broken = Broken::default();
+    let ids = broken.keep(required("/ids", request.ids).and_then(|ids| counted("/ids", ids, 1..=MAX_IDS)));
+    let ids = broken.finish(ids)?;
+    let mut entries = Vec::new();
+    for id in ids {
+        let redriven = match id.parse::<TaskId>() {
+            Ok(task) => api.tasks.redrive(&tenant, task).await,
+            Err(_) => Err(AppError::NotFound(String::new())),
+        };
+        let error = redriven.err().map(|error| Problem::from(error).code());
+        entries.push(RedrivenResponse { id, redriven: error.is_none(), error });
+    }
+    Ok(Json(ListResponse::of(shared::ports::Page { entries, next: None })))
+}

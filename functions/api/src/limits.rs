@@ -1,0 +1,50 @@
+//! A task's bounds, as bodies set and responses show them.
+
+use serde::{Deserialize, Serialize};
+use shared::domain::{LimitChanges, Limits, OnLimit};
+
+/// The bounds that a body sets in place of others; what is absent stays.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitsEntry {
+    timeout_seconds: Option<u32>,
+    max_cost_micro_usd: Option<u64>,
+    max_steps: Option<u32>,
+    max_tool_calls: Option<u32>,
+    max_tokens: Option<u64>,
+}
+
+impl From<LimitsEntry> for LimitChanges {
+    fn from(entry: LimitsEntry) -> Self {
+        let LimitsEntry { timeout_seconds, max_cost_micro_usd, max_steps, max_tool_calls, max_tokens } = entry;
+        Self { timeout_seconds, max_cost_micro_usd, max_steps, max_tool_calls, max_tokens }
+    }
+}
+
+/// All bounds; null is none.
+#[derive(Serialize)]
+pub(crate) struct LimitsResponse {
+    max_output_tokens: u32,
+    timeout_seconds: u32,
+    max_cost_micro_usd: Option<u64>,
+    max_steps: u32,
+    max_tool_calls: u32,
+    max_tokens: Option<u64>,
+    input_timeout_seconds: u32,
+    on_limit: OnLimit,
+}
+
+impl From<Limits> for LimitsResponse {
+    fn from(limits: Limits) -> Self {
+        Self {
+            max_output_tokens: limits.max_output_tokens(),
+            timeout_seconds: limits.timeout_seconds(),
+            max_cost_micro_usd: limits.max_cost_micro_usd(),
+            max_steps: limits.max_steps(),
+            max_tool_calls: limits.max_tool_calls(),
+            max_tokens: limits.max_tokens(),
+            input_timeout_seconds: limits.input_timeout_seconds(),
+            on_limit: limits.on_limit,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What clients do with their tasks once they are submitted, and the journal.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use shared::domain::TaskId;
+use shared::ports::Page;
+
+use super::request::{AnswerTaskRequest, ResumeTaskRequest, RetryTaskRequest};
+use super::response::TaskResponse;
+use super::steps::StepResponse;
+use crate::Api;
+use crate::auth::Caller;
+use crate::body::{Body, OptionalBody};
+use crate::path::PathId;
+use crate::problem::Problem;
+use crate::query::{ListResponse, Params, refused};
+
+/// The most bytes of texts that a page of steps has, so that it fits into a Lambda response with every character escaped.
+const MAX_PAGE_BYTES: usize = 900 * 1_024;
+
+type Accepted = (StatusCode, Json<TaskResponse>);
+
+/// `POST /v1/tasks/{id}/cancel`: cancels a task, at once or within seconds.
+pub(crate) async fn cancel_task(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    params: Params,
+) -> Result<Json<TaskResponse>, Problem> {
+    params.finish()?;
+    let task = api.tasks.cancel_task(&tenant, id).await?;
+    Ok(Json(TaskResponse::from(&task)))
+}
+
+/// `POST /v1/tasks/{id}/retry`: goes on with a task that failed, was canceled or timed out.
+pub(crate) async fn retry_task(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    params: Params,
+    OptionalBody(request): OptionalBody<RetryTaskRequest>,
+) -> Result<Accepted, Problem> {
+    params.finish()?;
+    let (from, limits) = request.terms()?;
+    let task = api.tasks.retry_task(&tenant, id, from, limits).await?;
+    Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
+}
+
+/// `POST /v1/tasks/{id}/resume`: goes on with a task that paused at a limit.
+pub(crate) async fn resume_task(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    params: Params,
+    OptionalBody(request): OptionalBody<ResumeTaskRequest>,
+) -> Result<Accepted, Problem> {
+    params.finish()?;
+    let task = api.tasks.resume_task(&tenant, id, request.limits()).await?;
+    Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
+}
+
+/// `POST /v1/tasks/{id}/input`: answers the tool calls that a task waits for.
+pub(crate) async fn answer_task(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    params: Params,
+    Body(request): Body<AnswerTaskRequest>,
+) -> Result<Accepted, Problem> {
+    params.finish()?;
+    let task = api.tasks.answer_task(&tenant, id, request.answers()?).await?;
+    Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
+}
+
+/// `GET /v1/tasks/{id}/steps?limit=&cursor=`: the task's journal, in order.
+pub(crate) async fn list_steps(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    mut params: Params,
+) -> Result<Json<ListResponse<StepResponse>>, Problem> {
+    let page = params.take_page()?;
+    params.finish()?;
+    let after = page.after.as_deref().map_or(Ok(0), str::parse::<u32>);
+    let after = after.map_err(|_| refused("cursor", "must be a next_cursor that this list gave"))?;
+    let steps = api.tasks.list_steps(&tenant, id).await?;
+    let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
+    for step in steps.iter().filter(|step| step.number > after) {
+        let entry = StepResponse::from(step);
+        bytes += entry.bytes();
+        more = entries.len() >= page.limit as usize || (bytes > MAX_PAGE_BYTES && !entries.is_empty());
+        if more {
+            break;
+        }
+        entries.push((step.number, entry));
+    }
+    let next = entries.last().filter(|_| more).map(|(number, _)| number.to_string());
+    let entries = entries.into_iter().map(|(_, entry)| entry).collect();
+    Ok(Json(ListResponse::of(Page { entries, next })))
+}

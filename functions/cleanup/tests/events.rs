@@ -1,0 +1,98 @@
+//! The schedule's and the dead-letter queue's events over the platform in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cleanup::{Cleanup, CleanupError};
+use lambda_runtime::{Context, LambdaEvent};
+use shared::app::{Sweeper, Undelivered};
+use shared::domain::{FailureCode, Task, TaskState};
+use shared::ports::{Clock, TaskMessage, TaskStore};
+use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
+
+const EVENT: &str = include_str!("../../../events/schedule-cleanup.json");
+
+/// What the function answers to Lambda.
+async fn handle(event: serde_json::Value, store: MemoryStore, queue: &MemoryQueue) -> Result<String, CleanupError> {
+    let clock = Arc::new(ManualClock::at(samples::after(60)));
+    let mut context = Context::default();
+    context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
+    let store = Arc::new(store);
+    let tasks = || Arc::<MemoryStore>::clone(&store);
+    let sweeper = Sweeper { tasks: tasks(), queue: Arc::new(queue.clone()), clock: Arc::<ManualClock>::clone(&clock) };
+    let cleanup = Cleanup { sweeper, undelivered: Undelivered { tasks: tasks(), clock } };
+    let response = cleanup.handle(LambdaEvent::new(event, context)).await?;
+    Ok(serde_json::to_string(&response).unwrap())
+}
+
+async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<String, CleanupError> {
+    handle(serde_json::from_str(EVENT).unwrap(), store, queue).await
+}
+
+/// A batch of the dead-letter queue with these bodies, as `m1`, `m2`, ….
+fn dead_letters(bodies: &[String]) -> serde_json::Value {
+    let message = |(place, body): (usize, &String)| {
+        serde_json::json!({
+            "messageId": format!("m{}", place + 1), "receiptHandle": "r", "body": body,
+            "attributes": { "ApproximateReceiveCount": "6" }, "messageAttributes": {},
+        })
+    };
+    serde_json::json!({ "Records": bodies.iter().enumerate().map(message).collect::<Vec<_>>() })
+}
+
+async fn submitted(store: &MemoryStore) -> Task {
+    let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
+    TaskStore::create(store, &task).await.unwrap();
+    task
+}
+
+fn body_of(task: &Task) -> String {
+    TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() }.to_body()
+}
+
+#[tokio::test]
+async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_left_alone() {
+    let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
+    let (stranded, mut running) = (submitted(&store).await, submitted(&store).await);
+    let lease = samples::lease_until(samples::after(600));
+    store.claim(&running.spec().tenant, running.id(), lease, samples::after(1)).await.unwrap();
+    let gone = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
+    let bodies = [body_of(&stranded), body_of(&running), body_of(&gone), "not ours".to_owned()];
+    let response = handle(dead_letters(&bodies), store.clone(), &queue).await.unwrap();
+    assert_eq!(response, r#"{"batchItemFailures":[]}"#);
+    let failed = TaskStore::task(&store, &stranded.spec().tenant, stranded.id()).await.unwrap().unwrap();
+    let TaskState::Failed(failure) = failed.state() else { panic!("{failed:?}") };
+    assert_eq!(failure.code, FailureCode::Undeliverable);
+    running.claim(lease, samples::after(1)).unwrap();
+    assert_eq!(TaskStore::task(&store, &running.spec().tenant, running.id()).await.unwrap(), Some(running));
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_could_not_be_told_stays_in_its_queue() {
+    let (store, faults) = (MemoryStore::default(), Faults::default());
+    let (one, two) = (submitted(&store).await, submitted(&store).await);
+    faults.fail_at(1, When::Before);
+    let bodies = [body_of(&one), body_of(&two)];
+    let response = handle(dead_letters(&bodies), store.with_faults(faults), &MemoryQueue::default()).await.unwrap();
+    assert_eq!(response, r#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#);
+}
+
+#[tokio::test]
+async fn the_schedules_event_sweeps() {
+    let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
+    let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
+    TaskStore::create(&store, &task).await.unwrap();
+    sweep(store, &queue).await.unwrap();
+    let sent: Vec<_> = queue.sent().iter().map(|message| message.task).collect();
+    assert_eq!(sent, [task.id()]);
+}
+
+#[tokio::test]
+async fn a_failing_store_fails_the_invocation() {
+    let faults = Faults::default();
+    faults.die_at(1, When::Before);
+    let swept = sweep(MemoryStore::default().with_faults(faults), &MemoryQueue::default()).await;
+    assert!(matches!(swept, Err(CleanupError::SweepBrokeOff(_))), "{swept:?}");
+}

@@ -1,0 +1,32 @@
+//! Tasks that the platform gave up, and their second chance.
+
+use std::time::Duration;
+
+use super::{AppError, RetryFrom, Tasks};
+use crate::domain::{FailureCode, LimitChanges, Task, TaskId, TaskState, TaskStatus, TenantId};
+use crate::ports::{Page, PageRequest, TaskFilter, TaskSummary};
+
+impl Tasks {
+    /// The tenant's dead-lettered tasks, newest first. A page may be short, even empty, and not be the last.
+    pub async fn list_dead_letters(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<TaskSummary>, AppError> {
+        let failed = TaskFilter { status: Some(TaskStatus::Failed), agent: None };
+        let mut page = self.store.list(tenant, &failed, page).await?;
+        page.entries.retain(|task| task.failure.is_some_and(FailureCode::is_dead_letter));
+        Ok(page)
+    }
+
+    /// Has a dead-lettered task go on after its last recorded step, with all its time.
+    pub async fn redrive(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
+        let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        match task.state() {
+            TaskState::Failed(failure) if failure.code.is_dead_letter() => {
+                self.retry_task(tenant, id, RetryFrom::Checkpoint, LimitChanges::default()).await
+            }
+            _ => Err(AppError::WrongState(task.status())),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! How a worker leaves a task: one transition, made durable, and the message that brings the task back.
+//!
+//! The transition comes first and the message second: a message that came first would meet the lease. A worker that dies
+//! between the two leaves a task that comes due.
+
+use std::time::Duration;
+
+use super::lease::MOST_CONFLICTS;
+use super::work::Work;
+use super::{Ran, RunError, Runner};
+use crate::app::outcome::too_large;
+use crate::app::send::send;
+use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
+use crate::domain::{
+    Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp, Wait, whole_millis,
+};
+use crate::ports::StoreError;
+
+/// How a worker's work on a task ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// With an answer.
+    Completed(Output),
+    /// Without one.
+    Failed(Failure),
+    /// As the client wished.
+    Canceled,
+    /// Past the deadline.
+    TimedOut,
+    /// In a wait that is better spent without compute, with this spent for nothing.
+    Parked(Wait, Spent),
+    /// With the invocation's time.
+    HandedOver,
+    /// With calls that the client must answer.
+    InputRequired(Vec<PendingCall>),
+    /// At a limit.
+    Paused(LimitKind),
+    /// With a store that failed, and this spent for nothing: the message must come back.
+    GivenBack(StoreError, Spent),
+    /// With somebody else as the task's worker.
+    LeaseLost,
+}
+
+impl End {
+    fn apply(&self, task: &mut Task, now: Timestamp) -> Result<(), LeaseLost> {
+        let fence = task.fence();
+        match self {
+            Self::Completed(output) => task.complete(fence, output.clone(), now),
+            Self::Failed(failure) => task.fail(fence, failure.clone(), now),
+            Self::Canceled => task.end_canceled(fence, now),
+            Self::TimedOut => task.settle_overdue(now).map(|_| ()).ok_or(LeaseLost),
+            Self::Parked(wait, spent) => task.park(fence, *wait, *spent, now),
+            Self::HandedOver => task.hand_over(fence, now),
+            Self::InputRequired(calls) => task.require_input(fence, calls.clone(), now),
+            Self::Paused(limit) => task.pause(fence, *limit, now),
+            Self::GivenBack(_, spent) => task.release(fence, *spent, now),
+            Self::LeaseLost => Err(LeaseLost),
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Leaves the task as its work ended. If the store fails, the task is given back, so that a hiccup doesn't cost the
+    /// rest of the lease; if that fails as well, the lease's end still frees the task.
+    pub(super) async fn leave(mut self, mut end: End) -> Result<Ran, RunError> {
+        for _ in 0..MOST_CONFLICTS {
+            let mut left = self.task.clone();
+            if end.apply(&mut left, self.runner.clock.now()).is_err() {
+                return match end {
+                    End::GivenBack(error, _) => Err(error.into()),
+                    _ => Ok(Ran::LeaseLost),
+                };
+            }
+            end = match (self.runner.tasks.update(&left).await, end) {
+                (Ok(()), end) => return self.runner.left(&left, end).await,
+                (Err(StoreError::Conflict), end) => match self.look().await {
+                    Ok(()) => end,
+                    Err(_) => return Ok(Ran::LeaseLost),
+                },
+                (Err(StoreError::TooLarge), End::Completed(_) | End::InputRequired(_)) => End::Failed(too_large()),
+                (Err(second), End::GivenBack(error, _)) => {
+                    tracing::debug!(error = %Causes(&second), "the task is left to the end of its lease");
+                    return Err(error.into());
+                }
+                // What was paid and lost counts, whichever way the work was to end.
+                (Err(error), End::Parked(_, spent)) => End::GivenBack(error, spent),
+                (Err(error), _) => End::GivenBack(error, Spent::Nothing),
+            };
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+impl Runner {
+    /// Does what a task needs that was just left, and says what came of its message.
+    async fn left(&self, task: &Task, end: End) -> Result<Ran, RunError> {
+        match task.state() {
+            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
+                if let End::GivenBack(error, _) = &end {
+                    tracing::error!(error = %Causes(error), "the last attempt came to nothing");
+                }
+                Ok(ended(task))
+            }
+            TaskState::Waiting { wait, .. } => {
+                let delay = wait.until.since(self.clock.now());
+                tracing::info!(
+                    reason = wait.reason.as_str(),
+                    after_ms = whole_millis(delay),
+                    parkings = task.progress().parkings,
+                    "task parked"
+                );
+                if delay <= LONGEST_MESSAGE_DELAY {
+                    send(self.queue.as_ref(), task, delay).await;
+                }
+                Ok(Ran::Parked(*wait))
+            }
+            TaskState::InputRequired { calls, .. } => {
+                tracing::info!(calls = calls.len(), "task waits for its client's answers");
+                Ok(Ran::AwaitsClient(TaskStatus::InputRequired))
+            }
+            TaskState::Paused { limit, .. } => {
+                tracing::warn!(limit = limit.as_str(), "task paused at a limit");
+                Ok(Ran::AwaitsClient(TaskStatus::Paused))
+            }
+            TaskState::Queued { .. } | TaskState::Running(_) => {
+                if let End::GivenBack(error, _) = end {
+                    return Err(error.into());
+                }
+                tracing::info!(hop = task.progress().hops, steps = task.progress().steps, "task handed over");
+                send(self.queue.as_ref(), task, Duration::ZERO).await;
+                Ok(Ran::HandedOver)
+            }
+        }
+    }
+
+    /// Ends a task whose time or attempts are used up, or which was to be canceled.
+    pub(super) async fn settle(&self, mut task: Task) -> Result<Ran, RunError> {
+        if task.settle_overdue(self.clock.now()).is_none() {
+            return Err(StoreError::Conflict.into());
+        }
+        match self.tasks.update(&task).await {
+            Ok(()) => Ok(ended(&task)),
+            Err(StoreError::Conflict) => Ok(Ran::LeaseLost),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn ended(task: &Task) -> Ran {
+    let duration_ms = task.finished_at().map(|at| whole_millis(at.since(task.spec().created_at)));
+    let failure = match task.state() {
+        TaskState::Failed(failure) => Some(failure),
+        TaskState::Queued { .. }
+        | TaskState::Running(_)
+        | TaskState::Waiting { .. }
+        | TaskState::InputRequired { .. }
+        | TaskState::Paused { .. }
+        | TaskState::Completed(_)
+        | TaskState::Canceled
+        | TaskState::TimedOut => None,
+    };
+    tracing::info!(
+        status = task.status().as_str(),
+        failure = failure.map(|failure| failure.code.as_str()),
+        reason = failure.map(|failure| failure.message.as_str()),
+        attempts = task.attempts(),
+        parkings = task.progress().parkings,
+        hops = task.progress().hops,
+        steps = task.progress().steps,
+        cost_micro_usd = task.progress().spend.cost.micro_usd,
+        unpriced_calls = task.progress().spend.cost.unpriced_calls,
+        duration_ms,
+        "task ended"
+    );
+    Ran::Ended(task.status())
+}

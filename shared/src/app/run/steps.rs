@@ -1,0 +1,268 @@
+//! One step: a question to a model, or the calls of an answer, and their place in the journal.
+
+use std::sync::Arc;
+
+use futures::stream::{self, StreamExt};
+
+use super::leave::End;
+use super::work::Work;
+use super::{RESERVE, Runner};
+use crate::app::outcome::{Aftermath, aftermath, too_large};
+use crate::domain::{
+    Agent, BuiltinTool, Caller, Causes, Deadline, LimitKind, Message, ModelAnswer, ModelRequest, PendingCall, Prompt,
+    Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner, ToolUse, UserPart, check_arguments,
+    whole_millis,
+};
+use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
+
+/// How many tools of one answer run at once.
+const AT_ONCE: usize = 8;
+
+/// What a model is told when its task's time is nearly over.
+const WRAP_UP: &str = "The time for this task is nearly over. Give your final answer now, with what you have.";
+
+/// A call that is answered here: by a tool of the platform's own, or by the words why it can't be made.
+pub(super) struct Job {
+    call: PendingCall,
+    way: Way,
+}
+
+enum Way {
+    Run(Box<ToolRequest>),
+    Refuse(String),
+}
+
+impl Way {
+    /// The tool's name for logs. A name that no tool has is the model's own words, which stay out of logs.
+    fn tool_name(&self) -> Option<&'static str> {
+        match self {
+            Self::Run(request) => Some(request.tool.name()),
+            Self::Refuse(_) => None,
+        }
+    }
+}
+
+/// When and for which task tools are called.
+pub(super) struct Occasion {
+    pub(super) task: TaskId,
+    /// By when they must have answered.
+    pub(super) deadline: Deadline,
+    /// Whether the task is to come to an end instead.
+    pub(super) wraps_up: bool,
+}
+
+impl Occasion {
+    /// The job of answering the call, or the call itself if it is its client's to answer.
+    pub(super) fn job(&self, agent: &Agent, call: PendingCall) -> Result<Job, PendingCall> {
+        let refuse = |call, why: String| Ok(Job { call, way: Way::Refuse(why) });
+        if self.wraps_up {
+            return refuse(call, "not run: the time for this task is nearly over".to_owned());
+        }
+        let ToolCall { name, arguments, .. } = &call.call;
+        let builtin = agent.config.builtin_tools.iter().find(|tool| tool.name() == name);
+        let client = agent.config.tools.iter().find(|tool| tool.name.as_str() == name);
+        match (builtin, client) {
+            (Some(tool), _) => match check_arguments(&tool.definition().input_schema, arguments) {
+                Ok(arguments) => {
+                    let idempotency_key = format!("{}/{}", self.task, call.number);
+                    let request =
+                        ToolRequest { tool: tool.clone(), arguments, idempotency_key, deadline: self.deadline };
+                    Ok(Job { call, way: Way::Run(Box::new(request)) })
+                }
+                Err(why) => refuse(call, why),
+            },
+            (None, Some(tool)) => match check_arguments(&tool.input_schema, arguments) {
+                Ok(_) => Err(call),
+                Err(why) => refuse(call, why),
+            },
+            (None, None) => {
+                let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
+                refuse(call, format!("there is no such tool; there are: {}", names.join(", ")))
+            }
+        }
+    }
+}
+
+/// All tools of an agent, as its models get to know them.
+fn definitions(agent: &Agent) -> impl Iterator<Item = ToolDefinition> {
+    let builtin = agent.config.builtin_tools.iter().map(BuiltinTool::definition);
+    agent.config.tools.iter().cloned().chain(builtin)
+}
+
+impl Work<'_> {
+    /// Asks a model and records its answer as the step of this number.
+    pub(super) async fn ask(&mut self, agent: &Agent, number: u32) -> Result<(), End> {
+        let runner = self.runner;
+        let started_at = runner.clock.now();
+        let request = self.request(agent);
+        let asked = self.attended(runner.model.ask(&request)).await?;
+        let finished_at = runner.clock.now();
+        let duration_ms = whole_millis(finished_at.since(started_at));
+        let answer = match asked {
+            Ok(answer) => answer,
+            Err(error) => {
+                log_failure(number, &request, &error, duration_ms);
+                return Err(self.unanswered(agent, &error));
+            }
+        };
+        log_answer(number, &request, &answer, duration_ms);
+        let kind = StepKind::ModelCall { requested: request.model().clone(), answer };
+        let step = Step { task: self.task.id(), number, fence: self.task.fence(), kind, started_at, finished_at };
+        let appended = runner.journal.append(&step).await;
+        self.recorded(step, appended).await
+    }
+
+    /// Runs these calls at once and records each result as soon as it is there.
+    pub(super) async fn run_tools(&mut self, jobs: Vec<Job>) -> Result<(), End> {
+        let (runner, task, fence) = (self.runner, self.task.id(), self.task.fence());
+        let steps = jobs.into_iter().map(|job| async move {
+            let started_at = runner.clock.now();
+            let number = job.call.number;
+            let tool = job.way.tool_name();
+            let (by, output) = runner.do_job(job.way).await;
+            let finished_at = runner.clock.now();
+            let ToolOutput { text, is_error } = output;
+            tracing::info!(
+                step = number,
+                tool,
+                is_error,
+                bytes = text.len(),
+                duration_ms = whole_millis(finished_at.since(started_at)),
+                "tool answered"
+            );
+            let kind = StepKind::ToolCall { call: job.call.call, by, text, is_error };
+            let step = Step { task, number, fence, kind, started_at, finished_at };
+            let appended = runner.journal.append(&step).await;
+            (step, appended)
+        });
+        // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
+        let steps: Vec<_> = steps.collect();
+        let done: Vec<_> = self.attended(stream::iter(steps).buffer_unordered(AT_ONCE).collect()).await?;
+        for (step, appended) in done {
+            self.recorded(step, appended).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a step into account that should be in the journal now. If it can't be told whether it is, what it cost counts
+    /// rather once too often than not at all.
+    async fn recorded(&mut self, step: Step, appended: Result<(), StoreError>) -> Result<(), End> {
+        let spend = step.kind.spend();
+        match appended {
+            Ok(()) => {
+                self.conversation.push(step);
+                self.task.note_steps(self.conversation.complete_until(), spend);
+                Ok(())
+            }
+            // A worker whose lease had ended recorded its own after all. The journal decides, whoever wrote it.
+            Err(StoreError::Conflict) => {
+                self.task.add_spend(spend);
+                self.look().await?;
+                self.read_journal().await
+            }
+            Err(StoreError::TooLarge) => {
+                self.task.add_spend(spend);
+                Err(End::Failed(too_large()))
+            }
+            Err(error) => {
+                self.task.add_spend(spend);
+                Err(End::GivenBack(error, Spent::ModelCall))
+            }
+        }
+    }
+
+    /// How the work ends when no model answered.
+    fn unanswered(&mut self, agent: &Agent, error: &ModelError) -> End {
+        self.task.add_spend(error.spend);
+        let limit = self.limit(LimitKind::Budget);
+        match (&error.kind, limit) {
+            (ModelErrorKind::BudgetExhausted(_), paused @ End::Paused(_)) => paused,
+            _ => match aftermath(&self.task, agent.config.retry.outage, error, self.runner.clock.now()) {
+                Aftermath::Park(wait, spent) => End::Parked(wait, spent),
+                Aftermath::Fail(failure) => End::Failed(failure),
+            },
+        }
+    }
+
+    fn request(&self, agent: &Agent) -> ModelRequest {
+        let (config, spec, limits) = (&agent.config, self.task.spec(), self.task.limits());
+        let mut messages = self.conversation.messages(&spec.input);
+        let tool_use = if self.wraps_up() { ToolUse::Forbidden } else { ToolUse::Allowed };
+        if tool_use == ToolUse::Forbidden {
+            say(&mut messages, WRAP_UP);
+        }
+        let prompt = Prompt {
+            instructions: config.instructions.as_str().to_owned(),
+            messages,
+            tools: definitions(agent).collect(),
+            tool_use,
+            output_schema: config.output_schema.clone(),
+            max_output_tokens: limits.max_output_tokens(),
+        };
+        ModelRequest {
+            chain: config.models.clone(),
+            prompt: Arc::new(prompt),
+            caller: Caller { tenant: spec.tenant.clone(), task: spec.id },
+            retry: config.retry,
+            cache: config.cache.unwrap_or(self.runner.cache),
+            cache_use: spec.cache_use,
+            task_cap: limits.max_cost_micro_usd(),
+            deadline: self.step_deadline(),
+        }
+    }
+
+    /// When a step must have ended, so that there is time to record it.
+    pub(super) fn step_deadline(&self) -> Deadline {
+        Deadline::at(self.until).less(RESERVE).or_earlier(Deadline::at(self.task.deadline()))
+    }
+}
+
+impl Runner {
+    async fn do_job(&self, way: Way) -> (ToolRunner, ToolOutput) {
+        match way {
+            Way::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
+            Way::Refuse(text) => (ToolRunner::Nobody, ToolOutput { text, is_error: true }),
+        }
+    }
+}
+
+/// Adds words to the user's part of the conversation, in the turn that is the user's already if the last one is.
+fn say(messages: &mut Vec<Message>, text: &str) {
+    match messages.last_mut() {
+        Some(Message::User(parts)) => parts.push(UserPart::Text(text.to_owned())),
+        Some(Message::Assistant(_) | Message::ToolResults(_)) | None => messages.push(Message::user(text)),
+    }
+}
+
+fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_ms: u64) {
+    tracing::info!(
+        step,
+        provider = request.model().provider().as_str(),
+        model = request.model().name(),
+        served_model = answer.served_model,
+        provider_request_id = answer.request_id,
+        stop_reason = answer.stop_reason.as_str(),
+        tool_calls = answer.tool_calls().count(),
+        input_tokens = answer.usage.input_tokens,
+        output_tokens = answer.usage.output_tokens,
+        cost_micro_usd = answer.spend.cost.micro_usd,
+        unpriced_calls = answer.spend.cost.unpriced_calls,
+        model_attempts = answer.spend.attempts,
+        origin = answer.origin.as_str(),
+        duration_ms,
+        "model answered"
+    );
+}
+
+fn log_failure(step: u32, request: &ModelRequest, error: &ModelError, duration_ms: u64) {
+    tracing::warn!(
+        step,
+        provider = request.model().provider().as_str(),
+        model = request.model().name(),
+        provider_status = error.status,
+        provider_request_id = error.request_id,
+        duration_ms,
+        error = %Causes(error),
+        "model call failed"
+    );
+}

@@ -1,0 +1,173 @@
+//! The loop: what the journal says is next, as long as there is time and nothing stands against it.
+
+use tokio::time::Instant;
+
+use super::lease::LOOK_EVERY;
+use super::leave::End;
+use super::steps::Occasion;
+use super::{RESERVE, Ran, RunError, Runner};
+use crate::app::outcome::outcome_of;
+use crate::domain::{
+    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spend, Spent, Task, Timestamp,
+};
+use crate::ports::StoreError;
+
+/// How many calls of tools that can't be made a model may have in one task.
+const MAX_BAD_CALLS: usize = 20;
+
+/// One worker's work on one task under one lease.
+pub(super) struct Work<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) task: Task,
+    /// When the invocation is killed.
+    pub(super) until: Timestamp,
+    pub(super) conversation: Conversation,
+    /// When it is next looked at what others did to the task.
+    pub(super) next_look: Instant,
+}
+
+impl From<StoreError> for End {
+    /// For a store that failed before anything was spent.
+    fn from(error: StoreError) -> Self {
+        Self::GivenBack(error, Spent::Nothing)
+    }
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(runner: &'a Runner, task: Task, until: Timestamp) -> Self {
+        let conversation = Conversation::new(task.progress().base, []);
+        Self { runner, task, until, conversation, next_look: Instant::now() + LOOK_EVERY }
+    }
+
+    pub(super) async fn run(mut self) -> Result<Ran, RunError> {
+        let (Ok(end) | Err(end)) = self.work().await;
+        // Whatever a step came to: past the deadline, the task's time is over.
+        let end = match end {
+            End::Failed(_) | End::Parked(..) | End::Paused(_) | End::InputRequired(_) if self.is_late() => {
+                End::TimedOut
+            }
+            end => end,
+        };
+        self.leave(end).await
+    }
+
+    async fn work(&mut self) -> Result<End, End> {
+        if self.task.fence() > 1 {
+            self.read_journal().await?;
+        }
+        let mut agent = None;
+        let mut done = 0_u32;
+        loop {
+            let next = match self.conversation.next() {
+                Next::Finish(answer) => return Ok(outcome_of(*answer).map_or_else(End::Failed, End::Completed)),
+                next @ (Next::Ask { .. } | Next::Tools(_)) => next,
+            };
+            if self.is_late() {
+                return Ok(End::TimedOut);
+            }
+            if done > 0 && self.is_short_of_time() {
+                return Ok(End::HandedOver);
+            }
+            // Someone else may have the task by now.
+            if self.lease_has_ended() {
+                self.renew().await?;
+            }
+            let agent = match &agent {
+                Some(agent) => agent,
+                None => agent.insert(self.read_agent().await?),
+            };
+            match next {
+                Next::Ask { number } => {
+                    self.limit_steps(number)?;
+                    self.limit_tokens()?;
+                    self.ask(agent, number).await?;
+                }
+                Next::Tools(calls) => self.answer_calls(agent, calls).await?,
+                Next::Finish(_) => {}
+            }
+            done += 1;
+        }
+    }
+
+    /// Reads what earlier workers recorded. If the journal grew under one that then disappeared, its attempt was worth it,
+    /// which is made durable at once: this worker may disappear as well.
+    pub(super) async fn read_journal(&mut self) -> Result<(), End> {
+        let steps = self.runner.journal.steps(self.task.id()).await?;
+        let known = self.task.progress().steps;
+        let news = steps.iter().filter(|step| step.number > known).map(|step| step.kind.spend());
+        let spend = news.fold(Spend::default(), Spend::plus);
+        self.conversation = Conversation::new(self.task.progress().base, steps);
+        let attempts = self.task.attempts();
+        if self.task.note_steps(self.conversation.complete_until(), spend) {
+            tracing::info!(steps = self.conversation.complete_until(), "recorded steps are used");
+            if attempts > 1 {
+                self.renew().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_agent(&self) -> Result<Agent, End> {
+        let (tenant, version) = (&self.task.spec().tenant, self.task.spec().agent);
+        let missing = || {
+            let message = format!("agent {} has no version {}", version.id, version.version);
+            End::Failed(Failure::of_its_own(FailureCode::AgentMissing, message))
+        };
+        self.runner.agents.version(tenant, version).await?.ok_or_else(missing)
+    }
+
+    /// Answers the calls that can be answered here; those left are the client's.
+    async fn answer_calls(&mut self, agent: &Agent, calls: Vec<PendingCall>) -> Result<(), End> {
+        let last = calls.last().map_or(0, |call| call.number);
+        self.limit_steps(last)?;
+        let calls_so_far = u64::from(self.conversation.tool_calls());
+        if calls_so_far + calls.len() as u64 > u64::from(self.task.limits().max_tool_calls()) {
+            return Err(self.limit(LimitKind::MaxToolCalls));
+        }
+        if self.conversation.bad_calls() > MAX_BAD_CALLS {
+            let message = "the model kept calling tools that it doesn't have, or with arguments that they don't take";
+            return Err(End::Failed(Failure::of_its_own(FailureCode::BadToolCalls, message)));
+        }
+        let occasion = Occasion { task: self.task.id(), deadline: self.step_deadline(), wraps_up: self.wraps_up() };
+        let (ours, clients): (Vec<_>, Vec<_>) =
+            calls.into_iter().map(|call| occasion.job(agent, call)).partition(Result::is_ok);
+        let ours: Vec<_> = ours.into_iter().filter_map(Result::ok).collect();
+        if ours.is_empty() {
+            return Err(End::InputRequired(clients.into_iter().filter_map(Result::err).collect()));
+        }
+        self.run_tools(ours).await
+    }
+
+    fn limit_steps(&self, number: u32) -> Result<(), End> {
+        let steps = number.saturating_sub(self.task.progress().base);
+        if steps > self.task.limits().max_steps() { Err(self.limit(LimitKind::MaxSteps)) } else { Ok(()) }
+    }
+
+    fn limit_tokens(&self) -> Result<(), End> {
+        let usage = self.task.spend().usage;
+        let used = usage.input_tokens.saturating_add(usage.output_tokens);
+        let over = self.task.limits().max_tokens().is_some_and(|most| used >= most);
+        if over { Err(self.limit(LimitKind::MaxTokens)) } else { Ok(()) }
+    }
+
+    /// How the work ends at a limit.
+    pub(super) fn limit(&self, limit: LimitKind) -> End {
+        match self.task.limits().on_limit {
+            OnLimit::Pause => End::Paused(limit),
+            OnLimit::Fail => End::Failed(Failure::limit_reached(limit)),
+        }
+    }
+
+    fn is_late(&self) -> bool {
+        self.runner.clock.now() >= self.task.deadline()
+    }
+
+    /// Whether the task is to come to an end: no more tools then.
+    pub(super) fn wraps_up(&self) -> bool {
+        self.runner.clock.now() >= self.task.soft_deadline()
+    }
+
+    fn is_short_of_time(&self) -> bool {
+        self.until.since(self.runner.clock.now()) < self.runner.times.step_reserve + RESERVE
+    }
+}

@@ -1,0 +1,64 @@
+//! What becomes of messages that the queue gave up on: the task behind one is told, so that nothing disappears silently.
+
+use std::sync::Arc;
+
+use crate::domain::Causes;
+use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
+
+/// How often a task is tried that others change at the same time.
+const MOST_TRIES: usize = 5;
+
+/// What became of the task behind a message that the queue gave up on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Buried {
+    /// It failed, as dead-lettered: no worker could ever take it.
+    Failed,
+    /// It lives, and comes due by itself; or it has ended.
+    LeftAlone,
+    /// There is no such task, or the message was never one of ours.
+    Unknown,
+}
+
+/// The ports that it takes to look after undelivered messages.
+pub struct Undelivered {
+    /// Where tasks are kept.
+    pub tasks: Arc<dyn TaskStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Undelivered {
+    /// Records on its task that the message with this body was delivered `receives` times in vain. A message that is none of
+    /// ours is logged by its size; its body may be anything.
+    pub async fn bury(&self, body: &str, receives: u32) -> Result<Buried, StoreError> {
+        let message = match TaskMessage::from_body(body) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::error!(error = %Causes(&error), bytes = body.len(), receives, "poison message dropped");
+                return Ok(Buried::Unknown);
+            }
+        };
+        for _ in 0..MOST_TRIES {
+            let Some(mut task) = self.tasks.task(&message.tenant, message.task).await? else {
+                tracing::warn!(task_id = %message.task, "undelivered message of an unknown task");
+                return Ok(Buried::Unknown);
+            };
+            if !task.dead_letter(receives, self.clock.now()) {
+                tracing::info!(task_id = %message.task, status = task.status().as_str(), "undelivered message, and its task lives");
+                return Ok(Buried::LeftAlone);
+            }
+            match self.tasks.update(&task).await {
+                Ok(()) => {
+                    tracing::error!(
+                        task_id = %message.task, tenant_id = %message.tenant, agent_id = %task.spec().agent.id, receives,
+                        "task dead-lettered: no worker could claim it"
+                    );
+                    return Ok(Buried::Failed);
+                }
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+}

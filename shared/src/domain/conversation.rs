@@ -1,0 +1,204 @@
+//! What a journal says of a task: the conversation so far, and what is to be done next.
+//!
+//! Both are pure functions of the recorded steps, so that whoever takes a task up goes on exactly where the last one
+//! stopped, wherever that was.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::call::{ModelAnswer, StopReason};
+use super::step::{Step, StepKind, ToolRunner};
+use super::task::TaskInput;
+use super::transcript::{Message, ToolCall};
+
+/// A task's journal, as far as it counts.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// The number of the last step of an earlier run, which counts no more.
+    base: u32,
+    steps: BTreeMap<u32, Step>,
+}
+
+/// A tool call without a result, and the number of the step that its result will be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingCall {
+    /// The step's number.
+    pub number: u32,
+    /// The call.
+    pub call: ToolCall,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// A model is to be asked; its answer will be the step of this number.
+    Ask {
+        /// The step's number.
+        number: u32,
+    },
+    /// Tools are to be run, all at once.
+    Tools(Vec<PendingCall>),
+    /// Nothing: this answer was the last word.
+    Finish(Box<ModelAnswer>),
+}
+
+impl Conversation {
+    /// The conversation in these steps, in any order. Steps up to `base` don't count.
+    pub fn new(base: u32, steps: impl IntoIterator<Item = Step>) -> Self {
+        let counted = steps.into_iter().filter(|step| step.number > base);
+        Self { base, steps: counted.map(|step| (step.number, step)).collect() }
+    }
+
+    /// Adds a step that was recorded.
+    pub fn push(&mut self, step: Step) {
+        self.steps.insert(step.number, step);
+    }
+
+    /// The steps that count, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.values()
+    }
+
+    /// The number of the step up to which all are there.
+    pub fn complete_until(&self) -> u32 {
+        let mut last = self.base;
+        while self.steps.contains_key(&(last + 1)) {
+            last += 1;
+        }
+        last
+    }
+
+    /// The tool calls that were answered.
+    pub fn tool_calls(&self) -> u32 {
+        let calls = self.steps().filter(|step| matches!(step.kind, StepKind::ToolCall { .. })).count();
+        u32::try_from(calls).unwrap_or(u32::MAX)
+    }
+
+    /// The tool calls that could not be made.
+    pub fn bad_calls(&self) -> usize {
+        let refused = |step: &&Step| matches!(step.kind, StepKind::ToolCall { by: ToolRunner::Nobody, .. });
+        self.steps().filter(refused).count()
+    }
+
+    /// What is to be done next.
+    pub fn next(&self) -> Next {
+        let mut number = self.base + 1;
+        while let Some(answer) = self.answer(number) {
+            let calls = wanted(answer);
+            if calls.is_empty() {
+                return Next::Finish(Box::new(answer.clone()));
+            }
+            let numbered = (number + 1..).zip(calls);
+            let pending: Vec<PendingCall> = numbered
+                .filter(|(number, _)| !self.steps.contains_key(number))
+                .map(|(number, call)| PendingCall { number, call: call.clone() })
+                .collect();
+            if !pending.is_empty() {
+                return Next::Tools(pending);
+            }
+            number = after_calls_of(number, answer);
+        }
+        Next::Ask { number }
+    }
+
+    /// The conversation as a model gets it: what the client said, and then each answer with the results of its calls.
+    pub fn messages(&self, input: &TaskInput) -> Vec<Message> {
+        let mut messages = vec![Message::user(input.as_str())];
+        let mut number = self.base + 1;
+        while let Some(answer) = self.answer(number) {
+            let after = after_calls_of(number, answer);
+            let results = self.steps.range(number + 1..after).filter_map(|(_, step)| step.kind.tool_result()).collect();
+            messages.extend([Message::Assistant(answer.content.clone()), Message::ToolResults(results)]);
+            number = after;
+        }
+        messages
+    }
+
+    fn answer(&self, number: u32) -> Option<&ModelAnswer> {
+        match &self.steps.get(&number)?.kind {
+            StepKind::ModelCall { answer, .. } => Some(answer),
+            StepKind::ToolCall { .. } => None,
+        }
+    }
+}
+
+/// The number of the step that follows an answer and the results of its calls.
+fn after_calls_of(number: u32, answer: &ModelAnswer) -> u32 {
+    number + 1 + u32::try_from(wanted(answer).len()).unwrap_or(u32::MAX / 2)
+}
+
+/// The tool calls that an answer wants to go on with; those of one that was cut or declined are not to be trusted.
+fn wanted(answer: &ModelAnswer) -> Vec<&ToolCall> {
+    match answer.stop_reason {
+        StopReason::ToolUse | StopReason::EndTurn | StopReason::Paused | StopReason::Other => {
+            answer.tool_calls().collect()
+        }
+        StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{TaskId, ToolRunner};
+    use crate::testing::samples;
+
+    fn task() -> TaskId {
+        TaskId::derived([7; 16])
+    }
+
+    /// An answer that calls `calls` tools, as the step of this number.
+    fn asking(number: u32, calls: usize) -> Step {
+        let calls = (0..calls).map(|place| samples::tool_call(&format!("{number}.{place}"), "calculator", "{}"));
+        let kind = StepKind::ModelCall { requested: samples::model(), answer: samples::answer_calling(calls) };
+        Step { kind, ..samples::step(task(), number, "") }
+    }
+
+    fn result(number: u32) -> Step {
+        samples::tool_step(task(), number, ToolRunner::Platform, "2")
+    }
+
+    #[track_caller]
+    fn check_next(base: u32, steps: &[Step], expected: &[u32], complete_until: u32) {
+        let conversation = Conversation::new(base, steps.to_vec());
+        let next = match conversation.next() {
+            Next::Ask { number } => vec![number],
+            Next::Tools(calls) => calls.iter().map(|call| call.number).collect(),
+            Next::Finish(_) => Vec::new(),
+        };
+        assert_eq!((next.as_slice(), conversation.complete_until()), (expected, complete_until), "{steps:?}");
+    }
+
+    #[test]
+    fn what_is_next_follows_from_the_steps_in_whatever_order_they_were_recorded() {
+        check_next(0, &[], &[1], 0);
+        check_next(0, &[asking(1, 3)], &[2, 3, 4], 1);
+        check_next(0, &[result(3), asking(1, 3)], &[2, 4], 1);
+        check_next(0, &[asking(1, 3), result(4), result(2), result(3)], &[5], 4);
+        check_next(0, &[asking(1, 1), result(2), asking(3, 1)], &[4], 3);
+        check_next(0, &[asking(1, 1), result(2), samples::step(task(), 3, "done")], &[], 3);
+    }
+
+    #[test]
+    fn steps_of_an_earlier_run_do_not_count() {
+        let earlier = [asking(1, 1), result(2), samples::step(task(), 3, "done")];
+        check_next(3, &earlier, &[4], 3);
+        check_next(3, &[earlier.as_slice(), &[asking(4, 2)]].concat(), &[5, 6], 4);
+        let conversation = Conversation::new(3, [earlier.as_slice(), &[asking(4, 1), result(5)]].concat());
+        let input = TaskInput::new("hello".to_owned()).unwrap();
+        assert_eq!(conversation.messages(&input).len(), 3);
+        assert_eq!(conversation.tool_calls(), 1);
+    }
+
+    #[test]
+    fn calls_of_an_answer_that_was_cut_are_not_made() {
+        for stop_reason in [StopReason::MaxTokens, StopReason::ContextWindow, StopReason::Refusal] {
+            let mut cut = asking(1, 2);
+            if let StepKind::ModelCall { answer, .. } = &mut cut.kind {
+                answer.stop_reason = stop_reason;
+            }
+            check_next(0, &[cut], &[], 1);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The bounds of a task: an agent sets them for all of its tasks, and a task may have its own.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::invalid::{Invalid, within};
+
+/// Bounds for one task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    max_output_tokens: u32,
+    timeout_seconds: u32,
+    max_cost_micro_usd: Option<u64>,
+    max_steps: u32,
+    max_tool_calls: u32,
+    max_tokens: Option<u64>,
+    input_timeout_seconds: u32,
+    /// What becomes of a task that reaches one of them.
+    pub on_limit: OnLimit,
+}
+
+/// What becomes of a task that reaches a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnLimit {
+    /// It pauses, and can be resumed with higher limits.
+    #[default]
+    Pause,
+    /// It fails.
+    Fail,
+}
+
+/// A limit that a task can reach, other than its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitKind {
+    /// The cost of its model calls.
+    Budget,
+    /// Its steps.
+    MaxSteps,
+    /// Its tool calls.
+    MaxToolCalls,
+    /// Its tokens.
+    MaxTokens,
+}
+
+impl LimitKind {
+    /// The name in records, responses and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Budget => "budget",
+            Self::MaxSteps => "max_steps",
+            Self::MaxToolCalls => "max_tool_calls",
+            Self::MaxTokens => "max_tokens",
+        }
+    }
+
+    /// The setting that raises it.
+    pub const fn setting(self) -> &'static str {
+        match self {
+            Self::Budget => "max_cost_micro_usd",
+            Self::MaxSteps => "max_steps",
+            Self::MaxToolCalls => "max_tool_calls",
+            Self::MaxTokens => "max_tokens",
+        }
+    }
+}
+
+impl fmt::Display for LimitKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Default for Limits {
+    /// 4,096 tokens an answer, half an hour, 100 steps, 200 tool calls, any cost, any tokens, and a day for a client to
+    /// answer. A task that reaches one of them pauses.
+    fn default() -> Self {
+        Self {
+            max_output_tokens: 4_096,
+            timeout_seconds: 1_800,
+            max_cost_micro_usd: None,
+            max_steps: 100,
+            max_tool_calls: 200,
+            max_tokens: None,
+            input_timeout_seconds: 86_400,
+            on_limit: OnLimit::Pause,
+        }
+    }
+}
+
+impl Limits {
+    /// These limits with 1 to 32,000 tokens for an answer.
+    pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
+        Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=32_000)?, ..self })
+    }
+
+    /// These limits with 10 to 86,400 seconds from submission to the end, not counting waits for a person.
+    pub fn with_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
+        Ok(Self { timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?, ..self })
+    }
+
+    /// These limits with a cap on what a task's model calls cost, in micro-USD: 1 to 1,000,000,000 (1,000 USD).
+    pub fn with_max_cost_micro_usd(self, micro_usd: u64) -> Result<Self, Invalid> {
+        let most = within("/max_cost_micro_usd", micro_usd, 1..=1_000_000_000)?;
+        Ok(Self { max_cost_micro_usd: Some(most), ..self })
+    }
+
+    /// These limits with 1 to 1,000 steps, each a model call or a tool call.
+    pub fn with_max_steps(self, steps: u32) -> Result<Self, Invalid> {
+        Ok(Self { max_steps: within("/max_steps", steps, 1..=1_000)?, ..self })
+    }
+
+    /// These limits with 0 to 1,000 tool calls.
+    pub fn with_max_tool_calls(self, calls: u32) -> Result<Self, Invalid> {
+        Ok(Self { max_tool_calls: within("/max_tool_calls", calls, 0..=1_000)?, ..self })
+    }
+
+    /// These limits with 1 to 1,000,000,000 tokens of all model calls, input and output.
+    pub fn with_max_tokens(self, tokens: u64) -> Result<Self, Invalid> {
+        Ok(Self { max_tokens: Some(within("/max_tokens", tokens, 1..=1_000_000_000)?), ..self })
+    }
+
+    /// These limits with 60 seconds to 30 days for which a task waits for a client's answer, or for its resumption.
+    pub fn with_input_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
+        Ok(Self { input_timeout_seconds: within("/input_timeout_seconds", seconds, 60..=2_592_000)?, ..self })
+    }
+
+    /// The most tokens that one answer may have.
+    pub const fn max_output_tokens(self) -> u32 {
+        self.max_output_tokens
+    }
+
+    /// The seconds from a task's submission after which it times out.
+    pub const fn timeout_seconds(self) -> u32 {
+        self.timeout_seconds
+    }
+
+    /// The most that a task's model calls may cost, in micro-USD.
+    pub const fn max_cost_micro_usd(self) -> Option<u64> {
+        self.max_cost_micro_usd
+    }
+
+    /// The most steps that a task may have.
+    pub const fn max_steps(self) -> u32 {
+        self.max_steps
+    }
+
+    /// The most tool calls that a task may make.
+    pub const fn max_tool_calls(self) -> u32 {
+        self.max_tool_calls
+    }
+
+    /// The most tokens that a task's model calls may use.
+    pub const fn max_tokens(self) -> Option<u64> {
+        self.max_tokens
+    }
+
+    /// The seconds for which a task waits for its client.
+    pub const fn input_timeout_seconds(self) -> u32 {
+        self.input_timeout_seconds
+    }
+
+    /// How long a task may take, waits for its client excluded.
+    pub const fn timeout(self) -> Duration {
+        Duration::from_secs(self.timeout_seconds as u64)
+    }
+
+    /// How long a task waits for its client.
+    pub const fn input_timeout(self) -> Duration {
+        Duration::from_secs(self.input_timeout_seconds as u64)
+    }
+}
+
+/// Limits that take the place of those that a task has; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LimitChanges {
+    /// See [`Limits::with_timeout_seconds`].
+    pub timeout_seconds: Option<u32>,
+    /// See [`Limits::with_max_cost_micro_usd`].
+    pub max_cost_micro_usd: Option<u64>,
+    /// See [`Limits::with_max_steps`].
+    pub max_steps: Option<u32>,
+    /// See [`Limits::with_max_tool_calls`].
+    pub max_tool_calls: Option<u32>,
+    /// See [`Limits::with_max_tokens`].
+    pub max_tokens: Option<u64>,
+}
+
+impl LimitChanges {
+    /// `limits` with these changes, or every one that is out of bounds.
+    pub fn apply(self, limits: Limits) -> Result<Limits, Vec<Invalid>> {
+        let (mut changed, mut broken) = (limits, Vec::new());
+        let mut take = |outcome: Option<Result<Limits, Invalid>>, changed: &mut Limits| match outcome {
+            Some(Ok(limits)) => *changed = limits,
+            Some(Err(invalid)) => broken.push(invalid),
+            None => {}
+        };
+        take(self.timeout_seconds.map(|seconds| changed.with_timeout_seconds(seconds)), &mut changed);
+        take(self.max_cost_micro_usd.map(|most| changed.with_max_cost_micro_usd(most)), &mut changed);
+        take(self.max_steps.map(|steps| changed.with_max_steps(steps)), &mut changed);
+        take(self.max_tool_calls.map(|calls| changed.with_max_tool_calls(calls)), &mut changed);
+        take(self.max_tokens.map(|tokens| changed.with_max_tokens(tokens)), &mut changed);
+        if broken.is_empty() { Ok(changed) } else { Err(broken) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_take_the_place_of_what_they_name_and_every_broken_one_is_named() {
+        let limits = Limits::default();
+        let changes = LimitChanges { max_steps: Some(7), max_tokens: Some(9), ..LimitChanges::default() };
+        let expected = limits.with_max_steps(7).unwrap().with_max_tokens(9).unwrap();
+        assert_eq!(changes.apply(limits), Ok(expected));
+        assert_eq!(LimitChanges::default().apply(limits), Ok(limits));
+        let broken = LimitChanges {
+            timeout_seconds: Some(9),
+            max_cost_micro_usd: Some(0),
+            max_steps: Some(1_001),
+            max_tool_calls: Some(1_001),
+            max_tokens: Some(0),
+        };
+        let fields: Vec<String> = broken.apply(limits).unwrap_err().into_iter().map(|broken| broken.field).collect();
+        assert_eq!(fields, ["/timeout_seconds", "/max_cost_micro_usd", "/max_steps", "/max_tool_calls", "/max_tokens"]);
+    }
+}

@@ -1,0 +1,106 @@
+//! What clients do to tasks.
+
+use super::history::Event;
+use super::{Lease, Task, TaskState};
+use crate::domain::limits::Limits;
+use crate::domain::status::TaskStatus;
+use crate::domain::time::Timestamp;
+
+/// A client's wish doesn't go with the task's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the task is {}", .0.as_str())]
+pub struct WrongState(pub TaskStatus);
+
+/// What became of a wish to cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancellation {
+    /// The task is canceled.
+    Done,
+    /// A worker has the task: it will be canceled in a moment.
+    Requested,
+}
+
+/// Where a task that is opened again starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReopenFrom {
+    /// After its last recorded step.
+    #[default]
+    Checkpoint,
+    /// Afresh: the steps up to this one, the last of its journal, count no more.
+    Start {
+        /// The step's number.
+        last_step: u32,
+    },
+}
+
+impl Task {
+    /// Cancels the task: at once, or by its worker if it has one. Cancelling a canceled task changes nothing and is no
+    /// error; `None` says so.
+    pub fn cancel(&mut self, now: Timestamp) -> Result<Option<Cancellation>, WrongState> {
+        match self.progress.state {
+            TaskState::Canceled => Ok(None),
+            TaskState::Running(_) if self.progress.cancel_requested => Ok(None),
+            TaskState::Running(Lease { expires_at, .. }) if now < expires_at => {
+                self.progress.cancel_requested = true;
+                self.note(Event::CancelRequested, now);
+                Ok(Some(Cancellation::Requested))
+            }
+            TaskState::Queued { .. }
+            | TaskState::Running(_)
+            | TaskState::Waiting { .. }
+            | TaskState::InputRequired { .. }
+            | TaskState::Paused { .. } => {
+                self.cancel_now(now);
+                Ok(Some(Cancellation::Done))
+            }
+            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => Err(WrongState(self.status())),
+        }
+    }
+
+    /// Goes on with a task that failed, was canceled or timed out, with these limits and all the time that they allow.
+    /// Whoever does it sends a message for the task.
+    pub fn reopen(&mut self, from: ReopenFrom, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
+        match self.progress.state {
+            TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {}
+            TaskState::Queued { .. }
+            | TaskState::Running(_)
+            | TaskState::Waiting { .. }
+            | TaskState::InputRequired { .. }
+            | TaskState::Paused { .. }
+            | TaskState::Completed(_) => return Err(WrongState(self.status())),
+        }
+        if let ReopenFrom::Start { last_step } = from {
+            self.progress.base = last_step;
+            self.progress.steps = self.progress.steps.max(last_step);
+        }
+        self.progress.limits = limits;
+        self.progress.deadline = now.plus(limits.timeout());
+        self.progress.hops = 0;
+        self.progress.attempts = 0;
+        self.progress.sends = 0;
+        self.progress.cancel_requested = false;
+        self.queue(Event::Reopened { base: self.progress.base }, now);
+        Ok(())
+    }
+
+    /// Goes on with a paused task under these limits. Whoever does it sends a message for the task.
+    pub fn resume(&mut self, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
+        let TaskState::Paused { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
+        self.progress.limits = limits;
+        self.go_on(since, Event::Resumed, now);
+        Ok(())
+    }
+
+    /// Goes on with a task whose client's answers are recorded. Whoever does it sends a message for the task.
+    pub fn answered(&mut self, now: Timestamp) -> Result<(), WrongState> {
+        let TaskState::InputRequired { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
+        self.go_on(since, Event::Answered, now);
+        Ok(())
+    }
+
+    /// Queues the task; the time that it waited for its client is not its own.
+    fn go_on(&mut self, since: Timestamp, event: Event, now: Timestamp) {
+        self.progress.deadline = self.progress.deadline.plus(now.since(since));
+        self.queue(event, now);
+    }
+}

@@ -1,0 +1,107 @@
+//! What the watchdog does to tasks that nobody else will look at again.
+
+use super::history::Event;
+use super::{Task, TaskState};
+use crate::domain::outcome::Failure;
+use crate::domain::time::Timestamp;
+
+/// What the watchdog did to an overdue task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overdue {
+    /// Its message may be lost: send it again.
+    Resent,
+    /// Its worker is gone: queued again; send its message.
+    Requeued,
+    /// Its wait is over, and no message came for it: queued; send one.
+    Awakened,
+    /// Its deadline passed.
+    TimedOut,
+    /// Its attempts are used up.
+    GivenUp,
+    /// Its worker is gone, and its client had wished to cancel it: canceled.
+    Canceled,
+    /// Its client did nothing for too long: failed.
+    Expired,
+}
+
+impl Overdue {
+    /// Whether the task waits for a worker now, and a message has to be sent for it.
+    pub const fn wants_message(self) -> bool {
+        match self {
+            Self::Resent | Self::Requeued | Self::Awakened => true,
+            Self::TimedOut | Self::GivenUp | Self::Canceled | Self::Expired => false,
+        }
+    }
+}
+
+impl Task {
+    /// When the watchdog must look at the task if nothing else happened; `None` once it has ended. A running task past
+    /// its deadline is left to its worker, which is bound by the deadline too, until its lease ends.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        match &self.progress.state {
+            TaskState::Queued { due_at } | TaskState::Waiting { due_at, .. } => {
+                Some(*due_at.min(&self.progress.deadline))
+            }
+            TaskState::Running(lease) => Some(lease.expires_at),
+            TaskState::InputRequired { expires_at, .. } | TaskState::Paused { expires_at, .. } => Some(*expires_at),
+            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => None,
+        }
+    }
+
+    /// Does what is due; `None` if nothing is. Whoever gets one that [wants a message](Overdue::wants_message) sends it
+    /// once the change is stored.
+    pub fn settle_overdue(&mut self, now: Timestamp) -> Option<Overdue> {
+        if now < self.due_at()? {
+            return self.settle_late(now);
+        }
+        match &self.progress.state {
+            TaskState::Running(_) if self.progress.cancel_requested => {
+                self.cancel_now(now);
+                Some(Overdue::Canceled)
+            }
+            TaskState::InputRequired { .. } => {
+                self.end_failed(Failure::input_expired(), now);
+                Some(Overdue::Expired)
+            }
+            TaskState::Paused { limit, .. } => {
+                let failure = Failure::limit_reached(*limit);
+                self.end_failed(failure, now);
+                Some(Overdue::Expired)
+            }
+            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. }
+                if now >= self.progress.deadline =>
+            {
+                self.settle_late(now)
+            }
+            TaskState::Queued { .. } => {
+                self.queue(Event::Resent, now);
+                Some(Overdue::Resent)
+            }
+            TaskState::Waiting { .. } => {
+                self.queue(Event::Awakened, now);
+                Some(Overdue::Awakened)
+            }
+            TaskState::Running(_) => Some(self.end_attempt(now)),
+            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => None,
+        }
+    }
+
+    /// Ends the task if its deadline has passed and its time runs. Its own worker may do so before its lease ends.
+    fn settle_late(&mut self, now: Timestamp) -> Option<Overdue> {
+        let late = now >= self.progress.deadline && !self.status().awaits_client() && !self.status().is_terminal();
+        if late {
+            self.enter(TaskState::TimedOut, Event::TimedOut, now);
+        }
+        late.then_some(Overdue::TimedOut)
+    }
+
+    /// Fails a task whose message the queue gave up on before any worker could claim it: `false`, and nothing changes, if
+    /// a worker has it, or the task doesn't wait for one.
+    pub fn dead_letter(&mut self, receives: u32, now: Timestamp) -> bool {
+        let stranded = matches!(self.progress.state, TaskState::Queued { .. });
+        if stranded {
+            self.end_failed(Failure::undeliverable(receives), now);
+        }
+        stranded
+    }
+}

@@ -1,0 +1,218 @@
+//! What workers do to tasks. But for the claim, each needs the lease that the claim gave.
+
+use super::history::Event;
+use super::{
+    ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
+    TaskState,
+};
+use crate::domain::conversation::PendingCall;
+use crate::domain::limits::LimitKind;
+use crate::domain::outcome::{Failure, Output};
+use crate::domain::spend::Spend;
+use crate::domain::time::Timestamp;
+use crate::domain::wait::Wait;
+
+impl Task {
+    /// Gives the task to a worker under a new fence.
+    pub fn claim(&mut self, lease: Lease, now: Timestamp) -> Result<(), ClaimRefused> {
+        match &self.progress.state {
+            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
+                return Err(ClaimRefused::Finished(self.status()));
+            }
+            TaskState::InputRequired { .. } | TaskState::Paused { .. } => {
+                return Err(ClaimRefused::AwaitsClient(self.status()));
+            }
+            // Even past the deadline: its worker may be about to end the task in time.
+            TaskState::Running(held) if now < held.expires_at => {
+                return Err(ClaimRefused::Leased { until: held.expires_at });
+            }
+            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. }
+                if now >= self.progress.deadline =>
+            {
+                return Err(ClaimRefused::Overdue);
+            }
+            TaskState::Waiting { wait, .. } if now < wait.until => {
+                return Err(ClaimRefused::Waiting { until: wait.until });
+            }
+            TaskState::Running(_) if self.progress.cancel_requested || self.progress.attempts >= MAX_ATTEMPTS => {
+                return Err(ClaimRefused::Overdue);
+            }
+            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. } => {}
+        }
+        self.progress.fence += 1;
+        self.progress.attempts += 1;
+        self.progress.sends = 0;
+        self.enter(TaskState::Running(lease), Event::Claimed { worker: lease.worker }, now);
+        Ok(())
+    }
+
+    /// Adds to what the task's model calls came to. It becomes durable with the transition that follows.
+    pub fn add_spend(&mut self, spend: Spend) {
+        self.progress.spend = self.progress.spend.plus(spend);
+    }
+
+    /// Takes note that the journal has all steps up to `last`, of which those that were not known yet came to `spend`. A
+    /// worker under which the journal grows is worth its attempt: the attempts before it count no more. It becomes durable
+    /// with the transition that follows. Returns whether that was news.
+    pub fn note_steps(&mut self, last: u32, spend: Spend) -> bool {
+        if last <= self.progress.steps {
+            return false;
+        }
+        self.progress.steps = last;
+        self.progress.attempts = 1;
+        self.add_spend(spend);
+        true
+    }
+
+    /// Prolongs the lease, for the worker that holds the lease numbered `fence`.
+    pub fn renew(&mut self, fence: u64, expires_at: Timestamp, now: Timestamp) -> Result<(), LeaseLost> {
+        let lease = self.must_hold(fence)?;
+        self.progress.state = TaskState::Running(Lease { expires_at, ..lease });
+        self.progress.revision += 1;
+        self.progress.updated_at = now;
+        Ok(())
+    }
+
+    /// Takes over what others may do to a task while a worker has it, from the task as it is kept: `false` if this
+    /// worker's lease is not the task's any more.
+    pub fn catch_up(&mut self, kept: &Self) -> bool {
+        let same = self.progress.fence == kept.progress.fence && matches!(kept.progress.state, TaskState::Running(_));
+        if same {
+            self.progress.revision = kept.progress.revision;
+            self.progress.cancel_requested = kept.progress.cancel_requested;
+            self.progress.history.clone_from(&kept.progress.history);
+        }
+        same
+    }
+
+    /// Parks the task, for the worker that holds the lease numbered `fence`: it may be had again when the wait is over. A
+    /// parked attempt counts only if it `spent` something.
+    pub fn park(&mut self, fence: u64, wait: Wait, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        if self.progress.cancel_requested {
+            self.cancel_now(now);
+            return Ok(());
+        }
+        match spent {
+            Spent::Nothing => self.progress.attempts = self.progress.attempts.saturating_sub(1),
+            Spent::ModelCall if self.progress.attempts >= MAX_ATTEMPTS => {
+                self.end_attempt(now);
+                return Ok(());
+            }
+            Spent::ModelCall => {}
+        }
+        let by_message = wait.until.since(now) <= LONGEST_MESSAGE_DELAY;
+        let due_at = if by_message { wait.until.plus(FIRST_WAIT) } else { wait.until };
+        self.progress.parkings = self.progress.parkings.saturating_add(1);
+        self.progress.sends = u32::from(by_message);
+        let parked = Event::Parked { reason: wait.reason, until: wait.until };
+        self.enter(TaskState::Waiting { wait, due_at }, parked, now);
+        Ok(())
+    }
+
+    /// Hands the task over to the next invocation, for the worker that holds the lease numbered `fence` and is out of time
+    /// after some steps. Whoever does it sends a message for the task, unless that was the last hop that it may have.
+    pub fn hand_over(&mut self, fence: u64, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        if self.progress.cancel_requested {
+            self.cancel_now(now);
+        } else if self.progress.hops >= MAX_HOPS {
+            self.end_failed(Failure::hops_exhausted(MAX_HOPS), now);
+        } else {
+            self.progress.hops += 1;
+            self.progress.attempts = 0;
+            self.progress.sends = 0;
+            self.queue(Event::HandedOver { hop: self.progress.hops }, now);
+        }
+        Ok(())
+    }
+
+    /// Has the client answer these calls, for the worker that holds the lease numbered `fence`.
+    pub fn require_input(&mut self, fence: u64, calls: Vec<PendingCall>, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        if self.progress.cancel_requested {
+            self.cancel_now(now);
+            return Ok(());
+        }
+        let expires_at = now.plus(self.progress.limits.input_timeout());
+        self.await_client(TaskState::InputRequired { calls, since: now, expires_at }, Event::InputRequired, now);
+        Ok(())
+    }
+
+    /// Stops the task at a limit until it is resumed, for the worker that holds the lease numbered `fence`.
+    pub fn pause(&mut self, fence: u64, limit: LimitKind, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        if self.progress.cancel_requested {
+            self.cancel_now(now);
+            return Ok(());
+        }
+        let expires_at = now.plus(self.progress.limits.input_timeout());
+        self.await_client(TaskState::Paused { limit, since: now, expires_at }, Event::Paused { limit }, now);
+        Ok(())
+    }
+
+    /// Ends the task with an answer, for the worker that holds the lease numbered `fence`.
+    pub fn complete(&mut self, fence: u64, output: Output, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        self.enter(TaskState::Completed(output), Event::Completed, now);
+        Ok(())
+    }
+
+    /// Ends the task without an answer, for the worker that holds the lease numbered `fence`.
+    pub fn fail(&mut self, fence: u64, failure: Failure, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        self.end_failed(failure, now);
+        Ok(())
+    }
+
+    /// Cancels the task as its client wished, for the worker that holds the lease numbered `fence`.
+    pub fn end_canceled(&mut self, fence: u64, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        self.cancel_now(now);
+        Ok(())
+    }
+
+    /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`: whoever gets a message for it
+    /// may claim it at once. An attempt that spent something counts, and the last of them gives the task up.
+    pub fn release(&mut self, fence: u64, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
+        self.must_hold(fence)?;
+        if self.progress.cancel_requested {
+            self.cancel_now(now);
+            return Ok(());
+        }
+        match spent {
+            Spent::Nothing => {
+                self.progress.attempts = self.progress.attempts.saturating_sub(1);
+                self.queue(Event::Requeued, now);
+            }
+            Spent::ModelCall => {
+                self.end_attempt(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an attempt that came to nothing.
+    pub(super) fn end_attempt(&mut self, now: Timestamp) -> Overdue {
+        if self.progress.attempts < MAX_ATTEMPTS {
+            self.queue(Event::Requeued, now);
+            return Overdue::Requeued;
+        }
+        self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS), now);
+        Overdue::GivenUp
+    }
+
+    /// A task that awaits its client starts afresh with its attempts when it goes on.
+    fn await_client(&mut self, state: TaskState, event: Event, now: Timestamp) {
+        self.progress.attempts = 0;
+        self.progress.sends = 0;
+        self.enter(state, event, now);
+    }
+
+    fn must_hold(&self, fence: u64) -> Result<Lease, LeaseLost> {
+        match self.progress.state {
+            TaskState::Running(lease) if self.progress.fence == fence => Ok(lease),
+            _ => Err(LeaseLost),
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Ten thousand random histories of one task: workers that die, hiccup and collide, messages that come twice and late,
+//! clients that cancel, retry, resume and answer, watchdogs at the same time, and a clock that steps. Whatever happened,
+//! the task then comes to an end, and no recorded step was ever done again.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures::FutureExt;
+use futures::future::join_all;
+use shared::app::{NewTask, RetryFrom};
+use shared::domain::{LimitChanges, Step, StepKind, Task, TaskStatus};
+use shared::testing::{Faults, When};
+use tokio::task::yield_now;
+
+use crate::play::Play;
+
+const HISTORIES: u64 = 10_000;
+const EVENTS: usize = 25;
+
+/// A plan for one actor: mostly none, or a death or a hiccup at one of the next calls.
+fn fate(random: &mut Rng) -> Faults {
+    let faults = Faults::default();
+    let when = if random.bool() { When::Before } else { When::After };
+    match random.u8(..10) {
+        0..3 => faults.die_at(random.u32(1..8), when),
+        3 => faults.fail_at(random.u32(1..8), when),
+        _ => {}
+    }
+    faults
+}
+
+/// Lets others go first for a while.
+async fn later(turns: usize) {
+    for _ in 0..turns {
+        yield_now().await;
+    }
+}
+
+impl Play {
+    /// Something happens.
+    async fn happen(&self, random: &mut Rng) {
+        match random.u8(..16) {
+            0..6 => {
+                let workers: Vec<(Faults, usize)> =
+                    (0..random.usize(1..4)).map(|_| (fate(random), random.usize(..12))).collect();
+                let deliveries = workers.iter().map(|(faults, turns)| async {
+                    later(*turns).await;
+                    self.deliver(faults).await;
+                });
+                join_all(deliveries).await;
+            }
+            6 => {
+                let (faults, turns, well) = (fate(random), random.usize(..12), Faults::default());
+                let cancel = async {
+                    later(turns).await;
+                    drop(self.tasks(&faults).cancel_task(self.world.tenant(), self.task).await);
+                };
+                tokio::join!(self.deliver(&well), cancel);
+            }
+            7 => {
+                let from = if random.bool() { RetryFrom::Checkpoint } else { RetryFrom::Start };
+                let tasks = self.tasks(&fate(random));
+                drop(tasks.retry_task(self.world.tenant(), self.task, from, LimitChanges::default()).await);
+            }
+            8 => {
+                let more = LimitChanges { max_steps: Some(random.u32(1..60)), ..LimitChanges::default() };
+                drop(self.tasks(&fate(random)).resume_task(self.world.tenant(), self.task, more).await);
+            }
+            9..11 => {
+                let (one, two) = (fate(random), fate(random));
+                tokio::join!(self.answer(&one), self.answer(&two));
+            }
+            11..13 => {
+                let (one, two) = (fate(random), fate(random));
+                tokio::join!(self.sweep(&one), self.sweep(&two));
+            }
+            13..15 => self.world.pass(random.u64(0..90)),
+            _ => self.world.clock.set(self.world.now().minus(Duration::from_millis(random.u64(0..1_500)))),
+        }
+    }
+
+    /// Everyone is well from now on: the task comes to an end of its own, or of its client's.
+    async fn settle(&self) -> Task {
+        let well = Faults::default();
+        for _ in 0..400 {
+            let task = self.world.task(self.task).await;
+            match task.status() {
+                status if status.is_terminal() => return task,
+                TaskStatus::InputRequired => self.answer(&well).await,
+                TaskStatus::Paused => {
+                    let more = LimitChanges { max_steps: Some(1_000), ..LimitChanges::default() };
+                    self.tasks(&well).resume_task(self.world.tenant(), self.task, more).await.unwrap();
+                }
+                _ => self.deliver(&well).await,
+            }
+            self.world.pass(20);
+            tokio::join!(self.sweep(&well), self.sweep(&well));
+        }
+        self.world.task(self.task).await
+    }
+}
+
+async fn history(seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    let play = Play::begin().await;
+    let mut fences = Vec::new();
+    for _ in 0..EVENTS {
+        play.happen(&mut random).await;
+        fences.push(play.world.task(play.task).await.fence());
+    }
+    let task = play.settle().await;
+    assert!(task.status().is_terminal(), "the task is lost: {:?}", task.progress());
+    assert!(fences.is_sorted(), "{fences:?}");
+    let steps = play.world.steps(play.task).await;
+    check_journal(&task, &steps);
+    if task.status() == TaskStatus::Completed {
+        let last = steps.last().map(|step| (step.number, &step.kind));
+        assert!(
+            matches!(last, Some((number, StepKind::ModelCall { .. })) if number == task.progress().steps),
+            "{last:?}"
+        );
+    }
+    // Whatever comes late changes nothing.
+    join_all([play.deliver(&Faults::default()), play.deliver(&Faults::default())]).await;
+    play.sweep(&Faults::default()).await;
+    assert_eq!(play.world.task(play.task).await, task);
+}
+
+#[track_caller]
+fn check_journal(task: &Task, steps: &[Step]) {
+    let complete = task.progress().steps as usize;
+    let numbers = steps.iter().take(complete).map(|step| step.number);
+    assert!(numbers.eq(1..=task.progress().steps), "the journal has gaps: {steps:?}");
+}
+
+#[tokio::test]
+async fn after_any_history_the_task_ends_and_no_recorded_step_was_done_again() {
+    for seed in 0..HISTORIES {
+        let outcome = AssertUnwindSafe(history(seed)).catch_unwind().await;
+        assert!(outcome.is_ok(), "history {seed} broke the rules: run `history({seed})` alone");
+    }
+}
+
+#[tokio::test]
+async fn the_same_submission_is_one_task_however_often_it_comes_and_whatever_fails() {
+    for seed in 0..500 {
+        let mut random = Rng::with_seed(seed);
+        let play = Play::begin().await;
+        let new = || NewTask { idempotency_key: Some("k1".parse().unwrap()), ..play.world.new_task("hello") };
+        let mut accepted = Vec::new();
+        for _ in 0..4 {
+            let (one, two) = (play.tasks(&fate(&mut random)), play.tasks(&fate(&mut random)));
+            let submitted = [one, two].map(|tasks| async move { tasks });
+            for tasks in join_all(submitted).await {
+                accepted.extend(tasks.submit_task(play.world.tenant(), new()).await.ok().map(|task| task.id()));
+            }
+        }
+        accepted.dedup();
+        assert!(accepted.len() <= 1, "seed {seed}: {accepted:?}");
+    }
+}

@@ -1,0 +1,379 @@
+//! The loop over an agent's steps: models, tools, the client, limits, and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use shared::app::{AppError, NewTask, Ran, RetryFrom, RunError, Runner, Swept, ToolAnswer};
+use shared::domain::{
+    BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer, ModelRequest, OnLimit, Step,
+    StepKind, StopReason, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolResult, ToolRunner,
+    ToolUse,
+};
+use shared::ports::{BudgetScope, Clock, Model, ModelError, ModelErrorKind, TaskMessage, ToolOutput};
+use shared::testing::{Faults, ManualClock, Reply, ScriptedModel, ToolReply, samples};
+
+use crate::world::{INVOCATION, World};
+
+fn calculate(id: &str, expression: &str) -> ToolCall {
+    samples::tool_call(id, "calculator", &format!(r#"{{"expression":"{expression}"}}"#))
+}
+
+fn ask_human(id: &str) -> ToolCall {
+    samples::tool_call(id, "ask_human", r#"{"question":"Really?"}"#)
+}
+
+fn calling(calls: impl IntoIterator<Item = ToolCall>) -> Reply {
+    Reply::Answer(samples::answer_calling(calls))
+}
+
+/// A world whose agent has two tools of the platform's and one of its client's.
+async fn world(script: impl IntoIterator<Item = Reply>) -> World {
+    let schema = serde_json::json!({
+        "type": "object", "properties": { "question": { "type": "string" } }, "required": ["question"],
+    });
+    let schema = JsonSchema::new(schema).unwrap();
+    let ask = ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap();
+    let world = World::with_model(ScriptedModel::new(script)).await;
+    world
+        .with_agent(|config| {
+            config.builtin_tools = vec![BuiltinTool::Calculator, BuiltinTool::CurrentTime];
+            config.tools = vec![ask];
+        })
+        .await
+}
+
+fn answer(call_id: &str, text: &str) -> ToolAnswer {
+    ToolAnswer { call_id: call_id.to_owned(), text: text.to_owned(), is_error: false }
+}
+
+async fn results(world: &World, task: TaskId) -> Vec<(u32, ToolRunner, String, bool)> {
+    let result = |step: Step| match step.kind {
+        StepKind::ToolCall { by, text, is_error, .. } => Some((step.number, by, text, is_error)),
+        StepKind::ModelCall { .. } => None,
+    };
+    world.steps(task).await.into_iter().filter_map(result).collect()
+}
+
+#[tokio::test]
+async fn tools_are_run_and_their_results_go_back_to_the_model() {
+    let calls = [calculate("a", "1+1"), calculate("b", "2+2")];
+    let world = world([calling(calls.clone())]).await;
+    for text in ["2", "4"] {
+        world.tools.then(ToolReply::Output(ToolOutput { text: text.to_owned(), is_error: false }));
+    }
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let asked = world.model.asked();
+    let expected = [
+        Message::user("hello"),
+        Message::Assistant(samples::answer_calling(calls).content),
+        Message::ToolResults(vec![result("a", "2"), result("b", "4")]),
+    ];
+    assert_eq!((asked.len(), &asked[1].prompt.messages[..]), (2, &expected[..]));
+    let tools: Vec<&str> = asked[0].prompt.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(tools, ["ask_human", "calculator", "current_time"]);
+    let keys: Vec<String> = world.tools.requests().into_iter().map(|request| request.idempotency_key).collect();
+    assert_eq!(keys, [format!("{}/2", task.id()), format!("{}/3", task.id())]);
+    let task = world.task(task.id()).await;
+    assert_eq!((task.progress().steps, task.spend().attempts), (4, 2));
+}
+
+fn result(call_id: &str, text: &str) -> ToolResult {
+    ToolResult { call_id: call_id.to_owned(), text: text.to_owned(), is_error: false }
+}
+
+#[tokio::test]
+async fn calls_that_can_not_be_made_go_back_to_the_model_as_errors() {
+    let calls = [
+        samples::tool_call("a", "calculator", r#"{"expression":7}"#),
+        samples::tool_call("b", "calculator", "{"),
+        samples::tool_call("c", "rm", "{}"),
+        samples::tool_call("d", "ask_human", "{}"),
+    ];
+    let world = world([calling(calls)]).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let results = results(&world, task.id()).await;
+    assert!(results.iter().all(|(_, by, _, is_error)| *by == ToolRunner::Nobody && *is_error), "{results:?}");
+    let hints = ["expression", "JSON", "ask_human, calculator, current_time", "question"];
+    for ((_, _, text, _), hint) in results.iter().zip(hints) {
+        assert!(text.contains(hint), "{text} lacks {hint}");
+    }
+    assert!(world.tools.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_model_that_keeps_calling_what_is_not_there_is_stopped() {
+    let script = (0..100).map(|number| calling([samples::tool_call(&number.to_string(), "rm", "{}")]));
+    let world = world(script).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    let asked = world.model.asked().len();
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!((failure.code, asked), (FailureCode::BadToolCalls, 22));
+}
+
+#[tokio::test]
+async fn the_clients_tools_have_the_task_wait_for_its_answers() {
+    let world = world([calling([ask_human("a"), calculate("b", "1+1"), ask_human("c")])]).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::InputRequired));
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::InputRequired));
+    let waiting = world.task(task.id()).await;
+    let TaskState::InputRequired { calls, .. } = waiting.state() else { panic!("{waiting:?}") };
+    let asked: Vec<(u32, &str)> = calls.iter().map(|call| (call.number, call.call.id.as_str())).collect();
+    assert_eq!(asked, [(2, "a"), (4, "c")]);
+    assert_eq!(results(&world, task.id()).await.len(), 1, "the platform's own tool has run");
+
+    // A day that the client takes is not the task's time.
+    world.pass(80_000);
+    assert_eq!(world.sweep().await.unwrap(), Swept::default());
+    let tasks = world.tasks();
+    let both = || vec![answer("c", "no"), answer("a", "yes")];
+    let partly = tasks.answer_task(world.tenant(), task.id(), vec![answer("a", "yes")]).await;
+    let wrong = tasks.answer_task(world.tenant(), task.id(), vec![answer("x", "yes"), answer("b", "")]).await;
+    for (refused, rules) in [(partly, 1), (wrong, 4)] {
+        assert!(matches!(&refused, Err(AppError::Invalid(broken)) if broken.len() == rules), "{refused:?}");
+    }
+    for _ in 0..2 {
+        let answered = tasks.answer_task(world.tenant(), task.id(), both()).await.unwrap();
+        assert_eq!(answered.status(), TaskStatus::Queued);
+    }
+    let other = tasks.answer_task(world.tenant(), task.id(), vec![answer("a", "other")]).await;
+    assert!(matches!(other, Err(AppError::WrongState(TaskStatus::Queued))), "{other:?}");
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let last = world.model.asked().pop().unwrap();
+    let Some(Message::ToolResults(given)) = last.prompt.messages.last() else { panic!("{last:?}") };
+    let texts: Vec<&str> = given.iter().map(|result| result.text.as_str()).collect();
+    assert_eq!((texts[0], texts[2]), ("yes", "no"));
+}
+
+#[tokio::test]
+async fn a_client_that_stays_silent_fails_its_task() {
+    let world = world([calling([ask_human("a")])]).await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    world.pass(86_399);
+    assert_eq!(world.sweep().await.unwrap().expired, 0);
+    world.pass(1);
+    assert_eq!(world.sweep().await.unwrap().expired, 1);
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::InputExpired);
+}
+
+#[tokio::test]
+async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
+    let none = LimitChanges::default();
+    let table = [
+        (LimitKind::MaxSteps, LimitChanges { max_steps: Some(2), ..none }, LimitChanges { max_steps: Some(9), ..none }),
+        (
+            LimitKind::MaxToolCalls,
+            LimitChanges { max_tool_calls: Some(1), ..none },
+            LimitChanges { max_tool_calls: Some(2), ..none },
+        ),
+        (
+            LimitKind::MaxTokens,
+            LimitChanges { max_tokens: Some(18), ..none },
+            LimitChanges { max_tokens: Some(99), ..none },
+        ),
+    ];
+    for (kind, low, high) in table {
+        for on_limit in [OnLimit::Pause, OnLimit::Fail] {
+            let world = world([calling([calculate("a", "1"), calculate("b", "2")])]).await;
+            let world = world.with_agent(|config| {
+                config.builtin_tools = vec![BuiltinTool::Calculator];
+                config.limits.on_limit = on_limit;
+            });
+            let world = world.await;
+            let new = NewTask { limits: low, ..world.new_task("hello") };
+            let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+            let ran = world.run(task.id()).await.unwrap();
+            let stopped = world.task(task.id()).await;
+            match (on_limit, stopped.state()) {
+                (OnLimit::Pause, TaskState::Paused { limit, .. }) => {
+                    assert_eq!((ran, *limit), (Ran::AwaitsClient(TaskStatus::Paused), kind));
+                    let asked = world.model.asked().len();
+                    world.tasks().resume_task(world.tenant(), task.id(), high).await.unwrap();
+                    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed), "{kind}");
+                    assert_eq!(world.model.asked().len(), asked + 1, "{kind}: no recorded step is done again");
+                }
+                (OnLimit::Fail, TaskState::Failed(failure)) => assert_eq!(failure.code, FailureCode::LimitReached),
+                other => panic!("{kind}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_pauses_the_task() {
+    let used_up = Reply::Fail(ModelErrorKind::BudgetExhausted(BudgetScope::Task));
+    let world = world([used_up]).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::Paused));
+    let changes = LimitChanges { max_cost_micro_usd: Some(7), ..LimitChanges::default() };
+    world.tasks().resume_task(world.tenant(), task.id(), changes).await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(world.model.asked()[1].task_cap, Some(7));
+}
+
+/// Takes its time for each answer.
+struct Slow {
+    model: Arc<ScriptedModel>,
+    clock: ManualClock,
+    latency: Duration,
+}
+
+#[async_trait]
+impl Model for Slow {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        self.clock.advance(self.latency);
+        assert!(self.clock.now() <= request.deadline.moment(), "a call that is begun has the time that it takes");
+        self.model.ask(request).await
+    }
+}
+
+impl World {
+    /// Runs the task in a new invocation with a model that takes so long for each answer.
+    async fn run_slowly(&self, task: TaskId, latency: Duration) -> Ran {
+        let model = Slow { model: Arc::clone(&self.model), clock: self.clock.clone(), latency };
+        let runner = Runner { model: Arc::new(model), ..self.worker_failing(&Faults::default()) };
+        let message = TaskMessage { tenant: self.tenant().clone(), task };
+        runner.run(&message, self.now().plus(INVOCATION)).await.unwrap()
+    }
+}
+
+/// Forty minutes of a model's time in invocations of one minute, none of which begins a step that it can't end.
+#[tokio::test]
+async fn a_task_longer_than_any_invocation_crosses_many() {
+    let steps = 120_u32;
+    let world = world((1..steps).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
+    let world = world.with_agent(|config| {
+        config.builtin_tools = vec![BuiltinTool::Calculator];
+        config.limits = config.limits.with_max_steps(1_000).unwrap().with_timeout_seconds(7_200).unwrap();
+    });
+    let world = world.await;
+    let task = world.submit("hello").await.unwrap();
+    let mut invocations = 1;
+    while world.run_slowly(task.id(), Duration::from_secs(20)).await == Ran::HandedOver {
+        invocations += 1;
+        assert_eq!(world.queue.sent().len(), invocations, "the next one is called at once");
+    }
+    let done = world.task(task.id()).await;
+    assert_eq!((done.status(), done.progress().hops), (TaskStatus::Completed, 59));
+    assert_eq!(world.now().since(samples::START), Duration::from_mins(40));
+    assert_eq!(world.model.asked().len(), 120);
+    assert_eq!(done.attempts(), 1);
+    let numbers: Vec<u32> = world.steps(task.id()).await.iter().map(|step| step.number).collect();
+    assert_eq!(numbers, (1..=239).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn past_five_sixths_of_its_time_a_task_is_told_to_come_to_an_end_without_tools() {
+    let world = world([calling([calculate("a", "1+1")]), calling([calculate("b", "2+2")])]).await;
+    let task = world.submit("hello").await.unwrap();
+    world.pass(1_450);
+    // The first answer comes before 25 minutes have passed, the second after it.
+    assert_eq!(world.run_slowly(task.id(), Duration::from_secs(25)).await, Ran::HandedOver);
+    assert_eq!(world.run_slowly(task.id(), Duration::from_secs(25)).await, Ran::Ended(TaskStatus::Completed));
+    let asked = world.model.asked();
+    let told: Vec<ToolUse> = asked.iter().map(|request| request.prompt.tool_use).collect();
+    assert_eq!(told, [ToolUse::Allowed, ToolUse::Allowed, ToolUse::Forbidden]);
+    let Some(Message::User(_)) = asked[2].prompt.messages.last() else { panic!("{:?}", asked[2]) };
+    assert_eq!(world.tools.requests().len(), 1, "a call that comes too late is not made");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancel_reaches_a_call_that_is_open_within_two_seconds() {
+    let world = world([]).await;
+    let task = world.submit("hello").await.unwrap();
+    world.model.hold();
+    let begun = tokio::time::Instant::now();
+    let client = async {
+        world.model.until_asked(1).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        let asked_at = begun.elapsed();
+        let task = world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+        assert!(task.progress().cancel_requested);
+        asked_at
+    };
+    let (ran, asked_at) = tokio::join!(world.run(task.id()), client);
+    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
+    assert!(begun.elapsed() <= asked_at + Duration::from_secs(2));
+    let again = world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+    assert_eq!((again.status(), again.progress().cancel_requested), (TaskStatus::Canceled, false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_as_long_as_its_worker_lives() {
+    let world = world([]).await;
+    let task = world.submit("hello").await.unwrap();
+    world.model.hold();
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let worker = world.worker_failing(&Faults::default());
+    let long = worker.run(&message, world.now().plus(Duration::from_mins(10)));
+    let others = async {
+        world.model.until_asked(1).await;
+        for _ in 0..30 {
+            world.pass(10);
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            let met = world.run(task.id()).await;
+            assert!(matches!(met, Err(RunError::Leased { .. })), "{met:?}");
+        }
+        world.model.release();
+    };
+    let (ran, ()) = tokio::join!(long, others);
+    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(world.task(task.id()).await.fence(), 1);
+}
+
+#[tokio::test]
+async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
+    for (from, asked, base) in [(RetryFrom::Checkpoint, 3, 0), (RetryFrom::Start, 4, 2)] {
+        let script = [calling([calculate("a", "1+1")]), Reply::Fail(ModelErrorKind::Rejected)];
+        let world = world(script).await;
+        let task = world.submit("hello").await.unwrap();
+        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+        if from == RetryFrom::Start {
+            world.model.then(calling([calculate("a", "1+1")]));
+        }
+        let none = LimitChanges::default();
+        let reopened = world.tasks().retry_task(world.tenant(), task.id(), from, none).await.unwrap();
+        assert_eq!((reopened.status(), reopened.progress().base), (TaskStatus::Queued, base));
+        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+        assert_eq!(world.model.asked().len(), asked);
+        let running = world.tasks().retry_task(world.tenant(), task.id(), from, none).await;
+        assert!(matches!(running, Err(AppError::WrongState(TaskStatus::Completed))), "{running:?}");
+    }
+}
+
+/// To go on from such a checkpoint would be to fail again at once.
+#[tokio::test]
+async fn a_task_that_its_last_answer_failed_is_retried_afresh() {
+    let refusal = ModelAnswer { stop_reason: StopReason::Refusal, ..samples::answer("") };
+    let world = world([Reply::Answer(refusal)]).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    let (from, none) = (RetryFrom::Checkpoint, LimitChanges::default());
+    world.tasks().retry_task(world.tenant(), task.id(), from, none).await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+}
+
+#[tokio::test]
+async fn tasks_of_others_can_not_be_touched() {
+    let world = world([]).await;
+    let task = world.submit("hello").await.unwrap();
+    let (tasks, other, id) = (world.tasks(), samples::tenant("other"), task.id());
+    let none = LimitChanges::default();
+    let refused = [
+        tasks.cancel_task(&other, id).await,
+        tasks.retry_task(&other, id, RetryFrom::Start, none).await,
+        tasks.resume_task(&other, id, none).await,
+        tasks.answer_task(&other, id, Vec::new()).await,
+        tasks.list_steps(&other, id).await.map(|_| task.clone()),
+    ];
+    assert!(refused.iter().all(|refused| matches!(refused, Err(AppError::NotFound(_)))), "{refused:?}");
+    assert_eq!(world.task(id).await, task);
+}
