@@ -9,7 +9,7 @@ use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoTaskStore,
 };
 use shared::testing::Delivery;
-use shared::testing::contract::{self, Inbox};
+use shared::testing::contract::{self, Inbox, Kept};
 use tests::LocalAws;
 use tokio::task::JoinHandle;
 
@@ -44,6 +44,20 @@ async fn dynamodb_keeps_the_contract_of_the_journal() {
     let table = aws.create_state_table().await;
     let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
     finish(tokio::spawn(contract::journal(Arc::new(journal))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_retention() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let store = Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
+    let kept = Kept {
+        tasks: Arc::<DynamoTaskStore>::clone(&store),
+        journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
+        budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), table.as_str())),
+        retention: store,
+    };
+    finish(tokio::spawn(contract::retention(kept)), aws.delete_table(&table)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

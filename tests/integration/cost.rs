@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{NewTask, Ran, Runner, Tasks, WorkTimes};
-use shared::domain::{BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall};
-use shared::ports::{AgentStore, Journal, PageRequest, TaskFilter, TaskMessage, TaskStore};
+use shared::domain::{BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall, ToolRunner};
+use shared::ports::{AgentStore, Journal, PageRequest, Retention, TaskFilter, TaskMessage, TaskStore};
 use shared::queue::SqsTaskQueue;
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, after, lease_until};
@@ -61,6 +61,49 @@ async fn each_store_operation_is_as_few_calls_as_possible() {
     check_calls(calls, [("UpdateItem", 1)]);
     tasks.list(tenant, &TaskFilter::default(), &page).await.unwrap();
     check_calls(calls, [("Query", 1)]);
+
+    aws.delete_table(&table).await;
+}
+
+#[tokio::test]
+async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let calls = aws.calls();
+    let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
+    let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
+    let agent = samples::agent(&samples::fresh_tenant());
+    let mut task = samples::task(&agent, after(0));
+    let text = samples::noise(1_024 * 1_024, 1);
+    tasks.create(&task).await.unwrap();
+    calls.reset();
+
+    for step in 1..=10 {
+        journal.append(&samples::step(task.id(), step, "Paris")).await.unwrap();
+    }
+    check_calls(calls, [("PutItem", 10)]);
+    journal.append(&samples::step(task.id(), 11, &"easy ".repeat(400_000))).await.unwrap();
+    check_calls(calls, [("PutItem", 1)]);
+    journal.steps(task.id()).await.unwrap();
+    check_calls(calls, [("Query", 1)]);
+    journal.append(&samples::tool_step(task.id(), 12, ToolRunner::Platform, &text)).await.unwrap();
+    check_calls(calls, [("PutItem", 1 + 3)]);
+    journal.steps(task.id()).await.unwrap();
+    check_calls(calls, [("Query", 1 + 1)]);
+
+    task.claim(lease_until(after(60)), after(1)).unwrap();
+    tasks.update(&task).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1)]);
+    task.complete(1, samples::output(&text), after(3)).unwrap();
+    tasks.update(&task).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1), ("PutItem", 3)]);
+    tasks.task(&agent.tenant, task.id()).await.unwrap();
+    check_calls(calls, [("GetItem", 1), ("Query", 1)]);
+
+    tasks.ended_before(after(4), 100).await.unwrap();
+    check_calls(calls, [("Query", 8)]);
+    tasks.purge(task.id(), after(4)).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1), ("Query", 2), ("BatchWriteItem", 2), ("DeleteItem", 1)]);
 
     aws.delete_table(&table).await;
 }

@@ -5,3 +5,4 @@
 mod contract;
 mod cost;
 mod model_calls;
+mod versions;

@@ -9,6 +9,7 @@ pub mod circuits;
 pub mod clock;
 pub mod model;
 pub mod queue;
+pub mod retention;
 pub mod secrets;
 pub mod store;
 pub mod tools;
@@ -19,6 +20,7 @@ pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use model::{BudgetScope, Model, ModelError, ModelErrorKind};
 pub use queue::{MessageError, QueueError, TaskMessage, TaskQueue};
+pub use retention::{Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use store::{
     AgentStore, Claimed, Created, Journal, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,

@@ -100,7 +100,7 @@ impl DynamoAnswerCache {
     ) -> Result<Answer, StoreError> {
         let kept = async {
             let Some(found) = answer_item::read(item)?.filter(good) else { return Ok(Answer::None) };
-            let prefix = keys::answer_chunks(found.head.digest());
+            let prefix = keys::chunks(found.head.digest());
             let raw = found.head.value(&self.table, keys::answer_partition(key), &prefix).await?;
             Ok(Answer::Read(Box::new(found.unpacked(&raw)?)))
         };

@@ -18,11 +18,11 @@ pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// The attributes of a head, of which one of [`STORED`] and [`PIECES`] is there.
 pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, PIECES];
+pub(super) const CODEC: &str = "codec";
+pub(super) const RAW_BYTES: &str = "raw_bytes";
 pub(super) const SHA256: &str = "sha256";
-const CODEC: &str = "codec";
-const RAW_BYTES: &str = "raw_bytes";
-const STORED: &str = "stored";
-const PIECES: &str = "pieces";
+pub(super) const STORED: &str = "stored";
+pub(super) const PIECES: &str = "pieces";
 
 /// Below this, compressing saves less than a write unit.
 const COMPRESS_FROM: usize = 1_024;
@@ -151,6 +151,15 @@ impl<'a> Head<'a> {
                 }
                 self.unpack(&stored)
             }
+        }
+    }
+
+    /// The value, which the head must have.
+    #[cfg(test)]
+    pub(super) fn value_in_head(&self) -> Result<Vec<u8>, StoreError> {
+        match self.place {
+            Place::Head(stored) => self.unpack(stored),
+            Place::Pieces(count) => panic!("it has {count} pieces"),
         }
     }
 

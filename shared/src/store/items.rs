@@ -17,7 +17,7 @@ use super::keys::{Key, PK, SK};
 use crate::domain::{ModelRef, Timestamp, Usage};
 use crate::ports::StoreError;
 
-/// The version of all forms that this code writes, and the newest that it reads.
+/// The version of the forms that have never changed so that older code could not read them. The others name their own.
 pub(super) const VERSION: u32 = 1;
 pub(super) const V: &str = "v";
 
@@ -36,9 +36,14 @@ pub(super) type Item = HashMap<String, AttributeValue>;
 /// Attributes on their way into a record.
 pub(super) type Attributes = Vec<(&'static str, AttributeValue)>;
 
-/// The whole record at `key`.
+/// The whole record at `key`, in a form of version [`VERSION`].
 pub(super) fn item(key: Key, attributes: Attributes) -> Item {
-    let fixed = [(PK, text(key.pk)), (SK, text(key.sk)), (V, number(VERSION))];
+    versioned(VERSION, key, attributes)
+}
+
+/// The whole record at `key`, in a form of this version.
+pub(super) fn versioned(version: u32, key: Key, attributes: Attributes) -> Item {
+    let fixed = [(PK, text(key.pk)), (SK, text(key.sk)), (V, number(version))];
     fixed.into_iter().chain(attributes).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
@@ -103,12 +108,17 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The attributes of a whole record, in a form that this version reads.
+    /// The attributes of a whole record, in a form up to [`VERSION`].
     pub(super) fn of(item: &'a Item) -> Result<Self, StoreError> {
+        Self::up_to(VERSION, item)
+    }
+
+    /// The attributes of a whole record, in a form up to the version `newest`.
+    pub(super) fn up_to(newest: u32, item: &'a Item) -> Result<Self, StoreError> {
         let fields = Self::of_index(item);
         let version: u32 = fields.number(V)?;
-        if version > VERSION {
-            return Err(fields.corrupt(format!("its form has version {version}, newer than {VERSION}")));
+        if version > newest {
+            return Err(fields.corrupt(format!("its form has version {version}, newer than {newest}")));
         }
         Ok(fields)
     }
@@ -200,7 +210,12 @@ impl<'a> Fields<'a> {
 
     /// A value with a structure of its own. What is wrong with it is told by its place only: the text may be a prompt.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, StoreError> {
-        serde_json::from_str(self.text(name)?).map_err(|error| {
+        self.parse(name, self.text(name)?.as_bytes())
+    }
+
+    /// A value with a structure of its own, whose JSON is not, or not only, in the record: `name` is for the report.
+    pub(super) fn parse<T: DeserializeOwned>(&self, name: &str, json: &[u8]) -> Result<T, StoreError> {
+        serde_json::from_slice(json).map_err(|error| {
             self.corrupt(format!("{name} can't be used: {:?} at column {}", error.classify(), error.column()))
         })
     }
@@ -276,7 +291,8 @@ pub(super) mod checks {
         let mut grown = item.clone();
         grown.insert("color".to_owned(), text("blue"));
         assert_eq!(read(&grown).unwrap(), read(item).unwrap());
-        grown.insert(V.to_owned(), number(VERSION + 1));
+        let version: u32 = Fields::of_index(item).number(V).unwrap();
+        grown.insert(V.to_owned(), number(version + 1));
         refused(&grown, "a newer version");
     }
 }

@@ -2,12 +2,17 @@
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use futures::{StreamExt, TryStreamExt, stream};
 
 use super::error::{failure, kept_instead_of_put};
+use super::items::Item;
 use super::table::Table;
-use super::{keys, step_item};
+use super::{keys, step_item, task_content};
 use crate::domain::{Step, TaskId};
 use crate::ports::{Journal, StoreError};
+
+/// How many large steps are put together at once.
+const READS_AT_ONCE: usize = 4;
 
 /// Journals in a DynamoDB table.
 #[derive(Debug, Clone)]
@@ -20,25 +25,28 @@ impl DynamoJournal {
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { table: Table::new(client, table) }
     }
+
+    /// The step in a record of the task.
+    async fn step(&self, task: TaskId, item: Item) -> Result<Step, StoreError> {
+        let content = task_content::read(&self.table, &keys::task_partition(task), step_item::head(&item)?).await?;
+        step_item::read(&item, content.as_deref())
+    }
 }
 
 #[async_trait]
 impl Journal for DynamoJournal {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
-        let Err(error) = self.table.put_new(step_item::write(step)).send().await else { return Ok(()) };
-        match kept_instead_of_put(error)? {
-            Some(kept) if step_item::read(&kept)? == *step => Ok(()),
-            Some(_) | None => Err(StoreError::Conflict),
-        }
+        let blob = step_item::pack(step)?;
+        task_content::write(&self.table, step.task, &blob).await?;
+        let Err(error) = self.table.put_new(step_item::write(step, &blob)).send().await else { return Ok(()) };
+        let kept = kept_instead_of_put(error)?.ok_or(StoreError::Conflict)?;
+        if self.step(step.task, kept).await? == *step { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
-        let mut items =
+        let found =
             self.table.query_prefix(keys::task_partition(task), keys::STEP_PREFIX).into_paginator().items().send();
-        let mut steps = Vec::new();
-        while let Some(item) = items.next().await {
-            steps.push(step_item::read(&item.map_err(failure)?)?);
-        }
-        Ok(steps)
+        let items: Vec<Item> = found.try_collect().await.map_err(failure)?;
+        stream::iter(items.into_iter().map(|item| self.step(task, item))).buffered(READS_AT_ONCE).try_collect().await
     }
 }

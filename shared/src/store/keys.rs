@@ -23,19 +23,23 @@ pub(super) const BY_TENANT: &str = "by_tenant";
 pub(super) const TENANT_ID: &str = "tenant_id";
 pub(super) const CREATED: &str = "created";
 
-/// The sparse index of tasks that have not ended by the moment to look at them: partition [`DUE_SHARD`], sort
-/// [`DUE_AT`].
+/// The index of tasks by the moment to look at them: partition [`DUE_SHARD`], sort [`DUE_AT`]. Those that have ended are
+/// in shards of their own, by the moment of their end.
 pub(super) const DUE: &str = "due";
 pub(super) const DUE_SHARD: &str = "due_shard";
 pub(super) const DUE_AT: &str = "due_at";
 
 /// What the sort keys of a tenant's newest agent versions begin with.
 pub(super) const AGENT_PREFIX: &str = "AGENT#";
+/// The sort key of a task's own record.
+pub(super) const META: &str = "META";
 /// What the sort keys of a task's steps begin with.
 pub(super) const STEP_PREFIX: &str = "STEP#";
 
 const TASK_PREFIX: &str = "TASK#";
 const DUE_SHARDS: u8 = 8;
+const DUE_PREFIX: &str = "due#";
+const ENDED_PREFIX: &str = "done#";
 
 /// A record's place in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +71,10 @@ pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
 
 /// A task.
 pub(super) fn task(id: TaskId) -> Key {
-    Key { pk: task_partition(id), sk: "META".to_owned() }
+    Key { pk: task_partition(id), sk: META.to_owned() }
 }
 
-/// Where a task and its steps are.
+/// Where a task and all that belongs to it are.
 pub(super) fn task_partition(id: TaskId) -> String {
     format!("{TASK_PREFIX}{id}")
 }
@@ -83,6 +87,11 @@ pub(super) fn parse_task_partition(pk: &str) -> Option<TaskId> {
 /// A step of a task.
 pub(super) fn step(task: TaskId, number: u32) -> Key {
     Key { pk: task_partition(task), sk: format!("{STEP_PREFIX}{number:08}") }
+}
+
+/// A piece of a step or of a task's result that one record can't hold.
+pub(super) fn task_chunk(partition: &str, digest: &[u8], number: usize) -> Key {
+    Key { pk: partition.to_owned(), sk: chunk(digest, number) }
 }
 
 /// The circuit of a model.
@@ -129,19 +138,29 @@ pub(super) fn parse_created(text: &str) -> Option<(Timestamp, TaskId)> {
     (created(at, id) == text).then_some((at, id))
 }
 
-/// The shard of [`DUE`] that a task is in.
+/// The shard of [`DUE`] that a task is in until it ends.
 pub(super) fn due_shard(id: TaskId) -> String {
-    let [.., last] = id.as_bytes();
-    shard_name(last % DUE_SHARDS)
+    format!("{DUE_PREFIX}{}", shard(id))
 }
 
-/// All shards of [`DUE`].
+/// The shard of [`DUE`] that a task is in once it has ended.
+pub(super) fn ended_shard(id: TaskId) -> String {
+    format!("{ENDED_PREFIX}{}", shard(id))
+}
+
+/// All shards of tasks that have not ended.
 pub(super) fn due_shards() -> impl Iterator<Item = String> {
-    (0..DUE_SHARDS).map(shard_name)
+    (0..DUE_SHARDS).map(|number| format!("{DUE_PREFIX}{number}"))
 }
 
-fn shard_name(number: u8) -> String {
-    format!("due#{number}")
+/// All shards of tasks that have ended.
+pub(super) fn ended_shards() -> impl Iterator<Item = String> {
+    (0..DUE_SHARDS).map(|number| format!("{ENDED_PREFIX}{number}"))
+}
+
+fn shard(id: TaskId) -> u8 {
+    let [.., last] = id.as_bytes();
+    last % DUE_SHARDS
 }
 
 /// The answer to a question, and the claim to ask it.
@@ -156,13 +175,17 @@ pub(super) fn answer_partition(key: &AnswerKey) -> String {
 
 /// A piece of an answer that one record can't hold.
 pub(super) fn answer_chunk(key: &AnswerKey, digest: &[u8], number: usize) -> Key {
-    Key { pk: answer_partition(key), sk: format!("{}{number:04}", answer_chunks(digest)) }
+    Key { pk: answer_partition(key), sk: chunk(digest, number) }
 }
 
-/// What the sort keys of an answer's pieces begin with. They are named by their content, so that pieces of two answers
-/// never mix, and that writing the same ones twice does no harm.
-pub(super) fn answer_chunks(digest: &[u8]) -> String {
+/// What the sort keys of a value's pieces begin with. They are named by their content, so that pieces of two values never
+/// mix, and that writing the same ones twice does no harm.
+pub(super) fn chunks(digest: &[u8]) -> String {
     format!("CHUNK#{}#", hex(digest))
+}
+
+fn chunk(digest: &[u8], number: usize) -> String {
+    format!("{}{number:04}", chunks(digest))
 }
 
 /// A place in a list of agents, as text for clients. Holds nothing but the agent's id, and no tenant.
@@ -223,8 +246,9 @@ mod tests {
             agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
             self::task(task).to_string(),
             step(task, 12).to_string(),
+            task_chunk(&task_partition(task), &[1, 255], 7).to_string(),
             circuit(&samples::model()).to_string(),
-            format!("{} {}", created(Timestamp::from_millis(5), task), due_shard(task)),
+            format!("{} {} {}", created(Timestamp::from_millis(5), task), due_shard(task), ended_shard(task)),
         ];
         let digest = "a0".repeat(32);
         let expected = [
@@ -234,8 +258,9 @@ mod tests {
             format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
             format!("TASK#{TASK} META"),
             format!("TASK#{TASK} STEP#00000012"),
+            format!("TASK#{TASK} CHUNK#01ff#0007"),
             "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
-            format!("0000000000005#{TASK} due#0"),
+            format!("0000000000005#{TASK} due#0 done#0"),
         ];
         assert_eq!(spelled, expected);
     }
@@ -262,10 +287,11 @@ mod tests {
 
     #[test]
     fn every_task_is_in_a_shard_that_is_read() {
-        let read: BTreeSet<String> = due_shards().collect();
-        let written: BTreeSet<String> = (0..=u8::MAX).map(|byte| due_shard(TaskId::derived([byte; 16]))).collect();
-        assert_eq!(written, read);
-        assert_eq!(read.len(), 8);
+        let written = |shard: fn(TaskId) -> String| (0..=u8::MAX).map(move |byte| shard(TaskId::derived([byte; 16])));
+        let (due, ended): (BTreeSet<String>, BTreeSet<String>) = (due_shards().collect(), ended_shards().collect());
+        assert_eq!(written(due_shard).collect::<BTreeSet<_>>(), due);
+        assert_eq!(written(ended_shard).collect::<BTreeSet<_>>(), ended);
+        assert_eq!((due.len(), ended.len(), due.intersection(&ended).count()), (8, 8, 0));
     }
 
     proptest! {

@@ -14,15 +14,18 @@ mod circuit_item;
 mod circuits;
 pub mod client;
 mod error;
+mod golden;
 mod items;
 mod journal;
 mod keys;
 mod step_item;
 mod table;
 mod task_claim;
+mod task_content;
 mod task_item;
 mod task_list;
 mod task_overdue;
+mod task_retention;
 mod task_store;
 
 pub use agent_store::DynamoAgentStore;

@@ -1,18 +1,29 @@
-//! The form of a step's record.
+//! The form of a step's record: what is small in attributes, and what may be large packed (see
+//! [`task_content`](super::task_content)). Records of version 1 have that in an attribute of its own.
+
+use std::borrow::Cow;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
 
-use super::items::{self, Attributes, Fields, Item, moment, name, number, text};
+use super::blob::{Blob, Head};
+use super::items::{self, Attributes, Fields, Item, V, moment, name, number, text};
 use super::keys;
-use crate::domain::{ModelAnswer, ModelRef, Step, StepKind};
+use crate::domain::{ModelAnswer, ModelRef, Step, StepKind, ToolCall};
 use crate::ports::StoreError;
+
+/// The newest form's version, and the one written.
+const VERSION: u32 = 2;
+
+/// What the record holds of the content. It is written once and mostly read with all others, so a piece of its own, which
+/// is another request each way, must be worth it.
+const IN_HEAD: usize = 256 * 1_024;
 
 const NUMBER: &str = "number";
 const FENCE: &str = "fence";
 const KIND: &str = "kind";
 const STARTED_AT: &str = "started_at";
 const FINISHED_AT: &str = "finished_at";
-const CONTENT: &str = "content";
 const ANSWERED_BY: &str = "answered_by";
 const ORIGIN: &str = "origin";
 const SPEND: &str = "spend";
@@ -20,17 +31,35 @@ const FAILED: &str = "failed";
 const STOP_REASON: &str = "stop_reason";
 const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
-
-const CALL: &str = "call";
 const BY: &str = "by";
-const RESULT: &str = "result";
 const IS_ERROR: &str = "is_error";
+
+/// In records of version 1; also how damage to the packed content is reported.
+const CONTENT: &str = "content";
 
 const MODEL_CALL: &str = "model_call";
 const TOOL_CALL: &str = "tool_call";
 
-/// The step as its record.
-pub(super) fn write(step: &Step) -> Item {
+/// The content of a tool call. That of a model call is the list of the answer's parts.
+#[derive(Serialize, Deserialize)]
+struct Called<'a> {
+    call: Cow<'a, ToolCall>,
+    text: Cow<'a, str>,
+}
+
+/// What may be large in the step, packed.
+pub(super) fn pack(step: &Step) -> Result<Blob, StoreError> {
+    let raw = match &step.kind {
+        StepKind::ModelCall { answer, .. } => serde_json::to_vec(&answer.content),
+        StepKind::ToolCall { call, text, .. } => {
+            serde_json::to_vec(&Called { call: Cow::Borrowed(call), text: Cow::Borrowed(text) })
+        }
+    };
+    Blob::pack(raw.map_err(|error| StoreError::Refused(Box::new(error)))?, IN_HEAD)
+}
+
+/// The step, whose content is in `blob`, as its record.
+pub(super) fn write(step: &Step, blob: &Blob) -> Item {
     let mut attributes = vec![
         (NUMBER, number(step.number)),
         (FENCE, number(step.fence)),
@@ -40,19 +69,16 @@ pub(super) fn write(step: &Step) -> Item {
     ];
     match &step.kind {
         StepKind::ModelCall { requested, answer } => attributes.extend(write_answer(requested, answer)),
-        StepKind::ToolCall { call, by, text: result, is_error } => attributes.extend([
-            items::json(CALL, call),
-            (BY, name(by)),
-            (RESULT, text(result.as_str())),
-            (IS_ERROR, AttributeValue::Bool(*is_error)),
-        ]),
+        StepKind::ToolCall { by, is_error, call: _, text: _ } => {
+            attributes.extend([(BY, name(by)), (IS_ERROR, AttributeValue::Bool(*is_error))]);
+        }
     }
-    items::item(keys::step(step.task, step.number), attributes)
+    attributes.extend(blob.head());
+    items::versioned(VERSION, keys::step(step.task, step.number), attributes)
 }
 
 fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
     let mut attributes = vec![
-        items::json(CONTENT, &answer.content),
         (STOP_REASON, name(&answer.stop_reason)),
         (SERVED_MODEL, text(answer.served_model.as_str())),
         items::usage(answer.usage),
@@ -66,18 +92,32 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
     attributes
 }
 
-/// The step in a record.
-pub(super) fn read(item: &Item) -> Result<Step, StoreError> {
-    let fields = Fields::of(item)?;
+/// Where the content of the step in a record is; `None` if the record is of a version that has it in an attribute.
+pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
+    let fields = Fields::up_to(VERSION, item)?;
+    let version: u32 = fields.number(V)?;
+    (version > 1).then(|| Head::read(fields)).transpose()
+}
+
+/// The step in a record, with what [`head`] led to.
+pub(super) fn read(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
+    let fields = Fields::up_to(VERSION, item)?;
     let task = keys::parse_task_partition(fields.text(keys::PK)?);
+    let content = match content {
+        Some(content) => content,
+        None => fields.text(CONTENT)?.as_bytes(),
+    };
     let kind = match fields.text(KIND)? {
-        MODEL_CALL => StepKind::ModelCall { requested: fields.model()?, answer: answer(&fields)? },
-        TOOL_CALL => StepKind::ToolCall {
-            call: fields.json(CALL)?,
-            by: fields.name(BY)?,
-            text: fields.text(RESULT)?.to_owned(),
-            is_error: fields.flag(IS_ERROR)?,
-        },
+        MODEL_CALL => StepKind::ModelCall { requested: fields.model()?, answer: answer(&fields, content)? },
+        TOOL_CALL => {
+            let Called { call, text } = fields.parse(CONTENT, content)?;
+            StepKind::ToolCall {
+                call: call.into_owned(),
+                by: fields.name(BY)?,
+                text: text.into_owned(),
+                is_error: fields.flag(IS_ERROR)?,
+            }
+        }
         other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
     };
     Ok(Step {
@@ -90,9 +130,9 @@ pub(super) fn read(item: &Item) -> Result<Step, StoreError> {
     })
 }
 
-fn answer(fields: &Fields<'_>) -> Result<ModelAnswer, StoreError> {
+fn answer(fields: &Fields<'_>, content: &[u8]) -> Result<ModelAnswer, StoreError> {
     Ok(ModelAnswer {
-        content: fields.json(CONTENT)?,
+        content: fields.parse(CONTENT, content)?,
         stop_reason: fields.name(STOP_REASON)?,
         usage: fields.usage()?,
         model: fields.json(ANSWERED_BY)?,
@@ -110,42 +150,49 @@ mod tests {
     use crate::domain::{TaskId, ToolRunner};
     use crate::testing::samples;
 
+    /// The step as a record that holds all of it.
+    fn record(step: &Step) -> Item {
+        write(step, &pack(step).unwrap())
+    }
+
+    fn read_whole(item: &Item) -> Result<Step, StoreError> {
+        let content = head(item)?.map(|head| head.value_in_head()).transpose()?;
+        read(item, content.as_deref())
+    }
+
     #[test]
     fn a_step_survives_its_record() {
         let mut step = samples::step(TaskId::new(samples::START), 3, "Paris 🗼");
-        assert_eq!(read(&write(&step)).unwrap(), step);
+        assert_eq!(read_whole(&record(&step)).unwrap(), step);
         if let StepKind::ModelCall { answer, .. } = &mut step.kind {
             answer.request_id = None;
         }
-        assert_eq!(read(&write(&step)).unwrap(), step);
+        assert_eq!(read_whole(&record(&step)).unwrap(), step);
         for by in [ToolRunner::Platform, ToolRunner::Client, ToolRunner::Nobody] {
             let step = samples::tool_step(step.task, 4, by, "18 °C");
-            assert_eq!(read(&write(&step)).unwrap(), step);
+            assert_eq!(read_whole(&record(&step)).unwrap(), step);
         }
     }
 
     #[test]
     fn a_damaged_record_is_reported() {
-        let item = write(&samples::step(TaskId::new(samples::START), 3, "Paris"));
-        let required = [
-            "pk",
-            "v",
-            "number",
-            "fence",
-            "kind",
-            "started_at",
-            "finished_at",
-            "content",
-            "answered_by",
-            "origin",
-            "spend",
-            "failed",
-            "stop_reason",
-            "usage",
-            "served_model",
-            "provider",
-            "model",
-        ];
-        items::checks::check_robustness(&item, &required, read);
+        let common =
+            ["pk", "v", "number", "fence", "kind", "started_at", "finished_at", "codec", "raw_bytes", "sha256"];
+        let of_model = ["stored", "answered_by", "origin", "spend", "failed", "stop_reason", "usage", "served_model"];
+        let step = samples::step(TaskId::new(samples::START), 3, "Paris");
+        let required = [common.as_slice(), &of_model, &["provider", "model"]].concat();
+        items::checks::check_robustness(&record(&step), &required, read_whole);
+        let step = samples::tool_step(step.task, 4, ToolRunner::Client, "18 °C");
+        let required = [common.as_slice(), &["stored", "by", "is_error"]].concat();
+        items::checks::check_robustness(&record(&step), &required, read_whole);
+    }
+
+    #[test]
+    fn content_of_another_form_is_reported_without_its_text() {
+        let step = samples::step(TaskId::new(samples::START), 3, "Paris");
+        for content in [b"[{\"secret\":1}]".as_slice(), b"secret", b""] {
+            let Err(error) = read(&record(&step), Some(content)) else { panic!("{content:?}") };
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
     }
 }

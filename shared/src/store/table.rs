@@ -1,15 +1,24 @@
 //! The table, and the requests that all stores make of it.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnValuesOnConditionCheckFailure, WriteRequest};
 
 use super::error::failure;
 use super::items::{Item, text};
 use super::keys::{Key, NOTHING_THERE, PK, SK};
 use crate::ports::StoreError;
+
+/// The most writes of one batch.
+const BATCH: usize = 25;
+
+/// How long to wait before each try at a batch.
+const PAUSES: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
 
 #[derive(Debug, Clone)]
 pub(super) struct Table {
@@ -45,6 +54,32 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(attributes(key)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    /// Deletes these records, in batches. What DynamoDB leaves undone because it is busy is asked of it again, a few times.
+    pub(super) async fn delete_all(&self, keys: Vec<Key>) -> Result<(), StoreError> {
+        let mut deletions = Vec::new();
+        for key in keys {
+            let deletion = DeleteRequest::builder().set_key(Some(attributes(key))).build();
+            let deletion = deletion.map_err(|error| StoreError::Refused(Box::new(error)))?;
+            deletions.push(WriteRequest::builder().delete_request(deletion).build());
+        }
+        for batch in deletions.chunks(BATCH) {
+            let mut undone = batch.to_vec();
+            for pause in PAUSES {
+                tokio::time::sleep(pause).await;
+                let request = self.client.batch_write_item().request_items(&self.name, undone);
+                let left = request.send().await.map_err(failure)?.unprocessed_items.unwrap_or_default();
+                undone = left.into_values().flatten().collect();
+                if undone.is_empty() {
+                    break;
+                }
+            }
+            if !undone.is_empty() {
+                return Err(StoreError::Throttled("a batch of deletions was left undone".into()));
+            }
+        }
+        Ok(())
     }
 
     /// A query.

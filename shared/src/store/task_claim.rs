@@ -6,11 +6,11 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 
 use super::error::kept_instead_of_update;
-use super::items::{self, Item, V, VERSION, moment, name, number, text};
+use super::items::{self, Item, V, moment, name, number, text};
 use super::keys;
 use super::task_item::{
     self, ATTEMPTS, CANCEL_REQUESTED, DEADLINE, FENCE, HISTORY, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION,
-    SENDS, STATUS, UPDATED_AT, WAIT_REASON, WAIT_UNTIL,
+    SENDS, STATUS, UPDATED_AT, VERSION, WAIT_REASON, WAIT_UNTIL,
 };
 use super::task_store::DynamoTaskStore;
 use crate::domain::task::MAX_ATTEMPTS;
@@ -22,10 +22,11 @@ const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND
     OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts \
     AND attribute_not_exists(#cancel_requested)))";
 
-/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
+/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too. The history may
+/// get longer than the domain's, because nothing here can cut it; readers do, and the next transition writes what they read.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
     #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
-    #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason";
+    #history = list_append(if_not_exists(#history, :nothing), :claimed), #v = :v REMOVE #resend_at, #wait_until, #wait_reason";
 
 impl DynamoTaskStore {
     pub(super) async fn claim_task(
@@ -38,9 +39,10 @@ impl DynamoTaskStore {
         match self.claim_request(tenant, id, lease, now).send().await {
             Ok(granted) => {
                 let item = granted.attributes.unwrap_or_default();
-                Ok(Claimed::Granted(Box::new(task_item::read(&item)?)))
+                let task = self.restored(&item).await?.ok_or(StoreError::Conflict)?;
+                Ok(Claimed::Granted(Box::new(task)))
             }
-            Err(error) => refused(kept_instead_of_update(error)?, tenant, lease, now),
+            Err(error) => self.refused(kept_instead_of_update(error)?, tenant, lease, now).await,
         }
     }
 
@@ -88,18 +90,24 @@ impl DynamoTaskStore {
             .set_expression_attribute_values(Some(HashMap::from(values.map(|(as_, value)| (as_.into(), value)))))
             .return_values(ReturnValue::AllNew)
     }
-}
 
-/// Why the record as it stands made a claim's condition fail.
-fn refused(kept: Option<Item>, tenant: &TenantId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
-    let Some(kept) = kept else { return Ok(Claimed::Unknown) };
-    let Some(task) = task_item::read_of(tenant, &kept)? else { return Ok(Claimed::Unknown) };
-    // The SDK sends a request again when its answer is lost; the first one may have been granted.
-    if matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker) {
-        return Ok(Claimed::Granted(Box::new(task)));
-    }
-    match Task::clone(&task).claim(lease, now) {
-        Err(reason) => Ok(Claimed::Refused(Box::new(task), reason)),
-        Ok(()) => Err(StoreError::Conflict),
+    /// Why the record as it stands made a claim's condition fail.
+    async fn refused(
+        &self,
+        kept: Option<Item>,
+        tenant: &TenantId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
+        let Some(kept) = kept else { return Ok(Claimed::Unknown) };
+        let Some(task) = self.restored_of(tenant, &kept).await? else { return Ok(Claimed::Unknown) };
+        // The SDK sends a request again when its answer is lost; the first one may have been granted.
+        if matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker) {
+            return Ok(Claimed::Granted(Box::new(task)));
+        }
+        match Task::clone(&task).claim(lease, now) {
+            Err(reason) => Ok(Claimed::Refused(Box::new(task), reason)),
+            Ok(()) => Err(StoreError::Conflict),
+        }
     }
 }

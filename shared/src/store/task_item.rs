@@ -1,20 +1,31 @@
 //! The form of a task's record.
 //!
 //! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing of the state before is
-//! left over. `due_shard` and `due_at` exist only while the task has not ended, which keeps the index of due tasks small.
+//! left over. What may be large, an output, a failure or a list of calls, is packed (see
+//! [`task_content`](super::task_content)); records of version 1 have it in attributes, and no limits, history or steps.
+//!
+//! A record that is marked as [`DELETING`] is what is left of a task that is being purged: there is no task any more.
 
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
 
+use super::blob::{self, Blob, Head};
 use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
 use crate::domain::task::{MAX_HISTORY, Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, CacheUse, Change, Failure, Lease, Output, Task, TaskId, TaskInput, TaskState, TaskStatus, TenantId,
-    Wait,
+    AgentVersion, CacheUse, Change, Failure, Lease, Limits, Output, Task, TaskId, TaskInput, TaskState, TaskStatus,
+    TenantId, Wait,
 };
 use crate::ports::{StoreError, TaskSummary};
+
+/// The newest form's version, and the one written.
+pub(super) const VERSION: u32 = 2;
+
+/// What the record holds of what may be large. The input has up to 128 KiB, and 400 KB is the most for a record.
+const IN_HEAD: usize = 128 * 1_024;
 
 pub(super) const AGENT_ID: &str = "agent_id";
 pub(super) const ATTEMPTS: &str = "attempts";
@@ -29,34 +40,44 @@ pub(super) const STATUS: &str = "status";
 pub(super) const UPDATED_AT: &str = "updated_at";
 pub(super) const WAIT_REASON: &str = "wait_reason";
 pub(super) const WAIT_UNTIL: &str = "wait_until";
+pub(super) const INPUT: &str = "input";
+pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
+pub(super) const HISTORY: &str = "history";
+pub(super) const DELETING: &str = "deleting";
 
 const AGENT_VERSION: &str = "agent_version";
 const CREATED_AT: &str = "created_at";
-const INPUT: &str = "input";
 const CACHE_MODE: &str = "cache_mode";
 const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
 const PARKINGS: &str = "parkings";
 const HOPS: &str = "hops";
 const STEPS: &str = "steps";
 const BASE: &str = "base";
-pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
 const LIMITS: &str = "limits";
-pub(super) const HISTORY: &str = "history";
-const CALLS: &str = "calls";
 const LIMIT: &str = "limit";
 const SINCE: &str = "since";
 const EXPIRES_AT: &str = "input_expires_at";
 const SPEND: &str = "spend";
-const OUTPUT_TEXT: &str = "output_text";
 const STOP_REASON: &str = "stop_reason";
 const FAILURE_CODE: &str = "failure_code";
-const FAILURE_MESSAGE: &str = "failure_message";
-const FAILED_ATTEMPTS: &str = "failed_attempts";
 const ORIGIN: &str = "origin";
 const ANSWERED_BY: &str = "answered_by";
 
+/// In records of version 1, in place of packed content.
+const OUTPUT_TEXT: &str = "output_text";
+const FAILURE_MESSAGE: &str = "failure_message";
+const FAILED_ATTEMPTS: &str = "failed_attempts";
+
+/// How damage to packed content is reported.
+const CONTENT: &str = "content";
+
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 34] = [
+pub(super) const MUTABLE: [&str; 38] = [
+    blob::CODEC,
+    blob::RAW_BYTES,
+    blob::SHA256,
+    blob::STORED,
+    blob::PIECES,
     HOPS,
     STEPS,
     BASE,
@@ -64,7 +85,6 @@ pub(super) const MUTABLE: [&str; 34] = [
     LIMITS,
     DEADLINE,
     HISTORY,
-    CALLS,
     LIMIT,
     SINCE,
     EXPIRES_AT,
@@ -93,8 +113,33 @@ pub(super) const MUTABLE: [&str; 34] = [
     ANSWERED_BY,
 ];
 
-/// The task as its record.
-pub(super) fn write(task: &Task) -> Item {
+/// The packed content of a failed task.
+#[derive(Serialize, Deserialize)]
+struct FailureContent<M, A> {
+    message: M,
+    attempts: A,
+}
+
+/// What may be large of the task's present state, packed.
+pub(super) fn pack(task: &Task) -> Result<Option<Blob>, StoreError> {
+    let raw = match task.state() {
+        TaskState::Completed(output) => Ok(output.text.clone().into_bytes()),
+        TaskState::Failed(Failure { message, attempts, .. }) => {
+            serde_json::to_vec(&FailureContent { message, attempts })
+        }
+        TaskState::InputRequired { calls, .. } => serde_json::to_vec(calls),
+        TaskState::Queued { .. }
+        | TaskState::Running(_)
+        | TaskState::Waiting { .. }
+        | TaskState::Paused { .. }
+        | TaskState::Canceled
+        | TaskState::TimedOut => return Ok(None),
+    };
+    Blob::pack(raw.map_err(|error| StoreError::Refused(Box::new(error)))?, IN_HEAD).map(Some)
+}
+
+/// The task, with what [`pack`] made of it, as its record.
+pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
     let TaskSpec { id, tenant, agent, input, cache_use, created_at } = task.spec();
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
@@ -106,12 +151,12 @@ pub(super) fn write(task: &Task) -> Item {
         (CACHE_MODE, name(&cache_use.mode)),
     ];
     attributes.extend(cache_use.max_age.map(|age| (CACHE_MAX_AGE, number(age.as_secs()))));
-    attributes.extend(progress(task));
-    items::item(keys::task(*id), attributes)
+    attributes.extend(progress(task, content));
+    items::versioned(VERSION, keys::task(*id), attributes)
 }
 
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
-pub(super) fn progress(task: &Task) -> Attributes {
+pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     let Progress { revision, fence, attempts, sends, parkings, hops, steps, base, .. } = task.progress();
     let Progress { cancel_requested, limits, deadline, spend, history, updated_at, state, .. } = task.progress();
     let mut attributes = vec![
@@ -130,9 +175,12 @@ pub(super) fn progress(task: &Task) -> Attributes {
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),
     ];
-    if let Some(due_at) = task.due_at() {
-        attributes.extend([(DUE_SHARD, text(keys::due_shard(task.id()))), (DUE_AT, moment(due_at))]);
-    }
+    let (shard, due_at) = match task.due_at() {
+        Some(due_at) => (keys::due_shard(task.id()), due_at),
+        None => (keys::ended_shard(task.id()), *updated_at),
+    };
+    attributes.extend([(DUE_SHARD, text(shard)), (DUE_AT, moment(due_at))]);
+    attributes.extend(content.into_iter().flat_map(Blob::head));
     if *cancel_requested {
         attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
     }
@@ -145,20 +193,19 @@ pub(super) fn progress(task: &Task) -> Attributes {
             (WAIT_UNTIL, moment(wait.until)),
             (RESEND_AT, moment(*due_at)),
         ]),
-        TaskState::InputRequired { calls, since, expires_at } => {
-            attributes.extend([items::json(CALLS, calls), (SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
+        TaskState::InputRequired { since, expires_at, calls: _ } => {
+            attributes.extend([(SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
         }
         TaskState::Paused { limit, since, expires_at } => {
             attributes.extend([(LIMIT, name(limit)), (SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
         }
         TaskState::Completed(output) => attributes.extend([
-            (OUTPUT_TEXT, text(output.text.as_str())),
             (STOP_REASON, name(&output.stop_reason)),
             items::usage(output.usage),
             items::json(ORIGIN, &output.origin),
             items::json(ANSWERED_BY, &output.model),
         ]),
-        TaskState::Failed(failure) => attributes.extend(write_failure(failure)),
+        TaskState::Failed(failure) => attributes.push((FAILURE_CODE, name(&failure.code))),
         TaskState::Canceled | TaskState::TimedOut => {}
     }
     attributes
@@ -169,23 +216,36 @@ pub(super) fn change(change: &Change) -> AttributeValue {
     text(serde_json::json!(change).to_string())
 }
 
-fn write_failure(failure: &Failure) -> Attributes {
-    vec![
-        (FAILURE_CODE, name(&failure.code)),
-        (FAILURE_MESSAGE, text(failure.message.as_str())),
-        items::json(FAILED_ATTEMPTS, &failure.attempts),
-    ]
+/// Whether the record is, or was, of a task of the tenant.
+pub(super) fn is_of(tenant: &TenantId, item: &Item) -> Result<bool, StoreError> {
+    Ok(Fields::up_to(VERSION, item)?.text(TENANT_ID)? == tenant.as_str())
 }
 
-/// The task in a record; `None` if it is another tenant's.
-pub(super) fn read_of(tenant: &TenantId, item: &Item) -> Result<Option<Task>, StoreError> {
-    let task = read(item)?;
-    Ok((task.spec().tenant == *tenant).then_some(task))
+/// Whether the record is what is left of a task that is being purged.
+pub(super) fn is_deleting(item: &Item) -> bool {
+    item.contains_key(DELETING)
 }
 
-/// The task in a record.
-pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
-    let fields = Fields::of(item)?;
+/// Where the packed content of the task in a record is, if its state has any and the record has it packed.
+pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
+    let fields = Fields::up_to(VERSION, item)?;
+    let packed = match fields.name(STATUS)? {
+        TaskStatus::Completed => !fields.has(OUTPUT_TEXT),
+        TaskStatus::Failed => !fields.has(FAILURE_MESSAGE),
+        TaskStatus::InputRequired => true,
+        TaskStatus::Queued
+        | TaskStatus::Running
+        | TaskStatus::Waiting
+        | TaskStatus::Paused
+        | TaskStatus::Canceled
+        | TaskStatus::TimedOut => false,
+    };
+    packed.then(|| Head::read(fields)).transpose()
+}
+
+/// The task in a record, with what [`head`] led to.
+pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreError> {
+    let fields = Fields::up_to(VERSION, item)?;
     let spec = TaskSpec {
         id: id(&fields)?,
         tenant: fields.parsed(TENANT_ID)?,
@@ -204,12 +264,12 @@ pub(super) fn read(item: &Item) -> Result<Task, StoreError> {
         steps: fields.optional(STEPS, Fields::number)?.unwrap_or(0),
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
         cancel_requested: item.contains_key(CANCEL_REQUESTED),
-        limits: fields.optional(LIMITS, Fields::json)?.unwrap_or_default(),
+        limits: limits(&fields)?,
         deadline: fields.moment(DEADLINE)?,
         history: fields.optional(HISTORY, |fields, name| fields.json_list(name, MAX_HISTORY))?.unwrap_or_default(),
         spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
         updated_at: fields.moment(UPDATED_AT)?,
-        state: state(&fields)?,
+        state: state(&fields, content)?,
     };
     Ok(Task::restore(spec, progress))
 }
@@ -243,7 +303,16 @@ fn cache_use(fields: &Fields<'_>) -> Result<CacheUse, StoreError> {
     })
 }
 
-fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
+/// A task of version 1 has only a deadline of its own; its other limits were its agent's.
+fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
+    if let Some(limits) = fields.optional(LIMITS, Fields::json)? {
+        return Ok(limits);
+    }
+    let timeout = fields.moment(DEADLINE)?.since(fields.moment(CREATED_AT)?);
+    fields.valid(Limits::default().with_timeout_seconds(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)))
+}
+
+fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, StoreError> {
     Ok(match fields.name(STATUS)? {
         TaskStatus::Queued => TaskState::Queued { due_at: fields.moment(RESEND_AT)? },
         TaskStatus::Running => TaskState::Running(Lease {
@@ -255,19 +324,27 @@ fn state(fields: &Fields<'_>) -> Result<TaskState, StoreError> {
             due_at: fields.moment(RESEND_AT)?,
         },
         TaskStatus::Completed => TaskState::Completed(Output {
-            text: fields.text(OUTPUT_TEXT)?.to_owned(),
+            text: match content {
+                Some(text) => String::from_utf8(text).map_err(|_| fields.corrupt("its output is not a text"))?,
+                None => fields.text(OUTPUT_TEXT)?.to_owned(),
+            },
             stop_reason: fields.name(STOP_REASON)?,
             usage: fields.usage()?,
             origin: fields.json(ORIGIN)?,
             model: fields.json(ANSWERED_BY)?,
         }),
-        TaskStatus::Failed => TaskState::Failed(Failure {
-            code: fields.name(FAILURE_CODE)?,
-            message: fields.text(FAILURE_MESSAGE)?.to_owned(),
-            attempts: fields.json(FAILED_ATTEMPTS)?,
-        }),
+        TaskStatus::Failed => {
+            let FailureContent { message, attempts } = match content {
+                Some(json) => fields.parse(CONTENT, &json)?,
+                None => FailureContent {
+                    message: fields.text(FAILURE_MESSAGE)?.to_owned(),
+                    attempts: fields.json(FAILED_ATTEMPTS)?,
+                },
+            };
+            TaskState::Failed(Failure { code: fields.name(FAILURE_CODE)?, message, attempts })
+        }
         TaskStatus::InputRequired => TaskState::InputRequired {
-            calls: fields.json(CALLS)?,
+            calls: fields.parse(CONTENT, &content.unwrap_or_default())?,
             since: fields.moment(SINCE)?,
             expires_at: fields.moment(EXPIRES_AT)?,
         },
@@ -310,11 +387,20 @@ mod tests {
         vec![queued, running, waiting, completed, failed, timed_out, asking, paused, canceled, to_cancel]
     }
 
+    /// The task as a record that holds all of it.
+    fn record(task: &Task) -> Item {
+        write(task, pack(task).unwrap().as_ref())
+    }
+
+    fn read_whole(item: &Item) -> Result<Task, StoreError> {
+        read(item, head(item)?.map(|head| head.value_in_head()).transpose()?)
+    }
+
     #[test]
     fn a_task_in_each_state_survives_its_record() {
         for task in histories() {
-            assert_eq!(read(&write(&task)).unwrap(), task);
-            let summary = read_summary(&write(&task)).unwrap();
+            assert_eq!(read_whole(&record(&task)).unwrap(), task);
+            let summary = read_summary(&record(&task)).unwrap();
             assert_eq!((summary.id, summary.status, summary.attempts), (task.id(), task.status(), task.attempts()));
         }
     }
@@ -322,11 +408,23 @@ mod tests {
     #[test]
     fn a_transition_can_replace_all_that_any_state_writes() {
         for task in histories() {
-            for (attribute, _) in progress(&task) {
+            for (attribute, _) in progress(&task, pack(&task).unwrap().as_ref()) {
                 assert!(MUTABLE.contains(&attribute), "{attribute}");
             }
-            assert_eq!(write(&task).contains_key(DUE_SHARD), !task.status().is_terminal());
-            assert_eq!(write(&task).contains_key(DUE_AT), !task.status().is_terminal());
+        }
+        for head in blob::HEAD {
+            assert!(MUTABLE.contains(&head), "{head}");
+        }
+    }
+
+    #[test]
+    fn a_task_is_in_the_shard_of_those_to_look_at_until_it_ends() {
+        for task in histories() {
+            let (shard, moment) = match task.finished_at() {
+                Some(ended) => (keys::ended_shard(task.id()), ended),
+                None => (keys::due_shard(task.id()), task.due_at().unwrap()),
+            };
+            assert_eq!((&record(&task)[DUE_SHARD], &record(&task)[DUE_AT]), (&text(shard), &items::moment(moment)));
         }
     }
 
@@ -352,24 +450,24 @@ mod tests {
             &["resend_at"],
             &["lease_worker", "lease_expires_at"],
             &["resend_at", "wait_reason", "wait_until"],
-            &["output_text", "stop_reason", "usage", "origin", "answered_by"],
-            &["failure_code", "failure_message", "failed_attempts"],
+            &["codec", "raw_bytes", "sha256", "stored", "stop_reason", "usage", "origin", "answered_by"],
+            &["codec", "raw_bytes", "sha256", "stored", "failure_code"],
             &[],
-            &["calls", "since", "input_expires_at"],
+            &["codec", "raw_bytes", "sha256", "stored", "since", "input_expires_at"],
             &["limit", "since", "input_expires_at"],
             &[],
             &["lease_worker", "lease_expires_at"],
         ];
         for (task, of_state) in histories().iter().zip(of_state) {
-            items::checks::check_robustness(&write(task), &[&common, of_state].concat(), read);
+            items::checks::check_robustness(&record(task), &[&common, of_state].concat(), read_whole);
         }
     }
 
     #[test]
-    fn another_tenants_task_is_none() {
+    fn a_record_is_of_its_tenant_only() {
         for task in histories() {
-            assert_eq!(read_of(&samples::tenant("acme"), &write(&task)).unwrap(), Some(task.clone()));
-            assert_eq!(read_of(&samples::tenant("other"), &write(&task)).unwrap(), None);
+            assert!(is_of(&samples::tenant("acme"), &record(&task)).unwrap());
+            assert!(!is_of(&samples::tenant("other"), &record(&task)).unwrap());
         }
     }
 }

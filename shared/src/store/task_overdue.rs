@@ -1,13 +1,12 @@
-//! Finding the tasks that are due, on the sparse index that is spread over shards.
+//! Finding the tasks that are due, on the index that is spread over shards.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 
 use super::error::failure;
-use super::items::{Fields, moment, text};
+use super::items::{self, Fields, text};
 use super::keys::{self, DUE, DUE_AT, DUE_SHARD, PK};
-use super::task_item;
 use super::task_store::DynamoTaskStore;
 use crate::domain::{Task, TaskId, Timestamp};
 use crate::ports::StoreError;
@@ -16,16 +15,14 @@ use crate::ports::StoreError;
 const READS_AT_ONCE: usize = 16;
 
 impl DynamoTaskStore {
-    /// The index lags behind the tasks: what is read here may not be due any more, and is no less for it. Its reader asks
-    /// the task itself.
+    /// The index lags behind the tasks: what is read here may not be due any more, and is no less for it, unless it has
+    /// ended. Its reader asks the task itself.
     pub(super) async fn overdue_tasks(
         &self,
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
-        let shards = keys::due_shards().map(|shard| self.due_in_shard(shard, now, limit));
-        let mut due: Vec<(Timestamp, TaskId)> = try_join_all(shards).await?.into_iter().flatten().collect();
-        due.sort_unstable();
+        let due = self.in_shards(keys::due_shards(), "#due_at <= :moment", now, limit).await?;
         let mut reads = stream::iter(due).map(|(_, id)| self.due_task(id)).buffered(READS_AT_ONCE);
         let (mut tasks, mut readable) = (Vec::new(), 0);
         while readable < limit
@@ -38,20 +35,34 @@ impl DynamoTaskStore {
         Ok(tasks)
     }
 
-    /// The shard's first entries, each the moment and the task.
-    async fn due_in_shard(
+    /// The first entries of each of these shards that meet the condition on their moment, in the order of their moments.
+    pub(super) async fn in_shards(
+        &self,
+        shards: impl Iterator<Item = String>,
+        condition: &str,
+        moment: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
+        let queries = shards.map(|shard| self.in_shard(shard, condition, moment, limit));
+        let mut found: Vec<(Timestamp, TaskId)> = try_join_all(queries).await?.into_iter().flatten().collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    async fn in_shard(
         &self,
         shard: String,
-        now: Timestamp,
+        condition: &str,
+        moment: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
         let query = self.table.query().index_name(DUE).limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
         let query = query
-            .key_condition_expression("#shard = :shard AND #due_at <= :now")
+            .key_condition_expression(format!("#shard = :shard AND {condition}"))
             .expression_attribute_names("#shard", DUE_SHARD)
             .expression_attribute_names("#due_at", DUE_AT)
             .expression_attribute_values(":shard", text(shard))
-            .expression_attribute_values(":now", moment(now));
+            .expression_attribute_values(":moment", items::moment(moment));
         let answer = query.send().await.map_err(failure)?;
         // An entry that isn't a task's would be one that nobody wrote; it must not hide the others.
         let entry = |item| {
@@ -62,8 +73,9 @@ impl DynamoTaskStore {
         Ok(answer.items().iter().filter_map(entry).collect())
     }
 
-    /// The task as it is now.
+    /// The task as it is now, unless it has ended.
     async fn due_task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
-        self.table.read(keys::task(id)).await?.as_ref().map(task_item::read).transpose()
+        let Some(item) = self.table.read(keys::task(id)).await? else { return Ok(None) };
+        Ok(self.restored(&item).await?.filter(|task| !task.status().is_terminal()))
     }
 }

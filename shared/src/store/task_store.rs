@@ -4,11 +4,12 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 
+use super::blob::Blob;
 use super::error::{kept_instead_of_put, kept_instead_of_update};
-use super::items::{number, text};
-use super::keys;
+use super::items::{Fields, Item, V, number, text};
 use super::table::Table;
 use super::task_item::{self, MUTABLE, REVISION};
+use super::{keys, task_content};
 use crate::domain::{Lease, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{Claimed, Created, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary};
 
@@ -24,10 +25,35 @@ impl DynamoTaskStore {
         Self { table: Table::new(client, table) }
     }
 
+    /// The task in a record; `None` if it is being purged.
+    pub(super) async fn restored(&self, item: &Item) -> Result<Option<Task>, StoreError> {
+        if task_item::is_deleting(item) {
+            return Ok(None);
+        }
+        let partition = Fields::of_index(item).text(keys::PK)?;
+        let content = task_content::read(&self.table, partition, task_item::head(item)?).await?;
+        task_item::read(item, content).map(Some)
+    }
+
+    /// The task in a record; `None` if it is another tenant's, or is being purged.
+    pub(super) async fn restored_of(&self, tenant: &TenantId, item: &Item) -> Result<Option<Task>, StoreError> {
+        if task_item::is_of(tenant, item)? { self.restored(item).await } else { Ok(None) }
+    }
+
+    /// Writes the pieces of what is large of the task's state. The record that this is for comes after them.
+    async fn packed(&self, task: &Task) -> Result<Option<Blob>, StoreError> {
+        let content = task_item::pack(task)?;
+        if let Some(content) = &content {
+            task_content::write(&self.table, task.id(), content).await?;
+        }
+        Ok(content)
+    }
+
     /// Writes all that a transition can change, if the task still has the revision before.
-    fn transition(&self, task: &Task) -> UpdateItemFluentBuilder {
-        let written = task_item::progress(task);
-        let stale = MUTABLE.into_iter().filter(|name| written.iter().all(|(present, _)| present != name));
+    fn transition(&self, task: &Task, content: Option<&Blob>) -> UpdateItemFluentBuilder {
+        let written = task_item::progress(task, content);
+        let stale: Vec<&str> =
+            MUTABLE.into_iter().filter(|name| written.iter().all(|(present, _)| present != name)).collect();
         let mut request = self.table.update(keys::task(task.id()));
         let mut removed = Vec::new();
         for name in stale {
@@ -35,7 +61,7 @@ impl DynamoTaskStore {
             request = request.expression_attribute_names(format!("#{name}"), name);
         }
         let mut set = Vec::new();
-        for (name, value) in written.iter().cloned() {
+        for (name, value) in written.into_iter().chain([(V, number(task_item::VERSION))]) {
             set.push(format!("#{name} = :{name}"));
             request = request
                 .expression_attribute_names(format!("#{name}"), name)
@@ -53,18 +79,22 @@ impl DynamoTaskStore {
 #[async_trait]
 impl TaskStore for DynamoTaskStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
-        let Err(error) = self.table.put_new(task_item::write(task)).send().await else { return Ok(Created::New) };
-        let kept = kept_instead_of_put(error)?.as_ref().map(task_item::read).transpose()?;
-        match kept {
-            Some(kept) if kept == *task => Ok(Created::New),
-            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept))),
-            Some(_) | None => Err(StoreError::Conflict),
+        let content = self.packed(task).await?;
+        let put = self.table.put_new(task_item::write(task, content.as_ref()));
+        let Err(error) = put.send().await else { return Ok(Created::New) };
+        let kept = kept_instead_of_put(error)?.ok_or(StoreError::Conflict)?;
+        if !task_item::is_of(&task.spec().tenant, &kept)? {
+            return Err(StoreError::Conflict);
         }
+        // In a moment its id is free again.
+        let purged = || StoreError::Unavailable("an earlier task of this id is being deleted".into());
+        let kept = self.restored(&kept).await?.ok_or_else(purged)?;
+        Ok(if kept == *task { Created::New } else { Created::Existing(Box::new(kept)) })
     }
 
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError> {
         let Some(item) = self.table.read(keys::task(id)).await? else { return Ok(None) };
-        task_item::read_of(tenant, &item)
+        self.restored_of(tenant, &item).await
     }
 
     async fn list(
@@ -81,9 +111,10 @@ impl TaskStore for DynamoTaskStore {
     }
 
     async fn update(&self, task: &Task) -> Result<(), StoreError> {
-        let Err(error) = self.transition(task).send().await else { return Ok(()) };
-        let kept = kept_instead_of_update(error)?.as_ref().map(task_item::read).transpose()?;
-        if kept.as_ref() == Some(task) { Ok(()) } else { Err(StoreError::Conflict) }
+        let content = self.packed(task).await?;
+        let Err(error) = self.transition(task, content.as_ref()).send().await else { return Ok(()) };
+        let kept = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
+        if self.restored(&kept).await?.as_ref() == Some(task) { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::faults::Faults;
 use super::lock;
-use crate::domain::Timestamp;
+use crate::domain::{TaskId, Timestamp};
 use crate::ports::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
 
 /// Budgets in memory with the conditional writes of the real ones. Clones share the content.
@@ -29,6 +29,11 @@ impl MemoryBudgets {
     /// The budget's record, with what has expired and nobody has cleared away yet.
     pub fn record(&self, budget: &BudgetKey) -> Option<Budget> {
         lock(&self.records).get(budget).cloned()
+    }
+
+    /// Deletes the task's budget.
+    pub(super) fn forget(&self, task: TaskId) {
+        lock(&self.records).remove(&BudgetKey::Task(task));
     }
 
     async fn run<T>(

@@ -86,6 +86,12 @@ pub fn task_with_input(agent: &Agent, input: &str, now: Timestamp) -> Task {
     )
 }
 
+/// A text of so many bytes, which is the same for the same `seed` and hardly compresses.
+pub fn noise(bytes: usize, seed: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(seed);
+    std::iter::repeat_with(|| random.alphanumeric()).take(bytes).collect()
+}
+
 /// What a list shows of the task.
 pub fn summary(task: &Task) -> TaskSummary {
     TaskSummary {

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use serde_json::json;
 
+use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
     Agent, AgentId, AgentVersion, Lease, Step, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Journal, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, Journal, Page, PageRequest, Purged, Retention, StoreError, TaskFilter, TaskStore,
+    TaskSummary,
 };
 
-/// The most bytes that a record may have, as in DynamoDB.
-const MAX_RECORD_BYTES: usize = 400 * 1_024;
-
-/// What everything but the long texts of a record may take.
-const SMALL_FIELDS_BYTES: usize = 1_024;
+/// The most bytes that a step's content or a task's result may have, as in the real store.
+const MAX_CONTENT_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// A store in memory with the conditional writes of the real one. Clones share the content.
 ///
@@ -26,6 +26,8 @@ const SMALL_FIELDS_BYTES: usize = 1_024;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
+    /// In the real store, a task's budget lies with the task.
+    budgets: MemoryBudgets,
     faults: Faults,
 }
 
@@ -41,6 +43,12 @@ impl MemoryStore {
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
         Self { faults, ..self.clone() }
+    }
+
+    /// The same store, in which the tasks have these budgets.
+    #[must_use]
+    pub fn with_budgets(&self, budgets: MemoryBudgets) -> Self {
+        Self { budgets, ..self.clone() }
     }
 
     async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -92,7 +100,7 @@ impl AgentStore for MemoryStore {
 #[async_trait]
 impl TaskStore for MemoryStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
-        fits(task_bytes(task))?;
+        fits(content_of_task(task).len())?;
         self.run(|records| match records.tasks.get(&task.id()) {
             Some(kept) if kept == task => Ok(Created::New),
             Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept.clone()))),
@@ -149,7 +157,7 @@ impl TaskStore for MemoryStore {
     }
 
     async fn update(&self, task: &Task) -> Result<(), StoreError> {
-        fits(task_bytes(task))?;
+        fits(content_of_task(task).len())?;
         self.run(|records| match records.tasks.get_mut(&task.id()) {
             Some(kept) if kept == task => Ok(()),
             Some(kept) if precedes(kept, task) => {
@@ -176,7 +184,7 @@ impl TaskStore for MemoryStore {
 #[async_trait]
 impl Journal for MemoryStore {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
-        fits(step_bytes(step))?;
+        fits(content_of_step(step).len())?;
         self.run(|records| {
             let kept = records.steps.entry((step.task, step.number)).or_insert_with(|| step.clone());
             if kept == step { Ok(()) } else { Err(StoreError::Conflict) }
@@ -187,6 +195,34 @@ impl Journal for MemoryStore {
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
         self.run(|records| {
             Ok(records.steps.range((task, 0)..=(task, u32::MAX)).map(|(_, step)| step.clone()).collect())
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Retention for MemoryStore {
+    async fn ended_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        self.run(|records| {
+            let ended = |task: &Task| Some((task.finished_at().filter(|ended| *ended < moment)?, task.id()));
+            let mut ended: Vec<(Timestamp, TaskId)> = records.tasks.values().filter_map(ended).collect();
+            ended.sort_unstable();
+            ended.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            Ok(ended.into_iter().map(|(_, id)| id).collect())
+        })
+        .await
+    }
+
+    async fn purge(&self, id: TaskId, ended_before: Timestamp) -> Result<Purged, StoreError> {
+        self.run(|records| {
+            let Some(task) = records.tasks.get(&id) else { return Ok(Purged::Gone) };
+            if task.finished_at().is_none_or(|ended| ended >= ended_before) {
+                return Ok(Purged::Kept);
+            }
+            records.tasks.remove(&id);
+            records.steps.retain(|(task, _), _| *task != id);
+            self.budgets.forget(id);
+            Ok(Purged::Gone)
         })
         .await
     }
@@ -220,30 +256,28 @@ fn cut<T>(rest: impl Iterator<Item = T>, page: &PageRequest, cursor: impl FnOnce
 }
 
 fn fits(bytes: usize) -> Result<(), StoreError> {
-    if bytes > MAX_RECORD_BYTES { Err(StoreError::TooLarge) } else { Ok(()) }
+    if bytes > MAX_CONTENT_BYTES { Err(StoreError::TooLarge) } else { Ok(()) }
 }
 
-fn task_bytes(task: &Task) -> usize {
-    let result = match task.state() {
-        TaskState::Completed(output) => output.text.len(),
-        TaskState::Failed(failure) => failure.message.len(),
+fn content_of_task(task: &Task) -> String {
+    match task.state() {
+        TaskState::Completed(output) => output.text.clone(),
+        TaskState::Failed(failure) => json!({ "message": failure.message, "attempts": failure.attempts }).to_string(),
+        TaskState::InputRequired { calls, .. } => json!(calls).to_string(),
         TaskState::Queued { .. }
         | TaskState::Running(_)
         | TaskState::Waiting { .. }
-        | TaskState::InputRequired { .. }
         | TaskState::Paused { .. }
         | TaskState::Canceled
-        | TaskState::TimedOut => 0,
-    };
-    task.spec().input.as_str().len() + result + SMALL_FIELDS_BYTES
+        | TaskState::TimedOut => String::new(),
+    }
 }
 
-fn step_bytes(step: &Step) -> usize {
-    let text = match &step.kind {
-        StepKind::ModelCall { answer, .. } => answer.text().len(),
-        StepKind::ToolCall { text, .. } => text.len(),
-    };
-    text + SMALL_FIELDS_BYTES
+fn content_of_step(step: &Step) -> String {
+    match &step.kind {
+        StepKind::ModelCall { answer, .. } => json!(answer.content).to_string(),
+        StepKind::ToolCall { call, text, .. } => json!({ "call": call, "text": text }).to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -264,6 +298,14 @@ mod tests {
     #[tokio::test]
     async fn the_fake_keeps_the_contract_of_the_journal() {
         contract::journal(Arc::new(MemoryStore::default())).await;
+    }
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_retention() {
+        let budgets = MemoryBudgets::default();
+        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()));
+        let (tasks, journal) = (Arc::clone(&store), Arc::clone(&store));
+        contract::retention(contract::Kept { tasks, journal, budgets: Arc::new(budgets), retention: store }).await;
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Check, Outcome, holds, same};
-use crate::domain::{ModelRef, Provider, Step, StepKind, StopReason, TaskId, Usage};
+use crate::domain::{ModelRef, Provider, Step, StepKind, StopReason, TaskId, ToolRunner, Usage};
 use crate::ports::{Journal, StoreError};
 use crate::testing::samples;
 
@@ -14,7 +14,11 @@ pub(super) const CHECKS: &[Check<Arc<dyn Journal>>] = &[
     ("the very same step may be recorded twice", |j| Box::pin(repetition(j))),
     ("another step under a recorded number conflicts and changes nothing", |j| Box::pin(conflict(j))),
     ("of concurrent steps under one number one is recorded", |j| Box::pin(one_of_many(j))),
-    ("a step beyond the record's limit is too large", |j| Box::pin(too_large(j))),
+    ("tool calls come back unchanged and in order, however they were written", |j| Box::pin(tool_calls(j))),
+    ("a step of any size up to some MB comes back unchanged", |j| Box::pin(large_steps(j))),
+    ("the very same large step may be recorded twice", |j| Box::pin(large_repetition(j))),
+    ("of concurrent large steps under one number one is recorded whole", |j| Box::pin(one_of_many_large(j))),
+    ("a step above 16 MiB is too large", |j| Box::pin(too_large(j))),
     ("a long journal comes back whole", |j| Box::pin(long_journal(j))),
 ];
 
@@ -73,11 +77,87 @@ async fn one_of_many(journal: Arc<dyn Journal>) -> Outcome {
     same(&journal.steps(task).await?, &recorded)
 }
 
+/// The results of tools that a model calls together are recorded as they come.
+async fn tool_calls(journal: Arc<dyn Journal>) -> Outcome {
+    let task = TaskId::new(samples::START);
+    let asked = Step {
+        kind: StepKind::ModelCall {
+            requested: samples::model(),
+            answer: samples::answer_calling(
+                (2..5).map(|n| samples::tool_call(&format!("call_{n}"), "ask", "{not json")),
+            ),
+        },
+        ..samples::step(task, 1, "")
+    };
+    let runners = [(2, ToolRunner::Platform), (3, ToolRunner::Client), (4, ToolRunner::Nobody)];
+    let results = runners.map(|(number, by)| samples::tool_step(task, number, by, "18 °C \u{0}"));
+    let [platform, client, nobody] = &results;
+    for step in [&asked, nobody, platform, client, nobody] {
+        journal.append(step).await?;
+    }
+    same(&journal.steps(task).await?, &[vec![asked.clone()], results.to_vec()].concat())?;
+    let other = samples::tool_step(task, 3, ToolRunner::Client, "19 °C");
+    let refused = journal.append(&other).await;
+    holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))
+}
+
+async fn large_steps(journal: Arc<dyn Journal>) -> Outcome {
+    let task = TaskId::new(samples::START);
+    let texts = [
+        samples::noise(2 * 1_024 * 1_024, 1),
+        "easy ".repeat(400_000),
+        samples::noise(400 * 1_024, 2),
+        String::new(),
+        samples::noise(2 * 1_024 * 1_024, 1),
+    ];
+    let mut steps = Vec::new();
+    for (number, text) in (1..).zip(&texts) {
+        steps.push(samples::step(task, 2 * number - 1, text));
+        steps.push(samples::tool_step(task, 2 * number, ToolRunner::Platform, text));
+    }
+    for step in steps.iter().rev() {
+        journal.append(step).await?;
+    }
+    let kept = journal.steps(task).await?;
+    holds(kept == steps, || format!("{} steps, which differ from the {} written", kept.len(), steps.len()))
+}
+
+fn large(task: TaskId, seed: u64) -> Step {
+    samples::tool_step(task, 1, ToolRunner::Platform, &samples::noise(1_024 * 1_024, seed))
+}
+
+async fn large_repetition(journal: Arc<dyn Journal>) -> Outcome {
+    let step = large(TaskId::new(samples::START), 1);
+    journal.append(&step).await?;
+    journal.append(&step).await?;
+    let later = Step { fence: 2, ..step.clone() };
+    for other in [&large(step.task, 2), &later, &samples::step(step.task, 1, "small")] {
+        let refused = journal.append(other).await;
+        holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
+    }
+    same(&journal.steps(step.task).await?, &vec![step])
+}
+
+async fn one_of_many_large(journal: Arc<dyn Journal>) -> Outcome {
+    let task = TaskId::new(samples::START);
+    let mut appends = tokio::task::JoinSet::new();
+    for seed in 1..=4 {
+        let (journal, step) = (Arc::clone(&journal), large(task, seed));
+        appends.spawn(async move { journal.append(&step).await.map(|()| step) });
+    }
+    let recorded: Vec<Step> = appends.join_all().await.into_iter().filter_map(Result::ok).collect();
+    same(&recorded.len(), &1)?;
+    same(&journal.steps(task).await?, &recorded)
+}
+
 async fn too_large(journal: Arc<dyn Journal>) -> Outcome {
-    let step = samples::step(TaskId::new(samples::START), 1, &"x".repeat(400 * 1_024));
-    let refused = journal.append(&step).await;
-    holds(matches!(refused, Err(StoreError::TooLarge)), || format!("{refused:?}"))?;
-    same(&journal.steps(step.task).await?, &Vec::new())
+    let text = "x".repeat(16 * 1_024 * 1_024);
+    let task = TaskId::new(samples::START);
+    for step in [samples::step(task, 1, &text), samples::tool_step(task, 1, ToolRunner::Client, &text)] {
+        let refused = journal.append(&step).await;
+        holds(matches!(refused, Err(StoreError::TooLarge)), || format!("{refused:?}"))?;
+    }
+    same(&journal.steps(task).await?, &Vec::new())
 }
 
 /// More than one answer of a store holds (1 MB with DynamoDB).

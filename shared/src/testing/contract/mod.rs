@@ -9,6 +9,7 @@ mod budgets;
 mod circuits;
 mod journal;
 mod moves;
+mod retention;
 mod task_claim;
 mod task_list;
 mod task_overdue;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, TaskQueue, TaskStore};
 
+pub use retention::Kept;
 pub use task_queue::Inbox;
 
 /// Why a check failed.
@@ -65,6 +67,14 @@ pub async fn task_store(store: Arc<dyn TaskStore>) {
 /// When a rule is broken.
 pub async fn journal(journal: Arc<dyn Journal>) {
     run(&journal, &[journal::CHECKS]).await;
+}
+
+/// Checks the rules of [`Retention`](crate::ports::Retention).
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn retention(kept: Kept) {
+    run(&kept, &[retention::CHECKS]).await;
 }
 
 /// Checks the rules of [`Circuits`].

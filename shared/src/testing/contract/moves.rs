@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Outcome;
-use crate::domain::{Agent, Failure, Lease, Output, Spent, Task, Timestamp, Wait};
+use crate::domain::{Agent, Failure, Lease, LimitKind, Output, PendingCall, ReopenFrom, Spent, Task, Timestamp, Wait};
 use crate::ports::{StoreError, TaskStore};
 use crate::testing::samples;
 
@@ -35,6 +35,24 @@ pub(super) enum Move {
     Fail(Failure, Timestamp),
     /// See [`Task::park`]; under the present fence, with nothing spent.
     Park(Wait, Timestamp),
+    /// See [`Task::hand_over`]; under the present fence.
+    HandOver(Timestamp),
+    /// See [`Task::renew`]; under the present fence, until the first moment.
+    Renew(Timestamp, Timestamp),
+    /// See [`Task::require_input`]; under the present fence.
+    RequireInput(Vec<PendingCall>, Timestamp),
+    /// See [`Task::pause`]; under the present fence.
+    Pause(LimitKind, Timestamp),
+    /// See [`Task::answered`].
+    Answer(Timestamp),
+    /// See [`Task::resume`]; under the same limits.
+    Resume(Timestamp),
+    /// See [`Task::cancel`].
+    Cancel(Timestamp),
+    /// See [`Task::end_canceled`]; under the present fence.
+    EndCanceled(Timestamp),
+    /// See [`Task::reopen`]; under the same limits.
+    Reopen(ReopenFrom, Timestamp),
     /// See [`Task::settle_overdue`].
     Settle(Timestamp),
 }
@@ -48,10 +66,37 @@ impl Move {
             Self::Complete(output, now) => task.complete(fence, output, now)?,
             Self::Fail(failure, now) => task.fail(fence, failure, now)?,
             Self::Park(wait, now) => task.park(fence, wait, Spent::Nothing, now)?,
+            Self::HandOver(now) => task.hand_over(fence, now)?,
+            Self::Renew(until, now) => task.renew(fence, until, now)?,
+            Self::RequireInput(calls, now) => task.require_input(fence, calls, now)?,
+            Self::Pause(limit, now) => task.pause(fence, limit, now)?,
+            Self::Answer(now) => task.answered(now)?,
+            Self::Resume(now) => task.resume(task.limits(), now)?,
+            Self::Cancel(now) => return task.cancel(now)?.map(|_| ()).ok_or_else(|| "it is canceled already".into()),
+            Self::EndCanceled(now) => task.end_canceled(fence, now)?,
+            Self::Reopen(from, now) => task.reopen(from, task.limits(), now)?,
             Self::Settle(now) => return task.settle_overdue(now).map(|_| ()).ok_or_else(|| "nothing is due".into()),
         }
         Ok(())
     }
+}
+
+/// The calls of tools that a client is asked to answer.
+pub(super) fn calls(arguments: &str) -> Vec<PendingCall> {
+    let call = |number| PendingCall { number, call: samples::tool_call(&format!("call_{number}"), "ask", arguments) };
+    (2..4).map(call).collect()
+}
+
+/// Makes these changes of the task, one after the other, and stores each.
+pub(super) async fn advance_all(
+    store: &Store,
+    task: &mut Task,
+    transitions: impl IntoIterator<Item = Move, IntoIter: Send> + Send,
+) -> Outcome {
+    for transition in transitions {
+        advance(store, task, transition).await?;
+    }
+    Ok(())
 }
 
 /// Changes the task and stores the change.

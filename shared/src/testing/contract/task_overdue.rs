@@ -3,9 +3,9 @@
 //! The list is of all tenants, so these checks live in a past of their own, before everything else in a shared store,
 //! and look only at their own tasks.
 
-use super::moves::{Move, Store, advance, agent, stored};
+use super::moves::{Move, Store, advance, agent, calls, stored};
 use super::{Check, Outcome, eventually, holds, same};
-use crate::domain::{Agent, Limits, Task, Timestamp};
+use crate::domain::{Agent, LimitKind, Limits, ReopenFrom, Task, Timestamp};
 use crate::ports::StoreError;
 use crate::testing::samples::{self, lease_until};
 
@@ -14,6 +14,9 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ("a running task is overdue when its lease ends", |s| Box::pin(lease_end(s))),
     ("a task with a near deadline is overdue at its deadline", |s| Box::pin(near_deadline(s))),
     ("an ended task is never overdue", |s| Box::pin(ended_is_never_due(s))),
+    ("a task that waits for its client is overdue when its wait expires", |s| Box::pin(client_wait_end(s))),
+    ("a renewed lease, a wish to cancel and a handover move the moment", |s| Box::pin(moved_moments(s))),
+    ("a task that was opened again is overdue again", |s| Box::pin(reopened_is_due(s))),
     ("no more than the wanted number come, the most overdue ones", |s| Box::pin(limited(s))),
 ];
 
@@ -85,7 +88,50 @@ async fn ended_is_never_due(store: Store) -> Outcome {
     advance(&store, &mut failed, Move::Fail(samples::failure(), at(2))).await?;
     let mut late = stored(&store, &agent, at(0)).await?;
     advance(&store, &mut late, Move::Settle(at(90_000))).await?;
+    let mut canceled = stored(&store, &agent, at(0)).await?;
+    advance(&store, &mut canceled, Move::Cancel(at(2))).await?;
     expect(&store, &agent, at(90_000), &[]).await
+}
+
+async fn client_wait_end(store: Store) -> Outcome {
+    let agent = agent();
+    for wait in [Move::RequireInput(calls("{}"), at(2)), Move::Pause(LimitKind::MaxSteps, at(2))] {
+        let mut task = stored(&store, &agent, at(0)).await?;
+        advance(&store, &mut task, Move::Claim(lease_until(at(100)), at(1))).await?;
+        advance(&store, &mut task, wait).await?;
+        expect(&store, &agent, at(86_401), &[]).await?;
+        expect(&store, &agent, at(86_402), &[&task]).await?;
+        end(&store, [task]).await?;
+    }
+    Ok(())
+}
+
+async fn moved_moments(store: Store) -> Outcome {
+    let agent = agent();
+    let mut task = stored(&store, &agent, at(0)).await?;
+    advance(&store, &mut task, Move::Claim(lease_until(at(100)), at(1))).await?;
+    advance(&store, &mut task, Move::Renew(at(150), at(50))).await?;
+    expect(&store, &agent, at(149), &[]).await?;
+    expect(&store, &agent, at(150), &[&task]).await?;
+    advance(&store, &mut task, Move::HandOver(at(140))).await?;
+    expect(&store, &agent, at(199), &[]).await?;
+    expect(&store, &agent, at(200), &[&task]).await?;
+    advance(&store, &mut task, Move::Claim(lease_until(at(250)), at(190))).await?;
+    advance(&store, &mut task, Move::Cancel(at(191))).await?;
+    expect(&store, &agent, at(249), &[]).await?;
+    expect(&store, &agent, at(250), &[&task]).await?;
+    end(&store, [task]).await
+}
+
+async fn reopened_is_due(store: Store) -> Outcome {
+    let agent = agent();
+    let mut task = stored(&store, &agent, at(0)).await?;
+    advance(&store, &mut task, Move::Cancel(at(1))).await?;
+    expect(&store, &agent, at(1_000), &[]).await?;
+    advance(&store, &mut task, Move::Reopen(ReopenFrom::Checkpoint, at(1_000))).await?;
+    expect(&store, &agent, at(1_059), &[]).await?;
+    expect(&store, &agent, at(1_060), &[&task]).await?;
+    end(&store, [task]).await
 }
 
 async fn limited(store: Store) -> Outcome {

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use super::moves::{Move, Store, advance, agent, read, stored};
-use super::{Check, Outcome, holds, same, shown};
-use crate::domain::{Agent, Failure, Output, StopReason, Task, TaskId, Usage};
-use crate::ports::{Created, StoreError};
+use super::moves::{Move, Store, advance, agent, calls, read, stored};
+use super::{Broken, Check, Outcome, holds, same, shown};
+use crate::domain::{
+    Agent, ClaimRefused, Failure, LimitKind, Output, ReopenFrom, StopReason, Task, TaskId, TaskStatus, Usage, Wait,
+    WaitReason,
+};
+use crate::ports::{Claimed, Created, StoreError};
 use crate::testing::samples::{self, after, lease_until};
 
 pub(super) const CHECKS: &[Check<Store>] = &[
@@ -17,14 +20,20 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ("adding the very same task again counts as new", |s| Box::pin(same_task_again(s))),
     ("of concurrent tasks under one id one is new and the others get it", |s| Box::pin(one_of_many(s))),
     ("each state comes back unchanged", |s| Box::pin(each_state_survives(s))),
+    ("each way through a task's life comes back unchanged, and may be stored twice", |s| {
+        Box::pin(each_way_survives(s))
+    }),
     ("storing the same transition twice succeeds", |s| Box::pin(same_transition_twice(s))),
     ("a transition from a stale revision conflicts and changes nothing", |s| Box::pin(stale_revision(s))),
     ("a transition that skips one conflicts", |s| Box::pin(skipped_revision(s))),
     ("a transition of an unknown task conflicts and adds nothing", |s| Box::pin(unknown_transition(s))),
     ("of concurrent transitions one is stored", |s| Box::pin(one_transition_of_many(s))),
-    ("an output of 400 KiB is too large and changes nothing; one of 256 KiB fits beside any input", |s| {
-        Box::pin(too_large(s))
+    ("a result of any size up to some MB comes back unchanged, and is gone when the task goes on", |s| {
+        Box::pin(large_results(s))
     }),
+    ("a transition with a large result that loses leaves the winner's whole", |s| Box::pin(large_loser(s))),
+    ("a refused claim gets a large result whole", |s| Box::pin(refused_with_large_result(s))),
+    ("a result above 16 MiB is too large and changes nothing", |s| Box::pin(too_large(s))),
 ];
 
 #[track_caller]
@@ -122,6 +131,47 @@ async fn each_state_survives(store: Store) -> Outcome {
     Ok(())
 }
 
+/// The states that a task leaves again, each by each of its ways.
+async fn each_way_survives(store: Store) -> Outcome {
+    let claim = |second| Move::Claim(lease_until(after(second + 60)), after(second));
+    let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
+    let ways = [
+        vec![claim(1), Move::Park(wait, after(2)), claim(30), Move::Renew(after(120), after(31))],
+        vec![claim(1), Move::HandOver(after(2)), claim(3)],
+        vec![claim(1), Move::RequireInput(calls("{}"), after(2)), Move::Answer(after(9)), claim(10)],
+        vec![claim(1), Move::RequireInput(Vec::new(), after(2)), Move::Settle(after(90_000))],
+        vec![claim(1), Move::Pause(LimitKind::Budget, after(2)), Move::Resume(after(9)), claim(10)],
+        vec![claim(1), Move::Pause(LimitKind::MaxTokens, after(2)), Move::Cancel(after(9))],
+        vec![
+            claim(1),
+            Move::Cancel(after(2)),
+            Move::EndCanceled(after(3)),
+            Move::Reopen(from_start(), after(4)),
+            claim(5),
+        ],
+        vec![claim(1), Move::Cancel(after(2)), Move::Settle(after(61))],
+        vec![
+            claim(1),
+            Move::Fail(samples::failure(), after(2)),
+            Move::Reopen(ReopenFrom::Checkpoint, after(3)),
+            claim(4),
+        ],
+    ];
+    for way in ways {
+        let mut task = stored(&store, &agent(), after(0)).await?;
+        for transition in way {
+            advance(&store, &mut task, transition).await?;
+            same(&read(&store, &task).await?, &Some(task.clone()))?;
+            store.update(&task).await?;
+        }
+    }
+    Ok(())
+}
+
+const fn from_start() -> ReopenFrom {
+    ReopenFrom::Start { last_step: 7 }
+}
+
 async fn same_transition_twice(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
     advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
@@ -169,15 +219,77 @@ async fn one_transition_of_many(store: Store) -> Outcome {
     same(&read(&store, &task).await?.as_ref(), &won.first())
 }
 
-async fn too_large(store: Store) -> Outcome {
+/// Texts of which one record can't hold much: as they are stored, the last one is small again.
+fn large_texts() -> [String; 3] {
+    [samples::noise(400 * 1_024, 1), samples::noise(2 * 1_024 * 1_024, 2), "🦀 and ".repeat(300_000)]
+}
+
+fn failure_of(text: &str) -> Failure {
+    Failure { message: text.to_owned(), ..samples::failure() }
+}
+
+/// A task with the largest input, which a worker has.
+async fn claimed(store: &Store) -> Result<Task, Broken> {
     let mut task = samples::task_with_input(&agent(), &"x".repeat(128 * 1_024), after(0));
     store.create(&task).await?;
-    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
-    let mut finished = task.clone();
-    Move::Complete(samples::output(&"y".repeat(400 * 1_024)), after(2)).apply(&mut finished)?;
-    let refused = store.update(&finished).await;
-    holds(matches!(refused, Err(StoreError::TooLarge)), || shown(&refused))?;
-    same(&read(&store, &task).await?, &Some(task.clone()))?;
-    advance(&store, &mut task, Move::Complete(samples::output(&"y".repeat(256 * 1_024)), after(2))).await?;
+    advance(store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    Ok(task)
+}
+
+async fn large_results(store: Store) -> Outcome {
+    for text in large_texts() {
+        let reopen = Move::Reopen(ReopenFrom::Checkpoint, after(3));
+        let ways = [
+            vec![Move::Complete(samples::output(&text), after(2))],
+            vec![Move::Fail(failure_of(&text), after(2)), reopen],
+            vec![Move::RequireInput(calls(&text), after(2)), Move::Answer(after(3))],
+        ];
+        for way in ways {
+            let mut task = claimed(&store).await?;
+            for transition in way {
+                advance(&store, &mut task, transition).await?;
+                same(&read(&store, &task).await?, &Some(task.clone()))?;
+                store.update(&task).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn large_loser(store: Store) -> Outcome {
+    let mut task = claimed(&store).await?;
+    let mut loser = task.clone();
+    let [won, lost] = [1, 2].map(|seed| samples::output(&samples::noise(1_024 * 1_024, seed)));
+    advance(&store, &mut task, Move::Complete(won, after(2))).await?;
+    Move::Complete(lost, after(2)).apply(&mut loser)?;
+    conflicts(&store.update(&loser).await)?;
     same(&read(&store, &task).await?, &Some(task))
+}
+
+async fn refused_with_large_result(store: Store) -> Outcome {
+    let mut task = claimed(&store).await?;
+    advance(&store, &mut task, Move::Complete(samples::output(&samples::noise(1_024 * 1_024, 1)), after(2))).await?;
+    let claimed = store.claim(&task.spec().tenant, task.id(), lease_until(after(90)), after(3)).await?;
+    let reason = ClaimRefused::Finished(TaskStatus::Completed);
+    same(&claimed, &Claimed::Refused(Box::new(task.clone()), reason))?;
+    let again = under_id(task.id(), &Agent { tenant: task.spec().tenant.clone(), ..agent() }, "again");
+    same(&store.create(&again).await?, &Created::Existing(Box::new(task)))
+}
+
+async fn too_large(store: Store) -> Outcome {
+    let task = claimed(&store).await?;
+    let text = "y".repeat(16 * 1_024 * 1_024 + 1);
+    let ends = [
+        Move::Complete(samples::output(&text), after(2)),
+        Move::Fail(failure_of(&text), after(2)),
+        Move::RequireInput(calls(&text), after(2)),
+    ];
+    for end in ends {
+        let mut finished = task.clone();
+        end.apply(&mut finished)?;
+        let refused = store.update(&finished).await;
+        holds(matches!(refused, Err(StoreError::TooLarge)), || shown(&refused))?;
+        same(&read(&store, &task).await?, &Some(task.clone()))?;
+    }
+    Ok(())
 }

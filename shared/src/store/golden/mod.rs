@@ -1,0 +1,104 @@
+//! Records as the code of version 1 wrote them, and the proof that today's code reads them.
+//!
+//! Each file is one record in DynamoDB's JSON. They never change.
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
+    use serde_json::Value;
+
+    use super::super::items::Item;
+    use super::super::{agent_item, step_item, task_item};
+    use crate::domain::task::Progress;
+    use crate::domain::{
+        Agent, AgentConfig, CacheUse, Lease, Limits, Spent, Task, TaskId, TaskInput, Timestamp, Wait, WaitReason,
+    };
+    use crate::testing::samples::{self, after};
+
+    fn task_id() -> TaskId {
+        "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap()
+    }
+
+    fn lease_until(expires_at: Timestamp) -> Lease {
+        Lease { worker: "wrk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a11".parse().unwrap(), expires_at }
+    }
+
+    /// The agent, of which tasks had no more than the deadline then.
+    fn agent(limits: Limits) -> Agent {
+        let agent = samples::agent(&samples::tenant("acme"));
+        let id = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
+        Agent { id, config: AgentConfig { limits, ..agent.config }, ..agent }
+    }
+
+    fn limits() -> Limits {
+        Limits::default().with_timeout_seconds(600).unwrap()
+    }
+
+    /// A task in each state, and its record.
+    fn tasks() -> [(Task, &'static str); 6] {
+        let input = TaskInput::new("What is the capital of France?".to_owned()).unwrap();
+        let queued = Task::submit(task_id(), &agent(limits()), input, CacheUse::default(), after(0));
+        let mut running = queued.clone();
+        running.claim(lease_until(after(60)), after(1)).unwrap();
+        let (mut waiting, mut completed, mut failed) = (running.clone(), running.clone(), running.clone());
+        let mut timed_out = queued.clone();
+        waiting.add_spend(samples::answer("").spend);
+        waiting.park(1, Wait { until: after(30), reason: WaitReason::RateLimit }, Spent::Nothing, after(2)).unwrap();
+        completed.complete(1, samples::output("Paris"), after(2)).unwrap();
+        failed.fail(1, samples::failure(), after(2)).unwrap();
+        timed_out.settle_overdue(after(600)).unwrap();
+        [
+            (queued, include_str!("task_queued.json")),
+            (running, include_str!("task_running.json")),
+            (waiting, include_str!("task_waiting.json")),
+            (completed, include_str!("task_completed.json")),
+            (failed, include_str!("task_failed.json")),
+            (timed_out, include_str!("task_timed_out.json")),
+        ]
+    }
+
+    #[track_caller]
+    fn record(json: &str) -> Item {
+        attributes(&serde_json::from_str(json).unwrap())
+    }
+
+    fn attributes(map: &Value) -> Item {
+        map.as_object().unwrap().iter().map(|(name, typed)| (name.clone(), attribute(typed))).collect()
+    }
+
+    fn attribute(typed: &Value) -> AttributeValue {
+        let (kind, value) = typed.as_object().unwrap().iter().next().unwrap();
+        match kind.as_str() {
+            "S" => AttributeValue::S(value.as_str().unwrap().to_owned()),
+            "N" => AttributeValue::N(value.as_str().unwrap().to_owned()),
+            "M" => AttributeValue::M(attributes(value)),
+            other => panic!("a value of type {other}"),
+        }
+    }
+
+    #[test]
+    fn an_agent_of_the_first_version_is_read() {
+        let expected = agent(limits().with_max_cost_micro_usd(250_000).unwrap());
+        assert_eq!(agent_item::read(&record(include_str!("agent.json"))).unwrap(), expected);
+    }
+
+    /// But for its history, which was not kept then.
+    #[test]
+    fn a_task_of_the_first_version_is_read_in_each_state() {
+        for (task, json) in tasks() {
+            let item = record(json);
+            let expected = Progress { history: Vec::new(), ..task.progress().clone() };
+            let expected = Task::restore(task.spec().clone(), expected);
+            assert!(task_item::head(&item).unwrap().is_none());
+            assert_eq!(task_item::read(&item, None).unwrap(), expected);
+            assert_eq!(task_item::read_summary(&item).unwrap(), samples::summary(&expected));
+        }
+    }
+
+    #[test]
+    fn a_step_of_the_first_version_is_read() {
+        let item = record(include_str!("step.json"));
+        assert!(step_item::head(&item).unwrap().is_none());
+        assert_eq!(step_item::read(&item, None).unwrap(), samples::step(task_id(), 1, "Paris"));
+    }
+}

@@ -1,0 +1,168 @@
+//! Records that an earlier version wrote are read, claimed and changed; those of a later one are left alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::Value;
+use shared::domain::{Lease, ReopenFrom, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
+use shared::ports::{Claimed, Journal, Purged, Retention, StoreError, TaskStore};
+use shared::store::{DynamoJournal, DynamoTaskStore};
+use shared::testing::samples::{self, after, lease_until};
+use tests::LocalAws;
+
+const QUEUED: &str = include_str!("../../shared/src/store/golden/task_queued.json");
+const RUNNING: &str = include_str!("../../shared/src/store/golden/task_running.json");
+const FAILED: &str = include_str!("../../shared/src/store/golden/task_failed.json");
+const STEP: &str = include_str!("../../shared/src/store/golden/step.json");
+
+/// A table with records in DynamoDB's JSON.
+struct Kept {
+    aws: LocalAws,
+    table: String,
+    tasks: DynamoTaskStore,
+    tenant: TenantId,
+    id: TaskId,
+}
+
+impl Kept {
+    async fn with(records: &[&str]) -> Self {
+        let aws = LocalAws::from_env().await;
+        let table = aws.create_state_table().await;
+        for record in records {
+            let item = attributes(&serde_json::from_str(record).unwrap());
+            aws.dynamodb().put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+        }
+        let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
+        let id = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
+        Self { aws, table, tasks, tenant: samples::tenant("acme"), id }
+    }
+
+    async fn record(&self) -> HashMap<String, AttributeValue> {
+        let request = self.aws.dynamodb().get_item().table_name(&self.table).consistent_read(true);
+        let key = [("pk", format!("TASK#{}", self.id)), ("sk", "META".to_owned())];
+        let key = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
+        request.set_key(Some(key.into())).send().await.unwrap().item.unwrap()
+    }
+
+    async fn claim(&self, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
+        self.tasks.claim(&self.tenant, self.id, lease, now).await
+    }
+}
+
+fn attributes(map: &Value) -> HashMap<String, AttributeValue> {
+    map.as_object().unwrap().iter().map(|(name, typed)| (name.clone(), attribute(typed))).collect()
+}
+
+fn attribute(typed: &Value) -> AttributeValue {
+    let (kind, value) = typed.as_object().unwrap().iter().next().unwrap();
+    match kind.as_str() {
+        "S" => AttributeValue::S(value.as_str().unwrap().to_owned()),
+        "N" => AttributeValue::N(value.as_str().unwrap().to_owned()),
+        "M" => AttributeValue::M(attributes(value)),
+        other => panic!("a value of type {other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_task_of_the_first_version_is_claimed_and_ended() {
+    for (record, now) in [(QUEUED, after(1)), (RUNNING, after(60))] {
+        let kept = Kept::with(&[record]).await;
+        let mut expected = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+        let lease = lease_until(after(120));
+        expected.claim(lease, now).unwrap();
+        assert_eq!(kept.claim(lease, now).await.unwrap(), Claimed::Granted(Box::new(expected.clone())));
+        assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected.clone()));
+        assert_eq!(kept.record().await["v"], AttributeValue::N("2".to_owned()));
+        expected.complete(expected.fence(), samples::output("Paris"), after(70)).unwrap();
+        kept.tasks.update(&expected).await.unwrap();
+        assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected));
+        kept.aws.delete_table(&kept.table).await;
+    }
+}
+
+#[tokio::test]
+async fn an_ended_task_of_the_first_version_is_opened_again_with_nothing_left_over_or_purged() {
+    let kept = Kept::with(&[FAILED, STEP]).await;
+    let mut task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    assert_eq!(task.status(), TaskStatus::Failed);
+    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(700)).unwrap();
+    kept.tasks.update(&task).await.unwrap();
+    assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(task.clone()));
+    let record = kept.record().await;
+    for stale in ["failure_code", "failure_message", "failed_attempts"] {
+        assert!(!record.contains_key(stale), "{stale}");
+    }
+    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Kept);
+    kept.aws.delete_table(&kept.table).await;
+
+    let kept = Kept::with(&[FAILED, STEP]).await;
+    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), None);
+    kept.aws.delete_table(&kept.table).await;
+}
+
+#[tokio::test]
+async fn a_journal_has_steps_of_both_versions() {
+    let kept = Kept::with(&[STEP]).await;
+    let journal = DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str());
+    let first = samples::step(kept.id, 1, "Paris");
+    let second = samples::tool_step(kept.id, 2, ToolRunner::Platform, &samples::noise(512 * 1_024, 1));
+    journal.append(&first).await.unwrap();
+    journal.append(&second).await.unwrap();
+    assert_eq!(journal.steps(kept.id).await.unwrap(), [first, second]);
+    kept.aws.delete_table(&kept.table).await;
+}
+
+#[tokio::test]
+async fn a_task_of_a_later_version_is_reported_and_left_alone() {
+    for (record, now) in [(QUEUED, after(1)), (FAILED, after(3))] {
+        let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "3""#)]).await;
+        let before = kept.record().await;
+        assert_eq!(before["v"], AttributeValue::N("3".to_owned()));
+        let read = kept.tasks.task(&kept.tenant, kept.id).await;
+        assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
+        let claimed = kept.claim(lease_until(after(60)), now).await;
+        assert!(matches!(claimed, Err(StoreError::Corrupt { .. })), "{claimed:?}");
+        assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Kept);
+        assert_eq!(kept.record().await, before);
+        kept.aws.delete_table(&kept.table).await;
+    }
+}
+
+/// A purge that died after its first write, or in the middle.
+#[tokio::test]
+async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
+    let kept = Kept::with(&[]).await;
+    let agent = samples::agent(&kept.tenant);
+    let mut task = samples::task(&agent, after(0));
+    kept.tasks.create(&task).await.unwrap();
+    let created = task.clone();
+    task.cancel(after(1)).unwrap();
+    kept.tasks.update(&task).await.unwrap();
+    let kept = Kept { id: task.id(), ..kept };
+    let key = ["pk", "sk"].map(|name| (name.to_owned(), AttributeValue::S(String::new())));
+    let mut key: HashMap<String, AttributeValue> = key.into();
+    let record = kept.record().await;
+    key.iter_mut().for_each(|(name, value)| *value = record[name].clone());
+    let mark = kept.aws.dynamodb().update_item().table_name(&kept.table).set_key(Some(key));
+    mark.update_expression("SET deleting = :yes REMOVE revision, history, #input, created")
+        .expression_attribute_names("#input", "input")
+        .expression_attribute_values(":yes", AttributeValue::Bool(true))
+        .send()
+        .await
+        .unwrap();
+
+    let tasks = Arc::new(kept.tasks.clone());
+    assert_eq!(tasks.task(&kept.tenant, task.id()).await.unwrap(), None);
+    assert_eq!(kept.claim(lease_until(after(60)), after(2)).await.unwrap(), Claimed::Unknown);
+    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(2)).unwrap();
+    let reopened = tasks.update(&task).await;
+    assert!(matches!(reopened, Err(StoreError::Conflict)), "{reopened:?}");
+    let again = tasks.create(&created).await;
+    assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
+    assert_eq!(tasks.ended_before(after(60), 10).await.unwrap(), [task.id()]);
+    assert_eq!(tasks.purge(task.id(), after(60)).await.unwrap(), Purged::Gone);
+    assert_eq!(tasks.ended_before(after(60), 10).await.unwrap(), []);
+    kept.aws.delete_table(&kept.table).await;
+}
