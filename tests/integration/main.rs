@@ -1,6 +1,11 @@
 //! Behaviour from outside, against a local AWS. `make test` starts one and runs these.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 mod contract;
 mod cost;

@@ -144,7 +144,9 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     let key = ["pk", "sk"].map(|name| (name.to_owned(), AttributeValue::S(String::new())));
     let mut key: HashMap<String, AttributeValue> = key.into();
     let record = kept.record().await;
-    key.iter_mut().for_each(|(name, value)| *value = record[name].clone());
+    for (name, value) in &mut key {
+        *value = record[name].clone();
+    }
     let mark = kept.aws.dynamodb().update_item().table_name(&kept.table).set_key(Some(key));
     mark.update_expression("SET deleting = :yes REMOVE revision, history, #input, created")
         .expression_attribute_names("#input", "input")

@@ -31,6 +31,7 @@ fn environment() -> Environment {
         ("BREAKER_OPEN_SECONDS", "30"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("LEASE_SECONDS", "60"),
+        ("TASK_RETENTION_DAYS", "90"),
         ("STEP_RESERVE_SECONDS", "60"),
     ])
 }
@@ -122,6 +123,8 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
     check_actions(
         "CleanupRole",
         &[
+            "dynamodb:BatchWriteItem",
+            "dynamodb:DeleteItem",
             "dynamodb:GetItem",
             "dynamodb:Query",
             "dynamodb:UpdateItem",

@@ -1,5 +1,7 @@
 //! The watchdog's configuration.
 
+use std::time::Duration;
+
 use shared::config::{ConfigError, Environment};
 
 /// What the deployment says.
@@ -9,6 +11,8 @@ pub struct Config {
     pub state_table: String,
     /// `TASK_QUEUE_URL`: the queue that workers read.
     pub task_queue_url: String,
+    /// `TASK_RETENTION_DAYS`: how long tasks are kept after their end; 0 for ever.
+    pub task_retention: Option<Duration>,
 }
 
 impl Config {
@@ -17,6 +21,11 @@ impl Config {
         Ok(Self {
             state_table: environment.required("STATE_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
+            task_retention: Some(environment.parsed("TASK_RETENTION_DAYS")?).filter(|days| *days > 0).map(days),
         })
     }
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_hours(24 * u64::from(days))
 }

@@ -12,7 +12,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::app::{Sweeper, Undelivered};
+use shared::app::{PurgeSummary, Purger, Sweeper, Undelivered};
 use shared::domain::{Causes, Timestamp, whole_millis};
 use shared::ports::StoreError;
 use tracing::Instrument;
@@ -24,6 +24,8 @@ const RESERVE: Duration = Duration::from_secs(10);
 pub struct Cleanup {
     /// Looks after overdue tasks.
     pub sweeper: Sweeper,
+    /// Deletes tasks that ended long ago.
+    pub purger: Purger,
     /// Looks after messages that the queue gave up on.
     pub undelivered: Undelivered,
 }
@@ -60,7 +62,9 @@ impl Cleanup {
                 let batch = SqsEvent::deserialize(event.payload).map_err(|_| CleanupError::NoBatch)?;
                 return Ok(self.bury(batch.records).await);
             }
-            self.sweep(Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)))).await?;
+            let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
+            self.sweep(until).await?;
+            self.purge(until).await?;
             Ok(SqsBatchResponse::default())
         };
         work.instrument(span).await
@@ -82,9 +86,23 @@ impl Cleanup {
             moved_on = swept.moved_on,
             failed = swept.failed,
             unfinished = swept.unfinished,
+            overdue = swept.overdue,
+            oldest_overdue_ms = whole_millis(swept.oldest_overdue),
             duration_ms = whole_millis(self.sweeper.clock.now().since(started)),
             "sweep finished"
         );
+        Ok(())
+    }
+
+    /// Deletes what is old, in what the sweep left of the time.
+    async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
+        let purged = self.purger.purge(until).await.inspect_err(|error| {
+            tracing::error!(error = %Causes(error), "deletion of old tasks broke off");
+        })?;
+        if purged != PurgeSummary::default() {
+            let PurgeSummary { deleted, moved_on, failed, unfinished } = purged;
+            tracing::info!(deleted, moved_on, failed, unfinished, "old tasks deleted");
+        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cleanup::Cleanup;
 use cleanup::config::Config;
 use lambda_runtime::{Error, service_fn};
-use shared::app::{Sweeper, Undelivered};
+use shared::app::{Purger, Sweeper, Undelivered};
 use shared::config::Environment;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
@@ -25,6 +25,11 @@ async fn main() -> Result<(), Error> {
         queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
         clock: Arc::new(SystemClock),
     };
-    let cleanup = Cleanup { sweeper, undelivered: Undelivered { tasks, clock: Arc::new(SystemClock) } };
+    let purger = Purger {
+        retention: Arc::<DynamoTaskStore>::clone(&tasks),
+        keep_for: config.task_retention,
+        clock: Arc::new(SystemClock),
+    };
+    let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks, clock: Arc::new(SystemClock) } };
     lambda_runtime::run(service_fn(|event| cleanup.handle(event))).await
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
-use shared::app::{Sweeper, Undelivered};
+use shared::app::{Purger, Sweeper, Undelivered};
 use shared::domain::{FailureCode, Task, TaskState};
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
@@ -22,7 +22,12 @@ async fn handle(event: serde_json::Value, store: MemoryStore, queue: &MemoryQueu
     let store = Arc::new(store);
     let tasks = || Arc::<MemoryStore>::clone(&store);
     let sweeper = Sweeper { tasks: tasks(), queue: Arc::new(queue.clone()), clock: Arc::<ManualClock>::clone(&clock) };
-    let cleanup = Cleanup { sweeper, undelivered: Undelivered { tasks: tasks(), clock } };
+    let purger = Purger {
+        retention: tasks(),
+        keep_for: Some(Duration::from_hours(1)),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
+    let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks: tasks(), clock } };
     let response = cleanup.handle(LambdaEvent::new(event, context)).await?;
     Ok(serde_json::to_string(&response).unwrap())
 }

@@ -44,6 +44,10 @@ pub struct Swept {
     pub failed: u32,
     /// Whether overdue tasks may be left for the next sweep.
     pub unfinished: bool,
+    /// Tasks that were found overdue.
+    pub overdue: u32,
+    /// For how long the most overdue of them had been.
+    pub oldest_overdue: Duration,
 }
 
 /// The ports that a sweep takes.
@@ -71,6 +75,7 @@ impl Sweeper {
         loop {
             let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
             let full_page = overdue.len() >= PAGE as usize;
+            swept.found(&overdue, self.clock.now());
             let settled: Vec<Settled> =
                 stream::iter(overdue).map(|task| self.settle(task)).buffer_unordered(AT_ONCE).collect().await;
             let progress = settled.iter().any(|one| matches!(one, Settled::Done(_)));
@@ -137,6 +142,13 @@ fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {
 }
 
 impl Swept {
+    /// Notes how much was overdue, and since when.
+    fn found(&mut self, overdue: &[Result<Task, StoreError>], now: Timestamp) {
+        self.overdue = self.overdue.saturating_add(u32::try_from(overdue.len()).unwrap_or(u32::MAX));
+        let since = overdue.iter().flatten().filter_map(Task::due_at).map(|due_at| now.since(due_at));
+        self.oldest_overdue = since.fold(self.oldest_overdue, Duration::max);
+    }
+
     fn count(&mut self, settled: &Settled) {
         let counter = match settled {
             Settled::Done(Overdue::Resent) => &mut self.resent,

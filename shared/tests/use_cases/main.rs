@@ -6,6 +6,7 @@ mod crash;
 mod histories;
 mod park;
 mod play;
+mod purge;
 mod run;
 mod steps;
 mod submit;

@@ -148,7 +148,7 @@ async fn a_cut_answer_completes_the_task_and_says_so() {
 
 #[tokio::test]
 async fn an_answer_too_large_for_the_store_fails_the_task() {
-    let huge = samples::answer(&"x".repeat(500_000));
+    let huge = samples::answer(&"x".repeat(17_000_000));
     let world = World::with_model(ScriptedModel::new([Reply::Answer(huge)])).await;
     let task = world.submit("hello").await.unwrap();
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));

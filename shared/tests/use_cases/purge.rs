@@ -1,0 +1,67 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::app::{PurgeSummary, Purger};
+use shared::domain::TaskStatus;
+use shared::ports::TaskStore;
+use shared::testing::{Faults, When};
+
+use crate::world::{INVOCATION, World};
+
+const DAY: u64 = 86_400;
+
+fn purger(world: &World, faults: &Faults, keep_for: Option<Duration>) -> Purger {
+    let retention = Arc::new(world.store.with_faults(faults.clone()));
+    Purger { retention, keep_for, clock: Arc::new(world.clock.clone()) }
+}
+
+async fn purge(world: &World, faults: &Faults) -> PurgeSummary {
+    let until = world.clock.clone();
+    let until = shared::ports::Clock::now(&until).plus(INVOCATION);
+    purger(world, faults, Some(Duration::from_secs(DAY))).purge(until).await.unwrap()
+}
+
+#[tokio::test]
+async fn only_what_ended_long_ago_is_deleted_with_its_journal() {
+    let world = World::new().await;
+    let (old, waiting) = (world.submit("hello").await.unwrap(), world.submit("hello").await.unwrap());
+    world.run(old.id()).await.unwrap();
+    world.pass(DAY - 10);
+    let young = world.submit("hello").await.unwrap();
+    world.run(young.id()).await.unwrap();
+    assert_eq!(purge(&world, &Faults::default()).await, PurgeSummary::default());
+    world.pass(11);
+    let well = Faults::default();
+    let (one, two) = tokio::join!(purge(&world, &well), purge(&world, &well));
+    assert!(one.deleted >= 1 && two.failed == 0, "{one:?} {two:?}");
+    assert_eq!(TaskStore::task(&world.store, world.tenant(), old.id()).await.unwrap(), None);
+    assert_eq!(world.steps(old.id()).await, []);
+    assert_eq!(world.status(young.id()).await, TaskStatus::Completed);
+    assert!(TaskStore::task(&world.store, world.tenant(), waiting.id()).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_backlog_of_many_pages_goes_in_one_round_and_failures_are_left_for_the_next() {
+    let world = World::new().await;
+    for _ in 0..250 {
+        let task = world.submit("hello").await.unwrap();
+        world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+    }
+    world.pass(DAY + 1);
+    let faults = Faults::default();
+    faults.fail_at(7, When::Before);
+    let first = purge(&world, &faults).await;
+    assert_eq!((first.deleted + first.failed >= 250, first.failed), (true, 1), "{first:?}");
+    let second = purge(&world, &Faults::default()).await;
+    assert_eq!(second.deleted + first.deleted, 250, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn tasks_can_be_kept_for_ever() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.run(task.id()).await.unwrap();
+    world.pass(10_000 * DAY);
+    let kept = purger(&world, &Faults::default(), None).purge(world.now().plus(INVOCATION)).await.unwrap();
+    assert_eq!((kept, world.status(task.id()).await), (PurgeSummary::default(), TaskStatus::Completed));
+}
