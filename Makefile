@@ -60,8 +60,8 @@ fuzz: install-fuzz ## Feed the parsers what nobody would send, for a while each:
 	done
 
 .PHONY: bench
-bench: ## What the layers around a model call cost by themselves; see docs/benchmarks.md
-	cargo bench -p shared --bench model_call
+bench: ## What model calls and the executor cost by themselves; see docs/benchmarks.md
+	cargo bench -p shared --bench model_call --bench executor
 
 .PHONY: check fmt fmt-check clippy doc deny lint-template validate
 check: fmt-check clippy doc deny lint-template validate ## All checks

@@ -10,6 +10,7 @@
     reason = "a program whose output is its purpose, and which ends where it can't go on"
 )]
 
+#[path = "../measure/mod.rs"]
 mod measure;
 mod provider;
 

@@ -155,11 +155,11 @@ impl<'a> Head<'a> {
     }
 
     /// The value, which the head must have.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn value_in_head(&self) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Head(stored) => self.unpack(stored),
-            Place::Pieces(count) => panic!("it has {count} pieces"),
+            Place::Pieces(count) => Err(self.fields.corrupt(format!("it has {count} pieces"))),
         }
     }
 

@@ -13,6 +13,8 @@ mod budgets;
 mod circuit_item;
 mod circuits;
 pub mod client;
+#[cfg(feature = "testing")]
+pub mod decoding;
 mod error;
 mod golden;
 mod items;
