@@ -60,16 +60,23 @@ fn body_of(task: &Task) -> String {
 #[tokio::test]
 async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_left_alone() {
     let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
-    let (stranded, mut running) = (submitted(&store).await, submitted(&store).await);
+    let (mut stranded, mut running) = (submitted(&store).await, submitted(&store).await);
+    for moment in [60, 180, 420, 900] {
+        stranded.settle_overdue(samples::after(moment)).unwrap();
+        store.update(&stranded).await.unwrap();
+    }
+    let unlucky = submitted(&store).await;
     let lease = samples::lease_until(samples::after(600));
     store.claim(&running.spec().tenant, running.id(), lease, samples::after(1)).await.unwrap();
     let gone = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
-    let bodies = [body_of(&stranded), body_of(&running), body_of(&gone), "not ours".to_owned()];
+    let bodies = [&stranded, &running, &gone, &unlucky].map(body_of).into_iter().chain(["not ours".to_owned()]);
+    let bodies: Vec<String> = bodies.collect();
     let response = handle(dead_letters(&bodies), store.clone(), &queue).await.unwrap();
     assert_eq!(response, r#"{"batchItemFailures":[]}"#);
     let failed = TaskStore::task(&store, &stranded.spec().tenant, stranded.id()).await.unwrap().unwrap();
     let TaskState::Failed(failure) = failed.state() else { panic!("{failed:?}") };
     assert_eq!(failure.code, FailureCode::Undeliverable);
+    assert_eq!(TaskStore::task(&store, &unlucky.spec().tenant, unlucky.id()).await.unwrap(), Some(unlucky.clone()));
     running.claim(lease, samples::after(1)).unwrap();
     assert_eq!(TaskStore::task(&store, &running.spec().tenant, running.id()).await.unwrap(), Some(running));
 }

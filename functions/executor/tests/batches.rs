@@ -187,7 +187,7 @@ async fn a_duplicate_in_the_batch_waits_for_the_lease_and_is_then_done_with() {
     platform.queue.send(&platform.queue.sent()[0], Duration::ZERO).await.unwrap();
     let response = platform.handle(platform.batch(), ScriptedModel::default()).await;
     check_golden(&response, include_str!("golden/duplicate.json"));
-    let lease_end = Duration::from_secs(60 + 2 + 1);
+    let lease_end = WorkTimes::default().lease + Duration::from_secs(1);
     assert_eq!(platform.queue.postponed(), [("receipt-2".to_owned(), lease_end)]);
     platform.queue.elapse();
     platform.clock.advance(lease_end);

@@ -13,7 +13,7 @@ const MOST_TRIES: usize = 5;
 pub enum Buried {
     /// It failed, as dead-lettered: no worker could ever take it.
     Failed,
-    /// It lives, and comes due by itself; or it has ended.
+    /// It lives, and the watchdog sends another message when it comes due; or it has ended.
     LeftAlone,
     /// There is no such task, or the message was never one of ours.
     Unknown,
@@ -28,8 +28,8 @@ pub struct Undelivered {
 }
 
 impl Undelivered {
-    /// Records on its task that the message with this body was delivered `receives` times in vain. A message that is none of
-    /// ours is logged by its size; its body may be anything.
+    /// Fails the task of the message with this body, which was delivered `receives` times in vain, if its messages before came to
+    /// nothing either. A message that is none of ours is logged by its size; its body may be anything.
     pub async fn bury(&self, body: &str, receives: u32) -> Result<Buried, StoreError> {
         let message = match TaskMessage::from_body(body) {
             Ok(message) => message,
@@ -43,7 +43,7 @@ impl Undelivered {
                 tracing::warn!(task_id = %message.task, "undelivered message of an unknown task");
                 return Ok(Buried::Unknown);
             };
-            if !task.dead_letter(receives, self.clock.now()) {
+            if !task.dead_letter(self.clock.now()) {
                 tracing::info!(task_id = %message.task, status = task.status().as_str(), "undelivered message, and its task lives");
                 return Ok(Buried::LeftAlone);
             }

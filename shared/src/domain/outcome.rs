@@ -77,7 +77,7 @@ pub enum FailureCode {
     BadToolCalls,
     /// The task's client did not answer in time.
     InputExpired,
-    /// The queue gave up on the task's message before any worker could claim the task.
+    /// The queue gave up on the task's messages before any worker could claim the task.
     Undeliverable,
 }
 
@@ -127,8 +127,8 @@ impl Failure {
     }
 
     /// The failure of a task whose workers all disappeared.
-    pub(super) fn attempts_exhausted(attempts: u64) -> Self {
-        let message = format!("given up after {attempts} attempts, each of which ended without a result");
+    pub(super) fn attempts_exhausted(attempts: u64, steps: u32) -> Self {
+        let message = format!("given up after {attempts} attempts that came to nothing; {steps} steps are recorded");
         Self::of_its_own(FailureCode::AttemptsExhausted, message)
     }
 
@@ -142,9 +142,9 @@ impl Failure {
         Self::of_its_own(FailureCode::InputExpired, "no answer came in time: raise input_timeout_seconds or retry")
     }
 
-    /// The failure of a task whose message no worker could take.
-    pub(super) fn undeliverable(receives: u32) -> Self {
-        let message = format!("its message was delivered {receives} times, and no worker could claim the task");
+    /// The failure of a task whose messages no worker could take.
+    pub(super) fn undeliverable(messages: u32) -> Self {
+        let message = format!("{messages} messages for it were delivered in vain: no worker could claim the task");
         Self::of_its_own(FailureCode::Undeliverable, message)
     }
 }

@@ -24,6 +24,10 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// No tokens.
+    pub const NONE: Self =
+        Self { input_tokens: 0, output_tokens: 0, cache_read_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 };
+
     /// Both together; saturates.
     #[must_use]
     pub const fn plus(self, other: Self) -> Self {

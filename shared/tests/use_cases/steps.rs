@@ -302,6 +302,8 @@ async fn a_cancel_reaches_a_call_that_is_open_within_two_seconds() {
     let (ran, asked_at) = tokio::join!(world.run(task.id()), client);
     assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
     assert!(begun.elapsed() <= asked_at + Duration::from_secs(2));
+    let cost = world.task(task.id()).await.spend();
+    assert_eq!((cost.attempts, cost.cost.unpriced_calls), (1, 1), "its provider may bill the call");
     let again = world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
     assert_eq!((again.status(), again.progress().cancel_requested), (TaskStatus::Canceled, false));
 }

@@ -211,7 +211,11 @@ async fn dead_lettered_tasks_are_listed_and_redriven() {
     let id = stranded["id"].as_str().unwrap();
     let mut stored =
         TaskStore::task(&platform.store, &samples::tenant("default"), id.parse().unwrap()).await.unwrap().unwrap();
-    assert!(stored.dead_letter(6, samples::after(1)));
+    for moment in [60, 180, 420, 900] {
+        stored.settle_overdue(samples::after(moment)).unwrap();
+        platform.store.update(&stored).await.unwrap();
+    }
+    assert!(stored.dead_letter(samples::after(901)));
     platform.store.update(&stored).await.unwrap();
 
     let listed = platform.get("/v1/dead-letters").await.body;

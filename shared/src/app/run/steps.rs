@@ -9,14 +9,17 @@ use super::work::Work;
 use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, too_large};
 use crate::domain::{
-    Agent, BuiltinTool, Caller, Causes, Deadline, LimitKind, Message, ModelAnswer, ModelRequest, PendingCall, Prompt,
-    Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner, ToolUse, UserPart, check_arguments,
-    whole_millis,
+    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, LimitKind, Message, ModelAnswer, ModelRequest, PendingCall,
+    Prompt, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart,
+    check_arguments, whole_millis,
 };
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
 
 /// How many tools of one answer run at once.
 const AT_ONCE: usize = 8;
+
+/// What is known of a call that was dropped in the middle: that its provider may bill it.
+const UNKNOWN: Spend = Spend { attempts: 1, usage: Usage::NONE, cost: Cost { micro_usd: 0, unpriced_calls: 1 } };
 
 /// What a model is told when its task's time is nearly over.
 const WRAP_UP: &str = "The time for this task is nearly over. Give your final answer now, with what you have.";
@@ -95,7 +98,7 @@ impl Work<'_> {
         let runner = self.runner;
         let started_at = runner.clock.now();
         let request = self.request(agent);
-        let asked = self.attended(runner.model.ask(&request)).await?;
+        let asked = self.attended(runner.model.ask(&request)).await.inspect_err(|_| self.task.add_spend(UNKNOWN))?;
         let finished_at = runner.clock.now();
         let duration_ms = whole_millis(finished_at.since(started_at));
         let answer = match asked {

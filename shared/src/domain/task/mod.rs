@@ -35,6 +35,10 @@ const MAX_INPUT_BYTES: usize = 128 * 1_024;
 /// lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
 
+/// How many messages for a task the queue may give up, one after the other, before the task is given up as well: the
+/// watchdog sends the fifth a quarter of an hour after the first.
+pub const MAX_SENDS: u32 = 5;
+
 /// How many invocations may work on a task one after the other: the brake on a task that never ends, besides its deadline.
 pub const MAX_HOPS: u32 = 1_000;
 
@@ -361,7 +365,6 @@ impl Task {
     }
 
     fn cancel_now(&mut self, now: Timestamp) {
-        self.progress.cancel_requested = false;
         self.enter(TaskState::Canceled, Event::Canceled, now);
     }
 
@@ -371,6 +374,8 @@ impl Task {
     }
 
     fn enter(&mut self, state: TaskState, event: Event, now: Timestamp) {
+        // A wish to cancel is its worker's business, and over with the lease.
+        self.progress.cancel_requested &= matches!(state, TaskState::Running(_));
         self.progress.state = state;
         self.note(event, now);
     }

@@ -261,7 +261,7 @@ fn an_ended_task_is_opened_again_with_all_its_time() {
         let mut task = running();
         task.note_steps(3, Spend::default());
         assert_eq!(task.reopen(from, limits, after(1)), Err(WrongState(TaskStatus::Running)));
-        task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS), after(1)).unwrap();
+        task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), after(1)).unwrap();
         task.reopen(from, limits, after(5_000)).unwrap();
         assert_eq!((task.status(), task.deadline(), task.progress.base), (TaskStatus::Queued, after(5_060), base));
         assert_eq!((task.attempts(), task.progress.steps), (0, 3.max(base)));
@@ -275,10 +275,14 @@ fn only_a_task_that_waits_for_a_worker_is_dead_lettered_by_the_queue() {
     let mut parked = running();
     parked.park(1, wait(30), Spent::Nothing, after(1)).unwrap();
     for mut task in [running(), parked] {
-        assert!(!task.dead_letter(5, after(2)));
+        assert!(!task.dead_letter(after(2)));
     }
     let mut stranded = queued();
-    assert!(stranded.dead_letter(5, after(2)));
+    for moment in [60, 180, 420, 900] {
+        assert!(!stranded.dead_letter(after(moment)), "an outage of some minutes costs nothing but time");
+        assert_eq!(stranded.settle_overdue(after(moment)), Some(Overdue::Resent));
+    }
+    assert!(stranded.dead_letter(after(901)));
     let TaskState::Failed(failure) = stranded.state() else { panic!("{stranded:?}") };
     assert!(failure.code.is_dead_letter());
 }
@@ -322,7 +326,7 @@ proptest! {
             let changed = match act {
                 0 => task.claim(lease(now + 45), at).is_ok(),
                 1 => task.complete(fence, output(), at).is_ok(),
-                2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS), at).is_ok(),
+                2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), at).is_ok(),
                 3 => task.complete(current, output(), at).is_ok(),
                 4 => task.release(fence, Spent::Nothing, at).is_ok(),
                 5 => task.release(fence, Spent::ModelCall, at).is_ok(),
@@ -337,7 +341,7 @@ proptest! {
                 14 => task.reopen(ReopenFrom::Checkpoint, Limits::default(), at).is_ok(),
                 15 => task.resume(Limits::default(), at).is_ok(),
                 16 => task.answered(at).is_ok(),
-                17 => task.dead_letter(5, at),
+                17 => task.dead_letter(at),
                 _ => task.settle_overdue(at).is_some(),
             };
             if changed {

@@ -1,7 +1,7 @@
 //! What the watchdog does to tasks that nobody else will look at again.
 
 use super::history::Event;
-use super::{Task, TaskState};
+use super::{MAX_SENDS, Task, TaskState};
 use crate::domain::outcome::Failure;
 use crate::domain::time::Timestamp;
 
@@ -95,12 +95,13 @@ impl Task {
         late.then_some(Overdue::TimedOut)
     }
 
-    /// Fails a task whose message the queue gave up on before any worker could claim it: `false`, and nothing changes, if
-    /// a worker has it, or the task doesn't wait for one.
-    pub fn dead_letter(&mut self, receives: u32, now: Timestamp) -> bool {
-        let stranded = matches!(self.progress.state, TaskState::Queued { .. });
+    /// Fails a task of which the queue gave up one message after the other, so that no worker can ever have claimed it since
+    /// [`MAX_SENDS`] of them. `false`, and nothing changes, if there were fewer, because an outage must cost time only, or if
+    /// the task doesn't wait for a worker.
+    pub fn dead_letter(&mut self, now: Timestamp) -> bool {
+        let stranded = matches!(self.progress.state, TaskState::Queued { .. }) && self.progress.sends >= MAX_SENDS;
         if stranded {
-            self.end_failed(Failure::undeliverable(receives), now);
+            self.end_failed(Failure::undeliverable(self.progress.sends), now);
         }
         stranded
     }

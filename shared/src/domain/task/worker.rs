@@ -198,7 +198,7 @@ impl Task {
             self.queue(Event::Requeued, now);
             return Overdue::Requeued;
         }
-        self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS), now);
+        self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS, self.progress.steps), now);
         Overdue::GivenUp
     }
 
