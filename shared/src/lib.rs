@@ -9,6 +9,7 @@ pub mod app;
 pub mod config;
 pub mod domain;
 pub mod llm;
+pub mod metric;
 pub mod policy;
 pub mod ports;
 pub mod queue;

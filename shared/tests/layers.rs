@@ -10,24 +10,25 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 500;
 
 /// Modules of `shared` and the modules of `shared` that they may import.
-const INSIDE: [(&str, &[&str]); 13] = [
+const INSIDE: [(&str, &[&str]); 14] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
-    ("app", &["app", "domain", "policy", "ports"]),
-    ("policy", &["domain", "policy", "ports"]),
+    ("app", &["app", "domain", "metric", "policy", "ports"]),
+    ("policy", &["domain", "metric", "policy", "ports"]),
     ("config", &[]),
-    ("telemetry", &["config", "telemetry"]),
+    ("metric", &[]),
+    ("telemetry", &["config", "metric", "telemetry"]),
     ("store", &["domain", "ports", "store"]),
     ("queue", &["domain", "ports", "queue"]),
     ("llm", &["domain", "llm", "policy", "ports"]),
     ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
-    ("tools", &["domain", "ports", "tools"]),
+    ("tools", &["domain", "metric", "ports", "tools"]),
     ("lib", &[]),
 ];
 
 /// What a function's library may import of `shared`; its `main.rs` and `config.rs` wire and may import everything.
-const IN_FUNCTIONS: &[&str] = &["app", "domain", "ports"];
+const IN_FUNCTIONS: &[&str] = &["app", "domain", "metric", "ports"];
 
 /// Outside crates that a layer must not name, by the start of the crate's name.
 const OUTSIDE: [(&str, &[&str]); 6] = [

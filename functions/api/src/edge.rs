@@ -1,13 +1,15 @@
 //! What every request passes on its way in and out: its id, its span, its access log line, and the catching of panics.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use shared::domain::whole_millis;
+use shared::metric;
 use tokio::time::Instant;
 use tracing::{Instrument, field};
 use uuid::Uuid;
@@ -15,6 +17,9 @@ use uuid::Uuid;
 use crate::problem::{Problem, render};
 
 const REQUEST_ID: &str = "x-request-id";
+
+/// The route that accepts tasks.
+const SUBMIT: &str = "/v1/tasks";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem document.
 pub(crate) async fn frame(request: Request, next: Next) -> Response {
@@ -40,12 +45,26 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
-        let duration_ms = whole_millis(started.elapsed());
+        let took = started.elapsed();
+        count(&method, &route, response.status(), took);
+        let duration_ms = whole_millis(took);
         tracing::info!(%method, route, status = response.status().as_u16(), code, duration_ms, "request handled");
         response
     }
     .instrument(span)
     .await
+}
+
+/// What the request adds to the metrics.
+fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
+    metric::REQUESTS.add([], 1);
+    metric::REQUEST_LATENCY.note([], took);
+    metric::CLIENT_ERRORS.add([], u64::from(status.is_client_error()));
+    metric::SERVER_ERRORS.add([], u64::from(status.is_server_error()));
+    if method == Method::POST && route == SUBMIT {
+        metric::SUBMIT_LATENCY.note([], took);
+        metric::SUBMIT_FAILURES.add([], u64::from(status.is_server_error()));
+    }
 }
 
 /// The client's own id for the request if it is fit for a log, else a new one.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use api::config::Config;
 use api::{Api, ApiKeys, router};
+use axum::middleware::map_response;
+use axum::response::Response;
 use lambda_http::Error;
 use shared::app::{Agents, Tasks};
 use shared::config::Environment;
@@ -37,5 +39,9 @@ async fn main() -> Result<(), Error> {
         },
         keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
     };
-    lambda_http::run(router(api)).await
+    let flushed = map_response(async |response: Response| {
+        telemetry::flush_metrics();
+        response
+    });
+    lambda_http::run(router(api).layer(flushed)).await
 }

@@ -12,8 +12,9 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::app::{PurgeSummary, Purger, Sweeper, Undelivered};
+use shared::app::{PurgeSummary, Purger, Sweeper, Swept, Undelivered};
 use shared::domain::{Causes, Timestamp, whole_millis};
+use shared::metric;
 use shared::ports::StoreError;
 use tracing::Instrument;
 
@@ -91,6 +92,7 @@ impl Cleanup {
             duration_ms = whole_millis(self.sweeper.clock.now().since(started)),
             "sweep finished"
         );
+        count(&swept);
         Ok(())
     }
 
@@ -102,6 +104,7 @@ impl Cleanup {
         if purged != PurgeSummary::default() {
             let PurgeSummary { deleted, moved_on, failed, unfinished } = purged;
             tracing::info!(deleted, moved_on, failed, unfinished, "old tasks deleted");
+            metric::TASKS_PURGED.add([], deleted.into());
         }
         Ok(())
     }
@@ -115,10 +118,27 @@ impl Cleanup {
             let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
             let span = tracing::info_span!("message", message_id = id);
             if let Err(error) = self.undelivered.bury(&body, receives).instrument(span).await {
+                metric::STORE_FAILURES.add([], 1);
                 tracing::error!(message_id = id, error = %Causes(&error), "undelivered message is left in its queue");
                 response.add_failure(id);
             }
         }
         response
     }
+}
+
+/// What a sweep adds to the metrics.
+fn count(swept: &Swept) {
+    metric::OVERDUE_TASKS.add([], swept.overdue.into());
+    metric::OLDEST_OVERDUE.note([], swept.oldest_overdue);
+    metric::MESSAGES_RESENT.add([], swept.resent.into());
+    metric::TASKS_REQUEUED.add([], swept.requeued.into());
+    metric::TASKS_AWAKENED.add([], swept.awakened.into());
+    metric::TASKS_TIMED_OUT.add([], swept.timed_out.into());
+    metric::TASKS_CANCELED.add([], swept.canceled.into());
+    metric::TASKS_GIVEN_UP.add([], swept.given_up.into());
+    metric::DEAD_LETTERS.add([], swept.given_up.into());
+    metric::TASKS_EXPIRED.add([], swept.expired.into());
+    metric::TASKS_FAILED.add([], u64::from(swept.given_up) + u64::from(swept.expired));
+    metric::SWEEPS_UNFINISHED.add([], swept.unfinished.into());
 }

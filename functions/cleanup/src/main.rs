@@ -31,5 +31,10 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks, clock: Arc::new(SystemClock) } };
-    lambda_runtime::run(service_fn(|event| cleanup.handle(event))).await
+    let handle = async |event| {
+        let handled = cleanup.handle(event).await;
+        telemetry::flush_metrics();
+        handled
+    };
+    lambda_runtime::run(service_fn(handle)).await
 }

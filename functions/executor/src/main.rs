@@ -50,7 +50,11 @@ async fn main() -> Result<(), Error> {
     let executor = Executor { runner: Arc::new(runner), queue };
     lambda_runtime::run(service_fn(move |event| {
         let executor = executor.clone();
-        async move { executor.handle(event).await }
+        async move {
+            let handled = executor.handle(event).await;
+            telemetry::flush_metrics();
+            handled
+        }
     }))
     .await
 }

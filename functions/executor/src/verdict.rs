@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::app::{Ran, RunError};
 use shared::domain::{Causes, Timestamp};
+use shared::metric;
 use shared::ports::MessageError;
 
 /// How soon a message comes back after a failure that may pass; doubles with each delivery.
@@ -38,6 +39,7 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
         Ok(Ran::Ended(_) | Ran::Parked(_) | Ran::HandedOver) => Verdict::Done,
         Ok(Ran::EndedBefore(status)) => {
             tracing::info!(status = status.as_str(), "duplicate message of an ended task");
+            metric::DUPLICATE_MESSAGES.add([], 1);
             Verdict::Done
         }
         Ok(Ran::AwaitsClient(status)) => {
@@ -46,6 +48,7 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
         }
         Ok(Ran::LeaseLost) => {
             tracing::warn!("another worker took the task over; this one's result is dropped");
+            metric::LEASES_LOST.add([], 1);
             Verdict::Done
         }
         Ok(Ran::Unknown) => {
@@ -64,6 +67,7 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
         }
         Err(error @ RunError::Store(_)) => {
             tracing::error!(error = %Causes(&error), "task run broke off");
+            metric::STORE_FAILURES.add([], 1);
             Verdict::ComeBack { after: backoff(receives) }
         }
     }
@@ -76,6 +80,7 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
         MessageError::NotOurs(_) => {
             if receives <= 1 {
                 tracing::error!(error = %Causes(error), "poison message, left to the dead-letter queue");
+                metric::POISON_MESSAGES.add([], 1);
             }
             Verdict::ComeBack { after: Duration::ZERO }
         }
@@ -91,6 +96,7 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
 /// The verdict on a message whose handling panicked. The panic hook has logged it, because it knows where it happened.
 /// Its task may be left under a lease that ends with the invocation, at `until`.
 pub(crate) fn of_panic(until: Timestamp, now: Timestamp) -> Verdict {
+    metric::PANICS.add([], 1);
     Verdict::ComeBack { after: until.since(now).saturating_add(LEASE_MARGIN) }
 }
 

@@ -15,6 +15,7 @@ use crate::domain::{
     Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, Limits, ModelChoice, Task, TaskId, TaskInput, TenantId,
     Usage,
 };
+use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{
     AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskMessage, TaskQueue, TaskStore, TaskSummary,
@@ -86,8 +87,13 @@ impl Tasks {
         let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits);
         match self.store.create(&task).await? {
             Created::New => {}
-            Created::Existing(existing) => return same_submission(*existing, &task),
+            Created::Existing(existing) => {
+                let existing = same_submission(*existing, &task)?;
+                metric::IDEMPOTENT_REPLAYS.add([], 1);
+                return Ok(existing);
+            }
         }
+        metric::TASKS_SUBMITTED.add([], 1);
         let message = TaskMessage { tenant: tenant.clone(), task: id };
         match self.queue.send(&message, Duration::ZERO).await {
             Ok(()) => tracing::info!(task_id = %id, agent_id = %agent.id, "task accepted"),

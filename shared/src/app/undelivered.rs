@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::Causes;
+use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
 
 /// How often a task is tried that others change at the same time.
@@ -35,6 +36,7 @@ impl Undelivered {
             Ok(message) => message,
             Err(error) => {
                 tracing::error!(error = %Causes(&error), bytes = body.len(), receives, "poison message dropped");
+                metric::POISON_DROPPED.add([], 1);
                 return Ok(Buried::Unknown);
             }
         };
@@ -53,6 +55,8 @@ impl Undelivered {
                         task_id = %message.task, tenant_id = %message.tenant, agent_id = %task.spec().agent.id, receives,
                         "task dead-lettered: no worker could claim it"
                     );
+                    metric::DEAD_LETTERS.add([], 1);
+                    metric::TASKS_FAILED.add([], 1);
                     return Ok(Buried::Failed);
                 }
                 Err(StoreError::Conflict) => {}

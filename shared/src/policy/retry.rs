@@ -14,6 +14,7 @@ use super::backoff::Backoff;
 use super::retry_budget::RetryBudget;
 use super::tried::{Tried, parked};
 use crate::domain::{Causes, ModelAnswer, ModelRequest, Timestamp, Wait, WaitReason, whole_millis};
+use crate::metric;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 
 /// The longest wait that is slept through: sleeping is billed, parking is not.
@@ -129,6 +130,7 @@ fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
         error = %Causes(error),
         "model call is tried again"
     );
+    metric::MODEL_RETRIES.add([error.model.provider().as_str(), error.model.name()], 1);
 }
 
 #[cfg(test)]

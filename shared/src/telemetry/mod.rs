@@ -1,10 +1,16 @@
-//! Logs: one flat JSON object a line on standard output, which is where Lambda takes them from.
+//! Logs and metrics.
+//!
+//! Logs are one flat JSON object a line on standard output, which is where Lambda takes them from.
 //!
 //! Every line has `timestamp` (RFC 3339), `level`, `message`, `service` and `target`; the fields of the event and of all
 //! spans around it stand beside them, with the innermost span's `name`, so that a line names its request, tenant and
 //! task without anyone passing them on.
 //! Lambda filters by `level` only lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced
 //! logging controls").
+
+mod metrics;
+
+pub use metrics::{flush_metrics, write_metrics};
 
 use std::io;
 use std::panic::PanicHookInfo;
@@ -21,7 +27,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::config::Environment;
 
 /// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids, errors and panics.
-const ECHOES: [&str; 2] = ["lambda_runtime::layers::panic", "lambda_runtime::layers::trace"];
+/// And the complaints of the metrics' recorder about more durations than a document holds.
+const ECHOES: [&str; 3] =
+    ["lambda_runtime::layers::panic", "lambda_runtime::layers::trace", "metrics_cloudwatch_embedded"];
 
 /// Our crates, which follow the level that is asked for.
 const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
@@ -29,12 +37,14 @@ const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
 /// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
 const LIBRARIES: LevelFilter = LevelFilter::INFO;
 
-/// Starts logging for the function called `service`, at the level that Lambda's logging configuration says
-/// (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`). Does nothing if logging was started before.
+/// Starts logging and counting for the function called `service`. Does nothing if that was done before.
+///
+/// The level is the one that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`).
 pub fn start(service: &'static str, environment: &Environment) {
     let level = environment.optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
     if subscriber(service, level.unwrap_or(LevelFilter::INFO), io::stdout).try_init().is_ok() {
         std::panic::set_hook(Box::new(log_panic));
+        metrics::start(service, environment);
     }
 }
 

@@ -14,6 +14,7 @@ use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
 use crate::domain::{
     Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp, Wait, whole_millis,
 };
+use crate::metric;
 use crate::ports::StoreError;
 
 /// How a worker's work on a task ends.
@@ -109,6 +110,7 @@ impl Runner {
                     parkings = task.progress().parkings,
                     "task parked"
                 );
+                metric::TASKS_PARKED.add([], 1);
                 if delay <= LONGEST_MESSAGE_DELAY {
                     send(self.queue.as_ref(), task, delay).await;
                 }
@@ -116,10 +118,12 @@ impl Runner {
             }
             TaskState::InputRequired { calls, .. } => {
                 tracing::info!(calls = calls.len(), "task waits for its client's answers");
+                metric::TASKS_AWAITING_INPUT.add([], 1);
                 Ok(Ran::AwaitsClient(TaskStatus::InputRequired))
             }
             TaskState::Paused { limit, .. } => {
                 tracing::warn!(limit = limit.as_str(), "task paused at a limit");
+                metric::TASKS_PAUSED.add([], 1);
                 Ok(Ran::AwaitsClient(TaskStatus::Paused))
             }
             TaskState::Queued { .. } | TaskState::Running(_) => {
@@ -127,6 +131,7 @@ impl Runner {
                     return Err(error.into());
                 }
                 tracing::info!(hop = task.progress().hops, steps = task.progress().steps, "task handed over");
+                metric::HOPS.add([], 1);
                 send(self.queue.as_ref(), task, Duration::ZERO).await;
                 Ok(Ran::HandedOver)
             }
@@ -172,5 +177,24 @@ fn ended(task: &Task) -> Ran {
         duration_ms,
         "task ended"
     );
+    count_end(task, failure);
     Ran::Ended(task.status())
+}
+
+fn count_end(task: &Task, failure: Option<&Failure>) {
+    if let Some(at) = task.finished_at() {
+        metric::TASK_DURATION.note([], at.since(task.spec().created_at));
+    }
+    metric::DEAD_LETTERS.add([], u64::from(failure.is_some_and(|failure| failure.code.is_dead_letter())));
+    match task.status() {
+        TaskStatus::Completed => metric::TASKS_COMPLETED.add([], 1),
+        TaskStatus::Failed => metric::TASKS_FAILED.add([], 1),
+        TaskStatus::Canceled => metric::TASKS_CANCELED.add([], 1),
+        TaskStatus::TimedOut => metric::TASKS_TIMED_OUT.add([], 1),
+        TaskStatus::Queued
+        | TaskStatus::Running
+        | TaskStatus::Waiting
+        | TaskStatus::InputRequired
+        | TaskStatus::Paused => {}
+    }
 }

@@ -15,9 +15,10 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{CacheRules, ClaimRefused, Lease, TaskStatus, Timestamp, Wait, WorkerId};
+use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId};
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
 
+use crate::metric;
 use work::Work;
 
 /// Kept free at the end of an invocation for recording what a model or a tool answered.
@@ -112,6 +113,8 @@ impl Runner {
         match self.tasks.claim(&message.tenant, message.task, lease, now).await? {
             Claimed::Granted(task) => {
                 tracing::Span::current().record("agent_id", task.spec().agent.id.to_string());
+                metric::TASKS_CLAIMED.add([], 1);
+                metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
                 Work::new(self, *task, until).run().await
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
@@ -125,5 +128,16 @@ impl Runner {
 
     fn lease_end(&self, now: Timestamp, until: Timestamp) -> Timestamp {
         now.plus(self.times.lease).min(until.plus(SKEW))
+    }
+}
+
+/// Since when a task that was just claimed had been there for the taking: since the change before, or the end of its wait.
+fn ready_since(task: &Task) -> Timestamp {
+    match task.progress().history.iter().rev().nth(1) {
+        Some(before) => match before.event {
+            Event::Parked { until, .. } => until,
+            _ => before.at,
+        },
+        None => task.progress().updated_at,
     }
 }

@@ -1,6 +1,7 @@
 //! One step: a question to a model, or the calls of an answer, and their place in the journal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 
@@ -13,6 +14,7 @@ use crate::domain::{
     Prompt, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart,
     check_arguments, whole_millis,
 };
+use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
 
 /// How many tools of one answer run at once.
@@ -100,7 +102,9 @@ impl Work<'_> {
         let request = self.request(agent);
         let asked = self.attended(runner.model.ask(&request)).await.inspect_err(|_| self.task.add_spend(UNKNOWN))?;
         let finished_at = runner.clock.now();
-        let duration_ms = whole_millis(finished_at.since(started_at));
+        let took = finished_at.since(started_at);
+        let duration_ms = whole_millis(took);
+        metric::STEP_DURATION.note([], took);
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
@@ -125,12 +129,14 @@ impl Work<'_> {
             let (by, output) = runner.do_job(job.way).await;
             let finished_at = runner.clock.now();
             let ToolOutput { text, is_error } = output;
+            let duration = finished_at.since(started_at);
+            count_tool(tool, is_error, duration);
             tracing::info!(
                 step = number,
                 tool,
                 is_error,
                 bytes = text.len(),
-                duration_ms = whole_millis(finished_at.since(started_at)),
+                duration_ms = whole_millis(duration),
                 "tool answered"
             );
             let kind = StepKind::ToolCall { call: job.call.call, by, text, is_error };
@@ -227,6 +233,14 @@ impl Runner {
             Way::Refuse(text) => (ToolRunner::Nobody, ToolOutput { text, is_error: true }),
         }
     }
+}
+
+fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration) {
+    metric::STEP_DURATION.note([], duration);
+    let Some(tool) = tool else { return metric::BAD_TOOL_CALLS.add([], 1) };
+    metric::TOOL_CALLS.add([tool], 1);
+    metric::TOOL_ERRORS.add([tool], u64::from(is_error));
+    metric::TOOL_LATENCY.note([tool], duration);
 }
 
 /// Adds words to the user's part of the conversation, in the turn that is the user's already if the last one is.

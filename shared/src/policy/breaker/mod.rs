@@ -18,6 +18,7 @@ pub use self::settings::BreakerSettings;
 use self::shared::SharedCircuits;
 use self::view::{Candidacy, Decision, Sign};
 use crate::domain::{Circuit, CircuitState, ModelAnswer, ModelRef, ModelRequest};
+use crate::metric;
 use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced};
 
 /// How often a change is tried against others that come first.
@@ -55,7 +56,10 @@ impl Breaker {
         for _ in 0..ROUNDS {
             match self.circuits.decide(model, request.deadline) {
                 Decision::Pass => return Ok(Leave::Call),
-                Decision::Refuse { until } => return Err(ModelErrorKind::CircuitOpen { until }),
+                Decision::Refuse { until } => {
+                    metric::CIRCUIT_REFUSALS.add([model.provider().as_str(), model.name()], 1);
+                    return Err(ModelErrorKind::CircuitOpen { until });
+                }
                 Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {
                     Some(Replaced::Done) => {
                         tracing::info!(provider = %model.provider(), model = model.name(), "circuit is probed");
@@ -147,6 +151,7 @@ fn log(model: &ModelRef, circuit: &Circuit) {
         CircuitState::Open { until } => {
             let until_ms = until.as_millis();
             tracing::warn!(%provider, model, failed_probes, until_ms, "circuit is open");
+            metric::CIRCUITS_OPENED.add([provider.as_str(), model], 1);
         }
         CircuitState::HalfOpen { successes, .. } => {
             tracing::info!(%provider, model, successes, "circuit is half open");

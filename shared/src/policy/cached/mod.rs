@@ -27,6 +27,8 @@ use super::cache_key;
 use crate::domain::{
     CacheMode, CacheRules, CacheTerms, ModelAnswer, ModelRequest, Origin, Timestamp, Wait, WaitReason, WorkerId,
 };
+use crate::metric;
+use crate::policy::PriceTable;
 use crate::ports::{AnswerCache, Clock, KeptAnswer, Model, ModelError, ModelErrorKind};
 
 /// How the cache behaves, whosever answers it keeps.
@@ -104,6 +106,7 @@ impl Cached {
         let call = self.inner.ask(question.request);
         let outcome = match self.claims.turn(question).await {
             Turn::Ask => {
+                metric::CACHE_MISSES.add([], 1);
                 let outcome = self.claims.while_held(question, call).await;
                 let landing = self.landing(question, &outcome);
                 // The claim ends before the flight does: who leads next in this process claims under the same name.
@@ -227,6 +230,7 @@ impl Cached {
             age_seconds,
             "an old answer is served, because no model answers"
         );
+        metric::CACHE_STALE.add([], 1);
         let (spend, failed) = (error.spend, error.attempts());
         Ok(ModelAnswer { origin: Origin::Stale { age_seconds }, spend, failed, ..kept.answer })
     }
@@ -271,7 +275,16 @@ fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
         age_seconds = origin.age().map(|age| age.as_secs()),
         "a kept answer is served"
     );
+    let count = if origin == Origin::SingleFlight { metric::CACHE_COALESCED } else { metric::CACHE_HITS };
+    count.add([], 1);
+    count_saving(kept);
     ModelAnswer { origin, ..kept.answer.clone() }
+}
+
+/// What the answer would have cost.
+fn count_saving(kept: &KeptAnswer) {
+    let saved = PriceTable::current().cost(&kept.answer.model, &kept.answer.usage, kept.made_at);
+    metric::SAVED_MICRO_USD.add([], saved.unwrap_or_default());
 }
 
 /// Whether no model answers, as far as one can tell: a wait of our own making says nothing about the models, unless they

@@ -12,6 +12,26 @@
 //! cap without much to show for it; the cost that is reported on answers and errors holds only what providers told.
 
 mod size;
+/// What a request to a provider adds to the metrics.
+fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Duration) {
+    let labels = [model.provider().as_str(), model.name()];
+    let spend = match result {
+        Ok(answer) => answer.spend,
+        Err(error) => {
+            metric::MODEL_ERRORS.add([model.provider().as_str(), error.kind.code().as_str()], 1);
+            error.spend
+        }
+    };
+    metric::MODEL_CALLS.add(labels, spend.attempts.into());
+    metric::MODEL_LATENCY.note(labels, took);
+    metric::INPUT_TOKENS.add(labels, spend.usage.input_tokens);
+    metric::OUTPUT_TOKENS.add(labels, spend.usage.output_tokens);
+    metric::CACHE_READ_TOKENS.add(labels, spend.usage.cache_read_tokens);
+    metric::CACHE_WRITE_TOKENS.add(labels, spend.usage.cache_write_tokens);
+    metric::MODEL_COST_MICRO_USD.add(labels, spend.cost.micro_usd);
+    metric::UNPRICED_CALLS.add(labels, spend.cost.unpriced_calls.into());
+}
+
 #[cfg(test)]
 mod tests;
 
@@ -20,12 +40,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use self::size::token_bound;
 use super::price::PriceTable;
 use crate::domain::{
     Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Spend, Timestamp, Usage, Wait, WaitReason,
 };
+use crate::metric;
 use crate::ports::{
     BudgetKey, BudgetScope, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved, Settled,
 };
@@ -126,6 +148,7 @@ impl Metered {
                         model = model.name(),
                         "model call is refused by a cap on cost"
                     );
+                    metric::BUDGET_REFUSALS.add([], 1);
                     let spent = committed_micro_usd.saturating_sub(held_micro_usd);
                     (self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)), index)
                 }
@@ -176,11 +199,13 @@ impl Metered {
 
     /// Asks, and puts the cost on what comes back.
     async fn ask_priced(&self, request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
+        let begun = Instant::now();
         let mut result = self.inner.ask(request).await;
         match &mut result {
             Ok(answer) => answer.spend.cost = self.cost(request.model(), answer.spend, now),
             Err(error) => error.spend.cost = self.cost(request.model(), error.spend, now),
         }
+        count(request.model(), &result, begun.elapsed());
         result
     }
 

@@ -27,6 +27,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::domain::{HttpMethod, HttpRules};
+use crate::metric;
 use crate::ports::ToolOutput;
 use failure::{Blocked, Failure, Rule};
 use resolver::CheckedResolver;
@@ -87,6 +88,7 @@ impl HttpRequester {
         answered.unwrap_or_else(|failure| {
             if let Failure::Blocked(Blocked { rule, host }) = &failure {
                 tracing::warn!(reason = rule.as_str(), host, "tool call blocked");
+                metric::TOOLS_BLOCKED.add([], 1);
             }
             ToolOutput::error(failure.to_string())
         })

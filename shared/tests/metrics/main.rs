@@ -1,0 +1,122 @@
+//! What the platform counts, as `CloudWatch` gets it. A program of its own, because there is one recorder in a process.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
+
+#[path = "../use_cases/world.rs"]
+#[allow(dead_code, reason = "made for other tests")]
+mod world;
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use shared::config::Environment;
+use shared::domain::{BuiltinTool, LimitChanges};
+use shared::metric;
+use shared::ports::ModelErrorKind;
+use shared::telemetry::{start, write_metrics};
+use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
+
+use world::World;
+
+const CANARY: &str = "the canary sings at dawn";
+
+/// The documents that are due.
+fn documents() -> Vec<Value> {
+    let mut written = Vec::new();
+    write_metrics(&mut written).unwrap();
+    let text = String::from_utf8(written).unwrap();
+    assert!(!text.contains(CANARY), "{text}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The counts that are due, of all dimensions together.
+fn counts() -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for document in documents() {
+        for (name, value) in document.as_object().unwrap() {
+            if let Some(count) = value.as_u64() {
+                *counts.entry(name.clone()).or_default() += count;
+            }
+        }
+    }
+    counts
+}
+
+fn check_form(document: &Value) {
+    let directive = &document["_aws"]["CloudWatchMetrics"][0];
+    assert!(document["_aws"]["Timestamp"].as_u64().is_some_and(|millis| millis > 1_700_000_000_000), "{document}");
+    assert_eq!(directive["Namespace"], "AgentPlatform");
+    for dimension in directive["Dimensions"][0].as_array().unwrap() {
+        let name = dimension.as_str().unwrap();
+        assert!(["service", "environment"].contains(&name) || metric::DIMENSIONS.contains(&name), "{document}");
+        assert!(document[name].is_string(), "{document}");
+    }
+    for declared in directive["Metrics"].as_array().unwrap() {
+        let name = declared["Name"].as_str().unwrap();
+        let known = metric::ALL.iter().find(|(known, _, _)| *known == name);
+        assert!(known.is_some() && declared["Unit"].is_string(), "{document}");
+        assert!(document[name].is_number() || document[name].as_array().is_some_and(|values| values.len() <= 100));
+    }
+    assert!(document.get("level").is_none(), "Lambda would filter it: {document}");
+}
+
+#[tokio::test]
+async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
+    start("executor", &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]));
+    assert_eq!(counts()["ColdStarts"], 1);
+
+    let call = samples::tool_call("a", "calculator", r#"{"expression":"1+1"}"#);
+    let bad = samples::tool_call("b", "rm", "{}");
+    let script = [
+        Reply::Answer(samples::answer_calling([call, bad])),
+        Reply::Answer(samples::answer("done")),
+        Reply::Fail(ModelErrorKind::Unavailable { retry_after: None }),
+        Reply::Fail(ModelErrorKind::Rejected),
+    ];
+    let world = World::with_model(ScriptedModel::new(script)).await;
+    let world = world.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
+
+    let task = world.submit(CANARY).await.unwrap();
+    world.pass(3);
+    world.run(task.id()).await.unwrap();
+    let due = documents();
+    due.iter().for_each(check_form);
+    let plain = due.iter().find(|document| document["TasksCompleted"].is_number()).unwrap();
+    let counted = ["TasksSubmitted", "TasksClaimed", "TasksCompleted", "BadToolCalls"].map(|name| &plain[name]);
+    assert_eq!(counted, [&json!(1); 4], "{plain}");
+    assert_eq!((&plain["QueueWait"], &plain["TaskDuration"]), (&json!([3_000.0]), &json!([3_000.0])));
+    assert_eq!((&plain["service"], &plain["environment"]), (&json!("executor"), &json!("test")));
+    let tool = due.iter().find(|document| document["ToolCalls"].is_number()).unwrap();
+    assert_eq!((&tool["tool"], &tool["ToolCalls"]), (&json!("calculator"), &json!(1)));
+    assert_eq!(documents(), Vec::<Value>::new(), "nothing is counted twice");
+
+    let parked = world.submit(CANARY).await.unwrap();
+    world.run(parked.id()).await.unwrap();
+    assert_eq!(counts()["TasksParked"], 1);
+    world.pass(60);
+    world.run(parked.id()).await.unwrap();
+    assert_eq!(counts()["TasksFailed"], 1);
+
+    let limits = LimitChanges { max_tokens: Some(1), ..LimitChanges::default() };
+    world.model.then(Reply::Answer(samples::answer_calling([samples::tool_call("c", "calculator", "{}")])));
+    let new = shared::app::NewTask { limits, ..world.new_task(CANARY) };
+    let paused = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    world.run(paused.id()).await.unwrap();
+    assert_eq!(counts()["TasksPaused"], 1);
+
+    let killed = world.submit(CANARY).await.unwrap();
+    for _ in 0..5 {
+        let faults = Faults::default();
+        faults.die_at(2, When::Before);
+        drop(world.run_failing(killed.id(), &faults).await);
+        world.pass(62);
+    }
+    drop(world.run(killed.id()).await);
+    let counted = counts();
+    assert_eq!((counted["TasksClaimed"], counted["DeadLetters"]), (5, 1), "{counted:?}");
+}
