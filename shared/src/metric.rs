@@ -27,9 +27,12 @@ impl<const N: usize> Counter<N> {
         Self { name, dimensions }
     }
 
-    /// Adds to the count with these values of its dimensions.
+    /// Adds to the count with these values of its dimensions, and to the count of all of them together.
     pub fn add(&self, values: [&str; N], by: u64) {
-        metrics::counter!(self.name, labels(self.dimensions, values)).increment(by);
+        metrics::counter!(self.name).increment(by);
+        if N > 0 {
+            metrics::counter!(self.name, labels(self.dimensions, values)).increment(by);
+        }
     }
 }
 
@@ -38,9 +41,13 @@ impl<const N: usize> Timer<N> {
         Self { name, dimensions }
     }
 
-    /// Notes one duration with these values of its dimensions.
+    /// Notes one duration with these values of its dimensions, and among all of them together.
     pub fn note(&self, values: [&str; N], took: Duration) {
-        metrics::histogram!(self.name, labels(self.dimensions, values)).record(took.as_secs_f64() * 1_000.0);
+        let millis = took.as_secs_f64() * 1_000.0;
+        metrics::histogram!(self.name).record(millis);
+        if N > 0 {
+            metrics::histogram!(self.name, labels(self.dimensions, values)).record(millis);
+        }
     }
 }
 

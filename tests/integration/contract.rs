@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shared::queue::SqsTaskQueue;
 use shared::store::{
-    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoTaskStore,
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots, DynamoTaskStore,
 };
 use shared::testing::Delivery;
 use shared::testing::contract::{self, Inbox, Kept};
@@ -74,6 +74,14 @@ async fn dynamodb_keeps_the_contract_of_budgets() {
     let table = aws.create_state_table().await;
     let budgets = DynamoBudgets::new(aws.dynamodb(), table.as_str());
     finish(tokio::spawn(contract::budgets(Arc::new(budgets))), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_slots() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let slots = DynamoSlots::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::slots(Arc::new(slots))), aws.delete_table(&table)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,6 +138,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
         queue,
         cache: CacheRules::Off,
         times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+        slots: None,
     };
     let mut agent = samples::agent(&samples::fresh_tenant());
     agent.config.builtin_tools = vec![BuiltinTool::Calculator];

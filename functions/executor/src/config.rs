@@ -1,5 +1,6 @@
 //! The executor's configuration.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use shared::ports::Secrets;
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks, steps and budgets.
     pub state_table: String,
-    /// `EPHEMERAL_TABLE`: the table of kept answers and circuits.
+    /// `EPHEMERAL_TABLE`: the table of kept answers, circuits and slots.
     pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that this function reads.
     pub task_queue_url: String,
@@ -31,6 +32,8 @@ pub struct Config {
     pub times: WorkTimes,
     /// `TENANT_DAILY_BUDGET_MICRO_USD`: the most that a tenant's model calls may cost in a day (UTC); 0 for any amount.
     pub tenant_daily_cap: Option<u64>,
+    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
+    pub tenant_max_running_tasks: Option<NonZeroU32>,
 }
 
 /// How the model providers are reached, and how long they may take.
@@ -71,6 +74,7 @@ impl Config {
                 step_reserve: Duration::from_secs(environment.parsed("STEP_RESERVE_SECONDS")?),
             },
             tenant_daily_cap: Some(environment.parsed("TENANT_DAILY_BUDGET_MICRO_USD")?).filter(|cap| *cap > 0),
+            tenant_max_running_tasks: NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?),
         })
     }
 }
@@ -136,4 +140,43 @@ fn breaker(environment: &Environment) -> Result<BreakerSettings, ConfigError> {
 
 fn refused(variable: &'static str, invalid: Invalid) -> ConfigError {
     ConfigError { variable, reason: invalid.reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The deployment's values, with this cap on a tenant's running tasks.
+    fn read(most: &str) -> Result<Config, ConfigError> {
+        Config::read(&Environment::of([
+            ("STATE_TABLE", "state"),
+            ("EPHEMERAL_TABLE", "ephemeral"),
+            ("TASK_QUEUE_URL", "https://queue"),
+            ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            ("OPENAI_BASE_URL", "https://api.openai.com"),
+            ("MODEL_TIMEOUT_SECONDS", "120"),
+            ("MODEL_FIRST_BYTE_SECONDS", "60"),
+            ("MODEL_IDLE_SECONDS", "60"),
+            ("MODEL_CACHE_SECONDS", "0"),
+            ("BREAKER_FAILURES", "5"),
+            ("BREAKER_OPEN_SECONDS", "30"),
+            ("LEASE_SECONDS", "60"),
+            ("STEP_RESERVE_SECONDS", "60"),
+            ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
+            ("TENANT_MAX_RUNNING_TASKS", most),
+        ]))
+    }
+
+    #[test]
+    fn a_tenant_may_have_any_number_of_tasks_run_unless_the_deployment_says_otherwise() {
+        assert_eq!(read("0").unwrap().tenant_max_running_tasks, None);
+        assert_eq!(read("50").unwrap().tenant_max_running_tasks, NonZeroU32::new(50));
+    }
+
+    #[test]
+    fn a_number_of_running_tasks_that_is_none_is_refused_by_its_variable() {
+        for refused in ["", "-1", "1.5", "many", "4294967296"] {
+            assert_eq!(read(refused).unwrap_err().variable, "TENANT_MAX_RUNNING_TASKS", "{refused}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use executor::Executor;
 use executor::config::Config;
 use lambda_runtime::{Error, service_fn};
-use shared::app::Runner;
+use shared::app::{Runner, TenantSlots};
 use shared::config::Environment;
 use shared::llm::{self, Layers};
 use shared::ports::Secrets;
@@ -14,7 +14,7 @@ use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{
-    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoTaskStore,
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots, DynamoTaskStore,
 };
 use shared::telemetry;
 use shared::tools::BuiltinTools;
@@ -36,6 +36,7 @@ async fn main() -> Result<(), Error> {
         tenant_daily_cap: config.tenant_daily_cap,
         clock: Arc::new(SystemClock),
     };
+    let slots = DynamoSlots::new(table.clone(), &config.ephemeral_table);
     let runner = Runner {
         agents: Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table)),
         tasks: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
@@ -46,6 +47,7 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
         cache: config.cache,
         times: config.times,
+        slots: config.tenant_max_running_tasks.map(|most| TenantSlots::new(Arc::new(slots), most)),
     };
     let executor = Executor { runner: Arc::new(runner), queue };
     lambda_runtime::run(service_fn(move |event| {

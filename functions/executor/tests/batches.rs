@@ -69,6 +69,7 @@ impl Platform {
             tools: Arc::new(ScriptedTools::default()),
             cache: CacheRules::Off,
             times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+            slots: None,
         };
         let executor = Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) };
         let mut batch = SqsEvent::default();

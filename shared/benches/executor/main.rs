@@ -92,6 +92,7 @@ impl Bench {
             clock: Arc::new(SystemClock),
             cache: CacheRules::Off,
             times: WorkTimes::default(),
+            slots: None,
         };
         Ok(Self { store: plain, calls, agent, runner })
     }

@@ -19,7 +19,7 @@ pub use agents::Agents;
 pub use error::AppError;
 pub use lifecycle::{RetryFrom, ToolAnswer};
 pub use purge::{PurgeSummary, Purger};
-pub use run::{Ran, RunError, Runner, WorkTimes};
+pub use run::{Ran, RunError, Runner, TenantSlots, WorkTimes};
 pub use submit::{IdempotencyKey, NewTask, Tasks};
 pub use sweep::{Sweeper, Swept};
 pub use undelivered::{Buried, Undelivered};

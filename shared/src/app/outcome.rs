@@ -89,7 +89,8 @@ fn until_for(task: &Task, wait: Wait, now: Timestamp) -> Timestamp {
         | WaitReason::RateLimit
         | WaitReason::SingleFlight
         | WaitReason::OutOfTime
-        | WaitReason::Budget => wait.until,
+        | WaitReason::Budget
+        | WaitReason::Concurrency => wait.until,
     }
 }
 

@@ -41,6 +41,8 @@ pub enum WaitReason {
     OutOfTime,
     /// Calls that are open just now have set aside what a cap on cost leaves, or it can't be told how much it leaves.
     Budget,
+    /// As many of the tenant's tasks run as may run at once.
+    Concurrency,
 }
 
 impl WaitReason {
@@ -48,7 +50,7 @@ impl WaitReason {
     pub const fn is_our_own(self) -> bool {
         match self {
             Self::RetryAfter | Self::Breaker | Self::RateLimit => false,
-            Self::SingleFlight | Self::OutOfTime | Self::Budget => true,
+            Self::SingleFlight | Self::OutOfTime | Self::Budget | Self::Concurrency => true,
         }
     }
 
@@ -61,6 +63,7 @@ impl WaitReason {
             Self::SingleFlight => "single_flight",
             Self::OutOfTime => "out_of_time",
             Self::Budget => "budget",
+            Self::Concurrency => "concurrency",
         }
     }
 }

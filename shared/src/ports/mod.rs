@@ -11,6 +11,7 @@ pub mod model;
 pub mod queue;
 pub mod retention;
 pub mod secrets;
+pub mod slots;
 pub mod store;
 pub mod tools;
 
@@ -22,6 +23,7 @@ pub use model::{BudgetScope, Model, ModelError, ModelErrorKind};
 pub use queue::{MessageError, QueueError, TaskMessage, TaskQueue};
 pub use retention::{Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
+pub use slots::{Slot, Slots, Taken};
 pub use store::{
     AgentStore, Claimed, Created, Journal, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
 };

@@ -180,7 +180,7 @@ impl ModelErrorKind {
                 | WaitReason::RateLimit
                 | WaitReason::SingleFlight
                 | WaitReason::OutOfTime => true,
-                WaitReason::Budget => false,
+                WaitReason::Budget | WaitReason::Concurrency => false,
             },
             Self::QuotaExhausted
             | Self::Authentication
@@ -220,7 +220,8 @@ impl ModelErrorKind {
                 | WaitReason::Breaker
                 | WaitReason::RateLimit
                 | WaitReason::SingleFlight
-                | WaitReason::OutOfTime => FailureCode::ModelUnavailable,
+                | WaitReason::OutOfTime
+                | WaitReason::Concurrency => FailureCode::ModelUnavailable,
                 WaitReason::Budget => FailureCode::BudgetExhausted,
             },
             Self::Timeout => FailureCode::ModelTimeout,

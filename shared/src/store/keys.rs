@@ -99,6 +99,11 @@ pub(super) fn circuit(model: &ModelRef) -> Key {
     Key { pk: format!("CIRCUIT#{}#{}", model.provider(), model.name()), sk: "STATE".to_owned() }
 }
 
+/// A tenant's slots, in a partition of their own, because they change with every run of a task.
+pub(super) fn slots(tenant: &TenantId) -> Key {
+    Key { pk: format!("SLOTS#{tenant}"), sk: "HELD".to_owned() }
+}
+
 /// A moment in the unit of [`EXPIRES_AT`]: whole seconds since the epoch.
 pub(super) const fn seconds(moment: Timestamp) -> u64 {
     moment.as_millis() / 1_000
@@ -248,6 +253,7 @@ mod tests {
             step(task, 12).to_string(),
             task_chunk(&task_partition(task), &[1, 255], 7).to_string(),
             circuit(&samples::model()).to_string(),
+            slots(&tenant).to_string(),
             format!("{} {} {}", created(Timestamp::from_millis(5), task), due_shard(task), ended_shard(task)),
         ];
         let digest = "a0".repeat(32);
@@ -260,6 +266,7 @@ mod tests {
             format!("TASK#{TASK} STEP#00000012"),
             format!("TASK#{TASK} CHUNK#01ff#0007"),
             "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
+            "SLOTS#acme HELD".to_owned(),
             format!("0000000000005#{TASK} due#0 done#0"),
         ];
         assert_eq!(spelled, expected);

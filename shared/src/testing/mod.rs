@@ -14,6 +14,7 @@ mod model;
 mod queue;
 pub mod samples;
 mod secrets;
+mod slots;
 mod store;
 mod tools;
 
@@ -27,6 +28,7 @@ pub use faults::{Faults, Injected, When};
 pub use model::{Reply, ScriptedModel};
 pub use queue::{Delivery, MemoryQueue};
 pub use secrets::MemorySecrets;
+pub use slots::MemorySlots;
 pub use store::MemoryStore;
 pub use tools::{ScriptedTools, ToolReply};
 

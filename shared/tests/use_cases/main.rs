@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
 
 mod crash;
+mod fairness;
 mod histories;
 mod park;
 mod play;

@@ -91,6 +91,7 @@ impl World {
             tools: Arc::<ScriptedTools>::clone(&self.tools),
             cache: CacheRules::Off,
             times: WorkTimes { step_reserve: STEP_RESERVE, ..WorkTimes::default() },
+            slots: None,
         }
     }
 

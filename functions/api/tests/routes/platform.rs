@@ -113,6 +113,7 @@ impl Platform {
             tools: Arc::new(ScriptedTools::default()),
             cache: CacheRules::Off,
             times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+            slots: None,
         };
         while let Some(delivery) = self.queue.receive() {
             let message = TaskMessage::from_body(&delivery.body).unwrap();

@@ -4,11 +4,12 @@
 //! the task is conditional on it being as this worker left it, so that one that was given up for dead and comes back
 //! changes nothing. What a worker leaves undone, the next delivery or the watchdog picks up.
 //!
-//! `work` is the loop over an agent's steps, `steps` does one of them, `lease` keeps the task meanwhile, and `leave` makes
+//! `slots` is a tenant's turn among others, `work` is the loop over an agent's steps, `steps` does one of them, `lease` keeps the task meanwhile, and `leave` makes
 //! durable how the work ended.
 
 mod lease;
 mod leave;
+mod slots;
 mod steps;
 mod work;
 
@@ -19,6 +20,7 @@ use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Ti
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
 
 use crate::metric;
+pub use slots::TenantSlots;
 use work::Work;
 
 /// Kept free at the end of an invocation for recording what a model or a tool answered.
@@ -102,6 +104,8 @@ pub struct Runner {
     pub cache: CacheRules,
     /// How workers deal with their time.
     pub times: WorkTimes,
+    /// How many tasks of one tenant may run at once, if there is a cap.
+    pub slots: Option<TenantSlots>,
 }
 
 impl Runner {
@@ -115,7 +119,7 @@ impl Runner {
                 tracing::Span::current().record("agent_id", task.spec().agent.id.to_string());
                 metric::TASKS_CLAIMED.add([], 1);
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
-                Work::new(self, *task, until).run().await
+                self.run_in_turn(*task, until).await
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
             Claimed::Refused(_, ClaimRefused::AwaitsClient(status)) => Ok(Ran::AwaitsClient(status)),

@@ -49,6 +49,10 @@ pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// How long a task pauses that found no slot among its tenant's running tasks; the pause doubles each time.
+const FIRST_TURN: Duration = Duration::from_secs(4);
+const LONGEST_TURN: Duration = Duration::from_mins(1);
+
 /// The least time over which tasks come back that wait for the same moment.
 const LEAST_STAGGER: Duration = Duration::from_millis(500);
 
@@ -348,6 +352,15 @@ impl Task {
     pub fn outage_pause(&self) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.min(8)).min(LONGEST_PAUSE);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
+    }
+
+    /// How long the task should pause if as many of its tenant's tasks run as may: from 4 s on, twice as long each time up
+    /// to a minute, and up to half less, so that those that were parked together come back one by one. At most half of the
+    /// time that the task has left, so that it asks more often the more it is pressed; but no less than a second.
+    pub fn turn_pause(&self, now: Timestamp) -> Duration {
+        let longest = FIRST_TURN.saturating_mul(1 << self.progress.parkings.min(8)).min(LONGEST_TURN);
+        let pause = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
+        pause.min(self.progress.deadline.since(now) / 2).max(Duration::from_secs(1))
     }
 
     /// When the task should come back of all those that wait for the moment `until`: up to a quarter of the wait later, so that

@@ -148,6 +148,21 @@ fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
 }
 
 #[test]
+fn a_task_that_waits_for_its_turn_asks_ever_less_often_until_its_time_gets_short() {
+    let mut task = queued();
+    task.spec.id = TaskId::derived([0; 16]);
+    let pauses = [0, 1, 2, 3, 4, 5, u32::MAX].map(|parkings| {
+        task.progress.parkings = parkings;
+        task.turn_pause(START).as_secs()
+    });
+    assert_eq!(pauses, [4, 8, 16, 32, 60, 60, 60]);
+    let pressed = [60, 20, 2, 1, 0].map(|left| task.turn_pause(task.deadline().minus(Duration::from_secs(left))));
+    assert_eq!(pressed.map(|pause| pause.as_secs()), [30, 10, 1, 1, 1]);
+    task.spec.id = TaskId::derived([255; 16]);
+    assert_eq!(task.turn_pause(START).as_secs(), 30);
+}
+
+#[test]
 fn nothing_happens_before_it_is_due() {
     let mut task = queued();
     assert_eq!(task.settle_overdue(after(59)), None);

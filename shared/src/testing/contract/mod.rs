@@ -10,6 +10,7 @@ mod circuits;
 mod journal;
 mod moves;
 mod retention;
+mod slots;
 mod task_claim;
 mod task_list;
 mod task_overdue;
@@ -23,7 +24,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, TaskQueue, TaskStore};
+use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, Slots, TaskQueue, TaskStore};
 
 pub use retention::Kept;
 pub use task_queue::Inbox;
@@ -91,6 +92,14 @@ pub async fn circuits(circuits: Arc<dyn Circuits>) {
 /// When a rule is broken.
 pub async fn budgets(budgets: Arc<dyn Budgets>) {
     run(&budgets, &[budgets::CHECKS]).await;
+}
+
+/// Checks the rules of [`Slots`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn slots(slots: Arc<dyn Slots>) {
+    run(&slots, &[slots::CHECKS]).await;
 }
 
 /// Checks the rules of [`TaskQueue`], reading the other end of it through `inbox`. The queue must be empty.

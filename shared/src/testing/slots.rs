@@ -1,0 +1,82 @@
+//! Slots in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+
+use super::faults::Faults;
+use super::lock;
+use crate::domain::{TaskId, TenantId, Timestamp};
+use crate::ports::{Slot, Slots, StoreError, Taken};
+
+type Held = BTreeMap<TaskId, Slot>;
+
+/// Slots in memory with the conditional writes of the real ones. Clones share the content.
+///
+/// Each call yields to the runtime before its effect, so that concurrent calls interleave in tests as well.
+#[derive(Debug, Clone, Default)]
+pub struct MemorySlots {
+    tenants: Arc<Mutex<HashMap<TenantId, Held>>>,
+    faults: Faults,
+}
+
+impl MemorySlots {
+    /// The same slots, failing by `faults`.
+    #[must_use]
+    pub fn with_faults(&self, faults: Faults) -> Self {
+        Self { faults, ..self.clone() }
+    }
+
+    /// The tenant's slots, with those that have ended and nobody has cleared away yet.
+    pub fn held(&self, tenant: &TenantId) -> Vec<Slot> {
+        lock(&self.tenants).get(tenant).into_iter().flat_map(|held| held.values().copied()).collect()
+    }
+
+    async fn run<T>(&self, tenant: &TenantId, effect: impl FnOnce(&mut Held) -> T) -> Result<T, StoreError> {
+        tokio::task::yield_now().await;
+        let failure = |fault| StoreError::Unavailable(Box::new(fault));
+        self.faults.around(failure, || Ok(effect(lock(&self.tenants).entry(tenant.clone()).or_default())))
+    }
+}
+
+#[async_trait]
+impl Slots for MemorySlots {
+    async fn take(&self, tenant: &TenantId, slot: &Slot, most: u32, now: Timestamp) -> Result<Taken, StoreError> {
+        self.run(tenant, |held| {
+            if let Some(own) = held.get_mut(&slot.task) {
+                if own.fence <= slot.fence {
+                    *own = *slot;
+                }
+                return Taken::Granted;
+            }
+            if held.len() >= most as usize {
+                held.retain(|_, held| now < held.until);
+            }
+            if held.len() >= most as usize {
+                return Taken::Full;
+            }
+            held.insert(slot.task, *slot);
+            Taken::Granted
+        })
+        .await
+    }
+
+    async fn give_back(&self, tenant: &TenantId, slot: &Slot) -> Result<(), StoreError> {
+        self.run(tenant, |held| {
+            held.retain(|task, held| *task != slot.task || held.fence != slot.fence);
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::contract;
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract_of_slots() {
+        contract::slots(Arc::new(MemorySlots::default())).await;
+    }
+}
