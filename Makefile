@@ -21,15 +21,18 @@ help: ## This list
 
 # ---- run it on this machine -----------------------------------------------------------------------------------------
 
-.PHONY: run down logs build
+.PHONY: run down logs trace build
 run: install-run ## Build, start a local AWS, deploy to it, run a task: make run [PROMPT="…"] [AWS_PORT=…] [MODEL_PORT=…]
 	@$(STACK) run
 
 down: ## Stop what this folder has running; keeps what is installed and built
 	@if [ -x .local/aws/bin/python ]; then $(STACK) down; else echo "down      nothing is running"; fi
 
-logs: ## Follow the logs of the three functions; Ctrl-C ends
+logs: ## Follow the logs of the three functions, or of one task: make logs [TASK=tsk_…]; Ctrl-C ends
 	@if [ -x .local/aws/bin/python ]; then $(STACK) logs; else echo "Nothing is running here. Start it: make run" >&2; exit 1; fi
+
+trace: ## A task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]
+	@if [ -x .local/aws/bin/python ]; then $(STACK) trace; else echo "Nothing is installed here. First: make install-run" >&2; exit 1; fi
 
 build: install-run ## Build the functions for this machine, as `make run` does
 	@$(STACK) build
@@ -82,6 +85,10 @@ doc: ## Does the documentation build, private items too?
 
 deny: install-deny ## Licences, sources and unwanted crates
 	.local/deny/bin/cargo-deny --workspace check bans licenses sources
+
+.PHONY: dashboard
+dashboard: install-run ## Draw docs/dashboard.svg again, after a change of the dashboard
+	@.local/aws/bin/python local/dashboard.py
 
 lint-template: install-sam ## cfn-lint
 	.local/sam/bin/cfn-lint template.yaml

@@ -5,14 +5,20 @@ import time
 
 import boto3
 
+import terminal
+
 # Said on every line anyway, or of no use to a reader.
 QUIET = {"timestamp", "level", "message", "name", "service", "target"}
+LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
+FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
 
 
-def follow(groups):
+def follow(groups, task):
+    """Of one task, from its beginning, or else of all that happens, from ten minutes ago."""
     client = boto3.client("logs")
-    since = dict.fromkeys(groups, int((time.time() - HISTORY_SECONDS) * 1000))
+    paint = terminal.painter()
+    since = dict.fromkeys(groups, 0 if task else int((time.time() - HISTORY_SECONDS) * 1000))
     seen = set()
     try:
         while True:
@@ -26,7 +32,7 @@ def follow(groups):
                             since[function] = max(since[function], event["timestamp"])
                             lines.append((event["timestamp"], function, event["message"]))
             for _, function, message in sorted(lines, key=lambda line: line[0]):
-                text = pretty(function, message)
+                text = pretty(function, message, paint) if task in message else None
                 if text:
                     print(text, flush=True)
             time.sleep(1)  # what `aws logs tail --follow` does: there is nothing to wait on
@@ -34,15 +40,29 @@ def follow(groups):
         print()
 
 
-def pretty(function, message):
+def pretty(function, message, paint):
+    """One line for an event; None for what the platform says of itself, unless it is bad news, and for metrics."""
     message = message.strip()
-    if message.startswith(("START ", "END ", "REPORT ")):
+    if message.startswith(("START ", "END ", "REPORT ", "INIT_START ")):
         return None
+    name = paint(f"{function:<9}", FUNCTIONS.get(function))
     try:
-        record = json.loads(message)
-        fields = {**record}
+        fields = {**json.loads(message)}
     except (ValueError, TypeError):
-        return f"{function:<9} {message}"
-    text = fields.get("message", "")
-    rest = " ".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items() if name not in QUIET)
-    return f"{str(fields.get('timestamp', ''))[11:23]} {fields.get('level', ''):<5} {function:<9} {text}  {rest}".rstrip()
+        return f"{name} {terminal.printable(message)}"
+    if "_aws" in fields or (str(fields.get("type", "")).startswith("platform.") and not _is_bad_news(fields)):
+        return None
+    clock = paint(str(fields.get("timestamp", fields.get("time", "")))[11:23], "dim")
+    level = paint(f"{fields.get('level', ''):<5}", LEVELS.get(fields.get("level")))
+    rest = [
+        paint(f"{field}=", "dim") + terminal.printable(value if isinstance(value, str) else json.dumps(value))
+        for field, value in fields.items()
+        if field not in QUIET
+    ]
+    said = paint(terminal.printable(str(fields.get("message", ""))), "bold")
+    return f"{clock} {level} {name} {said}  {' '.join(rest)}".rstrip()
+
+
+def _is_bad_news(fields):
+    record = fields.get("record")
+    return isinstance(record, dict) and record.get("status") in ("timeout", "error", "failure")

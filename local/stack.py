@@ -4,7 +4,8 @@
     stack.py run                   stack up, then one task through it; the prompt is in PROMPT
     stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
     stack.py down                  stops what this folder has running
-    stack.py logs                  follows the functions' logs of `run`
+    stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines
+    stack.py trace                 draws the life of the task in TASK, of `run` or of what API_URL and API_KEY lead to
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import boto3
 import demo
 import logs
 import phase
+import trace
 from install import lock
 from servers import LOCAL, ROOT, Servers, aws_environment, free_port, stop
 
@@ -38,7 +40,7 @@ def main(command, *arguments):
     # ... and no proxy stands between us and this machine.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    {"build": build, "run": run, "test": test, "down": down, "logs": follow_logs}[command](*arguments)
+    {"build": build, "run": run, "test": test, "down": down, "logs": follow_logs, "trace": show_trace}[command](*arguments)
 
 
 def build():
@@ -83,11 +85,27 @@ def down():
 
 
 def follow_logs():
+    use_running()
+    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}, os.environ.get("TASK", ""))
+
+
+def show_trace():
+    url, key = os.environ.get("API_URL"), os.environ.get("API_KEY")
+    servers = run_servers()
+    if not (url and key):
+        servers = use_running()
+        outputs = stack_outputs()
+        url, key = api_url(servers, outputs), api_key(outputs)
+    trace.show(url.rstrip("/"), key, os.environ.get("TASK", ""), servers.folder / "traces.jsonl")
+
+
+def use_running():
+    """The servers of `run`, to which all our calls go from here on."""
     servers = run_servers()
     if not servers.running():
-        raise phase.Failed("Nothing is running here. Start it: make run")
+        raise phase.Failed("Nothing is running here, or on other ports than AWS_PORT and MODEL_PORT say. Start it: make run")
     os.environ.update(aws_environment(servers.aws_url))
-    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS})
+    return servers
 
 
 def run_servers():
@@ -130,12 +148,17 @@ def _build():
 def deploy(servers, parameters):
     bucket = "artifacts"
     boto3.client("s3").create_bucket(Bucket=bucket)
-    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, **parameters}
+    # The local AWS has no composite alarms, no metric math in alarms and no saved queries, which come with "full".
+    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **parameters}
     arguments = ["deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
     arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
     arguments += [f'{name}="{value}"' for name, value in overrides.items()]  # quoted, or SAM refuses an empty one
     sam("deploy", "template.yaml to the local AWS", arguments, tools_environment(), servers.folder / "deploy.log")
     mend()
+    return stack_outputs()
+
+
+def stack_outputs():
     described = boto3.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import logs
 import phase
 import servers
+import terminal
 
 SLEEPER = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
 
@@ -66,11 +67,22 @@ class Prompt(unittest.TestCase):
 class LogLines(unittest.TestCase):
     def test_a_json_line_becomes_one_readable_line(self):
         line = '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO","message":"task finished","task_id":"tsk_1","n":2}'
-        self.assertEqual(logs.pretty("executor", line), "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2")
+        self.assertEqual(logs.pretty("executor", line, terminal.plain), "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2")
 
     def test_other_lines_pass_and_the_platform_s_own_are_dropped(self):
-        self.assertEqual(logs.pretty("api", "panicked at x\n"), "api       panicked at x")
-        self.assertIsNone(logs.pretty("api", "START RequestId: 1 Version: $LATEST"))
+        self.assertEqual(logs.pretty("api", "panicked at x\nhere\n", terminal.plain), "api       panicked at x⏎here")
+        self.assertIsNone(logs.pretty("api", "START RequestId: 1 Version: $LATEST", terminal.plain))
+
+    def test_metrics_and_the_platform_s_good_news_are_dropped(self):
+        self.assertIsNone(logs.pretty("api", '{"_aws":{"Timestamp":1},"Requests":1}', terminal.plain))
+        report = '{"time":"2026-11-22T12:00:01.500Z","type":"platform.report","record":{"status":"%s"}}'
+        self.assertIsNone(logs.pretty("api", report % "success", terminal.plain))
+        self.assertIn("timeout", logs.pretty("api", report % "timeout", terminal.plain))
+
+    def test_colours_are_ours_only(self):
+        line = logs.pretty("api", '{"level":"ERROR","message":"no","error":"\\u001b[2Jgone\\nx"}', terminal.coloured)
+        self.assertIn("\033[31mERROR\033[0m", line)
+        self.assertIn("·[2Jgone⏎x", line)
 
 
 if __name__ == "__main__":

@@ -123,8 +123,8 @@ pub const MODEL_RETRIES: Counter<2> = Counter::new("ModelRetries", MODEL);
 pub const FALLBACKS: Counter<2> = Counter::new("Fallbacks", MODEL);
 /// Circuits that opened.
 pub const CIRCUITS_OPENED: Counter<2> = Counter::new("CircuitsOpened", MODEL);
-/// Calls that an open circuit refused.
-pub const CIRCUIT_REFUSALS: Counter<2> = Counter::new("CircuitRefusals", MODEL);
+/// Calls that an open circuit refused: none while all are closed.
+pub const CIRCUIT_OPEN: Counter<2> = Counter::new("CircuitOpen", MODEL);
 /// Input tokens, cached ones included.
 pub const INPUT_TOKENS: Counter<2> = Counter::new("InputTokens", MODEL);
 /// Output tokens, reasoning included.
@@ -156,7 +156,7 @@ pub const TOOL_ERRORS: Counter<1> = Counter::new("ToolErrors", ["tool"]);
 /// Time that a call of a platform's tool took.
 pub const TOOL_LATENCY: Timer<1> = Timer::new("ToolLatency", ["tool"]);
 /// HTTP requests that the guard refused.
-pub const TOOLS_BLOCKED: Counter<0> = Counter::new("ToolsBlocked", []);
+pub const TOOLS_BLOCKED: Counter<1> = Counter::new("ToolsBlocked", ["tool"]);
 /// Tasks that the watchdog found overdue.
 pub const OVERDUE_TASKS: Counter<0> = Counter::new("OverdueTasks", []);
 /// For how long the most overdue of them had been.
@@ -215,7 +215,7 @@ pub const ALL: [(&str, Unit, &[&str]); 61] = [
     (MODEL_RETRIES.name, Unit::Count, &MODEL_RETRIES.dimensions),
     (FALLBACKS.name, Unit::Count, &FALLBACKS.dimensions),
     (CIRCUITS_OPENED.name, Unit::Count, &CIRCUITS_OPENED.dimensions),
-    (CIRCUIT_REFUSALS.name, Unit::Count, &CIRCUIT_REFUSALS.dimensions),
+    (CIRCUIT_OPEN.name, Unit::Count, &CIRCUIT_OPEN.dimensions),
     (INPUT_TOKENS.name, Unit::Count, &INPUT_TOKENS.dimensions),
     (OUTPUT_TOKENS.name, Unit::Count, &OUTPUT_TOKENS.dimensions),
     (CACHE_READ_TOKENS.name, Unit::Count, &CACHE_READ_TOKENS.dimensions),

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeSet;
 
+use metrics::Unit;
 use saphyr::{LoadableYamlNode, Yaml};
 use shared::config::Environment;
+use shared::metric;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
@@ -56,6 +58,24 @@ fn every_function_is_given_the_variables_that_it_reads() {
     let read = environment();
     cleanup::config::Config::read(&read).unwrap();
     check_variables("CleanupFunction", &read);
+}
+
+/// What dashboard and alarms may use is what the code writes.
+#[test]
+fn the_list_of_metrics_is_the_codes() {
+    let listed: BTreeSet<(&str, &str, Vec<&str>)> = include_str!("../../docs/metrics.txt")
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .map(|line| {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            (columns[0], columns[1], columns.get(3).map_or_else(Vec::new, |besides| besides.split(',').collect()))
+        })
+        .collect();
+    let written = metric::ALL.iter().map(|(name, unit, besides)| {
+        let unit = if *unit == Unit::Milliseconds { "Milliseconds" } else { "Count" };
+        (*name, unit, besides.to_vec())
+    });
+    assert_eq!(listed, written.collect());
 }
 
 /// Every value called `name` below `node`, however deep and in whatever condition.

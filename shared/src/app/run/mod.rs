@@ -21,7 +21,6 @@ use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskM
 
 use crate::metric;
 pub use slots::TenantSlots;
-use work::Work;
 
 /// Kept free at the end of an invocation for recording what a model or a tool answered.
 const RESERVE: Duration = Duration::from_secs(10);

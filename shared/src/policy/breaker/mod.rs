@@ -57,7 +57,7 @@ impl Breaker {
             match self.circuits.decide(model, request.deadline) {
                 Decision::Pass => return Ok(Leave::Call),
                 Decision::Refuse { until } => {
-                    metric::CIRCUIT_REFUSALS.add([model.provider().as_str(), model.name()], 1);
+                    metric::CIRCUIT_OPEN.add([model.provider().as_str(), model.name()], 1);
                     return Err(ModelErrorKind::CircuitOpen { until });
                 }
                 Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {

@@ -88,7 +88,7 @@ impl HttpRequester {
         answered.unwrap_or_else(|failure| {
             if let Failure::Blocked(Blocked { rule, host }) = &failure {
                 tracing::warn!(reason = rule.as_str(), host, "tool call blocked");
-                metric::TOOLS_BLOCKED.add([], 1);
+                metric::TOOLS_BLOCKED.add(["http_request"], 1);
             }
             ToolOutput::error(failure.to_string())
         })

@@ -1,0 +1,184 @@
+"""The template's alarms and dashboard, the list of metrics and docs/operations.md say the same, and what they say is so."""
+
+import re
+import unittest
+
+import dashboard
+
+OPERATIONS = (dashboard.ROOT / "docs" / "operations.md").read_text()
+
+
+def anchors(text):
+    return {heading.lower().replace(" ", "-") for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+
+
+ANCHORS = anchors(OPERATIONS)
+ALARMS = dashboard.resources("AWS::CloudWatch::Alarm")
+COMPOSITES = dashboard.resources("AWS::CloudWatch::CompositeAlarm")
+# Half of a condition: they speak through the composite alarm that names them.
+WINDOWS = set(re.findall(r'ALARM\("\$\{(\w+Burn\d+[hm])\}"\)', str(COMPOSITES)))
+BASE = {"service", "environment"}
+BESIDES = ({"provider", "model"}, {"provider", "error"}, {"tool"})
+
+
+def listed():
+    """The metrics in docs/metrics.txt: name to (services, sets of dimensions)."""
+    metrics = {}
+    for line in (dashboard.ROOT / "docs" / "metrics.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _unit, services, *besides = line.split()
+            sets = [BASE] + [BASE | set(more.split(",")) for more in besides]
+            metrics[name] = (set(services.split(",")), sets)
+    return metrics
+
+
+def used():
+    """Where each of our metrics is used, with its dimensions."""
+    for widget in dashboard.widgets():
+        for namespace, name, dimensions in dashboard.metrics_of(widget):
+            if namespace == dashboard.OURS:
+                yield f"widget {widget['properties']['title']}", name, dimensions
+    for alarm, resource in ALARMS.items():
+        for namespace, name, dimensions in dashboard.metrics_of_alarm(resource):
+            if namespace == dashboard.OURS:
+                yield f"alarm {alarm}", name, dimensions
+
+
+class Alarms(unittest.TestCase):
+    def test_every_alarm_has_an_action_and_a_choice_for_missing_data(self):
+        self.assertGreater(len(ALARMS), 20)
+        for name, alarm in (ALARMS | COMPOSITES).items():
+            properties = alarm["Properties"]
+            with self.subTest(name):
+                if name not in WINDOWS:
+                    self.assertEqual(properties["AlarmActions"], ["AlarmTopic"])
+                    self.assertEqual(properties["OKActions"], ["AlarmTopic"])
+                if name not in COMPOSITES:
+                    self.assertIn(properties["TreatMissingData"], ("notBreaching", "breaching"))
+
+    def test_every_alarm_says_what_it_means_and_leads_to_its_entry(self):
+        for name, alarm in (ALARMS | COMPOSITES).items():
+            with self.subTest(name):
+                meaning, anchor = re.fullmatch(r"([A-Z].+\.) \$\{RunbookUrl\}#(\S+)", alarm["Properties"]["AlarmDescription"]).groups()
+                self.assertGreater(len(meaning.split()), 4)
+                self.assertEqual(anchor, re.sub(r"burn\d+[hm]$", "burn", name.lower()))
+                self.assertIn(anchor, ANCHORS)
+
+    def test_every_entry_of_the_runbook_is_an_alarm(self):
+        entries = set(re.findall(r"^### (\w+)$", OPERATIONS, re.M))
+        self.assertEqual(entries, set(ALARMS) - WINDOWS | set(COMPOSITES))
+        for body in re.split(r"^### \w+$", OPERATIONS, flags=re.M)[1:]:
+            for part in ("**Means:**", "**Look", "**Do:**"):
+                self.assertTrue(part in body or "**do**" in body, f"{part} is missing in{body[:60]}")
+
+    def test_composite_alarms_name_alarms_that_exist(self):
+        for composite in COMPOSITES.values():
+            self.assertLessEqual(set(re.findall(r"\$\{(\w+)\}", composite["Properties"]["AlarmRule"])), {*ALARMS, *COMPOSITES})
+
+
+    def test_the_windows_of_an_error_budget_are_what_they_are_called(self):
+        self.assertEqual(WINDOWS, {f"{goal}Burn{window}" for goal in ("Submit", "Task") for window in ("1h", "5m", "6h", "30m")})
+        for name in WINDOWS:
+            with self.subTest(name):
+                count, unit = re.search(r"(\d+)([hm])$", name).groups()
+                properties = ALARMS[name]["Properties"]
+                burn, *measured = properties["Metrics"]
+                self.assertEqual({part["MetricStat"]["Period"] for part in measured}, {int(count) * {"h": 3600, "m": 60}[unit]})
+                self.assertEqual(float(properties["Threshold"]), 14.4 if count in ("1", "5") else 6)
+                self.assertEqual({part["Id"] for part in measured}, set(re.findall(r"FILL\((\w+), 0\)", burn["Expression"])))
+                self.assertIn("/ 0.001," if name.startswith("Submit") else "/ 0.01,", burn["Expression"])
+
+    def test_basic_monitoring_keeps_to_single_metrics(self):
+        for name, alarm in ALARMS.items():
+            fully = alarm["Condition"] == "MonitoredFully"
+            self.assertEqual(fully, "Metrics" in alarm["Properties"], name)
+        for kind in ("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition"):
+            self.assertEqual({one["Condition"] for one in dashboard.resources(kind).values()}, {"MonitoredFully"})
+
+
+class Metrics(unittest.TestCase):
+    def test_what_is_used_is_listed_with_its_service_and_dimensions(self):
+        metrics = listed()
+        for place, name, dimensions in used():
+            with self.subTest(f"{place}: {name}"):
+                self.assertIn(name, metrics)
+                services, sets = metrics[name]
+                self.assertIn(set(dimensions), sets)
+                if dimensions["service"]:
+                    self.assertIn(dimensions["service"], services)
+
+    def test_what_is_listed_is_drawn(self):
+        drawn = {name for place, name, _ in used() if place.startswith("widget")}
+        self.assertEqual(set(listed()) - drawn, set())
+
+    def test_no_dimension_but_the_allowed_ones(self):
+        for name, (_, sets) in listed().items():
+            for dimensions in sets:
+                self.assertIn(dimensions - BASE, (set(), *BESIDES), name)
+
+
+class Dashboard(unittest.TestCase):
+    def test_the_drawing_is_of_today_s_template(self):
+        self.assertEqual(dashboard.DRAWING.read_text(), dashboard.draw(), "draw it again: make dashboard")
+
+    def test_widgets_fill_the_grid_and_none_covers_another(self):
+        taken = set()
+        for widget in dashboard.widgets():
+            cells = {
+                (x, y)
+                for x in range(widget["x"], widget["x"] + widget["width"])
+                for y in range(widget["y"], widget["y"] + widget["height"])
+            }
+            self.assertFalse(cells & taken, widget["properties"])
+            taken |= cells
+        self.assertEqual(len(taken), 24 * (1 + max(y for _, y in taken)))
+
+
+class Operations(unittest.TestCase):
+    def test_every_link_leads_somewhere(self):
+        for target in re.findall(r"\]\(([^)]+)\)", OPERATIONS):
+            with self.subTest(target):
+                file, _, anchor = target.partition("#")
+                text = (dashboard.ROOT / "docs" / file).read_text() if file else OPERATIONS
+                self.assertTrue(not anchor or anchor in anchors(text))
+
+    def test_the_table_of_faults_is_true(self):
+        table = OPERATIONS.split("## The ten faults")[1].split("\n## ")[0]
+        rows = [row.strip("|").split(" | ") for row in re.findall(r"^\|.*\|$", table, re.M)[2:]]
+        self.assertEqual(len(rows), 10)
+        drawn = {f"{namespace} {name}" for widget in dashboard.widgets() for namespace, name, _ in dashboard.metrics_of(widget)}
+        for fault, messages, measured, entries in rows:
+            with self.subTest(fault.strip()):
+                for message in _quoted(messages):
+                    self.assertIn(message, SOURCES)
+                for metric in _quoted(measured):
+                    self.assertTrue(metric in listed() or metric in drawn, metric)
+                named = re.findall(r"\[(\w+)\]\(#(\w+)\)", entries)
+                self.assertTrue(named)
+                for alarm, anchor in named:
+                    self.assertIn(alarm, {*ALARMS, *COMPOSITES})
+                    self.assertEqual(anchor, alarm.lower())
+
+    def test_the_saved_queries_ask_for_messages_that_exist(self):
+        queries = dashboard.resources("AWS::Logs::QueryDefinition")
+        for name, query in queries.items():
+            text = query["Properties"]["QueryString"]
+            found = re.findall(r'message (?:= |in \[)("[^\]\n]*")', text)
+            messages = [message for group in found for message in re.findall(r'"([^"]+)"', group)]
+            messages += [message for group in re.findall(r"message like /([^/]+)/", text) for message in group.split("|")]
+            for message in messages:
+                with self.subTest(f"{name}: {message}"):
+                    self.assertIn(message, SOURCES)
+            self.assertIn(f"`{query['Properties']['Name'].split('/')[1]}`", OPERATIONS)
+
+
+def _quoted(text):
+    return re.findall(r"`([^`]+)`", text)
+
+
+SOURCES = "\n".join(
+    path.read_text() for folder in ("shared/src", "functions") for path in sorted((dashboard.ROOT / folder).rglob("*.rs"))
+)
+
+if __name__ == "__main__":
+    unittest.main()
