@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shared::app::AppError;
 use shared::domain::TaskId;
@@ -17,6 +18,9 @@ use crate::tasks::{TaskResponse, TaskSummaryResponse};
 
 /// The most tasks that one request redrives.
 const MAX_IDS: usize = 100;
+
+/// How many of them at a time.
+const AT_ONCE: usize = 10;
 
 /// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
 pub(crate) async fn list_dead_letters(
@@ -68,14 +72,16 @@ pub(crate) async fn redrive_many(
     let mut broken = Broken::default();
     let ids = broken.keep(required("/ids", request.ids).and_then(|ids| counted("/ids", ids, 1..=MAX_IDS)));
     let ids = broken.finish(ids)?;
-    let mut entries = Vec::new();
-    for id in ids {
+    let redrives = ids.into_iter().map(|id| async {
         let redriven = match id.parse::<TaskId>() {
             Ok(task) => api.tasks.redrive(&tenant, task).await,
             Err(_) => Err(AppError::NotFound(String::new())),
         };
         let error = redriven.err().map(|error| Problem::from(error).code());
-        entries.push(RedrivenResponse { id, redriven: error.is_none(), error });
-    }
+        RedrivenResponse { id, redriven: error.is_none(), error }
+    });
+    // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
+    let redrives: Vec<_> = redrives.collect();
+    let entries = stream::iter(redrives).buffered(AT_ONCE).collect().await;
     Ok(Json(ListResponse::of(shared::ports::Page { entries, next: None })))
 }

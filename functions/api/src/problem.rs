@@ -94,6 +94,7 @@ impl From<AppError> for Problem {
                 "conflict",
                 format!("this can't be done: the task is {}", status.as_str()),
             ),
+            AppError::AnsweredOtherwise(_) => Self::new(StatusCode::CONFLICT, "conflict", error.to_string()),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
@@ -205,6 +206,7 @@ mod tests {
     use axum::body::Body;
     use http_body_util::BodyExt;
     use serde_json::Value;
+    use shared::domain::TaskStatus;
     use shared::ports::StoreError;
 
     use super::*;
@@ -222,6 +224,8 @@ mod tests {
             (AppError::invalid("/name", "is required"), 422, "validation_failed", false),
             (AppError::NotFound("task".to_owned()), 404, "not_found", false),
             (AppError::IdempotencyKeyReused, 422, "idempotency_key_reused", false),
+            (AppError::WrongState(TaskStatus::Completed), 409, "conflict", false),
+            (AppError::AnsweredOtherwise("toolu_1".to_owned()), 409, "conflict", false),
             (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),
             (AppError::Internal(StoreError::Refused(secret())), 500, "internal", false),
         ];

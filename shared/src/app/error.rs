@@ -15,6 +15,9 @@ pub enum AppError {
     /// The wish doesn't go with the state that the task is in.
     #[error("the task is {}", .0.as_str())]
     WrongState(TaskStatus),
+    /// Another answer to the tool call with this id is recorded already.
+    #[error("another answer to call {0} is recorded")]
+    AnsweredOtherwise(String),
     /// The idempotency key came with another request before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,

@@ -11,7 +11,7 @@ use super::{AppError, Tasks};
 use crate::domain::task::Cancellation;
 use crate::domain::{
     Conversation, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind, Task, TaskId,
-    TaskState, TaskStatus, TenantId, ToolRunner, WrongState,
+    TaskState, TenantId, ToolRunner, WrongState,
 };
 use crate::ports::StoreError;
 
@@ -50,6 +50,9 @@ impl Tasks {
         limits: LimitChanges,
     ) -> Result<Task, AppError> {
         let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        if !task.is_reopenable() {
+            return Err(AppError::WrongState(task.status()));
+        }
         let steps = self.journal.steps(id).await?;
         let last_step = steps.last().map_or(0, |step| step.number);
         let is_answered = matches!(Conversation::new(task.progress().base, steps).next(), Next::Finish(_));
@@ -73,17 +76,32 @@ impl Tasks {
     pub async fn answer_task(&self, tenant: &TenantId, id: TaskId, answers: Vec<ToolAnswer>) -> Result<Task, AppError> {
         let task = self.find_task(tenant, id, Duration::ZERO).await?;
         let TaskState::InputRequired { calls, .. } = task.state() else {
-            let known = self.journal.steps(id).await?;
-            let repeated = answers.iter().all(|answer| known.iter().any(|step| answers_with(step, answer)));
-            return if repeated { Ok(task) } else { Err(AppError::WrongState(task.status())) };
+            return self.answered_before(task, &answers).await;
         };
-        for (call, answer) in paired(calls, answers)? {
+        for (call, answer) in paired(calls, answers.clone())? {
             self.record(&task, call, answer).await?;
         }
-        let (task, ()) = self.change(tenant, id, |task| task.answered(self.clock.now())).await?;
+        let changed = self.change(tenant, id, |task| task.answered(self.clock.now())).await;
+        let task = match changed {
+            Ok((task, ())) => task,
+            // The same answers came at the same time, and were faster.
+            Err(AppError::WrongState(_)) => {
+                let task = self.find_task(tenant, id, Duration::ZERO).await?;
+                return self.answered_before(task, &answers).await;
+            }
+            Err(error) => return Err(error),
+        };
         tracing::info!(task_id = %id, "task is answered");
         send(self.queue.as_ref(), &task, Duration::ZERO).await;
         Ok(task)
+    }
+
+    /// The task, if its journal has these very answers, at least one.
+    async fn answered_before(&self, task: Task, answers: &[ToolAnswer]) -> Result<Task, AppError> {
+        let known = self.journal.steps(task.id()).await?;
+        let is_known = |answer: &ToolAnswer| known.iter().any(|step| answers_with(step, answer));
+        let repeated = !answers.is_empty() && answers.iter().all(is_known);
+        if repeated { Ok(task) } else { Err(AppError::WrongState(task.status())) }
     }
 
     /// The task's journal, in order.
@@ -103,7 +121,7 @@ impl Tasks {
             Err(StoreError::Conflict) => {
                 let known = self.journal.steps(task.id()).await?;
                 let same = known.iter().any(|step| step.number == number && answers_with(step, &answer));
-                if same { Ok(()) } else { Err(AppError::WrongState(TaskStatus::Queued)) }
+                if same { Ok(()) } else { Err(AppError::AnsweredOtherwise(answer.call_id)) }
             }
             Err(StoreError::TooLarge) => Err(AppError::invalid("/results", "has a text that is too large")),
             Err(error) => Err(error.into()),
@@ -118,6 +136,12 @@ impl Tasks {
         changes: LimitChanges,
         transition: impl Fn(&mut Task, Limits) -> Result<(), WrongState>,
     ) -> Result<Task, AppError> {
+        if changes.max_cost_micro_usd.is_some() {
+            let task = self.find_task(tenant, id, Duration::ZERO).await?;
+            if let Some(agent) = self.agents.version(tenant, task.spec().agent).await? {
+                self.check_cap(&agent, changes)?;
+            }
+        }
         let transition = |task: &mut Task| {
             let limits = changes.apply(task.limits()).map_err(in_limits)?;
             Ok::<_, AppError>(transition(task, limits)?)

@@ -12,8 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::AppError;
 use crate::domain::{
-    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, Limits, ModelChoice, Task, TaskId, TaskInput, TenantId,
-    Usage,
+    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput, TenantId, Usage,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -83,7 +82,7 @@ impl Tasks {
             None => TaskId::new(now),
         };
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
-        self.check_cap(&agent, limits)?;
+        self.check_cap(&agent, new.limits)?;
         let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits);
         match self.store.create(&task).await? {
             Created::New => {}
@@ -108,9 +107,9 @@ impl Tasks {
     }
 
     /// A cap on cost needs models whose cost is known.
-    fn check_cap(&self, agent: &Agent, limits: Limits) -> Result<(), AppError> {
+    pub(super) fn check_cap(&self, agent: &Agent, changes: LimitChanges) -> Result<(), AppError> {
         let now = self.clock.now();
-        let Some(most) = limits.max_cost_micro_usd() else { return Ok(()) };
+        let Some(most) = changes.max_cost_micro_usd else { return Ok(()) };
         let is_unpriced =
             |choice: &&ModelChoice| PriceTable::current().cost(&choice.model, &Usage::default(), now).is_none();
         match agent.config.models.iter().find(is_unpriced) {

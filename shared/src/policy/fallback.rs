@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::tried::{Tried, parked};
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Wait, WaitReason};
 use crate::metric;
+use crate::policy::PriceTable;
 use crate::ports::{Model, ModelError, ModelErrorKind};
 
 /// Asks the models of the request's chain in order, each as if it were the only one.
@@ -103,7 +104,7 @@ fn log_fallback(error: &ModelError, to: &ModelRef) {
     // Advice to park says what to do; what went wrong is the attempt before it.
     let code = error.attempts().last().map_or_else(|| error.kind.code(), |attempt| attempt.code);
     tracing::warn!(from = %error.model, %to, reason = code.as_str(), "model call falls back");
-    metric::FALLBACKS.add([to.provider().as_str(), to.name()], 1);
+    metric::FALLBACKS.add(PriceTable::current().labels(to), 1);
 }
 
 #[cfg(test)]

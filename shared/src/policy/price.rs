@@ -94,6 +94,13 @@ impl PriceTable {
         Some(micro_usd(short.max(reached)))
     }
 
+    /// The provider and the model as dimensions of a metric. Names that the table doesn't have are any number of them, and each
+    /// would be paid for: they count as one.
+    pub fn labels<'a>(&self, model: &'a ModelRef) -> [&'a str; 2] {
+        let is_listed = self.rows.iter().any(|row| row.is_of(model));
+        [model.provider().as_str(), if is_listed { model.name() } else { "unlisted" }]
+    }
+
     fn row(&self, model: &ModelRef, at: Timestamp) -> Option<&Row> {
         self.rows.iter().find(|row| row.is_of(model) && row.is_valid(at))
     }

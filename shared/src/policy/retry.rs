@@ -15,6 +15,7 @@ use super::retry_budget::RetryBudget;
 use super::tried::{Tried, parked};
 use crate::domain::{Causes, ModelAnswer, ModelRequest, Timestamp, Wait, WaitReason, whole_millis};
 use crate::metric;
+use crate::policy::PriceTable;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 
 /// The longest wait that is slept through: sleeping is billed, parking is not.
@@ -130,7 +131,7 @@ fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
         error = %Causes(error),
         "model call is tried again"
     );
-    metric::MODEL_RETRIES.add([error.model.provider().as_str(), error.model.name()], 1);
+    metric::MODEL_RETRIES.add(PriceTable::current().labels(&error.model), 1);
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! How a task's journal looks.
 
+use std::ops::Not;
+
 use serde::Serialize;
 use shared::domain::{ModelAnswer, ModelRef, Origin, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage};
 
 use super::response::ModelResponse;
 use crate::time::rfc3339;
+
+/// How much of a tool's text is shown: every page must fit into a Lambda response, with every character escaped.
+const MAX_TEXT_BYTES: usize = 256 * 1_024;
 
 /// One step of a task.
 #[derive(Serialize)]
@@ -46,6 +51,8 @@ struct ToolCallResponse {
     arguments: String,
     by: ToolRunner,
     text: String,
+    #[serde(skip_serializing_if = "Not::not")]
+    text_truncated: bool,
     is_error: bool,
 }
 
@@ -65,7 +72,8 @@ impl From<&Step> for StepResponse {
                     name: call.name.clone(),
                     arguments: call.arguments.clone(),
                     by: *by,
-                    text: text.clone(),
+                    text: beginning(text).to_owned(),
+                    text_truncated: text.len() > MAX_TEXT_BYTES,
                     is_error: *is_error,
                 }),
             },
@@ -83,6 +91,11 @@ impl StepResponse {
             KindResponse::ToolCall(call) => call.text.len() + call.arguments.len(),
         }
     }
+}
+
+/// As much of a tool's text as is shown.
+fn beginning(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or(text)
 }
 
 fn model_call(requested: &ModelRef, answer: &ModelAnswer) -> ModelCallResponse {

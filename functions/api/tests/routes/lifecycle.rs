@@ -83,6 +83,33 @@ async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_ans
     check(&platform.post(&input, other.to_string()).await, 409, "code", "conflict");
     platform.drain(ScriptedModel::default()).await;
     assert_eq!(platform.get(&path).await.body["status"], "completed");
+    check(&platform.post(&input, r#"{"results":[]}"#).await, 409, "code", "conflict");
+    check(&platform.post(&input, answers.to_string()).await, 202, "status", "completed");
+}
+
+#[tokio::test]
+async fn the_same_answers_at_the_same_time_are_one() {
+    let platform = Platform::new();
+    let path = task(&platform, [calling([ask_human("a")])]).await;
+    let input = format!("{path}/input");
+    let same = || platform.post(&input, r#"{"results":[{"call_id":"a","text":"yes"}]}"#);
+    for answer in futures::future::join_all((0..10).map(|_| same())).await {
+        check(&answer, 202, "status", "queued");
+    }
+}
+
+#[tokio::test]
+async fn a_cap_that_can_not_be_kept_is_refused_wherever_it_is_set() {
+    let platform = Platform::new();
+    let agent = r#"{"name":"clerk","models":[{"provider":"openai_compatible","model":"llama"}]}"#;
+    let agent = platform.post("/v1/agents", agent).await.body["id"].as_str().unwrap().to_owned();
+    let capped = json!({ "agent_id": agent, "input": "hello", "limits": { "max_cost_micro_usd": 5 } });
+    let expected = [("/limits/max_cost_micro_usd", "has no price")];
+    check_refused(&platform.post("/v1/tasks", capped.to_string()).await, &expected, "submit");
+    let id = platform.submit(&agent, "hello").await["id"].as_str().unwrap().to_owned();
+    check(&order(&platform, format!("/v1/tasks/{id}/cancel")).await, 200, "status", "canceled");
+    let retried = platform.post(&format!("/v1/tasks/{id}/retry"), r#"{"limits":{"max_cost_micro_usd":5}}"#).await;
+    check_refused(&retried, &expected, "retry");
 }
 
 #[tokio::test]

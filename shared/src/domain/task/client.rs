@@ -57,17 +57,24 @@ impl Task {
         }
     }
 
-    /// Goes on with a task that failed, was canceled or timed out, with these limits and all the time that they allow.
-    /// Whoever does it sends a message for the task.
-    pub fn reopen(&mut self, from: ReopenFrom, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
+    /// Whether it ended without an answer, and so may be opened again.
+    pub const fn is_reopenable(&self) -> bool {
         match self.progress.state {
-            TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {}
+            TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => true,
             TaskState::Queued { .. }
             | TaskState::Running(_)
             | TaskState::Waiting { .. }
             | TaskState::InputRequired { .. }
             | TaskState::Paused { .. }
-            | TaskState::Completed(_) => return Err(WrongState(self.status())),
+            | TaskState::Completed(_) => false,
+        }
+    }
+
+    /// Goes on with a task that failed, was canceled or timed out, with these limits and all the time that they allow.
+    /// Whoever does it sends a message for the task.
+    pub fn reopen(&mut self, from: ReopenFrom, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
+        if !self.is_reopenable() {
+            return Err(WrongState(self.status()));
         }
         if let ReopenFrom::Start { last_step } = from {
             self.progress.base = last_step;

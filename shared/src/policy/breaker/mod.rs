@@ -19,6 +19,7 @@ use self::shared::SharedCircuits;
 use self::view::{Candidacy, Decision, Sign};
 use crate::domain::{Circuit, CircuitState, ModelAnswer, ModelRef, ModelRequest};
 use crate::metric;
+use crate::policy::PriceTable;
 use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced};
 
 /// How often a change is tried against others that come first.
@@ -57,7 +58,7 @@ impl Breaker {
             match self.circuits.decide(model, request.deadline) {
                 Decision::Pass => return Ok(Leave::Call),
                 Decision::Refuse { until } => {
-                    metric::CIRCUIT_OPEN.add([model.provider().as_str(), model.name()], 1);
+                    metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
                     return Err(ModelErrorKind::CircuitOpen { until });
                 }
                 Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {
@@ -146,12 +147,13 @@ fn sign(error: &ModelError) -> Sign {
 }
 
 fn log(model: &ModelRef, circuit: &Circuit) {
+    let labels = PriceTable::current().labels(model);
     let (provider, model, failed_probes) = (model.provider(), model.name(), circuit.failed_probes);
     match circuit.state {
         CircuitState::Open { until } => {
             let until_ms = until.as_millis();
             tracing::warn!(%provider, model, failed_probes, until_ms, "circuit is open");
-            metric::CIRCUITS_OPENED.add([provider.as_str(), model], 1);
+            metric::CIRCUITS_OPENED.add(labels, 1);
         }
         CircuitState::HalfOpen { successes, .. } => {
             tracing::info!(%provider, model, successes, "circuit is half open");

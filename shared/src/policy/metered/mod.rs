@@ -12,26 +12,6 @@
 //! cap without much to show for it; the cost that is reported on answers and errors holds only what providers told.
 
 mod size;
-/// What a request to a provider adds to the metrics.
-fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Duration) {
-    let labels = [model.provider().as_str(), model.name()];
-    let spend = match result {
-        Ok(answer) => answer.spend,
-        Err(error) => {
-            metric::MODEL_ERRORS.add([model.provider().as_str(), error.kind.code().as_str()], 1);
-            error.spend
-        }
-    };
-    metric::MODEL_CALLS.add(labels, spend.attempts.into());
-    metric::MODEL_LATENCY.note(labels, took);
-    metric::INPUT_TOKENS.add(labels, spend.usage.input_tokens);
-    metric::OUTPUT_TOKENS.add(labels, spend.usage.output_tokens);
-    metric::CACHE_READ_TOKENS.add(labels, spend.usage.cache_read_tokens);
-    metric::CACHE_WRITE_TOKENS.add(labels, spend.usage.cache_write_tokens);
-    metric::MODEL_COST_MICRO_USD.add(labels, spend.cost.micro_usd);
-    metric::UNPRICED_CALLS.add(labels, spend.cost.unpriced_calls.into());
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -265,4 +245,24 @@ impl Model for Metered {
 /// Whether a failed call cost no more than the provider told: it wasn't asked, or it refused.
 fn tells_all(error: &ModelError) -> bool {
     error.spend.attempts == 0 || error.status.is_some_and(|status| !(200..300).contains(&status))
+}
+
+/// What a request to a provider adds to the metrics.
+fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Duration) {
+    let labels = PriceTable::current().labels(model);
+    let spend = match result {
+        Ok(answer) => answer.spend,
+        Err(error) => {
+            metric::MODEL_ERRORS.add([model.provider().as_str(), error.kind.code().as_str()], 1);
+            error.spend
+        }
+    };
+    metric::MODEL_CALLS.add(labels, spend.attempts.into());
+    metric::MODEL_LATENCY.note(labels, took);
+    metric::INPUT_TOKENS.add(labels, spend.usage.input_tokens);
+    metric::OUTPUT_TOKENS.add(labels, spend.usage.output_tokens);
+    metric::CACHE_READ_TOKENS.add(labels, spend.usage.cache_read_tokens);
+    metric::CACHE_WRITE_TOKENS.add(labels, spend.usage.cache_write_tokens);
+    metric::MODEL_COST_MICRO_USD.add(labels, spend.cost.micro_usd);
+    metric::UNPRICED_CALLS.add(labels, spend.cost.unpriced_calls.into());
 }

@@ -162,21 +162,21 @@ async fn apart(slots: Store) -> Outcome {
 
 async fn many_at_once(slots: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
-    same(&race(&slots, &tenant, 200, 50, START).await?, &50)?;
-    same(&fill(&slots, &tenant, 51, START).await?, &1)
+    same(&race(&slots, &tenant, 80, 20, START).await?, &20)?;
+    same(&fill(&slots, &tenant, 21, START).await?, &1)
 }
 
 async fn many_heirs(slots: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
-    same(&fill(&slots, &tenant, 50, START).await?, &50)?;
-    same(&race(&slots, &tenant, 200, 50, after(60)).await?, &50)?;
-    same(&fill(&slots, &tenant, 51, after(60)).await?, &1)
+    same(&fill(&slots, &tenant, 20, START).await?, &20)?;
+    same(&race(&slots, &tenant, 80, 20, after(60)).await?, &20)?;
+    same(&fill(&slots, &tenant, 21, after(60)).await?, &1)
 }
 
 async fn many_turns(slots: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
     let mut turns = tokio::task::JoinSet::new();
-    for _ in 0..50 {
+    for _ in 0..20 {
         let (slots, tenant, slot) = (Arc::clone(&slots), tenant.clone(), slot());
         turns.spawn(async move {
             for fence in 1..4 {
