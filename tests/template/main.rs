@@ -123,6 +123,7 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
             "dynamodb:Query",
             "dynamodb:UpdateItem",
             "secretsmanager:GetSecretValue",
+            "sqs:GetQueueAttributes",
             "sqs:SendMessage",
         ],
     );

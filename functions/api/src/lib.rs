@@ -13,14 +13,17 @@ mod limits;
 mod path;
 mod problem;
 mod query;
+mod readyz;
 mod tasks;
 mod time;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use shared::app::{Agents, Tasks};
+use shared::app::{Agents, Readiness, Tasks};
 
 pub use auth::ApiKeys;
 use problem::Problem;
@@ -32,6 +35,8 @@ pub struct Api {
     pub agents: Agents,
     /// The use cases on tasks.
     pub tasks: Tasks,
+    /// Whether all is there that it takes.
+    pub readiness: Arc<Readiness>,
     /// Who may call.
     pub keys: ApiKeys,
 }
@@ -57,6 +62,7 @@ pub fn router(api: Api) -> Router {
     Router::new()
         .nest("/v1", v1)
         .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz::readyz))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body::MAX_BYTES))

@@ -7,7 +7,7 @@ use api::{Api, ApiKeys, router};
 use axum::middleware::map_response;
 use axum::response::Response;
 use lambda_http::Error;
-use shared::app::{Agents, Tasks};
+use shared::app::{Agents, Readiness, Tasks};
 use shared::config::Environment;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
@@ -26,17 +26,20 @@ async fn main() -> Result<(), Error> {
     let config = Config::read(&environment)?;
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
+    let store = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));
+    let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let agents = || Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table));
     let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
         tasks: Tasks {
             agents: agents(),
-            store: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
+            store: Arc::<DynamoTaskStore>::clone(&store),
             journal: Arc::new(DynamoJournal::new(table.clone(), &config.state_table)),
-            queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
+            queue: Arc::<SqsTaskQueue>::clone(&queue),
             clock: Arc::new(SystemClock),
         },
+        readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
         keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
     };
     let flushed = map_response(async |response: Response| {

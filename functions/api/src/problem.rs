@@ -79,6 +79,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
+    /// These dependencies don't answer.
+    pub(crate) fn not_ready(missing: &[&str]) -> Self {
+        Self { detail: format!("no answer from {}", missing.join(" and ")), ..Self::unavailable() }
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
     }

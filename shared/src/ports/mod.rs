@@ -7,6 +7,7 @@ pub mod answers;
 pub mod budgets;
 pub mod circuits;
 pub mod clock;
+pub mod dependency;
 pub mod model;
 pub mod queue;
 pub mod retention;
@@ -19,6 +20,7 @@ pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen
 pub use budgets::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
+pub use dependency::{Dependency, NoAnswer};
 pub use model::{BudgetScope, Model, ModelError, ModelErrorKind};
 pub use queue::{MessageError, QueueError, TaskMessage, TaskQueue};
 pub use retention::{Purged, Retention};

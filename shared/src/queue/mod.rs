@@ -10,8 +10,9 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::types::QueueAttributeName;
 
-use crate::ports::{QueueError, TaskMessage, TaskQueue};
+use crate::ports::{Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
 
 /// The longest visibility timeout that SQS knows.
 const LONGEST_VISIBILITY: Duration = Duration::from_hours(12);
@@ -63,6 +64,15 @@ impl TaskQueue for SqsTaskQueue {
         let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
         let request = request.visibility_timeout(whole_seconds(delay.min(LONGEST_VISIBILITY)));
         request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
+    }
+}
+
+#[async_trait]
+impl Dependency for SqsTaskQueue {
+    async fn answer(&self) -> Result<(), NoAnswer> {
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let asked = request.attribute_names(QueueAttributeName::QueueArn).send().await;
+        asked.map(drop).map_err(|error| NoAnswer(Box::new(error)))
     }
 }
 

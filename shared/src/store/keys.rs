@@ -54,6 +54,11 @@ impl fmt::Display for Key {
     }
 }
 
+/// The place of no record, to be looked at by whoever only wants to know whether the table is there.
+pub(super) fn nobody() -> Key {
+    Key { pk: "NOBODY".to_owned(), sk: "NOTHING".to_owned() }
+}
+
 /// Where all of a tenant's agents are.
 pub(super) fn tenant(tenant: &TenantId) -> String {
     format!("TENANT#{tenant}")

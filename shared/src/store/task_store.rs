@@ -11,7 +11,9 @@ use super::table::Table;
 use super::task_item::{self, MUTABLE, REVISION};
 use super::{keys, task_content};
 use crate::domain::{Lease, Task, TaskId, TenantId, Timestamp};
-use crate::ports::{Claimed, Created, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary};
+use crate::ports::{
+    Claimed, Created, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+};
 
 /// Tasks in a DynamoDB table.
 #[derive(Debug, Clone)]
@@ -119,5 +121,12 @@ impl TaskStore for DynamoTaskStore {
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.overdue_tasks(now, limit).await
+    }
+}
+
+#[async_trait]
+impl Dependency for DynamoTaskStore {
+    async fn answer(&self) -> Result<(), NoAnswer> {
+        self.table.read(keys::nobody()).await.map(drop).map_err(|error| NoAnswer(Box::new(error)))
     }
 }

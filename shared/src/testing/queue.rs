@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::faults::Faults;
 use super::lock;
-use crate::ports::{QueueError, TaskMessage, TaskQueue};
+use crate::ports::{Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
 
 /// A message as a worker receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,13 @@ impl TaskQueue for MemoryQueue {
             }
             Ok(())
         })
+    }
+}
+
+#[async_trait]
+impl Dependency for MemoryQueue {
+    async fn answer(&self) -> Result<(), NoAnswer> {
+        self.run(|_| Ok(())).map_err(|error| NoAnswer(Box::new(error)))
     }
 }
 

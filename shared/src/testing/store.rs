@@ -13,8 +13,8 @@ use crate::domain::{
     Agent, AgentId, AgentVersion, Lease, Step, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Journal, Page, PageRequest, Purged, Retention, StoreError, TaskFilter, TaskStore,
-    TaskSummary,
+    AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StoreError,
+    TaskFilter, TaskStore, TaskSummary,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -197,6 +197,13 @@ impl Journal for MemoryStore {
             Ok(records.steps.range((task, 0)..=(task, u32::MAX)).map(|(_, step)| step.clone()).collect())
         })
         .await
+    }
+}
+
+#[async_trait]
+impl Dependency for MemoryStore {
+    async fn answer(&self) -> Result<(), NoAnswer> {
+        self.run(|_| Ok(())).await.map_err(|error| NoAnswer(Box::new(error)))
     }
 }
 

@@ -8,6 +8,8 @@ mod lifecycle;
 mod platform;
 mod tasks;
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::json;
@@ -129,6 +131,27 @@ async fn a_dependency_that_is_down_is_a_retryable_503() {
     platform.secrets.remove("api-key");
     let answer = platform.get("/v1/agents").await;
     assert_eq!((answer.status, &answer.body["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("internal")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_platform_is_ready_if_its_table_and_queue_answer() {
+    let faults = Faults::default();
+    let platform = Platform::failing(&faults);
+    let ready = async || platform.send(Request::get("/readyz").body(Body::empty()).unwrap()).await;
+    let first = ready().await;
+    assert_eq!((first.status, first.body), (StatusCode::OK, json!({ "status": "ready" })));
+    faults.die_at(1, When::Before);
+    assert_eq!(ready().await.status, StatusCode::OK, "what was found stands for a while");
+    platform.clock.advance(Duration::from_secs(5));
+    for _ in 0..2 {
+        let broken = ready().await;
+        assert_eq!((broken.status, &broken.body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
+        assert_eq!(broken.body["detail"], "no answer from the state table and the task queue");
+    }
+    assert_eq!(faults.calls(), 2, "one look at each");
+    faults.clear();
+    platform.clock.advance(Duration::from_secs(5));
+    assert_eq!(ready().await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::app::{Agents, Runner, Tasks, WorkTimes};
+use shared::app::{Agents, Readiness, Runner, Tasks, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, TaskMessage};
@@ -68,6 +68,7 @@ impl Platform {
                 queue: Arc::new(queue.clone()),
                 clock: time(),
             },
+            readiness: Arc::new(Readiness::new(failing(), Arc::new(queue.with_faults(faults.clone())), time())),
             keys: ApiKeys::new(Arc::new(secrets.clone()), "api-key".to_owned(), samples::tenant("default")),
         });
         Self { router, store, queue, clock, secrets }
