@@ -1,4 +1,4 @@
-"""The two servers of a local stack - the local AWS and the model stand-in - and everything they start."""
+"""The servers of a local stack - the local AWS, the model stand-in, the collector of traces - and everything they start."""
 
 import json
 import os
@@ -25,6 +25,7 @@ class Servers:
         self.folder = LOCAL / "stacks" / name
         self.ports = ports
         self.fixtures = fixtures
+        self.traces = self.folder / "traces.jsonl"
         self.aws_url = f"http://127.0.0.1:{ports['AWS_PORT']}"
         self.model_url = f"http://127.0.0.1:{ports['MODEL_PORT']}"
 
@@ -34,7 +35,7 @@ class Servers:
         return (
             record.exists()
             and json.loads(record.read_text()) == self.ports
-            and len(_pids(self.folder)) >= 2
+            and len(_pids(self.folder)) >= 3
             and all(_answers(port, HEALTH[name]) for name, port in self.ports.items())
         )
 
@@ -49,7 +50,11 @@ class Servers:
         (self.folder / "tmp").mkdir(parents=True)
         (self.folder / "ports.json").write_text(json.dumps(self.ports))
         began = time.monotonic()
-        aws = self._spawn("aws", [str(LOCAL / "aws" / "bin" / "python"), str(LOCAL / "aws" / "bin" / "ministack")])
+        self.daemon = f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+        python = str(LOCAL / "aws" / "bin" / "python")
+        collector = [python, str(ROOT / "local" / "collector.py"), self.daemon.split(":")[1], str(self.traces)]
+        self._spawn("collector", collector)
+        aws = self._spawn("aws", [python, str(LOCAL / "aws" / "bin" / "ministack")])
         aimock = LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
         model = self._spawn(
             "model",
@@ -72,6 +77,8 @@ class Servers:
             "S3_DATA_DIR": temp,
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.ports["AWS_PORT"]),
+            # The local AWS hands it on to the functions, as Lambda gives them that of its own daemon.
+            "AWS_XRAY_DAEMON_ADDRESS": self.daemon,
             **aws_environment(self.aws_url),
         }
         for name in ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
@@ -119,8 +126,8 @@ def aws_environment(url):
     }
 
 
-def free_port():
-    with socket.socket() as probe:
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 

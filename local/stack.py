@@ -68,7 +68,7 @@ def test(*command):
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
             names |= {"TASK_QUEUE_URL": "TaskQueueUrl"}
             environment = {variable: outputs[output] for variable, output in names.items()}
-            environment |= {"UNRELIABLE_PORT": str(unreliable_port)}
+            environment |= {"UNRELIABLE_PORT": str(unreliable_port), "TRACES": str(servers.traces)}
             environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
             environment |= {"API_URL": api_url(servers, outputs), "API_KEY": api_key(outputs)}
             environment |= {"EXECUTOR_FUNCTION": outputs["ExecutorFunction"], "CLEANUP_FUNCTION": outputs["CleanupFunction"]}

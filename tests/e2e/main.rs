@@ -7,3 +7,4 @@ mod models;
 mod resilience;
 mod steps;
 mod tasks;
+mod traces;

@@ -152,6 +152,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
         cache_use: CacheUse::default(),
         limits: LimitChanges::default(),
         idempotency_key: Some(key.parse().unwrap()),
+        trace: None,
     };
     let task = tasks.submit_task(tenant, new("k1")).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);

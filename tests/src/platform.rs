@@ -23,6 +23,9 @@ use shared::store::DynamoJournal;
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(150);
 
+/// The most log events that one answer of `FilterLogEvents` has.
+const LOG_PAGE: usize = 10_000;
+
 /// The state of an open connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
 
@@ -42,6 +45,7 @@ pub struct Platform {
     api_key: String,
     aws_url: String,
     model_url: String,
+    traces: String,
 }
 
 impl Platform {
@@ -61,6 +65,7 @@ impl Platform {
             api_key: read("API_KEY"),
             aws_url: read("LOCAL_AWS_URL"),
             model_url: read("MODEL_URL"),
+            traces: read("TRACES"),
         }
     }
 
@@ -177,22 +182,60 @@ impl Platform {
 
     /// The log lines of a function, as JSON, that contain `text`.
     pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
-        let log = self.log(function).await;
-        log.lines().filter(|line| line.contains(text)).filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let messages = self.messages(function, &format!("\"{text}\"")).await;
+        let lines = messages.iter().filter(|line| line.contains(text));
+        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// All that a function has logged, whatever its form.
     pub async fn log(&self, function: &str) -> String {
+        self.messages(function, "").await.join("\n")
+    }
+
+    /// What a function has logged that matches a
+    /// [filter pattern](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html).
+    ///
+    /// The local one gives no `nextToken`: the next page begins with the time at which a full one ended.
+    async fn messages(&self, function: &str, pattern: &str) -> Vec<String> {
+        let (mut messages, mut since) = (Vec::new(), 0);
+        loop {
+            let mut events = self.log_events(function, pattern, since).await;
+            let full = events.len() == LOG_PAGE;
+            if full {
+                since = time_of(&events[LOG_PAGE - 1]);
+                events.retain(|event| time_of(event) < since);
+            }
+            messages.extend(events.iter().filter_map(|event| event["message"].as_str()).map(String::from));
+            if !full {
+                return messages;
+            }
+        }
+    }
+
+    async fn log_events(&self, function: &str, pattern: &str, since: u64) -> Vec<Value> {
+        let group = format!("/aws/lambda/agents-local/{function}");
         let request = self
             .http
             .post(&self.aws_url)
             .header("x-amz-target", "Logs_20140328.FilterLogEvents")
             .header("content-type", "application/x-amz-json-1.1")
             .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/logs/aws4_request")
-            .body(json!({ "logGroupName": format!("/aws/lambda/agents-local/{function}") }).to_string());
-        let events: Value = request.send().await.unwrap().json().await.unwrap();
-        let messages = events["events"].as_array().into_iter().flatten().filter_map(|event| event["message"].as_str());
-        messages.collect::<Vec<_>>().join("\n")
+            .body(json!({ "logGroupName": group, "filterPattern": pattern, "startTime": since }).to_string());
+        let mut page: Value = request.send().await.unwrap().json().await.unwrap();
+        serde_json::from_value(page["events"].take()).unwrap_or_default()
+    }
+
+    /// Every segment document that the functions have sent so far, one a line.
+    pub fn traces(&self) -> String {
+        std::fs::read_to_string(&self.traces).unwrap()
+    }
+
+    /// The spans of one trace, as far as they have ended.
+    pub fn spans(&self, trace: &str) -> Vec<Value> {
+        let traces = self.traces();
+        let of_trace = traces.lines().filter(|line| line.contains(trace));
+        // The last line may be half written.
+        of_trace.filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits until a function has logged `message` for the task, and returns the line.
@@ -231,6 +274,11 @@ impl Platform {
         let invoked = self.http.post(url).header("x-amz-invocation-type", "Event").body("{}").send().await.unwrap();
         assert!(invoked.status().is_success(), "{invoked:?}");
     }
+}
+
+/// When the log event was written, in milliseconds.
+fn time_of(event: &Value) -> u64 {
+    event["timestamp"].as_u64().unwrap()
 }
 
 /// The id as the domain has it.

@@ -109,7 +109,8 @@ fn actions(role: &str) -> BTreeSet<String> {
 
 #[track_caller]
 fn check_actions(role: &str, expected: &[&str]) {
-    let expected = expected.iter().chain(&["logs:CreateLogStream", "logs:PutLogEvents"]);
+    let telemetry = ["logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"];
+    let expected = expected.iter().chain(&telemetry);
     assert_eq!(actions(role), expected.copied().map(str::to_owned).collect(), "{role}");
 }
 
@@ -161,10 +162,24 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
 #[test]
 fn no_permission_is_for_every_resource() {
     let template = template();
-    let mut resources = Vec::new();
+    let (mut statements, mut resources) = (Vec::new(), Vec::new());
     for role in ["ApiRole", "ExecutorRole", "CleanupRole"] {
-        values_of(&template["Resources"][role]["Properties"]["Policies"], "Resource", &mut resources);
+        let policies = &template["Resources"][role]["Properties"]["Policies"];
+        values_of(policies, "Statement", &mut statements);
+        values_of(policies, "Resource", &mut resources);
     }
     assert!(resources.len() >= 10, "{resources:?}");
-    assert!(resources.iter().all(|resource| resource.as_str() != Some("*")), "{resources:?}");
+    assert_eq!(resources.iter().filter(|resource| resource.as_str() == Some("*")).count(), 3, "{resources:?}");
+    let statements = statements.iter().filter_map(|list| list.as_sequence()).flatten();
+    let statements: Vec<_> = statements.filter(|statement| statement.is_mapping()).collect();
+    // X-Ray's actions know no resources (service authorization reference, "Actions defined by AWS X-Ray").
+    let is_xrays = |statement: &Yaml<'_>| {
+        let actions = statement["Action"].as_sequence();
+        actions
+            .is_some_and(|names| names.iter().all(|name| name.as_str().is_some_and(|name| name.starts_with("xray:"))))
+    };
+    let for_all = statements.iter().filter(|statement| statement["Resource"].as_str() == Some("*"));
+    let for_all: Vec<_> = for_all.collect();
+    assert_eq!(for_all.len(), 3, "{for_all:?}");
+    assert!(for_all.iter().all(|statement| is_xrays(statement)), "{for_all:?}");
 }

@@ -8,13 +8,14 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use shared::domain::whole_millis;
+use shared::domain::{TraceHeader, whole_millis};
 use shared::metric;
 use tokio::time::Instant;
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::problem::{Problem, render};
+use crate::trace::{Trace, linked_trace_id};
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -27,13 +28,29 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
     let request_id = request_id(&request);
     let (method, route) = (request.method().clone(), route(&request));
     let lambda = request.extensions().get::<lambda_http::Context>();
-    let span = tracing::info_span!(
+    let parent = Trace::of_request(&request);
+    let trace = tracing::info_span!(
+        target: "trace",
         "request",
+        otel.name = format!("{method} {route}"),
+        xray_parent = parent.as_ref().map(TraceHeader::as_str),
+        linked_trace_id = linked_trace_id(&request),
         request_id,
         function_request_id = lambda.map(|context| &context.request_id),
-        xray_trace_id = lambda.and_then(|context| context.xray_trace_id.as_ref()),
-        tenant_id = field::Empty,
+        status_code = field::Empty,
+        otel.status_code = field::Empty,
     );
+    // Within the other, so that it is the current one, which is told the tenant.
+    let log = trace.in_scope(|| {
+        tracing::info_span!(
+            "request",
+            request_id,
+            function_request_id = lambda.map(|context| &context.request_id),
+            xray_trace_id = parent.as_ref().map(TraceHeader::trace_id),
+            tenant_id = field::Empty,
+        )
+    });
+    let answered = trace.clone();
     async {
         let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
@@ -48,10 +65,15 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
         let took = started.elapsed();
         count(&method, &route, response.status(), took);
         let duration_ms = whole_millis(took);
+        answered.record("status_code", response.status().as_u16());
+        if response.status().is_server_error() {
+            answered.record("otel.status_code", "error");
+        }
         tracing::info!(%method, route, status = response.status().as_u16(), code, duration_ms, "request handled");
         response
     }
-    .instrument(span)
+    .instrument(log)
+    .instrument(trace)
     .await
 }
 

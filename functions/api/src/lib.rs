@@ -16,6 +16,7 @@ mod query;
 mod readyz;
 mod tasks;
 mod time;
+mod trace;
 
 use std::sync::Arc;
 

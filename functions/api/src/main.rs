@@ -1,14 +1,19 @@
 //! Wires the API to DynamoDB, SQS and Secrets Manager, and runs it in Lambda.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::config::Config;
 use api::{Api, ApiKeys, router};
-use axum::middleware::map_response;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
 use shared::app::{Agents, Readiness, Tasks};
 use shared::config::Environment;
+use shared::domain::Timestamp;
+use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
@@ -42,9 +47,11 @@ async fn main() -> Result<(), Error> {
         readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
         keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
     };
-    let flushed = map_response(async |response: Response| {
-        telemetry::flush_metrics();
-        response
-    });
-    lambda_http::run(router(api).layer(flushed)).await
+    lambda_http::run(router(api).layer(from_fn(invocation))).await
+}
+
+async fn invocation(request: Request, next: Next) -> Result<Response, Infallible> {
+    let context = request.extensions().get::<lambda_http::Context>();
+    let left = context.map(|context| Timestamp::from_millis(context.deadline).since(SystemClock.now()));
+    telemetry::invocation(left.unwrap_or(Duration::MAX), async { Ok(next.run(request).await) }).await
 }

@@ -13,7 +13,7 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::app::{PurgeSummary, Purger, Sweeper, Swept, Undelivered};
-use shared::domain::{Causes, Timestamp, whole_millis};
+use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
 use shared::ports::StoreError;
 use tracing::Instrument;
@@ -57,7 +57,12 @@ impl Cleanup {
     /// sends. A sweep fails if the store does, so that the function's error metric shows it; the next minute tries again.
     pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<SqsBatchResponse, CleanupError> {
         let Context { request_id, xray_trace_id, deadline, .. } = event.context;
-        let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
+        let trace: Option<TraceHeader> = xray_trace_id.and_then(|header| header.parse().ok());
+        let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
+        let log = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
+        let xray_parent = trace.as_ref().map(TraceHeader::as_str);
+        let trace = log
+            .in_scope(|| tracing::info_span!(target: "trace", "sweep", xray_parent, function_request_id = request_id));
         let work = async {
             if event.payload.get("Records").is_some() {
                 let batch = SqsEvent::deserialize(event.payload).map_err(|_| CleanupError::NoBatch)?;
@@ -68,7 +73,7 @@ impl Cleanup {
             self.purge(until).await?;
             Ok(SqsBatchResponse::default())
         };
-        work.instrument(span).await
+        work.instrument(trace).instrument(log).await
     }
 
     async fn sweep(&self, until: Timestamp) -> Result<(), StoreError> {

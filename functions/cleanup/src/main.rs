@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use cleanup::Cleanup;
 use cleanup::config::Config;
-use lambda_runtime::{Error, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
 use shared::app::{Purger, Sweeper, Undelivered};
 use shared::config::Environment;
+use shared::domain::Timestamp;
+use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::store::DynamoTaskStore;
@@ -31,10 +34,9 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks, clock: Arc::new(SystemClock) } };
-    let handle = async |event| {
-        let handled = cleanup.handle(event).await;
-        telemetry::flush_metrics();
-        handled
-    };
-    lambda_runtime::run(service_fn(handle)).await
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
+        let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
+        telemetry::invocation(left, cleanup.handle(event))
+    }))
+    .await
 }

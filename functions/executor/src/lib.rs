@@ -15,9 +15,9 @@ use futures::FutureExt;
 use futures::future::join_all;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use shared::app::Runner;
-use shared::domain::{Causes, Timestamp};
+use shared::domain::{Causes, Timestamp, TraceHeader};
 use shared::ports::{TaskMessage, TaskQueue};
-use tracing::{Instrument, field};
+use tracing::{Instrument, Span, field};
 
 use verdict::Verdict;
 
@@ -49,15 +49,18 @@ impl Executor {
     /// Handles one invocation.
     pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, BatchError> {
         let Context { request_id, xray_trace_id, deadline, .. } = event.context;
+        let trace: Option<TraceHeader> = xray_trace_id.and_then(|header| header.parse().ok());
+        let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
         let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
-        self.handle_batch(event.payload, Timestamp::from_millis(deadline)).instrument(span).await
+        let invocation = Invocation { until: Timestamp::from_millis(deadline), request_id, trace };
+        self.handle_batch(event.payload, &invocation).instrument(span).await
     }
 
-    /// Works on every message of the batch; `until` is when the invocation is killed.
-    async fn handle_batch(&self, batch: SqsEvent, until: Timestamp) -> Result<SqsBatchResponse, BatchError> {
+    /// Works on every message of the batch.
+    async fn handle_batch(&self, batch: SqsEvent, invocation: &Invocation) -> Result<SqsBatchResponse, BatchError> {
         let messages = batch.records.into_iter().map(Received::try_from).collect::<Result<Vec<_>, _>>();
         let messages = messages.inspect_err(|error| tracing::error!(%error, "batch refused"))?;
-        let verdicts = join_all(messages.iter().map(|message| self.judge(message, until))).await;
+        let verdicts = join_all(messages.iter().map(|message| self.judge(message, invocation))).await;
         let mut response = SqsBatchResponse::default();
         for (message, verdict) in messages.iter().zip(verdicts) {
             if verdict != Verdict::Done {
@@ -68,8 +71,9 @@ impl Executor {
     }
 
     /// Works on one message and sees to it that it comes back when it should.
-    async fn judge(&self, message: &Received, until: Timestamp) -> Verdict {
-        let span = tracing::info_span!("message", message_id = message.id, receives = message.receives);
+    async fn judge(&self, message: &Received, invocation: &Invocation) -> Verdict {
+        let until = invocation.until;
+        let (log, trace) = spans(message, invocation);
         async {
             let caught = AssertUnwindSafe(self.work(message, until)).catch_unwind().await;
             let verdict = caught.unwrap_or_else(|_panic| verdict::of_panic(until, self.runner.clock.now()));
@@ -80,7 +84,8 @@ impl Executor {
             }
             verdict
         }
-        .instrument(span)
+        .instrument(trace)
+        .instrument(log)
         .await
     }
 
@@ -89,8 +94,13 @@ impl Executor {
             Ok(message) => message,
             Err(error) => return verdict::of_bad_message(&error, received.receives),
         };
-        let span =
-            tracing::info_span!("task", task_id = %message.task, tenant_id = %message.tenant, agent_id = field::Empty);
+        let span = tracing::info_span!(
+            "task",
+            task_id = %message.task,
+            tenant_id = %message.tenant,
+            agent_id = field::Empty,
+            hop = field::Empty
+        );
         async {
             let ran = self.runner.run(&message, until).await;
             verdict::of_run(ran, received.receives, self.runner.clock.now())
@@ -100,6 +110,39 @@ impl Executor {
     }
 }
 
+/// What an invocation is for all of its messages.
+struct Invocation {
+    /// When it is killed.
+    until: Timestamp,
+    request_id: String,
+    /// Its own trace. The work on a task belongs to the task's.
+    trace: Option<TraceHeader>,
+}
+
+/// The spans of the work on a message, for the log and, within that, for the trace.
+fn spans(message: &Received, invocation: &Invocation) -> (Span, Span) {
+    let trace = message.trace.as_ref().or(invocation.trace.as_ref());
+    let log = tracing::info_span!(
+        "message",
+        message_id = message.id,
+        receives = message.receives,
+        xray_trace_id = trace.map(TraceHeader::trace_id)
+    );
+    let linked = invocation.trace.as_ref().filter(|_| message.trace.is_some());
+    let trace = log.in_scope(|| {
+        tracing::info_span!(
+            target: "trace",
+            "tasks process",
+            xray_parent = trace.map(TraceHeader::as_str),
+            message_id = message.id,
+            receives = message.receives,
+            function_request_id = invocation.request_id,
+            linked_trace_id = linked.map(TraceHeader::trace_id),
+        )
+    });
+    (log, trace)
+}
+
 /// The parts of a queue message that matter.
 struct Received {
     id: String,
@@ -107,6 +150,8 @@ struct Received {
     body: String,
     /// How often the queue has delivered it, this time included.
     receives: u32,
+    /// Where its task's trace goes on.
+    trace: Option<TraceHeader>,
 }
 
 impl TryFrom<SqsMessage> for Received {
@@ -120,6 +165,7 @@ impl TryFrom<SqsMessage> for Received {
             receipt: message.receipt_handle.unwrap_or_default(),
             body: message.body.unwrap_or_default(),
             receives: receives.unwrap_or(1),
+            trace: message.attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok()),
         })
     }
 }

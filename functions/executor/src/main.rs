@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use aws_lambda_events::sqs::SqsEvent;
 use executor::Executor;
 use executor::config::Config;
-use lambda_runtime::{Error, service_fn};
+use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::app::{Runner, TenantSlots};
 use shared::config::Environment;
+use shared::domain::Timestamp;
 use shared::llm::{self, Layers};
-use shared::ports::Secrets;
 use shared::ports::clock::SystemClock;
+use shared::ports::{Clock, Secrets};
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
@@ -50,13 +52,10 @@ async fn main() -> Result<(), Error> {
         slots: config.tenant_max_running_tasks.map(|most| TenantSlots::new(Arc::new(slots), most)),
     };
     let executor = Executor { runner: Arc::new(runner), queue };
-    lambda_runtime::run(service_fn(move |event| {
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let executor = executor.clone();
-        async move {
-            let handled = executor.handle(event).await;
-            telemetry::flush_metrics();
-            handled
-        }
+        let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
+        async move { telemetry::invocation(left, executor.handle(event)).await }
     }))
     .await
 }

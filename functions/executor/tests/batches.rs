@@ -35,7 +35,7 @@ impl Platform {
         let task = samples::task(&self.agent, self.clock.now());
         TaskStore::create(&self.store, &task).await.unwrap();
         let message = TaskMessage { tenant: self.agent.tenant.clone(), task: task.id() };
-        self.queue.send(&message, Duration::ZERO).await.unwrap();
+        self.queue.send(&message, None, Duration::ZERO).await.unwrap();
         task
     }
 
@@ -185,7 +185,7 @@ async fn an_empty_batch_is_a_success() {
 async fn a_duplicate_in_the_batch_waits_for_the_lease_and_is_then_done_with() {
     let platform = Platform::new().await;
     let task = platform.task().await;
-    platform.queue.send(&platform.queue.sent()[0], Duration::ZERO).await.unwrap();
+    platform.queue.send(&platform.queue.sent()[0], None, Duration::ZERO).await.unwrap();
     let response = platform.handle(platform.batch(), ScriptedModel::default()).await;
     check_golden(&response, include_str!("golden/duplicate.json"));
     let lease_end = WorkTimes::default().lease + Duration::from_secs(1);

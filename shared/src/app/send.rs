@@ -8,7 +8,7 @@ use crate::ports::{TaskMessage, TaskQueue};
 /// Sends the message that has a worker take up the task after `delay`.
 pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
     let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-    if let Err(error) = queue.send(&message, delay).await {
+    if let Err(error) = queue.send(&message, task.spec().trace.as_ref(), delay).await {
         tracing::warn!(error = %Causes(&error), "the task's message is left to cleanup");
     }
 }

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::AppError;
 use crate::domain::{
-    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput, TenantId, Usage,
+    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput, TenantId,
+    TraceHeader, Usage,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -53,6 +54,8 @@ pub struct NewTask {
     pub limits: LimitChanges,
     /// The client's name for the submission, if it gave one.
     pub idempotency_key: Option<IdempotencyKey>,
+    /// The trace that the submission belongs to.
+    pub trace: Option<TraceHeader>,
 }
 
 /// The use cases on tasks.
@@ -83,7 +86,7 @@ impl Tasks {
         };
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
         self.check_cap(&agent, new.limits)?;
-        let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits);
+        let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits).traced(new.trace);
         match self.store.create(&task).await? {
             Created::New => {}
             Created::Existing(existing) => {
@@ -94,7 +97,7 @@ impl Tasks {
         }
         metric::TASKS_SUBMITTED.add([], 1);
         let message = TaskMessage { tenant: tenant.clone(), task: id };
-        match self.queue.send(&message, Duration::ZERO).await {
+        match self.queue.send(&message, task.spec().trace.as_ref(), Duration::ZERO).await {
             Ok(()) => tracing::info!(task_id = %id, agent_id = %agent.id, "task accepted"),
             Err(error) => {
                 tracing::warn!(

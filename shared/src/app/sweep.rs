@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::time::sleep;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use crate::domain::{Causes, Overdue, Task, Timestamp};
+use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
 use crate::ports::{Clock, StoreError, TaskMessage, TaskQueue, TaskStore};
 
 const PAGE: u32 = 100;
@@ -99,8 +99,8 @@ impl Sweeper {
     async fn settle(&self, task: Result<Task, StoreError>) -> Settled {
         match task {
             Ok(task) => {
-                let span = tracing::info_span!("task", task_id = %task.id(), tenant_id = %task.spec().tenant);
-                self.settle_task(task).instrument(span).await
+                let (log, trace) = spans(&task);
+                self.settle_task(task).instrument(trace).instrument(log).await
             }
             Err(error) => failed(&error, "overdue task can't be read"),
         }
@@ -128,12 +128,36 @@ impl Sweeper {
         }
         if overdue.wants_message() {
             let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-            if let Err(error) = self.queue.send(&message, Duration::ZERO).await {
+            if let Err(error) = self.queue.send(&message, task.spec().trace.as_ref(), Duration::ZERO).await {
                 return failed(&error, "overdue task's message can't be sent");
             }
         }
         Settled::Done(overdue)
     }
+}
+
+/// The spans of what is done about an overdue task, for the log and, within that, for the task's own trace.
+fn spans(task: &Task) -> (Span, Span) {
+    let (spec, trace) = (task.spec(), task.spec().trace.as_ref());
+    let log = tracing::info_span!(
+        "task",
+        task_id = %task.id(),
+        tenant_id = spec.tenant.as_str(),
+        agent_id = %spec.agent.id,
+        xray_trace_id = trace.map(TraceHeader::trace_id),
+    );
+    let trace = log.in_scope(|| {
+        tracing::info_span!(
+            target: "trace",
+            "settle overdue",
+            xray_parent = trace.map(TraceHeader::as_str),
+            task_id = %task.id(),
+            tenant_id = spec.tenant.as_str(),
+            agent_id = %spec.agent.id,
+            status = task.status().as_str(),
+        )
+    });
+    (log, trace)
 }
 
 fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {

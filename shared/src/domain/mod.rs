@@ -25,6 +25,7 @@ pub mod tenant;
 pub mod time;
 pub mod tool;
 pub mod tool_rules;
+pub mod trace;
 pub mod transcript;
 pub mod usage;
 pub mod wait;
@@ -57,6 +58,7 @@ pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
 pub use tool::BuiltinTool;
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
+pub use trace::TraceHeader;
 pub use transcript::{
     AssistantContent, AssistantPart, Message, Original, OutputSchema, ToolCall, ToolDefinition, ToolName, ToolResult,
     UserPart,

@@ -14,6 +14,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use reqwest::{Response, StatusCode, Url, redirect, retry};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
+use tracing::{Instrument, Span, field};
 
 use super::access::Access;
 use super::dialect::{Dialect, Progress, Reading};
@@ -142,13 +143,40 @@ impl<D: Dialect> Model for Client<D> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::new(request.model().clone());
         let mut reading = D::Reading::default();
-        let read = self.exchange(request, &pace, &mut exchange, &mut reading).await;
+        let trace = attempt(request);
+        let read = self.exchange(request, &pace, &mut exchange, &mut reading).instrument(trace.clone()).await;
         exchange.spend.usage = reading.usage();
         match read.and_then(|()| Ok(reading.finish()?)) {
-            Ok(answer) => Ok(exchange.succeed(answer)),
-            Err(failure) => Err(exchange.fail(failure)),
+            Ok(answer) => {
+                let answer = exchange.succeed(answer);
+                trace.record("provider_request_id", answer.request_id.as_deref());
+                Ok(answer)
+            }
+            Err(failure) => {
+                let error = exchange.fail(failure);
+                trace
+                    .record("provider_request_id", error.request_id.as_deref())
+                    .record("status_code", error.status)
+                    .record("error_type", error.kind.code().as_str())
+                    .record("otel.status_code", "error");
+                Err(error)
+            }
         }
     }
+}
+
+/// The trace's span of one attempt.
+fn attempt(request: &ModelRequest) -> Span {
+    tracing::info_span!(
+        target: "trace",
+        "model attempt",
+        provider = request.model().provider().as_str(),
+        model = request.model().name(),
+        provider_request_id = field::Empty,
+        status_code = field::Empty,
+        error_type = field::Empty,
+        otel.status_code = field::Empty,
+    )
 }
 
 /// The form of an answer with status 200. Some servers ignore that a stream was asked for; some leave the type out.

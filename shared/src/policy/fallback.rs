@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tracing::Instrument;
 
 use super::tried::{Tried, parked};
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Wait, WaitReason};
@@ -32,9 +33,12 @@ impl Model for Fallback {
         let mut tried = Tried::default();
         let mut comebacks = Comebacks::default();
         let mut choice = request.chain.first();
+        let mut position = 1;
         let mut others = request.chain.iter().skip(1);
         loop {
-            let error = match self.inner.ask(&request.to_only(choice)).await {
+            let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
+            let trace = tracing::info_span!(target: "trace", "model of chain", position, provider, model);
+            let error = match self.inner.ask(&request.to_only(choice)).instrument(trace).await {
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };
@@ -48,6 +52,7 @@ impl Model for Fallback {
             log_fallback(&error, &next.model);
             tried.add(&error);
             choice = next;
+            position += 1;
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tracing::Instrument;
 
 use super::backoff::Backoff;
 use super::retry_budget::RetryBudget;
@@ -92,7 +93,9 @@ impl Model for Retry {
                 Next::Again(wait) => {
                     log_retry(&error, attempts, wait);
                     tried.add(&error);
-                    tokio::time::sleep(wait).await;
+                    let trace =
+                        tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status = error.status);
+                    tokio::time::sleep(wait).instrument(trace).await;
                 }
                 Next::Park(wait) => return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait)))),
                 Next::GiveUp => return Err(tried.before_error(error)),
@@ -126,7 +129,7 @@ fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
         model = error.model.name(),
         attempt,
         after_ms = whole_millis(wait),
-        status = error.status,
+        provider_status = error.status,
         provider_request_id = error.request_id,
         error = %Causes(error),
         "model call is tried again"

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::domain::{TaskId, TenantId};
+use crate::domain::{TaskId, TenantId, TraceHeader};
 
 /// The version of the message that this code writes, and the newest that it reads.
 const VERSION: u64 = 1;
@@ -74,8 +74,10 @@ pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
 /// Carries messages to the workers, at least once each, in any order.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
-    /// Sends `message`; it is received soon after `delay`, which is at most 15 minutes.
-    async fn send(&self, message: &TaskMessage, delay: Duration) -> Result<(), QueueError>;
+    /// Sends `message`; it is received soon after `delay`, which is at most 15 minutes. With it goes where its task's `trace`
+    /// goes on.
+    async fn send(&self, message: &TaskMessage, trace: Option<&TraceHeader>, delay: Duration)
+    -> Result<(), QueueError>;
 
     /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from its receipt).
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError>;

@@ -10,9 +10,12 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName};
+use tracing::{Instrument, Span};
 
+use crate::domain::TraceHeader;
 use crate::ports::{Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
+use crate::telemetry::{TRACE, traces};
 
 /// The longest visibility timeout that SQS knows.
 const LONGEST_VISIBILITY: Duration = Duration::from_hours(12);
@@ -51,19 +54,29 @@ impl SqsTaskQueue {
 
 #[async_trait]
 impl TaskQueue for SqsTaskQueue {
-    async fn send(&self, message: &TaskMessage, delay: Duration) -> Result<(), QueueError> {
+    async fn send(
+        &self,
+        message: &TaskMessage,
+        trace: Option<&TraceHeader>,
+        delay: Duration,
+    ) -> Result<(), QueueError> {
         let request = self.client.send_message().queue_url(&self.url).message_body(message.to_body());
         let request = request.delay_seconds(whole_seconds(delay.min(LONGEST_DELAY)));
         // On a standard queue, a group orders nothing: it keeps a tenant with a backlog from delaying the others (SQS
         // developer guide, "Amazon SQS fair queues").
         let request = request.message_group_id(message.tenant.as_str());
-        request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
+        let span = tracing::info_span!(target: TRACE, "SQS.SendMessage");
+        let header = trace.and_then(|trace| trace_attribute(trace, &span));
+        let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
+        let request = request.set_message_system_attributes(header.map(|header| [(name, header)].into()));
+        request.send().instrument(span).await.map(drop).map_err(|error| QueueError(Box::new(error)))
     }
 
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
         let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
         let request = request.visibility_timeout(whole_seconds(delay.min(LONGEST_VISIBILITY)));
-        request.send().await.map(drop).map_err(|error| QueueError(Box::new(error)))
+        let span = tracing::info_span!(target: TRACE, "SQS.ChangeMessageVisibility");
+        request.send().instrument(span).await.map(drop).map_err(|error| QueueError(Box::new(error)))
     }
 }
 
@@ -74,6 +87,13 @@ impl Dependency for SqsTaskQueue {
         let asked = request.attribute_names(QueueAttributeName::QueueArn).send().await;
         asked.map(drop).map_err(|error| NoAnswer(Box::new(error)))
     }
+}
+
+/// Where the task's trace goes on: from the sending if that belongs to it, else from where the task says.
+fn trace_attribute(trace: &TraceHeader, sending: &Span) -> Option<MessageSystemAttributeValue> {
+    let here = traces::header_of(sending).and_then(|header| header.parse::<TraceHeader>().ok());
+    let header = here.as_ref().filter(|here| here.trace_id() == trace.trace_id()).unwrap_or(trace);
+    MessageSystemAttributeValue::builder().data_type("String").string_value(header.as_str()).build().ok()
 }
 
 /// The duration in whole seconds, rather too long than too short.

@@ -10,6 +10,14 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemInput;
+use aws_sdk_dynamodb::operation::get_item::GetItemInput;
+use aws_sdk_dynamodb::operation::put_item::PutItemInput;
+use aws_sdk_dynamodb::operation::query::QueryInput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
+use aws_smithy_runtime_api::client::interceptors::context::Input;
+
+use crate::telemetry::aws::AwsCalls;
 
 /// What all AWS clients share, read from the environment. Built once, before the first client.
 pub async fn sdk_config() -> SdkConfig {
@@ -30,7 +38,18 @@ pub fn dynamodb_config(shared: &SdkConfig) -> Builder {
         .operation_attempt_timeout(Duration::from_secs(1))
         .operation_timeout(Duration::from_secs(3));
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50));
-    Builder::from(shared).timeout_config(timeouts.build()).retry_config(retries)
+    let builder = Builder::from(shared).timeout_config(timeouts.build()).retry_config(retries);
+    builder.interceptor(AwsCalls { resource: table })
+}
+
+/// The table of a call of the operations that are used.
+fn table(input: &Input) -> Option<&str> {
+    let get = || input.downcast_ref::<GetItemInput>().map(GetItemInput::table_name);
+    let put = || input.downcast_ref::<PutItemInput>().map(PutItemInput::table_name);
+    let update = || input.downcast_ref::<UpdateItemInput>().map(UpdateItemInput::table_name);
+    let delete = || input.downcast_ref::<DeleteItemInput>().map(DeleteItemInput::table_name);
+    let query = || input.downcast_ref::<QueryInput>().map(QueryInput::table_name);
+    get().or_else(put).or_else(update).or_else(delete).or_else(query).flatten()
 }
 
 #[cfg(test)]

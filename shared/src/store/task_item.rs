@@ -49,6 +49,7 @@ const AGENT_VERSION: &str = "agent_version";
 const CREATED_AT: &str = "created_at";
 const CACHE_MODE: &str = "cache_mode";
 const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
+const TRACE: &str = "trace";
 const PARKINGS: &str = "parkings";
 const HOPS: &str = "hops";
 const STEPS: &str = "steps";
@@ -140,7 +141,7 @@ pub(super) fn pack(task: &Task) -> Result<Option<Blob>, StoreError> {
 
 /// The task, with what [`pack`] made of it, as its record.
 pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
-    let TaskSpec { id, tenant, agent, input, cache_use, created_at } = task.spec();
+    let TaskSpec { id, tenant, agent, input, cache_use, created_at, trace } = task.spec();
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (CREATED, text(keys::created(*created_at, *id))),
@@ -151,6 +152,7 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
         (CACHE_MODE, name(&cache_use.mode)),
     ];
     attributes.extend(cache_use.max_age.map(|age| (CACHE_MAX_AGE, number(age.as_secs()))));
+    attributes.extend(trace.as_ref().map(|trace| (TRACE, text(trace.as_str()))));
     attributes.extend(progress(task, content));
     items::versioned(VERSION, keys::task(*id), attributes)
 }
@@ -253,6 +255,7 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         input: fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned()))?,
         cache_use: cache_use(&fields)?,
         created_at: fields.moment(CREATED_AT)?,
+        trace: fields.optional(TRACE, Fields::parsed)?,
     };
     let progress = Progress {
         revision: fields.number(REVISION)?,

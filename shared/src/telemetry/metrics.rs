@@ -35,8 +35,8 @@ pub(super) fn start(service: &'static str, environment: &Environment) {
     }
 }
 
-/// Writes what was counted since the last time to standard output. Call it at the end of each invocation, however that went.
-pub fn flush_metrics() {
+/// Writes what was counted since the last time to standard output.
+pub(super) fn flush() {
     if let Err(error) = write_metrics(io::stdout().lock()) {
         tracing::warn!(%error, "metrics could not be written");
     }

@@ -1,144 +1,81 @@
-//! Logs and metrics.
+//! What a running function tells of itself: lines of a log, spans of a trace, and metrics.
 //!
-//! Logs are one flat JSON object a line on standard output, which is where Lambda takes them from.
-//!
-//! Every line has `timestamp` (RFC 3339), `level`, `message`, `service` and `target`; the fields of the event and of all
-//! spans around it stand beside them, with the innermost span's `name`, so that a line names its request, tenant and
-//! task without anyone passing them on.
-//! Lambda filters by `level` only lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced
-//! logging controls").
+//! The code says the first two with `tracing`, and counts with [`metric`](crate::metric). A span with the target [`TRACE`] goes to the trace and not to the log; every other
+//! span goes to the log, where its fields stand in every line within it. So each can carry what it needs, and neither is
+//! noise in the other.
 
+pub mod aws;
+pub mod held;
+pub mod logs;
 mod metrics;
-
-pub use metrics::{flush_metrics, write_metrics};
+pub mod semconv;
+pub mod traces;
 
 use std::io;
-use std::panic::PanicHookInfo;
+use std::pin::pin;
+use std::sync::OnceLock;
+use std::time::Duration;
 
-use json_subscriber::JsonLayer;
-use serde_json::json;
-use tracing::Subscriber;
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::time::UtcTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Environment;
+use held::HeldLines;
 
-/// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids, errors and panics.
-/// And the complaints of the metrics' recorder about more durations than a document holds.
-const ECHOES: [&str; 3] =
-    ["lambda_runtime::layers::panic", "lambda_runtime::layers::trace", "metrics_cloudwatch_embedded"];
+pub use metrics::write_metrics;
 
-/// Our crates, which follow the level that is asked for.
-const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
+/// The target of spans that are for the trace.
+pub const TRACE: &str = "trace";
 
-/// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
-const LIBRARIES: LevelFilter = LevelFilter::INFO;
+/// What the log of this process holds back.
+static HELD: OnceLock<HeldLines> = OnceLock::new();
 
-/// Starts logging and counting for the function called `service`. Does nothing if that was done before.
+/// So long before an invocation is killed, what its log holds back is written: afterwards it can't be.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Starts the logs, traces and metrics of the function called `service`.
 ///
-/// The level is the one that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`).
+/// Logs are of the level that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`). Traces go to
+/// the X-Ray daemon that Lambda runs, at `AWS_XRAY_DAEMON_ADDRESS`; without it there are none. Does nothing if it was called before.
 pub fn start(service: &'static str, environment: &Environment) {
-    let level = environment.optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
-    if subscriber(service, level.unwrap_or(LevelFilter::INFO), io::stdout).try_init().is_ok() {
-        std::panic::set_hook(Box::new(log_panic));
+    let held = HELD.get_or_init(HeldLines::default).clone();
+    let logs = logs::layer(service, logs::level(environment), held, io::stdout);
+    let daemon = environment.optional("AWS_XRAY_DAEMON_ADDRESS");
+    let (traces, failure) = match daemon.map(|address| traces::to_daemon(service, &address)).transpose() {
+        Ok(traces) => (traces, None),
+        Err(failure) => (None, Some(failure)),
+    };
+    if tracing_subscriber::registry().with(traces).with(logs).try_init().is_ok() {
+        std::panic::set_hook(Box::new(logs::log_panic));
         metrics::start(service, environment);
-    }
-}
-
-fn subscriber<W>(service: &'static str, level: LevelFilter, writer: W) -> impl Subscriber + Send + Sync
-where
-    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
-{
-    let mut layer = JsonLayer::new(writer);
-    layer.with_timer("timestamp", UtcTime::rfc_3339());
-    layer.with_level("level");
-    layer.with_target("target");
-    layer.add_static_field("service", json!(service));
-    layer.with_flattened_event();
-    layer.with_top_level_flattened_span_list();
-    let filter = Targets::new()
-        .with_default(level.min(LIBRARIES))
-        .with_targets(OURS.map(|target| (target, level)))
-        .with_targets(ECHOES.map(|target| (target, LevelFilter::OFF)));
-    tracing_subscriber::registry().with(filter).with(layer)
-}
-
-/// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled over.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    let location = panic.location().map(ToString::to_string);
-    tracing::error!(location, "panicked");
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use serde_json::Value;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
+        if let Some(error) = failure {
+            tracing::warn!(%error, "there are no traces");
         }
     }
+}
 
-    /// The lines that are logged at `level`, as text.
-    fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
-        let captured = Captured::default();
-        let writer = captured.clone();
-        tracing::subscriber::with_default(subscriber("executor", level, move || writer.clone()), say);
-        let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+/// Does the work of one invocation that is killed in `left`, and then writes what was counted. What the log holds back is
+/// written if it fails or takes too long.
+pub async fn invocation<T, E>(left: Duration, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let held = HELD.get_or_init(HeldLines::default);
+    held.forget();
+    let mut work = pin!(work);
+    let in_time = tokio::time::timeout(left.saturating_sub(LAST_WORDS), &mut work).await;
+    let outcome = if let Ok(outcome) = in_time {
+        outcome
+    } else {
+        release(held);
+        metrics::flush();
+        work.await
+    };
+    if outcome.is_err() {
+        release(held);
     }
+    metrics::flush();
+    outcome
+}
 
-    #[test]
-    fn a_line_is_flat_and_carries_the_fields_of_its_spans() {
-        let line = logged(LevelFilter::INFO, || {
-            let _echo =
-                tracing::info_span!(target: "lambda_runtime::layers::trace", "invoke", requestId = "r1").entered();
-            let _outer = tracing::info_span!("invoke", function_request_id = "r1").entered();
-            let _inner = tracing::info_span!("task", task_id = "tsk_1").entered();
-            let error = io::Error::other("broken pipe");
-            tracing::warn!(step = 1, error = %error, "model call failed");
-        });
-        let mut line: Value = serde_json::from_str(&line).unwrap();
-        let timestamp = line["timestamp"].take();
-        assert!(timestamp.as_str().is_some_and(|text| text.ends_with('Z') && text.contains('T')), "{timestamp}");
-        let expected = json!({
-            "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor",
-            "target": "shared::telemetry::tests", "function_request_id": "r1", "task_id": "tsk_1", "step": 1,
-            "name": "task", "error": "broken pipe",
-        });
-        assert_eq!(line, expected);
-    }
-
-    #[test]
-    fn a_level_is_for_our_lines_and_libraries_never_tell_secrets() {
-        let say = || {
-            tracing::debug!("ours");
-            tracing::info!(target: "hyper", "connected");
-            tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
-            tracing::error!(target: "lambda_runtime::layers::panic", "said before");
-        };
-        let messages = |level| {
-            let lines = logged(level, say);
-            let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
-            lines.lines().map(parse).collect::<Vec<_>>()
-        };
-        assert_eq!(messages(LevelFilter::TRACE), ["ours", "connected"]);
-        assert_eq!(messages(LevelFilter::INFO), ["connected"]);
-        assert_eq!(messages(LevelFilter::WARN), Vec::<Value>::new());
-    }
+fn release(held: &HeldLines) {
+    // A standard output that is closed takes no line, and there is nobody to tell.
+    drop(held.release(&mut io::stdout()));
 }

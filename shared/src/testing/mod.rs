@@ -10,6 +10,7 @@ mod circuits;
 mod clock;
 pub mod contract;
 mod faults;
+pub mod log_schema;
 mod model;
 mod queue;
 pub mod samples;

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::faults::Faults;
 use super::lock;
+use crate::domain::TraceHeader;
 use crate::ports::{Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
 
 /// A message as a worker receives it.
@@ -17,6 +18,8 @@ pub struct Delivery {
     pub receipt: String,
     /// The body, as [`TaskMessage::from_body`] reads it.
     pub body: String,
+    /// Where its task's trace goes on.
+    pub trace: Option<TraceHeader>,
 }
 
 /// A queue in memory that remembers what was sent and postponed. Clones share the content.
@@ -29,12 +32,15 @@ pub struct MemoryQueue {
     faults: Faults,
 }
 
+/// A message, and where its task's trace goes on.
+type Sent = (TaskMessage, Option<TraceHeader>);
+
 #[derive(Debug, Default)]
 struct Content {
-    waiting: VecDeque<TaskMessage>,
-    in_flight: BTreeMap<String, TaskMessage>,
-    delayed: Vec<TaskMessage>,
-    sent: Vec<TaskMessage>,
+    waiting: VecDeque<Sent>,
+    in_flight: BTreeMap<String, Sent>,
+    delayed: Vec<Sent>,
+    sent: Vec<Sent>,
     delays: Vec<Duration>,
     postponed: Vec<(String, Duration)>,
     deliveries: u64,
@@ -49,7 +55,12 @@ impl MemoryQueue {
 
     /// Every message sent so far, received or not.
     pub fn sent(&self) -> Vec<TaskMessage> {
-        lock(&self.content).sent.clone()
+        lock(&self.content).sent.iter().map(|(message, _)| message.clone()).collect()
+    }
+
+    /// The trace of every message sent so far.
+    pub fn traces(&self) -> Vec<Option<TraceHeader>> {
+        lock(&self.content).sent.iter().map(|(_, trace)| trace.clone()).collect()
     }
 
     /// The delay of every message sent so far.
@@ -65,10 +76,11 @@ impl MemoryQueue {
     /// The next message, if one waits.
     pub fn receive(&self) -> Option<Delivery> {
         let mut content = lock(&self.content);
-        let message = content.waiting.pop_front()?;
+        let sent = content.waiting.pop_front()?;
         content.deliveries += 1;
-        let delivery = Delivery { receipt: format!("receipt-{}", content.deliveries), body: message.to_body() };
-        content.in_flight.insert(delivery.receipt.clone(), message);
+        let receipt = format!("receipt-{}", content.deliveries);
+        let delivery = Delivery { receipt, body: sent.0.to_body(), trace: sent.1.clone() };
+        content.in_flight.insert(delivery.receipt.clone(), sent);
         Some(delivery)
     }
 
@@ -91,14 +103,20 @@ impl MemoryQueue {
 
 #[async_trait]
 impl TaskQueue for MemoryQueue {
-    async fn send(&self, message: &TaskMessage, delay: Duration) -> Result<(), QueueError> {
+    async fn send(
+        &self,
+        message: &TaskMessage,
+        trace: Option<&TraceHeader>,
+        delay: Duration,
+    ) -> Result<(), QueueError> {
         self.run(|content| {
-            content.sent.push(message.clone());
+            let sent = (message.clone(), trace.cloned());
+            content.sent.push(sent.clone());
             content.delays.push(delay);
             if delay.is_zero() {
-                content.waiting.push_back(message.clone());
+                content.waiting.push_back(sent);
             } else {
-                content.delayed.push(message.clone());
+                content.delayed.push(sent);
             }
             Ok(())
         })
@@ -135,7 +153,7 @@ mod tests {
     async fn what_is_not_acknowledged_comes_back() {
         let queue = MemoryQueue::default();
         let message = samples::message();
-        queue.send(&message, Duration::ZERO).await.unwrap();
+        queue.send(&message, None, Duration::ZERO).await.unwrap();
         let first = queue.receive().unwrap();
         assert_eq!(queue.receive(), None);
         queue.elapse();

@@ -12,4 +12,5 @@ mod run;
 mod steps;
 mod submit;
 mod sweep;
+mod telemetry;
 mod world;

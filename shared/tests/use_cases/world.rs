@@ -1,6 +1,7 @@
 //! A whole platform in memory, with hands on its clock, its model and its failures.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes};
@@ -9,7 +10,13 @@ use shared::domain::{
     TenantId, Timestamp,
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
+use shared::telemetry::held::HeldLines;
+use shared::telemetry::logs;
+use shared::testing::log_schema::check_log_line;
 use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, samples};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// How long an invocation of a worker may take.
 pub(crate) const INVOCATION: Duration = Duration::from_mins(1);
@@ -32,6 +39,7 @@ impl World {
     }
 
     pub(crate) async fn with_model(model: ScriptedModel) -> Self {
+        check_logs();
         let agent = samples::agent(&samples::tenant("acme"));
         let store = MemoryStore::default();
         AgentStore::create(&store, &agent).await.unwrap();
@@ -103,6 +111,7 @@ impl World {
             cache_use: CacheUse::default(),
             limits: LimitChanges::default(),
             idempotency_key: None,
+            trace: None,
         }
     }
 
@@ -152,5 +161,28 @@ impl World {
 
     pub(crate) async fn steps(&self, id: TaskId) -> Vec<Step> {
         self.store.steps(id).await.unwrap()
+    }
+}
+
+/// Has every line that any of the tests logs checked.
+fn check_logs() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let layer = logs::layer("use_cases", LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
+        // A test may have set up its own.
+        drop(tracing_subscriber::registry().with(layer).try_init());
+    });
+}
+
+struct CheckedLines;
+
+impl io::Write for CheckedLines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        check_log_line(&serde_json::from_slice(line).unwrap()).unwrap();
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

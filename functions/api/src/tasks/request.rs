@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 use shared::app::{IdempotencyKey, NewTask, RetryFrom, ToolAnswer};
-use shared::domain::{CacheUse, Invalid, LimitChanges, TaskInput};
+use shared::domain::{CacheUse, Invalid, LimitChanges, TaskInput, TraceHeader};
 
 use crate::body::{Broken, Object, named, required};
 use crate::limits::LimitsEntry;
@@ -95,7 +95,7 @@ fn changes(limits: Option<Object<LimitsEntry>>) -> LimitChanges {
 
 impl SubmitTaskRequest {
     /// What is submitted, or every rule that the request breaks.
-    pub(super) fn new_task(self, headers: &HeaderMap) -> Result<NewTask, Problem> {
+    pub(super) fn new_task(self, headers: &HeaderMap, trace: Option<TraceHeader>) -> Result<NewTask, Problem> {
         let mut broken = Broken::default();
         let agent = broken.keep(
             required("/agent_id", self.agent_id)
@@ -113,7 +113,8 @@ impl SubmitTaskRequest {
         let idempotency_key = broken.keep(idempotency_key(headers));
         let new = match (agent, input, idempotency_key) {
             (Some(agent), Some(input), Some(idempotency_key)) => {
-                Some(NewTask { agent, input, cache_use, limits: changes(self.limits), idempotency_key })
+                let limits = changes(self.limits);
+                Some(NewTask { agent, input, cache_use, limits, idempotency_key, trace })
             }
             _ => None,
         };

@@ -130,7 +130,7 @@ impl Runner {
                 if let End::GivenBack(error, _) = end {
                     return Err(error.into());
                 }
-                tracing::info!(hop = task.progress().hops, steps = task.progress().steps, "task handed over");
+                tracing::info!(hops = task.progress().hops, steps = task.progress().steps, "task handed over");
                 metric::HOPS.add([], 1);
                 send(self.queue.as_ref(), task, Duration::ZERO).await;
                 Ok(Ran::HandedOver)

@@ -16,6 +16,8 @@ mod work;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::{Instrument, Span};
+
 use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId};
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
 
@@ -115,10 +117,12 @@ impl Runner {
         let lease = Lease { worker: WorkerId::new(now), expires_at: self.lease_end(now, until) };
         match self.tasks.claim(&message.tenant, message.task, lease, now).await? {
             Claimed::Granted(task) => {
-                tracing::Span::current().record("agent_id", task.spec().agent.id.to_string());
+                // The worker's log span, in which every line is one of the task's.
+                Span::current().record("agent_id", task.spec().agent.id.to_string()).record("hop", hop(&task));
                 metric::TASKS_CLAIMED.add([], 1);
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
-                self.run_in_turn(*task, until).await
+                let trace = invoke_agent(&task);
+                self.run_in_turn(*task, until).instrument(trace).await
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
             Claimed::Refused(_, ClaimRefused::AwaitsClient(status)) => Ok(Ran::AwaitsClient(status)),
@@ -143,4 +147,24 @@ fn ready_since(task: &Task) -> Timestamp {
         },
         None => task.progress().updated_at,
     }
+}
+
+/// The number of the invocation that works on the task, from 1.
+fn hop(task: &Task) -> u32 {
+    task.progress().hops.saturating_add(1)
+}
+
+/// The trace's span of one invocation's work on the task.
+fn invoke_agent(task: &Task) -> Span {
+    let spec = task.spec();
+    tracing::info_span!(
+        target: "trace",
+        "invoke_agent",
+        task_id = %task.id(),
+        tenant_id = spec.tenant.as_str(),
+        agent_id = %spec.agent.id,
+        agent_version = spec.agent.version,
+        hop = hop(task),
+        attempt = task.attempts(),
+    )
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use tracing::{Instrument, Span, field};
 
 use super::leave::End;
 use super::work::Work;
@@ -100,7 +101,10 @@ impl Work<'_> {
         let runner = self.runner;
         let started_at = runner.clock.now();
         let request = self.request(agent);
-        let asked = self.attended(runner.model.ask(&request)).await.inspect_err(|_| self.task.add_spend(UNKNOWN))?;
+        let log = tracing::info_span!("step", step = number);
+        let trace = log.in_scope(|| chat(number, &request));
+        let asking = runner.model.ask(&request).instrument(trace.clone()).instrument(log);
+        let asked = self.attended(asking).await.inspect_err(|_| self.task.add_spend(UNKNOWN))?;
         let finished_at = runner.clock.now();
         let took = finished_at.since(started_at);
         let duration_ms = whole_millis(took);
@@ -108,10 +112,13 @@ impl Work<'_> {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
+                trace.record("otel.status_code", "error").record("error_type", error.kind.code().as_str());
                 log_failure(number, &request, &error, duration_ms);
                 return Err(self.unanswered(agent, &error));
             }
         };
+        note_answer(&trace, &answer);
+        drop(trace);
         log_answer(number, &request, &answer, duration_ms);
         let kind = StepKind::ModelCall { requested: request.model().clone(), answer };
         let step = Step { task: self.task.id(), number, fence: self.task.fence(), kind, started_at, finished_at };
@@ -126,9 +133,15 @@ impl Work<'_> {
             let started_at = runner.clock.now();
             let number = job.call.number;
             let tool = job.way.tool_name();
-            let (by, output) = runner.do_job(job.way).await;
+            let log = tracing::info_span!("step", step = number);
+            let trace = log.in_scope(|| tracing::info_span!(
+                target: "trace", "execute_tool", step = number, tool, tool_call_id = job.call.call.id.as_str(), is_error = field::Empty
+            ));
+            let (by, output) = runner.do_job(job.way).instrument(trace.clone()).instrument(log).await;
             let finished_at = runner.clock.now();
             let ToolOutput { text, is_error } = output;
+            trace.record("is_error", is_error);
+            drop(trace);
             let duration = finished_at.since(started_at);
             count_tool(tool, is_error, duration);
             tracing::info!(
@@ -249,6 +262,42 @@ fn say(messages: &mut Vec<Message>, text: &str) {
         Some(Message::User(parts)) => parts.push(UserPart::Text(text.to_owned())),
         Some(Message::Assistant(_) | Message::ToolResults(_)) | None => messages.push(Message::user(text)),
     }
+}
+
+/// The trace's span of a step that asks a model.
+fn chat(step: u32, request: &ModelRequest) -> Span {
+    tracing::info_span!(
+        target: "trace",
+        "chat",
+        step,
+        provider = request.model().provider().as_str(),
+        model = request.model().name(),
+        max_output_tokens = request.prompt.max_output_tokens,
+        served_model = field::Empty,
+        stop_reason = field::Empty,
+        input_tokens = field::Empty,
+        output_tokens = field::Empty,
+        cache_read_tokens = field::Empty,
+        cache_write_tokens = field::Empty,
+        cost_micro_usd = field::Empty,
+        model_attempts = field::Empty,
+        origin = field::Empty,
+        error_type = field::Empty,
+        otel.status_code = field::Empty,
+    )
+}
+
+fn note_answer(trace: &Span, answer: &ModelAnswer) {
+    trace
+        .record("served_model", answer.served_model.as_str())
+        .record("stop_reason", answer.stop_reason.as_str())
+        .record("input_tokens", answer.usage.input_tokens)
+        .record("output_tokens", answer.usage.output_tokens)
+        .record("cache_read_tokens", answer.usage.cache_read_tokens)
+        .record("cache_write_tokens", answer.usage.cache_write_tokens)
+        .record("cost_micro_usd", answer.spend.cost.micro_usd)
+        .record("model_attempts", answer.spend.attempts)
+        .record("origin", answer.origin.as_str());
 }
 
 fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_ms: u64) {

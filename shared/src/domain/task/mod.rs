@@ -27,6 +27,7 @@ use super::spend::Spend;
 use super::status::TaskStatus;
 use super::tenant::TenantId;
 use super::time::Timestamp;
+use super::trace::TraceHeader;
 use super::wait::Wait;
 
 const MAX_INPUT_BYTES: usize = 128 * 1_024;
@@ -99,6 +100,8 @@ pub struct TaskSpec {
     pub cache_use: CacheUse,
     /// When it was accepted.
     pub created_at: Timestamp,
+    /// The trace that all work on it belongs to, unless nobody knew of one when it was accepted.
+    pub trace: Option<TraceHeader>,
 }
 
 /// The part of a task that changes. A store reads and writes it whole.
@@ -243,6 +246,7 @@ impl Task {
                 input,
                 cache_use,
                 created_at: now,
+                trace: None,
             },
             progress: Progress {
                 revision: 1,
@@ -269,6 +273,13 @@ impl Task {
     pub fn within(mut self, limits: Limits) -> Self {
         self.progress.limits = limits;
         self.progress.deadline = self.spec.created_at.plus(limits.timeout());
+        self
+    }
+
+    /// This new task as a part of a trace.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<TraceHeader>) -> Self {
+        self.spec.trace = trace;
         self
     }
 

@@ -13,6 +13,7 @@ mod view;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tracing::{Instrument, field};
 
 pub use self::settings::BreakerSettings;
 use self::shared::SharedCircuits;
@@ -110,7 +111,11 @@ impl Breaker {
 impl Model for Breaker {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
-        let leave = self.leave(request).await.map_err(|kind| ModelError::new(model.clone(), kind))?;
+        let trace = tracing::info_span!(target: "trace", "circuit breaker", decision = field::Empty);
+        let leave = self.leave(request).instrument(trace.clone()).await;
+        trace.record("decision", decision(&leave));
+        drop(trace);
+        let leave = leave.map_err(|kind| ModelError::new(model.clone(), kind))?;
         let outcome = self.inner.ask(request).await;
         let sign = outcome.as_ref().map_or_else(sign, |_| Sign::Up);
         self.count(model, sign).await;
@@ -118,6 +123,15 @@ impl Model for Breaker {
             self.settle(model, probe, sign).await;
         }
         outcome
+    }
+}
+
+/// What was decided on a call, for its trace.
+const fn decision(leave: &Result<Leave, ModelErrorKind>) -> &'static str {
+    match leave {
+        Ok(Leave::Call) => "call",
+        Ok(Leave::Probe(_)) => "probe",
+        Err(_) => "refuse",
     }
 }
 

@@ -27,6 +27,7 @@ type Queue = (Arc<dyn TaskQueue>, Arc<dyn Inbox>);
 
 pub(super) const CHECKS: &[Check<Queue>] = &[
     ("what is sent is received as it was", |q| Box::pin(round_trip(q))),
+    ("a message carries its task's trace", |q| Box::pin(trace(q))),
     ("a message postponed by nothing comes back at once", |q| Box::pin(postponed_by_nothing(q))),
     ("a postponed message stays away, even beyond the longest delay", |q| Box::pin(postponed(q))),
     ("a delayed message is not there before its time, even beyond the longest delay", |q| Box::pin(delayed(q))),
@@ -36,7 +37,7 @@ pub(super) const CHECKS: &[Check<Queue>] = &[
 async fn round_trip((queue, inbox): Queue) -> Outcome {
     let mut sent = [samples::message(), samples::message()].map(|message| message.to_body());
     for body in &sent {
-        queue.send(&TaskMessage::from_body(body)?, Duration::ZERO).await?;
+        queue.send(&TaskMessage::from_body(body)?, None, Duration::ZERO).await?;
     }
     let mut received = [expect(&*inbox).await?.body, expect(&*inbox).await?.body];
     sent.sort();
@@ -44,8 +45,14 @@ async fn round_trip((queue, inbox): Queue) -> Outcome {
     same(&received, &sent)
 }
 
+async fn trace((queue, inbox): Queue) -> Outcome {
+    let trace = Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".parse()?);
+    queue.send(&samples::message(), trace.as_ref(), Duration::ZERO).await?;
+    same(&expect(&*inbox).await?.trace, &trace)
+}
+
 async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
-    queue.send(&samples::message(), Duration::ZERO).await?;
+    queue.send(&samples::message(), None, Duration::ZERO).await?;
     let first = expect(&*inbox).await?;
     queue.postpone(&first.receipt, Duration::ZERO).await?;
     same(&expect(&*inbox).await?.body, &first.body)
@@ -53,7 +60,7 @@ async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
 
 async fn postponed((queue, inbox): Queue) -> Outcome {
     for delay in [Duration::from_mins(10), Duration::MAX] {
-        queue.send(&samples::message(), Duration::ZERO).await?;
+        queue.send(&samples::message(), None, Duration::ZERO).await?;
         queue.postpone(&expect(&*inbox).await?.receipt, delay).await?;
     }
     same(&inbox.receive().await?, &None)
@@ -61,7 +68,7 @@ async fn postponed((queue, inbox): Queue) -> Outcome {
 
 async fn delayed((queue, inbox): Queue) -> Outcome {
     for delay in [Duration::from_mins(10), Duration::MAX] {
-        queue.send(&samples::message(), delay).await?;
+        queue.send(&samples::message(), None, delay).await?;
     }
     same(&inbox.receive().await?, &None)
 }

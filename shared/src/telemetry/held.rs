@@ -1,0 +1,123 @@
+//! Lines below the level that is asked for, held back until it turns out that they are of use.
+//!
+//! An error releases what was said before it, and so does the end of an invocation that fails or runs out of time. Of an
+//! invocation that goes well they are forgotten. A function works on one invocation at a time.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// The most that is held; the oldest lines go first.
+const MOST_BYTES: usize = 20 * 1_024;
+
+/// What is held of the present invocation. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct HeldLines(Arc<Mutex<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: VecDeque<Vec<u8>>,
+    bytes: usize,
+}
+
+impl HeldLines {
+    /// Forgets everything.
+    pub(super) fn forget(&self) {
+        *self.lock() = Lines::default();
+    }
+
+    /// Writes everything, oldest first, and forgets it.
+    pub(super) fn release(&self, writer: &mut impl Write) -> io::Result<()> {
+        let Lines { lines, .. } = std::mem::take(&mut *self.lock());
+        lines.iter().try_for_each(|line| writer.write_all(line))
+    }
+
+    fn hold(&self, line: &[u8]) {
+        let mut held = self.lock();
+        held.bytes += line.len();
+        held.lines.push_back(line.to_vec());
+        while held.bytes > MOST_BYTES {
+            let Some(oldest) = held.lines.pop_front() else { return };
+            held.bytes -= oldest.len();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes lines of the `level` and above, and holds the others.
+pub(super) struct Holding<W> {
+    pub(super) writer: W,
+    pub(super) level: LevelFilter,
+    pub(super) held: HeldLines,
+}
+
+/// Where one line goes.
+pub(super) enum Line<'a, W> {
+    Written(W),
+    Held(&'a HeldLines),
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Holding<W> {
+    type Writer = Line<'a, W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Line::Written(self.writer.make_writer())
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        if *metadata.level() > self.level {
+            return Line::Held(&self.held);
+        }
+        let mut writer = self.writer.make_writer_for(metadata);
+        if *metadata.level() == Level::ERROR {
+            // Whoever can't be written to takes no line at all, and there is nobody to tell.
+            drop(self.held.release(&mut writer));
+        }
+        Line::Written(writer)
+    }
+}
+
+impl<W: Write> Write for Line<'_, W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Written(writer) => writer.write(line),
+            Self::Held(held) => {
+                held.hold(line);
+                Ok(line.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Written(writer) => writer.flush(),
+            Self::Held(_) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_lines_are_held_up_to_a_bound() {
+        let held = HeldLines::default();
+        for number in 0..1_000 {
+            held.hold(format!("{number:099}\n").as_bytes());
+        }
+        let mut released = Vec::new();
+        held.release(&mut released).unwrap();
+        let lines: Vec<_> = released.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        assert_eq!((lines.len(), lines[203]), (204, format!("{:099}", 999).as_bytes()));
+        held.release(&mut released).unwrap();
+        assert_eq!(released.len(), 20_400);
+    }
+}

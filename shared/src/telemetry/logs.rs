@@ -1,0 +1,168 @@
+//! Logs: one flat JSON object a line on standard output, which is where Lambda takes them from.
+//!
+//! Every line has `timestamp` (RFC 3339), `level`, `message`, `service` and `target`; the fields of the event and of all
+//! spans around it stand beside them, with the innermost span's `name`, so that a line names its request, tenant and
+//! task without anyone passing them on.
+//! Spans with the target [`TRACE`] are left out: they are for the trace.
+//! Lambda filters by `level` only lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced
+//! logging controls").
+
+use std::panic::PanicHookInfo;
+
+use json_subscriber::JsonLayer;
+use serde_json::json;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::time::UtcTime;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::TRACE;
+use super::held::{HeldLines, Holding};
+use crate::config::Environment;
+
+/// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids, errors and panics.
+const ECHOES: [&str; 3] =
+    ["lambda_runtime::layers::panic", "lambda_runtime::layers::trace", "metrics_cloudwatch_embedded"];
+
+/// Our crates, which follow the level that is asked for.
+const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
+
+/// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
+const LIBRARIES: LevelFilter = LevelFilter::INFO;
+
+/// The level that Lambda's logging configuration asks for.
+pub(super) fn level(environment: &Environment) -> LevelFilter {
+    let level = environment.optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
+    level.unwrap_or(LevelFilter::INFO)
+}
+
+/// The layer that logs for the function called `service`, at the `level` and above. Our own lines below it are `held`.
+pub fn layer<S, W>(
+    service: &'static str,
+    level: LevelFilter,
+    held: HeldLines,
+    writer: W,
+) -> impl Layer<S> + Send + Sync + use<S, W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let mut layer = JsonLayer::new(Holding { writer, level, held });
+    layer.with_timer("timestamp", UtcTime::rfc_3339());
+    layer.with_level("level");
+    layer.with_target("target");
+    layer.add_static_field("service", json!(service));
+    layer.with_flattened_event();
+    layer.with_top_level_flattened_span_list();
+    let lines = Targets::new()
+        .with_default(level.min(LIBRARIES))
+        .with_targets(OURS.map(|target| (target, level.max(LevelFilter::DEBUG))))
+        .with_targets(ECHOES.map(|target| (target, LevelFilter::OFF)));
+    layer.with_filter(filter_fn(move |metadata| {
+        if metadata.is_span() { is_context(metadata) } else { lines.would_enable(metadata.target(), metadata.level()) }
+    }))
+}
+
+/// Whether the fields of a span belong into the lines within it, of whatever level these are.
+fn is_context(span: &Metadata<'_>) -> bool {
+    let krate = span.target().split("::").next().unwrap_or_default();
+    span.target() != TRACE && OURS.contains(&krate)
+}
+
+/// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled over.
+pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
+    let location = panic.location().map(ToString::to_string);
+    tracing::error!(location, "panicked");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::Value;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that are logged at `level`, as text.
+    fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let subscriber =
+            tracing_subscriber::registry().with(layer("executor", level, HeldLines::default(), move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_is_flat_and_carries_the_fields_of_its_spans() {
+        let line = logged(LevelFilter::INFO, || {
+            let _echo =
+                tracing::info_span!(target: "lambda_runtime::layers::trace", "invoke", requestId = "r1").entered();
+            let _outer = tracing::info_span!("invoke", function_request_id = "r1", xray_trace_id = "other").entered();
+            let _message = tracing::info_span!("message", xray_trace_id = Some("1-2-3")).entered();
+            let _inner = tracing::info_span!("task", task_id = "tsk_1").entered();
+            let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
+            let error = io::Error::other("broken pipe");
+            tracing::warn!(step = 1, error = %error, "model call failed");
+        });
+        let mut line: Value = serde_json::from_str(&line).unwrap();
+        let timestamp = line["timestamp"].take();
+        assert!(timestamp.as_str().is_some_and(|text| text.ends_with('Z') && text.contains('T')), "{timestamp}");
+        let expected = json!({
+            "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor",
+            "target": "shared::telemetry::logs::tests", "function_request_id": "r1", "xray_trace_id": "1-2-3", "task_id": "tsk_1", "step": 1,
+            "name": "task", "error": "broken pipe",
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn an_error_releases_what_was_said_before_it() {
+        let lines = logged(LevelFilter::INFO, || {
+            tracing::debug!("before");
+            tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
+            tracing::info!("meanwhile");
+            tracing::error!("broken");
+            tracing::debug!("after");
+        });
+        let message = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
+        assert_eq!(lines.lines().map(message).collect::<Vec<_>>(), ["meanwhile", "before", "broken"]);
+    }
+
+    #[test]
+    fn a_level_is_for_our_lines_and_libraries_never_tell_secrets() {
+        let say = || {
+            tracing::debug!("ours");
+            tracing::info!(target: "hyper", "connected");
+            tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
+            tracing::error!(target: "lambda_runtime::layers::panic", "said before");
+        };
+        let messages = |level| {
+            let lines = logged(level, say);
+            let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
+            lines.lines().map(parse).collect::<Vec<_>>()
+        };
+        assert_eq!(messages(LevelFilter::TRACE), ["ours", "connected"]);
+        assert_eq!(messages(LevelFilter::INFO), ["connected"]);
+        assert_eq!(messages(LevelFilter::WARN), Vec::<Value>::new());
+    }
+}

@@ -1,0 +1,237 @@
+//! Traces: spans that are sent to the X-Ray daemon as they end.
+//!
+//! Each span is one small datagram to the daemon that runs beside the function, so nothing is left to send when the
+//! function is frozen. Lambda decides whether a trace is recorded; of one that is not, nothing is exported, and a span with no
+//! trace to belong to is dropped as well. A span that has the field [`PARENT`] goes on there, whatever spans are around it: a
+//! task's work belongs to the task's trace and not to that of the invocation.
+//!
+//! Spans are never of the kind `SERVER`: X-Ray would show each as a function of its own. All others become subsegments of
+//! the function's own segment, which Lambda sends.
+
+use std::net::{AddrParseError, SocketAddr};
+use std::{fmt, io};
+
+use opentelemetry::Context as TraceContext;
+use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry_aws::trace::XrayIdGenerator;
+use opentelemetry_aws::trace::xray_propagator::{span_context_from_str, span_context_to_string};
+use opentelemetry_aws::xray_exporter::daemon_client::XrayDaemonClient;
+use opentelemetry_aws::xray_exporter::{SegmentTranslator, XrayExporter};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Span, Subscriber};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::Context;
+use tracing_subscriber::registry::LookupSpan;
+
+use super::{TRACE, semconv};
+
+/// The field of a span with the X-Ray tracing header that it goes on from.
+pub const PARENT: &str = "xray_parent";
+
+/// The attributes that X-Ray can search by.
+const ANNOTATIONS: [&str; 5] = ["task_id", "agent_id", "tenant_id", "linked_trace_id", "function_request_id"];
+
+/// The daemon can't be sent to.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// Its address is none.
+    #[error("AWS_XRAY_DAEMON_ADDRESS must be an IP address with a port")]
+    Address(#[from] AddrParseError),
+    /// There is no socket to be had.
+    #[error("no socket for the X-Ray daemon")]
+    Socket(#[from] io::Error),
+}
+
+/// The layer that sends the spans with the target [`TRACE`] to the daemon at `address`.
+pub fn to_daemon<S>(service: &'static str, address: &str) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
+where
+    S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
+{
+    let daemon = XrayDaemonClient::new(address.parse::<SocketAddr>()?)?;
+    let annotations = ANNOTATIONS.iter().map(ToString::to_string);
+    let translator = SegmentTranslator::new().with_indexed_attrs(annotations).metadata_all_attrs();
+    let provider = SdkTracerProvider::builder()
+        .with_id_generator(XrayIdGenerator::default())
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
+        .with_simple_exporter(Named(XrayExporter::new(daemon).with_translator(translator)))
+        .with_resource(Resource::builder_empty().with_service_name(service).build())
+        .build();
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer(service))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_level(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false);
+    Ok(Parents.and_then(spans).with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TRACE)))
+}
+
+/// The tracing header for whoever goes on from `span`. `None` if there are no traces.
+pub fn header_of(span: &Span) -> Option<String> {
+    span_context_to_string(span.context().span().span_context())
+}
+
+/// Gives spans their names on the way out.
+#[derive(Debug)]
+struct Named<E>(E);
+
+impl<E: SpanExporter> SpanExporter for Named<E> {
+    fn export(&self, mut batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
+        for span in &mut batch {
+            span.attributes.retain(|attribute| attribute.key.as_str() != PARENT);
+            semconv::translate(span);
+        }
+        self.0.export(batch)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.0.set_resource(resource);
+    }
+}
+
+/// Has spans go on from where their field [`PARENT`] says.
+struct Parents;
+
+/// A span's parent elsewhere, until it is entered.
+struct Remote(String);
+
+impl<S> Layer<S> for Parents
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let Some(field) = attributes.metadata().fields().field(PARENT) else { return };
+        let mut found = Header { field, text: None };
+        attributes.record(&mut found);
+        if let (Some(header), Some(span)) = (found.text, context.span(id)) {
+            span.extensions_mut().insert(Remote(header));
+        }
+    }
+
+    /// The parent can be set as long as the span is not started, which it is by its first child or its end.
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        let remote = context.span(id).and_then(|span| span.extensions_mut().remove::<Remote>());
+        if let Some(parent) = remote.and_then(|Remote(header)| span_context_from_str(&header)) {
+            // Refused only for a span that was started, which keeps the parent that it has.
+            drop(Span::current().set_parent(TraceContext::new().with_remote_span_context(parent)));
+        }
+    }
+}
+
+/// Finds the text of one field.
+struct Header {
+    field: Field,
+    text: Option<String>,
+}
+
+impl Visit for Header {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if *field == self.field {
+            self.text = Some(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::{Duration, SystemTime};
+
+    use serde_json::Value;
+    use tracing_subscriber::layer::SubscriberExt;
+
+    use super::*;
+
+    /// A trace that began just now, as the daemon refuses old ones.
+    #[expect(clippy::disallowed_methods, reason = "what is tested goes by the real time")]
+    fn root() -> String {
+        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        format!("1-{seconds:08x}-bd862e3fe1be46a994272793")
+    }
+
+    /// The documents that a daemon gets of what is said.
+    fn sent(say: impl FnOnce()) -> Vec<Value> {
+        let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+        daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let layer = to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        let mut buffer = vec![0; 65_536];
+        let mut documents = Vec::new();
+        while let Ok(length) = daemon.recv(&mut buffer) {
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            let (head, document) = text.split_once('\n').unwrap();
+            assert_eq!(head, r#"{"format": "json", "version": 1}"#);
+            documents.push(serde_json::from_str(document).unwrap());
+        }
+        documents
+    }
+
+    #[test]
+    fn spans_go_on_from_the_header_with_their_names_and_annotations() {
+        let header = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
+        let documents = sent(|| {
+            let _log = tracing::info_span!("invoke", function_request_id = "r1").entered();
+            let _other = tracing::info_span!(target: TRACE, "sweep").entered();
+            let task = tracing::info_span!(target: TRACE, "invoke_agent", xray_parent = header, task_id = "tsk_1", agent_id = "agt_1");
+            let _task = task.entered();
+            let _log = tracing::info_span!("step", step = 1).entered();
+            let chat =
+                tracing::info_span!(target: TRACE, "chat", model = "m", otel.status_code = tracing::field::Empty);
+            chat.record("otel.status_code", "error");
+            let _chat = chat.entered();
+            tracing::error!("not a span");
+        });
+        let [chat, task] = &documents[..] else { panic!("{documents:?}") };
+        assert_eq!((&task["name"], &task["parent_id"]), (&"invoke_agent agt_1".into(), &"53995c3f42cd8ad8".into()));
+        assert_eq!((&chat["name"], &chat["parent_id"]), (&"chat m".into(), &task["id"]));
+        assert_eq!((&chat["type"], &task["type"]), (&"subsegment".into(), &"subsegment".into()));
+        assert!(documents.iter().all(|document| document["trace_id"] == root()), "{documents:?}");
+        assert_eq!(task["annotations"], serde_json::json!({ "task_id": "tsk_1", "agent_id": "agt_1" }));
+        assert_eq!(chat["metadata"]["gen_ai.request.model"], "m", "{chat}");
+        assert_eq!(chat["fault"], true, "{chat}");
+        assert!(!task.to_string().contains(PARENT), "{task}");
+    }
+
+    #[test]
+    fn what_is_not_to_be_recorded_is_not_sent() {
+        let spans = |header: Option<&str>| {
+            let _outer = tracing::info_span!(target: TRACE, "request", xray_parent = header).entered();
+            let _inner = tracing::info_span!(target: TRACE, "chat").entered();
+        };
+        let unsampled = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=0", root());
+        let headers = [None, Some("rubbish"), Some(unsampled.as_str())];
+        for header in headers {
+            assert_eq!(sent(|| spans(header)), Vec::<Value>::new(), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_goes_on_from_a_span_gets_its_header() {
+        let parent = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
+        let mut header = None;
+        let documents = sent(|| {
+            let _outer = tracing::info_span!(target: TRACE, "request", xray_parent = parent).entered();
+            header = header_of(&tracing::info_span!(target: TRACE, "SQS.SendMessage"));
+        });
+        let expected = format!("Root={};Parent={};Sampled=1", root(), documents[0]["id"].as_str().unwrap());
+        assert_eq!(header, Some(expected));
+        assert_eq!(header_of(&Span::none()), None);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_said() {
+        assert!(matches!(
+            to_daemon::<tracing_subscriber::Registry>("api", "daemon").err(),
+            Some(TraceError::Address(_))
+        ));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a line of the log may hold: a field that is not listed here is one that nobody can search by for sure.
+
+use serde_json::Value;
+
+/// The fields that every line has.
+const ALWAYS: [&str; 5] = ["timestamp", "level", "message", "service", "target"];
+
+const TEXTS: &[&str] = &[
+    "timestamp",
+    "level",
+    "message",
+    "service",
+    "target",
+    "name",
+    "function_request_id",
+    "xray_trace_id",
+    "request_id",
+    "tenant_id",
+    "agent_id",
+    "task_id",
+    "message_id",
+    "error",
+    "location",
+    "method",
+    "route",
+    "code",
+    "settled",
+    "reason",
+    "failure",
+    "limit",
+    "tool",
+    "provider",
+    "model",
+    "served_model",
+    "provider_request_id",
+    "stop_reason",
+    "origin",
+    "from",
+    "to",
+    "scope",
+    "host",
+];
+
+const NUMBERS: &[&str] = &[
+    "step",
+    "hop",
+    "receives",
+    "attempt",
+    "attempts",
+    "parkings",
+    "hops",
+    "steps",
+    "base",
+    "calls",
+    "bytes",
+    "version",
+    "duration_ms",
+    "after_ms",
+    "after_seconds",
+    "until_ms",
+    "age_seconds",
+    "cost_micro_usd",
+    "unpriced_calls",
+    "tool_calls",
+    "input_tokens",
+    "output_tokens",
+    "model_attempts",
+    "provider_status",
+    "failed_probes",
+    "successes",
+    "resent",
+    "requeued",
+    "awakened",
+    "timed_out",
+    "given_up",
+    "canceled",
+    "expired",
+    "moved_on",
+    "failed",
+    "overdue",
+    "oldest_overdue_ms",
+    "deleted",
+    "cap_micro_usd",
+    "committed_micro_usd",
+    "held_micro_usd",
+    "bound_micro_usd",
+];
+
+const FLAGS: &[&str] = &["is_error", "unfinished"];
+
+/// The status of a task is a text, that of an HTTP response a number.
+const EITHER: &[&str] = &["status"];
+
+/// Says what is wrong with a line.
+pub fn check_log_line(line: &Value) -> Result<(), String> {
+    let Value::Object(fields) = line else { return Err(format!("not an object: {line}")) };
+    if let Some(missing) = ALWAYS.iter().find(|name| !fields.contains_key(**name)) {
+        return Err(format!("{missing} is missing: {line}"));
+    }
+    for (name, value) in fields {
+        let is_listed = |names: &[&str]| names.contains(&name.as_str());
+        let fits = match value {
+            Value::String(_) => is_listed(TEXTS) || is_listed(EITHER),
+            Value::Number(_) => is_listed(NUMBERS) || is_listed(EITHER),
+            Value::Bool(_) => is_listed(FLAGS),
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+        };
+        if !fits {
+            return Err(format!("{name} is not in the schema, or of another type: {line}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What a task's work leaves in its trace.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::app::{NewTask, Ran};
+use shared::domain::{BuiltinTool, TaskStatus, TraceHeader};
+use shared::ports::{Clock, ToolOutput};
+use shared::telemetry::{TRACE, traces};
+use shared::testing::{Reply, ScriptedModel, ToolReply, samples};
+use tracing::Instrument;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::world::World;
+
+const CANARY: &str = "canary prompt";
+
+/// A trace that began just now.
+fn header() -> TraceHeader {
+    let seconds = shared::ports::clock::SystemClock.now().as_millis() / 1_000;
+    format!("Root=1-{seconds:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1").parse().unwrap()
+}
+
+fn received(daemon: &UdpSocket) -> Vec<(usize, Value)> {
+    let mut buffer = vec![0; 65_536];
+    let mut documents = Vec::new();
+    while let Ok(length) = daemon.recv(&mut buffer) {
+        let text = std::str::from_utf8(buffer.get(..length).unwrap()).unwrap();
+        assert!(!text.contains(CANARY), "{text}");
+        documents.push((length, serde_json::from_str(text.split_once('\n').unwrap().1).unwrap()));
+    }
+    documents
+}
+
+#[tokio::test]
+async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let layer = traces::to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+
+    let call = samples::tool_call("a", "calculator", &json!({ "expression": CANARY }).to_string());
+    let script =
+        [Reply::Answer(samples::answer_calling([call])), Reply::Answer(samples::answer(&CANARY.repeat(9_999)))];
+    let world = World::with_model(ScriptedModel::new(script)).await;
+    let world = world.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
+    world.tools.then(ToolReply::Output(ToolOutput { text: CANARY.repeat(9_999), is_error: false }));
+    let new = NewTask { trace: Some(header()), ..world.new_task(CANARY) };
+    let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    assert_eq!(world.queue.traces(), [Some(header())]);
+    let process = tracing::info_span!(target: TRACE, "tasks process", xray_parent = header().as_str());
+    assert_eq!(world.run(task.id()).instrument(process).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+
+    let spans = received(&daemon);
+    assert!(spans.iter().all(|(bytes, _)| *bytes < 4_096), "{spans:?}");
+    let by_id: BTreeMap<_, _> = spans.iter().map(|(_, span)| (span["id"].to_string(), span["name"].clone())).collect();
+    let edges =
+        spans.iter().map(|(_, span)| (span["name"].as_str().unwrap(), by_id.get(&span["parent_id"].to_string())));
+    let agent = Value::from(format!("invoke_agent {}", world.agent.id));
+    let chat = "chat claude-sonnet-5-5";
+    let expected = [
+        (chat, Some(&agent)),
+        ("execute_tool calculator", Some(&agent)),
+        (chat, Some(&agent)),
+        (agent.as_str().unwrap(), Some(&Value::from("tasks process"))),
+        ("tasks process", None),
+    ];
+    assert_eq!(edges.collect::<Vec<_>>(), expected);
+    let work = &spans.iter().find(|(_, span)| span["name"] == agent).unwrap().1;
+    let annotations = json!({
+        "task_id": task.id().to_string(), "agent_id": world.agent.id.to_string(), "tenant_id": "acme",
+    });
+    assert_eq!(work["annotations"], annotations);
+}
+
+#[tokio::test]
+async fn every_message_of_a_task_carries_its_trace() {
+    let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
+    let new = NewTask { trace: Some(header()), ..world.new_task("hello") };
+    world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    world.pass(120);
+    assert_eq!(world.sweep().await.unwrap().resent, 1);
+    assert_eq!(world.queue.traces(), [Some(header()), Some(header())]);
+}

@@ -1,0 +1,125 @@
+//! A task's whole life in one trace, and what the functions' logs hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use shared::testing::log_schema::check_log_line;
+use tests::Platform;
+use tests::platform::unique;
+
+const FUNCTIONS: [&str; 3] = ["api", "executor", "cleanup"];
+const CANARIES: [&str; 2] = ["canary prompt", "canary answer"];
+
+/// The names of the spans that a span of this name can be in.
+const PARENTS: [(&str, &[&str]); 6] = [
+    ("tasks process", &["SQS.SendMessage"]),
+    ("invoke_agent", &["tasks process"]),
+    ("chat", &["invoke_agent"]),
+    ("execute_tool", &["invoke_agent"]),
+    ("model of chain", &["chat"]),
+    ("retry wait", &["model of chain"]),
+];
+
+fn text<'a>(span: &'a Value, field: &str) -> &'a str {
+    span[field].as_str().unwrap_or_default()
+}
+
+/// The log lines of the function that are of ours.
+async fn lines(platform: &Platform, function: &str) -> Vec<Value> {
+    let ours =
+        |line: &Value| line["timestamp"].is_string() && ["api", "executor", "cleanup", "shared"].contains(&krate(line));
+    let lines = platform.log_lines(function, "").await;
+    lines.into_iter().filter(ours).collect()
+}
+
+fn krate(line: &Value) -> &str {
+    text(line, "target").split("::").next().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tasks_whole_life_is_one_trace() {
+    let platform = Platform::deployed().await;
+    let (provider, model) = (platform.unreliable(), unique("sturdy").replace(' ', "-"));
+    provider.break_down(&model);
+    let models = json!([
+        { "provider": "openai_compatible", "model": model }, { "provider": "anthropic", "model": "claude-sonnet-5-5" },
+    ]);
+    let agent = platform.agent_of(json!({ "models": models, "builtin_tools": [{ "name": "calculator" }] })).await;
+    let task = platform.submit(&agent, &unique("[two-hops] canary prompt")).await;
+    let ended = platform.ended(&task).await;
+    assert_eq!((&ended["status"], &ended["steps"]), (&json!("completed"), &json!(3)), "{ended}");
+
+    let line = platform.logged("executor", "task ended", &task).await;
+    let trace = text(&line, "xray_trace_id");
+    let hops = || platform.spans(trace).iter().filter(|span| text(span, "name") == "tasks process").count();
+    platform.until(async || hops() >= 2, "both hops are in the trace").await;
+    let spans = platform.spans(trace);
+    let by_id: BTreeMap<&str, &Value> = spans.iter().map(|span| (text(span, "id"), span)).collect();
+
+    let roots = spans.iter().filter(|span| !by_id.contains_key(text(span, "parent_id")));
+    assert_eq!(roots.map(|span| text(span, "name")).collect::<Vec<_>>(), ["POST /v1/tasks"], "{spans:?}");
+    let names: BTreeSet<&str> = spans.iter().map(|span| text(span, "name")).collect();
+    let (work, chat) = (format!("invoke_agent {agent}"), format!("chat {model}"));
+    let expected = [
+        "POST /v1/tasks",
+        "SQS.SendMessage",
+        "tasks process",
+        &work,
+        &chat,
+        "execute_tool calculator",
+        "model of chain",
+        "circuit breaker",
+        "model attempt",
+        "retry wait",
+        "DynamoDB.PutItem",
+        "DynamoDB.UpdateItem",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|name| !names.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {names:?}");
+    for (kind, parents) in PARENTS {
+        for span in spans.iter().filter(|span| text(span, "name").starts_with(kind)) {
+            let parent = text(by_id[text(span, "parent_id")], "name");
+            assert!(parents.iter().any(|name| parent.starts_with(name)), "{kind} in {parent}");
+        }
+    }
+
+    let works: Vec<_> = spans.iter().filter(|span| text(span, "name") == work).collect();
+    let annotations = json!({ "task_id": task, "agent_id": agent, "tenant_id": "default" });
+    assert!(works.iter().all(|span| span["annotations"] == annotations), "{works:?}");
+    let hops: BTreeSet<_> = works.iter().map(|span| text(&span["metadata"], "hop")).collect();
+    assert_eq!(hops, BTreeSet::from(["1", "2"]));
+    let answered = spans.iter().find(|span| text(span, "name") == chat).unwrap();
+    assert_eq!(answered["metadata"]["gen_ai.usage.input_tokens"], "9", "{answered}");
+
+    let said = platform.log_lines("executor", &task).await;
+    assert!(said.len() >= 6, "{said:?}");
+    for line in &said {
+        assert_eq!((text(line, "xray_trace_id"), text(line, "task_id")), (trace, &task[..]), "{line}");
+        assert_eq!((text(line, "tenant_id"), text(line, "agent_id")), ("default", &agent[..]), "{line}");
+        assert!(line["hop"].is_u64(), "{line}");
+    }
+    let accepted = platform.logged("api", "task accepted", &task).await;
+    assert_eq!(text(&accepted, "xray_trace_id"), trace, "{accepted}");
+}
+
+#[tokio::test]
+async fn logs_keep_to_their_schema_and_nothing_tells_what_tasks_are_about() {
+    let platform = Platform::deployed().await;
+    let task = platform.submit(&platform.claude().await, &unique("[ok] canary prompt")).await;
+    assert_eq!(platform.ended(&task).await["output"], "canary answer");
+    platform.logged("executor", "task ended", &task).await;
+    for function in FUNCTIONS {
+        let log = platform.log(function).await;
+        for secret in CANARIES.into_iter().chain([platform.api_key()]) {
+            assert!(!log.contains(secret), "{function} logs {secret}");
+        }
+        for line in lines(&platform, function).await {
+            check_log_line(&line).unwrap();
+        }
+    }
+    let traces = platform.traces();
+    for secret in CANARIES.into_iter().chain([platform.api_key()]) {
+        assert!(!traces.contains(secret), "a trace tells {secret}");
+    }
+    assert!(traces.lines().all(|span| span.len() < 65_536));
+}
