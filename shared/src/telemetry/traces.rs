@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn spans_go_on_from_the_header_with_their_names_and_annotations() {
-        let header = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
+        let root = root();
+        let header = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let documents = sent(|| {
             let _log = tracing::info_span!("invoke", function_request_id = "r1").entered();
             let _other = tracing::info_span!(target: TRACE, "sweep").entered();
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!((&task["name"], &task["parent_id"]), (&"invoke_agent agt_1".into(), &"53995c3f42cd8ad8".into()));
         assert_eq!((&chat["name"], &chat["parent_id"]), (&"chat m".into(), &task["id"]));
         assert_eq!((&chat["type"], &task["type"]), (&"subsegment".into(), &"subsegment".into()));
-        assert!(documents.iter().all(|document| document["trace_id"] == root()), "{documents:?}");
+        assert!(documents.iter().all(|document| document["trace_id"] == root[..]), "{documents:?}");
         assert_eq!(task["annotations"], serde_json::json!({ "task_id": "tsk_1", "agent_id": "agt_1" }));
         assert_eq!(chat["metadata"]["gen_ai.request.model"], "m", "{chat}");
         assert_eq!(chat["fault"], true, "{chat}");
@@ -216,13 +217,14 @@ mod tests {
 
     #[test]
     fn whoever_goes_on_from_a_span_gets_its_header() {
-        let parent = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
+        let root = root();
+        let parent = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let mut header = None;
         let documents = sent(|| {
             let _outer = tracing::info_span!(target: TRACE, "request", xray_parent = parent).entered();
             header = header_of(&tracing::info_span!(target: TRACE, "SQS.SendMessage"));
         });
-        let expected = format!("Root={};Parent={};Sampled=1", root(), documents[0]["id"].as_str().unwrap());
+        let expected = format!("Root={root};Parent={};Sampled=1", documents[0]["id"].as_str().unwrap());
         assert_eq!(header, Some(expected));
         assert_eq!(header_of(&Span::none()), None);
     }
