@@ -169,7 +169,8 @@ impl Work<'_> {
     /// Takes a step into account that should be in the journal now. If it can't be told whether it is, what it cost counts
     /// rather once too often than not at all.
     async fn recorded(&mut self, step: Step, appended: Result<(), StoreError>) -> Result<(), End> {
-        let spend = step.kind.spend();
+        let (number, spend) = (step.number, step.kind.spend());
+        let is_answer = matches!(step.kind, StepKind::ModelCall { .. });
         match appended {
             Ok(()) => {
                 self.conversation.push(step);
@@ -180,7 +181,11 @@ impl Work<'_> {
             Err(StoreError::Conflict) => {
                 self.task.add_spend(spend);
                 self.look().await?;
-                self.read_journal().await
+                self.read_journal().await?;
+                // What stands there is not of this run: whoever asked again would pay again, and meet it again.
+                let stands = |there: &Step| there.number == number && matches!(there.kind, StepKind::ModelCall { .. });
+                let blocked = is_answer && !self.conversation.steps().any(stands);
+                if blocked { Err(End::GivenBack(StoreError::Conflict, Spent::ModelCall)) } else { Ok(()) }
             }
             Err(StoreError::TooLarge) => {
                 self.task.add_spend(spend);
