@@ -4,8 +4,8 @@
 //! the task is conditional on it being as this worker left it, so that one that was given up for dead and comes back
 //! changes nothing. What a worker leaves undone, the next delivery or the watchdog picks up.
 //!
-//! `slots` is a tenant's turn among others, `work` is the loop over an agent's steps, `steps` does one of them, `lease` keeps the task meanwhile, and `leave` makes
-//! durable how the work ended.
+//! `slots` is a tenant's turn among others, `work` is the loop over an agent's steps, `steps` does one of them, `lease`
+//! keeps the task meanwhile, and `leave` makes durable how the work ended.
 
 mod lease;
 mod leave;
@@ -19,9 +19,9 @@ use std::time::Duration;
 use tracing::{Instrument, Span};
 
 use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId};
+use crate::metric;
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
 
-use crate::metric;
 pub use slots::TenantSlots;
 
 /// Kept free at the end of an invocation for recording what a model or a tool answered.

@@ -171,15 +171,15 @@ impl Work<'_> {
     async fn recorded(&mut self, step: Step, appended: Result<(), StoreError>) -> Result<(), End> {
         let (number, spend) = (step.number, step.kind.spend());
         let is_answer = matches!(step.kind, StepKind::ModelCall { .. });
-        match appended {
-            Ok(()) => {
-                self.conversation.push(step);
-                self.task.note_steps(self.conversation.complete_until(), spend);
-                Ok(())
-            }
+        let Err(error) = appended else {
+            self.conversation.push(step);
+            self.task.note_steps(self.conversation.complete_until(), spend);
+            return Ok(());
+        };
+        self.task.add_spend(spend);
+        match error {
             // A worker whose lease had ended recorded its own after all. The journal decides, whoever wrote it.
-            Err(StoreError::Conflict) => {
-                self.task.add_spend(spend);
+            StoreError::Conflict => {
                 self.look().await?;
                 self.read_journal().await?;
                 // What stands there is not of this run: whoever asked again would pay again, and meet it again.
@@ -187,14 +187,8 @@ impl Work<'_> {
                 let blocked = is_answer && !self.conversation.steps().any(stands);
                 if blocked { Err(End::GivenBack(StoreError::Conflict, Spent::ModelCall)) } else { Ok(()) }
             }
-            Err(StoreError::TooLarge) => {
-                self.task.add_spend(spend);
-                Err(End::Failed(too_large()))
-            }
-            Err(error) => {
-                self.task.add_spend(spend);
-                Err(End::GivenBack(error, Spent::ModelCall))
-            }
+            StoreError::TooLarge => Err(End::Failed(too_large())),
+            error => Err(End::GivenBack(error, Spent::ModelCall)),
         }
     }
 
