@@ -76,6 +76,7 @@ impl Question<'_> {
             cache: CacheRules::Off,
             cache_use: CacheUse::default(),
             task_cap: None,
+            task_spent: 0,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),
         }
     }

@@ -32,6 +32,8 @@ pub struct ModelRequest {
     pub cache_use: CacheUse,
     /// The most that the whole task may cost, in micro-USD.
     pub task_cap: Option<u64>,
+    /// What it has cost so far as its record knows, in micro-USD: what a cap begins with that was set later.
+    pub task_spent: u64,
     /// When the answer must be there.
     pub deadline: Deadline,
 }

@@ -39,6 +39,15 @@ pub struct Reservation {
     pub expires_at: Timestamp,
 }
 
+/// How much may be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// The most, in micro-USD.
+    pub cap_micro_usd: u64,
+    /// What a budget begins with that isn't kept yet: what was spent before there was a cap.
+    pub spent_before_micro_usd: u64,
+}
+
 /// What became of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserved {
@@ -97,13 +106,13 @@ impl Budget {
 /// early, and then too much is counted, never too little.
 #[async_trait]
 pub trait Budgets: Send + Sync {
-    /// Sets money aside if it fits under `cap_micro_usd`. The very same reservation is granted again, because a store's
+    /// Sets money aside if it fits under the cap. The very same reservation is granted again, because a store's
     /// answer can get lost after its write; a settled one must not be made again.
     async fn reserve(
         &self,
         budget: &BudgetKey,
         reservation: &Reservation,
-        cap_micro_usd: u64,
+        allowance: Allowance,
         now: Timestamp,
     ) -> Result<Reserved, StoreError>;
 

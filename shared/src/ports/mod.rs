@@ -17,7 +17,7 @@ pub mod store;
 pub mod tools;
 
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer};
-pub use budgets::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
+pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};

@@ -17,7 +17,7 @@ use super::items::{Fields, Item, V, VERSION, moment, number};
 use super::keys;
 use super::table::Table;
 use crate::domain::{ReservationId, Timestamp};
-use crate::ports::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
+use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
 
 const COMMITTED: &str = "committed";
 /// What the names of the reservations' attributes begin with.
@@ -40,17 +40,28 @@ impl DynamoBudgets {
         Self { table: Table::new(client, table) }
     }
 
-    fn reserving(&self, budget: &BudgetKey, reservation: &Reservation, room: u64) -> UpdateItemFluentBuilder {
+    /// Reserves where `room` is the most that may be committed already. A budget that isn't there begins with `before`.
+    fn reserving(
+        &self,
+        budget: &BudgetKey,
+        reservation: &Reservation,
+        room: u64,
+        before: u64,
+    ) -> UpdateItemFluentBuilder {
+        // DynamoDB compares no two values that both come with the request.
+        let room_left = if before <= room {
+            "(attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room))"
+        } else {
+            "#v <= :v AND #committed <= :room"
+        };
         self.table
             .update(keys::budget(budget))
-            .update_expression("SET #committed = if_not_exists(#committed, :zero) + :amount, #hold = :hold, #v = :v")
-            .condition_expression(
-                "(attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room)) AND attribute_not_exists(#hold)",
-            )
+            .update_expression("SET #committed = if_not_exists(#committed, :before) + :amount, #hold = :hold, #v = :v")
+            .condition_expression(format!("{room_left} AND attribute_not_exists(#hold)"))
             .expression_attribute_names("#committed", COMMITTED)
             .expression_attribute_names("#hold", hold_name(reservation.id))
             .expression_attribute_names("#v", V)
-            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":before", number(before))
             .expression_attribute_values(":amount", number(reservation.amount_micro_usd))
             .expression_attribute_values(":hold", hold(reservation))
             .expression_attribute_values(":v", number(VERSION))
@@ -95,17 +106,18 @@ impl Budgets for DynamoBudgets {
         &self,
         budget: &BudgetKey,
         reservation: &Reservation,
-        cap_micro_usd: u64,
+        Allowance { cap_micro_usd, spent_before_micro_usd: before }: Allowance,
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
         let Some(room) = cap_micro_usd.checked_sub(reservation.amount_micro_usd) else {
-            return Ok(self.budget(budget, now).await?.refusal());
+            let item = self.table.read(keys::budget(budget)).await?;
+            return Ok(seen(item.as_ref(), before, now)?.refusal());
         };
-        let (item, written) = match self.reserving(budget, reservation, room).send().await {
+        let (item, written) = match self.reserving(budget, reservation, room, before).send().await {
             Ok(granted) => (granted.attributes, true),
             Err(error) => (kept_instead_of_update(error)?, false),
         };
-        let mut seen = item.as_ref().map(read).transpose()?.unwrap_or_default();
+        let mut seen = item.as_ref().map_or_else(|| Ok(begun(before)), read)?;
         self.clear(budget, &seen, now).await;
         // The SDK sends a request again when its answer is lost; the first one may have been granted.
         let granted = written || seen.held.iter().any(|held| held.id == reservation.id);
@@ -131,10 +143,20 @@ impl Budgets for DynamoBudgets {
 
     async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError> {
         let item = self.table.read(keys::budget(budget)).await?;
-        let mut seen = item.as_ref().map(read).transpose()?.unwrap_or_default();
-        seen.held.retain(|held| held.expires_at > now);
-        Ok(seen)
+        seen(item.as_ref(), 0, now)
     }
+}
+
+/// A budget that isn't kept yet.
+fn begun(before: u64) -> Budget {
+    Budget { committed_micro_usd: before, held: Vec::new() }
+}
+
+/// The budget in the record, if there is one; what has expired is spent.
+fn seen(item: Option<&Item>, before: u64, now: Timestamp) -> Result<Budget, StoreError> {
+    let mut seen = item.map_or_else(|| Ok(begun(before)), read)?;
+    seen.held.retain(|held| held.expires_at > now);
+    Ok(seen)
 }
 
 fn hold_name(id: ReservationId) -> String {

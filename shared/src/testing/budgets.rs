@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::faults::Faults;
 use super::lock;
 use crate::domain::{TaskId, Timestamp};
-use crate::ports::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
+use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
 
 /// Budgets in memory with the conditional writes of the real ones. Clones share the content.
 ///
@@ -62,11 +62,12 @@ impl Budgets for MemoryBudgets {
         &self,
         budget: &BudgetKey,
         reservation: &Reservation,
-        cap_micro_usd: u64,
+        Allowance { cap_micro_usd, spent_before_micro_usd }: Allowance,
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
         self.run(budget, |kept| {
-            let mut new = kept.as_deref().cloned().unwrap_or_default();
+            let begun = || Budget { committed_micro_usd: spent_before_micro_usd, held: Vec::new() };
+            let mut new = kept.as_deref().cloned().unwrap_or_else(begun);
             let committed_micro_usd = new.committed_micro_usd;
             let sum = u128::from(committed_micro_usd) + u128::from(reservation.amount_micro_usd);
             let is_held = new.held.iter().any(|held| held.id == reservation.id);

@@ -135,6 +135,7 @@ pub fn question(input: &str) -> ModelRequest {
         cache: CacheRules::Off,
         cache_use: CacheUse::default(),
         task_cap: None,
+        task_spent: 0,
         deadline: Deadline::at(after(60)),
     }
 }

@@ -228,6 +228,7 @@ impl Work<'_> {
             cache: config.cache.unwrap_or(self.runner.cache),
             cache_use: spec.cache_use,
             task_cap: limits.max_cost_micro_usd(),
+            task_spent: self.task.spend().cost.micro_usd,
             deadline: self.step_deadline(),
         }
     }

@@ -29,7 +29,8 @@ use crate::domain::{
 };
 use crate::metric;
 use crate::ports::{
-    BudgetKey, BudgetScope, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved, Settled,
+    Allowance, BudgetKey, BudgetScope, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved,
+    Settled,
 };
 
 /// How long after a call's deadline its reservation expires: for the settlement, and for clocks that differ.
@@ -54,7 +55,7 @@ pub struct Metered {
 struct Cap {
     scope: BudgetScope,
     budget: BudgetKey,
-    micro_usd: u64,
+    allowance: Allowance,
 }
 
 impl Metered {
@@ -72,15 +73,15 @@ impl Metered {
 
     /// The caps that the request is under, the narrowest first.
     fn caps(&self, request: &ModelRequest, now: Timestamp) -> Vec<Cap> {
-        let task = request.task_cap.map(|micro_usd| Cap {
+        let task = request.task_cap.map(|cap_micro_usd| Cap {
             scope: BudgetScope::Task,
             budget: BudgetKey::Task(request.caller.task),
-            micro_usd,
+            allowance: Allowance { cap_micro_usd, spent_before_micro_usd: request.task_spent },
         });
-        let tenant = self.tenant_daily_cap.map(|micro_usd| Cap {
+        let tenant = self.tenant_daily_cap.map(|cap_micro_usd| Cap {
             scope: BudgetScope::Tenant,
             budget: BudgetKey::tenant_day(&request.caller.tenant, now),
-            micro_usd,
+            allowance: Allowance { cap_micro_usd, spent_before_micro_usd: 0 },
         });
         task.into_iter().chain(tenant).collect()
     }
@@ -114,13 +115,13 @@ impl Metered {
         now: Timestamp,
     ) -> Result<(), ModelError> {
         for (index, cap) in caps.iter().enumerate() {
-            let reserved = self.budgets.reserve(&cap.budget, reservation, cap.micro_usd, now).await;
+            let reserved = self.budgets.reserve(&cap.budget, reservation, cap.allowance, now).await;
             let (kind, placed) = match reserved {
                 Ok(Reserved::Granted) => continue,
                 Ok(Reserved::Refused { committed_micro_usd, held_micro_usd }) => {
                     tracing::warn!(
                         scope = %cap.scope,
-                        cap_micro_usd = cap.micro_usd,
+                        cap_micro_usd = cap.allowance.cap_micro_usd,
                         committed_micro_usd,
                         held_micro_usd,
                         bound_micro_usd = reservation.amount_micro_usd,
@@ -147,7 +148,7 @@ impl Metered {
     /// What a cap's refusal comes to, for a call that would take what is spent to `sum` at most: the end, or a wait for the
     /// calls that are open now to be settled, which mostly cost less than was set aside for them.
     fn refusal(&self, cap: &Cap, sum: u64) -> ModelErrorKind {
-        if sum > cap.micro_usd {
+        if sum > cap.allowance.cap_micro_usd {
             return ModelErrorKind::BudgetExhausted(cap.scope);
         }
         self.later()

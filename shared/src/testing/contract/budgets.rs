@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::{Check, Outcome, same};
 use crate::domain::{ReservationId, TaskId, Timestamp};
-use crate::ports::{Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
+use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 use crate::testing::samples::{self, START, after};
 
 pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
     ("reservations are granted up to the cap, and what is refused leaves nothing", |b| Box::pin(up_to_the_cap(b))),
     ("more than the whole cap is refused", |b| Box::pin(more_than_the_cap(b))),
+    ("what was spent before there was a cap is committed from the first reservation on", |b| Box::pin(spent_before(b))),
     ("the very same reservation is made once, even of the last money", |b| Box::pin(repetition(b))),
     ("a settlement puts the actual cost in the reservation's place, once", |b| Box::pin(settlement(b))),
     ("a cost above the reservation is kept, and nothing more fits", |b| Box::pin(above_the_reservation(b))),
@@ -33,6 +34,10 @@ fn reservation(amount_micro_usd: u64) -> Reservation {
     Reservation { id: ReservationId::new(START), amount_micro_usd, expires_at: after(60) }
 }
 
+const fn up_to(cap_micro_usd: u64) -> Allowance {
+    Allowance { cap_micro_usd, spent_before_micro_usd: 0 }
+}
+
 const fn refused(committed_micro_usd: u64, held_micro_usd: u64) -> Reserved {
     Reserved::Refused { committed_micro_usd, held_micro_usd }
 }
@@ -48,37 +53,55 @@ async fn stands(budgets: &Arc<dyn Budgets>, key: &BudgetKey, now: Timestamp) -> 
 async fn up_to_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
     let key = task();
     same(&budgets.budget(&key, START).await?, &Budget::default())?;
-    same(&budgets.reserve(&key, &reservation(60), 100, START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(41), 100, START).await?, &refused(60, 60))?;
+    same(&budgets.reserve(&key, &reservation(60), up_to(100), START).await?, &Reserved::Granted)?;
+    same(&budgets.reserve(&key, &reservation(41), up_to(100), START).await?, &refused(60, 60))?;
     same(&stands(&budgets, &key, START).await?, &(60, vec![60]))?;
-    same(&budgets.reserve(&key, &reservation(40), 100, START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(1), 100, START).await?, &refused(100, 100))?;
+    same(&budgets.reserve(&key, &reservation(40), up_to(100), START).await?, &Reserved::Granted)?;
+    same(&budgets.reserve(&key, &reservation(1), up_to(100), START).await?, &refused(100, 100))?;
     same(&stands(&budgets, &key, START).await?, &(100, vec![40, 60]))
 }
 
 async fn more_than_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
     let key = task();
     for (amount, cap) in [(101, 100), (1, 0), (u64::MAX, 100)] {
-        same(&budgets.reserve(&key, &reservation(amount), cap, START).await?, &refused(0, 0))?;
+        same(&budgets.reserve(&key, &reservation(amount), up_to(cap), START).await?, &refused(0, 0))?;
     }
     same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
-    budgets.reserve(&key, &reservation(60), 100, START).await?;
-    same(&budgets.reserve(&key, &reservation(101), 100, START).await?, &refused(60, 60))?;
-    same(&budgets.reserve(&key, &reservation(101), 100, after(60)).await?, &refused(60, 0))
+    budgets.reserve(&key, &reservation(60), up_to(100), START).await?;
+    same(&budgets.reserve(&key, &reservation(101), up_to(100), START).await?, &refused(60, 60))?;
+    same(&budgets.reserve(&key, &reservation(101), up_to(100), after(60)).await?, &refused(60, 0))
+}
+
+async fn spent_before(budgets: Arc<dyn Budgets>) -> Outcome {
+    let key = task();
+    let after_spending = |spent_before_micro_usd| Allowance { spent_before_micro_usd, ..up_to(100) };
+    for (amount, spent) in [(41, 60), (1, 100), (1, u64::MAX), (101, 7)] {
+        let outcome = budgets.reserve(&key, &reservation(amount), after_spending(spent), START).await?;
+        same(&outcome, &refused(spent, 0))?;
+        same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
+    }
+    let reservation = reservation(40);
+    for _ in 0..2 {
+        same(&budgets.reserve(&key, &reservation, after_spending(60), START).await?, &Reserved::Granted)?;
+    }
+    budgets.settle(&key, &reservation, 10, START).await?;
+    same(&stands(&budgets, &key, START).await?, &(70, vec![]))?;
+    // Once the budget is kept, it knows better.
+    same(&budgets.reserve(&key, &self::reservation(30), after_spending(99), START).await?, &Reserved::Granted)
 }
 
 async fn repetition(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, reservation) = (task(), reservation(100));
     for _ in 0..3 {
-        same(&budgets.reserve(&key, &reservation, 100, START).await?, &Reserved::Granted)?;
+        same(&budgets.reserve(&key, &reservation, up_to(100), START).await?, &Reserved::Granted)?;
     }
     same(&budgets.budget(&key, START).await?, &Budget { committed_micro_usd: 100, held: vec![reservation] })
 }
 
 async fn settlement(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, settled, open) = (task(), reservation(60), reservation(40));
-    budgets.reserve(&key, &settled, 100, START).await?;
-    budgets.reserve(&key, &open, 100, START).await?;
+    budgets.reserve(&key, &settled, up_to(100), START).await?;
+    budgets.reserve(&key, &open, up_to(100), START).await?;
     same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Done)?;
     same(&stands(&budgets, &key, START).await?, &(65, vec![40]))?;
     same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Gone)?;
@@ -89,40 +112,40 @@ async fn settlement(budgets: Arc<dyn Budgets>) -> Outcome {
 
 async fn above_the_reservation(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, reservation) = (task(), reservation(60));
-    budgets.reserve(&key, &reservation, 100, START).await?;
+    budgets.reserve(&key, &reservation, up_to(100), START).await?;
     same(&budgets.settle(&key, &reservation, 150, START).await?, &Settled::Done)?;
-    same(&budgets.reserve(&key, &self::reservation(0), 100, START).await?, &refused(150, 0))
+    same(&budgets.reserve(&key, &self::reservation(0), up_to(100), START).await?, &refused(150, 0))
 }
 
 async fn set_aside(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, settled, dead) = (task(), reservation(50), reservation(30));
     let living = Reservation { expires_at: after(600), ..reservation(20) };
     for reservation in [&settled, &dead, &living] {
-        budgets.reserve(&key, reservation, 100, START).await?;
+        budgets.reserve(&key, reservation, up_to(100), START).await?;
     }
     budgets.settle(&key, &settled, 10, START).await?;
-    same(&budgets.reserve(&key, &reservation(41), 100, START).await?, &refused(60, 50))?;
-    same(&budgets.reserve(&key, &reservation(41), 100, after(60)).await?, &refused(60, 20))?;
+    same(&budgets.reserve(&key, &reservation(41), up_to(100), START).await?, &refused(60, 50))?;
+    same(&budgets.reserve(&key, &reservation(41), up_to(100), after(60)).await?, &refused(60, 20))?;
     budgets.settle(&key, &living, 20, after(60)).await?;
-    same(&budgets.reserve(&key, &reservation(41), 100, after(60)).await?, &refused(60, 0))
+    same(&budgets.reserve(&key, &reservation(41), up_to(100), after(60)).await?, &refused(60, 0))
 }
 
 async fn never_reserved(budgets: Arc<dyn Budgets>) -> Outcome {
     let key = task();
     same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
     same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
-    budgets.reserve(&key, &reservation(10), 100, START).await?;
+    budgets.reserve(&key, &reservation(10), up_to(100), START).await?;
     same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
     same(&stands(&budgets, &key, START).await?, &(10, vec![10]))
 }
 
 async fn expiry(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, dead) = (task(), reservation(60));
-    budgets.reserve(&key, &dead, 100, START).await?;
+    budgets.reserve(&key, &dead, up_to(100), START).await?;
     same(&stands(&budgets, &key, dead.expires_at.minus(Duration::from_millis(1))).await?, &(60, vec![60]))?;
     same(&stands(&budgets, &key, dead.expires_at).await?, &(60, vec![]))?;
     let next = Reservation { expires_at: after(120), ..reservation(40) };
-    same(&budgets.reserve(&key, &next, 100, after(60)).await?, &Reserved::Granted)?;
+    same(&budgets.reserve(&key, &next, up_to(100), after(60)).await?, &Reserved::Granted)?;
     same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))?;
     same(&budgets.settle(&key, &dead, 1, after(60)).await?, &Settled::Gone)?;
     same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))
@@ -132,11 +155,11 @@ async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, by_refusal, by_settlement) = (task(), reservation(30), reservation(30));
     let living = Reservation { expires_at: after(600), ..reservation(40) };
     for reservation in [&by_refusal, &living] {
-        budgets.reserve(&key, reservation, 100, START).await?;
+        budgets.reserve(&key, reservation, up_to(100), START).await?;
     }
-    same(&budgets.reserve(&key, &reservation(31), 100, after(60)).await?, &refused(70, 40))?;
+    same(&budgets.reserve(&key, &reservation(31), up_to(100), after(60)).await?, &refused(70, 40))?;
     same(&budgets.settle(&key, &by_refusal, 0, after(60)).await?, &Settled::Gone)?;
-    budgets.reserve(&key, &by_settlement, 100, START).await?;
+    budgets.reserve(&key, &by_settlement, up_to(100), START).await?;
     same(&budgets.settle(&key, &living, 10, after(60)).await?, &Settled::Done)?;
     same(&budgets.settle(&key, &by_settlement, 0, after(60)).await?, &Settled::Gone)?;
     // Nothing is held any more, even by the clock of the start.
@@ -145,7 +168,7 @@ async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
 
 async fn late_settlement(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, late) = (task(), reservation(60));
-    budgets.reserve(&key, &late, 100, START).await?;
+    budgets.reserve(&key, &late, up_to(100), START).await?;
     same(&budgets.settle(&key, &late, 25, after(600)).await?, &Settled::Done)?;
     same(&stands(&budgets, &key, after(600)).await?, &(25, vec![]))
 }
@@ -155,7 +178,7 @@ async fn many_at_once(budgets: Arc<dyn Budgets>) -> Outcome {
     let mut racing = tokio::task::JoinSet::new();
     for _ in 0..30 {
         let (budgets, key) = (Arc::clone(&budgets), key.clone());
-        racing.spawn(async move { budgets.reserve(&key, &reservation(14), 100, START).await });
+        racing.spawn(async move { budgets.reserve(&key, &reservation(14), up_to(100), START).await });
     }
     let granted = racing.join_all().await.into_iter().filter(|reserved| matches!(reserved, Ok(Reserved::Granted)));
     same(&granted.count(), &7)?;
@@ -173,7 +196,7 @@ async fn apart(budgets: Arc<dyn Budgets>) -> Outcome {
         BudgetKey::tenant_day(&theirs, START),
     ];
     for key in &keys {
-        same(&budgets.reserve(key, &reservation(100), 100, START).await?, &Reserved::Granted)?;
+        same(&budgets.reserve(key, &reservation(100), up_to(100), START).await?, &Reserved::Granted)?;
     }
     let same_day = BudgetKey::tenant_day(&ours, after(1));
     same(&stands(&budgets, &same_day, START).await?, &(100, vec![100]))
@@ -182,11 +205,11 @@ async fn apart(budgets: Arc<dyn Budgets>) -> Outcome {
 async fn beyond_measure(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, first, second) = (task(), reservation(0), reservation(0));
     for reservation in [&first, &second] {
-        same(&budgets.reserve(&key, reservation, 0, START).await?, &Reserved::Granted)?;
+        same(&budgets.reserve(&key, reservation, up_to(0), START).await?, &Reserved::Granted)?;
     }
     for reservation in [&first, &second] {
         same(&budgets.settle(&key, reservation, u64::MAX, START).await?, &Settled::Done)?;
     }
     same(&stands(&budgets, &key, START).await?, &(u64::MAX, vec![]))?;
-    same(&budgets.reserve(&key, &reservation(1), 100, START).await?, &refused(u64::MAX, 0))
+    same(&budgets.reserve(&key, &reservation(1), up_to(100), START).await?, &refused(u64::MAX, 0))
 }

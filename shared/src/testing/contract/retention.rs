@@ -9,8 +9,8 @@ use super::moves::{Move, Store, advance, advance_all, agent, read};
 use super::{Broken, Check, Outcome, eventually, holds, same};
 use crate::domain::{Agent, ReopenFrom, ReservationId, Task, TaskId, Timestamp, ToolRunner};
 use crate::ports::{
-    Budget, BudgetKey, Budgets, Claimed, Created, Journal, PageRequest, Purged, Reservation, Retention, StoreError,
-    TaskFilter, TaskStore,
+    Allowance, Budget, BudgetKey, Budgets, Claimed, Created, Journal, PageRequest, Purged, Reservation, Retention,
+    StoreError, TaskFilter, TaskStore,
 };
 use crate::testing::samples::{self, lease_until};
 
@@ -52,7 +52,14 @@ impl Kept {
         let task = samples::task(agent, at(0));
         self.tasks.create(&task).await?;
         let reservation = Reservation { id: ReservationId::new(at(0)), amount_micro_usd: 7, expires_at: at(90_000) };
-        self.budgets.reserve(&BudgetKey::Task(task.id()), &reservation, 10, at(0)).await?;
+        self.budgets
+            .reserve(
+                &BudgetKey::Task(task.id()),
+                &reservation,
+                Allowance { cap_micro_usd: 10, spent_before_micro_usd: 0 },
+                at(0),
+            )
+            .await?;
         for step in 1..=30 {
             self.journal.append(&samples::step(task.id(), step, "Paris")).await?;
         }

@@ -82,6 +82,18 @@ fn kind(result: Result<ModelAnswer, ModelError>) -> ModelErrorKind {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cap_that_was_set_later_counts_what_was_spent_before() {
+    let setup = setup([Reply::Answer(answer(samples::usage()))], None);
+    let request = under(1_000_000);
+    let spent = |task_spent| ModelRequest { task_spent, ..request.clone() };
+    let refused = setup.metered.ask(&spent(1_000_001 - bound(&request))).await.unwrap_err();
+    assert!(matches!(refused.kind, ModelErrorKind::BudgetExhausted(BudgetScope::Task)), "{refused:?}");
+    setup.metered.ask(&spent(7)).await.unwrap();
+    let budget = setup.budgets.record(&task_of(&request)).unwrap();
+    assert_eq!(budget.spent_micro_usd(), 7 + price(samples::usage()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
     let setup = setup([Reply::Answer(answer(USED)), Reply::Fail(ModelErrorKind::Timeout)], None);
     let answered = setup.metered.ask(&samples::question("hello")).await.unwrap();
