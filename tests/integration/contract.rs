@@ -44,7 +44,8 @@ async fn dynamodb_keeps_the_contract_of_the_journal() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::journal(Arc::new(journal))), aws.delete_table(&table)).await;
+    let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
+    finish(tokio::spawn(contract::journal(Arc::new(journal), Arc::new(tasks))), aws.delete_table(&table)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

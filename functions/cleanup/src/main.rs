@@ -12,8 +12,8 @@ use shared::domain::Timestamp;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
-use shared::store::DynamoTaskStore;
 use shared::store::client::{dynamodb, sdk_config};
+use shared::store::{DynamoJournal, DynamoTaskStore};
 use shared::telemetry;
 
 #[tokio::main(flavor = "current_thread")]
@@ -25,6 +25,7 @@ async fn main() -> Result<(), Error> {
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let sweeper = Sweeper {
         tasks: Arc::<DynamoTaskStore>::clone(&tasks),
+        journal: Arc::new(DynamoJournal::new(dynamodb(&sdk), config.state_table)),
         queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
         clock: Arc::new(SystemClock),
     };

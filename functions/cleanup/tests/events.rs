@@ -21,7 +21,12 @@ async fn handle(event: serde_json::Value, store: MemoryStore, queue: &MemoryQueu
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
     let store = Arc::new(store);
     let tasks = || Arc::<MemoryStore>::clone(&store);
-    let sweeper = Sweeper { tasks: tasks(), queue: Arc::new(queue.clone()), clock: Arc::<ManualClock>::clone(&clock) };
+    let sweeper = Sweeper {
+        tasks: tasks(),
+        journal: tasks(),
+        queue: Arc::new(queue.clone()),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
     let purger = Purger {
         retention: tasks(),
         keep_for: Some(Duration::from_hours(1)),

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
+use super::lost::note_steps;
 use super::send::send;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
-use crate::domain::task::Cancellation;
 use crate::domain::{
-    Conversation, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind, Task, TaskId,
-    TaskState, TenantId, ToolRunner, WrongState,
+    Cancellation, Conversation, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind, Task,
+    TaskId, TaskState, TaskStatus, TenantId, Timestamp, ToolRunner, journal,
 };
 use crate::ports::StoreError;
 
@@ -32,7 +32,12 @@ pub struct ToolAnswer {
 impl Tasks {
     /// Cancels a task: at once, or within seconds if a worker has it. Doing so twice is no error.
     pub async fn cancel_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
-        let (task, done) = self.change(tenant, id, |task| task.cancel(self.clock.now())).await?;
+        let cancel = |mut task: Task| async move {
+            note_steps(self.journal.as_ref(), &mut task).await?;
+            let done = task.cancel(self.clock.now())?;
+            Ok((Draft::of(task), done))
+        };
+        let (task, done) = self.change(tenant, id, cancel).await?;
         match done {
             Some(Cancellation::Done) => tracing::info!(task_id = %id, "task canceled"),
             Some(Cancellation::Requested) => tracing::info!(task_id = %id, "task is to be canceled by its worker"),
@@ -49,130 +54,184 @@ impl Tasks {
         from: RetryFrom,
         limits: LimitChanges,
     ) -> Result<Task, AppError> {
-        let task = self.find_task(tenant, id, Duration::ZERO).await?;
-        if !task.is_reopenable() {
-            return Err(AppError::WrongState(task.status()));
-        }
-        let steps = self.journal.steps(id).await?;
-        let last_step = steps.last().map_or(0, |step| step.number);
-        let is_answered = matches!(Conversation::new(task.progress().base, steps).next(), Next::Finish(_));
-        let from = match from {
-            // A recorded answer that was the failure itself would only fail the task again.
-            RetryFrom::Checkpoint if !is_answered => ReopenFrom::Checkpoint,
-            RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start { last_step },
+        let reopen = |mut task: Task| async move {
+            if !task.is_reopenable() {
+                return Err(AppError::WrongState(task.status()));
+            }
+            let limits = self.changed_limits(&task, limits).await?;
+            let steps = self.steps_of(&task).await?;
+            let conversation = Conversation::new(task.progress().base, steps);
+            task.note_steps(&conversation);
+            let from = match (from, conversation.next()) {
+                // A recorded answer that was the failure itself would only fail the task again.
+                (RetryFrom::Start, _) | (RetryFrom::Checkpoint, Next::Finish(_)) => {
+                    ReopenFrom::Start { last_step: conversation.complete_until() }
+                }
+                (RetryFrom::Checkpoint, Next::Ask { .. } | Next::Tools(_)) => ReopenFrom::Checkpoint,
+            };
+            task.reopen(from, limits, self.clock.now())?;
+            Ok((Draft::of(task), ()))
         };
-        let reopen = |task: &mut Task, limits| task.reopen(from, limits, self.clock.now());
-        self.go_on(tenant, id, limits, reopen).await
+        self.go_on(tenant, id, reopen).await
     }
 
     /// Goes on with a paused task, with limits that let it.
     pub async fn resume_task(&self, tenant: &TenantId, id: TaskId, limits: LimitChanges) -> Result<Task, AppError> {
-        let resume = |task: &mut Task, limits| task.resume(limits, self.clock.now());
-        self.go_on(tenant, id, limits, resume).await
+        let resume = |mut task: Task| async move {
+            let limits = self.changed_limits(&task, limits).await?;
+            task.resume(limits, self.clock.now())?;
+            Ok((Draft::of(task), ()))
+        };
+        self.go_on(tenant, id, resume).await
     }
 
-    /// Records the client's answers to the calls that its task waits for, all of them, and goes on. The very same answers
-    /// may come twice.
+    /// Records the client's answers to the calls that its task waits for, all of them, and goes on. Of several clients that
+    /// answer at once one is heard, with all its answers. The very same answers may come twice.
     pub async fn answer_task(&self, tenant: &TenantId, id: TaskId, answers: Vec<ToolAnswer>) -> Result<Task, AppError> {
-        let task = self.find_task(tenant, id, Duration::ZERO).await?;
-        let TaskState::InputRequired { calls, .. } = task.state() else {
-            return self.answered_before(task, &answers).await;
+        let answers = answers.as_slice();
+        let answer = |mut task: Task| async move {
+            let TaskState::InputRequired { calls, .. } = task.state() else {
+                let wrong_state = AppError::WrongState(task.status());
+                return self.answered_before(task, answers, wrong_state).await;
+            };
+            let pairs = match paired(calls, answers) {
+                Ok(pairs) => pairs,
+                Err(broken) => return self.answered_before(task, answers, broken).await,
+            };
+            let now = self.clock.now();
+            let steps = pairs.into_iter().map(|(call, answer)| answer.step(&task, call, now)).collect();
+            task.answered(now)?;
+            Ok((Draft { task, steps }, ()))
         };
-        for (call, answer) in paired(calls, answers.clone())? {
-            self.record(&task, call, answer).await?;
-        }
-        let changed = self.change(tenant, id, |task| task.answered(self.clock.now())).await;
-        let task = match changed {
-            Ok((task, ())) => task,
-            // The same answers came at the same time, and were faster.
-            Err(AppError::WrongState(_)) => {
-                let task = self.find_task(tenant, id, Duration::ZERO).await?;
-                return self.answered_before(task, &answers).await;
-            }
-            Err(error) => return Err(error),
-        };
-        tracing::info!(task_id = %id, "task is answered");
-        send(self.queue.as_ref(), &task, Duration::ZERO).await;
-        Ok(task)
+        self.go_on(tenant, id, answer).await
     }
 
-    /// The task, if its journal has these very answers, at least one.
-    async fn answered_before(&self, task: Task, answers: &[ToolAnswer]) -> Result<Task, AppError> {
-        let known = self.journal.steps(task.id()).await?;
-        let is_known = |answer: &ToolAnswer| known.iter().any(|step| answers_with(step, answer));
-        let repeated = !answers.is_empty() && answers.iter().all(is_known);
-        if repeated { Ok(task) } else { Err(AppError::WrongState(task.status())) }
+    /// The task as it is, if its journal has these very answers, at least one; else the `refusal`, or that one of them was
+    /// given otherwise.
+    async fn answered_before(
+        &self,
+        task: Task,
+        answers: &[ToolAnswer],
+        refusal: AppError,
+    ) -> Result<(Draft, ()), AppError> {
+        let known = self.steps_of(&task).await?;
+        let is_known = |answer: &ToolAnswer| known.iter().any(|step| answer.is_in(step));
+        if !answers.is_empty() && answers.iter().all(is_known) {
+            return Ok((Draft::of(task), ()));
+        }
+        let otherwise = answers.iter().find(|answer| known.iter().any(|step| answer.is_for(step)));
+        match (refusal, otherwise) {
+            (AppError::WrongState(_), Some(answer)) => Err(AppError::AnsweredOtherwise(answer.call_id.clone())),
+            (refusal, _) => Err(refusal),
+        }
     }
 
     /// The task's journal, in order.
     pub async fn list_steps(&self, tenant: &TenantId, id: TaskId) -> Result<Vec<Step>, AppError> {
-        self.find_task(tenant, id, Duration::ZERO).await?;
-        Ok(self.journal.steps(id).await?)
+        let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        Ok(self.steps_of(&task).await?)
     }
 
-    async fn record(&self, task: &Task, call: &PendingCall, answer: ToolAnswer) -> Result<(), AppError> {
-        let now = self.clock.now();
-        let PendingCall { number, call } = call.clone();
-        let ToolAnswer { text, is_error, .. } = answer.clone();
-        let kind = StepKind::ToolCall { call, by: ToolRunner::Client, text, is_error };
-        let step = Step { task: task.id(), number, fence: task.fence(), kind, started_at: now, finished_at: now };
-        match self.journal.append(&step).await {
-            Ok(()) => Ok(()),
-            Err(StoreError::Conflict) => {
-                let known = self.journal.steps(task.id()).await?;
-                let same = known.iter().any(|step| step.number == number && answers_with(step, &answer));
-                if same { Ok(()) } else { Err(AppError::AnsweredOtherwise(answer.call_id)) }
-            }
-            Err(StoreError::TooLarge) => Err(AppError::invalid("/results", "has a text that is too large")),
-            Err(error) => Err(error.into()),
-        }
+    async fn steps_of(&self, task: &Task) -> Result<Vec<Step>, StoreError> {
+        Ok(journal(task.progress().base, self.journal.steps(task.id()).await?))
     }
 
-    /// Has a task go on with changed limits.
-    async fn go_on(
-        &self,
-        tenant: &TenantId,
-        id: TaskId,
-        changes: LimitChanges,
-        transition: impl Fn(&mut Task, Limits) -> Result<(), WrongState>,
-    ) -> Result<Task, AppError> {
+    /// The task's limits with these changes.
+    async fn changed_limits(&self, task: &Task, changes: LimitChanges) -> Result<Limits, AppError> {
         if changes.max_cost_micro_usd.is_some() {
-            let task = self.find_task(tenant, id, Duration::ZERO).await?;
-            if let Some(agent) = self.agents.version(tenant, task.spec().agent).await? {
+            let spec = task.spec();
+            if let Some(agent) = self.agents.version(&spec.tenant, spec.agent).await? {
                 self.check_cap(&agent, changes)?;
             }
         }
-        let transition = |task: &mut Task| {
-            let limits = changes.apply(task.limits()).map_err(in_limits)?;
-            Ok::<_, AppError>(transition(task, limits)?)
-        };
+        changes.apply(task.limits()).map_err(in_limits)
+    }
+
+    /// Makes a transition after which the task goes on, and sends its message.
+    async fn go_on<F>(&self, tenant: &TenantId, id: TaskId, transition: impl Fn(Task) -> F) -> Result<Task, AppError>
+    where
+        F: Future<Output = Result<(Draft, ()), AppError>>,
+    {
         let (task, ()) = self.change(tenant, id, transition).await?;
-        tracing::info!(task_id = %id, base = task.progress().base, "task goes on");
-        send(self.queue.as_ref(), &task, Duration::ZERO).await;
+        if task.status() == TaskStatus::Queued {
+            tracing::info!(task_id = %id, base = task.progress().base, "task goes on");
+            send(self.queue.as_ref(), &task, Duration::ZERO).await;
+        }
         Ok(task)
     }
 
-    /// Makes a transition of the task as it stands, and stores it if it is one.
-    async fn change<T, E: Into<AppError>>(
+    /// Makes a transition of the task as it stands, and stores it if it is one; again and again as long as others change the
+    /// task in between.
+    async fn change<T, F>(
         &self,
         tenant: &TenantId,
         id: TaskId,
-        transition: impl Fn(&mut Task) -> Result<T, E>,
-    ) -> Result<(Task, T), AppError> {
+        transition: impl Fn(Task) -> F,
+    ) -> Result<(Task, T), AppError>
+    where
+        F: Future<Output = Result<(Draft, T), AppError>>,
+    {
         for _ in 0..MOST_TRIES {
-            let mut task = self.find_task(tenant, id, Duration::ZERO).await?;
+            let task = self.find_task(tenant, id, Duration::ZERO).await?;
             let before = task.progress().revision;
-            let outcome = transition(&mut task).map_err(Into::into)?;
+            let (Draft { task, steps }, outcome) = transition(task).await?;
             if task.progress().revision == before {
                 return Ok((task, outcome));
             }
-            match self.store.update(&task).await {
+            let stored = match steps.as_slice() {
+                [] => self.store.update(&task).await,
+                steps => self.store.update_with(&task, steps).await,
+            };
+            match stored {
                 Ok(()) => return Ok((task, outcome)),
                 Err(StoreError::Conflict) => {}
+                Err(StoreError::TooLarge) if !steps.is_empty() => {
+                    return Err(AppError::invalid("/results", "has a text that is too large"));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Err(StoreError::Conflict.into())
+    }
+}
+
+/// A changed task that is not stored yet, and the steps to be recorded with it.
+struct Draft {
+    task: Task,
+    steps: Vec<Step>,
+}
+
+impl Draft {
+    const fn of(task: Task) -> Self {
+        Self { task, steps: Vec::new() }
+    }
+}
+
+impl ToolAnswer {
+    /// This answer to the call as a step of the task.
+    fn step(&self, task: &Task, PendingCall { number, call }: &PendingCall, now: Timestamp) -> Step {
+        let kind = StepKind::ToolCall {
+            call: call.clone(),
+            by: ToolRunner::Client,
+            text: self.text.clone(),
+            is_error: self.is_error,
+        };
+        let (base, fence) = (task.progress().base, task.fence());
+        Step { task: task.id(), base, number: *number, fence, kind, started_at: now, finished_at: now }
+    }
+
+    /// Whether the step is a client's answer to the same call.
+    fn is_for(&self, step: &Step) -> bool {
+        matches!(&step.kind, StepKind::ToolCall { call, by: ToolRunner::Client, .. } if call.id == self.call_id)
+    }
+
+    /// Whether the step is this very answer.
+    fn is_in(&self, step: &Step) -> bool {
+        let same = |step: &Step| match &step.kind {
+            StepKind::ToolCall { text, is_error, .. } => (text, is_error) == (&self.text, &self.is_error),
+            StepKind::ModelCall { .. } => false,
+        };
+        self.is_for(step) && same(step)
     }
 }
 
@@ -187,10 +246,13 @@ pub enum RetryFrom {
 }
 
 /// Each call with its answer, or every rule that the answers break: one for each call, and no other.
-fn paired(calls: &[PendingCall], answers: Vec<ToolAnswer>) -> Result<Vec<(&PendingCall, ToolAnswer)>, AppError> {
+fn paired<'a>(
+    calls: &'a [PendingCall],
+    answers: &'a [ToolAnswer],
+) -> Result<Vec<(&'a PendingCall, &'a ToolAnswer)>, AppError> {
     let mut broken = Vec::new();
-    let mut pairs: Vec<(&PendingCall, ToolAnswer)> = Vec::new();
-    for (place, answer) in answers.into_iter().enumerate() {
+    let mut pairs: Vec<(&PendingCall, &ToolAnswer)> = Vec::new();
+    for (place, answer) in answers.iter().enumerate() {
         let open = |call: &&PendingCall| pairs.iter().all(|(other, _)| other.number != call.number);
         if let Some(call) = calls.iter().filter(open).find(|call| call.call.id == answer.call_id) {
             pairs.push((call, answer));
@@ -203,14 +265,4 @@ fn paired(calls: &[PendingCall], answers: Vec<ToolAnswer>) -> Result<Vec<(&Pendi
         broken.push(Invalid::new("/results", format!("must have a result for call {}", call.call.id)));
     }
     if broken.is_empty() { Ok(pairs) } else { Err(AppError::Invalid(broken)) }
-}
-
-/// Whether the step is this answer of a client.
-fn answers_with(step: &Step, answer: &ToolAnswer) -> bool {
-    match &step.kind {
-        StepKind::ToolCall { call, by: ToolRunner::Client, text, is_error } => {
-            (call.id.as_str(), text, is_error) == (answer.call_id.as_str(), &answer.text, &answer.is_error)
-        }
-        StepKind::ToolCall { by: ToolRunner::Platform | ToolRunner::Nobody, .. } | StepKind::ModelCall { .. } => false,
-    }
 }

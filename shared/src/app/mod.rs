@@ -7,6 +7,7 @@ mod agents;
 mod dead_letters;
 mod error;
 mod lifecycle;
+mod lost;
 mod outcome;
 mod purge;
 mod readiness;

@@ -11,8 +11,9 @@ use futures::{StreamExt, stream};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
+use super::lost::note_lost_steps;
 use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
-use crate::ports::{Clock, StoreError, TaskMessage, TaskQueue, TaskStore};
+use crate::ports::{Clock, Journal, StoreError, TaskMessage, TaskQueue, TaskStore};
 
 const PAGE: u32 = 100;
 const AT_ONCE: usize = 10;
@@ -54,6 +55,8 @@ pub struct Swept {
 pub struct Sweeper {
     /// Where tasks are kept.
     pub tasks: Arc<dyn TaskStore>,
+    /// Where steps are kept.
+    pub journal: Arc<dyn Journal>,
     /// The workers' queue.
     pub queue: Arc<dyn TaskQueue>,
     /// The time.
@@ -107,6 +110,9 @@ impl Sweeper {
     }
 
     async fn settle_task(&self, mut task: Task) -> Settled {
+        if let Err(error) = note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await {
+            return failed(&error, "overdue task's journal can't be read");
+        }
         let Some(overdue) = task.settle_overdue(self.clock.now()) else { return Settled::MovedOn };
         match self.tasks.update(&task).await {
             Ok(()) => {}

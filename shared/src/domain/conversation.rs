@@ -4,10 +4,12 @@
 //! stopped, wherever that was.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 
 use super::call::{ModelAnswer, StopReason};
+use super::spend::Spend;
 use super::step::{Step, StepKind, ToolRunner};
 use super::task::TaskInput;
 use super::transcript::{Message, ToolCall};
@@ -15,7 +17,7 @@ use super::transcript::{Message, ToolCall};
 /// A task's journal, as far as it counts.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// The number of the last step of an earlier run, which counts no more.
+    /// The run: the number of the last step before it.
     base: u32,
     steps: BTreeMap<u32, Step>,
 }
@@ -44,9 +46,9 @@ pub enum Next {
 }
 
 impl Conversation {
-    /// The conversation in these steps, in any order. Steps up to `base` don't count.
+    /// The conversation in these steps, in any order, of the run `base`. Those of other runs don't count.
     pub fn new(base: u32, steps: impl IntoIterator<Item = Step>) -> Self {
-        let counted = steps.into_iter().filter(|step| step.number > base);
+        let counted = steps.into_iter().filter(|step| step.base == base && step.number > base);
         Self { base, steps: counted.map(|step| (step.number, step)).collect() }
     }
 
@@ -67,6 +69,12 @@ impl Conversation {
             last += 1;
         }
         last
+    }
+
+    /// What the steps after this number came to.
+    pub fn spend_after(&self, number: u32) -> Spend {
+        let after = self.steps.range(number.saturating_add(1)..);
+        after.map(|(_, step)| step.kind.spend()).fold(Spend::default(), Spend::plus)
     }
 
     /// The tool calls that were answered.
@@ -121,6 +129,21 @@ impl Conversation {
             StepKind::ToolCall { .. } => None,
         }
     }
+}
+
+/// The journal of a task in the run `base`, in order, of all the steps that were recorded, in any order: without those that
+/// a worker recorded for an earlier run after the next one had begun.
+pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step> {
+    let mut kept = BTreeMap::new();
+    for step in recorded.into_iter().filter(|step| step.base == base || (step.base < base && step.number <= base)) {
+        match kept.entry(step.number) {
+            Entry::Vacant(place) => drop(place.insert(step)),
+            // A later run began before this number, and has it.
+            Entry::Occupied(mut place) if place.get().base < step.base => drop(place.insert(step)),
+            Entry::Occupied(_) => {}
+        }
+    }
+    kept.into_values().collect()
 }
 
 /// The number of the step that follows an answer and the results of its calls.
@@ -184,11 +207,29 @@ mod tests {
     fn steps_of_an_earlier_run_do_not_count() {
         let earlier = [asking(1, 1), result(2), samples::step(task(), 3, "done")];
         check_next(3, &earlier, &[4], 3);
-        check_next(3, &[earlier.as_slice(), &[asking(4, 2)]].concat(), &[5, 6], 4);
-        let conversation = Conversation::new(3, [earlier.as_slice(), &[asking(4, 1), result(5)]].concat());
+        check_next(3, &[earlier.as_slice(), &in_run(3, [asking(4, 2)])].concat(), &[5, 6], 4);
+        let steps = [earlier.as_slice(), &in_run(3, [asking(4, 1), result(5)])].concat();
+        let conversation = Conversation::new(3, steps);
         let input = TaskInput::new("hello".to_owned()).unwrap();
         assert_eq!(conversation.messages(&input).len(), 3);
         assert_eq!(conversation.tool_calls(), 1);
+    }
+
+    #[test]
+    fn what_comes_late_for_an_earlier_run_is_in_no_conversation_and_in_no_journal() {
+        let first = [asking(1, 2), result(2), result(3)];
+        let late = [asking(4, 1), result(5)];
+        let second = in_run(3, [asking(4, 1), result(5)]);
+        check_next(3, &[first.as_slice(), &late].concat(), &[4], 3);
+        check_next(3, &[first.as_slice(), &late, &second[..1]].concat(), &[5], 4);
+        let recorded = [&second[1..], &late, &second[..1], &first].concat();
+        assert_eq!(journal(3, recorded.clone()), [first.as_slice(), &second].concat());
+        assert_eq!(journal(5, recorded), [first.as_slice(), &second].concat());
+        assert_eq!(journal(3, [first.as_slice(), &late].concat()), first);
+    }
+
+    fn in_run<const N: usize>(base: u32, steps: [Step; N]) -> [Step; N] {
+        steps.map(|step| Step { base, ..step })
     }
 
     #[test]

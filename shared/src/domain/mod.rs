@@ -39,7 +39,7 @@ pub use chain::{
     Unlisted,
 };
 pub use circuit::{Admission, Circuit, CircuitState};
-pub use conversation::{Conversation, Next, PendingCall};
+pub use conversation::{Conversation, Next, PendingCall, journal};
 pub use deadline::Deadline;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;

@@ -14,6 +14,9 @@ use super::transcript::{ToolCall, ToolResult};
 pub struct Step {
     /// The task it belongs to.
     pub task: TaskId,
+    /// The run that it is of: a task that begins afresh begins another run. A run is told by the number of the last step
+    /// before it, 0 for the first.
+    pub base: u32,
     /// Its place in the journal, from 1 without gaps. The results of tools that a model calls together have the numbers
     /// after the model's answer, in the order of the calls; which of them is recorded first is left to the tools.
     pub number: u32,

@@ -148,6 +148,11 @@ pub trait TaskStore: Send + Sync {
     /// Storing the same transition twice succeeds, because a store's answer can get lost after its write.
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 
+    /// Stores a transition as [`update`](Self::update) does, and records these steps of the task with it: all or nothing.
+    /// Fails with [`StoreError::Conflict`] also if one of the steps' numbers is recorded for its run. There are at most
+    /// [`MAX_OPEN_CALLS`](crate::domain::task::MAX_OPEN_CALLS) steps.
+    async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError>;
+
     /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
     /// store can tell. One that can't be read takes no other's place.
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError>;
@@ -156,10 +161,11 @@ pub trait TaskStore: Send + Sync {
 /// Keeps the steps of tasks.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded. Recording the very same
-    /// step twice succeeds, because a store's answer can get lost after its write.
+    /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded for its run. Recording the very
+    /// same step twice succeeds, because a store's answer can get lost after its write.
     async fn append(&self, step: &Step) -> Result<(), StoreError>;
 
-    /// All steps of the task, in order.
+    /// All recorded steps of the task, of all its runs, in the order of their numbers and then of their runs. Which of them
+    /// count is told by [`journal`](crate::domain::journal).
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError>;
 }

@@ -11,7 +11,7 @@ pub struct Records(Vec<Item>);
 
 /// The records of these steps, each of which must fit into one.
 pub fn records(steps: &[Step]) -> Result<Records, StoreError> {
-    let record = |step| Ok(step_item::write(step, &step_item::pack(step)?));
+    let record = |step| Ok(step_item::write(step, &step_item::pack(step, step_item::IN_HEAD)?));
     steps.iter().map(record).collect::<Result<_, _>>().map(Records)
 }
 

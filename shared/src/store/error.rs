@@ -6,7 +6,9 @@ use std::error::Error;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::items::Item;
 use crate::ports::StoreError;
@@ -25,6 +27,30 @@ pub(super) fn kept_instead_of_update(error: SdkError<UpdateItemError>) -> Result
         Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
         Some(_) | None => Err(failure(error)),
     }
+}
+
+/// What became of each write of a transaction, in order, if it was a condition that failed; any other failure is an error.
+pub(super) fn reasons_of_transaction(
+    error: SdkError<TransactWriteItemsError>,
+) -> Result<Vec<CancellationReason>, StoreError> {
+    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+        return Err(failure(error));
+    };
+    let reasons = canceled.cancellation_reasons();
+    let because = |is: fn(&CancellationReason) -> bool| reasons.iter().any(is);
+    if because(|reason| reason.code() == Some("ConditionalCheckFailed")) {
+        return Ok(reasons.to_vec());
+    }
+    if because(|reason| is_too_large(reason.message())) {
+        return Err(StoreError::TooLarge);
+    }
+    if because(|reason| reason.code().is_some_and(is_throttle)) {
+        return Err(StoreError::Throttled(Box::new(error)));
+    }
+    if because(|reason| reason.code() == Some("TransactionConflict")) {
+        return Err(StoreError::Unavailable(Box::new(error)));
+    }
+    Err(StoreError::Refused(Box::new(error)))
 }
 
 /// What a failed operation means. The names are those of DynamoDB's common and own errors.
@@ -49,7 +75,7 @@ where
 }
 
 /// Whether the error, or the reason for a transaction's end, of this name asks to slow down.
-pub(super) fn is_throttle(code: &str) -> bool {
+fn is_throttle(code: &str) -> bool {
     matches!(
         code,
         "ProvisionedThroughputExceededException"
@@ -62,7 +88,7 @@ pub(super) fn is_throttle(code: &str) -> bool {
 
 /// Whether a refused request was for too large a record: "Item size has exceeded the maximum allowed size", or "Item size
 /// to update has exceeded the maximum allowed size". DynamoDB has no code of its own for it.
-pub(super) fn is_too_large(message: Option<&str>) -> bool {
+fn is_too_large(message: Option<&str>) -> bool {
     message.is_some_and(|message| {
         message.strip_prefix("Item size").is_some_and(|rest| rest.contains("exceeded the maximum allowed size"))
     })
@@ -73,6 +99,7 @@ mod tests {
     use aws_sdk_dynamodb::config::http::HttpResponse;
     use aws_sdk_dynamodb::error::{ConnectorError, ErrorMetadata};
     use aws_sdk_dynamodb::operation::get_item::GetItemError;
+    use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 
     use super::*;
 
@@ -119,6 +146,29 @@ mod tests {
         for (status, code, message, expected) in table {
             assert_eq!(case(&failure(answered(status, code, message))), expected, "{code} {message}");
         }
+    }
+
+    #[test]
+    fn a_canceled_transaction_is_told_by_its_reasons() {
+        let canceled = |reasons: [(&str, &str); 2]| {
+            let reasons = reasons.map(|(code, text)| CancellationReason::builder().code(code).message(text).build());
+            let failed = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons.into())).build();
+            let failed = TransactWriteItemsError::TransactionCanceledException(failed);
+            reasons_of_transaction(SdkError::service_error(failed, response(400)))
+        };
+        let none = ("None", "");
+        let size = "Item size has exceeded the maximum allowed size";
+        let table = [
+            ([none, ("ThrottlingError", "")], "throttled"),
+            ([("TransactionConflict", ""), none], "unavailable"),
+            ([("ValidationError", size), none], "too large"),
+            ([("ValidationError", "no such attribute"), none], "refused"),
+        ];
+        for (reasons, expected) in table {
+            assert_eq!(case(&canceled(reasons).unwrap_err()), expected, "{reasons:?}");
+        }
+        let condition = canceled([none, ("ConditionalCheckFailed", "")]).unwrap();
+        assert_eq!(condition.len(), 2);
     }
 
     #[test]

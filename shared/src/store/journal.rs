@@ -1,4 +1,4 @@
-//! Journals on DynamoDB: a task's steps lie in the task's partition, in the order of their numbers.
+//! Journals on DynamoDB: a task's steps lie in the task's partition, in the order of their numbers and then of their runs.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -36,7 +36,7 @@ impl DynamoJournal {
 #[async_trait]
 impl Journal for DynamoJournal {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
-        let blob = step_item::pack(step)?;
+        let blob = step_item::pack(step, step_item::IN_HEAD)?;
         task_content::write(&self.table, step.task, &blob).await?;
         let Err(error) = self.table.put_new(step_item::write(step, &blob)).send().await else { return Ok(()) };
         let kept = kept_instead_of_put(error)?.ok_or(StoreError::Conflict)?;

@@ -89,9 +89,11 @@ pub(super) fn parse_task_partition(pk: &str) -> Option<TaskId> {
     pk.strip_prefix(TASK_PREFIX)?.parse().ok()
 }
 
-/// A step of a task.
-pub(super) fn step(task: TaskId, number: u32) -> Key {
-    Key { pk: task_partition(task), sk: format!("{STEP_PREFIX}{number:08}") }
+/// A step of a task, in the run that began after the step `base`. Each run has places of its own, so that whoever still works
+/// for an earlier one takes none of a later one's.
+pub(super) fn step(task: TaskId, base: u32, number: u32) -> Key {
+    let run = if base == 0 { String::new() } else { format!("#{base:08}") };
+    Key { pk: task_partition(task), sk: format!("{STEP_PREFIX}{number:08}{run}") }
 }
 
 /// A piece of a step or of a task's result that one record can't hold.
@@ -255,7 +257,8 @@ mod tests {
             agent(&tenant, id).to_string(),
             agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
             self::task(task).to_string(),
-            step(task, 12).to_string(),
+            step(task, 0, 12).to_string(),
+            step(task, 7, 12).to_string(),
             task_chunk(&task_partition(task), &[1, 255], 7).to_string(),
             circuit(&samples::model()).to_string(),
             slots(&tenant).to_string(),
@@ -269,6 +272,7 @@ mod tests {
             format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
             format!("TASK#{TASK} META"),
             format!("TASK#{TASK} STEP#00000012"),
+            format!("TASK#{TASK} STEP#00000012#00000007"),
             format!("TASK#{TASK} CHUNK#01ff#0007"),
             "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
             "SLOTS#acme HELD".to_owned(),

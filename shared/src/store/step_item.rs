@@ -15,11 +15,12 @@ use crate::ports::StoreError;
 /// The newest form's version, and the one written.
 const VERSION: u32 = 2;
 
-/// What the record holds of the content. It is written once and mostly read with all others, so a piece of its own, which
-/// is another request each way, must be worth it.
-const IN_HEAD: usize = 256 * 1_024;
+/// What the record of a step that is written alone holds of the content. It is written once and mostly read with all others,
+/// so a piece of its own, which is another request each way, must be worth it.
+pub(super) const IN_HEAD: usize = 256 * 1_024;
 
 const NUMBER: &str = "number";
+const BASE: &str = "base";
 const FENCE: &str = "fence";
 const KIND: &str = "kind";
 const STARTED_AT: &str = "started_at";
@@ -47,21 +48,22 @@ struct Called<'a> {
     text: Cow<'a, str>,
 }
 
-/// What may be large in the step, packed.
-pub(super) fn pack(step: &Step) -> Result<Blob, StoreError> {
+/// What may be large in the step, packed for a record that holds `in_head` of it.
+pub(super) fn pack(step: &Step, in_head: usize) -> Result<Blob, StoreError> {
     let raw = match &step.kind {
         StepKind::ModelCall { answer, .. } => serde_json::to_vec(&answer.content),
         StepKind::ToolCall { call, text, .. } => {
             serde_json::to_vec(&Called { call: Cow::Borrowed(call), text: Cow::Borrowed(text) })
         }
     };
-    Blob::pack(raw.map_err(|error| StoreError::Refused(Box::new(error)))?, IN_HEAD)
+    Blob::pack(raw.map_err(|error| StoreError::Refused(Box::new(error)))?, in_head)
 }
 
 /// The step, whose content is in `blob`, as its record.
 pub(super) fn write(step: &Step, blob: &Blob) -> Item {
     let mut attributes = vec![
         (NUMBER, number(step.number)),
+        (BASE, number(step.base)),
         (FENCE, number(step.fence)),
         (KIND, text(step.kind.as_str())),
         (STARTED_AT, moment(step.started_at)),
@@ -74,7 +76,7 @@ pub(super) fn write(step: &Step, blob: &Blob) -> Item {
         }
     }
     attributes.extend(blob.head());
-    items::versioned(VERSION, keys::step(step.task, step.number), attributes)
+    items::versioned(VERSION, keys::step(step.task, step.base, step.number), attributes)
 }
 
 fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
@@ -122,6 +124,7 @@ pub(super) fn read(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreErr
     };
     Ok(Step {
         task: task.ok_or_else(|| fields.corrupt("its partition is not a task's"))?,
+        base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
         number: fields.number(NUMBER)?,
         fence: fields.number(FENCE)?,
         kind,
@@ -152,7 +155,7 @@ mod tests {
 
     /// The step as a record that holds all of it.
     fn record(step: &Step) -> Item {
-        write(step, &pack(step).unwrap())
+        write(step, &pack(step, IN_HEAD).unwrap())
     }
 
     fn read_whole(item: &Item) -> Result<Step, StoreError> {
@@ -168,8 +171,8 @@ mod tests {
             answer.request_id = None;
         }
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
-        for by in [ToolRunner::Platform, ToolRunner::Client, ToolRunner::Nobody] {
-            let step = samples::tool_step(step.task, 4, by, "18 °C");
+        for (base, by) in [(0, ToolRunner::Platform), (3, ToolRunner::Client), (1, ToolRunner::Nobody)] {
+            let step = Step { base, ..samples::tool_step(step.task, 4, by, "18 °C") };
             assert_eq!(read_whole(&record(&step)).unwrap(), step);
         }
     }

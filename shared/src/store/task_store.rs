@@ -3,17 +3,21 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::blob::Blob;
-use super::error::{kept_instead_of_put, kept_instead_of_update};
+use super::error::{kept_instead_of_put, kept_instead_of_update, reasons_of_transaction};
 use super::items::{Fields, Item, V, number, text};
 use super::table::Table;
 use super::task_item::{self, MUTABLE, REVISION};
-use super::{keys, task_content};
-use crate::domain::{Lease, Task, TaskId, TenantId, Timestamp};
+use super::{keys, step_item, task_content};
+use crate::domain::{Lease, Step, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{
     Claimed, Created, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
 };
+
+/// What the record of each step holds of its content where several are written together: a transaction has at most 4 MB.
+const IN_HEAD_TOGETHER: usize = 32 * 1_024;
 
 /// Tasks in a DynamoDB table.
 #[derive(Debug, Clone)]
@@ -117,6 +121,26 @@ impl TaskStore for DynamoTaskStore {
         let Err(error) = self.transition(task, content.as_ref()).send().await else { return Ok(()) };
         let kept = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
         if self.restored(&kept).await?.as_ref() == Some(task) { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+
+    async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
+        let content = self.packed(task).await?;
+        let transition = self.table.transact_update(&self.transition(task, content.as_ref()))?;
+        let mut request = self.table.client.transact_write_items().transact_items(transition);
+        let mut items = Vec::new();
+        for step in steps {
+            let blob = step_item::pack(step, IN_HEAD_TOGETHER)?;
+            task_content::write(&self.table, task.id(), &blob).await?;
+            let item = step_item::write(step, &blob);
+            request = request.transact_items(self.table.transact_put_new(item.clone())?);
+            items.push(item);
+        }
+        let Err(error) = request.send().await else { return Ok(()) };
+        let reasons = reasons_of_transaction(error)?;
+        let mut kept = reasons.iter().map(CancellationReason::item);
+        let Some(kept_task) = kept.next().flatten() else { return Err(StoreError::Conflict) };
+        let stored = self.restored(kept_task).await?.as_ref() == Some(task) && kept.eq(items.iter().map(Some));
+        if stored { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {

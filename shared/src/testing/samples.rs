@@ -189,6 +189,7 @@ pub fn failure() -> Failure {
 pub fn step(task: TaskId, number: u32, text: &str) -> Step {
     Step {
         task,
+        base: 0,
         number,
         fence: 1,
         kind: StepKind::ModelCall { requested: model(), answer: answer(text) },

@@ -35,7 +35,8 @@ pub struct MemoryStore {
 struct Records {
     agents: BTreeMap<(AgentId, u32), Agent>,
     tasks: BTreeMap<TaskId, Task>,
-    steps: BTreeMap<(TaskId, u32), Step>,
+    /// By task, number and run.
+    steps: BTreeMap<(TaskId, u32, u32), Step>,
 }
 
 impl MemoryStore {
@@ -49,6 +50,13 @@ impl MemoryStore {
     #[must_use]
     pub fn with_budgets(&self, budgets: MemoryBudgets) -> Self {
         Self { budgets, ..self.clone() }
+    }
+
+    /// The task as it stands and its recorded steps, at once: for tests that must not let others go first.
+    pub fn peek(&self, task: TaskId) -> (Option<Task>, Vec<Step>) {
+        let records = lock(&self.records);
+        let steps = records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.clone());
+        (records.tasks.get(&task).cloned(), steps.collect())
     }
 
     async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -169,6 +177,28 @@ impl TaskStore for MemoryStore {
         .await
     }
 
+    async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
+        fits(content_of_task(task).len())?;
+        for step in steps {
+            fits(content_of_step(step).len())?;
+        }
+        self.run(|records| {
+            let key = |step: &Step| (step.task, step.number, step.base);
+            let is_free = steps.iter().all(|step| !records.steps.contains_key(&key(step)));
+            let is_there = steps.iter().all(|step| records.steps.get(&key(step)) == Some(step));
+            match records.tasks.get_mut(&task.id()) {
+                Some(kept) if kept == task && is_there => Ok(()),
+                Some(kept) if precedes(kept, task) && is_free => {
+                    *kept = task.clone();
+                    records.steps.extend(steps.iter().map(|step| (key(step), step.clone())));
+                    Ok(())
+                }
+                Some(_) | None => Err(StoreError::Conflict),
+            }
+        })
+        .await
+    }
+
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.run(|records| {
             let due = |task: &&Task| task.due_at().is_some_and(|due_at| due_at <= now);
@@ -186,7 +216,7 @@ impl Journal for MemoryStore {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
         fits(content_of_step(step).len())?;
         self.run(|records| {
-            let kept = records.steps.entry((step.task, step.number)).or_insert_with(|| step.clone());
+            let kept = records.steps.entry((step.task, step.number, step.base)).or_insert_with(|| step.clone());
             if kept == step { Ok(()) } else { Err(StoreError::Conflict) }
         })
         .await
@@ -194,7 +224,7 @@ impl Journal for MemoryStore {
 
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
         self.run(|records| {
-            Ok(records.steps.range((task, 0)..=(task, u32::MAX)).map(|(_, step)| step.clone()).collect())
+            Ok(records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.clone()).collect())
         })
         .await
     }
@@ -227,7 +257,7 @@ impl Retention for MemoryStore {
                 return Ok(Purged::Kept);
             }
             records.tasks.remove(&id);
-            records.steps.retain(|(task, _), _| *task != id);
+            records.steps.retain(|(task, ..), _| *task != id);
             self.budgets.forget(id);
             Ok(Purged::Gone)
         })
@@ -304,7 +334,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_fake_keeps_the_contract_of_the_journal() {
-        contract::journal(Arc::new(MemoryStore::default())).await;
+        let store = Arc::new(MemoryStore::default());
+        contract::journal(Arc::<MemoryStore>::clone(&store), store).await;
     }
 
     #[tokio::test]

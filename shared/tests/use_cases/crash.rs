@@ -18,7 +18,7 @@ impl Play {
             let well = Faults::default();
             let faults = || if faults.struck() { &well } else { faults };
             join_all((0..at_once).map(|_| self.deliver(faults()))).await;
-            self.answer(faults()).await;
+            self.answer(faults(), "yes", false).await;
             self.world.pass(pause);
             self.sweep(faults()).await;
         }

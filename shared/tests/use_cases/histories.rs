@@ -1,5 +1,6 @@
-//! Ten thousand random histories of one task: workers that die, hiccup and collide, messages that come twice and late,
-//! clients that cancel, retry, resume and answer, watchdogs at the same time, and a clock that steps. Whatever happened,
+//! Ten thousand random histories of one task: workers that die, hiccup, collide and stand still for long, messages that come
+//! twice and late, clients that cancel, retry, resume and answer this or that, watchdogs at the same time, and a clock that
+//! steps. Whatever happened,
 //! the task then comes to an end, and no recorded step was ever done again.
 
 use std::panic::AssertUnwindSafe;
@@ -7,9 +8,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures::FutureExt;
-use futures::future::join_all;
+use futures::future::{LocalBoxFuture, join_all};
 use shared::app::{NewTask, RetryFrom};
-use shared::domain::{LimitChanges, Step, StepKind, Task, TaskStatus};
+use shared::domain::{LimitChanges, Spend, Step, StepKind, Task, TaskStatus, Timestamp, ToolRunner};
 use shared::testing::{Faults, When};
 use tokio::task::yield_now;
 
@@ -37,9 +38,55 @@ async fn later(turns: usize) {
     }
 }
 
+/// Somebody who stands still in the middle of what they do.
+type Stalled<'a> = LocalBoxFuture<'a, ()>;
+
+/// Lets them go on for so many turns; whether that was the end of it.
+async fn go_on(stalled: &mut Stalled<'_>, turns: usize) -> bool {
+    for _ in 0..turns {
+        if stalled.as_mut().now_or_never().is_some() {
+            return true;
+        }
+        yield_now().await;
+    }
+    false
+}
+
+/// Those who stand still.
+#[derive(Default)]
+struct Bystanders<'a> {
+    workers: Vec<Stalled<'a>>,
+    clients: Vec<Stalled<'a>>,
+}
+
+impl<'a> Bystanders<'a> {
+    /// A worker or a client begins, or one who stands still goes on for a while.
+    async fn stir(&mut self, play: &'a Play, random: &mut Rng) {
+        let is_worker = random.u8(..3) > 0;
+        let group = if is_worker { &mut self.workers } else { &mut self.clients };
+        let mut one: Stalled<'a> = match random.usize(..=group.len()) {
+            place if place < group.len() => group.swap_remove(place),
+            _ if is_worker => Box::pin(async { play.deliver(&Faults::default()).await }),
+            _ if random.bool() => Box::pin(async { play.answer(&Faults::default(), "late", true).await }),
+            _ => Box::pin(async { play.retry(&Faults::default(), RetryFrom::Start).await }),
+        };
+        if !go_on(&mut one, random.usize(..12)).await {
+            group.push(one);
+        }
+    }
+
+    /// All of them come to an end, or stay where they are for ever.
+    async fn finish(group: Vec<Stalled<'a>>) {
+        for mut one in group {
+            go_on(&mut one, 200).await;
+        }
+    }
+}
+
 impl Play {
     /// Something happens.
-    async fn happen(&self, random: &mut Rng) {
+    async fn happen(&self, random: &mut Rng, latest: &mut Timestamp) {
+        *latest = self.world.now().max(*latest);
         match random.u8(..16) {
             0..6 => {
                 let workers: Vec<(Faults, usize)> =
@@ -60,8 +107,7 @@ impl Play {
             }
             7 => {
                 let from = if random.bool() { RetryFrom::Checkpoint } else { RetryFrom::Start };
-                let tasks = self.tasks(&fate(random));
-                drop(tasks.retry_task(self.world.tenant(), self.task, from, LimitChanges::default()).await);
+                self.retry(&fate(random), from).await;
             }
             8 => {
                 let more = LimitChanges { max_steps: Some(random.u32(1..60)), ..LimitChanges::default() };
@@ -69,15 +115,21 @@ impl Play {
             }
             9..11 => {
                 let (one, two) = (fate(random), fate(random));
-                tokio::join!(self.answer(&one), self.answer(&two));
+                let (text, reversed) = (if random.bool() { "yes" } else { "no" }, random.bool());
+                tokio::join!(self.answer(&one, "yes", false), self.answer(&two, text, reversed));
             }
             11..13 => {
                 let (one, two) = (fate(random), fate(random));
                 tokio::join!(self.sweep(&one), self.sweep(&two));
             }
             13..15 => self.world.pass(random.u64(0..90)),
-            _ => self.world.clock.set(self.world.now().minus(Duration::from_millis(random.u64(0..1_500)))),
+            _ => self.world.clock.set(latest.minus(Duration::from_millis(random.u64(0..1_500)))),
         }
+    }
+
+    async fn retry(&self, faults: &Faults, from: RetryFrom) {
+        let tasks = self.tasks(faults);
+        drop(tasks.retry_task(self.world.tenant(), self.task, from, LimitChanges::default()).await);
     }
 
     /// Everyone is well from now on: the task comes to an end of its own, or of its client's.
@@ -87,7 +139,7 @@ impl Play {
             let task = self.world.task(self.task).await;
             match task.status() {
                 status if status.is_terminal() => return task,
-                TaskStatus::InputRequired => self.answer(&well).await,
+                TaskStatus::InputRequired => self.answer(&well, "yes", false).await,
                 TaskStatus::Paused => {
                     let more = LimitChanges { max_steps: Some(1_000), ..LimitChanges::default() };
                     self.tasks(&well).resume_task(self.world.tenant(), self.task, more).await.unwrap();
@@ -104,27 +156,28 @@ impl Play {
 async fn history(seed: u64) {
     let mut random = Rng::with_seed(seed);
     let play = Play::begin().await;
-    let mut fences = Vec::new();
+    let mut bystanders = Bystanders::default();
+    let (mut fences, mut latest) = (Vec::new(), play.world.now());
     for _ in 0..EVENTS {
-        play.happen(&mut random).await;
+        play.happen(&mut random, &mut latest).await;
+        bystanders.stir(&play, &mut random).await;
         fences.push(play.world.task(play.task).await.fence());
     }
+    Bystanders::finish(bystanders.clients).await;
     let task = play.settle().await;
     assert!(task.status().is_terminal(), "the task is lost: {:?}", task.progress());
     assert!(fences.is_sorted(), "{fences:?}");
     let steps = play.world.steps(play.task).await;
     check_journal(&task, &steps);
-    if task.status() == TaskStatus::Completed {
-        let last = steps.last().map(|step| (step.number, &step.kind));
-        assert!(
-            matches!(last, Some((number, StepKind::ModelCall { .. })) if number == task.progress().steps),
-            "{last:?}"
-        );
-    }
     // Whatever comes late changes nothing.
+    Bystanders::finish(bystanders.workers).await;
     join_all([play.deliver(&Faults::default()), play.deliver(&Faults::default())]).await;
     play.sweep(&Faults::default()).await;
     assert_eq!(play.world.task(play.task).await, task);
+    // But for an answer that is there for a retry, because it is paid.
+    let later = play.world.steps(play.task).await;
+    let is_the_same = later.len() == steps.len() || task.status() != TaskStatus::Completed;
+    assert!(is_the_same && steps.iter().all(|step| later.contains(step)), "{later:?}, not {steps:?}");
 }
 
 #[track_caller]
@@ -132,6 +185,21 @@ fn check_journal(task: &Task, steps: &[Step]) {
     let complete = task.progress().steps as usize;
     let numbers = steps.iter().take(complete).map(|step| step.number);
     assert!(numbers.eq(1..=task.progress().steps), "the journal has gaps: {steps:?}");
+    let recorded = steps.iter().take(complete).map(|step| step.kind.spend()).fold(Spend::default(), Spend::plus);
+    assert!(task.spend().attempts >= recorded.attempts, "{:?} of {recorded:?}", task.spend());
+    let answer = |step: &Step| match &step.kind {
+        StepKind::ToolCall { by: ToolRunner::Client, text, .. } => Some((step.base, step.started_at, text.clone())),
+        StepKind::ToolCall { .. } | StepKind::ModelCall { .. } => None,
+    };
+    let answers: Vec<_> = steps.iter().filter_map(answer).collect();
+    assert!(answers.chunks(2).all(|both| both.first() == both.last()), "answers of two clients are mixed: {answers:?}");
+    if task.status() == TaskStatus::Completed {
+        let last = steps.last().map(|step| (step.number, &step.kind));
+        assert!(
+            matches!(last, Some((number, StepKind::ModelCall { .. })) if number == task.progress().steps),
+            "{last:?}"
+        );
+    }
 }
 
 #[tokio::test]

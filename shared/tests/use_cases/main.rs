@@ -5,6 +5,7 @@
 mod crash;
 mod fairness;
 mod histories;
+mod late;
 mod park;
 mod play;
 mod purge;

@@ -36,7 +36,7 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
         world.pass(90);
         assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
         let task = world.task(task.id()).await;
-        assert_eq!((task.attempts(), task.fence(), task.progress().parkings), (1, 2, 1));
+        assert_eq!((task.attempts(), task.fence(), task.progress().parkings), (1, 2, 0));
     }
 }
 

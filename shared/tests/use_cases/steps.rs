@@ -142,7 +142,9 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
         assert_eq!(answered.status(), TaskStatus::Queued);
     }
     let other = tasks.answer_task(world.tenant(), task.id(), vec![answer("a", "other")]).await;
-    assert!(matches!(other, Err(AppError::WrongState(TaskStatus::Queued))), "{other:?}");
+    assert!(matches!(&other, Err(AppError::AnsweredOtherwise(call)) if call == "a"), "{other:?}");
+    let unknown = tasks.answer_task(world.tenant(), task.id(), vec![answer("x", "yes")]).await;
+    assert!(matches!(unknown, Err(AppError::WrongState(TaskStatus::Queued))), "{unknown:?}");
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     let last = world.model.asked().pop().unwrap();
     let Some(Message::ToolResults(given)) = last.prompt.messages.last() else { panic!("{last:?}") };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes};
 use shared::domain::{
     Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId, TaskInput, TaskStatus,
-    TenantId, Timestamp,
+    TenantId, Timestamp, journal,
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
@@ -137,6 +137,7 @@ impl World {
     pub(crate) async fn sweep_failing(&self, faults: &Faults) -> Result<Swept, StoreError> {
         let sweeper = Sweeper {
             tasks: Arc::new(self.store.clone()),
+            journal: Arc::new(self.store.clone()),
             queue: Arc::new(self.queue.with_faults(faults.clone())),
             clock: Arc::new(self.clock.clone()),
         };
@@ -160,7 +161,9 @@ impl World {
     }
 
     pub(crate) async fn steps(&self, id: TaskId) -> Vec<Step> {
-        self.store.steps(id).await.unwrap()
+        let task = TaskStore::task(&self.store, self.tenant(), id).await.unwrap();
+        let base = task.map_or(0, |task| task.progress().base);
+        journal(base, self.store.steps(id).await.unwrap())
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::SKEW;
 use super::leave::End;
 use super::work::Work;
 use crate::domain::{Causes, TaskState};
@@ -39,9 +40,10 @@ impl Work<'_> {
         }
     }
 
+    /// Whether someone else may have the task by a clock that runs ahead of this one.
     pub(super) fn lease_has_ended(&self) -> bool {
         let TaskState::Running(held) = self.task.state() else { return true };
-        self.runner.clock.now() >= held.expires_at
+        self.runner.clock.now().plus(SKEW) >= held.expires_at
     }
 
     fn is_to_be_renewed(&self) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::lease::MOST_CONFLICTS;
 use super::work::Work;
 use super::{Ran, RunError, Runner};
+use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
 use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
@@ -140,10 +141,12 @@ impl Runner {
 
     /// Ends a task whose time or attempts are used up, or which was to be canceled.
     pub(super) async fn settle(&self, mut task: Task) -> Result<Ran, RunError> {
-        if task.settle_overdue(self.clock.now()).is_none() {
-            return Err(StoreError::Conflict.into());
-        }
+        note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await?;
+        let now = self.clock.now();
+        let overdue = task.settle_overdue(now).ok_or(StoreError::Conflict)?;
         match self.tasks.update(&task).await {
+            // Its attempts were not used up, as its lost worker had recorded a step.
+            Ok(()) if overdue.wants_message() => Err(RunError::Waiting { until: now }),
             Ok(()) => Ok(ended(&task)),
             Err(StoreError::Conflict) => Ok(Ran::LeaseLost),
             Err(error) => Err(error.into()),

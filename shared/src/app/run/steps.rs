@@ -33,6 +33,13 @@ pub(super) struct Job {
     way: Way,
 }
 
+impl Job {
+    /// Has the call answered by the words why it is not made.
+    pub(super) fn refused(call: PendingCall, why: impl Into<String>) -> Self {
+        Self { call, way: Way::Refuse(why.into()) }
+    }
+}
+
 enum Way {
     Run(Box<ToolRequest>),
     Refuse(String),
@@ -51,6 +58,8 @@ impl Way {
 /// When and for which task tools are called.
 pub(super) struct Occasion {
     pub(super) task: TaskId,
+    /// The run that the calls are of.
+    pub(super) base: u32,
     /// By when they must have answered.
     pub(super) deadline: Deadline,
     /// Whether the task is to come to an end instead.
@@ -60,9 +69,8 @@ pub(super) struct Occasion {
 impl Occasion {
     /// The job of answering the call, or the call itself if it is its client's to answer.
     pub(super) fn job(&self, agent: &Agent, call: PendingCall) -> Result<Job, PendingCall> {
-        let refuse = |call, why: String| Ok(Job { call, way: Way::Refuse(why) });
         if self.wraps_up {
-            return refuse(call, "not run: the time for this task is nearly over".to_owned());
+            return Ok(Job::refused(call, "not run: the time for this task is nearly over"));
         }
         let ToolCall { name, arguments, .. } = &call.call;
         let builtin = agent.config.builtin_tools.iter().find(|tool| tool.name() == name);
@@ -70,21 +78,29 @@ impl Occasion {
         match (builtin, client) {
             (Some(tool), _) => match check_arguments(&tool.definition().input_schema, arguments) {
                 Ok(arguments) => {
-                    let idempotency_key = format!("{}/{}", self.task, call.number);
+                    let idempotency_key = self.idempotency_key(call.number);
                     let request =
                         ToolRequest { tool: tool.clone(), arguments, idempotency_key, deadline: self.deadline };
                     Ok(Job { call, way: Way::Run(Box::new(request)) })
                 }
-                Err(why) => refuse(call, why),
+                Err(why) => Ok(Job::refused(call, why)),
             },
             (None, Some(tool)) => match check_arguments(&tool.input_schema, arguments) {
                 Ok(_) => Err(call),
-                Err(why) => refuse(call, why),
+                Err(why) => Ok(Job::refused(call, why)),
             },
             (None, None) => {
                 let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
-                refuse(call, format!("there is no such tool; there are: {}", names.join(", ")))
+                Ok(Job::refused(call, format!("there is no such tool; there are: {}", names.join(", "))))
             }
+        }
+    }
+
+    /// What tells the call whose result is the step `number` from all others, whoever makes it and however often.
+    fn idempotency_key(&self, number: u32) -> String {
+        match self.base {
+            0 => format!("{}/{number}", self.task),
+            base => format!("{}/{base}/{number}", self.task),
         }
     }
 }
@@ -121,14 +137,15 @@ impl Work<'_> {
         drop(trace);
         log_answer(number, &request, &answer, duration_ms);
         let kind = StepKind::ModelCall { requested: request.model().clone(), answer };
-        let step = Step { task: self.task.id(), number, fence: self.task.fence(), kind, started_at, finished_at };
+        let (task, base, fence) = (self.task.id(), self.task.progress().base, self.task.fence());
+        let step = Step { task, base, number, fence, kind, started_at, finished_at };
         let appended = runner.journal.append(&step).await;
         self.recorded(step, appended).await
     }
 
     /// Runs these calls at once and records each result as soon as it is there.
     pub(super) async fn run_tools(&mut self, jobs: Vec<Job>) -> Result<(), End> {
-        let (runner, task, fence) = (self.runner, self.task.id(), self.task.fence());
+        let (runner, task, base, fence) = (self.runner, self.task.id(), self.task.progress().base, self.task.fence());
         let steps = jobs.into_iter().map(|job| async move {
             let started_at = runner.clock.now();
             let number = job.call.number;
@@ -153,7 +170,7 @@ impl Work<'_> {
                 "tool answered"
             );
             let kind = StepKind::ToolCall { call: job.call.call, by, text, is_error };
-            let step = Step { task, number, fence, kind, started_at, finished_at };
+            let step = Step { task, base, number, fence, kind, started_at, finished_at };
             let appended = runner.journal.append(&step).await;
             (step, appended)
         });
@@ -169,23 +186,19 @@ impl Work<'_> {
     /// Takes a step into account that should be in the journal now. If it can't be told whether it is, what it cost counts
     /// rather once too often than not at all.
     async fn recorded(&mut self, step: Step, appended: Result<(), StoreError>) -> Result<(), End> {
-        let (number, spend) = (step.number, step.kind.spend());
-        let is_answer = matches!(step.kind, StepKind::ModelCall { .. });
+        let spend = step.kind.spend();
         let Err(error) = appended else {
             self.conversation.push(step);
-            self.task.note_steps(self.conversation.complete_until(), spend);
+            self.task.note_steps(&self.conversation);
             return Ok(());
         };
         self.task.add_spend(spend);
         match error {
-            // A worker whose lease had ended recorded its own after all. The journal decides, whoever wrote it.
+            // A worker whose lease had ended recorded its own after all. The journal decides, whoever wrote it: it is of the
+            // same run, and so an answer to the same question.
             StoreError::Conflict => {
                 self.look().await?;
-                self.read_journal().await?;
-                // What stands there is not of this run: whoever asked again would pay again, and meet it again.
-                let stands = |there: &Step| there.number == number && matches!(there.kind, StepKind::ModelCall { .. });
-                let blocked = is_answer && !self.conversation.steps().any(stands);
-                if blocked { Err(End::GivenBack(StoreError::Conflict, Spent::ModelCall)) } else { Ok(()) }
+                self.read_journal().await
             }
             StoreError::TooLarge => Err(End::Failed(too_large())),
             error => Err(End::GivenBack(error, Spent::ModelCall)),

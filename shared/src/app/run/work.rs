@@ -4,16 +4,21 @@ use tokio::time::Instant;
 
 use super::lease::LOOK_EVERY;
 use super::leave::End;
-use super::steps::Occasion;
+use super::steps::{Job, Occasion};
 use super::{RESERVE, Ran, RunError, Runner};
 use crate::app::outcome::outcome_of;
+use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spend, Spent, Task, Timestamp,
+    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spent, Task, Timestamp,
 };
 use crate::ports::StoreError;
 
 /// How many calls of tools that can't be made a model may have in one task.
 const MAX_BAD_CALLS: usize = 20;
+
+/// What a model is told of calls beyond those that its task's client may be asked to answer at once.
+const TOO_MANY_OPEN: &str =
+    "not run: too many calls at once that have to be answered outside; call again for what is left";
 
 /// One worker's work on one task under one lease.
 pub(super) struct Work<'a> {
@@ -68,14 +73,14 @@ impl<'a> Work<'a> {
             if done > 0 && self.is_short_of_time() {
                 return Ok(End::HandedOver);
             }
-            // Someone else may have the task by now.
-            if self.lease_has_ended() {
-                self.renew().await?;
-            }
             let agent = match &agent {
                 Some(agent) => agent,
                 None => agent.insert(self.read_agent().await?),
             };
+            // Someone else may have the task by now. Nothing is waited for between this and the step.
+            if self.lease_has_ended() {
+                self.renew().await?;
+            }
             match next {
                 Next::Ask { number } => {
                     self.limit_steps(number)?;
@@ -92,13 +97,10 @@ impl<'a> Work<'a> {
     /// Reads what earlier workers recorded. If the journal grew under one that then disappeared, its attempt was worth it,
     /// which is made durable at once: this worker may disappear as well.
     pub(super) async fn read_journal(&mut self) -> Result<(), End> {
-        let steps = self.runner.journal.steps(self.task.id()).await?;
-        let known = self.task.progress().steps;
-        let news = steps.iter().filter(|step| step.number > known).map(|step| step.kind.spend());
-        let spend = news.fold(Spend::default(), Spend::plus);
-        self.conversation = Conversation::new(self.task.progress().base, steps);
+        let recorded = self.runner.journal.steps(self.task.id()).await?;
+        self.conversation = Conversation::new(self.task.progress().base, recorded);
         let attempts = self.task.attempts();
-        if self.task.note_steps(self.conversation.complete_until(), spend) {
+        if self.task.note_steps(&self.conversation) {
             tracing::info!(steps = self.conversation.complete_until(), "recorded steps are used");
             if attempts > 1 {
                 self.renew().await?;
@@ -128,12 +130,22 @@ impl<'a> Work<'a> {
             let message = "the model kept calling tools that it doesn't have, or with arguments that they don't take";
             return Err(End::Failed(Failure::of_its_own(FailureCode::BadToolCalls, message)));
         }
-        let occasion = Occasion { task: self.task.id(), deadline: self.step_deadline(), wraps_up: self.wraps_up() };
-        let (ours, clients): (Vec<_>, Vec<_>) =
-            calls.into_iter().map(|call| occasion.job(agent, call)).partition(Result::is_ok);
-        let ours: Vec<_> = ours.into_iter().filter_map(Result::ok).collect();
+        let occasion = Occasion {
+            task: self.task.id(),
+            base: self.task.progress().base,
+            deadline: self.step_deadline(),
+            wraps_up: self.wraps_up(),
+        };
+        let (mut ours, mut clients) = (Vec::new(), Vec::new());
+        for call in calls {
+            match occasion.job(agent, call) {
+                Ok(job) => ours.push(job),
+                Err(call) if clients.len() >= MAX_OPEN_CALLS => ours.push(Job::refused(call, TOO_MANY_OPEN)),
+                Err(call) => clients.push(call),
+            }
+        }
         if ours.is_empty() {
-            return Err(End::InputRequired(clients.into_iter().filter_map(Result::err).collect()));
+            return Err(End::InputRequired(clients));
         }
         self.run_tools(ours).await
     }

@@ -26,9 +26,9 @@ pub enum ReopenFrom {
     /// After its last recorded step.
     #[default]
     Checkpoint,
-    /// Afresh: the steps up to this one, the last of its journal, count no more.
+    /// Afresh: the steps so far count no more, and the journal goes on after this one.
     Start {
-        /// The step's number.
+        /// The number of the last step up to which all are there.
         last_step: u32,
     },
 }
@@ -39,8 +39,10 @@ impl Task {
     pub fn cancel(&mut self, now: Timestamp) -> Result<Option<Cancellation>, WrongState> {
         match self.progress.state {
             TaskState::Canceled => Ok(None),
-            TaskState::Running(_) if self.progress.cancel_requested => Ok(None),
             TaskState::Running(Lease { expires_at, .. }) if now < expires_at => {
+                if self.progress.cancel_requested {
+                    return Ok(None);
+                }
                 self.progress.cancel_requested = true;
                 self.note(Event::CancelRequested, now);
                 Ok(Some(Cancellation::Requested))
@@ -84,21 +86,25 @@ impl Task {
         self.progress.deadline = now.plus(limits.timeout());
         self.progress.hops = 0;
         self.progress.attempts = 0;
+        self.progress.parkings = 0;
         self.progress.sends = 0;
         self.progress.cancel_requested = false;
         self.queue(Event::Reopened { base: self.progress.base }, now);
         Ok(())
     }
 
-    /// Goes on with a paused task under these limits. Whoever does it sends a message for the task.
+    /// Goes on with a paused task under these limits, of whose time it has used some already. Whoever does it sends a message
+    /// for the task.
     pub fn resume(&mut self, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
         let TaskState::Paused { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
+        let began = self.progress.deadline.minus(self.progress.limits.timeout());
+        self.progress.deadline = began.plus(limits.timeout());
         self.progress.limits = limits;
         self.go_on(since, Event::Resumed, now);
         Ok(())
     }
 
-    /// Goes on with a task whose client's answers are recorded. Whoever does it sends a message for the task.
+    /// Goes on with a task whose client has answered; the answers are stored with this change. Whoever does it sends a message for the task.
     pub fn answered(&mut self, now: Timestamp) -> Result<(), WrongState> {
         let TaskState::InputRequired { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
         self.go_on(since, Event::Answered, now);

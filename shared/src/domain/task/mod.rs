@@ -36,6 +36,9 @@ const MAX_INPUT_BYTES: usize = 128 * 1_024;
 /// lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
 
+/// How many tool calls a task may ask its client to answer at once: their answers are stored together.
+pub const MAX_OPEN_CALLS: usize = 64;
+
 /// How many messages for a task the queue may give up, one after the other, before the task is given up as well: the
 /// watchdog sends the fifth a quarter of an hour after the first.
 pub const MAX_SENDS: u32 = 5;
@@ -116,7 +119,7 @@ pub struct Progress {
     pub attempts: u64,
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
-    /// How often it was parked.
+    /// How often it was parked since the journal last grew.
     pub parkings: u32,
     /// How often a worker ran out of time and another went on.
     pub hops: u32,
@@ -351,6 +354,11 @@ impl Task {
     /// When it is told to come to an end: five sixths of its time have passed, such as 25 minutes of 30.
     pub fn soft_deadline(&self) -> Timestamp {
         self.progress.deadline.minus(self.progress.limits.timeout() / 6)
+    }
+
+    /// Whether its worker is gone: its lease has ended, and nobody has taken over.
+    pub fn has_lost_worker(&self, now: Timestamp) -> bool {
+        matches!(self.progress.state, TaskState::Running(lease) if now >= lease.expires_at)
     }
 
     /// When it ended, if it has.

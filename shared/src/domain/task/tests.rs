@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules,
-    StopReason, ToolCall, Usage, WaitReason,
+    AgentConfig, AgentName, Conversation, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider,
+    RetryRules, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -187,12 +187,19 @@ fn an_attempt_under_which_the_journal_grows_is_worth_it() {
     let mut task = queued();
     for attempt in 1..=20 {
         task.claim(lease(attempt * 10), after(attempt * 10 - 10)).unwrap();
-        assert!(task.note_steps(attempt as u32, Spend::default()));
-        assert!(!task.note_steps(attempt as u32, Spend { attempts: 9, ..Spend::default() }), "known already");
+        assert!(task.note_steps(&recorded(&task, attempt as u32)));
+        assert!(!task.note_steps(&recorded(&task, attempt as u32)), "known already");
         task.renew(task.fence(), after(attempt * 10), after(attempt * 10 - 9)).unwrap();
         assert_eq!(task.settle_overdue(after(attempt * 10)), Some(Overdue::Requeued));
     }
-    assert_eq!((task.attempts(), task.spend()), (1, Spend::default()));
+    assert_eq!((task.attempts(), task.progress.steps), (1, 20));
+}
+
+/// A journal of so many steps.
+fn recorded(task: &Task, steps: u32) -> Conversation {
+    let kind = StepKind::ToolCall { call: call().call, by: ToolRunner::Client, text: String::new(), is_error: false };
+    let step = Step { task: task.id(), base: 0, number: 0, fence: 1, kind, started_at: START, finished_at: START };
+    Conversation::new(0, (1..=steps).map(|number| Step { number, ..step.clone() }))
 }
 
 #[test]
@@ -241,6 +248,9 @@ fn a_canceled_task_is_canceled_at_once_unless_a_worker_has_it() {
     let mut abandoned = running();
     abandoned.cancel(after(1)).unwrap();
     assert_eq!(abandoned.settle_overdue(after(60)), Some(Overdue::Canceled));
+    let mut gone = running();
+    gone.cancel(after(1)).unwrap();
+    assert_eq!(gone.cancel(after(60)), Ok(Some(Cancellation::Done)), "and nobody has to wait for the watchdog");
     let mut dead = running();
     assert_eq!(dead.cancel(after(60)), Ok(Some(Cancellation::Done)), "its worker is gone");
     let mut completed = running();
@@ -264,6 +274,11 @@ fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
     let mut resumed = paused.clone();
     resumed.resume(Limits::default().with_max_steps(7).unwrap(), after(200)).unwrap();
     assert_eq!((resumed.deadline(), resumed.limits().max_steps()), (after(1_900), 7));
+    for (timeout, deadline) in [(3_600, 3_700), (60, 160)] {
+        let mut resumed = paused.clone();
+        resumed.resume(Limits::default().with_timeout_seconds(timeout).unwrap(), after(200)).unwrap();
+        assert_eq!(resumed.deadline(), after(deadline), "what the task has used of its time stays used");
+    }
     assert_eq!(paused.settle_overdue(after(86_500)), Some(Overdue::Expired));
     let TaskState::Failed(failure) = paused.state() else { panic!("{paused:?}") };
     assert_eq!(failure.code, FailureCode::LimitReached);
@@ -274,7 +289,7 @@ fn an_ended_task_is_opened_again_with_all_its_time() {
     let limits = Limits::default().with_timeout_seconds(60).unwrap();
     for (from, base) in [(ReopenFrom::Checkpoint, 0), (ReopenFrom::Start { last_step: 4 }, 4)] {
         let mut task = running();
-        task.note_steps(3, Spend::default());
+        task.note_steps(&recorded(&task, 3));
         assert_eq!(task.reopen(from, limits, after(1)), Err(WrongState(TaskStatus::Running)));
         task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), after(1)).unwrap();
         task.reopen(from, limits, after(5_000)).unwrap();

@@ -5,7 +5,7 @@ use super::{
     ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
     TaskState,
 };
-use crate::domain::conversation::PendingCall;
+use crate::domain::conversation::{Conversation, PendingCall};
 use crate::domain::limits::LimitKind;
 use crate::domain::outcome::{Failure, Output};
 use crate::domain::spend::Spend;
@@ -51,16 +51,18 @@ impl Task {
         self.progress.spend = self.progress.spend.plus(spend);
     }
 
-    /// Takes note that the journal has all steps up to `last`, of which those that were not known yet came to `spend`. A
-    /// worker under which the journal grows is worth its attempt: the attempts before it count no more. It becomes durable
-    /// with the transition that follows. Returns whether that was news.
-    pub fn note_steps(&mut self, last: u32, spend: Spend) -> bool {
+    /// Takes note of the steps that are recorded, and of what those came to that were not known yet. A worker under which
+    /// the journal grows is worth its attempt: the attempts before it count no more, nor do the waits. It becomes durable with
+    /// the transition that follows. Returns whether there was news.
+    pub fn note_steps(&mut self, recorded: &Conversation) -> bool {
+        let last = recorded.complete_until();
         if last <= self.progress.steps {
             return false;
         }
+        self.add_spend(recorded.spend_after(self.progress.steps));
         self.progress.steps = last;
         self.progress.attempts = 1;
-        self.add_spend(spend);
+        self.progress.parkings = 0;
         true
     }
 

@@ -13,6 +13,7 @@ pub(super) const CHECKS: &[Check<Arc<dyn Journal>>] = &[
     ("steps of another task are not among them", |j| Box::pin(own_task_only(j))),
     ("the very same step may be recorded twice", |j| Box::pin(repetition(j))),
     ("another step under a recorded number conflicts and changes nothing", |j| Box::pin(conflict(j))),
+    ("each run of a task has steps of its own", |j| Box::pin(runs(j))),
     ("of concurrent steps under one number one is recorded", |j| Box::pin(one_of_many(j))),
     ("tool calls come back unchanged and in order, however they were written", |j| Box::pin(tool_calls(j))),
     ("a step of any size up to some MB comes back unchanged", |j| Box::pin(large_steps(j))),
@@ -62,6 +63,20 @@ async fn conflict(journal: Arc<dyn Journal>) -> Outcome {
         holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
     }
     same(&journal.steps(step.task).await?, &vec![step])
+}
+
+async fn runs(journal: Arc<dyn Journal>) -> Outcome {
+    let task = TaskId::new(samples::START);
+    let first = [samples::step(task, 1, "hello"), samples::step(task, 2, "late")];
+    let second = [2, 3].map(|number| Step { base: 1, ..samples::step(task, number, "again") });
+    let [hello, late] = &first;
+    let [again, last] = &second;
+    for step in [hello, again, last, late, again] {
+        journal.append(step).await?;
+    }
+    let refused = journal.append(&Step { fence: 2, ..again.clone() }).await;
+    holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
+    same(&journal.steps(task).await?, &vec![hello.clone(), late.clone(), again.clone(), last.clone()])
 }
 
 async fn one_of_many(journal: Arc<dyn Journal>) -> Outcome {

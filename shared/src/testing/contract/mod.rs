@@ -16,6 +16,7 @@ mod task_list;
 mod task_overdue;
 mod task_queue;
 mod task_store;
+mod together;
 
 use std::error::Error;
 use std::fmt::Debug;
@@ -62,12 +63,13 @@ pub async fn task_store(store: Arc<dyn TaskStore>) {
     run(&store, &[task_store::CHECKS, task_list::CHECKS, task_claim::CHECKS, task_overdue::CHECKS]).await;
 }
 
-/// Checks the rules of [`Journal`].
+/// Checks the rules of [`Journal`], and of what the store of its tasks records with a transition.
 ///
 /// # Panics
 /// When a rule is broken.
-pub async fn journal(journal: Arc<dyn Journal>) {
+pub async fn journal(journal: Arc<dyn Journal>, tasks: Arc<dyn TaskStore>) {
     run(&journal, &[journal::CHECKS]).await;
+    run(&together::Both { tasks, journal }, &[together::CHECKS]).await;
 }
 
 /// Checks the rules of [`Retention`](crate::ports::Retention).
