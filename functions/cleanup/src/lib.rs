@@ -139,11 +139,7 @@ fn count(swept: &Swept) {
     metric::MESSAGES_RESENT.add([], swept.resent.into());
     metric::TASKS_REQUEUED.add([], swept.requeued.into());
     metric::TASKS_AWAKENED.add([], swept.awakened.into());
-    metric::TASKS_TIMED_OUT.add([], swept.timed_out.into());
-    metric::TASKS_CANCELED.add([], swept.canceled.into());
     metric::TASKS_GIVEN_UP.add([], swept.given_up.into());
-    metric::DEAD_LETTERS.add([], swept.given_up.into());
     metric::TASKS_EXPIRED.add([], swept.expired.into());
-    metric::TASKS_FAILED.add([], u64::from(swept.given_up) + u64::from(swept.expired));
     metric::SWEEPS_UNFINISHED.add([], swept.unfinished.into());
 }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::ended::count_end;
 use super::lost::note_steps;
 use super::send::send;
 use super::submit::in_limits;
@@ -39,7 +40,10 @@ impl Tasks {
         };
         let (task, done) = self.change(tenant, id, cancel).await?;
         match done {
-            Some(Cancellation::Done) => tracing::info!(task_id = %id, "task canceled"),
+            Some(Cancellation::Done) => {
+                tracing::info!(task_id = %id, "task canceled");
+                count_end(&task);
+            }
             Some(Cancellation::Requested) => tracing::info!(task_id = %id, "task is to be canceled by its worker"),
             None => {}
         }

@@ -5,6 +5,7 @@
 
 mod agents;
 mod dead_letters;
+mod ended;
 mod error;
 mod lifecycle;
 mod lost;

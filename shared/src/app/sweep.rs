@@ -11,6 +11,7 @@ use futures::{StreamExt, stream};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
+use super::ended::count_end;
 use super::lost::note_lost_steps;
 use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
 use crate::ports::{Clock, Journal, StoreError, TaskMessage, TaskQueue, TaskStore};
@@ -119,6 +120,7 @@ impl Sweeper {
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
+        count_end(&task);
         let (status, attempts) = (task.status().as_str(), task.attempts());
         match overdue {
             // The usual way for a wait that is longer than a message can be delayed.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ended::count_end;
 use crate::domain::Causes;
 use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
@@ -55,8 +56,7 @@ impl Undelivered {
                         task_id = %message.task, tenant_id = %message.tenant, agent_id = %task.spec().agent.id, receives,
                         "task dead-lettered: no worker could claim it"
                     );
-                    metric::DEAD_LETTERS.add([], 1);
-                    metric::TASKS_FAILED.add([], 1);
+                    count_end(&task);
                     return Ok(Buried::Failed);
                 }
                 Err(StoreError::Conflict) => {}

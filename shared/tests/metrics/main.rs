@@ -110,6 +110,14 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     world.run(paused.id()).await.unwrap();
     assert_eq!(counts()["TasksPaused"], 1);
 
+    let unwanted = world.submit(CANARY).await.unwrap();
+    world.tasks().cancel_task(world.tenant(), unwanted.id()).await.unwrap();
+    let late = world.submit(CANARY).await.unwrap();
+    world.pass(1_800);
+    world.sweep().await.unwrap();
+    let counted = counts();
+    assert_eq!((counted["TasksCanceled"], counted["TasksTimedOut"]), (1, 1), "{late:?}: {counted:?}");
+
     let killed = world.submit(CANARY).await.unwrap();
     for _ in 0..5 {
         let faults = Faults::default();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::lease::MOST_CONFLICTS;
 use super::work::Work;
 use super::{Ran, RunError, Runner};
+use crate::app::ended::count_end;
 use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
@@ -180,24 +181,6 @@ fn ended(task: &Task) -> Ran {
         duration_ms,
         "task ended"
     );
-    count_end(task, failure);
+    count_end(task);
     Ran::Ended(task.status())
-}
-
-fn count_end(task: &Task, failure: Option<&Failure>) {
-    if let Some(at) = task.finished_at() {
-        metric::TASK_DURATION.note([], at.since(task.spec().created_at));
-    }
-    metric::DEAD_LETTERS.add([], u64::from(failure.is_some_and(|failure| failure.code.is_dead_letter())));
-    match task.status() {
-        TaskStatus::Completed => metric::TASKS_COMPLETED.add([], 1),
-        TaskStatus::Failed => metric::TASKS_FAILED.add([], 1),
-        TaskStatus::Canceled => metric::TASKS_CANCELED.add([], 1),
-        TaskStatus::TimedOut => metric::TASKS_TIMED_OUT.add([], 1),
-        TaskStatus::Queued
-        | TaskStatus::Running
-        | TaskStatus::Waiting
-        | TaskStatus::InputRequired
-        | TaskStatus::Paused => {}
-    }
 }
