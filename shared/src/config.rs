@@ -17,6 +17,13 @@ pub struct ConfigError {
     pub reason: String,
 }
 
+impl ConfigError {
+    /// Logs it, for a function that ends with it.
+    pub fn log(&self) {
+        tracing::error!(variable = self.variable, reason = self.reason, "configuration refused");
+    }
+}
+
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
 /// Environment variables, and the record of which were asked for.

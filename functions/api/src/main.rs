@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
 use shared::app::{Agents, Readiness, Tasks};
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
@@ -28,7 +28,7 @@ const TENANT: &str = "default";
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start("api", &environment);
-    let config = Config::read(&environment)?;
+    let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
     let store = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));

@@ -7,7 +7,7 @@ use cleanup::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use shared::app::{Purger, Sweeper, Undelivered};
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
@@ -20,7 +20,7 @@ use shared::telemetry;
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start("cleanup", &environment);
-    let config = Config::read(&environment)?;
+    let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config().await;
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let sweeper = Sweeper {

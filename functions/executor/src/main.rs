@@ -7,7 +7,7 @@ use executor::Executor;
 use executor::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::app::{Runner, TenantSlots};
-use shared::config::Environment;
+use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::llm::{self, Layers};
 use shared::ports::clock::SystemClock;
@@ -25,7 +25,7 @@ use shared::tools::BuiltinTools;
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start("executor", &environment);
-    let config = Config::read(&environment)?;
+    let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
     let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));

@@ -39,6 +39,7 @@ const TEXTS: &[&str] = &[
     "to",
     "scope",
     "host",
+    "variable",
 ];
 
 const NUMBERS: &[&str] = &[
