@@ -71,7 +71,7 @@ def test(*command):
             environment |= {"UNRELIABLE_PORT": str(unreliable_port), "TRACES": str(servers.traces)}
             environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
             environment |= {"API_URL": api_url(servers, outputs), "API_KEY": api_key(outputs)}
-            environment |= {"EXECUTOR_FUNCTION": outputs["ExecutorFunction"], "CLEANUP_FUNCTION": outputs["CleanupFunction"]}
+            environment |= {f"{name.upper()}_FUNCTION": outputs[f"{name.capitalize()}Function"] for name in FUNCTIONS}
             status = subprocess.run(command, env={**os.environ, **environment}).returncode
         finally:
             stop(servers.folder)

@@ -2,11 +2,16 @@
 
 mod call_counter;
 pub mod calls;
+pub mod deployment;
 mod local_aws;
 pub mod platform;
+mod services;
 pub mod unreliable;
+pub mod unreliable_aws;
 
 pub use call_counter::CallCounter;
+pub use deployment::Deployment;
 pub use local_aws::LocalAws;
 pub use platform::Platform;
 pub use unreliable::Unreliable;
+pub use unreliable_aws::UnreliableAws;

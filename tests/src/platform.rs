@@ -11,7 +11,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{LocalAws, Unreliable};
+use crate::services::Services;
+use crate::{LocalAws, Unreliable, UnreliableAws};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
@@ -22,9 +23,6 @@ use shared::store::DynamoJournal;
 
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(150);
-
-/// The most log events that one answer of `FilterLogEvents` has.
-const LOG_PAGE: usize = 10_000;
 
 /// The state of an open connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
@@ -40,10 +38,12 @@ pub struct Platform {
     /// The name of the executor's function.
     pub executor_function: String,
     cleanup_function: String,
+    api_function: String,
+    /// Its services that there is no client for.
+    pub(crate) services: Services,
     http: Client,
     api_url: String,
     api_key: String,
-    aws_url: String,
     model_url: String,
     traces: String,
 }
@@ -60,10 +60,11 @@ impl Platform {
             task_queue_url: read("TASK_QUEUE_URL"),
             executor_function: read("EXECUTOR_FUNCTION"),
             cleanup_function: read("CLEANUP_FUNCTION"),
+            api_function: read("API_FUNCTION"),
+            services: Services::at(&read("LOCAL_AWS_URL")),
             http: Client::builder().no_proxy().build().unwrap(),
             api_url: read("API_URL"),
             api_key: read("API_KEY"),
-            aws_url: read("LOCAL_AWS_URL"),
             model_url: read("MODEL_URL"),
             traces: read("TRACES"),
         }
@@ -182,47 +183,14 @@ impl Platform {
 
     /// The log lines of a function, as JSON, that contain `text`.
     pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
-        let messages = self.messages(function, &format!("\"{text}\"")).await;
+        let messages = self.services.log(&log_group(function), &format!("\"{text}\"")).await;
         let lines = messages.iter().filter(|line| line.contains(text));
         lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// All that a function has logged, whatever its form.
     pub async fn log(&self, function: &str) -> String {
-        self.messages(function, "").await.join("\n")
-    }
-
-    /// What a function has logged that matches a
-    /// [filter pattern](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html).
-    ///
-    /// The local one gives no `nextToken`: the next page begins with the time at which a full one ended.
-    async fn messages(&self, function: &str, pattern: &str) -> Vec<String> {
-        let (mut messages, mut since) = (Vec::new(), 0);
-        loop {
-            let mut events = self.log_events(function, pattern, since).await;
-            let full = events.len() == LOG_PAGE;
-            if full {
-                since = time_of(&events[LOG_PAGE - 1]);
-                events.retain(|event| time_of(event) < since);
-            }
-            messages.extend(events.iter().filter_map(|event| event["message"].as_str()).map(String::from));
-            if !full {
-                return messages;
-            }
-        }
-    }
-
-    async fn log_events(&self, function: &str, pattern: &str, since: u64) -> Vec<Value> {
-        let group = format!("/aws/lambda/agents-local/{function}");
-        let request = self
-            .http
-            .post(&self.aws_url)
-            .header("x-amz-target", "Logs_20140328.FilterLogEvents")
-            .header("content-type", "application/x-amz-json-1.1")
-            .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/logs/aws4_request")
-            .body(json!({ "logGroupName": group, "filterPattern": pattern, "startTime": since }).to_string());
-        let mut page: Value = request.send().await.unwrap().json().await.unwrap();
-        serde_json::from_value(page["events"].take()).unwrap_or_default()
+        self.services.log(&log_group(function), "").await.join("\n")
     }
 
     /// Every segment document that the functions have sent so far, one a line.
@@ -270,15 +238,23 @@ impl Platform {
 
     /// Runs the watchdog, besides its schedule.
     pub async fn invoke_cleanup(&self) {
-        let url = format!("{}/2015-03-31/functions/{}/invocations", self.aws_url, self.cleanup_function);
-        let invoked = self.http.post(url).header("x-amz-invocation-type", "Event").body("{}").send().await.unwrap();
-        assert!(invoked.status().is_success(), "{invoked:?}");
+        self.services.invoke_later(&self.cleanup_function, &json!({})).await;
+    }
+
+    /// The functions, with what each is called when it is deployed.
+    pub(crate) fn functions(&self) -> [(&'static str, &str); 3] {
+        [("api", &self.api_function), ("executor", &self.executor_function), ("cleanup", &self.cleanup_function)]
+    }
+
+    /// A way to its AWS on which calls can be made to fail.
+    pub fn unreliable_aws(&self) -> UnreliableAws {
+        UnreliableAws::start(&self.services.url)
     }
 }
 
-/// When the log event was written, in milliseconds.
-fn time_of(event: &Value) -> u64 {
-    event["timestamp"].as_u64().unwrap()
+/// Where a function of the template logs.
+fn log_group(function: &str) -> String {
+    format!("/aws/lambda/agents-local/{function}")
 }
 
 /// The id as the domain has it.

@@ -1,0 +1,254 @@
+//! The ten faults of `docs/operations.md`: each is brought about, and must leave behind what the table there says.
+//!
+//! The table is the expectation. Each fault has a deployment of its own, so that what is found in its log is that fault's.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::domain::task::MAX_SENDS;
+use shared::domain::{Lease, Overdue, WorkerId};
+use shared::ports::{Claimed, TaskStore};
+use shared::testing::log_schema::check_log_line;
+use tests::deployment::{long_ago, message, tenant};
+use tests::platform::{now, unique};
+use tests::unreliable_aws::Refusal;
+use tests::{Deployment, Platform};
+
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
+
+/// What AWS counts and the local one doesn't. `local/test_operations.py` sees to it that these have a place in the template.
+const UNCOUNTED_HERE: [&str; 2] = ["AWS/DynamoDB WriteThrottleEvents", "AWS/ApiGateway 5xx"];
+
+/// Far more than any trace takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The crates whose lines are ours.
+const OURS: [&str; 4] = ["api", "executor", "cleanup", "shared"];
+
+/// A row of the table.
+struct Row {
+    fault: &'static str,
+    lines: Vec<&'static str>,
+    metrics: Vec<&'static str>,
+}
+
+fn rows() -> Vec<Row> {
+    let table = OPERATIONS.split("## The ten faults").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
+    let cells = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
+    cells.map(|cells| Row { fault: cells[0], lines: quoted(cells[1]), metrics: quoted(cells[2]) }).collect()
+}
+
+/// What stands between backticks.
+fn quoted(text: &'static str) -> Vec<&'static str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// Checks that the deployment says and counts all that the table says of the fault, and nothing that has no place in a log.
+async fn check_traces(deployment: &Deployment, fault: &str) {
+    let row = rows().into_iter().find(|row| row.fault == fault).unwrap();
+    until_left(deployment, &row).await;
+    let is_ours = |line: &Value| line["target"].as_str().is_some_and(|target| OURS.contains(&krate(target)));
+    for line in deployment.said().await.iter().filter(|line| is_ours(line)) {
+        check_log_line(line).unwrap();
+    }
+}
+
+async fn until_left(deployment: &Deployment, traces: &Row) {
+    let begun = Instant::now();
+    loop {
+        let missing = missing(deployment, traces).await;
+        if missing.is_empty() {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{} leaves no trace of {missing:?}", traces.fault);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// What the row says and the deployment hasn't said or counted yet.
+async fn missing(deployment: &Deployment, row: &Row) -> Vec<&'static str> {
+    let said = deployment.said().await;
+    let mut missing: Vec<&str> = row.lines.clone();
+    missing.retain(|line| !said.iter().any(|one| one["message"] == *line && one["level"] != "DEBUG"));
+    for metric in row.metrics.iter().filter(|metric| !UNCOUNTED_HERE.contains(metric)) {
+        let counted = match metric.split_once(' ') {
+            Some((namespace, name)) => deployment.aws_has_counted(namespace, name).await,
+            None => said.iter().any(|document| document["_aws"].is_object() && is_counted(&document[metric])),
+        };
+        if !counted {
+            missing.push(metric);
+        }
+    }
+    missing
+}
+
+/// Whether a metric's value in a document says that anything was: a count, or measurements.
+fn is_counted(value: &Value) -> bool {
+    let positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
+    positive(value) || value.as_array().is_some_and(|values| values.iter().any(positive))
+}
+
+fn krate(target: &str) -> &str {
+    target.split("::").next().unwrap_or_default()
+}
+
+fn claude() -> Value {
+    json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }])
+}
+
+#[test]
+fn every_fault_of_the_table_is_brought_about() {
+    let rows = rows();
+    assert_eq!(rows.len(), 10);
+    for row in rows {
+        assert!(!row.lines.is_empty() && !row.metrics.is_empty(), "{}", row.fault);
+        assert!(
+            include_str!("main.rs").contains(&format!("check_traces(&deployment, \"{}\")", row.fault)),
+            "{}",
+            row.fault
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_overloaded_provider() {
+    let deployment = Deployment::with(&[("BREAKER_FAILURES", "2"), ("BREAKER_OPEN_SECONDS", "60")]).await;
+    let chain = json!([
+        { "provider": "anthropic", "model": "claude-sonnet-5-5" }, { "provider": "openai", "model": "gpt-6.1-terra" },
+    ]);
+    let agent = deployment.agent_of(&json!({ "models": chain, "retry": { "max_attempts": 2 } })).await;
+    // The first opens the circuits; the second meets them open.
+    for _ in 0..2 {
+        let task = deployment.submit(&agent, &unique("[overloaded]")).await;
+        deployment.until_status(task, "waiting").await;
+    }
+    check_traces(&deployment, "provider overloaded (529)").await;
+}
+
+#[tokio::test]
+async fn a_slow_provider() {
+    let deployment = Deployment::with(&[("MODEL_TIMEOUT_SECONDS", "1")]).await;
+    let retry = json!({ "max_attempts": 2, "outage": "fail" });
+    let agent = deployment.agent_of(&json!({ "models": claude(), "retry": retry })).await;
+    let task = deployment.submit(&agent, &unique("[slow]")).await;
+    deployment.until_status(task, "failed").await;
+    check_traces(&deployment, "provider slow").await;
+}
+
+#[tokio::test]
+async fn a_throttled_table() {
+    let table = Platform::deployed().await.unreliable_aws();
+    let deployment = Deployment::with(&[("AWS_ENDPOINT_URL_DYNAMODB", table.url())]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude() })).await;
+    let task = deployment.write_task(&agent, long_ago(now())).await;
+    table.refuse("DynamoDB", Refusal::Throttled);
+    let body = json!({ "agent_id": agent, "input": "[ok]" });
+    assert_eq!(deployment.call(Method::POST, "/v1/tasks", Some(&body)).await.0, 503);
+    deployment.send(&message(task.id())).await;
+    deployment.invoke("cleanup", &json!({})).await;
+    check_traces(&deployment, "table throttled").await;
+    table.recover();
+    deployment.until_status(task.id(), "completed").await;
+}
+
+#[tokio::test]
+async fn a_queue_that_takes_no_message() {
+    let queue = Platform::deployed().await.unreliable_aws();
+    let deployment = Deployment::with(&[("AWS_ENDPOINT_URL_SQS", queue.url())]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude(), "retry": { "max_attempts": 1 } })).await;
+    let forgotten = deployment.write_task(&agent, long_ago(now())).await;
+    queue.refuse("AmazonSQS.SendMessage", Refusal::Broken);
+    let task = deployment.submit(&agent, &unique("[overloaded]")).await;
+    deployment.send(&message(task)).await;
+    let unsent = Row { fault: "a park", lines: vec!["the task's message is left to cleanup"], metrics: Vec::new() };
+    until_left(&deployment, &unsent).await;
+    queue.recover();
+    deployment.invoke("cleanup", &json!({})).await;
+    check_traces(&deployment, "queue send fails").await;
+    deployment.until_status(forgotten.id(), "completed").await;
+}
+
+#[tokio::test]
+async fn a_poison_message() {
+    let deployment = Deployment::with(&[]).await;
+    deployment.send("not ours").await;
+    check_traces(&deployment, "poison message").await;
+}
+
+#[tokio::test]
+async fn a_lost_lease() {
+    let deployment = Deployment::with(&[]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude() })).await;
+    let task = deployment.submit(&agent, &unique("[slow]")).await;
+    deployment.until_status(task, "running").await;
+    // Another worker, for which the lease's 10 seconds have passed already.
+    let later = now().plus(Duration::from_secs(20));
+    let lease = Lease { worker: WorkerId::new(later), expires_at: later.plus(Duration::from_secs(20)) };
+    let claimed = deployment.tasks().claim(&tenant(), task, lease, later).await.unwrap();
+    assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
+    check_traces(&deployment, "lease lost").await;
+}
+
+#[tokio::test]
+async fn a_budget_that_is_hit() {
+    let deployment = Deployment::with(&[]).await;
+    let agent = json!({ "models": claude(), "max_cost_micro_usd": 100, "on_limit": "pause" });
+    let agent = deployment.agent_of(&agent).await;
+    let task = deployment.submit(&agent, &unique("[ok]")).await;
+    deployment.until_status(task, "paused").await;
+    check_traces(&deployment, "budget hit").await;
+}
+
+#[tokio::test]
+async fn a_bad_configuration() {
+    let deployment = Deployment::with(&[("STATE_TABLE", "")]).await;
+    for function in ["api", "executor", "cleanup"] {
+        let answer = deployment.invoke(function, &json!({})).await;
+        let said = answer["errorMessage"].as_str().unwrap();
+        assert!(said.contains("configuration refused") && said.contains("STATE_TABLE"), "{function}: {answer}");
+    }
+    check_traces(&deployment, "bad configuration deployed").await;
+}
+
+#[tokio::test]
+async fn a_tool_that_the_guard_blocks() {
+    let deployment = Deployment::with(&[]).await;
+    let tools = json!([{ "name": "http_request", "hosts": ["api.example.com"] }]);
+    let agent = deployment.agent_of(&json!({ "models": claude(), "builtin_tools": tools })).await;
+    let task = deployment.submit(&agent, &unique("[private-host]")).await;
+    deployment.until_status(task, "completed").await;
+    check_traces(&deployment, "tool blocked by the guard").await;
+}
+
+#[tokio::test]
+async fn tasks_that_are_stuck() {
+    let deployment = Deployment::with(&[]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude(), "timeout_seconds": 3_600 })).await;
+    let (tasks, begun) = (deployment.tasks(), long_ago(now()));
+
+    // Its one worker died, and with another's fifth worker that task's last attempt.
+    for attempts in [1, 5] {
+        let task = deployment.write_task(&agent, begun).await;
+        for attempt in 1..=attempts {
+            let at = begun.plus(Duration::from_secs(attempt));
+            let lease = Lease { worker: WorkerId::new(at), expires_at: at };
+            let claimed = tasks.claim(&tenant(), task.id(), lease, at).await.unwrap();
+            assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
+        }
+    }
+    // Message after message came to nothing.
+    let mut unclaimed = deployment.write_task(&agent, begun).await;
+    for _ in 0..MAX_SENDS {
+        let due_at = unclaimed.due_at().unwrap();
+        assert_eq!(unclaimed.settle_overdue(due_at), Some(Overdue::Resent));
+        tasks.update(&unclaimed).await.unwrap();
+    }
+    deployment.invoke("cleanup", &json!({})).await;
+    deployment.give_up(unclaimed.id()).await;
+    deployment.until_status(unclaimed.id(), "failed").await;
+    check_traces(&deployment, "task stuck").await;
+}

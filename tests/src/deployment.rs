@@ -1,0 +1,227 @@
+//! A deployment of a test's own, for faults that nobody else is to meet and whose traces are to be told from all others.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_sqs::types::QueueAttributeName::{QueueArn, RedrivePolicy, VisibilityTimeout};
+use futures::future::join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use shared::domain::{Agent, AgentId, CacheUse, Task, TaskId, TaskInput, TenantId, Timestamp};
+use shared::ports::{AgentStore, TaskMessage, TaskStore};
+use shared::store::{DynamoAgentStore, DynamoTaskStore};
+use tokio::sync::OnceCell;
+
+use crate::Platform;
+use crate::platform::unique;
+
+/// Set once the functions' code lies where the copies have it from.
+static CODE: OnceCell<Vec<()>> = OnceCell::const_new();
+
+/// The bucket that the deployment of `make test` has put code into, too.
+const BUCKET: &str = "artifacts";
+
+/// What a copy of a function has of the original.
+const COPIED: [&str; 8] =
+    ["Runtime", "Role", "Handler", "Timeout", "MemorySize", "Architectures", "TracingConfig", "Environment"];
+
+/// Copies of the deployed functions, as the template configures them, with a table, queues and a log of their own.
+pub struct Deployment {
+    platform: Platform,
+    /// The name, which each function's begins with.
+    name: String,
+    /// The one table, for all that is kept.
+    table: String,
+    queue_url: String,
+    dead_letter_url: String,
+    /// What functions said that failed to start, which the local AWS answers with instead of logging it.
+    last_words: Mutex<String>,
+}
+
+impl Deployment {
+    /// A new one, whose functions have these environment variables besides or instead of their own.
+    pub async fn with(changes: &[(&str, &str)]) -> Self {
+        let platform = Platform::deployed().await;
+        let keep_code =
+            || join_all(platform.functions().map(|(_, function)| platform.services.keep_code(BUCKET, function)));
+        CODE.get_or_init(keep_code).await;
+        let name = unique("faults").replace(' ', "-");
+        let sqs = platform.aws.sqs();
+        let queue = async |kind: &str, attribute, value| {
+            let created = sqs.create_queue().queue_name(format!("{name}-{kind}")).attributes(attribute, value);
+            created.send().await.unwrap().queue_url.unwrap()
+        };
+        let arn = async |url: &str| {
+            let asked = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueArn);
+            asked.send().await.unwrap().attributes.unwrap()[&QueueArn].clone()
+        };
+        let dead_letter_url = queue("dead", VisibilityTimeout, "300".to_owned()).await;
+        let dead_letter_arn = arn(&dead_letter_url).await;
+        let redrive = json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": 5 });
+        let queue_url = queue("tasks", RedrivePolicy, redrive.to_string()).await;
+        let queue_arn = arn(&queue_url).await;
+        let table = platform.aws.create_state_table().await;
+        let deployment = Self { platform, name, table, queue_url, dead_letter_url, last_words: Mutex::default() };
+        for (kind, original) in deployment.platform.functions() {
+            deployment.copy(kind, original, changes).await;
+        }
+        deployment.deliver(&queue_arn, "executor").await;
+        deployment.deliver(&dead_letter_arn, "cleanup").await;
+        deployment
+    }
+
+    async fn copy(&self, kind: &str, original: &str, changes: &[(&str, &str)]) {
+        let path = format!("functions/{original}/configuration");
+        let deployed = self.platform.services.lambda(Method::GET, &path, &Value::Null).await.1;
+        let mut copy = json!({
+            "FunctionName": format!("{}-{kind}", self.name),
+            "Code": { "S3Bucket": BUCKET, "S3Key": original },
+            "LoggingConfig": { "LogFormat": "JSON", "LogGroup": self.log_group() },
+        });
+        for field in COPIED {
+            copy[field] = deployed[field].clone();
+        }
+        let own =
+            [("STATE_TABLE", &*self.table), ("EPHEMERAL_TABLE", &self.table), ("TASK_QUEUE_URL", &self.queue_url)];
+        for (variable, value) in own.iter().chain(changes) {
+            copy["Environment"]["Variables"][variable] = json!(value);
+        }
+        assert_eq!(self.platform.services.lambda(Method::POST, "functions", &copy).await.0, StatusCode::CREATED);
+    }
+
+    /// Has the function read the queue.
+    async fn deliver(&self, queue_arn: &str, kind: &str) {
+        let mapping = json!({
+            "FunctionName": format!("{}-{kind}", self.name), "EventSourceArn": queue_arn, "BatchSize": 10,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        });
+        assert_eq!(
+            self.platform.services.lambda(Method::POST, "event-source-mappings", &mapping).await.0,
+            StatusCode::ACCEPTED
+        );
+    }
+
+    fn log_group(&self) -> String {
+        format!("/aws/lambda/{}", self.name)
+    }
+
+    /// Runs a function and returns its answer, or an error's.
+    pub async fn invoke(&self, kind: &str, event: &Value) -> Value {
+        let path = format!("functions/{}-{kind}/invocations", self.name);
+        let (status, answer) = self.platform.services.lambda(Method::POST, &path, event).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        if let Some(said) = answer["errorMessage"].as_str() {
+            let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            *words = format!("{words}{said}\n");
+        }
+        answer
+    }
+
+    /// Sends a request to the API, as API Gateway does, and returns the status and the body of its answer.
+    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let event = json!({
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
+            "headers": {
+                "authorization": format!("Bearer {}", self.platform.api_key()), "content-type": "application/json",
+            },
+            "requestContext": {
+                "requestId": "r", "routeKey": "$default", "stage": "$default", "timeEpoch": 0,
+                "http": { "method": method.as_str(), "path": path },
+            },
+            "body": body.map(Value::to_string), "isBase64Encoded": false,
+        });
+        let answer = self.invoke("api", &event).await;
+        let body = answer["body"].as_str().map(|text| serde_json::from_str(text).unwrap());
+        (answer["statusCode"].as_u64().map_or(0, |status| u16::try_from(status).unwrap()), body.unwrap_or_default())
+    }
+
+    /// Creates an agent with these fields besides its name and instructions, and returns its id.
+    pub async fn agent_of(&self, fields: &Value) -> String {
+        let mut body = json!({ "name": "clerk", "instructions": "Be brief." });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let (status, agent) = self.call(Method::POST, "/v1/agents", Some(&body)).await;
+        assert_eq!(status, 201, "{agent}");
+        agent["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits a task and returns its id.
+    pub async fn submit(&self, agent: &str, input: &str) -> TaskId {
+        let body = json!({ "agent_id": agent, "input": input });
+        let (status, task) = self.call(Method::POST, "/v1/tasks", Some(&body)).await;
+        assert_eq!(status, 202, "{task}");
+        task["id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Waits until the task is in this state.
+    pub async fn until_status(&self, task: TaskId, status: &str) {
+        let is_there = async || self.tasks().task(&tenant(), task).await.unwrap().unwrap().status().as_str() == status;
+        self.platform.until(is_there, status).await;
+    }
+
+    /// Writes a task that the agent's client submitted at this moment, of which nobody sent a message.
+    pub async fn write_task(&self, agent: &str, at: Timestamp) -> Task {
+        let agents = DynamoAgentStore::new(self.platform.aws.dynamodb(), &*self.table);
+        let agent: Agent = agents.newest(&tenant(), agent.parse::<AgentId>().unwrap()).await.unwrap().unwrap();
+        let task =
+            Task::submit(TaskId::new(at), &agent, TaskInput::new(unique("[ok]")).unwrap(), CacheUse::default(), at);
+        self.tasks().create(&task).await.unwrap();
+        task
+    }
+
+    /// The tasks as they are kept, whatever way the functions have to them.
+    pub fn tasks(&self) -> DynamoTaskStore {
+        DynamoTaskStore::new(self.platform.aws.dynamodb(), &*self.table)
+    }
+
+    /// Sends a message to the task queue.
+    pub async fn send(&self, body: &str) {
+        self.platform.aws.sqs().send_message().queue_url(&self.queue_url).message_body(body).send().await.unwrap();
+    }
+
+    /// Sends the task's message to the dead-letter queue, as if it had come to nothing too often.
+    pub async fn give_up(&self, task: TaskId) {
+        let sqs = self.platform.aws.sqs();
+        sqs.send_message().queue_url(&self.dead_letter_url).message_body(message(task)).send().await.unwrap();
+    }
+
+    /// All lines of JSON that the functions have said so far: those of the log, and metrics.
+    pub async fn said(&self) -> Vec<Value> {
+        let mut lines = self.platform.services.log(&self.log_group(), "").await;
+        lines.extend(self.last_words.lock().unwrap_or_else(PoisonError::into_inner).lines().map(str::to_owned));
+        // Before the first line of one that didn't start, the local AWS says so.
+        let json = lines.iter().filter_map(|line| line.find('{').and_then(|begin| line.get(begin..)));
+        json.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Whether AWS itself has counted the metric for one of the functions.
+    pub async fn aws_has_counted(&self, namespace: &str, metric: &str) -> bool {
+        let counts = self.platform.functions().map(|(kind, _)| {
+            let dimension = json!({ "Name": "FunctionName", "Value": format!("{}-{kind}", self.name) });
+            self.platform.services.sum(namespace, metric, dimension)
+        });
+        join_all(counts).await.iter().any(|sum| *sum > 0.0)
+    }
+}
+
+/// The message of a task.
+pub fn message(task: TaskId) -> String {
+    TaskMessage { tenant: tenant(), task }.to_body()
+}
+
+/// The tenant whose the deployment's key is.
+pub fn tenant() -> TenantId {
+    "default".parse().unwrap()
+}
+
+/// So long ago that whatever waits a minute is due.
+pub fn long_ago(now: Timestamp) -> Timestamp {
+    let millis = u64::try_from(Duration::from_mins(2).as_millis()).unwrap();
+    Timestamp::from_millis(now.as_millis() - millis)
+}

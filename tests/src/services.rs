@@ -1,0 +1,96 @@
+//! Services of the local AWS that tests need and no client is linked for. Its answers are JSON, and it checks no signature.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::platform::now;
+
+/// The most log events that one answer of `FilterLogEvents` has.
+const LOG_PAGE: usize = 10_000;
+
+/// `CloudWatch`, its logs, Lambda and S3.
+pub(crate) struct Services {
+    http: Client,
+    /// Where they are.
+    pub(crate) url: String,
+}
+
+impl Services {
+    /// Those of the AWS at `url`.
+    pub(crate) fn at(url: &str) -> Self {
+        Self { http: Client::builder().no_proxy().build().unwrap(), url: url.to_owned() }
+    }
+
+    /// What a log group has that matches a
+    /// [filter pattern](https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/FilterAndPatternSyntax.html).
+    ///
+    /// The local one gives no `nextToken`: the next page begins with the time at which a full one ended.
+    pub(crate) async fn log(&self, group: &str, pattern: &str) -> Vec<String> {
+        let (mut messages, mut since) = (Vec::new(), 0);
+        loop {
+            let body = json!({ "logGroupName": group, "filterPattern": pattern, "startTime": since });
+            let mut page = self.call("logs", "Logs_20140328.FilterLogEvents", &body).await;
+            let mut events: Vec<Value> = serde_json::from_value(page["events"].take()).unwrap_or_default();
+            let full = events.len() == LOG_PAGE;
+            if full {
+                since = time_of(&events[LOG_PAGE - 1]);
+                events.retain(|event| time_of(event) < since);
+            }
+            messages.extend(events.iter().filter_map(|event| event["message"].as_str()).map(String::from));
+            if !full {
+                return messages;
+            }
+        }
+    }
+
+    /// The sum of a metric over all time.
+    pub(crate) async fn sum(&self, namespace: &str, metric: &str, dimension: Value) -> f64 {
+        let body = json!({
+            "Namespace": namespace, "MetricName": metric, "Dimensions": [dimension], "Statistics": ["Sum"],
+            "Period": 60, "StartTime": 0, "EndTime": now().as_millis() / 1_000 + 3_600,
+        });
+        let sums = self.call("monitoring", "GraniteServiceVersion20100801.GetMetricStatistics", &body).await;
+        sums["Datapoints"].as_array().unwrap().iter().filter_map(|point| point["Sum"].as_f64()).sum()
+    }
+
+    async fn call(&self, service: &str, target: &str, body: &Value) -> Value {
+        let credential = format!("AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/{service}/aws4_request");
+        let request = self.http.post(&self.url).header("authorization", credential).header("x-amz-target", target);
+        let request = request.header("content-type", "application/x-amz-json-1.1").body(body.to_string());
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Calls the Lambda API.
+    pub(crate) async fn lambda(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+        let request = self.http.request(method, format!("{}/2015-03-31/{path}", self.url)).json(body);
+        let response = request.send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+
+    /// Has a function run, without waiting for it.
+    pub(crate) async fn invoke_later(&self, function: &str, event: &Value) {
+        let url = format!("{}/2015-03-31/functions/{function}/invocations", self.url);
+        let invoked = self.http.post(url).header("x-amz-invocation-type", "Event").json(event).send().await.unwrap();
+        assert!(invoked.status().is_success(), "{invoked:?}");
+    }
+
+    /// Puts a function's code into the bucket under the function's name, for others to be created from.
+    pub(crate) async fn keep_code(&self, bucket: &str, function: &str) {
+        let (_, described) = self.lambda(Method::GET, &format!("functions/{function}"), &Value::Null).await;
+        let code = self.http.get(described["Code"]["Location"].as_str().unwrap()).send().await.unwrap();
+        let put = self.http.put(format!("{}/{bucket}/{function}", self.url)).body(code.bytes().await.unwrap());
+        put.send().await.unwrap().error_for_status().unwrap();
+    }
+}
+
+/// When the log event was written, in milliseconds.
+fn time_of(event: &Value) -> u64 {
+    event["timestamp"].as_u64().unwrap()
+}
