@@ -9,7 +9,6 @@
 )]
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -24,20 +23,27 @@ use tests::platform::unique;
 /// Whoever kills executors kills those of the other tests as well.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// The processes of the deployed executor.
-fn executor_processes(platform: &Platform) -> Vec<u32> {
-    let name = format!("AWS_LAMBDA_FUNCTION_NAME={}", platform.executor_function);
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let is_executor = |process: &u32| {
-        let variables = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        variables.split(|byte| *byte == 0).any(|variable| variable == name.as_bytes())
-    };
-    processes.filter(is_executor).collect()
-}
-
 fn kill(process: u32) {
     // It may have ended by itself meanwhile.
     Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
+}
+
+#[tokio::test]
+async fn an_executor_of_another_stack_is_left_alone() {
+    let _alone = ALONE.lock().await;
+    let platform = Platform::deployed().await;
+    let start = |aws_url: &str| {
+        let function = ("AWS_LAMBDA_FUNCTION_NAME", &*platform.executor_function);
+        Command::new("sleep").arg("60").envs([function, ("AWS_ENDPOINT_URL", aws_url)]).spawn().unwrap()
+    };
+    let [mut ours, mut stranger] = [platform.aws_url(), "http://127.0.0.1:1"].map(start);
+    let found = platform.executor_processes();
+    let are_found = [&ours, &stranger].map(|process| found.contains(&process.id()));
+    for process in [&mut ours, &mut stranger] {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert_eq!(are_found, [true, false]);
 }
 
 #[tokio::test]
@@ -48,7 +54,7 @@ async fn a_task_whose_executor_is_killed_in_a_model_call_completes_with_one_step
     let task = platform.submit(&platform.claude().await, &prompt).await;
     platform.until_status(&task, "running").await;
     platform.until_model_is_asked().await;
-    let killed = executor_processes(&platform);
+    let killed = platform.executor_processes();
     assert!(!killed.is_empty(), "no process of the executor was found");
     killed.into_iter().for_each(kill);
     let ended = platform.ended(&task).await;
@@ -77,7 +83,7 @@ async fn two_hundred_tasks_complete_although_executors_are_killed_every_second()
     let killing = async {
         for second in 1.. {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let processes = executor_processes(&platform);
+            let processes = platform.executor_processes();
             if let Some(process) = processes.get(killed % processes.len().max(1)) {
                 kill(*process);
                 killed += 1;

@@ -181,6 +181,20 @@ impl Platform {
         self.until(async || connected(), "the model is asked").await;
     }
 
+    /// The processes of its executor, and of no other stack's on this machine.
+    pub fn executor_processes(&self) -> Vec<u32> {
+        let function = format!("AWS_LAMBDA_FUNCTION_NAME={}", self.executor_function);
+        let aws = format!("AWS_ENDPOINT_URL={}", self.aws_url());
+        let entries = std::fs::read_dir("/proc").unwrap();
+        let processes = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let is_executor = |process: &u32| {
+            let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+            let has = |wanted: &str| variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
+            has(&function) && has(&aws)
+        };
+        processes.filter(is_executor).collect()
+    }
+
     /// The log lines of a function, as JSON, that contain `text`.
     pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
         let messages = self.services.log(&log_group(function), &format!("\"{text}\"")).await;
@@ -246,9 +260,14 @@ impl Platform {
         [("api", &self.api_function), ("executor", &self.executor_function), ("cleanup", &self.cleanup_function)]
     }
 
+    /// Where its AWS is.
+    pub fn aws_url(&self) -> &str {
+        &self.services.url
+    }
+
     /// A way to its AWS on which calls can be made to fail.
     pub fn unreliable_aws(&self) -> UnreliableAws {
-        UnreliableAws::start(&self.services.url)
+        UnreliableAws::start(self.aws_url())
     }
 }
 
