@@ -17,6 +17,7 @@ LOCAL = ROOT / ".local"
 # Every process of a stack inherits this variable with the stack's folder. It tells ours from all others without pid
 # files, which go stale at a crash or a reboot and then name somebody else's process.
 MARK = "AGENTS_LOCAL_STACK"
+DEFAULT_PORTS = {"AWS_PORT": 4566, "MODEL_PORT": 4010}
 HEALTH = {"AWS_PORT": "/_ministack/health", "MODEL_PORT": "/health"}
 
 
@@ -28,6 +29,10 @@ class Servers:
         self.traces = self.folder / "traces.jsonl"
         self.aws_url = f"http://127.0.0.1:{ports['AWS_PORT']}"
         self.model_url = f"http://127.0.0.1:{ports['MODEL_PORT']}"
+
+    def make(self, target):
+        """The command of make that means these servers, whatever their ports."""
+        return " ".join(["make", target, *(f"{name}={port}" for name, port in self.ports.items() if port != DEFAULT_PORTS[name])])
 
     def running(self):
         """Both answer, on the ports that are asked for now."""

@@ -22,7 +22,7 @@ import logs
 import phase
 import trace
 from install import lock
-from servers import LOCAL, ROOT, Servers, aws_environment, free_port, stop
+from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_port, stop
 
 STACK = "agents-local"
 FUNCTIONS = ("api", "executor", "cleanup")
@@ -52,7 +52,8 @@ def run():
     with lock("run"):
         servers = run_servers()
         outputs = up(servers, {}, fresh=not servers.running(), keys=KEYS)
-        demo.run(api_url(servers, outputs), api_key(outputs), "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic")
+        provider = "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic"
+        demo.run(api_url(servers, outputs), api_key(outputs), provider, servers.make)
 
 
 def test(*command):
@@ -110,7 +111,7 @@ def use_running():
 
 def run_servers():
     try:
-        ports = {name: int(os.environ.get(name) or default) for name, default in (("AWS_PORT", 4566), ("MODEL_PORT", 4010))}
+        ports = {name: int(os.environ.get(name) or default) for name, default in DEFAULT_PORTS.items()}
     except ValueError as error:
         raise phase.Failed(f"AWS_PORT and MODEL_PORT must be numbers: {error}") from None
     return Servers("run", ports, "demo.json")

@@ -8,6 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+import demo
 import logs
 import phase
 import servers
@@ -49,6 +50,28 @@ class Processes(unittest.TestCase):
         environment = servers.aws_environment("http://127.0.0.1:1")
         self.assertEqual(environment["AWS_ACCESS_KEY_ID"], "test")
         self.assertEqual(environment["AWS_SHARED_CREDENTIALS_FILE"], "/dev/null")
+
+
+class Hints(unittest.TestCase):
+    def hints(self, ports):
+        make = servers.Servers("never-started", ports, "demo.json").make
+        shown = demo.how_to_go_on("http://127.0.0.1:1", "key", "agt_1", "tsk_1", make)
+        return [line.strip() for line in shown.splitlines() if line.strip().startswith("make")]
+
+    def test_they_are_short_on_the_usual_ports(self):
+        self.assertEqual(self.hints(servers.DEFAULT_PORTS), ['make run PROMPT="your own question"', "make logs", "make down"])
+
+    def test_they_name_other_ports_where_these_matter(self):
+        self.assertEqual(
+            self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4010}),
+            ['make run PROMPT="your own question" AWS_PORT=4930', "make logs AWS_PORT=4930", "make down"],
+        )
+        self.assertIn("make logs AWS_PORT=4930 MODEL_PORT=4931", self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4931}))
+
+    def test_the_usual_ports_are_those_of_the_makefile(self):
+        makefile = (servers.ROOT / "Makefile").read_text()
+        for name, port in servers.DEFAULT_PORTS.items():
+            self.assertIn(f"export {name} ?= {port}\n", makefile)
 
 
 class Prompt(unittest.TestCase):
