@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use serde_json::Value;
 use shared::domain::{Lease, ReopenFrom, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
 use shared::ports::{Claimed, Journal, Purged, Retention, StoreError, TaskStore};
 use shared::store::{DynamoJournal, DynamoTaskStore};
@@ -30,8 +29,7 @@ impl Kept {
         let aws = LocalAws::from_env().await;
         let table = aws.create_state_table().await;
         for record in records {
-            let item = attributes(&serde_json::from_str(record).unwrap());
-            aws.dynamodb().put_item().table_name(&table).set_item(Some(item)).send().await.unwrap();
+            aws.put_record(&table, &serde_json::from_str(record).unwrap()).await;
         }
         let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
         let id = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
@@ -47,20 +45,6 @@ impl Kept {
 
     async fn claim(&self, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
         self.tasks.claim(&self.tenant, self.id, lease, now).await
-    }
-}
-
-fn attributes(map: &Value) -> HashMap<String, AttributeValue> {
-    map.as_object().unwrap().iter().map(|(name, typed)| (name.clone(), attribute(typed))).collect()
-}
-
-fn attribute(typed: &Value) -> AttributeValue {
-    let (kind, value) = typed.as_object().unwrap().iter().next().unwrap();
-    match kind.as_str() {
-        "S" => AttributeValue::S(value.as_str().unwrap().to_owned()),
-        "N" => AttributeValue::N(value.as_str().unwrap().to_owned()),
-        "M" => AttributeValue::M(attributes(value)),
-        other => panic!("a value of type {other}"),
     }
 }
 

@@ -11,10 +11,12 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType,
     ScalarAttributeType,
 };
+use serde_json::{Value, json};
 use shared::domain::WorkerId;
 use shared::ports::{Clock, clock::SystemClock};
 
 use crate::CallCounter;
+use crate::services::Services;
 
 /// The local AWS that `make test` starts.
 #[derive(Debug, Clone)]
@@ -75,6 +77,13 @@ impl LocalAws {
         let ready = dynamodb.wait_until_table_exists().table_name(&name).wait(Duration::from_secs(30)).await;
         ready.expect("the table becomes ready");
         name
+    }
+
+    /// Writes a record that is in DynamoDB's JSON.
+    pub async fn put_record(&self, table: &str, record: &Value) {
+        let services = Services::at(self.shared.endpoint_url().expect("the local AWS has an address"));
+        let body = json!({ "TableName": table, "Item": record });
+        assert_eq!(services.call("dynamodb", "DynamoDB_20120810.PutItem", &body).await, json!({}));
     }
 
     /// Deletes a table.

@@ -1,4 +1,4 @@
-//! Services of the local AWS that tests need and no client is linked for. Its answers are JSON, and it checks no signature.
+//! Services of the local AWS that no client is linked for, or none that takes what a test has. It checks no signature.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,7 +15,7 @@ use crate::platform::now;
 /// The most log events that one answer of `FilterLogEvents` has.
 const LOG_PAGE: usize = 10_000;
 
-/// `CloudWatch`, its logs, Lambda and S3.
+/// `CloudWatch`, its logs, Lambda, S3, and DynamoDB in its own JSON.
 pub(crate) struct Services {
     http: Client,
     /// Where they are.
@@ -60,7 +60,8 @@ impl Services {
         sums["Datapoints"].as_array().unwrap().iter().filter_map(|point| point["Sum"].as_f64()).sum()
     }
 
-    async fn call(&self, service: &str, target: &str, body: &Value) -> Value {
+    /// The answer of a service that speaks JSON, be it an error's.
+    pub(crate) async fn call(&self, service: &str, target: &str, body: &Value) -> Value {
         let credential = format!("AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/{service}/aws4_request");
         let request = self.http.post(&self.url).header("authorization", credential).header("x-amz-target", target);
         let request = request.header("content-type", "application/x-amz-json-1.1").body(body.to_string());

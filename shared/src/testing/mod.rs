@@ -10,6 +10,8 @@ mod circuits;
 mod clock;
 pub mod contract;
 mod faults;
+#[cfg(test)]
+pub(crate) mod http;
 pub mod log_schema;
 mod model;
 mod queue;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -22,6 +22,7 @@ use crate::llm::http::Client;
 use crate::llm::openai::OpenAi;
 use crate::llm::{Access, ApiKey, Timeouts, http_client};
 use crate::ports::{Clock, Model, ModelError, Secret, SecretError, Secrets};
+use crate::testing::http::HttpRequest;
 use crate::testing::{ManualClock, samples};
 
 /// A vendor, and what it says to the question of all tests: that there are three files.
@@ -198,6 +199,17 @@ pub(in crate::llm) struct Received {
     pub(in crate::llm) body: Value,
 }
 
+impl From<HttpRequest> for Received {
+    fn from(HttpRequest { line, mut headers, body }: HttpRequest) -> Self {
+        let (method, path) = line.split_once(' ').unwrap();
+        headers.remove("host").unwrap();
+        headers.remove("content-length").unwrap();
+        assert!(headers.remove("user-agent").unwrap().starts_with("aiagent-platform/"));
+        let (method, path) = (method.to_owned(), path.to_owned());
+        Self { method, path, headers, body: serde_json::from_str(&body).unwrap() }
+    }
+}
+
 /// A server that gives everyone the same reply.
 pub(in crate::llm) struct Server {
     address: String,
@@ -255,8 +267,8 @@ impl Drop for Server {
 
 async fn serve(stream: TcpStream, reply: &Reply, seen: &Mutex<Vec<Received>>) {
     let mut stream = BufReader::new(stream);
-    while let Some(request) = receive(&mut stream).await {
-        seen.lock().unwrap().push(request);
+    while let Some(request) = HttpRequest::receive(&mut stream).await {
+        seen.lock().unwrap().push(request.into());
         if answer(&mut stream, reply).await.is_break() {
             return;
         }
@@ -295,31 +307,6 @@ async fn answer(stream: &mut BufReader<TcpStream>, reply: &Reply) -> ControlFlow
         }
     }
     ControlFlow::Break(())
-}
-
-/// The next request; `None` if the client has left.
-async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Received> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await.unwrap_or_default() == 0 {
-            return None;
-        }
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_owned()),
-        }
-    }
-    let mut start = lines[0].split(' ').map(str::to_owned);
-    let (method, path) = (start.next().unwrap(), start.next().unwrap());
-    let header =
-        |line: &String| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
-    let mut headers: BTreeMap<String, String> = lines[1..].iter().map(header).collect();
-    headers.remove("host").unwrap();
-    assert!(headers.remove("user-agent").unwrap().starts_with("aiagent-platform/"));
-    let mut body = vec![0; headers.remove("content-length").unwrap().parse().unwrap()];
-    stream.read_exact(&mut body).await.unwrap();
-    Some(Received { method, path, headers, body: serde_json::from_slice(&body).unwrap() })
 }
 
 /// What a secret store has.

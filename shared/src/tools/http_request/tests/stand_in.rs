@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::domain::{BuiltinTool, Deadline, HostPattern, HttpMethod, HttpRules, Schemes};
 use crate::ports::{ToolOutput, ToolRequest, Tools};
+use crate::testing::http::HttpRequest;
 use crate::testing::{ManualClock, samples};
 use crate::tools::BuiltinTools;
 use crate::tools::http_request::{Reach, Resolver};
@@ -59,19 +60,10 @@ impl Reply {
     }
 }
 
-/// A request as a server saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Received {
-    /// Such as `GET /path`.
-    pub(super) line: String,
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: String,
-}
-
 /// A server that gives each path its reply.
 pub(super) struct Server {
     pub(super) port: u16,
-    requests: Arc<Mutex<Vec<Received>>>,
+    requests: Arc<Mutex<Vec<HttpRequest>>>,
     task: JoinHandle<()>,
 }
 
@@ -81,7 +73,7 @@ impl Server {
         let listener = TcpListener::bind((LOOPBACK, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let replies: BTreeMap<&str, Reply> = replies.into_iter().collect();
-        let requests = Arc::<Mutex<Vec<Received>>>::default();
+        let requests = Arc::<Mutex<Vec<HttpRequest>>>::default();
         let seen = Arc::clone(&requests);
         let task = tokio::spawn(async move {
             loop {
@@ -96,7 +88,7 @@ impl Server {
         format!("http://{host}:{}{path}", self.port)
     }
 
-    pub(super) fn requests(&self) -> Vec<Received> {
+    pub(super) fn requests(&self) -> Vec<HttpRequest> {
         self.requests.lock().unwrap().clone()
     }
 
@@ -112,9 +104,9 @@ impl Drop for Server {
     }
 }
 
-async fn serve(stream: TcpStream, port: u16, replies: &BTreeMap<&str, Reply>, seen: &Mutex<Vec<Received>>) {
+async fn serve(stream: TcpStream, port: u16, replies: &BTreeMap<&str, Reply>, seen: &Mutex<Vec<HttpRequest>>) {
     let mut stream = BufReader::new(stream);
-    let Some(request) = receive(&mut stream).await else { return };
+    let Some(request) = HttpRequest::receive(&mut stream).await else { return };
     let path = request.line.split(' ').nth(1).unwrap().to_owned();
     seen.lock().unwrap().push(request);
     let Reply { bytes, then } = replies.get(path.as_str()).cloned().unwrap_or_else(|| Reply::new(404, &[], ""));
@@ -138,27 +130,6 @@ async fn serve(stream: TcpStream, port: u16, replies: &BTreeMap<&str, Reply>, se
             }
         }
     }
-}
-
-async fn receive(stream: &mut BufReader<TcpStream>) -> Option<Received> {
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await.unwrap_or_default() == 0 {
-            return None;
-        }
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_owned()),
-        }
-    }
-    let line = lines[0].strip_suffix(" HTTP/1.1").unwrap().to_owned();
-    let header =
-        |line: &String| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
-    let headers: BTreeMap<String, String> = lines[1..].iter().map(header).collect();
-    let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
-    stream.read_exact(&mut body).await.unwrap();
-    Some(Received { line, headers, body: String::from_utf8(body).unwrap() })
 }
 
 /// Where names lead: each time it is asked, a host's next addresses, and the last ones for ever.
