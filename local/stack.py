@@ -149,7 +149,7 @@ def _build():
 def deploy(servers, parameters):
     bucket = "artifacts"
     boto3.client("s3").create_bucket(Bucket=bucket)
-    # The local AWS has no composite alarms, no metric math in alarms and no saved queries, which come with "full".
+    # Its CloudFormation refuses what comes with "full": the types CompositeAlarm and QueryDefinition, and Metrics of an Alarm.
     overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **parameters}
     arguments = ["deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
     arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
