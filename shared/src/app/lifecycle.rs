@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::ended::count_end;
 use super::lost::note_steps;
+use super::outcome::outcome_of;
 use super::send::send;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
@@ -65,13 +66,17 @@ impl Tasks {
             let limits = self.changed_limits(&task, limits).await?;
             let steps = self.steps_of(&task).await?;
             let conversation = Conversation::new(task.progress().base, steps);
-            task.note_steps(&conversation);
-            let from = match (from, conversation.next()) {
-                // A recorded answer that was the failure itself would only fail the task again.
-                (RetryFrom::Start, _) | (RetryFrom::Checkpoint, Next::Finish(_)) => {
+            task.note_steps(conversation.steps().map(Step::head));
+            // A recorded answer that was the failure itself would only fail the task again.
+            let is_failed = match conversation.next() {
+                Next::Finish(answer) => outcome_of(*answer).is_err(),
+                Next::Ask { .. } | Next::Tools(_) => false,
+            };
+            let from = match from {
+                RetryFrom::Checkpoint if !is_failed => ReopenFrom::Checkpoint,
+                RetryFrom::Checkpoint | RetryFrom::Start => {
                     ReopenFrom::Start { last_step: conversation.complete_until() }
                 }
-                (RetryFrom::Checkpoint, Next::Ask { .. } | Next::Tools(_)) => ReopenFrom::Checkpoint,
             };
             task.reopen(from, limits, self.clock.now())?;
             Ok((Draft::of(task), ()))

@@ -1,6 +1,6 @@
 //! What workers left in the journal that were lost before they could tell.
 
-use crate::domain::{Conversation, Task, Timestamp};
+use crate::domain::{Causes, Task, Timestamp};
 use crate::ports::{Journal, StoreError};
 
 /// Has the task take note of the steps that its workers recorded, and of what they cost, if its worker is gone or its time is
@@ -9,11 +9,21 @@ pub(super) async fn note_lost_steps(journal: &dyn Journal, task: &mut Task, now:
     if task.has_lost_worker(now) || now >= task.deadline() { note_steps(journal, task).await } else { Ok(()) }
 }
 
-/// Has the task take note of the steps that its workers recorded, if it had any worker.
+/// Has the task take note of the steps that its workers recorded, if it had any worker. A journal that can't be read, and
+/// won't be the next time, must not keep the task from its end.
 pub(super) async fn note_steps(journal: &dyn Journal, task: &mut Task) -> Result<(), StoreError> {
-    if task.fence() > 0 {
-        let recorded = journal.steps(task.id()).await?;
-        task.note_steps(&Conversation::new(task.progress().base, recorded));
+    if task.fence() == 0 {
+        return Ok(());
     }
-    Ok(())
+    match journal.heads(task.id()).await {
+        Ok(recorded) => {
+            task.note_steps(recorded);
+            Ok(())
+        }
+        Err(error @ (StoreError::Throttled(_) | StoreError::Unavailable(_))) => Err(error),
+        Err(error) => {
+            tracing::error!(task_id = %task.id(), error = %Causes(&error), "recorded steps are left out of the task's account");
+            Ok(())
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, no
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
     let wait = Wait { until: until_for(task, wait, now), ..wait };
     let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
-    let spent = if may_be_billed(error, wait.reason) { Spent::ModelCall } else { Spent::Nothing };
+    let spent = if may_be_billed(error, wait.reason) { Spent::Attempt } else { Spent::Nothing };
     if waits && wait.until < task.deadline() {
         Aftermath::Park(wait, spent)
     } else {
@@ -202,12 +202,12 @@ mod tests {
             (vec![limited(5_000)], 5_000, Spent::Nothing),
             (vec![limited(1_500), limited(1_000)], 2_500, Spent::Nothing),
             (vec![failed(broken.clone(), Some(503), Usage::default())], 9_000, Spent::Nothing),
-            (vec![failed(broken.clone(), Some(503), samples::usage())], 9_000, Spent::ModelCall),
-            (vec![failed(broken.clone(), Some(200), Usage::default())], 9_000, Spent::ModelCall),
-            (vec![failed(broken, None, Usage::default())], 9_000, Spent::ModelCall),
-            (vec![Reply::Hang], 2_500, Spent::ModelCall),
-            (vec![cut()], 2_000, Spent::ModelCall),
-            (vec![limited(100), cut()], 2_000, Spent::ModelCall),
+            (vec![failed(broken.clone(), Some(503), samples::usage())], 9_000, Spent::Attempt),
+            (vec![failed(broken.clone(), Some(200), Usage::default())], 9_000, Spent::Attempt),
+            (vec![failed(broken, None, Usage::default())], 9_000, Spent::Attempt),
+            (vec![Reply::Hang], 2_500, Spent::Attempt),
+            (vec![cut()], 2_000, Spent::Attempt),
+            (vec![limited(100), cut()], 2_000, Spent::Attempt),
         ];
         for (script, millis, expected) in cases {
             let Aftermath::Park(wait, spent) = met(script.clone()).await else { panic!("{script:?}") };

@@ -9,7 +9,6 @@ use std::collections::btree_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::call::{ModelAnswer, StopReason};
-use super::spend::Spend;
 use super::step::{Step, StepKind, ToolRunner};
 use super::task::TaskInput;
 use super::transcript::{Message, ToolCall};
@@ -69,12 +68,6 @@ impl Conversation {
             last += 1;
         }
         last
-    }
-
-    /// What the steps after this number came to.
-    pub fn spend_after(&self, number: u32) -> Spend {
-        let after = self.steps.range(number.saturating_add(1)..);
-        after.map(|(_, step)| step.kind.spend()).fold(Spend::default(), Spend::plus)
     }
 
     /// The tool calls that were answered.

@@ -49,7 +49,7 @@ pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules}
 pub use schema::JsonSchema;
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
-pub use step::{Step, StepKind, ToolRunner};
+pub use step::{Step, StepHead, StepKind, ToolRunner};
 pub use task::{
     Cancellation, Change, ClaimRefused, Event, Lease, Overdue, ReopenFrom, Spent, Task, TaskInput, TaskState,
     WrongState,

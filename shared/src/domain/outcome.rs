@@ -143,8 +143,10 @@ impl Failure {
     }
 
     /// The failure of a task whose messages no worker could take.
-    pub(super) fn undeliverable(messages: u32) -> Self {
-        let message = format!("{messages} messages for it were delivered in vain: no worker could claim the task");
+    pub(super) fn undeliverable(messages: u32, steps: u32) -> Self {
+        let message = format!(
+            "{messages} messages for it were delivered in vain: no worker could claim the task; {steps} steps are recorded"
+        );
         Self::of_its_own(FailureCode::Undeliverable, message)
     }
 }

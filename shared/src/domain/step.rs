@@ -30,6 +30,24 @@ pub struct Step {
     pub finished_at: Timestamp,
 }
 
+/// What is known of a step without its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepHead {
+    /// Its run.
+    pub base: u32,
+    /// Its number.
+    pub number: u32,
+    /// What it cost.
+    pub spend: Spend,
+}
+
+impl Step {
+    /// The step without its content.
+    pub fn head(&self) -> StepHead {
+        StepHead { base: self.base, number: self.number, spend: self.kind.spend() }
+    }
+}
+
 /// What a step did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {

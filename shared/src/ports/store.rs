@@ -5,7 +5,8 @@ use std::error::Error;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, Task, TaskId, TaskStatus, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, StepHead, Task, TaskId, TaskStatus, TenantId,
+    Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -168,4 +169,7 @@ pub trait Journal: Send + Sync {
     /// All recorded steps of the task, of all its runs, in the order of their numbers and then of their runs. Which of them
     /// count is told by [`journal`](crate::domain::journal).
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError>;
+
+    /// All recorded steps of the task as [`steps`](Self::steps) has them, without their content, which is not read.
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError>;
 }

@@ -48,7 +48,7 @@ pub(super) fn reasons_of_transaction(
         return Err(StoreError::Throttled(Box::new(error)));
     }
     if because(|reason| reason.code() == Some("TransactionConflict")) {
-        return Err(StoreError::Unavailable(Box::new(error)));
+        return Err(StoreError::Conflict);
     }
     Err(StoreError::Refused(Box::new(error)))
 }
@@ -62,10 +62,11 @@ where
     match error.code() {
         Some(code) if is_throttle(code) => StoreError::Throttled(Box::new(error)),
         Some("ValidationException") if is_too_large(error.message()) => StoreError::TooLarge,
-        // Another write to the record is under way; the SDK's own retries have not outlasted it.
-        Some(
-            "TransactionConflictException" | "TransactionInProgressException" | "ReplicatedWriteConflictException",
-        ) => StoreError::Unavailable(Box::new(error)),
+        // Another write to the record is under way: who reads it again sees whether that one took effect.
+        Some("TransactionConflictException") => StoreError::Conflict,
+        Some("TransactionInProgressException" | "ReplicatedWriteConflictException") => {
+            StoreError::Unavailable(Box::new(error))
+        }
         Some(_) if (400..500).contains(&status) => StoreError::Refused(Box::new(error)),
         Some(_) | None => match error {
             SdkError::ConstructionFailure(_) => StoreError::Refused(Box::new(error)),
@@ -139,7 +140,8 @@ mod tests {
             (400, "AccessDeniedException", "", "refused"),
             (400, "ResourceNotFoundException", "", "refused"),
             (400, "UnrecognizedClientException", "", "refused"),
-            (400, "TransactionConflictException", "", "unavailable"),
+            (400, "TransactionConflictException", "", "conflict"),
+            (400, "TransactionInProgressException", "", "unavailable"),
             (500, "InternalServerError", "", "unavailable"),
             (503, "ServiceUnavailable", "", "unavailable"),
         ];
@@ -160,7 +162,7 @@ mod tests {
         let size = "Item size has exceeded the maximum allowed size";
         let table = [
             ([none, ("ThrottlingError", "")], "throttled"),
-            ([("TransactionConflict", ""), none], "unavailable"),
+            ([("TransactionConflict", ""), none], "conflict"),
             ([("ValidationError", size), none], "too large"),
             ([("ValidationError", "no such attribute"), none], "refused"),
         ];

@@ -8,7 +8,7 @@ use super::error::{failure, kept_instead_of_put};
 use super::items::Item;
 use super::table::Table;
 use super::{keys, step_item, task_content};
-use crate::domain::{Step, TaskId};
+use crate::domain::{Step, StepHead, TaskId};
 use crate::ports::{Journal, StoreError};
 
 /// How many large steps are put together at once.
@@ -48,5 +48,17 @@ impl Journal for DynamoJournal {
             self.table.query_prefix(keys::task_partition(task), keys::STEP_PREFIX).into_paginator().items().send();
         let items: Vec<Item> = found.try_collect().await.map_err(failure)?;
         stream::iter(items.into_iter().map(|item| self.step(task, item))).buffered(READS_AT_ONCE).try_collect().await
+    }
+
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+        let mut query = self.table.query_prefix(keys::task_partition(task), keys::STEP_PREFIX);
+        let mut wanted = Vec::new();
+        for (number, name) in step_item::OF_HEAD.into_iter().enumerate() {
+            wanted.push(format!("#head{number}"));
+            query = query.expression_attribute_names(format!("#head{number}"), name);
+        }
+        let found = query.projection_expression(wanted.join(", ")).into_paginator().items().send();
+        let items: Vec<Item> = found.try_collect().await.map_err(failure)?;
+        items.iter().map(step_item::read_head).collect()
     }
 }

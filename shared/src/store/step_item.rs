@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::{Blob, Head};
 use super::items::{self, Attributes, Fields, Item, V, moment, name, number, text};
 use super::keys;
-use crate::domain::{ModelAnswer, ModelRef, Step, StepKind, ToolCall};
+use crate::domain::{ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
 use crate::ports::StoreError;
 
 /// The newest form's version, and the one written.
@@ -34,6 +34,9 @@ const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
 const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
+
+/// What [`read_head`] needs.
+pub(super) const OF_HEAD: [&str; 6] = [keys::PK, keys::SK, V, NUMBER, BASE, SPEND];
 
 /// In records of version 1; also how damage to the packed content is reported.
 const CONTENT: &str = "content";
@@ -92,6 +95,16 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
     attributes.extend(items::model(requested));
     attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
     attributes
+}
+
+/// The step in the attributes [`OF_HEAD`] of a record, without its content.
+pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
+    let fields = Fields::up_to(VERSION, item)?;
+    Ok(StepHead {
+        base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
+        number: fields.number(NUMBER)?,
+        spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
+    })
 }
 
 /// Where the content of the step in a record is; `None` if the record is of a version that has it in an attribute.

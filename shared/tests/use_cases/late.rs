@@ -3,25 +3,29 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::app::{AppError, Ran, RetryFrom, Runner, ToolAnswer};
+use shared::app::{AppError, Ran, RetryFrom, Runner, Sweeper, Swept, Tasks, ToolAnswer};
 use shared::domain::{
-    BuiltinTool, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, StepKind, TaskId, TaskState, TaskStatus,
-    ToolCall, ToolDefinition, ToolName,
+    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead, StepKind, TaskId,
+    TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
 };
-use shared::ports::{Model, ModelError, TaskMessage};
-use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
+use shared::ports::{Journal, Model, ModelError, StoreError, TaskMessage};
+use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, When, samples};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
 use crate::world::{INVOCATION, World};
 
+/// The tool of the client's.
+fn asking() -> ToolDefinition {
+    let schema = JsonSchema::new(serde_json::json!({ "type": "object" })).unwrap();
+    ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap()
+}
+
 /// A world whose agent can calculate and ask its client.
 async fn world(script: impl IntoIterator<Item = Reply>) -> World {
-    let schema = JsonSchema::new(serde_json::json!({ "type": "object" })).unwrap();
-    let ask = ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap();
     let world = World::with_model(ScriptedModel::new(script)).await.with_agent(|config| {
         config.builtin_tools = vec![BuiltinTool::Calculator];
-        config.tools = vec![ask];
+        config.tools = vec![asking()];
     });
     world.await
 }
@@ -206,10 +210,8 @@ async fn a_client_that_died_over_its_answers_may_give_them_again() {
             world.run(task).await.unwrap();
             let faults = Faults::default();
             faults.die_at(at, when);
-            let dying = shared::app::Tasks {
-                store: Arc::new(world.store.with_faults(faults.clone())),
-                ..world.tasks_failing(&faults)
-            };
+            let dying =
+                Tasks { store: Arc::new(world.store.with_faults(faults.clone())), ..world.tasks_failing(&faults) };
             let first = vec![answer("a", "one"), answer("b", "one")];
             drop(dying.answer_task(world.tenant(), task, first.clone()).await);
             let tasks = world.tasks();
@@ -269,20 +271,123 @@ async fn an_answer_that_meets_a_new_run_costs_it_nothing() {
     }
 }
 
+/// A model may make any number of calls at once; its client gets them in portions.
 #[tokio::test]
 async fn no_more_calls_are_open_at_once_than_can_be_answered_together() {
-    let calls: Vec<ToolCall> = (0..70).map(|number| ask_human(&number.to_string())).collect();
-    let world = world([calling(calls)]).await;
+    let calls: Vec<ToolCall> = (0..100).map(|number| ask_human(&number.to_string())).collect();
+    let world = world([calling(calls)]).await.with_agent(|config| {
+        config.tools = vec![asking()];
+        config.limits = config.limits.with_max_steps(1_000).unwrap();
+    });
+    let world = world.await;
     let task = world.submit("hello").await.unwrap().id();
-    assert_eq!(world.run(task).await.unwrap(), Ran::AwaitsClient(TaskStatus::InputRequired));
-    let asking = world.task(task).await;
-    let TaskState::InputRequired { calls, .. } = asking.state() else { panic!("{asking:?}") };
-    assert_eq!(calls.len(), 64);
-    let answers = calls.iter().map(|call| answer(&call.call.id, "yes")).collect();
-    world.tasks().answer_task(world.tenant(), task, answers).await.unwrap();
+    for open in [64, 36] {
+        assert_eq!(world.run(task).await.unwrap(), Ran::AwaitsClient(TaskStatus::InputRequired));
+        let waiting = world.task(task).await;
+        let TaskState::InputRequired { calls, .. } = waiting.state() else { panic!("{waiting:?}") };
+        assert_eq!(calls.len(), open);
+        let answers = calls.iter().map(|call| answer(&call.call.id, "yes")).collect();
+        world.tasks().answer_task(world.tenant(), task, answers).await.unwrap();
+    }
     assert_eq!(world.run(task).await.unwrap(), Ran::Ended(TaskStatus::Completed));
-    let refused = world.steps(task).await.into_iter().filter(
-        |step| matches!(&step.kind, StepKind::ToolCall { is_error: true, text, .. } if text.contains("too many calls")),
-    );
-    assert_eq!(refused.count(), 6);
+    assert_eq!((world.steps(task).await.len(), world.model.asked().len()), (102, 2));
+}
+
+/// A worker records the last answer and is gone: a retry only has to say so.
+#[tokio::test]
+async fn a_recorded_answer_is_not_asked_for_again_by_a_retry() {
+    let world = world([]).await;
+    let task = world.submit("hello").await.unwrap().id();
+    let faults = Faults::default();
+    // The claim, the agent and the answer.
+    faults.die_at(3, When::After);
+    drop(world.run_failing(task, &faults).await);
+    world.pass(61);
+    let (tasks, none) = (world.tasks(), LimitChanges::default());
+    tasks.cancel_task(world.tenant(), task).await.unwrap();
+    tasks.retry_task(world.tenant(), task, RetryFrom::Checkpoint, none).await.unwrap();
+    assert_eq!(world.run(task).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(world.model.asked().len(), 1);
+}
+
+/// A journal of which a record is damaged, or of a version that is not known here.
+struct Unreadable(MemoryStore);
+
+#[async_trait]
+impl Journal for Unreadable {
+    async fn append(&self, step: &Step) -> Result<(), StoreError> {
+        self.0.append(step).await
+    }
+
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        Err(StoreError::Corrupt { key: task.to_string(), reason: "it is damaged".to_owned() })
+    }
+
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+        Err(StoreError::Corrupt { key: task.to_string(), reason: "it is damaged".to_owned() })
+    }
+}
+
+impl World {
+    /// Claims the task and disappears.
+    async fn lose_worker(&self, task: TaskId) {
+        let faults = Faults::default();
+        faults.die_at(2, When::Before);
+        drop(self.run_failing(task, &faults).await);
+    }
+
+    async fn sweep_unreadable(&self) -> Swept {
+        let sweeper = Sweeper {
+            tasks: Arc::new(self.store.clone()),
+            journal: Arc::new(Unreadable(self.store.clone())),
+            queue: Arc::new(self.queue.clone()),
+            clock: Arc::new(self.clock.clone()),
+        };
+        sweeper.sweep(self.now().plus(INVOCATION)).await.unwrap()
+    }
+}
+
+/// More of them than the watchdog reads at once.
+#[tokio::test]
+async fn tasks_whose_journal_can_not_be_read_come_to_an_end_and_keep_nobody_from_it() {
+    let world = world([]).await;
+    let mut tasks = Vec::new();
+    for _ in 0..130 {
+        let task = world.submit("hello").await.unwrap().id();
+        world.lose_worker(task).await;
+        tasks.push(task);
+    }
+    world.pass(61);
+    assert_eq!(world.sweep_unreadable().await.requeued, 130);
+    world.pass(1_800);
+    assert_eq!(world.sweep_unreadable().await.timed_out, 130);
+
+    let canceled = world.submit("hello").await.unwrap().id();
+    world.lose_worker(canceled).await;
+    world.pass(61);
+    let clients = Tasks { journal: Arc::new(Unreadable(world.store.clone())), ..world.tasks() };
+    let canceled = clients.cancel_task(world.tenant(), canceled).await.unwrap();
+    assert_eq!(canceled.status(), TaskStatus::Canceled);
+}
+
+#[tokio::test]
+async fn a_task_whose_journal_can_not_be_read_is_given_up_by_its_workers() {
+    let world = world([]).await;
+    let task = world.submit("hello").await.unwrap().id();
+    world.lose_worker(task).await;
+    world.pass(61);
+    let journal = Arc::new(Unreadable(world.store.clone()));
+    let message = TaskMessage { tenant: world.tenant().clone(), task };
+    for _ in 0..4 {
+        let runner = Runner {
+            journal: Arc::<Unreadable>::clone(&journal) as Arc<dyn Journal>,
+            ..world.worker_failing(&Faults::default())
+        };
+        drop(runner.run(&message, world.now().plus(INVOCATION)).await);
+    }
+    let given_up = world.task(task).await;
+    let TaskState::Failed(failure) = given_up.state() else { panic!("{given_up:?}") };
+    assert_eq!(failure.code, FailureCode::AttemptsExhausted);
+    assert_eq!(failure.message, "given up after 5 attempts that came to nothing; 0 steps are recorded");
+    assert!(world.model.asked().is_empty());
 }

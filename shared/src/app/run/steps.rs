@@ -35,7 +35,7 @@ pub(super) struct Job {
 
 impl Job {
     /// Has the call answered by the words why it is not made.
-    pub(super) fn refused(call: PendingCall, why: impl Into<String>) -> Self {
+    fn refused(call: PendingCall, why: impl Into<String>) -> Self {
         Self { call, way: Way::Refuse(why.into()) }
     }
 }
@@ -189,7 +189,7 @@ impl Work<'_> {
         let spend = step.kind.spend();
         let Err(error) = appended else {
             self.conversation.push(step);
-            self.task.note_steps(&self.conversation);
+            self.task.note_steps(self.conversation.steps().map(Step::head));
             return Ok(());
         };
         self.task.add_spend(spend);
@@ -201,7 +201,7 @@ impl Work<'_> {
                 self.read_journal().await
             }
             StoreError::TooLarge => Err(End::Failed(too_large())),
-            error => Err(End::GivenBack(error, Spent::ModelCall)),
+            error => Err(End::GivenBack(error, Spent::Attempt)),
         }
     }
 

@@ -4,21 +4,17 @@ use tokio::time::Instant;
 
 use super::lease::LOOK_EVERY;
 use super::leave::End;
-use super::steps::{Job, Occasion};
+use super::steps::Occasion;
 use super::{RESERVE, Ran, RunError, Runner};
 use crate::app::outcome::outcome_of;
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spent, Task, Timestamp,
+    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spent, Step, Task, Timestamp,
 };
 use crate::ports::StoreError;
 
 /// How many calls of tools that can't be made a model may have in one task.
 const MAX_BAD_CALLS: usize = 20;
-
-/// What a model is told of calls beyond those that its task's client may be asked to answer at once.
-const TOO_MANY_OPEN: &str =
-    "not run: too many calls at once that have to be answered outside; call again for what is left";
 
 /// One worker's work on one task under one lease.
 pub(super) struct Work<'a> {
@@ -32,9 +28,10 @@ pub(super) struct Work<'a> {
 }
 
 impl From<StoreError> for End {
-    /// For a store that failed before anything was spent.
+    /// For a store that failed before anything was spent. A record that can't be read is no better the next time.
     fn from(error: StoreError) -> Self {
-        Self::GivenBack(error, Spent::Nothing)
+        let spent = if matches!(error, StoreError::Corrupt { .. }) { Spent::Attempt } else { Spent::Nothing };
+        Self::GivenBack(error, spent)
     }
 }
 
@@ -100,7 +97,7 @@ impl<'a> Work<'a> {
         let recorded = self.runner.journal.steps(self.task.id()).await?;
         self.conversation = Conversation::new(self.task.progress().base, recorded);
         let attempts = self.task.attempts();
-        if self.task.note_steps(&self.conversation) {
+        if self.task.note_steps(self.conversation.steps().map(Step::head)) {
             tracing::info!(steps = self.conversation.complete_until(), "recorded steps are used");
             if attempts > 1 {
                 self.renew().await?;
@@ -136,16 +133,13 @@ impl<'a> Work<'a> {
             deadline: self.step_deadline(),
             wraps_up: self.wraps_up(),
         };
-        let (mut ours, mut clients) = (Vec::new(), Vec::new());
-        for call in calls {
-            match occasion.job(agent, call) {
-                Ok(job) => ours.push(job),
-                Err(call) if clients.len() >= MAX_OPEN_CALLS => ours.push(Job::refused(call, TOO_MANY_OPEN)),
-                Err(call) => clients.push(call),
-            }
-        }
+        let (ours, clients): (Vec<_>, Vec<_>) =
+            calls.into_iter().map(|call| occasion.job(agent, call)).partition(Result::is_ok);
+        let ours: Vec<_> = ours.into_iter().filter_map(Result::ok).collect();
         if ours.is_empty() {
-            return Err(End::InputRequired(clients));
+            // Those that are left come next.
+            let clients = clients.into_iter().filter_map(Result::err).take(MAX_OPEN_CALLS);
+            return Err(End::InputRequired(clients.collect()));
         }
         self.run_tools(ours).await
     }

@@ -234,8 +234,8 @@ pub struct LeaseLost;
 pub enum Spent {
     /// Nothing: no model was asked, or its answer is recorded.
     Nothing,
-    /// A model call whose answer could not be recorded.
-    ModelCall,
+    /// The attempt: a model call whose answer could not be recorded, or a record that can't be read, now or the next time.
+    Attempt,
 }
 
 impl Task {

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, Conversation, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider,
-    RetryRules, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage, WaitReason,
+    AgentConfig, AgentName, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules,
+    StepHead, StopReason, ToolCall, Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -127,7 +127,7 @@ fn a_parking_that_lost_a_paid_answer_counts_until_the_attempts_are_used_up() {
     for attempt in 1..=MAX_ATTEMPTS {
         assert_eq!(task.attempts(), attempt - 1);
         task.claim(lease(attempt * 10 + 9), after(attempt * 10)).unwrap();
-        task.park(task.fence(), wait(attempt * 10 + 5), Spent::ModelCall, after(attempt * 10 + 1)).unwrap();
+        task.park(task.fence(), wait(attempt * 10 + 5), Spent::Attempt, after(attempt * 10 + 1)).unwrap();
     }
     assert_eq!(task.status(), TaskStatus::Failed);
 }
@@ -187,19 +187,18 @@ fn an_attempt_under_which_the_journal_grows_is_worth_it() {
     let mut task = queued();
     for attempt in 1..=20 {
         task.claim(lease(attempt * 10), after(attempt * 10 - 10)).unwrap();
-        assert!(task.note_steps(&recorded(&task, attempt as u32)));
-        assert!(!task.note_steps(&recorded(&task, attempt as u32)), "known already");
+        assert!(task.note_steps(recorded(attempt as u32)));
+        assert!(!task.note_steps(recorded(attempt as u32)), "known already");
         task.renew(task.fence(), after(attempt * 10), after(attempt * 10 - 9)).unwrap();
         assert_eq!(task.settle_overdue(after(attempt * 10)), Some(Overdue::Requeued));
     }
-    assert_eq!((task.attempts(), task.progress.steps), (1, 20));
+    assert_eq!((task.attempts(), task.progress.steps, task.spend().attempts), (1, 20, 20));
 }
 
-/// A journal of so many steps.
-fn recorded(task: &Task, steps: u32) -> Conversation {
-    let kind = StepKind::ToolCall { call: call().call, by: ToolRunner::Client, text: String::new(), is_error: false };
-    let step = Step { task: task.id(), base: 0, number: 0, fence: 1, kind, started_at: START, finished_at: START };
-    Conversation::new(0, (1..=steps).map(|number| Step { number, ..step.clone() }))
+/// A journal of so many answers.
+fn recorded(steps: u32) -> impl Iterator<Item = StepHead> {
+    let spend = Spend { attempts: 1, ..Spend::default() };
+    (1..=steps).map(move |number| StepHead { base: 0, number, spend })
 }
 
 #[test]
@@ -232,7 +231,7 @@ fn a_canceled_task_is_canceled_at_once_unless_a_worker_has_it() {
     assert_eq!(idle.cancel(after(2)), Ok(None));
     for leave in [
         |task: &mut Task| task.park(1, wait(30), Spent::Nothing, after(2)),
-        |task: &mut Task| task.release(1, Spent::ModelCall, after(2)),
+        |task: &mut Task| task.release(1, Spent::Attempt, after(2)),
         |task: &mut Task| task.hand_over(1, after(2)),
         |task: &mut Task| task.pause(1, LimitKind::MaxSteps, after(2)),
         |task: &mut Task| task.require_input(1, vec![call()], after(2)),
@@ -289,7 +288,7 @@ fn an_ended_task_is_opened_again_with_all_its_time() {
     let limits = Limits::default().with_timeout_seconds(60).unwrap();
     for (from, base) in [(ReopenFrom::Checkpoint, 0), (ReopenFrom::Start { last_step: 4 }, 4)] {
         let mut task = running();
-        task.note_steps(&recorded(&task, 3));
+        task.note_steps(recorded(3));
         assert_eq!(task.reopen(from, limits, after(1)), Err(WrongState(TaskStatus::Running)));
         task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), after(1)).unwrap();
         task.reopen(from, limits, after(5_000)).unwrap();
@@ -359,9 +358,9 @@ proptest! {
                 2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), at).is_ok(),
                 3 => task.complete(current, output(), at).is_ok(),
                 4 => task.release(fence, Spent::Nothing, at).is_ok(),
-                5 => task.release(fence, Spent::ModelCall, at).is_ok(),
+                5 => task.release(fence, Spent::Attempt, at).is_ok(),
                 6 => task.park(fence, wait(now + seconds), Spent::Nothing, at).is_ok(),
-                7 => task.park(fence, wait(now + seconds), Spent::ModelCall, at).is_ok(),
+                7 => task.park(fence, wait(now + seconds), Spent::Attempt, at).is_ok(),
                 8 => task.renew(current, after(now + 45), at).is_ok(),
                 9 => task.hand_over(current, at).is_ok(),
                 10 => task.require_input(current, vec![call()], at).is_ok(),

@@ -101,7 +101,7 @@ impl Task {
     pub fn dead_letter(&mut self, now: Timestamp) -> bool {
         let stranded = matches!(self.progress.state, TaskState::Queued { .. }) && self.progress.sends >= MAX_SENDS;
         if stranded {
-            self.end_failed(Failure::undeliverable(self.progress.sends), now);
+            self.end_failed(Failure::undeliverable(self.progress.sends, self.progress.steps), now);
         }
         stranded
     }

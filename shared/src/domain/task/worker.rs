@@ -1,14 +1,17 @@
 //! What workers do to tasks. But for the claim, each needs the lease that the claim gave.
 
+use std::collections::BTreeMap;
+
 use super::history::Event;
 use super::{
     ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
     TaskState,
 };
-use crate::domain::conversation::{Conversation, PendingCall};
+use crate::domain::conversation::PendingCall;
 use crate::domain::limits::LimitKind;
 use crate::domain::outcome::{Failure, Output};
 use crate::domain::spend::Spend;
+use crate::domain::step::StepHead;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::Wait;
 
@@ -54,12 +57,18 @@ impl Task {
     /// Takes note of the steps that are recorded, and of what those came to that were not known yet. A worker under which
     /// the journal grows is worth its attempt: the attempts before it count no more, nor do the waits. It becomes durable with
     /// the transition that follows. Returns whether there was news.
-    pub fn note_steps(&mut self, recorded: &Conversation) -> bool {
-        let last = recorded.complete_until();
-        if last <= self.progress.steps {
+    pub fn note_steps(&mut self, recorded: impl IntoIterator<Item = StepHead>) -> bool {
+        let (base, known) = (self.progress.base, self.progress.steps);
+        let of_this_run = recorded.into_iter().filter(|step| step.base == base && step.number > known);
+        let news: BTreeMap<u32, Spend> = of_this_run.map(|step| (step.number, step.spend)).collect();
+        let mut last = known;
+        while news.contains_key(&(last + 1)) {
+            last += 1;
+        }
+        if last == known {
             return false;
         }
-        self.add_spend(recorded.spend_after(self.progress.steps));
+        self.add_spend(news.into_values().fold(Spend::default(), Spend::plus));
         self.progress.steps = last;
         self.progress.attempts = 1;
         self.progress.parkings = 0;
@@ -97,11 +106,11 @@ impl Task {
         }
         match spent {
             Spent::Nothing => self.progress.attempts = self.progress.attempts.saturating_sub(1),
-            Spent::ModelCall if self.progress.attempts >= MAX_ATTEMPTS => {
+            Spent::Attempt if self.progress.attempts >= MAX_ATTEMPTS => {
                 self.end_attempt(now);
                 return Ok(());
             }
-            Spent::ModelCall => {}
+            Spent::Attempt => {}
         }
         let by_message = wait.until.since(now) <= LONGEST_MESSAGE_DELAY;
         let due_at = if by_message { wait.until.plus(FIRST_WAIT) } else { wait.until };
@@ -187,7 +196,7 @@ impl Task {
                 self.progress.attempts = self.progress.attempts.saturating_sub(1);
                 self.queue(Event::Requeued, now);
             }
-            Spent::ModelCall => {
+            Spent::Attempt => {
                 self.end_attempt(now);
             }
         }

@@ -30,7 +30,8 @@ async fn order(journal: Arc<dyn Journal>) -> Outcome {
     for step in steps.iter().rev() {
         journal.append(step).await?;
     }
-    same(&journal.steps(task).await?, &steps)
+    same(&journal.steps(task).await?, &steps)?;
+    same(&journal.heads(task).await?, &steps.iter().map(Step::head).collect())
 }
 
 async fn bare_answer(journal: Arc<dyn Journal>) -> Outcome {
@@ -76,7 +77,9 @@ async fn runs(journal: Arc<dyn Journal>) -> Outcome {
     }
     let refused = journal.append(&Step { fence: 2, ..again.clone() }).await;
     holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
-    same(&journal.steps(task).await?, &vec![hello.clone(), late.clone(), again.clone(), last.clone()])
+    let expected = vec![hello.clone(), late.clone(), again.clone(), last.clone()];
+    same(&journal.steps(task).await?, &expected)?;
+    same(&journal.heads(task).await?, &expected.iter().map(Step::head).collect())
 }
 
 async fn one_of_many(journal: Arc<dyn Journal>) -> Outcome {
@@ -134,7 +137,8 @@ async fn large_steps(journal: Arc<dyn Journal>) -> Outcome {
         journal.append(step).await?;
     }
     let kept = journal.steps(task).await?;
-    holds(kept == steps, || format!("{} steps, which differ from the {} written", kept.len(), steps.len()))
+    holds(kept == steps, || format!("{} steps, which differ from the {} written", kept.len(), steps.len()))?;
+    same(&journal.heads(task).await?, &steps.iter().map(Step::head).collect())
 }
 
 fn large(task: TaskId, seed: u64) -> Step {
