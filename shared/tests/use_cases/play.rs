@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use shared::app::{Runner, Sweeper, Tasks, ToolAnswer};
 use shared::domain::{
     BuiltinTool, JsonSchema, Message, ModelAnswer, ModelRequest, Step, StepKind, Task, TaskId, TaskStatus, ToolCall,
@@ -26,6 +27,7 @@ struct Script {
     faults: Faults,
     /// What was recorded before the worker began.
     known: Vec<Step>,
+    latency: Duration,
 }
 
 fn call(id: &str, name: &str, arguments: &str) -> ToolCall {
@@ -58,6 +60,7 @@ impl Script {
         assert!(runs.any(as_recorded), "a recorded answer is asked for again");
         let asked = self.world.model.asked().len();
         drop(self.world.model.ask(request).await);
+        self.world.clock.advance(self.latency);
         Ok(match turns {
             0 => samples::answer_calling([
                 call("a", "calculator", r#"{"expression":"1+1"}"#),
@@ -116,10 +119,13 @@ impl Tools for Script {
 pub(crate) struct Play {
     pub(crate) world: Arc<World>,
     pub(crate) task: TaskId,
+    /// How long each answer of the model takes.
+    latency: Duration,
 }
 
 impl Play {
-    pub(crate) async fn begin() -> Self {
+    /// With a model that takes so long for each answer.
+    pub(crate) async fn begin(latency: Duration) -> Self {
         let schema = JsonSchema::new(serde_json::json!({ "type": "object" })).unwrap();
         let ask = ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap();
         let world = World::new().await.with_agent(|config| {
@@ -128,14 +134,11 @@ impl Play {
         });
         let world = Arc::new(world.await);
         let task = world.submit("hello").await.unwrap().id();
-        Self { world, task }
+        Self { world, task, latency }
     }
 
     pub(crate) fn tasks(&self, faults: &Faults) -> Tasks {
-        let store = || Arc::new(self.world.store.with_faults(faults.clone()));
-        let queue = Arc::new(self.world.queue.with_faults(faults.clone()));
-        let (agents, clock) = (store(), Arc::new(self.world.clock.clone()));
-        Tasks { agents, store: store(), journal: store(), queue, clock }
+        self.world.tasks_with_store_failing(faults)
     }
 
     fn runner(&self, faults: &Faults) -> Runner {
@@ -144,15 +147,26 @@ impl Play {
             store: self.world.store.clone(),
             faults: faults.clone(),
             known: self.world.store.peek(self.task).1,
+            latency: self.latency,
         });
         let (model, tools) = (Arc::<Script>::clone(&script) as Arc<dyn Model>, script as Arc<dyn Tools>);
         Runner { model, tools, ..self.world.worker_failing(faults) }
     }
 
-    /// Delivers the task's message.
-    pub(crate) async fn deliver(&self, faults: &Faults) {
+    /// Delivers a message for the task, whether there is one or not; whether it is done with.
+    pub(crate) async fn deliver(&self, faults: &Faults) -> bool {
         let message = TaskMessage { tenant: self.world.tenant().clone(), task: self.task };
-        drop(self.runner(faults).run(&message, self.world.now().plus(INVOCATION)).await);
+        self.runner(faults).run(&message, self.world.now().plus(INVOCATION)).await.is_ok()
+    }
+
+    /// Delivers the next message of the queue, if there is one, to so many workers at once. If none of them is done with it,
+    /// it comes back when its time has [elapsed](shared::testing::MemoryQueue::elapse), or is lost.
+    pub(crate) async fn deliver_next<'a>(&self, faults: impl Fn() -> &'a Faults, at_once: usize, is_lost: bool) {
+        let Some(delivery) = self.world.queue.receive() else { return };
+        let done = join_all((0..at_once).map(|_| self.deliver(faults()))).await;
+        if is_lost || done.contains(&true) {
+            self.world.queue.acknowledge(&delivery.receipt);
+        }
     }
 
     /// Has the client answer both calls in one order or the other with the same text, if the task waits for it.

@@ -86,6 +86,12 @@ impl World {
         }
     }
 
+    /// Use cases of which every call fails by `faults`.
+    pub(crate) fn tasks_with_store_failing(&self, faults: &Faults) -> Tasks {
+        let store = || Arc::new(self.store.with_faults(faults.clone()));
+        Tasks { agents: store(), store: store(), journal: store(), ..self.tasks_failing(faults) }
+    }
+
     /// A worker whose store calls fail by `faults`.
     pub(crate) fn worker_failing(&self, faults: &Faults) -> Runner {
         let store = self.store.with_faults(faults.clone());
