@@ -80,36 +80,20 @@ pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
 
     use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::testing::{Captured, listen};
 
     /// The lines that are logged at `level`, as text.
     fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
         let captured = Captured::default();
-        let writer = captured.clone();
-        let subscriber =
-            tracing_subscriber::registry().with(layer("executor", level, HeldLines::default(), move || writer.clone()));
-        tracing::subscriber::with_default(subscriber, say);
-        let bytes = captured.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        let layer = layer("executor", level, HeldLines::default(), captured.clone());
+        let _listening = listen(tracing_subscriber::registry().with(layer));
+        say();
+        captured.text()
     }
 
     #[test]

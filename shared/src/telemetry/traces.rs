@@ -150,6 +150,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
+    use crate::testing::listen;
 
     /// A trace that began just now, as the daemon refuses old ones.
     #[expect(clippy::disallowed_methods, reason = "what is tested goes by the real time")]
@@ -163,7 +164,8 @@ mod tests {
         let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
         daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let layer = to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), say);
+        let _listening = listen(tracing_subscriber::registry().with(layer));
+        say();
         let mut buffer = vec![0; 65_536];
         let mut documents = Vec::new();
         while let Ok(length) = daemon.recv(&mut buffer) {

