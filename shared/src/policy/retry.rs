@@ -93,8 +93,7 @@ impl Model for Retry {
                 Next::Again(wait) => {
                     log_retry(&error, attempts, wait);
                     tried.add(&error);
-                    let trace =
-                        tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status = error.status);
+                    let trace = tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status_code = error.status);
                     tokio::time::sleep(wait).instrument(trace).await;
                 }
                 Next::Park(wait) => return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait)))),

@@ -51,10 +51,29 @@ const NAMES: [(&str, &str); 17] = [
     ("status_code", "http.response.status_code"),
 ];
 
+/// Attributes that are numbers, by their names in our code: those that are unsigned come from `tracing-opentelemetry` as text.
+const NUMBERS: [&str; 15] = [
+    "agent_version",
+    "attempt",
+    "attempts",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "cost_micro_usd",
+    "hop",
+    "input_tokens",
+    "max_output_tokens",
+    "model_attempts",
+    "output_tokens",
+    "position",
+    "receives",
+    "status_code",
+    "step",
+];
+
 /// Attributes that keep their own name beside that of the conventions: the annotations to search by.
 const KEPT: [&str; 2] = ["agent_id", "task_id"];
 
-/// Gives a span the names of the conventions.
+/// Gives a span the names of the conventions, and numbers where it has them as text.
 pub(super) fn translate(span: &mut SpanData) {
     if let Some(kind) = KINDS.iter().find(|kind| kind.name == span.name) {
         let object = kind.object.and_then(|key| value(span, key));
@@ -68,6 +87,11 @@ pub(super) fn translate(span: &mut SpanData) {
     }
     let mut kept = Vec::new();
     for attribute in &mut span.attributes {
+        if NUMBERS.contains(&attribute.key.as_str())
+            && let Ok(number) = attribute.value.as_str().parse::<i64>()
+        {
+            attribute.value = number.into();
+        }
         let Some((own, name)) = NAMES.iter().find(|(own, _)| attribute.key.as_str() == *own) else { continue };
         if KEPT.contains(own) {
             kept.push(attribute.clone());

@@ -205,6 +205,24 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_numbers_and_a_status_says_whose_fault_it_is() {
+        let header = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
+        let documents = sent(|| {
+            let attempt = tracing::info_span!(target: TRACE, "model attempt", xray_parent = header, attempt = 2_u32,
+                input_tokens = 9_u64, status_code = 429_u16, tenant_id = "7", otel.status_code = "error");
+            let _attempt = attempt.entered();
+        });
+        let [attempt] = &documents[..] else { panic!("{documents:?}") };
+        assert_eq!(
+            (&attempt["metadata"]["attempt"], &attempt["metadata"]["gen_ai.usage.input_tokens"]),
+            (&2.into(), &9.into())
+        );
+        assert_eq!(attempt["annotations"], serde_json::json!({ "tenant_id": "7" }));
+        assert_eq!(attempt["http"], serde_json::json!({ "response": { "status": 429 } }));
+        assert_eq!((&attempt["throttle"], &attempt["fault"]), (&true.into(), &Value::Null));
+    }
+
+    #[test]
     fn what_is_not_to_be_recorded_is_not_sent() {
         let spans = |header: Option<&str>| {
             let _outer = tracing::info_span!(target: TRACE, "request", xray_parent = header).entered();

@@ -68,6 +68,10 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         ("tasks process", None),
     ];
     assert_eq!(edges.collect::<Vec<_>>(), expected);
+    for (_, span) in &spans {
+        let mut texts = span["metadata"].as_object().into_iter().flatten().filter(|(_, value)| value.is_string());
+        assert!(texts.all(|(_, text)| text.as_str().unwrap().parse::<u64>().is_err()), "a number as text: {span}");
+    }
     let work = &spans.iter().find(|(_, span)| span["name"] == agent).unwrap().1;
     let annotations = json!({
         "task_id": task.id().to_string(), "agent_id": world.agent.id.to_string(), "tenant_id": "acme",
