@@ -8,6 +8,7 @@
 //! Spans are never of the kind `SERVER`: X-Ray would show each as a function of its own. All others become subsegments of
 //! the function's own segment, which Lambda sends.
 
+use std::borrow::Cow;
 use std::net::{AddrParseError, SocketAddr};
 use std::{fmt, io};
 
@@ -36,6 +37,9 @@ pub const PARENT: &str = "xray_parent";
 
 /// The attributes that X-Ray can search by.
 const ANNOTATIONS: [&str; 5] = ["task_id", "agent_id", "tenant_id", "linked_trace_id", "function_request_id"];
+
+/// The most bytes of a span's name.
+const MAX_NAME: usize = 200;
 
 /// The daemon can't be sent to.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +91,22 @@ impl<E: SpanExporter> SpanExporter for Named<E> {
         for span in &mut batch {
             span.attributes.retain(|attribute| attribute.key.as_str() != PARENT);
             semconv::translate(span);
+            fit(&mut span.name);
         }
         self.0.export(batch)
     }
 
     fn set_resource(&mut self, resource: &Resource) {
         self.0.set_resource(resource);
+    }
+}
+
+/// Leaves out of a name what X-Ray doesn't take, such as the braces of `/v1/tasks/{id}`: the exporter drops the whole span for
+/// it (X-Ray developer guide, "Segment fields"; of letters, those of ASCII will do).
+fn fit(name: &mut Cow<'static, str>) {
+    let fits = |c: &char| c.is_ascii_alphanumeric() || " _.:/%&#=+-@".contains(*c);
+    if name.len() > MAX_NAME || !name.chars().all(|c| fits(&c)) {
+        *name = name.chars().filter(fits).take(MAX_NAME).collect();
     }
 }
 
@@ -220,6 +234,21 @@ mod tests {
         assert_eq!(attempt["annotations"], serde_json::json!({ "tenant_id": "7" }));
         assert_eq!(attempt["http"], serde_json::json!({ "response": { "status": 429 } }));
         assert_eq!((&attempt["throttle"], &attempt["fault"]), (&true.into(), &Value::Null));
+    }
+
+    #[test]
+    fn a_name_that_x_ray_does_not_take_is_made_fit() {
+        let header = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
+        let name = |name: &str| {
+            let say = || {
+                let span = tracing::info_span!(target: TRACE, "request", xray_parent = header, otel.name = name);
+                drop(span.entered());
+            };
+            sent(say)[0]["name"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(name("GET /v1/tasks/{id}"), "GET /v1/tasks/id");
+        assert_eq!(name("chat models/ll\u{e4}ma[8b]:x@1"), "chat models/llma8b:x@1");
+        assert_eq!(name(&"x".repeat(201)), "x".repeat(200));
     }
 
     #[test]
