@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use tracing::Span;
 
 use crate::problem::Problem;
+use crate::trace::RequestSpan;
 
 /// The keys that open the API: one, for one tenant.
 #[derive(Clone)]
@@ -61,6 +62,7 @@ pub(crate) async fn require_key(
 ) -> Result<Response, Problem> {
     let tenant = keys.tenant_of(request.headers()).await?;
     Span::current().record("tenant_id", tenant.as_str());
+    RequestSpan::of(request.extensions()).0.record("tenant_id", tenant.as_str());
     request.extensions_mut().insert(Caller(tenant));
     Ok(next.run(request).await)
 }

@@ -15,7 +15,7 @@ use tracing::{Instrument, field};
 use uuid::Uuid;
 
 use crate::problem::{Problem, render};
-use crate::trace::{Trace, linked_trace_id};
+use crate::trace::{RequestSpan, Trace, linked_trace_id};
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -23,7 +23,7 @@ const REQUEST_ID: &str = "x-request-id";
 const SUBMIT: &str = "/v1/tasks";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem document.
-pub(crate) async fn frame(request: Request, next: Next) -> Response {
+pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = request_id(&request);
     let (method, route) = (request.method().clone(), route(&request));
@@ -37,6 +37,9 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
         linked_trace_id = linked_trace_id(&request),
         request_id,
         function_request_id = lambda.map(|context| &context.request_id),
+        tenant_id = field::Empty,
+        agent_id = field::Empty,
+        task_id = field::Empty,
         status_code = field::Empty,
         otel.status_code = field::Empty,
     );
@@ -51,6 +54,7 @@ pub(crate) async fn frame(request: Request, next: Next) -> Response {
         )
     });
     let answered = trace.clone();
+    request.extensions_mut().insert(RequestSpan(trace.clone()));
     async {
         let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,

@@ -5,16 +5,35 @@ use std::str::FromStr;
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 
+use shared::domain::{AgentId, TaskId};
+
 use crate::problem::Problem;
+use crate::trace::RequestSpan;
+
+/// What a route's id is the id of.
+pub(crate) trait Subject {
+    /// Its name in the request's span.
+    const FIELD: &'static str;
+}
+
+impl Subject for AgentId {
+    const FIELD: &'static str = "agent_id";
+}
+
+impl Subject for TaskId {
+    const FIELD: &'static str = "task_id";
+}
 
 /// The `{id}` of a route. A text that can't be an id is one that doesn't exist.
 pub(crate) struct PathId<T>(pub(crate) T);
 
-impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for PathId<T> {
+impl<T: Subject + FromStr + ToString, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::unknown_id())?;
-        text.parse().map(Self).map_err(|_| Problem::unknown_id())
+        let id: T = text.parse().map_err(|_| Problem::unknown_id())?;
+        RequestSpan::of(&parts.extensions).0.record(T::FIELD, id.to_string());
+        Ok(Self(id))
     }
 }

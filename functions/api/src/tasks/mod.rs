@@ -21,7 +21,7 @@ use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
-use crate::trace::Trace;
+use crate::trace::{RequestSpan, Trace};
 pub(crate) use lifecycle::{answer_task, cancel_task, list_steps, resume_task, retry_task};
 use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
@@ -33,12 +33,13 @@ const MAX_WAIT_SECONDS: u64 = 25;
 pub(crate) async fn submit_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
-    (Trace(trace), headers): (Trace, HeaderMap),
+    (Trace(trace), RequestSpan(span), headers): (Trace, RequestSpan, HeaderMap),
     params: Params,
     Body(request): Body<SubmitTaskRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
     let task = api.tasks.submit_task(&tenant, request.new_task(&headers, trace)?).await?;
+    span.record("task_id", task.id().to_string()).record("agent_id", task.spec().agent.id.to_string());
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
     Ok((StatusCode::ACCEPTED, location, Json(TaskResponse::from(&task))))
 }

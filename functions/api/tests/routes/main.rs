@@ -7,6 +7,7 @@ mod agents;
 mod lifecycle;
 mod platform;
 mod tasks;
+mod traces;
 
 use std::time::Duration;
 

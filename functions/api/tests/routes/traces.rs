@@ -1,0 +1,62 @@
+//! What a request leaves in the trace.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use lambda_http::Context;
+use serde_json::{Value, json};
+use shared::ports::Clock;
+use shared::ports::clock::SystemClock;
+use shared::telemetry::traces;
+use shared::testing::listen;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::platform::{Platform, request};
+
+/// A request in a trace that began just now and is recorded.
+fn traced(request: axum::http::request::Builder, body: impl Into<Body>) -> Request<Body> {
+    let seconds = SystemClock.now().as_millis() / 1_000;
+    let mut context = Context::default();
+    let header = format!("Root=1-{seconds:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1");
+    context.xray_trace_id = Some(header);
+    request.header("content-type", "application/json").extension(context).body(body.into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_requests_span_can_be_found_by_whom_and_what_it_is_about() {
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let layer = traces::to_daemon("api", &daemon.local_addr().unwrap().to_string()).unwrap();
+    let _listening = listen(tracing_subscriber::registry().with(layer));
+    let annotations = || {
+        let mut buffer = vec![0; 65_536];
+        let length = daemon.recv(&mut buffer).unwrap();
+        let (_, document) = std::str::from_utf8(&buffer[..length]).unwrap().split_once('\n').unwrap();
+        serde_json::from_str::<Value>(document).unwrap()["annotations"].clone()
+    };
+    let (platform, ours) = (Platform::new(), json!({ "tenant_id": "default", "function_request_id": "" }));
+    let about = |more: Value| {
+        let mut all = ours.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+
+    let agent = platform.create_agent().await;
+    let body = json!({ "agent_id": agent, "input": "hello" }).to_string();
+    let accepted = platform.send(traced(request("POST", "/v1/tasks"), body)).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED);
+    let task = accepted.body["id"].clone();
+    assert_eq!(annotations(), about(json!({ "task_id": task, "agent_id": agent })));
+
+    let path = format!("/v1/tasks/{}/cancel", task.as_str().unwrap());
+    platform.send(traced(request("POST", &path), "")).await;
+    assert_eq!(annotations(), about(json!({ "task_id": task })));
+
+    platform.send(traced(request("GET", &format!("/v1/agents/{agent}")), "")).await;
+    assert_eq!(annotations(), about(json!({ "agent_id": agent })));
+
+    platform.send(traced(Request::get(format!("/v1/agents/{agent}")), "")).await;
+    assert_eq!(annotations(), json!({ "function_request_id": "" }), "a stranger's request says nothing of a tenant");
+}
