@@ -5,13 +5,16 @@
 //! no redirect and uses no proxy, because each would hand prompt and key to someone who was not chosen. Tokens of an
 //! answer that broke off are counted as far as they are known.
 
+use std::future::pending;
 use std::marker::PhantomData;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect, retry};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 use tracing::{Instrument, Span, field};
@@ -57,7 +60,9 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// Asks the models of one vendor.
-pub(super) struct Client<D> {
+pub(super) struct Client<D>(Arc<Endpoint<D>>);
+
+struct Endpoint<D> {
     http: reqwest::Client,
     url: Url,
     key: ApiKey,
@@ -70,7 +75,34 @@ impl<D: Dialect> Client<D> {
     /// A client for the API at `access`. The clock only turns deadlines into durations.
     pub(super) fn new(http: reqwest::Client, access: Access, timeouts: Timeouts, clock: Arc<dyn Clock>) -> Self {
         let url = access.base_url.at(D::PATH);
-        Self { http, url, key: access.key, timeouts, clock, dialect: PhantomData }
+        Self(Arc::new(Endpoint { http, url, key: access.key, timeouts, clock, dialect: PhantomData }))
+    }
+}
+
+impl<D: Dialect> Endpoint<D> {
+    /// Asks once. `trace` is told how that went.
+    async fn ask(&self, request: &ModelRequest, trace: &Span) -> Result<ModelAnswer, ModelError> {
+        let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
+        let mut exchange = Exchange::new(request.model().clone());
+        let mut reading = D::Reading::default();
+        let read = self.exchange(request, &pace, &mut exchange, &mut reading).await;
+        exchange.spend.usage = reading.usage();
+        match read.and_then(|()| Ok(reading.finish()?)) {
+            Ok(answer) => {
+                let answer = exchange.succeed(answer);
+                trace.record("provider_request_id", answer.request_id.as_deref());
+                Ok(answer)
+            }
+            Err(failure) => {
+                let error = exchange.fail(failure);
+                trace
+                    .record("provider_request_id", error.request_id.as_deref())
+                    .record("status_code", error.status)
+                    .record("error_type", error.kind.code().as_str())
+                    .record("otel.status_code", "error");
+                Err(error)
+            }
+        }
     }
 
     /// Asks, and has the answer read. What becomes known on the way is in `exchange` and `reading`, whatever the end.
@@ -140,28 +172,22 @@ impl<D: Dialect> Client<D> {
 #[async_trait]
 impl<D: Dialect> Model for Client<D> {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
-        let mut exchange = Exchange::new(request.model().clone());
-        let mut reading = D::Reading::default();
-        let trace = attempt(request);
-        let read = self.exchange(request, &pace, &mut exchange, &mut reading).instrument(trace.clone()).await;
-        exchange.spend.usage = reading.usage();
-        match read.and_then(|()| Ok(reading.finish()?)) {
-            Ok(answer) => {
-                let answer = exchange.succeed(answer);
-                trace.record("provider_request_id", answer.request_id.as_deref());
-                Ok(answer)
-            }
-            Err(failure) => {
-                let error = exchange.fail(failure);
-                trace
-                    .record("provider_request_id", error.request_id.as_deref())
-                    .record("status_code", error.status)
-                    .record("error_type", error.kind.code().as_str())
-                    .record("otel.status_code", "error");
-                Err(error)
-            }
-        }
+        let (endpoint, request, trace) = (Arc::clone(&self.0), request.clone(), attempt(request));
+        let span = trace.clone().or_current();
+        // Pieces of a stream come by the hundred, and each would wake the whole stack of layers and enter all of its spans.
+        in_own_task(async move { endpoint.ask(&request, &trace).await }.instrument(span)).await
+    }
+}
+
+/// Does the work in a task of its own, which is dropped and panics with the caller.
+async fn in_own_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(work);
+    match tasks.join_next().await {
+        Some(Ok(done)) => done,
+        Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+        // Nobody but a runtime that ends cancels it, and then this task as well.
+        Some(Err(_)) | None => pending().await,
     }
 }
 
