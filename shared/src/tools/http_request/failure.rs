@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use crate::domain::HostPattern;
+
 use super::resolver::{OutOfReach, Unresolved, is_caused_by};
+
+/// The longest name of a host that is logged; the protocol would have 253 bytes.
+const MAX_LOGGED_BYTES: usize = 100;
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +55,17 @@ pub(super) enum Failure {
 pub(super) struct Blocked {
     /// The rule.
     pub(super) rule: Rule,
-    /// The host that was to be asked, as far as there is one; for logs.
-    pub(super) host: String,
+    /// The host that was to be asked, for logs: an address, or a name such as agents may allow, and no longer than those
+    /// are. Anything else is a model's text rather than a host.
+    pub(super) host: Option<String>,
 }
 
 impl Blocked {
     /// The rule forbids a request to this URL.
     pub(super) fn at(url: &Url, rule: Rule) -> Self {
-        Self { rule, host: url.host_str().unwrap_or_default().to_owned() }
+        let is_name = |name: &str| name.len() <= MAX_LOGGED_BYTES && HostPattern::new(name).is_ok();
+        let host = url.host_str().filter(|_| url.domain().is_none_or(is_name));
+        Self { rule, host: host.map(str::to_owned) }
     }
 }
 

@@ -1,10 +1,12 @@
 //! What a request must not reach, whatever a name leads to.
 
+use reqwest::Url;
 use serde_json::json;
 
 use super::stand_in::{LOOPBACK, Names, Reply, Server, call, call_with, check_error, request, rules, tools};
 use crate::ports::Tools;
 use crate::testing::{Captured, listen};
+use crate::tools::http_request::failure::{Blocked, Rule};
 use crate::tools::http_request::{Reach, Resolver, SystemResolver};
 
 #[tokio::test]
@@ -59,6 +61,26 @@ async fn a_method_that_the_agent_may_not_use_is_not_sent() {
     let headers = json!({ "X-HTTP-Method-Override": "PATCH" });
     check_error(&call(rules(), json!({ "url": url, "headers": headers })).await, "a header is not one");
     assert_eq!(server.lines(), [] as [String; 0]);
+}
+
+#[test]
+fn a_host_is_logged_if_it_is_an_address_or_an_ordinary_name() {
+    let check = |url: &str, expected: Option<&str>| {
+        let blocked = Blocked::at(&Url::parse(url).unwrap(), Rule::Host);
+        assert_eq!(blocked.host.as_deref(), expected, "{url}");
+    };
+    check("https://API.evil-site.example:8443/x", Some("api.evil-site.example"));
+    check("http://169.254.169.254/latest", Some("169.254.169.254"));
+    check("http://[fe80::1]/", Some("[fe80::1]"));
+    check("https://b\u{fc}cher.example/", Some("xn--bcher-kva.example"));
+    check("https://the_user_said_(x)!.example/", None);
+    check("https://a$b=c.example/", None);
+    check("https://word/", None);
+    check("file:///etc/passwd", None);
+    check("data:text/plain,x", None);
+    check("gopher://%73%65cret/", None);
+    let long = "of-any-length.".repeat(8);
+    check(&format!("https://{long}example/"), None);
 }
 
 #[tokio::test]
