@@ -5,18 +5,20 @@
 //! task without anyone passing them on.
 //! Spans with the target [`TRACE`] are left out: they are for the trace.
 //! Lambda filters by `level` only lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced
-//! logging controls").
+//! logging controls"). If the function's logging configuration says `Text`, lines are for people instead: Lambda filters
+//! none of them, and our queries find none.
 
+use std::io;
 use std::panic::PanicHookInfo;
 
 use json_subscriber::JsonLayer;
 use serde_json::json;
 use tracing::{Metadata, Subscriber};
-use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets, filter_fn};
+use tracing_subscriber::filter::{FilterFn, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::time::UtcTime;
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, fmt};
 
 use super::TRACE;
 use super::held::{HeldLines, Holding};
@@ -32,8 +34,30 @@ const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
 /// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
 const LIBRARIES: LevelFilter = LevelFilter::INFO;
 
+/// The layer that logs for the function called `service` as Lambda's logging configuration says.
+pub(super) fn to_stdout<S>(
+    service: &'static str,
+    environment: &Environment,
+    held: HeldLines,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let level = level(environment);
+    if is_text(environment) {
+        text_layer(level, held, io::stdout).boxed()
+    } else {
+        layer(service, level, held, io::stdout).boxed()
+    }
+}
+
+/// Whether lines for people are asked for. Where nothing is said, as on a machine that is not Lambda, they are not.
+fn is_text(environment: &Environment) -> bool {
+    environment.optional("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text"))
+}
+
 /// The level that Lambda's logging configuration asks for.
-pub(super) fn level(environment: &Environment) -> LevelFilter {
+fn level(environment: &Environment) -> LevelFilter {
     let level = environment.optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
     level.unwrap_or(LevelFilter::INFO)
 }
@@ -56,13 +80,27 @@ where
     layer.add_static_field("service", json!(service));
     layer.with_flattened_event();
     layer.with_top_level_flattened_span_list();
+    layer.with_filter(filter(level))
+}
+
+/// The same for people: the spans with their fields before each line's target and message.
+fn text_layer<S, W>(level: LevelFilter, held: HeldLines, writer: W) -> impl Layer<S> + Send + Sync + use<S, W>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    fmt::layer().with_ansi(false).with_writer(Holding { writer, level, held }).with_filter(filter(level))
+}
+
+/// What is logged, or held back.
+fn filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     let lines = Targets::new()
         .with_default(level.min(LIBRARIES))
         .with_targets(OURS.map(|target| (target, level.max(LevelFilter::DEBUG))))
         .with_targets(ECHOES.map(|target| (target, LevelFilter::OFF)));
-    layer.with_filter(filter_fn(move |metadata| {
+    filter_fn(move |metadata| {
         if metadata.is_span() { is_context(metadata) } else { lines.would_enable(metadata.target(), metadata.level()) }
-    }))
+    })
 }
 
 /// Whether the fields of a span belong into the lines within it, of whatever level these are.
@@ -79,8 +117,6 @@ pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -117,6 +153,26 @@ mod tests {
             "name": "task", "error": "broken pipe",
         });
         assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn text_is_for_people_and_for_those_who_ask_for_it() {
+        let captured = Captured::default();
+        {
+            let layer = text_layer(LevelFilter::INFO, HeldLines::default(), captured.clone());
+            let _listening = listen(tracing_subscriber::registry().with(layer));
+            let _task = tracing::info_span!("task", task_id = "tsk_1").entered();
+            let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
+            tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
+            tracing::debug!("held");
+            tracing::warn!(step = 1, "model call failed");
+        }
+        let (_, line) = captured.text().split_once(' ').map(|(at, line)| (at.to_owned(), line.to_owned())).unwrap();
+        let expected =
+            r#" WARN task{task_id="tsk_1"}: shared::telemetry::logs::tests: model call failed step=1"#.to_owned();
+        assert_eq!(line, expected + "\n");
+        let asked = |format| is_text(&Environment::of([("AWS_LAMBDA_LOG_FORMAT", format)]));
+        assert_eq!(["Text", "text", "JSON", ""].map(asked), [true, true, false, false]);
     }
 
     #[test]

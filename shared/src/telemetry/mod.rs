@@ -35,16 +35,17 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Starts the logs, traces and metrics of the function called `service`.
 ///
-/// Logs are of the level that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`). Traces go to
+/// Logs have the level and the format that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`, and
+/// `AWS_LAMBDA_LOG_FORMAT`, default `JSON`). Traces go to
 /// the X-Ray daemon that Lambda runs, at `AWS_XRAY_DAEMON_ADDRESS`; without it there are none. Does nothing if it was called before.
 pub fn start(service: &'static str, environment: &Environment) {
     let held = HELD.get_or_init(HeldLines::default).clone();
-    let logs = logs::layer(service, logs::level(environment), held, io::stdout);
     let daemon = environment.optional("AWS_XRAY_DAEMON_ADDRESS");
     let (traces, failure) = match daemon.map(|address| traces::to_daemon(service, &address)).transpose() {
         Ok(traces) => (traces, None),
         Err(failure) => (None, Some(failure)),
     };
+    let logs = logs::to_stdout(service, environment, held);
     if tracing_subscriber::registry().with(traces).with(logs).try_init().is_ok() {
         std::panic::set_hook(Box::new(logs::log_panic));
         metrics::start(service, environment);
