@@ -105,8 +105,9 @@ fn filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
 
 /// Whether the fields of a span belong into the lines within it, of whatever level these are.
 fn is_context(span: &Metadata<'_>) -> bool {
-    let krate = span.target().split("::").next().unwrap_or_default();
-    span.target() != TRACE && OURS.contains(&krate)
+    let target = span.target();
+    // Asked for every span that begins, and so without a search for `::`.
+    target != TRACE && OURS.contains(&target.split(':').next().unwrap_or_default())
 }
 
 /// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled over.

@@ -45,8 +45,13 @@ pub fn start(service: &'static str, environment: &Environment) {
         Ok(traces) => (traces, None),
         Err(failure) => (None, Some(failure)),
     };
-    let logs = logs::to_stdout(service, environment, held);
-    if tracing_subscriber::registry().with(traces).with(logs).try_init().is_ok() {
+    let registry = tracing_subscriber::registry();
+    // A layer that isn't there would let libraries' lines through to the other's filter, one by one.
+    let started = match traces {
+        Some(traces) => registry.with(traces).with(logs::to_stdout(service, environment, held)).try_init(),
+        None => registry.with(logs::to_stdout(service, environment, held)).try_init(),
+    };
+    if started.is_ok() {
         std::panic::set_hook(Box::new(logs::log_panic));
         metrics::start(service, environment);
         if let Some(error) = failure {
