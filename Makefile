@@ -63,8 +63,9 @@ fuzz: install-fuzz ## Feed the parsers what nobody would send, for a while each:
 	done
 
 .PHONY: bench
-bench: ## What model calls and the executor cost by themselves; see docs/benchmarks.md
+bench: ## What model calls, the executor and telemetry cost by themselves; see docs/benchmarks.md
 	cargo bench -p shared --bench model_call --bench executor
+	cargo bench -p shared --bench telemetry --profile release
 
 .PHONY: check fmt fmt-check clippy doc deny lint-template validate
 check: fmt-check clippy doc deny lint-template validate ## All checks
