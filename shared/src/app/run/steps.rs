@@ -295,6 +295,7 @@ fn chat(step: u32, request: &ModelRequest) -> Span {
         cost_micro_usd = field::Empty,
         model_attempts = field::Empty,
         origin = field::Empty,
+        cache = field::Empty,
         error_type = field::Empty,
         otel.status_code = field::Empty,
     )

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::timeout;
+use tracing::Span;
 
 use self::claiming::{Claims, Question, Turn};
 use self::flight::{Flights, Follower, Landing, Leader, Seat, SharedFailure};
@@ -251,18 +252,39 @@ impl Cached {
 impl Model for Cached {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let CacheRules::On(terms) = request.cache else { return self.inner.ask(request).await };
-        match request.cache_use.mode {
+        let mode = request.cache_use.mode;
+        let outcome = match mode {
             CacheMode::Default => self.shared(&self.question(request, terms)).await,
             CacheMode::Refresh => self.refreshed(&self.question(request, terms)).await,
-            CacheMode::Bypass => {
-                let outcome = self.inner.ask(request).await;
-                if outcome.is_ok() {
-                    return outcome;
-                }
-                self.or_stale(&self.question(request, terms), outcome).await
-            }
+            CacheMode::Bypass => match self.inner.ask(request).await {
+                Ok(answer) => Ok(answer),
+                failed => self.or_stale(&self.question(request, terms), failed).await,
+            },
             CacheMode::Off => self.inner.ask(request).await,
+        };
+        // The caller's span, that of the step.
+        Span::current().record("cache", decision(mode, &outcome));
+        outcome
+    }
+}
+
+/// What the cache did, for the trace.
+fn decision(mode: CacheMode, outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
+    let origin = match outcome {
+        Ok(answer) => answer.origin,
+        Err(ModelError { kind: ModelErrorKind::Park(Wait { reason: WaitReason::SingleFlight, .. }), .. }) => {
+            return "wait";
         }
+        Err(_) => Origin::Provider,
+    };
+    match (origin, mode) {
+        (Origin::Cache { .. }, _) => "hit",
+        (Origin::SingleFlight, _) => "coalesced",
+        (Origin::Stale { .. }, _) => "stale",
+        (Origin::Provider, CacheMode::Default) => "miss",
+        (Origin::Provider, CacheMode::Refresh) => "refresh",
+        (Origin::Provider, CacheMode::Bypass) => "bypass",
+        (Origin::Provider, CacheMode::Off) => "off",
     }
 }
 

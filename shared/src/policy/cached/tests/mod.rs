@@ -6,6 +6,9 @@ mod failing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tracing::Instrument;
+use tracing_subscriber::fmt::format::FmtSpan;
+
 use super::{CacheSettings, Cached};
 use crate::domain::{
     CacheMode, CacheRules, CacheTerms, CacheUse, Deadline, ModelAnswer, ModelRequest, Origin, Spend, StopReason, Wait,
@@ -13,7 +16,7 @@ use crate::domain::{
 };
 use crate::policy::cache_key;
 use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind};
-use crate::testing::{Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, samples};
+use crate::testing::{Captured, Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, listen, samples};
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
 
@@ -88,6 +91,34 @@ fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
         Err(ModelError { kind: ModelErrorKind::Park(Wait { reason: WaitReason::SingleFlight, .. }), .. }) => "parked",
         Err(_) => "failed",
     }
+}
+
+/// What callers' spans say of the cache, one after another.
+#[tokio::test(start_paused = true)]
+async fn the_callers_span_says_what_the_cache_did() {
+    let captured = Captured::default();
+    let spans = tracing_subscriber::fmt().with_writer(captured.clone()).with_ansi(false);
+    let _listening = listen(spans.with_span_events(FmtSpan::CLOSE).finish());
+    let world = World::new();
+    let ask = async |mode| {
+        let span = tracing::info_span!("chat", cache = tracing::field::Empty);
+        let (process, question) = (world.process(), world.question(mode));
+        async move { process.ask(&question).await }.instrument(span).await
+    };
+    let modes = [CacheMode::Default, CacheMode::Default, CacheMode::Refresh, CacheMode::Bypass, CacheMode::Off];
+    for mode in modes {
+        ask(mode).await.unwrap();
+    }
+    pass(120).await;
+    for _ in 0..2 {
+        world.model.then(Reply::Fail(UNAVAILABLE));
+    }
+    ask(CacheMode::Default).await.unwrap();
+    pass(120).await;
+    ask(CacheMode::Default).await.unwrap_err();
+    let text = captured.text();
+    let said = text.lines().filter_map(|line| line.split_once("chat{cache=\"")?.1.split('"').next());
+    assert_eq!(said.collect::<Vec<_>>(), ["miss", "hit", "refresh", "bypass", "off", "stale", "miss"], "{text}");
 }
 
 /// What there is before the question is asked.
