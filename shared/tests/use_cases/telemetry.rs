@@ -47,10 +47,11 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     let world = World::with_model(ScriptedModel::new(script)).await;
     let world = world.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
     world.tools.then(ToolReply::Output(ToolOutput { text: CANARY.repeat(9_999), is_error: false }));
-    let new = NewTask { trace: Some(header()), ..world.new_task(CANARY) };
+    let header = header();
+    let new = NewTask { trace: Some(header.clone()), ..world.new_task(CANARY) };
     let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
-    assert_eq!(world.queue.traces(), [Some(header())]);
-    let process = tracing::info_span!(target: TRACE, "tasks process", xray_parent = header().as_str());
+    assert_eq!(world.queue.traces(), [Some(header.clone())]);
+    let process = tracing::info_span!(target: TRACE, "tasks process", xray_parent = header.as_str());
     assert_eq!(world.run(task.id()).instrument(process).await.unwrap(), Ran::Ended(TaskStatus::Completed));
 
     let spans = received(&daemon);
@@ -82,9 +83,10 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
 #[tokio::test]
 async fn every_message_of_a_task_carries_its_trace() {
     let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
-    let new = NewTask { trace: Some(header()), ..world.new_task("hello") };
+    let header = header();
+    let new = NewTask { trace: Some(header.clone()), ..world.new_task("hello") };
     world.tasks().submit_task(world.tenant(), new).await.unwrap();
     world.pass(120);
     assert_eq!(world.sweep().await.unwrap().resent, 1);
-    assert_eq!(world.queue.traces(), [Some(header()), Some(header())]);
+    assert_eq!(world.queue.traces(), [Some(header.clone()), Some(header)]);
 }
