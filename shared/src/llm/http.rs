@@ -264,3 +264,24 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> 
     }
     Ok(body)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_in_a_task_of_its_own_is_dropped_and_panics_with_the_caller() {
+        let held = Arc::new(());
+        let holding = Arc::clone(&held);
+        let endless = in_own_task(async move { pending::<()>().map(|()| drop(holding)).await });
+        assert!(tokio::time::timeout(Duration::from_secs(1), endless).await.is_err());
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&held), 1);
+        let panicking = AssertUnwindSafe(in_own_task(async { panic!("on purpose") }));
+        assert!(panicking.catch_unwind().await.is_err_and(|panic| panic.is::<&str>()));
+    }
+}
