@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use tracing::subscriber::{DefaultGuard, NoSubscriber};
+use tracing::subscriber::DefaultGuard;
 use tracing::{Dispatch, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::lock;
 
@@ -13,12 +15,24 @@ use super::lock;
 ///
 /// `tracing` keeps for each place in the code whether anybody listens to it. As long as there is only one subscriber, the
 /// first thread to come by decides that by its own, which is none in a test that doesn't listen: the place then falls
-/// silent for all. With a second subscriber all of them are asked, so here is one that is never dropped.
+/// silent for all. With a second subscriber all of them are asked, so here are two that are never dropped.
 pub fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
-    static SECOND: OnceLock<Dispatch> = OnceLock::new();
-    SECOND.get_or_init(|| Dispatch::new(NoSubscriber::new()));
+    have_all_asked();
     #[expect(clippy::disallowed_methods, reason = "the one place that may")]
     tracing::subscriber::set_default(subscriber)
+}
+
+/// Has `subscriber` hear all threads that don't listen themselves, if none does so yet.
+pub fn listen_everywhere(subscriber: impl Subscriber + Send + Sync) {
+    have_all_asked();
+    // Whoever came first hears them.
+    drop(tracing::subscriber::set_global_default(subscriber));
+}
+
+/// Nobody decides anything before there is a subscriber of some level: these have none, so they are in time.
+fn have_all_asked() {
+    static SILENT: OnceLock<[Dispatch; 2]> = OnceLock::new();
+    SILENT.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF))));
 }
 
 /// What is written, by whoever has a clone.

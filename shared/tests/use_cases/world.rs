@@ -13,10 +13,11 @@ use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskSto
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
 use shared::testing::log_schema::check_log_line;
-use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, samples};
+use shared::testing::{
+    Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, listen_everywhere, samples,
+};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 /// How long an invocation of a worker may take.
 pub(crate) const INVOCATION: Duration = Duration::from_mins(1);
@@ -178,8 +179,7 @@ fn check_logs() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
         let layer = logs::layer("use_cases", LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
-        // A test may have set up its own.
-        drop(tracing_subscriber::registry().with(layer).try_init());
+        listen_everywhere(tracing_subscriber::registry().with(layer));
     });
 }
 
