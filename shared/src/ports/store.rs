@@ -170,6 +170,8 @@ pub trait Journal: Send + Sync {
     /// count is told by [`journal`](crate::domain::journal).
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError>;
 
-    /// All recorded steps of the task as [`steps`](Self::steps) has them, without their content, which is not read.
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError>;
+    /// All recorded steps of the task as [`steps`](Self::steps) has them, without their content, which a store need not read for it.
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+        Ok(self.steps(task).await?.iter().map(Step::head).collect())
+    }
 }

@@ -10,7 +10,7 @@ use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Lease, Step, StepHead, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Lease, Step, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
     AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StoreError,
@@ -227,10 +227,6 @@ impl Journal for MemoryStore {
             Ok(records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.clone()).collect())
         })
         .await
-    }
-
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
-        Ok(self.steps(task).await?.iter().map(Step::head).collect())
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shared::app::{AppError, Ran, RetryFrom, Runner, Sweeper, Swept, Tasks, ToolAnswer};
 use shared::domain::{
-    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead, StepKind, TaskId,
-    TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
+    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepKind, TaskId, TaskState,
+    TaskStatus, ToolCall, ToolDefinition, ToolName,
 };
 use shared::ports::{Journal, Model, ModelError, StoreError, TaskMessage};
 use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, When, samples};
@@ -320,10 +320,6 @@ impl Journal for Unreadable {
     }
 
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
-        Err(StoreError::Corrupt { key: task.to_string(), reason: "it is damaged".to_owned() })
-    }
-
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
         Err(StoreError::Corrupt { key: task.to_string(), reason: "it is damaged".to_owned() })
     }
 }
