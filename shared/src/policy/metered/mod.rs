@@ -7,9 +7,10 @@
 //!
 //! When in doubt it counts too much, never too little. A provider that was asked and gave no proper end of its answer (a
 //! timeout, a broken stream) may bill for more than it told: then the output counts in full, and the input, too, if
-//! nothing is known of it. A refusal (a status other than 2xx) costs nothing. Whoever is dropped or dies amid a call
-//! leaves its reservation to its expiry, from when on it counts in full. So a provider that breaks off often uses up a
-//! cap without much to show for it; the cost that is reported on answers and errors holds only what providers told.
+//! nothing is known of it. A whole answer that doesn't tell its input counts in full as well. A refusal (a status other
+//! than 2xx) costs nothing. Whoever is dropped or dies amid a call leaves its reservation to its expiry, from when on it
+//! counts in full. So a provider that breaks off often uses up a cap without much to show for it; the cost that is
+//! reported on answers and errors holds only what providers told.
 
 mod size;
 #[cfg(test)]
@@ -211,13 +212,13 @@ impl Metered {
         now: Timestamp,
     ) -> u64 {
         let spend = match result {
-            Ok(answer) if answer.spend.usage != Usage::default() => return answer.spend.cost.micro_usd,
+            Ok(answer) if answer.spend.usage.input_tokens > 0 => return answer.spend.cost.micro_usd,
             Err(error) if tells_all(error) => return error.spend.cost.micro_usd,
             Ok(answer) => answer.spend,
             Err(error) => error.spend,
         };
         if spend.usage.input_tokens == 0 {
-            return bound;
+            return bound.max(spend.cost.micro_usd);
         }
         let output_tokens = spend.usage.output_tokens.max(request.prompt.max_output_tokens.into());
         let usage = Usage { output_tokens, ..spend.usage };
