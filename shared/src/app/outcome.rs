@@ -102,9 +102,9 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
         ModelErrorKind::Park(wait) => Some(*wait),
         ModelErrorKind::ParkAtMost(wait) => Some(wait.or_sooner(pause)),
         ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
-        ModelErrorKind::Unavailable { .. }
+        ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
-        | ModelErrorKind::RateLimited { .. }
+        | ModelErrorKind::RateLimited
         | ModelErrorKind::KeyUnavailable => (error.should_retry != Some(false)).then_some(pause),
         ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
@@ -119,8 +119,8 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
 /// The failure that a failed model call makes.
 fn failure_of(error: &ModelError) -> Failure {
     let advice = match &error.kind {
-        ModelErrorKind::Unavailable { .. }
-        | ModelErrorKind::RateLimited { .. }
+        ModelErrorKind::Unavailable
+        | ModelErrorKind::RateLimited
         | ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
         | ModelErrorKind::ParkAtMost(_)
@@ -164,14 +164,14 @@ mod tests {
     use crate::testing::samples::{self, START, after};
     use crate::testing::{Reply, ScriptedModel, TokioClock};
 
-    fn failed(kind: ModelErrorKind, status: Option<u16>, usage: Usage) -> Reply {
+    fn failed(kind: ModelErrorKind, status: Option<u16>, millis: Option<u64>, usage: Usage) -> Reply {
         let spend = Spend { attempts: 1, usage, ..Spend::default() };
-        Reply::FailWith { kind, status, should_retry: None, spend }
+        let retry_after = millis.map(Duration::from_millis);
+        Reply::FailWith { kind, status, should_retry: None, retry_after, spend }
     }
 
     fn limited(millis: u64) -> Reply {
-        let retry_after = Some(Duration::from_millis(millis));
-        failed(ModelErrorKind::RateLimited { retry_after }, Some(429), Usage::default())
+        failed(ModelErrorKind::RateLimited, Some(429), Some(millis), Usage::default())
     }
 
     fn task() -> Task {
@@ -194,17 +194,18 @@ mod tests {
             failed(
                 ModelErrorKind::Park(Wait { until: after(2), reason: WaitReason::OutOfTime }),
                 None,
+                None,
                 Usage::default(),
             )
         };
-        let broken = ModelErrorKind::Unavailable { retry_after: Some(Duration::from_secs(9)) };
+        let broken = |status, usage| failed(ModelErrorKind::Unavailable, status, Some(9_000), usage);
         let cases = [
             (vec![limited(5_000)], 5_000, Spent::Nothing),
             (vec![limited(1_500), limited(1_000)], 2_500, Spent::Nothing),
-            (vec![failed(broken.clone(), Some(503), Usage::default())], 9_000, Spent::Nothing),
-            (vec![failed(broken.clone(), Some(503), samples::usage())], 9_000, Spent::Attempt),
-            (vec![failed(broken.clone(), Some(200), Usage::default())], 9_000, Spent::Attempt),
-            (vec![failed(broken, None, Usage::default())], 9_000, Spent::Attempt),
+            (vec![broken(Some(503), Usage::default())], 9_000, Spent::Nothing),
+            (vec![broken(Some(503), samples::usage())], 9_000, Spent::Attempt),
+            (vec![broken(Some(200), Usage::default())], 9_000, Spent::Attempt),
+            (vec![broken(None, Usage::default())], 9_000, Spent::Attempt),
             (vec![Reply::Hang], 2_500, Spent::Attempt),
             (vec![cut()], 2_000, Spent::Attempt),
             (vec![limited(100), cut()], 2_000, Spent::Attempt),
@@ -234,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_comes_back_when_the_first_model_of_its_chain_may_answer() {
-        let down = ModelErrorKind::Unavailable { retry_after: None };
+        let down = ModelErrorKind::Unavailable;
         let named = |seconds| ModelErrorKind::Park(Wait { until: after(seconds), reason: WaitReason::RateLimit });
         let refuses = ModelErrorKind::CircuitOpen { until: after(3_600) };
         for (kinds, expected) in [

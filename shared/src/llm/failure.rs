@@ -25,7 +25,7 @@ const MAX_NAME_BYTES: usize = 128;
 /// The longest wait that a provider can ask for. No task lives longer, so that a longer one makes no difference.
 const MAX_WAIT: Duration = Duration::from_hours(24);
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 /// What is known of an exchange, to be put into its error or answer.
 pub(super) struct Exchange {
@@ -33,22 +33,25 @@ pub(super) struct Exchange {
     status: Option<u16>,
     request_id: Option<String>,
     should_retry: Option<bool>,
+    retry_after: Option<Duration>,
     pub(super) spend: Spend,
 }
 
 impl Exchange {
     /// An exchange that has not begun.
     pub(super) fn new(model: ModelRef) -> Self {
-        Self { model, status: None, request_id: None, should_retry: None, spend: Spend::default() }
+        let spend = Spend::default();
+        Self { model, status: None, request_id: None, should_retry: None, retry_after: None, spend }
     }
 
-    /// Takes down the head of the provider's answer. Successes have no say in whether to try again.
-    pub(super) fn answered(&mut self, response: &Response, id_header: &str) {
+    /// Takes down the head of the provider's answer. Successes have no say in whether and when to try again.
+    pub(super) fn answered(&mut self, response: &Response, id_header: &str, now: Timestamp) {
         let headers = response.headers();
         self.status = Some(response.status().as_u16());
         self.request_id = text(headers, id_header).filter(|id| is_token(id)).map(str::to_owned);
         if response.status() != StatusCode::OK {
             self.should_retry = text(headers, "x-should-retry").and_then(|word| word.parse().ok());
+            self.retry_after = retry_after(headers, now);
         }
     }
 
@@ -77,8 +80,10 @@ impl Exchange {
         let Failure { kind, source } = failure;
         // A quota that is used up stays so, whatever else the provider says.
         let should_retry = self.should_retry.filter(|_| kind != ModelErrorKind::QuotaExhausted);
+        // When to try again is nothing that a failure says which no other try can mend.
+        let retry_after = self.retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
         let Self { model, status, request_id, spend, .. } = self;
-        ModelError { status, request_id, should_retry, spend, source, ..ModelError::new(model, kind) }
+        ModelError { status, request_id, should_retry, retry_after, spend, source, ..ModelError::new(model, kind) }
     }
 }
 
@@ -231,23 +236,15 @@ impl From<serde_json::Error> for Malformed {
 /// What an answer with a status other than 200 means. `by_name` knows the vendor's names for errors that share a status.
 pub(super) fn kind_of(
     status: StatusCode,
-    headers: &HeaderMap,
-    now: Timestamp,
     complaint: &Complaint,
     by_name: fn(&Complaint) -> Option<ModelErrorKind>,
 ) -> ModelErrorKind {
-    let retry_after = || retry_after(headers, now);
     match status.as_u16() {
         401 | 403 => ModelErrorKind::Authentication,
         402 => ModelErrorKind::QuotaExhausted,
         408 => ModelErrorKind::Timeout,
-        429 => match by_name(complaint) {
-            Some(ModelErrorKind::RateLimited { .. }) | None => {
-                ModelErrorKind::RateLimited { retry_after: retry_after() }
-            }
-            Some(kind) => kind,
-        },
-        409 | 500.. => ModelErrorKind::Unavailable { retry_after: retry_after() },
+        429 => by_name(complaint).unwrap_or(ModelErrorKind::RateLimited),
+        409 | 500.. => ModelErrorKind::Unavailable,
         400..=499 => by_name(complaint).unwrap_or(ModelErrorKind::Rejected),
         // A redirect isn't followed, because it would take the key elsewhere. Other successes have no answer.
         _ => ModelErrorKind::BadAnswer,

@@ -125,7 +125,7 @@ impl<D: Dialect> Endpoint<D> {
             exchange.spend.attempts = u32::from(!error.is_connect());
             Failure::broken(error)
         })?;
-        exchange.answered(&response, D::REQUEST_ID);
+        exchange.answered(&response, D::REQUEST_ID, self.clock.now());
         if response.status() != StatusCode::OK {
             return Err(self.refused(response, pace).await);
         }
@@ -160,11 +160,11 @@ impl<D: Dialect> Endpoint<D> {
 
     /// What an answer with a status other than 200 means.
     async fn refused(&self, response: Response, pace: &Pace<'_>) -> Failure {
-        let (status, headers) = (response.status(), response.headers().clone());
+        let status = response.status();
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BYTES));
         let body = pace.by(pace.end(), body).await.ok().and_then(Result::ok).and_then(Result::ok);
         let complaint = body.map(|body| Complaint::from_body(&body)).unwrap_or_default();
-        let kind = kind_of(status, &headers, self.clock.now(), &complaint, D::kind_by_name);
+        let kind = kind_of(status, &complaint, D::kind_by_name);
         Failure::complaint(kind, &complaint)
     }
 }

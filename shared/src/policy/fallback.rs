@@ -91,9 +91,9 @@ const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
     match kind {
         ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => Some(*wait),
         ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
-        ModelErrorKind::Unavailable { .. }
+        ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
-        | ModelErrorKind::RateLimited { .. }
+        | ModelErrorKind::RateLimited
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::KeyUnavailable
@@ -129,7 +129,7 @@ mod tests {
     use crate::testing::samples::{START, after, question};
     use crate::testing::{Reply, ScriptedModel, TokioClock};
 
-    const DOWN: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+    const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
 
     fn names(count: usize) -> Vec<ModelRef> {
         let providers = [Provider::Anthropic, Provider::OpenAi, Provider::OpenAiCompatible];
@@ -174,7 +174,7 @@ mod tests {
         let outages = [
             DOWN,
             ModelErrorKind::Timeout,
-            ModelErrorKind::RateLimited { retry_after: None },
+            ModelErrorKind::RateLimited,
             ModelErrorKind::KeyUnavailable,
             ModelErrorKind::CircuitOpen { until: after(9) },
             park(after(9), WaitReason::RateLimit),
@@ -232,6 +232,7 @@ mod tests {
             kind: DOWN,
             status: Some(503),
             should_retry: Some(false),
+            retry_after: None,
             spend: Spend { attempts: 1, ..Spend::default() },
         };
         let limited = park(after(9), WaitReason::RateLimit);
@@ -288,8 +289,8 @@ mod tests {
                 _ if !in_time => (Some(ModelErrorKind::Timeout), None),
                 0 => (None, None),
                 1 | 2 => (Some(DOWN), None),
-                3 => (Some(ModelErrorKind::Unavailable { retry_after: Some(named) }), Some(until)),
-                4 | 5 => (Some(ModelErrorKind::RateLimited { retry_after: Some(named) }), Some(until)),
+                3 => (Some(DOWN), Some(until)),
+                4 | 5 => (Some(ModelErrorKind::RateLimited), Some(until)),
                 6 => (Some(ModelErrorKind::CircuitOpen { until }), Some(until)),
                 7 => (Some(park(until, WaitReason::SingleFlight)), Some(until)),
                 _ => (Some(ModelErrorKind::Rejected), None),
@@ -303,7 +304,9 @@ mod tests {
                 None => Ok(ModelAnswer { model: model.clone(), spend, ..crate::testing::samples::answer("yes") }),
                 Some(kind) => {
                     let source = Some(std::io::Error::other("trouble").into());
-                    Err(ModelError { status: Some(number), spend, source, ..ModelError::new(model.clone(), kind) })
+                    let retry_after = matches!(what, 3..=5).then_some(named).filter(|_| in_time);
+                    let failed = ModelError::new(model.clone(), kind);
+                    Err(ModelError { status: Some(number), retry_after, spend, source, ..failed })
                 }
             };
             let failed = result.as_ref().err().and_then(|error| error.attempts().pop());

@@ -49,7 +49,7 @@ impl Retry {
     /// Decides after the `attempts`-th attempt failed with `error`, the first of which began at `begun`.
     fn next(&self, request: &ModelRequest, error: &ModelError, attempts: u32, begun: Timestamp) -> Next {
         let (rules, now) = (request.retry, self.clock.now());
-        let hint = error.kind.retry_after();
+        let hint = error.retry_after;
         let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
         let (short, in_time) = (wait <= MAX_WAIT, request.deadline.allows(wait, now));
         let elapsed = now.since(begun).saturating_add(wait);
@@ -105,8 +105,8 @@ impl Model for Retry {
 
 const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
     match kind {
-        ModelErrorKind::RateLimited { .. } => WaitReason::RateLimit,
-        ModelErrorKind::Unavailable { .. }
+        ModelErrorKind::RateLimited => WaitReason::RateLimit,
+        ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
         | ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
@@ -146,6 +146,13 @@ mod tests {
     use crate::testing::samples::{START, after, question};
     use crate::testing::{Reply, ScriptedModel, TokioClock};
 
+    /// What each failure that says so has cost.
+    const SPEND: Spend = Spend {
+        attempts: 1,
+        usage: crate::testing::samples::usage(),
+        cost: crate::domain::Cost { micro_usd: 5, unpriced_calls: 0 },
+    };
+
     /// Notes when each attempt begins, in milliseconds from [`START`].
     struct Timed {
         model: ScriptedModel,
@@ -183,16 +190,16 @@ mod tests {
         ModelRequest { retry: RetryRules::default().with_max_attempts(attempts).unwrap(), ..question("hello") }
     }
 
-    const fn unavailable(hint_ms: Option<u64>) -> ModelErrorKind {
-        let retry_after = match hint_ms {
-            Some(millis) => Some(Duration::from_millis(millis)),
-            None => None,
-        };
-        ModelErrorKind::Unavailable { retry_after }
+    const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
+
+    /// A failure that names a wait.
+    const fn hinted(kind: ModelErrorKind, hint_ms: u64, should_retry: Option<bool>) -> Reply {
+        let retry_after = Some(Duration::from_millis(hint_ms));
+        Reply::FailWith { kind, status: Some(503), should_retry, retry_after, spend: SPEND }
     }
 
-    const fn limited(hint_ms: u64) -> ModelErrorKind {
-        ModelErrorKind::RateLimited { retry_after: Some(Duration::from_millis(hint_ms)) }
+    const fn limited(hint_ms: u64) -> Reply {
+        hinted(ModelErrorKind::RateLimited, hint_ms, None)
     }
 
     const fn park(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
@@ -200,18 +207,17 @@ mod tests {
     }
 
     const fn with_word(kind: ModelErrorKind, should_retry: bool) -> Reply {
-        let usage = crate::testing::samples::usage();
-        let spend = Spend { attempts: 1, usage, cost: crate::domain::Cost { micro_usd: 5, unpriced_calls: 0 } };
-        Reply::FailWith { kind, status: Some(503), should_retry: Some(should_retry), spend }
+        let should_retry = Some(should_retry);
+        Reply::FailWith { kind, status: Some(503), should_retry, retry_after: None, spend: SPEND }
     }
 
-    /// Checks when attempts begin that fail with `kinds` and then succeed.
+    /// Checks when attempts begin that meet `script` and then succeed.
     #[track_caller]
-    fn check_times(kinds: &[ModelErrorKind], expected_ms: &[u128]) {
+    fn check_times(script: &[Reply], expected_ms: &[u128]) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (asked, begun) = runtime.block_on(run(kinds.iter().cloned().map(Reply::Fail), &with_attempts(10)));
-        assert_eq!(begun, expected_ms, "{kinds:?}");
-        assert!(asked.is_ok(), "{kinds:?}");
+        let (asked, begun) = runtime.block_on(run(script.to_vec(), &with_attempts(10)));
+        assert_eq!(begun, expected_ms, "{script:?}");
+        assert!(asked.is_ok(), "{script:?}");
     }
 
     /// Checks how a call ends that meets `script`.
@@ -228,10 +234,14 @@ mod tests {
     #[test]
     fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
         check_times(&[], &[0]);
-        check_times(&[const { unavailable(None) }; 4], &[0, 500, 1_500, 3_500, 7_500]);
-        check_times(&[limited(5_000), unavailable(Some(1_000)), ModelErrorKind::Timeout], &[0, 5_000, 6_000, 8_000]);
-        check_times(&[limited(10_000), ModelErrorKind::KeyUnavailable], &[0, 10_000, 11_000]);
-        check_times(&[ModelErrorKind::RateLimited { retry_after: None }, limited(1)], &[0, 500, 501]);
+        let plain = Reply::Fail;
+        check_times(&[const { Reply::Fail(DOWN) }; 4], &[0, 500, 1_500, 3_500, 7_500]);
+        let latest = [limited(5_000), hinted(DOWN, 1_000, None), plain(ModelErrorKind::Timeout)];
+        check_times(&latest, &[0, 5_000, 6_000, 8_000]);
+        check_times(&[limited(10_000), plain(ModelErrorKind::KeyUnavailable)], &[0, 10_000, 11_000]);
+        check_times(&[plain(ModelErrorKind::RateLimited), limited(1)], &[0, 500, 501]);
+        check_times(&[hinted(ModelErrorKind::Timeout, 7_000, None)], &[0, 7_000]);
+        check_times(&[hinted(ModelErrorKind::Rejected, 7_000, Some(true))], &[0, 7_000]);
     }
 
     #[test]
@@ -259,21 +269,20 @@ mod tests {
     async fn the_providers_word_goes_before_the_kind() {
         let (asked, begun) = run([with_word(ModelErrorKind::Rejected, true)], &question("hello")).await;
         assert_eq!((asked.unwrap().failed[0].code, begun), (FailureCode::ModelRejected, vec![0, 500]));
-        let (asked, begun) = run([with_word(unavailable(None), false)], &question("hello")).await;
-        assert_eq!((asked.unwrap_err().kind, begun.len()), (unavailable(None), 1));
+        let (asked, begun) = run([with_word(DOWN, false)], &question("hello")).await;
+        assert_eq!((asked.unwrap_err().kind, begun.len()), (DOWN, 1));
     }
 
     #[test]
     fn a_wait_that_is_too_long_comes_out_as_advice_to_park() {
-        let one = |kind: ModelErrorKind| [Reply::Fail(kind)];
         let soon = |millis| ModelRequest {
             deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
             ..question("hello")
         };
         let ample = question("hello");
-        check_end(&one(limited(10_001)), &ample, &park(10_001, WaitReason::RateLimit), &[0]);
-        check_end(&one(unavailable(Some(90_000))), &ample, &park(90_000, WaitReason::RetryAfter), &[0]);
-        check_end(&one(limited(10_001)), &soon(5_000), &park(10_001, WaitReason::RateLimit), &[0]);
+        check_end(&[limited(10_001)], &ample, &park(10_001, WaitReason::RateLimit), &[0]);
+        check_end(&[hinted(DOWN, 90_000, None)], &ample, &park(90_000, WaitReason::RetryAfter), &[0]);
+        check_end(&[limited(10_001)], &soon(5_000), &park(10_001, WaitReason::RateLimit), &[0]);
     }
 
     #[test]
@@ -285,55 +294,53 @@ mod tests {
         let check = |script: &[Reply], request, at_ms, begun: &[u128]| {
             check_end(script, &request, &park(at_ms, WaitReason::OutOfTime), begun);
         };
-        check(&[Reply::Fail(limited(5_000))], soon(5_000, 3), 5_000, &[0]);
-        check(&[Reply::Fail(unavailable(None))], soon(500, 3), 500, &[0]);
+        check(&[limited(5_000)], soon(5_000, 3), 5_000, &[0]);
+        check(&[Reply::Fail(DOWN)], soon(500, 3), 500, &[0]);
         check(&[Reply::Hang], soon(3_000, 3), 3_500, &[0]);
-        check(&[Reply::Fail(limited(4_999)), Reply::Fail(limited(2))], soon(5_000, 3), 5_001, &[0, 4_999]);
+        check(&[limited(4_999), limited(2)], soon(5_000, 3), 5_001, &[0, 4_999]);
         // Without another attempt, more time would not have helped.
         let last = park(5_000, WaitReason::RateLimit);
-        check_end(&[Reply::Fail(limited(5_000))], &soon(5_000, 1), &last, &[0]);
-        check_end(&[Reply::Fail(unavailable(None))], &soon(500, 1), &unavailable(None), &[0]);
+        check_end(&[limited(5_000)], &soon(5_000, 1), &last, &[0]);
+        check_end(&[Reply::Fail(DOWN)], &soon(500, 1), &DOWN, &[0]);
     }
 
     #[test]
     fn a_hint_outlives_the_attempts() {
-        let hinted = |millis| Reply::Fail(limited(millis));
         let until = |millis| park(millis, WaitReason::RateLimit);
-        check_end(&[hinted(100), hinted(200)], &with_attempts(2), &until(300), &[0, 100]);
-        check_end(&[with_word(limited(100), false)], &question("hello"), &until(100), &[0]);
+        check_end(&[limited(100), limited(200)], &with_attempts(2), &until(300), &[0, 100]);
+        check_end(&[hinted(ModelErrorKind::RateLimited, 100, Some(false))], &question("hello"), &until(100), &[0]);
         let brief = ModelRequest { retry: RetryRules::default().with_max_seconds(1).unwrap(), ..question("hello") };
-        check_end(&[hinted(700), hinted(400)], &brief, &until(1_100), &[0, 700]);
-        check_end(&[hinted(100), Reply::Fail(unavailable(None))], &with_attempts(2), &unavailable(None), &[0, 100]);
+        check_end(&[limited(700), limited(400)], &brief, &until(1_100), &[0, 700]);
+        check_end(&[limited(100), Reply::Fail(DOWN)], &with_attempts(2), &DOWN, &[0, 100]);
     }
 
     #[test]
     fn used_up_attempts_and_time_end_with_the_last_error() {
-        let down =
-            || vec![Reply::Fail(unavailable(None)), Reply::Fail(unavailable(None)), Reply::Fail(limited(20_000))];
-        check_end(&down(), &with_attempts(1), &unavailable(None), &[0]);
-        check_end(&down(), &with_attempts(2), &unavailable(None), &[0, 500]);
+        let down = || vec![Reply::Fail(DOWN), Reply::Fail(DOWN), limited(20_000)];
+        check_end(&down(), &with_attempts(1), &DOWN, &[0]);
+        check_end(&down(), &with_attempts(2), &DOWN, &[0, 500]);
         let brief = |seconds| ModelRequest {
             retry: with_attempts(9).retry.with_max_seconds(seconds).unwrap(),
             ..question("hello")
         };
-        check_end(&down(), &brief(1), &unavailable(None), &[0, 500]);
+        check_end(&down(), &brief(1), &DOWN, &[0, 500]);
         check_end(&down(), &brief(2), &park(21_500, WaitReason::RateLimit), &[0, 500, 1_500]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn all_calls_share_the_budget() {
-        let (retry, timed) = retry(vec![Reply::Fail(unavailable(None)); 3], RetryBudget::new(1, 1).unwrap());
+        let (retry, timed) = retry(vec![Reply::Fail(DOWN); 3], RetryBudget::new(1, 1).unwrap());
         assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 2);
         assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 1);
         assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
-        timed.model.then(Reply::Fail(limited(100)));
+        timed.model.then(limited(100));
         let parked = retry.ask(&question("hello")).await.unwrap_err().kind;
         assert_eq!(parked, park(600, WaitReason::RateLimit));
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error() {
-        let script = vec![with_word(unavailable(None), true), with_word(limited(100), true)];
+        let script = vec![with_word(DOWN, true), hinted(ModelErrorKind::RateLimited, 100, Some(true))];
         let (asked, _) = run(script.clone(), &question("hello")).await;
         let answer = asked.unwrap();
         let codes: Vec<_> = answer.failed.iter().map(|failed| (failed.code, failed.status)).collect();
@@ -348,7 +355,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_dropped_call_asks_no_more() {
-        let (retry, timed) = retry([Reply::Fail(limited(5_000))], RetryBudget::default());
+        let (retry, timed) = retry([limited(5_000)], RetryBudget::default());
         assert!(tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello"))).await.is_err());
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(timed.model.asked().len(), 1);

@@ -33,7 +33,7 @@ impl Tried {
 /// Turns a failure into advice to come back later; as an attempt it is among the earlier ones from then on.
 pub(super) fn parked(error: ModelError, advice: ModelErrorKind) -> ModelError {
     let earlier = error.attempts();
-    ModelError { kind: advice, earlier, should_retry: None, ..error }
+    ModelError { kind: advice, earlier, should_retry: None, retry_after: None, ..error }
 }
 
 fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAttempt> {

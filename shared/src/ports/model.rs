@@ -32,6 +32,8 @@ pub struct ModelError {
     pub request_id: Option<String>,
     /// The provider's own word on whether another try makes sense (`x-should-retry`), which goes before ours.
     pub should_retry: Option<bool>,
+    /// The wait that the provider asks for before another try.
+    pub retry_after: Option<Duration>,
     /// What was spent on this and the earlier attempts: a broken answer is paid too.
     pub spend: Spend,
     /// The attempts before this one, in order.
@@ -46,19 +48,13 @@ pub struct ModelError {
 pub enum ModelErrorKind {
     /// Could not be reached, broke off, or answered with a server error: try again later or elsewhere.
     #[error("is unavailable")]
-    Unavailable {
-        /// The wait that the provider asks for.
-        retry_after: Option<Duration>,
-    },
+    Unavailable,
     /// Did not answer in time.
     #[error("did not answer in time")]
     Timeout,
-    /// Asks to slow down: try again after the wait, if it names one.
+    /// Asks to slow down: try again later.
     #[error("asks to slow down")]
-    RateLimited {
-        /// The wait that the provider asks for.
-        retry_after: Option<Duration>,
-    },
+    RateLimited,
     /// Too many calls before this one failed; it was not made.
     #[error("is not asked before it recovers")]
     CircuitOpen {
@@ -119,7 +115,17 @@ impl ModelError {
     /// The error of a call that was not made, or of which nothing else is known.
     pub fn new(model: ModelRef, kind: ModelErrorKind) -> Self {
         let (spend, earlier) = (Spend::default(), Vec::new());
-        Self { model, kind, status: None, request_id: None, should_retry: None, spend, earlier, source: None }
+        Self {
+            model,
+            kind,
+            status: None,
+            request_id: None,
+            should_retry: None,
+            retry_after: None,
+            spend,
+            earlier,
+            source: None,
+        }
     }
 
     /// This failure as one attempt.
@@ -151,7 +157,7 @@ impl ModelErrorKind {
     /// Whether the same request to the same model may succeed soon.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable { .. } | Self::Timeout | Self::RateLimited { .. } | Self::KeyUnavailable => true,
+            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::KeyUnavailable => true,
             Self::CircuitOpen { .. }
             | Self::Park(_)
             | Self::ParkAtMost(_)
@@ -169,11 +175,9 @@ impl ModelErrorKind {
     /// is no model's outage.
     pub const fn is_outage(&self) -> bool {
         match self {
-            Self::Unavailable { .. }
-            | Self::Timeout
-            | Self::RateLimited { .. }
-            | Self::KeyUnavailable
-            | Self::CircuitOpen { .. } => true,
+            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::KeyUnavailable | Self::CircuitOpen { .. } => {
+                true
+            }
             Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
                 WaitReason::RetryAfter
                 | WaitReason::Breaker
@@ -192,29 +196,10 @@ impl ModelErrorKind {
         }
     }
 
-    /// The wait that the provider asks for.
-    pub const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Unavailable { retry_after } | Self::RateLimited { retry_after } => *retry_after,
-            Self::Timeout
-            | Self::CircuitOpen { .. }
-            | Self::Park(_)
-            | Self::ParkAtMost(_)
-            | Self::QuotaExhausted
-            | Self::Authentication
-            | Self::KeyUnavailable
-            | Self::Rejected
-            | Self::ContextTooLong
-            | Self::BadAnswer
-            | Self::BudgetExhausted(_)
-            | Self::Unpriced => None,
-        }
-    }
-
     /// What the failure is called to the task's owner.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::Unavailable { .. } => FailureCode::ModelUnavailable,
+            Self::Unavailable => FailureCode::ModelUnavailable,
             Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
                 WaitReason::RetryAfter
                 | WaitReason::Breaker
@@ -225,7 +210,7 @@ impl ModelErrorKind {
                 WaitReason::Budget => FailureCode::BudgetExhausted,
             },
             Self::Timeout => FailureCode::ModelTimeout,
-            Self::RateLimited { .. } => FailureCode::ModelRateLimited,
+            Self::RateLimited => FailureCode::ModelRateLimited,
             Self::CircuitOpen { .. } => FailureCode::ModelCircuitOpen,
             Self::QuotaExhausted => FailureCode::ModelQuotaExhausted,
             Self::Authentication => FailureCode::ModelAuthentication,

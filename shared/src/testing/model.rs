@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ pub enum Reply {
         status: Option<u16>,
         /// The provider's own word on another try.
         should_retry: Option<bool>,
+        /// The wait that the provider asks for.
+        retry_after: Option<Duration>,
         /// What it cost.
         spend: Spend,
     },
@@ -121,8 +124,9 @@ impl Model for ScriptedModel {
         match reply {
             Reply::Answer(answer) => Ok(answer),
             Reply::Fail(kind) => Err(failed(kind)),
-            Reply::FailWith { kind, status, should_retry, spend } => {
-                Err(ModelError { status, should_retry, spend, ..ModelError::new(request.model().clone(), kind) })
+            Reply::FailWith { kind, status, should_retry, retry_after, spend } => {
+                let failed = ModelError::new(request.model().clone(), kind);
+                Err(ModelError { status, should_retry, retry_after, spend, ..failed })
             }
             Reply::Hang => {
                 tokio::time::sleep(timeout).await;
@@ -150,7 +154,7 @@ fn echo(request: &ModelRequest) -> ModelAnswer {
 mod tests {
     use super::*;
 
-    const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+    const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
     #[tokio::test]
     async fn the_script_comes_first_and_then_the_echo() {

@@ -75,7 +75,7 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     let script = [
         Reply::Answer(samples::answer_calling([call, bad])),
         Reply::Answer(samples::answer("done")),
-        Reply::Fail(ModelErrorKind::Unavailable { retry_after: None }),
+        Reply::Fail(ModelErrorKind::Unavailable),
         Reply::Fail(ModelErrorKind::Rejected),
     ];
     let world = World::with_model(ScriptedModel::new(script)).await;

@@ -10,7 +10,7 @@ use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 fn park(after: u64, reason: WaitReason) -> ModelErrorKind {
     ModelErrorKind::Park(Wait { until: samples::after(after), reason })
@@ -209,6 +209,7 @@ async fn an_answer_that_is_cut_each_time_is_not_paid_for_ever() {
         kind: ModelErrorKind::Timeout,
         status: Some(200),
         should_retry: None,
+        retry_after: None,
         spend: samples::answer("").spend,
     };
     let world = World::with_model(ScriptedModel::new((0..100).map(|_| cut()))).await;
@@ -223,7 +224,8 @@ async fn an_answer_that_is_cut_each_time_is_not_paid_for_ever() {
 #[tokio::test]
 async fn a_provider_that_forbids_another_try_is_not_waited_for() {
     let spend = Spend { attempts: 1, ..Spend::default() };
-    let final_word = Reply::FailWith { kind: UNAVAILABLE, status: Some(503), should_retry: Some(false), spend };
+    let final_word =
+        Reply::FailWith { kind: UNAVAILABLE, status: Some(503), should_retry: Some(false), retry_after: None, spend };
     let world = World::with_model(ScriptedModel::new([final_word])).await;
     let task = world.submit("hello").await.unwrap();
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));

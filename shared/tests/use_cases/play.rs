@@ -81,7 +81,7 @@ impl Script {
 impl Model for Script {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let failed = |kind| ModelError::new(request.model().clone(), kind);
-        let lost = ModelErrorKind::Unavailable { retry_after: None };
+        let lost = ModelErrorKind::Unavailable;
         match self.faults.strike() {
             Some(When::Before) => return Err(failed(lost)),
             Some(When::After) => {

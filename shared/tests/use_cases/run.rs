@@ -83,9 +83,9 @@ async fn messages_of_unknown_and_of_foreign_tasks_are_done_with() {
 #[tokio::test]
 async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
     let table = [
-        (ModelErrorKind::Unavailable { retry_after: None }, FailureCode::ModelUnavailable),
+        (ModelErrorKind::Unavailable, FailureCode::ModelUnavailable),
         (ModelErrorKind::Timeout, FailureCode::ModelTimeout),
-        (ModelErrorKind::RateLimited { retry_after: None }, FailureCode::ModelRateLimited),
+        (ModelErrorKind::RateLimited, FailureCode::ModelRateLimited),
         (ModelErrorKind::KeyUnavailable, FailureCode::ModelKeyUnavailable),
         (ModelErrorKind::CircuitOpen { until: samples::after(30) }, FailureCode::ModelCircuitOpen),
         (ModelErrorKind::QuotaExhausted, FailureCode::ModelQuotaExhausted),

@@ -69,9 +69,9 @@ fn kind_despite_success(complaint: &Complaint) -> ModelErrorKind {
         return kind;
     }
     match complaint.r#type.as_str() {
-        "rate_limit_error" => ModelErrorKind::RateLimited { retry_after: None },
+        "rate_limit_error" => ModelErrorKind::RateLimited,
         "authentication_error" | "permission_error" => ModelErrorKind::Authentication,
         "invalid_request_error" | "not_found_error" | "request_too_large" => ModelErrorKind::Rejected,
-        _ => ModelErrorKind::Unavailable { retry_after: None },
+        _ => ModelErrorKind::Unavailable,
     }
 }

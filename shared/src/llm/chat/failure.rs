@@ -66,14 +66,14 @@ pub(super) fn fault(error: &Value) -> Fault {
         401 | 403 => ModelErrorKind::Authentication,
         402 => ModelErrorKind::QuotaExhausted,
         408 => ModelErrorKind::Timeout,
-        429 => by_name.unwrap_or(ModelErrorKind::RateLimited { retry_after: None }),
-        409 => ModelErrorKind::Unavailable { retry_after: None },
+        429 => by_name.unwrap_or(ModelErrorKind::RateLimited),
+        409 => ModelErrorKind::Unavailable,
         400..=499 => by_name.unwrap_or(ModelErrorKind::Rejected),
         _ if is_request_refused(&complaint) => by_name.unwrap_or(ModelErrorKind::Rejected),
         _ if complaint.r#type.starts_with("rate_limit") || complaint.code.starts_with("rate_limit") => {
-            ModelErrorKind::RateLimited { retry_after: None }
+            ModelErrorKind::RateLimited
         }
-        _ => by_name.unwrap_or(ModelErrorKind::Unavailable { retry_after: None }),
+        _ => by_name.unwrap_or(ModelErrorKind::Unavailable),
     };
     Fault::Complaint(kind, complaint)
 }

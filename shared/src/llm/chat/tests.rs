@@ -24,7 +24,7 @@ const OPEN_ROUTER: &str = include_str!("../fixtures/chat_stream_openrouter.sse")
 /// The answer in [`VLLM`], whole.
 const WHOLE: &str = include_str!("../fixtures/chat_response.json");
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 fn qwen() -> ModelRef {
     model(Provider::OpenAiCompatible, "qwen3-coder")
@@ -290,7 +290,7 @@ fn what_servers_do_their_own_way_is_put_up_with() {
 
 #[test]
 fn an_error_after_status_200_is_classified() {
-    let rate_limited = ModelErrorKind::RateLimited { retry_after: None };
+    let rate_limited = ModelErrorKind::RateLimited;
     let too_long = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens. canary";
     let errors = [
         (json!({"error": {"message": "canary", "type": "server_error", "param": null, "code": null}}), UNAVAILABLE),

@@ -132,7 +132,7 @@ impl Response {
         }
         match self.status {
             Some(Status::Failed | Status::Cancelled) => {
-                Err(Fault::Complaint(ModelErrorKind::Unavailable { retry_after: None }, Complaint::default()))
+                Err(Fault::Complaint(ModelErrorKind::Unavailable, Complaint::default()))
             }
             // Only answers that were asked for in the background can be unfinished.
             Some(Status::Queued | Status::InProgress) => Err(Fault::Senseless("the response is not finished")),

@@ -73,7 +73,7 @@ fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
 /// What an error means that came with status 200; `None` if the vendor's filter declined to answer.
 fn kind_despite_success(complaint: &Complaint) -> Option<ModelErrorKind> {
     match complaint.code.as_str() {
-        "rate_limit_exceeded" | "slow_down" => Some(ModelErrorKind::RateLimited { retry_after: None }),
+        "rate_limit_exceeded" | "slow_down" => Some(ModelErrorKind::RateLimited),
         "invalid_prompt" | "data_residency_mismatch" => Some(ModelErrorKind::Rejected),
         "bio_policy" | "misalignment_policy_violation" | "image_content_policy_violation" => None,
         // Such as `invalid_image_url` or `image_too_large`: the request has an image that can't be used.
@@ -81,6 +81,6 @@ fn kind_despite_success(complaint: &Complaint) -> Option<ModelErrorKind> {
         _ if complaint.r#type == "invalid_request_error" => {
             Some(kind_by_name(complaint).unwrap_or(ModelErrorKind::Rejected))
         }
-        _ => Some(kind_by_name(complaint).unwrap_or(ModelErrorKind::Unavailable { retry_after: None })),
+        _ => Some(kind_by_name(complaint).unwrap_or(ModelErrorKind::Unavailable)),
     }
 }

@@ -214,7 +214,7 @@ fn a_stream_that_is_cut_anywhere_is_no_answer_and_counts_what_was_written() {
     let mut written = 0;
     for cut in cuts(STREAM).filter(|cut| *cut < STREAM.len() - 1) {
         let error = decode(&luna(), [&STREAM.as_bytes()[..cut]]).unwrap_err();
-        assert_eq!(error.kind, ModelErrorKind::Unavailable { retry_after: None }, "{cut}");
+        assert_eq!(error.kind, ModelErrorKind::Unavailable, "{cut}");
         assert!(error.spend.usage.output_tokens >= written, "{cut}");
         written = error.spend.usage.output_tokens;
     }
@@ -297,7 +297,7 @@ fn a_refusal_comes_with_the_models_own_words() {
     assert_eq!((answer.stop_reason, answer.text().as_str()), (StopReason::Refusal, "I can't help."));
 }
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 #[test]
 fn an_error_after_status_200_is_an_error_or_the_filters_refusal() {
@@ -306,8 +306,8 @@ fn an_error_after_status_200_is_an_error_or_the_filters_refusal() {
         ("vector_store_timeout", UNAVAILABLE),
         ("server_is_overloaded", UNAVAILABLE),
         ("invented_later", UNAVAILABLE),
-        ("rate_limit_exceeded", ModelErrorKind::RateLimited { retry_after: None }),
-        ("slow_down", ModelErrorKind::RateLimited { retry_after: None }),
+        ("rate_limit_exceeded", ModelErrorKind::RateLimited),
+        ("slow_down", ModelErrorKind::RateLimited),
         ("invalid_prompt", ModelErrorKind::Rejected),
         ("data_residency_mismatch", ModelErrorKind::Rejected),
         ("failed_to_download_image", ModelErrorKind::Rejected),

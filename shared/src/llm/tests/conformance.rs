@@ -13,7 +13,7 @@ use crate::testing::samples::START;
 /// Short for a person, long for this machine.
 const SHORT: Duration = Duration::from_millis(300);
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 const ERROR_BODY: &str = r#"{"error":{"type":"some_error","message":"canary-input"}}"#;
 const START_OF_ANSWER: &str = "HTTP/1.1 200 x\r\ncontent-type: application/json\r\nrequest-id: req_1\r\n\
                                x-request-id: req_1\r\ncontent-length: 999\r\n\r\n{\"content\": [\"canary-answer";
@@ -58,22 +58,22 @@ async fn the_status_decides_first() {
         (&[("retry-after", "-1"), ("content-type", "text/html")], None),
     ];
     for (headers, retry_after) in hints {
-        let (unavailable, limited) =
-            (ModelErrorKind::Unavailable { retry_after }, ModelErrorKind::RateLimited { retry_after });
         let kinds = [
             (vec![201, 204, 206, 300, 304], ModelErrorKind::BadAnswer),
             (vec![400, 404, 405, 413, 418, 422], ModelErrorKind::Rejected),
             (vec![401, 403], ModelErrorKind::Authentication),
             (vec![402], ModelErrorKind::QuotaExhausted),
             (vec![408], ModelErrorKind::Timeout),
-            (vec![409, 500, 502, 503, 504, 529, 599, 999], unavailable),
-            (vec![429], limited),
+            (vec![409, 500, 502, 503, 504, 529, 599, 999], UNAVAILABLE),
+            (vec![429], ModelErrorKind::RateLimited),
         ];
         let cases = kinds.iter().flat_map(|(statuses, kind)| statuses.iter().map(move |status| (*status, kind)));
         for (status, kind) in cases {
             for body in [ERROR_BODY, "<html>canary-answer</html>", "", "{\"error\":\"can"] {
                 for vendor in VENDORS {
                     let answer = vendor.reply(Reply::new(status, headers, body)).await;
+                    let hint = retry_after.filter(|_| kind.is_retryable());
+                    assert_eq!(answer.as_ref().unwrap_err().retry_after, hint, "{status} {headers:?}");
                     check_failure(answer, Some(status), kind);
                 }
             }
@@ -86,11 +86,14 @@ async fn the_provider_may_say_whether_to_try_again() {
     for vendor in VENDORS {
         for (word, expected) in [("true", Some(true)), ("false", Some(false)), ("1", None), ("", None)] {
             for status in [400, 429, 503] {
-                let reply = Reply::new(status, &[("x-should-retry", word)], ERROR_BODY);
-                assert_eq!(vendor.reply(reply).await.unwrap_err().should_retry, expected, "{status} {word}");
+                let reply = Reply::new(status, &[("x-should-retry", word), ("retry-after", "7")], ERROR_BODY);
+                let error = vendor.reply(reply).await.unwrap_err();
+                let hint = (status != 400 || expected == Some(true)).then_some(Duration::from_secs(7));
+                assert_eq!((error.should_retry, error.retry_after), (expected, hint), "{status} {word}");
             }
-            let used_up = vendor.reply(Reply::new(402, &[("x-should-retry", word)], "")).await.unwrap_err();
-            assert!(!used_up.is_retryable(), "{word}");
+            let headers = [("x-should-retry", word), ("retry-after", "7")];
+            let used_up = vendor.reply(Reply::new(402, &headers, "")).await.unwrap_err();
+            assert!(!used_up.is_retryable() && used_up.retry_after.is_none(), "{word}");
         }
     }
 }
@@ -102,17 +105,18 @@ async fn hints_on_a_success_mean_nothing() {
         let answer = vendor.reply(Reply::new(200, &hints, vendor.whole)).await.unwrap();
         assert_eq!(answer.text(), "There are three files, “Ü”.");
         let error = vendor.reply(Reply::new(200, &hints, "{")).await.unwrap_err();
-        assert_eq!((error.kind, error.should_retry), (ModelErrorKind::BadAnswer, None));
+        assert_eq!((error.kind, error.should_retry, error.retry_after), (ModelErrorKind::BadAnswer, None, None));
     }
 }
 
 #[tokio::test]
 async fn an_unreadable_error_body_leaves_the_status_to_decide() {
-    let kind = ModelErrorKind::RateLimited { retry_after: Some(Duration::from_millis(250)) };
     for vendor in VENDORS {
         for rest in ["content-length: 9\r\n\r\n{", "content-length: 99999999\r\n\r\n{", "\r\n"] {
             let reply = Reply::raw(&format!("HTTP/1.1 429 x\r\nretry-after-ms: 250\r\n{rest}"), Then::Close);
-            check_failure(vendor.reply(reply).await, Some(429), &kind);
+            let answer = vendor.reply(reply).await;
+            assert_eq!(answer.as_ref().unwrap_err().retry_after, Some(Duration::from_millis(250)));
+            check_failure(answer, Some(429), &ModelErrorKind::RateLimited);
         }
         let endless = Reply::raw("HTTP/1.1 503 x\r\n\r\n", Then::Babble);
         check_failure(vendor.reply(endless).await, Some(503), &UNAVAILABLE);

@@ -12,7 +12,7 @@ use crate::ports::ModelErrorKind;
 /// Short for a person, long for this machine.
 const SHORT: Duration = Duration::from_millis(300);
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 /// The stream's first event, and the rest.
 fn first_and_rest(vendor: &Vendor) -> (&'static str, &'static str) {

@@ -142,10 +142,10 @@ fn sign(error: &ModelError) -> Sign {
     let refuses = error.status.is_some_and(|status| (400..500).contains(&status));
     let answers = error.spend.usage.output_tokens > 0;
     match error.kind {
-        ModelErrorKind::Unavailable { .. } if refuses => Sign::Unclear,
+        ModelErrorKind::Unavailable if refuses => Sign::Unclear,
         ModelErrorKind::Timeout if refuses || answers => Sign::Unclear,
-        ModelErrorKind::Unavailable { .. } | ModelErrorKind::Timeout => Sign::Down,
-        ModelErrorKind::RateLimited { .. }
+        ModelErrorKind::Unavailable | ModelErrorKind::Timeout => Sign::Down,
+        ModelErrorKind::RateLimited
         | ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
         | ModelErrorKind::ParkAtMost(_)

@@ -159,9 +159,9 @@ impl Cached {
     fn is_everyones(&self, question: &Question<'_>, error: &ModelError) -> bool {
         let in_time = question.request.deadline.allows(Duration::ZERO, self.clock.now());
         match &error.kind {
-            ModelErrorKind::Unavailable { .. }
+            ModelErrorKind::Unavailable
             | ModelErrorKind::Timeout
-            | ModelErrorKind::RateLimited { .. }
+            | ModelErrorKind::RateLimited
             | ModelErrorKind::CircuitOpen { .. }
             | ModelErrorKind::KeyUnavailable => in_time,
             ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => in_time && !wait.reason.is_our_own(),

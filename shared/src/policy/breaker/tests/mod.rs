@@ -17,8 +17,8 @@ use crate::domain::{
 use crate::ports::{BudgetScope, Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
 use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};
 
-const DOWN: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
-const BUSY: ModelErrorKind = ModelErrorKind::RateLimited { retry_after: None };
+const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
+const BUSY: ModelErrorKind = ModelErrorKind::RateLimited;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A model, the shared circuits, and the time; a breaker of it is one execution environment.

@@ -205,13 +205,19 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
         ModelErrorKind::Rejected,
         ModelErrorKind::ContextTooLong,
         ModelErrorKind::BadAnswer,
-        ModelErrorKind::RateLimited { retry_after: None },
+        ModelErrorKind::RateLimited,
         ModelErrorKind::Park(Wait { until: samples::after(90), reason: WaitReason::RateLimit }),
         ModelErrorKind::ParkAtMost(Wait { until: samples::after(90), reason: WaitReason::Breaker }),
     ] {
         let world = World::new();
         let (spend, status) = (samples::answer("").spend, Some(418));
-        world.model.then(Reply::FailWith { kind: kind.clone(), status, should_retry: Some(false), spend });
+        world.model.then(Reply::FailWith {
+            kind: kind.clone(),
+            status,
+            should_retry: Some(false),
+            retry_after: None,
+            spend,
+        });
         let (process, question) = (world.process(), world.question(CacheMode::Default));
         let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone())).take(5).collect();
         let mut sum = Spend::default();

@@ -18,7 +18,7 @@ use crate::policy::cache_key;
 use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind};
 use crate::testing::{Captured, Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, listen, samples};
 
-const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable { retry_after: None };
+const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 /// One store, one model and one clock for any number of processes.
 struct World {
@@ -280,7 +280,7 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
     for (kind, expected) in [
         (UNAVAILABLE, "stale"),
         (ModelErrorKind::Timeout, "stale"),
-        (ModelErrorKind::RateLimited { retry_after: None }, "stale"),
+        (ModelErrorKind::RateLimited, "stale"),
         (ModelErrorKind::CircuitOpen { until: samples::after(500) }, "stale"),
         (wait(WaitReason::RetryAfter), "stale"),
         (wait(WaitReason::OutOfTime), "failed"),

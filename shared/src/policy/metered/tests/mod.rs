@@ -199,12 +199,12 @@ async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
     let whole_output = price(Usage { output_tokens: request.prompt.max_output_tokens.into(), ..USED });
     let cases: [(fn() -> ModelError, u64); 8] = [
         (|| failure(ModelErrorKind::KeyUnavailable, None, 0, NOTHING), 0),
-        (|| failure(ModelErrorKind::RateLimited { retry_after: None }, Some(429), 1, NOTHING), 0),
-        (|| failure(ModelErrorKind::Unavailable { retry_after: None }, Some(500), 1, NOTHING), 0),
+        (|| failure(ModelErrorKind::RateLimited, Some(429), 1, NOTHING), 0),
+        (|| failure(ModelErrorKind::Unavailable, Some(500), 1, NOTHING), 0),
         (|| failure(ModelErrorKind::Rejected, Some(400), 1, USED), price(USED)),
         (|| failure(ModelErrorKind::Timeout, None, 1, NOTHING), bound(&under(PLENTY))),
         (|| failure(ModelErrorKind::BadAnswer, Some(200), 1, NOTHING), bound(&under(PLENTY))),
-        (|| failure(ModelErrorKind::Unavailable { retry_after: None }, Some(200), 1, USED), whole_output),
+        (|| failure(ModelErrorKind::Unavailable, Some(200), 1, USED), whole_output),
         (|| failure(ModelErrorKind::Timeout, Some(200), 1, OUTPUT_ONLY), bound(&under(PLENTY))),
     ];
     for (fail, counted) in cases {

@@ -159,7 +159,7 @@ impl Model for Fated {
         let usage = samples::usage();
         let failed = |status| {
             let spend = Spend { attempts: 1, ..Spend::default() };
-            let kind = ModelErrorKind::Unavailable { retry_after: None };
+            let kind = ModelErrorKind::Unavailable;
             ModelError { status, spend, ..ModelError::new(request.model().clone(), kind) }
         };
         match self.0.end {
