@@ -226,6 +226,34 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_model_that_asked_for_a_pause_is_passed_over_until_it_is_over() {
+        let limited = Reply::FailWith {
+            kind: ModelErrorKind::RateLimited,
+            status: Some(429),
+            should_retry: None,
+            retry_after: Some(Duration::from_mins(1)),
+            spend: Spend { attempts: 1, ..Spend::default() },
+        };
+        let model = Arc::new(ScriptedModel::new([limited]));
+        let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
+        let retry = Retry::new(inner, RetryBudget::default(), Backoff::Steady, Arc::new(TokioClock::default()));
+        let fallback = Fallback::new(Arc::new(retry));
+        let step = async || {
+            let request = ModelRequest { deadline: Deadline::at(after(120)), ..to_chain(2) };
+            let answer = fallback.ask(&request).await.unwrap();
+            let failed: Vec<_> = answer.failed.iter().map(|failed| (failed.code, failed.status)).collect();
+            (answer.model.name().to_owned(), failed)
+        };
+        let code = FailureCode::ModelRateLimited;
+        assert_eq!(step().await, ("m1".to_owned(), vec![(code, Some(429))]));
+        assert_eq!(step().await, ("m1".to_owned(), vec![(code, None)]));
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(step().await, ("m0".to_owned(), vec![]));
+        let asked: Vec<_> = model.asked().iter().map(|request| request.model().name().to_owned()).collect();
+        assert_eq!(asked, ["m0", "m1", "m1", "m0"]);
+    }
+
     #[tokio::test]
     async fn a_model_that_forbids_another_try_does_not_speak_for_the_others() {
         let last_word = || Reply::FailWith {

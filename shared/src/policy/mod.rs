@@ -11,6 +11,7 @@ pub mod cache_key;
 pub mod cached;
 pub mod fallback;
 pub mod metered;
+mod pauses;
 pub mod price;
 pub mod retry;
 pub mod retry_budget;

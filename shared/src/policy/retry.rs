@@ -3,7 +3,8 @@
 //! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that is worth the compute: a
 //! wait over [`MAX_WAIT`], or past the deadline, comes out as advice to park; if only the deadline is in the way, the advice
 //! says that time is what was lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
-//! as well, so that nobody comes back too early. Which model to ask instead is not decided here.
+//! as well, so that nobody comes back too early, and other calls of this process to the same model keep it, too, as if the
+//! model had said it to them. Which model to ask instead is not decided here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::backoff::Backoff;
+use super::pauses::{Pause, Pauses};
 use super::retry_budget::RetryBudget;
 use super::tried::{Tried, parked};
 use crate::domain::{Causes, ModelAnswer, ModelRequest, Timestamp, Wait, WaitReason, whole_millis};
@@ -26,6 +28,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(10);
 pub struct Retry {
     inner: Arc<dyn Model>,
     budget: RetryBudget,
+    pauses: Pauses,
     backoff: Backoff,
     clock: Arc<dyn Clock>,
 }
@@ -43,7 +46,7 @@ enum Next {
 impl Retry {
     /// Repeats calls to `inner`. All calls that go through this one share the budget.
     pub fn new(inner: Arc<dyn Model>, budget: RetryBudget, backoff: Backoff, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, budget, backoff, clock }
+        Self { inner, budget, pauses: Pauses::default(), backoff, clock }
     }
 
     /// Decides after the `attempts`-th attempt failed with `error`, the first of which began at `begun`.
@@ -66,6 +69,36 @@ impl Retry {
         }
     }
 
+    /// Waits until the model may be asked, which may have asked for a pause in another call; or gives the advice to come back
+    /// when it is over. So the next model of a chain is asked during a long pause, and after a short one this one.
+    async fn pass_pause(&self, request: &ModelRequest, begun: Timestamp) -> Result<(), ModelError> {
+        loop {
+            let now = self.clock.now();
+            let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else { return Ok(()) };
+            let wait = self.backoff.from_hint(until.since(now));
+            let elapsed = now.since(begun).saturating_add(wait);
+            let reason = if wait > MAX_WAIT || elapsed > request.retry.max_elapsed() {
+                reason_to_wait(&kind)
+            } else if !request.deadline.allows(wait, now) {
+                WaitReason::OutOfTime
+            } else {
+                let trace = tracing::info_span!(target: "trace", "retry wait");
+                tokio::time::sleep(wait).instrument(trace).await;
+                continue;
+            };
+            let advice = ModelErrorKind::Park(Wait { until: now.plus(wait), reason });
+            return Err(parked(ModelError::new(request.model().clone(), kind), advice));
+        }
+    }
+
+    /// Has all calls of this process keep the wait that a failure names.
+    fn note_pause(&self, error: &ModelError) {
+        if let Some(retry_after) = error.retry_after {
+            let now = self.clock.now();
+            self.pauses.add(&error.model, Pause { until: now.plus(retry_after), kind: error.kind.clone() }, now);
+        }
+    }
+
     fn withdraw(&self, request: &ModelRequest) -> bool {
         let provider = request.model().provider();
         let granted = self.budget.withdraw(provider);
@@ -79,16 +112,22 @@ impl Retry {
 #[async_trait]
 impl Model for Retry {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        self.budget.deposit(request.model().provider());
         let begun = self.clock.now();
         let mut tried = Tried::default();
         let mut attempts = 0;
         loop {
+            if let Err(paused) = self.pass_pause(request, begun).await {
+                return Err(tried.before_error(paused));
+            }
+            if attempts == 0 {
+                self.budget.deposit(request.model().provider());
+            }
             let error = match self.inner.ask(request).await {
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };
             attempts += 1;
+            self.note_pause(&error);
             match self.next(request, &error, attempts, begun) {
                 Next::Again(wait) => {
                     log_retry(&error, attempts, wait);
@@ -312,6 +351,27 @@ mod tests {
         let brief = ModelRequest { retry: RetryRules::default().with_max_seconds(1).unwrap(), ..question("hello") };
         check_end(&[limited(700), limited(400)], &brief, &until(1_100), &[0, 700]);
         check_end(&[limited(100), Reply::Fail(DOWN)], &with_attempts(2), &DOWN, &[0, 100]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_a_model_named_holds_for_every_call() {
+        let (retry, timed) = retry([limited(60_000), hinted(DOWN, 5_000, None)], RetryBudget::default());
+        let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| error.kind);
+        let begun = || timed.begun.lock().unwrap().clone();
+        let until = |millis| Err(park(millis, WaitReason::RateLimit));
+        assert_eq!(ask(question("hello")).await, until(60_000));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!(ask(question("another")).await, until(60_000));
+        assert_eq!(begun(), [0]);
+
+        // A short rest of it is waited out, if there is time.
+        tokio::time::sleep(Duration::from_secs(33)).await;
+        let soon = ModelRequest { deadline: Deadline::at(after(60)), ..with_attempts(1) };
+        assert_eq!(ask(soon).await, Err(park(60_000, WaitReason::OutOfTime)));
+        let later = ModelRequest { deadline: Deadline::at(after(120)), ..with_attempts(1) };
+        assert_eq!(ask(later.clone()).await, Err(park(65_000, WaitReason::RetryAfter)));
+        assert!(ask(later).await.is_ok());
+        assert_eq!(begun(), [0, 60_000, 65_000]);
     }
 
     #[test]
