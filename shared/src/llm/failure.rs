@@ -243,6 +243,8 @@ pub(super) fn kind_of(
         401 | 403 => ModelErrorKind::Authentication,
         402 => ModelErrorKind::QuotaExhausted,
         408 => ModelErrorKind::Timeout,
+        // Too many bytes: images apart, these are too many tokens as well.
+        413 => by_name(complaint).unwrap_or(ModelErrorKind::ContextTooLong),
         429 => by_name(complaint).unwrap_or(ModelErrorKind::RateLimited),
         409 | 500.. => ModelErrorKind::Unavailable,
         400..=499 => by_name(complaint).unwrap_or(ModelErrorKind::Rejected),

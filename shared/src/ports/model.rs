@@ -79,7 +79,7 @@ pub enum ModelErrorKind {
     /// The request is refused, such as for an unknown model: the same request will be refused again.
     #[error("refuses the request")]
     Rejected,
-    /// The input doesn't fit into the model's context window.
+    /// The input doesn't fit into the model's context window, or is larger than the provider takes.
     #[error("says that the input is too long for the model")]
     ContextTooLong,
     /// The answer is not in the documented form, or too large.

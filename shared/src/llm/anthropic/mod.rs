@@ -71,7 +71,8 @@ fn kind_despite_success(complaint: &Complaint) -> ModelErrorKind {
     match complaint.r#type.as_str() {
         "rate_limit_error" => ModelErrorKind::RateLimited,
         "authentication_error" | "permission_error" => ModelErrorKind::Authentication,
-        "invalid_request_error" | "not_found_error" | "request_too_large" => ModelErrorKind::Rejected,
+        "request_too_large" => ModelErrorKind::ContextTooLong,
+        "invalid_request_error" | "not_found_error" => ModelErrorKind::Rejected,
         _ => ModelErrorKind::Unavailable,
     }
 }

@@ -66,6 +66,7 @@ pub(super) fn fault(error: &Value) -> Fault {
         401 | 403 => ModelErrorKind::Authentication,
         402 => ModelErrorKind::QuotaExhausted,
         408 => ModelErrorKind::Timeout,
+        413 => by_name.unwrap_or(ModelErrorKind::ContextTooLong),
         429 => by_name.unwrap_or(ModelErrorKind::RateLimited),
         409 => ModelErrorKind::Unavailable,
         400..=499 => by_name.unwrap_or(ModelErrorKind::Rejected),

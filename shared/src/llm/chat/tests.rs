@@ -305,6 +305,7 @@ fn an_error_after_status_200_is_classified() {
         (json!({"error": {"message": "canary", "code": 402}}), ModelErrorKind::QuotaExhausted),
         (json!({"error": {"message": "canary", "code": 408}}), ModelErrorKind::Timeout),
         (json!({"error": {"message": "canary", "code": 400}}), ModelErrorKind::Rejected),
+        (json!({"error": {"message": "canary", "code": 413}}), ModelErrorKind::ContextTooLong),
         (json!({"error": {"message": "canary", "type": "invalid_request_error"}}), ModelErrorKind::Rejected),
         (json!({"error": {"message": too_long, "code": 400}}), ModelErrorKind::ContextTooLong),
         (json!({"error": {"message": "canary", "type": "insufficient_quota"}}), ModelErrorKind::QuotaExhausted),

@@ -305,7 +305,7 @@ async fn an_error_in_a_stream_is_told_by_its_name_and_its_tokens_count() {
         ("permission_error", "", ModelErrorKind::Authentication),
         ("invalid_request_error", "", ModelErrorKind::Rejected),
         ("not_found_error", "", ModelErrorKind::Rejected),
-        ("request_too_large", "", ModelErrorKind::Rejected),
+        ("request_too_large", "", ModelErrorKind::ContextTooLong),
     ];
     for (r#type, code, kind) in errors {
         let error = json!({"type": r#type, "message": "canary", "details": {"error_code": code}});
@@ -338,7 +338,7 @@ async fn errors_that_share_a_status_are_told_apart() {
         (400, "invalid_request_error", "organization_on_hold", "canary", ModelErrorKind::Authentication),
         (402, "billing_error", "linked_organization_spend_limit_reached", "", ModelErrorKind::QuotaExhausted),
         (404, "not_found_error", "", "model: canary", ModelErrorKind::Rejected),
-        (413, "request_too_large", "", "canary", ModelErrorKind::Rejected),
+        (413, "request_too_large", "", "canary", ModelErrorKind::ContextTooLong),
         (429, "rate_limit_error", "", "canary", retry.clone()),
         (429, "rate_limit_error", "ramp_limit_exceeded", "", retry),
         (429, "rate_limit_error", "enforced_spend_limit_reached", "", ModelErrorKind::QuotaExhausted),

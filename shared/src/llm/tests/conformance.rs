@@ -60,7 +60,8 @@ async fn the_status_decides_first() {
     for (headers, retry_after) in hints {
         let kinds = [
             (vec![201, 204, 206, 300, 304], ModelErrorKind::BadAnswer),
-            (vec![400, 404, 405, 413, 418, 422], ModelErrorKind::Rejected),
+            (vec![400, 404, 405, 418, 422], ModelErrorKind::Rejected),
+            (vec![413], ModelErrorKind::ContextTooLong),
             (vec![401, 403], ModelErrorKind::Authentication),
             (vec![402], ModelErrorKind::QuotaExhausted),
             (vec![408], ModelErrorKind::Timeout),
