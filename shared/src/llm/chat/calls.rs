@@ -57,11 +57,16 @@ impl Calls {
         let function = delta.function.unwrap_or_default();
         let (id, name) = (delta.id.unwrap_or_default(), function.name.unwrap_or_default());
         let place = self.0.iter().rposition(|call| delta.index.is_none() || call.index == delta.index);
-        // Some servers give parallel calls the same index, or none.
-        let continues = |call: &Call| name.is_empty() || id.is_empty() && delta.index.is_some() || call.id == id;
+        // Some servers give parallel calls the same index, or none; some tell a call's name or id only in a later piece.
+        let has_another_id = |call: &Call| !id.is_empty() && !call.id.is_empty() && call.id != id;
+        let is_told = |call: &Call| delta.index.is_some() || call.id == id || call.name.is_empty();
+        let continues = |call: &Call| name.is_empty() || !has_another_id(call) && is_told(call);
         let full = self.0.len() >= MAX_CALLS;
         let call = match place.and_then(|place| self.0.get_mut(place)) {
-            Some(call) if continues(call) => call,
+            Some(call) if continues(call) => {
+                call.fill(id, name);
+                call
+            }
             Some(_) | None if full => return,
             Some(_) | None => self.0.push_mut(Call { index: delta.index, id, name, ..Call::default() }),
         };
@@ -85,6 +90,15 @@ impl Calls {
 }
 
 impl Call {
+    /// Takes an id and a name that come in a later piece than the first; what is known stays.
+    fn fill(&mut self, id: String, name: String) {
+        for (known, told) in [(&mut self.id, id), (&mut self.name, name)] {
+            if known.is_empty() {
+                *known = told;
+            }
+        }
+    }
+
     /// The call, with an id of ours if the server gave none. Without a name it is none.
     fn into_part(self) -> Option<Part> {
         if self.name.is_empty() {

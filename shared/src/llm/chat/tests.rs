@@ -289,6 +289,29 @@ fn what_servers_do_their_own_way_is_put_up_with() {
 }
 
 #[test]
+fn a_call_may_be_named_in_a_later_piece() {
+    let ways = [
+        [json!({"id": "a"}), json!({"function": {"name": "n", "arguments": "{\"x\""}})],
+        [json!({"id": "a"}), json!({"id": "a", "function": {"name": "n", "arguments": "{\"x\""}})],
+        [json!({"function": {"name": "n", "arguments": "{\"x\""}}), json!({"id": "a"})],
+    ];
+    for pieces in ways {
+        for index in [Some(0), None] {
+            let last = json!({"function": {"arguments": ":1}"}});
+            let deltas = pieces.iter().chain([&last]).map(|piece| {
+                let mut piece = piece.clone();
+                piece.as_object_mut().unwrap().extend(index.map(|index| ("index".to_owned(), json!(index))));
+                chunk(&json!({"tool_calls": [piece]}), &json!(null))
+            });
+            let end = chunk(&json!({}), &json!("tool_calls"));
+            let answer = stream(&chunks(&deltas.chain([end]).collect::<Vec<_>>())).unwrap();
+            let called: Vec<_> = answer.tool_calls().map(|call| (call.id.as_str(), call.name.as_str())).collect();
+            assert_eq!((called, calls(&answer)), (vec![("a", "n")], vec![("a", "{\"x\":1}")]), "{pieces:?}");
+        }
+    }
+}
+
+#[test]
 fn an_error_after_status_200_is_classified() {
     let rate_limited = ModelErrorKind::RateLimited;
     let too_long = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens. canary";
