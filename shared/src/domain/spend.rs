@@ -20,7 +20,8 @@ pub struct Spend {
 pub struct Cost {
     /// Millionths of a US dollar.
     pub micro_usd: u64,
-    /// Calls with tokens of models that have no price here: their cost is not in `micro_usd`, and not zero.
+    /// Calls whose cost is not, or not all of it, in `micro_usd`, and not zero: their model has no price here, or their
+    /// provider didn't tell what they used.
     #[serde(default)]
     pub unpriced_calls: u32,
 }

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use self::size::token_bound;
 use super::price::PriceTable;
 use crate::domain::{
-    Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Spend, Timestamp, Usage, Wait, WaitReason,
+    Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp, Usage, Wait, WaitReason,
 };
 use crate::metric;
 use crate::ports::{
@@ -184,19 +184,25 @@ impl Metered {
         let begun = Instant::now();
         let mut result = self.inner.ask(request).await;
         match &mut result {
-            Ok(answer) => answer.spend.cost = self.cost(request.model(), answer.spend, now),
-            Err(error) => error.spend.cost = self.cost(request.model(), error.spend, now),
+            Ok(answer) => answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now),
+            Err(error) => error.spend.cost = self.cost(request.model(), error.spend.usage, now),
         }
         count(request.model(), &result, begun.elapsed());
         result
     }
 
+    /// What an answer cost. None is free: one whose input isn't told counts as a call without a price.
+    fn answer_cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
+        let cost = self.cost(model, usage, now);
+        if usage.input_tokens > 0 { cost } else { Cost { unpriced_calls: 1, ..cost } }
+    }
+
     /// What the provider told to have used, as money.
-    fn cost(&self, model: &ModelRef, spend: Spend, now: Timestamp) -> Cost {
-        if spend.usage == Usage::default() {
+    fn cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
+        if usage == Usage::default() {
             return Cost::default();
         }
-        if let Some(micro_usd) = self.prices.cost(model, &spend.usage, now) {
+        if let Some(micro_usd) = self.prices.cost(model, &usage, now) {
             return Cost { micro_usd, unpriced_calls: 0 };
         }
         self.report_unpriced(model);

@@ -5,7 +5,7 @@ mod races;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Deadline, Provider, TenantId};
+use crate::domain::{Deadline, Provider, Spend, TenantId};
 use crate::testing::samples::{self, START, after};
 use crate::testing::{Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When};
 
@@ -166,9 +166,9 @@ async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
 async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
     let free = setup([Reply::Answer(answer(USED)), Reply::Answer(answer(Usage::default()))], None);
     let request = nameless(samples::question("hello"));
-    for unpriced_calls in [1, 0] {
+    for _ in 0..2 {
         let answered = free.metered.ask(&request).await.unwrap();
-        assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls });
+        assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
     }
     let capped = setup([], Some(PLENTY));
     assert_eq!(kind(capped.metered.ask(&request).await), ModelErrorKind::Unpriced);
@@ -223,7 +223,9 @@ async fn an_answer_that_does_not_tell_its_input_counts_in_full() {
     for output_tokens in [0, 2] {
         let setup = setup([Reply::Answer(answer(Usage { output_tokens, ..Usage::NONE }))], None);
         let request = under(PLENTY);
-        setup.metered.ask(&request).await.unwrap();
+        let answered = setup.metered.ask(&request).await.unwrap();
+        let told = price(Usage { output_tokens, ..Usage::NONE });
+        assert_eq!(answered.spend.cost, Cost { micro_usd: told, unpriced_calls: 1 }, "{output_tokens}");
         assert_eq!(stands(&setup, &task_of(&request)), (bound(&request), 0), "{output_tokens}");
     }
 }
