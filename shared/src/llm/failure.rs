@@ -27,6 +27,27 @@ const MAX_WAIT: Duration = Duration::from_hours(24);
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
+/// What a quota, a credit or a spend limit that is used up is called, as the type or the code of an error. Gateways hand
+/// on the names of the vendors behind them, so that any server may use any of these.
+const USED_UP: [&str; 13] = [
+    // OpenAI
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "credit_balance_exhausted",
+    "insufficient_quota",
+    "organization_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "project_spend_limit_exceeded",
+    // Anthropic
+    "billing_error",
+    "contract_spend_limit_reached",
+    "enforced_spend_limit_reached",
+    "linked_organization_billing_unavailable",
+    "linked_organization_spend_limit_reached",
+    // LiteLLM
+    "budget_exceeded",
+];
+
 /// What is known of an exchange, to be put into its error or answer.
 pub(super) struct Exchange {
     model: ModelRef,
@@ -207,6 +228,11 @@ impl Complaint {
             code: text("/details/error_code").or_else(|| text("/code")).unwrap_or_default().to_owned(),
             message: text("/message").or_else(|| error.as_str()).unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Whether its name says that something is used up which only a person fills again.
+    pub(super) fn is_used_up(&self) -> bool {
+        [&self.r#type, &self.code].into_iter().any(|name| USED_UP.contains(&name.as_str()))
     }
 
     /// The names that are fit for logs. Neither a sentence nor a key passes.

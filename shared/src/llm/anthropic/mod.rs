@@ -51,12 +51,8 @@ impl Dialect for Anthropic {
         ];
         let says = |starts: &[&str]| starts.iter().any(|start| complaint.message.starts_with(start));
         match complaint.code.as_str() {
-            "enforced_spend_limit_reached"
-            | "contract_spend_limit_reached"
-            | "linked_organization_spend_limit_reached"
-            | "linked_organization_billing_unavailable" => Some(ModelErrorKind::QuotaExhausted),
+            _ if complaint.is_used_up() || says(&USED_UP) => Some(ModelErrorKind::QuotaExhausted),
             "organization_on_hold" => Some(ModelErrorKind::Authentication),
-            _ if complaint.r#type == "billing_error" || says(&USED_UP) => Some(ModelErrorKind::QuotaExhausted),
             _ if says(&TOO_LONG) => Some(ModelErrorKind::ContextTooLong),
             _ => None,
         }

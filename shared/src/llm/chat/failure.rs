@@ -32,6 +32,16 @@ const TOO_LONG: [&str; 9] = [
     "exceeds the context window",
 ];
 
+/// How the vendors behind gateways say that a quota or a credit is used up, in lower case.
+const USED_UP: [&str; 4] = [
+    // OpenAI
+    "you exceeded your current quota",
+    // Anthropic
+    "your credit balance is too low",
+    "you have reached your specified api usage limits",
+    "you have reached your specified workspace api usage limits",
+];
+
 /// What the servers' names for errors mean, where the status leaves it open.
 pub(super) fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
     let names = [complaint.r#type.as_str(), complaint.code.as_str()];
@@ -39,7 +49,7 @@ pub(super) fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
     let start = complaint.message.floor_char_boundary(MAX_WORDING_BYTES);
     let wording = complaint.message.get(..start).unwrap_or_default().to_ascii_lowercase();
     let says = |words: &[&str]| words.iter().any(|words| wording.contains(words));
-    if is_named("insufficient_quota") || is_named("billing_hard_limit_reached") || is_named("budget_exceeded") {
+    if complaint.is_used_up() || says(&USED_UP) {
         Some(ModelErrorKind::QuotaExhausted)
     } else if is_named("context_length_exceeded") || is_named("exceed_context_size_error") || says(&TOO_LONG) {
         Some(ModelErrorKind::ContextTooLong)

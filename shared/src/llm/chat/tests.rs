@@ -369,6 +369,19 @@ fn an_answer_in_another_form_is_none() {
 }
 
 #[test]
+fn a_quota_that_is_used_up_is_recognised_behind_a_gateway() {
+    let wordings = [
+        "litellm.RateLimitError: OpenAIException - You exceeded your current quota, please check your plan.",
+        "litellm.BadRequestError: AnthropicException - {\"message\":\"Your credit balance is too low to access the API",
+        "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+    ];
+    for message in wordings {
+        let complaint = Complaint::from_error(&json!({"message": message}));
+        assert_eq!(failure::kind_by_name(&complaint), Some(ModelErrorKind::QuotaExhausted), "{message}");
+    }
+}
+
+#[test]
 fn input_that_is_too_long_is_recognised_in_every_servers_words() {
     let named = |r#type: &str, code: &str, message: &str| {
         failure::kind_by_name(&Complaint::from_error(&json!({"type": r#type, "code": code, "message": message})))
@@ -396,7 +409,6 @@ fn input_that_is_too_long_is_recognised_in_every_servers_words() {
     }
     assert_eq!(named("exceed_context_size_error", "", ""), Some(ModelErrorKind::ContextTooLong));
     assert_eq!(named("", "context_length_exceeded", ""), Some(ModelErrorKind::ContextTooLong));
-    assert_eq!(named("budget_exceeded", "", ""), Some(ModelErrorKind::QuotaExhausted));
     assert_eq!(named("", "", &format!("{} maximum context length", "ä".repeat(200))), None);
     assert_eq!(named("BadRequestError", "", "model `x` does not exist"), None);
 }

@@ -56,15 +56,8 @@ fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
         "Input tokens exceed the configured limit",
     ];
     match complaint.code.as_str() {
-        "insufficient_quota"
-        | "credit_balance_exhausted"
-        | "organization_spend_limit_exceeded"
-        | "organization_usage_limit_exceeded"
-        | "project_spend_limit_exceeded"
-        | "billing_hard_limit_reached"
-        | "billing_not_active" => Some(ModelErrorKind::QuotaExhausted),
+        _ if complaint.is_used_up() => Some(ModelErrorKind::QuotaExhausted),
         "context_length_exceeded" => Some(ModelErrorKind::ContextTooLong),
-        _ if complaint.r#type == "insufficient_quota" => Some(ModelErrorKind::QuotaExhausted),
         _ if TOO_LONG.iter().any(|start| complaint.message.starts_with(start)) => Some(ModelErrorKind::ContextTooLong),
         _ => None,
     }

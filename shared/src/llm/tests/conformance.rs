@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use serde_json::json;
 
 use super::stand_in::{AMPLE, ANTHROPIC, PATIENT, Reply, Server, Stored, Then, VENDORS, ask, key};
 use crate::domain::{Deadline, ModelAnswer, Spend, StopReason, Wait, WaitReason};
@@ -77,6 +78,39 @@ async fn the_status_decides_first() {
                     assert_eq!(answer.as_ref().unwrap_err().retry_after, hint, "{status} {headers:?}");
                     check_failure(answer, Some(status), kind);
                 }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_is_known_by_every_vendors_name_for_it() {
+    let names = [
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "credit_balance_exhausted",
+        "insufficient_quota",
+        "organization_spend_limit_exceeded",
+        "organization_usage_limit_exceeded",
+        "project_spend_limit_exceeded",
+        "billing_error",
+        "contract_spend_limit_reached",
+        "enforced_spend_limit_reached",
+        "linked_organization_billing_unavailable",
+        "linked_organization_spend_limit_reached",
+        "budget_exceeded",
+    ];
+    let headers = [("retry-after", "7"), ("x-should-retry", "true")];
+    for vendor in VENDORS {
+        for name in names {
+            for body in [
+                json!({"error": {"type": name, "message": "canary"}}),
+                json!({"error": {"type": "rate_limit_error", "code": name, "message": "canary"}}),
+                json!({"error": {"type": "rate_limit_error", "details": {"error_code": name}}}),
+            ] {
+                let error = vendor.reply(Reply::new(429, &headers, &body.to_string())).await.unwrap_err();
+                assert_eq!((error.should_retry, error.retry_after), (None, None), "{body}");
+                check_failure(Err(error), Some(429), &ModelErrorKind::QuotaExhausted);
             }
         }
     }
