@@ -10,9 +10,10 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::form::{in_words, within_subset};
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Prompt, ReasoningEffort,
-    Thousandths, ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, ReasoningEffort, Thousandths, ToolCall,
+    ToolDefinition, ToolResult, Transfer, UserPart,
 };
 
 /// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the model; shorter
@@ -34,7 +35,7 @@ pub(in crate::llm) struct Question<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     thinking: Option<Thinking>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    output_config: Option<OutputConfig<'a>>,
+    output_config: Option<OutputConfig>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,7 +60,7 @@ struct CacheControl {
 #[derive(Serialize)]
 struct SystemText<'a> {
     r#type: &'static str,
-    text: &'a str,
+    text: Cow<'a, str>,
     cache_control: CacheControl,
 }
 
@@ -79,17 +80,17 @@ struct Thinking {
 }
 
 #[derive(Serialize)]
-struct OutputConfig<'a> {
+struct OutputConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     effort: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Format<'a>>,
+    format: Option<Format>,
 }
 
 #[derive(Serialize)]
-struct Format<'a> {
+struct Format {
     r#type: &'static str,
-    schema: &'a Value,
+    schema: Value,
 }
 
 #[derive(Serialize)]
@@ -140,15 +141,19 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
     fn from(request: &'a ModelRequest) -> Self {
         let (choice, prompt) = (request.chain.first(), request.prompt.as_ref());
         let settings = choice.settings;
+        let schema = prompt.output_schema.as_ref().map(|output| output.schema.as_value());
+        let held_to = schema.and_then(within_subset);
+        let asked_for = schema.filter(|_| held_to.is_none());
+        let system = system(&prompt.instructions, asked_for);
         Self {
             model: choice.model.name(),
             max_tokens: prompt.max_output_tokens,
-            system: system(&prompt.instructions),
             messages: prompt.messages.iter().filter_map(|message| turn(message, &choice.model)).collect(),
-            tools: tools(prompt),
+            tools: tools(prompt, system.is_empty()),
+            system,
             tool_choice: prompt.forbids_tools().then_some(ToolChoice { r#type: "none" }),
             thinking: settings.reasoning_effort.and_then(|effort| thinking(effort, &choice.model)),
-            output_config: output_config(settings.reasoning_effort, prompt.output_schema.as_ref()),
+            output_config: output_config(settings.reasoning_effort, held_to),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
             cache_control: goes_on(prompt).then_some(CACHED),
@@ -162,17 +167,21 @@ fn goes_on(prompt: &Prompt) -> bool {
     !prompt.tools.is_empty() || prompt.messages.len() > 1
 }
 
-fn system(instructions: &str) -> Vec<SystemText<'_>> {
-    let text = SystemText { r#type: "text", text: instructions, cache_control: CACHED };
-    if instructions.is_empty() { Vec::new() } else { vec![text] }
+/// The instructions, and the form of the answer if the model is only to be asked for it.
+fn system<'a>(instructions: &'a str, form: Option<&Value>) -> Vec<SystemText<'a>> {
+    let text: Cow<'_, str> = match form {
+        Some(form) if instructions.is_empty() => in_words(form).into(),
+        Some(form) => format!("{instructions}\n\n{}", in_words(form)).into(),
+        None => instructions.into(),
+    };
+    let text = SystemText { r#type: "text", text, cache_control: CACHED };
+    if text.text.is_empty() { Vec::new() } else { vec![text] }
 }
 
 /// Tools come before the system's text, whose mark covers both; without it, the last tool is marked.
-fn tools(prompt: &Prompt) -> Vec<Tool<'_>> {
+fn tools(prompt: &Prompt, marks_last: bool) -> Vec<Tool<'_>> {
     let mut tools: Vec<Tool<'_>> = prompt.tools.iter().map(tool).collect();
-    if prompt.instructions.is_empty()
-        && let Some(last) = tools.last_mut()
-    {
+    if marks_last && let Some(last) = tools.last_mut() {
         last.cache_control = Some(CACHED);
     }
     tools
@@ -198,14 +207,14 @@ fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
     }
 }
 
-fn output_config(effort: Option<ReasoningEffort>, schema: Option<&OutputSchema>) -> Option<OutputConfig<'_>> {
+fn output_config(effort: Option<ReasoningEffort>, form: Option<Value>) -> Option<OutputConfig> {
     let effort = match effort {
         Some(ReasoningEffort::Low) => Some("low"),
         Some(ReasoningEffort::Medium) => Some("medium"),
         Some(ReasoningEffort::High) => Some("high"),
         Some(ReasoningEffort::None) | None => None,
     };
-    let format = schema.map(|schema| Format { r#type: "json_schema", schema: schema.schema.as_value() });
+    let format = form.map(|schema| Format { r#type: "json_schema", schema });
     (effort.is_some() || format.is_some()).then_some(OutputConfig { effort, format })
 }
 

@@ -413,6 +413,34 @@ fn the_prefix_of_tools_is_cached_even_without_instructions() {
 }
 
 #[test]
+fn a_form_that_the_vendor_refuses_is_brought_into_its_subset_or_asked_for_in_words() {
+    let asked = |instructions: &str, schema: Value| {
+        let request = with_prompt(|prompt| {
+            instructions.clone_into(&mut prompt.instructions);
+            let name = ToolName::new("answer".to_owned()).unwrap();
+            prompt.output_schema = Some(OutputSchema { name, schema: serde_json::from_value(schema).unwrap() });
+        });
+        let body = body(&request);
+        (body["system"].clone(), body["output_config"]["format"].clone())
+    };
+    let open = json!({"type": "object", "properties": {"x": {"type": "string", "minLength": 1}}, "required": ["x"]});
+    let closed = json!({
+        "type": "object", "properties": {"x": {"type": "string", "description": "{\"minLength\":1}"}},
+        "required": ["x"], "additionalProperties": false,
+    });
+    let (system, format) = asked("Be brief.", open);
+    assert_eq!((&system[0]["text"], format), (&json!("Be brief."), json!({"type": "json_schema", "schema": closed})));
+
+    let map = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    for (instructions, start) in [("Be brief.", "Be brief.\n\nAnswer with"), ("", "Answer with")] {
+        let (system, format) = asked(instructions, map.clone());
+        let text = system[0]["text"].as_str().unwrap();
+        assert!(text.starts_with(start) && text.ends_with(&map.to_string()), "{text}");
+        assert_eq!(format, Value::Null);
+    }
+}
+
+#[test]
 fn effort_is_set_in_the_models_own_way() {
     let asked = |model: &str, effort| {
         let mut choice = ANTHROPIC.question().chain.first().clone();
