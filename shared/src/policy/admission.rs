@@ -1,8 +1,9 @@
 //! Which models, set in which way, a new agent may have.
 //!
 //! A model that this version has no price for is taken only if its owner says so: a mistyped name is found when the agent
-//! is made, not when its first task fails. So is a model of a server that the deployment doesn't have. Sampling parameters are refused where the vendor refuses them. What is known of
-//! a model is known by its name; of a name that nobody here knows, the vendor is the judge.
+//! is made, not when its first task fails. So is a model of a server that the deployment doesn't have. Sampling parameters
+//! and an effort are refused where the vendor refuses them. What is known of a model is known by its name; of a name that
+//! nobody here knows, the vendor is the judge.
 
 use super::price::PriceTable;
 use crate::domain::{
@@ -13,6 +14,13 @@ use crate::domain::{
 /// Anthropic's models that refuse sampling under every version of the API: those from Opus 4.7 and Sonnet 5 on.
 const WITHOUT_SAMPLING: [&str; 6] =
     ["claude-fable-", "claude-haiku-5", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-5"];
+
+/// Anthropic's models that take no effort: it came with Opus 4.5 (<https://platform.claude.com/docs/en/build-with-claude/effort>).
+const WITHOUT_EFFORT: [&str; 2] = ["claude-haiku-4-5", "claude-sonnet-4-5"];
+
+/// Anthropic's models that think before every answer, and refuse to be told not to
+/// (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
+const ALWAYS_THINKING: [&str; 3] = ["claude-fable-5", "claude-mythos-", "claude-opus-5-5"];
 
 /// OpenAI's models that reason: they take sampling parameters only where they can be told not to.
 const REASONING: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
@@ -87,10 +95,20 @@ impl Admission {
 }
 
 fn effort(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
-    let is_wrong = settings.reasoning_effort == Some(ReasoningEffort::None)
-        && model.provider() == Provider::OpenAi
-        && is_one_of(model, &ALWAYS_REASONING);
-    is_wrong.then(|| Invalid::new("/reasoning_effort", "must be low, medium or high: the model can't do without"))
+    let can_not_do_without = match model.provider() {
+        Provider::Anthropic => is_one_of(model, &ALWAYS_THINKING),
+        Provider::OpenAi => is_one_of(model, &ALWAYS_REASONING),
+        Provider::OpenAiCompatible => false,
+    };
+    let takes_none = model.provider() == Provider::Anthropic && is_one_of(model, &WITHOUT_EFFORT);
+    let reason = match settings.reasoning_effort? {
+        ReasoningEffort::None if can_not_do_without => "must be low, medium or high: the model can't do without",
+        ReasoningEffort::Low | ReasoningEffort::Medium | ReasoningEffort::High if takes_none => {
+            "is not taken by this model, but for none"
+        }
+        ReasoningEffort::None | ReasoningEffort::Low | ReasoningEffort::Medium | ReasoningEffort::High => return None,
+    };
+    Some(Invalid::new("/reasoning_effort", reason))
 }
 
 fn api_version(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
@@ -225,6 +243,34 @@ mod tests {
                     ModelSettings { temperature, top_p, reasoning_effort, api_version, ..ModelSettings::default() };
                 let expected: Vec<_> = refused.map(|reason| (place, reason)).into_iter().collect();
                 check(&choice(provider, name, settings), None, Unlisted::Allowed, &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn effort_is_refused_where_the_vendor_refuses_it() {
+        use Provider::{Anthropic, OpenAi, OpenAiCompatible};
+        use ReasoningEffort::{High, Low, Medium, None as Without};
+        let (at_all, below) = ([("/reasoning_effort", "not taken")], [("/reasoning_effort", "low, medium or high")]);
+        let table: [(_, _, &[_], &[_]); 13] = [
+            (Anthropic, "claude-haiku-4-5", &[Low, Medium, High], &at_all),
+            (Anthropic, "claude-sonnet-4-5-20250929", &[Low, Medium, High], &at_all),
+            (Anthropic, "claude-haiku-4-5-20251001", &[Without], &[]),
+            (Anthropic, "claude-opus-4-5", &[Low, Medium, High, Without], &[]),
+            (Anthropic, "claude-sonnet-5-5", &[Low, Medium, High, Without], &[]),
+            (Anthropic, "claude-haiku-5-5", &[Low, Medium, High, Without], &[]),
+            (Anthropic, "claude-opus-5-5", &[Without], &below),
+            (Anthropic, "claude-fable-5-2", &[Without], &below),
+            (Anthropic, "claude-fable-5", &[Low, Medium, High], &[]),
+            (Anthropic, "claude-opus-5", &[Without], &[]),
+            (OpenAi, "gpt-6.2-sol", &[Without], &below),
+            (OpenAi, "gpt-6.2-sol", &[Low, Medium, High], &[]),
+            (OpenAiCompatible, "claude-haiku-4-5", &[Low, Medium, High, Without], &[]),
+        ];
+        for (provider, name, efforts, expected) in table {
+            for effort in efforts {
+                let settings = ModelSettings { reasoning_effort: Some(*effort), ..ModelSettings::default() };
+                check(&choice(provider, name, settings), None, Unlisted::Allowed, expected);
             }
         }
     }
