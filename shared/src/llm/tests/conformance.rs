@@ -6,7 +6,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::stand_in::{AMPLE, ANTHROPIC, PATIENT, Reply, Server, Stored, Then, VENDORS, ask, key};
-use crate::domain::{Deadline, ModelAnswer, Spend, StopReason, Wait, WaitReason};
+use crate::domain::{Deadline, ModelAnswer, Provider, Spend, StopReason, Wait, WaitReason};
 use crate::llm::{ApiKey, Timeouts};
 use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples::START;
@@ -112,6 +112,42 @@ async fn a_quota_that_is_used_up_is_known_by_every_vendors_name_for_it() {
                 assert_eq!((error.should_retry, error.retry_after), (None, None), "{body}");
                 check_failure(Err(error), Some(429), &ModelErrorKind::QuotaExhausted);
             }
+        }
+    }
+}
+
+/// The bodies are those of OpenAI's API, and of servers that take after it.
+#[tokio::test]
+async fn errors_that_share_a_status_are_told_apart_in_both_of_openais_apis() {
+    let too_long = "This model's maximum context length is 128000 tokens. However, you requested canary";
+    let beyond = "Your input exceeds the context window of this model. Please adjust your input and canary";
+    let overloaded = "The engine is currently overloaded, please try again later. canary";
+    let cases = [
+        (400, "invalid_request_error", None, "canary: bad", ModelErrorKind::Rejected),
+        (400, "invalid_request_error", Some("context_length_exceeded"), "canary", ModelErrorKind::ContextTooLong),
+        (400, "invalid_request_error", None, too_long, ModelErrorKind::ContextTooLong),
+        (400, "invalid_request_error", None, beyond, ModelErrorKind::ContextTooLong),
+        (401, "invalid_request_error", Some("invalid_api_key"), "canary", ModelErrorKind::Authentication),
+        (404, "invalid_request_error", Some("model_not_found"), "canary", ModelErrorKind::Rejected),
+        (429, "insufficient_quota", Some("insufficient_quota"), "canary", ModelErrorKind::QuotaExhausted),
+        (429, "tokens", Some("rate_limit_exceeded"), "canary", ModelErrorKind::RateLimited),
+        (429, "requests", Some("slow_down"), "canary", ModelErrorKind::RateLimited),
+        (500, "server_error", None, "canary", UNAVAILABLE),
+        (503, "server_error", Some("slow_down"), "canary", UNAVAILABLE),
+        (503, "service_unavailable_error", Some("server_is_overloaded"), overloaded, UNAVAILABLE),
+    ];
+    for vendor in VENDORS.iter().filter(|vendor| vendor.provider != Provider::Anthropic) {
+        for (status, r#type, code, message, kind) in &cases {
+            let error = json!({"type": r#type, "code": code, "param": null, "message": message});
+            let headers = [("x-request-id", "req_1"), ("retry-after", "7")];
+            let body = json!({"error": error}).to_string();
+            let failed = vendor.reply(Reply::new(*status, &headers, &body)).await.unwrap_err();
+            let hint = kind.is_retryable().then_some(Duration::from_secs(7));
+            assert_eq!((failed.request_id.as_deref(), failed.retry_after), (Some("req_1"), hint), "{body}");
+            let name = code.map(|code| format!("/{code}")).unwrap_or_default();
+            let said = failed.source.as_ref().unwrap().to_string();
+            assert_eq!(said, format!("the provider calls it {type}{name}"));
+            check_failure(Err(failed), Some(*status), kind);
         }
     }
 }
