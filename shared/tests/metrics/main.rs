@@ -12,14 +12,16 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::{BuiltinTool, LimitChanges};
+use shared::domain::{BuiltinTool, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend};
 use shared::metric;
-use shared::ports::ModelErrorKind;
+use shared::policy::{Metered, PriceTable};
+use shared::ports::{Model, ModelErrorKind};
 use shared::telemetry::{start, write_metrics};
-use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
+use shared::testing::{Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, samples};
 
 use world::World;
 
@@ -128,4 +130,47 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     drop(world.run(killed.id()).await);
     let counted = counts();
     assert_eq!((counted["TasksClaimed"], counted["DeadLetters"]), (5, 1), "{counted:?}");
+
+    check_model_calls().await;
+}
+
+/// What each request to a provider adds: of a model with a price, of one without, and of one that fails.
+async fn check_model_calls() {
+    let unlisted = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
+    let failing = Reply::FailWith {
+        kind: ModelErrorKind::RateLimited,
+        status: Some(429),
+        should_retry: None,
+        retry_after: None,
+        spend: Spend { attempts: 1, ..Spend::default() },
+    };
+    let answers = [(); 3].map(|()| Reply::Answer(samples::answer("hi")));
+    let model = Arc::new(ScriptedModel::new(answers.into_iter().chain([failing])));
+    let clock = Arc::new(TokioClock::default());
+    let metered = Metered::new(model, PriceTable::current(), Arc::new(MemoryBudgets::default()), None, clock);
+    let priced = samples::question(CANARY);
+    let unpriced = ModelRequest { chain: ModelChain::only(unlisted.into()), ..priced.clone() };
+    for request in [&priced, &priced, &unpriced] {
+        metered.ask(request).await.unwrap();
+    }
+    metered.ask(&priced).await.unwrap_err();
+
+    let due = documents();
+    due.iter().for_each(check_form);
+    let of = |dimension: &str, value: &str| due.iter().find(|document| document[dimension] == value).unwrap();
+    let used = samples::usage();
+    let cost = PriceTable::current().cost(&samples::model(), &used, samples::START).unwrap();
+    let claude = of("model", samples::model().name());
+    let counted = ["ModelCalls", "InputTokens", "OutputTokens", "CacheReadTokens", "CacheWriteTokens"];
+    let counted = counted.map(|name| claude[name].as_u64().unwrap());
+    let used = [used.input_tokens, used.output_tokens, used.cache_read_tokens, used.cache_write_tokens];
+    assert_eq!(counted, [3, 2 * used[0], 2 * used[1], 2 * used[2], 2 * used[3]], "{claude}");
+    assert_eq!((&claude["ModelCostMicroUsd"], &claude["UnpricedCalls"]), (&json!(2 * cost), &Value::Null), "{claude}");
+    assert_eq!(claude["ModelLatency"].as_array().map(Vec::len), Some(3), "{claude}");
+    let own = of("model", "unlisted");
+    assert_eq!(own["provider"], "openai_compatible");
+    let counted = ["ModelCalls", "ModelCostMicroUsd", "UnpricedCalls"].map(|name| &own[name]);
+    assert_eq!(counted, [&json!(1), &Value::Null, &json!(1)], "{own}");
+    let failed = of("error", "model_rate_limited");
+    assert_eq!((&failed["provider"], &failed["ModelErrors"]), (&json!("anthropic"), &json!(1)), "{failed}");
 }
