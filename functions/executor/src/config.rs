@@ -46,7 +46,7 @@ pub struct Upstreams {
     /// `OPENAI_COMPATIBLE_*`: a server with OpenAI's Chat Completions API; without a base URL there is none.
     pub openai_compatible: Option<Upstream>,
     /// `MODEL_TIMEOUT_SECONDS`: the longest that one attempt at a model call may take; `MODEL_FIRST_BYTE_SECONDS`: the longest
-    /// before its answer begins; `MODEL_IDLE_SECONDS`: the longest silence in the middle of it.
+    /// before the first byte of its answer; `MODEL_IDLE_SECONDS`: the longest silence after that, see [`Timeouts`].
     pub timeouts: Timeouts,
 }
 

@@ -216,14 +216,17 @@ fn form(headers: &HeaderMap, asked: Transfer) -> Result<Transfer, Failure> {
     }
 }
 
-/// Reads a stream to the end of its answer, or else of its body. Its first event must be there by `due`.
+/// Reads a stream to the end of its answer, or else of its body. The first of it must be there by `due`.
+///
+/// Before the first event, every byte is a sign of life: gateways send comments while a model loads or queues. After it, only
+/// events are, because a gateway goes on with its comments when its model has stalled.
 async fn read_stream(
     mut response: Response,
     pace: &Pace<'_>,
     mut due: Instant,
     reading: &mut impl Reading,
 ) -> Result<(), Failure> {
-    let (mut parser, mut bytes) = (sse::Parser::new(MAX_ANSWER_BYTES), 0);
+    let (mut parser, mut bytes, mut has_begun) = (sse::Parser::new(MAX_ANSWER_BYTES), 0, false);
     while let Some(chunk) = pace.by(due, response.chunk()).await?.map_err(Failure::broken)? {
         bytes += chunk.len();
         if bytes > MAX_STREAM_BYTES {
@@ -231,12 +234,15 @@ async fn read_stream(
         }
         for event in parser.feed(&chunk) {
             match reading.event(&event?)? {
-                Progress::More => due = pace.next_event(),
+                Progress::More => (due, has_begun) = (pace.next_event(), true),
                 Progress::Done => {
                     drain(response).await;
                     return Ok(());
                 }
             }
+        }
+        if !has_begun {
+            due = due.max(pace.next_event());
         }
     }
     Ok(())

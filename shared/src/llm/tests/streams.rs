@@ -98,11 +98,36 @@ async fn a_broken_stream_is_unavailability_and_its_tokens_count() {
 #[tokio::test]
 async fn a_stream_must_begin_in_time() {
     let impatient = Timeouts { first_byte: SHORT, ..PATIENT };
+    let unsteady = Timeouts { idle: SHORT, ..impatient };
     for vendor in VENDORS {
-        for replies in [Reply::raw("", Then::Hold), Reply::stream(&[": a comment is no event\n\n"], Then::Hold)] {
-            let error = vendor.reply_to(&vendor.question(), replies, impatient).await.unwrap_err();
+        let silences = [
+            (Reply::raw("", Then::Hold), impatient),
+            (Reply::stream(&[""], Then::Hold), impatient),
+            (Reply::stream(&[": a comment\n\n"], Then::Hold), unsteady),
+        ];
+        for (reply, timeouts) in silences {
+            let error = vendor.reply_to(&vendor.question(), reply, timeouts).await.unwrap_err();
             assert_eq!((error.kind, error.spend.attempts), (ModelErrorKind::Timeout, 1));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_may_send_comments_while_its_model_queues() {
+    let timeouts = Timeouts { first_byte: SHORT * 2, idle: SHORT * 2, ..PATIENT };
+    for vendor in VENDORS {
+        let comments = std::iter::repeat_n(": PROCESSING\n\n", 6);
+        let pieces: Vec<&str> = comments.chain([vendor.stream]).collect();
+        let start = Instant::now();
+        let answer =
+            vendor.reply_to(&vendor.question(), Reply::stream(&pieces, Then::End).slowly(SHORT), timeouts).await;
+        assert_eq!(answer.unwrap(), vendor.reply(vendor.streamed()).await.unwrap());
+        assert!(start.elapsed() > timeouts.first_byte + timeouts.idle);
+
+        let hurried = Timeouts { overall: SHORT * 3, ..timeouts };
+        let endless = Reply::stream(&[": PROCESSING\n\n"], Then::Drip).slowly(SHORT / 10);
+        let error = vendor.reply_to(&vendor.question(), endless, hurried).await.unwrap_err();
+        assert_eq!((error.kind, error.status), (ModelErrorKind::Timeout, Some(200)));
     }
 }
 
