@@ -15,8 +15,12 @@ use shared::store::DynamoBudgets;
 use tests::calls::{self, Question};
 use tests::platform::unique;
 use tests::{LocalAws, Unreliable};
+use tokio::task::JoinHandle;
 
 const PROCESSES: usize = 10;
+
+/// A model that has a price.
+const PRICED: &str = "claude-haiku-5-5";
 
 /// The tables and the provider that some processes share.
 struct Shared {
@@ -139,9 +143,9 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
     shared.end().await;
 }
 
-/// A question to a model that has a price.
+/// A question to [`PRICED`].
 fn priced(prompt: &str) -> ModelRequest {
-    let model = ModelRef::new(Provider::Anthropic, "claude-haiku-5-5").unwrap();
+    let model = ModelRef::new(Provider::Anthropic, PRICED).unwrap();
     let question = Question { tenant: "acme", model: "unused", prompt };
     ModelRequest { chain: ModelChain::only(model.into()), ..question.uncached() }
 }
@@ -191,27 +195,40 @@ async fn ten_executors_leave_a_provider_alone_that_is_down_but_for_one_probe_at_
     shared.end().await;
 }
 
+/// Half of the calls wait for an answer until all of them have or lack what they set aside, when some are killed; the other
+/// half race with the answers of the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
+    const KILLED: usize = 10;
     let shared = Shared::new().await;
-    let (tenant, now) = ("acme", SystemClock.now());
+    let now = SystemClock.now();
     let request = || priced(&shared.prompt);
     // What fifty calls may cost at most, by a generous count of their bytes.
     let cap = PriceTable::current().bound(request().model(), 2_500, 100, now).unwrap() * 50;
     let stacks: Vec<_> = (0..4)
         .map(|_| calls::stack_with_cap(&shared.aws, &shared.table, &shared.table, shared.provider.url(), Some(cap)))
         .collect();
-    let calls = (0..200).map(|number| {
-        let (stack, request) = (Arc::clone(&stacks[number % 4]), request());
-        let call = tokio::spawn(async move { stack.ask(&request).await });
-        if number % 10 == 0 {
-            // As if its worker were killed.
-            call.abort();
-        }
-        call
-    });
-    let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
-    for outcome in join_all(calls.collect::<Vec<_>>()).await {
+    let hundred = || {
+        let call = |number: usize| {
+            let (stack, request) = (Arc::clone(&stacks[number % 4]), request());
+            tokio::spawn(async move { stack.ask(&request).await })
+        };
+        (0..100).map(call).collect::<Vec<_>>()
+    };
+
+    shared.provider.hold(PRICED);
+    let first = hundred();
+    let open = || shared.provider.asked_of(PRICED).len();
+    shared.until(|| open() + first.iter().filter(|call| call.is_finished()).count() == first.len()).await;
+    let open = open();
+    assert!((30..=60).contains(&open), "{open}");
+    // As if their worker were killed.
+    first.iter().filter(|call| !call.is_finished()).take(KILLED).for_each(JoinHandle::abort);
+    shared.provider.release(PRICED);
+    let second = hundred();
+
+    let mut outcomes: BTreeMap<&str, usize> = BTreeMap::new();
+    for outcome in join_all(first.into_iter().chain(second)).await {
         let outcome = match outcome {
             Ok(Ok(_)) => "answered",
             Ok(Err(error)) => match error.kind {
@@ -224,11 +241,17 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
         };
         *outcomes.entry(outcome).or_default() += 1;
     }
+    let outcome = |name| outcomes.get(name).copied().unwrap_or_default();
+    assert_eq!(outcome("killed"), KILLED, "{outcomes:?}");
+    assert!(outcome("answered") >= open - KILLED && outcome("refused") > 0, "{outcomes:?}");
+
+    // What the killed ones set aside is held until their deadlines have passed, and counts in full from then on.
     let budgets = DynamoBudgets::new(shared.aws.dynamodb(), shared.table.as_str());
-    let day = BudgetKey::tenant_day(&tenant.parse().unwrap(), now);
-    let later = SystemClock.now().plus(Duration::from_mins(10));
-    let budget = budgets.budget(&day, later).await.unwrap();
-    assert!(budget.committed_micro_usd <= cap && budget.held.is_empty(), "{budget:?} of {cap}; {outcomes:?}");
-    assert!(outcomes.get("refused").is_some_and(|refused| *refused > 0), "{outcomes:?}");
+    let day = BudgetKey::tenant_day(&"acme".parse().unwrap(), now);
+    let before = budgets.budget(&day, SystemClock.now()).await.unwrap();
+    assert!(before.held.len() == KILLED && before.committed_micro_usd <= cap, "{before:?} of {cap}; {outcomes:?}");
+    let after = budgets.budget(&day, SystemClock.now().plus(Duration::from_mins(10))).await.unwrap();
+    assert!(after.held.is_empty(), "{after:?}");
+    assert_eq!(after.committed_micro_usd, before.committed_micro_usd);
     shared.end().await;
 }
