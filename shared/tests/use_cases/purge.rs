@@ -6,6 +6,7 @@ use shared::domain::TaskStatus;
 use shared::ports::TaskStore;
 use shared::testing::{Faults, When};
 
+use crate::sweep::Ticking;
 use crate::world::{INVOCATION, World};
 
 const DAY: u64 = 86_400;
@@ -40,14 +41,20 @@ async fn only_what_ended_long_ago_is_deleted_with_its_journal() {
     assert!(TaskStore::task(&world.store, world.tenant(), waiting.id()).await.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn a_backlog_of_many_pages_goes_in_one_round_and_failures_are_left_for_the_next() {
+/// A world in which so many tasks ended long ago.
+async fn world_of_old_tasks(count: u32) -> World {
     let world = World::new().await;
-    for _ in 0..250 {
+    for _ in 0..count {
         let task = world.submit("hello").await.unwrap();
         world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
     }
     world.pass(DAY + 1);
+    world
+}
+
+#[tokio::test]
+async fn a_backlog_of_many_pages_goes_in_one_round_and_failures_are_left_for_the_next() {
+    let world = world_of_old_tasks(250).await;
     let faults = Faults::default();
     faults.fail_at(7, When::Before);
     let first = purge(&world, &faults).await;
@@ -64,4 +71,27 @@ async fn tasks_can_be_kept_for_ever() {
     world.pass(10_000 * DAY);
     let kept = purger(&world, &Faults::default(), None).purge(world.now().plus(INVOCATION)).await.unwrap();
     assert_eq!((kept, world.status(task.id()).await), (PurgeSummary::default(), TaskStatus::Completed));
+}
+
+#[tokio::test]
+async fn a_round_whose_time_is_over_leaves_the_rest_to_the_next() {
+    let world = world_of_old_tasks(250).await;
+    let ticking = Purger {
+        clock: Arc::new(Ticking(world.clock.clone())),
+        ..purger(&world, &Faults::default(), Some(Duration::from_secs(DAY)))
+    };
+    // It looks at the clock once to begin with, and once after each page of a hundred.
+    let first = ticking.purge(world.now().plus(Duration::from_millis(3))).await.unwrap();
+    assert_eq!(first, PurgeSummary { deleted: 200, unfinished: true, ..PurgeSummary::default() });
+    assert_eq!(purge(&world, &Faults::default()).await, PurgeSummary { deleted: 50, ..PurgeSummary::default() });
+}
+
+#[tokio::test]
+async fn a_round_that_gets_nowhere_ends_before_its_time() {
+    let world = world_of_old_tasks(150).await;
+    let faults = Faults::default();
+    faults.die_at(2, When::Before);
+    let stuck = purge(&world, &faults).await;
+    assert_eq!(stuck, PurgeSummary { failed: 100, unfinished: true, ..PurgeSummary::default() });
+    assert_eq!(purge(&world, &Faults::default()).await, PurgeSummary { deleted: 150, ..PurgeSummary::default() });
 }

@@ -1,6 +1,10 @@
-use shared::app::{Ran, Swept};
-use shared::domain::{FailureCode, TaskState, TaskStatus};
-use shared::testing::{Faults, When};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::app::{Ran, Sweeper, Swept};
+use shared::domain::{FailureCode, TaskState, TaskStatus, Timestamp};
+use shared::ports::{Clock, TaskStore};
+use shared::testing::{Faults, ManualClock, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -21,7 +25,7 @@ async fn a_sweep_tells_how_much_was_overdue_and_since_when() {
     world.submit("hello").await.unwrap();
     world.pass(65);
     let swept = world.sweep().await.unwrap();
-    assert_eq!((swept.overdue, swept.oldest_overdue), (2, std::time::Duration::from_secs(15)));
+    assert_eq!((swept.overdue, swept.oldest_overdue), (2, Duration::from_secs(15)));
 }
 
 /// Has a worker claim the task and die.
@@ -115,4 +119,57 @@ async fn a_backlog_of_many_pages_is_worked_off_in_one_sweep() {
     world.pass(60);
     check(&world.sweep().await.unwrap(), Swept { resent: 250, ..Swept::default() });
     assert_eq!(world.queue.sent().len(), 500);
+}
+
+/// A clock that is a millisecond later at each look.
+pub(crate) struct Ticking(pub(crate) ManualClock);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        self.0.advance(Duration::from_millis(1));
+        self.0.now()
+    }
+}
+
+/// A sweeper that reads journals by `faults`, with time passing.
+fn ticking(world: &World, faults: &Faults) -> Sweeper {
+    Sweeper {
+        tasks: Arc::new(world.store.clone()),
+        journal: Arc::new(world.store.with_faults(faults.clone())),
+        queue: Arc::new(world.queue.clone()),
+        clock: Arc::new(Ticking(world.clock.clone())),
+    }
+}
+
+#[tokio::test]
+async fn a_sweep_whose_time_is_over_leaves_the_rest_to_the_next() {
+    let world = World::new().await;
+    for _ in 0..250 {
+        world.submit("hello").await.unwrap();
+    }
+    world.pass(60);
+    // It looks at the clock twice for each task, and a few times for each page of a hundred.
+    let until = world.now().plus(Duration::from_millis(300));
+    let swept = ticking(&world, &Faults::default()).sweep(until).await.unwrap();
+    check(&swept, Swept { resent: 200, unfinished: true, ..Swept::default() });
+    check(&world.sweep().await.unwrap(), Swept { resent: 50, ..Swept::default() });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_gets_nowhere_ends_before_its_time() {
+    let world = World::new().await;
+    for _ in 0..150 {
+        let task = world.submit("hello").await.unwrap();
+        let lease = samples::lease_until(world.now().plus(INVOCATION));
+        TaskStore::claim(&world.store, world.tenant(), task.id(), lease, world.now()).await.unwrap();
+    }
+    world.pass(DEAD);
+    // The journal of a task whose worker is gone is read before anything is done about it.
+    let faults = Faults::default();
+    faults.die_at(1, When::Before);
+    let sweeper = ticking(&world, &faults);
+    let swept =
+        tokio::time::timeout(INVOCATION, sweeper.sweep(world.now().plus(INVOCATION * 60))).await.unwrap().unwrap();
+    assert!(swept.unfinished && swept.failed >= 100, "{swept:?}");
+    check(&world.sweep().await.unwrap(), Swept { requeued: 150, ..Swept::default() });
 }
