@@ -381,3 +381,21 @@ async fn tasks_of_others_can_not_be_touched() {
     assert!(refused.iter().all(|refused| matches!(refused, Err(AppError::NotFound(_)))), "{refused:?}");
     assert_eq!(world.task(id).await, task);
 }
+
+#[tokio::test(start_paused = true)]
+async fn tools_that_a_model_calls_together_run_together() {
+    let world = world([calling(["a", "b", "c"].map(|id| calculate(id, "1+1")))]).await;
+    for _ in 0..3 {
+        world.tools.then(ToolReply::Hang);
+    }
+    let task = world.submit("hello").await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let until_all_run = async {
+        world.tools.until_run(3).await;
+        begun.elapsed()
+    };
+    let (ran, all_run_after) = tokio::join!(world.run(task.id()), until_all_run);
+    assert_eq!((ran.unwrap(), all_run_after), (Ran::Ended(TaskStatus::Completed), Duration::ZERO));
+    let timed_out = results(&world, task.id()).await;
+    assert!(timed_out.len() == 3 && timed_out.iter().all(|(_, _, _, is_error)| *is_error), "{timed_out:?}");
+}
