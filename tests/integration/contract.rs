@@ -113,11 +113,13 @@ impl Inbox for SqsInbox {
     async fn receive(&self) -> Result<Option<Delivery>, Box<dyn std::error::Error + Send + Sync>> {
         let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(1).wait_time_seconds(1);
         let request = request.message_system_attribute_names(MessageSystemAttributeName::AwsTraceHeader);
+        let request = request.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
         let Some(message) = request.send().await?.messages.unwrap_or_default().pop() else { return Ok(None) };
-        let attributes = message.attributes.unwrap_or_default();
+        let mut attributes = message.attributes.unwrap_or_default();
+        let group = attributes.remove(&MessageSystemAttributeName::MessageGroupId);
         let trace =
             attributes.get(&MessageSystemAttributeName::AwsTraceHeader).map(|header| header.parse()).transpose()?;
         let receipt = message.receipt_handle.ok_or("a message without a receipt")?;
-        Ok(Some(Delivery { receipt, body: message.body.ok_or("a message without a body")?, trace }))
+        Ok(Some(Delivery { receipt, body: message.body.ok_or("a message without a body")?, trace, group }))
     }
 }

@@ -20,6 +20,8 @@ pub struct Delivery {
     pub body: String,
     /// Where its task's trace goes on.
     pub trace: Option<TraceHeader>,
+    /// Whose backlog it is a part of, so that this delays nobody else's messages.
+    pub group: Option<String>,
 }
 
 /// A queue in memory that remembers what was sent and postponed. Clones share the content.
@@ -79,7 +81,8 @@ impl MemoryQueue {
         let sent = content.waiting.pop_front()?;
         content.deliveries += 1;
         let receipt = format!("receipt-{}", content.deliveries);
-        let delivery = Delivery { receipt, body: sent.0.to_body(), trace: sent.1.clone() };
+        let (body, trace, group) = (sent.0.to_body(), sent.1.clone(), Some(sent.0.tenant.to_string()));
+        let delivery = Delivery { receipt, body, trace, group };
         content.in_flight.insert(delivery.receipt.clone(), sent);
         Some(delivery)
     }

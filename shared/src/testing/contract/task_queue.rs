@@ -28,6 +28,7 @@ type Queue = (Arc<dyn TaskQueue>, Arc<dyn Inbox>);
 pub(super) const CHECKS: &[Check<Queue>] = &[
     ("what is sent is received as it was", |q| Box::pin(round_trip(q))),
     ("a message carries its task's trace", |q| Box::pin(trace(q))),
+    ("a message is in its tenant's group", |q| Box::pin(group(q))),
     ("a message postponed by nothing comes back at once", |q| Box::pin(postponed_by_nothing(q))),
     ("a postponed message stays away, even beyond the longest delay", |q| Box::pin(postponed(q))),
     ("a delayed message is not there before its time, even beyond the longest delay", |q| Box::pin(delayed(q))),
@@ -49,6 +50,15 @@ async fn trace((queue, inbox): Queue) -> Outcome {
     let trace = Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".parse()?);
     queue.send(&samples::message(), trace.as_ref(), Duration::ZERO).await?;
     same(&expect(&*inbox).await?.trace, &trace)
+}
+
+async fn group((queue, inbox): Queue) -> Outcome {
+    for _ in 0..2 {
+        let message = samples::message();
+        queue.send(&message, None, Duration::ZERO).await?;
+        same(&expect(&*inbox).await?.group, &Some(message.tenant.to_string()))?;
+    }
+    Ok(())
 }
 
 async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
