@@ -9,5 +9,6 @@
 
 mod contract;
 mod cost;
+mod lost_answers;
 mod model_calls;
 mod versions;

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 use shared::domain::WorkerId;
 use shared::ports::{Clock, clock::SystemClock};
 
-use crate::CallCounter;
 use crate::services::Services;
+use crate::{CallCounter, UnreliableAws};
 
 /// The local AWS that `make test` starts.
 #[derive(Debug, Clone)]
@@ -36,6 +36,17 @@ impl LocalAws {
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "local"));
         Self { shared: shared.load().await, calls: CallCounter::default() }
+    }
+
+    /// The same AWS by a way on which calls can be made to fail, with a count of its own.
+    pub fn unreliable(&self) -> (Self, UnreliableAws) {
+        let way = UnreliableAws::start(self.url());
+        let shared = self.shared.to_builder().endpoint_url(way.url()).build();
+        (Self { shared, calls: CallCounter::default() }, way)
+    }
+
+    fn url(&self) -> &str {
+        self.shared.endpoint_url().expect("the local AWS has an address")
     }
 
     /// The calls of all clients from here.
@@ -81,7 +92,7 @@ impl LocalAws {
 
     /// Writes a record that is in DynamoDB's JSON.
     pub async fn put_record(&self, table: &str, record: &Value) {
-        let services = Services::at(self.shared.endpoint_url().expect("the local AWS has an address"));
+        let services = Services::at(self.url());
         let body = json!({ "TableName": table, "Item": record });
         assert_eq!(services.call("dynamodb", "DynamoDB_20120810.PutItem", &body).await, json!({}));
     }
