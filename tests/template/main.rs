@@ -183,3 +183,43 @@ fn no_permission_is_for_every_resource() {
     assert_eq!(for_all.len(), 3, "{for_all:?}");
     assert!(for_all.iter().all(|statement| is_xrays(statement)), "{for_all:?}");
 }
+
+/// What the documents promise and only the deployment can keep.
+#[test]
+fn the_deployment_keeps_what_the_documents_promise() {
+    let table = [
+        // docs/architecture.md: batches of 10, of which only what failed comes back, five times at most.
+        ("ExecutorFunction Properties Events Tasks Properties BatchSize", "10"),
+        ("ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes", "[ReportBatchItemFailures]"),
+        ("CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes", "[ReportBatchItemFailures]"),
+        ("TaskQueue Properties RedrivePolicy maxReceiveCount", "5"),
+        ("TaskQueue Properties RedrivePolicy deadLetterTargetArn", "!GetAtt DeadLetterQueue.Arn"),
+        // docs/operations.md: it keeps them for 14 days.
+        ("DeadLetterQueue Properties MessageRetentionPeriod", "1209600"),
+        // docs/operations.md: how many executors there are at most is the operator's to say.
+        (
+            "ExecutorFunction Properties Events Tasks Properties ScalingConfig MaximumConcurrency",
+            "!Ref ExecutorMaxConcurrency",
+        ),
+        // Decision 6: a long task would be stopped as a loop.
+        ("ExecutorFunction Properties RecursiveLoop", "Allow"),
+        ("ExecutorFunction Properties Timeout", "!Ref ExecutorTimeoutSeconds"),
+        ("TaskQueue Properties VisibilityTimeout", "!Ref TaskVisibilitySeconds"),
+        // docs/architecture.md: one look a minute.
+        ("CleanupFunction Properties Events EveryMinute Properties ScheduleExpression", "rate(1 minute)"),
+        ("EphemeralTable Properties TimeToLiveSpecification", "{ AttributeName: expires_at, Enabled: true }"),
+    ];
+    let template = template();
+    for (path, promised) in table {
+        let value = path.split(' ').try_fold(&template["Resources"], |node, field| node.as_mapping_get(field));
+        assert_eq!(value, Yaml::load_from_str(promised).unwrap().first(), "{path}");
+    }
+}
+
+/// A message comes back only when nobody can be at it any more (Lambda developer guide, "Configuring an SQS queue").
+#[test]
+fn a_message_stays_hidden_for_six_times_as_long_as_its_executor_may_take() {
+    let template = template();
+    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
+    assert!(default("TaskVisibilitySeconds") >= 6 * default("ExecutorTimeoutSeconds"));
+}
