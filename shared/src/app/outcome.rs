@@ -201,7 +201,7 @@ mod tests {
         let broken = |status, usage| failed(ModelErrorKind::Unavailable, status, Some(9_000), usage);
         let cases = [
             (vec![limited(5_000)], 5_000, Spent::Nothing),
-            (vec![limited(1_500), limited(1_000)], 2_500, Spent::Nothing),
+            (vec![limited(900), limited(800)], 1_700, Spent::Nothing),
             (vec![broken(Some(503), Usage::default())], 9_000, Spent::Nothing),
             (vec![broken(Some(503), samples::usage())], 9_000, Spent::Attempt),
             (vec![broken(Some(200), Usage::default())], 9_000, Spent::Attempt),

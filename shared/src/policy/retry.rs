@@ -1,7 +1,7 @@
 //! The one layer that repeats a failed call to a model.
 //!
 //! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that is worth the compute: a
-//! wait over [`MAX_WAIT`], or past the deadline, comes out as advice to park; if only the deadline is in the way, the advice
+//! wait over [`MAX_WAIT`], or that leaves too little of the deadline, comes out as advice to park; if only the deadline is in the way, the advice
 //! says that time is what was lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
 //! as well, so that nobody comes back too early, and other calls of this process to the same model keep it, too, as if the
 //! model had said it to them. Which model to ask instead is not decided here.
@@ -54,7 +54,7 @@ impl Retry {
         let (rules, now) = (request.retry, self.clock.now());
         let hint = error.retry_after;
         let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
-        let (short, in_time) = (wait <= MAX_WAIT, request.deadline.allows(wait, now));
+        let (short, in_time) = (wait <= MAX_WAIT, leaves_time(request, wait, now));
         let elapsed = now.since(begun).saturating_add(wait);
         let allowed = error.is_retryable() && attempts < rules.max_attempts() && elapsed <= rules.max_elapsed();
         let until = now.plus(wait);
@@ -79,7 +79,7 @@ impl Retry {
             let elapsed = now.since(begun).saturating_add(wait);
             let reason = if wait > MAX_WAIT || elapsed > request.retry.max_elapsed() {
                 reason_to_wait(&kind)
-            } else if !request.deadline.allows(wait, now) {
+            } else if !leaves_time(request, wait, now) {
                 WaitReason::OutOfTime
             } else {
                 let trace = tracing::info_span!(target: "trace", "retry wait");
@@ -140,6 +140,12 @@ impl Model for Retry {
             }
         }
     }
+}
+
+/// Whether a wait leaves time to ask afterwards: as much as it took itself, or else a call that was waited for long would be
+/// cut, and paid, for the lack of an instant.
+fn leaves_time(request: &ModelRequest, wait: Duration, now: Timestamp) -> bool {
+    request.deadline.allows(wait.saturating_mul(2), now)
 }
 
 const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
@@ -336,7 +342,8 @@ mod tests {
         check(&[limited(5_000)], soon(5_000, 3), 5_000, &[0]);
         check(&[Reply::Fail(DOWN)], soon(500, 3), 500, &[0]);
         check(&[Reply::Hang], soon(3_000, 3), 3_500, &[0]);
-        check(&[limited(4_999), limited(2)], soon(5_000, 3), 5_001, &[0, 4_999]);
+        // A wait must leave as much time as it takes.
+        check(&[limited(2_400), limited(1_400)], soon(5_000, 3), 3_800, &[0, 2_400]);
         // Without another attempt, more time would not have helped.
         let last = park(5_000, WaitReason::RateLimit);
         check_end(&[limited(5_000)], &soon(5_000, 1), &last, &[0]);
