@@ -185,13 +185,16 @@ impl Metered {
         let mut result = self.inner.ask(request).await;
         match &mut result {
             Ok(answer) => answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now),
-            Err(error) => error.spend.cost = self.cost(request.model(), error.spend.usage, now),
+            Err(error) if tells_all(error) => {
+                error.spend.cost = self.cost(request.model(), error.spend.usage, now);
+            }
+            Err(error) => error.spend.cost = self.answer_cost(request.model(), error.spend.usage, now),
         }
         count(request.model(), &result, begun.elapsed());
         result
     }
 
-    /// What an answer cost. None is free: one whose input isn't told counts as a call without a price.
+    /// What an answer, or the beginning of one, cost. None is free: one whose input isn't told counts as a call without a price.
     fn answer_cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
         let cost = self.cost(model, usage, now);
         if usage.input_tokens > 0 { cost } else { Cost { unpriced_calls: 1, ..cost } }

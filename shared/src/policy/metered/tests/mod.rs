@@ -100,7 +100,7 @@ async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
     assert_eq!(answered.spend.cost, Cost { micro_usd: price(USED), unpriced_calls: 0 });
     assert_eq!(answered, ModelAnswer { spend: answered.spend, ..answer(USED) });
     let failed = setup.metered.ask(&samples::question("hello")).await.unwrap_err();
-    assert_eq!(failed.spend.cost, Cost::default());
+    assert_eq!(failed.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 }, "its provider may bill it");
     assert_eq!(setup.faults.calls(), 0);
 }
 
@@ -211,7 +211,8 @@ async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
         let budgets = MemoryBudgets::default();
         let failed = over(Arc::new(Failing(fail)), &budgets, None).ask(&request).await.unwrap_err();
         let told = if fail().spend.usage == NOTHING { 0 } else { price(fail().spend.usage) };
-        assert_eq!(failed.spend.cost, Cost { micro_usd: told, unpriced_calls: 0 }, "{failed:?}");
+        let unpriced_calls = u32::from(counted == bound(&request));
+        assert_eq!(failed.spend.cost, Cost { micro_usd: told, unpriced_calls }, "{failed:?}");
         let record = budgets.record(&task_of(&request)).unwrap();
         assert_eq!((record.committed_micro_usd, record.held.len()), (counted, 0), "{failed:?}");
     }
