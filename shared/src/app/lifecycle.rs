@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use tracing::{Instrument, Span};
+
 use super::ended::count_end;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
@@ -39,16 +41,19 @@ impl Tasks {
             let done = task.cancel(self.clock.now())?;
             Ok((Draft::of(task), done))
         };
-        let (task, done) = self.change(tenant, id, cancel).await?;
-        match done {
-            Some(Cancellation::Done) => {
-                tracing::info!(task_id = %id, "task canceled");
-                count_end(&task);
+        let canceling = async {
+            let (task, done) = self.change(tenant, id, cancel).await?;
+            match done {
+                Some(Cancellation::Done) => {
+                    tracing::info!("task canceled");
+                    count_end(&task);
+                }
+                Some(Cancellation::Requested) => tracing::info!("task is to be canceled by its worker"),
+                None => {}
             }
-            Some(Cancellation::Requested) => tracing::info!(task_id = %id, "task is to be canceled by its worker"),
-            None => {}
-        }
-        Ok(task)
+            Ok(task)
+        };
+        canceling.instrument(span_of(id)).await
     }
 
     /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or afresh.
@@ -161,12 +166,15 @@ impl Tasks {
     where
         F: Future<Output = Result<(Draft, ()), AppError>>,
     {
-        let (task, ()) = self.change(tenant, id, transition).await?;
-        if task.status() == TaskStatus::Queued {
-            tracing::info!(task_id = %id, base = task.progress().base, "task goes on");
-            send(self.queue.as_ref(), &task, Duration::ZERO).await;
-        }
-        Ok(task)
+        let going_on = async {
+            let (task, ()) = self.change(tenant, id, transition).await?;
+            if task.status() == TaskStatus::Queued {
+                tracing::info!(base = task.progress().base, "task goes on");
+                send(self.queue.as_ref(), &task, Duration::ZERO).await;
+            }
+            Ok(task)
+        };
+        going_on.instrument(span_of(id)).await
     }
 
     /// Makes a transition of the task as it stands, and stores it if it is one; again and again as long as others change the
@@ -202,6 +210,11 @@ impl Tasks {
         }
         Err(StoreError::Conflict.into())
     }
+}
+
+/// The log's span of what is done to the task.
+fn span_of(id: TaskId) -> Span {
+    tracing::info_span!("task", task_id = %id)
 }
 
 /// A changed task that is not stored yet, and the steps to be recorded with it.

@@ -22,7 +22,7 @@ pub(super) async fn note_steps(journal: &dyn Journal, task: &mut Task) -> Result
         }
         Err(error @ (StoreError::Throttled(_) | StoreError::Unavailable(_))) => Err(error),
         Err(error) => {
-            tracing::error!(task_id = %task.id(), error = %Causes(&error), "recorded steps are left out of the task's account");
+            tracing::error!(error = %Causes(&error), "recorded steps are left out of the task's account");
             Ok(())
         }
     }

@@ -62,7 +62,7 @@ pub enum ModelErrorKind {
         until: Timestamp,
     },
     /// Worth another try, but not within this call.
-    #[error("is better asked again later")]
+    #[error("{}", if .0.reason == WaitReason::OutOfTime { "did not answer before the time was up" } else { "is better asked again later" })]
     Park(Wait),
     /// The same, but maybe sooner: of several models, at least one is out of service and named no wait.
     #[error("is better asked again later")]
