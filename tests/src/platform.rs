@@ -9,17 +9,19 @@
     reason = "a test without its surroundings can only fail"
 )]
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
+use crate::deployment::tenant;
 use crate::services::Services;
 use crate::{LocalAws, Unreliable, UnreliableAws};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::{Step, TaskId, Timestamp};
+use shared::domain::{Step, Task, TaskId, Timestamp};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Journal};
-use shared::store::DynamoJournal;
+use shared::ports::{Clock, Journal, TaskStore};
+use shared::store::{DynamoJournal, DynamoTaskStore};
 
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -250,6 +252,12 @@ impl Platform {
         journal.steps(id(task)).await.unwrap()
     }
 
+    /// The task as it is kept.
+    pub async fn task(&self, task: &str) -> Task {
+        let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
+        tasks.task(&tenant(), id(task)).await.unwrap().unwrap()
+    }
+
     /// Runs the watchdog, besides its schedule.
     pub async fn invoke_cleanup(&self) {
         self.services.invoke_later(&self.cleanup_function, &json!({})).await;
@@ -289,4 +297,9 @@ pub fn now() -> Timestamp {
 /// A text that no other test or run has in its prompts.
 pub fn unique(text: &str) -> String {
     format!("{text} {}", TaskId::new(now()))
+}
+
+/// Says something that is to be seen although the test passes: what is printed, its harness keeps to itself.
+pub fn tell(text: &str) {
+    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
