@@ -56,14 +56,18 @@ impl Platform {
         self.handle_failing(messages, model, &Faults::default()).await
     }
 
-    /// What the function answers to Lambda: the response, or the error document.
     async fn handle_failing(&self, messages: Vec<SqsMessage>, model: ScriptedModel, faults: &Faults) -> String {
+        self.handle_asking(messages, Arc::new(model), faults).await
+    }
+
+    /// What the function answers to Lambda: the response, or the error document.
+    async fn handle_asking(&self, messages: Vec<SqsMessage>, model: Arc<ScriptedModel>, faults: &Faults) -> String {
         let store = self.store.with_faults(faults.clone());
         let runner = Runner {
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(store),
-            model: Arc::new(model),
+            model,
             clock: Arc::new(self.clock.clone()),
             queue: Arc::new(self.queue.clone()),
             tools: Arc::new(ScriptedTools::default()),
@@ -207,13 +211,35 @@ async fn tasks_for_nobody_are_done_with() {
     assert_eq!(platform.queue.postponed(), []);
 }
 
+/// Tokio's time passes only when everyone waits: the ten questions wait for their answers together.
+#[tokio::test(start_paused = true)]
+async fn ten_tasks_with_a_model_of_one_second_take_one_second() {
+    let platform = Platform::new().await;
+    for _ in 0..10 {
+        platform.task().await;
+    }
+    let model = Arc::new(ScriptedModel::default().on(platform.clock.clone()));
+    model.hold();
+    let answering = async {
+        model.until_asked(10).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        model.release();
+    };
+    let begun = tokio::time::Instant::now();
+    let well = Faults::default();
+    let handling = platform.handle_asking(platform.batch(), Arc::clone(&model), &well);
+    let (response, ()) = tokio::join!(handling, answering);
+    check_golden(&response, include_str!("golden/all_ok.json"));
+    assert_eq!(begun.elapsed(), Duration::from_secs(1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_batch_takes_as_long_as_its_slowest_task() {
     let platform = Platform::new().await;
     for _ in 0..10 {
         platform.task().await;
     }
-    let model = ScriptedModel::new(vec![Reply::Hang; 10]);
+    let model = ScriptedModel::new(vec![Reply::Hang; 10]).on(platform.clock.clone());
     let begun = tokio::time::Instant::now();
     let response = platform.handle(platform.batch(), model).await;
     check_golden(&response, include_str!("golden/all_ok.json"));
