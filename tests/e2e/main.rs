@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
 
 mod bad_input;
+mod batches;
 mod models;
 mod resilience;
 mod steps;

@@ -167,10 +167,15 @@ impl Deployment {
 
     /// Writes a task that the agent's client submitted at this moment, of which nobody sent a message.
     pub async fn write_task(&self, agent: &str, at: Timestamp) -> Task {
+        self.write_task_of(agent, &unique("[ok]"), at).await
+    }
+
+    /// The same, with this input.
+    pub async fn write_task_of(&self, agent: &str, input: &str, at: Timestamp) -> Task {
         let agents = DynamoAgentStore::new(self.platform.aws.dynamodb(), &*self.table);
         let agent: Agent = agents.newest(&tenant(), agent.parse::<AgentId>().unwrap()).await.unwrap().unwrap();
-        let task =
-            Task::submit(TaskId::new(at), &agent, TaskInput::new(unique("[ok]")).unwrap(), CacheUse::default(), at);
+        let input = TaskInput::new(input.to_owned()).unwrap();
+        let task = Task::submit(TaskId::new(at), &agent, input, CacheUse::default(), at);
         self.tasks().create(&task).await.unwrap();
         task
     }
@@ -198,6 +203,22 @@ impl Deployment {
         // Before the first line of one that didn't start, the local AWS says so.
         let json = lines.iter().filter_map(|line| line.find('{').and_then(|begin| line.get(begin..)));
         json.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Has one invocation of the executor work on these tasks, as if their messages were a batch, and returns for how long it
+    /// ran by AWS's own count, which is what it is billed for.
+    pub async fn run_batch(&self, tasks: &[TaskId]) -> Duration {
+        let record = |task: &TaskId| json!({ "messageId": task.to_string(), "body": message(*task) });
+        let event = json!({ "Records": tasks.iter().map(record).collect::<Vec<_>>() });
+        let before = self.executor_millis().await;
+        assert_eq!(self.invoke("executor", &event).await, json!({ "batchItemFailures": [] }));
+        Duration::from_secs_f64((self.executor_millis().await - before) / 1_000.0)
+    }
+
+    /// For how long its executor has run so far.
+    async fn executor_millis(&self) -> f64 {
+        let dimension = json!({ "Name": "FunctionName", "Value": format!("{}-executor", self.name) });
+        self.platform.services.sum("AWS/Lambda", "Duration", dimension).await
     }
 
     /// Whether AWS itself has counted the metric for one of the functions.
