@@ -169,8 +169,8 @@ fn tool_runs(platform: &Platform) -> BTreeMap<(String, u32), Vec<Timestamp>> {
     let mut runs: BTreeMap<(String, u32), Vec<Timestamp>> = BTreeMap::new();
     for line in platform.traces().lines().filter(|line| line.contains("execute_tool")) {
         let span: Value = serde_json::from_str(line).unwrap();
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let key = (text(&span["trace_id"]), text(&span["metadata"]["step"]).parse().unwrap());
+        let trace = span["trace_id"].as_str().unwrap().to_owned();
+        let key = (trace, u32::try_from(span["metadata"]["step"].as_u64().unwrap()).unwrap());
         let begun = Duration::from_secs_f64(span["start_time"].as_f64().unwrap());
         runs.entry(key).or_default().push(Timestamp::from_millis(0).plus(begun));
     }
