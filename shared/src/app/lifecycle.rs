@@ -15,7 +15,7 @@ use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
     Cancellation, Conversation, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind, Task,
-    TaskId, TaskState, TaskStatus, TenantId, Timestamp, ToolRunner, journal,
+    TaskId, TaskState, TaskStatus, TenantId, Timestamp, ToolCall, ToolRunner, journal,
 };
 use crate::ports::StoreError;
 
@@ -27,6 +27,8 @@ const MOST_TRIES: usize = 8;
 pub struct ToolAnswer {
     /// The call's id.
     pub call_id: String,
+    /// The number of the step that the answer will be, if the client says so: a model may use an id again.
+    pub step: Option<u32>,
     /// What the tool says.
     pub text: String,
     /// Whether it is an error, for the model to react to.
@@ -242,9 +244,15 @@ impl ToolAnswer {
         Step { task: task.id(), base, number: *number, fence, kind, started_at: now, finished_at: now }
     }
 
+    /// Whether it answers the call whose result is the step of this number.
+    fn is_about(&self, number: u32, call: &ToolCall) -> bool {
+        call.id == self.call_id && self.step.is_none_or(|step| step == number)
+    }
+
     /// Whether the step is a client's answer to the same call.
     fn is_for(&self, step: &Step) -> bool {
-        matches!(&step.kind, StepKind::ToolCall { call, by: ToolRunner::Client, .. } if call.id == self.call_id)
+        let is_call = |call: &ToolCall| self.is_about(step.number, call);
+        matches!(&step.kind, StepKind::ToolCall { call, by: ToolRunner::Client, .. } if is_call(call))
     }
 
     /// Whether the step is this very answer.
@@ -276,7 +284,7 @@ fn paired<'a>(
     let mut pairs: Vec<(&PendingCall, &ToolAnswer)> = Vec::new();
     for (place, answer) in answers.iter().enumerate() {
         let open = |call: &&PendingCall| pairs.iter().all(|(other, _)| other.number != call.number);
-        if let Some(call) = calls.iter().filter(open).find(|call| call.call.id == answer.call_id) {
+        if let Some(call) = calls.iter().filter(open).find(|call| answer.is_about(call.number, &call.call)) {
             pairs.push((call, answer));
         } else {
             let reason = "must be the id of a call that the task waits for, each once";

@@ -43,7 +43,7 @@ fn ask_human(id: &str) -> ToolCall {
 }
 
 fn answer(call_id: &str, text: &str) -> ToolAnswer {
-    ToolAnswer { call_id: call_id.to_owned(), text: text.to_owned(), is_error: false }
+    ToolAnswer { call_id: call_id.to_owned(), step: None, text: text.to_owned(), is_error: false }
 }
 
 /// A model that answers when it is told to.
@@ -238,6 +238,26 @@ async fn an_answer_may_come_again_while_the_next_one_is_waited_for() {
     assert_eq!(again.status(), TaskStatus::InputRequired);
     let other = tasks.answer_task(world.tenant(), task, vec![answer("a", "no")]).await;
     assert!(matches!(other, Err(AppError::Invalid(_))), "{other:?}");
+}
+
+/// A model that uses its ids again, and a client that comes late to the first call.
+#[tokio::test]
+async fn an_answer_that_says_its_step_is_not_taken_for_another_calls() {
+    let world = world([calling([ask_human("call_0")]), calling([ask_human("call_0")])]).await;
+    let task = world.submit("hello").await.unwrap().id();
+    let tasks = world.tasks();
+    let to = |step, text| vec![ToolAnswer { step: Some(step), ..answer("call_0", text) }];
+    world.run(task).await.unwrap();
+    let early = tasks.answer_task(world.tenant(), task, to(4, "early")).await;
+    assert!(matches!(early, Err(AppError::Invalid(_))), "{early:?}");
+    tasks.answer_task(world.tenant(), task, to(2, "first")).await.unwrap();
+    world.run(task).await.unwrap();
+    let late = tasks.answer_task(world.tenant(), task, to(2, "other")).await;
+    assert!(matches!(late, Err(AppError::Invalid(_))), "{late:?}");
+    let again = tasks.answer_task(world.tenant(), task, to(2, "first")).await.unwrap();
+    assert_eq!(again.status(), TaskStatus::InputRequired);
+    tasks.answer_task(world.tenant(), task, to(4, "second")).await.unwrap();
+    assert_eq!(world.run(task).await.unwrap(), Ran::Ended(TaskStatus::Completed));
 }
 
 /// An answer meets a cancel and a new run at whatever distance: it goes into the old run or nowhere.

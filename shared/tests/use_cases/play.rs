@@ -172,7 +172,8 @@ impl Play {
     /// Has the client answer both calls in one order or the other with the same text, if the task waits for it.
     pub(crate) async fn answer(&self, faults: &Faults, text: &str, reversed: bool) {
         let tasks = self.tasks(faults);
-        let answer = |id: &str| ToolAnswer { call_id: id.to_owned(), text: text.to_owned(), is_error: false };
+        let answer =
+            |id: &str| ToolAnswer { call_id: id.to_owned(), step: None, text: text.to_owned(), is_error: false };
         let mut answers = vec![answer("c"), answer("d")];
         if reversed {
             answers.reverse();

@@ -47,6 +47,7 @@ pub(crate) struct AnswerTaskRequest {
 #[serde(deny_unknown_fields)]
 struct ResultEntry {
     call_id: Option<String>,
+    step: Option<u32>,
     text: Option<String>,
     is_error: Option<bool>,
 }
@@ -82,7 +83,8 @@ impl AnswerTaskRequest {
             answers.push(broken.below(&format!("/results/{place}"), |broken| {
                 let call_id = broken.keep(required("/call_id", entry.call_id));
                 let text = broken.keep(required("/text", entry.text));
-                Some(ToolAnswer { call_id: call_id?, text: text?, is_error: entry.is_error.unwrap_or(false) })
+                let is_error = entry.is_error.unwrap_or(false);
+                Some(ToolAnswer { call_id: call_id?, step: entry.step, text: text?, is_error })
             }));
         }
         broken.finish(answers.into_iter().collect())

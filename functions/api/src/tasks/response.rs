@@ -5,8 +5,8 @@ use std::ops::Not;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::domain::{
-    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, StopReason, Task, TaskState,
-    TaskStatus, ToolCall, Usage, Wait, WaitReason,
+    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, PendingCall, StopReason, Task,
+    TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
 };
 use shared::ports::TaskSummary;
 
@@ -69,6 +69,7 @@ struct InputRequiredResponse {
 #[derive(Serialize)]
 struct CallResponse {
     call_id: String,
+    step: u32,
     name: String,
     arguments: String,
 }
@@ -133,7 +134,7 @@ impl From<&Task> for TaskResponse {
         match task.state() {
             TaskState::Waiting { wait, .. } => waiting = Some(WaitResponse::from(wait)),
             TaskState::InputRequired { calls, since, expires_at } => {
-                let calls = calls.iter().map(|pending| CallResponse::from(&pending.call)).collect();
+                let calls = calls.iter().map(CallResponse::from).collect();
                 let (since, expires_at) = (rfc3339(*since), rfc3339(*expires_at));
                 input_required = Some(InputRequiredResponse { calls, since, expires_at });
             }
@@ -187,9 +188,10 @@ impl From<&Change> for ChangeResponse {
     }
 }
 
-impl From<&ToolCall> for CallResponse {
-    fn from(call: &ToolCall) -> Self {
-        Self { call_id: call.id.clone(), name: call.name.clone(), arguments: call.arguments.clone() }
+impl From<&PendingCall> for CallResponse {
+    fn from(PendingCall { number, call }: &PendingCall) -> Self {
+        let ToolCall { id, name, arguments } = call.clone();
+        Self { call_id: id, step: *number, name, arguments }
     }
 }
 

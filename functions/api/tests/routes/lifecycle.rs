@@ -50,8 +50,8 @@ async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_ans
     let asking = platform.get(&path).await.body;
     let expected = json!({
         "calls": [
-            { "call_id": "a", "name": "ask_human", "arguments": "{}" },
-            { "call_id": "b", "name": "ask_human", "arguments": "{}" },
+            { "call_id": "a", "step": 2, "name": "ask_human", "arguments": "{}" },
+            { "call_id": "b", "step": 3, "name": "ask_human", "arguments": "{}" },
         ],
         "since": "[time]", "expires_at": "[time]",
     });
