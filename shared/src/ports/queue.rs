@@ -33,9 +33,9 @@ struct Wire {
 /// A message's body can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// It is not one of ours and never will be.
-    #[error("the body is not a task message")]
-    NotOurs(#[source] Box<dyn Error + Send + Sync>),
+    /// It is not one of ours and never will be, for this reason, which repeats nothing of it: it may be anything.
+    #[error("the body is not a task message: {0}")]
+    NotOurs(&'static str),
     /// A newer deployment wrote it; a newer worker can read it.
     #[error("the body has version {0}, newer than {VERSION}")]
     Newer(u64),
@@ -50,20 +50,19 @@ impl TaskMessage {
 
     /// Reads a received body. Fields that this version doesn't know are ignored.
     pub fn from_body(body: &str) -> Result<Self, MessageError> {
+        use MessageError::NotOurs;
         // All that is sure of a message of whatever version is that it is an object with a version.
-        let fields: Map<String, Value> = serde_json::from_str(body).map_err(not_ours)?;
+        let fields: Map<String, Value> = serde_json::from_str(body).map_err(|_| NotOurs("it is not a JSON object"))?;
         match fields.get("version").and_then(Value::as_u64) {
             Some(version) if version > VERSION => return Err(MessageError::Newer(version)),
             Some(VERSION) => {}
-            Some(_) | None => return Err(MessageError::NotOurs("it has no version that ever was".into())),
+            Some(_) | None => return Err(NotOurs("it has no version that ever was")),
         }
-        let wire: Wire = serde_json::from_value(Value::Object(fields)).map_err(not_ours)?;
-        Ok(Self { tenant: wire.tenant_id.parse().map_err(not_ours)?, task: wire.task_id.parse().map_err(not_ours)? })
+        let wire: Wire = serde_json::from_value(Value::Object(fields)).map_err(|_| NotOurs("it lacks an id"))?;
+        let tenant = wire.tenant_id.parse().map_err(|_| NotOurs("its tenant_id is none"))?;
+        let task = wire.task_id.parse().map_err(|_| NotOurs("its task_id is none"))?;
+        Ok(Self { tenant, task })
     }
-}
-
-fn not_ours(source: impl Error + Send + Sync + 'static) -> MessageError {
-    MessageError::NotOurs(Box::new(source))
 }
 
 /// The queue did not take an order.
