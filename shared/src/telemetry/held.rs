@@ -3,6 +3,7 @@
 //! An error releases what was said before it, and so does the end of an invocation that fails or runs out of time. Of an
 //! invocation that goes well they are forgotten. A function works on one invocation at a time.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,7 +34,7 @@ impl HeldLines {
     /// Writes everything, oldest first, and forgets it.
     pub(super) fn release(&self, writer: &mut impl Write) -> io::Result<()> {
         let Lines { lines, .. } = std::mem::take(&mut *self.lock());
-        lines.iter().try_for_each(|line| writer.write_all(line))
+        lines.iter().try_for_each(|line| writer.write_all(&raised(line)))
     }
 
     fn hold(&self, line: &[u8]) {
@@ -49,6 +50,19 @@ impl HeldLines {
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A held line as it is released. Lambda drops lines of JSON whose `level` is below the one that is asked for (Lambda developer
+/// guide, "Log-level filtering"), so it is `INFO` now, and what it was is beside it.
+fn raised(line: &[u8]) -> Cow<'_, [u8]> {
+    let Ok(text) = std::str::from_utf8(line) else { return Cow::Borrowed(line) };
+    // Within a text of the line, the quotes would be escaped.
+    for level in ["DEBUG", "TRACE"] {
+        if let Some((before, after)) = text.split_once(&format!(r#""level":"{level}""#)) {
+            return Cow::Owned(format!(r#"{before}"level":"INFO","held_level":"{level}"{after}"#).into_bytes());
+        }
+    }
+    Cow::Borrowed(line)
 }
 
 /// Writes lines of the `level` and above, and holds the others.

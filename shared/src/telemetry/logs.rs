@@ -187,6 +187,12 @@ mod tests {
         });
         let message = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
         assert_eq!(lines.lines().map(message).collect::<Vec<_>>(), ["meanwhile", "before", "broken"]);
+        let released: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+        assert_eq!(
+            (&released["level"], &released["held_level"]),
+            (&"INFO".into(), &"DEBUG".into()),
+            "Lambda drops others"
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Metrics: JSON documents in the embedded metric format on standard output, at the end of each invocation (Amazon
-//! `CloudWatch` user guide, "Specification: Embedded metric format"). Lambda lets them pass whatever the log level is, because
-//! they have none.
+//! `CloudWatch` user guide, "Specification: Embedded metric format"). Lambda takes lines
+//! without a level for lines of INFO, so that a log level above that would silence them; the template allows none.
 //!
 //! Of a duration, a document holds the first hundred values; the counts beside them are complete.
 

@@ -8,6 +8,7 @@ const ALWAYS: [&str; 5] = ["timestamp", "level", "message", "service", "target"]
 const TEXTS: &[&str] = &[
     "timestamp",
     "level",
+    "held_level",
     "message",
     "service",
     "target",
