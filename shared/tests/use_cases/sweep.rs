@@ -105,7 +105,7 @@ async fn a_message_that_can_not_be_sent_comes_due_again() {
     world.pass(60);
     let faults = Faults::default();
     faults.fail_at(1, When::Before);
-    check(&world.sweep_failing(&faults).await.unwrap(), Swept { failed: 1, ..Swept::default() });
+    check(&world.sweep_failing(&faults).await.unwrap(), Swept { resent: 1, ..Swept::default() });
     world.pass(120);
     check(&world.sweep().await.unwrap(), Swept { resent: 1, ..Swept::default() });
 }
