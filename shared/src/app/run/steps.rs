@@ -128,8 +128,12 @@ impl Work<'_> {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                trace.record("otel.status_code", "error").record("error_type", error.kind.code().as_str());
-                log_failure(number, &request, &error, duration_ms);
+                if is_said_elsewhere(&error) {
+                    tracing::debug!(step = number, error = %Causes(&error), "model call is put off");
+                } else {
+                    trace.record("otel.status_code", "error").record("error_type", error.kind.code().as_str());
+                    log_failure(number, &request, &error, duration_ms);
+                }
                 return Err(self.unanswered(agent, &error));
             }
         };
@@ -332,6 +336,13 @@ fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_
         duration_ms,
         "model answered"
     );
+}
+
+/// Whether what came of a call has a line of its own already, or is about to: a wait during which nobody was asked has that of
+/// the parked task, and a cap on cost says itself that it refused.
+fn is_said_elsewhere(error: &ModelError) -> bool {
+    let is_wait = matches!(error.kind, ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_));
+    (is_wait && error.spend.attempts == 0) || matches!(error.kind, ModelErrorKind::BudgetExhausted(_))
 }
 
 fn log_failure(step: u32, request: &ModelRequest, error: &ModelError, duration_ms: u64) {
