@@ -71,8 +71,7 @@ impl Tasks {
                 return Err(AppError::WrongState(task.status()));
             }
             let limits = self.changed_limits(&task, limits).await?;
-            let steps = self.steps_of(&task).await?;
-            let conversation = Conversation::new(task.progress().base, steps);
+            let conversation = Conversation::new(task.progress().base, self.journal.steps(id).await?);
             task.note_steps(conversation.steps().map(Step::head));
             // A recorded answer that was the failure itself would only fail the task again.
             let is_failed = match conversation.next() {
