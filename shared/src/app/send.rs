@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use crate::domain::{Causes, Task};
-use crate::ports::{TaskMessage, TaskQueue};
+use crate::ports::{QueueError, TaskMessage, TaskQueue};
 
-/// Sends the message that has a worker take up the task after `delay`.
+/// Sends the message that has a worker take up the task after `delay`, or tells of the failure.
 pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
-    let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-    if let Err(error) = queue.send(&message, task.spec().trace.as_ref(), delay).await {
+    if let Err(error) = try_send(queue, task, delay).await {
         tracing::warn!(error = %Causes(&error), "the task's message is left to cleanup");
     }
+}
+
+/// Sends the message that has a worker take up the task after `delay`.
+pub(super) async fn try_send(queue: &dyn TaskQueue, task: &Task, delay: Duration) -> Result<(), QueueError> {
+    let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
+    queue.send(&message, task.spec().trace.as_ref(), delay).await
 }

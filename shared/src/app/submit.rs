@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
 
 use super::AppError;
+use super::send::try_send;
 use crate::domain::{
     Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput, TenantId,
     TraceHeader, Usage,
@@ -18,7 +19,7 @@ use crate::domain::{
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{
-    AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskMessage, TaskQueue, TaskStore, TaskSummary,
+    AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskQueue, TaskStore, TaskSummary,
 };
 
 /// How often a waiting client's task is looked at: at first soon, then ever more seldom.
@@ -96,8 +97,7 @@ impl Tasks {
             }
         }
         metric::TASKS_SUBMITTED.add([], 1);
-        let message = TaskMessage { tenant: tenant.clone(), task: id };
-        match self.queue.send(&message, task.spec().trace.as_ref(), Duration::ZERO).await {
+        match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
             Ok(()) => tracing::info!(task_id = %id, agent_id = %agent.id, "task accepted"),
             Err(error) => {
                 tracing::warn!(

@@ -13,8 +13,9 @@ use tracing::{Instrument, Span};
 
 use super::ended::count_end;
 use super::lost::note_lost_steps;
+use super::send::try_send;
 use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
-use crate::ports::{Clock, Journal, StoreError, TaskMessage, TaskQueue, TaskStore};
+use crate::ports::{Clock, Journal, StoreError, TaskQueue, TaskStore};
 
 const PAGE: u32 = 100;
 const AT_ONCE: usize = 10;
@@ -134,12 +135,11 @@ impl Sweeper {
                 tracing::warn!(settled = ?overdue, status, attempts, "task was overdue");
             }
         }
-        if overdue.wants_message() {
-            let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-            if let Err(error) = self.queue.send(&message, task.spec().trace.as_ref(), Duration::ZERO).await {
-                // It is settled all the same, and comes due again: who counts how often that happens sees the queue fail.
-                tracing::error!(error = %Causes(&error), "overdue task's message can't be sent");
-            }
+        if overdue.wants_message()
+            && let Err(error) = try_send(self.queue.as_ref(), &task, Duration::ZERO).await
+        {
+            // It is settled all the same, and comes due again: who counts how often that happens sees the queue fail.
+            tracing::error!(error = %Causes(&error), "overdue task's message can't be sent");
         }
         Settled::Done(overdue)
     }
