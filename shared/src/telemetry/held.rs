@@ -1,6 +1,6 @@
 //! Lines below the level that is asked for, held back until it turns out that they are of use.
 //!
-//! An error releases what was said before it, and so does the end of an invocation that fails or runs out of time. Of an
+//! A warning or an error releases what was said before it, and so does the end of an invocation that fails or runs out of time. Of an
 //! invocation that goes well they are forgotten. A function works on one invocation at a time.
 
 use std::borrow::Cow;
@@ -90,7 +90,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Holding<W> {
             return Line::Held(&self.held);
         }
         let mut writer = self.writer.make_writer_for(metadata);
-        if *metadata.level() == Level::ERROR {
+        if *metadata.level() <= Level::WARN {
             // Whoever can't be written to takes no line at all, and there is nobody to tell.
             drop(self.held.release(&mut writer));
         }

@@ -165,28 +165,30 @@ mod tests {
             let _task = tracing::info_span!("task", task_id = "tsk_1").entered();
             let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
             tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
-            tracing::debug!("held");
-            tracing::warn!(step = 1, "model call failed");
+            tracing::info!(step = 1, "model answered");
         }
         let (_, line) = captured.text().split_once(' ').map(|(at, line)| (at.to_owned(), line.to_owned())).unwrap();
         let expected =
-            r#" WARN task{task_id="tsk_1"}: shared::telemetry::logs::tests: model call failed step=1"#.to_owned();
+            r#" INFO task{task_id="tsk_1"}: shared::telemetry::logs::tests: model answered step=1"#.to_owned();
         assert_eq!(line, expected + "\n");
         let asked = |format| is_text(&Environment::of([("AWS_LAMBDA_LOG_FORMAT", format)]));
         assert_eq!(["Text", "text", "JSON", ""].map(asked), [true, true, false, false]);
     }
 
     #[test]
-    fn an_error_releases_what_was_said_before_it() {
+    fn a_warning_or_an_error_releases_what_was_said_before_it() {
         let lines = logged(LevelFilter::INFO, || {
             tracing::debug!("before");
             tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
             tracing::info!("meanwhile");
-            tracing::error!("broken");
+            tracing::warn!("strange");
             tracing::debug!("after");
+            tracing::error!("broken");
+            tracing::debug!("at last");
         });
         let message = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
-        assert_eq!(lines.lines().map(message).collect::<Vec<_>>(), ["meanwhile", "before", "broken"]);
+        let messages: Vec<_> = lines.lines().map(message).collect();
+        assert_eq!(messages, ["meanwhile", "before", "strange", "after", "broken"]);
         let released: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
         assert_eq!(
             (&released["level"], &released["held_level"]),
