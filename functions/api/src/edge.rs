@@ -43,7 +43,7 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
         status_code = field::Empty,
         otel.status_code = field::Empty,
     );
-    // Within the other, so that it is the current one, which is told the tenant.
+    // Within the other, so that it is the current one, which is told the tenant, agent and task as they become known.
     let log = trace.in_scope(|| {
         tracing::info_span!(
             "request",
@@ -51,6 +51,8 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
             function_request_id = lambda.map(|context| &context.request_id),
             xray_trace_id = parent.as_ref().map(TraceHeader::trace_id),
             tenant_id = field::Empty,
+            agent_id = field::Empty,
+            task_id = field::Empty,
         )
     });
     let answered = trace.clone();

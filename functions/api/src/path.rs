@@ -4,15 +4,15 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-
 use shared::domain::{AgentId, TaskId};
+use tracing::Span;
 
 use crate::problem::Problem;
 use crate::trace::RequestSpan;
 
 /// What a route's id is the id of.
 pub(crate) trait Subject {
-    /// Its name in the request's span.
+    /// Its name in the request's spans.
     const FIELD: &'static str;
 }
 
@@ -33,6 +33,7 @@ impl<T: Subject + FromStr + ToString, S: Send + Sync> FromRequestParts<S> for Pa
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::unknown_id())?;
         let id: T = text.parse().map_err(|_| Problem::unknown_id())?;
+        Span::current().record(T::FIELD, id.to_string());
         RequestSpan::of(&parts.extensions).0.record(T::FIELD, id.to_string());
         Ok(Self(id))
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Span;
+
 use super::AppError;
 use crate::domain::{Agent, AgentConfig, AgentId, Invalid, ModelChoice, TenantId, Unlisted};
 use crate::policy::admission::{Admission, CompatibleServer};
@@ -32,7 +34,8 @@ impl Agents {
     pub async fn create_agent(&self, tenant: TenantId, config: AgentConfig) -> Result<Agent, AppError> {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;
-        tracing::info!(agent_id = %agent.id, version = agent.version, "agent created");
+        Span::current().record("agent_id", agent.id.to_string());
+        tracing::info!(version = agent.version, "agent created");
         Ok(agent)
     }
 

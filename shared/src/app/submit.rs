@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep_until};
+use tracing::Span;
 
 use super::AppError;
 use super::send::try_send;
@@ -85,6 +86,7 @@ impl Tasks {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
+        Span::current().record("task_id", id.to_string()).record("agent_id", agent.id.to_string());
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
         self.check_cap(&agent, new.limits)?;
         let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits).traced(new.trace);
@@ -98,13 +100,8 @@ impl Tasks {
         }
         metric::TASKS_SUBMITTED.add([], 1);
         match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
-            Ok(()) => tracing::info!(task_id = %id, agent_id = %agent.id, "task accepted"),
-            Err(error) => {
-                tracing::warn!(
-                    task_id = %id, agent_id = %agent.id, error = %Causes(&error),
-                    "task accepted, its message is left to cleanup"
-                );
-            }
+            Ok(()) => tracing::info!("task accepted"),
+            Err(error) => tracing::warn!(error = %Causes(&error), "task accepted, its message is left to cleanup"),
         }
         Ok(task)
     }
