@@ -16,7 +16,7 @@ use shared::app::{PurgeSummary, Purger, Sweeper, Swept, Undelivered};
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
 use shared::ports::StoreError;
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 /// Kept free at the end of an invocation, so that the page in hand is finished.
 const RESERVE: Duration = Duration::from_secs(10);
@@ -65,7 +65,10 @@ impl Cleanup {
             .in_scope(|| tracing::info_span!(target: "trace", "sweep", xray_parent, function_request_id = request_id));
         let work = async {
             if event.payload.get("Records").is_some() {
-                let batch = SqsEvent::deserialize(event.payload).map_err(|_| CleanupError::NoBatch)?;
+                let batch = SqsEvent::deserialize(event.payload).map_err(|error| {
+                    tracing::error!(error = %Causes(&error), "batch refused");
+                    CleanupError::NoBatch
+                })?;
                 return Ok(self.bury(batch.records).await);
             }
             let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
@@ -121,10 +124,16 @@ impl Cleanup {
             let SqsMessage { message_id, body, attributes, .. } = message;
             let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
             let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-            let span = tracing::info_span!("message", message_id = id);
-            if let Err(error) = self.undelivered.bury(&body, receives).instrument(span).await {
+            let span = tracing::info_span!(
+                "message",
+                message_id = id,
+                task_id = field::Empty,
+                tenant_id = field::Empty,
+                agent_id = field::Empty,
+            );
+            if let Err(error) = self.undelivered.bury(&body, receives).instrument(span.clone()).await {
                 metric::STORE_FAILURES.add([], 1);
-                tracing::error!(message_id = id, error = %Causes(&error), "undelivered message is left in its queue");
+                span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message is left in its queue"));
                 response.add_failure(id);
             }
         }

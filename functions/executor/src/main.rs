@@ -8,7 +8,7 @@ use executor::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use shared::app::{Runner, TenantSlots};
 use shared::config::{ConfigError, Environment};
-use shared::domain::Timestamp;
+use shared::domain::{Causes, Timestamp};
 use shared::llm::{self, Layers};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Secrets};
@@ -44,8 +44,8 @@ async fn main() -> Result<(), Error> {
         tasks: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
         journal: Arc::new(DynamoJournal::new(table, &config.state_table)),
         queue: Arc::<SqsTaskQueue>::clone(&queue),
-        model: llm::model(&llm::http_client()?, config.upstreams.providers(&secrets), layers),
-        tools: Arc::new(BuiltinTools::new(Arc::new(SystemClock))?),
+        model: llm::model(&llm::http_client().inspect_err(log_failure)?, config.upstreams.providers(&secrets), layers),
+        tools: Arc::new(BuiltinTools::new(Arc::new(SystemClock)).inspect_err(log_failure)?),
         clock: Arc::new(SystemClock),
         cache: config.cache,
         times: config.times,
@@ -58,4 +58,9 @@ async fn main() -> Result<(), Error> {
         async move { telemetry::invocation(left, executor.handle(event)).await }
     }))
     .await
+}
+
+/// Logs what keeps the function from starting.
+fn log_failure(error: &(impl std::error::Error + 'static)) {
+    tracing::error!(error = %Causes(error), "the HTTP client can't be built");
 }

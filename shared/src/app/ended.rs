@@ -1,17 +1,39 @@
-//! Counting the ends of tasks, by whomever they are ended.
+//! Telling of the ends of tasks, by whomever they are ended.
 
-use crate::domain::{Task, TaskState};
+use crate::domain::{Failure, Task, TaskState, whole_millis};
 use crate::metric;
 
-/// Counts the end of a task that was just stored as ended; any other is not counted.
-pub(super) fn count_end(task: &Task) {
+/// Logs and counts the end of a task that was just stored as ended; of any other it says nothing. To be called where lines have
+/// the task's ids.
+pub(super) fn tell_end(task: &Task) {
     let Some(at) = task.finished_at() else { return };
-    metric::TASK_DURATION.note([], at.since(task.spec().created_at));
-    match task.state() {
+    let duration = at.since(task.spec().created_at);
+    let failure = count(task.state());
+    metric::TASK_DURATION.note([], duration);
+    let (progress, cost) = (task.progress(), task.progress().spend.cost);
+    tracing::info!(
+        status = task.status().as_str(),
+        failure = failure.map(|failure| failure.code.as_str()),
+        reason = failure.map(|failure| failure.message.as_str()),
+        attempts = progress.attempts,
+        parkings = progress.parkings,
+        hops = progress.hops,
+        steps = progress.steps,
+        cost_micro_usd = cost.micro_usd,
+        unpriced_calls = cost.unpriced_calls,
+        duration_ms = whole_millis(duration),
+        "task ended"
+    );
+}
+
+/// Counts the end that the state is, and returns its failure if it is one.
+fn count(state: &TaskState) -> Option<&Failure> {
+    match state {
         TaskState::Completed(_) => metric::TASKS_COMPLETED.add([], 1),
         TaskState::Failed(failure) => {
             metric::TASKS_FAILED.add([], 1);
             metric::DEAD_LETTERS.add([], u64::from(failure.code.is_dead_letter()));
+            return Some(failure);
         }
         TaskState::Canceled => metric::TASKS_CANCELED.add([], 1),
         TaskState::TimedOut => metric::TASKS_TIMED_OUT.add([], 1),
@@ -21,4 +43,5 @@ pub(super) fn count_end(task: &Task) {
         | TaskState::InputRequired { .. }
         | TaskState::Paused { .. } => {}
     }
+    None
 }

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use tracing::{Instrument, Span};
+use tracing::Span;
 
-use super::ended::count_end;
+use super::ended::tell_end;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
 use super::send::send;
@@ -43,19 +43,13 @@ impl Tasks {
             let done = task.cancel(self.clock.now())?;
             Ok((Draft::of(task), done))
         };
-        let canceling = async {
-            let (task, done) = self.change(tenant, id, cancel).await?;
-            match done {
-                Some(Cancellation::Done) => {
-                    tracing::info!("task canceled");
-                    count_end(&task);
-                }
-                Some(Cancellation::Requested) => tracing::info!("task is to be canceled by its worker"),
-                None => {}
-            }
-            Ok(task)
-        };
-        canceling.instrument(span_of(id)).await
+        let (task, done) = self.change(tenant, id, cancel).await?;
+        match done {
+            Some(Cancellation::Done) => tell_end(&task),
+            Some(Cancellation::Requested) => tracing::info!("task is to be canceled by its worker"),
+            None => {}
+        }
+        Ok(task)
     }
 
     /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or afresh.
@@ -167,15 +161,12 @@ impl Tasks {
     where
         F: Future<Output = Result<(Draft, ()), AppError>>,
     {
-        let going_on = async {
-            let (task, ()) = self.change(tenant, id, transition).await?;
-            if task.status() == TaskStatus::Queued {
-                tracing::info!(base = task.progress().base, "task goes on");
-                send(self.queue.as_ref(), &task, Duration::ZERO).await;
-            }
-            Ok(task)
-        };
-        going_on.instrument(span_of(id)).await
+        let (task, ()) = self.change(tenant, id, transition).await?;
+        if task.status() == TaskStatus::Queued {
+            tracing::info!(base = task.progress().base, "task goes on");
+            send(self.queue.as_ref(), &task, Duration::ZERO).await;
+        }
+        Ok(task)
     }
 
     /// Makes a transition of the task as it stands, and stores it if it is one; again and again as long as others change the
@@ -191,6 +182,7 @@ impl Tasks {
     {
         for _ in 0..MOST_TRIES {
             let task = self.find_task(tenant, id, Duration::ZERO).await?;
+            Span::current().record("agent_id", task.spec().agent.id.to_string());
             let before = task.progress().revision;
             let (Draft { task, steps }, outcome) = transition(task).await?;
             if task.progress().revision == before {
@@ -211,11 +203,6 @@ impl Tasks {
         }
         Err(StoreError::Conflict.into())
     }
-}
-
-/// The log's span of what is done to the task.
-fn span_of(id: TaskId) -> Span {
-    tracing::info_span!("task", task_id = %id)
 }
 
 /// A changed task that is not stored yet, and the steps to be recorded with it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use tracing::Instrument;
 
 use crate::domain::{Causes, Timestamp};
 use crate::ports::{Clock, Purged, Retention, StoreError};
@@ -43,19 +44,22 @@ impl Purger {
         loop {
             let old = self.retention.ended_before(moment, PAGE).await?;
             let is_last = old.len() < PAGE as usize;
-            let deletions = old.into_iter().map(|id| async move { (id, self.retention.purge(id, moment).await) });
+            let deletions = old.into_iter().map(|id| {
+                let deletion = async move {
+                    let purged = self.retention.purge(id, moment).await;
+                    purged.inspect_err(|error| tracing::error!(error = %Causes(error), "old task can't be deleted"))
+                };
+                deletion.instrument(tracing::info_span!("task", task_id = %id))
+            });
             // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
             let deletions: Vec<_> = deletions.collect();
             let outcomes: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
             let before = summary.deleted;
-            for (id, outcome) in outcomes {
+            for outcome in outcomes {
                 match outcome {
                     Ok(Purged::Gone) => summary.deleted += 1,
                     Ok(Purged::Kept) => summary.moved_on += 1,
-                    Err(error) => {
-                        tracing::error!(task_id = %id, error = %Causes(&error), "old task can't be deleted");
-                        summary.failed += 1;
-                    }
+                    Err(_) => summary.failed += 1,
                 }
             }
             if is_last {

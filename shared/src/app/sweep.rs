@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
-use super::ended::count_end;
+use super::ended::tell_end;
 use super::lost::note_lost_steps;
 use super::send::try_send;
 use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
@@ -121,8 +121,15 @@ impl Sweeper {
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
-        count_end(&task);
+        tell_end(&task);
+        let sent =
+            if overdue.wants_message() { try_send(self.queue.as_ref(), &task, Duration::ZERO).await } else { Ok(()) };
         let (status, attempts) = (task.status().as_str(), task.attempts());
+        if let Err(error) = &sent {
+            // It is settled all the same, and comes due again: who counts how often that happens sees the queue fail.
+            tracing::error!(settled = ?overdue, status, attempts, error = %Causes(error), "overdue task's message can't be sent");
+            return Settled::Done(overdue);
+        }
         match overdue {
             // The usual way for a wait that is longer than a message can be delayed.
             Overdue::Awakened => tracing::info!(status, attempts, "parked task is due"),
@@ -134,12 +141,6 @@ impl Sweeper {
             | Overdue::Expired => {
                 tracing::warn!(settled = ?overdue, status, attempts, "task was overdue");
             }
-        }
-        if overdue.wants_message()
-            && let Err(error) = try_send(self.queue.as_ref(), &task, Duration::ZERO).await
-        {
-            // It is settled all the same, and comes due again: who counts how often that happens sees the queue fail.
-            tracing::error!(error = %Causes(&error), "overdue task's message can't be sent");
         }
         Settled::Done(overdue)
     }

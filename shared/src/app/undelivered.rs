@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::ended::count_end;
+use tracing::Span;
+
+use super::ended::tell_end;
 use crate::domain::Causes;
 use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
@@ -31,7 +33,8 @@ pub struct Undelivered {
 
 impl Undelivered {
     /// Fails the task of the message with this body, which was delivered `receives` times in vain, if its messages before came to
-    /// nothing either. A message that is none of ours is logged by its size; its body may be anything.
+    /// nothing either. A message that is none of ours is logged by its size; its body may be anything. The ids of any other are noted
+    /// in the current span.
     pub async fn bury(&self, body: &str, receives: u32) -> Result<Buried, StoreError> {
         let message = match TaskMessage::from_body(body) {
             Ok(message) => message,
@@ -41,22 +44,22 @@ impl Undelivered {
                 return Ok(Buried::Unknown);
             }
         };
+        let span = Span::current();
+        span.record("task_id", message.task.to_string()).record("tenant_id", message.tenant.as_str());
         for _ in 0..MOST_TRIES {
             let Some(mut task) = self.tasks.task(&message.tenant, message.task).await? else {
-                tracing::warn!(task_id = %message.task, "undelivered message of an unknown task");
+                tracing::warn!("undelivered message of an unknown task");
                 return Ok(Buried::Unknown);
             };
+            span.record("agent_id", task.spec().agent.id.to_string());
             if !task.dead_letter(self.clock.now()) {
-                tracing::info!(task_id = %message.task, status = task.status().as_str(), "undelivered message, and its task lives");
+                tracing::info!(status = task.status().as_str(), "undelivered message, and its task lives");
                 return Ok(Buried::LeftAlone);
             }
             match self.tasks.update(&task).await {
                 Ok(()) => {
-                    tracing::error!(
-                        task_id = %message.task, tenant_id = %message.tenant, agent_id = %task.spec().agent.id, receives,
-                        "task dead-lettered: no worker could claim it"
-                    );
-                    count_end(&task);
+                    tracing::error!(receives, "task dead-lettered: no worker could claim it");
+                    tell_end(&task);
                     return Ok(Buried::Failed);
                 }
                 Err(StoreError::Conflict) => {}

@@ -103,7 +103,8 @@ impl Retry {
         let provider = request.model().provider();
         let granted = self.budget.withdraw(provider);
         if !granted {
-            tracing::warn!(provider = provider.as_str(), "the retry budget is used up");
+            // The call's own failure has the line.
+            tracing::debug!(provider = provider.as_str(), "the retry budget is used up");
         }
         granted
     }

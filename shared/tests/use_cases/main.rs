@@ -6,6 +6,7 @@ mod crash;
 mod fairness;
 mod histories;
 mod late;
+mod lines;
 mod park;
 mod play;
 mod purge;

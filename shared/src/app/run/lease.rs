@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::SKEW;
 use super::leave::End;
 use super::work::Work;
-use crate::domain::{Causes, TaskState};
+use crate::domain::{Causes, Spent, TaskState};
 use crate::ports::StoreError;
 
 /// How often it is looked at what others did to the task: a client's wish to cancel takes about so long to be heard.
@@ -67,7 +67,7 @@ impl Work<'_> {
                     return Ok(());
                 }
                 Err(StoreError::Conflict) => self.look().await?,
-                Err(error) => return self.endure(&error),
+                Err(error) => return self.endure(error),
             }
         }
         Ok(())
@@ -78,13 +78,16 @@ impl Work<'_> {
         match self.runner.tasks.task(&self.task.spec().tenant, self.task.id()).await {
             Ok(Some(kept)) if self.task.catch_up(&kept) => Ok(()),
             Ok(Some(_) | None) => Err(End::LeaseLost),
-            Err(error) => self.endure(&error),
+            Err(error) => self.endure(error),
         }
     }
 
     /// A store that fails is borne as long as the lease lasts.
-    fn endure(&self, error: &StoreError) -> Result<(), End> {
-        tracing::debug!(error = %Causes(error), "the task's lease could not be looked after");
-        if self.lease_has_ended() { Err(End::LeaseLost) } else { Ok(()) }
+    fn endure(&self, error: StoreError) -> Result<(), End> {
+        if self.lease_has_ended() {
+            return Err(End::GivenBack(error, Spent::Attempt));
+        }
+        tracing::debug!(error = %Causes(&error), "the task's lease could not be looked after");
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::lease::MOST_CONFLICTS;
 use super::work::Work;
 use super::{Ran, RunError, Runner};
-use crate::app::ended::count_end;
+use crate::app::ended::tell_end;
 use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
@@ -101,6 +101,7 @@ impl Runner {
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
                 if let End::GivenBack(error, _) = &end {
                     tracing::error!(error = %Causes(error), "the last attempt came to nothing");
+                    metric::STORE_FAILURES.add([], 1);
                 }
                 Ok(ended(task))
             }
@@ -124,7 +125,7 @@ impl Runner {
                 Ok(Ran::AwaitsClient(TaskStatus::InputRequired))
             }
             TaskState::Paused { limit, .. } => {
-                tracing::warn!(limit = limit.as_str(), "task paused at a limit");
+                tracing::info!(limit = limit.as_str(), "task paused at a limit");
                 metric::TASKS_PAUSED.add([], 1);
                 Ok(Ran::AwaitsClient(TaskStatus::Paused))
             }
@@ -146,41 +147,15 @@ impl Runner {
         let now = self.clock.now();
         let overdue = task.settle_overdue(now).ok_or(StoreError::Conflict)?;
         match self.tasks.update(&task).await {
-            // Its attempts were not used up, as its lost worker had recorded a step.
-            Ok(()) if overdue.wants_message() => Err(RunError::Waiting { until: now }),
-            Ok(()) => Ok(ended(&task)),
-            Err(StoreError::Conflict) => Ok(Ran::LeaseLost),
+            Ok(()) if !overdue.wants_message() => Ok(ended(&task)),
+            // Its attempts were not used up, as its lost worker had recorded a step; or somebody else did this.
+            Ok(()) | Err(StoreError::Conflict) => Err(RunError::Waiting { until: now }),
             Err(error) => Err(error.into()),
         }
     }
 }
 
 fn ended(task: &Task) -> Ran {
-    let duration_ms = task.finished_at().map(|at| whole_millis(at.since(task.spec().created_at)));
-    let failure = match task.state() {
-        TaskState::Failed(failure) => Some(failure),
-        TaskState::Queued { .. }
-        | TaskState::Running(_)
-        | TaskState::Waiting { .. }
-        | TaskState::InputRequired { .. }
-        | TaskState::Paused { .. }
-        | TaskState::Completed(_)
-        | TaskState::Canceled
-        | TaskState::TimedOut => None,
-    };
-    tracing::info!(
-        status = task.status().as_str(),
-        failure = failure.map(|failure| failure.code.as_str()),
-        reason = failure.map(|failure| failure.message.as_str()),
-        attempts = task.attempts(),
-        parkings = task.progress().parkings,
-        hops = task.progress().hops,
-        steps = task.progress().steps,
-        cost_micro_usd = task.progress().spend.cost.micro_usd,
-        unpriced_calls = task.progress().spend.cost.unpriced_calls,
-        duration_ms,
-        "task ended"
-    );
-    count_end(task);
+    tell_end(task);
     Ran::Ended(task.status())
 }

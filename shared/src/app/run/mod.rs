@@ -115,10 +115,13 @@ impl Runner {
     pub async fn run(&self, message: &TaskMessage, until: Timestamp) -> Result<Ran, RunError> {
         let now = self.clock.now();
         let lease = Lease { worker: WorkerId::new(now), expires_at: self.lease_end(now, until) };
-        match self.tasks.claim(&message.tenant, message.task, lease, now).await? {
+        let claimed = self.tasks.claim(&message.tenant, message.task, lease, now).await?;
+        if let Claimed::Granted(task) | Claimed::Refused(task, _) = &claimed {
+            // The worker's log span, in which every line is one of the task's.
+            Span::current().record("agent_id", task.spec().agent.id.to_string()).record("hop", hop(task));
+        }
+        match claimed {
             Claimed::Granted(task) => {
-                // The worker's log span, in which every line is one of the task's.
-                Span::current().record("agent_id", task.spec().agent.id.to_string()).record("hop", hop(&task));
                 metric::TASKS_CLAIMED.add([], 1);
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
                 let trace = invoke_agent(&task);

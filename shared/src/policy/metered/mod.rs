@@ -140,7 +140,7 @@ impl Metered {
                     (self.later(), index + 1)
                 }
             };
-            self.settle_all(caps.get(..placed).unwrap_or_default(), reservation, 0).await;
+            self.withdraw(caps.get(..placed).unwrap_or_default(), reservation).await;
             return Err(ModelError::new(model.clone(), kind));
         }
         Ok(())
@@ -158,6 +158,15 @@ impl Metered {
     fn later(&self) -> ModelErrorKind {
         let until = self.clock.now().plus(TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64()));
         ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget })
+    }
+
+    /// Takes back what a call reserved that is not made. What fails is left to its expiry; why there is no call is said already.
+    async fn withdraw(&self, caps: &[Cap], reservation: &Reservation) {
+        for cap in caps {
+            if let Err(error) = self.budgets.settle(&cap.budget, reservation, 0, self.clock.now()).await {
+                tracing::debug!(error = %Causes(&error), scope = %cap.scope, "reservation is left to its expiry");
+            }
+        }
     }
 
     /// Settles under every cap. What fails is left to its expiry.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{Deadline, Provider, Spend, TenantId};
 use crate::testing::samples::{self, START, after};
-use crate::testing::{Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When};
+use crate::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, listen};
 
 const PLENTY: u64 = 1_000_000_000;
 /// Three cheap tokens of input, one of them each read from and written to the cache, and two of output.
@@ -266,13 +266,16 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stays_away_stops_every_capped_call() {
+async fn a_store_that_stays_away_stops_every_capped_call_and_is_one_line_of_each() {
+    let heard = Captured::default();
+    let _listening = listen(tracing_subscriber::fmt().with_writer(heard.clone()).finish());
     let setup = setup([], Some(PLENTY));
     setup.faults.die_at(1, When::Before);
     for _ in 0..3 {
         assert!(matches!(kind(setup.metered.ask(&under(PLENTY)).await), ModelErrorKind::Park(_)));
     }
     assert_eq!(setup.model.asked(), vec![]);
+    assert_eq!(heard.text().lines().count(), 3, "{}", heard.text());
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,117 @@
+//! What a log says of a task: each failure once, where it is decided, and each end once, whoever decided it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use shared::app::{RunError, Undelivered};
+use shared::ports::{StoreError, TaskMessage, TaskStore};
+use shared::telemetry::held::HeldLines;
+use shared::telemetry::logs;
+use shared::testing::{Captured, Faults, Reply, ScriptedModel, When, listen, samples};
+use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::world::{INVOCATION, World};
+
+/// Hears this thread's log until the guard is dropped.
+fn hear() -> (Captured, DefaultGuard) {
+    let captured = Captured::default();
+    let layer = logs::layer("use_cases", LevelFilter::INFO, HeldLines::default(), captured.clone());
+    let guard = listen(tracing_subscriber::registry().with(layer));
+    (captured, guard)
+}
+
+fn lines(captured: &Captured) -> Vec<Value> {
+    captured.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The messages of the lines that tell of trouble.
+fn troubles(captured: &Captured) -> Vec<String> {
+    let lines = lines(captured).into_iter();
+    let troubles = lines.filter(|line| matches!(line["level"].as_str(), Some("WARN" | "ERROR")));
+    troubles.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The status, agent and task of each line that tells of an end.
+fn ends(captured: &Captured) -> Vec<[Value; 3]> {
+    let ends = lines(captured).into_iter().filter(|line| line["message"] == "task ended");
+    ends.map(|line| ["status", "agent_id", "task_id"].map(|field| line[field].clone())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
+    let world = World::with_model(ScriptedModel::new([Reply::Answer(samples::answer("done"))])).await;
+    let (heard, _guard) = hear();
+    // The spans of requests and messages have these fields.
+    let span = || tracing::info_span!(target: "api", "request", task_id = Empty, agent_id = Empty, tenant_id = Empty, hop = Empty);
+    let mut expected = Vec::new();
+
+    let by_worker = world.submit("hello").await.unwrap().id();
+    let worker_span =
+        tracing::info_span!(target: "executor", "task", task_id = %by_worker, agent_id = Empty, hop = Empty);
+    world.run(by_worker).instrument(worker_span).await.unwrap();
+    expected.push(("completed", by_worker));
+
+    let by_client = world.submit("hello").await.unwrap().id();
+    let path = span();
+    path.record("task_id", by_client.to_string());
+    world.tasks().cancel_task(world.tenant(), by_client).instrument(path).await.unwrap();
+    expected.push(("canceled", by_client));
+
+    let by_dead_letter = world.submit("hello").await.unwrap();
+    let mut stranded = by_dead_letter.clone();
+    for moment in [60, 180, 420, 900] {
+        stranded.settle_overdue(samples::after(moment)).unwrap();
+        world.store.update(&stranded).await.unwrap();
+    }
+    let undelivered = Undelivered { tasks: Arc::new(world.store.clone()), clock: Arc::new(world.clock.clone()) };
+    let body = TaskMessage { tenant: world.tenant().clone(), task: stranded.id() }.to_body();
+    undelivered.bury(&body, 6).instrument(span()).await.unwrap();
+    expected.push(("failed", stranded.id()));
+
+    let by_watchdog = world.submit("hello").await.unwrap();
+    world.pass(by_watchdog.deadline().since(world.now()).as_secs() + 1);
+    assert_eq!(world.sweep().await.unwrap().timed_out, 1);
+    expected.push(("timed_out", by_watchdog.id()));
+
+    let agent = world.agent.id.to_string();
+    let expected: Vec<[Value; 3]> = expected
+        .into_iter()
+        .map(|(status, task)| [status.into(), agent.clone().into(), task.to_string().into()])
+        .collect();
+    assert_eq!(ends(&heard), expected);
+}
+
+#[tokio::test]
+async fn an_overdue_tasks_message_that_can_not_be_sent_is_one_line() {
+    let world = World::new().await;
+    world.submit("hello").await.unwrap();
+    world.pass(120);
+    let (heard, _guard) = hear();
+    let faults = Faults::default();
+    faults.die_at(1, When::Before);
+    assert_eq!(world.sweep_failing(&faults).await.unwrap().resent, 1);
+    assert_eq!(troubles(&heard), ["overdue task's message can't be sent"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.model.hold();
+    let (heard, _guard) = hear();
+    let faults = Faults::default();
+    let outage = async {
+        world.model.until_asked(1).await;
+        faults.die_at(1, When::Before);
+        world.pass(INVOCATION.as_secs());
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    };
+    let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), outage);
+    assert!(matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))), "{ran:?}");
+    assert_eq!(troubles(&heard), Vec::<String>::new(), "whoever has the message says it");
+}
