@@ -77,6 +77,14 @@ pub const SUBMIT_LATENCY: Timer<0> = Timer::new("SubmitLatency", []);
 pub const TASKS_CLAIMED: Counter<0> = Counter::new("TasksClaimed", []);
 /// Time from when a task was ready to when a worker took it.
 pub const QUEUE_WAIT: Timer<0> = Timer::new("QueueWait", []);
+/// Time that a worker had a task, as it leaves it.
+pub const TIME_RUNNING: Timer<0> = Timer::new("TimeRunning", []);
+/// Time that a task was parked, as that ends.
+pub const TIME_WAITING: Timer<0> = Timer::new("TimeWaiting", []);
+/// Time that a task waited for its client's answers, as that ends.
+pub const TIME_AWAITING_INPUT: Timer<0> = Timer::new("TimeAwaitingInput", []);
+/// Time that a task was paused, as that ends.
+pub const TIME_PAUSED: Timer<0> = Timer::new("TimePaused", []);
 /// Tasks that ended with an answer.
 pub const TASKS_COMPLETED: Counter<0> = Counter::new("TasksCompleted", []);
 /// Tasks that ended without one.
@@ -107,6 +115,8 @@ pub const POISON_MESSAGES: Counter<0> = Counter::new("PoisonMessages", []);
 pub const PANICS: Counter<0> = Counter::new("Panics", []);
 /// Runs that broke off because the store failed.
 pub const STORE_FAILURES: Counter<0> = Counter::new("StoreFailures", []);
+/// Messages of tasks that could not be sent; cleanup sends them later.
+pub const SEND_FAILURES: Counter<0> = Counter::new("SendFailures", []);
 /// Tool calls that could not be made.
 pub const BAD_TOOL_CALLS: Counter<0> = Counter::new("BadToolCalls", []);
 /// Tasks that the platform gave up.
@@ -117,13 +127,15 @@ pub const MODEL_CALLS: Counter<2> = Counter::new("ModelCalls", MODEL);
 pub const MODEL_ERRORS: Counter<2> = Counter::new("ModelErrors", ["provider", "error"]);
 /// Time that a request to a provider took.
 pub const MODEL_LATENCY: Timer<2> = Timer::new("ModelLatency", MODEL);
+/// Time from a request to the first event of its streamed answer.
+pub const TIME_TO_FIRST_CHUNK: Timer<2> = Timer::new("TimeToFirstChunk", MODEL);
 /// Requests that repeat a failed one.
 pub const MODEL_RETRIES: Counter<2> = Counter::new("ModelRetries", MODEL);
 /// Calls that went on to this model of their chain.
 pub const FALLBACKS: Counter<2> = Counter::new("Fallbacks", MODEL);
 /// Circuits that opened.
 pub const CIRCUITS_OPENED: Counter<2> = Counter::new("CircuitsOpened", MODEL);
-/// Calls that an open circuit refused: none while all are closed.
+/// Calls that an open circuit refused, and probes of one that failed: none while all are closed.
 pub const CIRCUIT_OPEN: Counter<2> = Counter::new("CircuitOpen", MODEL);
 /// Input tokens, cached ones included.
 pub const INPUT_TOKENS: Counter<2> = Counter::new("InputTokens", MODEL);
@@ -175,13 +187,15 @@ pub const TASKS_EXPIRED: Counter<0> = Counter::new("TasksExpired", []);
 pub const TASKS_PURGED: Counter<0> = Counter::new("TasksPurged", []);
 /// Poison that the dead-letter queue gave up.
 pub const POISON_DROPPED: Counter<0> = Counter::new("PoisonDropped", []);
+/// Overdue tasks that it could neither read nor change.
+pub const SWEEP_FAILURES: Counter<0> = Counter::new("SweepFailures", []);
 /// Sweeps that left overdue tasks to the next one.
 pub const SWEEPS_UNFINISHED: Counter<0> = Counter::new("SweepsUnfinished", []);
 /// First invocations of an execution environment.
 pub const COLD_STARTS: Counter<0> = Counter::new("ColdStarts", []);
 
 /// The name of each metric, its unit, and what it is divided by.
-pub const ALL: [(&str, Unit, &[&str]); 61] = [
+pub const ALL: [(&str, Unit, &[&str]); 68] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
@@ -192,6 +206,10 @@ pub const ALL: [(&str, Unit, &[&str]); 61] = [
     (SUBMIT_LATENCY.name, Unit::Milliseconds, &SUBMIT_LATENCY.dimensions),
     (TASKS_CLAIMED.name, Unit::Count, &TASKS_CLAIMED.dimensions),
     (QUEUE_WAIT.name, Unit::Milliseconds, &QUEUE_WAIT.dimensions),
+    (TIME_RUNNING.name, Unit::Milliseconds, &TIME_RUNNING.dimensions),
+    (TIME_WAITING.name, Unit::Milliseconds, &TIME_WAITING.dimensions),
+    (TIME_AWAITING_INPUT.name, Unit::Milliseconds, &TIME_AWAITING_INPUT.dimensions),
+    (TIME_PAUSED.name, Unit::Milliseconds, &TIME_PAUSED.dimensions),
     (TASKS_COMPLETED.name, Unit::Count, &TASKS_COMPLETED.dimensions),
     (TASKS_FAILED.name, Unit::Count, &TASKS_FAILED.dimensions),
     (TASKS_TIMED_OUT.name, Unit::Count, &TASKS_TIMED_OUT.dimensions),
@@ -207,11 +225,13 @@ pub const ALL: [(&str, Unit, &[&str]); 61] = [
     (POISON_MESSAGES.name, Unit::Count, &POISON_MESSAGES.dimensions),
     (PANICS.name, Unit::Count, &PANICS.dimensions),
     (STORE_FAILURES.name, Unit::Count, &STORE_FAILURES.dimensions),
+    (SEND_FAILURES.name, Unit::Count, &SEND_FAILURES.dimensions),
     (BAD_TOOL_CALLS.name, Unit::Count, &BAD_TOOL_CALLS.dimensions),
     (DEAD_LETTERS.name, Unit::Count, &DEAD_LETTERS.dimensions),
     (MODEL_CALLS.name, Unit::Count, &MODEL_CALLS.dimensions),
     (MODEL_ERRORS.name, Unit::Count, &MODEL_ERRORS.dimensions),
     (MODEL_LATENCY.name, Unit::Milliseconds, &MODEL_LATENCY.dimensions),
+    (TIME_TO_FIRST_CHUNK.name, Unit::Milliseconds, &TIME_TO_FIRST_CHUNK.dimensions),
     (MODEL_RETRIES.name, Unit::Count, &MODEL_RETRIES.dimensions),
     (FALLBACKS.name, Unit::Count, &FALLBACKS.dimensions),
     (CIRCUITS_OPENED.name, Unit::Count, &CIRCUITS_OPENED.dimensions),
@@ -241,6 +261,7 @@ pub const ALL: [(&str, Unit, &[&str]); 61] = [
     (TASKS_EXPIRED.name, Unit::Count, &TASKS_EXPIRED.dimensions),
     (TASKS_PURGED.name, Unit::Count, &TASKS_PURGED.dimensions),
     (POISON_DROPPED.name, Unit::Count, &POISON_DROPPED.dimensions),
+    (SWEEP_FAILURES.name, Unit::Count, &SWEEP_FAILURES.dimensions),
     (SWEEPS_UNFINISHED.name, Unit::Count, &SWEEPS_UNFINISHED.dimensions),
     (COLD_STARTS.name, Unit::Count, &COLD_STARTS.dimensions),
 ];

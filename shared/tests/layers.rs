@@ -20,7 +20,7 @@ const INSIDE: [(&str, &[&str]); 14] = [
     ("telemetry", &["config", "metric", "telemetry"]),
     ("store", &["domain", "ports", "store", "telemetry"]),
     ("queue", &["domain", "ports", "queue", "telemetry"]),
-    ("llm", &["domain", "llm", "policy", "ports"]),
+    ("llm", &["domain", "llm", "metric", "policy", "ports"]),
     ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
     ("tools", &["domain", "metric", "ports", "tools"]),

@@ -150,5 +150,6 @@ fn count(swept: &Swept) {
     metric::TASKS_AWAKENED.add([], swept.awakened.into());
     metric::TASKS_GIVEN_UP.add([], swept.given_up.into());
     metric::TASKS_EXPIRED.add([], swept.expired.into());
+    metric::SWEEP_FAILURES.add([], swept.failed.into());
     metric::SWEEPS_UNFINISHED.add([], swept.unfinished.into());
 }

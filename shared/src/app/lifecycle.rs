@@ -11,6 +11,7 @@ use super::ended::tell_end;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
 use super::send::send;
+use super::stays::note_stay;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
@@ -193,7 +194,10 @@ impl Tasks {
                 steps => self.store.update_with(&task, steps).await,
             };
             match stored {
-                Ok(()) => return Ok((task, outcome)),
+                Ok(()) => {
+                    note_stay(&task);
+                    return Ok((task, outcome));
+                }
                 Err(StoreError::Conflict) => {}
                 Err(StoreError::TooLarge) if !steps.is_empty() => {
                     return Err(AppError::invalid("/results", "has a text that is too large"));

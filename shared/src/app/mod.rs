@@ -14,6 +14,7 @@ mod purge;
 mod readiness;
 mod run;
 mod send;
+mod stays;
 mod submit;
 mod sweep;
 mod undelivered;

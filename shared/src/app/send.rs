@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::{Causes, Task};
+use crate::metric;
 use crate::ports::{QueueError, TaskMessage, TaskQueue};
 
 /// Sends the message that has a worker take up the task after `delay`, or tells of the failure.
@@ -15,5 +16,6 @@ pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
 /// Sends the message that has a worker take up the task after `delay`.
 pub(super) async fn try_send(queue: &dyn TaskQueue, task: &Task, delay: Duration) -> Result<(), QueueError> {
     let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
-    queue.send(&message, task.spec().trace.as_ref(), delay).await
+    let sent = queue.send(&message, task.spec().trace.as_ref(), delay).await;
+    sent.inspect_err(|_| metric::SEND_FAILURES.add([], 1))
 }

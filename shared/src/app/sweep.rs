@@ -14,6 +14,7 @@ use tracing::{Instrument, Span};
 use super::ended::tell_end;
 use super::lost::note_lost_steps;
 use super::send::try_send;
+use super::stays::note_stay;
 use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
 use crate::ports::{Clock, Journal, StoreError, TaskQueue, TaskStore};
 
@@ -121,6 +122,7 @@ impl Sweeper {
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
+        note_stay(&task);
         tell_end(&task);
         let sent =
             if overdue.wants_message() { try_send(self.queue.as_ref(), &task, Duration::ZERO).await } else { Ok(()) };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tracing::Span;
 
 use super::ended::tell_end;
+use super::stays::note_stay;
 use crate::domain::Causes;
 use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
@@ -59,6 +60,7 @@ impl Undelivered {
             match self.tasks.update(&task).await {
                 Ok(()) => {
                     tracing::error!(receives, "task dead-lettered: no worker could claim it");
+                    note_stay(&task);
                     tell_end(&task);
                     return Ok(Buried::Failed);
                 }

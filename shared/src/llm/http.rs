@@ -25,7 +25,9 @@ use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout, Une
 use super::key::ApiKey;
 use super::pace::{Ender, Late, Pace, Timeouts};
 use super::sse;
-use crate::domain::{ModelAnswer, ModelRequest, Transfer};
+use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
+use crate::metric;
+use crate::policy::PriceTable;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,6 +122,7 @@ impl<D: Dialect> Endpoint<D> {
         };
         let authorization = self.authorization(pace).await?;
         exchange.spend.attempts = 1;
+        let sent = Instant::now();
         let response = pace.by(begin, self.send(request, authorization)).await?.map_err(|error| {
             // Without a connection nothing was sent, and nothing can be billed.
             exchange.spend.attempts = u32::from(!error.is_connect());
@@ -130,7 +133,10 @@ impl<D: Dialect> Endpoint<D> {
             return Err(self.refused(response, pace).await);
         }
         match form(response.headers(), transfer)? {
-            Transfer::Stream => read_stream(response, pace, begin, reading).await,
+            Transfer::Stream => {
+                let first = || note_first_chunk(request.model(), sent.elapsed());
+                read_stream(response, pace, begin, reading, first).await
+            }
             Transfer::Whole => Ok(reading.whole(&pace.by(pace.end(), read(response, MAX_ANSWER_BYTES)).await??)?),
         }
     }
@@ -200,6 +206,7 @@ fn attempt(request: &ModelRequest) -> Span {
         model = request.model().name(),
         provider_request_id = field::Empty,
         status_code = field::Empty,
+        first_chunk_seconds = field::Empty,
         error_type = field::Empty,
         otel.status_code = field::Empty,
     )
@@ -219,12 +226,13 @@ fn form(headers: &HeaderMap, asked: Transfer) -> Result<Transfer, Failure> {
 /// Reads a stream to the end of its answer, or else of its body. The first of it must be there by `due`.
 ///
 /// Before the first event, every byte is a sign of life: gateways send comments while a model loads or queues. After it, only
-/// events are, because a gateway goes on with its comments when its model has stalled.
+/// events are, because a gateway goes on with its comments when its model has stalled. The first event is `first`'s.
 async fn read_stream(
     mut response: Response,
     pace: &Pace<'_>,
     mut due: Instant,
     reading: &mut impl Reading,
+    first: impl Fn(),
 ) -> Result<(), Failure> {
     let (mut parser, mut bytes, mut has_begun) = (sse::Parser::new(MAX_ANSWER_BYTES), 0, false);
     while let Some(chunk) = pace.by(due, response.chunk()).await?.map_err(Failure::broken)? {
@@ -233,8 +241,12 @@ async fn read_stream(
             return Err(BodyTooLarge { limit_bytes: MAX_STREAM_BYTES }.into());
         }
         for event in parser.feed(&chunk) {
-            match reading.event(&event?)? {
-                Progress::More => (due, has_begun) = (pace.next_event(), true),
+            let event = event?;
+            if !std::mem::replace(&mut has_begun, true) {
+                first();
+            }
+            match reading.event(&event)? {
+                Progress::More => due = pace.next_event(),
                 Progress::Done => {
                     drain(response).await;
                     return Ok(());
@@ -246,6 +258,12 @@ async fn read_stream(
         }
     }
     Ok(())
+}
+
+/// Notes how long the first event of an answer took, by the current span as well.
+fn note_first_chunk(model: &ModelRef, took: Duration) {
+    Span::current().record("first_chunk_seconds", took.as_secs_f64());
+    metric::TIME_TO_FIRST_CHUNK.note(PriceTable::current().labels(model), took);
 }
 
 /// Waits a little for the end of a body of which nothing more is needed.

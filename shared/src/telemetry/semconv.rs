@@ -31,7 +31,7 @@ const KINDS: [Kind; 5] = [
 ];
 
 /// Attributes: in our code, and in the conventions.
-const NAMES: [(&str, &str); 17] = [
+const NAMES: [(&str, &str); 18] = [
     ("agent_id", "gen_ai.agent.id"),
     ("agent_version", "gen_ai.agent.version"),
     ("task_id", "gen_ai.conversation.id"),
@@ -39,6 +39,7 @@ const NAMES: [(&str, &str); 17] = [
     ("model", "gen_ai.request.model"),
     ("max_output_tokens", "gen_ai.request.max_tokens"),
     ("served_model", "gen_ai.response.model"),
+    ("first_chunk_seconds", "gen_ai.response.time_to_first_chunk"),
     ("stop_reason", "gen_ai.response.finish_reasons"),
     ("input_tokens", "gen_ai.usage.input_tokens"),
     ("output_tokens", "gen_ai.usage.output_tokens"),

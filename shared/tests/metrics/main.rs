@@ -49,6 +49,13 @@ fn counts() -> BTreeMap<String, u64> {
     counts
 }
 
+/// What is due of metrics that are divided by nothing.
+fn totals() -> Value {
+    let mut due = documents().into_iter();
+    let is_total = |document: &Value| metric::DIMENSIONS.iter().all(|dimension| document[dimension].is_null());
+    due.find(is_total).unwrap()
+}
+
 fn check_form(document: &Value) {
     let directive = &document["_aws"]["CloudWatchMetrics"][0];
     assert!(document["_aws"]["Timestamp"].as_u64().is_some_and(|millis| millis > 1_700_000_000_000), "{document}");
@@ -103,7 +110,9 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     assert_eq!(counts()["TasksParked"], 1);
     world.pass(60);
     world.run(parked.id()).await.unwrap();
-    assert_eq!(counts()["TasksFailed"], 1);
+    let ended = totals();
+    assert_eq!(ended["TasksFailed"], 1);
+    assert_eq!((&ended["TimeWaiting"], &ended["TimeRunning"]), (&json!([60_000.0]), &json!([0.0])), "{ended}");
 
     let limits = LimitChanges { max_tokens: Some(1), ..LimitChanges::default() };
     world.model.then(Reply::Answer(samples::answer_calling([samples::tool_call("c", "calculator", "{}")])));
@@ -111,6 +120,9 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     let paused = world.tasks().submit_task(world.tenant(), new).await.unwrap();
     world.run(paused.id()).await.unwrap();
     assert_eq!(counts()["TasksPaused"], 1);
+    world.pass(9);
+    world.tasks().cancel_task(world.tenant(), paused.id()).await.unwrap();
+    assert_eq!(totals()["TimePaused"], json!([9_000.0]));
 
     let unwanted = world.submit(CANARY).await.unwrap();
     world.tasks().cancel_task(world.tenant(), unwanted.id()).await.unwrap();
@@ -120,6 +132,12 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     let counted = counts();
     assert_eq!((counted["TasksCanceled"], counted["TasksTimedOut"]), (1, 1), "{late:?}: {counted:?}");
 
+    check_bad_days(&world).await;
+    check_model_calls().await;
+}
+
+/// What workers that die add, and a queue that takes no message.
+async fn check_bad_days(world: &World) {
     let killed = world.submit(CANARY).await.unwrap();
     for _ in 0..5 {
         let faults = Faults::default();
@@ -131,7 +149,10 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     let counted = counts();
     assert_eq!((counted["TasksClaimed"], counted["DeadLetters"]), (5, 1), "{counted:?}");
 
-    check_model_calls().await;
+    let faults = Faults::default();
+    faults.die_at(1, When::Before);
+    world.tasks_failing(&faults).submit_task(world.tenant(), world.new_task(CANARY)).await.unwrap();
+    assert_eq!(counts()["SendFailures"], 1);
 }
 
 /// What each request to a provider adds: of a model with a price, of one without, and of one that fails.

@@ -1,5 +1,6 @@
 //! What a log says of a task: each failure once, where it is decided, and each end once, whoever decided it.
 
+#![allow(clippy::indexing_slicing, reason = "a test may panic")]
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ use crate::app::ended::tell_end;
 use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
+use crate::app::stays::note_stay;
 use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
 use crate::domain::{
     Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp, Wait, whole_millis,
@@ -97,6 +98,7 @@ impl Work<'_> {
 impl Runner {
     /// Does what a task needs that was just left, and says what came of its message.
     async fn left(&self, task: &Task, end: End) -> Result<Ran, RunError> {
+        note_stay(task);
         match task.state() {
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
                 if let End::GivenBack(error, _) = &end {
@@ -147,9 +149,13 @@ impl Runner {
         let now = self.clock.now();
         let overdue = task.settle_overdue(now).ok_or(StoreError::Conflict)?;
         match self.tasks.update(&task).await {
-            Ok(()) if !overdue.wants_message() => Ok(ended(&task)),
-            // Its attempts were not used up, as its lost worker had recorded a step; or somebody else did this.
-            Ok(()) | Err(StoreError::Conflict) => Err(RunError::Waiting { until: now }),
+            Ok(()) => {
+                note_stay(&task);
+                // Its attempts were not used up if its lost worker had recorded a step.
+                if overdue.wants_message() { Err(RunError::Waiting { until: now }) } else { Ok(ended(&task)) }
+            }
+            // Somebody else did this.
+            Err(StoreError::Conflict) => Err(RunError::Waiting { until: now }),
             Err(error) => Err(error.into()),
         }
     }

@@ -1,7 +1,10 @@
 //! A task's audit trail: what happened to it and when, kept in its own record by the very write that makes it happen.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::TaskStatus;
 use crate::domain::id::WorkerId;
 use crate::domain::limits::LimitKind;
 use crate::domain::outcome::FailureCode;
@@ -79,6 +82,38 @@ pub enum Event {
         /// The number of the last step that counts no more; 0 if all count.
         base: u32,
     },
+}
+
+impl Event {
+    /// The state that it brings the task into; none if the task stays where it is.
+    const fn state(&self) -> Option<TaskStatus> {
+        match self {
+            Self::Submitted
+            | Self::HandedOver { .. }
+            | Self::Requeued
+            | Self::Awakened
+            | Self::Answered
+            | Self::Resumed
+            | Self::Reopened { .. } => Some(TaskStatus::Queued),
+            Self::Claimed { .. } => Some(TaskStatus::Running),
+            Self::Parked { .. } => Some(TaskStatus::Waiting),
+            Self::InputRequired => Some(TaskStatus::InputRequired),
+            Self::Paused { .. } => Some(TaskStatus::Paused),
+            Self::Canceled => Some(TaskStatus::Canceled),
+            Self::Completed => Some(TaskStatus::Completed),
+            Self::Failed { .. } => Some(TaskStatus::Failed),
+            Self::TimedOut => Some(TaskStatus::TimedOut),
+            Self::Resent | Self::CancelRequested => None,
+        }
+    }
+}
+
+/// The state that the last change ended, and how long it had lasted; none if it ended none, or it is forgotten when it began.
+pub(super) fn last_stay(history: &[Change]) -> Option<(TaskStatus, Duration)> {
+    let (last, before) = history.split_last()?;
+    last.event.state()?;
+    let began = before.iter().rev().find_map(|change| Some((change.event.state()?, change.at)));
+    began.map(|(state, since)| (state, last.at.since(since)))
 }
 
 /// Adds a change, and forgets the oldest if there are too many.

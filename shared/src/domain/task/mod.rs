@@ -326,6 +326,12 @@ impl Task {
         self.progress.spend
     }
 
+    /// The state that its last change ended, and how long it had lasted; none if the change ended none, or it is forgotten when
+    /// that state began.
+    pub fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
+        history::last_stay(&self.progress.history)
+    }
+
     /// The state without its content.
     pub const fn status(&self) -> TaskStatus {
         match self.progress.state {

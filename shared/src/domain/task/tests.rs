@@ -56,6 +56,20 @@ fn a_lease_is_exclusive_until_it_expires() {
 }
 
 #[test]
+fn a_stay_in_a_state_lasts_until_another_state_begins() {
+    let mut task = queued();
+    assert_eq!(task.last_stay(), None, "it has ended no state yet");
+    task.settle_overdue(after(60)).unwrap();
+    assert_eq!(task.last_stay(), None, "it is still queued");
+    task.claim(lease(90), after(70)).unwrap();
+    assert_eq!(task.last_stay(), Some((TaskStatus::Queued, Duration::from_secs(70))));
+    task.cancel(after(75)).unwrap();
+    assert_eq!(task.last_stay(), None, "its worker still has it");
+    task.end_canceled(1, after(80)).unwrap();
+    assert_eq!(task.last_stay(), Some((TaskStatus::Running, Duration::from_secs(10))));
+}
+
+#[test]
 fn a_worker_that_lost_its_lease_changes_nothing() {
     let mut task = queued();
     task.claim(lease(60), after(0)).unwrap();

@@ -89,6 +89,7 @@ impl Breaker {
 
     /// Says what came of a probe.
     async fn settle(&self, model: &ModelRef, probe: Candidacy, sign: Sign) {
+        metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), u64::from(matches!(sign, Sign::Down)));
         let mut stands = probe.wanted;
         for _ in 0..ROUNDS {
             let (worker, settings) = (probe.lease.worker, self.circuits.settings());
