@@ -28,9 +28,12 @@ def _plain(loader, _suffix, node):
 Template.add_multi_constructor("!", _plain)
 
 
+def template():
+    return yaml.load((ROOT / "template.yaml").read_text(), Loader=Template)
+
+
 def resources(kind):
-    template = yaml.load((ROOT / "template.yaml").read_text(), Loader=Template)
-    return {name: resource for name, resource in template["Resources"].items() if resource["Type"] == kind}
+    return {name: resource for name, resource in template()["Resources"].items() if resource["Type"] == kind}
 
 
 def widgets():

@@ -174,10 +174,39 @@ class Operations(unittest.TestCase):
                     self.assertIn(message, SOURCES)
             self.assertIn(f"`{query['Properties']['Name'].split('/')[1]}`", OPERATIONS)
 
+    def test_the_saved_queries_ask_for_fields_that_lines_have(self):
+        for name, query in dashboard.resources("AWS::Logs::QueryDefinition").items():
+            text = re.sub(r'"[^"]*"|/[^/]+/', "", query["Properties"]["QueryString"])
+            named = set(re.findall(r"\bas (\w+)", text))
+            words = set(re.findall(r"(?<![@\w])[a-z]\w*", text)) - named - INSIGHTS
+            for word in words:
+                with self.subTest(f"{name}: {word}"):
+                    self.assertIn(word, FIELDS)
+
+
+class Logs(unittest.TestCase):
+    def test_every_function_logs_lines_of_json_that_are_kept_for_a_while_and_is_traced(self):
+        functions = dashboard.resources("AWS::Serverless::Function")
+        groups = dashboard.resources("AWS::Logs::LogGroup")
+        self.assertEqual(len(functions), 3)
+        for name, function in functions.items():
+            with self.subTest(name):
+                logging = function["Properties"]["LoggingConfig"]
+                self.assertEqual((logging["LogFormat"], logging["ApplicationLogLevel"]), ("JSON", "LogLevel"))
+                self.assertIn(logging["LogGroup"], groups)
+        self.assertEqual({group["Properties"]["RetentionInDays"] for group in groups.values()}, {"LogRetentionDays"})
+        self.assertEqual(dashboard.template()["Globals"]["Function"]["Tracing"], "Active")
+
 
 def _quoted(text):
     return re.findall(r"`([^`]+)`", text)
 
+
+# The words of Logs Insights' language that our queries use.
+INSIGHTS = set("fields filter sort asc desc limit stats by in or and like as count count_distinct latest sum coalesce".split())
+
+# The fields that a line may have; the suite holds every line that is logged to them.
+FIELDS = set(re.findall(r'"(\w+)"', (dashboard.ROOT / "shared/src/testing/log_schema.rs").read_text().split("/// Says what")[0]))
 
 SOURCES = "\n".join(
     path.read_text() for folder in ("shared/src", "functions") for path in sorted((dashboard.ROOT / folder).rglob("*.rs"))

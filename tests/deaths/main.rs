@@ -124,6 +124,7 @@ async fn two_hundred_tasks_complete_although_an_executor_is_killed_in_every_seco
             }
         }
     }
+    check_rescues(&platform, &tasks).await;
     assert!(leases_lost > 0, "only idle executors were killed");
     assert!(run_once > TASKS, "hardly any span of a tool arrived: {run_once}");
     tell(&format!(
@@ -131,6 +132,20 @@ async fn two_hundred_tasks_complete_although_an_executor_is_killed_in_every_seco
          done again: 0; unrecorded ones that were: {asked_again} model calls besides {}, {run_again} tool runs besides {run_once}",
         TASKS * 3
     ));
+}
+
+/// Checks that what the watchdog did for lost workers' tasks is in the traces of these.
+async fn check_rescues(platform: &Platform, tasks: &[String]) {
+    let traces = platform.traces();
+    let spans = traces.lines().filter(|line| line.contains("settle overdue"));
+    let mut rescues = 0;
+    for span in spans.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let Some(task) = tasks.iter().find(|task| span["annotations"]["task_id"] == task.as_str()) else { continue };
+        let task = platform.task(task).await;
+        assert_eq!(span["trace_id"], task.spec().trace.as_ref().unwrap().trace_id(), "{span}");
+        rescues += 1;
+    }
+    assert!(rescues > 0, "the watchdog is in no trace");
 }
 
 /// Kills any executor at any moment of a second, and counts it.

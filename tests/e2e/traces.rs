@@ -36,6 +36,24 @@ fn krate(line: &Value) -> &str {
     text(line, "target").split("::").next().unwrap_or_default()
 }
 
+/// Checks that the trace and the task join the very same lines: those of the trace name the task, and those of the task the
+/// trace, but for requests of others that only ask for it.
+async fn check_lines(platform: &Platform, trace: &str, task: &str, agent: &str) {
+    platform.logged("api", "request handled", task).await;
+    for (function, least) in [("api", 2), ("executor", 6)] {
+        let of_trace = platform.log_lines(function, trace).await;
+        assert!(of_trace.len() >= least, "{of_trace:?}");
+        for line in of_trace {
+            let ids = ["task_id", "agent_id", "tenant_id", "xray_trace_id"].map(|field| text(&line, field));
+            assert_eq!(ids, [task, agent, "default", trace], "{line}");
+            assert!(function == "api" || line["hop"].is_u64(), "{line}");
+        }
+    }
+    for line in platform.log_lines("executor", task).await {
+        assert_eq!(text(&line, "xray_trace_id"), trace, "{line}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tasks_whole_life_is_one_trace() {
     let platform = Platform::deployed().await;
@@ -91,15 +109,29 @@ async fn a_tasks_whole_life_is_one_trace() {
     let answered = spans.iter().find(|span| text(span, "name") == chat).unwrap();
     assert_eq!(answered["metadata"]["gen_ai.usage.input_tokens"], 9, "{answered}");
 
-    let said = platform.log_lines("executor", &task).await;
-    assert!(said.len() >= 6, "{said:?}");
-    for line in &said {
-        assert_eq!((text(line, "xray_trace_id"), text(line, "task_id")), (trace, &task[..]), "{line}");
-        assert_eq!((text(line, "tenant_id"), text(line, "agent_id")), ("default", &agent[..]), "{line}");
-        assert!(line["hop"].is_u64(), "{line}");
+    let attempts = spans.iter().filter(|span| text(span, "name") == "model attempt");
+    let first_chunks = attempts.filter(|span| span["metadata"]["gen_ai.response.time_to_first_chunk"].is_f64()).count();
+    assert_eq!(first_chunks, 2, "as many as there are answers");
+
+    check_lines(&platform, trace, &task, &agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tasks_trace_says_whether_its_answer_was_kept() {
+    let platform = Platform::deployed().await;
+    let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
+    let agent = platform.agent_of(json!({ "models": models, "cache": { "mode": "on" } })).await;
+    let prompt = unique("[ok] canary prompt");
+    let mut decisions = Vec::new();
+    for _ in 0..2 {
+        let task = platform.submit(&agent, &prompt).await;
+        platform.ended(&task).await;
+        let trace = text(&platform.logged("executor", "task ended", &task).await, "xray_trace_id").to_owned();
+        let chats = || platform.spans(&trace).into_iter().find(|span| text(span, "name").starts_with("chat "));
+        platform.until(async || chats().is_some(), "the question is in the trace").await;
+        decisions.push(chats().unwrap()["metadata"]["cache"].clone());
     }
-    let accepted = platform.logged("api", "task accepted", &task).await;
-    assert_eq!(text(&accepted, "xray_trace_id"), trace, "{accepted}");
+    assert_eq!(decisions, ["miss", "hit"]);
 }
 
 #[tokio::test]
