@@ -1,5 +1,6 @@
 //! A task's audit trail: what happened to it and when, kept in its own record by the very write that makes it happen.
 
+use std::ops::Not;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -48,7 +49,11 @@ pub enum Event {
         hop: u32,
     },
     /// Its worker gave it back, or was lost.
-    Requeued,
+    Requeued {
+        /// Whether the worker was lost.
+        #[serde(default, skip_serializing_if = "Not::not")]
+        lost: bool,
+    },
     /// Its message was sent again.
     Resent,
     /// Its wait was over, and the watchdog queued it.
@@ -90,7 +95,7 @@ impl Event {
         match self {
             Self::Submitted
             | Self::HandedOver { .. }
-            | Self::Requeued
+            | Self::Requeued { .. }
             | Self::Awakened
             | Self::Answered
             | Self::Resumed

@@ -81,7 +81,7 @@ impl Task {
                 self.queue(Event::Awakened, now);
                 Some(Overdue::Awakened)
             }
-            TaskState::Running(_) => Some(self.end_attempt(now)),
+            TaskState::Running(_) => Some(self.end_attempt(true, now)),
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => None,
         }
     }
