@@ -12,6 +12,8 @@ QUIET = {"timestamp", "level", "message", "name", "service", "target"}
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
+# Lines of one function arrive later than those of another: so long they wait for each other, to be printed in their order.
+SETTLE_SECONDS = 2
 
 
 def follow(groups, task):
@@ -19,19 +21,22 @@ def follow(groups, task):
     client = boto3.client("logs")
     paint = terminal.painter()
     since = dict.fromkeys(groups, 0 if task else int((time.time() - HISTORY_SECONDS) * 1000))
-    seen = set()
+    only = {"filterPattern": f'"{task}"'} if task else {}
+    seen, lines = set(), []
     try:
         while True:
-            lines = []
+            settled = int((time.time() - SETTLE_SECONDS) * 1000)
             for function, group in groups.items():
-                for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since[function]):
+                for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since[function], **only):
                     for event in page["events"]:
                         identity = (event["logStreamName"], event["timestamp"], event["message"])
                         if identity not in seen:
                             seen.add(identity)
                             since[function] = max(since[function], event["timestamp"])
                             lines.append((event["timestamp"], function, event["message"]))
-            for _, function, message in sorted(lines, key=lambda line: line[0]):
+            lines.sort(key=lambda line: line[0])
+            while lines and lines[0][0] <= settled:
+                _, function, message = lines.pop(0)
                 text = pretty(function, message, paint) if task in message else None
                 if text:
                     print(text, flush=True)

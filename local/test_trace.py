@@ -81,7 +81,7 @@ tsk_1 failed after 10.00 s, of agt_1 version 2
     +6.00 s     3.00 s                     ░░░░░░░░░░     waits: breaker
     +9.00 s     1.00 s                              ▒▒▒   worker 890a0b0c → failed model_unavailable
 
-waited 5.00 s, worked 5.00 s: 2.00 s in models, 500 ms in tools
+waited 5.00 s, worked 5.00 s: recorded are 2.00 s in models, 500 ms in tools
 2 steps (1 model call, 4 attempts), 1 hop, 3 workers
 1,000 (12 cached) tokens in, 20 out, 0.000658 USD and 1 unpriced call
 model_unavailable: try again
@@ -114,6 +114,22 @@ class Waterfall(unittest.TestCase):
         ])
         self.assertEqual(rows[-1].start - rows[-2].end, 10)
 
+    def test_a_worker_that_disappeared_is_told_from_one_that_gave_the_task_back(self):
+        def after(event):
+            rows = trace.timeline({**TASK, "history": [*TASK["history"][:2], event]}, [])
+            lines = trace.totals({**TASK, "history": []}, [], rows, terminal.plain)
+            return rows[1].kind, rows[1].bad, "lost workers" in lines[0]
+
+        at = "2026-11-25T10:01:01.000Z"
+        self.assertEqual(after({"at": at, "event": "requeued"}), ("work", "", False))
+        lost = ("lost", "disappeared", True)
+        self.assertEqual(after({"at": at, "event": "requeued", "lost": True}), lost)
+        self.assertEqual(after({"at": at, "event": "claimed", "worker": "wrk_2"}), lost)
+
+    def test_a_task_that_timed_out_says_of_what(self):
+        task = {**TASK, "status": "timed_out", "error": None, "limits": {"timeout_seconds": 10}, "deadline_at": "2026-11-25T10:00:10.000Z"}
+        self.assertIn("timed out: its timeout_seconds of 10 were over at 2026-11-25T10:00:10.000Z", trace.render(task, [], [], terminal.plain, None))
+
     def test_nothing_but_an_id_goes_into_the_url(self):
         for task_id in ("", "tsk_", "tsk_1/../../agents", "agt_1"):
             with self.assertRaisesRegex(phase.Failed, "TASK=tsk_"):
@@ -141,6 +157,7 @@ class Spans(unittest.TestCase):
             {"trace_id": "1-a", "id": "s1", "name": "api", "start_time": 1, "end_time": 2, "annotations": {"task_id": "tsk_1"},
              "subsegments": [{"id": "s2", "name": "put", "start_time": 1.2, "end_time": 1.5}]},
             {"trace_id": "1-b", "id": "s9", "name": "another task's", "start_time": 1, "annotations": {"task_id": "tsk_2"}},
+            {"trace_id": "1-c", "id": "s8", "name": "GET /v1/tasks/id", "start_time": 9, "annotations": {"task_id": "tsk_1"}},
             '{"half',
         )
         self.assertEqual(

@@ -30,8 +30,8 @@ AFTER = {
     "paused": "paused",
     "claimed": "worker",
 }
-FILLS = {"wait": "░", "work": "▒", "model": "█", "tool": "█", "span": "━", "mark": "┃"}
-STYLES = {"wait": "dim", "work": "bold", "model": "cyan", "tool": "magenta", "span": "blue", "mark": "yellow", "bad": "red"}
+FILLS = {"wait": "░", "work": "▒", "lost": "▒", "model": "█", "tool": "█", "span": "━", "mark": "┃"}
+STYLES = {"wait": "dim", "work": "bold", "lost": "red", "model": "cyan", "tool": "magenta", "span": "blue", "mark": "yellow", "bad": "red"}
 
 
 @dataclass
@@ -75,14 +75,16 @@ def _get(url, key):
 
 
 def read_spans(file, task_id):
-    """The X-Ray segments and subsegments of the task's traces, flat, from a file with one document a line."""
+    """The X-Ray segments and subsegments of the traces that do something with the task, flat, from a file with one a line."""
     documents = []
     for line in file.read_text(errors="replace").splitlines():
         try:
             documents += _flat(json.loads(line), None, None)
         except (ValueError, AttributeError):
             continue  # the last line may be half written
-    traces = {one["trace_id"] for one in documents if (one.get("annotations") or {}).get("task_id") == task_id}
+    about = [one for one in documents if (one.get("annotations") or {}).get("task_id") == task_id]
+    # Whoever looks at a task does so in traces of its own, which would stretch the picture for as long as anybody looks.
+    traces = {one["trace_id"] for one in about} - {one["trace_id"] for one in about if str(one.get("name")).startswith("GET ")}
     newest = {one.get("id"): one for one in documents if one["trace_id"] in traces and "start_time" in one}
     return sorted(newest.values(), key=lambda one: one["start_time"])
 
@@ -122,6 +124,8 @@ def timeline(task, steps):
             continue
         if current:
             current.end = at
+            if current.kind == "work" and (event == "claimed" or change.get("lost")):
+                current.kind, current.bad = "lost", "disappeared"
             if event != "claimed":
                 current.label += f" → {_event(change)}"
             if event in ("failed", "timed_out"):
@@ -191,16 +195,17 @@ def span_rows(spans):
 
 
 def totals(task, steps, rows, paint):
-    spent = {kind: sum(row.end - row.start for row in rows if row.kind == kind) for kind in ("wait", "work", "model", "tool")}
+    spent = {kind: sum(row.end - row.start for row in rows if row.kind == kind) for kind in ("wait", "work", "lost", "model", "tool")}
     used = task["spent"]
     calls = sum(step["kind"] == "model_call" for step in steps)
     cached = f" ({used['cache_read_tokens']:,} cached)" if used["cache_read_tokens"] else ""
+    lost = f", {duration(spent['lost'])} until lost workers were found out" if spent["lost"] else ""
     unpriced = f" and {_some(task['unpriced_calls'], 'unpriced call')}" if task["unpriced_calls"] else ""
     lines = [
-        f"waited {duration(spent['wait'])}, worked {duration(spent['work'])}: "
-        f"{duration(spent['model'])} in models, {duration(spent['tool'])} in tools",
+        f"waited {duration(spent['wait'])}, worked {duration(spent['work'])}{lost}: "
+        f"recorded are {duration(spent['model'])} in models, {duration(spent['tool'])} in tools",
         f"{_some(task['steps'], 'step')} ({_some(calls, 'model call')}, {_some(task['model_attempts'], 'attempt')}), "
-        f"{_some(task['hops'], 'hop')}, {_some(sum(row.kind == 'work' for row in rows), 'worker')}",
+        f"{_some(task['hops'], 'hop')}, {_some(sum(row.kind in ('work', 'lost') for row in rows), 'worker')}",
         f"{used['input_tokens']:,}{cached} tokens in, {used['output_tokens']:,} out, {_money(task['cost_micro_usd'])}{unpriced}",
     ]
     if error := task.get("error"):
@@ -208,6 +213,8 @@ def totals(task, steps, rows, paint):
         for attempt in error.get("attempts", []):
             status, request = attempt.get("status") or "no answer", attempt.get("request_id") or "no request id"
             lines.append(terminal.printable(f"  {attempt['provider']}/{attempt['model']}: {attempt['code']}, {status}, {request}"))
+    if task["status"] == "timed_out":
+        lines.append(paint(f"timed out: its timeout_seconds of {task['limits']['timeout_seconds']} were over at {task['deadline_at']}", "red"))
     if task["history"] and task["history"][0]["event"] != "submitted":
         lines.append(paint("Changes before the last hundred are forgotten.", "dim"))
     return lines
