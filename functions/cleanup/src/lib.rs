@@ -61,10 +61,18 @@ impl Cleanup {
         let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
         let log = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
         let xray_parent = trace.as_ref().map(TraceHeader::as_str);
-        let trace = log
-            .in_scope(|| tracing::info_span!(target: "trace", "sweep", xray_parent, function_request_id = request_id));
+        let is_batch = event.payload.get("Records").is_some();
+        let trace = log.in_scope(|| {
+            tracing::info_span!(
+                target: "trace",
+                "cleanup",
+                otel.name = if is_batch { "undelivered messages" } else { "sweep" },
+                xray_parent,
+                function_request_id = request_id,
+            )
+        });
         let work = async {
-            if event.payload.get("Records").is_some() {
+            if is_batch {
                 let batch = SqsEvent::deserialize(event.payload).map_err(|error| {
                     tracing::error!(error = %Causes(&error), "batch refused");
                     CleanupError::NoBatch
@@ -124,14 +132,22 @@ impl Cleanup {
             let SqsMessage { message_id, body, attributes, .. } = message;
             let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
             let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+            let trace: Option<TraceHeader> = attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok());
+            let trace = trace.filter(|trace| trace.is_open(self.sweeper.clock.now()));
             let span = tracing::info_span!(
                 "message",
                 message_id = id,
+                xray_trace_id = trace.as_ref().map(TraceHeader::trace_id),
                 task_id = field::Empty,
                 tenant_id = field::Empty,
                 agent_id = field::Empty,
             );
-            if let Err(error) = self.undelivered.bury(&body, receives).instrument(span.clone()).await {
+            let xray_parent = trace.as_ref().map(TraceHeader::as_str);
+            let trace = span.in_scope(
+                || tracing::info_span!(target: "trace", "undelivered message", xray_parent, message_id = id, receives),
+            );
+            let burying = self.undelivered.bury(&body, receives).instrument(span.clone()).instrument(trace);
+            if let Err(error) = burying.await {
                 metric::STORE_FAILURES.add([], 1);
                 span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message is left in its queue"));
                 response.add_failure(id);

@@ -1,21 +1,32 @@
 //! The schedule's and the dead-letter queue's events over the platform in memory.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
+use serde_json::Value;
 use shared::app::{Purger, Sweeper, Undelivered};
 use shared::domain::{FailureCode, Task, TaskState};
 use shared::ports::{Clock, TaskMessage, TaskStore};
-use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
+use shared::telemetry::held::HeldLines;
+use shared::telemetry::logs;
+use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, listen, samples};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
 
 const EVENT: &str = include_str!("../../../events/schedule-cleanup.json");
 
 /// What the function answers to Lambda.
-async fn handle(event: serde_json::Value, store: MemoryStore, queue: &MemoryQueue) -> Result<String, CleanupError> {
+async fn handle(event: Value, store: MemoryStore, queue: &MemoryQueue) -> Result<String, CleanupError> {
     let clock = Arc::new(ManualClock::at(samples::after(60)));
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
@@ -41,12 +52,21 @@ async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<String, Cleanu
     handle(serde_json::from_str(EVENT).unwrap(), store, queue).await
 }
 
+/// Hears this thread's log until the guard is dropped.
+fn hear() -> (Captured, DefaultGuard) {
+    let heard = Captured::default();
+    let layer = logs::layer("cleanup", LevelFilter::INFO, HeldLines::default(), heard.clone());
+    let guard = listen(tracing_subscriber::registry().with(layer));
+    (heard, guard)
+}
+
 /// A batch of the dead-letter queue with these bodies, as `m1`, `m2`, ….
-fn dead_letters(bodies: &[String]) -> serde_json::Value {
+fn dead_letters(bodies: &[String]) -> Value {
     let message = |(place, body): (usize, &String)| {
         serde_json::json!({
             "messageId": format!("m{}", place + 1), "receiptHandle": "r", "body": body,
-            "attributes": { "ApproximateReceiveCount": "6" }, "messageAttributes": {},
+            "attributes": { "ApproximateReceiveCount": "6", "AWSTraceHeader": samples::trace_of(samples::START).to_string() },
+            "messageAttributes": {},
         })
     };
     serde_json::json!({ "Records": bodies.iter().enumerate().map(message).collect::<Vec<_>>() })
@@ -76,14 +96,28 @@ async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_
     let gone = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
     let bodies = [&stranded, &running, &gone, &unlucky].map(body_of).into_iter().chain(["not ours".to_owned()]);
     let bodies: Vec<String> = bodies.collect();
+    let (heard, _listening) = hear();
     let response = handle(dead_letters(&bodies), store.clone(), &queue).await.unwrap();
     assert_eq!(response, r#"{"batchItemFailures":[]}"#);
+    let lines: Vec<Value> = heard.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = lines.iter().find(|line| line["message"] == "task dead-lettered: no worker could claim it").unwrap();
+    assert_eq!(told["xray_trace_id"], samples::trace_of(samples::START).trace_id(), "{told}");
+    assert_eq!(told["task_id"], stranded.id().to_string(), "{told}");
     let failed = TaskStore::task(&store, &stranded.spec().tenant, stranded.id()).await.unwrap().unwrap();
     let TaskState::Failed(failure) = failed.state() else { panic!("{failed:?}") };
     assert_eq!(failure.code, FailureCode::Undeliverable);
     assert_eq!(TaskStore::task(&store, &unlucky.spec().tenant, unlucky.id()).await.unwrap(), Some(unlucky.clone()));
     running.claim(lease, samples::after(1)).unwrap();
     assert_eq!(TaskStore::task(&store, &running.spec().tenant, running.id()).await.unwrap(), Some(running));
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_batch_after_all_is_one_line() {
+    let (heard, _listening) = hear();
+    let event = serde_json::json!({ "Records": [{ "attributes": 7 }] });
+    let refused = handle(event, MemoryStore::default(), &MemoryQueue::default()).await;
+    assert!(matches!(refused, Err(CleanupError::NoBatch)), "{refused:?}");
+    assert_eq!(heard.text().matches("batch refused").count(), 1, "{}", heard.text());
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ impl Executor {
     /// Works on one message and sees to it that it comes back when it should.
     async fn judge(&self, message: &Received, invocation: &Invocation) -> Verdict {
         let until = invocation.until;
-        let (log, trace) = spans(message, invocation);
+        let (log, trace) = spans(message, invocation, self.runner.clock.now());
         async {
             let caught = AssertUnwindSafe(self.work(message, until)).catch_unwind().await;
             let verdict = caught.unwrap_or_else(|_panic| verdict::of_panic(until, self.runner.clock.now()));
@@ -120,15 +120,18 @@ struct Invocation {
 }
 
 /// The spans of the work on a message, for the log and, within that, for the trace.
-fn spans(message: &Received, invocation: &Invocation) -> (Span, Span) {
-    let trace = message.trace.as_ref().or(invocation.trace.as_ref());
+fn spans(message: &Received, invocation: &Invocation, now: Timestamp) -> (Span, Span) {
+    // After a month, a task's trace takes no more spans.
+    let (trace, linked) = match (&message.trace, &invocation.trace) {
+        (Some(tasks), own) if tasks.is_open(now) => (Some(tasks), own.as_ref()),
+        (tasks, own) => (own.as_ref(), tasks.as_ref()),
+    };
     let log = tracing::info_span!(
         "message",
         message_id = message.id,
         receives = message.receives,
         xray_trace_id = trace.map(TraceHeader::trace_id)
     );
-    let linked = invocation.trace.as_ref().filter(|_| message.trace.is_some());
     let trace = log.in_scope(|| {
         tracing::info_span!(
             target: "trace",

@@ -1,7 +1,7 @@
 //! Batches over the platform in memory. Responses are compared byte for byte, because Lambda takes a response that it
 //! doesn't understand for success, and deletes the batch.
 
-#![allow(clippy::unwrap_used, reason = "a test's helpers may panic like the test itself")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +9,17 @@ use std::time::Duration;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use executor::Executor;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
+use serde_json::Value;
 use shared::app::{Runner, WorkTimes};
 use shared::domain::{Agent, CacheRules, Task, TaskStatus};
 use shared::ports::{AgentStore, Clock, TaskMessage, TaskQueue, TaskStore};
+use shared::telemetry::held::HeldLines;
+use shared::telemetry::logs;
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, samples,
+    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, listen, samples,
 };
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
 
 struct Platform {
     store: MemoryStore,
@@ -80,6 +85,7 @@ impl Platform {
         batch.records = messages;
         let mut context = Context::default();
         context.deadline = self.clock.now().plus(Duration::from_mins(1)).as_millis();
+        context.xray_trace_id = Some(samples::trace_of(self.clock.now()).to_string());
         match executor.handle(LambdaEvent::new(batch, context)).await {
             Ok(response) => serde_json::to_string(&response).unwrap(),
             Err(error) => serde_json::to_string(&Diagnostic::from(error)).unwrap(),
@@ -110,6 +116,27 @@ async fn all_well() {
     for task in &tasks {
         assert_eq!(platform.status(task).await, TaskStatus::Completed);
     }
+}
+
+#[tokio::test]
+async fn the_work_is_in_its_tasks_trace_as_long_as_that_one_takes_spans() {
+    let platform = Platform::new().await;
+    let begun = samples::trace_of(samples::START);
+    let mut traces = Vec::new();
+    for days in [1, 30] {
+        platform.clock.advance(Duration::from_hours(24 * days));
+        platform.task().await;
+        let mut messages = platform.batch();
+        messages[0].attributes.insert("AWSTraceHeader".to_owned(), begun.to_string());
+        let heard = Captured::default();
+        let layer = logs::layer("executor", LevelFilter::INFO, HeldLines::default(), heard.clone());
+        let _listening = listen(tracing_subscriber::registry().with(layer));
+        platform.handle(messages, ScriptedModel::default()).await;
+        let line: Value = serde_json::from_str(heard.text().lines().last().unwrap()).unwrap();
+        traces.push(line["xray_trace_id"].as_str().unwrap().to_owned());
+    }
+    let invocations = samples::trace_of(platform.clock.now());
+    assert_eq!(traces, [begun.trace_id(), invocations.trace_id()]);
 }
 
 #[tokio::test]

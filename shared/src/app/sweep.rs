@@ -81,9 +81,10 @@ impl Sweeper {
         loop {
             let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
             let full_page = overdue.len() >= PAGE as usize;
-            swept.found(&overdue, self.clock.now());
+            let now = self.clock.now();
+            swept.found(&overdue, now);
             let settled: Vec<Settled> =
-                stream::iter(overdue).map(|task| self.settle(task)).buffer_unordered(AT_ONCE).collect().await;
+                stream::iter(overdue).map(|task| self.settle(task, now)).buffer_unordered(AT_ONCE).collect().await;
             let progress = settled.iter().any(|one| matches!(one, Settled::Done(_)));
             idle_pages = if progress { 0 } else { idle_pages + 1 };
             for one in &settled {
@@ -102,10 +103,10 @@ impl Sweeper {
         }
     }
 
-    async fn settle(&self, task: Result<Task, StoreError>) -> Settled {
+    async fn settle(&self, task: Result<Task, StoreError>, now: Timestamp) -> Settled {
         match task {
             Ok(task) => {
-                let (log, trace) = spans(&task);
+                let (log, trace) = spans(&task, now);
                 self.settle_task(task).instrument(trace).instrument(log).await
             }
             Err(error) => failed(&error, "overdue task can't be read"),
@@ -148,9 +149,11 @@ impl Sweeper {
     }
 }
 
-/// The spans of what is done about an overdue task, for the log and, within that, for the task's own trace.
-fn spans(task: &Task) -> (Span, Span) {
-    let (spec, trace) = (task.spec(), task.spec().trace.as_ref());
+/// The spans of what is done about an overdue task, for the log and, within that, for the task's own trace, or the sweep's if
+/// that one takes no more spans.
+fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
+    let spec = task.spec();
+    let trace = spec.trace.as_ref().filter(|trace| trace.is_open(now));
     let log = tracing::info_span!(
         "task",
         task_id = %task.id(),

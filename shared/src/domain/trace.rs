@@ -2,8 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use super::invalid::Invalid;
+use super::time::Timestamp;
+
+const OPEN_FOR: Duration = Duration::from_hours(30 * 24 - 1);
 
 /// A trace, the span of it that goes on, and whether it is recorded.
 ///
@@ -20,6 +24,13 @@ impl TraceHeader {
     /// The trace's id, as X-Ray shows it.
     pub fn trace_id(&self) -> &str {
         self.0.split(';').find_map(|field| field.strip_prefix("Root=")).unwrap_or_default()
+    }
+
+    /// Whether X-Ray still takes spans of this trace: 30 days from its beginning, which is in its id (X-Ray API reference,
+    /// `PutTraceSegments`), less an hour for spans that are about to begin.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        let begun = self.trace_id().split('-').nth(1).and_then(|seconds| u64::from_str_radix(seconds, 16).ok());
+        begun.is_some_and(|seconds| now.since(Timestamp::from_millis(seconds.saturating_mul(1_000))) < OPEN_FOR)
     }
 }
 
@@ -77,6 +88,13 @@ mod tests {
         check_header(&format!("Self=x; {whole};Lineage=1:a87bd80c:0"), Some(&whole));
         check_header(ROOT, Some(&format!("{ROOT};Sampled=0")));
         check_header(&format!("{ROOT};Parent=x;Sampled=?"), Some(&format!("{ROOT};Sampled=0")));
+    }
+
+    #[test]
+    fn a_trace_is_open_for_thirty_days() {
+        let header: TraceHeader = ROOT.parse().unwrap();
+        let at = |days: u64| Timestamp::from_millis(0x5759_e988 * 1_000).plus(Duration::from_hours(24 * days));
+        assert_eq!([0, 29, 30, 400].map(|days| header.is_open(at(days))), [true, true, false, false]);
     }
 
     #[test]

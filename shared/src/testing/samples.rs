@@ -13,12 +13,19 @@ use crate::domain::{
     Agent, AgentConfig, AgentName, AssistantContent, AssistantPart, CacheRules, CacheUse, Caller, Cost, Deadline,
     FailedAttempt, Failure, FailureCode, Instructions, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
     ModelRequest, Origin, Output, Prompt, Provider, RetryRules, Spend, Step, StepKind, StopReason, Task, TaskId,
-    TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolRunner, ToolUse, Usage, WorkerId,
+    TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
 };
 use crate::ports::{TaskMessage, TaskSummary};
 
 /// The moment at which samples begin: 18 November 2026.
 pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+/// A trace that begins at this moment.
+pub fn trace_of(begun: Timestamp) -> TraceHeader {
+    let header =
+        format!("Root=1-{:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", begun.as_millis() / 1_000);
+    header.parse().expect("a valid header")
+}
 
 /// The moment `seconds` after [`START`].
 pub fn after(seconds: u64) -> Timestamp {
