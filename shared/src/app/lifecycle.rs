@@ -15,8 +15,8 @@ use super::stays::note_stay;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, Conversation, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind, Task,
-    TaskId, TaskState, TaskStatus, TenantId, Timestamp, ToolCall, ToolRunner, journal,
+    Cancellation, Conversation, Hidden, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind,
+    Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp, ToolCall, ToolRunner, journal,
 };
 use crate::ports::StoreError;
 
@@ -24,13 +24,14 @@ use crate::ports::StoreError;
 const MOST_TRIES: usize = 8;
 
 /// A client's answer to a tool call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct ToolAnswer {
     /// The call's id.
     pub call_id: String,
     /// The number of the step that the answer will be, if the client says so: a model may use an id again.
     pub step: Option<u32>,
     /// What the tool says.
+    #[debug("{}", Hidden(text))]
     pub text: String,
     /// Whether it is an error, for the model to react to.
     pub is_error: bool,

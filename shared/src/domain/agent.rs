@@ -1,6 +1,7 @@
 //! Agents: named, versioned configurations.
 
 use super::chain::ModelChain;
+use super::hidden::Hidden;
 use super::id::AgentId;
 use super::invalid::{Invalid, text};
 use super::limits::Limits;
@@ -96,8 +97,8 @@ impl AgentName {
 }
 
 /// What the model is told about its role: at most 32 KiB; may be empty.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Instructions(String);
+#[derive(derive_more::Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instructions(#[debug("{}", Hidden(_0))] String);
 
 impl Instructions {
     /// Checks the text at `/instructions`.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chain::{ModelChain, ModelChoice, ModelRef};
 use super::deadline::Deadline;
+use super::hidden::Hidden;
 use super::id::TaskId;
 use super::outcome::FailureCode;
 use super::rules::{CacheRules, CacheUse, RetryRules};
@@ -52,9 +53,10 @@ impl ModelRequest {
 }
 
 /// What a model is asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
     /// What the model is told about its role, before all else; may be empty.
+    #[debug("{}", Hidden(instructions))]
     pub instructions: String,
     /// The conversation so far; ends with a turn that is not the model's.
     pub messages: Vec<Message>,

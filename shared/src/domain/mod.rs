@@ -11,6 +11,7 @@ pub mod chain;
 pub mod circuit;
 pub mod conversation;
 pub mod deadline;
+pub mod hidden;
 pub mod id;
 pub mod invalid;
 pub mod limits;
@@ -41,6 +42,7 @@ pub use chain::{
 pub use circuit::{Admission, Circuit, CircuitState};
 pub use conversation::{Conversation, Next, PendingCall, journal};
 pub use deadline::Deadline;
+pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;
 pub use limits::{LimitChanges, LimitKind, Limits, OnLimit};

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::call::{FailedAttempt, Origin, StopReason};
 use super::chain::ModelRef;
+use super::hidden::Hidden;
 use super::limits::LimitKind;
 use super::usage::Usage;
 
 /// What a completed task produced.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// The answer.
+    #[debug("{}", Hidden(text))]
     pub text: String,
     /// Why the model stopped.
     pub stop_reason: StopReason,

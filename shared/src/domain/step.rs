@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::call::ModelAnswer;
 use super::chain::ModelRef;
+use super::hidden::Hidden;
 use super::id::TaskId;
 use super::spend::Spend;
 use super::time::Timestamp;
@@ -49,7 +50,7 @@ impl Step {
 }
 
 /// What a step did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
     /// Asked a model.
     ModelCall {
@@ -65,6 +66,7 @@ pub enum StepKind {
         /// Who answered.
         by: ToolRunner,
         /// The answer.
+        #[debug("{}", Hidden(text))]
         text: String,
         /// Whether it is an error, for the model to react to.
         is_error: bool,

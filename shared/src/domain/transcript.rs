@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chain::ModelRef;
+use super::hidden::Hidden;
 use super::invalid::Invalid;
 use super::schema::JsonSchema;
 
@@ -37,18 +38,21 @@ impl Message {
 }
 
 /// A part of what the user says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UserPart {
     /// Text.
+    #[debug("Text({})", Hidden(_0))]
     Text(String),
     /// An image that the provider fetches from a URL.
+    #[debug("ImageUrl({})", Hidden(_0))]
     ImageUrl(String),
     /// An image itself.
     Image {
         /// Such as `image/png`.
         media_type: String,
         /// The image in base64 (RFC 4648, padded).
+        #[debug("{}", Hidden(base64))]
         base64: String,
     },
 }
@@ -64,45 +68,51 @@ pub struct AssistantPart {
 }
 
 /// What a part of a model's turn says, for everyone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AssistantContent {
     /// Text, or the words in which the model declines.
+    #[debug("Text({})", Hidden(_0))]
     Text(String),
     /// The model wants a tool to be run.
     ToolCall(ToolCall),
     /// How the model came to it, as far as the vendor shows it; may be empty. Never sent to another vendor.
+    #[debug("Reasoning({})", Hidden(_0))]
     Reasoning(String),
     /// Something that only its vendor understands; it lives in the part's [`Original`].
     Opaque,
 }
 
 /// A vendor's own block, to be sent back unchanged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
     /// The model that it came from; only its provider can use it.
     pub model: ModelRef,
     /// The block.
+    #[debug(skip)]
     pub block: Value,
 }
 
 /// A model's wish to have a tool run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Ties the result to the call.
     pub id: String,
     /// The tool's name, as the model wrote it.
+    #[debug("{}", Hidden(name))]
     pub name: String,
     /// The arguments as the model wrote them: meant to be a JSON object, and not always one.
+    #[debug("{}", Hidden(arguments))]
     pub arguments: String,
 }
 
 /// What came of a tool call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
     /// The call's id.
     pub call_id: String,
     /// What the tool says.
+    #[debug("{}", Hidden(text))]
     pub text: String,
     /// Whether it is an error, for the model to react to.
     pub is_error: bool,

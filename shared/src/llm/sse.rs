@@ -7,15 +7,18 @@
 
 use std::mem;
 
+use crate::domain::Hidden;
+
 /// What some editors put at the start of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// One event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Its type: `message` unless the stream says otherwise.
     pub name: String,
     /// Its lines of data, joined by line feeds.
+    #[debug("{}", Hidden(data))]
     pub data: String,
 }
 
@@ -28,19 +31,21 @@ pub struct TooLarge {
 }
 
 /// Reads one stream.
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
 pub struct Parser {
     limit_bytes: usize,
     /// The line being read, without its end.
+    #[debug(skip)]
     line: Vec<u8>,
     is_first_line: bool,
     /// Whether a line feed that comes next belongs to the carriage return before it.
     is_after_return: bool,
+    #[debug(skip)]
     event: Unfinished,
 }
 
 /// The event being read, of whole lines.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Unfinished {
     name: String,
     /// Each line of data and a line feed.
@@ -49,9 +54,10 @@ struct Unfinished {
 
 /// The events that some bytes complete; see [`Parser::feed`].
 #[must_use = "the bytes are read as the events are taken"]
-#[derive(Debug)]
+#[derive(derive_more::Debug)]
 pub struct Events<'a> {
     parser: &'a mut Parser,
+    #[debug(skip)]
     bytes: &'a [u8],
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::domain::{BuiltinTool, Deadline};
+use crate::domain::{BuiltinTool, Deadline, Hidden};
 
 /// Runs tools.
 #[async_trait]
@@ -14,11 +14,12 @@ pub trait Tools: Send + Sync {
 }
 
 /// A tool to be run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct ToolRequest {
     /// The tool, as the agent has it.
     pub tool: BuiltinTool,
     /// What the model wants of it; fits the tool's schema.
+    #[debug(skip)]
     pub arguments: Value,
     /// The same whenever the same call is run again, so that others can tell that it is.
     pub idempotency_key: String,
@@ -27,9 +28,10 @@ pub struct ToolRequest {
 }
 
 /// What a tool says to the model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct ToolOutput {
     /// What it says.
+    #[debug("{}", Hidden(text))]
     pub text: String,
     /// Whether it is an error, for the model to react to.
     pub is_error: bool,

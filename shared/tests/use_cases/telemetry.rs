@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::app::{NewTask, Ran};
-use shared::domain::{BuiltinTool, TaskStatus, TraceHeader};
+use shared::app::{NewTask, Ran, ToolAnswer};
+use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
 use shared::ports::{Clock, ToolOutput};
 use shared::telemetry::{TRACE, traces};
 use shared::testing::{Reply, ScriptedModel, ToolReply, listen, samples};
@@ -88,4 +88,28 @@ async fn every_message_of_a_task_carries_its_trace() {
     world.pass(120);
     assert_eq!(world.sweep().await.unwrap().resent, 1);
     assert_eq!(world.queue.traces(), [Some(header.clone()), Some(header)]);
+}
+
+/// Whoever logs a value whole, by mistake, shows nobody's words: it is the types that hide them.
+#[tokio::test]
+async fn no_value_shows_what_people_models_and_tools_say() {
+    let call = samples::tool_call("a", "calculator", &json!({ "expression": CANARY }).to_string());
+    let script = [Reply::Answer(samples::answer_calling([call])), Reply::Answer(samples::answer(CANARY))];
+    let world = World::with_model(ScriptedModel::new(script)).await;
+    let world = world
+        .with_agent(|config| {
+            config.builtin_tools = vec![BuiltinTool::Calculator];
+            config.instructions = Instructions::new(CANARY.to_owned()).unwrap();
+        })
+        .await;
+    world.tools.then(ToolReply::Output(ToolOutput { text: CANARY.to_owned(), is_error: false }));
+    let task = world.submit(CANARY).await.unwrap();
+    world.run(task.id()).await.unwrap();
+    let (task, steps) = (world.task(task.id()).await, world.steps(task.id()).await);
+    assert_eq!((task.status(), steps.len()), (TaskStatus::Completed, 3));
+    let requests = world.model.asked();
+    let answer = ToolAnswer { call_id: "a".to_owned(), step: None, text: CANARY.to_owned(), is_error: false };
+    let shown = format!("{:?}", (&world.agent, &task, &steps, &requests, world.new_task(CANARY), answer));
+    assert!(!shown.contains("canary"), "{shown}");
+    assert!(shown.contains(&format!("<{} bytes>", CANARY.len())), "{shown}");
 }

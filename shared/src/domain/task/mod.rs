@@ -18,6 +18,7 @@ pub use watchdog::Overdue;
 
 use super::agent::{Agent, AgentVersion};
 use super::conversation::PendingCall;
+use super::hidden::Hidden;
 use super::id::{TaskId, WorkerId};
 use super::invalid::{Invalid, text};
 use super::limits::{LimitKind, Limits};
@@ -66,8 +67,8 @@ const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
 /// What a task shall work on: 1 byte to 128 KiB of text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskInput(String);
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+pub struct TaskInput(#[debug("{}", Hidden(_0))] String);
 
 impl TaskInput {
     /// Checks the text at `/input`.
