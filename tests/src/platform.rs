@@ -9,6 +9,7 @@
     reason = "a test without its surroundings can only fail"
 )]
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -207,6 +208,16 @@ impl Platform {
     /// All that a function has logged, whatever its form.
     pub async fn log(&self, function: &str) -> String {
         self.services.log(&log_group(function), "").await.join("\n")
+    }
+
+    /// All that the functions of all deployments have logged, whatever its form, by their log groups.
+    pub async fn all_logs(&self) -> BTreeMap<String, String> {
+        let mut logs = BTreeMap::new();
+        for group in self.services.log_groups().await {
+            let log = self.services.log(&group, "").await.join("\n");
+            logs.insert(group, log);
+        }
+        logs
     }
 
     /// Every segment document that the functions have sent so far, one a line.

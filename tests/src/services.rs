@@ -50,6 +50,15 @@ impl Services {
         }
     }
 
+    /// The names of all log groups of functions.
+    pub(crate) async fn log_groups(&self) -> Vec<String> {
+        let body = json!({ "logGroupNamePrefix": "/aws/lambda/" });
+        let described = self.call("logs", "Logs_20140328.DescribeLogGroups", &body).await;
+        assert!(described["nextToken"].is_null(), "more groups than one answer lists");
+        let groups = described["logGroups"].as_array().unwrap().iter();
+        groups.map(|group| group["logGroupName"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// The sum of a metric over all time.
     pub(crate) async fn sum(&self, namespace: &str, metric: &str, dimension: Value) -> f64 {
         let body = json!({

@@ -1,0 +1,76 @@
+//! What all functions of all deployments have logged and traced while the other suites ran, which come before this one by
+//! their names: nothing here looks while others still write.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use shared::testing::log_schema::check_log_line;
+
+use tests::Platform;
+use tests::platform::{tell, unique};
+
+const OURS: [&str; 4] = ["api", "executor", "cleanup", "shared"];
+const CANARIES: [&str; 2] = ["canary prompt", "canary answer"];
+
+#[tokio::test]
+async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_are_about() {
+    let platform = Platform::deployed().await;
+    let task = platform.submit(&platform.claude().await, &unique("[ok] canary prompt")).await;
+    assert_eq!(platform.ended(&task).await["output"], "canary answer");
+    platform.logged("executor", "task ended", &task).await;
+    platform.invoke_cleanup().await;
+    let has_counted = async || !platform.log_lines("cleanup", "ColdStarts").await.is_empty();
+    platform.until(has_counted, "the watchdog counts").await;
+
+    let secrets = || CANARIES.into_iter().chain([platform.api_key()]);
+    let listed = listed_metrics();
+    let (mut lines, mut counting) = (0, BTreeSet::new());
+    for (group, log) in platform.all_logs().await {
+        for secret in secrets() {
+            assert!(!log.contains(secret), "{group} tells {secret}");
+        }
+        for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            if line["_aws"].is_object() {
+                let service = line["service"].as_str().unwrap();
+                counting.insert(service.to_owned());
+                for metric in metrics_of(&line) {
+                    assert!(listed[&metric].contains(service), "docs/metrics.txt lists no {metric} of {service}");
+                }
+            } else if is_ours(&line) {
+                check_log_line(&line).unwrap();
+                lines += 1;
+            }
+        }
+    }
+    assert_eq!(counting, ["api", "cleanup", "executor"].map(str::to_owned).into());
+    assert!(lines >= 4, "hardly anything is logged");
+
+    let traces = platform.traces();
+    for secret in secrets() {
+        assert!(!traces.contains(secret), "a trace tells {secret}");
+    }
+    assert!(traces.lines().all(|span| span.len() < 65_536));
+    tell(&format!("{lines} lines and {} spans keep to what is promised of them", traces.lines().count()));
+}
+
+/// Whether the line is of our own code, and not of the Lambda runtime's.
+fn is_ours(line: &Value) -> bool {
+    let krate = line["target"].as_str().and_then(|target| target.split("::").next());
+    line["timestamp"].is_string() && krate.is_some_and(|krate| OURS.contains(&krate))
+}
+
+/// The names of the metrics in a document.
+fn metrics_of(document: &Value) -> Vec<String> {
+    let declared = document["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+    declared.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The services that may write each metric.
+fn listed_metrics() -> BTreeMap<String, BTreeSet<&'static str>> {
+    let lines = include_str!("../../docs/metrics.txt").lines();
+    let rows = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let columns = rows.map(|row| row.split_whitespace().collect::<Vec<_>>());
+    columns.map(|columns| (columns[0].to_owned(), columns[2].split(',').collect())).collect()
+}
