@@ -64,24 +64,83 @@ pub fn start(service: &'static str, environment: &Environment) {
 /// written if it fails or takes too long.
 pub async fn invocation<T, E>(left: Duration, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let held = HELD.get_or_init(HeldLines::default);
+    let speak = || {
+        // A standard output that is closed takes no line, and there is nobody to tell.
+        drop(held.release(&mut io::stdout()));
+        metrics::flush();
+    };
+    let outcome = attended(held, left, work, speak).await;
+    metrics::flush();
+    outcome
+}
+
+/// Does the work with nothing held of earlier work, and calls `speak` if it fails, and shortly before it is killed.
+async fn attended<T, E>(
+    held: &HeldLines,
+    left: Duration,
+    work: impl Future<Output = Result<T, E>>,
+    speak: impl Fn(),
+) -> Result<T, E> {
     held.forget();
     let mut work = pin!(work);
     let in_time = tokio::time::timeout(left.saturating_sub(LAST_WORDS), &mut work).await;
     let outcome = if let Ok(outcome) = in_time {
         outcome
     } else {
-        release(held);
-        metrics::flush();
+        speak();
         work.await
     };
     if outcome.is_err() {
-        release(held);
+        speak();
     }
-    metrics::flush();
     outcome
 }
 
-fn release(held: &HeldLines) {
-    // A standard output that is closed takes no line, and there is nobody to tell.
-    drop(held.release(&mut io::stdout()));
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::{Instant, sleep};
+    use tracing_subscriber::filter::LevelFilter;
+
+    use super::*;
+    use crate::testing::{Captured, listen};
+
+    /// How many lines are said after how many milliseconds of an invocation of ten seconds that says one, which is held, and then
+    /// does this.
+    async fn said(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
+        let (held, log) = (HeldLines::default(), Captured::default());
+        let _listening = listen(tracing_subscriber::registry().with(logs::layer(
+            "executor",
+            LevelFilter::INFO,
+            held.clone(),
+            log.clone(),
+        )));
+        tracing::debug!("of the invocation before");
+        let (begun, said) = (Instant::now(), Mutex::new(Vec::new()));
+        let speak = || {
+            let mut lines = Vec::new();
+            held.release(&mut lines).unwrap();
+            said.lock().unwrap().push((begun.elapsed().as_millis(), String::from_utf8(lines).unwrap().lines().count()));
+        };
+        let work = async {
+            tracing::debug!("of this one");
+            work.await
+        };
+        let _: Result<(), ()> = attended(&held, Duration::from_secs(10), work, speak).await;
+        assert_eq!(log.text(), "", "held lines are written by nobody else");
+        said.into_inner().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_is_said_by_who_fails_and_before_who_is_killed() {
+        assert_eq!(said(async { Ok(()) }).await, []);
+        assert_eq!(said(async { Err(()) }).await, [(0, 1)]);
+        let slow = |outcome| async move {
+            sleep(Duration::from_secs(11)).await;
+            outcome
+        };
+        assert_eq!(said(slow(Ok(()))).await, [(9_500, 1)]);
+        assert_eq!(said(slow(Err(()))).await, [(9_500, 1), (11_000, 0)]);
+    }
 }
