@@ -41,6 +41,7 @@ const TEXTS: &[&str] = &[
     "scope",
     "host",
     "variable",
+    "dependency",
 ];
 
 const NUMBERS: &[&str] = &[
