@@ -116,3 +116,21 @@ async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause()
     assert!(matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))), "{ran:?}");
     assert_eq!(troubles(&heard), Vec::<String>::new(), "whoever has the message says it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_can_not_see_who_changed_its_task_tells_the_cause() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.model.hold();
+    let faults = Faults::default();
+    let meanwhile = async {
+        world.model.until_asked(1).await;
+        world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+        world.pass(INVOCATION.as_secs());
+        // The step is recorded, and the end meets the client's wish.
+        faults.die_at(3, When::Before);
+        world.model.release();
+    };
+    let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), meanwhile);
+    assert!(matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))), "{ran:?}");
+}

@@ -79,6 +79,7 @@ impl Work<'_> {
                 (Ok(()), end) => return self.runner.left(&left, end).await,
                 (Err(StoreError::Conflict), end) => match self.look().await {
                     Ok(()) => end,
+                    Err(End::GivenBack(error, _)) => return Err(error.into()),
                     Err(_) => return Ok(Ran::LeaseLost),
                 },
                 (Err(StoreError::TooLarge), End::Completed(_) | End::InputRequired(_)) => End::Failed(too_large()),
