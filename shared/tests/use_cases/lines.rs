@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use shared::app::{RunError, Undelivered};
-use shared::ports::{StoreError, TaskMessage, TaskStore};
+use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
+use shared::domain::{LimitChanges, TaskStatus};
+use shared::policy::{Backoff, Metered, PriceTable, Retry, RetryBudget};
+use shared::ports::{ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
-use shared::testing::{Captured, Faults, Reply, ScriptedModel, When, listen, samples};
+use shared::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen, samples};
 use tracing::Instrument;
 use tracing::field::Empty;
 use tracing::subscriber::DefaultGuard;
@@ -79,6 +81,13 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
     assert_eq!(world.sweep().await.unwrap().timed_out, 1);
     expected.push(("timed_out", by_watchdog.id()));
 
+    let by_late_worker = world.submit("hello").await.unwrap();
+    world.pass(by_late_worker.deadline().since(world.now()).as_secs() + 1);
+    let late_span =
+        tracing::info_span!(target: "executor", "task", task_id = %by_late_worker.id(), agent_id = Empty, hop = Empty);
+    world.run(by_late_worker.id()).instrument(late_span).await.unwrap();
+    expected.push(("timed_out", by_late_worker.id()));
+
     let agent = world.agent.id.to_string();
     let expected: Vec<[Value; 3]> = expected
         .into_iter()
@@ -133,4 +142,49 @@ async fn a_worker_that_can_not_see_who_changed_its_task_tells_the_cause() {
     };
     let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), meanwhile);
     assert!(matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))), "{ran:?}");
+}
+
+#[tokio::test]
+async fn of_two_workers_that_settle_an_overdue_task_none_has_lost_a_lease() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    world.pass(task.deadline().since(world.now()).as_secs() + 1);
+    let (heard, _guard) = hear();
+    let moment = async {
+        tokio::task::yield_now().await;
+        world.pass(1);
+    };
+    let (one, (), two) = tokio::join!(biased; world.run(task.id()), moment, world.run(task.id()));
+    assert!(matches!(one, Ok(Ran::Ended(TaskStatus::TimedOut))), "{one:?}");
+    assert!(matches!(two, Err(RunError::Waiting { .. })), "{two:?}");
+    assert_eq!((ends(&heard).len(), troubles(&heard)), (1, vec![]));
+}
+
+/// Checks what trouble is told of a task with this cap on its cost, whose models answer by `script` and whose budgets fail by
+/// `faults`.
+async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, faults: &Faults, expected: &str) {
+    let world = World::new().await;
+    let limits = LimitChanges { max_cost_micro_usd: cap, ..LimitChanges::default() };
+    let new = NewTask { limits, ..world.new_task("hello") };
+    let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    let budgets = Arc::new(MemoryBudgets::default().with_faults(faults.clone()));
+    let clock = || Arc::new(world.clock.clone());
+    let model = Arc::new(ScriptedModel::new(script));
+    let metered = Arc::new(Metered::new(model, PriceTable::current(), budgets, None, clock()));
+    let retry = Retry::new(metered, RetryBudget::new(1, 1).unwrap(), Backoff::Steady, clock());
+    let worker = Runner { model: Arc::new(retry), ..world.worker_failing(&Faults::default()) };
+    let (heard, _guard) = hear();
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    worker.run(&message, world.now().plus(INVOCATION)).await.unwrap();
+    assert_eq!(troubles(&heard), [expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_call_that_comes_to_nothing_is_one_line_whatever_layer_ends_it() {
+    let (healthy, down) = (Faults::default(), Faults::default());
+    down.die_at(1, When::Before);
+    let failing = || vec![Reply::Fail(ModelErrorKind::Unavailable); 3];
+    check_model_troubles(failing(), None, &healthy, "model call failed").await;
+    check_model_troubles(vec![], Some(1), &healthy, "model call is refused by a cap on cost").await;
+    check_model_troubles(vec![], Some(1_000_000), &down, "cap on cost can't be checked").await;
 }
