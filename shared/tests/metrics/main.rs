@@ -136,7 +136,7 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     check_model_calls().await;
 }
 
-/// What workers that die add, and a queue that takes no message.
+/// What workers that die add, one whose store fails at its task's last attempt, and a queue that takes no message.
 async fn check_bad_days(world: &World) {
     let killed = world.submit(CANARY).await.unwrap();
     for _ in 0..5 {
@@ -148,6 +148,16 @@ async fn check_bad_days(world: &World) {
     drop(world.run(killed.id()).await);
     let counted = counts();
     assert_eq!((counted["TasksClaimed"], counted["DeadLetters"]), (5, 1), "{counted:?}");
+
+    let unlucky = world.submit(CANARY).await.unwrap();
+    for record_step in [3, 4, 4, 4, 4] {
+        let faults = Faults::default();
+        faults.fail_at(record_step, When::Before);
+        drop(world.run_failing(unlucky.id(), &faults).await);
+    }
+    // Those before come back with their messages, and are counted by who has these.
+    let counted = counts();
+    assert_eq!((counted["DeadLetters"], counted["StoreFailures"]), (1, 1), "{counted:?}");
 
     let faults = Faults::default();
     faults.die_at(1, When::Before);
