@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shared::app::AppError;
 use shared::domain::TaskId;
+use tracing::{Instrument, field};
 
 use crate::Api;
 use crate::auth::Caller;
@@ -73,11 +74,17 @@ pub(crate) async fn redrive_many(
     let ids = broken.keep(required("/ids", request.ids).and_then(|ids| counted("/ids", ids, 1..=MAX_IDS)));
     let ids = broken.finish(ids)?;
     let redrives = ids.into_iter().map(|id| async {
-        let redriven = match id.parse::<TaskId>() {
-            Ok(task) => api.tasks.redrive(&tenant, task).await,
-            Err(_) => Err(AppError::NotFound(String::new())),
+        let task: Option<TaskId> = id.parse().ok();
+        // Of many tasks, none is the request's own.
+        let span = tracing::info_span!("task", task_id = task.map(field::display), agent_id = field::Empty);
+        let redrive = async {
+            let redriven = match task {
+                Some(task) => api.tasks.redrive(&tenant, task).await,
+                None => Err(AppError::NotFound(String::new())),
+            };
+            redriven.err().map(|error| Problem::from(error).code())
         };
-        let error = redriven.err().map(|error| Problem::from(error).code());
+        let error = redrive.instrument(span).await;
         RedrivenResponse { id, redriven: error.is_none(), error }
     });
     // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.

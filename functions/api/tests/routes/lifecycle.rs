@@ -236,14 +236,7 @@ async fn dead_lettered_tasks_are_listed_and_redriven() {
     assert_eq!(platform.get(&path).await.body["status"], "completed");
     let stranded = platform.submit(platform.get(&path).await.body["agent_id"].as_str().unwrap(), "hello").await;
     let id = stranded["id"].as_str().unwrap();
-    let mut stored =
-        TaskStore::task(&platform.store, &samples::tenant("default"), id.parse().unwrap()).await.unwrap().unwrap();
-    for moment in [60, 180, 420, 900] {
-        stored.settle_overdue(samples::after(moment)).unwrap();
-        platform.store.update(&stored).await.unwrap();
-    }
-    assert!(stored.dead_letter(samples::after(901)));
-    platform.store.update(&stored).await.unwrap();
+    platform.dead_letter(id).await;
 
     let listed = platform.get("/v1/dead-letters").await.body;
     assert_eq!(listed["data"].as_array().unwrap().len(), 1, "{listed}");

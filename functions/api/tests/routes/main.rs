@@ -5,6 +5,7 @@
 
 mod agents;
 mod lifecycle;
+mod logs;
 mod platform;
 mod tasks;
 mod traces;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use shared::app::{Agents, Readiness, Runner, Tasks, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
-use shared::ports::{Clock, TaskMessage};
+use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::testing::{
     Faults, ManualClock, MemoryQueue, MemorySecrets, MemoryStore, ScriptedModel, ScriptedTools, samples,
 };
@@ -100,6 +100,18 @@ impl Platform {
         let answer = self.post("/v1/tasks", json!({ "agent_id": agent, "input": input }).to_string()).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
         answer.body
+    }
+
+    /// Gives up a task that no worker claimed.
+    pub(crate) async fn dead_letter(&self, id: &str) {
+        let stored = TaskStore::task(&self.store, &samples::tenant("default"), id.parse().unwrap()).await;
+        let mut task = stored.unwrap().unwrap();
+        for moment in [60, 180, 420, 900] {
+            task.settle_overdue(samples::after(moment)).unwrap();
+            self.store.update(&task).await.unwrap();
+        }
+        assert!(task.dead_letter(samples::after(901)));
+        self.store.update(&task).await.unwrap();
     }
 
     /// Works on every message that waits.

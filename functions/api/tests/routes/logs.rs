@@ -1,0 +1,100 @@
+//! What a request leaves in the log.
+
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use shared::telemetry::held::HeldLines;
+use shared::telemetry::logs;
+use shared::testing::log_schema::check_log_line;
+use shared::testing::{Captured, Faults, When, listen};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::platform::Platform;
+
+/// Hears this thread's log until the guard is dropped.
+fn hear() -> (Captured, DefaultGuard) {
+    let heard = Captured::default();
+    let layer = logs::layer("api", LevelFilter::INFO, HeldLines::default(), heard.clone());
+    let guard = listen(tracing_subscriber::registry().with(layer));
+    (heard, guard)
+}
+
+/// Sorted, as many tasks are worked on at once.
+fn sorted(lines: impl IntoIterator<Item = [Value; 3]>) -> Vec<String> {
+    let mut lines: Vec<_> = lines.into_iter().map(|line| json!(line).to_string()).collect();
+    lines.sort();
+    lines
+}
+
+/// The message, task and agent of each line since `from`, none of which has a field twice.
+fn said(heard: &Captured, from: usize) -> Vec<[Value; 3]> {
+    let text = heard.text();
+    let lines = text.lines().skip(from).map(|text| {
+        let line: Value = serde_json::from_str(text).unwrap();
+        check_log_line(&line).unwrap();
+        for name in line.as_object().unwrap().keys() {
+            assert_eq!(text.matches(&format!(r#""{name}":"#)).count(), 1, "{name}: {text}");
+        }
+        ["message", "task_id", "agent_id"].map(|field| line[field].clone())
+    });
+    lines.collect()
+}
+
+#[tokio::test]
+async fn each_line_of_a_request_has_the_task_and_the_agent_that_it_is_about() {
+    let faults = Faults::default();
+    let platform = Platform::failing(&faults);
+    let (heard, _guard) = hear();
+    let mut before = 0;
+    let mut check = |expected: &[(&str, &Value, &Value)]| {
+        let said = said(&heard, before);
+        let expected: Vec<_> =
+            expected.iter().map(|(text, task, agent)| [json!(text), (*task).clone(), (*agent).clone()]).collect();
+        assert_eq!(said, expected);
+        before += said.len();
+    };
+    let none = Value::Null;
+
+    let agent = json!(platform.create_agent().await);
+    check(&[("agent created", &none, &agent), ("request handled", &none, &agent)]);
+    let task = platform.submit(agent.as_str().unwrap(), "hello").await["id"].clone();
+    check(&[("task accepted", &task, &agent), ("request handled", &task, &agent)]);
+    let path = format!("/v1/tasks/{}", task.as_str().unwrap());
+    platform.get(&path).await;
+    check(&[("request handled", &task, &none)]);
+    platform.get(&format!("/v1/agents/{}", agent.as_str().unwrap())).await;
+    check(&[("request handled", &none, &agent)]);
+    platform.post(&format!("{path}/cancel"), "").await;
+    check(&[("task ended", &task, &agent), ("request handled", &task, &agent)]);
+
+    faults.die_at(1, When::Before);
+    assert_eq!(platform.get(&path).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    check(&[("request failed", &task, &none), ("request handled", &task, &none)]);
+}
+
+#[tokio::test]
+async fn of_many_tasks_that_are_redriven_each_has_lines_of_its_own() {
+    let faults = Faults::default();
+    let platform = Platform::failing(&faults);
+    let (mut redriven, mut ids) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let agent = platform.create_agent().await;
+        let task = platform.submit(&agent, "hello").await["id"].clone();
+        platform.dead_letter(task.as_str().unwrap()).await;
+        redriven.push([json!("task goes on"), task.clone(), json!(agent)]);
+        ids.push(task);
+    }
+    let order = json!({ "ids": ids }).to_string();
+    let about_none = [json!("request handled"), Value::Null, Value::Null];
+
+    let (heard, _guard) = hear();
+    faults.die_at(1, When::Before);
+    platform.post("/v1/dead-letters/redrive", order.clone()).await;
+    let failed = ids.iter().map(|task| [json!("request failed"), task.clone(), Value::Null]);
+    assert_eq!(sorted(said(&heard, 0)), sorted(failed.chain([about_none.clone()])));
+
+    faults.clear();
+    platform.post("/v1/dead-letters/redrive", order).await;
+    assert_eq!(sorted(said(&heard, 3)), sorted(redriven.into_iter().chain([about_none])));
+}
