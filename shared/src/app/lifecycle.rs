@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use tracing::Span;
 
-use super::ended::tell_end;
+use super::change::note_change;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
 use super::send::send;
-use super::stays::note_stay;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
@@ -46,10 +45,8 @@ impl Tasks {
             Ok((Draft::of(task), done))
         };
         let (task, done) = self.change(tenant, id, cancel).await?;
-        match done {
-            Some(Cancellation::Done) => tell_end(&task),
-            Some(Cancellation::Requested) => tracing::info!("task is to be canceled by its worker"),
-            None => {}
+        if done == Some(Cancellation::Requested) {
+            tracing::info!("task is to be canceled by its worker");
         }
         Ok(task)
     }
@@ -196,7 +193,7 @@ impl Tasks {
             };
             match stored {
                 Ok(()) => {
-                    note_stay(&task);
+                    note_change(&task);
                     return Ok((task, outcome));
                 }
                 Err(StoreError::Conflict) => {}

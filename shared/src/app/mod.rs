@@ -4,8 +4,8 @@
 //! or in a batch is the functions' business.
 
 mod agents;
+mod change;
 mod dead_letters;
-mod ended;
 mod error;
 mod lifecycle;
 mod lost;
@@ -14,7 +14,6 @@ mod purge;
 mod readiness;
 mod run;
 mod send;
-mod stays;
 mod submit;
 mod sweep;
 mod undelivered;

@@ -11,10 +11,9 @@ use futures::{StreamExt, stream};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
-use super::ended::tell_end;
+use super::change::note_change;
 use super::lost::note_lost_steps;
 use super::send::try_send;
-use super::stays::note_stay;
 use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
 use crate::ports::{Clock, Journal, StoreError, TaskQueue, TaskStore};
 
@@ -123,8 +122,7 @@ impl Sweeper {
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
-        note_stay(&task);
-        tell_end(&task);
+        note_change(&task);
         let sent =
             if overdue.wants_message() { try_send(self.queue.as_ref(), &task, Duration::ZERO).await } else { Ok(()) };
         let (status, attempts) = (task.status().as_str(), task.attempts());

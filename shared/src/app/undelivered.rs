@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tracing::Span;
 
-use super::ended::tell_end;
-use super::stays::note_stay;
+use super::change::note_change;
 use crate::domain::Causes;
 use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
@@ -60,8 +59,7 @@ impl Undelivered {
             match self.tasks.update(&task).await {
                 Ok(()) => {
                     tracing::error!(receives, "task dead-lettered: no worker could claim it");
-                    note_stay(&task);
-                    tell_end(&task);
+                    note_change(&task);
                     return Ok(Buried::Failed);
                 }
                 Err(StoreError::Conflict) => {}

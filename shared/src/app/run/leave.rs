@@ -8,11 +8,10 @@ use std::time::Duration;
 use super::lease::MOST_CONFLICTS;
 use super::work::Work;
 use super::{Ran, RunError, Runner};
-use crate::app::ended::tell_end;
+use crate::app::change::note_change;
 use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
-use crate::app::stays::note_stay;
 use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
 use crate::domain::{
     Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp, Wait, whole_millis,
@@ -99,14 +98,16 @@ impl Work<'_> {
 impl Runner {
     /// Does what a task needs that was just left, and says what came of its message.
     async fn left(&self, task: &Task, end: End) -> Result<Ran, RunError> {
-        note_stay(task);
+        if let End::GivenBack(error, _) = &end
+            && task.status().is_terminal()
+        {
+            tracing::error!(error = %Causes(error), "the last attempt came to nothing");
+            metric::STORE_FAILURES.add([], 1);
+        }
+        note_change(task);
         match task.state() {
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
-                if let End::GivenBack(error, _) = &end {
-                    tracing::error!(error = %Causes(error), "the last attempt came to nothing");
-                    metric::STORE_FAILURES.add([], 1);
-                }
-                Ok(ended(task))
+                Ok(Ran::Ended(task.status()))
             }
             TaskState::Waiting { wait, .. } => {
                 let delay = wait.until.since(self.clock.now());
@@ -151,18 +152,17 @@ impl Runner {
         let overdue = task.settle_overdue(now).ok_or(StoreError::Conflict)?;
         match self.tasks.update(&task).await {
             Ok(()) => {
-                note_stay(&task);
+                note_change(&task);
                 // Its attempts were not used up if its lost worker had recorded a step.
-                if overdue.wants_message() { Err(RunError::Waiting { until: now }) } else { Ok(ended(&task)) }
+                if overdue.wants_message() {
+                    Err(RunError::Waiting { until: now })
+                } else {
+                    Ok(Ran::Ended(task.status()))
+                }
             }
             // Somebody else did this.
             Err(StoreError::Conflict) => Err(RunError::Waiting { until: now }),
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn ended(task: &Task) -> Ran {
-    tell_end(task);
-    Ran::Ended(task.status())
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tracing::{Instrument, Span};
 
-use crate::app::stays::note_stay;
+use crate::app::change::note_change;
 use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId};
 use crate::metric;
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
@@ -125,7 +125,7 @@ impl Runner {
             Claimed::Granted(task) => {
                 metric::TASKS_CLAIMED.add([], 1);
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
-                note_stay(&task);
+                note_change(&task);
                 let trace = invoke_agent(&task);
                 self.run_in_turn(*task, until).instrument(trace).await
             }

@@ -1,11 +1,33 @@
-//! Telling of the ends of tasks, by whomever they are ended.
+//! What is measured and told of every change of a task, whoever made it.
 
-use crate::domain::{Failure, Task, TaskState, whole_millis};
+use crate::domain::{Failure, Task, TaskState, TaskStatus, whole_millis};
 use crate::metric;
 
-/// Logs and counts the end of a task that was just stored as ended; of any other it says nothing. To be called where lines have
-/// the task's ids.
-pub(super) fn tell_end(task: &Task) {
+/// Notes a change of the task that was just stored: how long the task had been in the state that the change ended, and its end
+/// if it has ended. To be called where lines have the task's ids.
+pub(super) fn note_change(task: &Task) {
+    note_stay(task);
+    tell_end(task);
+}
+
+/// What the task waited in the queue is measured when a worker takes it.
+fn note_stay(task: &Task) {
+    let Some((state, duration)) = task.last_stay() else { return };
+    match state {
+        TaskStatus::Running => metric::TIME_RUNNING.note([], duration),
+        TaskStatus::Waiting => metric::TIME_WAITING.note([], duration),
+        TaskStatus::InputRequired => metric::TIME_AWAITING_INPUT.note([], duration),
+        TaskStatus::Paused => metric::TIME_PAUSED.note([], duration),
+        TaskStatus::Queued
+        | TaskStatus::Completed
+        | TaskStatus::Failed
+        | TaskStatus::Canceled
+        | TaskStatus::TimedOut => {}
+    }
+}
+
+/// Logs and counts the end of a task that has ended; of any other it says nothing.
+fn tell_end(task: &Task) {
     let Some(at) = task.finished_at() else { return };
     let duration = at.since(task.spec().created_at);
     let failure = count(task.state());
