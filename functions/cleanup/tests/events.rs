@@ -18,10 +18,9 @@ use shared::domain::{FailureCode, Task, TaskState};
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
-use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, listen, samples};
+use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, listen_to, samples};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
 
 const EVENT: &str = include_str!("../../../events/schedule-cleanup.json");
 
@@ -54,10 +53,7 @@ async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<String, Cleanu
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    let heard = Captured::default();
-    let layer = logs::layer("cleanup", LevelFilter::INFO, HeldLines::default(), heard.clone());
-    let guard = listen(tracing_subscriber::registry().with(layer));
-    (heard, guard)
+    listen_to(|log| logs::layer("cleanup", LevelFilter::INFO, HeldLines::default(), log))
 }
 
 /// A batch of the dead-letter queue with these bodies, as `m1`, `m2`, ….

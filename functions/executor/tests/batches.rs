@@ -16,10 +16,9 @@ use shared::ports::{AgentStore, Clock, TaskMessage, TaskQueue, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
 use shared::testing::{
-    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, listen, samples,
+    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, listen_to, samples,
 };
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
 
 struct Platform {
     store: MemoryStore,
@@ -128,9 +127,8 @@ async fn the_work_is_in_its_tasks_trace_as_long_as_that_one_takes_spans() {
         platform.task().await;
         let mut messages = platform.batch();
         messages[0].attributes.insert("AWSTraceHeader".to_owned(), begun.to_string());
-        let heard = Captured::default();
-        let layer = logs::layer("executor", LevelFilter::INFO, HeldLines::default(), heard.clone());
-        let _listening = listen(tracing_subscriber::registry().with(layer));
+        let (heard, _listening) =
+            listen_to(|log| logs::layer("executor", LevelFilter::INFO, HeldLines::default(), log));
         platform.handle(messages, ScriptedModel::default()).await;
         let line: Value = serde_json::from_str(heard.text().lines().last().unwrap()).unwrap();
         traces.push(line["xray_trace_id"].as_str().unwrap().to_owned());

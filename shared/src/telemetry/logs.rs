@@ -119,16 +119,13 @@ pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
-    use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::testing::{Captured, listen};
+    use crate::testing::listen_to;
 
     /// The lines that are logged at `level`, as text.
     fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
-        let captured = Captured::default();
-        let layer = layer("executor", level, HeldLines::default(), captured.clone());
-        let _listening = listen(tracing_subscriber::registry().with(layer));
+        let (captured, _listening) = listen_to(|log| layer("executor", level, HeldLines::default(), log));
         say();
         captured.text()
     }
@@ -158,10 +155,8 @@ mod tests {
 
     #[test]
     fn text_is_for_people_and_for_those_who_ask_for_it() {
-        let captured = Captured::default();
+        let (captured, _listening) = listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
         {
-            let layer = text_layer(LevelFilter::INFO, HeldLines::default(), captured.clone());
-            let _listening = listen(tracing_subscriber::registry().with(layer));
             let _task = tracing::info_span!("task", task_id = "tsk_1").entered();
             let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
             tracing::debug!(target: "hyper", "authorization: Bearer sk-1");

@@ -104,18 +104,13 @@ mod tests {
     use tracing_subscriber::filter::LevelFilter;
 
     use super::*;
-    use crate::testing::{Captured, listen};
+    use crate::testing::listen_to;
 
     /// How many lines are said after how many milliseconds of an invocation of ten seconds that says one, which is held, and then
     /// does this.
     async fn said(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
-        let (held, log) = (HeldLines::default(), Captured::default());
-        let _listening = listen(tracing_subscriber::registry().with(logs::layer(
-            "executor",
-            LevelFilter::INFO,
-            held.clone(),
-            log.clone(),
-        )));
+        let held = HeldLines::default();
+        let (log, _listening) = listen_to(|log| logs::layer("executor", LevelFilter::INFO, held.clone(), log));
         tracing::debug!("of the invocation before");
         let (begun, said) = (Instant::now(), Mutex::new(Vec::new()));
         let speak = || {

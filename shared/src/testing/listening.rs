@@ -8,6 +8,7 @@ use tracing::{Dispatch, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::{Layer, Registry};
 
 use super::lock;
 
@@ -20,6 +21,16 @@ pub fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
     have_all_asked();
     #[expect(clippy::disallowed_methods, reason = "the one place that may")]
     tracing::subscriber::set_default(subscriber)
+}
+
+/// Has a layer that writes to what is returned hear this thread until the guard is dropped.
+pub fn listen_to<L>(layer: impl FnOnce(Captured) -> L) -> (Captured, DefaultGuard)
+where
+    L: Layer<Registry> + Send + Sync,
+{
+    let captured = Captured::default();
+    let guard = listen(tracing_subscriber::registry().with(layer(captured.clone())));
+    (captured, guard)
 }
 
 /// Has `subscriber` hear all threads that don't listen themselves, if none does so yet.

@@ -29,7 +29,7 @@ pub use budgets::MemoryBudgets;
 pub use circuits::MemoryCircuits;
 pub use clock::{ManualClock, TokioClock};
 pub use faults::{Faults, Injected, When};
-pub use listening::{Captured, listen, listen_everywhere};
+pub use listening::{Captured, listen, listen_everywhere, listen_to};
 pub use model::{Reply, ScriptedModel};
 pub use queue::{Delivery, MemoryQueue};
 pub use secrets::MemorySecrets;

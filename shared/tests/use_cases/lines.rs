@@ -1,6 +1,7 @@
 //! What a log says of a task: each failure once, where it is decided, and each end once, whoever decided it.
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,21 +12,17 @@ use shared::policy::{Backoff, Metered, PriceTable, Retry, RetryBudget};
 use shared::ports::{ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
-use shared::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen, samples};
+use shared::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples};
 use tracing::Instrument;
 use tracing::field::Empty;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
 
 use crate::world::{INVOCATION, World};
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    let captured = Captured::default();
-    let layer = logs::layer("use_cases", LevelFilter::INFO, HeldLines::default(), captured.clone());
-    let guard = listen(tracing_subscriber::registry().with(layer));
-    (captured, guard)
+    listen_to(|log| logs::layer("use_cases", LevelFilter::INFO, HeldLines::default(), log))
 }
 
 fn lines(captured: &Captured) -> Vec<Value> {

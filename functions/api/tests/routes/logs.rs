@@ -5,19 +5,15 @@ use serde_json::{Value, json};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
 use shared::testing::log_schema::check_log_line;
-use shared::testing::{Captured, Faults, When, listen};
+use shared::testing::{Captured, Faults, When, listen_to};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::SubscriberExt;
 
 use crate::platform::Platform;
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    let heard = Captured::default();
-    let layer = logs::layer("api", LevelFilter::INFO, HeldLines::default(), heard.clone());
-    let guard = listen(tracing_subscriber::registry().with(layer));
-    (heard, guard)
+    listen_to(|log| logs::layer("api", LevelFilter::INFO, HeldLines::default(), log))
 }
 
 /// Sorted, as many tasks are worked on at once.
