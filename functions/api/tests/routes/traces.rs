@@ -1,5 +1,6 @@
 //! What a request leaves in the trace.
 
+use std::io;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -9,18 +10,18 @@ use lambda_http::Context;
 use serde_json::{Value, json};
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
-use shared::telemetry::traces;
-use shared::testing::listen;
+use shared::telemetry::held::HeldLines;
+use shared::telemetry::{logs, traces};
+use shared::testing::{listen, samples};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::platform::{Platform, request};
 
 /// A request in a trace that began just now and is recorded.
 fn traced(request: axum::http::request::Builder, body: impl Into<Body>) -> Request<Body> {
-    let seconds = SystemClock.now().as_millis() / 1_000;
     let mut context = Context::default();
-    let header = format!("Root=1-{seconds:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1");
-    context.xray_trace_id = Some(header);
+    context.xray_trace_id = Some(samples::trace_of(SystemClock.now()).to_string());
     request.header("content-type", "application/json").extension(context).body(body.into()).unwrap()
 }
 
@@ -29,7 +30,9 @@ async fn a_requests_span_can_be_found_by_whom_and_what_it_is_about() {
     let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
     daemon.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let layer = traces::to_daemon("api", &daemon.local_addr().unwrap().to_string()).unwrap();
-    let _listening = listen(tracing_subscriber::registry().with(layer));
+    // The log has spans of its own within those of the trace, as where it is deployed.
+    let log = logs::layer("api", LevelFilter::INFO, HeldLines::default(), io::sink);
+    let _listening = listen(tracing_subscriber::registry().with(layer).with(log));
     let annotations = || {
         let mut buffer = vec![0; 65_536];
         let length = daemon.recv(&mut buffer).unwrap();
@@ -52,7 +55,7 @@ async fn a_requests_span_can_be_found_by_whom_and_what_it_is_about() {
 
     let path = format!("/v1/tasks/{}/cancel", task.as_str().unwrap());
     platform.send(traced(request("POST", &path), "")).await;
-    assert_eq!(annotations(), about(json!({ "task_id": task, "agent_id": agent })));
+    assert_eq!(annotations(), about(json!({ "task_id": task })));
 
     platform.send(traced(request("GET", &format!("/v1/agents/{agent}")), "")).await;
     assert_eq!(annotations(), about(json!({ "agent_id": agent })));
