@@ -14,6 +14,7 @@ use shared::ports::{Claimed, TaskStore};
 use shared::testing::log_schema::check_log_line;
 use tests::deployment::{long_ago, message, tenant};
 use tests::platform::{now, unique};
+use tests::telemetry::is_ours;
 use tests::unreliable_aws::Refusal;
 use tests::{Deployment, Platform};
 
@@ -24,9 +25,6 @@ const UNCOUNTED_HERE: [&str; 2] = ["AWS/DynamoDB WriteThrottleEvents", "AWS/ApiG
 
 /// Far more than any trace takes.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The crates whose lines are ours.
-const OURS: [&str; 4] = ["api", "executor", "cleanup", "shared"];
 
 /// A row of the table.
 struct Row {
@@ -51,7 +49,6 @@ fn quoted(text: &'static str) -> Vec<&'static str> {
 async fn check_traces(deployment: &Deployment, fault: &str) {
     let row = rows().into_iter().find(|row| row.fault == fault).unwrap();
     until_left(deployment, &row).await;
-    let is_ours = |line: &Value| line["target"].as_str().is_some_and(|target| OURS.contains(&krate(target)));
     for line in deployment.said().await.iter().filter(|line| is_ours(line)) {
         check_log_line(line).unwrap();
     }
@@ -90,10 +87,6 @@ async fn missing(deployment: &Deployment, row: &Row) -> Vec<&'static str> {
 fn is_counted(value: &Value) -> bool {
     let positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
     positive(value) || value.as_array().is_some_and(|values| values.iter().any(positive))
-}
-
-fn krate(target: &str) -> &str {
-    target.split("::").next().unwrap_or_default()
 }
 
 fn claude() -> Value {

@@ -8,6 +8,7 @@ use metrics::Unit;
 use saphyr::{LoadableYamlNode, Yaml};
 use shared::config::Environment;
 use shared::metric;
+use tests::telemetry::listed_metrics;
 
 const TEMPLATE: &str = include_str!("../../template.yaml");
 
@@ -63,14 +64,8 @@ fn every_function_is_given_the_variables_that_it_reads() {
 /// What dashboard and alarms may use is what the code writes.
 #[test]
 fn the_list_of_metrics_is_the_codes() {
-    let listed: BTreeSet<(&str, &str, Vec<&str>)> = include_str!("../../docs/metrics.txt")
-        .lines()
-        .filter(|line| !line.starts_with('#') && !line.is_empty())
-        .map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            (columns[0], columns[1], columns.get(3).map_or_else(Vec::new, |besides| besides.split(',').collect()))
-        })
-        .collect();
+    let listed: BTreeSet<_> =
+        listed_metrics().into_iter().map(|metric| (metric.name, metric.unit, metric.besides)).collect();
     let written = metric::ALL.iter().map(|(name, unit, besides)| {
         let unit = if *unit == Unit::Milliseconds { "Milliseconds" } else { "Count" };
         (*name, unit, besides.to_vec())
