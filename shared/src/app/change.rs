@@ -38,7 +38,7 @@ fn tell_end(task: &Task) {
         failure = failure.map(|failure| failure.code.as_str()),
         reason = failure.map(|failure| failure.message.as_str()),
         attempts = progress.attempts,
-        parkings = progress.parkings,
+        parkings = progress.parkings.all,
         hops = progress.hops,
         steps = progress.steps,
         cost_micro_usd = cost.micro_usd,

@@ -53,7 +53,7 @@ pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{Step, StepHead, StepKind, ToolRunner};
 pub use task::{
-    Cancellation, Change, ClaimRefused, Event, Lease, Overdue, ReopenFrom, Spent, Task, TaskInput, TaskState,
+    Cancellation, Change, ClaimRefused, Event, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput, TaskState,
     WrongState,
 };
 pub use tenant::TenantId;

@@ -16,8 +16,8 @@ use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, 
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
 use crate::domain::task::{MAX_HISTORY, Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, CacheUse, Change, Failure, Lease, Limits, Output, Task, TaskId, TaskInput, TaskState, TaskStatus,
-    TenantId, Wait,
+    AgentVersion, CacheUse, Change, Failure, Lease, Limits, Output, Parkings, Task, TaskId, TaskInput, TaskState,
+    TaskStatus, TenantId, Wait,
 };
 use crate::ports::{StoreError, TaskSummary};
 
@@ -51,6 +51,8 @@ const CACHE_MODE: &str = "cache_mode";
 const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
 const TRACE: &str = "trace";
 const PARKINGS: &str = "parkings";
+const OUTAGES: &str = "outages";
+const TURNS: &str = "turns";
 const HOPS: &str = "hops";
 const STEPS: &str = "steps";
 const BASE: &str = "base";
@@ -73,7 +75,7 @@ const FAILED_ATTEMPTS: &str = "failed_attempts";
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 38] = [
+pub(super) const MUTABLE: [&str; 40] = [
     blob::CODEC,
     blob::RAW_BYTES,
     blob::SHA256,
@@ -90,6 +92,8 @@ pub(super) const MUTABLE: [&str; 38] = [
     SINCE,
     EXPIRES_AT,
     PARKINGS,
+    OUTAGES,
+    TURNS,
     SPEND,
     WAIT_REASON,
     WAIT_UNTIL,
@@ -166,7 +170,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         (FENCE, number(fence)),
         (ATTEMPTS, number(attempts)),
         (SENDS, number(sends)),
-        (PARKINGS, number(parkings)),
+        (PARKINGS, number(parkings.all)),
         (HOPS, number(hops)),
         (STEPS, number(steps)),
         (BASE, number(base)),
@@ -183,6 +187,8 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     };
     attributes.extend([(DUE_SHARD, text(shard)), (DUE_AT, moment(due_at))]);
     attributes.extend(content.into_iter().flat_map(Blob::head));
+    let counts = [(OUTAGES, parkings.outages), (TURNS, parkings.turns)];
+    attributes.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, number(count))));
     if *cancel_requested {
         attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
     }
@@ -262,7 +268,7 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         fence: fields.number(FENCE)?,
         attempts: fields.number(ATTEMPTS)?,
         sends: fields.number(SENDS)?,
-        parkings: fields.optional(PARKINGS, Fields::number)?.unwrap_or(0),
+        parkings: parkings(&fields)?,
         hops: fields.optional(HOPS, Fields::number)?.unwrap_or(0),
         steps: fields.optional(STEPS, Fields::number)?.unwrap_or(0),
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
@@ -313,6 +319,11 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
     }
     let timeout = fields.moment(DEADLINE)?.since(fields.moment(CREATED_AT)?);
     fields.valid(Limits::default().with_timeout_seconds(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)))
+}
+
+fn parkings(fields: &Fields<'_>) -> Result<Parkings, StoreError> {
+    let count = |name| Ok::<_, StoreError>(fields.optional(name, Fields::number)?.unwrap_or(0));
+    Ok(Parkings { all: count(PARKINGS)?, outages: count(OUTAGES)?, turns: count(TURNS)? })
 }
 
 fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, StoreError> {

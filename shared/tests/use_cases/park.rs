@@ -36,7 +36,7 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
         world.pass(90);
         assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
         let task = world.task(task.id()).await;
-        assert_eq!((task.attempts(), task.fence(), task.progress().parkings), (1, 2, 0));
+        assert_eq!((task.attempts(), task.fence(), task.progress().parkings.all), (1, 2, 0));
     }
 }
 
@@ -73,6 +73,19 @@ async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
     let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
     assert_eq!((failure.code, failure.attempts.len()), (FailureCode::ModelUnavailable, 1));
     assert_eq!(task.spend().attempts as usize, world.model.asked().len(), "each attempt is accounted for");
+}
+
+#[tokio::test]
+async fn the_first_outage_after_many_other_waits_is_a_short_one() {
+    let limited = (0..6).map(|_| Reply::Fail(park(0, WaitReason::RateLimit)));
+    let world = World::with_model(ScriptedModel::new(limited.chain([Reply::Fail(UNAVAILABLE)]))).await;
+    let task = world.submit("hello").await.unwrap();
+    for _ in 0..6 {
+        world.run(task.id()).await.unwrap();
+    }
+    let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else { panic!("not parked") };
+    assert_eq!(wait.reason, WaitReason::RetryAfter);
+    assert!(wait.until.since(world.now()).as_secs() <= 5, "{wait:?}");
 }
 
 #[tokio::test]

@@ -114,7 +114,7 @@ impl Runner {
                 tracing::info!(
                     reason = wait.reason.as_str(),
                     after_ms = whole_millis(delay),
-                    parkings = task.progress().parkings,
+                    parkings = task.progress().parkings.all,
                     "task parked"
                 );
                 metric::TASKS_PARKED.add([], 1);

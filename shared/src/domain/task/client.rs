@@ -1,6 +1,7 @@
 //! What clients do to tasks.
 
 use super::history::Event;
+use super::parkings::Parkings;
 use super::{Lease, Task, TaskState};
 use crate::domain::limits::Limits;
 use crate::domain::status::TaskStatus;
@@ -86,7 +87,7 @@ impl Task {
         self.progress.deadline = now.plus(limits.timeout());
         self.progress.hops = 0;
         self.progress.attempts = 0;
-        self.progress.parkings = 0;
+        self.progress.parkings = Parkings::default();
         self.progress.sends = 0;
         self.progress.cancel_requested = false;
         self.queue(Event::Reopened { base: self.progress.base }, now);

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 mod client;
 mod history;
+mod parkings;
 mod watchdog;
 mod worker;
 
 pub use client::{Cancellation, ReopenFrom, WrongState};
 pub use history::{Change, Event, MAX_HISTORY};
+pub use parkings::Parkings;
 pub use watchdog::Overdue;
 
 use super::agent::{Agent, AgentVersion};
@@ -121,7 +123,7 @@ pub struct Progress {
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
     /// How often it was parked since the journal last grew.
-    pub parkings: u32,
+    pub parkings: Parkings,
     /// How often a worker ran out of time and another went on.
     pub hops: u32,
     /// The journal has all steps up to this number, at least; `spend` has theirs.
@@ -257,7 +259,7 @@ impl Task {
                 fence: 0,
                 attempts: 0,
                 sends: 1,
-                parkings: 0,
+                parkings: Parkings::default(),
                 hops: 0,
                 steps: 0,
                 base: 0,
@@ -376,7 +378,7 @@ impl Task {
     /// How long the task should pause if all its models are out of service: from 5 s on, twice as long each time up to
     /// 5 minutes, and up to a quarter less, so that tasks that were parked together come back one by one.
     pub fn outage_pause(&self) -> Duration {
-        let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.min(8)).min(LONGEST_PAUSE);
+        let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.outages.min(8)).min(LONGEST_PAUSE);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
@@ -384,7 +386,7 @@ impl Task {
     /// to a minute, and up to half less, so that those that were parked together come back one by one. At most half of the
     /// time that the task has left, so that it asks more often the more it is pressed; but no less than a second.
     pub fn turn_pause(&self, now: Timestamp) -> Duration {
-        let longest = FIRST_TURN.saturating_mul(1 << self.progress.parkings.min(8)).min(LONGEST_TURN);
+        let longest = FIRST_TURN.saturating_mul(1 << self.progress.parkings.turns.min(8)).min(LONGEST_TURN);
         let pause = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
         pause.min(self.progress.deadline.since(now) / 2).max(Duration::from_secs(1))
     }

@@ -116,7 +116,7 @@ fn a_parked_task_is_had_when_its_wait_is_over_and_not_before() {
     let mut task = queued();
     task.claim(lease(60), after(0)).unwrap();
     task.park(1, wait(30), Spent::Nothing, after(1)).unwrap();
-    assert_eq!((task.status(), task.attempts(), task.progress.parkings), (TaskStatus::Waiting, 0, 1));
+    assert_eq!((task.status(), task.attempts(), task.progress.parkings.all), (TaskStatus::Waiting, 0, 1));
     assert_eq!(task.claim(lease(60), after(29)), Err(ClaimRefused::Waiting { until: after(30) }));
     assert_eq!(task.claim(lease(60), after(30)), Ok(()));
     assert_eq!((task.fence(), task.attempts()), (2, 1));
@@ -150,8 +150,8 @@ fn a_parking_that_lost_a_paid_answer_counts_until_the_attempts_are_used_up() {
 fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
     let mut task = queued();
     let mut pauses = Vec::new();
-    for parkings in 0..9 {
-        task.progress.parkings = parkings;
+    for outages in 0..9 {
+        task.progress.parkings.outages = outages;
         pauses.push(task.outage_pause().as_secs_f64() / (1.0 - spread(task.id()) / 4.0));
     }
     let rounded: Vec<u64> = pauses.iter().map(|seconds| seconds.round() as u64).collect();
@@ -162,11 +162,25 @@ fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
 }
 
 #[test]
+fn only_waits_of_its_own_kind_make_a_pause_longer() {
+    use WaitReason::{Breaker, Budget, Concurrency, OutOfTime, RateLimit, RetryAfter, SingleFlight};
+    let mut task = queued();
+    for (at, reason) in (0..).zip([RateLimit, SingleFlight, Concurrency, OutOfTime, RetryAfter, Budget, Breaker]) {
+        task.claim(lease(at * 10 + 9), after(at * 10)).unwrap();
+        task.park(task.fence(), Wait { until: after(at * 10 + 5), reason }, Spent::Nothing, after(at * 10)).unwrap();
+    }
+    assert_eq!(task.progress.parkings, Parkings { all: 7, outages: 2, turns: 1 });
+    task.claim(lease(99), after(90)).unwrap();
+    task.note_steps(recorded(1));
+    assert_eq!(task.progress.parkings, Parkings::default());
+}
+
+#[test]
 fn a_task_that_waits_for_its_turn_asks_ever_less_often_until_its_time_gets_short() {
     let mut task = queued();
     task.spec.id = TaskId::derived([0; 16]);
-    let pauses = [0, 1, 2, 3, 4, 5, u32::MAX].map(|parkings| {
-        task.progress.parkings = parkings;
+    let pauses = [0, 1, 2, 3, 4, 5, u32::MAX].map(|turns| {
+        task.progress.parkings.turns = turns;
         task.turn_pause(START).as_secs()
     });
     assert_eq!(pauses, [4, 8, 16, 32, 60, 60, 60]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::history::Event;
+use super::parkings::Parkings;
 use super::{
     ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
     TaskState,
@@ -71,7 +72,7 @@ impl Task {
         self.add_spend(news.into_values().fold(Spend::default(), Spend::plus));
         self.progress.steps = last;
         self.progress.attempts = 1;
-        self.progress.parkings = 0;
+        self.progress.parkings = Parkings::default();
         true
     }
 
@@ -114,7 +115,7 @@ impl Task {
         }
         let by_message = wait.until.since(now) <= LONGEST_MESSAGE_DELAY;
         let due_at = if by_message { wait.until.plus(FIRST_WAIT) } else { wait.until };
-        self.progress.parkings = self.progress.parkings.saturating_add(1);
+        self.progress.parkings.count(wait.reason);
         self.progress.sends = u32::from(by_message);
         let parked = Event::Parked { reason: wait.reason, until: wait.until };
         self.enter(TaskState::Waiting { wait, due_at }, parked, now);

@@ -135,8 +135,10 @@ async fn each_state_survives(store: Store) -> Outcome {
 async fn each_way_survives(store: Store) -> Outcome {
     let claim = |second| Move::Claim(lease_until(after(second + 60)), after(second));
     let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
+    let park = |reason, second| Move::Park(Wait { until: after(second + 10), reason }, after(second));
     let ways = [
         vec![claim(1), Move::Park(wait, after(2)), claim(30), Move::Renew(after(120), after(31))],
+        vec![claim(1), park(WaitReason::RetryAfter, 2), claim(12), park(WaitReason::Concurrency, 13), claim(23)],
         vec![claim(1), Move::HandOver(after(2)), claim(3)],
         vec![claim(1), Move::RequireInput(calls("{}"), after(2)), Move::Answer(after(9)), claim(10)],
         vec![claim(1), Move::RequireInput(Vec::new(), after(2)), Move::Settle(after(90_000))],
