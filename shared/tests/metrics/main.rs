@@ -13,15 +13,26 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::post;
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::{BuiltinTool, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend};
+use shared::domain::{
+    BuiltinTool, JsonSchema, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend, ToolDefinition,
+    ToolName,
+};
+use shared::llm::{Access, ApiKey, Providers, Timeouts, http_client, router};
 use shared::metric;
-use shared::policy::{Metered, PriceTable};
-use shared::ports::{Model, ModelErrorKind};
+use shared::policy::{Breaker, BreakerSettings, Metered, PriceTable};
+use shared::ports::{Clock, Model, ModelErrorKind, TaskStore};
 use shared::telemetry::{start, write_metrics};
-use shared::testing::{Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, samples};
+use shared::testing::{
+    Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel, TokioClock, When, samples,
+};
+use tokio::net::TcpListener;
 
 use world::World;
 
@@ -134,6 +145,31 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
 
     check_bad_days(&world).await;
     check_model_calls().await;
+    check_circuits().await;
+    check_streams().await;
+    check_clients_wishes().await;
+}
+
+/// How long a task waited for its client, and how long a worker had it that is gone, if its client then cancels it.
+async fn check_clients_wishes() {
+    let asks = || Reply::Answer(samples::answer_calling([samples::tool_call("a", "ask_human", "{}")]));
+    let schema = JsonSchema::new(json!({ "type": "object" })).unwrap();
+    let tool = ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap();
+    let world = World::with_model(ScriptedModel::new([asks()])).await;
+    let world = world.with_agent(|config| config.tools = vec![tool]).await;
+    let asking = world.submit(CANARY).await.unwrap();
+    world.run(asking.id()).await.unwrap();
+    assert_eq!(counts()["TasksAwaitingInput"], 1);
+    world.pass(7);
+    world.tasks().cancel_task(world.tenant(), asking.id()).await.unwrap();
+    assert_eq!(totals()["TimeAwaitingInput"], json!([7_000.0]));
+
+    let lost = world.submit(CANARY).await.unwrap();
+    let lease = samples::lease_until(world.now().plus(Duration::from_mins(1)));
+    TaskStore::claim(&world.store, world.tenant(), lost.id(), lease, world.now()).await.unwrap();
+    world.pass(61);
+    world.tasks().cancel_task(world.tenant(), lost.id()).await.unwrap();
+    assert_eq!(totals()["TimeRunning"], json!([61_000.0]));
 }
 
 /// What workers that die add, one whose store fails at its task's last attempt, and a queue that takes no message.
@@ -204,4 +240,49 @@ async fn check_model_calls() {
     assert_eq!(counted, [&json!(1), &Value::Null, &json!(1)], "{own}");
     let failed = of("error", "model_rate_limited");
     assert_eq!((&failed["provider"], &failed["ModelErrors"]), (&json!("anthropic"), &json!(1)), "{failed}");
+}
+
+/// A circuit is seen to be open by the calls that it refuses and by the probes that fail, but not once it lets calls pass.
+async fn check_circuits() {
+    let failures = [(); 2].map(|()| Reply::Fail(ModelErrorKind::Unavailable));
+    let model = Arc::new(ScriptedModel::new(failures));
+    let clock = ManualClock::at(samples::START);
+    let settings = BreakerSettings::default().with_failures(1).unwrap();
+    let breaker = Breaker::new(model, Arc::new(MemoryCircuits::default()), settings, Arc::new(clock.clone()));
+    let question = samples::question(CANARY);
+    let ask = async || drop(breaker.ask(&question).await);
+    ask().await;
+    let opened = counts();
+    assert_eq!((opened["CircuitsOpened"], opened.get("CircuitOpen")), (2, None), "{opened:?}");
+    ask().await;
+    assert_eq!(counts()["CircuitOpen"], 2, "a refusal, by its model and of all");
+    clock.advance(Duration::from_secs(31));
+    ask().await;
+    assert_eq!(counts()["CircuitOpen"], 2, "a failed probe, by its model and of all");
+}
+
+/// Only the first event of a stream says how soon an answer began.
+async fn check_streams() {
+    const STREAM: &str = include_str!("../../src/llm/fixtures/anthropic_stream.txt");
+    const DELAY: Duration = Duration::from_millis(20);
+    let respond = async || {
+        tokio::time::sleep(DELAY).await;
+        ([(CONTENT_TYPE, "text/event-stream")], STREAM)
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/messages", post(respond))).await });
+    let secrets = MemorySecrets::default();
+    secrets.set("key", "sk-1");
+    let access = Access { base_url, key: ApiKey::Secret { store: Arc::new(secrets), name: "key".to_owned() } };
+    let providers =
+        Providers { anthropic: access.clone(), openai: access, openai_compatible: None, timeouts: Timeouts::default() };
+    let clock: Arc<dyn Clock> = Arc::new(TokioClock::default());
+    router(&http_client().unwrap(), providers, &clock).ask(&samples::question(CANARY)).await.unwrap();
+
+    let due = documents();
+    let of = |document: &&Value| document["model"] == samples::model().name();
+    let took = due.iter().find(of).unwrap()["TimeToFirstChunk"].as_array().unwrap();
+    let [took] = took.as_slice() else { panic!("{due:?}") };
+    assert!(took.as_f64().is_some_and(|millis| millis >= DELAY.as_secs_f64() * 1_000.0), "{due:?}");
 }

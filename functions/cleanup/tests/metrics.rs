@@ -1,0 +1,50 @@
+//! What a sweep counts. A program of its own, because there is one recorder in a process.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cleanup::Cleanup;
+use lambda_runtime::{Context, LambdaEvent};
+use serde_json::Value;
+use shared::app::{Purger, Sweeper, Undelivered};
+use shared::config::Environment;
+use shared::ports::{Clock, TaskStore};
+use shared::telemetry::{start, write_metrics};
+use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
+
+#[tokio::test]
+async fn an_overdue_task_that_cannot_be_changed_is_counted() {
+    start("cleanup", &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]));
+    let (store, faults) = (MemoryStore::default(), Faults::default());
+    for _ in 0..2 {
+        let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
+        TaskStore::create(&store, &task).await.unwrap();
+    }
+    // The first call finds both, and the second changes one of them.
+    faults.fail_at(2, When::Before);
+    let tasks = Arc::new(store.with_faults(faults));
+    let clock = Arc::new(ManualClock::at(samples::after(60)));
+    let sweeper = Sweeper {
+        tasks: Arc::<MemoryStore>::clone(&tasks),
+        journal: Arc::<MemoryStore>::clone(&tasks),
+        queue: Arc::new(MemoryQueue::default()),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
+    let purger = Purger {
+        retention: Arc::<MemoryStore>::clone(&tasks),
+        keep_for: None,
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
+    let mut context = Context::default();
+    context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
+    let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks, clock } };
+    cleanup.handle(LambdaEvent::new(Value::Null, context)).await.unwrap();
+
+    let mut written = Vec::new();
+    write_metrics(&mut written).unwrap();
+    let counted: Value = serde_json::from_slice(&written).unwrap();
+    let counts = ["OverdueTasks", "MessagesResent", "SweepFailures"].map(|name| counted[name].as_u64());
+    assert_eq!(counts, [Some(2), Some(1), Some(1)], "{counted}");
+}
