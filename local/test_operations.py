@@ -6,6 +6,7 @@ import unittest
 import dashboard
 
 OPERATIONS = (dashboard.ROOT / "docs" / "operations.md").read_text()
+README = (dashboard.ROOT / "README.md").read_text()
 
 
 def anchors(text):
@@ -94,6 +95,16 @@ class Alarms(unittest.TestCase):
             self.assertEqual(fully, "Metrics" in alarm["Properties"], name)
         for kind in ("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition"):
             self.assertEqual({one["Condition"] for one in dashboard.resources(kind).values()}, {"MonitoredFully"})
+
+    def test_the_readme_says_what_alarms_cost_in_a_month(self):
+        """0.10 USD for each metric that an alarm watches and 0.50 for each composite alarm (CloudWatch pricing, us-east-1)."""
+        dimes = {True: 0, False: 0}  # by whether they are left out of `basic`
+        for alarm in ALARMS.values():
+            if alarm["Condition"] != "CostAlarmed":
+                dimes[alarm["Condition"] == "MonitoredFully"] += len(dashboard.metrics_of_alarm(alarm))
+        full = sum(dimes.values()) + 5 * len(COMPOSITES)
+        said = re.search(r"alarms cost ([\d.]+) a month with `Monitoring=full`, the default, ([\d.]+) with `basic`", README)
+        self.assertEqual(said.groups(), (f"{full / 10:.2f}", f"{dimes[False] / 10:.2f}"))
 
 
 class Metrics(unittest.TestCase):
