@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 
 import boto3
 
@@ -12,7 +13,8 @@ QUIET = {"timestamp", "level", "message", "name", "service", "target"}
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
-# Lines of one function arrive later than those of another: so long they wait for each other, to be printed in their order.
+# Lines of one function arrive later than those of another: so long they wait for each other, to be printed in their order. The
+# local AWS has those of an invocation only when it ends: what is older by then comes late.
 SETTLE_SECONDS = 2
 
 
@@ -25,15 +27,12 @@ def follow(groups, task):
     seen, lines = set(), []
     try:
         while True:
-            settled = int((time.time() - SETTLE_SECONDS) * 1000)
-            for function, group in groups.items():
-                for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=since[function], **only):
-                    for event in page["events"]:
-                        identity = (event["logStreamName"], event["timestamp"], event["message"])
-                        if identity not in seen:
-                            seen.add(identity)
-                            since[function] = max(since[function], event["timestamp"])
-                            lines.append((event["timestamp"], function, event["message"]))
+            now = time.time()
+            settled, until = now - SETTLE_SECONDS, {"endTime": int(now * 1000), **only}
+            # Until there are no more: an answer may be cut at its size and not say so. What comes meanwhile is for the next look,
+            # or a busy log would keep all others from being printed.
+            while found := [line for function, group in groups.items() for line in _look(client, function, group, since, seen, until)]:
+                lines += found
             lines.sort(key=lambda line: line[0])
             while lines and lines[0][0] <= settled:
                 _, function, message = lines.pop(0)
@@ -43,6 +42,27 @@ def follow(groups, task):
             time.sleep(1)  # what `aws logs tail --follow` does: there is nothing to wait on
     except KeyboardInterrupt:
         print()
+
+
+def _look(client, function, group, since, seen, only):
+    """The function's lines that are new, each with when it was said."""
+    # Those of another of its instances may have come in since, and be older.
+    begin = max(0, since[function] - SETTLE_SECONDS * 1000)
+    for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=begin, **only):
+        for event in page["events"]:
+            identity = (event["logStreamName"], event["timestamp"], event["message"])
+            if identity not in seen:
+                seen.add(identity)
+                since[function] = max(since[function], event["timestamp"])
+                yield _said_at(event), function, event["message"]
+
+
+def _said_at(event):
+    """In seconds, by the line itself if it says so. The time of the event may be that of its invocation's end."""
+    try:
+        return datetime.fromisoformat(json.loads(event["message"])["timestamp"].replace("Z", "+00:00")).timestamp()
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return event["timestamp"] / 1000
 
 
 def pretty(function, message, paint):

@@ -1,12 +1,18 @@
 """What must hold for the local scripts on a machine that they share with other work."""
 
+import io
+import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+from contextlib import redirect_stdout
+from datetime import datetime, timezone
 from pathlib import Path
+from unittest import mock
 
 import demo
 import logs
@@ -15,6 +21,9 @@ import servers
 import terminal
 
 SLEEPER = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+
+# What one answer holds at most of a log.
+MOST_EVENTS = 4
 
 
 class Processes(unittest.TestCase):
@@ -88,6 +97,58 @@ class Prompt(unittest.TestCase):
 
 
 class LogLines(unittest.TestCase):
+    def follow(self, *looks):
+        """What is printed if these lines come in a second apart, each of a function, arriving and said so many seconds ago."""
+        now, pending, events, printed = 1_800_000_000, list(looks), [], io.StringIO()
+
+        def sleep(_):
+            if not pending:
+                raise KeyboardInterrupt
+            for function, arrived, said, text in pending.pop(0):
+                line = {"timestamp": datetime.fromtimestamp(now - said, timezone.utc).isoformat(), "message": text}
+                event = {"logStreamName": "s", "timestamp": (now - arrived) * 1000, "message": json.dumps(line)}
+                events.append((function, event))
+
+        def paginate(logGroupName, startTime, endTime):
+            found = [event for function, event in events if function == logGroupName and startTime <= event["timestamp"] <= endTime]
+            return [{"events": found[:1]}, {"events": found[1:MOST_EVENTS]}]
+
+        clock = mock.Mock(time=lambda: now - len(pending), sleep=sleep)
+        client = mock.Mock(**{"get_paginator.return_value.paginate": paginate})
+        with mock.patch("logs.time", clock), mock.patch("boto3.client", return_value=client), redirect_stdout(printed):
+            logs.follow({"api": "api", "executor": "executor"}, "")
+        return [line.split()[-1] for line in printed.getvalue().splitlines() if line]
+
+    def test_they_are_printed_in_the_order_in_which_they_were_said(self):
+        in_one_look = [("api", 50, 50, "second"), ("api", 40, 40, "third"), ("executor", 39, 55, "first")]
+        self.assertEqual(self.follow(in_one_look), ["first", "second", "third"])
+        in_two = [("api", 3, 3, "second")], [("executor", 2, 4, "first")]
+        self.assertEqual(self.follow(*in_two, [], []), ["first", "second"])
+
+    def test_one_that_comes_in_after_a_newer_one_is_not_missed(self):
+        self.assertEqual(self.follow([("executor", 20, 20, "newer")], [("executor", 21, 21, "older")]), ["newer", "older"])
+
+    def test_all_of_them_are_there_before_one_is_printed(self):
+        many = [("executor", age, age, str(age)) for age in range(500, 400, -10)]
+        self.assertEqual(self.follow([*many, ("api", 405, 405, "405")])[-2:], ["410", "405"])
+
+    def test_a_log_in_which_something_is_said_all_the_time_is_printed_all_the_same(self):
+        now, looks, printed = time.time(), [], io.StringIO()
+
+        def paginate(endTime, **_):
+            looks.append(endTime)
+            self.assertLess(len(looks), 10, "looks for more without end")
+            line = json.dumps({"timestamp": datetime.fromtimestamp(now - 60, timezone.utc).isoformat(), "message": "old"})
+            said = [(now - 60, line), *((now + 0.01 * place, f"new {place}") for place in range(len(looks)))]
+            events = [{"logStreamName": "s", "timestamp": int(at * 1000), "message": text} for at, text in said]
+            return [{"events": [event for event in events if event["timestamp"] <= endTime]}]
+
+        clock = mock.Mock(time=lambda: now, sleep=mock.Mock(side_effect=KeyboardInterrupt))
+        client = mock.Mock(**{"get_paginator.return_value.paginate": paginate})
+        with mock.patch("logs.time", clock), mock.patch("boto3.client", return_value=client), redirect_stdout(printed):
+            logs.follow({"api": "api"}, "")
+        self.assertIn("old", printed.getvalue())
+
     def test_a_json_line_becomes_one_readable_line(self):
         line = '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO","message":"task finished","task_id":"tsk_1","n":2}'
         self.assertEqual(logs.pretty("executor", line, terminal.plain), "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2")
