@@ -81,7 +81,7 @@ tsk_1 failed after 10.00 s, of agt_1 version 2
     +6.00 s     3.00 s                     ░░░░░░░░░░     waits: breaker
     +9.00 s     1.00 s                              ▒▒▒   worker 890a0b0c → failed model_unavailable
 
-waited 5.00 s, worked 5.00 s: recorded are 2.00 s in models, 500 ms in tools
+waited 5.00 s, worked 5.00 s (2.00 s in answered model calls, 500 ms in tools)
 2 steps (1 model call, 4 attempts), 1 hop, 3 workers
 1,000 (12 cached) tokens in, 20 out, 0.000658 USD and 1 unpriced call
 model_unavailable: try again
@@ -115,19 +115,25 @@ class Waterfall(unittest.TestCase):
         self.assertEqual(rows[-1].start - rows[-2].end, 10)
 
     def test_a_worker_that_disappeared_is_told_from_one_that_gave_the_task_back(self):
-        def after(event):
-            rows = trace.timeline({**TASK, "history": [*TASK["history"][:2], event]}, [])
-            lines = trace.totals({**TASK, "history": []}, [], rows, terminal.plain)
-            return rows[1].kind, rows[1].bad, "lost workers" in lines[0]
+        def after(event, steps=()):
+            task = {**TASK, "history": [*TASK["history"][:2], {"at": "2026-11-25T10:01:01.000Z", **event}]}
+            rows = trace.timeline(task, steps)
+            worked = [(row.label, round(row.end - row.start, 1)) for row in rows if row.kind in ("work", "lost")]
+            return worked, "lost worker" in trace.totals(task, steps, rows, terminal.plain)[0]
 
-        at = "2026-11-25T10:01:01.000Z"
-        self.assertEqual(after({"at": at, "event": "requeued"}), ("work", "", False))
-        lost = ("lost", "disappeared", True)
-        self.assertEqual(after({"at": at, "event": "requeued", "lost": True}), lost)
-        self.assertEqual(after({"at": at, "event": "claimed", "worker": "wrk_2"}), lost)
+        self.assertEqual(after({"event": "requeued"}), ([("worker 89abcdef → requeued", 60)], False))
+        for event in ("requeued", "timed_out", "canceled"):
+            lost = [(f"lost worker 89abcdef → {event.replace('_', ' ')}", 60)]
+            self.assertEqual(after({"event": event, "lost": True}), (lost, True))
+        replaced, told = after({"event": "claimed", "worker": "wrk_2"})
+        self.assertEqual((replaced[0], told), (("lost worker 89abcdef", 60), True))
+        with_a_step, _ = after({"event": "requeued", "lost": True}, STEPS[:1])
+        self.assertEqual(with_a_step, [("worker 89abcdef", 2.1), ("lost worker 89abcdef → requeued", 57.9)])
 
     def test_a_task_that_timed_out_says_of_what(self):
         task = {**TASK, "status": "timed_out", "error": None, "limits": {"timeout_seconds": 10}, "deadline_at": "2026-11-25T10:00:10.000Z"}
+        task["history"] = [*TASK["history"][:-1], {"at": "2026-11-25T10:00:10.000Z", "event": "timed_out"}]
+        self.assertIn("→ timed out\n", trace.render(task, [], [], terminal.plain, None))
         self.assertIn("timed out: its timeout_seconds of 10 were over at 2026-11-25T10:00:10.000Z", trace.render(task, [], [], terminal.plain, None))
 
     def test_nothing_but_an_id_goes_into_the_url(self):

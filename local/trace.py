@@ -125,11 +125,11 @@ def timeline(task, steps):
         if current:
             current.end = at
             if current.kind == "work" and (event == "claimed" or change.get("lost")):
-                current.kind, current.bad = "lost", "disappeared"
+                current = _lost(current, rows, steps)
             if event != "claimed":
                 current.label += f" → {_event(change)}"
             if event in ("failed", "timed_out"):
-                current.bad = event
+                current.bad = event.replace("_", " ")
         current = None
         if state == "worker":
             current = Row(at, at, "work", f"worker {change.get('worker', '')[-8:]}")
@@ -143,6 +143,17 @@ def timeline(task, steps):
         current.label += " …"
     rows += [_step(step) for step in steps]
     return sorted(rows, key=lambda row: (row.start, row.depth))
+
+
+def _lost(worker, rows, steps):
+    """The time in which a worker was lost: since its last step, until which it worked for certain, or since its claim."""
+    finished = [_seconds(step["finished_at"]) for step in steps if step.get("by") != "client"]
+    lost = Row(worker.start, worker.end, "lost", f"lost {worker.label}", bad="lost")
+    lost.start = worker.end = max((end for end in finished if worker.start < end <= lost.end), default=worker.start)
+    if worker.end == worker.start:
+        rows.remove(worker)
+    rows.append(lost)
+    return lost
 
 
 def _event(change):
@@ -199,13 +210,14 @@ def totals(task, steps, rows, paint):
     used = task["spent"]
     calls = sum(step["kind"] == "model_call" for step in steps)
     cached = f" ({used['cache_read_tokens']:,} cached)" if used["cache_read_tokens"] else ""
-    lost = f", {duration(spent['lost'])} until lost workers were found out" if spent["lost"] else ""
+    lost = f", {duration(spent['lost'])} until a lost worker was found out" if spent["lost"] else ""
+    workers = sum(change["event"] == "claimed" for change in task["history"])
     unpriced = f" and {_some(task['unpriced_calls'], 'unpriced call')}" if task["unpriced_calls"] else ""
     lines = [
-        f"waited {duration(spent['wait'])}, worked {duration(spent['work'])}{lost}: "
-        f"recorded are {duration(spent['model'])} in models, {duration(spent['tool'])} in tools",
+        f"waited {duration(spent['wait'])}, worked {duration(spent['work'])} ({duration(spent['model'])} in answered model calls, "
+        f"{duration(spent['tool'])} in tools){lost}",
         f"{_some(task['steps'], 'step')} ({_some(calls, 'model call')}, {_some(task['model_attempts'], 'attempt')}), "
-        f"{_some(task['hops'], 'hop')}, {_some(sum(row.kind in ('work', 'lost') for row in rows), 'worker')}",
+        f"{_some(task['hops'], 'hop')}, {_some(workers, 'worker')}",
         f"{used['input_tokens']:,}{cached} tokens in, {used['output_tokens']:,} out, {_money(task['cost_micro_usd'])}{unpriced}",
     ]
     if error := task.get("error"):

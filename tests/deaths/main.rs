@@ -56,6 +56,8 @@ async fn a_task_whose_executor_is_killed_in_a_model_call_completes_with_one_step
     killed.into_iter().for_each(kill);
     let ended = platform.ended(&task).await;
     assert_eq!(ended["status"], "completed", "{ended}");
+    let changes = ended["history"].as_array().unwrap();
+    assert_eq!(changes.iter().filter(|change| change["lost"] == true).count(), 1, "{ended}");
     assert_eq!(platform.steps(&task).await, [(1, 2)], "the one step is of the second attempt");
     assert!(platform.model_requests(&prompt).await.len() <= 2, "only the call that was cut off is repeated");
 }

@@ -66,7 +66,7 @@ impl DynamoTaskStore {
             ("#cancel_requested", CANCEL_REQUESTED),
             ("#history", HISTORY),
         ];
-        let claimed = Change { at: now, event: Event::Claimed { worker: lease.worker } };
+        let claimed = Change::new(now, Event::Claimed { worker: lease.worker });
         let values = [
             (":claimed", items::list(std::iter::once(task_item::change(&claimed)))),
             (":nothing", items::list(std::iter::empty())),

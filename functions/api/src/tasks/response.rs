@@ -184,6 +184,9 @@ impl From<&Change> for ChangeResponse {
         if let Event::Parked { until, .. } = &change.event {
             event.insert("until".to_owned(), rfc3339(*until).into());
         }
+        if change.lost {
+            event.insert("lost".to_owned(), true.into());
+        }
         Self { at: rfc3339(change.at), event }
     }
 }

@@ -157,6 +157,22 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
 }
 
 #[tokio::test]
+async fn a_history_says_that_a_worker_was_lost() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let id = platform.submit(&agent, "hello").await["id"].as_str().unwrap().to_owned();
+    let (tenant, lease) = (samples::tenant("default"), samples::lease_until(samples::after(60)));
+    platform.store.claim(&tenant, id.parse().unwrap(), lease, samples::after(1)).await.unwrap();
+    let mut running = TaskStore::task(&platform.store, &tenant, id.parse().unwrap()).await.unwrap().unwrap();
+    running.settle_overdue(samples::after(61)).unwrap();
+    platform.store.update(&running).await.unwrap();
+    let history = redacted(platform.get(&format!("/v1/tasks/{id}")).await.body)["history"].clone();
+    let claimed = json!({ "at": "[time]", "event": "claimed", "worker": "[worker]" });
+    let lost = json!({ "at": "[time]", "event": "requeued", "lost": true });
+    assert_eq!(history, json!([{ "at": "[time]", "event": "submitted" }, claimed, lost]));
+}
+
+#[tokio::test]
 async fn lists_page_through_everything_once() {
     let platform = Platform::new();
     let agent = platform.create_agent().await;

@@ -23,6 +23,16 @@ pub struct Change {
     /// What.
     #[serde(flatten)]
     pub event: Event,
+    /// Whether it ended the work of a worker that was lost. A claim doesn't say so: one that follows another always does.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub lost: bool,
+}
+
+impl Change {
+    /// That it happened, and to no lost worker.
+    pub const fn new(at: Timestamp, event: Event) -> Self {
+        Self { at, event, lost: false }
+    }
 }
 
 /// What happened to a task.
@@ -49,11 +59,7 @@ pub enum Event {
         hop: u32,
     },
     /// Its worker gave it back, or was lost.
-    Requeued {
-        /// Whether the worker was lost.
-        #[serde(default, skip_serializing_if = "Not::not")]
-        lost: bool,
-    },
+    Requeued,
     /// Its message was sent again.
     Resent,
     /// Its wait was over, and the watchdog queued it.
@@ -95,7 +101,7 @@ impl Event {
         match self {
             Self::Submitted
             | Self::HandedOver { .. }
-            | Self::Requeued { .. }
+            | Self::Requeued
             | Self::Awakened
             | Self::Answered
             | Self::Resumed
@@ -123,7 +129,14 @@ pub(super) fn last_stay(history: &[Change]) -> Option<(TaskStatus, Duration)> {
 
 /// Adds a change, and forgets the oldest if there are too many.
 pub(super) fn note(history: &mut Vec<Change>, at: Timestamp, event: Event) {
-    history.push(Change { at, event });
+    history.push(Change::new(at, event));
     let surplus = history.len().saturating_sub(MAX_HISTORY);
     history.drain(..surplus);
+}
+
+/// Says of the last change that it ended the work of a lost worker.
+pub(super) fn note_lost(history: &mut [Change]) {
+    if let Some(last) = history.last_mut() {
+        last.lost = true;
+    }
 }

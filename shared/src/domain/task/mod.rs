@@ -267,7 +267,7 @@ impl Task {
                 limits: agent.config.limits,
                 deadline: now.plus(agent.config.limits.timeout()),
                 spend: Spend::default(),
-                history: vec![Change { at: now, event: Event::Submitted }],
+                history: vec![Change::new(now, Event::Submitted)],
                 updated_at: now,
                 state: TaskState::Queued { due_at: now.plus(FIRST_WAIT) },
             },

@@ -345,6 +345,22 @@ fn only_a_task_that_waits_for_a_worker_is_dead_lettered_by_the_queue() {
 }
 
 #[test]
+fn a_history_tells_lost_workers_from_others() {
+    let was_lost = |prepare: fn(&mut Task), moment: u64| {
+        let mut task = running();
+        prepare(&mut task);
+        task.settle_overdue(after(moment)).unwrap();
+        task.progress.history.last().unwrap().lost
+    };
+    assert!(was_lost(|_| {}, 60), "requeued");
+    assert!(was_lost(|_| {}, 1_800), "timed out");
+    assert!(was_lost(|task| assert!(task.cancel(after(1)).is_ok()), 60), "canceled");
+    assert!(was_lost(|task| task.progress.attempts = MAX_ATTEMPTS, 60), "given up");
+    assert!(!was_lost(|task| task.renew(1, after(2_000), after(1)).unwrap(), 1_800), "timed out by its worker");
+    assert!(!was_lost(|task| task.release(1, Spent::Attempt, after(1)).unwrap(), 90), "resent");
+}
+
+#[test]
 fn a_history_forgets_its_oldest_changes() {
     let mut task = queued();
     for _ in 0..MAX_HISTORY {

@@ -1,6 +1,6 @@
 //! What the watchdog does to tasks that nobody else will look at again.
 
-use super::history::Event;
+use super::history::{self, Event};
 use super::{MAX_SENDS, Task, TaskState};
 use crate::domain::outcome::Failure;
 use crate::domain::time::Timestamp;
@@ -54,6 +54,15 @@ impl Task {
         if now < self.due_at()? {
             return self.settle_late(now);
         }
+        let lost = matches!(self.progress.state, TaskState::Running(_));
+        let settled = self.settle_due(now);
+        if lost {
+            history::note_lost(&mut self.progress.history);
+        }
+        settled
+    }
+
+    fn settle_due(&mut self, now: Timestamp) -> Option<Overdue> {
         match &self.progress.state {
             TaskState::Running(_) if self.progress.cancel_requested => {
                 self.cancel_now(now);
@@ -81,7 +90,7 @@ impl Task {
                 self.queue(Event::Awakened, now);
                 Some(Overdue::Awakened)
             }
-            TaskState::Running(_) => Some(self.end_attempt(true, now)),
+            TaskState::Running(_) => Some(self.end_attempt(now)),
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => None,
         }
     }

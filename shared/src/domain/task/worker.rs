@@ -108,7 +108,7 @@ impl Task {
         match spent {
             Spent::Nothing => self.progress.attempts = self.progress.attempts.saturating_sub(1),
             Spent::Attempt if self.progress.attempts >= MAX_ATTEMPTS => {
-                self.end_attempt(false, now);
+                self.end_attempt(now);
                 return Ok(());
             }
             Spent::Attempt => {}
@@ -195,19 +195,19 @@ impl Task {
         match spent {
             Spent::Nothing => {
                 self.progress.attempts = self.progress.attempts.saturating_sub(1);
-                self.queue(Event::Requeued { lost: false }, now);
+                self.queue(Event::Requeued, now);
             }
             Spent::Attempt => {
-                self.end_attempt(false, now);
+                self.end_attempt(now);
             }
         }
         Ok(())
     }
 
-    /// Ends an attempt that came to nothing, because its worker was `lost` or gave it back.
-    pub(super) fn end_attempt(&mut self, lost: bool, now: Timestamp) -> Overdue {
+    /// Ends an attempt that came to nothing.
+    pub(super) fn end_attempt(&mut self, now: Timestamp) -> Overdue {
         if self.progress.attempts < MAX_ATTEMPTS {
-            self.queue(Event::Requeued { lost }, now);
+            self.queue(Event::Requeued, now);
             return Overdue::Requeued;
         }
         self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS, self.progress.steps), now);
