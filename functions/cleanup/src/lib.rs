@@ -133,7 +133,10 @@ impl Cleanup {
             let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
             let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
             let trace: Option<TraceHeader> = attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok());
-            let trace = trace.filter(|trace| trace.is_open(self.sweeper.clock.now()));
+            let (trace, linked) = match trace {
+                Some(trace) if trace.is_open(self.sweeper.clock.now()) => (Some(trace), None),
+                closed => (None, closed),
+            };
             let span = tracing::info_span!(
                 "message",
                 message_id = id,
@@ -143,9 +146,17 @@ impl Cleanup {
                 agent_id = field::Empty,
             );
             let xray_parent = trace.as_ref().map(TraceHeader::as_str);
-            let trace = span.in_scope(
-                || tracing::info_span!(target: "trace", "undelivered message", xray_parent, message_id = id, receives),
-            );
+            let linked_trace_id = linked.as_ref().map(TraceHeader::trace_id);
+            let trace = span.in_scope(|| {
+                tracing::info_span!(
+                    target: "trace",
+                    "undelivered message",
+                    xray_parent,
+                    linked_trace_id,
+                    message_id = id,
+                    receives,
+                )
+            });
             let burying = self.undelivered.bury(&body, receives).instrument(span.clone()).instrument(trace);
             if let Err(error) = burying.await {
                 metric::STORE_FAILURES.add([], 1);

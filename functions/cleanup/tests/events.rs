@@ -7,6 +7,7 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
 use shared::app::{Purger, Sweeper, Undelivered};
-use shared::domain::{FailureCode, Task, TaskState};
+use shared::domain::{FailureCode, Task, TaskState, TraceHeader};
+use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{logs, traces};
 use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, listen_to, samples};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -29,6 +31,7 @@ async fn handle(event: Value, store: MemoryStore, queue: &MemoryQueue) -> Result
     let clock = Arc::new(ManualClock::at(samples::after(60)));
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
+    context.xray_trace_id = Some(own_trace().to_string());
     let store = Arc::new(store);
     let tasks = || Arc::<MemoryStore>::clone(&store);
     let sweeper = Sweeper {
@@ -47,6 +50,11 @@ async fn handle(event: Value, store: MemoryStore, queue: &MemoryQueue) -> Result
     Ok(serde_json::to_string(&response).unwrap())
 }
 
+/// The trace of an invocation. The exporter takes only those that began lately by the system's clock.
+fn own_trace() -> TraceHeader {
+    samples::trace_of(SystemClock.now())
+}
+
 async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<String, CleanupError> {
     handle(serde_json::from_str(EVENT).unwrap(), store, queue).await
 }
@@ -58,10 +66,14 @@ fn hear() -> (Captured, DefaultGuard) {
 
 /// A batch of the dead-letter queue with these bodies, as `m1`, `m2`, ….
 fn dead_letters(bodies: &[String]) -> Value {
+    dead_letters_of(&samples::trace_of(samples::START), bodies)
+}
+
+fn dead_letters_of(trace: &TraceHeader, bodies: &[String]) -> Value {
     let message = |(place, body): (usize, &String)| {
         serde_json::json!({
             "messageId": format!("m{}", place + 1), "receiptHandle": "r", "body": body,
-            "attributes": { "ApproximateReceiveCount": "6", "AWSTraceHeader": samples::trace_of(samples::START).to_string() },
+            "attributes": { "ApproximateReceiveCount": "6", "AWSTraceHeader": trace.to_string() },
             "messageAttributes": {},
         })
     };
@@ -105,6 +117,34 @@ async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_
     assert_eq!(TaskStore::task(&store, &unlucky.spec().tenant, unlucky.id()).await.unwrap(), Some(unlucky.clone()));
     running.claim(lease, samples::after(1)).unwrap();
     assert_eq!(TaskStore::task(&store, &running.spec().tenant, running.id()).await.unwrap(), Some(running));
+}
+
+#[tokio::test]
+async fn an_undelivered_message_is_looked_after_in_its_trace_and_later_with_a_link_to_it() {
+    let open = samples::trace_of(SystemClock.now().minus(Duration::from_mins(1)));
+    let closed = samples::trace_of(samples::START.minus(Duration::from_hours(31 * 24)));
+    for (trace, linked) in [(open, false), (closed, true)] {
+        let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+        daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let layer = traces::to_daemon("cleanup", &daemon.local_addr().unwrap().to_string()).unwrap();
+        let (_, _listening) = listen_to(|_| layer);
+        let store = MemoryStore::default();
+        let task = submitted(&store).await;
+        handle(dead_letters_of(&trace, &[body_of(&task)]), store, &MemoryQueue::default()).await.unwrap();
+
+        let mut buffer = vec![0; 65_536];
+        let mut spans = Vec::<Value>::new();
+        while let Ok(length) = daemon.recv(&mut buffer) {
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            spans.push(serde_json::from_str(text.split_once('\n').unwrap().1).unwrap());
+        }
+        let names: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["undelivered message", "undelivered messages"]);
+        let (of_message, of_invocation) = (&spans[0]["trace_id"], &spans[1]["trace_id"]);
+        assert_eq!((of_message == trace.trace_id(), of_message == of_invocation), (!linked, linked));
+        let link = if linked { Value::from(trace.trace_id()) } else { Value::Null };
+        assert_eq!(spans[0]["annotations"]["linked_trace_id"], link);
+    }
 }
 
 #[tokio::test]

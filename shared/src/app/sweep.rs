@@ -151,7 +151,10 @@ impl Sweeper {
 /// that one takes no more spans.
 fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
     let spec = task.spec();
-    let trace = spec.trace.as_ref().filter(|trace| trace.is_open(now));
+    let (trace, linked) = match spec.trace.as_ref() {
+        Some(trace) if trace.is_open(now) => (Some(trace), None),
+        closed => (None, closed),
+    };
     let log = tracing::info_span!(
         "task",
         task_id = %task.id(),
@@ -159,18 +162,23 @@ fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
         agent_id = %spec.agent.id,
         xray_trace_id = trace.map(TraceHeader::trace_id),
     );
-    let trace = log.in_scope(|| {
-        tracing::info_span!(
-            target: "trace",
-            "settle overdue",
-            xray_parent = trace.map(TraceHeader::as_str),
-            task_id = %task.id(),
-            tenant_id = spec.tenant.as_str(),
-            agent_id = %spec.agent.id,
-            status = task.status().as_str(),
-        )
-    });
+    let trace = log.in_scope(|| settling(task, trace, linked));
     (log, trace)
+}
+
+/// The trace's span of what is done about an overdue task. It goes on from `trace`, or else is within the current one.
+pub(super) fn settling(task: &Task, trace: Option<&TraceHeader>, linked: Option<&TraceHeader>) -> Span {
+    let spec = task.spec();
+    tracing::info_span!(
+        target: "trace",
+        "settle overdue",
+        xray_parent = trace.map(TraceHeader::as_str),
+        linked_trace_id = linked.map(TraceHeader::trace_id),
+        task_id = %task.id(),
+        tenant_id = spec.tenant.as_str(),
+        agent_id = %spec.agent.id,
+        status = task.status().as_str(),
+    )
 }
 
 fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::app::{NewTask, Ran, ToolAnswer};
 use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
+use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ToolOutput};
 use shared::telemetry::{TRACE, traces};
 use shared::testing::{Reply, ScriptedModel, ToolReply, listen, samples};
@@ -19,7 +20,7 @@ const CANARY: &str = "canary prompt";
 
 /// A trace that began just now.
 fn header() -> TraceHeader {
-    samples::trace_of(shared::ports::clock::SystemClock.now())
+    samples::trace_of(SystemClock.now())
 }
 
 fn received(daemon: &UdpSocket) -> Vec<(usize, Value)> {
@@ -88,6 +89,44 @@ async fn every_message_of_a_task_carries_its_trace() {
     world.pass(120);
     assert_eq!(world.sweep().await.unwrap().resent, 1);
     assert_eq!(world.queue.traces(), [Some(header.clone()), Some(header)]);
+}
+
+/// What is sent to the daemon while `work` is in a span of this trace.
+async fn spans_of(trace: &TraceHeader, work: impl Future<Output = ()>) -> Vec<Value> {
+    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
+    daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let layer = traces::to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
+    let _listening = listen(tracing_subscriber::registry().with(layer));
+    work.instrument(tracing::info_span!(target: TRACE, "outer", xray_parent = trace.as_str())).await;
+    received(&daemon).into_iter().map(|(_, span)| span).collect()
+}
+
+#[tokio::test]
+async fn an_overdue_task_is_settled_in_its_trace_by_whoever_meets_it_and_later_with_a_link_to_it() {
+    let thirty_days = 30 * 86_400;
+    for (by_worker, seconds, linked) in [(true, 86_400, false), (false, 86_400, false), (false, thirty_days, true)] {
+        let world = World::with_model(ScriptedModel::new([])).await;
+        // The exporter goes by the system's clock, what is tested by the world's.
+        let own = samples::trace_of(SystemClock.now().minus(Duration::from_mins(1)));
+        let header = if linked { samples::trace_of(world.now()) } else { header() };
+        let new = NewTask { trace: Some(header.clone()), ..world.new_task("hello") };
+        let task = world.tasks().submit_task(world.tenant(), new).await.unwrap().id();
+        world.pass(seconds);
+        let outer = if by_worker { &header } else { &own };
+        let spans = spans_of(outer, async {
+            if by_worker {
+                assert_eq!(world.run(task).await.unwrap(), Ran::Ended(TaskStatus::TimedOut));
+            } else {
+                assert_eq!(world.sweep().await.unwrap().timed_out, 1);
+            }
+        });
+        let spans = spans.await;
+        let settled = spans.iter().find(|span| span["name"] == "settle overdue").unwrap();
+        let annotations = &settled["annotations"];
+        assert_eq!(annotations["task_id"], task.to_string(), "{settled}");
+        let (trace, link) = if linked { (&own, Value::from(header.trace_id())) } else { (&header, Value::Null) };
+        assert_eq!((settled["trace_id"].as_str(), &annotations["linked_trace_id"]), (Some(trace.trace_id()), &link));
+    }
 }
 
 /// Whoever logs a value whole, by mistake, shows nobody's words: it is the types that hide them.

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tracing::{Instrument, Span};
 
 use crate::app::change::note_change;
+use crate::app::sweep::settling;
 use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId};
 use crate::metric;
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
@@ -133,7 +134,10 @@ impl Runner {
             Claimed::Refused(_, ClaimRefused::AwaitsClient(status)) => Ok(Ran::AwaitsClient(status)),
             Claimed::Refused(_, ClaimRefused::Leased { until }) => Err(RunError::Leased { until }),
             Claimed::Refused(_, ClaimRefused::Waiting { until }) => Err(RunError::Waiting { until }),
-            Claimed::Refused(task, ClaimRefused::Overdue) => self.settle(*task).await,
+            Claimed::Refused(task, ClaimRefused::Overdue) => {
+                let trace = settling(&task, None, None);
+                self.settle(*task).instrument(trace).await
+            }
             Claimed::Unknown => Ok(Ran::Unknown),
         }
     }
