@@ -3,7 +3,8 @@
 //! Telemetry is a process's own, so each way is measured in processes of its own, which take turns: they start as a function
 //! does and work on tasks. What they say is read here, as Lambda and the X-Ray daemon do it. A step asks a provider on this
 //! machine through all layers and is written by the SDK to a table that takes everything, so that it has all of the spans,
-//! lines and counts of a real one. `cargo test` runs one small process of each way.
+//! lines and counts of a real one. `cargo test` runs one small process of each way, and holds it to what hardly differs
+//! between machines: allocations and bytes.
 
 #![expect(
     clippy::print_stdout,
@@ -36,6 +37,10 @@ const TURNS: [u32; 2] = [0, 5];
 /// The most that telemetry may take of a step: this share of its time on the processor or these microseconds, whichever is
 /// more; and of a function's start, in microseconds.
 const TARGETS: (f64, f64, f64) = (0.05, 200.0, 3_000.0);
+/// The share of an invocation's allocations, their number as their size, that telemetry may add; it adds a fifth.
+const MOST_ADDED: f64 = 0.3;
+/// The bytes of logs and metrics, and those of spans, that telemetry may write for an invocation and for each of its steps.
+const MOST_WRITTEN: [(f64, f64); 2] = [(3_072.0, 1_024.0), (4_096.0, 2_048.0)];
 /// Says to the daemon that nothing comes any more.
 const END: &[u8] = b"end";
 
@@ -169,11 +174,31 @@ fn main() -> Result<(), Failure> {
             }
         }
         all.sort_unstable_by_key(|(way, _)| *way);
+        let rows = all.map(|(way, rows)| (way, Row::median(&rows)));
         if is_benchmark {
-            print(turns, &all.map(|(way, rows)| (way, Row::median(&rows))));
+            print(turns, &rows);
         }
+        check(turns, &rows);
     }
     Ok(())
+}
+
+/// Fails if telemetry allocates or writes much more than it does today.
+fn check(turns: u32, rows: &[(Way, Row)]) {
+    let steps = f64::from(2 * turns + 1);
+    let off = rows.first().map(|(_, row)| row.clone()).unwrap_or_default();
+    for (way, row) in rows {
+        let added = |column| row.at(column) / off.at(column) - 1.0;
+        let [log, spans] = MOST_WRITTEN.map(|(invocation, step)| invocation + step * steps);
+        for (what, found, most) in [
+            ("share of allocations", added(6), MOST_ADDED),
+            ("share of what is allocated", added(7), MOST_ADDED),
+            ("bytes of log and metrics", row.at(8), log),
+            ("bytes of spans", row.at(10), spans),
+        ] {
+            assert!(found <= most, "{}, {steps} steps: {what} {found:.2}, at most {most}", way.name());
+        }
+    }
 }
 
 fn print(turns: u32, rows: &[(Way, Row)]) {
