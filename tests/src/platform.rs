@@ -25,7 +25,7 @@ use shared::ports::{Clock, Journal, TaskStore};
 use shared::store::{DynamoJournal, DynamoTaskStore};
 
 /// Far more than anything here takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The state of an open connection in `/proc/net/tcp`.
 const ESTABLISHED: &str = "01";
