@@ -118,7 +118,8 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
 
 /// The failure that a failed model call makes.
 fn failure_of(error: &ModelError) -> Failure {
-    let advice = match &error.kind {
+    let trouble = error.trouble();
+    let advice = match &trouble.kind {
         ModelErrorKind::Unavailable
         | ModelErrorKind::RateLimited
         | ModelErrorKind::CircuitOpen { .. }
@@ -137,19 +138,12 @@ fn failure_of(error: &ModelError) -> Failure {
         }
         ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost",
     };
-    let (provider, kind) = (error.model.provider(), &error.kind);
-    let message = match error.status {
+    let (provider, kind) = (trouble.model.provider(), &trouble.kind);
+    let message = match trouble.status {
         Some(status) => format!("{provider} {kind} (HTTP status {status}): {advice}"),
         None => format!("{provider} {kind}: {advice}"),
     };
-    let attempts = error.attempts();
-    let code = match &error.kind {
-        ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_) => {
-            attempts.last().map_or_else(|| error.kind.code(), |last| last.code)
-        }
-        kind => kind.code(),
-    };
-    Failure { code, message, attempts }
+    Failure { code: kind.code(), message, attempts: error.attempts() }
 }
 
 #[cfg(test)]
@@ -158,7 +152,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::{Deadline, ModelChain, ModelRef, ModelRequest, Provider, Spend};
+    use crate::domain::{Deadline, FailureCode, ModelChain, ModelRef, ModelRequest, Provider, Spend};
     use crate::policy::{Backoff, Fallback, Retry, RetryBudget};
     use crate::ports::Model;
     use crate::testing::samples::{self, START, after};
@@ -216,6 +210,14 @@ mod tests {
             assert_eq!((wait, spent), (Wait { until, reason: WaitReason::OutOfTime }, expected), "{script:?}");
         }
         assert!(matches!(met([limited(11_000)]).await, Aftermath::Fail(_)));
+    }
+
+    #[test]
+    fn a_model_that_is_too_slow_for_the_tasks_time_is_a_timeout() {
+        let cut = ModelErrorKind::Park(Wait { until: task().deadline(), reason: WaitReason::OutOfTime });
+        let error = ModelError::new(samples::model(), cut);
+        let Aftermath::Fail(failure) = aftermath(&task(), Outage::Wait, &error, START) else { panic!("parked") };
+        assert_eq!(failure.code, FailureCode::ModelTimeout);
     }
 
     /// What a task waits for after a round through two models that fail in these ways.

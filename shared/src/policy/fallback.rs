@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::tried::{Tried, parked};
-use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Wait, WaitReason};
+use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, Wait, WaitReason};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Model, ModelError, ModelErrorKind};
@@ -106,9 +106,16 @@ const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
 }
 
 fn log_fallback(error: &ModelError, to: &ModelRef) {
-    // Advice to park says what to do; what went wrong is the attempt before it.
-    let code = error.attempts().last().map_or_else(|| error.kind.code(), |attempt| attempt.code);
-    tracing::warn!(from = %error.model, %to, reason = code.as_str(), "model call falls back");
+    let trouble = error.trouble();
+    tracing::warn!(
+        provider = trouble.model.provider().as_str(),
+        model = trouble.model.name(),
+        provider_status = trouble.status,
+        provider_request_id = trouble.request_id,
+        error = %Causes(trouble),
+        %to,
+        "model call falls back"
+    );
     metric::FALLBACKS.add(PriceTable::current().labels(to), 1);
 }
 

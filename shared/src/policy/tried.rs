@@ -30,10 +30,15 @@ impl Tried {
     }
 }
 
-/// Turns a failure into advice to come back later; as an attempt it is among the earlier ones from then on.
+/// Turns a failure into advice to come back later, and is its source; as an attempt it is among the earlier ones from then on.
 pub(super) fn parked(error: ModelError, advice: ModelErrorKind) -> ModelError {
     let earlier = error.attempts();
-    ModelError { kind: advice, earlier, should_retry: None, retry_after: None, ..error }
+    if error.kind.is_advice() {
+        return ModelError { kind: advice, earlier, ..error };
+    }
+    let (model, status, request_id, spend) = (error.model.clone(), error.status, error.request_id.clone(), error.spend);
+    let source = Some(error.into());
+    ModelError { status, request_id, spend, earlier, source, ..ModelError::new(model, advice) }
 }
 
 fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAttempt> {

@@ -62,7 +62,7 @@ pub enum ModelErrorKind {
         until: Timestamp,
     },
     /// Worth another try, but not within this call.
-    #[error("{}", if .0.reason == WaitReason::OutOfTime { "did not answer before the time was up" } else { "is better asked again later" })]
+    #[error("{}", advice(.0.reason))]
     Park(Wait),
     /// The same, but maybe sooner: of several models, at least one is out of service and named no wait.
     #[error("is better asked again later")]
@@ -140,9 +140,14 @@ impl ModelError {
 
     /// All attempts, this one last. Advice to park is none: it says what to do after those before it.
     pub fn attempts(&self) -> Vec<FailedAttempt> {
-        let is_advice = matches!(self.kind, ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_));
-        let this = if is_advice { None } else { Some(self.attempt()) };
+        let this = if self.kind.is_advice() { None } else { Some(self.attempt()) };
         self.earlier.iter().cloned().chain(this).collect()
+    }
+
+    /// What went wrong: the failure after which it is advised to park, or else this one.
+    pub fn trouble(&self) -> &Self {
+        let source = self.source.as_ref().filter(|_| self.kind.is_advice());
+        source.and_then(|source| source.downcast_ref()).unwrap_or(self)
     }
 
     /// Whether the same request to the same model may succeed soon: the rules of the vendors' own clients, but for a quota
@@ -154,6 +159,11 @@ impl ModelError {
 }
 
 impl ModelErrorKind {
+    /// Whether it says what to do, and not what went wrong.
+    pub const fn is_advice(&self) -> bool {
+        matches!(self, Self::Park(_) | Self::ParkAtMost(_))
+    }
+
     /// Whether the same request to the same model may succeed soon.
     pub const fn is_retryable(&self) -> bool {
         match self {
@@ -205,8 +215,8 @@ impl ModelErrorKind {
                 | WaitReason::Breaker
                 | WaitReason::RateLimit
                 | WaitReason::SingleFlight
-                | WaitReason::OutOfTime
                 | WaitReason::Concurrency => FailureCode::ModelUnavailable,
+                WaitReason::OutOfTime => FailureCode::ModelTimeout,
                 WaitReason::Budget => FailureCode::BudgetExhausted,
             },
             Self::Timeout => FailureCode::ModelTimeout,
@@ -220,6 +230,18 @@ impl ModelErrorKind {
             Self::BadAnswer => FailureCode::ModelBadAnswer,
             Self::BudgetExhausted(_) => FailureCode::BudgetExhausted,
             Self::Unpriced => FailureCode::ModelUnpriced,
+        }
+    }
+}
+
+/// What is said of a model that is to be asked again later.
+const fn advice(reason: WaitReason) -> &'static str {
+    match reason {
+        WaitReason::OutOfTime => "did not answer before the time was up",
+        WaitReason::SingleFlight => "is being asked the same for another task",
+        WaitReason::Budget => "is not asked before open calls leave room under a cap on cost",
+        WaitReason::RetryAfter | WaitReason::Breaker | WaitReason::RateLimit | WaitReason::Concurrency => {
+            "is better asked again later"
         }
     }
 }

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
-use shared::domain::{LimitChanges, TaskStatus};
-use shared::policy::{Backoff, Metered, PriceTable, Retry, RetryBudget};
+use shared::domain::{LimitChanges, ModelAnswer, ModelChain, ModelRef, Outage, Provider, TaskStatus};
+use shared::policy::{Backoff, Fallback, Metered, PriceTable, Retry, RetryBudget};
 use shared::ports::{ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
@@ -184,4 +184,66 @@ async fn a_model_call_that_comes_to_nothing_is_one_line_whatever_layer_ends_it()
     check_model_troubles(failing(), None, &healthy, "model call failed").await;
     check_model_troubles(vec![], Some(1), &healthy, "model call is refused by a cap on cost").await;
     check_model_troubles(vec![], Some(1_000_000), &down, "cap on cost can't be checked").await;
+}
+
+fn named(name: &str) -> ModelRef {
+    ModelRef::new(Provider::Anthropic, name).unwrap()
+}
+
+/// What is told of a task that would rather fail than wait and whose two models answer by `script`.
+async fn told_of(script: Vec<Reply>) -> Vec<Value> {
+    let chain = ModelChain::new(vec![named("first").into(), named("second").into()]).unwrap();
+    let world = World::new().await.with_agent(|config| {
+        config.models = chain;
+        config.retry.outage = Outage::Fail;
+    });
+    let world = world.await;
+    let task = world.submit("hello").await.unwrap();
+    let clock = Arc::new(world.clock.clone());
+    let retry = Retry::new(Arc::new(ScriptedModel::new(script)), RetryBudget::default(), Backoff::Steady, clock);
+    let worker = Runner { model: Arc::new(Fallback::new(Arc::new(retry))), ..world.worker_failing(&Faults::default()) };
+    let (heard, _guard) = hear();
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    worker.run(&message, world.now().plus(INVOCATION)).await.unwrap();
+    lines(&heard)
+}
+
+/// These fields of the one line with this message.
+fn of_line<const N: usize>(lines: &[Value], message: &str, fields: [&str; N]) -> [Value; N] {
+    let mut found = lines.iter().filter(|line| line["message"] == message);
+    let (Some(line), None) = (found.next(), found.next()) else { panic!("{message}: {lines:?}") };
+    fields.map(|field| line[field].clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before() {
+    let overloaded = Reply::FailWith {
+        kind: ModelErrorKind::Unavailable,
+        status: Some(529),
+        should_retry: None,
+        retry_after: None,
+        spend: samples::answer("").spend,
+    };
+    let open = Reply::Fail(ModelErrorKind::CircuitOpen { until: samples::after(3_600) });
+    let lines = told_of(vec![open.clone(), overloaded, open]).await;
+    let fallback = of_line(&lines, "model call falls back", ["model", "error", "to"]);
+    assert_eq!(fallback, ["first", "anthropic is not asked before it recovers", "anthropic/second"]);
+    let failed = of_line(&lines, "model call failed", ["model", "provider_status", "error"]);
+    let causes = "anthropic is better asked again later: anthropic is not asked before it recovers";
+    assert_eq!(failed, [json!("second"), json!(529), json!(causes)]);
+    let ended = of_line(&lines, "task ended", ["failure", "reason"]);
+    let reason = "anthropic is not asked before it recovers: submit the task again later";
+    assert_eq!(ended, ["model_circuit_open", reason]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_told_of_the_model_that_gave_it() {
+    let answer = ModelAnswer { model: named("second"), ..samples::answer("Paris") };
+    let mut script = vec![Reply::Fail(ModelErrorKind::RateLimited); 3];
+    script.push(Reply::Answer(answer));
+    let lines = told_of(script).await;
+    let answered = of_line(&lines, "model answered", ["model", "requested"]);
+    assert_eq!(answered, ["second", "anthropic/first"]);
+    let claimed = of_line(&lines, "task claimed", ["attempt"]);
+    assert_eq!(claimed, [json!(1)]);
 }

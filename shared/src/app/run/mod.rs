@@ -127,6 +127,7 @@ impl Runner {
                 metric::TASKS_CLAIMED.add([], 1);
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
                 note_change(&task);
+                tracing::info!(worker = %lease.worker, attempt = task.attempts(), "task claimed");
                 let trace = invoke_agent(&task);
                 self.run_in_turn(*task, until).instrument(trace).await
             }

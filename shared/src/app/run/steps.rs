@@ -128,13 +128,15 @@ impl Work<'_> {
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
-                if is_said_elsewhere(&error) {
+                let end = self.unanswered(agent, &error);
+                if is_said_elsewhere(&error, &end) {
                     tracing::debug!(step = number, error = %Causes(&error), "model call is put off");
                 } else {
-                    trace.record("otel.status_code", "error").record("error_type", error.kind.code().as_str());
-                    log_failure(number, &request, &error, duration_ms);
+                    trace.record("otel.status_code", "error");
+                    trace.record("error_type", error.trouble().kind.code().as_str());
+                    log_failure(number, &error, duration_ms);
                 }
-                return Err(self.unanswered(agent, &error));
+                return Err(end);
             }
         };
         note_answer(&trace, &answer);
@@ -319,10 +321,12 @@ fn note_answer(trace: &Span, answer: &ModelAnswer) {
 }
 
 fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_ms: u64) {
+    let requested = Some(request.model()).filter(|requested| **requested != answer.model);
     tracing::info!(
         step,
-        provider = request.model().provider().as_str(),
-        model = request.model().name(),
+        provider = answer.model.provider().as_str(),
+        model = answer.model.name(),
+        requested = requested.map(ToString::to_string),
         served_model = answer.served_model,
         provider_request_id = answer.request_id,
         stop_reason = answer.stop_reason.as_str(),
@@ -340,18 +344,25 @@ fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_
 
 /// Whether what came of a call has a line of its own already, or is about to: a wait during which nobody was asked has that of
 /// the parked task, and a cap on cost says itself that it refused.
-fn is_said_elsewhere(error: &ModelError) -> bool {
-    let is_wait = matches!(error.kind, ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_));
+fn is_said_elsewhere(error: &ModelError, end: &End) -> bool {
+    let is_wait = error.kind.is_advice() && matches!(end, End::Parked(..));
     (is_wait && error.spend.attempts == 0) || matches!(error.kind, ModelErrorKind::BudgetExhausted(_))
 }
 
-fn log_failure(step: u32, request: &ModelRequest, error: &ModelError, duration_ms: u64) {
+/// What was paid for a call that failed is in no step, so the line has it.
+fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
+    // Of a model that was not asked again, the last that it said.
+    let attempts = error.attempts();
+    let last = attempts.iter().rfind(|attempt| attempt.model == error.model && attempt.status.is_some());
     tracing::warn!(
         step,
-        provider = request.model().provider().as_str(),
-        model = request.model().name(),
-        provider_status = error.status,
-        provider_request_id = error.request_id,
+        provider = error.model.provider().as_str(),
+        model = error.model.name(),
+        provider_status = last.and_then(|last| last.status),
+        provider_request_id = last.and_then(|last| last.request_id.as_deref()),
+        model_attempts = error.spend.attempts,
+        cost_micro_usd = error.spend.cost.micro_usd,
+        unpriced_calls = error.spend.cost.unpriced_calls,
         duration_ms,
         error = %Causes(error),
         "model call failed"

@@ -277,7 +277,7 @@ fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Durat
             error.spend
         }
     };
-    metric::MODEL_CALLS.add(labels, spend.attempts.into());
+    metric::MODEL_CALLS.add(labels, 1);
     metric::MODEL_LATENCY.note(labels, took);
     metric::INPUT_TOKENS.add(labels, spend.usage.input_tokens);
     metric::OUTPUT_TOKENS.add(labels, spend.usage.output_tokens);
