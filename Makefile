@@ -7,9 +7,11 @@ STACK := .local/aws/bin/python local/stack.py
 # Where `make run` listens.
 export AWS_PORT ?= 4566
 export MODEL_PORT ?= 4010
-# Travels in the environment and unexpanded, so that neither make nor a shell sees a `$` or a quote of it.
+# They travel in the environment and unexpanded, so that neither make nor a shell sees a `$` or a quote of them.
 override PROMPT := $(value PROMPT)
 export PROMPT
+override TASK := $(value TASK)
+export TASK
 # For how long `make fuzz` runs a target. Bash has a variable of that name, so the environment is not asked.
 SECONDS = 20
 export PYTHONDONTWRITEBYTECODE := 1

@@ -35,14 +35,10 @@ class Servers:
         return " ".join(["make", target, *(f"{name}={port}" for name, port in self.ports.items() if port != DEFAULT_PORTS[name])])
 
     def running(self):
-        """Both answer, on the ports that are asked for now."""
+        """The local AWS answers, on the ports that are asked for now."""
         record = self.folder / "ports.json"
-        return (
-            record.exists()
-            and json.loads(record.read_text()) == self.ports
-            and len(_pids(self.folder)) >= 3
-            and all(_answers(port, HEALTH[name]) for name, port in self.ports.items())
-        )
+        mine = record.exists() and json.loads(record.read_text()) == self.ports and bool(_pids(self.folder))
+        return mine and _answers(self.ports["AWS_PORT"], HEALTH["AWS_PORT"])
 
     def start(self):
         stop(self.folder)
@@ -55,22 +51,29 @@ class Servers:
         (self.folder / "tmp").mkdir(parents=True)
         (self.folder / "ports.json").write_text(json.dumps(self.ports))
         began = time.monotonic()
-        self.daemon = f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
+        daemon = f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
         python = str(LOCAL / "aws" / "bin" / "python")
-        collector = [python, str(ROOT / "local" / "collector.py"), self.daemon.split(":")[1], str(self.traces)]
+        collector = [python, str(ROOT / "local" / "collector.py"), daemon.split(":")[1], str(self.traces)]
         self._spawn("collector", collector)
-        aws = self._spawn("aws", [python, str(LOCAL / "aws" / "bin" / "ministack")])
+        # The local AWS hands it on to the functions, as Lambda gives them that of its own daemon.
+        aws = self._spawn("aws", [python, str(LOCAL / "aws" / "bin" / "ministack")], AWS_XRAY_DAEMON_ADDRESS=daemon)
+        self._await("aws", aws, "AWS_PORT")
+        self.start_model()
+        phase.say("start", f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)")
+
+    def start_model(self):
+        """Has the model stand-in answer, if it doesn't: it holds nothing that anybody would miss."""
+        if _answers(self.ports["MODEL_PORT"], HEALTH["MODEL_PORT"]):
+            return
         aimock = LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
         model = self._spawn(
             "model",
             ["node", str(aimock), "--host", "127.0.0.1", "--port", str(self.ports["MODEL_PORT"])]
             + ["--fixtures", str(ROOT / "local" / "fixtures" / self.fixtures), "--validate-on-load", "--journal-max", "10000"],
         )
-        self._await("aws", aws, "AWS_PORT")
         self._await("model", model, "MODEL_PORT")
-        phase.say("start", f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)")
 
-    def _spawn(self, server, argv):
+    def _spawn(self, server, argv, **more):
         """A session of its own, so that Ctrl-C in the terminal does not reach it; an environment of its own, because the
         local AWS hands its environment on to the functions, and the caller's holds real credentials."""
         temp = str(self.folder / "tmp")
@@ -82,9 +85,8 @@ class Servers:
             "S3_DATA_DIR": temp,
             "BIND_HOST": "127.0.0.1",
             "GATEWAY_PORT": str(self.ports["AWS_PORT"]),
-            # The local AWS hands it on to the functions, as Lambda gives them that of its own daemon.
-            "AWS_XRAY_DAEMON_ADDRESS": self.daemon,
             **aws_environment(self.aws_url),
+            **more,
         }
         for name in ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
             if name in os.environ:

@@ -86,8 +86,12 @@ def down():
 
 
 def follow_logs():
+    task = os.environ.get("TASK", "").strip()
+    if task and not trace.is_task_id(task):
+        raise phase.Failed("Say which task, by its whole id: make logs TASK=tsk_…")
     use_running()
-    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}, os.environ.get("TASK", ""))
+    phase.say("logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this")
+    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}, task)
 
 
 def show_trace():
@@ -97,7 +101,7 @@ def show_trace():
         servers = use_running()
         outputs = stack_outputs()
         url, key = api_url(servers, outputs), api_key(outputs)
-    trace.show(url.rstrip("/"), key, os.environ.get("TASK", ""), servers.folder / "traces.jsonl")
+    trace.show(url.rstrip("/"), key, os.environ.get("TASK", "").strip(), servers.folder / "traces.jsonl")
 
 
 def use_running():
@@ -124,6 +128,7 @@ def up(servers, parameters, fresh, keys):
         if fresh or stack_status() not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             servers.start()
         else:
+            servers.start_model()
             phase.say("start", f"local AWS on {servers.ports['AWS_PORT']}, model stand-in on {servers.ports['MODEL_PORT']}: running")
         return deploy(servers, {**parameters, **model_parameters(servers, keys)})
 

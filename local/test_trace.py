@@ -1,9 +1,12 @@
 """A task's life is drawn so that a person sees what it waited for, what it did, and what it cost."""
 
+import io
 import json
 import tempfile
 import unittest
+import urllib.error
 from pathlib import Path
+from unittest import mock
 
 import phase
 import terminal
@@ -135,6 +138,22 @@ class Waterfall(unittest.TestCase):
         task["history"] = [*TASK["history"][:-1], {"at": "2026-11-25T10:00:10.000Z", "event": "timed_out"}]
         self.assertIn("→ timed out\n", trace.render(task, [], [], terminal.plain, None))
         self.assertIn("timed out: its timeout_seconds of 10 were over at 2026-11-25T10:00:10.000Z", trace.render(task, [], [], terminal.plain, None))
+
+    def test_a_span_says_what_was_asked_and_what_came_of_it(self):
+        attempt = {"id": "1", "name": "model attempt", "start_time": 1, "fault": True, "http": {"response": {"status": 529}}}
+        attempt["metadata"] = {"gen_ai.request.model": "m", "error.type": "model_unavailable", "service.name": "executor"}
+        chat = {"id": "2", "name": "chat m", "start_time": 2, "metadata": {"gen_ai.request.model": "m", "cache": "miss"}}
+        labels = [row.label for row in trace.span_rows([attempt, chat])]
+        self.assertEqual(labels, ["model attempt, m, 529, model_unavailable", "chat m, miss"])
+
+    def test_an_address_that_is_not_the_platforms_is_told_from_a_task_that_is_not_there(self):
+        ids = "tsk_01a215d6-fbf8-7000-8000-000000000000"
+        cases = {(404, f'{{"detail": "task {ids} not found"}}'): "There is no such task", (404, "no such route"): "Is API_URL", (200, "[1]"): "Is API_URL"}
+        for (status, body), expected in cases.items():
+            answer = io.BytesIO(body.encode())
+            answers = {"return_value": answer} if status == 200 else {"side_effect": urllib.error.HTTPError("", status, "", {}, answer)}
+            with mock.patch("urllib.request.urlopen", **answers), self.assertRaisesRegex(phase.Failed, expected):
+                trace.fetch("http://127.0.0.1", "key", ids)
 
     def test_nothing_but_an_id_goes_into_the_url(self):
         for task_id in ("", "tsk_", "tsk_1/../../agents", "agt_1"):

@@ -15,6 +15,9 @@ import terminal
 
 BAR = 32
 MOST_SPANS = 300
+WHERE = "Is API_URL the output ApiUrl of the deployment?"
+# What is told of a span besides its name.
+TOLD = ("gen_ai.request.model", "decision", "cache", "settled", "status", "error.type", "condition")
 ENDINGS = ("completed", "failed", "timed_out", "canceled")
 # What a task is in after each event; events that change nothing are only marks.
 AFTER = {
@@ -50,25 +53,35 @@ def show(url, key, task_id, spans_file):
     print(render(task, steps, spans, terminal.painter(), terminal.width()))
 
 
+def is_task_id(text):
+    return bool(re.fullmatch(r"tsk_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text))
+
+
 def fetch(url, key, task_id):
-    if not re.fullmatch(r"tsk_[0-9A-Za-z-]{1,64}", task_id):
-        raise phase.Failed("Say which task: make trace TASK=tsk_…")
-    task = _get(f"{url}/v1/tasks/{task_id}", key)
+    if not is_task_id(task_id):
+        raise phase.Failed("Say which task, by its whole id: make trace TASK=tsk_…")
+    task = _get(f"{url}/v1/tasks/{task_id}", key, "history")
     steps, cursor = [], ""
     while cursor is not None:
-        page = _get(f"{url}/v1/tasks/{task_id}/steps?limit=100" + (f"&cursor={cursor}" if cursor else ""), key)
+        page = _get(f"{url}/v1/tasks/{task_id}/steps?limit=100" + (f"&cursor={cursor}" if cursor else ""), key, "next_cursor")
         steps += page["data"]
         cursor = page["next_cursor"]
     return task, steps
 
 
-def _get(url, key):
+def _get(url, key, expected):
     try:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"})
         with urllib.request.urlopen(request, timeout=40) as response:
-            return json.load(response)
+            answer = json.load(response)
+        if not isinstance(answer, dict) or expected not in answer:
+            raise ValueError(f"it has no {expected}. {WHERE}")
+        return answer
     except urllib.error.HTTPError as error:
-        why = {401: "The API refuses API_KEY.", 404: "There is no such task."}.get(error.code, error.read().decode(errors="replace"))
+        said = error.read().decode(errors="replace")
+        # Others than the platform answer 404, too, but none in its words.
+        no_task = "There is no such task." if f"task {url.rsplit('/', 1)[-1]} not found" in said else WHERE
+        why = {401: "The API refuses API_KEY.", 404: no_task}.get(error.code, said)
         raise phase.Failed(f"GET {url} answered {error.code}: {why}") from None
     except (OSError, ValueError) as error:
         raise phase.Failed(f"GET {url} failed: {error}") from None
@@ -85,7 +98,7 @@ def read_spans(file, task_id):
     about = [one for one in documents if (one.get("annotations") or {}).get("task_id") == task_id]
     # Whoever looks at a task does so in traces of its own, which would stretch the picture for as long as anybody looks.
     traces = {one["trace_id"] for one in about} - {one["trace_id"] for one in about if str(one.get("name")).startswith("GET ")}
-    newest = {one.get("id"): one for one in documents if one["trace_id"] in traces and "start_time" in one}
+    newest = {one["id"]: one for one in documents if one["trace_id"] in traces and {"id", "start_time"} <= one.keys()}
     return sorted(newest.values(), key=lambda one: one["start_time"])
 
 
@@ -142,7 +155,8 @@ def timeline(task, steps):
         current.end = max(current.end, _seconds(task["updated_at"]), datetime.now(timezone.utc).timestamp())
         current.label += " …"
     rows += [_step(step) for step in steps]
-    return sorted(rows, key=lambda row: (row.start, row.depth))
+    # A step that ended as its worker was lost was before that.
+    return sorted(rows, key=lambda row: (row.start, row.kind == "lost", row.depth))
 
 
 def _lost(worker, rows, steps):
@@ -200,9 +214,16 @@ def span_rows(spans):
         one = stack.pop()
         bad = next((word for word in ("fault", "error", "throttle") if one.get(word)), "")
         start = float(one["start_time"])
-        rows.append(Row(start, float(one.get("end_time") or start), "span", str(one.get("name", "")), depth(one), bad))
+        rows.append(Row(start, float(one.get("end_time") or start), "span", _span(one), depth(one), bad))
         stack += reversed(children.get(one.get("id"), []))
     return rows
+
+
+def _span(one):
+    said = {**(one.get("metadata") or {}), "status": ((one.get("http") or {}).get("response") or {}).get("status")}
+    name = str(one.get("name", ""))
+    told = [str(said[field]) for field in TOLD if said.get(field) is not None and str(said[field]) not in name.split()]
+    return ", ".join([name, *told])
 
 
 def totals(task, steps, rows, paint):

@@ -85,6 +85,13 @@ async fn a_tasks_whole_life_is_one_trace() {
         }
     }
 
+    assert!(!names.contains("aws"), "a call of AWS without a name");
+    let looks = spans.iter().filter(|span| {
+        let parent = by_id.get(text(span, "parent_id")).copied().unwrap_or(&Value::Null);
+        text(span, "name") == "DynamoDB.GetItem" && text(parent, "name") == work
+    });
+    assert!(looks.count() <= 4, "what a worker does each second has no spans");
+
     let works: Vec<_> = spans.iter().filter(|span| text(span, "name") == work).collect();
     let annotations = json!({ "task_id": task, "agent_id": agent, "tenant_id": "default" });
     assert!(works.iter().all(|span| span["annotations"] == annotations), "{works:?}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use tokio::time::sleep;
+use tracing::field::{self, debug};
 use tracing::{Instrument, Span};
 
 use super::change::note_change;
@@ -123,6 +124,7 @@ impl Sweeper {
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
         note_change(&task);
+        Span::current().record("settled", debug(overdue));
         let sent =
             if overdue.wants_message() { try_send(self.queue.as_ref(), &task, Duration::ZERO).await } else { Ok(()) };
         let (status, attempts) = (task.status().as_str(), task.attempts());
@@ -177,7 +179,7 @@ pub(super) fn settling(task: &Task, trace: Option<&TraceHeader>, linked: Option<
         task_id = %task.id(),
         tenant_id = spec.tenant.as_str(),
         agent_id = %spec.agent.id,
-        status = task.status().as_str(),
+        settled = field::Empty,
     )
 }
 

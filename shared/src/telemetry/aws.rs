@@ -34,17 +34,21 @@ impl Intercept for AwsCalls {
         "AwsCalls"
     }
 
-    fn read_before_execution(
+    /// The first hook that knows which operation it is.
+    fn read_before_serialization(
         &self,
         context: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        let name = bag.load::<Metadata>().map(|metadata| format!("{}.{}", metadata.service(), metadata.name()));
         let span = tracing::info_span!(
             target: TRACE,
             "aws",
-            otel.name = field::Empty,
+            otel.name = name,
             resource = (self.resource)(context.input()),
             attempts = field::Empty,
+            condition = field::Empty,
             otel.status_code = field::Empty,
         );
         bag.interceptor_state().store_put(Call(span));
@@ -58,15 +62,23 @@ impl Intercept for AwsCalls {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(Call(span)) = bag.load::<Call>() {
-            // Which operation it is was not known at first.
-            if let Some(metadata) = bag.load::<Metadata>() {
-                span.record("otel.name", format!("{}.{}", metadata.service(), metadata.name()));
-            }
             span.record("attempts", bag.load::<RequestAttempts>().map(RequestAttempts::attempts));
             if !matches!(context.output_or_error(), Some(Ok(_))) {
-                span.record("otel.status_code", "error");
+                let answer = context.response().and_then(|response| response.body().bytes());
+                if answer.is_some_and(says_that_a_condition_failed) {
+                    span.record("condition", "failed");
+                } else {
+                    span.record("otel.status_code", "error");
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Whether DynamoDB did what it was asked to: nothing, unless a condition holds. In a transaction, the reasons have the code
+/// (API reference, `ConditionalCheckFailedException` and `TransactionCanceledException`).
+fn says_that_a_condition_failed(answer: &[u8]) -> bool {
+    const CODE: &[u8] = b"ConditionalCheckFailed";
+    answer.windows(CODE.len()).any(|part| part == CODE)
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber;
 
 use super::SKEW;
 use super::leave::End;
@@ -73,9 +75,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Takes over what others did to the task.
+    /// Takes over what others did to the task. So many looks would fill a long task's trace, of which X-Ray keeps only so much:
+    /// they have no spans.
     pub(super) async fn look(&mut self) -> Result<(), End> {
-        match self.runner.tasks.task(&self.task.spec().tenant, self.task.id()).await {
+        let reading = self.runner.tasks.task(&self.task.spec().tenant, self.task.id());
+        match reading.with_subscriber(Dispatch::none()).await {
             Ok(Some(kept)) if self.task.catch_up(&kept) => Ok(()),
             Ok(Some(_) | None) => Err(End::LeaseLost),
             Err(error) => self.endure(error),

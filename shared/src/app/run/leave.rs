@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use tracing::Span;
+use tracing::field::debug;
+
 use super::lease::MOST_CONFLICTS;
 use super::work::Work;
 use super::{Ran, RunError, Runner};
@@ -153,6 +156,7 @@ impl Runner {
         match self.tasks.update(&task).await {
             Ok(()) => {
                 note_change(&task);
+                Span::current().record("settled", debug(overdue));
                 // Its attempts were not used up if its lost worker had recorded a step.
                 if overdue.wants_message() {
                     Err(RunError::Waiting { until: now })
