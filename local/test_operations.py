@@ -185,6 +185,13 @@ class Operations(unittest.TestCase):
                     self.assertIn(message, SOURCES)
             self.assertIn(f"`{query['Properties']['Name'].split('/')[1]}`", OPERATIONS)
 
+    def test_the_query_for_dead_letters_knows_each_failure_that_makes_one(self):
+        outcome = (dashboard.ROOT / "shared" / "src" / "domain" / "outcome.rs").read_text()
+        failures = re.findall(r"Self::(\w+)", re.search(r"fn is_dead_letter.*?\}", outcome, re.S)[0])
+        codes = {re.search(rf'Self::{failure} => "(\w+)"', outcome)[1] for failure in failures}
+        query = dashboard.resources("AWS::Logs::QueryDefinition")["PoisonQuery"]["Properties"]["QueryString"]
+        self.assertEqual(set(re.findall(r'"(\w+)"', query)), codes)
+
     def test_the_saved_queries_ask_for_fields_that_lines_have(self):
         for name, query in dashboard.resources("AWS::Logs::QueryDefinition").items():
             text = re.sub(r'"[^"]*"|/[^/]+/', "", query["Properties"]["QueryString"])
