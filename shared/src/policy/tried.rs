@@ -45,3 +45,26 @@ fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAt
     first.extend_from_slice(then);
     first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{FailureCode, Wait, WaitReason};
+    use crate::testing::samples;
+
+    #[test]
+    fn what_went_wrong_is_kept_behind_advice_for_whoever_hears_of_it() {
+        let advice = |reason| ModelErrorKind::Park(Wait { until: samples::after(9), reason });
+        let limited =
+            ModelError { status: Some(429), ..ModelError::new(samples::model(), ModelErrorKind::RateLimited) };
+        let once = parked(limited, advice(WaitReason::RateLimit));
+        let twice = parked(once, advice(WaitReason::RetryAfter));
+        for error in [twice.shared(), twice] {
+            assert_eq!((&error.kind, error.status), (&advice(WaitReason::RetryAfter), Some(429)));
+            let trouble = error.trouble();
+            assert_eq!((&trouble.kind, trouble.status), (&ModelErrorKind::RateLimited, Some(429)));
+            let codes: Vec<FailureCode> = error.attempts().iter().map(|attempt| attempt.code).collect();
+            assert_eq!(codes, [FailureCode::ModelRateLimited]);
+        }
+    }
+}

@@ -150,6 +150,20 @@ impl ModelError {
         source.and_then(|source| source.downcast_ref()).unwrap_or(self)
     }
 
+    /// The same failure for one who waited for the outcome and paid nothing. Of its causes, it has what went wrong.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        let trouble = Some(self.trouble()).filter(|trouble| !std::ptr::eq(*trouble, self));
+        Self {
+            status: self.status,
+            request_id: self.request_id.clone(),
+            should_retry: self.should_retry,
+            earlier: self.earlier.clone(),
+            source: trouble.map(|trouble| trouble.shared().into()),
+            ..Self::new(self.model.clone(), self.kind.clone())
+        }
+    }
+
     /// Whether the same request to the same model may succeed soon: the rules of the vendors' own clients, but for a quota
     /// that is used up, which no header brings back.
     pub fn is_retryable(&self) -> bool {

@@ -321,9 +321,11 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
     fields.valid(Limits::default().with_timeout_seconds(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)))
 }
 
+/// A worker of the version before counts all of them only, and leaves the others as they are when it begins anew.
 fn parkings(fields: &Fields<'_>) -> Result<Parkings, StoreError> {
-    let count = |name| Ok::<_, StoreError>(fields.optional(name, Fields::number)?.unwrap_or(0));
-    Ok(Parkings { all: count(PARKINGS)?, outages: count(OUTAGES)?, turns: count(TURNS)? })
+    let count = |name| Ok::<u32, StoreError>(fields.optional(name, Fields::number)?.unwrap_or(0));
+    let all = count(PARKINGS)?;
+    Ok(Parkings { all, outages: count(OUTAGES)?.min(all), turns: count(TURNS)?.min(all) })
 }
 
 fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, StoreError> {

@@ -157,13 +157,14 @@ async fn of_two_workers_that_settle_an_overdue_task_none_has_lost_a_lease() {
     assert_eq!((ends(&heard).len(), troubles(&heard)), (1, vec![]));
 }
 
-/// Checks what trouble is told of a task with this cap on its cost, whose models answer by `script` and whose budgets fail by
-/// `faults`.
-async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, faults: &Faults, expected: &str) {
+/// Checks what trouble is told of a task with this cap on its cost and so much time left, whose models answer by `script` and
+/// whose budgets fail by `faults`.
+async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, seconds: u64, faults: &Faults, expected: &str) {
     let world = World::new().await;
     let limits = LimitChanges { max_cost_micro_usd: cap, ..LimitChanges::default() };
     let new = NewTask { limits, ..world.new_task("hello") };
     let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    world.pass(task.deadline().since(world.now()).as_secs() - seconds);
     let budgets = Arc::new(MemoryBudgets::default().with_faults(faults.clone()));
     let clock = || Arc::new(world.clock.clone());
     let model = Arc::new(ScriptedModel::new(script));
@@ -178,12 +179,16 @@ async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, faults: &Fau
 
 #[tokio::test(start_paused = true)]
 async fn a_model_call_that_comes_to_nothing_is_one_line_whatever_layer_ends_it() {
-    let (healthy, down) = (Faults::default(), Faults::default());
-    down.die_at(1, When::Before);
+    let healthy = Faults::default();
     let failing = || vec![Reply::Fail(ModelErrorKind::Unavailable); 3];
-    check_model_troubles(failing(), None, &healthy, "model call failed").await;
-    check_model_troubles(vec![], Some(1), &healthy, "model call is refused by a cap on cost").await;
-    check_model_troubles(vec![], Some(1_000_000), &down, "cap on cost can't be checked").await;
+    check_model_troubles(failing(), None, 600, &healthy, "model call failed").await;
+    check_model_troubles(vec![], Some(1), 600, &healthy, "model call is refused by a cap on cost").await;
+    // Once it is waited for, and once the time is too short for that.
+    for seconds in [600, 3] {
+        let down = Faults::default();
+        down.die_at(1, When::Before);
+        check_model_troubles(vec![], Some(1_000_000), seconds, &down, "cap on cost can't be checked").await;
+    }
 }
 
 fn named(name: &str) -> ModelRef {

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tracing::Dispatch;
-use tracing::instrument::WithSubscriber;
+use tracing::Instrument;
 
 use super::SKEW;
 use super::leave::End;
@@ -14,6 +13,10 @@ use crate::ports::StoreError;
 
 /// How often it is looked at what others did to the task: a client's wish to cancel takes about so long to be heard.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the spans of looks go: to a trace that is not recorded. There are so many that they would fill a long task's, of which
+/// X-Ray keeps only so much.
+const UNRECORDED: &str = "Root=1-00000001-000000000000000000000001;Parent=0000000000000001;Sampled=0";
 
 /// How often a write is tried that meets another's change of the task; each time somebody else succeeded.
 pub(super) const MOST_CONFLICTS: usize = 5;
@@ -75,11 +78,10 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Takes over what others did to the task. So many looks would fill a long task's trace, of which X-Ray keeps only so much:
-    /// they have no spans.
+    /// Takes over what others did to the task.
     pub(super) async fn look(&mut self) -> Result<(), End> {
-        let reading = self.runner.tasks.task(&self.task.spec().tenant, self.task.id());
-        match reading.with_subscriber(Dispatch::none()).await {
+        let trace = tracing::info_span!(target: "trace", "look", xray_parent = UNRECORDED);
+        match self.runner.tasks.task(&self.task.spec().tenant, self.task.id()).instrument(trace).await {
             Ok(Some(kept)) if self.task.catch_up(&kept) => Ok(()),
             Ok(Some(_) | None) => Err(End::LeaseLost),
             Err(error) => self.endure(error),

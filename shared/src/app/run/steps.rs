@@ -11,9 +11,9 @@ use super::work::Work;
 use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, too_large};
 use crate::domain::{
-    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, LimitKind, Message, ModelAnswer, ModelRequest, PendingCall,
-    Prompt, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart,
-    check_arguments, whole_millis,
+    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, LimitKind, Message, ModelAnswer,
+    ModelRequest, PendingCall, Prompt, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner,
+    ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
@@ -342,24 +342,27 @@ fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_
     );
 }
 
-/// Whether what came of a call has a line of its own already, or is about to: a wait during which nobody was asked has that of
-/// the parked task, and a cap on cost says itself that it refused.
+/// Whether what came of a call for which nobody was asked has a line of its own already, or is about to: a wait has that of the
+/// parked task, and a cap on cost says itself that it refused. Whoever was asked was perhaps paid, which a line must say.
 fn is_said_elsewhere(error: &ModelError, end: &End) -> bool {
     let is_wait = error.kind.is_advice() && matches!(end, End::Parked(..));
-    (is_wait && error.spend.attempts == 0) || matches!(error.kind, ModelErrorKind::BudgetExhausted(_))
+    let is_capped = error.kind.code() == FailureCode::BudgetExhausted;
+    error.spend.attempts == 0 && (is_wait || is_capped)
 }
 
 /// What was paid for a call that failed is in no step, so the line has it.
 fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
-    // Of a model that was not asked again, the last that it said.
-    let attempts = error.attempts();
-    let last = attempts.iter().rfind(|attempt| attempt.model == error.model && attempt.status.is_some());
+    // Of a model that was not asked again because its circuit is open, the last that it said.
+    let is_refused = matches!(error.trouble().kind, ModelErrorKind::CircuitOpen { .. });
+    let said = |attempt: &&FailedAttempt| attempt.model == error.model && attempt.status.is_some();
+    let last = error.earlier.iter().rfind(said).filter(|_| is_refused);
+    let (status, request_id) = last.map_or((error.status, &error.request_id), |last| (last.status, &last.request_id));
     tracing::warn!(
         step,
         provider = error.model.provider().as_str(),
         model = error.model.name(),
-        provider_status = last.and_then(|last| last.status),
-        provider_request_id = last.and_then(|last| last.request_id.as_deref()),
+        provider_status = status,
+        provider_request_id = request_id,
         model_attempts = error.spend.attempts,
         cost_micro_usd = error.spend.cost.micro_usd,
         unpriced_calls = error.spend.cost.unpriced_calls,

@@ -356,6 +356,9 @@ fn a_history_tells_lost_workers_from_others() {
     assert!(was_lost(|_| {}, 1_800), "timed out");
     assert!(was_lost(|task| assert!(task.cancel(after(1)).is_ok()), 60), "canceled");
     assert!(was_lost(|task| task.progress.attempts = MAX_ATTEMPTS, 60), "given up");
+    let mut by_client = running();
+    by_client.cancel(after(60)).unwrap();
+    assert!(by_client.progress.history.last().unwrap().lost, "canceled by its client, who came before the watchdog");
     assert!(!was_lost(|task| task.renew(1, after(2_000), after(1)).unwrap(), 1_800), "timed out by its worker");
     assert!(!was_lost(|task| task.release(1, Spent::Attempt, after(1)).unwrap(), 90), "resent");
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::domain::{FailedAttempt, ModelRef, RetryRules};
-use crate::ports::{AnswerKey, KeptAnswer, ModelError, ModelErrorKind};
+use crate::domain::RetryRules;
+use crate::ports::{AnswerKey, KeptAnswer, ModelError};
 
 /// What those who waited get.
 #[derive(Debug, Clone)]
@@ -25,12 +25,8 @@ pub(super) enum Landing {
 /// A failure that whoever asks the same meets as well.
 #[derive(Debug)]
 pub(super) struct SharedFailure {
-    pub(super) model: ModelRef,
-    pub(super) kind: ModelErrorKind,
-    pub(super) status: Option<u16>,
-    pub(super) request_id: Option<String>,
-    pub(super) should_retry: Option<bool>,
-    pub(super) earlier: Vec<FailedAttempt>,
+    /// It, for one who waited.
+    pub(super) error: ModelError,
     /// How hard it was tried.
     pub(super) retry: RetryRules,
 }
@@ -38,26 +34,7 @@ pub(super) struct SharedFailure {
 impl SharedFailure {
     /// The failure of a call that was made by these rules.
     pub(super) fn new(error: &ModelError, retry: RetryRules) -> Self {
-        Self {
-            model: error.model.clone(),
-            kind: error.kind.clone(),
-            status: error.status,
-            request_id: error.request_id.clone(),
-            should_retry: error.should_retry,
-            earlier: error.earlier.clone(),
-            retry,
-        }
-    }
-
-    /// The same for one who waited, and paid nothing.
-    pub(super) fn to_error(&self) -> ModelError {
-        ModelError {
-            status: self.status,
-            request_id: self.request_id.clone(),
-            should_retry: self.should_retry,
-            earlier: self.earlier.clone(),
-            ..ModelError::new(self.model.clone(), self.kind.clone())
-        }
+        Self { error: error.shared(), retry }
     }
 }
 

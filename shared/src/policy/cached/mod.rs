@@ -190,7 +190,7 @@ impl Cached {
                 Some(Ok(self.coalesced(question, &kept)))
             }
             Ok(Landing::Shared(failure)) if failure.retry == question.request.retry => {
-                Some(self.or_stale(question, Err(failure.to_error())).await)
+                Some(self.or_stale(question, Err(failure.error.shared())).await)
             }
             Ok(Landing::Alone) => {
                 let outcome = self.inner.ask(question.request).await;
