@@ -133,20 +133,17 @@ impl Cleanup {
             let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
             let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
             let trace: Option<TraceHeader> = attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok());
-            let (trace, linked) = match trace {
-                Some(trace) if trace.is_open(self.sweeper.clock.now()) => (Some(trace), None),
-                closed => (None, closed),
-            };
+            let (trace, linked) = TraceHeader::open_or_over(trace.as_ref(), self.sweeper.clock.now());
             let span = tracing::info_span!(
                 "message",
                 message_id = id,
-                xray_trace_id = trace.as_ref().map(TraceHeader::trace_id),
+                xray_trace_id = trace.map(TraceHeader::trace_id),
                 task_id = field::Empty,
                 tenant_id = field::Empty,
                 agent_id = field::Empty,
             );
-            let xray_parent = trace.as_ref().map(TraceHeader::as_str);
-            let linked_trace_id = linked.as_ref().map(TraceHeader::trace_id);
+            let xray_parent = trace.map(TraceHeader::as_str);
+            let linked_trace_id = linked.map(TraceHeader::trace_id);
             let trace = span.in_scope(|| {
                 tracing::info_span!(
                     target: "trace",

@@ -122,9 +122,9 @@ struct Invocation {
 /// The spans of the work on a message, for the log and, within that, for the trace.
 fn spans(message: &Received, invocation: &Invocation, now: Timestamp) -> (Span, Span) {
     // After a month, a task's trace takes no more spans.
-    let (trace, linked) = match (&message.trace, &invocation.trace) {
-        (Some(tasks), own) if tasks.is_open(now) => (Some(tasks), own.as_ref()),
-        (tasks, own) => (own.as_ref(), tasks.as_ref()),
+    let (trace, linked) = match TraceHeader::open_or_over(message.trace.as_ref(), now) {
+        (Some(tasks), _) => (Some(tasks), invocation.trace.as_ref()),
+        (None, over) => (invocation.trace.as_ref(), over),
     };
     let log = tracing::info_span!(
         "message",

@@ -153,10 +153,7 @@ impl Sweeper {
 /// that one takes no more spans.
 fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
     let spec = task.spec();
-    let (trace, linked) = match spec.trace.as_ref() {
-        Some(trace) if trace.is_open(now) => (Some(trace), None),
-        closed => (None, closed),
-    };
+    let (trace, linked) = TraceHeader::open_or_over(spec.trace.as_ref(), now);
     let log = tracing::info_span!(
         "task",
         task_id = %task.id(),

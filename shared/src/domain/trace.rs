@@ -32,6 +32,14 @@ impl TraceHeader {
         let begun = self.trace_id().split('-').nth(1).and_then(|seconds| u64::from_str_radix(seconds, 16).ok());
         begun.is_some_and(|seconds| now.since(Timestamp::from_millis(seconds.saturating_mul(1_000))) < OPEN_FOR)
     }
+
+    /// The trace, if X-Ray still takes spans of it; or else, second, the trace that can only be linked to.
+    pub fn open_or_over(header: Option<&Self>, now: Timestamp) -> (Option<&Self>, Option<&Self>) {
+        match header {
+            Some(trace) if trace.is_open(now) => (Some(trace), None),
+            over => (None, over),
+        }
+    }
 }
 
 impl fmt::Display for TraceHeader {

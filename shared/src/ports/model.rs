@@ -146,20 +146,22 @@ impl ModelError {
 
     /// What went wrong: the failure after which it is advised to park, or else this one.
     pub fn trouble(&self) -> &Self {
-        let source = self.source.as_ref().filter(|_| self.kind.is_advice());
-        source.and_then(|source| source.downcast_ref()).unwrap_or(self)
+        self.advised_after().unwrap_or(self)
+    }
+
+    fn advised_after(&self) -> Option<&Self> {
+        self.source.as_ref().filter(|_| self.kind.is_advice())?.downcast_ref()
     }
 
     /// The same failure for one who waited for the outcome and paid nothing. Of its causes, it has what went wrong.
     #[must_use]
     pub fn shared(&self) -> Self {
-        let trouble = Some(self.trouble()).filter(|trouble| !std::ptr::eq(*trouble, self));
         Self {
             status: self.status,
             request_id: self.request_id.clone(),
             should_retry: self.should_retry,
             earlier: self.earlier.clone(),
-            source: trouble.map(|trouble| trouble.shared().into()),
+            source: self.advised_after().map(|trouble| trouble.shared().into()),
             ..Self::new(self.model.clone(), self.kind.clone())
         }
     }

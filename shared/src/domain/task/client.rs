@@ -1,6 +1,6 @@
 //! What clients do to tasks.
 
-use super::history::{self, Event};
+use super::history::Event;
 use super::parkings::Parkings;
 use super::{Lease, Task, TaskState};
 use crate::domain::limits::Limits;
@@ -53,11 +53,7 @@ impl Task {
             | TaskState::Waiting { .. }
             | TaskState::InputRequired { .. }
             | TaskState::Paused { .. } => {
-                let is_lost = self.has_lost_worker(now);
-                self.cancel_now(now);
-                if is_lost {
-                    history::note_lost(&mut self.progress.history);
-                }
+                self.without_worker(now, |task| task.cancel_now(now));
                 Ok(Some(Cancellation::Done))
             }
             TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => Err(WrongState(self.status())),

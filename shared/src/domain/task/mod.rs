@@ -405,6 +405,16 @@ impl Task {
         self.enter(TaskState::Queued { due_at: now.plus(wait) }, event, now);
     }
 
+    /// Makes a change that is not its worker's. If that one was lost, the change says so.
+    fn without_worker<T>(&mut self, now: Timestamp, change: impl FnOnce(&mut Self) -> T) -> T {
+        let is_lost = self.has_lost_worker(now);
+        let changed = change(self);
+        if is_lost {
+            history::note_lost(&mut self.progress.history);
+        }
+        changed
+    }
+
     fn cancel_now(&mut self, now: Timestamp) {
         self.enter(TaskState::Canceled, Event::Canceled, now);
     }

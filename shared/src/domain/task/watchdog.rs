@@ -1,6 +1,6 @@
 //! What the watchdog does to tasks that nobody else will look at again.
 
-use super::history::{self, Event};
+use super::history::Event;
 use super::{MAX_SENDS, Task, TaskState};
 use crate::domain::outcome::Failure;
 use crate::domain::time::Timestamp;
@@ -54,12 +54,7 @@ impl Task {
         if now < self.due_at()? {
             return self.settle_late(now);
         }
-        let lost = matches!(self.progress.state, TaskState::Running(_));
-        let settled = self.settle_due(now);
-        if lost {
-            history::note_lost(&mut self.progress.history);
-        }
-        settled
+        self.without_worker(now, |task| task.settle_due(now))
     }
 
     fn settle_due(&mut self, now: Timestamp) -> Option<Overdue> {
