@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
 
 use std::io::Write;
-use std::net::UdpSocket;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use shared::metric;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::telemetry::{TRACE, invocation, start};
+use shared::testing::XrayDaemon;
 use tokio::time::sleep;
 use tracing::Instrument;
 
@@ -46,9 +46,8 @@ fn main() {
     {
         return function(daemon);
     }
-    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-    daemon.set_nonblocking(true).unwrap();
-    let address = daemon.local_addr().unwrap().to_string();
+    let daemon = XrayDaemon::start().unwrap();
+    let address = daemon.address().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap());
     let told = child.args(["child", &address]).stderr(Stdio::inherit()).output().unwrap();
     assert!(told.status.success());
@@ -151,15 +150,11 @@ fn a_start_is_counted_once(told: &[Vec<Value>]) {
     assert_eq!(starts.collect::<Vec<u64>>(), [1, 0, 0, 0, 0]);
 }
 
-fn only_a_trace_that_is_recorded_has_spans(daemon: &UdpSocket) {
-    let mut buffer = vec![0; 65_536];
-    let mut numbers = Vec::new();
-    while let Ok(length) = daemon.recv(&mut buffer) {
-        let text = std::str::from_utf8(&buffer[..length]).unwrap();
-        let span: Value = serde_json::from_str(text.split_once('\n').unwrap().1).unwrap();
-        assert!(text.contains(TRACE_ID), "{span}");
+fn only_a_trace_that_is_recorded_has_spans(daemon: &XrayDaemon) {
+    let numbers = daemon.spans().into_iter().map(|span| {
+        assert!(span.to_string().contains(TRACE_ID), "{span}");
         assert_eq!(span["name"], "tasks process");
-        numbers.push(span["metadata"]["number"].clone());
-    }
-    assert_eq!(numbers, ["0", "3"]);
+        span["metadata"]["number"].clone()
+    });
+    assert_eq!(numbers.collect::<Vec<_>>(), ["0", "3"]);
 }

@@ -7,7 +7,6 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
-use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{logs, traces};
-use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, listen_to, samples};
+use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, XrayDaemon, listen_to, samples};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -124,20 +123,14 @@ async fn an_undelivered_message_is_looked_after_in_its_trace_and_later_with_a_li
     let open = samples::trace_of(SystemClock.now().minus(Duration::from_mins(1)));
     let closed = samples::trace_of(samples::START.minus(Duration::from_hours(31 * 24)));
     for (trace, linked) in [(open, false), (closed, true)] {
-        let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-        daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let layer = traces::to_daemon("cleanup", &daemon.local_addr().unwrap().to_string()).unwrap();
+        let daemon = XrayDaemon::start().unwrap();
+        let layer = traces::to_daemon("cleanup", &daemon.address().unwrap()).unwrap();
         let (_, _listening) = listen_to(|_| layer);
         let store = MemoryStore::default();
         let task = submitted(&store).await;
         handle(dead_letters_of(&trace, &[body_of(&task)]), store, &MemoryQueue::default()).await.unwrap();
 
-        let mut buffer = vec![0; 65_536];
-        let mut spans = Vec::<Value>::new();
-        while let Ok(length) = daemon.recv(&mut buffer) {
-            let text = std::str::from_utf8(&buffer[..length]).unwrap();
-            spans.push(serde_json::from_str(text.split_once('\n').unwrap().1).unwrap());
-        }
+        let spans = daemon.spans();
         let names: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["undelivered message", "undelivered messages"]);
         let (of_message, of_invocation) = (&spans[0]["trace_id"], &spans[1]["trace_id"]);

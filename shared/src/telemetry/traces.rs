@@ -157,14 +157,13 @@ impl Visit for Header {
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
     use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
-    use crate::testing::listen;
+    use crate::testing::{XrayDaemon, listen};
 
     /// A trace that began just now, as the daemon refuses old ones.
     #[expect(clippy::disallowed_methods, reason = "what is tested goes by the real time")]
@@ -175,20 +174,11 @@ mod tests {
 
     /// The documents that a daemon gets of what is said.
     fn sent(say: impl FnOnce()) -> Vec<Value> {
-        let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-        daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let layer = to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
+        let daemon = XrayDaemon::start().unwrap();
+        let layer = to_daemon("executor", &daemon.address().unwrap()).unwrap();
         let _listening = listen(tracing_subscriber::registry().with(layer));
         say();
-        let mut buffer = vec![0; 65_536];
-        let mut documents = Vec::new();
-        while let Ok(length) = daemon.recv(&mut buffer) {
-            let text = std::str::from_utf8(&buffer[..length]).unwrap();
-            let (head, document) = text.split_once('\n').unwrap();
-            assert_eq!(head, r#"{"format": "json", "version": 1}"#);
-            documents.push(serde_json::from_str(document).unwrap());
-        }
-        documents
+        daemon.spans()
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod secrets;
 mod slots;
 mod store;
 mod tools;
+mod xray;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -36,6 +37,7 @@ pub use secrets::MemorySecrets;
 pub use slots::MemorySlots;
 pub use store::MemoryStore;
 pub use tools::{ScriptedTools, ToolReply};
+pub use xray::XrayDaemon;
 
 /// Locks although a test panicked under the lock: its own failure says more than a second one here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -8,7 +8,7 @@ use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepKind, TaskId, TaskState,
     TaskStatus, ToolCall, ToolDefinition, ToolName,
 };
-use shared::ports::{Journal, Model, ModelError, StoreError, TaskMessage};
+use shared::ports::{Journal, Model, ModelError, StoreError};
 use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, When, samples};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -66,8 +66,7 @@ impl World {
     /// Runs the task in an invocation that stands still in its first question.
     async fn run_with(&self, model: Arc<Standstill>, task: TaskId) -> Ran {
         let runner = Runner { model, ..self.worker_failing(&Faults::default()) };
-        let message = TaskMessage { tenant: self.tenant().clone(), task };
-        runner.run(&message, self.now().plus(INVOCATION)).await.unwrap()
+        self.run_by(&runner, task).await.unwrap()
     }
 
     /// Cancels the task, whose worker is gone, and has it begin afresh.
@@ -393,13 +392,12 @@ async fn a_task_whose_journal_can_not_be_read_is_given_up_by_its_workers() {
     world.lose_worker(task).await;
     world.pass(61);
     let journal = Arc::new(Unreadable(world.store.clone()));
-    let message = TaskMessage { tenant: world.tenant().clone(), task };
     for _ in 0..4 {
         let runner = Runner {
             journal: Arc::<Unreadable>::clone(&journal) as Arc<dyn Journal>,
             ..world.worker_failing(&Faults::default())
         };
-        drop(runner.run(&message, world.now().plus(INVOCATION)).await);
+        drop(world.run_by(&runner, task).await);
     }
     let given_up = world.task(task).await;
     let TaskState::Failed(failure) = given_up.state() else { panic!("{given_up:?}") };

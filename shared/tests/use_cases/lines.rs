@@ -172,8 +172,7 @@ async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, seconds: u64
     let retry = Retry::new(metered, RetryBudget::new(1, 1).unwrap(), Backoff::Steady, clock());
     let worker = Runner { model: Arc::new(retry), ..world.worker_failing(&Faults::default()) };
     let (heard, _guard) = hear();
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
-    worker.run(&message, world.now().plus(INVOCATION)).await.unwrap();
+    world.run_by(&worker, task.id()).await.unwrap();
     assert_eq!(troubles(&heard), [expected]);
 }
 
@@ -208,8 +207,7 @@ async fn told_of(script: Vec<Reply>) -> Vec<Value> {
     let retry = Retry::new(Arc::new(ScriptedModel::new(script)), RetryBudget::default(), Backoff::Steady, clock);
     let worker = Runner { model: Arc::new(Fallback::new(Arc::new(retry))), ..world.worker_failing(&Faults::default()) };
     let (heard, _guard) = hear();
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
-    worker.run(&message, world.now().plus(INVOCATION)).await.unwrap();
+    world.run_by(&worker, task.id()).await.unwrap();
     lines(&heard)
 }
 

@@ -5,7 +5,7 @@ use shared::app::{Ran, RunError};
 use shared::domain::{
     FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait, WaitReason,
 };
-use shared::ports::{ModelErrorKind, TaskMessage};
+use shared::ports::ModelErrorKind;
 use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
@@ -210,8 +210,7 @@ async fn a_duplicate_message_of_a_parked_task_waits_too() {
     let world = World::with_model(ScriptedModel::new([Reply::Fail(park(30, WaitReason::RateLimit))])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
-    let met = world.worker_failing(&Faults::default()).run(&message, world.now().plus(INVOCATION)).await;
+    let met = world.run(task.id()).await;
     assert!(matches!(met, Err(RunError::Waiting { .. })), "{met:?}");
     assert_eq!(world.model.asked().len(), 1);
 }

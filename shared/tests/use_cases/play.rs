@@ -10,7 +10,7 @@ use shared::domain::{
     BuiltinTool, JsonSchema, Message, ModelAnswer, ModelRequest, Step, StepKind, Task, TaskId, TaskStatus, ToolCall,
     ToolDefinition, ToolName, Wait, WaitReason,
 };
-use shared::ports::{Model, ModelError, ModelErrorKind, TaskMessage, ToolOutput, ToolRequest, Tools};
+use shared::ports::{Model, ModelError, ModelErrorKind, ToolOutput, ToolRequest, Tools};
 use shared::testing::{Faults, MemoryStore, When, samples};
 
 use crate::world::{INVOCATION, World};
@@ -155,8 +155,7 @@ impl Play {
 
     /// Delivers a message for the task, whether there is one or not; whether it is done with.
     pub(crate) async fn deliver(&self, faults: &Faults) -> bool {
-        let message = TaskMessage { tenant: self.world.tenant().clone(), task: self.task };
-        self.runner(faults).run(&message, self.world.now().plus(INVOCATION)).await.is_ok()
+        self.world.run_by(&self.runner(faults), self.task).await.is_ok()
     }
 
     /// Delivers the next message of the queue, if there is one, to so many workers at once. If none of them is done with it,

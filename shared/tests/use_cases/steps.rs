@@ -13,7 +13,7 @@ use shared::domain::{
 use shared::ports::{BudgetScope, Clock, Model, ModelError, ModelErrorKind, TaskMessage, ToolOutput};
 use shared::testing::{Faults, ManualClock, Reply, ScriptedModel, ToolReply, samples};
 
-use crate::world::{INVOCATION, World};
+use crate::world::World;
 
 fn calculate(id: &str, expression: &str) -> ToolCall {
     samples::tool_call(id, "calculator", &format!(r#"{{"expression":"{expression}"}}"#))
@@ -242,8 +242,7 @@ impl World {
     async fn run_slowly(&self, task: TaskId, latency: Duration) -> Ran {
         let model = Slow { model: Arc::clone(&self.model), clock: self.clock.clone(), latency };
         let runner = Runner { model: Arc::new(model), ..self.worker_failing(&Faults::default()) };
-        let message = TaskMessage { tenant: self.tenant().clone(), task };
-        runner.run(&message, self.now().plus(INVOCATION)).await.unwrap()
+        self.run_by(&runner, task).await.unwrap()
     }
 }
 

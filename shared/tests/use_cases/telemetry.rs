@@ -1,7 +1,6 @@
 //! What a task's work leaves in its trace.
 
 use std::collections::BTreeMap;
-use std::net::UdpSocket;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,8 +9,9 @@ use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ToolOutput};
 use shared::telemetry::{TRACE, traces};
-use shared::testing::{Reply, ScriptedModel, ToolReply, listen, samples};
+use shared::testing::{Reply, ScriptedModel, ToolReply, XrayDaemon, listen, samples};
 use tracing::Instrument;
+use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::world::World;
@@ -23,23 +23,22 @@ fn header() -> TraceHeader {
     samples::trace_of(SystemClock.now())
 }
 
-fn received(daemon: &UdpSocket) -> Vec<(usize, Value)> {
-    let mut buffer = vec![0; 65_536];
-    let mut documents = Vec::new();
-    while let Ok(length) = daemon.recv(&mut buffer) {
-        let text = std::str::from_utf8(buffer.get(..length).unwrap()).unwrap();
-        assert!(!text.contains(CANARY), "{text}");
-        documents.push((length, serde_json::from_str(text.split_once('\n').unwrap().1).unwrap()));
-    }
-    documents
+/// A daemon that gets the spans of this thread until the guard is dropped.
+fn daemon() -> (XrayDaemon, DefaultGuard) {
+    let daemon = XrayDaemon::start().unwrap();
+    let layer = traces::to_daemon("executor", &daemon.address().unwrap()).unwrap();
+    (daemon, listen(tracing_subscriber::registry().with(layer)))
+}
+
+fn received(daemon: &XrayDaemon) -> Vec<(usize, Value)> {
+    let spans = daemon.sized_spans();
+    assert!(spans.iter().all(|(_, span)| !span.to_string().contains(CANARY)), "{spans:?}");
+    spans
 }
 
 #[tokio::test]
 async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
-    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-    daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let layer = traces::to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
-    let _listening = listen(tracing_subscriber::registry().with(layer));
+    let (daemon, _listening) = daemon();
 
     let call = samples::tool_call("a", "calculator", &json!({ "expression": CANARY }).to_string());
     let script =
@@ -93,10 +92,7 @@ async fn every_message_of_a_task_carries_its_trace() {
 
 /// What is sent to the daemon while `work` is in a span of this trace.
 async fn spans_of(trace: &TraceHeader, work: impl Future<Output = ()>) -> Vec<Value> {
-    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-    daemon.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-    let layer = traces::to_daemon("executor", &daemon.local_addr().unwrap().to_string()).unwrap();
-    let _listening = listen(tracing_subscriber::registry().with(layer));
+    let (daemon, _listening) = daemon();
     work.instrument(tracing::info_span!(target: TRACE, "outer", xray_parent = trace.as_str())).await;
     received(&daemon).into_iter().map(|(_, span)| span).collect()
 }

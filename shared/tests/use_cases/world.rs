@@ -132,8 +132,12 @@ impl World {
     }
 
     pub(crate) async fn run_failing(&self, task: TaskId, faults: &Faults) -> Result<Ran, RunError> {
+        self.run_by(&self.worker_failing(faults), task).await
+    }
+
+    pub(crate) async fn run_by(&self, worker: &Runner, task: TaskId) -> Result<Ran, RunError> {
         let message = TaskMessage { tenant: self.tenant().clone(), task };
-        self.worker_failing(faults).run(&message, self.now().plus(INVOCATION)).await
+        worker.run(&message, self.now().plus(INVOCATION)).await
     }
 
     pub(crate) async fn sweep(&self) -> Result<Swept, StoreError> {

@@ -1,8 +1,6 @@
 //! What a request leaves in the trace.
 
 use std::io;
-use std::net::UdpSocket;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -12,7 +10,7 @@ use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{logs, traces};
-use shared::testing::{listen, samples};
+use shared::testing::{XrayDaemon, listen, samples};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -27,17 +25,14 @@ fn traced(request: axum::http::request::Builder, body: impl Into<Body>) -> Reque
 
 #[tokio::test]
 async fn a_requests_span_can_be_found_by_whom_and_what_it_is_about() {
-    let daemon = UdpSocket::bind("127.0.0.1:0").unwrap();
-    daemon.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let layer = traces::to_daemon("api", &daemon.local_addr().unwrap().to_string()).unwrap();
+    let daemon = XrayDaemon::start().unwrap();
+    let layer = traces::to_daemon("api", &daemon.address().unwrap()).unwrap();
     // The log has spans of its own within those of the trace, as where it is deployed.
     let log = logs::layer("api", LevelFilter::INFO, HeldLines::default(), io::sink);
     let _listening = listen(tracing_subscriber::registry().with(layer).with(log));
     let annotations = || {
-        let mut buffer = vec![0; 65_536];
-        let length = daemon.recv(&mut buffer).unwrap();
-        let (_, document) = std::str::from_utf8(&buffer[..length]).unwrap().split_once('\n').unwrap();
-        serde_json::from_str::<Value>(document).unwrap()["annotations"].clone()
+        let [span] = &daemon.spans()[..] else { panic!("one request is one span") };
+        span["annotations"].clone()
     };
     let (platform, ours) = (Platform::new(), json!({ "tenant_id": "default", "function_request_id": "" }));
     let about = |more: Value| {
