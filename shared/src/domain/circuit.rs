@@ -2,6 +2,9 @@
 //!
 //! It opens when the model's provider is down, lets one probe at a time through after a while, and closes once enough of
 //! them came back well. Every change makes a new revision, so that of two concurrent ones only one takes effect.
+//!
+//! A rate limit with a very long wait is checked before anybody believes it: the next call is a probe. If the probe meets the
+//! limit too, the circuit opens, and one probe a minute finds out when the limit is over.
 
 use std::time::Duration;
 
@@ -15,6 +18,34 @@ const MAX_DOUBLINGS: u32 = 2;
 /// How soon whoever is refused because of a probe looks again.
 const PROBE_TAKES: Duration = Duration::from_secs(5);
 
+/// Why a circuit does not let all calls through.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CircuitCause {
+    /// The provider was unreachable, failed or stayed silent.
+    #[default]
+    Outage,
+    /// The provider's responses were unreadable or empty.
+    BadAnswer,
+    /// The provider named a wait that is longer than a cooldown may be.
+    RateLimit,
+}
+
+impl CircuitCause {
+    /// The name in records and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outage => "outage",
+            Self::BadAnswer => "bad_answer",
+            Self::RateLimit => "rate_limit",
+        }
+    }
+
+    /// The cause of this name, if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Outage, Self::BadAnswer, Self::RateLimit].into_iter().find(|cause| cause.as_str() == name)
+    }
+}
+
 /// A circuit as it stands. The default is one that never opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Circuit {
@@ -22,6 +53,8 @@ pub struct Circuit {
     pub revision: u64,
     /// The probes that failed since it opened.
     pub failed_probes: u32,
+    /// Why it opened last.
+    pub cause: CircuitCause,
     /// What it does with calls.
     pub state: CircuitState,
 }
@@ -82,10 +115,30 @@ impl Circuit {
         matches!(self.state, CircuitState::Closed)
     }
 
+    /// Whether one call met a rate limit with a very long wait, which a probe is to confirm or refute now.
+    pub const fn is_checked(&self) -> bool {
+        matches!((self.state, self.cause), (CircuitState::HalfOpen { .. }, CircuitCause::RateLimit))
+            && self.failed_probes == 0
+    }
+
     /// Opens a closed circuit for `open_for`; `None` if it isn't closed.
-    pub fn trip(&self, open_for: Duration, now: Timestamp) -> Option<Self> {
+    pub fn trip(&self, cause: CircuitCause, open_for: Duration, now: Timestamp) -> Option<Self> {
         let open = CircuitState::Open { until: now.plus(open_for) };
-        self.is_closed().then(|| self.next(0, open))
+        self.is_closed().then(|| Self { cause, ..self.next(0, open) })
+    }
+
+    /// Makes the next call a probe, because one call met a rate limit with a very long wait; `None` if the circuit isn't
+    /// closed. One good probe closes the circuit again, whatever number of them is `needed` after an outage.
+    pub fn check_limit(&self, needed: u32) -> Option<Self> {
+        let half_open = CircuitState::HalfOpen { successes: needed.saturating_sub(1), probe: None };
+        self.is_closed().then(|| Self { cause: CircuitCause::RateLimit, ..self.next(0, half_open) })
+    }
+
+    /// Opens until `until` after a probe that met a rate limit; `None` if the circuit is not half open any more.
+    pub fn probe_was_limited(&self, until: Timestamp) -> Option<Self> {
+        let CircuitState::HalfOpen { .. } = self.state else { return None };
+        let failed_probes = self.failed_probes.saturating_add(1);
+        Some(Self { cause: CircuitCause::RateLimit, ..self.next(failed_probes, CircuitState::Open { until }) })
     }
 
     /// Gives the lease to a prober; `None` if the circuit is not to be probed at `now`.
@@ -127,7 +180,7 @@ impl Circuit {
     }
 
     const fn next(&self, failed_probes: u32, state: CircuitState) -> Self {
-        Self { revision: self.revision.saturating_add(1), failed_probes, state }
+        Self { revision: self.revision.saturating_add(1), failed_probes, cause: self.cause, state }
     }
 }
 
@@ -149,7 +202,7 @@ mod tests {
     }
 
     fn open() -> Circuit {
-        Circuit::default().trip(OPEN_FOR, at(0)).unwrap()
+        Circuit::default().trip(CircuitCause::Outage, OPEN_FOR, at(0)).unwrap()
     }
 
     #[test]
@@ -157,7 +210,7 @@ mod tests {
         assert_eq!(Circuit::default().admission(at(0)), Admission::Pass);
         assert_eq!(open().admission(at(29)), Admission::Refuse { until: at(30) });
         assert_eq!(open().admission(at(30)), Admission::Probe);
-        assert_eq!(open().trip(OPEN_FOR, at(40)), None);
+        assert_eq!(open().trip(CircuitCause::Outage, OPEN_FOR, at(40)), None);
     }
 
     #[test]
@@ -179,7 +232,7 @@ mod tests {
         let once = again.try_probe(lease, at(91)).unwrap().probe_succeeded(lease.worker, NEEDED).unwrap();
         assert_eq!((once.admission(at(91)), once.failed_probes), (Admission::Probe, 1));
         let twice = once.try_probe(lease, at(91)).unwrap().probe_succeeded(lease.worker, NEEDED).unwrap();
-        assert_eq!(twice, Circuit { revision: 7, failed_probes: 0, state: CircuitState::Closed });
+        assert_eq!(twice, Circuit { revision: 7, ..Circuit::default() });
     }
 
     #[test]
@@ -205,21 +258,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_long_wait_is_checked_by_the_next_call_before_it_opens_the_circuit() {
+        let lease = lease_until(90);
+        let checked = Circuit::default().check_limit(NEEDED).unwrap();
+        assert!(checked.is_checked() && checked.admission(at(0)) == Admission::Probe);
+        assert_eq!(checked.check_limit(NEEDED), None);
+        let probed = checked.try_probe(lease, at(0)).unwrap();
+        assert!(probed.is_checked());
+        assert!(probed.probe_succeeded(lease.worker, NEEDED).unwrap().is_closed(), "one good probe refutes it");
+
+        let limited = probed.probe_was_limited(at(60)).unwrap();
+        assert_eq!(limited.admission(at(59)), Admission::Refuse { until: at(60) });
+        assert!(!limited.is_checked());
+        let again = limited.try_probe(lease_until(120), at(60)).unwrap();
+        assert!(!again.is_checked(), "it is known to be true");
+        assert_eq!(again.cause, CircuitCause::RateLimit);
+        assert_eq!(Circuit::default().probe_was_limited(at(60)), None);
+    }
+
     proptest! {
         /// Whatever happens, each change is one revision, no two probers hold a lease at once, and no time is longer than the
         /// circuit is kept.
         #[test]
-        fn the_rules_hold_after_any_history(moves in prop::collection::vec((0..5_u8, 0..40_u64), 0..60)) {
+        fn the_rules_hold_after_any_history(moves in prop::collection::vec((0..7_u8, 0..40_u64), 0..60)) {
             let (mut circuit, mut now, mut holder) = (Circuit::default(), at(0), None::<Lease>);
             for (step, seconds) in moves {
                 now = now.plus(Duration::from_secs(seconds));
                 let lease = Lease { worker: WorkerId::new(now), expires_at: now.plus(OPEN_FOR) };
                 let prober = holder.map_or(lease.worker, |held| held.worker);
                 let next = match step {
-                    0 => circuit.trip(OPEN_FOR, now),
+                    0 => circuit.trip(CircuitCause::BadAnswer, OPEN_FOR, now),
                     1 => circuit.try_probe(lease, now),
                     2 => circuit.probe_succeeded(prober, NEEDED),
                     3 => circuit.probe_failed(OPEN_FOR, now),
+                    4 => circuit.check_limit(NEEDED),
+                    5 => circuit.probe_was_limited(now.plus(OPEN_FOR)),
                     _ => circuit.probe_was_unclear(prober),
                 };
                 let Some(next) = next else { continue };

@@ -39,7 +39,7 @@ pub use chain::{
     ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Transfer,
     Unlisted,
 };
-pub use circuit::{Admission, Circuit, CircuitState};
+pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{Conversation, Next, PendingCall, journal};
 pub use deadline::Deadline;
 pub use hidden::Hidden;

@@ -73,7 +73,8 @@ pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Ar
     let model = Arc::new(router(http, providers, &clock()));
     let model = Arc::new(Metered::new(model, PriceTable::current(), budgets, tenant_daily_cap, clock()));
     let model = Arc::new(Breaker::new(model, circuits, breaker, clock()));
-    let model = Arc::new(Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock()));
+    let retry = Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock());
+    let model = Arc::new(retry.with_longest_cooldown(breaker.longest_cooldown()));
     let model = Arc::new(Fallback::new(model));
     Arc::new(Cached::new(model, answers, CacheSettings::default(), clock()))
 }

@@ -183,6 +183,7 @@ mod tests {
             ModelErrorKind::Timeout,
             ModelErrorKind::RateLimited,
             ModelErrorKind::KeyUnavailable,
+            ModelErrorKind::BadAnswer,
             ModelErrorKind::CircuitOpen { until: after(9) },
             park(after(9), WaitReason::RateLimit),
         ];
@@ -194,7 +195,6 @@ mod tests {
             ModelErrorKind::Authentication,
             ModelErrorKind::Rejected,
             ModelErrorKind::ContextTooLong,
-            ModelErrorKind::BadAnswer,
             ModelErrorKind::BudgetExhausted(crate::ports::BudgetScope::Tenant),
             ModelErrorKind::Unpriced,
             park(after(9), WaitReason::Budget),

@@ -4,7 +4,9 @@
 //! wait over [`MAX_WAIT`], or that leaves too little of the deadline, comes out as advice to park; if only the deadline is in the way, the advice
 //! says that time is what was lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
 //! as well, so that nobody comes back too early, and other calls of this process to the same model keep it, too, as if the
-//! model had said it to them. Which model to ask instead is not decided here.
+//! model had said it to them. No cooldown is longer than the breaker's
+//! [`longest_cooldown`](super::BreakerSettings::longest_cooldown): after that, the model is called again, and a rate limit with a
+//! longer wait is the breaker's to check for all functions together. Which model to ask instead is not decided here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::backoff::Backoff;
+use super::breaker::BreakerSettings;
 use super::pauses::{Pause, Pauses};
 use super::retry_budget::RetryBudget;
 use super::tried::{Tried, parked};
@@ -24,12 +27,16 @@ use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 /// The longest wait that is slept through: sleeping is billed, parking is not.
 pub const MAX_WAIT: Duration = Duration::from_secs(10);
 
+/// How many unreadable responses one call puts up with: what is broken is rarely mended within seconds, and may be billed.
+const MAX_BAD_ANSWERS: usize = 2;
+
 /// Repeats failed calls to the request's model by the request's rules.
 pub struct Retry {
     inner: Arc<dyn Model>,
     budget: RetryBudget,
     pauses: Pauses,
     backoff: Backoff,
+    longest_cooldown: Duration,
     clock: Arc<dyn Clock>,
 }
 
@@ -46,13 +53,20 @@ enum Next {
 impl Retry {
     /// Repeats calls to `inner`. All calls that go through this one share the budget.
     pub fn new(inner: Arc<dyn Model>, budget: RetryBudget, backoff: Backoff, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, budget, pauses: Pauses::default(), backoff, clock }
+        let longest_cooldown = BreakerSettings::default().longest_cooldown();
+        Self { inner, budget, pauses: Pauses::default(), backoff, longest_cooldown, clock }
+    }
+
+    /// The same layer, whose cooldowns end after `longest_cooldown` even if the provider names a longer wait.
+    #[must_use]
+    pub fn with_longest_cooldown(self, longest_cooldown: Duration) -> Self {
+        Self { longest_cooldown, ..self }
     }
 
     /// Decides after the `attempts`-th attempt failed with `error`, the first of which began at `begun`.
     fn next(&self, request: &ModelRequest, error: &ModelError, attempts: u32, begun: Timestamp) -> Next {
         let (rules, now) = (request.retry, self.clock.now());
-        let hint = error.retry_after;
+        let hint = error.retry_after.map(|hint| hint.min(self.longest_cooldown));
         let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
         let (short, in_time) = (wait <= MAX_WAIT, leaves_time(request, wait, now));
         let elapsed = now.since(begun).saturating_add(wait);
@@ -91,12 +105,16 @@ impl Retry {
         }
     }
 
-    /// Has all calls of this process keep the wait that a failure names.
+    /// Makes all calls of this process keep the wait that a failure names. A rate limit with a longer wait than a cooldown may
+    /// be is the breaker's to check; any other failure with such a wait is believed for the longest cooldown.
     fn note_pause(&self, error: &ModelError) {
-        if let Some(retry_after) = error.retry_after {
-            let now = self.clock.now();
-            self.pauses.add(&error.model, Pause { until: now.plus(retry_after), kind: error.kind.clone() }, now);
+        let Some(retry_after) = error.retry_after else { return };
+        if retry_after > self.longest_cooldown && error.kind == ModelErrorKind::RateLimited {
+            return;
         }
+        let now = self.clock.now();
+        let until = now.plus(retry_after.min(self.longest_cooldown));
+        self.pauses.add(&error.model, Pause { until, kind: error.kind.clone() }, now);
     }
 
     fn withdraw(&self, request: &ModelRequest) -> bool {
@@ -115,7 +133,7 @@ impl Model for Retry {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let begun = self.clock.now();
         let mut tried = Tried::default();
-        let mut attempts = 0;
+        let (mut attempts, mut bad_answers) = (0, 0);
         loop {
             if let Err(paused) = self.pass_pause(request, begun).await {
                 return Err(tried.before_error(paused));
@@ -128,7 +146,11 @@ impl Model for Retry {
                 Err(error) => error,
             };
             attempts += 1;
+            bad_answers += usize::from(error.kind == ModelErrorKind::BadAnswer);
             self.note_pause(&error);
+            if bad_answers >= MAX_BAD_ANSWERS {
+                return Err(tried.before_error(error));
+            }
             match self.next(request, &error, attempts, begun) {
                 Next::Again(wait) => {
                     log_retry(&error, attempts, wait);
@@ -299,7 +321,6 @@ mod tests {
             ModelErrorKind::Authentication,
             ModelErrorKind::Rejected,
             ModelErrorKind::ContextTooLong,
-            ModelErrorKind::BadAnswer,
             ModelErrorKind::BudgetExhausted(BudgetScope::Task),
             ModelErrorKind::Unpriced,
         ];
@@ -327,7 +348,7 @@ mod tests {
         };
         let ample = question("hello");
         check_end(&[limited(10_001)], &ample, &park(10_001, WaitReason::RateLimit), &[0]);
-        check_end(&[hinted(DOWN, 90_000, None)], &ample, &park(90_000, WaitReason::RetryAfter), &[0]);
+        check_end(&[hinted(DOWN, 50_000, None)], &ample, &park(50_000, WaitReason::RetryAfter), &[0]);
         check_end(&[limited(10_001)], &soon(5_000), &park(10_001, WaitReason::RateLimit), &[0]);
     }
 
@@ -380,6 +401,38 @@ mod tests {
         assert_eq!(ask(later.clone()).await, Err(park(65_000, WaitReason::RetryAfter)));
         assert!(ask(later).await.is_ok());
         assert_eq!(begun(), [0, 60_000, 65_000]);
+    }
+
+    #[test]
+    fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
+        let ample = question("hello");
+        check_end(&[limited(86_400_000)], &ample, &park(60_000, WaitReason::RateLimit), &[0]);
+        check_end(&[hinted(DOWN, 86_400_000, None)], &ample, &park(60_000, WaitReason::RetryAfter), &[0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
+        let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
+        assert_eq!(retry.ask(&question("hello")).await.unwrap_err().kind, park(60_000, WaitReason::RateLimit));
+        assert!(retry.ask(&question("another")).await.is_ok());
+        timed.model.then(hinted(DOWN, 86_400_000, None));
+        assert_eq!(retry.ask(&question("hello")).await.unwrap_err().kind, park(60_000, WaitReason::RetryAfter));
+        let waits = retry.ask(&question("another")).await.unwrap_err().kind;
+        assert_eq!(
+            waits,
+            park(60_000, WaitReason::RetryAfter),
+            "an outage with a named wait is believed for a cooldown"
+        );
+    }
+
+    #[test]
+    fn an_unreadable_response_is_worth_one_more_attempt() {
+        const BAD: ModelErrorKind = ModelErrorKind::BadAnswer;
+        check_times(&[Reply::Fail(BAD)], &[0, 500]);
+        check_times(&[Reply::Fail(DOWN), Reply::Fail(BAD), Reply::Fail(DOWN)], &[0, 500, 1_500, 3_500]);
+        check_end(&vec![Reply::Fail(BAD); 3], &with_attempts(9), &BAD, &[0, 500]);
+        check_end(&[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)], &with_attempts(9), &BAD, &[0, 500, 1_500]);
+        check_end(&[Reply::Fail(BAD)], &with_attempts(1), &BAD, &[0]);
     }
 
     #[test]

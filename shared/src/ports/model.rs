@@ -82,7 +82,8 @@ pub enum ModelErrorKind {
     /// The input doesn't fit into the model's context window, or is larger than the provider takes.
     #[error("says that the input is too long for the model")]
     ContextTooLong,
-    /// The answer is not in the documented form, or too large.
+    /// The response is unreadable, empty, or too large: the provider, or something in front of it, is broken. Another
+    /// attempt or another model may succeed.
     #[error("gave an answer that can't be understood")]
     BadAnswer,
     /// The call could pass this cap on cost; it was not made.
@@ -183,7 +184,7 @@ impl ModelErrorKind {
     /// Whether the same request to the same model may succeed soon.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::KeyUnavailable => true,
+            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::KeyUnavailable | Self::BadAnswer => true,
             Self::CircuitOpen { .. }
             | Self::Park(_)
             | Self::ParkAtMost(_)
@@ -191,7 +192,6 @@ impl ModelErrorKind {
             | Self::Authentication
             | Self::Rejected
             | Self::ContextTooLong
-            | Self::BadAnswer
             | Self::BudgetExhausted(_)
             | Self::Unpriced => false,
         }
@@ -201,9 +201,12 @@ impl ModelErrorKind {
     /// is no model's outage.
     pub const fn is_outage(&self) -> bool {
         match self {
-            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::KeyUnavailable | Self::CircuitOpen { .. } => {
-                true
-            }
+            Self::Unavailable
+            | Self::Timeout
+            | Self::RateLimited
+            | Self::KeyUnavailable
+            | Self::BadAnswer
+            | Self::CircuitOpen { .. } => true,
             Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
                 WaitReason::RetryAfter
                 | WaitReason::Breaker
@@ -216,7 +219,6 @@ impl ModelErrorKind {
             | Self::Authentication
             | Self::Rejected
             | Self::ContextTooLong
-            | Self::BadAnswer
             | Self::BudgetExhausted(_)
             | Self::Unpriced => false,
         }

@@ -2,11 +2,12 @@
 
 use super::items::{self, Fields, Item, moment, number, text};
 use super::keys::{self, EXPIRES_AT};
-use crate::domain::{Circuit, CircuitState, Lease, ModelRef, Timestamp};
+use crate::domain::{Circuit, CircuitCause, CircuitState, Lease, ModelRef, Timestamp};
 use crate::ports::StoreError;
 
 pub(super) const REVISION: &str = "revision";
 const FAILED_PROBES: &str = "failed_probes";
+const CAUSE: &str = "cause";
 const STATE: &str = "state";
 const OPEN_UNTIL: &str = "open_until";
 const SUCCESSES: &str = "successes";
@@ -22,6 +23,7 @@ pub(super) fn write(model: &ModelRef, circuit: &Circuit, now: Timestamp) -> Item
     let mut attributes = vec![
         (REVISION, number(circuit.revision)),
         (FAILED_PROBES, number(circuit.failed_probes)),
+        (CAUSE, text(circuit.cause.as_str())),
         (EXPIRES_AT, number(keys::seconds(now.plus(Circuit::KEPT_FOR)))),
     ];
     match circuit.state {
@@ -45,7 +47,13 @@ pub(super) fn read(item: Option<&Item>, now: Timestamp) -> Result<Circuit, Store
         return Ok(Circuit::default());
     }
     let (revision, failed_probes) = (fields.number(REVISION)?, fields.number(FAILED_PROBES)?);
-    Ok(Circuit { revision, failed_probes, state: state(&fields)? })
+    Ok(Circuit { revision, failed_probes, cause: cause(&fields)?, state: state(&fields)? })
+}
+
+/// Records of the version before have no cause, and those of the next one may have a new cause: both count as an outage.
+fn cause(fields: &Fields<'_>) -> Result<CircuitCause, StoreError> {
+    let named = fields.optional(CAUSE, Fields::text)?.and_then(CircuitCause::named);
+    Ok(named.unwrap_or_default())
 }
 
 fn state(fields: &Fields<'_>) -> Result<CircuitState, StoreError> {
@@ -70,7 +78,7 @@ mod tests {
     use crate::testing::samples::{self, START};
 
     fn in_state(state: CircuitState) -> Circuit {
-        Circuit { revision: 7, failed_probes: 3, state }
+        Circuit { revision: 7, failed_probes: 3, cause: CircuitCause::RateLimit, state }
     }
 
     fn probed() -> Circuit {
@@ -86,6 +94,17 @@ mod tests {
         ];
         for circuit in states.map(in_state).into_iter().chain([probed()]) {
             assert_eq!(read(Some(&write(&samples::model(), &circuit, START)), START).unwrap(), circuit);
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_cause_is_one_of_an_outage() {
+        let mut item = write(&samples::model(), &in_state(CircuitState::Closed), START);
+        for cause in [Some("invented_later"), None] {
+            item.remove(CAUSE);
+            item.extend(cause.map(|cause| (CAUSE.to_owned(), text(cause))));
+            let expected = Circuit { cause: CircuitCause::Outage, ..in_state(CircuitState::Closed) };
+            assert_eq!(read(Some(&item), START).unwrap(), expected);
         }
     }
 

@@ -91,6 +91,7 @@ impl Circuits for MemoryCircuits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::CircuitCause;
     use crate::testing::{When, contract, samples};
 
     #[tokio::test]
@@ -103,7 +104,7 @@ mod tests {
         let (circuits, faults) = (MemoryCircuits::default(), Faults::default());
         let unlucky = circuits.with_faults(faults.clone());
         faults.fail_at(1, When::After);
-        let open = Circuit::default().trip(Circuit::KEPT_FOR / 2, samples::START).unwrap();
+        let open = Circuit::default().trip(CircuitCause::Outage, Circuit::KEPT_FOR / 2, samples::START).unwrap();
         assert!(unlucky.replace(&samples::model(), &open, samples::START).await.is_err());
         assert_eq!(circuits.load(&samples::model(), samples::START).await.unwrap(), open);
         assert_eq!((circuits.reads(), circuits.writes()), (1, 1));

@@ -43,6 +43,7 @@ const TEXTS: &[&str] = &[
     "host",
     "variable",
     "dependency",
+    "cause",
 ];
 
 const NUMBERS: &[&str] = &[

@@ -1,16 +1,22 @@
 //! The circuit breaker: a model whose provider is down is left alone, by all functions together.
 //!
 //! Each execution environment counts failures in a row by itself and shares only what follows from them, so that a healthy
-//! model costs one read every few seconds and no write. Only an unreachable or failing provider and one that stays silent
-//! count. An answer that refuses — a 429, any other 4xx, a malformed one — counts neither way: a gateway gives it as well
-//! before dead servers, so it heals nothing, and it is no outage, so it trips nothing; a prober that gets one gives its
-//! lease back at once. If the store fails, calls go through, and an environment protects itself by its own count.
+//! model costs one read every few seconds and no write. An unreachable, failing or silent provider counts, and one whose
+//! responses are unreadable or empty, with a cause of its own. A response that refuses — a 429, any other 4xx — counts
+//! neither way: a gateway gives it as well before dead servers, so it heals nothing, and it is no outage, so it trips
+//! nothing; a prober that gets one gives its lease back at once. If the store fails, calls go through, and an environment
+//! protects itself by its own count.
+//!
+//! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. Nobody waits that long on the word of one
+//! response. The next call of any function checks it as a probe, while the others wait a moment. If the probe is limited
+//! too, the circuit opens, and one probe of all functions together finds out each `longest_cooldown` whether the limit is over.
 
 mod settings;
 mod shared;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tracing::{Instrument, field};
@@ -18,7 +24,10 @@ use tracing::{Instrument, field};
 pub use self::settings::BreakerSettings;
 use self::shared::SharedCircuits;
 use self::view::{Candidacy, Decision, Sign};
-use crate::domain::{Circuit, CircuitState, ModelAnswer, ModelRef, ModelRequest};
+use super::tried::parked;
+use crate::domain::{
+    Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, Timestamp, Wait, WaitReason,
+};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced};
@@ -26,9 +35,14 @@ use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced}
 /// How often a change is tried against others that come first.
 const ROUNDS: u32 = 4;
 
+/// How long a call waits for the probe that checks a rate limit, and how often it looks whether the probe is back.
+const CHECK_PATIENCE: Duration = Duration::from_secs(6);
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+
 /// Lets no call through to a model whose provider is down, but for one probe at a time.
 ///
-/// A call that is not made fails with [`ModelErrorKind::CircuitOpen`]. A probe whose caller goes away leaves its lease,
+/// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with the advice to park if the cause is a rate limit.
+/// A probe whose caller goes away leaves its lease,
 /// which ends soon after the caller's deadline, and within 65 s.
 pub struct Breaker {
     inner: Arc<dyn Model>,
@@ -52,15 +66,23 @@ impl Breaker {
         Self { inner, circuits: Arc::new(SharedCircuits::new(circuits, settings, clock)) }
     }
 
-    async fn leave(&self, request: &ModelRequest) -> Result<Leave, ModelErrorKind> {
+    async fn leave(&self, request: &ModelRequest) -> Result<Leave, ModelError> {
         let model = request.model();
+        let patient_until = self.circuits.now().plus(CHECK_PATIENCE);
+        let mut rounds = 0;
         self.circuits.refresh(model).await;
-        for _ in 0..ROUNDS {
+        while rounds < ROUNDS {
             match self.circuits.decide(model, request.deadline) {
                 Decision::Pass => return Ok(Leave::Call),
-                Decision::Refuse { until } => {
-                    metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
-                    return Err(ModelErrorKind::CircuitOpen { until });
+                Decision::Refuse { until, cause } => return Err(refusal(model, until, cause)),
+                Decision::Await { until } => {
+                    let now = self.circuits.now();
+                    if now >= patient_until || !request.deadline.allows(CHECK_PATIENCE, now) {
+                        return Err(refusal(model, until, CircuitCause::RateLimit));
+                    }
+                    tokio::time::sleep(CHECK_EVERY).await;
+                    self.circuits.refresh(model).await;
+                    continue;
                 }
                 Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {
                     Some(Replaced::Done) => {
@@ -75,28 +97,38 @@ impl Breaker {
                     }
                 },
             }
+            rounds += 1;
         }
-        Err(ModelErrorKind::CircuitOpen { until: self.circuits.now() })
+        Err(refusal(model, self.circuits.now(), CircuitCause::Outage))
     }
 
-    /// Counts what a call said, and opens the circuit for all if that is due.
+    /// Counts what a call said, and changes the circuit for all if that is due.
     async fn count(&self, model: &ModelRef, sign: Sign) {
-        let Some(tripped) = self.circuits.count(model, sign) else { return };
-        if let Some(Replaced::Done) | None = self.circuits.replace(model, &tripped).await {
-            log(model, &tripped);
+        let Some(changed) = self.circuits.count(model, sign) else { return };
+        let replaced = self.circuits.replace(model, &changed).await;
+        if replaced.is_none() && changed.is_checked() {
+            self.circuits.hold(model, changed.cause, self.circuits.settings().longest_cooldown());
+        }
+        if let Some(Replaced::Done) | None = replaced {
+            log(model, &changed);
         }
     }
 
     /// Says what came of a probe.
     async fn settle(&self, model: &ModelRef, probe: Candidacy, sign: Sign) {
-        metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), u64::from(matches!(sign, Sign::Down)));
+        metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), u64::from(matches!(sign, Sign::Down(_))));
         let mut stands = probe.wanted;
         for _ in 0..ROUNDS {
             let (worker, settings) = (probe.lease.worker, self.circuits.settings());
+            let cooldown = settings.longest_cooldown();
             let next = match sign {
                 Sign::Up => stands.probe_succeeded(worker, settings.successes()),
-                Sign::Down => stands.probe_failed(settings.open_for(), self.circuits.now()),
-                Sign::Unclear => stands.probe_was_unclear(worker),
+                Sign::Down(_) => stands.probe_failed(settings.open_for(), self.circuits.now()),
+                Sign::Limited(wait) if is_confirmed(wait, &stands, settings) => {
+                    let wait = wait.unwrap_or(settings.open_for()).min(cooldown);
+                    stands.probe_was_limited(self.circuits.now().plus(wait))
+                }
+                Sign::Limited(_) | Sign::Unclear => stands.probe_was_unclear(worker),
             };
             let Some(next) = next else { return };
             match self.circuits.replace(model, &next).await {
@@ -116,7 +148,7 @@ impl Model for Breaker {
         let leave = self.leave(request).instrument(trace.clone()).await;
         trace.record("decision", decision(&leave));
         drop(trace);
-        let leave = leave.map_err(|kind| ModelError::new(model.clone(), kind))?;
+        let leave = leave?;
         let outcome = self.inner.ask(request).await;
         let sign = outcome.as_ref().map_or_else(sign, |_| Sign::Up);
         self.count(model, sign).await;
@@ -128,12 +160,31 @@ impl Model for Breaker {
 }
 
 /// What was decided on a call, for its trace.
-const fn decision(leave: &Result<Leave, ModelErrorKind>) -> &'static str {
+const fn decision(leave: &Result<Leave, ModelError>) -> &'static str {
     match leave {
         Ok(Leave::Call) => "call",
         Ok(Leave::Probe(_)) => "probe",
         Err(_) => "refuse",
     }
+}
+
+/// The failure of a call that was not made, and counts it.
+fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelError {
+    metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
+    match cause {
+        CircuitCause::Outage | CircuitCause::BadAnswer => {
+            ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until })
+        }
+        CircuitCause::RateLimit => {
+            let advice = ModelErrorKind::Park(Wait { until, reason: WaitReason::RateLimit });
+            parked(ModelError::new(model.clone(), ModelErrorKind::RateLimited), advice)
+        }
+    }
+}
+
+/// Whether a probe that met a rate limit keeps the circuit open: it met a long wait, or the limit that it was to check.
+fn is_confirmed(wait: Option<Duration>, stands: &Circuit, settings: &BreakerSettings) -> bool {
+    stands.cause == CircuitCause::RateLimit || wait.is_some_and(|wait| wait > settings.longest_cooldown())
 }
 
 /// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a call that our deadline cut
@@ -143,11 +194,12 @@ fn sign(error: &ModelError) -> Sign {
     let refuses = error.status.is_some_and(|status| (400..500).contains(&status));
     let answers = error.spend.usage.output_tokens > 0;
     match error.kind {
-        ModelErrorKind::Unavailable if refuses => Sign::Unclear,
+        ModelErrorKind::Unavailable | ModelErrorKind::BadAnswer if refuses => Sign::Unclear,
         ModelErrorKind::Timeout if refuses || answers => Sign::Unclear,
-        ModelErrorKind::Unavailable | ModelErrorKind::Timeout => Sign::Down,
-        ModelErrorKind::RateLimited
-        | ModelErrorKind::CircuitOpen { .. }
+        ModelErrorKind::Unavailable | ModelErrorKind::Timeout => Sign::Down(CircuitCause::Outage),
+        ModelErrorKind::BadAnswer => Sign::Down(CircuitCause::BadAnswer),
+        ModelErrorKind::RateLimited => Sign::Limited(error.retry_after),
+        ModelErrorKind::CircuitOpen { .. }
         | ModelErrorKind::Park(_)
         | ModelErrorKind::ParkAtMost(_)
         | ModelErrorKind::QuotaExhausted
@@ -155,7 +207,6 @@ fn sign(error: &ModelError) -> Sign {
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
-        | ModelErrorKind::BadAnswer
         | ModelErrorKind::BudgetExhausted(_)
         | ModelErrorKind::Unpriced => Sign::Unclear,
     }
@@ -164,11 +215,15 @@ fn sign(error: &ModelError) -> Sign {
 fn log(model: &ModelRef, circuit: &Circuit) {
     let labels = PriceTable::current().labels(model);
     let (provider, model, failed_probes) = (model.provider(), model.name(), circuit.failed_probes);
+    let cause = circuit.cause.as_str();
     match circuit.state {
         CircuitState::Open { until } => {
             let until_ms = until.as_millis();
-            tracing::warn!(%provider, model, failed_probes, until_ms, "circuit is open");
+            tracing::warn!(%provider, model, cause, failed_probes, until_ms, "circuit is open");
             metric::CIRCUITS_OPENED.add(labels, 1);
+        }
+        CircuitState::HalfOpen { .. } if circuit.is_checked() => {
+            tracing::warn!(%provider, model, cause, "provider named a long wait; the next call checks it");
         }
         CircuitState::HalfOpen { successes, .. } => {
             tracing::info!(%provider, model, successes, "circuit is half open");

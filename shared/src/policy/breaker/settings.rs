@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::domain::Invalid;
 
+/// The longest cooldown of a model, whatever wait its provider names: a quota that was raised is noticed within a minute.
+const LONGEST_COOLDOWN: Duration = Duration::from_mins(1);
+
 /// When a breaker opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BreakerSettings {
@@ -54,6 +57,12 @@ impl BreakerSettings {
         self.open_for
     }
 
+    /// The longest time for which nobody checks a wait that a provider named: four times [`open_for`](Self::open_for), which is
+    /// the longest that an outage keeps the circuit open, and at most a minute.
+    pub fn longest_cooldown(&self) -> Duration {
+        self.open_for.saturating_mul(4).min(LONGEST_COOLDOWN)
+    }
+
     /// The good probes that close it.
     pub const fn successes(&self) -> u32 {
         self.successes
@@ -99,5 +108,13 @@ mod tests {
     fn no_circuit_is_open_for_longer_than_it_is_kept() {
         let longest = BreakerSettings::default().with_open_seconds(300).unwrap();
         assert!(longest.open_for() * 4 < Circuit::KEPT_FOR);
+    }
+
+    #[test]
+    fn a_cooldown_is_four_times_as_long_as_a_circuit_opens_and_at_most_a_minute() {
+        for (open_seconds, expected) in [(1, 4), (3, 12), (15, 60), (30, 60), (300, 60)] {
+            let settings = BreakerSettings::default().with_open_seconds(open_seconds).unwrap();
+            assert_eq!(settings.longest_cooldown(), Duration::from_secs(expected));
+        }
     }
 }

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 
 use super::settings::BreakerSettings;
 use super::view::{Candidacy, Decision, Sign, View};
-use crate::domain::{Causes, Circuit, Deadline, ModelRef, Timestamp};
+use crate::domain::{Causes, Circuit, CircuitCause, Deadline, ModelRef, Timestamp};
 use crate::ports::{Circuits, Clock, Replaced, StoreError};
 
 /// How long the store may take.
@@ -67,6 +67,11 @@ impl SharedCircuits {
 
     pub(super) fn count(&self, model: &ModelRef, sign: Sign) -> Option<Circuit> {
         self.with(model, |entry, now| entry.view.count(sign, &self.settings, now))
+    }
+
+    /// Refuses calls here for `wait`, because the other functions could not be notified.
+    pub(super) fn hold(&self, model: &ModelRef, cause: CircuitCause, wait: Duration) {
+        self.with(model, |entry, now| entry.view.hold(cause, wait, now));
     }
 
     pub(super) fn withdraw(&self, model: &ModelRef, candidacy: Candidacy) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::BreakerSettings;
-use crate::domain::{Admission, Circuit, Deadline, Lease, Timestamp, WorkerId};
+use crate::domain::{Admission, Circuit, CircuitCause, Deadline, Lease, Timestamp, WorkerId};
 
 /// The longest lease of a prober. A call may take longer: it goes on, but another may then probe as well.
 const LONGEST_LEASE: Duration = Duration::from_mins(1);
@@ -22,8 +22,8 @@ pub(super) struct View {
     blind_until: Option<Timestamp>,
     /// The failures in a row, here.
     failures: u32,
-    /// Until when calls are refused because of them, whether or not the other functions know.
-    held_until: Option<Timestamp>,
+    /// Until when calls are refused here, and why, whether or not the other functions know.
+    held: Option<(Timestamp, CircuitCause)>,
 }
 
 /// What a call says about its provider.
@@ -32,7 +32,9 @@ pub(super) enum Sign {
     /// It works.
     Up,
     /// It is out of service.
-    Down,
+    Down(CircuitCause),
+    /// It limits the rate, and names this wait if any.
+    Limited(Option<Duration>),
     /// Neither.
     Unclear,
 }
@@ -44,7 +46,14 @@ pub(super) enum Decision {
     Pass,
     /// It is not made.
     Refuse {
-        /// When another look makes sense.
+        /// When it makes sense to come back.
+        until: Timestamp,
+        /// Why it is not made.
+        cause: CircuitCause,
+    },
+    /// It waits for a probe that is under way and takes a moment.
+    Await {
+        /// When it makes sense to come back if the wait is too long.
         until: Timestamp,
     },
     /// It goes through as a probe if it wins the election.
@@ -72,7 +81,7 @@ impl View {
     }
 
     fn is_held(&self, now: Timestamp) -> bool {
-        self.held_until.is_some_and(|until| now < until)
+        self.held.is_some_and(|(until, _)| now < until)
     }
 
     /// Whether anything would be lost with it.
@@ -83,12 +92,13 @@ impl View {
     /// Decides on a call. Of those that could probe, only the first here is a candidate: to the others it already has the
     /// lease. While the store fails nobody can be elected, and the call goes through.
     pub(super) fn decide(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
-        if let Some(until) = self.held_until.filter(|until| now < *until) {
-            return Decision::Refuse { until };
+        if let Some((until, cause)) = self.held.filter(|(until, _)| now < *until) {
+            return Decision::Refuse { until, cause };
         }
         match self.known.admission(now) {
             Admission::Pass => Decision::Pass,
-            Admission::Refuse { until } => Decision::Refuse { until },
+            Admission::Refuse { until } if self.known.is_checked() => Decision::Await { until },
+            Admission::Refuse { until } => Decision::Refuse { until, cause: self.known.cause },
             Admission::Probe if self.is_blind(now) => Decision::Pass,
             Admission::Probe => self.stand(deadline, now),
         }
@@ -110,20 +120,37 @@ impl View {
         }
     }
 
-    /// Counts what a call said. Returns the change that opens the circuit for all, if it is due.
+    /// Counts what a call said. Returns the change of the shared circuit that is due, if one is.
     pub(super) fn count(&mut self, sign: Sign, settings: &BreakerSettings, now: Timestamp) -> Option<Circuit> {
+        // Only a closed circuit is opened here: an open one is the prober's to change. While the store fails, this
+        // environment cannot know how the circuit stands, and protects itself.
+        let may_open = !self.is_held(now) && (self.known.is_closed() || self.is_blind(now));
         match sign {
-            Sign::Up => self.failures = 0,
-            Sign::Down => self.failures = self.failures.saturating_add(1),
-            Sign::Unclear => {}
+            Sign::Up => {
+                self.failures = 0;
+                None
+            }
+            Sign::Down(cause) => {
+                self.failures = self.failures.saturating_add(1);
+                if self.failures < settings.failures() || !may_open {
+                    return None;
+                }
+                self.held = Some((now.plus(settings.open_for()), cause));
+                self.known.trip(cause, settings.open_for(), now)
+            }
+            Sign::Limited(Some(wait)) if wait > settings.longest_cooldown() && may_open => {
+                if self.is_blind(now) {
+                    self.hold(CircuitCause::RateLimit, settings.longest_cooldown(), now);
+                }
+                self.known.check_limit(settings.successes())
+            }
+            Sign::Limited(_) | Sign::Unclear => None,
         }
-        let enough = sign == Sign::Down && self.failures >= settings.failures();
-        // A circuit that is open already, or a probe's to open, is not held here as well, unless nobody can be told.
-        if !enough || self.is_held(now) || !(self.known.is_closed() || self.is_blind(now)) {
-            return None;
-        }
-        self.held_until = Some(now.plus(settings.open_for()));
-        self.known.trip(settings.open_for(), now)
+    }
+
+    /// Refuses calls here for `wait`, whatever the shared circuit says.
+    pub(super) fn hold(&mut self, cause: CircuitCause, wait: Duration, now: Timestamp) {
+        self.held = Some((now.plus(wait), cause));
     }
 
     /// Takes over what a look-up that began at `begun` found, unless something newer is known.
@@ -135,7 +162,7 @@ impl View {
 
     /// Takes over how the circuit stands after a change was tried: from now on the others know as much as this environment.
     pub(super) fn told(&mut self, stands: Circuit, now: Timestamp) {
-        self.held_until = None;
+        self.held = None;
         self.take(stands, now);
     }
 
@@ -165,7 +192,7 @@ mod tests {
     const VIEW_FOR: Duration = Duration::from_secs(5);
 
     fn open() -> Circuit {
-        Circuit::default().trip(Duration::from_secs(30), START).unwrap()
+        Circuit::default().trip(CircuitCause::Outage, Duration::from_secs(30), START).unwrap()
     }
 
     #[test]

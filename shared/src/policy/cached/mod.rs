@@ -163,13 +163,13 @@ impl Cached {
             | ModelErrorKind::Timeout
             | ModelErrorKind::RateLimited
             | ModelErrorKind::CircuitOpen { .. }
-            | ModelErrorKind::KeyUnavailable => in_time,
+            | ModelErrorKind::KeyUnavailable
+            | ModelErrorKind::BadAnswer => in_time,
             ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => in_time && !wait.reason.is_our_own(),
             ModelErrorKind::QuotaExhausted
             | ModelErrorKind::Authentication
             | ModelErrorKind::Rejected
-            | ModelErrorKind::ContextTooLong
-            | ModelErrorKind::BadAnswer => true,
+            | ModelErrorKind::ContextTooLong => true,
             ModelErrorKind::BudgetExhausted(_) | ModelErrorKind::Unpriced => false,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Outcome, eventually, same};
-use crate::domain::{Circuit, CircuitState, ModelRef, Provider};
+use crate::domain::{Circuit, CircuitCause, CircuitState, ModelRef, Provider};
 use crate::ports::{Circuits, Replaced};
 use crate::testing::samples::{self, START, after};
 
@@ -28,7 +28,7 @@ fn fresh_model() -> Result<ModelRef, crate::domain::Invalid> {
 }
 
 fn open(circuit: &Circuit) -> Result<Circuit, &'static str> {
-    circuit.trip(OPEN_FOR, START).ok_or("the circuit is not closed")
+    circuit.trip(CircuitCause::BadAnswer, OPEN_FOR, START).ok_or("the circuit is not closed")
 }
 
 /// The circuit as some worker probes it, after its time has come.
@@ -54,7 +54,7 @@ async fn every_state(circuits: Store) -> Outcome {
         CircuitState::Closed,
     ];
     for (revision, state) in (1..).zip(states) {
-        let circuit = Circuit { revision, failed_probes: 2, state };
+        let circuit = Circuit { revision, failed_probes: 2, cause: CircuitCause::RateLimit, state };
         same(&circuits.replace(&model, &circuit, START).await?, &Replaced::Done)?;
         loads(&circuits, &model, &circuit).await?;
     }

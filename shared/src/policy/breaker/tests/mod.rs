@@ -1,5 +1,6 @@
 //! One breaker, and two that share their circuits, against every kind of failure of the model and of the store.
 
+mod limits;
 mod signs;
 mod simulation;
 mod store_failures;
@@ -12,7 +13,8 @@ use tokio::time::advance;
 
 use super::{Breaker, BreakerSettings};
 use crate::domain::{
-    Circuit, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait, WaitReason,
+    Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait,
+    WaitReason,
 };
 use crate::ports::{BudgetScope, Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
 use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};
@@ -102,7 +104,7 @@ async fn only_outages_open_the_circuit() {
         (ModelErrorKind::KeyUnavailable, false),
         (ModelErrorKind::Rejected, false),
         (ModelErrorKind::ContextTooLong, false),
-        (ModelErrorKind::BadAnswer, false),
+        (ModelErrorKind::BadAnswer, true),
         (ModelErrorKind::BudgetExhausted(BudgetScope::Tenant), false),
         (ModelErrorKind::Unpriced, false),
     ];
@@ -242,7 +244,7 @@ async fn failures_under_an_old_view_do_not_open_a_circuit_that_others_closed() {
     let world = World::new(vec![DOWN; 4]);
     let late = world.breaker();
     world.ask_times(&late, 4).await;
-    let mut circuit = Circuit::default().trip(SECOND, samples::START).unwrap();
+    let mut circuit = Circuit::default().trip(CircuitCause::Outage, SECOND, samples::START).unwrap();
     world.circuits.replace(&samples::model(), &circuit, samples::START).await.unwrap();
     circuit = Circuit { revision: 2, state: CircuitState::Closed, ..circuit };
     world.circuits.replace(&samples::model(), &circuit, samples::START).await.unwrap();

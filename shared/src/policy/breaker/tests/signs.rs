@@ -1,9 +1,9 @@
 //! What each failure says about its provider.
 
 use super::super::sign;
-use super::super::view::Sign::{self, Down, Unclear};
+use super::super::view::Sign::{self, Limited, Unclear};
 use super::{BUSY, DOWN};
-use crate::domain::{Spend, Usage, Wait, WaitReason};
+use crate::domain::{CircuitCause, Spend, Usage, Wait, WaitReason};
 use crate::ports::{BudgetScope, ModelError, ModelErrorKind};
 use crate::testing::samples;
 
@@ -22,12 +22,14 @@ fn check(kind: &ModelErrorKind, expected: [Sign; 6]) {
 }
 
 #[test]
-fn only_a_provider_that_fails_or_stays_silent_is_down() {
-    check(&DOWN, [Down, Down, Down, Down, Unclear, Down]);
-    check(&ModelErrorKind::Timeout, [Down, Unclear, Down, Unclear, Unclear, Down]);
+fn only_a_provider_that_fails_stays_silent_or_cannot_be_read_is_down() {
+    let (down, bad) = (Sign::Down(CircuitCause::Outage), Sign::Down(CircuitCause::BadAnswer));
+    check(&DOWN, [down, down, down, down, Unclear, down]);
+    check(&ModelErrorKind::Timeout, [down, Unclear, down, Unclear, Unclear, down]);
+    check(&ModelErrorKind::BadAnswer, [bad, bad, bad, bad, Unclear, bad]);
+    check(&BUSY, [Limited(None); 6]);
     let wait = |reason| ModelErrorKind::Park(Wait { until: samples::after(1), reason });
     let unclear = [
-        BUSY,
         ModelErrorKind::CircuitOpen { until: samples::after(1) },
         wait(WaitReason::OutOfTime),
         wait(WaitReason::RetryAfter),
@@ -36,7 +38,6 @@ fn only_a_provider_that_fails_or_stays_silent_is_down() {
         ModelErrorKind::KeyUnavailable,
         ModelErrorKind::Rejected,
         ModelErrorKind::ContextTooLong,
-        ModelErrorKind::BadAnswer,
         ModelErrorKind::BudgetExhausted(BudgetScope::Task),
         ModelErrorKind::Unpriced,
     ];
