@@ -68,7 +68,7 @@ impl Tasks {
             task.note_steps(conversation.steps().map(Step::head));
             // A recorded answer that was the failure itself would only fail the task again.
             let is_failed = match conversation.next() {
-                Next::Finish(answer) => outcome_of(*answer).is_err(),
+                Next::Finish(answer) => outcome_of(*answer, conversation.tool_calls()).is_err(),
                 Next::Ask { .. } | Next::Tools(_) => false,
             };
             let from = match from {

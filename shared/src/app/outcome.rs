@@ -1,5 +1,8 @@
 //! What answers and failures of models make of their task, in words that its owner can act on.
 
+use std::time::Duration;
+
+use crate::domain::task::MAX_ATTEMPTS;
 use crate::domain::{
     FailedAttempt, Failure, FailureCode, ModelAnswer, Outage, Output, Spent, StopReason, Task, Timestamp, Usage, Wait,
     WaitReason,
@@ -7,12 +10,14 @@ use crate::domain::{
 use crate::ports::model::BudgetScope;
 use crate::ports::{ModelError, ModelErrorKind};
 
-/// What the last answer makes of its task.
-pub(super) fn outcome_of(answer: ModelAnswer) -> Result<Output, Failure> {
+/// What the last answer makes of its task, which had the results of `tool_calls` before. An empty answer after tool results completes the task with an empty output: the
+/// work is done and recorded, and models do end such a turn without a word.
+pub(super) fn outcome_of(answer: ModelAnswer, tool_calls: u32) -> Result<Output, Failure> {
     let model = answer.model.name();
     let text = answer.text();
     let (code, message) = match answer.stop_reason {
         StopReason::Refusal => (FailureCode::ModelRefused, format!("{model} declined to answer")),
+        _ if tool_calls > 0 => return Ok(output(text, &answer)),
         StopReason::MaxTokens if text.is_empty() => (
             FailureCode::ModelBadAnswer,
             format!("{model} used up all its tokens before it said anything: raise max_output_tokens"),
@@ -57,18 +62,28 @@ pub(super) enum Aftermath {
     Fail(Failure),
 }
 
-/// What a failed model call makes of its task. An outage is waited for, unless the agent would rather have its task fail or
-/// the wait would outlast the task.
+/// How long before its deadline a task whose provider is in trouble tries a last time.
+const LAST_TRY: Duration = Duration::from_secs(10);
+
+/// What a failed model call makes of its task. An outage and a rate limit are waited for, unless the agent would rather have
+/// its task fail. A wait beyond the task's deadline ends shortly before it: the provider may recover sooner than it said, and
+/// no task ends before its time because of a response that another task got.
 pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
-    let wait = Wait { until: until_for(task, wait, now), ..wait };
+    let wait = Wait { until: until_for(task, wait, error, now), ..wait };
     let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
-    let spent = if may_be_billed(error, wait.reason) { Spent::Attempt } else { Spent::Nothing };
-    if waits && wait.until < task.deadline() {
-        Aftermath::Park(wait, spent)
-    } else {
-        Aftermath::Fail(failure_of(error))
+    if !waits || wait.until >= task.deadline() {
+        return Aftermath::Fail(failure_of(error));
     }
+    if !may_be_billed(error, wait.reason) {
+        return Aftermath::Park(wait, Spent::Nothing);
+    }
+    if task.attempts() < MAX_ATTEMPTS {
+        return Aftermath::Park(wait, Spent::Attempt);
+    }
+    let Failure { message, attempts, .. } = failure_of(error);
+    let message = format!("{MAX_ATTEMPTS} attempts in a row failed and may have been billed; the last one: {message}");
+    Aftermath::Fail(Failure { code: FailureCode::AttemptsExhausted, message, attempts })
 }
 
 /// Whether something was paid for in vain, as far as one can tell: an answer that was cut is paid nevertheless, and one that is
@@ -80,24 +95,31 @@ fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
     error.spend.usage != Usage::default() || was_cut
 }
 
-/// The end of the wait for this one of all the tasks that meet it. All but an open breaker see to it themselves that not all
-/// come back at one moment.
-fn until_for(task: &Task, wait: Wait, now: Timestamp) -> Timestamp {
-    match wait.reason {
+/// The end of the wait for this task. An open circuit names the same moment to all tasks that meet it, so that they are
+/// spread; every other wait is spread by who names it.
+fn until_for(task: &Task, wait: Wait, error: &ModelError, now: Timestamp) -> Timestamp {
+    let until = match wait.reason {
+        WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget | WaitReason::Concurrency => {
+            return wait.until;
+        }
         WaitReason::Breaker => task.staggered(wait.until, now),
-        WaitReason::RetryAfter
-        | WaitReason::RateLimit
-        | WaitReason::SingleFlight
-        | WaitReason::OutOfTime
-        | WaitReason::Budget
-        | WaitReason::Concurrency => wait.until,
-    }
+        // The circuit is open because of a rate limit: no provider was called.
+        WaitReason::RateLimit if error.spend.attempts == 0 => task.staggered(wait.until, now),
+        WaitReason::RateLimit | WaitReason::RetryAfter => wait.until,
+    };
+    let last_try = task.deadline().minus(LAST_TRY);
+    if until >= task.deadline() && now < last_try { last_try } else { until }
 }
 
 /// The wait that may bring an answer; `None` if nothing does.
 fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
-    // What a model that is out of service and names no wait is given.
-    let pause = Wait { until: now.plus(task.outage_pause()), reason: WaitReason::RetryAfter };
+    // For a model that is out of service and names no wait.
+    let pause = match error.kind {
+        ModelErrorKind::RateLimited => {
+            Wait { until: now.plus(task.rate_limit_backoff()), reason: WaitReason::RateLimit }
+        }
+        _ => Wait { until: now.plus(task.outage_pause()), reason: WaitReason::RetryAfter },
+    };
     match &error.kind {
         ModelErrorKind::Park(wait) => Some(*wait),
         ModelErrorKind::ParkAtMost(wait) => Some(wait.or_sooner(pause)),
@@ -105,12 +127,12 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
         ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
         | ModelErrorKind::RateLimited
+        | ModelErrorKind::BadAnswer
         | ModelErrorKind::KeyUnavailable => (error.should_retry != Some(false)).then_some(pause),
         ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
-        | ModelErrorKind::BadAnswer
         | ModelErrorKind::BudgetExhausted(_)
         | ModelErrorKind::Unpriced => None,
     }
@@ -149,7 +171,6 @@ fn failure_of(error: &ModelError) -> Failure {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::domain::{Deadline, FailureCode, ModelChain, ModelRef, ModelRequest, Provider, Spend};
@@ -212,6 +233,78 @@ mod tests {
         assert!(matches!(met([limited(11_000)]).await, Aftermath::Fail(_)));
     }
 
+    /// What becomes of a task that waits in an outage and whose call failed like this.
+    fn after_failure(task: &Task, error: &ModelError, now: Timestamp) -> Aftermath {
+        aftermath(task, Outage::Wait, error, now)
+    }
+
+    #[track_caller]
+    fn check_wait(outcome: Aftermath, reason: WaitReason, until: Timestamp) {
+        let Aftermath::Park(wait, Spent::Nothing) = outcome else { panic!("not parked for free") };
+        assert_eq!(wait, Wait { until, reason });
+    }
+
+    #[test]
+    fn a_rate_limit_without_a_named_wait_parks_as_one_for_ever_longer() {
+        let spend = Spend { attempts: 1, ..Spend::default() };
+        let error = ModelError { spend, ..ModelError::new(samples::model(), ModelErrorKind::RateLimited) };
+        let task = task();
+        check_wait(after_failure(&task, &error, START), WaitReason::RateLimit, START.plus(task.rate_limit_backoff()));
+    }
+
+    #[test]
+    fn an_unreadable_response_parks_like_an_outage() {
+        let error = ModelError::new(samples::model(), ModelErrorKind::BadAnswer);
+        let task = task();
+        check_wait(after_failure(&task, &error, START), WaitReason::RetryAfter, START.plus(task.outage_pause()));
+    }
+
+    #[test]
+    fn a_wait_beyond_the_deadline_ends_shortly_before_it_and_the_last_try_fails() {
+        let (task, wait) = (task(), Duration::from_hours(24));
+        let last_try = task.deadline().minus(LAST_TRY);
+        for reason in [WaitReason::RateLimit, WaitReason::RetryAfter, WaitReason::Breaker] {
+            let advice = ModelErrorKind::Park(Wait { until: START.plus(wait), reason });
+            let error = ModelError::new(samples::model(), advice);
+            check_wait(after_failure(&task, &error, START), reason, last_try);
+            assert!(matches!(after_failure(&task, &error, last_try), Aftermath::Fail(_)), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_attempt_that_was_paid_names_what_went_wrong() {
+        let spend = Spend { attempts: 2, usage: samples::usage(), ..Spend::default() };
+        let error = ModelError { spend, ..ModelError::new(samples::model(), ModelErrorKind::BadAnswer) };
+        let mut task = task();
+        for attempt in 1..=MAX_ATTEMPTS {
+            let now = after(attempt);
+            task.claim(samples::lease_until(after(1_000)), now).unwrap();
+            match after_failure(&task, &error, now) {
+                Aftermath::Park(wait, Spent::Attempt) if attempt < MAX_ATTEMPTS => {
+                    task.park(task.fence(), Wait { until: now, ..wait }, Spent::Attempt, now).unwrap();
+                }
+                Aftermath::Fail(failure) if attempt == MAX_ATTEMPTS => {
+                    assert_eq!(failure.code, FailureCode::AttemptsExhausted);
+                    assert_eq!(failure.attempts.last().unwrap().code, FailureCode::ModelBadAnswer);
+                    assert!(failure.message.contains("can't be understood"), "{}", failure.message);
+                }
+                Aftermath::Park(..) | Aftermath::Fail(_) => panic!("attempt {attempt}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_after_tool_results_completes_the_task() {
+        let empty = |stop_reason| ModelAnswer { stop_reason, ..samples::answer("") };
+        for reason in [StopReason::EndTurn, StopReason::MaxTokens, StopReason::ContextWindow, StopReason::Other] {
+            let output = outcome_of(empty(reason), 1).unwrap();
+            assert_eq!((output.text.as_str(), output.stop_reason), ("", reason));
+            assert_eq!(outcome_of(empty(reason), 0).unwrap_err().code, FailureCode::ModelBadAnswer);
+        }
+        let refused = outcome_of(empty(StopReason::Refusal), 1).unwrap_err();
+        assert_eq!(refused.code, FailureCode::ModelRefused);
+    }
+
     #[test]
     fn a_model_that_is_too_slow_for_the_tasks_time_is_a_timeout() {
         let cut = ModelErrorKind::Park(Wait { until: task().deadline(), reason: WaitReason::OutOfTime });
@@ -244,7 +337,7 @@ mod tests {
             ([named(3_600), down.clone()], Some(WaitReason::RetryAfter)),
             ([refuses.clone(), ModelErrorKind::Timeout], Some(WaitReason::RetryAfter)),
             ([named(1), down], Some(WaitReason::RateLimit)),
-            ([named(3_600), refuses], None),
+            ([named(4), refuses], Some(WaitReason::RateLimit)),
         ] {
             let [first, second] = kinds.clone();
             for kinds in [[first.clone(), second.clone()], [second, first]] {

@@ -52,6 +52,7 @@ const CACHE_MAX_AGE: &str = "cache_max_age_seconds";
 const TRACE: &str = "trace";
 const PARKINGS: &str = "parkings";
 const OUTAGES: &str = "outages";
+const RATE_LIMITS: &str = "rate_limits";
 const TURNS: &str = "turns";
 const HOPS: &str = "hops";
 const STEPS: &str = "steps";
@@ -75,7 +76,7 @@ const FAILED_ATTEMPTS: &str = "failed_attempts";
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 40] = [
+pub(super) const MUTABLE: [&str; 41] = [
     blob::CODEC,
     blob::RAW_BYTES,
     blob::SHA256,
@@ -93,6 +94,7 @@ pub(super) const MUTABLE: [&str; 40] = [
     EXPIRES_AT,
     PARKINGS,
     OUTAGES,
+    RATE_LIMITS,
     TURNS,
     SPEND,
     WAIT_REASON,
@@ -187,7 +189,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     };
     attributes.extend([(DUE_SHARD, text(shard)), (DUE_AT, moment(due_at))]);
     attributes.extend(content.into_iter().flat_map(Blob::head));
-    let counts = [(OUTAGES, parkings.outages), (TURNS, parkings.turns)];
+    let counts = [(OUTAGES, parkings.outages), (RATE_LIMITS, parkings.rate_limits), (TURNS, parkings.turns)];
     attributes.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, number(count))));
     if *cancel_requested {
         attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
@@ -325,7 +327,8 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
 fn parkings(fields: &Fields<'_>) -> Result<Parkings, StoreError> {
     let count = |name| Ok::<u32, StoreError>(fields.optional(name, Fields::number)?.unwrap_or(0));
     let all = count(PARKINGS)?;
-    Ok(Parkings { all, outages: count(OUTAGES)?.min(all), turns: count(TURNS)?.min(all) })
+    let [outages, rate_limits, turns] = [count(OUTAGES)?, count(RATE_LIMITS)?, count(TURNS)?].map(|some| some.min(all));
+    Ok(Parkings { all, outages, rate_limits, turns })
 }
 
 fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, StoreError> {

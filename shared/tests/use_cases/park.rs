@@ -67,7 +67,8 @@ async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
         pauses.push(pause.as_secs());
         world.clock.set(wait.until);
     }
-    assert!(pauses.is_sorted() && pauses.len() > 8, "{pauses:?}");
+    let (last, earlier) = pauses.split_last().unwrap();
+    assert!(earlier.is_sorted() && earlier.len() > 8 && *last > 0, "{pauses:?}");
     assert!((3..=5).contains(&pauses[0]) && pauses.iter().all(|seconds| *seconds <= 300), "{pauses:?}");
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
@@ -108,10 +109,18 @@ async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our
 }
 
 #[tokio::test]
-async fn a_wait_beyond_the_tasks_deadline_is_a_failure_now() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_800, WaitReason::RateLimit))])).await;
-    let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+async fn a_wait_beyond_the_tasks_deadline_ends_with_a_last_try_before_it() {
+    for (reply, status) in
+        [(None, TaskStatus::Completed), (Some(Reply::Fail(park(86_400, WaitReason::RateLimit))), TaskStatus::Failed)]
+    {
+        let limited = Reply::Fail(park(86_400, WaitReason::RateLimit));
+        let world = World::with_model(ScriptedModel::new([Some(limited), reply].into_iter().flatten())).await;
+        let task = world.submit("hello").await.unwrap();
+        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else { panic!("not parked") };
+        assert_eq!(task.deadline().since(wait.until), Duration::from_secs(10));
+        world.clock.set(wait.until);
+        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(status));
+    }
 }
 
 #[tokio::test]

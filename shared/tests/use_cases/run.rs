@@ -137,6 +137,18 @@ async fn an_empty_answer_fails_the_task() {
 }
 
 #[tokio::test]
+async fn an_empty_answer_after_tool_results_completes_the_task_with_an_empty_output() {
+    let call = samples::tool_call("call_1", "calculator", "{\"expression\":\"1+1\"}");
+    let script = [Reply::Answer(samples::answer_calling([call])), Reply::Answer(samples::answer(""))];
+    let world = World::with_model(ScriptedModel::new(script)).await;
+    let task = world.submit("hello").await.unwrap();
+    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let task = world.task(task.id()).await;
+    assert_eq!(task.state(), &TaskState::Completed(samples::output("")));
+    assert_eq!(task.progress().steps, 3);
+}
+
+#[tokio::test]
 async fn a_cut_answer_completes_the_task_and_says_so() {
     let cut = ModelAnswer { stop_reason: StopReason::MaxTokens, ..samples::answer("It begins") };
     let world = World::with_model(ScriptedModel::new([Reply::Answer(cut)])).await;

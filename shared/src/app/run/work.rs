@@ -61,7 +61,10 @@ impl<'a> Work<'a> {
         let mut done = 0_u32;
         loop {
             let next = match self.conversation.next() {
-                Next::Finish(answer) => return Ok(outcome_of(*answer).map_or_else(End::Failed, End::Completed)),
+                Next::Finish(answer) => {
+                    let outcome = outcome_of(*answer, self.conversation.tool_calls());
+                    return Ok(outcome.map_or_else(End::Failed, End::Completed));
+                }
                 next @ (Next::Ask { .. } | Next::Tools(_)) => next,
             };
             if self.is_late() {

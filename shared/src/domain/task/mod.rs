@@ -56,6 +56,9 @@ pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
+/// The longest wait of a task whose provider limits the rate and names no wait.
+const LONGEST_RATE_LIMIT_BACKOFF: Duration = Duration::from_mins(1);
+
 /// How long a task pauses that found no slot among its tenant's running tasks; the pause doubles each time.
 const FIRST_TURN: Duration = Duration::from_secs(4);
 const LONGEST_TURN: Duration = Duration::from_mins(1);
@@ -379,6 +382,14 @@ impl Task {
     /// 5 minutes, and up to a quarter less, so that tasks that were parked together come back one by one.
     pub fn outage_pause(&self) -> Duration {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.outages.min(8)).min(LONGEST_PAUSE);
+        longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
+    }
+
+    /// How long the task should wait if a provider limits the rate and names no wait: from 5 s on, twice as long each time up
+    /// to a minute, and up to a quarter less, so that tasks that were parked together come back one by one.
+    pub fn rate_limit_backoff(&self) -> Duration {
+        let doublings = self.progress.parkings.rate_limits.min(8);
+        let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_RATE_LIMIT_BACKOFF);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 

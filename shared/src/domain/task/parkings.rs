@@ -12,6 +12,8 @@ pub struct Parkings {
     pub all: u32,
     /// Because none of its models was in service.
     pub outages: u32,
+    /// Because a provider limits the rate.
+    pub rate_limits: u32,
     /// Because it was not its turn among its tenant's tasks.
     pub turns: u32,
 }
@@ -21,8 +23,9 @@ impl Parkings {
         self.all = self.all.saturating_add(1);
         match reason {
             WaitReason::RetryAfter | WaitReason::Breaker => self.outages = self.outages.saturating_add(1),
+            WaitReason::RateLimit => self.rate_limits = self.rate_limits.saturating_add(1),
             WaitReason::Concurrency => self.turns = self.turns.saturating_add(1),
-            WaitReason::RateLimit | WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget => {}
+            WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget => {}
         }
     }
 }

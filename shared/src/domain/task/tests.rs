@@ -162,6 +162,17 @@ fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
 }
 
 #[test]
+fn waits_for_a_rate_limit_double_up_to_a_minute() {
+    let mut task = queued();
+    task.spec.id = TaskId::derived([0; 16]);
+    let waits = [0, 1, 2, 3, 4, 5, u32::MAX].map(|rate_limits| {
+        task.progress.parkings.rate_limits = rate_limits;
+        task.rate_limit_backoff().as_secs()
+    });
+    assert_eq!(waits, [5, 10, 20, 40, 60, 60, 60]);
+}
+
+#[test]
 fn only_waits_of_its_own_kind_make_a_pause_longer() {
     use WaitReason::{Breaker, Budget, Concurrency, OutOfTime, RateLimit, RetryAfter, SingleFlight};
     let mut task = queued();
@@ -169,7 +180,7 @@ fn only_waits_of_its_own_kind_make_a_pause_longer() {
         task.claim(lease(at * 10 + 9), after(at * 10)).unwrap();
         task.park(task.fence(), Wait { until: after(at * 10 + 5), reason }, Spent::Nothing, after(at * 10)).unwrap();
     }
-    assert_eq!(task.progress.parkings, Parkings { all: 7, outages: 2, turns: 1 });
+    assert_eq!(task.progress.parkings, Parkings { all: 7, outages: 2, rate_limits: 1, turns: 1 });
     task.claim(lease(99), after(90)).unwrap();
     task.note_steps(recorded(1));
     assert_eq!(task.progress.parkings, Parkings::default());

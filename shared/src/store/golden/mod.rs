@@ -9,7 +9,7 @@ mod tests {
 
     use super::super::items::Item;
     use super::super::{agent_item, step_item, task_item};
-    use crate::domain::task::Progress;
+    use crate::domain::task::{Parkings, Progress};
     use crate::domain::{
         Agent, AgentConfig, CacheUse, Lease, Limits, Spent, Task, TaskId, TaskInput, Timestamp, Wait, WaitReason,
     };
@@ -82,12 +82,13 @@ mod tests {
         assert_eq!(agent_item::read(&record(include_str!("agent.json"))).unwrap(), expected);
     }
 
-    /// But for its history, which was not kept then.
+    /// But for its history and the causes of its parkings, which were not kept then.
     #[test]
     fn a_task_of_the_first_version_is_read_in_each_state() {
         for (task, json) in tasks() {
             let item = record(json);
-            let expected = Progress { history: Vec::new(), ..task.progress().clone() };
+            let parkings = Parkings { all: task.progress().parkings.all, ..Parkings::default() };
+            let expected = Progress { history: Vec::new(), parkings, ..task.progress().clone() };
             let expected = Task::restore(task.spec().clone(), expected);
             assert!(task_item::head(&item).unwrap().is_none());
             assert_eq!(task_item::read(&item, None).unwrap(), expected);
