@@ -35,7 +35,7 @@ async fn five_hundred_tasks_complete_although_three_calls_in_ten_meet_trouble() 
     let calls: usize = asked.values().map(Vec::len).sum();
     assert!((501..=800).contains(&calls), "{calls} calls for 500 answers");
     for (earlier, later) in asked.values().flat_map(|asked| asked.iter().zip(asked.iter().skip(1))) {
-        assert!(!matches!(earlier.fate, Fate::Answered | Fate::Late), "an answer was paid twice: {later:?}");
+        assert!(!earlier.fate.is_answered(), "an answer was paid twice: {later:?}");
         if let Fate::RateLimited(seconds) = earlier.fate {
             let waited = later.at.duration_since(earlier.at);
             assert!(waited >= Duration::from_secs(seconds), "{earlier:?} asked again after {waited:?}");
@@ -43,6 +43,65 @@ async fn five_hundred_tasks_complete_although_three_calls_in_ten_meet_trouble() 
     }
     let attempts: u64 = ended.iter().filter_map(|task| task["model_attempts"].as_u64()).sum();
     assert_eq!(attempts, calls as u64, "every call is in its task's account");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_tasks_of_one_model_complete_although_three_calls_in_ten_fail_in_every_way() {
+    let platform = Platform::deployed().await;
+    let (provider, model) = (platform.unreliable(), own_model("faulty"));
+    let agent = platform.agent("openai_compatible", &model).await;
+    provider.fail_next(&model, Fate::RateLimited(86_400));
+    let prompts: Vec<String> = (0..300).map(|number| unique(&format!("[ok] {number}"))).collect();
+    let ended = submit_all(&platform, &agent, &prompts).await;
+    let failed: Vec<&Value> = ended.iter().filter(|task| task["status"] != "completed").collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    let asked = provider.asked_by_prompt(&model);
+    let calls: usize = asked.values().map(Vec::len).sum();
+    assert!((301..=480).contains(&calls), "{calls} calls for 300 answers: at most 1.6 a step");
+    for fate in Fate::FAILURES {
+        assert!(asked.values().flatten().any(|asked| asked.fate == fate), "no request met {fate:?}");
+    }
+    for (earlier, later) in asked.values().flat_map(|asked| asked.iter().zip(asked.iter().skip(1))) {
+        assert!(!earlier.fate.is_answered(), "an answer was paid twice: {later:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_way_the_first_model_is_dead_the_second_one_answers() {
+    let platform = Platform::deployed().await;
+    let provider = platform.unreliable();
+    let dead_in = async |fate: Fate| {
+        let model = own_model("sturdy");
+        provider.fail(&model, fate);
+        let chain = json!([
+            { "provider": "openai_compatible", "model": model },
+            { "provider": "anthropic", "model": "claude-sonnet-5-5" },
+        ]);
+        let agent = platform.agent_of(json!({ "models": chain })).await;
+        let prompts: Vec<String> = (0..12).map(|number| unique(&format!("[ok] {number}"))).collect();
+        for task in submit_all(&platform, &agent, &prompts).await {
+            let end = (&task["status"], &task["model"]["provider"]);
+            assert_eq!(end, (&json!("completed"), &json!("anthropic")), "{fate:?}: {task}");
+        }
+    };
+    let fates = Fate::FAILURES.into_iter().chain([Fate::RateLimited(86_400), Fate::Cut]);
+    stream::iter(fates).for_each_concurrent(3, dead_in).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_named_to_one_of_a_hundred_and_fifty_tasks_parks_that_task_alone() {
+    let platform = Platform::deployed().await;
+    let (provider, model) = (platform.unreliable(), own_model("sturdy"));
+    let agent = platform.agent("openai_compatible", &model).await;
+    let prompts: Vec<String> = (0..150).map(|number| unique(&format!("[ok] {number}"))).collect();
+    provider.fail_next(&model, Fate::RateLimited(86_400));
+    let ended = submit_all(&platform, &agent, &prompts).await;
+    assert!(ended.iter().all(|task| task["status"] == "completed"), "{ended:?}");
+    let was_parked =
+        |task: &&Value| task["history"].as_array().unwrap().iter().any(|change| change["event"] == "parked");
+    let parked: Vec<&Value> = ended.iter().filter(was_parked).collect();
+    assert_eq!(parked.len(), 1, "{parked:?}");
+    assert_eq!(provider.asked_of(&model).len(), 151);
 }
 
 #[tokio::test(flavor = "multi_thread")]

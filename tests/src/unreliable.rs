@@ -22,7 +22,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
-use futures::stream;
+use futures::{StreamExt, stream};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -38,8 +38,39 @@ pub enum Fate {
     RateLimited(u64),
     /// 500.
     Broken,
+    /// 529, as an overloaded vendor says it.
+    Overloaded,
     /// The connection is cut in the middle of the answer.
     Cut,
+    /// 200 with a page of HTML.
+    Html,
+    /// 200 with the first half of a JSON body.
+    BrokenJson,
+    /// 200 without a body.
+    Empty,
+    /// 200 with a well-formed answer that says nothing.
+    Wordless,
+    /// A stream that stops before its first event, with the connection open.
+    Stalled,
+}
+
+impl Fate {
+    /// Every way to fail but a cut connection.
+    pub const FAILURES: [Self; 8] = [
+        Self::Html,
+        Self::BrokenJson,
+        Self::Empty,
+        Self::Wordless,
+        Self::RateLimited(1),
+        Self::Broken,
+        Self::Overloaded,
+        Self::Stalled,
+    ];
+
+    /// Whether the request is answered.
+    pub const fn is_answered(self) -> bool {
+        matches!(self, Self::Answered | Self::Late)
+    }
 }
 
 /// One question as it came.
@@ -61,12 +92,21 @@ pub struct Unreliable {
     stand_in: String,
     http: reqwest::Client,
     asked: Arc<Mutex<Vec<Asked>>>,
-    down: Arc<Mutex<BTreeSet<String>>>,
+    always: Arc<Mutex<BTreeMap<String, Fate>>>,
+    next: Arc<Mutex<BTreeMap<String, Fate>>>,
     held: watch::Sender<BTreeSet<String>>,
     url: String,
 }
 
 static SHARED: OnceLock<Unreliable> = OnceLock::new();
+
+/// Three requests in ten fail, in every way there is.
+fn any_failure(prompt: &str, nth: usize) -> Fate {
+    let mut hasher = DefaultHasher::new();
+    (prompt, nth).hash(&mut hasher);
+    let drawn = usize::try_from(hasher.finish() >> 1).unwrap();
+    if drawn % 100 < 30 { Fate::FAILURES[drawn / 100 % Fate::FAILURES.len()] } else { Fate::Answered }
+}
 
 /// Three questions in ten meet trouble: 429 with a short or a long `Retry-After`, 500, a cut connection, a slow answer.
 fn three_in_ten(prompt: &str, nth: usize) -> Fate {
@@ -101,7 +141,8 @@ impl Unreliable {
             stand_in: stand_in.to_owned(),
             http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap(),
             asked: Arc::default(),
-            down: Arc::default(),
+            always: Arc::default(),
+            next: Arc::default(),
             held: watch::Sender::default(),
             url: format!("http://{}", listener.local_addr().unwrap()),
         };
@@ -131,12 +172,22 @@ impl Unreliable {
 
     /// From now on, the model answers every question with 500.
     pub fn break_down(&self, model: &str) {
-        lock(&self.down).insert(model.to_owned());
+        self.fail(model, Fate::Broken);
+    }
+
+    /// From now on, every request to the model fails in this way.
+    pub fn fail(&self, model: &str, fate: Fate) {
+        lock(&self.always).insert(model.to_owned(), fate);
+    }
+
+    /// The next request to the model fails in this way.
+    pub fn fail_next(&self, model: &str, fate: Fate) {
+        lock(&self.next).insert(model.to_owned(), fate);
     }
 
     /// From now on, it doesn't any more.
     pub fn recover(&self, model: &str) {
-        lock(&self.down).remove(model);
+        lock(&self.always).remove(model);
     }
 
     /// Every question that the model was asked.
@@ -153,15 +204,16 @@ impl Unreliable {
         by_prompt
     }
 
-    /// Notes the question and decides on it. Only models whose name begins with `wobbly` are any trouble by themselves.
+    /// Notes the question and decides on it. Only models whose name begins with `wobbly` or `faulty` fail by themselves.
     fn decide(&self, model: String, prompt: String) -> Fate {
         let mut asked = lock(&self.asked);
         let nth = asked.iter().filter(|earlier| earlier.prompt == prompt && earlier.model == model).count() + 1;
-        let fate = match model.as_str() {
-            down if lock(&self.down).contains(down) => Fate::Broken,
+        let ordered = lock(&self.next).remove(&model).or_else(|| lock(&self.always).get(&model).copied());
+        let fate = ordered.unwrap_or_else(|| match model.as_str() {
             wobbly if wobbly.starts_with("wobbly") => three_in_ten(&prompt, nth),
+            faulty if faulty.starts_with("faulty") => any_failure(&prompt, nth),
             _ => Fate::Answered,
-        };
+        });
         asked.push(Asked { model, prompt, at: Instant::now(), fate });
         fate
     }
@@ -194,8 +246,29 @@ async fn answer(State(provider): State<Unreliable>, request: Request<Body>) -> R
             response.header("retry-after", seconds).body(Body::from(error)).unwrap()
         }
         Fate::Broken => Response::builder().status(500).body(Body::from("<html>oops</html>")).unwrap(),
+        Fate::Overloaded => {
+            let error = r#"{"error":{"message":"Overloaded","type":"overloaded_error"}}"#;
+            Response::builder().status(529).body(Body::from(error)).unwrap()
+        }
         Fate::Cut => cut(provider.forward(&path, body).await).await,
+        Fate::Html => ok("text/html", "<!DOCTYPE html><html><body>We will be back soon.</body></html>"),
+        Fate::BrokenJson => ok("application/json", r#"{"id":"x","choices":[{"index":0,"message":{"role":"assi"#),
+        Fate::Empty => ok("application/json", ""),
+        Fate::Wordless => ok("application/json", WORDLESS),
+        Fate::Stalled => {
+            let stalled = stream::once(async { Ok::<_, io::Error>(Bytes::from(": started\n\n")) });
+            let body = Body::from_stream(stalled.chain(stream::pending()));
+            Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+        }
     }
+}
+
+/// An answer that ends without a word.
+const WORDLESS: &str = r#"{"id":"x","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":""},
+    "finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#;
+
+fn ok(content_type: &str, body: &'static str) -> Response<Body> {
+    Response::builder().header("content-type", content_type).body(Body::from(body)).unwrap()
 }
 
 /// The first half of a response, and then the end of the connection.
