@@ -104,7 +104,9 @@ fn until_for(task: &Task, wait: Wait, error: &ModelError, now: Timestamp) -> Tim
         }
         WaitReason::Breaker => task.staggered(wait.until, now),
         // The circuit is open because of a rate limit: no provider was called.
-        WaitReason::RateLimit if error.spend.attempts == 0 => task.staggered(wait.until, now),
+        WaitReason::RateLimit if error.spend.attempts == 0 && matches!(error.kind, ModelErrorKind::Park(_)) => {
+            task.staggered(wait.until, now)
+        }
         WaitReason::RateLimit | WaitReason::RetryAfter => wait.until,
     };
     let last_try = task.deadline().minus(LAST_TRY);
@@ -114,11 +116,14 @@ fn until_for(task: &Task, wait: Wait, error: &ModelError, now: Timestamp) -> Tim
 /// The wait that may bring an answer; `None` if nothing does.
 fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
     // For a model that is out of service and names no wait.
-    let pause = match error.kind {
-        ModelErrorKind::RateLimited => {
-            Wait { until: now.plus(task.rate_limit_backoff()), reason: WaitReason::RateLimit }
-        }
-        _ => Wait { until: now.plus(task.outage_pause()), reason: WaitReason::RetryAfter },
+    let is_limited = match &error.kind {
+        ModelErrorKind::ParkAtMost(wait) => wait.reason == WaitReason::RateLimit,
+        kind => *kind == ModelErrorKind::RateLimited,
+    };
+    let pause = if is_limited {
+        Wait { until: now.plus(task.rate_limit_backoff()), reason: WaitReason::RateLimit }
+    } else {
+        Wait { until: now.plus(task.outage_pause()), reason: WaitReason::RetryAfter }
     };
     match &error.kind {
         ModelErrorKind::Park(wait) => Some(*wait),
@@ -246,10 +251,19 @@ mod tests {
 
     #[test]
     fn a_rate_limit_without_a_named_wait_parks_as_one_for_ever_longer() {
-        let spend = Spend { attempts: 1, ..Spend::default() };
-        let error = ModelError { spend, ..ModelError::new(samples::model(), ModelErrorKind::RateLimited) };
+        let error = ModelError::new(samples::model(), ModelErrorKind::RateLimited);
         let task = task();
         check_wait(after_failure(&task, &error, START), WaitReason::RateLimit, START.plus(task.rate_limit_backoff()));
+    }
+
+    #[test]
+    fn a_task_in_the_cooldown_of_another_task_comes_back_soon_where_another_process_may_take_it() {
+        let task = task();
+        for (seconds, until) in [(60, START.plus(task.rate_limit_backoff())), (2, after(2))] {
+            let cooldown = Wait { until: after(seconds), reason: WaitReason::RateLimit };
+            let error = ModelError::new(samples::model(), ModelErrorKind::ParkAtMost(cooldown));
+            check_wait(after_failure(&task, &error, START), WaitReason::RateLimit, until);
+        }
     }
 
     #[test]
@@ -334,7 +348,7 @@ mod tests {
         let named = |seconds| ModelErrorKind::Park(Wait { until: after(seconds), reason: WaitReason::RateLimit });
         let refuses = ModelErrorKind::CircuitOpen { until: after(3_600) };
         for (kinds, expected) in [
-            ([named(3_600), down.clone()], Some(WaitReason::RetryAfter)),
+            ([named(3_600), down.clone()], Some(WaitReason::RateLimit)),
             ([refuses.clone(), ModelErrorKind::Timeout], Some(WaitReason::RetryAfter)),
             ([named(1), down], Some(WaitReason::RateLimit)),
             ([named(4), refuses], Some(WaitReason::RateLimit)),

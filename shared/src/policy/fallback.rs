@@ -69,7 +69,10 @@ struct Comebacks {
 impl Comebacks {
     fn add(&mut self, error: &ModelError) {
         match comeback_of(&error.kind) {
-            Some(wait) => self.named = Some(self.named.map_or(wait, |named| named.or_sooner(wait))),
+            Some(wait) => {
+                self.named = Some(self.named.map_or(wait, |named| named.or_sooner(wait)));
+                self.has_unnamed |= matches!(error.kind, ModelErrorKind::ParkAtMost(_));
+            }
             None => self.has_unnamed |= error.should_retry != Some(false),
         }
     }
@@ -224,6 +227,7 @@ mod tests {
             ([limited(7), limited(9), open(8)], limited(7), 1),
             ([limited(7), rushed(9), limited(8)], rushed(7), 0),
             ([rushed(7), limited(9), DOWN], at_most(7, WaitReason::OutOfTime), 1),
+            ([at_most(7, WaitReason::RateLimit), limited(9), limited(9)], at_most(7, WaitReason::RateLimit), 0),
         ];
         for (kinds, expected, attempts) in cases {
             let (asked, calls) = ask_three(kinds.clone()).await;

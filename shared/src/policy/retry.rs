@@ -83,9 +83,10 @@ impl Retry {
         }
     }
 
-    /// Waits until the model may be asked, which may have asked for a pause in another call; or gives the advice to come back
-    /// when it is over. So the next model of a chain is asked during a long pause, and after a short one this one.
-    async fn pass_pause(&self, request: &ModelRequest, begun: Timestamp) -> Result<(), ModelError> {
+    /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next model of a chain is called
+    /// during a long cooldown, and after a short one this model. If another call met the limit, before the first of these
+    /// `attempts`, the advice is to come back sooner as well: another process may not be in a cooldown.
+    async fn pass_pause(&self, request: &ModelRequest, attempts: u32, begun: Timestamp) -> Result<(), ModelError> {
         loop {
             let now = self.clock.now();
             let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else { return Ok(()) };
@@ -100,7 +101,9 @@ impl Retry {
                 tokio::time::sleep(wait).instrument(trace).await;
                 continue;
             };
-            let advice = ModelErrorKind::Park(Wait { until: now.plus(wait), reason });
+            let wait = Wait { until: now.plus(wait), reason };
+            let is_own = attempts > 0 || reason.is_our_own();
+            let advice = if is_own { ModelErrorKind::Park(wait) } else { ModelErrorKind::ParkAtMost(wait) };
             return Err(parked(ModelError::new(request.model().clone(), kind), advice));
         }
     }
@@ -135,7 +138,7 @@ impl Model for Retry {
         let mut tried = Tried::default();
         let (mut attempts, mut bad_answers) = (0, 0);
         loop {
-            if let Err(paused) = self.pass_pause(request, begun).await {
+            if let Err(paused) = self.pass_pause(request, attempts, begun).await {
                 return Err(tried.before_error(paused));
             }
             if attempts == 0 {
@@ -274,6 +277,10 @@ mod tests {
         ModelErrorKind::Park(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
     }
 
+    const fn park_at_most(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
+        ModelErrorKind::ParkAtMost(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
+    }
+
     const fn with_word(kind: ModelErrorKind, should_retry: bool) -> Reply {
         let should_retry = Some(should_retry);
         Reply::FailWith { kind, status: Some(503), should_retry, retry_after: None, spend: SPEND }
@@ -387,10 +394,9 @@ mod tests {
         let (retry, timed) = retry([limited(60_000), hinted(DOWN, 5_000, None)], RetryBudget::default());
         let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| error.kind);
         let begun = || timed.begun.lock().unwrap().clone();
-        let until = |millis| Err(park(millis, WaitReason::RateLimit));
-        assert_eq!(ask(question("hello")).await, until(60_000));
+        assert_eq!(ask(question("hello")).await, Err(park(60_000, WaitReason::RateLimit)));
         tokio::time::sleep(Duration::from_secs(20)).await;
-        assert_eq!(ask(question("another")).await, until(60_000));
+        assert_eq!(ask(question("another")).await, Err(park_at_most(60_000, WaitReason::RateLimit)));
         assert_eq!(begun(), [0]);
 
         // A short rest of it is waited out, if there is time.
@@ -420,7 +426,7 @@ mod tests {
         let waits = retry.ask(&question("another")).await.unwrap_err().kind;
         assert_eq!(
             waits,
-            park(60_000, WaitReason::RetryAfter),
+            park_at_most(60_000, WaitReason::RetryAfter),
             "an outage with a named wait is believed for a cooldown"
         );
     }
