@@ -129,7 +129,7 @@ fn http_request(rules: &HttpRules) -> Value {
     if rules.methods().iter().all(|method| method.is_safe())
         && let Some(properties) = properties.as_object_mut()
     {
-        properties.remove("body");
+        properties.shift_remove("body");
     }
     let required: &[&str] = if rules.allows_method(HttpMethod::Get) { &["url"] } else { &["url", "method"] };
     object(&properties, required)

@@ -10,7 +10,7 @@ use crate::ports::AnswerKey;
 
 /// The version of this form. It goes up with any change of what a key is made of, and of what is kept under it, so that
 /// two deployments never misread each other's answers.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// All that could change the answer, and whose question it is. What a call costs, how it is repeated, who waits for it and
 /// until when is no part of the question.
@@ -33,8 +33,8 @@ pub fn of(request: &ModelRequest) -> AnswerKey {
     AnswerKey::new(digest(&question))
 }
 
-/// The digest of the question's JSON. Our fields come in the order of their declaration, and a JSON value keeps those of
-/// schemas sorted: so the text is canonical.
+/// The digest of the question's JSON. Our fields come in the order of their declaration, and those of schemas in the order
+/// in which they were written: models write properties in that order, so that another order is another question.
 fn digest(question: &Question<'_>) -> [u8; 32] {
     let mut digested = Digested(Sha256::new());
     #[expect(clippy::expect_used, reason = "a digest takes whatever it is fed, and all names of fields are texts")]
@@ -100,14 +100,23 @@ mod tests {
     fn a_key_is_the_same_in_every_process() {
         let request =
             with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
-        assert_eq!(of(&request).to_string(), "fef2606677879f1b251386dc69c56c1a501b5e6cc1efbe277c925af25ac8a664");
+        assert_eq!(of(&request).to_string(), "ec3a8656901183106f45b4ba17f819aa7a9ddf82784606b44862c3a60ca4c832");
     }
 
     #[test]
-    fn the_order_of_a_schemas_fields_does_not_matter() {
-        let one = with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
-        let two = with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"a":{"b":2,"z":1},"type":"object"}"#)));
-        assert_eq!(of(&one), of(&two));
+    fn the_order_of_a_schemas_properties_is_part_of_the_question() {
+        let [first, second] =
+            [r#"{"properties":{"reasoning":{},"answer":{}}}"#, r#"{"properties":{"answer":{},"reasoning":{}}}"#];
+        let with_tool = |schema| with_prompt(|prompt| prompt.tools.push(tool("weather", schema)));
+        let with_form = |schema| {
+            with_prompt(|prompt| {
+                let ToolDefinition { name, input_schema, .. } = tool("answer", schema);
+                prompt.output_schema = Some(OutputSchema { name, schema: input_schema });
+            })
+        };
+        assert_eq!(of(&with_tool(first)), of(&with_tool(first)));
+        assert_ne!(of(&with_tool(first)), of(&with_tool(second)));
+        assert_ne!(of(&with_form(first)), of(&with_form(second)));
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub trait TaskQueue: Send + Sync {
 mod tests {
     use super::*;
 
-    const BODY: &str = r#"{"task_id":"tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10","tenant_id":"acme","version":1}"#;
+    const BODY: &str = r#"{"version":1,"tenant_id":"acme","task_id":"tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10"}"#;
 
     #[test]
     fn a_message_survives_the_wire() {

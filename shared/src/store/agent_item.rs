@@ -198,6 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_properties_survives_the_record() {
+        let text = r#"{"type":"object","properties":{"reasoning":{"type":"string","enum":["z","a"]},"answer":{}},"required":["reasoning","answer"]}"#;
+        let schema = || JsonSchema::new(serde_json::from_str(text).unwrap()).unwrap();
+        let mut agent = rich();
+        agent.config.tools.iter_mut().for_each(|tool| tool.input_schema = schema());
+        agent.config.output_schema.iter_mut().for_each(|output| output.schema = schema());
+        let AgentConfig { tools, output_schema, .. } = read(&record(&agent)).unwrap().config;
+        assert_eq!(tools[0].input_schema.as_value().to_string(), text);
+        assert_eq!(output_schema.unwrap().schema.as_value().to_string(), text);
+    }
+
+    #[test]
     fn a_record_from_before_chains_is_still_read() {
         let agent = samples::agent(&samples::tenant("acme"));
         let mut item = record(&agent);

@@ -313,8 +313,8 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
         (
             of_schema(json!({ "type": "object", "properties": { "x": { "type": "strnig" }, "a/b": 7 } })),
             &[
-                ("/tools/0/input_schema/properties/a~1b", "must be a schema"),
                 ("/tools/0/input_schema/properties/x/type", "array, boolean, integer"),
+                ("/tools/0/input_schema/properties/a~1b", "must be a schema"),
             ],
         ),
         (
@@ -332,6 +332,22 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn the_order_of_properties_is_kept() {
+    let platform = Platform::new();
+    let schema = r#"{"type":"object","properties":{"reasoning":{"type":"string","enum":["z","a"]},"answer":{"type":"string"}},"required":["reasoning","answer"]}"#;
+    let model = r#"[{"provider":"anthropic","model":"claude-sonnet-5-5"}]"#;
+    let tool = format!(r#"[{{"name":"t","input_schema":{schema}}}]"#);
+    let form = format!(r#"{{"name":"f","schema":{schema}}}"#);
+    let body = format!(r#"{{"name":"x","models":{model},"tools":{tool},"output_schema":{form}}}"#);
+    let created = platform.post("/v1/agents", body).await;
+    let read = platform.get(created.headers["location"].to_str().unwrap()).await;
+    for answer in [created, read] {
+        assert_eq!(answer.body["tools"][0]["input_schema"].to_string(), schema);
+        assert_eq!(answer.body["output_schema"]["schema"].to_string(), schema);
+    }
 }
 
 #[tokio::test]

@@ -31,9 +31,9 @@ fn every_complaint_names_its_place_and_repeats_no_value() {
         "properties": { "to": { "type": "string", "maxLength": 3 }, "list": { "items": { "enum": ["x"] } } },
     });
     let complaint = check(schema, r#"{"to":"canary","list":["x","canary"],"other":"canary"}"#).unwrap_err();
-    let expected = "the arguments don't fit the tool's schema\n- /a~1b is required\n- /list/1 must be one of the \
-                    values that the schema lists\n- /other is not an argument of this tool\n- /to must have at most 3 \
-                    characters";
+    let expected = "the arguments don't fit the tool's schema\n- /a~1b is required\n- /to must have at most 3 \
+                    characters\n- /list/1 must be one of the values that the schema lists\n- /other is not an \
+                    argument of this tool";
     assert_eq!(complaint, expected);
 }
 

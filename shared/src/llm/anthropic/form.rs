@@ -101,7 +101,7 @@ fn is_sound(kept: &mut Map<String, Value>) -> bool {
     let has = |kept: &Map<String, Value>, keyword| kept.contains_key(keyword);
     if has(kept, "anyOf") || has(kept, "enum") || has(kept, "const") {
         // The vendor wants no type beside them.
-        kept.remove("type");
+        kept.shift_remove("type");
         return ["properties", "items"].iter().all(|keyword| !has(kept, keyword))
             && !(has(kept, "anyOf") && (has(kept, "enum") || has(kept, "const")));
     }
@@ -164,7 +164,9 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "reads like the macro that it is fed with")]
     #[track_caller]
     fn check(schema: Value, expected: Option<Value>) {
-        assert_eq!(within_subset(&schema), expected, "{schema}");
+        // As texts: the order of properties counts.
+        let text = |schema: Value| schema.to_string();
+        assert_eq!(within_subset(&schema).map(text), expected.map(text), "{schema}");
     }
 
     /// An object with this one property.
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn objects_are_closed_and_what_is_outside_goes_into_the_description() {
         let inner = of(&json!({"type": "integer", "minimum": 1, "maximum": 9, "description": "A digit."}));
-        let closed = closed_of(&json!({"type": "integer", "description": "A digit.\n\n{\"maximum\":9,\"minimum\":1}"}));
+        let closed = closed_of(&json!({"type": "integer", "description": "A digit.\n\n{\"minimum\":1,\"maximum\":9}"}));
         check(of(&inner), Some(closed_of(&closed)));
         for (given, expected) in [
             (json!({"type": "string", "minLength": 3}), json!({"type": "string", "description": "{\"minLength\":3}"})),

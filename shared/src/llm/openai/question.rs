@@ -158,6 +158,11 @@ fn cache_key(request: &ModelRequest) -> String {
         hash.update(&tool.description);
         hash.update(tool.input_schema.as_value().to_string());
     }
+    if let Some(output) = &request.prompt.output_schema {
+        hash.update([0, 0]);
+        hash.update(output.name.as_str());
+        hash.update(output.schema.as_value().to_string());
+    }
     hex(&hash.finalize())
 }
 
