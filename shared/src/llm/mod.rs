@@ -17,6 +17,7 @@ pub mod http;
 pub mod key;
 mod openai;
 pub mod pace;
+mod provider_error;
 pub mod router;
 pub mod sse;
 
