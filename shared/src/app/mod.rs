@@ -9,6 +9,7 @@ mod dead_letters;
 mod error;
 mod lifecycle;
 mod lost;
+mod model_failure;
 mod outcome;
 mod purge;
 mod readiness;

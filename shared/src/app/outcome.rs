@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::model_failure::failure_of;
 use crate::domain::task::MAX_ATTEMPTS;
 use crate::domain::{
     FailedAttempt, Failure, FailureCode, ModelAnswer, Outage, Output, Spent, StopReason, Task, Timestamp, Usage, Wait,
     WaitReason,
 };
-use crate::ports::model::BudgetScope;
 use crate::ports::{ModelError, ModelErrorKind};
 
 /// What the last answer makes of its task, which had the results of `tool_calls` before. An empty answer after tool results completes the task with an empty output: the
@@ -45,7 +45,7 @@ fn output(text: String, answer: &ModelAnswer) -> Output {
 
 /// The answer as an attempt that came to nothing.
 fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
-    FailedAttempt { model: answer.model, code, status: None, request_id: answer.request_id }
+    FailedAttempt { model: answer.model, code, status: None, request_id: answer.request_id, said: None }
 }
 
 /// The failure of a task whose answer doesn't fit into the store.
@@ -138,39 +138,10 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
         | ModelErrorKind::Authentication
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
         | ModelErrorKind::BudgetExhausted(_)
         | ModelErrorKind::Unpriced => None,
     }
-}
-
-/// The failure that a failed model call makes.
-fn failure_of(error: &ModelError) -> Failure {
-    let trouble = error.trouble();
-    let advice = match &trouble.kind {
-        ModelErrorKind::Unavailable
-        | ModelErrorKind::RateLimited
-        | ModelErrorKind::CircuitOpen { .. }
-        | ModelErrorKind::Park(_)
-        | ModelErrorKind::ParkAtMost(_)
-        | ModelErrorKind::KeyUnavailable => "submit the task again later",
-        ModelErrorKind::Timeout => "ask for less output or submit the task again later",
-        ModelErrorKind::QuotaExhausted => "raise the quota or spend limit at the provider",
-        ModelErrorKind::Authentication => "check the provider's key in Secrets Manager",
-        ModelErrorKind::Rejected => "check the agent's model name and limits",
-        ModelErrorKind::ContextTooLong => "shorten the input or take a larger model",
-        ModelErrorKind::BadAnswer => "check the provider's base URL and status",
-        ModelErrorKind::BudgetExhausted(BudgetScope::Task) => "raise the agent's max_cost_micro_usd",
-        ModelErrorKind::BudgetExhausted(BudgetScope::Tenant) => {
-            "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd"
-        }
-        ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost",
-    };
-    let (provider, kind) = (trouble.model.provider(), &trouble.kind);
-    let message = match trouble.status {
-        Some(status) => format!("{provider} {kind} (HTTP status {status}): {advice}"),
-        None => format!("{provider} {kind}: {advice}"),
-    };
-    Failure { code: kind.code(), message, attempts: error.attempts() }
 }
 
 #[cfg(test)]

@@ -196,6 +196,37 @@ pub struct FailedAttempt {
     pub status: Option<u16>,
     /// The provider's id for the exchange, if it gave one.
     pub request_id: Option<String>,
+    /// What the provider said of it, if it said anything. Records of before have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<Box<ProviderError>>,
+}
+
+/// What a provider said about a failed attempt, as far as it is fit for records, responses and logs.
+///
+/// None of it can quote a prompt, an answer or a key: what could is left out where the error is read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProviderError {
+    /// What the provider calls the error, such as `invalid_request_error/invalid_function_parameters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The part of the request that the provider refuses, in its own words, such as `tools[3].function.parameters`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub param: Option<String>,
+    /// The name of the agent's tool which that part belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Its message, with an ellipsis for each word that could be of a prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+impl ProviderError {
+    /// What was said, or an error that says nothing.
+    pub fn or_nothing(said: Option<&Self>) -> &Self {
+        static NOTHING: ProviderError = ProviderError { code: None, param: None, tool: None, message: None };
+        said.unwrap_or(&NOTHING)
+    }
 }
 
 /// Why a model stopped writing.
@@ -230,5 +261,28 @@ impl StopReason {
             Self::Refusal => "refusal",
             Self::Other => "other",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_that_was_recorded_before_providers_were_quoted_is_read() {
+        let recorded = json!({
+            "model": {"provider": "anthropic", "model": "claude-sonnet-5-5"}, "code": "model_rejected", "status": 400,
+            "request_id": "req_1",
+        });
+        let attempt: FailedAttempt = serde_json::from_value(recorded.clone()).unwrap();
+        assert_eq!(attempt.said, None);
+        assert_eq!(json!(attempt), recorded);
+        let said = json!({"code": "invalid_request_error", "later": "field"});
+        let telling = recorded.as_object().unwrap().iter().map(|(key, value)| (key.clone(), value.clone()));
+        let telling = telling.chain([("said".to_owned(), said)]).collect();
+        let attempt: FailedAttempt = serde_json::from_value(serde_json::Value::Object(telling)).unwrap();
+        assert_eq!(attempt.said.unwrap().code.as_deref(), Some("invalid_request_error"));
     }
 }

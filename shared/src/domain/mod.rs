@@ -33,7 +33,7 @@ pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use arguments::check_arguments;
-pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, StopReason, ToolUse};
+pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};
 pub use causes::Causes;
 pub use chain::{
     ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Transfer,

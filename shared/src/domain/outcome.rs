@@ -29,7 +29,7 @@ pub struct Output {
 pub struct Failure {
     /// The kind of failure.
     pub code: FailureCode,
-    /// A sentence for people; never a vendor's text, which may repeat the prompt.
+    /// A sentence for people. Of a vendor's text it has only what can't repeat the prompt.
     pub message: String,
     /// The model calls that led to it, if any did: each attempt, in order.
     pub attempts: Vec<FailedAttempt>,

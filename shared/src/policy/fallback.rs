@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::tried::{Tried, parked};
-use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, Wait, WaitReason};
+use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, Wait, WaitReason};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Model, ModelError, ModelErrorKind};
@@ -102,6 +102,7 @@ const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
         | ModelErrorKind::BadAnswer
         | ModelErrorKind::BudgetExhausted(_)
         | ModelErrorKind::Unpriced => None,
@@ -110,11 +111,15 @@ const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
 
 fn log_fallback(error: &ModelError, to: &ModelRef) {
     let trouble = error.trouble();
+    let said = ProviderError::or_nothing(trouble.said.as_deref());
     tracing::warn!(
         provider = trouble.model.provider().as_str(),
         model = trouble.model.name(),
         provider_status = trouble.status,
         provider_request_id = trouble.request_id,
+        provider_code = said.code,
+        provider_param = said.param,
+        provider_message = said.message,
         error = %Causes(trouble),
         %to,
         "model call falls back"
@@ -197,6 +202,7 @@ mod tests {
             ModelErrorKind::QuotaExhausted,
             ModelErrorKind::Authentication,
             ModelErrorKind::Rejected,
+            ModelErrorKind::Refused,
             ModelErrorKind::ContextTooLong,
             ModelErrorKind::BudgetExhausted(crate::ports::BudgetScope::Tenant),
             ModelErrorKind::Unpriced,

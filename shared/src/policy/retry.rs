@@ -19,7 +19,7 @@ use super::breaker::BreakerSettings;
 use super::pauses::{Pause, Pauses};
 use super::retry_budget::RetryBudget;
 use super::tried::{Tried, parked};
-use crate::domain::{Causes, ModelAnswer, ModelRequest, Timestamp, Wait, WaitReason, whole_millis};
+use crate::domain::{Causes, ModelAnswer, ModelRequest, ProviderError, Timestamp, Wait, WaitReason, whole_millis};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
@@ -187,6 +187,7 @@ const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
         | ModelErrorKind::BadAnswer
         | ModelErrorKind::BudgetExhausted(_)
         | ModelErrorKind::Unpriced => WaitReason::RetryAfter,
@@ -194,6 +195,7 @@ const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
 }
 
 fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
+    let said = ProviderError::or_nothing(error.said.as_deref());
     tracing::info!(
         provider = error.model.provider().as_str(),
         model = error.model.name(),
@@ -201,6 +203,9 @@ fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
         after_ms = whole_millis(wait),
         provider_status = error.status,
         provider_request_id = error.request_id,
+        provider_code = said.code,
+        provider_param = said.param,
+        provider_message = said.message,
         error = %Causes(error),
         "model call is tried again"
     );
@@ -327,6 +332,7 @@ mod tests {
             ModelErrorKind::QuotaExhausted,
             ModelErrorKind::Authentication,
             ModelErrorKind::Rejected,
+            ModelErrorKind::Refused,
             ModelErrorKind::ContextTooLong,
             ModelErrorKind::BudgetExhausted(BudgetScope::Task),
             ModelErrorKind::Unpriced,

@@ -37,8 +37,9 @@ pub(super) fn parked(error: ModelError, advice: ModelErrorKind) -> ModelError {
         return ModelError { kind: advice, earlier, ..error };
     }
     let (model, status, request_id, spend) = (error.model.clone(), error.status, error.request_id.clone(), error.spend);
+    let said = error.said.clone();
     let source = Some(error.into());
-    ModelError { status, request_id, spend, earlier, source, ..ModelError::new(model, advice) }
+    ModelError { status, request_id, said, spend, earlier, source, ..ModelError::new(model, advice) }
 }
 
 fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAttempt> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait, WaitReason,
+    FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError, Spend, Timestamp, Wait, WaitReason,
 };
 
 /// Answers questions.
@@ -30,6 +30,8 @@ pub struct ModelError {
     pub status: Option<u16>,
     /// The provider's id for the exchange, if it gave one.
     pub request_id: Option<String>,
+    /// What the provider said of it, as far as it is fit for logs.
+    pub said: Option<Box<ProviderError>>,
     /// The provider's own word on whether another try makes sense (`x-should-retry`), which goes before ours.
     pub should_retry: Option<bool>,
     /// The wait that the provider asks for before another try.
@@ -82,8 +84,11 @@ pub enum ModelErrorKind {
     /// The input doesn't fit into the model's context window, or is larger than the provider takes.
     #[error("says that the input is too long for the model")]
     ContextTooLong,
-    /// The response is unreadable, empty, or too large: the provider, or something in front of it, is broken. Another
-    /// attempt or another model may succeed.
+    /// The vendor's filter declines to answer: the same request will be declined again.
+    #[error("declines to answer")]
+    Refused,
+    /// The response is unreadable, empty or too large, or the vendor says that its model made a bad one. Another attempt or
+    /// another model may succeed.
     #[error("gave an answer that can't be understood")]
     BadAnswer,
     /// The call could pass this cap on cost; it was not made.
@@ -121,6 +126,7 @@ impl ModelError {
             kind,
             status: None,
             request_id: None,
+            said: None,
             should_retry: None,
             retry_after: None,
             spend,
@@ -136,6 +142,7 @@ impl ModelError {
             code: self.kind.code(),
             status: self.status,
             request_id: self.request_id.clone(),
+            said: self.said.clone(),
         }
     }
 
@@ -160,6 +167,7 @@ impl ModelError {
         Self {
             status: self.status,
             request_id: self.request_id.clone(),
+            said: self.said.clone(),
             should_retry: self.should_retry,
             earlier: self.earlier.clone(),
             source: self.advised_after().map(|trouble| trouble.shared().into()),
@@ -192,6 +200,7 @@ impl ModelErrorKind {
             | Self::Authentication
             | Self::Rejected
             | Self::ContextTooLong
+            | Self::Refused
             | Self::BudgetExhausted(_)
             | Self::Unpriced => false,
         }
@@ -219,6 +228,7 @@ impl ModelErrorKind {
             | Self::Authentication
             | Self::Rejected
             | Self::ContextTooLong
+            | Self::Refused
             | Self::BudgetExhausted(_)
             | Self::Unpriced => false,
         }
@@ -245,6 +255,7 @@ impl ModelErrorKind {
             Self::KeyUnavailable => FailureCode::ModelKeyUnavailable,
             Self::Rejected => FailureCode::ModelRejected,
             Self::ContextTooLong => FailureCode::ContextTooLong,
+            Self::Refused => FailureCode::ModelRefused,
             Self::BadAnswer => FailureCode::ModelBadAnswer,
             Self::BudgetExhausted(_) => FailureCode::BudgetExhausted,
             Self::Unpriced => FailureCode::ModelUnpriced,

@@ -188,6 +188,7 @@ pub fn failure() -> Failure {
             code: FailureCode::ModelRateLimited,
             status: Some(429),
             request_id: Some("req_011CT".to_owned()),
+            said: None,
         }],
     }
 }

@@ -5,11 +5,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
-use shared::domain::{LimitChanges, ModelAnswer, ModelChain, ModelRef, Outage, Provider, TaskStatus};
+use shared::domain::{
+    LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError, TaskStatus,
+};
 use shared::policy::{Backoff, Fallback, Metered, PriceTable, Retry, RetryBudget};
-use shared::ports::{ModelErrorKind, StoreError, TaskMessage, TaskStore};
+use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
 use shared::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples};
@@ -196,6 +199,11 @@ fn named(name: &str) -> ModelRef {
 
 /// What is told of a task that would rather fail than wait and whose two models answer by `script`.
 async fn told_of(script: Vec<Reply>) -> Vec<Value> {
+    told_by(Arc::new(ScriptedModel::new(script))).await
+}
+
+/// What is told of a task that would rather fail than wait and whose two models are asked through `model`.
+async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
     let chain = ModelChain::new(vec![named("first").into(), named("second").into()]).unwrap();
     let world = World::new().await.with_agent(|config| {
         config.models = chain;
@@ -204,7 +212,7 @@ async fn told_of(script: Vec<Reply>) -> Vec<Value> {
     let world = world.await;
     let task = world.submit("hello").await.unwrap();
     let clock = Arc::new(world.clock.clone());
-    let retry = Retry::new(Arc::new(ScriptedModel::new(script)), RetryBudget::default(), Backoff::Steady, clock);
+    let retry = Retry::new(model, RetryBudget::default(), Backoff::Steady, clock);
     let worker = Runner { model: Arc::new(Fallback::new(Arc::new(retry))), ..world.worker_failing(&Faults::default()) };
     let (heard, _guard) = hear();
     world.run_by(&worker, task.id()).await.unwrap();
@@ -235,7 +243,8 @@ async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before
     let causes = "anthropic is better asked again later: anthropic is not asked before it recovers";
     assert_eq!(failed, [json!("second"), json!(529), json!(causes)]);
     let ended = of_line(&lines, "task ended", ["failure", "reason"]);
-    let reason = "anthropic is not asked before it recovers: submit the task again later";
+    let reason =
+        "anthropic second is not asked before it recovers: retry the task later, or add a model to the agent's models";
     assert_eq!(ended, ["model_circuit_open", reason]);
 }
 
@@ -249,4 +258,41 @@ async fn an_answer_is_told_of_the_model_that_gave_it() {
     assert_eq!(answered, ["second", "anthropic/first"]);
     let claimed = of_line(&lines, "task claimed", ["attempt"]);
     assert_eq!(claimed, [json!(1)]);
+}
+
+/// The first model is overloaded, the second refuses a tool.
+struct Refusing;
+
+#[async_trait]
+impl Model for Refusing {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let text = |text: &str| Some(text.to_owned());
+        let is_first = *request.model() == named("first");
+        let (kind, said) = if is_first {
+            let said = ProviderError { code: text("overloaded_error"), ..ProviderError::default() };
+            (ModelErrorKind::Unavailable, said)
+        } else {
+            let said = ProviderError {
+                code: text("invalid_request_error"),
+                param: text("tools.3.custom.input_schema"),
+                tool: text("look_up"),
+                message: text("input_schema does not support anyOf"),
+            };
+            (ModelErrorKind::Rejected, said)
+        };
+        Err(ModelError { said: Some(Box::new(said)), ..ModelError::new(request.model().clone(), kind) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_line_of_a_failed_model_call_has_what_the_provider_said() {
+    let lines = told_by(Arc::new(Refusing)).await;
+    let retries: Vec<_> = lines.iter().filter(|line| line["message"] == "model call is tried again").collect();
+    assert!(!retries.is_empty() && retries.iter().all(|line| line["provider_code"] == "overloaded_error"), "{lines:?}");
+    assert_eq!(of_line(&lines, "model call falls back", ["provider_code"]), ["overloaded_error"]);
+    let fields = ["provider_code", "provider_param", "provider_message"];
+    let failed = of_line(&lines, "model call failed", fields);
+    assert_eq!(failed, ["invalid_request_error", "tools.3.custom.input_schema", "input_schema does not support anyOf"]);
+    let [reason] = of_line(&lines, "task ended", ["reason"]);
+    assert!(reason.as_str().unwrap().starts_with("anthropic second refuses tool `look_up` (tools.3."), "{reason}");
 }

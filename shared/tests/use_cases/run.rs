@@ -91,6 +91,7 @@ async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
         (ModelErrorKind::QuotaExhausted, FailureCode::ModelQuotaExhausted),
         (ModelErrorKind::Authentication, FailureCode::ModelAuthentication),
         (ModelErrorKind::Rejected, FailureCode::ModelRejected),
+        (ModelErrorKind::Refused, FailureCode::ModelRefused),
         (ModelErrorKind::ContextTooLong, FailureCode::ContextTooLong),
         (ModelErrorKind::BadAnswer, FailureCode::ModelBadAnswer),
         (ModelErrorKind::BudgetExhausted(BudgetScope::Task), FailureCode::BudgetExhausted),

@@ -5,8 +5,8 @@ use std::ops::Not;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::domain::{
-    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, PendingCall, StopReason, Task,
-    TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
+    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, PendingCall, ProviderError,
+    StopReason, Task, TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
 };
 use shared::ports::TaskSummary;
 
@@ -126,6 +126,14 @@ struct AttemptResponse {
     code: FailureCode,
     status: Option<u16>,
     request_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    param: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
 }
 
 impl From<&Task> for TaskResponse {
@@ -237,12 +245,18 @@ impl From<&Failure> for ErrorResponse {
 
 impl From<&FailedAttempt> for AttemptResponse {
     fn from(attempt: &FailedAttempt) -> Self {
+        let said = ProviderError::or_nothing(attempt.said.as_deref()).clone();
+        let ProviderError { code, param, tool, message } = said;
         Self {
             provider: attempt.model.provider().as_str(),
             model: attempt.model.name().to_owned(),
             code: attempt.code,
             status: attempt.status,
             request_id: attempt.request_id.clone(),
+            provider_code: code,
+            param,
+            tool,
+            message,
         }
     }
 }
@@ -273,5 +287,36 @@ impl From<&TaskSummary> for TaskSummaryResponse {
             created_at: rfc3339(task.created_at),
             updated_at: rfc3339(task.updated_at),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::domain::Provider;
+
+    use super::*;
+
+    #[test]
+    fn an_attempt_shows_what_the_provider_said_if_it_said_anything() {
+        let text = |text: &str| Some(text.to_owned());
+        let said = ProviderError {
+            code: text("invalid_function_parameters"),
+            param: text("tools[3].parameters"),
+            tool: text("look_up"),
+            message: text("object schema missing properties"),
+        };
+        let model = ModelRef::new(Provider::OpenAi, "gpt-6-luna").unwrap_or_else(|invalid| panic!("{invalid:?}"));
+        let (code, status) = (FailureCode::ModelRejected, Some(400));
+        let silent = FailedAttempt { model, code, status, request_id: None, said: None };
+        let mut expected = serde_json::json!({
+            "provider": "openai", "model": "gpt-6-luna", "code": "model_rejected", "status": 400, "request_id": null,
+        });
+        assert_eq!(serde_json::json!(AttemptResponse::from(&silent)), expected);
+        let telling = FailedAttempt { said: Some(Box::new(said)), ..silent };
+        expected["provider_code"] = "invalid_function_parameters".into();
+        expected["param"] = "tools[3].parameters".into();
+        expected["tool"] = "look_up".into();
+        expected["message"] = "object schema missing properties".into();
+        assert_eq!(serde_json::json!(AttemptResponse::from(&telling)), expected);
     }
 }

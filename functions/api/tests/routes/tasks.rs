@@ -88,7 +88,8 @@ async fn a_failed_task_says_why_and_names_each_attempt() {
     });
     let error = json!({
         "code": "model_authentication", "dead_lettered": false, "attempts": [attempt],
-        "message": "anthropic refuses the key: check the provider's key in Secrets Manager",
+        "message": "anthropic claude-sonnet-5-5 refuses the key: check the key in the secret that AnthropicKeySecret names, \
+                    that its account may use the model, and AnthropicBaseUrl",
     });
     assert_eq!(task["error"], error);
 }

@@ -12,8 +12,8 @@ use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, too_large};
 use crate::domain::{
     Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, LimitKind, Message, ModelAnswer,
-    ModelRequest, PendingCall, Prompt, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition, ToolRunner,
-    ToolUse, Usage, UserPart, check_arguments, whole_millis,
+    ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition,
+    ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
@@ -357,12 +357,16 @@ fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
     let said = |attempt: &&FailedAttempt| attempt.model == error.model && attempt.status.is_some();
     let last = error.earlier.iter().rfind(said).filter(|_| is_refused);
     let (status, request_id) = last.map_or((error.status, &error.request_id), |last| (last.status, &last.request_id));
+    let said = ProviderError::or_nothing(last.map_or(&error.said, |last| &last.said).as_deref());
     tracing::warn!(
         step,
         provider = error.model.provider().as_str(),
         model = error.model.name(),
         provider_status = status,
         provider_request_id = request_id,
+        provider_code = said.code,
+        provider_param = said.param,
+        provider_message = said.message,
         model_attempts = error.spend.attempts,
         cost_micro_usd = error.spend.cost.micro_usd,
         unpriced_calls = error.spend.cost.unpriced_calls,

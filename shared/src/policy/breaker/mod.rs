@@ -207,6 +207,7 @@ fn sign(error: &ModelError) -> Sign {
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
         | ModelErrorKind::BudgetExhausted(_)
         | ModelErrorKind::Unpriced => Sign::Unclear,
     }

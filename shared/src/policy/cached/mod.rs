@@ -169,7 +169,8 @@ impl Cached {
             ModelErrorKind::QuotaExhausted
             | ModelErrorKind::Authentication
             | ModelErrorKind::Rejected
-            | ModelErrorKind::ContextTooLong => true,
+            | ModelErrorKind::ContextTooLong
+            | ModelErrorKind::Refused => true,
             ModelErrorKind::BudgetExhausted(_) | ModelErrorKind::Unpriced => false,
         }
     }

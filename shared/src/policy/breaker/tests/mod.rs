@@ -103,6 +103,7 @@ async fn only_outages_open_the_circuit() {
         (ModelErrorKind::Authentication, false),
         (ModelErrorKind::KeyUnavailable, false),
         (ModelErrorKind::Rejected, false),
+        (ModelErrorKind::Refused, false),
         (ModelErrorKind::ContextTooLong, false),
         (ModelErrorKind::BadAnswer, true),
         (ModelErrorKind::BudgetExhausted(BudgetScope::Tenant), false),

@@ -37,6 +37,7 @@ fn only_a_provider_that_fails_stays_silent_or_cannot_be_read_is_down() {
         ModelErrorKind::Authentication,
         ModelErrorKind::KeyUnavailable,
         ModelErrorKind::Rejected,
+        ModelErrorKind::Refused,
         ModelErrorKind::ContextTooLong,
         ModelErrorKind::BudgetExhausted(BudgetScope::Task),
         ModelErrorKind::Unpriced,

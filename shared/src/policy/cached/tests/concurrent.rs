@@ -203,6 +203,7 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
         ModelErrorKind::QuotaExhausted,
         ModelErrorKind::Authentication,
         ModelErrorKind::Rejected,
+        ModelErrorKind::Refused,
         ModelErrorKind::ContextTooLong,
         ModelErrorKind::BadAnswer,
         ModelErrorKind::RateLimited,

@@ -286,6 +286,7 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
         (wait(WaitReason::OutOfTime), "failed"),
         (wait(WaitReason::Budget), "failed"),
         (ModelErrorKind::Rejected, "failed"),
+        (ModelErrorKind::Refused, "failed"),
         (ModelErrorKind::Authentication, "failed"),
         (ModelErrorKind::ContextTooLong, "failed"),
     ] {

@@ -1,0 +1,225 @@
+//! What a failed model call is called to its task's owner: who failed how, what the provider said, and what to mend where.
+
+use crate::domain::{Failure, Provider, ProviderError};
+use crate::ports::model::BudgetScope;
+use crate::ports::{ModelError, ModelErrorKind};
+
+/// The failure that a failed model call makes.
+pub(super) fn failure_of(error: &ModelError) -> Failure {
+    let trouble = error.trouble();
+    let said = ProviderError::or_nothing(trouble.said.as_deref());
+    let (provider, model) = (trouble.model.provider(), trouble.model.name());
+    let what = match &said.tool {
+        Some(tool) if trouble.kind == ModelErrorKind::Rejected => format!("refuses tool `{tool}`"),
+        Some(_) | None => trouble.kind.to_string(),
+    };
+    let status = trouble.status.map(|status| format!("HTTP status {status}"));
+    let code = said.code.as_ref().map(|code| format!("code {code}"));
+    let particulars: Vec<String> = said.param.iter().cloned().chain(status).chain(code).collect();
+    let particulars = if particulars.is_empty() { String::new() } else { format!(" ({})", particulars.join(", ")) };
+    let message = said.message.as_ref().map(|message| format!("; the provider says: {message}")).unwrap_or_default();
+    let advice = advice(trouble, said);
+    let message = format!("{provider} {model} {what}{particulars}: {advice}{message}");
+    Failure { code: trouble.kind.code(), message, attempts: error.attempts() }
+}
+
+/// The deployment's parameters that say how a provider is reached.
+struct Parameters {
+    base_url: &'static str,
+    key: &'static str,
+}
+
+const fn parameters(provider: Provider) -> Parameters {
+    match provider {
+        Provider::Anthropic => Parameters { base_url: "AnthropicBaseUrl", key: "AnthropicKeySecret" },
+        Provider::OpenAi => Parameters { base_url: "OpenAiBaseUrl", key: "OpenAiKeySecret" },
+        Provider::OpenAiCompatible => {
+            Parameters { base_url: "OpenAiCompatibleBaseUrl", key: "OpenAiCompatibleKeySecret" }
+        }
+    }
+}
+
+/// What the reader can do, and where.
+fn advice(trouble: &ModelError, said: &ProviderError) -> String {
+    let Parameters { base_url, key } = parameters(trouble.model.provider());
+    match &trouble.kind {
+        ModelErrorKind::Unavailable => {
+            format!("retry the task later, or add a model to the agent's models; if it stays so, check {base_url}")
+        }
+        ModelErrorKind::CircuitOpen { .. } | ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_) => {
+            "retry the task later, or add a model to the agent's models".to_owned()
+        }
+        ModelErrorKind::RateLimited => {
+            "retry the task later, or raise the account's rate limit at the provider; a request \
+                                        over the limit itself needs a shorter input or a lower max_output_tokens"
+                .to_owned()
+        }
+        ModelErrorKind::KeyUnavailable => {
+            format!("check that the secret that {key} names can be read, and retry the task")
+        }
+        ModelErrorKind::Timeout => {
+            "lower the agent's max_output_tokens, raise the deployment's ModelTimeoutSeconds, or retry the task later"
+                .to_owned()
+        }
+        ModelErrorKind::QuotaExhausted => {
+            format!("add credit or raise the spend limit at the provider, for the key in the secret that {key} names")
+        }
+        ModelErrorKind::Authentication => {
+            format!("check the key in the secret that {key} names, that its account may use the model, and {base_url}")
+        }
+        ModelErrorKind::Rejected => rejection_advice(trouble, said),
+        ModelErrorKind::ContextTooLong => {
+            "shorten the input, lower max_output_tokens, or take a model with a larger context window".to_owned()
+        }
+        ModelErrorKind::Refused => {
+            "change the task's input or the agent's instructions, or the content filter at the provider".to_owned()
+        }
+        ModelErrorKind::BadAnswer if said.code.is_some() => {
+            "retry the task, simplify the agent's tools and output_schema, or take another model".to_owned()
+        }
+        ModelErrorKind::BadAnswer => format!("check {base_url} and the provider's status"),
+        ModelErrorKind::BudgetExhausted(BudgetScope::Task) => "raise the agent's max_cost_micro_usd".to_owned(),
+        ModelErrorKind::BudgetExhausted(BudgetScope::Tenant) => {
+            "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd".to_owned()
+        }
+        ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost".to_owned(),
+    }
+}
+
+/// What to do about a request that is refused, by the part of it that the provider names.
+fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
+    let base_url = parameters(trouble.model.provider()).base_url;
+    let root = said.param.as_deref().map(|param| param.split(['.', '[', '/']).next().unwrap_or_default());
+    let advice = match root {
+        _ if said.tool.is_some() => "change that tool's input_schema in the agent's tools",
+        Some("tools" | "functions" | "tool_choice" | "parallel_tool_calls") => "change the agent's tools",
+        Some("response_format" | "text" | "output_config" | "output_format") => "change the agent's output_schema",
+        Some("model") => "check this model's name in the agent's models",
+        Some("max_tokens" | "max_output_tokens" | "max_completion_tokens" | "max_new_tokens") => {
+            "change the agent's max_output_tokens"
+        }
+        Some("temperature" | "top_p" | "reasoning" | "reasoning_effort" | "thinking") => {
+            "change temperature, top_p or reasoning_effort of this model in the agent's models"
+        }
+        Some("stream" | "stream_options") => "set stream to false for this model in the agent's models",
+        Some("messages" | "input" | "inputs" | "system" | "instructions" | "prompt" | "contents") => {
+            "check the task's input, the agent's instructions and the results of the task's calls"
+        }
+        Some(_) | None if trouble.status == Some(404) => {
+            return format!("check this model's name in the agent's models, and {base_url}");
+        }
+        Some(_) | None => {
+            "check this model's name and settings in the agent's models, and its tools, output_schema and max_output_tokens"
+        }
+    };
+    advice.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ModelRef;
+
+    fn message(provider: Provider, kind: ModelErrorKind, status: u16, said: ProviderError) -> String {
+        let model = ModelRef::new(provider, "m-1").unwrap();
+        failure_of(&ModelError { status: Some(status), said: Some(Box::new(said)), ..ModelError::new(model, kind) })
+            .message
+    }
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn a_refused_tool_is_named_with_its_place_and_what_the_provider_says() {
+        let said = ProviderError {
+            code: text("invalid_request_error/invalid_function_parameters"),
+            param: text("tools[3].function.parameters"),
+            tool: text("look_up"),
+            message: text("Invalid schema for function 'look_up': object schema missing properties."),
+        };
+        assert_eq!(
+            message(Provider::OpenAi, ModelErrorKind::Rejected, 400, said),
+            "openai m-1 refuses tool `look_up` (tools[3].function.parameters, HTTP status 400, code \
+             invalid_request_error/invalid_function_parameters): change that tool's input_schema in the agent's tools; the \
+             provider says: Invalid schema for function 'look_up': object schema missing properties."
+        );
+    }
+
+    #[test]
+    fn a_refused_part_of_the_request_leads_to_the_agents_own_field() {
+        let fields = [
+            ("tools[0].type", "agent's tools"),
+            ("model", "name in the agent's models"),
+            ("response_format", "output_schema"),
+            ("text.format.schema", "output_schema"),
+            ("output_config.format", "output_schema"),
+            ("max_tokens", "max_output_tokens"),
+            ("temperature", "temperature"),
+            ("reasoning.effort", "reasoning_effort"),
+            ("stream", "stream to false"),
+            ("messages.1.content", "task's input"),
+            ("store", "max_output_tokens"),
+        ];
+        for (param, field) in fields {
+            let said = ProviderError { param: text(param), ..ProviderError::default() };
+            let message = message(Provider::OpenAiCompatible, ModelErrorKind::Rejected, 400, said);
+            assert!(message.contains(field) && message.contains(param), "{param}: {message}");
+        }
+        let unknown = message(Provider::OpenAiCompatible, ModelErrorKind::Rejected, 404, ProviderError::default());
+        assert!(
+            unknown.ends_with("check this model's name in the agent's models, and OpenAiCompatibleBaseUrl"),
+            "{unknown}"
+        );
+    }
+
+    #[test]
+    fn each_message_names_the_setting_that_mends_it() {
+        let settings = [
+            (ModelErrorKind::Unavailable, "AnthropicBaseUrl"),
+            (ModelErrorKind::RateLimited, "rate limit"),
+            (ModelErrorKind::Timeout, "ModelTimeoutSeconds"),
+            (ModelErrorKind::QuotaExhausted, "AnthropicKeySecret"),
+            (ModelErrorKind::Authentication, "AnthropicKeySecret"),
+            (ModelErrorKind::KeyUnavailable, "AnthropicKeySecret"),
+            (ModelErrorKind::ContextTooLong, "context window"),
+            (ModelErrorKind::Refused, "instructions"),
+            (ModelErrorKind::BadAnswer, "AnthropicBaseUrl"),
+        ];
+        for (kind, setting) in settings {
+            let message = message(Provider::Anthropic, kind, 418, ProviderError::default());
+            assert!(message.starts_with("anthropic m-1 ") && message.contains(" (HTTP status 418): "), "{message}");
+            assert!(message.contains(setting), "{message}");
+        }
+        let said = ProviderError { code: text("tool_use_failed"), ..ProviderError::default() };
+        let bad_call = message(Provider::OpenAiCompatible, ModelErrorKind::BadAnswer, 400, said);
+        assert!(
+            bad_call.contains("code tool_use_failed") && bad_call.contains("simplify the agent's tools"),
+            "{bad_call}"
+        );
+    }
+
+    #[test]
+    fn the_documented_classes_say_what_the_platform_and_the_reader_do() {
+        let docs = include_str!("../../../docs/model-errors.md");
+        let kinds = [
+            ModelErrorKind::Unavailable,
+            ModelErrorKind::Timeout,
+            ModelErrorKind::RateLimited,
+            ModelErrorKind::QuotaExhausted,
+            ModelErrorKind::Authentication,
+            ModelErrorKind::Rejected,
+            ModelErrorKind::ContextTooLong,
+            ModelErrorKind::Refused,
+            ModelErrorKind::BadAnswer,
+        ];
+        for kind in kinds {
+            let row = format!("| `{}` | ", kind.code().as_str());
+            let row = docs.lines().find(|line| line.starts_with(&row)).unwrap();
+            let does = if kind.is_retryable() { " | tries again" } else { " | fails | " };
+            let model = ModelRef::new(Provider::Anthropic, "m-1").unwrap();
+            let advice = advice(&ModelError::new(model, kind), &ProviderError::default());
+            assert!(row.contains(does) && row.ends_with(&format!(" | {advice} |")), "{row}");
+        }
+    }
+}
