@@ -27,9 +27,6 @@ pub(super) trait Dialect: Send + Sync + 'static {
 
     /// The vendor's own headers.
     fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)>;
-
-    /// What the vendor's names for errors mean, where the status leaves it open.
-    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind>;
 }
 
 /// An answer as far as it has arrived.

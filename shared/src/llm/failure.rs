@@ -1,9 +1,10 @@
 //! What a failed exchange means, and what of it may be logged.
 //!
-//! The status decides first; the body only tells apart what one status stands for. No text of an answer gets into an
+//! What a provider's own error means is told by [`provider_error`](super::provider_error). No text of an answer gets into an
 //! error: messages of providers quote prompts and keys, and messages of parsers quote what they parsed.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
@@ -12,10 +13,12 @@ use reqwest::{Response, StatusCode};
 use super::dialect::{Answer, Fault, Part};
 use super::key::KeyError;
 use super::pace::{Ender, Late};
-use super::provider_error::retry_after;
-pub(super) use super::provider_error::{Complaint, kind_of};
+pub(super) use super::provider_error::Complaint;
+use super::provider_error::{Request, retry_after};
 use super::sse::TooLarge;
-use crate::domain::{AssistantPart, ModelAnswer, ModelRef, Origin, Original, Spend, Timestamp, Wait, WaitReason};
+use crate::domain::{
+    AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, Spend, Timestamp, Wait, WaitReason,
+};
 use crate::ports::{ModelError, ModelErrorKind};
 
 /// The longest name of an error, or id of an exchange, that is believed to be one.
@@ -26,6 +29,8 @@ const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 /// What is known of an exchange, to be put into its error or answer.
 pub(super) struct Exchange {
     model: ModelRef,
+    /// What is asked, to tell what of it an error is about.
+    prompt: Option<Arc<Prompt>>,
     status: Option<u16>,
     request_id: Option<String>,
     should_retry: Option<bool>,
@@ -34,10 +39,20 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange that has not begun.
+    /// An exchange about this request that has not begun.
+    pub(super) fn about(request: &ModelRequest) -> Self {
+        Self { prompt: Some(Arc::clone(&request.prompt)), ..Self::new(request.model().clone()) }
+    }
+
+    /// The wait that a header of the provider's answer names.
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// An exchange that has not begun, about nothing known.
     pub(super) fn new(model: ModelRef) -> Self {
         let spend = Spend::default();
-        Self { model, status: None, request_id: None, should_retry: None, retry_after: None, spend }
+        Self { model, prompt: None, status: None, request_id: None, should_retry: None, retry_after: None, spend }
     }
 
     /// Takes down the head of the provider's answer. Successes have no say in whether and when to try again.
@@ -73,20 +88,41 @@ impl Exchange {
 
     /// The error that ends the exchange.
     pub(super) fn fail(self, failure: Failure) -> ModelError {
-        let Failure { kind, source } = failure;
+        let Failure { kind, source, complaint } = failure;
         // A quota that is used up stays so, whatever else the provider says.
         let should_retry = self.should_retry.filter(|_| kind != ModelErrorKind::QuotaExhausted);
         // When to try again is nothing that a failure says which no other try can mend.
-        let retry_after = self.retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
-        let Self { model, status, request_id, spend, .. } = self;
-        ModelError { status, request_id, should_retry, retry_after, spend, source, ..ModelError::new(model, kind) }
+        let retry_after = self.retry_after.or_else(|| wait_of(&kind, complaint.as_ref()));
+        let retry_after = retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
+        let Self { model, prompt, status, request_id, spend, .. } = self;
+        let request = Request { model: &model, prompt: prompt.as_deref() };
+        let said = complaint.and_then(|complaint| complaint.detail(&kind, &request)).map(Box::new);
+        ModelError {
+            status,
+            request_id,
+            said,
+            should_retry,
+            retry_after,
+            spend,
+            source,
+            ..ModelError::new(model, kind)
+        }
     }
+}
+
+/// The wait that an error names, in one of its fields or in words. An error that is not about limits or load may quote words of
+/// a prompt that name one.
+fn wait_of(kind: &ModelErrorKind, complaint: Option<&Complaint>) -> Option<Duration> {
+    let names_waits = matches!(kind, ModelErrorKind::RateLimited | ModelErrorKind::Unavailable);
+    complaint.filter(|_| names_waits)?.wait()
 }
 
 /// Why an exchange came to nothing.
 pub(super) struct Failure {
     kind: ModelErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
+    /// What the provider said, if it did.
+    complaint: Option<Complaint>,
 }
 
 /// The key did not arrive in time.
@@ -118,7 +154,7 @@ struct Unfinished;
 
 impl Failure {
     pub(super) fn new(kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
-        Self { kind, source: Some(Box::new(source)) }
+        Self { kind, source: Some(Box::new(source)), complaint: None }
     }
 
     /// The connection didn't come about, or broke off.
@@ -127,11 +163,9 @@ impl Failure {
     }
 
     /// The provider complains.
-    pub(super) fn complaint(kind: ModelErrorKind, complaint: &Complaint) -> Self {
-        match complaint.name() {
-            Some(name) => Self::new(kind, name),
-            None => Self { kind, source: None },
-        }
+    pub(super) fn complaint(kind: ModelErrorKind, complaint: Complaint) -> Self {
+        let source = complaint.name().map(Into::into);
+        Self { kind, source, complaint: Some(complaint) }
     }
 }
 
@@ -141,7 +175,7 @@ impl From<Late> for Failure {
             Ender::Timeouts => ModelErrorKind::Timeout,
             Ender::Deadline => ModelErrorKind::Park(Wait { until: late.now, reason: WaitReason::OutOfTime }),
         };
-        Self { kind, source: None }
+        Self { kind, source: None, complaint: None }
     }
 }
 
@@ -166,7 +200,7 @@ impl From<BodyTooLarge> for Failure {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Complaint(kind, complaint) => Self::complaint(kind, &complaint),
+            Fault::Complaint(kind, complaint) => Self::complaint(kind, complaint),
             Fault::Malformed(error) => Self::new(ModelErrorKind::BadAnswer, error),
             Fault::Senseless(what) => Self::new(ModelErrorKind::BadAnswer, Senseless(what)),
             Fault::Unfinished => Self::new(UNAVAILABLE, Unfinished),

@@ -21,7 +21,7 @@ use tracing::{Instrument, Span, field};
 
 use super::access::Access;
 use super::dialect::{Dialect, Progress, Reading};
-use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout, UnexpectedContent, kind_of};
+use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout, UnexpectedContent};
 use super::key::ApiKey;
 use super::pace::{Ender, Late, Pace, Timeouts};
 use super::sse;
@@ -85,7 +85,7 @@ impl<D: Dialect> Endpoint<D> {
     /// Asks once. `trace` is told how that went.
     async fn ask(&self, request: &ModelRequest, trace: &Span) -> Result<ModelAnswer, ModelError> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
-        let mut exchange = Exchange::new(request.model().clone());
+        let mut exchange = Exchange::about(request);
         let mut reading = D::Reading::default();
         let read = self.exchange(request, &pace, &mut exchange, &mut reading).await;
         exchange.spend.usage = reading.usage();
@@ -130,7 +130,7 @@ impl<D: Dialect> Endpoint<D> {
         })?;
         exchange.answered(&response, D::REQUEST_ID, self.clock.now());
         if response.status() != StatusCode::OK {
-            return Err(self.refused(response, pace).await);
+            return Err(self.refused(response, pace, exchange).await);
         }
         match form(response.headers(), transfer)? {
             Transfer::Stream => {
@@ -165,13 +165,12 @@ impl<D: Dialect> Endpoint<D> {
     }
 
     /// What an answer with a status other than 200 means.
-    async fn refused(&self, response: Response, pace: &Pace<'_>) -> Failure {
-        let status = response.status();
+    async fn refused(&self, response: Response, pace: &Pace<'_>, exchange: &Exchange) -> Failure {
+        let status = response.status().as_u16();
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BYTES));
         let body = pace.by(pace.end(), body).await.ok().and_then(Result::ok).and_then(Result::ok);
         let complaint = body.map(|body| Complaint::from_body(&body)).unwrap_or_default();
-        let kind = kind_of(status, &complaint, D::kind_by_name);
-        Failure::complaint(kind, &complaint)
+        Failure::complaint(complaint.kind(status, exchange.retry_after()), complaint)
     }
 }
 

@@ -41,35 +41,9 @@ impl Dialect for Anthropic {
         };
         vec![("anthropic-version", version)]
     }
-
-    /// Errors without a name of their own are told by how their message starts.
-    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
-        const TOO_LONG: [&str; 2] = ["prompt is too long", "input length and `max_tokens` exceed context limit"];
-        const USED_UP: [&str; 3] = [
-            "Your credit balance is too low",
-            "You have reached your specified API usage limits",
-            "You have reached your specified workspace API usage limits",
-        ];
-        let says = |starts: &[&str]| starts.iter().any(|start| complaint.message.starts_with(start));
-        match complaint.code.as_str() {
-            _ if complaint.is_used_up() || says(&USED_UP) => Some(ModelErrorKind::QuotaExhausted),
-            "organization_on_hold" => Some(ModelErrorKind::Authentication),
-            _ if says(&TOO_LONG) => Some(ModelErrorKind::ContextTooLong),
-            _ => None,
-        }
-    }
 }
 
 /// What an error means that comes with status 200, in a stream that had already begun.
 fn kind_despite_success(complaint: &Complaint) -> ModelErrorKind {
-    if let Some(kind) = Anthropic::kind_by_name(complaint) {
-        return kind;
-    }
-    match complaint.r#type.as_str() {
-        "rate_limit_error" => ModelErrorKind::RateLimited,
-        "authentication_error" | "permission_error" => ModelErrorKind::Authentication,
-        "request_too_large" => ModelErrorKind::ContextTooLong,
-        "invalid_request_error" | "not_found_error" => ModelErrorKind::Rejected,
-        _ => ModelErrorKind::Unavailable,
-    }
+    complaint.kind_despite_success()
 }

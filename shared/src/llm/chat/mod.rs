@@ -15,10 +15,8 @@ mod tests;
 use self::answer::Stream;
 use self::question::Question;
 use super::dialect::Dialect;
-use super::failure::Complaint;
 use super::http::Client;
 use crate::domain::ModelRequest;
-use crate::ports::ModelErrorKind;
 
 /// Asks the models of any server with the API.
 pub(super) type ChatClient = Client<Chat>;
@@ -39,9 +37,5 @@ impl Dialect for Chat {
 
     fn headers(_request: &ModelRequest) -> Vec<(&'static str, &'static str)> {
         Vec::new()
-    }
-
-    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
-        failure::kind_by_name(complaint)
     }
 }

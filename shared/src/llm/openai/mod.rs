@@ -42,38 +42,9 @@ impl Dialect for OpenAi {
     fn headers(_request: &ModelRequest) -> Vec<(&'static str, &'static str)> {
         Vec::new()
     }
-
-    fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
-        kind_by_name(complaint)
-    }
-}
-
-/// What the vendor's names for errors mean. Gateways to its API often give no name, only the message.
-fn kind_by_name(complaint: &Complaint) -> Option<ModelErrorKind> {
-    const TOO_LONG: [&str; 3] = [
-        "Your input exceeds the context window",
-        "This model's maximum context length is",
-        "Input tokens exceed the configured limit",
-    ];
-    match complaint.code.as_str() {
-        _ if complaint.is_used_up() => Some(ModelErrorKind::QuotaExhausted),
-        "context_length_exceeded" => Some(ModelErrorKind::ContextTooLong),
-        _ if TOO_LONG.iter().any(|start| complaint.message.starts_with(start)) => Some(ModelErrorKind::ContextTooLong),
-        _ => None,
-    }
 }
 
 /// What an error means that came with status 200; `None` if the vendor's filter declined to answer.
 fn kind_despite_success(complaint: &Complaint) -> Option<ModelErrorKind> {
-    match complaint.code.as_str() {
-        "rate_limit_exceeded" | "slow_down" => Some(ModelErrorKind::RateLimited),
-        "invalid_prompt" | "data_residency_mismatch" => Some(ModelErrorKind::Rejected),
-        "bio_policy" | "misalignment_policy_violation" | "image_content_policy_violation" => None,
-        // Such as `invalid_image_url` or `image_too_large`: the request has an image that can't be used.
-        code if code.contains("image") => Some(ModelErrorKind::Rejected),
-        _ if complaint.r#type == "invalid_request_error" => {
-            Some(kind_by_name(complaint).unwrap_or(ModelErrorKind::Rejected))
-        }
-        _ => Some(kind_by_name(complaint).unwrap_or(ModelErrorKind::Unavailable)),
-    }
+    Some(complaint.kind_despite_success()).filter(|kind| *kind != ModelErrorKind::Refused)
 }

@@ -371,23 +371,3 @@ fn a_response_without_an_answer_is_an_error() {
     }
     assert_eq!(stream("data: [DONE]\n\n").unwrap_err().kind, UNAVAILABLE);
 }
-
-#[test]
-fn the_names_of_errors_are_understood() {
-    let named = |r#type: &str, code: &str, message: &str| {
-        let error = json!({"type": r#type, "code": code, "message": message, "param": null});
-        kind_by_name(&Complaint::from_error(&error))
-    };
-    let quota = Some(ModelErrorKind::QuotaExhausted);
-    let too_long = Some(ModelErrorKind::ContextTooLong);
-    assert_eq!(named("insufficient_quota", "invented_later", ""), quota);
-    assert_eq!(named("", "insufficient_quota", ""), quota);
-    assert_eq!(named("invalid_request_error", "context_length_exceeded", ""), too_long);
-    assert_eq!(named("", "", "Your input exceeds the context window of this model. Please adjust."), too_long);
-    assert_eq!(named("", "", "This model's maximum context length is 4096 tokens."), too_long);
-    assert_eq!(named("", "", "Input tokens exceed the configured limit of 272000 tokens."), too_long);
-    assert_eq!(named("", "", "canary: Your input exceeds the context window"), None);
-    for code in ["rate_limit_exceeded", "slow_down", "model_not_found", "unsupported_parameter", ""] {
-        assert_eq!(named("requests", code, ""), None, "{code}");
-    }
-}

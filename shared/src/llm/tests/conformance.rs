@@ -66,7 +66,7 @@ async fn the_status_decides_first() {
             (vec![401, 403], ModelErrorKind::Authentication),
             (vec![402], ModelErrorKind::QuotaExhausted),
             (vec![408], ModelErrorKind::Timeout),
-            (vec![409, 500, 502, 503, 504, 529, 599, 999], UNAVAILABLE),
+            (vec![409, 425, 498, 500, 502, 503, 504, 529, 599, 999], UNAVAILABLE),
             (vec![429], ModelErrorKind::RateLimited),
         ];
         let cases = kinds.iter().flat_map(|(statuses, kind)| statuses.iter().map(move |status| (*status, kind)));
@@ -144,7 +144,7 @@ async fn errors_that_share_a_status_are_told_apart_in_both_of_openais_apis() {
             let failed = vendor.reply(Reply::new(*status, &headers, &body)).await.unwrap_err();
             let hint = kind.is_retryable().then_some(Duration::from_secs(7));
             assert_eq!((failed.request_id.as_deref(), failed.retry_after), (Some("req_1"), hint), "{body}");
-            let name = code.map(|code| format!("/{code}")).unwrap_or_default();
+            let name = code.filter(|code| code != r#type).map(|code| format!("/{code}")).unwrap_or_default();
             let said = failed.source.as_ref().unwrap().to_string();
             assert_eq!(said, format!("the provider calls it {type}{name}"));
             check_failure(Err(failed), Some(*status), kind);

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod conformance;
+mod errors;
 pub(super) mod stand_in;
 mod streams;
 pub(super) mod transcripts;
