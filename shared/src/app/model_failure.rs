@@ -126,17 +126,13 @@ mod tests {
             .message
     }
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     #[test]
     fn a_refused_tool_is_named_with_its_place_and_what_the_provider_says() {
         let said = ProviderError {
-            code: text("invalid_request_error/invalid_function_parameters"),
-            param: text("tools[3].function.parameters"),
-            tool: text("look_up"),
-            message: text("Invalid schema for function 'look_up': object schema missing properties."),
+            code: Some("invalid_request_error/invalid_function_parameters".to_owned()),
+            param: Some("tools[3].function.parameters".to_owned()),
+            tool: Some("look_up".to_owned()),
+            message: Some("Invalid schema for function 'look_up': object schema missing properties.".to_owned()),
         };
         assert_eq!(
             message(Provider::OpenAi, ModelErrorKind::Rejected, 400, said),
@@ -162,7 +158,7 @@ mod tests {
             ("store", "max_output_tokens"),
         ];
         for (param, field) in fields {
-            let said = ProviderError { param: text(param), ..ProviderError::default() };
+            let said = ProviderError { param: Some(param.to_owned()), ..ProviderError::default() };
             let message = message(Provider::OpenAiCompatible, ModelErrorKind::Rejected, 400, said);
             assert!(message.contains(field) && message.contains(param), "{param}: {message}");
         }
@@ -191,7 +187,7 @@ mod tests {
             assert!(message.starts_with("anthropic m-1 ") && message.contains(" (HTTP status 418): "), "{message}");
             assert!(message.contains(setting), "{message}");
         }
-        let said = ProviderError { code: text("tool_use_failed"), ..ProviderError::default() };
+        let said = ProviderError { code: Some("tool_use_failed".to_owned()), ..ProviderError::default() };
         let bad_call = message(Provider::OpenAiCompatible, ModelErrorKind::BadAnswer, 400, said);
         assert!(
             bad_call.contains("code tool_use_failed") && bad_call.contains("simplify the agent's tools"),
@@ -216,10 +212,10 @@ mod tests {
         for kind in kinds {
             let row = format!("| `{}` | ", kind.code().as_str());
             let row = docs.lines().find(|line| line.starts_with(&row)).unwrap();
-            let does = if kind.is_retryable() { " | tries again" } else { " | fails | " };
+            let expected = if kind.is_retryable() { " | tries again" } else { " | fails | " };
             let model = ModelRef::new(Provider::Anthropic, "m-1").unwrap();
             let advice = advice(&ModelError::new(model, kind), &ProviderError::default());
-            assert!(row.contains(does) && row.ends_with(&format!(" | {advice} |")), "{row}");
+            assert!(row.contains(expected) && row.ends_with(&format!(" | {advice} |")), "{row}");
         }
     }
 }

@@ -92,7 +92,7 @@ impl Exchange {
         // A quota that is used up stays so, whatever else the provider says.
         let should_retry = self.should_retry.filter(|_| kind != ModelErrorKind::QuotaExhausted);
         // When to try again is nothing that a failure says which no other try can mend.
-        let retry_after = self.retry_after.or_else(|| wait_of(&kind, complaint.as_ref()));
+        let retry_after = self.retry_after.or_else(|| wait_of(&kind, complaint.as_deref()));
         let retry_after = retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
         let Self { model, prompt, status, request_id, spend, .. } = self;
         let request = Request { model: &model, prompt: prompt.as_deref() };
@@ -122,7 +122,7 @@ pub(super) struct Failure {
     kind: ModelErrorKind,
     source: Option<Box<dyn Error + Send + Sync>>,
     /// What the provider said, if it did.
-    complaint: Option<Complaint>,
+    complaint: Option<Box<Complaint>>,
 }
 
 /// The key did not arrive in time.
@@ -165,7 +165,7 @@ impl Failure {
     /// The provider complains.
     pub(super) fn complaint(kind: ModelErrorKind, complaint: Complaint) -> Self {
         let source = complaint.name().map(Into::into);
-        Self { kind, source, complaint: Some(complaint) }
+        Self { kind, source, complaint: Some(Box::new(complaint)) }
     }
 }
 

@@ -5,6 +5,7 @@
 //! and logs ([`detail`]). `docs/model-errors.md` shows the table by vendor, and a test holds it to this code.
 
 mod detail;
+mod judging;
 mod reading;
 mod rules;
 mod vocabulary;
@@ -48,12 +49,12 @@ pub(super) struct ErrorName(String);
 impl Complaint {
     /// What it means with this HTTP status, and with the wait that a header names.
     pub(super) fn kind(&self, status: u16, header_wait: Option<Duration>) -> ModelErrorKind {
-        rules::kind(self, Some(status), header_wait.or_else(|| self.wait()))
+        judging::kind(self, Some(status), header_wait.or_else(|| self.wait()))
     }
 
     /// What it means in an answer with status 200.
     pub(super) fn kind_despite_success(&self) -> ModelErrorKind {
-        rules::kind(self, None, self.wait())
+        judging::kind(self, None, self.wait())
     }
 
     /// The wait that it names, in a field or in words.
@@ -85,7 +86,7 @@ fn is_name(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let has = |is_such: fn(&u8) -> bool| text.bytes().any(|byte| is_such(&byte));
     let has_words = has(|byte| *byte == b'_') || (has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase));
-    let is_known = has_words || digits == text.len() || rules::has_name(text) || vocabulary::has(text);
+    let is_known = has_words || digits == text.len() || judging::has_name(text) || vocabulary::has(text);
     !text.is_empty() && text.bytes().all(allowed) && digits <= MAX_DIGITS && is_known
 }
 
