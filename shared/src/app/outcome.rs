@@ -10,8 +10,8 @@ use crate::domain::{
 };
 use crate::ports::{ModelError, ModelErrorKind};
 
-/// What the last answer makes of its task, which had the results of `tool_calls` before. An empty answer after tool results completes the task with an empty output: the
-/// work is done and recorded, and models do end such a turn without a word.
+/// What the last answer makes of its task, which had the results of `tool_calls` before. An empty answer after tool results
+/// completes the task with an empty output: the work is done and recorded, and models do end such a turn without a word.
 pub(super) fn outcome_of(answer: ModelAnswer, tool_calls: u32) -> Result<Output, Failure> {
     let model = answer.model.name();
     let text = answer.text();
