@@ -6,14 +6,13 @@ use std::ops::RangeInclusive;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::value::{Error as NameError, MapAccessDeserializer, StrDeserializer};
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::error::Category;
-use serde_path_to_error::{Path, Segment};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use shared::domain::Invalid;
 
+use crate::json::parse;
 use crate::problem::{BrokenRule, Problem};
 
 /// The largest body that is read: the largest valid task with every character escaped fits.
@@ -29,9 +28,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        if !is_json(request.headers()) {
-            return Err(Problem::wrong_content_type());
-        }
+        check_headers(request.headers())?;
         parse(&bytes(request, state).await?).map(Self)
     }
 }
@@ -43,13 +40,13 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let is_json = is_json(request.headers());
+        let checked = check_headers(request.headers());
         let bytes = bytes(request, state).await?;
-        match bytes.is_empty() {
-            true => Ok(Self(T::default())),
-            false if is_json => parse(&bytes).map(Self),
-            false => Err(Problem::wrong_content_type()),
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
         }
+        checked?;
+        parse(&bytes).map(Self)
     }
 }
 
@@ -60,25 +57,24 @@ async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Pro
     })
 }
 
+/// The body must be JSON as it is, without a content coding.
+fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    if !is_json(headers) {
+        return Err(Problem::wrong_content_type());
+    }
+    let codings =
+        headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("of unknown characters"));
+    let coding = codings.flat_map(|value| value.split(',')).map(str::trim);
+    match coding.into_iter().find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+        Some(coding) => Err(Problem::wrong_content_encoding(coding)),
+        None => Ok(()),
+    }
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let text = std::str::from_utf8(bytes).map_err(|error| Problem::malformed_json(&error.to_string()))?;
-    // It must be JSON to its end before it matters what it says.
-    serde_json::from_str::<IgnoredAny>(text).map_err(|error| Problem::malformed_json(&error.to_string()))?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let reason = error.inner().to_string();
-        match error.inner().classify() {
-            Category::Data => Problem::validation_failed([BrokenRule::in_body(&pointer(error.path()), &reason)]),
-            Category::Syntax | Category::Eof | Category::Io => Problem::malformed_json(&reason),
-        }
-    })?;
-    Ok(value)
 }
 
 /// A `T` that was a JSON object. Serde would also read a struct from an array of its fields.
@@ -102,16 +98,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
         deserializer.deserialize_map(FromMap(PhantomData)).map(Self)
     }
-}
-
-/// The path as a JSON pointer (RFC 6901).
-fn pointer(path: &Path) -> String {
-    let segments = path.iter().map(|segment| match segment {
-        Segment::Seq { index } => format!("/{index}"),
-        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
-        Segment::Enum { .. } | Segment::Unknown => String::new(),
-    });
-    segments.collect()
 }
 
 /// The rules that a request breaks, gathered so that a client sees all of them at once.

@@ -9,6 +9,7 @@ mod body;
 pub mod config;
 mod dead_letters;
 mod edge;
+mod json;
 mod limits;
 mod path;
 mod problem;

@@ -34,8 +34,14 @@ impl Problem {
     }
 
     pub(crate) fn malformed_json(reason: &str) -> Self {
-        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", "the body is not valid JSON");
+        let detail = format!("the body is not valid JSON: it {reason}");
+        let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
         Self { errors: [BrokenRule::in_body("", reason)].into(), ..problem }
+    }
+
+    /// The body is no text in UTF-8; the detail says what it is instead.
+    pub(crate) fn unreadable_text(detail: String) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     }
 
     /// The machine-readable name of the failure.
@@ -49,6 +55,13 @@ impl Problem {
 
     pub(crate) fn wrong_content_type() -> Self {
         let detail = "the body must have the content type application/json";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    /// The body has this content coding, in which no body is read.
+    pub(crate) fn wrong_content_encoding(coding: &str) -> Self {
+        let detail =
+            format!("the request has the Content-Encoding {}; send it uncompressed, without this header", cut(coding));
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
     }
 

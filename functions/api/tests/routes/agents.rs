@@ -147,8 +147,8 @@ async fn an_agent_that_breaks_rules_is_refused_with_each_place() {
     let model = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
     check_all_refused([
         (json!({}), &[("/name", "is required"), ("/models", "is required")] as &[_]),
-        (json!({ "name": 7 }), &[("/name", "expected a string")]),
-        (json!(["x"]), &[("", "expected an object")]),
+        (json!({ "name": 7 }), &[("/name", "must be a text, not")]),
+        (json!(["x"]), &[("", "must be an object, not")]),
         (json!({ "name": " ", "models": model, "nmae": "x" }), &[("/nmae", "unknown field")]),
         (body(json!({ "name": "x".repeat(65) })), &[("/name", "has 65")]),
         (body(json!({ "name": "\u{7}" })), &[("/name", "control characters")]),
@@ -167,9 +167,9 @@ async fn an_agent_that_breaks_rules_is_refused_with_each_place() {
         (body(json!({ "retry": { "max_seconds": 601 } })), &[("/retry/max_seconds", "1 to 600")]),
         (body(json!({ "retry": { "outage": "Wait" } })), &[("/retry/outage", "must be wait or fail")]),
         (body(json!({ "retry": { "attempts": 1 } })), &[("/retry/attempts", "unknown field")]),
-        (body(json!({ "retry": [3] })), &[("/retry", "expected an object")]),
+        (body(json!({ "retry": [3] })), &[("/retry", "must be an object, not")]),
         (body(json!({ "cache": {} })), &[("/cache/mode", "is required")]),
-        (body(json!({ "cache": { "mode": true } })), &[("/cache/mode", "expected a string")]),
+        (body(json!({ "cache": { "mode": true } })), &[("/cache/mode", "must be a text, not")]),
         (body(json!({ "cache": { "mode": "default" } })), &[("/cache/mode", "must be on or off")]),
         (body(json!({ "cache": { "mode": "on", "ttl_seconds": 0 } })), &[("/cache/ttl_seconds", "1 to 2592000")]),
         (
@@ -228,7 +228,7 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
         (chain(json!([])), &[("/models", "must have 1 to 5 entries, has 0")] as &[_]),
         (chain(json!(six)), &[("/models", "must have 1 to 5 entries, has 6")]),
         (chain(json!([opus, known("claude-opus-5"), opus])), &[("/models/2", "twice")]),
-        (chain(json!([["openai", "m"]])), &[("/models/0", "expected an object")]),
+        (chain(json!([["openai", "m"]])), &[("/models/0", "must be an object, not")]),
         (
             of_model(json!({ "provider": "acme", "model": "m" })),
             &[("/models/0/provider", "must be anthropic, openai or")],
@@ -261,7 +261,7 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
         (with("gpt-6.1-sol", json!({ "top_p": 1.001 })), &[("/models/0/top_p", "must be 0 to 1 with")]),
         (with("gpt-6.1-sol", json!({ "temperature": -1 })), &[("/models/0/temperature", "must be 0 to 2 with")]),
         (with("gpt-6.1-sol", json!({ "temperature": 0.0005 })), &[("/models/0/temperature", "at most 3 decimals")]),
-        (with("gpt-6.1-sol", json!({ "temperature": "0.5" })), &[("/models/0/temperature", "expected f64")]),
+        (with("gpt-6.1-sol", json!({ "temperature": "0.5" })), &[("/models/0/temperature", "must be a number, not")]),
     ])
     .await;
 }
@@ -359,7 +359,7 @@ async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
     check_all_refused([
         (tools(json!([{}])), &[("/builtin_tools/0/name", "is required")] as &[_]),
         (tools(json!([{ "name": "shell" }])), &[("/builtin_tools/0/name", "current_time, calculator or http_request")]),
-        (tools(json!(["calculator"])), &[("/builtin_tools/0", "expected an object")]),
+        (tools(json!(["calculator"])), &[("/builtin_tools/0", "must be an object, not")]),
         (tools(json!([{ "name": "calculator", "digits": 3 }])), &[("/builtin_tools/0/digits", "unknown field")]),
         (
             tools(json!([{ "name": "current_time", "hosts": ["api.example.com"], "timeout_seconds": 1 }])),
@@ -388,7 +388,7 @@ async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
             http(json!({ "hosts": ["a.example.com", "A.example.com"] })),
             &[("/builtin_tools/1/hosts/1", "must not be there twice")],
         ),
-        (http(json!({ "allow_http": "yes" })), &[("/builtin_tools/1/allow_http", "expected a boolean")]),
+        (http(json!({ "allow_http": "yes" })), &[("/builtin_tools/1/allow_http", "must be true or false, not")]),
         (http(json!({ "methods": [] })), &[("/builtin_tools/1/methods", "1 to 6 entries")]),
         (http(json!({ "methods": ["GET", "get"] })), &[("/builtin_tools/1/methods/1", "GET, HEAD, POST")]),
         (
@@ -408,7 +408,7 @@ async fn the_same_member_twice_is_refused() {
     let platform = Platform::new();
     let model = r#"[{"provider":"anthropic","model":"claude-sonnet-5-5"}]"#;
     let answer = platform.post("/v1/agents", format!(r#"{{"name":"x","name":"y","models":{model}}}"#)).await;
-    check_refused(&answer, &[("", "duplicate field")], "name twice");
+    check_refused(&answer, &[("/name", "must be there only once")], "name twice");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_ans
             json!({ "results": [{ "call_id": "a", "text": "", "error": true }] }),
             &[("/results/0/error", "unknown field")],
         ),
-        (json!({ "results": [7] }), &[("/results/0", "an object")]),
+        (json!({ "results": [7] }), &[("/results/0", "must be an object, not 7")]),
     ];
     for (body, expected) in table {
         check_refused(&platform.post(&input, body.to_string()).await, expected, &body.to_string());

@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!` reads best where it is used")]
 
 mod agents;
+mod bodies;
 mod lifecycle;
 mod logs;
 mod platform;

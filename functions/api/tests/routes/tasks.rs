@@ -143,17 +143,28 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
         (with(json!({})), &[("/agent_id", "not found")]),
         (with(json!({ "input": "x".repeat(131_073) })), &[("/input", "at most 131072 bytes")]),
         (with(json!({ "cache": "on" })), &[("/cache", "must be default, bypass, refresh or off")]),
-        (with(json!({ "cache": false })), &[("/cache", "expected a string")]),
+        (with(json!({ "cache": false })), &[("/cache", "must be a text, not false")]),
         (with(json!({ "max_age_seconds": 2_592_001 })), &[("/max_age_seconds", "must be 0 to 2592000")]),
-        (with(json!({ "max_age_seconds": -1 })), &[("/max_age_seconds", "invalid value")]),
-        (with(json!({ "ttl": 1 })), &[("/ttl", "unknown field")]),
-        (with(json!({ "limits": { "max_steps": "1" } })), &[("/limits/max_steps", "invalid type")]),
+        (
+            with(json!({ "max_age_seconds": -1 })),
+            &[("/max_age_seconds", "must be a whole number from 0 to 4294967295, not -1")],
+        ),
+        (
+            with(json!({ "ttl": 1 })),
+            &[("/ttl", "unknown field; known here: agent_id, input, cache, max_age_seconds, limits")],
+        ),
+        (
+            with(json!({ "limits": { "max_steps": "1" } })),
+            &[("/limits/max_steps", "must be a whole number from 0 to 4294967295, not a text")],
+        ),
         (with(json!({ "limits": { "steps": 1 } })), &[("/limits/steps", "unknown field")]),
     ];
     for (body, expected) in table {
         let answer = platform.post("/v1/tasks", body.to_string()).await;
         check_refused(&answer, expected, &body.to_string().chars().take(200).collect::<String>());
     }
+    let twice = platform.post("/v1/tasks", r#"{"input":"a","input":"b"}"#).await;
+    check_refused(&twice, &[("/input", "must be there only once")], "twice");
     assert!(platform.wrote_nothing().await);
 }
 
