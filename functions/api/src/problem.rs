@@ -112,7 +112,7 @@ impl From<AppError> for Problem {
                 "conflict",
                 format!("this can't be done: the task is {}", status.as_str()),
             ),
-            AppError::AnsweredOtherwise(_) => Self::new(StatusCode::CONFLICT, "conflict", error.to_string()),
+            AppError::AnsweredOtherwise(_) => Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string())),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",

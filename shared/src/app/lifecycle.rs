@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tracing::Span;
 
+use super::answers::{ToolAnswer, paired};
 use super::change::note_change;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
@@ -14,27 +15,13 @@ use super::send::send;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, Conversation, Hidden, Invalid, LimitChanges, Limits, Next, PendingCall, ReopenFrom, Step, StepKind,
-    Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp, ToolCall, ToolRunner, journal,
+    Cancellation, Conversation, LimitChanges, Limits, Next, ReopenFrom, Step, Task, TaskId, TaskState, TaskStatus,
+    TenantId, journal,
 };
 use crate::ports::StoreError;
 
 /// How often a transition is tried; each time somebody else changed the task in between.
 const MOST_TRIES: usize = 8;
-
-/// A client's answer to a tool call.
-#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
-pub struct ToolAnswer {
-    /// The call's id.
-    pub call_id: String,
-    /// The number of the step that the answer will be, if the client says so: a model may use an id again.
-    pub step: Option<u32>,
-    /// What the tool says.
-    #[debug("{}", Hidden(text))]
-    pub text: String,
-    /// Whether it is an error, for the model to react to.
-    pub is_error: bool,
-}
 
 impl Tasks {
     /// Cancels a task: at once, or within seconds if a worker has it. Doing so twice is no error.
@@ -127,9 +114,9 @@ impl Tasks {
         if !answers.is_empty() && answers.iter().all(is_known) {
             return Ok((Draft::of(task), ()));
         }
-        let otherwise = answers.iter().find(|answer| known.iter().any(|step| answer.is_for(step)));
+        let otherwise = answers.iter().find_map(|answer| known.iter().find_map(|step| answer.answered_call(step)));
         match (refusal, otherwise) {
-            (AppError::WrongState(_), Some(answer)) => Err(AppError::AnsweredOtherwise(answer.call_id.clone())),
+            (AppError::WrongState(_), Some(call)) => Err(AppError::AnsweredOtherwise(call.id.clone())),
             (refusal, _) => Err(refusal),
         }
     }
@@ -219,40 +206,6 @@ impl Draft {
     }
 }
 
-impl ToolAnswer {
-    /// This answer to the call as a step of the task.
-    fn step(&self, task: &Task, PendingCall { number, call }: &PendingCall, now: Timestamp) -> Step {
-        let kind = StepKind::ToolCall {
-            call: call.clone(),
-            by: ToolRunner::Client,
-            text: self.text.clone(),
-            is_error: self.is_error,
-        };
-        let (base, fence) = (task.progress().base, task.fence());
-        Step { task: task.id(), base, number: *number, fence, kind, started_at: now, finished_at: now }
-    }
-
-    /// Whether it answers the call whose result is the step of this number.
-    fn is_about(&self, number: u32, call: &ToolCall) -> bool {
-        call.id == self.call_id && self.step.is_none_or(|step| step == number)
-    }
-
-    /// Whether the step is a client's answer to the same call.
-    fn is_for(&self, step: &Step) -> bool {
-        let is_call = |call: &ToolCall| self.is_about(step.number, call);
-        matches!(&step.kind, StepKind::ToolCall { call, by: ToolRunner::Client, .. } if is_call(call))
-    }
-
-    /// Whether the step is this very answer.
-    fn is_in(&self, step: &Step) -> bool {
-        let same = |step: &Step| match &step.kind {
-            StepKind::ToolCall { text, is_error, .. } => (text, is_error) == (&self.text, &self.is_error),
-            StepKind::ModelCall { .. } => false,
-        };
-        self.is_for(step) && same(step)
-    }
-}
-
 /// Where a retried task starts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RetryFrom {
@@ -261,26 +214,4 @@ pub enum RetryFrom {
     Checkpoint,
     /// Afresh; the journal goes on with the next number.
     Start,
-}
-
-/// Each call with its answer, or every rule that the answers break: one for each call, and no other.
-fn paired<'a>(
-    calls: &'a [PendingCall],
-    answers: &'a [ToolAnswer],
-) -> Result<Vec<(&'a PendingCall, &'a ToolAnswer)>, AppError> {
-    let mut broken = Vec::new();
-    let mut pairs: Vec<(&PendingCall, &ToolAnswer)> = Vec::new();
-    for (place, answer) in answers.iter().enumerate() {
-        let open = |call: &&PendingCall| pairs.iter().all(|(other, _)| other.number != call.number);
-        if let Some(call) = calls.iter().filter(open).find(|call| answer.is_about(call.number, &call.call)) {
-            pairs.push((call, answer));
-        } else {
-            let reason = "must be the id of a call that the task waits for, each once";
-            broken.push(Invalid::new(format!("/results/{place}/call_id"), reason));
-        }
-    }
-    for call in calls.iter().filter(|call| pairs.iter().all(|(other, _)| other.number != call.number)) {
-        broken.push(Invalid::new("/results", format!("must have a result for call {}", call.call.id)));
-    }
-    if broken.is_empty() { Ok(pairs) } else { Err(AppError::Invalid(broken)) }
 }

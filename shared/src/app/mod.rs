@@ -4,6 +4,7 @@
 //! or in a batch is the functions' business.
 
 mod agents;
+mod answers;
 mod change;
 mod dead_letters;
 mod error;
@@ -20,8 +21,9 @@ mod sweep;
 mod undelivered;
 
 pub use agents::Agents;
+pub use answers::ToolAnswer;
 pub use error::AppError;
-pub use lifecycle::{RetryFrom, ToolAnswer};
+pub use lifecycle::RetryFrom;
 pub use purge::{PurgeSummary, Purger};
 pub use readiness::Readiness;
 pub use run::{Ran, RunError, Runner, TenantSlots, WorkTimes};

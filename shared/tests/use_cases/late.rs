@@ -43,7 +43,7 @@ fn ask_human(id: &str) -> ToolCall {
 }
 
 fn answer(call_id: &str, text: &str) -> ToolAnswer {
-    ToolAnswer { call_id: call_id.to_owned(), step: None, text: text.to_owned(), is_error: false }
+    ToolAnswer { call_id: Some(call_id.to_owned()), step: None, text: text.to_owned(), is_error: false }
 }
 
 /// A model that answers when it is told to.

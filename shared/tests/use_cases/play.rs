@@ -172,7 +172,7 @@ impl Play {
     pub(crate) async fn answer(&self, faults: &Faults, text: &str, reversed: bool) {
         let tasks = self.tasks(faults);
         let answer =
-            |id: &str| ToolAnswer { call_id: id.to_owned(), step: None, text: text.to_owned(), is_error: false };
+            |id: &str| ToolAnswer { call_id: Some(id.to_owned()), step: None, text: text.to_owned(), is_error: false };
         let mut answers = vec![answer("c"), answer("d")];
         if reversed {
             answers.reverse();

@@ -44,7 +44,7 @@ async fn world(script: impl IntoIterator<Item = Reply>) -> World {
 }
 
 fn answer(call_id: &str, text: &str) -> ToolAnswer {
-    ToolAnswer { call_id: call_id.to_owned(), step: None, text: text.to_owned(), is_error: false }
+    ToolAnswer { call_id: Some(call_id.to_owned()), step: None, text: text.to_owned(), is_error: false }
 }
 
 async fn results(world: &World, task: TaskId) -> Vec<(u32, ToolRunner, String, bool)> {

@@ -143,7 +143,7 @@ async fn no_value_shows_what_people_models_and_tools_say() {
     let (task, steps) = (world.task(task.id()).await, world.steps(task.id()).await);
     assert_eq!((task.status(), steps.len()), (TaskStatus::Completed, 3));
     let requests = world.model.asked();
-    let answer = ToolAnswer { call_id: "a".to_owned(), step: None, text: CANARY.to_owned(), is_error: false };
+    let answer = ToolAnswer { call_id: Some("a".to_owned()), step: None, text: CANARY.to_owned(), is_error: false };
     let shown = format!("{:?}", (&world.agent, &task, &steps, &requests, world.new_task(CANARY), answer));
     assert!(!shown.contains("canary"), "{shown}");
     assert!(shown.contains(&format!("<{} bytes>", CANARY.len())), "{shown}");

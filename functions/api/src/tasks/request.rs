@@ -81,10 +81,12 @@ impl AnswerTaskRequest {
         let mut answers = Vec::new();
         for (place, Object(entry)) in entries.into_iter().enumerate() {
             answers.push(broken.below(&format!("/results/{place}"), |broken| {
-                let call_id = broken.keep(required("/call_id", entry.call_id));
+                let names_call = entry.call_id.is_some() || entry.step.is_some();
+                let named = names_call.then_some(()).ok_or_else(|| Invalid::new("/call_id", "or a step is required"));
+                let named = broken.keep(named);
                 let text = broken.keep(required("/text", entry.text));
                 let is_error = entry.is_error.unwrap_or(false);
-                Some(ToolAnswer { call_id: call_id?, step: entry.step, text: text?, is_error })
+                named.and(text).map(|text| ToolAnswer { call_id: entry.call_id, step: entry.step, text, is_error })
             }));
         }
         broken.finish(answers.into_iter().collect())

@@ -59,10 +59,13 @@ async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_ans
     let input = format!("{path}/input");
     let table: [(Value, &[_]); 5] = [
         (json!({}), &[("/results", "is required")]),
-        (json!({ "results": [{}] }), &[("/results/0/call_id", "is required"), ("/results/0/text", "is required")]),
+        (
+            json!({ "results": [{}] }),
+            &[("/results/0/call_id", "or a step is required"), ("/results/0/text", "is required")],
+        ),
         (
             json!({ "results": [{ "call_id": "x", "text": "" }, { "call_id": "a", "text": "" }] }),
-            &[("/results/0/call_id", "waits for"), ("/results", "for call b")],
+            &[("/results/0/call_id", "waits for"), ("/results", "for step 3, call b")],
         ),
         (
             json!({ "results": [{ "call_id": "a", "text": "", "error": true }] }),
@@ -85,6 +88,24 @@ async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_ans
     assert_eq!(platform.get(&path).await.body["status"], "completed");
     check(&platform.post(&input, r#"{"results":[]}"#).await, 409, "code", "conflict");
     check(&platform.post(&input, answers.to_string()).await, 202, "status", "completed");
+}
+
+#[tokio::test]
+async fn calls_that_share_an_id_are_answered_by_their_steps() {
+    let platform = Platform::new();
+    let path = task(&platform, [calling([ask_human("call_a"), ask_human("call_a")])]).await;
+    let input = format!("{path}/input");
+    let one = platform.post(&input, r#"{"results":[{"call_id":"call_a","text":"yes"}]}"#).await;
+    let missing = "for step 3; name the step in each result, as 2 calls have the id call_a";
+    check_refused(&one, &[("/results", missing)], "one result");
+    let by_step = json!({ "results": [{ "step": 3, "text": "no" }, { "step": 2, "text": "yes" }] }).to_string();
+    for _ in 0..2 {
+        check(&platform.post(&input, by_step.as_str().to_owned()).await, 202, "status", "queued");
+    }
+    let steps = platform.get(&format!("{path}/steps")).await.body["data"].clone();
+    assert_eq!((&steps[1]["text"], &steps[2]["text"]), (&json!("yes"), &json!("no")));
+    let otherwise = platform.post(&input, r#"{"results":[{"step":2,"text":"no"}]}"#).await;
+    check(&otherwise, 409, "detail", "another answer to call call_a is recorded");
 }
 
 #[tokio::test]
