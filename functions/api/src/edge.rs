@@ -1,8 +1,10 @@
-//! What every request passes on its way in and out: its id, its span, its access log line, and the catching of panics.
+//! What every request passes on its way in and out: its id, its span, its access log line, the catching of panics, and the
+//! refusal of responses that Lambda would not return.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, field};
 use uuid::Uuid;
 
+use crate::delivery::{MAX_BODY_BYTES, bytes_of_body};
 use crate::problem::{Problem, render};
 use crate::trace::{RequestSpan, Trace, linked_trace_id};
 
@@ -63,6 +66,7 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
             // Logged by the panic hook, which knows where it happened.
             Err(_panic) => Problem::internal().into_response(),
         };
+        let response = deliverable(response).await;
         let code = response.extensions().get::<Problem>().map(Problem::code);
         let mut response = render(response, &request_id);
         if let Ok(value) = HeaderValue::from_str(&request_id) {
@@ -81,6 +85,21 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     .instrument(log)
     .instrument(trace)
     .await
+}
+
+/// The response, or a problem in its place if Lambda would not return it: to the client that would be a `502` without a word.
+async fn deliverable(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let Ok(body) = to_bytes(body, usize::MAX).await else {
+        tracing::error!("response could not be read");
+        return Problem::internal().into_response();
+    };
+    let bytes = bytes_of_body(&body);
+    if bytes > MAX_BODY_BYTES {
+        tracing::error!(bytes, "response is larger than Lambda returns");
+        return Problem::response_too_large().into_response();
+    }
+    Response::from_parts(parts, Body::from(body))
 }
 
 /// What the request adds to the metrics.
@@ -106,4 +125,33 @@ fn request_id(request: &Request) -> String {
 fn route(request: &Request) -> String {
     let matched = request.extensions().get::<MatchedPath>();
     matched.map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use serde_json::{Value, json};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn answer_to(said: &'static str, times: usize) -> (StatusCode, Vec<u8>) {
+        let router = Router::new().route("/", get(move || async move { said.repeat(times) })).layer(from_fn(frame));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
+    }
+
+    #[tokio::test]
+    async fn a_response_that_lambda_would_not_return_is_a_problem_instead() {
+        for (said, most) in [("x", MAX_BODY_BYTES), ("\"", MAX_BODY_BYTES / 2), ("\u{1}", MAX_BODY_BYTES / 6)] {
+            let (status, body) = answer_to(said, most).await;
+            assert_eq!((status, body.len()), (StatusCode::OK, most), "{said:?}");
+            let (status, body) = answer_to(said, most + 1).await;
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            let expected = (StatusCode::INTERNAL_SERVER_ERROR, &json!("response_too_large"), &json!(false));
+            assert_eq!((status, &problem["code"], &problem["retryable"]), expected, "{said:?}");
+        }
+    }
 }

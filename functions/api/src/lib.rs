@@ -8,6 +8,7 @@ mod auth;
 mod body;
 pub mod config;
 mod dead_letters;
+mod delivery;
 mod edge;
 mod json;
 mod limits;
@@ -50,7 +51,10 @@ pub fn router(api: Api) -> Router {
         .route("/agents/{id}", get(agents::find_agent))
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
         .route("/tasks/{id}", get(tasks::find_task))
+        .route("/tasks/{id}/output", get(tasks::read_output))
         .route("/tasks/{id}/steps", get(tasks::list_steps))
+        .route("/tasks/{id}/steps/{number}/text", get(tasks::read_step_text))
+        .route("/tasks/{id}/steps/{number}/arguments", get(tasks::read_call_arguments))
         .route("/tasks/{id}/cancel", post(tasks::cancel_task))
         .route("/tasks/{id}/retry", post(tasks::retry_task))
         .route("/tasks/{id}/resume", post(tasks::resume_task))

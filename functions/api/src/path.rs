@@ -1,8 +1,8 @@
-//! Reading ids from paths.
+//! Reading ids and numbers from paths.
 
 use std::str::FromStr;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use shared::domain::{AgentId, TaskId};
 use tracing::Span;
@@ -31,10 +31,26 @@ impl<T: Subject + FromStr + ToString, S: Send + Sync> FromRequestParts<S> for Pa
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let text = Path::<String>::from_request_parts(parts, state).await.map_err(|_| Problem::unknown_id())?;
-        let id: T = text.parse().map_err(|_| Problem::unknown_id())?;
+        let id: T = parameter(parts, state, "id").await?;
         Span::current().record(T::FIELD, id.to_string());
         RequestSpan::of(&parts.extensions).0.record(T::FIELD, id.to_string());
         Ok(Self(id))
     }
+}
+
+/// The `{number}` of a route, likewise.
+pub(crate) struct PathNumber(pub(crate) u32);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathNumber {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parameter(parts, state, "number").await.map(Self)
+    }
+}
+
+async fn parameter<T: FromStr, S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<T, Problem> {
+    let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::unknown_id())?;
+    let text = params.iter().find_map(|(key, text)| (key == name).then_some(text)).ok_or_else(Problem::unknown_id)?;
+    text.parse().map_err(|_| Problem::unknown_id())
 }

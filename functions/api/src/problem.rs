@@ -97,6 +97,12 @@ impl Problem {
         Self { detail: format!("no answer from {}", missing.join(" and ")), ..Self::unavailable() }
     }
 
+    /// The response is larger than Lambda returns; the same request will not do better.
+    pub(crate) fn response_too_large() -> Self {
+        let detail = "the response is larger than the 6 MB that can be returned; where the route has a limit, lower it";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "response_too_large", detail)
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
     }

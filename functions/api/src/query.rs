@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use serde::Serialize;
 use shared::ports::{Page, PageRequest};
 
+use crate::delivery::{LongText, LongTexts};
 use crate::problem::{BrokenRule, Problem};
 
 const DEFAULT_LIMIT: u32 = 20;
@@ -81,5 +82,11 @@ impl<T> ListResponse<T> {
 impl<E, T: for<'a> From<&'a E>> From<Page<E>> for ListResponse<T> {
     fn from(page: Page<E>) -> Self {
         Self { data: page.entries.iter().map(T::from).collect(), next_cursor: page.next }
+    }
+}
+
+impl<T: LongTexts> LongTexts for ListResponse<T> {
+    fn long_texts(&mut self) -> Vec<&mut LongText> {
+        self.data.iter_mut().flat_map(LongTexts::long_texts).collect()
     }
 }

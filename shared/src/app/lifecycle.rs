@@ -127,7 +127,7 @@ impl Tasks {
         Ok(self.steps_of(&task).await?)
     }
 
-    async fn steps_of(&self, task: &Task) -> Result<Vec<Step>, StoreError> {
+    pub(super) async fn steps_of(&self, task: &Task) -> Result<Vec<Step>, StoreError> {
         Ok(journal(task.progress().base, self.journal.steps(task.id()).await?))
     }
 

@@ -18,6 +18,7 @@ mod run;
 mod send;
 mod submit;
 mod sweep;
+mod texts;
 mod undelivered;
 
 pub use agents::Agents;

@@ -14,6 +14,7 @@ use shared::domain::AgentId;
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::Body;
+use crate::delivery::{MAX_BODY_BYTES, fit};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params};
@@ -54,5 +55,5 @@ pub(crate) async fn list_agents(
     let page = params.take_page()?;
     params.finish()?;
     let agents = api.agents.list_agents(&tenant, &page).await?;
-    Ok(Json(ListResponse::from(agents)))
+    Ok(Json(fit(ListResponse::from(agents), MAX_BODY_BYTES)))
 }

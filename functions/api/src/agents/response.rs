@@ -6,6 +6,7 @@ use shared::domain::{
     RetryRules, Thousandths, ToolDefinition, Transfer,
 };
 
+use crate::delivery::{LongText, LongTexts};
 use crate::limits::LimitsResponse;
 use crate::time::rfc3339;
 
@@ -25,7 +26,8 @@ pub(crate) struct ListedAgentResponse {
     id: String,
     version: u32,
     name: String,
-    instructions: String,
+    #[serde(flatten)]
+    instructions: LongText,
     models: Vec<ModelResponse>,
     retry: RetryResponse,
     cache: Option<CacheResponse>,
@@ -75,13 +77,19 @@ impl From<&Agent> for ListedAgentResponse {
             id: agent.id.to_string(),
             version: agent.version,
             name: name.as_str().to_owned(),
-            instructions: instructions.as_str().to_owned(),
+            instructions: LongText::new("instructions", instructions.as_str()),
             models: models.iter().map(ModelResponse::from).collect(),
             retry: retry.into(),
             cache: cache.as_ref().map(CacheResponse::from),
             limits: LimitsResponse::from(*limits),
             created_at: rfc3339(agent.created_at),
         }
+    }
+}
+
+impl LongTexts for ListedAgentResponse {
+    fn long_texts(&mut self) -> Vec<&mut LongText> {
+        vec![&mut self.instructions]
     }
 }
 

@@ -12,12 +12,16 @@ use super::steps::StepResponse;
 use crate::Api;
 use crate::auth::Caller;
 use crate::body::{Body, OptionalBody};
+use crate::delivery::{MAX_BODY_BYTES, bytes_of, fit};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 
-/// The most bytes of texts that a page of steps has, so that it fits into a Lambda response with every character escaped.
-const MAX_PAGE_BYTES: usize = 900 * 1_024;
+/// From how many bytes on, as Lambda returns them, a page of steps takes no further step. A single step may be larger.
+const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
+
+/// What a page has besides its steps.
+const PAGE_FRAME_BYTES: usize = 1_024;
 
 type Accepted = (StatusCode, Json<TaskResponse>);
 
@@ -87,8 +91,8 @@ pub(crate) async fn list_steps(
     let steps = api.tasks.list_steps(&tenant, id).await?;
     let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
     for step in steps.iter().filter(|step| step.number > after) {
-        let entry = StepResponse::from(step);
-        bytes += entry.bytes();
+        let entry = fit(StepResponse::from(step), MAX_BODY_BYTES - PAGE_FRAME_BYTES);
+        bytes += bytes_of(&entry);
         more = entries.len() >= page.limit as usize || (bytes > MAX_PAGE_BYTES && !entries.is_empty());
         if more {
             break;

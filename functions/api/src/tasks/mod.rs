@@ -4,6 +4,7 @@ mod lifecycle;
 mod request;
 mod response;
 mod steps;
+mod texts;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::trace::{RequestSpan, Trace};
 pub(crate) use lifecycle::{answer_task, cancel_task, list_steps, resume_task, retry_task};
 use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
+pub(crate) use texts::{read_call_arguments, read_output, read_step_text};
 
 /// API Gateway gives up on us after 30 seconds.
 const MAX_WAIT_SECONDS: u64 = 25;

@@ -10,10 +10,11 @@ use shared::domain::{
 };
 use shared::ports::TaskSummary;
 
+use crate::delivery::{LongText, LongTexts, MAX_BODY_BYTES, fit};
 use crate::limits::LimitsResponse;
 use crate::time::rfc3339;
 
-/// A task with everything about it.
+/// A task with everything about it; what is too long to be returned is cut.
 #[derive(Serialize)]
 pub(crate) struct TaskResponse {
     id: String,
@@ -68,10 +69,12 @@ struct InputRequiredResponse {
 /// A tool call that the client is to answer.
 #[derive(Serialize)]
 struct CallResponse {
-    call_id: String,
+    #[serde(flatten)]
+    call_id: LongText,
     step: u32,
     name: String,
-    arguments: String,
+    #[serde(flatten)]
+    arguments: LongText,
 }
 
 /// What a paused task has besides.
@@ -92,7 +95,8 @@ struct WaitResponse {
 /// What a completed task has besides.
 #[derive(Serialize)]
 struct OutputResponse {
-    output: String,
+    #[serde(flatten)]
+    output: LongText,
     stop_reason: StopReason,
     model: ModelResponse,
     usage: Usage,
@@ -155,7 +159,7 @@ impl From<&Task> for TaskResponse {
             TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Canceled | TaskState::TimedOut => {}
         }
         let (spec, spend) = (task.spec(), task.spend());
-        Self {
+        let whole = Self {
             id: spec.id.to_string(),
             status: task.status(),
             agent_id: spec.agent.id.to_string(),
@@ -180,7 +184,16 @@ impl From<&Task> for TaskResponse {
             deadline_at: rfc3339(task.deadline()),
             finished_at: task.finished_at().map(rfc3339),
             history: task.progress().history.iter().map(ChangeResponse::from).collect(),
-        }
+        };
+        fit(whole, MAX_BODY_BYTES)
+    }
+}
+
+impl LongTexts for TaskResponse {
+    fn long_texts(&mut self) -> Vec<&mut LongText> {
+        let calls = self.input_required.iter_mut().flat_map(|waiting| &mut waiting.calls);
+        let of_calls = calls.flat_map(|call| [&mut call.call_id, &mut call.arguments]);
+        of_calls.chain(self.output.iter_mut().map(|output| &mut output.output)).collect()
     }
 }
 
@@ -202,7 +215,8 @@ impl From<&Change> for ChangeResponse {
 impl From<&PendingCall> for CallResponse {
     fn from(PendingCall { number, call }: &PendingCall) -> Self {
         let ToolCall { id, name, arguments } = call.clone();
-        Self { call_id: id, step: *number, name, arguments }
+        let (call_id, arguments) = (LongText::new("call_id", id), LongText::new("arguments", arguments));
+        Self { call_id, step: *number, name, arguments }
     }
 }
 
@@ -216,7 +230,7 @@ impl From<&Output> for OutputResponse {
     fn from(output: &Output) -> Self {
         let Output { text, stop_reason, model, usage, origin } = output;
         Self {
-            output: text.clone(),
+            output: LongText::new("output", text.as_str()),
             stop_reason: *stop_reason,
             model: model.into(),
             usage: *usage,

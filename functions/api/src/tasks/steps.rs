@@ -6,10 +6,14 @@ use serde::Serialize;
 use shared::domain::{ModelAnswer, ModelRef, Origin, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage};
 
 use super::response::ModelResponse;
+use crate::delivery::{LongText, LongTexts};
 use crate::time::rfc3339;
 
-/// How much of a tool's text is shown: every page must fit into a Lambda response, with every character escaped.
-const MAX_TEXT_BYTES: usize = 256 * 1_024;
+/// How much of a tool's text is shown in a list.
+const MAX_TOOL_TEXT_BYTES: usize = 256 * 1_024;
+
+/// How many tool calls of an answer are shown: as many as a task may have.
+const MAX_CALLS: usize = 1_000;
 
 /// One step of a task.
 #[derive(Serialize)]
@@ -35,8 +39,11 @@ struct ModelCallResponse {
     model: ModelResponse,
     served_model: String,
     stop_reason: StopReason,
-    text: String,
-    tool_calls: Vec<ToolCall>,
+    #[serde(flatten)]
+    text: LongText,
+    tool_calls: Vec<CallResponse>,
+    #[serde(skip_serializing_if = "Not::not")]
+    tool_calls_truncated: bool,
     usage: Usage,
     cost_micro_usd: u64,
     model_attempts: u32,
@@ -44,15 +51,28 @@ struct ModelCallResponse {
     request_id: Option<String>,
 }
 
+/// A tool call as a part of a model's answer.
+#[derive(Serialize)]
+struct CallResponse {
+    #[serde(flatten)]
+    id: LongText,
+    #[serde(flatten)]
+    name: LongText,
+    #[serde(flatten)]
+    arguments: LongText,
+}
+
 #[derive(Serialize)]
 struct ToolCallResponse {
-    call_id: String,
-    name: String,
-    arguments: String,
+    #[serde(flatten)]
+    call_id: LongText,
+    #[serde(flatten)]
+    name: LongText,
+    #[serde(flatten)]
+    arguments: LongText,
     by: ToolRunner,
-    text: String,
-    #[serde(skip_serializing_if = "Not::not")]
-    text_truncated: bool,
+    #[serde(flatten)]
+    text: LongText,
     is_error: bool,
 }
 
@@ -68,12 +88,11 @@ impl From<&Step> for StepResponse {
                     KindResponse::ModelCall(Box::new(model_call(requested, answer)))
                 }
                 StepKind::ToolCall { call, by, text, is_error } => KindResponse::ToolCall(ToolCallResponse {
-                    call_id: call.id.clone(),
-                    name: call.name.clone(),
-                    arguments: call.arguments.clone(),
+                    call_id: LongText::new("call_id", call.id.as_str()),
+                    name: LongText::new("name", call.name.as_str()),
+                    arguments: LongText::new("arguments", call.arguments.as_str()),
                     by: *by,
-                    text: beginning(text).to_owned(),
-                    text_truncated: text.len() > MAX_TEXT_BYTES,
+                    text: LongText::new("text", text.as_str()).at_most(MAX_TOOL_TEXT_BYTES),
                     is_error: *is_error,
                 }),
             },
@@ -81,21 +100,29 @@ impl From<&Step> for StepResponse {
     }
 }
 
-impl StepResponse {
-    /// About how many bytes its texts have, before they are escaped.
-    pub(super) fn bytes(&self) -> usize {
-        match &self.kind {
-            KindResponse::ModelCall(call) => {
-                call.text.len() + call.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>()
-            }
-            KindResponse::ToolCall(call) => call.text.len() + call.arguments.len(),
+impl From<&ToolCall> for CallResponse {
+    fn from(ToolCall { id, name, arguments }: &ToolCall) -> Self {
+        Self {
+            id: LongText::new("id", id.as_str()),
+            name: LongText::new("name", name.as_str()),
+            arguments: LongText::new("arguments", arguments.as_str()),
         }
     }
 }
 
-/// As much of a tool's text as is shown.
-fn beginning(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or(text)
+impl LongTexts for StepResponse {
+    fn long_texts(&mut self) -> Vec<&mut LongText> {
+        match &mut self.kind {
+            KindResponse::ModelCall(call) => {
+                let calls = call.tool_calls.iter_mut();
+                let of_calls = calls.flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
+                of_calls.chain([&mut call.text]).collect()
+            }
+            KindResponse::ToolCall(call) => {
+                vec![&mut call.call_id, &mut call.name, &mut call.arguments, &mut call.text]
+            }
+        }
+    }
 }
 
 fn model_call(requested: &ModelRef, answer: &ModelAnswer) -> ModelCallResponse {
@@ -104,8 +131,9 @@ fn model_call(requested: &ModelRef, answer: &ModelAnswer) -> ModelCallResponse {
         model: (&answer.model).into(),
         served_model: answer.served_model.clone(),
         stop_reason: answer.stop_reason,
-        text: answer.text(),
-        tool_calls: answer.tool_calls().cloned().collect(),
+        text: LongText::new("text", answer.text()),
+        tool_calls: answer.tool_calls().take(MAX_CALLS).map(CallResponse::from).collect(),
+        tool_calls_truncated: answer.tool_calls().nth(MAX_CALLS).is_some(),
         usage: answer.usage,
         cost_micro_usd: answer.spend.cost.micro_usd,
         model_attempts: answer.spend.attempts,

@@ -5,6 +5,7 @@
 
 mod agents;
 mod bodies;
+mod delivery;
 mod lifecycle;
 mod logs;
 mod platform;
@@ -41,6 +42,11 @@ async fn a_query_that_breaks_rules_is_refused_by_name() {
         ("/v1/tasks?status=done", "status"),
         ("/v1/tasks?agent_id=7", "agent_id"),
         ("/v1/tasks?state=queued", "state"),
+        (&format!("{UNKNOWN_TASK}/output?offset=-1"), "offset"),
+        (&format!("{UNKNOWN_TASK}/output?offset=x"), "offset"),
+        (&format!("{UNKNOWN_TASK}/output?limit=3"), "limit"),
+        (&format!("{UNKNOWN_TASK}/steps/1/text?limit=4194305"), "limit"),
+        (&format!("{UNKNOWN_TASK}/steps/1/arguments?cursor=1"), "cursor"),
         ("/v1/tasks?/name=1", "/name"),
         ("/v1/tasks?=1", ""),
         (&format!("{UNKNOWN_TASK}?wait=26"), "wait"),
@@ -74,6 +80,10 @@ async fn each_broken_envelope_has_its_own_status() {
         (platform.post("/v1/tasks", large).await, 413, "payload_too_large"),
         (platform.get(UNKNOWN_TASK).await, 404, "not_found"),
         (platform.get("/v1/tasks/7").await, 404, "not_found"),
+        (platform.get(&format!("{UNKNOWN_TASK}/output")).await, 404, "not_found"),
+        (platform.get(&format!("{UNKNOWN_TASK}/steps/1/text")).await, 404, "not_found"),
+        (platform.get(&format!("{UNKNOWN_TASK}/steps/one/text")).await, 404, "not_found"),
+        (platform.get(&format!("{UNKNOWN_TASK}/steps/1/arguments")).await, 404, "not_found"),
         (platform.get("/v1/tasks/tsk_%ff").await, 404, "not_found"),
         (platform.get(&format!("/v1/agents/{UNKNOWN_AGENT}")).await, 404, "not_found"),
         (platform.get("/v1/agents/agt_1").await, 404, "not_found"),

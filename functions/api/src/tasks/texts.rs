@@ -1,0 +1,52 @@
+//! The long texts of a task, whole: in parts, as many as it takes.
+
+use axum::Json;
+use axum::extract::State;
+use shared::domain::TaskId;
+
+use crate::Api;
+use crate::auth::Caller;
+use crate::delivery::{TextRange, TextResponse};
+use crate::path::{PathId, PathNumber};
+use crate::problem::Problem;
+use crate::query::Params;
+
+/// `GET /v1/tasks/{id}/output?offset=&limit=`: a part of a completed task's answer.
+pub(crate) async fn read_output(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    mut params: Params,
+) -> Result<Json<TextResponse>, Problem> {
+    let range = TextRange::take(&mut params)?;
+    params.finish()?;
+    let text = api.tasks.output_text(&tenant, id).await?;
+    TextResponse::of(&text, range).map(Json)
+}
+
+/// `GET /v1/tasks/{id}/steps/{number}/text?offset=&limit=`: a part of what a model or a tool said.
+pub(crate) async fn read_step_text(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
+    mut params: Params,
+) -> Result<Json<TextResponse>, Problem> {
+    let range = TextRange::take(&mut params)?;
+    params.finish()?;
+    let text = api.tasks.step_text(&tenant, id, number).await?;
+    TextResponse::of(&text, range).map(Json)
+}
+
+/// `GET /v1/tasks/{id}/steps/{number}/arguments?offset=&limit=`: a part of the arguments of the tool call whose result is, or
+/// will be, this step.
+pub(crate) async fn read_call_arguments(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
+    mut params: Params,
+) -> Result<Json<TextResponse>, Problem> {
+    let range = TextRange::take(&mut params)?;
+    params.finish()?;
+    let text = api.tasks.call_arguments(&tenant, id, number).await?;
+    TextResponse::of(&text, range).map(Json)
+}
