@@ -5,8 +5,11 @@ use std::sync::Arc;
 use tracing::Span;
 
 use super::AppError;
-use crate::domain::{Agent, AgentConfig, AgentId, Invalid, ModelChoice, TenantId, Unlisted};
-use crate::policy::admission::{Admission, CompatibleServer};
+use crate::domain::{
+    Agent, AgentConfig, AgentId, Invalid, Limits, ModelChain, ModelChoice, TenantId, ToolDefinition, Unlisted,
+};
+use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
+use crate::policy::schemas;
 use crate::ports::{AgentStore, Clock, Page, PageRequest};
 
 /// The use cases on agents.
@@ -30,7 +33,22 @@ impl Agents {
         Admission { now, max_cost_micro_usd, compatible_server }.refusals(model, unlisted)
     }
 
-    /// Creates an agent with its first version. Its models have passed [`Agents::refusals`].
+    /// Every rule of the chain's vendors that the tools and limits of a new agent break, at pointers from its root. What
+    /// can be repaired without a change of meaning breaks none.
+    pub fn vendor_refusals(&self, models: &ModelChain, tools: &[ToolDefinition], limits: Limits) -> Vec<Invalid> {
+        let mut refused = output_refusals(models, limits.max_output_tokens(), self.clock.now());
+        for (place, tool) in tools.iter().enumerate() {
+            let of_tool = schemas::refusals(tool.input_schema.as_value(), models).into_iter();
+            refused.extend(
+                of_tool.map(|Invalid { field, reason }| {
+                    Invalid::new(format!("/tools/{place}/input_schema{field}"), reason)
+                }),
+            );
+        }
+        refused
+    }
+
+    /// Creates an agent with its first version. It has passed [`Agents::refusals`] and [`Agents::vendor_refusals`].
     pub async fn create_agent(&self, tenant: TenantId, config: AgentConfig) -> Result<Agent, AppError> {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;

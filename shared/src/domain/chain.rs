@@ -113,6 +113,9 @@ pub struct ModelSettings {
     pub api_version: ApiVersion,
     /// Whether the answer is streamed.
     pub transfer: Transfer,
+    /// The field in which a Chat Completions server reads the most tokens of an answer.
+    #[serde(skip_serializing_if = "OutputLimitField::is_by_model")]
+    pub output_limit_field: OutputLimitField,
 }
 
 /// A small decimal number, kept exactly: 0.7 is 700.
@@ -141,12 +144,56 @@ impl Thousandths {
 pub enum ReasoningEffort {
     /// Not at all.
     None,
+    /// Hardly.
+    Minimal,
     /// A little.
     Low,
     /// Somewhat.
     Medium,
     /// Much.
     High,
+    /// More than that.
+    Xhigh,
+    /// As much as it can.
+    Max,
+}
+
+impl ReasoningEffort {
+    /// All of them, for people.
+    pub const NAMES: &str = "none, minimal, low, medium, high, xhigh or max";
+
+    /// The name in requests, records and the vendors' APIs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Minimal => "minimal",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Xhigh => "xhigh",
+            Self::Max => "max",
+        }
+    }
+}
+
+/// The field of a Chat Completions request that holds the most tokens of an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputLimitField {
+    /// The one that the model's name suggests.
+    #[default]
+    ByModel,
+    /// `max_tokens`, which every server knows.
+    MaxTokens,
+    /// `max_completion_tokens`, which OpenAI's and Azure's reasoning models require.
+    MaxCompletionTokens,
+}
+
+impl OutputLimitField {
+    /// Whether the model's name decides.
+    pub const fn is_by_model(&self) -> bool {
+        matches!(self, Self::ByModel)
+    }
 }
 
 /// Whether an agent may have a model that this version of the platform doesn't know.
@@ -245,6 +292,22 @@ mod tests {
         for number in [-0.001, 0.000_1, 0.700_1, 1.001, 66.0, 1e300, f64::NAN, f64::INFINITY] {
             assert_eq!(Thousandths::new("/x", number, one).unwrap_err().field, "/x", "{number}");
         }
+    }
+
+    #[test]
+    fn an_effort_has_one_name_everywhere() {
+        use ReasoningEffort::{High, Low, Max, Medium, Minimal, None, Xhigh};
+        for effort in [None, Minimal, Low, Medium, High, Xhigh, Max] {
+            assert_eq!(serde_json::to_value(effort).unwrap(), effort.as_str());
+            assert!(ReasoningEffort::NAMES.contains(effort.as_str()));
+        }
+    }
+
+    #[test]
+    fn settings_of_a_record_from_before_are_the_default() {
+        let written = serde_json::to_string(&ModelSettings::default()).unwrap();
+        assert!(!written.contains("output_limit_field"), "{written}");
+        assert_eq!(serde_json::from_str::<ModelSettings>(&written).unwrap(), ModelSettings::default());
     }
 
     #[test]

@@ -93,9 +93,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// These limits with 1 to 32,000 tokens for an answer.
+    /// These limits with 1 to 128,000 tokens for an answer: the most that any listed model writes.
     pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=32_000)?, ..self })
+        Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=128_000)?, ..self })
     }
 
     /// These limits with 10 to 86,400 seconds from submission to the end, not counting waits for a person.

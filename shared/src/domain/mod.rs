@@ -36,8 +36,8 @@ pub use arguments::check_arguments;
 pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};
 pub use causes::Causes;
 pub use chain::{
-    ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Transfer,
-    Unlisted,
+    ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider, ReasoningEffort,
+    Thousandths, Transfer, Unlisted,
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{Conversation, Next, PendingCall, journal};

@@ -15,7 +15,8 @@ use super::schema::JsonSchema;
 /// The most tools that an agent may have.
 pub const MAX_TOOLS: usize = 64;
 
-const MAX_DESCRIPTION_BYTES: usize = 4 * 1_024;
+/// Descriptions of tools that agents have in practice pass 4 KiB: they hold manuals with examples.
+const MAX_DESCRIPTION_BYTES: usize = 16 * 1_024;
 const MAX_TOOLS_BYTES: usize = 128 * 1_024;
 
 /// One turn of a conversation.
@@ -130,7 +131,7 @@ pub struct ToolDefinition {
 }
 
 impl ToolDefinition {
-    /// A tool with a description of at most 4 KiB, checked at `/description`; it may be empty.
+    /// A tool with a description of at most 16 KiB, checked at `/description`; it may be empty.
     pub fn new(name: ToolName, description: String, input_schema: JsonSchema) -> Result<Self, Invalid> {
         if description.len() > MAX_DESCRIPTION_BYTES {
             let reason = format!("must have at most {MAX_DESCRIPTION_BYTES} bytes, has {}", description.len());

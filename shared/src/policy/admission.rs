@@ -5,28 +5,12 @@
 //! and an effort are refused where the vendor refuses them. What is known of a model is known by its name; of a name that
 //! nobody here knows, the vendor is the judge.
 
+use super::models::{efforts, reasons_by_default, refuses_sampling};
 use super::price::PriceTable;
 use crate::domain::{
-    ApiVersion, Invalid, ModelChoice, ModelRef, ModelSettings, Provider, ReasoningEffort, Thousandths, Timestamp,
-    Unlisted, Usage,
+    ApiVersion, Invalid, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider, ReasoningEffort,
+    Thousandths, Timestamp, Unlisted, Usage,
 };
-
-/// Anthropic's models that refuse sampling under every version of the API: those from Opus 4.7 and Sonnet 5 on.
-const WITHOUT_SAMPLING: [&str; 6] =
-    ["claude-fable-", "claude-haiku-5", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-5"];
-
-/// Anthropic's models that take no effort: it came with Opus 4.5 (<https://platform.claude.com/docs/en/build-with-claude/effort>).
-const WITHOUT_EFFORT: [&str; 2] = ["claude-haiku-4-5", "claude-sonnet-4-5"];
-
-/// Anthropic's models that think before every answer, and refuse to be told not to
-/// (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
-const ALWAYS_THINKING: [&str; 3] = ["claude-fable-5", "claude-mythos-", "claude-opus-5-5"];
-
-/// OpenAI's models that reason: they take sampling parameters only where they can be told not to.
-const REASONING: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
-
-/// Those of them that can't: the effort `none` came with gpt-5.1 and went with gpt-6.1-sol.
-const ALWAYS_REASONING: [&str; 6] = ["gpt-5-", "gpt-6.1-sol", "gpt-6.2-", "o1", "o3", "o4"];
 
 /// Whether the deployment has a server of its own for models of `openai_compatible`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +41,7 @@ impl Admission {
             self.listing(model, unlisted),
             effort(model, settings),
             api_version(model, settings),
+            output_limit_field(model, settings),
             temperature_range(model, settings),
             pair(model, settings),
         ];
@@ -95,20 +80,25 @@ impl Admission {
 }
 
 fn effort(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
-    let can_not_do_without = match model.provider() {
-        Provider::Anthropic => is_one_of(model, &ALWAYS_THINKING),
-        Provider::OpenAi => is_one_of(model, &ALWAYS_REASONING),
-        Provider::OpenAiCompatible => false,
-    };
-    let takes_none = model.provider() == Provider::Anthropic && is_one_of(model, &WITHOUT_EFFORT);
-    let reason = match settings.reasoning_effort? {
-        ReasoningEffort::None if can_not_do_without => "must be low, medium or high: the model can't do without",
-        ReasoningEffort::Low | ReasoningEffort::Medium | ReasoningEffort::High if takes_none => {
-            "is not taken by this model, but for none"
-        }
-        ReasoningEffort::None | ReasoningEffort::Low | ReasoningEffort::Medium | ReasoningEffort::High => return None,
+    let (effort, taken) = (settings.reasoning_effort?, efforts(model)?);
+    let names: Vec<&str> = taken.iter().map(|effort| effort.as_str()).collect();
+    let reason = match names.as_slice() {
+        _ if taken.contains(&effort) => return None,
+        [] => "is not taken by this model: it does not reason".to_owned(),
+        [only] => format!("must be {only} for this model, or left out"),
+        [others @ .., last] => format!("must be {} or {last} for this model", others.join(", ")),
     };
     Some(Invalid::new("/reasoning_effort", reason))
+}
+
+fn output_limit_field(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
+    match (model.provider(), settings.output_limit_field) {
+        (Provider::OpenAiCompatible, _) | (_, OutputLimitField::ByModel) => None,
+        (
+            Provider::Anthropic | Provider::OpenAi,
+            OutputLimitField::MaxTokens | OutputLimitField::MaxCompletionTokens,
+        ) => Some(Invalid::new("/output_limit_field", "is for openai_compatible only")),
+    }
 }
 
 fn api_version(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
@@ -135,24 +125,29 @@ fn pair(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
 /// Why the model takes no sampling parameters, if it takes none.
 fn no_sampling(model: &ModelRef, settings: &ModelSettings) -> Option<&'static str> {
     match model.provider() {
-        Provider::Anthropic if is_one_of(model, &WITHOUT_SAMPLING) => Some("is not taken by this model"),
+        Provider::Anthropic | Provider::OpenAi if refuses_sampling(model) => Some("is not taken by this model"),
         Provider::Anthropic => match settings.api_version {
             ApiVersion::Current => Some("is not taken by Anthropic's current API; select api_version 2023-06-01"),
             ApiVersion::Anthropic20230601 => None,
         },
-        Provider::OpenAi if is_one_of(model, &ALWAYS_REASONING) => Some("is not taken by this model"),
-        Provider::OpenAi if is_one_of(model, &REASONING) => {
-            let is_off = settings.reasoning_effort == Some(ReasoningEffort::None);
-            if is_off { None } else { Some("is taken by this model only with reasoning_effort none") }
-        }
-        Provider::OpenAi | Provider::OpenAiCompatible => None,
+        Provider::OpenAi if efforts(model).is_none_or(<[_]>::is_empty) => None,
+        Provider::OpenAi => match settings.reasoning_effort {
+            Some(ReasoningEffort::None) => None,
+            None if !reasons_by_default(model) => None,
+            Some(_) | None => Some("is taken by this model only with reasoning_effort none"),
+        },
+        Provider::OpenAiCompatible => None,
     }
 }
 
-fn is_one_of(model: &ModelRef, beginnings: &[&str]) -> bool {
-    let is_of =
-        |beginning: &&str| model.name().starts_with(*beginning) || model.name() == beginning.trim_end_matches('-');
-    beginnings.iter().any(is_of)
+/// For each model of the chain that writes fewer tokens in an answer, why `max_output_tokens` is refused, at that pointer.
+pub fn output_refusals(models: &ModelChain, max_output_tokens: u32, now: Timestamp) -> Vec<Invalid> {
+    let limits = models.iter().filter_map(|choice| {
+        let most = PriceTable::current().max_output_tokens(&choice.model, now)?;
+        let reason = format!("must be at most {most}, which is the limit of {}", choice.model);
+        (max_output_tokens > most).then(|| Invalid::new("/max_output_tokens", reason))
+    });
+    limits.collect()
 }
 
 #[cfg(test)]
@@ -231,6 +226,14 @@ mod tests {
             (OpenAi, "gpt-6.1-sol", Current, low, Some("this model")),
             (OpenAi, "gpt-5-nano", Current, None, Some("this model")),
             (OpenAi, "gpt-5.5", Current, none, None),
+            (OpenAi, "gpt-5.5", Current, None, Some("reasoning_effort none")),
+            (OpenAi, "gpt-5.1", Current, None, None),
+            (OpenAi, "gpt-5.1", Current, none, None),
+            (OpenAi, "gpt-5.1", Current, low, Some("reasoning_effort none")),
+            (OpenAi, "gpt-5.4-mini", Current, None, None),
+            (OpenAi, "gpt-5.1-codex", Current, None, Some("this model")),
+            (OpenAi, "gpt-5-chat-latest", Current, None, None),
+            (OpenAi, "invented-later", Current, low, None),
             (OpenAi, "o3", Current, None, Some("this model")),
             (OpenAi, "gpt-4.1", Current, None, None),
             (OpenAiCompatible, "gpt-6.1-sol", Current, low, None),
@@ -250,29 +253,54 @@ mod tests {
     #[test]
     fn effort_is_refused_where_the_vendor_refuses_it() {
         use Provider::{Anthropic, OpenAi, OpenAiCompatible};
-        use ReasoningEffort::{High, Low, Medium, None as Without};
-        let (at_all, below) = ([("/reasoning_effort", "not taken")], [("/reasoning_effort", "low, medium or high")]);
-        let table: [(_, _, &[_], &[_]); 13] = [
-            (Anthropic, "claude-haiku-4-5", &[Low, Medium, High], &at_all),
-            (Anthropic, "claude-sonnet-4-5-20250929", &[Low, Medium, High], &at_all),
-            (Anthropic, "claude-haiku-4-5-20251001", &[Without], &[]),
-            (Anthropic, "claude-opus-4-5", &[Low, Medium, High, Without], &[]),
-            (Anthropic, "claude-sonnet-5-5", &[Low, Medium, High, Without], &[]),
-            (Anthropic, "claude-haiku-5-5", &[Low, Medium, High, Without], &[]),
-            (Anthropic, "claude-opus-5-5", &[Without], &below),
-            (Anthropic, "claude-fable-5-2", &[Without], &below),
-            (Anthropic, "claude-fable-5", &[Low, Medium, High], &[]),
-            (Anthropic, "claude-opus-5", &[Without], &[]),
-            (OpenAi, "gpt-6.2-sol", &[Without], &below),
-            (OpenAi, "gpt-6.2-sol", &[Low, Medium, High], &[]),
-            (OpenAiCompatible, "claude-haiku-4-5", &[Low, Medium, High, Without], &[]),
+        use ReasoningEffort::{High, Low, Max, Medium, Minimal, None as Without, Xhigh};
+        const ALL: [ReasoningEffort; 7] = [Without, Minimal, Low, Medium, High, Xhigh, Max];
+        let table: [(_, _, &[_], _); 22] = [
+            (Anthropic, "claude-haiku-4-5", &[Without], "must be none for this model, or left out"),
+            (Anthropic, "claude-sonnet-4-5-20250929", &[Without], "must be none"),
+            (Anthropic, "claude-opus-4-5", &[Without, Low, Medium, High], "none, low, medium or high"),
+            (Anthropic, "claude-opus-4-6", &[Without, Low, Medium, High, Max], "high or max"),
+            (Anthropic, "claude-opus-4-7", &[Without, Low, Medium, High, Xhigh, Max], "xhigh or max"),
+            (Anthropic, "claude-sonnet-5-5", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
+            (Anthropic, "claude-haiku-5-5", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
+            (Anthropic, "claude-opus-5-5", &[Low, Medium, High, Xhigh, Max], "must be low, medium"),
+            (Anthropic, "claude-fable-5-2", &[Low, Medium, High, Xhigh, Max], "must be low, medium"),
+            (Anthropic, "claude-opus-5", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
+            (OpenAi, "gpt-4.1", &[], "does not reason"),
+            (OpenAi, "gpt-5", &[Minimal, Low, Medium, High], "minimal, low, medium or high"),
+            (OpenAi, "gpt-5-nano-2025-08-07", &[Minimal, Low, Medium, High], "minimal, low, medium or high"),
+            (OpenAi, "gpt-5-pro", &[High], "must be high for this model, or left out"),
+            (OpenAi, "gpt-5.1", &[Without, Low, Medium, High], "none, low, medium or high"),
+            (OpenAi, "gpt-5.1-codex-max", &[Low, Medium, High, Xhigh], "high or xhigh"),
+            (OpenAi, "gpt-5.5", &[Without, Low, Medium, High, Xhigh], "high or xhigh"),
+            (OpenAi, "gpt-6.1-terra", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
+            (OpenAi, "gpt-6.2-sol", &[Low, Medium, High, Xhigh, Max], "must be low, medium"),
+            (OpenAi, "o3", &[Low, Medium, High], "low, medium or high"),
+            (OpenAi, "invented-later", &ALL, ""),
+            (OpenAiCompatible, "claude-haiku-4-5", &ALL, ""),
         ];
-        for (provider, name, efforts, expected) in table {
-            for effort in efforts {
-                let settings = ModelSettings { reasoning_effort: Some(*effort), ..ModelSettings::default() };
+        for (provider, name, taken, reason) in table {
+            for effort in ALL {
+                let settings = ModelSettings { reasoning_effort: Some(effort), ..ModelSettings::default() };
+                let refused = [("/reasoning_effort", reason)];
+                let expected: &[_] = if taken.contains(&effort) { &[] } else { &refused };
                 check(&choice(provider, name, settings), None, Unlisted::Allowed, expected);
             }
         }
+    }
+
+    #[test]
+    fn an_output_limit_over_that_of_a_model_is_refused_with_the_models_name() {
+        let chain = |names: &[&str]| {
+            let model = |name: &&str| ModelRef::new(Provider::Anthropic, *name).unwrap().into();
+            ModelChain::new(names.iter().map(model).collect()).unwrap()
+        };
+        let both = chain(&["claude-sonnet-5-5", "claude-haiku-4-5", "claude-opus-4-5"]);
+        assert_eq!(output_refusals(&both, 64_000, NOW), []);
+        let refused = output_refusals(&both, 64_001, NOW);
+        let reason = "must be at most 64000, which is the limit of anthropic/claude-haiku-4-5";
+        assert_eq!(refused, [Invalid::new("/max_output_tokens", reason)]);
+        assert_eq!(output_refusals(&both, 128_001, NOW).len(), 2);
     }
 
     #[test]
@@ -290,6 +318,10 @@ mod tests {
         };
         check(Anthropic, "claude-sonnet-4-6", both, &[("/temperature", "0 to 1"), ("/top_p", "beside temperature")]);
         check(OpenAiCompatible, "llama", both, &[("/api_version", "anthropic only")]);
+        let field = OutputLimitField::MaxCompletionTokens;
+        let named = ModelSettings { output_limit_field: field, ..ModelSettings::default() };
+        check(OpenAiCompatible, "llama", named, &[]);
+        check(OpenAi, "gpt-6.1-sol", named, &[("/output_limit_field", "openai_compatible only")]);
         let all = [("/reasoning_effort", "low"), ("/api_version", ""), ("/temperature", "model"), ("/top_p", "model")];
         check(OpenAi, "gpt-6.2-sol", none, &all);
     }

@@ -2,7 +2,8 @@
 //!
 //! A layer knows nothing of its neighbours but the port, so that the stack can be written down in one place. Each hands on
 //! and adds up what was spent and which attempts failed below it: nothing that was paid is forgotten. What a call costs is
-//! [`price`]'s to say, from a table in a data file, and which models a new agent may have [`admission`]'s.
+//! [`price`]'s to say, from a table in a data file, which models a new agent may have [`admission`]'s, and which schemas vendors take
+//! `schemas`'s.
 
 pub mod admission;
 pub mod backoff;
@@ -11,10 +12,12 @@ pub mod cache_key;
 pub mod cached;
 pub mod fallback;
 pub mod metered;
+pub(crate) mod models;
 mod pauses;
 pub mod price;
 pub mod retry;
 pub mod retry_budget;
+pub(crate) mod schemas;
 mod tried;
 
 pub use backoff::Backoff;

@@ -40,6 +40,8 @@ struct Row {
     valid_until: Option<Midnight>,
     prices: Prices,
     long_prompt: Option<LongPrompt>,
+    /// The most tokens that the model writes in one answer, if it is known.
+    max_output_tokens: Option<u32>,
 }
 
 /// Prices of calls with a long input. They are those of the whole call, its output included.
@@ -92,6 +94,11 @@ impl PriceTable {
         let short = row.prices.dearest(input_bytes, max_output_tokens);
         let reached = row.prices_for(input_bytes).dearest(input_bytes, max_output_tokens);
         Some(micro_usd(short.max(reached)))
+    }
+
+    /// The most tokens that `model` writes in one answer at `at`; `None` if nobody here knows.
+    pub fn max_output_tokens(&self, model: &ModelRef, at: Timestamp) -> Option<u32> {
+        self.row(model, at)?.max_output_tokens
     }
 
     /// The provider and the model as dimensions of a metric. Names that the table doesn't have are any number of them, and each

@@ -148,7 +148,7 @@ mod tests {
     use super::*;
     use crate::domain::{
         ApiVersion, BuiltinTool, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef, ModelSettings, Outage,
-        OutputSchema, Provider, ReasoningEffort, Thousandths, ToolDefinition, ToolName, Transfer,
+        OutputLimitField, OutputSchema, Provider, ReasoningEffort, Thousandths, ToolDefinition, ToolName, Transfer,
     };
     use crate::testing::samples;
 
@@ -166,6 +166,7 @@ mod tests {
             reasoning_effort: Some(ReasoningEffort::None),
             api_version: ApiVersion::Anthropic20230601,
             transfer: Transfer::Whole,
+            output_limit_field: OutputLimitField::MaxCompletionTokens,
         };
         let other = ModelRef::new(Provider::OpenAiCompatible, "llama").unwrap();
         let terms = CacheTerms::default().with_ttl_seconds(60).and_then(|terms| terms.with_stale_seconds(600)).unwrap();
@@ -207,6 +208,14 @@ mod tests {
         let AgentConfig { tools, output_schema, .. } = read(&record(&agent)).unwrap().config;
         assert_eq!(tools[0].input_schema.as_value().to_string(), text);
         assert_eq!(output_schema.unwrap().schema.as_value().to_string(), text);
+    }
+
+    #[test]
+    fn a_record_whose_schema_a_vendor_refuses_is_still_read() {
+        let schema = json!({ "type": "object", "properties": { "filter[id]": {} }, "anyOf": [{}] });
+        let mut agent = rich();
+        agent.config.tools[0].input_schema = JsonSchema::new(schema).unwrap();
+        assert_eq!(read(&record(&agent)).unwrap(), agent);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use shared::domain::chain::MAX_MODELS;
 use shared::domain::transcript::MAX_TOOLS;
 use shared::domain::{
     AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema, LimitChanges,
-    Limits, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputSchema, RetryRules, Thousandths, ToolDefinition,
-    ToolName, Transfer, Unlisted,
+    Limits, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, OutputSchema, ReasoningEffort,
+    RetryRules, Thousandths, ToolDefinition, ToolName, Transfer, Unlisted,
 };
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
@@ -48,6 +48,7 @@ struct ModelEntry {
     reasoning_effort: Option<String>,
     api_version: Option<String>,
     stream: Option<bool>,
+    output_limit_field: Option<String>,
     allow_unlisted: Option<bool>,
 }
 
@@ -113,6 +114,9 @@ impl CreateAgentRequest {
         if let Some(name) = self.on_limit {
             limits.on_limit = broken.keep(named("/on_limit", &name, "pause or fail")).unwrap_or_default();
         }
+        if let Some(models) = &models {
+            broken.extend(agents.vendor_refusals(models, tools.as_deref().unwrap_or_default(), limits));
+        }
         let config = match (name, instructions, models, tools, builtin_tools) {
             (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {
                 let output_schema = output_schema.flatten();
@@ -174,10 +178,15 @@ impl ModelEntry {
             number.and_then(|number| broken.keep(Thousandths::new(field, number, most)))
         };
         let (temperature, top_p) = (number("/temperature", self.temperature, TWO), number("/top_p", self.top_p, ONE));
-        let effort = self.reasoning_effort.map(|name| named("/reasoning_effort", &name, "none, low, medium or high"));
+        let effort = self.reasoning_effort.map(|name| named("/reasoning_effort", &name, ReasoningEffort::NAMES));
         let version = self.api_version.map_or(Ok(ApiVersion::Current), |version| match version.as_str() {
             "2023-06-01" => Ok(ApiVersion::Anthropic20230601),
             _ => Err(Invalid::new("/api_version", "must be 2023-06-01, or left out for the current one")),
+        });
+        let field = self.output_limit_field.map_or(Ok(OutputLimitField::ByModel), |name| match name.as_str() {
+            "max_tokens" => Ok(OutputLimitField::MaxTokens),
+            "max_completion_tokens" => Ok(OutputLimitField::MaxCompletionTokens),
+            _ => Err(Invalid::new("/output_limit_field", "must be max_tokens or max_completion_tokens")),
         });
         let settings = ModelSettings {
             temperature,
@@ -185,6 +194,7 @@ impl ModelEntry {
             reasoning_effort: effort.and_then(|effort| broken.keep(effort)),
             api_version: broken.keep(version).unwrap_or_default(),
             transfer: if self.stream == Some(false) { Transfer::Whole } else { Transfer::Stream },
+            output_limit_field: broken.keep(field).unwrap_or_default(),
         };
         let model = broken.keep(ModelRef::new(provider?, name?))?;
         Some(ModelChoice { model, settings })

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use shared::domain::{
-    Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputSchema, ReasoningEffort,
-    RetryRules, Thousandths, ToolDefinition, Transfer,
+    Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputLimitField, OutputSchema,
+    ReasoningEffort, RetryRules, Thousandths, ToolDefinition, Transfer,
 };
 
 use crate::delivery::{LongText, LongTexts};
@@ -46,6 +46,7 @@ struct ModelResponse {
     reasoning_effort: Option<ReasoningEffort>,
     api_version: Option<ApiVersion>,
     stream: bool,
+    output_limit_field: Option<OutputLimitField>,
 }
 
 #[derive(Serialize)]
@@ -104,6 +105,7 @@ impl From<&ModelChoice> for ModelResponse {
             reasoning_effort: settings.reasoning_effort,
             api_version: Some(settings.api_version).filter(|version| *version != ApiVersion::Current),
             stream: settings.transfer == Transfer::Stream,
+            output_limit_field: Some(settings.output_limit_field).filter(|field| !field.is_by_model()),
         }
     }
 }

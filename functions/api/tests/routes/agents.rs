@@ -22,7 +22,7 @@ fn shown(set: Value) -> Value {
 fn shown_model(provider: &str, model: &str, set: Value) -> Value {
     let mut shown = json!({
         "provider": provider, "model": model, "temperature": null, "top_p": null, "reasoning_effort": null,
-        "api_version": null, "stream": true,
+        "api_version": null, "stream": true, "output_limit_field": null,
     });
     shown.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
     shown
@@ -94,7 +94,10 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
 async fn what_is_left_out_has_its_default() {
     let platform = Platform::new();
     let unlisted = json!({ "provider": "openai", "model": "gpt-7", "allow_unlisted": true });
-    let compatible = json!({ "provider": "openai_compatible", "model": "llama", "temperature": 1.5, "top_p": 0.001 });
+    let compatible = json!({
+        "provider": "openai_compatible", "model": "llama", "temperature": 1.5, "top_p": 0.001,
+        "output_limit_field": "max_completion_tokens",
+    });
     let table = [
         (body(json!({})), shown(json!({}))),
         (body(json!({ "cache": { "mode": "off" } })), shown(json!({ "cache": { "mode": "off" } }))),
@@ -120,7 +123,9 @@ async fn what_is_left_out_has_its_default() {
         (
             of_model(compatible),
             shown(json!({ "models": [
-                shown_model("openai_compatible", "llama", json!({ "temperature": 1.5, "top_p": 0.001 })),
+                shown_model("openai_compatible", "llama", json!({
+                    "temperature": 1.5, "top_p": 0.001, "output_limit_field": "max_completion_tokens",
+                })),
             ] })),
         ),
     ];
@@ -153,7 +158,7 @@ async fn an_agent_that_breaks_rules_is_refused_with_each_place() {
         (body(json!({ "name": "x".repeat(65) })), &[("/name", "has 65")]),
         (body(json!({ "name": "\u{7}" })), &[("/name", "control characters")]),
         (body(json!({ "instructions": "x".repeat(32_769) })), &[("/instructions", "at most 32768 bytes")]),
-        (body(json!({ "max_output_tokens": 0 })), &[("/max_output_tokens", "1 to 32000")]),
+        (body(json!({ "max_output_tokens": 0 })), &[("/max_output_tokens", "1 to 128000")]),
         (body(json!({ "timeout_seconds": 9 })), &[("/timeout_seconds", "10 to 86400")]),
         (body(json!({ "max_steps": 1_001 })), &[("/max_steps", "1 to 1000")]),
         (body(json!({ "max_tool_calls": 1_001 })), &[("/max_tool_calls", "0 to 1000")]),
@@ -255,13 +260,44 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
             &[("/models/0/temperature", "reasoning_effort none"), ("/models/0/top_p", "reasoning_effort none")],
         ),
         (with("gpt-6.1-sol", json!({ "reasoning_effort": "none" })), &[("/models/0/reasoning_effort", "low, medium")]),
-        (with("gpt-6.1-sol", json!({ "reasoning_effort": "max" })), &[("/models/0/reasoning_effort", "must be none")]),
+        (
+            with("gpt-6.1-sol", json!({ "reasoning_effort": "ultra" })),
+            &[("/models/0/reasoning_effort", "must be none")],
+        ),
         (with("gpt-6.1-sol", json!({ "api_version": "2023-06-01" })), &[("/models/0/api_version", "anthropic only")]),
         (with("claude-opus-5", json!({ "api_version": "2024-01-01" })), &[("/models/0/api_version", "2023-06-01")]),
         (with("gpt-6.1-sol", json!({ "top_p": 1.001 })), &[("/models/0/top_p", "must be 0 to 1 with")]),
         (with("gpt-6.1-sol", json!({ "temperature": -1 })), &[("/models/0/temperature", "must be 0 to 2 with")]),
         (with("gpt-6.1-sol", json!({ "temperature": 0.0005 })), &[("/models/0/temperature", "at most 3 decimals")]),
         (with("gpt-6.1-sol", json!({ "temperature": "0.5" })), &[("/models/0/temperature", "must be a number, not")]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_effort_or_a_field_that_a_model_does_not_take_is_refused() {
+    let with = |provider: &str, model: &str, set: Value| {
+        let mut model = json!({ "provider": provider, "model": model });
+        model.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+        of_model(model)
+    };
+    check_all_refused([
+        (
+            with("openai", "gpt-6.1-sol", json!({ "reasoning_effort": "minimal" })),
+            &[("/models/0/reasoning_effort", "must be low, medium, high, xhigh or max for this model")] as &[_],
+        ),
+        (
+            with("anthropic", "claude-opus-4-6", json!({ "reasoning_effort": "xhigh" })),
+            &[("/models/0/reasoning_effort", "must be none, low, medium, high or max")],
+        ),
+        (
+            with("openai", "gpt-6.1-sol", json!({ "output_limit_field": "max_tokens" })),
+            &[("/models/0/output_limit_field", "openai_compatible only")],
+        ),
+        (
+            with("openai", "gpt-6.1-sol", json!({ "output_limit_field": "limit" })),
+            &[("/models/0/output_limit_field", "must be max_tokens or max_completion_tokens")],
+        ),
     ])
     .await;
 }
@@ -295,8 +331,8 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
         (tools(json!([tool("größe", &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
         (tools(json!([tool(&long, &plain)])), &[("/tools/0/name", "1 to 64 characters")]),
         (
-            tools(json!([{ "name": "t", "description": "x".repeat(4_097), "input_schema": plain }])),
-            &[("/tools/0/description", "at most 4096 bytes, has 4097")],
+            tools(json!([{ "name": "t", "description": "x".repeat(16_385), "input_schema": plain }])),
+            &[("/tools/0/description", "at most 16384 bytes, has 16385")],
         ),
         (
             tools(json!([{ "name": "t", "input_schema": plain, "strict": true }])),
@@ -332,6 +368,45 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
         ),
     ])
     .await;
+}
+
+#[tokio::test]
+async fn what_a_vendor_of_the_chain_refuses_is_refused_with_place_and_vendor() {
+    let odd = json!({ "type": "object", "properties": { "limit": {}, "filter[id]": { "type": "string" }, "a/b": {} } });
+    let tool = |name: &str, schema: &Value| json!({ "name": name, "input_schema": schema });
+    let tools = json!([tool("a", &json!({ "type": "object" })), tool("b", &odd)]);
+    let haiku = json!({ "provider": "anthropic", "model": "claude-haiku-4-5" });
+    let terra = json!({ "provider": "openai", "model": "gpt-6.1-terra" });
+    check_all_refused([
+        (
+            body(json!({ "tools": tools, "models": [terra, haiku] })),
+            &[
+                ("/tools/1/input_schema/properties/filter[id]", "anthropic refuses other names"),
+                ("/tools/1/input_schema/properties/a~1b", "anthropic refuses other names"),
+            ] as &[_],
+        ),
+        (
+            body(json!({ "max_output_tokens": 64_001, "models": [terra, haiku] })),
+            &[("/max_output_tokens", "must be at most 64000, which is the limit of anthropic/claude-haiku-4-5")],
+        ),
+        (body(json!({ "max_output_tokens": 128_001 })), &[("/max_output_tokens", "1 to 128000")]),
+    ])
+    .await;
+    let platform = Platform::new();
+    let old = json!({
+        "$schema": "http://json-schema.org/draft-04/schema#", "type": "object",
+        "properties": { "x": { "minimum": 0, "exclusiveMinimum": true } }, "anyOf": [{ "required": ["x"] }],
+    });
+    let long = json!({ "name": "d", "description": "x".repeat(16_384), "input_schema": { "type": "object" } });
+    for accepted in [
+        body(json!({ "tools": tools, "models": [terra] })),
+        body(json!({ "tools": [tool("c", &old), long] })),
+        body(json!({ "max_output_tokens": 128_000, "models": [terra] })),
+        body(json!({ "max_output_tokens": 64_000, "models": [terra, haiku] })),
+    ] {
+        let answer = platform.post("/v1/agents", accepted.to_string()).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    }
 }
 
 #[tokio::test]

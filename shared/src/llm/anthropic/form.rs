@@ -4,11 +4,16 @@
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations>). As in the
 //! vendor's own client, objects are closed, and what else is outside stands in the description, for the model to heed. A
 //! schema that would come to mean something else, such as that of a map, is not brought into the subset: its form is asked
-//! for in words, which promise nothing, as with other vendors' models and schemas outside of their subsets.
+//! for in words, which promise nothing, as with other vendors' models and schemas outside of their subsets. So is a form
+//! that is over the vendor's limits on complexity
+//! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#schema-complexity-limits>).
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
+
+use super::complexity::is_simple;
+use crate::policy::schemas::is_plain_key;
 
 /// The formats of texts that the vendor knows.
 const FORMATS: [&str; 10] =
@@ -17,7 +22,7 @@ const FORMATS: [&str; 10] =
 /// Where references may lead.
 const DEFINITIONS: &str = "#/$defs/";
 
-/// The schema within the subset; `None` if it can't be said there.
+/// The schema within the subset and the limits; `None` if it can't be said there.
 pub(super) fn within_subset(schema: &Value) -> Option<Value> {
     let definitions = schema.get("$defs").and_then(Value::as_object);
     let mut closed = closed(schema)?;
@@ -32,7 +37,8 @@ pub(super) fn within_subset(schema: &Value) -> Option<Value> {
     let mut places = Vec::new();
     references(schema, &mut places);
     let is_known = |place: &&str| place.strip_prefix(DEFINITIONS).is_some_and(|name| known.contains(name));
-    places.iter().all(is_known).then_some(Value::Object(closed))
+    let closed = Value::Object(closed);
+    (places.iter().all(is_known) && is_simple(&closed)).then_some(closed)
 }
 
 /// How to ask for a form that the model can't be held to.
@@ -58,8 +64,10 @@ fn closed(schema: &Value) -> Option<Map<String, Value>> {
             "anyOf" | "oneOf" => {
                 value.as_array()?.iter().map(|schema| closed(schema).map(Value::Object)).collect::<Option<_>>()?
             }
-            "properties" => closed_each(value.as_object()?)?,
-            "additionalProperties" | "allOf" | "const" | "enum" | "patternProperties" => return None,
+            "properties" if value.as_object()?.keys().all(|name| is_plain_key(name)) => {
+                closed_each(value.as_object()?)?
+            }
+            "additionalProperties" | "allOf" | "const" | "enum" | "patternProperties" | "properties" => return None,
             "$comment" | "$defs" | "$id" | "$schema" => continue,
             _ => {
                 words.insert(keyword.clone(), value.clone());
@@ -248,5 +256,14 @@ mod tests {
         check(with_definitions(json!({"b": of(&json!({"$ref": "#/$defs/b"}))})), None);
         let (to_b, to_c) = (json!({"$ref": "#/$defs/b"}), json!({"$ref": "#/$defs/c"}));
         check(with_definitions(json!({"b": of(&to_c), "c": of(&to_b)})), None);
+    }
+
+    #[test]
+    fn a_property_whose_name_the_vendor_refuses_is_left_to_words() {
+        for (name, expected) in [("filter.id", true), ("filter[id]", false), ("größe", false), ("", false)] {
+            let schema = json!({"type": "object", "properties": {name: {"type": "string"}}});
+            assert_eq!(within_subset(&schema).is_some(), expected, "{name}");
+            assert_eq!(within_subset(&of(&schema)).is_some(), expected, "{name}");
+        }
     }
 }

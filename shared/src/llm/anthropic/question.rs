@@ -2,7 +2,8 @@
 //!
 //! Blocks that came from the vendor go back to it as they were. Its reasoning goes back to the very model that wrote it,
 //! because another one refuses it, and is left out elsewhere. What another vendor's model said goes in neutral form, with
-//! ids and names brought into the form that this vendor takes.
+//! ids and names brought into the form that this vendor takes. No tool is sent as strict, so that only the form of the answer
+//! counts towards the vendor's limits on strict schemas.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -12,9 +13,11 @@ use serde_json::{Value, json};
 
 use super::form::{in_words, within_subset};
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, ReasoningEffort, Thousandths, ToolCall,
-    ToolDefinition, ToolResult, Transfer, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, Provider, ReasoningEffort, Thousandths,
+    ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
 };
+use crate::policy::models::thinks_between_tools;
+use crate::policy::schemas::{accepted, modern};
 
 /// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the model; shorter
 /// prefixes are let pass.
@@ -69,7 +72,7 @@ struct Tool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    input_schema: &'a Value,
+    input_schema: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     cache_control: Option<CacheControl>,
 }
@@ -142,7 +145,7 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
         let (choice, prompt) = (request.chain.first(), request.prompt.as_ref());
         let settings = choice.settings;
         let schema = prompt.output_schema.as_ref().map(|output| output.schema.as_value());
-        let held_to = schema.and_then(within_subset);
+        let held_to = schema.and_then(|schema| within_subset(&modern(schema)));
         let asked_for = schema.filter(|_| held_to.is_none());
         let system = system(&prompt.instructions, asked_for);
         Self {
@@ -191,7 +194,7 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
     Tool {
         name: tool.name.as_str(),
         description: &tool.description,
-        input_schema: tool.input_schema.as_value(),
+        input_schema: accepted(tool.input_schema.as_value(), Provider::Anthropic),
         cache_control: None,
     }
 }
@@ -199,21 +202,19 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
 /// How to keep the model from thinking before it answers, if that is wished. One model has a mode of its own for it.
 fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
     match effort {
-        ReasoningEffort::None if model.name().starts_with("claude-sonnet-5-5") => {
-            Some(Thinking { r#type: "between_tools" })
-        }
+        ReasoningEffort::None if thinks_between_tools(model) => Some(Thinking { r#type: "between_tools" }),
         ReasoningEffort::None => Some(Thinking { r#type: "disabled" }),
-        ReasoningEffort::Low | ReasoningEffort::Medium | ReasoningEffort::High => None,
+        ReasoningEffort::Minimal
+        | ReasoningEffort::Low
+        | ReasoningEffort::Medium
+        | ReasoningEffort::High
+        | ReasoningEffort::Xhigh
+        | ReasoningEffort::Max => None,
     }
 }
 
 fn output_config(effort: Option<ReasoningEffort>, form: Option<Value>) -> Option<OutputConfig> {
-    let effort = match effort {
-        Some(ReasoningEffort::Low) => Some("low"),
-        Some(ReasoningEffort::Medium) => Some("medium"),
-        Some(ReasoningEffort::High) => Some("high"),
-        Some(ReasoningEffort::None) | None => None,
-    };
+    let effort = effort.filter(|effort| *effort != ReasoningEffort::None).map(ReasoningEffort::as_str);
     let format = form.map(|schema| Format { r#type: "json_schema", schema });
     (effort.is_some() || format.is_some()).then_some(OutputConfig { effort, format })
 }

@@ -9,10 +9,12 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, ReasoningEffort, Thousandths,
-    ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputLimitField, OutputSchema, Provider,
+    ReasoningEffort, Thousandths, ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
 };
-use crate::llm::openai::is_strict;
+use crate::llm::openai::response_schema;
+use crate::policy::models::wants_max_completion_tokens;
+use crate::policy::schemas::accepted;
 
 #[derive(Serialize)]
 pub(in crate::llm) struct Question<'a> {
@@ -31,7 +33,11 @@ pub(in crate::llm) struct Question<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
     /// Not `max_completion_tokens`, which is OpenAI's own name: Ollama and older servers ignore it.
-    max_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    /// Only where the other name is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
@@ -105,7 +111,7 @@ struct Signature<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    parameters: &'a Value,
+    parameters: Value,
 }
 
 #[derive(Serialize)]
@@ -117,7 +123,7 @@ struct ResponseFormat<'a> {
 #[derive(Serialize)]
 struct Named<'a> {
     name: &'a str,
-    schema: &'a Value,
+    schema: Value,
     strict: bool,
 }
 
@@ -131,16 +137,23 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
         let (model, settings, prompt) = (request.model(), &request.chain.first().settings, &*request.prompt);
         let system = (!prompt.instructions.is_empty()).then(|| Turn::System { content: &prompt.instructions });
         let stream = settings.transfer == Transfer::Stream;
+        let limit = Some(prompt.max_output_tokens);
+        let has_new_name = match settings.output_limit_field {
+            OutputLimitField::ByModel => wants_max_completion_tokens(model),
+            OutputLimitField::MaxTokens => false,
+            OutputLimitField::MaxCompletionTokens => true,
+        };
         Self {
             model: model.name(),
             messages: system.into_iter().chain(turns(&prompt.messages, model)).collect(),
             tools: prompt.tools.iter().map(Tool::from).collect(),
             tool_choice: prompt.forbids_tools().then_some("none"),
             response_format: prompt.output_schema.as_ref().map(ResponseFormat::from),
-            reasoning_effort: settings.reasoning_effort.map(effort),
+            reasoning_effort: settings.reasoning_effort.map(ReasoningEffort::as_str),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
-            max_tokens: prompt.max_output_tokens,
+            max_tokens: limit.filter(|_| !has_new_name),
+            max_completion_tokens: limit.filter(|_| has_new_name),
             stream,
             stream_options: stream.then_some(StreamOptions { include_usage: true }),
         }
@@ -215,15 +228,6 @@ fn arguments(written: &str) -> Cow<'_, str> {
     }
 }
 
-fn effort(effort: ReasoningEffort) -> &'static str {
-    match effort {
-        ReasoningEffort::None => "none",
-        ReasoningEffort::Low => "low",
-        ReasoningEffort::Medium => "medium",
-        ReasoningEffort::High => "high",
-    }
-}
-
 impl<'a> From<&'a ToolResult> for Turn<'a> {
     fn from(result: &'a ToolResult) -> Self {
         let text = result.text.as_str();
@@ -245,14 +249,14 @@ impl<'a> From<&'a UserPart> for Part<'a> {
 
 impl<'a> From<&'a ToolDefinition> for Tool<'a> {
     fn from(tool: &'a ToolDefinition) -> Self {
-        let parameters = tool.input_schema.as_value();
+        let parameters = accepted(tool.input_schema.as_value(), Provider::OpenAiCompatible);
         Self { function: Signature { name: tool.name.as_str(), description: &tool.description, parameters } }
     }
 }
 
 impl<'a> From<&'a OutputSchema> for ResponseFormat<'a> {
     fn from(output: &'a OutputSchema) -> Self {
-        let schema = output.schema.as_value();
-        Self { json_schema: Named { name: output.name.as_str(), schema, strict: is_strict(schema) } }
+        let (schema, strict) = response_schema(output.schema.as_value());
+        Self { json_schema: Named { name: output.name.as_str(), schema, strict } }
     }
 }

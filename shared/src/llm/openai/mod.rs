@@ -20,7 +20,7 @@ use super::http::Client;
 use crate::domain::ModelRequest;
 use crate::ports::ModelErrorKind;
 
-pub(super) use self::strict::is_strict;
+pub(super) use self::strict::response_schema;
 
 /// Asks the vendor's models.
 pub(super) type OpenAiClient = Client<OpenAi>;

@@ -10,20 +10,19 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::strict::is_strict;
+use super::strict::{is_strict, response_schema};
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Provider, ReasoningEffort,
-    Thousandths, ToolDefinition, ToolResult, Transfer, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Provider, Thousandths,
+    ToolDefinition, ToolResult, Transfer, UserPart,
 };
+use crate::policy::models::may_reason;
+use crate::policy::schemas::accepted;
 
 /// The fewest tokens that the vendor lets an answer have.
 const MIN_OUTPUT_TOKENS: u32 = 16;
 
 /// The longest id of a call that the vendor takes.
 const MAX_CALL_ID_BYTES: usize = 64;
-
-/// How the names of models begin that don't reason; they refuse to be asked for reasoning.
-const UNREASONING: [&str; 2] = ["gpt-4", "ft:gpt-4"];
 
 #[derive(Serialize)]
 pub(in crate::llm) struct Question<'a> {
@@ -103,7 +102,7 @@ struct Tool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    parameters: &'a Value,
+    parameters: Value,
     strict: bool,
 }
 
@@ -116,7 +115,7 @@ struct Text<'a> {
 #[serde(tag = "type", rename = "json_schema")]
 struct Format<'a> {
     name: &'a str,
-    schema: &'a Value,
+    schema: Value,
     strict: bool,
 }
 
@@ -128,7 +127,6 @@ struct Reasoning {
 impl<'a> From<&'a ModelRequest> for Question<'a> {
     fn from(request: &'a ModelRequest) -> Self {
         let (model, settings, prompt) = (request.model(), &request.chain.first().settings, &*request.prompt);
-        let reasons = !UNREASONING.iter().any(|start| model.name().starts_with(start));
         Self {
             model: model.name(),
             instructions: &prompt.instructions,
@@ -136,11 +134,11 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
             tools: prompt.tools.iter().map(Tool::from).collect(),
             tool_choice: prompt.forbids_tools().then_some("none"),
             text: prompt.output_schema.as_ref().map(Text::from),
-            reasoning: settings.reasoning_effort.map(Reasoning::from),
+            reasoning: settings.reasoning_effort.map(|effort| Reasoning { effort: effort.as_str() }),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
             max_output_tokens: prompt.max_output_tokens.max(MIN_OUTPUT_TOKENS),
-            include: if reasons { &["reasoning.encrypted_content"] } else { &[] },
+            include: if may_reason(model) { &["reasoning.encrypted_content"] } else { &[] },
             prompt_cache_key: cache_key(request),
             store: false,
             stream: settings.transfer == Transfer::Stream,
@@ -255,26 +253,15 @@ impl<'a> From<&'a UserPart> for Part<'a> {
 
 impl<'a> From<&'a ToolDefinition> for Tool<'a> {
     fn from(tool: &'a ToolDefinition) -> Self {
-        let parameters = tool.input_schema.as_value();
-        Self { name: tool.name.as_str(), description: &tool.description, parameters, strict: is_strict(parameters) }
+        let parameters = accepted(tool.input_schema.as_value(), Provider::OpenAi);
+        let strict = is_strict(&parameters);
+        Self { name: tool.name.as_str(), description: &tool.description, parameters, strict }
     }
 }
 
 impl<'a> From<&'a OutputSchema> for Text<'a> {
     fn from(output: &'a OutputSchema) -> Self {
-        let schema = output.schema.as_value();
-        Self { format: Format { name: output.name.as_str(), schema, strict: is_strict(schema) } }
-    }
-}
-
-impl From<ReasoningEffort> for Reasoning {
-    fn from(effort: ReasoningEffort) -> Self {
-        let effort = match effort {
-            ReasoningEffort::None => "none",
-            ReasoningEffort::Low => "low",
-            ReasoningEffort::Medium => "medium",
-            ReasoningEffort::High => "high",
-        };
-        Self { effort }
+        let (schema, strict) = response_schema(output.schema.as_value());
+        Self { format: Format { name: output.name.as_str(), schema, strict } }
     }
 }

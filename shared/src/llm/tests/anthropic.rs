@@ -449,9 +449,13 @@ fn effort_is_set_in_the_models_own_way() {
         let request = ModelRequest { chain: ModelChain::only(choice), ..ANTHROPIC.question() };
         (body(&request)["thinking"].clone(), body(&request)["output_config"].clone())
     };
-    for (effort, name) in
-        [(ReasoningEffort::Low, "low"), (ReasoningEffort::Medium, "medium"), (ReasoningEffort::High, "high")]
-    {
+    for (effort, name) in [
+        (ReasoningEffort::Low, "low"),
+        (ReasoningEffort::Medium, "medium"),
+        (ReasoningEffort::High, "high"),
+        (ReasoningEffort::Xhigh, "xhigh"),
+        (ReasoningEffort::Max, "max"),
+    ] {
         assert_eq!(asked("claude-opus-5-5", Some(effort)), (Value::Null, json!({"effort": name})));
     }
     assert_eq!(asked("claude-opus-5-5", None), (Value::Null, Value::Null));

@@ -1,5 +1,6 @@
 //! What the clients do, over a provider on this machine.
 
+mod acceptable;
 mod anthropic;
 mod conformance;
 mod errors;

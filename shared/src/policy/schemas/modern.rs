@@ -1,0 +1,84 @@
+//! Schemas of older drafts in the form of 2020-12.
+
+use serde_json::{Map, Value};
+
+use super::places;
+
+const CURRENT: &str = "https://json-schema.org/draft/2020-12/schema";
+const OLD_DEFINITIONS: &str = "#/definitions/";
+
+/// The schema in the form of draft 2020-12. It stays as it is if a reference would lead nowhere after that.
+pub(crate) fn modern(schema: &Value) -> Value {
+    let is_draft_4 = schema.get("$schema").and_then(Value::as_str).is_some_and(|name| name.contains("draft-04"));
+    let renames = schema.get("definitions").is_some_and(Value::is_object) && schema.get("$defs").is_none();
+    let changed = Changes { is_draft_4, renames }.schema(schema.clone());
+    let Value::Object(mut root) = changed else { return schema.clone() };
+    if root.get("$schema").is_some_and(|name| name != CURRENT) {
+        root.shift_remove("$schema");
+    }
+    if renames {
+        let in_place = |(name, value)| (if name == "definitions" { "$defs".to_owned() } else { name }, value);
+        root = root.into_iter().map(in_place).collect();
+    }
+    let changed = Value::Object(root);
+    if leads_astray(&changed) { schema.clone() } else { changed }
+}
+
+#[derive(Clone, Copy)]
+struct Changes {
+    /// Whether schemas are named by `id`.
+    is_draft_4: bool,
+    /// Whether `definitions` become `$defs`.
+    renames: bool,
+}
+
+impl Changes {
+    fn schema(self, schema: Value) -> Value {
+        match places::each(schema, &|schema| self.schema(schema)) {
+            Value::Object(keywords) => Value::Object(self.keywords(&keywords)),
+            // Servers look for a type in each schema, and stumble over a boolean.
+            Value::Bool(true) => Value::Object(Map::new()),
+            Value::Bool(false) => Value::Object(Map::from_iter([("not".to_owned(), Value::Object(Map::new()))])),
+            other => other,
+        }
+    }
+
+    fn keywords(self, old: &Map<String, Value>) -> Map<String, Value> {
+        let excludes = |keyword: &str| old.get(keyword) == Some(&Value::Bool(true));
+        let is_tuple = old.get("items").is_some_and(Value::is_array);
+        let changed = old.iter().filter_map(|(keyword, value)| {
+            let (keyword, value) = match (keyword.as_str(), value) {
+                ("exclusiveMinimum", Value::Bool(true)) => ("exclusiveMinimum", old.get("minimum")?),
+                ("exclusiveMaximum", Value::Bool(true)) => ("exclusiveMaximum", old.get("maximum")?),
+                ("minimum", _) if excludes("exclusiveMinimum") => return None,
+                ("maximum", _) if excludes("exclusiveMaximum") => return None,
+                ("items", Value::Array(_)) => ("prefixItems", value),
+                ("additionalItems", _) if is_tuple => ("items", value),
+                ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(false)) | ("additionalItems", _) => return None,
+                ("id", Value::String(_)) if self.is_draft_4 => return None,
+                ("$ref", Value::String(place)) if self.renames && place.starts_with(OLD_DEFINITIONS) => {
+                    return Some(("$ref".to_owned(), place.replacen(OLD_DEFINITIONS, "#/$defs/", 1).into()));
+                }
+                (keyword, value) => (keyword, value),
+            };
+            Some((keyword.to_owned(), value.clone()))
+        });
+        changed.collect()
+    }
+}
+
+/// Whether a reference by a pointer leads nowhere.
+fn leads_astray(root: &Value) -> bool {
+    fn is_sound(schema: &Value, root: &Value) -> bool {
+        let place = schema.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+        // Other references are by an anchor, or have escapes of URLs.
+        let pointer = place.filter(|place| (place.is_empty() || place.starts_with('/')) && !place.contains('%'));
+        let inside = match schema {
+            Value::Object(members) => members.values().all(|value| is_sound(value, root)),
+            Value::Array(values) => values.iter().all(|value| is_sound(value, root)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+        };
+        inside && pointer.is_none_or(|pointer| root.pointer(pointer).is_some())
+    }
+    !is_sound(root, root)
+}
