@@ -20,6 +20,7 @@ pub mod pace;
 mod provider_error;
 pub mod router;
 pub mod sse;
+mod transcript;
 
 pub use access::{Access, BaseUrl, InvalidBaseUrl};
 pub use http::http_client;

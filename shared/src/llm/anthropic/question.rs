@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::form::{in_words, within_subset};
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, Provider, ReasoningEffort, Thousandths,
-    ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
+    AssistantContent, ModelRef, ModelRequest, Prompt, Provider, ReasoningEffort, Thousandths, ToolCall, ToolDefinition,
+    Transfer, UserPart,
 };
+use crate::llm::transcript::{CallResult, Said, Turn as Spoken, UniqueIn, tool_name, turns};
 use crate::policy::models::thinks_between_tools;
 use crate::policy::schemas::{accepted, modern};
 
@@ -106,7 +107,7 @@ struct Turn<'a> {
 #[serde(untagged)]
 enum Block<'a> {
     /// As it came from the vendor.
-    Original(&'a Value),
+    Original(Cow<'a, Value>),
     Ours(Ours<'a>),
 }
 
@@ -126,7 +127,6 @@ enum Ours<'a> {
     },
     ToolResult {
         tool_use_id: Cow<'a, str>,
-        #[serde(skip_serializing_if = "str::is_empty")]
         content: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         is_error: Option<bool>,
@@ -151,7 +151,10 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
         Self {
             model: choice.model.name(),
             max_tokens: prompt.max_output_tokens,
-            messages: prompt.messages.iter().filter_map(|message| turn(message, &choice.model)).collect(),
+            messages: turns(&prompt.messages, &choice.model, UniqueIn::Conversation)
+                .into_iter()
+                .filter_map(|spoken| turn(spoken, &choice.model))
+                .collect(),
             tools: tools(prompt, system.is_empty()),
             system,
             tool_choice: prompt.forbids_tools().then_some(ToolChoice { r#type: "none" }),
@@ -220,67 +223,57 @@ fn output_config(effort: Option<ReasoningEffort>, form: Option<Value>) -> Option
 }
 
 /// A turn, unless nothing of it can be sent. Turns of the same role that follow each other are joined by the vendor.
-fn turn<'a>(message: &'a Message, model: &ModelRef) -> Option<Turn<'a>> {
-    let (role, content): (_, Vec<Block<'a>>) = match message {
-        Message::User(parts) => ("user", parts.iter().filter_map(said_by_user).collect()),
-        Message::Assistant(parts) => {
-            ("assistant", parts.iter().filter_map(|part| said_by_model(part, model)).collect())
-        }
-        Message::ToolResults(results) => ("user", results.iter().map(tool_result).collect()),
+fn turn<'a>(spoken: Spoken<'a>, model: &ModelRef) -> Option<Turn<'a>> {
+    let (role, content): (_, Vec<Block<'a>>) = match spoken {
+        Spoken::User(parts) => ("user", parts.into_iter().map(said_by_user).collect()),
+        Spoken::Assistant(parts) => ("assistant", parts.iter().filter_map(|said| said_by_model(said, model)).collect()),
+        Spoken::Results(results) => ("user", results.into_iter().map(tool_result).collect()),
     };
     (!content.is_empty()).then_some(Turn { role, content })
 }
 
-/// Empty text is left out: the vendor refuses it.
-fn text(text: &str) -> Option<Block<'_>> {
-    (!text.is_empty()).then_some(Block::Ours(Ours::Text { text }))
-}
-
-fn said_by_user(part: &UserPart) -> Option<Block<'_>> {
+fn said_by_user(part: &UserPart) -> Block<'_> {
     let source = match part {
-        UserPart::Text(said) => return text(said),
+        UserPart::Text(text) => return Block::Ours(Ours::Text { text }),
         UserPart::ImageUrl(url) => ImageSource::Url { url },
         UserPart::Image { media_type, base64 } => ImageSource::Base64 { media_type, data: base64 },
     };
-    Some(Block::Ours(Ours::Image { source }))
+    Block::Ours(Ours::Image { source })
 }
 
-fn said_by_model<'a>(part: &'a AssistantPart, model: &ModelRef) -> Option<Block<'a>> {
-    let original = part.original.as_ref();
+fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
+    let original = said.part.original.as_ref();
     let of_vendor = original.filter(|original| original.model.provider() == model.provider());
     let of_model = original.filter(|original| original.model == *model);
-    match &part.content {
-        AssistantContent::Reasoning(_) => of_model.map(|original| Block::Original(&original.block)),
-        AssistantContent::Opaque => of_vendor.map(|original| Block::Original(&original.block)),
-        AssistantContent::Text(said) => {
-            of_vendor.map_or_else(|| text(said), |original| Some(Block::Original(&original.block)))
-        }
-        AssistantContent::ToolCall(call) => {
-            Some(of_vendor.map_or_else(|| tool_use(call), |original| Block::Original(&original.block)))
-        }
+    let back = |original| Block::Original(said.block(original, "id"));
+    match &said.part.content {
+        AssistantContent::Reasoning(_) => of_model.map(back),
+        AssistantContent::Opaque => of_vendor.map(back),
+        AssistantContent::Text(text) => Some(of_vendor.map_or(Block::Ours(Ours::Text { text }), back)),
+        AssistantContent::ToolCall(call) => Some(of_vendor.map_or_else(|| tool_use(said, call), back)),
     }
 }
 
-fn tool_use(call: &ToolCall) -> Block<'_> {
+fn tool_use<'a>(said: &Said<'a>, call: &'a ToolCall) -> Block<'a> {
     let input = serde_json::from_str(&call.arguments).ok().filter(Value::is_object);
     // The vendor takes nothing but an object; the model is to see what it wrote all the same.
     let input = input.unwrap_or_else(|| json!({ "arguments": call.arguments }));
-    Block::Ours(Ours::ToolUse { id: token(&call.id), name: token(&call.name), input })
+    Block::Ours(Ours::ToolUse { id: token(said.id(call)), name: tool_name(&call.name), input })
 }
 
-fn tool_result(result: &ToolResult) -> Block<'_> {
+fn tool_result(result: CallResult<'_>) -> Block<'_> {
     Block::Ours(Ours::ToolResult {
-        tool_use_id: token(&result.call_id),
-        content: &result.text,
+        tool_use_id: token(result.call_id),
+        content: result.text,
         is_error: result.is_error.then_some(true),
     })
 }
 
-/// The text in the form of the vendor's ids and names: letters, digits, `_` and `-`. Different texts stay different.
-fn token(text: &str) -> Cow<'_, str> {
+/// The text in the form of the vendor's ids: letters, digits, `_` and `-`. Different texts stay different.
+fn token(text: Cow<'_, str>) -> Cow<'_, str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !text.is_empty() && text.bytes().all(allowed) {
-        return Cow::Borrowed(text);
+        return text;
     }
     let mut token = "hex_".to_owned();
     for byte in text.bytes() {

@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::{
     AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputLimitField, OutputSchema, Provider,
-    ReasoningEffort, Thousandths, ToolCall, ToolDefinition, ToolResult, Transfer, UserPart,
+    ReasoningEffort, Thousandths, ToolCall, ToolDefinition, Transfer, UserPart,
 };
 use crate::llm::openai::response_schema;
+use crate::llm::transcript::{self, CallResult, Said, Turn as Spoken, UniqueIn, tool_name};
 use crate::policy::models::wants_max_completion_tokens;
 use crate::policy::schemas::accepted;
 
@@ -60,7 +61,7 @@ enum Turn<'a> {
         reasoning: Option<&'a Map<String, Value>>,
     },
     Tool {
-        tool_call_id: &'a str,
+        tool_call_id: Cow<'a, str>,
         content: Cow<'a, str>,
     },
 }
@@ -88,7 +89,7 @@ struct ImageUrl<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "function")]
 struct Call<'a> {
-    id: &'a str,
+    id: Cow<'a, str>,
     function: Function<'a>,
     #[serde(flatten)]
     extra: Option<&'a Map<String, Value>>,
@@ -96,7 +97,7 @@ struct Call<'a> {
 
 #[derive(Serialize)]
 struct Function<'a> {
-    name: &'a str,
+    name: Cow<'a, str>,
     arguments: Cow<'a, str>,
 }
 
@@ -161,27 +162,27 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
 }
 
 fn turns<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Turn<'a>> {
-    let is_user = |message: &Message| matches!(message, Message::User(_));
-    let last_user = messages.iter().rposition(is_user).unwrap_or(0);
+    let spoken = transcript::turns(messages, model, UniqueIn::Turn);
+    let is_user = |turn: &Spoken<'_>| matches!(turn, Spoken::User(_));
+    let last_user = spoken.iter().rposition(is_user).unwrap_or_default();
     let mut turns = Vec::new();
-    for (place, message) in messages.iter().enumerate() {
-        match message {
-            Message::User(parts) => turns.extend(content(parts).map(|content| Turn::User { content })),
-            Message::Assistant(parts) => {
-                let reasoning = if place > last_user { reasoning(parts, model) } else { None };
-                turns.extend(assistant(parts, model, reasoning));
+    for (place, turn) in spoken.into_iter().enumerate() {
+        match turn {
+            Spoken::User(parts) => turns.push(Turn::User { content: content(&parts) }),
+            Spoken::Assistant(parts) => {
+                let reasoning = if place > last_user { reasoning(&parts, model) } else { None };
+                turns.extend(assistant(&parts, model, reasoning));
             }
-            Message::ToolResults(results) => turns.extend(results.iter().map(Turn::from)),
+            Spoken::Results(results) => turns.extend(results.into_iter().map(Turn::from)),
         }
     }
     turns
 }
 
-fn content(parts: &[UserPart]) -> Option<Content<'_>> {
+fn content<'a>(parts: &[&'a UserPart]) -> Content<'a> {
     match parts {
-        [] => None,
-        [UserPart::Text(text)] => Some(Content::Text(text)),
-        parts => Some(Content::Parts(parts.iter().map(Part::from).collect())),
+        [UserPart::Text(text)] => Content::Text(text),
+        parts => Content::Parts(parts.iter().map(|part| Part::from(*part)).collect()),
     }
 }
 
@@ -190,21 +191,17 @@ fn original<'a>(part: &'a AssistantPart, model: &ModelRef) -> Option<&'a Map<Str
     part.original.as_ref().filter(|original| original.model == *model)?.block.as_object()
 }
 
-fn reasoning<'a>(parts: &'a [AssistantPart], model: &ModelRef) -> Option<&'a Map<String, Value>> {
-    let mut reasoning = parts.iter().filter(|part| matches!(part.content, AssistantContent::Reasoning(_)));
-    reasoning.find_map(|part| original(part, model))
+fn reasoning<'a>(parts: &[Said<'a>], model: &ModelRef) -> Option<&'a Map<String, Value>> {
+    let mut reasoning = parts.iter().filter(|said| matches!(said.part.content, AssistantContent::Reasoning(_)));
+    reasoning.find_map(|said| original(said.part, model))
 }
 
-fn assistant<'a>(
-    parts: &'a [AssistantPart],
-    model: &ModelRef,
-    reasoning: Option<&'a Map<String, Value>>,
-) -> Option<Turn<'a>> {
+fn assistant<'a>(parts: &[Said<'a>], model: &ModelRef, reasoning: Option<&'a Map<String, Value>>) -> Option<Turn<'a>> {
     let (mut text, mut tool_calls) = (String::new(), Vec::new());
-    for part in parts {
-        match &part.content {
+    for said in parts {
+        match &said.part.content {
             AssistantContent::Text(more) => text.push_str(more),
-            AssistantContent::ToolCall(call) => tool_calls.push(Call::new(call, original(part, model))),
+            AssistantContent::ToolCall(call) => tool_calls.push(Call::new(said, call, original(said.part, model))),
             AssistantContent::Reasoning(_) | AssistantContent::Opaque => {}
         }
     }
@@ -213,9 +210,9 @@ fn assistant<'a>(
 }
 
 impl<'a> Call<'a> {
-    fn new(call: &'a ToolCall, extra: Option<&'a Map<String, Value>>) -> Self {
-        let function = Function { name: &call.name, arguments: arguments(&call.arguments) };
-        Self { id: &call.id, function, extra }
+    fn new(said: &Said<'a>, call: &'a ToolCall, extra: Option<&'a Map<String, Value>>) -> Self {
+        let function = Function { name: tool_name(&call.name), arguments: arguments(&call.arguments) };
+        Self { id: said.id(call), function, extra }
     }
 }
 
@@ -228,11 +225,11 @@ fn arguments(written: &str) -> Cow<'_, str> {
     }
 }
 
-impl<'a> From<&'a ToolResult> for Turn<'a> {
-    fn from(result: &'a ToolResult) -> Self {
-        let text = result.text.as_str();
-        let content = if result.is_error { format!("Error: {text}").into() } else { text.into() };
-        Self::Tool { tool_call_id: &result.call_id, content }
+impl<'a> From<CallResult<'a>> for Turn<'a> {
+    fn from(result: CallResult<'a>) -> Self {
+        let CallResult { call_id, text, is_error } = result;
+        let content = if is_error { format!("Error: {text}").into() } else { text.into() };
+        Self::Tool { tool_call_id: call_id, content }
     }
 }
 

@@ -115,9 +115,9 @@ fn arguments_are_always_sent_as_an_object() {
         ("[1]", r#"{"unparsed":"[1]"}"#),
     ] {
         let call = ToolCall { id: "c".to_owned(), name: "n".to_owned(), arguments: written.to_owned() };
-        let messages = vec![Message::Assistant(vec![part(AssistantContent::ToolCall(call), None)])];
+        let messages = vec![Message::user("a"), Message::Assistant(vec![part(AssistantContent::ToolCall(call), None)])];
         let sent = body::<Chat>(&question(qwen(), prompt(messages)));
-        assert_eq!(sent["messages"][1]["tool_calls"][0]["function"]["arguments"], expected);
+        assert_eq!(sent["messages"][2]["tool_calls"][0]["function"]["arguments"], expected);
     }
 }
 

@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use super::strict::{is_strict, response_schema};
 use crate::domain::{
     AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Provider, Thousandths,
-    ToolDefinition, ToolResult, Transfer, UserPart,
+    ToolDefinition, Transfer, UserPart,
 };
+use crate::llm::transcript::{CallResult, Said, Turn, UniqueIn, tool_name, turns};
 use crate::policy::models::may_reason;
 use crate::policy::schemas::accepted;
 
@@ -53,7 +54,7 @@ pub(in crate::llm) struct Question<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Item<'a> {
-    Original(&'a Value),
+    Original(Cow<'a, Value>),
     Neutral(Neutral<'a>),
 }
 
@@ -66,7 +67,7 @@ enum Neutral<'a> {
     },
     FunctionCall {
         call_id: Cow<'a, str>,
-        name: &'a str,
+        name: Cow<'a, str>,
         arguments: &'a str,
     },
     FunctionCallOutput {
@@ -173,50 +174,51 @@ fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
     let mut items = Vec::new();
     // The calls that keep their id, whatever it looks like.
     let mut unchanged = HashSet::new();
-    for message in messages {
-        match message {
-            Message::User(parts) => items.extend(user(parts)),
-            Message::Assistant(parts) => items.extend(assistant(parts, model, &mut unchanged)),
-            Message::ToolResults(results) => items.extend(results.iter().map(|result| output(result, &unchanged))),
+    for turn in turns(messages, model, UniqueIn::Conversation) {
+        match turn {
+            Turn::User(parts) => items.push(user(parts)),
+            Turn::Assistant(parts) => items.extend(assistant(&parts, model, &mut unchanged)),
+            Turn::Results(results) => items.extend(results.into_iter().map(|result| output(result, &unchanged))),
         }
     }
     items
 }
 
-fn user(parts: &[UserPart]) -> Option<Item<'_>> {
-    let content: Vec<Part<'_>> = parts.iter().map(Part::from).collect();
-    let message = Neutral::Message { speaker: Speaker::User { content } };
-    (!parts.is_empty()).then_some(Item::Neutral(message))
+fn user(parts: Vec<&UserPart>) -> Item<'_> {
+    let content = parts.into_iter().map(Part::from).collect();
+    Item::Neutral(Neutral::Message { speaker: Speaker::User { content } })
 }
 
 /// A model's turn. Reasoning at its end led to nothing, and would be refused.
-fn assistant<'a>(parts: &'a [AssistantPart], model: &ModelRef, unchanged: &mut HashSet<&'a str>) -> Vec<Item<'a>> {
-    let is_said = |part: &AssistantPart| !matches!(part.content, AssistantContent::Reasoning(_));
+fn assistant<'a>(parts: &[Said<'a>], model: &ModelRef, unchanged: &mut HashSet<Cow<'a, str>>) -> Vec<Item<'a>> {
+    let is_said = |said: &Said<'_>| !matches!(said.part.content, AssistantContent::Reasoning(_));
     let end = parts.iter().rposition(is_said).map_or(0, |last| last + 1);
     let mut items = Vec::new();
-    for part in parts.iter().take(end) {
-        match &part.original {
+    for said in parts.iter().take(end) {
+        match &said.part.original {
             Some(original) if original.model == *model => {
-                if let AssistantContent::ToolCall(call) = &part.content {
-                    unchanged.insert(call.id.as_str());
+                if let AssistantContent::ToolCall(call) = &said.part.content {
+                    unchanged.insert(said.id(call));
                 }
-                items.push(Item::Original(&original.block));
+                items.push(Item::Original(said.block(original, "call_id")));
             }
-            Some(_) | None => items.extend(neutral(part).map(Item::Neutral)),
+            Some(_) | None => items.extend(neutral(said).map(Item::Neutral)),
         }
     }
     items
 }
 
-fn neutral(part: &AssistantPart) -> Option<Neutral<'_>> {
-    match &part.content {
-        AssistantContent::Text(text) if !text.is_empty() => {
-            Some(Neutral::Message { speaker: Speaker::Assistant { content: text, phase: phase(part) } })
+fn neutral<'a>(said: &Said<'a>) -> Option<Neutral<'a>> {
+    match &said.part.content {
+        AssistantContent::Text(text) => {
+            Some(Neutral::Message { speaker: Speaker::Assistant { content: text, phase: phase(said.part) } })
         }
-        AssistantContent::ToolCall(call) => {
-            Some(Neutral::FunctionCall { call_id: call_id(&call.id), name: &call.name, arguments: &call.arguments })
-        }
-        AssistantContent::Text(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+        AssistantContent::ToolCall(call) => Some(Neutral::FunctionCall {
+            call_id: call_id(said.id(call)),
+            name: tool_name(&call.name),
+            arguments: if call.arguments.trim().is_empty() { "{}" } else { &call.arguments },
+        }),
+        AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
     }
 }
 
@@ -225,19 +227,19 @@ fn phase(part: &AssistantPart) -> Option<&str> {
     original.block.get("phase")?.as_str()
 }
 
-fn output<'a>(result: &'a ToolResult, unchanged: &HashSet<&str>) -> Item<'a> {
-    let call_id =
-        if unchanged.contains(result.call_id.as_str()) { (&*result.call_id).into() } else { call_id(&result.call_id) };
-    let output = if result.is_error { format!("Error: {}", result.text).into() } else { (&*result.text).into() };
+fn output<'a>(result: CallResult<'a>, unchanged: &HashSet<Cow<'a, str>>) -> Item<'a> {
+    let CallResult { call_id: id, text, is_error } = result;
+    let call_id = if unchanged.contains(&id) { id } else { call_id(id) };
+    let output = if is_error { format!("Error: {text}").into() } else { text.into() };
     Item::Neutral(Neutral::FunctionCallOutput { call_id, output })
 }
 
 /// The id, or one in its place: servers with similar APIs have ids that are longer than this one takes.
-fn call_id(id: &str) -> Cow<'_, str> {
+fn call_id(id: Cow<'_, str>) -> Cow<'_, str> {
     if id.len() <= MAX_CALL_ID_BYTES {
-        return id.into();
+        return id;
     }
-    format!("call_{}", hex(&Sha256::digest(id))).into()
+    format!("call_{}", hex(&Sha256::digest(id.as_bytes()))).into()
 }
 
 impl<'a> From<&'a UserPart> for Part<'a> {

@@ -387,9 +387,9 @@ fn what_another_model_said_goes_in_neutral_form() {
         {"role": "assistant", "content": [
             {"type": "text", "text": "I'll look."},
             {"type": "x"},
-            {"type": "tool_use", "id": "hex_63616c6c7c31", "name": "hex_c3bc626572", "input": {"arguments": "{\"cut\": "}},
+            {"type": "tool_use", "id": "hex_63616c6c7c31", "name": "_ber", "input": {"arguments": "{\"cut\": "}},
         ]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "hex_63616c6c7c31"}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "hex_63616c6c7c31", "content": "(no output)"}]},
         {"role": "user", "content": [{"type": "text", "text": "Go on."}]},
     ]);
     assert_eq!(body(&request)["messages"].as_array().unwrap()[1..], expected.as_array().unwrap()[..]);
@@ -474,8 +474,10 @@ proptest! {
     #[test]
     fn ids_stay_different(left in "[a-z|.]{0,3}", right in "[a-z|.]{0,3}") {
         let id = |id: &str| {
-            let results = Message::ToolResults(vec![result(id, "x", false)]);
-            body(&with_prompt(|prompt| prompt.messages.push(results)))["messages"][1]["content"][0]["tool_use_id"].clone()
+            let turn = [Message::Assistant(vec![call(id, "f", "{}")]), Message::ToolResults(vec![result(id, "x", false)])];
+            let mut messages = body(&with_prompt(|prompt| prompt.messages.extend(turn)))["messages"].take();
+            assert_eq!(messages[1]["content"][0]["id"], messages[2]["content"][0]["tool_use_id"]);
+            messages[1]["content"][0]["id"].take()
         };
         prop_assert_eq!(id(&left) == id(&right), left == right);
     }
