@@ -2,8 +2,9 @@
 //! [WHATWG specification](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 //!
 //! The bytes may be cut anywhere: the events are those of the whole stream, each byte is looked at once, and what is held
-//! of an unfinished event is bounded. There is no reconnecting, so `id` and `retry` are ignored. An event that the stream
-//! ends in is never given out, which the specification demands.
+//! of an unfinished event is bounded. There is no reconnecting, so `id` and `retry` are ignored. The event that the stream ends
+//! in is given out only on request, by [`Parser::finish`]: the specification wants it dropped, but servers leave out the last
+//! blank line.
 
 use std::mem;
 
@@ -78,6 +79,16 @@ impl Parser {
     /// Whether the stream is inside an event or a line, so that one of them is lost if it ends here.
     pub fn is_mid_event(&self) -> bool {
         self.held_bytes() > 0
+    }
+
+    /// Ends the stream, and gives out the event that it ended in, if that has data. Whether the data is whole is for the
+    /// caller to find out.
+    pub fn finish(&mut self) -> Option<Event> {
+        if self.held_bytes() > self.limit_bytes {
+            return None;
+        }
+        let event = if self.line.is_empty() { None } else { self.end_line() };
+        event.or_else(|| self.event.finish())
     }
 
     /// Reads to the end of the line, or all that there is. Returns the event that this completes, and the bytes left.
@@ -340,6 +351,28 @@ mod tests {
             check_cut(&format!("data: 1\n\n{rest}"), &whole);
         }
         check_cut("data: [DONE]\n", &[]);
+    }
+
+    #[test]
+    fn the_event_that_the_stream_ends_in_is_given_out_on_request() {
+        let last = |stream: &str| {
+            let mut parser = Parser::new(AMPLE_BYTES);
+            assert_eq!(parser.feed(stream.as_bytes()).count(), 0, "{stream:?}");
+            let event = parser.finish();
+            assert!(!parser.is_mid_event() && parser.finish().is_none(), "{stream:?}");
+            event.map(|event| (event.name, event.data))
+        };
+        let event = |name: &str, data: &str| Some((name.to_owned(), data.to_owned()));
+        for stream in ["data: 2", "data: 2\n", "data: 2\r\n", "data:2\r", "\u{feff}data: 2"] {
+            assert_eq!(last(stream), event("message", "2"), "{stream:?}");
+        }
+        assert_eq!(last("event: a\ndata: 2\ndata: 3"), event("a", "2\n3"));
+        for stream in ["", "d", "event: a", ": no", "datum: 2", "\n"] {
+            assert_eq!(last(stream), None, "{stream:?}");
+        }
+        let mut full = Parser::new(10);
+        assert_eq!(full.feed(b"data: 34567").next(), Some(Err(TooLarge { limit_bytes: 10 })));
+        assert_eq!(full.finish(), None);
     }
 
     #[test]
