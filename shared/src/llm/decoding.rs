@@ -2,11 +2,12 @@
 
 use super::anthropic::Anthropic;
 use super::chat::Chat;
-use super::dialect::{Dialect, Progress, Reading};
-use super::failure::{Exchange, Failure};
+use super::decoder::{Decoder, Expected, Step};
+use super::dialect::{Dialect, Progress};
+use super::failure::Exchange;
+use super::finished::Silence;
 use super::openai::OpenAi;
-use super::sse::Parser;
-use crate::domain::{ModelAnswer, ModelRef, Provider};
+use crate::domain::{ModelAnswer, ModelRef, Provider, Transfer};
 use crate::ports::ModelError;
 
 /// The answer of `model` that comes as a stream in these pieces.
@@ -14,43 +15,49 @@ pub fn decode<'a>(
     model: &ModelRef,
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<ModelAnswer, Box<ModelError>> {
-    match model.provider() {
-        Provider::Anthropic => decode_as::<Anthropic>(model, |reading| read(reading, pieces)),
-        Provider::OpenAi => decode_as::<OpenAi>(model, |reading| read(reading, pieces)),
-        Provider::OpenAiCompatible => decode_as::<Chat>(model, |reading| read(reading, pieces)),
-    }
+    decode_requested(model, Transfer::Stream, pieces)
 }
 
 /// The answer of `model` that comes in one piece.
 pub fn decode_whole(model: &ModelRef, body: &[u8]) -> Result<ModelAnswer, Box<ModelError>> {
-    match model.provider() {
-        Provider::Anthropic => decode_as::<Anthropic>(model, |reading| Ok(reading.whole(body)?)),
-        Provider::OpenAi => decode_as::<OpenAi>(model, |reading| Ok(reading.whole(body)?)),
-        Provider::OpenAiCompatible => decode_as::<Chat>(model, |reading| Ok(reading.whole(body)?)),
-    }
+    decode_requested(model, Transfer::Whole, [body])
 }
 
-fn decode_as<D: Dialect>(
+fn decode_requested<'a>(
     model: &ModelRef,
-    read: impl FnOnce(&mut D::Reading) -> Result<(), Failure>,
+    transfer: Transfer,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<ModelAnswer, Box<ModelError>> {
-    let (mut exchange, mut reading) = (Exchange::new(model.clone()), D::Reading::default());
-    let read = read(&mut reading);
-    exchange.spend.usage = reading.usage();
-    match read.and_then(|()| Ok(reading.finish()?)) {
-        Ok(answer) => Ok(exchange.succeed(answer)),
-        Err(failure) => Err(Box::new(exchange.fail(failure))),
+    match model.provider() {
+        Provider::Anthropic => decode_as::<Anthropic>(model, transfer, pieces),
+        Provider::OpenAi => decode_as::<OpenAi>(model, transfer, pieces),
+        Provider::OpenAiCompatible => decode_as::<Chat>(model, transfer, pieces),
     }
 }
 
-fn read<'a>(reading: &mut impl Reading, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Failure> {
-    let mut parser = Parser::new(usize::MAX);
+fn decode_as<'a, D: Dialect>(
+    model: &ModelRef,
+    transfer: Transfer,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<ModelAnswer, Box<ModelError>> {
+    let mut exchange = Exchange::new(model.clone());
+    let expected = Expected { transfer, max_output_tokens: u64::MAX, silence: Silence::Refused };
+    let mut decoder = Decoder::<D::Reading>::new(expected);
+    let mut end = Ok(());
     for piece in pieces {
-        for event in parser.feed(piece) {
-            if reading.event(&event?)? == Progress::Done {
-                return Ok(());
+        match decoder.feed(piece) {
+            Ok(Step::Events(Progress::Done)) => break,
+            Ok(Step::Waiting | Step::Whole | Step::Nothing | Step::Events(_)) => {}
+            Err(failure) => {
+                end = Err(failure);
+                break;
             }
         }
     }
-    Ok(())
+    let end = decoder.end(end);
+    exchange.spend.usage = decoder.usage();
+    match end.and_then(|()| decoder.finish()) {
+        Ok(answer) => Ok(exchange.succeed(answer)),
+        Err(failure) => Err(Box::new(exchange.fail(failure))),
+    }
 }

@@ -35,10 +35,11 @@ pub(super) trait Reading: Default + Send {
     fn event(&mut self, event: &Event) -> Result<Progress, Fault>;
 
     /// Takes in an answer that came in one piece.
-    fn whole(&mut self, body: &[u8]) -> Result<(), Fault>;
+    fn whole(&mut self, body: &str) -> Result<(), Fault>;
 
-    /// The tokens used, as far as they are known: they are counted even if the answer never gets whole.
-    fn usage(&self) -> Usage;
+    /// The tokens used, as far as they are known: they are counted even if the answer never gets whole. Output that the
+    /// server did not count is estimated, at `max_output_tokens` at most.
+    fn usage(&self, max_output_tokens: u64) -> Usage;
 
     /// The answer, at its end or at the end of the body, whichever came first.
     fn finish(self) -> Result<Answer, Fault>;
@@ -49,6 +50,10 @@ pub(super) trait Reading: Default + Send {
 pub(super) enum Progress {
     /// It goes on.
     More,
+    /// The reason to stop is known. What may still come is usage.
+    Stopped,
+    /// The reason to stop and the usage are known. What may still come is the mark of the end.
+    Counted,
     /// That was all of the answer.
     Done,
 }
@@ -78,6 +83,8 @@ pub(super) enum Fault {
     Senseless(&'static str),
     /// It ended too early.
     Unfinished,
+    /// The server says that it broke the answer off.
+    BrokenOff,
 }
 
 impl From<serde_json::Error> for Fault {

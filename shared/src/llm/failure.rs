@@ -130,11 +130,6 @@ pub(super) struct Failure {
 #[error("the secret store did not answer in time")]
 pub(super) struct KeyTimeout;
 
-/// An answer has an unusable content type.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer is neither JSON nor a stream of events")]
-pub(super) struct UnexpectedContent;
-
 /// An answer has an impossible content, such as the end of something that did not begin.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -151,6 +146,11 @@ pub(super) struct BodyTooLarge {
 #[derive(Debug, thiserror::Error)]
 #[error("the answer ended before its end")]
 struct Unfinished;
+
+/// A server says that it broke an answer off.
+#[derive(Debug, thiserror::Error)]
+#[error("the server broke off the answer")]
+struct BrokenOff;
 
 impl Failure {
     pub(super) fn new(kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
@@ -204,6 +204,7 @@ impl From<Fault> for Failure {
             Fault::Malformed(error) => Self::new(ModelErrorKind::BadAnswer, error),
             Fault::Senseless(what) => Self::new(ModelErrorKind::BadAnswer, Senseless(what)),
             Fault::Unfinished => Self::new(UNAVAILABLE, Unfinished),
+            Fault::BrokenOff => Self::new(UNAVAILABLE, BrokenOff),
         }
     }
 }
@@ -212,9 +213,9 @@ impl From<Fault> for Failure {
 #[derive(Debug, thiserror::Error)]
 #[error("{category:?} error at line {line} column {column} of the body")]
 pub(super) struct Malformed {
-    category: serde_json::error::Category,
-    line: usize,
-    column: usize,
+    pub(super) category: serde_json::error::Category,
+    pub(super) line: usize,
+    pub(super) column: usize,
 }
 
 impl From<serde_json::Error> for Malformed {

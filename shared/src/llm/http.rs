@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect, retry};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,11 +20,11 @@ use tokio::time::error::Elapsed;
 use tracing::{Instrument, Span, field};
 
 use super::access::Access;
+use super::decoder::{Decoder, Expected, Step};
 use super::dialect::{Dialect, Progress, Reading};
-use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout, UnexpectedContent};
+use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout};
 use super::key::ApiKey;
 use super::pace::{Ender, Late, Pace, Timeouts};
-use super::sse;
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
 use crate::metric;
 use crate::policy::PriceTable;
@@ -33,12 +33,6 @@ use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("aiagent-platform/", env!("CARGO_PKG_VERSION"));
-
-/// The largest whole answer, or event of a stream, that is read.
-const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
-
-/// The largest stream that is read: each token comes in an event of some hundred bytes.
-const MAX_STREAM_BYTES: usize = 32 * 1_024 * 1_024;
 
 /// The largest body of an error that is read, and how long it may take: the status alone says most of it.
 const MAX_ERROR_BYTES: usize = 64 * 1_024;
@@ -86,10 +80,10 @@ impl<D: Dialect> Endpoint<D> {
     async fn ask(&self, request: &ModelRequest, trace: &Span) -> Result<ModelAnswer, ModelError> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::about(request);
-        let mut reading = D::Reading::default();
-        let read = self.exchange(request, &pace, &mut exchange, &mut reading).await;
-        exchange.spend.usage = reading.usage();
-        match read.and_then(|()| Ok(reading.finish()?)) {
+        let mut decoder = Decoder::new(Expected::from(request));
+        let read = self.exchange(request, &pace, &mut exchange, &mut decoder).await;
+        exchange.spend.usage = decoder.usage();
+        match read.and_then(|()| decoder.finish()) {
             Ok(answer) => {
                 let answer = exchange.succeed(answer);
                 trace.record("provider_request_id", answer.request_id.as_deref());
@@ -107,13 +101,14 @@ impl<D: Dialect> Endpoint<D> {
         }
     }
 
-    /// Asks, and has the answer read. What becomes known on the way is in `exchange` and `reading`, whatever the end.
+    /// Sends the request, and decodes the response. What becomes known on the way is in `exchange` and `decoder`, whatever the
+    /// end.
     async fn exchange(
         &self,
         request: &ModelRequest,
         pace: &Pace<'_>,
         exchange: &mut Exchange,
-        reading: &mut D::Reading,
+        decoder: &mut Decoder<D::Reading>,
     ) -> Result<(), Failure> {
         let transfer = request.chain.first().settings.transfer;
         let begin = match transfer {
@@ -132,13 +127,12 @@ impl<D: Dialect> Endpoint<D> {
         if response.status() != StatusCode::OK {
             return Err(self.refused(response, pace, exchange).await);
         }
-        match form(response.headers(), transfer)? {
-            Transfer::Stream => {
-                let first = || note_first_chunk(request.model(), sent.elapsed());
-                read_stream(response, pace, begin, reading, first).await
-            }
-            Transfer::Whole => Ok(reading.whole(&pace.by(pace.end(), read(response, MAX_ANSWER_BYTES)).await??)?),
+        if let Some(content_type) = response.headers().get(CONTENT_TYPE) {
+            decoder.label(content_type.to_str().unwrap_or_default());
         }
+        let first = || note_first_chunk(request.model(), sent.elapsed());
+        let end = receive(response, pace, begin, decoder, first).await;
+        decoder.end(end)
     }
 
     async fn authorization(&self, pace: &Pace<'_>) -> Result<Option<HeaderValue>, Failure> {
@@ -211,49 +205,35 @@ fn attempt(request: &ModelRequest) -> Span {
     )
 }
 
-/// The form of an answer with status 200. Some servers ignore that a stream was asked for; some leave the type out.
-fn form(headers: &HeaderMap, asked: Transfer) -> Result<Transfer, Failure> {
-    let Some(content_type) = headers.get(CONTENT_TYPE) else { return Ok(asked) };
-    let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    match essence.to_ascii_lowercase().as_str() {
-        "text/event-stream" => Ok(Transfer::Stream),
-        "application/json" => Ok(Transfer::Whole),
-        _ => Err(Failure::new(ModelErrorKind::BadAnswer, UnexpectedContent)),
-    }
-}
-
-/// Reads a stream to the end of its answer, or else of its body. The first of it must be there by `due`.
+/// Receives a body to the end of its answer, or else to its own. The first of it must be there by `due`.
 ///
-/// Before the first event, every byte is a sign of life: gateways send comments while a model loads or queues. After it, only
-/// events are, because a gateway goes on with its comments when its model has stalled. The first event is `first`'s.
-async fn read_stream(
+/// Before the first event of a stream, every byte is a sign of life: gateways send comments while a model loads or queues.
+/// After it, only events are, because a gateway goes on with its comments when its model has stalled. After the reason to
+/// stop, usage and the mark of the end have little time. The first event is `first`'s.
+async fn receive<R: Reading>(
     mut response: Response,
     pace: &Pace<'_>,
     mut due: Instant,
-    reading: &mut impl Reading,
+    decoder: &mut Decoder<R>,
     first: impl Fn(),
 ) -> Result<(), Failure> {
-    let (mut parser, mut bytes, mut has_begun) = (sse::Parser::new(MAX_ANSWER_BYTES), 0, false);
+    let mut has_begun = false;
     while let Some(chunk) = pace.by(due, response.chunk()).await?.map_err(Failure::broken)? {
-        bytes += chunk.len();
-        if bytes > MAX_STREAM_BYTES {
-            return Err(BodyTooLarge { limit_bytes: MAX_STREAM_BYTES }.into());
+        let step = decoder.feed(&chunk)?;
+        if matches!(step, Step::Events(_)) && !std::mem::replace(&mut has_begun, true) {
+            first();
         }
-        for event in parser.feed(&chunk) {
-            let event = event?;
-            if !std::mem::replace(&mut has_begun, true) {
-                first();
+        match step {
+            Step::Waiting => due = due.max(pace.next_event()),
+            Step::Whole => due = pace.end(),
+            Step::Nothing => {}
+            Step::Events(Progress::More) => due = pace.next_event(),
+            Step::Events(Progress::Stopped) => due = due.min(Pace::usage()),
+            Step::Events(Progress::Counted) => due = due.min(Pace::end_mark()),
+            Step::Events(Progress::Done) => {
+                drain(response).await;
+                return Ok(());
             }
-            match reading.event(&event)? {
-                Progress::More => due = pace.next_event(),
-                Progress::Done => {
-                    drain(response).await;
-                    return Ok(());
-                }
-            }
-        }
-        if !has_begun {
-            due = due.max(pace.next_event());
         }
     }
     Ok(())

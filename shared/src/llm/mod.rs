@@ -9,18 +9,24 @@ use std::sync::Arc;
 pub mod access;
 mod anthropic;
 mod chat;
+mod decoder;
 #[cfg(any(test, feature = "testing"))]
 pub mod decoding;
 mod dialect;
+mod endings;
 mod failure;
+mod finished;
+mod halves;
 pub mod http;
 pub mod key;
+mod lenient;
 mod openai;
 pub mod pace;
 mod provider_error;
 pub mod router;
 pub mod sse;
 mod transcript;
+mod unreadable;
 
 pub use access::{Access, BaseUrl, InvalidBaseUrl};
 pub use http::http_client;

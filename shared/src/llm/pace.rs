@@ -7,6 +7,12 @@ use tokio::time::Instant;
 use crate::domain::{ModelRequest, Timestamp};
 use crate::ports::Clock;
 
+/// How long usage is waited for after the reason to stop.
+const USAGE_WAIT: Duration = Duration::from_secs(2);
+
+/// How long the mark of the end is waited for after the reason to stop and the usage.
+const END_WAIT: Duration = Duration::from_millis(250);
+
 /// How long a provider may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -74,6 +80,16 @@ impl<'a> Pace<'a> {
     /// When the event after one that comes now must be there.
     pub(super) fn next_event(&self) -> Instant {
         Instant::now() + self.timeouts.idle
+    }
+
+    /// Until when usage is waited for if the reason to stop comes now.
+    pub(super) fn usage() -> Instant {
+        Instant::now() + USAGE_WAIT
+    }
+
+    /// Until when the mark of the end is waited for if nothing else is missing now.
+    pub(super) fn end_mark() -> Instant {
+        Instant::now() + END_WAIT
     }
 
     /// Waits for `work` until `moment`, but not beyond the end of the exchange; after that, it is not even begun.

@@ -4,6 +4,7 @@
 //! vendor's own client. Unknown fields, events, content blocks and stop reasons are let pass, because the vendor adds them
 //! without a new version.
 
+mod block;
 mod complexity;
 mod form;
 mod question;

@@ -1,30 +1,32 @@
 //! What Anthropic answers, whole or event by event.
 //!
 //! Blocks are kept as they come. The neutral form is made of them at the end, and a block that has more than the neutral
-//! form keeps, or whose form may not change, is kept beside it.
-
-use std::collections::BTreeMap;
+//! form keeps, or whose form may not change, is kept beside it. Servers with the same API leave out the lines that name
+//! the events, number blocks their own way, and send events twice.
 
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Answer, Fault, Part, Progress, Reading};
+use super::super::dialect::{Answer, Fault, Progress, Reading};
+use super::super::endings::{Ending, ending, reason};
 use super::super::failure::Complaint;
+use super::super::lenient;
 use super::super::sse::Event;
+use super::block::{Block, Piece};
 use super::kind_despite_success;
-use crate::domain::{AssistantContent, StopReason, ToolCall, Usage};
-
-/// The usual length of a token in English text.
-const BYTES_PER_TOKEN: u64 = 4;
+use crate::domain::{StopReason, Usage};
 
 /// An answer as far as it has arrived.
 #[derive(Default)]
 pub(in crate::llm) struct Received {
     stage: Stage,
+    id: Option<String>,
     model: Option<String>,
-    blocks: BTreeMap<u64, Block>,
+    blocks: Vec<Block>,
     stop_reason: Option<String>,
+    /// Whether usage came with the reason to stop.
+    is_counted: bool,
     usage: UsageReport,
     /// The output whose tokens the vendor has not counted yet.
     uncounted_bytes: u64,
@@ -38,261 +40,270 @@ enum Stage {
     Done,
 }
 
-/// A content block.
-#[derive(Default)]
-struct Block {
-    fields: Map<String, Value>,
-    /// The pieces of its `input`, which is JSON only when it is whole.
-    input: String,
-    /// Whether there was a piece that can't be put into its place.
-    is_broken: bool,
-}
-
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Message {
     error: Option<IgnoredAny>,
+    #[serde(deserialize_with = "lenient::name")]
+    id: Option<String>,
+    #[serde(deserialize_with = "lenient::name")]
     model: Option<String>,
     content: Option<Vec<Map<String, Value>>>,
+    #[serde(deserialize_with = "lenient::name")]
     stop_reason: Option<String>,
+    #[serde(deserialize_with = "lenient::object")]
     usage: Option<UsageReport>,
 }
 
-#[derive(Deserialize)]
-struct MessageStart {
-    message: Message,
-}
-
-#[derive(Deserialize)]
-struct BlockStart {
-    index: u64,
-    content_block: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-struct BlockDelta {
-    index: u64,
-    delta: Delta,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Delta {
-    #[serde(rename = "text_delta")]
-    Text { text: String },
-    #[serde(rename = "thinking_delta")]
-    Thinking { thinking: String },
-    #[serde(rename = "signature_delta")]
-    Signature { signature: String },
-    #[serde(rename = "input_json_delta")]
-    InputJson {
-        #[serde(default)]
-        partial_json: String,
-    },
-    #[serde(rename = "citations_delta")]
-    Citations { citation: Value },
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Deserialize)]
-struct MessageDelta {
-    delta: Ending,
+/// An event. What it holds depends on its type.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Happening {
+    #[serde(deserialize_with = "lenient::name")]
+    r#type: Option<String>,
+    #[serde(deserialize_with = "lenient::count")]
+    index: Option<u64>,
+    message: Option<Message>,
+    content_block: Option<Map<String, Value>>,
+    delta: Option<Piece>,
+    #[serde(deserialize_with = "lenient::object")]
     usage: Option<UsageReport>,
+    error: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct Ending {
-    stop_reason: Option<String>,
+/// The types of events that matter.
+#[derive(Clone, Copy)]
+enum Kind {
+    MessageStart,
+    BlockStart,
+    BlockDelta,
+    BlockStop,
+    MessageDelta,
+    MessageStop,
+    Error,
 }
 
 /// Unlike our [`Usage`], the vendor's `input_tokens` leaves out what went through the cache.
 #[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 struct UsageReport {
+    #[serde(deserialize_with = "lenient::count")]
     input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     output_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     cache_creation_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     cache_read_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::object")]
     output_tokens_details: Option<OutputDetails>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(default)]
 struct OutputDetails {
+    #[serde(deserialize_with = "lenient::count")]
     thinking_tokens: Option<u64>,
 }
 
 impl Reading for Received {
     fn event(&mut self, event: &Event) -> Result<Progress, Fault> {
-        match event.name.as_str() {
-            "message_start" => {
-                let MessageStart { message } = data(event)?;
-                self.stage = Stage::Within;
-                self.take(message)?;
-            }
-            "content_block_start" => {
-                let BlockStart { index, content_block } = data(event)?;
-                self.begin(index, content_block)?;
-            }
-            "content_block_delta" => {
-                let BlockDelta { index, delta } = data(event)?;
-                let block =
-                    self.blocks.get_mut(&index).ok_or(Fault::Senseless("a block goes on that has not begun"))?;
-                self.uncounted_bytes = self.uncounted_bytes.saturating_add(block.add(delta)?);
-            }
-            "message_delta" => {
-                let MessageDelta { delta, usage } = data(event)?;
-                self.stop_reason = delta.stop_reason.or_else(|| self.stop_reason.take());
-                self.count(usage);
-            }
-            "message_stop" if self.stage == Stage::Before => return Err(Fault::Senseless("an end without a start")),
-            "message_stop" => {
-                self.stage = Stage::Done;
-                return Ok(Progress::Done);
-            }
-            "error" => return Err(complaint(event.data.as_bytes())),
-            _ => {}
+        // The vendor sends no such mark; servers with the same API do.
+        if event.data.trim_ascii() == "[DONE]" {
+            return Ok(self.end());
         }
-        Ok(Progress::More)
+        if event.name == "error" {
+            return Err(complaint(&event.data));
+        }
+        let Some((kind, happening)) = happening(event)? else { return Ok(self.progress()) };
+        match kind {
+            Kind::MessageStart => self.start(happening.message.unwrap_or_default())?,
+            Kind::BlockStart => {
+                let fields = happening.content_block.ok_or(Fault::Senseless("a block begins without a block"))?;
+                self.begin(happening.index, fields)?;
+            }
+            Kind::BlockDelta => {
+                let piece = happening.delta.ok_or(Fault::Senseless("a block goes on without a piece"))?;
+                let block =
+                    self.block(happening.index).ok_or(Fault::Senseless("a block goes on that has not begun"))?;
+                let bytes = block.add(piece)?;
+                self.uncounted_bytes = self.uncounted_bytes.saturating_add(bytes);
+                return Ok(Progress::More);
+            }
+            Kind::BlockStop => {
+                if let Some(block) = self.block(happening.index) {
+                    block.stop();
+                }
+            }
+            Kind::MessageDelta => {
+                let stop_reason = reason(happening.delta.unwrap_or_default().stop_reason);
+                self.stop_reason = stop_reason.or_else(|| self.stop_reason.take());
+                self.count(happening.usage);
+                self.is_counted = self.stop_reason.is_some() && happening.usage.is_some();
+            }
+            Kind::MessageStop if self.stage == Stage::Before => {
+                return Err(Fault::Senseless("an end without a start"));
+            }
+            Kind::MessageStop => {
+                self.stage = Stage::Done;
+                return Ok(self.end());
+            }
+            Kind::Error => return Err(complaint(&event.data)),
+        }
+        Ok(self.progress())
     }
 
-    fn whole(&mut self, body: &[u8]) -> Result<(), Fault> {
-        let message: Message = serde_json::from_slice(body)?;
+    fn whole(&mut self, body: &str) -> Result<(), Fault> {
+        let message: Message = serde_json::from_str(body)?;
         if message.error.is_some() {
             return Err(complaint(body));
         }
-        if message.content.is_none() {
-            return Err(Fault::Senseless("a message without content"));
-        }
+        let Some(blocks) = message.content else { return Err(Fault::Senseless("a message without content")) };
         self.stage = Stage::Done;
-        self.take(message)
+        self.model = message.model;
+        self.stop_reason = reason(message.stop_reason);
+        self.count(message.usage);
+        self.blocks = (0..).zip(blocks).map(|(index, fields)| Block::whole(index, fields)).collect();
+        Ok(())
     }
 
     /// The vendor counts the output at its end. Before that, it is estimated by what has come.
-    fn usage(&self) -> Usage {
+    fn usage(&self, max_output_tokens: u64) -> Usage {
         let usage = Usage::from(self.usage);
-        let estimate = self.uncounted_bytes.div_ceil(BYTES_PER_TOKEN);
+        let estimate = lenient::estimated_tokens(self.uncounted_bytes, max_output_tokens);
         Usage { output_tokens: usage.output_tokens.max(estimate), ..usage }
     }
 
-    fn finish(self) -> Result<Answer, Fault> {
-        if self.stage != Stage::Done {
+    fn finish(mut self) -> Result<Answer, Fault> {
+        if self.stage != Stage::Done && self.stop_reason.is_none() {
             return Err(Fault::Unfinished);
         }
+        let stop_reason = match self.stop_reason.as_deref().map(ending) {
+            Some(Ending::Whole(reason) | Ending::Cut(reason)) => reason,
+            Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
+            Some(Ending::Garbled) => return Err(Fault::Senseless("the server could not read the model's tool call")),
+            Some(Ending::Unknown) | None => StopReason::Other,
+        };
+        self.blocks.sort_by_key(|block| block.index);
         let mut content = Vec::new();
-        for block in self.blocks.into_values() {
+        for block in self.blocks {
             content.extend(block.into_part()?);
         }
-        Ok(Answer { content, stop_reason: stop_reason(self.stop_reason.as_deref()), served_model: self.model })
+        Ok(Answer { content, stop_reason, served_model: self.model })
     }
 }
 
 impl Received {
-    fn take(&mut self, message: Message) -> Result<(), Fault> {
+    /// Begins a message. One that begins again says nothing new.
+    fn start(&mut self, message: Message) -> Result<(), Fault> {
+        if !self.blocks.is_empty() && self.id.is_some() && self.id != message.id {
+            return Err(Fault::Senseless("another message begins within a message"));
+        }
+        self.stage = Stage::Within;
+        self.id = message.id;
         self.model = message.model;
-        self.stop_reason = message.stop_reason;
+        self.stop_reason = self.stop_reason.take().or_else(|| reason(message.stop_reason));
         self.count(message.usage);
-        (0..).zip(message.content.unwrap_or_default()).try_for_each(|(index, fields)| self.begin(index, fields))
+        let blocks = message.content.unwrap_or_default();
+        (0..).zip(blocks).try_for_each(|(index, fields)| self.begin(Some(index), fields))
     }
 
-    fn begin(&mut self, index: u64, fields: Map<String, Value>) -> Result<(), Fault> {
-        let earlier = self.blocks.insert(index, Block { fields, ..Block::default() });
-        if earlier.is_some() { Err(Fault::Senseless("a block begins twice")) } else { Ok(()) }
+    /// Begins a block. One that begins again is the same block, or the next one of a server that numbers all alike.
+    fn begin(&mut self, index: Option<u64>, fields: Map<String, Value>) -> Result<(), Fault> {
+        self.stage = Stage::Within;
+        let next = self.blocks.iter().map(|block| block.index.saturating_add(1)).max().unwrap_or_default();
+        let index = index.unwrap_or(next);
+        match self.blocks.iter().rfind(|block| block.index == index) {
+            Some(earlier) if earlier.has_begun_with(&fields) => return Ok(()),
+            Some(earlier) if !earlier.is_stopped() => return Err(Fault::Senseless("a block begins twice")),
+            Some(_) | None => self.blocks.push(Block::begun(index, fields)),
+        }
+        Ok(())
+    }
+
+    /// The block with this number; without a number, the one that began last.
+    fn block(&mut self, index: Option<u64>) -> Option<&mut Block> {
+        self.blocks.iter_mut().rfind(|block| index.is_none_or(|index| block.index == index))
     }
 
     fn count(&mut self, usage: Option<UsageReport>) {
-        if let Some(usage) = usage {
+        if let Some(usage) = usage.filter(UsageReport::says_something) {
             self.uncounted_bytes = 0;
             self.usage = self.usage.or_more(usage);
         }
     }
+
+    /// How far a stream is at the mark of its end. Without a reason to stop, something got lost or is to come.
+    const fn end(&self) -> Progress {
+        if self.stop_reason.is_some() { Progress::Done } else { Progress::Stopped }
+    }
+
+    const fn progress(&self) -> Progress {
+        match (&self.stop_reason, self.is_counted) {
+            (None, _) => Progress::More,
+            (Some(_), false) => Progress::Stopped,
+            (Some(_), true) => Progress::Counted,
+        }
+    }
 }
 
-impl Block {
-    /// Adds what a delta brings, and returns its length in bytes.
-    fn add(&mut self, delta: Delta) -> Result<u64, Fault> {
-        let bytes = match delta {
-            Delta::Text { text } => self.append("text", &text)?,
-            Delta::Thinking { thinking } => self.append("thinking", &thinking)?,
-            Delta::Signature { signature } => {
-                self.fields.insert("signature".to_owned(), signature.into());
-                0
-            }
-            Delta::InputJson { partial_json } => {
-                self.input.push_str(&partial_json);
-                partial_json.len()
-            }
-            Delta::Citations { citation } => {
-                match self.fields.get_mut("citations") {
-                    Some(Value::Array(citations)) => citations.push(citation),
-                    _ => drop(self.fields.insert("citations".to_owned(), vec![citation].into())),
-                }
-                0
-            }
-            Delta::Unknown => {
-                self.is_broken = true;
-                0
-            }
-        };
-        Ok(bytes as u64)
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "message_start" => Self::MessageStart,
+            "content_block_start" => Self::BlockStart,
+            "content_block_delta" => Self::BlockDelta,
+            "content_block_stop" => Self::BlockStop,
+            "message_delta" => Self::MessageDelta,
+            "message_stop" => Self::MessageStop,
+            "error" => Self::Error,
+            _ => return None,
+        })
+    }
+}
+
+impl Happening {
+    /// The type in the data decides; else the name of the event; else what the event holds.
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let named = self.r#type.as_deref().and_then(Kind::of).or_else(|| Kind::of(name));
+        let is_nameless = self.r#type.is_none() && name == "message";
+        named.or_else(|| self.error.map(|_| Kind::Error)).or_else(|| self.held().filter(|_| is_nameless))
     }
 
-    fn append(&mut self, field: &str, more: &str) -> Result<usize, Fault> {
-        match self.fields.entry(field).or_insert_with(|| Value::String(String::new())) {
-            Value::String(text) => text.push_str(more),
-            _ => return Err(Fault::Senseless("a text begins as something else")),
+    fn held(&self) -> Option<Kind> {
+        match self {
+            Self { message: Some(_), .. } => Some(Kind::MessageStart),
+            Self { content_block: Some(_), .. } => Some(Kind::BlockStart),
+            Self { delta: Some(piece), .. } if piece.stop_reason.is_some() => Some(Kind::MessageDelta),
+            Self { delta: Some(_), .. } => Some(Kind::BlockDelta),
+            _ => None,
         }
-        Ok(more.len())
+    }
+}
+
+/// Reads an event. `None` stands for one whose type is new, whatever its form.
+fn happening(event: &Event) -> Result<Option<(Kind, Happening)>, Fault> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Named {
+        #[serde(deserialize_with = "lenient::name")]
+        r#type: Option<String>,
     }
 
-    /// The block in neutral form; `None` if it is empty.
-    fn into_part(mut self) -> Result<Option<Part>, Fault> {
-        if !self.input.is_empty() {
-            match serde_json::from_str(&self.input) {
-                Ok(input) => drop(self.fields.insert("input".to_owned(), input)),
-                Err(_) => self.is_broken = true,
-            }
-        }
-        let content = match self.required("type")? {
-            "text" => AssistantContent::Text(self.required("text")?.to_owned()),
-            "thinking" => AssistantContent::Reasoning(self.required("thinking")?.to_owned()),
-            "redacted_thinking" => AssistantContent::Reasoning(String::new()),
-            "tool_use" => AssistantContent::ToolCall(self.tool_call()?),
-            _ => AssistantContent::Opaque,
-        };
-        let is_needed = match &content {
-            AssistantContent::Text(_) => self.has_more_than(&["type", "text"]),
-            AssistantContent::ToolCall(_) => self.has_more_than(&["type", "id", "name", "input"]),
-            AssistantContent::Reasoning(_) | AssistantContent::Opaque => true,
-        };
-        let original = (is_needed && !self.is_broken).then_some(Value::Object(self.fields));
-        let is_empty = matches!(&content, AssistantContent::Text(text) if text.is_empty()) && original.is_none();
-        Ok((!is_empty).then_some(Part { content, original }))
-    }
-
-    fn tool_call(&self) -> Result<ToolCall, Fault> {
-        let arguments = match self.fields.get("input") {
-            _ if !self.input.is_empty() => self.input.clone(),
-            Some(input) => input.to_string(),
-            None => "{}".to_owned(),
-        };
-        Ok(ToolCall { id: self.required("id")?.to_owned(), name: self.required("name")?.to_owned(), arguments })
-    }
-
-    /// The text of a field that a block can't do without.
-    fn required(&self, field: &str) -> Result<&str, Fault> {
-        self.fields.get(field).and_then(Value::as_str).ok_or(Fault::Senseless("a block lacks a text"))
-    }
-
-    /// Whether there is a field that says something beyond the neutral form.
-    fn has_more_than(&self, neutral: &[&str]) -> bool {
-        let is_default = |field: &str, value: &Value| match field {
-            "caller" => value.get("type").and_then(Value::as_str) == Some("direct"),
-            _ => value.is_null(),
-        };
-        self.fields.iter().any(|(field, value)| !neutral.contains(&field.as_str()) && !is_default(field, value))
+    match serde_json::from_str::<Happening>(&event.data) {
+        Ok(happening) => Ok(happening.kind(&event.name).map(|kind| (kind, happening))),
+        Err(error) => match serde_json::from_str::<Named>(&event.data) {
+            Ok(Named { r#type: Some(name) }) if Kind::of(&name).or_else(|| Kind::of(&event.name)).is_none() => Ok(None),
+            Ok(_) | Err(_) => Err(error.into()),
+        },
     }
 }
 
 impl UsageReport {
+    const fn says_something(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some()
+    }
+
     /// Counts only grow. A count that is left out, or is nothing all of a sudden, has not changed.
     fn or_more(self, later: Self) -> Self {
         Self {
@@ -320,23 +331,7 @@ impl From<UsageReport> for Usage {
     }
 }
 
-fn stop_reason(reason: Option<&str>) -> StopReason {
-    match reason {
-        Some("end_turn" | "stop_sequence") => StopReason::EndTurn,
-        Some("tool_use") => StopReason::ToolUse,
-        Some("pause_turn") => StopReason::Paused,
-        Some("max_tokens") => StopReason::MaxTokens,
-        Some("model_context_window_exceeded") => StopReason::ContextWindow,
-        Some("refusal") => StopReason::Refusal,
-        Some(_) | None => StopReason::Other,
-    }
-}
-
-fn data<T: DeserializeOwned>(event: &Event) -> Result<T, Fault> {
-    Ok(serde_json::from_str(&event.data)?)
-}
-
-fn complaint(body: &[u8]) -> Fault {
-    let complaint = Complaint::from_body(body);
+fn complaint(body: &str) -> Fault {
+    let complaint = Complaint::from_body(body.as_bytes());
     Fault::Complaint(kind_despite_success(&complaint), complaint)
 }

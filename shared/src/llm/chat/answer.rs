@@ -1,7 +1,8 @@
 //! An answer of the Chat Completions API, whole or as a stream of chunks.
 //!
 //! A whole answer is read as a stream of one chunk. What servers with this API leave out or do their own way is put up with:
-//! ids, indexes, reasons and usage may be missing, `[DONE]` too, and arguments may be an object instead of its text.
+//! ids, indexes, reasons and usage may be missing, `[DONE]` too, and arguments may be an object instead of its text. A whole
+//! message that closes a stream replaces what its deltas said.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -11,43 +12,60 @@ use super::failure::{complaint_in, fault};
 use super::reasoning::Thoughts;
 use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part, Progress, Reading};
-use crate::llm::sse;
-
-/// The bytes of text that one token stands for on average.
-const BYTES_PER_TOKEN: u64 = 4;
+use crate::llm::endings::{Ending, ending, reason};
+use crate::llm::{lenient, sse};
 
 /// An answer as far as its stream has arrived.
 #[derive(Default)]
 pub(in crate::llm) struct Stream {
     model: Option<String>,
-    text: String,
-    refusal: String,
-    thoughts: Thoughts,
-    calls: Calls,
+    said: Said,
     finish_reason: Option<String>,
+    /// Whether usage came with the reason to stop, or after it.
+    is_counted: bool,
     usage: Option<Usage>,
     has_choice: bool,
     is_done: bool,
 }
 
-#[derive(Deserialize)]
+/// What the model said.
+#[derive(Default)]
+struct Said {
+    text: String,
+    refusal: String,
+    thoughts: Thoughts,
+    calls: Calls,
+    /// A call in the form before `tool_calls`. Servers mirror the first of those here.
+    function_call: Calls,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Chunk {
+    #[serde(deserialize_with = "lenient::name")]
     model: Option<String>,
     choices: Option<Vec<Choice>>,
+    #[serde(deserialize_with = "lenient::object")]
     usage: Option<UsageReport>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Choice {
+    #[serde(deserialize_with = "lenient::count")]
     index: Option<u64>,
     /// In a stream.
     delta: Option<Delta>,
     /// In a whole answer.
     message: Option<Delta>,
+    #[serde(deserialize_with = "lenient::name")]
     finish_reason: Option<String>,
+    /// Why the server broke this choice off.
+    error: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Delta {
     content: Option<Value>,
     refusal: Option<String>,
@@ -58,44 +76,55 @@ struct Delta {
     function_call: Option<FunctionDelta>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct UsageReport {
+    #[serde(deserialize_with = "lenient::count")]
     prompt_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     completion_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::object")]
     prompt_tokens_details: Option<PromptDetails>,
+    #[serde(deserialize_with = "lenient::object")]
     completion_tokens_details: Option<CompletionDetails>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct PromptDetails {
+    #[serde(deserialize_with = "lenient::count")]
     cached_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     cache_write_tokens: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct CompletionDetails {
+    #[serde(deserialize_with = "lenient::count")]
     reasoning_tokens: Option<u64>,
 }
 
 impl Reading for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
-        if event.data == "[DONE]" {
+        if event.data.trim_ascii() == "[DONE]" {
             self.is_done = true;
-            return Ok(Progress::Done);
+            // Without a reason to stop, something got lost or is to come.
+            return Ok(if self.finish_reason.is_some() { Progress::Done } else { Progress::Stopped });
         }
         self.chunk(serde_json::from_str(&event.data)?)
     }
 
-    fn whole(&mut self, body: &[u8]) -> Result<(), Fault> {
-        self.chunk(serde_json::from_slice(body)?)?;
+    fn whole(&mut self, body: &str) -> Result<(), Fault> {
+        self.chunk(serde_json::from_str(body)?)?;
         self.is_done = true;
         Ok(())
     }
 
     /// Of an answer that broke off before it told, an estimate of what was written.
-    fn usage(&self) -> Usage {
-        let bytes = (self.text.len() + self.refusal.len() + self.thoughts.len() + self.calls.len()) as u64;
-        self.usage.unwrap_or_else(|| Usage { output_tokens: bytes.div_ceil(BYTES_PER_TOKEN), ..Usage::default() })
+    fn usage(&self, max_output_tokens: u64) -> Usage {
+        let written = || lenient::estimated_tokens(self.said.len() as u64, max_output_tokens);
+        self.usage.unwrap_or_else(|| Usage { output_tokens: written(), ..Usage::default() })
     }
 
     fn finish(self) -> Result<Answer, Fault> {
@@ -105,39 +134,22 @@ impl Reading for Stream {
         if !self.has_choice {
             return Err(Fault::Senseless("the answer has no choice"));
         }
-        let has_refusal = !self.refusal.is_empty();
-        let cut = self.finish_reason.as_deref().and_then(cut_reason);
-        let mut content: Vec<Part> = self.thoughts.into_part().into_iter().collect();
-        let texts = [self.text, self.refusal].into_iter().filter(|text| !text.is_empty());
-        content.extend(texts.map(|text| Part { content: AssistantContent::Text(text), original: None }));
-        let calls = if cut.is_some() { self.calls.into_whole_parts() } else { self.calls.into_parts() };
-        let wants_tools = !calls.is_empty();
-        content.extend(calls);
+        let has_refusal = !self.said.refusal.is_empty();
+        let (cut, end) = match self.finish_reason.as_deref().map(ending) {
+            Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
+            Some(Ending::Garbled) => return Err(Fault::Senseless("the server could not read the model's tool call")),
+            Some(Ending::Cut(reason)) => (Some(reason), reason),
+            Some(Ending::Whole(StopReason::EndTurn)) => (None, StopReason::EndTurn),
+            // `tool_calls` and `function_call` come with calls, or else something is amiss.
+            Some(Ending::Whole(_) | Ending::Unknown) | None => (None, StopReason::Other),
+        };
+        let (content, wants_tools) = self.said.into_parts(cut)?;
         let stop_reason = match cut {
             _ if has_refusal => StopReason::Refusal,
-            Some(reason) => reason,
             None if wants_tools => StopReason::ToolUse,
-            None => self.finish_reason.as_deref().map_or(StopReason::Other, end_reason),
+            Some(_) | None => end,
         };
         Ok(Answer { content, stop_reason, served_model: self.model })
-    }
-}
-
-/// Why the answer is not whole; `None` if it is.
-fn cut_reason(reason: &str) -> Option<StopReason> {
-    match reason {
-        "length" => Some(StopReason::MaxTokens),
-        "content_filter" => Some(StopReason::Refusal),
-        _ => None,
-    }
-}
-
-/// Why an answer without calls ended that is not cut.
-fn end_reason(reason: &str) -> StopReason {
-    match reason {
-        "stop" | "eos" | "eos_token" | "stop_sequence" => StopReason::EndTurn,
-        // `tool_calls` and `function_call` come with calls, or else something is amiss.
-        _ => StopReason::Other,
     }
 }
 
@@ -145,39 +157,115 @@ impl Stream {
     fn chunk(&mut self, chunk: Value) -> Result<Progress, Fault> {
         let error = complaint_in(&chunk).map(fault);
         let chunk = Chunk::deserialize(chunk)?;
-        self.usage = chunk.usage.map(Usage::from).or(self.usage);
+        let was_stopped = self.finish_reason.is_some();
+        let written_before = if was_stopped { self.said.len() } else { 0 };
+        let usage = chunk.usage.filter(UsageReport::says_something).map(Usage::from);
+        self.usage = usage.or(self.usage);
         self.model = self.model.take().or(chunk.model);
         // Some gateways report as an error after the end that the answer is cut, which its reason has said already.
-        if let Some(fault) = error.filter(|_| self.finish_reason.is_none()) {
+        if let Some(fault) = error.filter(|_| !was_stopped) {
             return Err(fault);
         }
         for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index.unwrap_or(0) == 0) {
             self.has_choice = true;
-            self.add(choice.delta.or(choice.message).unwrap_or_default());
-            let reason = choice.finish_reason.filter(|reason| !reason.is_empty());
-            self.finish_reason = reason.or_else(|| self.finish_reason.take());
+            self.choice(choice)?;
         }
-        Ok(Progress::More)
+        let goes_on = was_stopped && self.said.len() > written_before;
+        self.is_counted |= usage.is_some() && self.finish_reason.is_some();
+        Ok(match self.finish_reason {
+            None => Progress::More,
+            Some(_) if goes_on => Progress::More,
+            Some(_) if self.is_counted => Progress::Counted,
+            Some(_) => Progress::Stopped,
+        })
     }
 
-    fn add(&mut self, delta: Delta) {
-        self.text.push_str(&delta.content.as_ref().map(text).unwrap_or_default());
+    fn choice(&mut self, choice: Choice) -> Result<(), Fault> {
+        if let Some(error) = choice.error.filter(|error| error.is_object() && self.finish_reason.is_none()) {
+            return Err(fault(&error));
+        }
+        self.said.add(choice.delta.unwrap_or_default())?;
+        if let Some(message) = choice.message {
+            let mut whole = Said::default();
+            whole.add(message)?;
+            self.said.replace_with(whole);
+        }
+        self.finish_reason = reason(choice.finish_reason).or_else(|| self.finish_reason.take());
+        Ok(())
+    }
+}
+
+impl Said {
+    /// How much text there is.
+    fn len(&self) -> usize {
+        let calls = self.calls.len().max(self.function_call.len());
+        self.text.len() + self.refusal.len() + self.thoughts.len() + calls
+    }
+
+    fn add(&mut self, delta: Delta) -> Result<(), Fault> {
+        if let Some(content) = &delta.content {
+            push_text(&mut self.text, content)?;
+        }
         self.refusal.push_str(&delta.refusal.unwrap_or_default());
         self.thoughts.add("reasoning", delta.reasoning.as_ref());
         self.thoughts.add("reasoning_content", delta.reasoning_content.as_ref());
         self.thoughts.add_details(delta.reasoning_details.unwrap_or_default());
-        for call in delta.tool_calls.into_iter().flatten().chain(delta.function_call.map(CallDelta::from)) {
-            self.calls.add(call);
+        self.calls.add(delta.tool_calls.unwrap_or_default())?;
+        self.function_call.add(delta.function_call.map(CallDelta::from).into_iter().collect())
+    }
+
+    /// Takes over what a whole message says. What it leaves out stays.
+    fn replace_with(&mut self, whole: Self) {
+        let Self { text, refusal, thoughts, calls, function_call } = whole;
+        if !text.is_empty() {
+            self.text = text;
         }
+        if !refusal.is_empty() {
+            self.refusal = refusal;
+        }
+        if !thoughts.is_empty() {
+            self.thoughts = thoughts;
+        }
+        if !calls.is_empty() {
+            self.calls = calls;
+        }
+        if !function_call.is_empty() {
+            self.function_call = function_call;
+        }
+    }
+
+    /// What was said, and whether it has calls.
+    fn into_parts(self, cut: Option<StopReason>) -> Result<(Vec<Part>, bool), Fault> {
+        let mut content: Vec<Part> = self.thoughts.into_part().into_iter().collect();
+        let texts = [self.text, self.refusal].into_iter().filter(|text| !text.is_empty());
+        content.extend(texts.map(|text| Part { content: AssistantContent::Text(text), original: None }));
+        let calls = if self.calls.is_empty() { self.function_call } else { self.calls };
+        let calls = if cut.is_some() { calls.into_whole_parts() } else { calls.into_parts()? };
+        let wants_tools = !calls.is_empty();
+        content.extend(calls);
+        Ok((content, wants_tools))
     }
 }
 
-/// The text of a message's content, be it plain or in parts.
-fn text(content: &Value) -> String {
+/// Adds the text of a message's content, be it plain or in parts. Parts of other kinds than text are left out.
+fn push_text(text: &mut String, content: &Value) -> Result<(), Fault> {
     match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part.get("text").and_then(Value::as_str)).collect(),
-        _ => String::new(),
+        Value::String(more) => text.push_str(more),
+        Value::Array(parts) => parts.iter().try_for_each(|part| push_text(text, part))?,
+        Value::Object(part) => match part.get("text") {
+            Some(Value::String(more)) => text.push_str(more),
+            Some(Value::Null) | None => {}
+            Some(_) => return Err(Fault::Senseless("a text is something else")),
+        },
+        Value::Null => {}
+        Value::Bool(_) | Value::Number(_) => return Err(Fault::Senseless("a text is something else")),
+    }
+    Ok(())
+}
+
+impl UsageReport {
+    const fn says_something(&self) -> bool {
+        self.prompt_tokens.is_some() || self.completion_tokens.is_some()
     }
 }
 

@@ -1,15 +1,19 @@
 //! The tool calls of a Chat Completions answer, put together from their pieces.
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 use crate::domain::{AssistantContent, ToolCall};
-use crate::llm::dialect::Part;
+use crate::llm::dialect::{Fault, Part};
+use crate::llm::lenient;
 
 /// Calls as far as they have arrived.
 #[derive(Default)]
-pub(super) struct Calls(Vec<Call>);
+pub(super) struct Calls {
+    calls: Vec<Call>,
+    bytes: usize,
+}
 
 #[derive(Default)]
 struct Call {
@@ -24,7 +28,9 @@ struct Call {
 /// A piece of a call, or a whole one.
 #[derive(Deserialize)]
 pub(super) struct CallDelta {
+    #[serde(default, deserialize_with = "lenient::count")]
     index: Option<u64>,
+    #[serde(default, deserialize_with = "lenient::name")]
     id: Option<String>,
     function: Option<FunctionDelta>,
     #[serde(flatten)]
@@ -46,68 +52,156 @@ impl From<FunctionDelta> for CallDelta {
 /// More calls than any model makes at once: each costs a look at all before it.
 const MAX_CALLS: usize = 1_000;
 
+/// Where a piece of a call belongs.
+enum Place {
+    /// To the call at this place.
+    Within(usize),
+    /// To a call that begins with it.
+    New,
+    /// Nowhere: it repeats a call.
+    Known,
+}
+
 impl Calls {
     /// How much text there is of them.
-    pub(super) fn len(&self) -> usize {
-        self.0.iter().map(|call| call.name.len() + call.arguments.len()).sum()
+    pub(super) const fn len(&self) -> usize {
+        self.bytes
     }
 
-    /// Takes in a part of a call; what would make more than [`MAX_CALLS`] of them is dropped.
-    pub(super) fn add(&mut self, delta: CallDelta) {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Takes in the pieces of one delta; what would make more than [`MAX_CALLS`] calls is dropped.
+    pub(super) fn add(&mut self, deltas: Vec<CallDelta>) -> Result<(), Fault> {
+        let known = self.calls.len();
+        deltas.into_iter().try_for_each(|delta| self.add_piece(delta, known))
+    }
+
+    /// Takes in one piece. Before its delta, there were `known` calls.
+    fn add_piece(&mut self, delta: CallDelta, known: usize) -> Result<(), Fault> {
         let function = delta.function.unwrap_or_default();
-        let (id, name) = (delta.id.unwrap_or_default(), function.name.unwrap_or_default());
-        let place = self.0.iter().rposition(|call| delta.index.is_none() || call.index == delta.index);
-        // Some servers give parallel calls the same index, or none; some tell a call's name or id only in a later piece.
-        let has_another_id = |call: &Call| !id.is_empty() && !call.id.is_empty() && call.id != id;
-        let is_told = |call: &Call| delta.index.is_some() || call.id == id || call.name.is_empty();
-        let continues = |call: &Call| name.is_empty() || !has_another_id(call) && is_told(call);
-        let full = self.0.len() >= MAX_CALLS;
-        let call = match place.and_then(|place| self.0.get_mut(place)) {
-            Some(call) if continues(call) => {
-                call.fill(id, name);
-                call
-            }
-            Some(_) | None if full => return,
-            Some(_) | None => self.0.push_mut(Call { index: delta.index, id, name, ..Call::default() }),
+        let piece = Call {
+            index: delta.index,
+            id: delta.id.unwrap_or_default(),
+            name: function.name.unwrap_or_default(),
+            arguments: written(function.arguments)?,
+            extra: delta.extra,
         };
-        match function.arguments {
-            Some(Value::String(more)) => call.arguments.push_str(&more),
-            Some(Value::Null) | None => {}
-            Some(whole) => call.arguments = whole.to_string(),
+        let place = match self.place(&piece, known) {
+            Place::Within(place) => place,
+            Place::New if self.calls.len() < MAX_CALLS => {
+                self.calls.push(Call { index: piece.index, ..Call::default() });
+                self.calls.len() - 1
+            }
+            Place::New | Place::Known => return Ok(()),
+        };
+        if let Some(call) = self.calls.get_mut(place) {
+            self.bytes += call.add(piece);
         }
-        call.extra.extend(delta.extra.into_iter().filter(|(field, _)| field != "type"));
+        Ok(())
     }
 
-    pub(super) fn into_parts(self) -> Vec<Part> {
-        self.0.into_iter().filter_map(Call::into_part).collect()
+    /// Where a piece belongs. Some servers give parallel calls the same index, or none; some tell a call's name or id only in
+    /// a later piece, some in every piece.
+    fn place(&self, piece: &Call, known: usize) -> Place {
+        let Some((place, call)) = self.candidate(piece) else { return Place::New };
+        let has_same_id = !piece.id.is_empty() && call.id == piece.id;
+        let has_another_id = !piece.id.is_empty() && !call.id.is_empty() && call.id != piece.id;
+        if piece.name.is_empty() {
+            return Place::Within(place);
+        }
+        if has_another_id {
+            return Place::New;
+        }
+        if has_same_id || call.name.is_empty() {
+            return Place::Within(place);
+        }
+        if call.name != piece.name {
+            return Place::New;
+        }
+        match piece.index {
+            Some(_) => Place::Within(place),
+            None if place >= known => Place::New,
+            None if !is_json(&call.arguments) => Place::Within(place),
+            None if call.arguments == piece.arguments => Place::Known,
+            None => Place::New,
+        }
+    }
+
+    /// The call that a piece may belong to: the last with its index or its id, or without either the last.
+    fn candidate(&self, piece: &Call) -> Option<(usize, &Call)> {
+        let last = |is_it: &dyn Fn(&Call) -> bool| self.calls.iter().enumerate().rfind(|(_, call)| is_it(call));
+        let by_id = || last(&|call| !piece.id.is_empty() && call.id == piece.id);
+        match piece.index {
+            Some(index) => last(&|call| call.index == Some(index)).or_else(by_id).or_else(|| {
+                // The first piece of this call had no index.
+                last(&|_| true).filter(|(_, call)| piece.name.is_empty() && call.index.is_none())
+            }),
+            None => by_id().or_else(|| last(&|_| true)),
+        }
+    }
+
+    /// The calls. Fails if one has no name: it would be lost.
+    pub(super) fn into_parts(self) -> Result<Vec<Part>, Fault> {
+        self.calls.into_iter().filter(|call| !call.is_blank()).map(Call::into_part).collect()
     }
 
     /// Without calls that were cut: they must neither run nor be sent back.
     pub(super) fn into_whole_parts(mut self) -> Vec<Part> {
-        self.0.retain(|call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok());
-        self.into_parts()
+        self.calls.retain(|call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok());
+        self.calls.into_iter().filter_map(|call| call.into_part().ok()).collect()
     }
 }
 
 impl Call {
-    /// Takes an id and a name that come in a later piece than the first; what is known stays.
-    fn fill(&mut self, id: String, name: String) {
-        for (known, told) in [(&mut self.id, id), (&mut self.name, name)] {
-            if known.is_empty() {
-                *known = told;
-            }
+    /// Takes in a piece, and returns how much text it has. An id and a name that are known stay.
+    fn add(&mut self, piece: Self) -> usize {
+        let mut bytes = piece.arguments.len();
+        if self.id.is_empty() {
+            self.id = piece.id;
         }
+        if self.name.is_empty() {
+            bytes += piece.name.len();
+            self.name = piece.name;
+        }
+        if self.arguments.is_empty() {
+            self.arguments = piece.arguments;
+        } else {
+            self.arguments.push_str(&piece.arguments);
+        }
+        self.extra.extend(piece.extra.into_iter().filter(|(field, _)| field != "type"));
+        bytes
     }
 
-    /// The call, with an id of ours if the server gave none. Without a name it is none.
-    fn into_part(self) -> Option<Part> {
-        if self.name.is_empty() {
-            return None;
-        }
-        let id = if self.id.is_empty() { format!("call_{}", Uuid::now_v7().simple()) } else { self.id };
-        let arguments = if self.arguments.is_empty() { "{}".to_owned() } else { self.arguments };
-        let content = AssistantContent::ToolCall(ToolCall { id, name: self.name, arguments });
-        let block = (!self.extra.is_empty()).then_some(Value::Object(self.extra));
-        Some(Part { content, original: block })
+    /// Whether it says nothing.
+    const fn is_blank(&self) -> bool {
+        self.id.is_empty() && self.name.is_empty() && self.arguments.is_empty()
     }
+
+    fn into_part(self) -> Result<Part, Fault> {
+        if self.name.is_empty() {
+            return Err(Fault::Senseless("a tool call has no name"));
+        }
+        let content = AssistantContent::ToolCall(ToolCall { id: self.id, name: self.name, arguments: self.arguments });
+        let block = (!self.extra.is_empty()).then_some(Value::Object(self.extra));
+        Ok(Part { content, original: block })
+    }
+}
+
+/// Arguments as text; servers send objects too, and an empty list for none.
+fn written(arguments: Option<Value>) -> Result<String, Fault> {
+    match arguments {
+        Some(Value::String(text)) => Ok(text),
+        Some(Value::Object(fields)) => Ok(Value::Object(fields).to_string()),
+        Some(Value::Array(list)) if list.is_empty() => Ok(String::new()),
+        Some(Value::Null) | None => Ok(String::new()),
+        Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => {
+            Err(Fault::Senseless("the arguments of a tool call are neither text nor an object"))
+        }
+    }
+}
+
+fn is_json(arguments: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(arguments).is_ok()
 }

@@ -25,6 +25,10 @@ impl Thoughts {
         self.text().len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty() && self.details.is_empty()
+    }
+
     /// Adds to the text of a field.
     pub(super) fn add(&mut self, field: &str, more: Option<&Value>) {
         if let Some(Value::String(more)) = more.filter(|more| **more != "") {

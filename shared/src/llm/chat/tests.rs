@@ -361,7 +361,7 @@ fn an_answer_in_another_form_is_none() {
     {
         assert_eq!(whole(&body).unwrap_err().kind, ModelErrorKind::BadAnswer, "{body}");
     }
-    for data in ["canary", "{\"choices\":[{\"delta\":\"canary\"}]}", "{\"usage\":{\"prompt_tokens\":\"canary\"}}"] {
+    for data in ["canary", "{\"choices\":[{\"delta\":\"canary\"}]}", "{\"choices\":[{\"delta\":{\"content\":7}}]}"] {
         assert_eq!(stream(&format!("data: {data}\n\n")).unwrap_err().kind, ModelErrorKind::BadAnswer, "{data}");
     }
     assert_eq!(stream("data: [DONE]\n\n").unwrap_err().kind, ModelErrorKind::BadAnswer);

@@ -3,88 +3,61 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::item::Item;
 use super::kind_despite_success;
-use crate::domain::{AssistantContent, StopReason, ToolCall, Usage};
+use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part};
+use crate::llm::endings::{Ending, ending};
 use crate::llm::failure::Complaint;
+use crate::llm::lenient;
 use crate::ports::ModelErrorKind;
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Response {
+    #[serde(deserialize_with = "lenient::name")]
     model: Option<String>,
-    status: Option<Status>,
+    #[serde(deserialize_with = "lenient::name")]
+    status: Option<String>,
     error: Option<Value>,
+    #[serde(deserialize_with = "lenient::object")]
     incomplete_details: Option<IncompleteDetails>,
     output: Option<Vec<Value>>,
+    #[serde(deserialize_with = "lenient::object")]
     usage: Option<UsageReport>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Status {
+/// How far a response, or an item of it, got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
     Completed,
     Incomplete,
     Failed,
     Cancelled,
     Queued,
     InProgress,
-    #[serde(other)]
-    Unknown,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct IncompleteDetails {
-    reason: Option<IncompleteReason>,
+    #[serde(deserialize_with = "lenient::name")]
+    reason: Option<String>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum IncompleteReason {
-    MaxOutputTokens,
-    ContentFilter,
-    MaxMessages,
-    Steered,
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Item {
-    Message {
-        content: Vec<Piece>,
-    },
-    FunctionCall {
-        call_id: String,
-        name: String,
-        arguments: String,
-        status: Option<Status>,
-    },
-    Reasoning {
-        summary: Option<Vec<Thought>>,
-        content: Option<Vec<Thought>>,
-    },
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum Piece {
-    OutputText {
-        text: Option<String>,
-    },
-    /// The model declines, in its own words.
-    Refusal {
-        refusal: String,
-    },
-    #[serde(other)]
-    Unknown,
-}
-
-#[derive(Deserialize)]
-struct Thought {
-    text: Option<String>,
+impl Status {
+    /// The status of this name, if it is known.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "completed" => Self::Completed,
+            "incomplete" => Self::Incomplete,
+            "failed" => Self::Failed,
+            "cancelled" => Self::Cancelled,
+            "queued" => Self::Queued,
+            "in_progress" => Self::InProgress,
+            _ => return None,
+        })
+    }
 }
 
 impl Response {
@@ -93,120 +66,133 @@ impl Response {
         Self { error: Some(error), ..Self::default() }
     }
 
-    /// With these items if it has none of its own.
+    /// Whether it has items of its own.
+    pub(super) fn has_items(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| !output.is_empty())
+    }
+
+    /// With these items if it has none of its own, or lost some: nothing is said twice in either.
     pub(super) fn with_items(mut self, items: Vec<Value>) -> Self {
-        self.output = self.output.filter(|output| !output.is_empty()).or(Some(items));
+        self.output = self.output.filter(|output| !output.is_empty() && output.len() >= items.len()).or(Some(items));
+        self
+    }
+
+    /// With the status that the event names, if its own is missing or unknown.
+    pub(super) fn with_status(mut self, status: &str) -> Self {
+        if self.status().is_none() {
+            self.status = Some(status.to_owned());
+        }
         self
     }
 
     /// What it says that it used.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.usage.as_ref().map(Usage::from)
+        self.usage.as_ref().filter(|usage| usage.says_something()).map(Usage::from)
+    }
+
+    fn status(&self) -> Option<Status> {
+        self.status.as_deref().and_then(Status::of)
     }
 
     /// The answer; or what it means that there is none.
     pub(super) fn into_answer(self) -> Result<Answer, Fault> {
         let declined = self.check()?;
-        let items = self.output.unwrap_or_default().into_iter();
-        let items = items.map(|block| Ok((Item::deserialize(&block)?, block))).collect::<Result<Vec<_>, Fault>>()?;
+        let status = self.status();
+        let cut = match status {
+            Some(Status::Incomplete) => Some(cut_reason(self.incomplete_details)?),
+            _ => None,
+        };
+        let mut items: Vec<(Item, Value)> = Vec::new();
+        for block in without_repeats(self.output.unwrap_or_default()) {
+            items.push((Item::read(&block)?, block));
+        }
         let is_refusal = items.iter().any(|(item, _)| item.is_refusal());
-        let content: Vec<Part> = items.into_iter().filter_map(|(item, block)| item.into_part(block)).collect();
+        let content: Vec<Part> = items.into_iter().filter_map(|(item, block)| item.into_part(block, status)).collect();
         let wants_tools = content.iter().any(|part| matches!(part.content, AssistantContent::ToolCall(_)));
-        let stop_reason = match self.status {
+        let stop_reason = match cut {
             _ if declined || is_refusal => StopReason::Refusal,
-            Some(Status::Incomplete) => cut_reason(self.incomplete_details),
-            _ if wants_tools => StopReason::ToolUse,
-            Some(Status::Completed) => StopReason::EndTurn,
-            _ => StopReason::Other,
+            Some(reason) => reason,
+            None if wants_tools => StopReason::ToolUse,
+            None if status == Some(Status::Completed) => StopReason::EndTurn,
+            None => StopReason::Other,
         };
         Ok(Answer { content, stop_reason, served_model: self.model })
     }
-}
 
-impl Response {
     /// Whether the vendor's filter declined to answer; or what it means that there is no answer.
     fn check(&self) -> Result<bool, Fault> {
         if let Some(error) = &self.error {
             let complaint = Complaint::from_error(error);
             return kind_despite_success(&complaint).map_or(Ok(true), |kind| Err(Fault::Complaint(kind, complaint)));
         }
-        match self.status {
+        match self.status() {
             Some(Status::Failed | Status::Cancelled) => {
                 Err(Fault::Complaint(ModelErrorKind::Unavailable, Complaint::default()))
             }
             // Only answers that were asked for in the background can be unfinished.
             Some(Status::Queued | Status::InProgress) => Err(Fault::Senseless("the response is not finished")),
-            _ if self.output.is_none() => Err(Fault::Senseless("the response has no output")),
-            Some(Status::Completed | Status::Incomplete | Status::Unknown) | None => Ok(false),
-        }
-    }
-}
-
-fn cut_reason(details: Option<IncompleteDetails>) -> StopReason {
-    match details.and_then(|details| details.reason) {
-        Some(IncompleteReason::MaxOutputTokens) => StopReason::MaxTokens,
-        Some(IncompleteReason::ContentFilter) => StopReason::Refusal,
-        Some(IncompleteReason::MaxMessages | IncompleteReason::Steered | IncompleteReason::Unknown) | None => {
-            StopReason::Other
-        }
-    }
-}
-
-impl Item {
-    fn is_refusal(&self) -> bool {
-        match self {
-            Self::Message { content } => content.iter().any(|piece| matches!(piece, Piece::Refusal { .. })),
-            Self::FunctionCall { .. } | Self::Reasoning { .. } | Self::Unknown => false,
-        }
-    }
-
-    /// The item, and its block for the vendor. A call that was cut is none: it must neither run nor be sent back.
-    fn into_part(self, block: Value) -> Option<Part> {
-        let content = match self {
-            Self::Message { content } => AssistantContent::Text(content.into_iter().map(Piece::into_text).collect()),
-            Self::FunctionCall { status: Some(Status::Incomplete | Status::InProgress), .. } => return None,
-            Self::FunctionCall { call_id, name, arguments, status: _ } => {
-                AssistantContent::ToolCall(ToolCall { id: call_id, name, arguments })
+            Some(Status::Completed | Status::Incomplete) | None if self.output.is_none() => {
+                Err(Fault::Senseless("the response has no output"))
             }
-            Self::Reasoning { summary, content } => {
-                let thoughts = content.filter(|content| !content.is_empty()).or(summary);
-                let texts: Vec<String> = thoughts.into_iter().flatten().filter_map(|thought| thought.text).collect();
-                AssistantContent::Reasoning(texts.join("\n\n"))
-            }
-            Self::Unknown => AssistantContent::Opaque,
-        };
-        Some(Part { content, original: Some(block) })
+            Some(Status::Completed | Status::Incomplete) | None => Ok(false),
+        }
     }
 }
 
-impl Piece {
-    fn into_text(self) -> String {
-        match self {
-            Self::OutputText { text } => text.unwrap_or_default(),
-            Self::Refusal { refusal } => refusal,
-            Self::Unknown => String::new(),
+/// The items without those that come twice, id and all.
+fn without_repeats(items: Vec<Value>) -> Vec<Value> {
+    let mut kept: Vec<Value> = Vec::new();
+    for item in items {
+        let is_repeat = item.get("id").is_some_and(Value::is_string) && kept.last() == Some(&item);
+        if !is_repeat {
+            kept.push(item);
         }
+    }
+    kept
+}
+
+fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
+    match details.and_then(|details| details.reason).as_deref().map(ending) {
+        Some(Ending::Cut(reason)) => Ok(reason),
+        Some(Ending::BrokenOff) => Err(Fault::BrokenOff),
+        Some(Ending::Whole(_) | Ending::Garbled | Ending::Unknown) | None => Ok(StopReason::Other),
     }
 }
 
 /// As in our [`Usage`], the vendor's `input_tokens` and `output_tokens` are totals.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct UsageReport {
+    #[serde(deserialize_with = "lenient::count")]
     input_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     output_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::object")]
     input_tokens_details: Option<InputDetails>,
+    #[serde(deserialize_with = "lenient::object")]
     output_tokens_details: Option<OutputDetails>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct InputDetails {
+    #[serde(deserialize_with = "lenient::count")]
     cached_tokens: Option<u64>,
+    #[serde(deserialize_with = "lenient::count")]
     cache_write_tokens: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct OutputDetails {
+    #[serde(deserialize_with = "lenient::count")]
     reasoning_tokens: Option<u64>,
+}
+
+impl UsageReport {
+    const fn says_something(&self) -> bool {
+        self.input_tokens.is_some() || self.output_tokens.is_some()
+    }
 }
 
 impl From<&UsageReport> for Usage {

@@ -6,6 +6,7 @@
 //! it back.
 
 mod answer;
+mod item;
 mod question;
 mod stream;
 mod strict;

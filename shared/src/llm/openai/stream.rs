@@ -4,8 +4,7 @@
 //! has arrived of an unfinished one is of no use to anyone. Servers that leave the items out of the last event, and any
 //! event that is new, are put up with.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,58 +13,80 @@ use serde_json::value::RawValue;
 use super::answer::Response;
 use crate::domain::Usage;
 use crate::llm::dialect::{Answer, Fault, Progress, Reading};
-use crate::llm::sse;
-
-/// The bytes of text that one token stands for on average.
-const BYTES_PER_TOKEN: u64 = 4;
+use crate::llm::{lenient, sse};
 
 /// An answer as far as its stream has arrived.
 #[derive(Default)]
 pub(in crate::llm) struct Stream {
     items: BTreeMap<u64, Value>,
+    /// The items that have begun.
+    begun: BTreeSet<u64>,
     delta_bytes: u64,
     end: Option<Response>,
 }
 
 /// The parts of an event that matter; what they hold depends on its type.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Happening<'a> {
-    #[serde(borrow)]
-    r#type: Option<Cow<'a, str>>,
+    #[serde(deserialize_with = "lenient::name")]
+    r#type: Option<String>,
     #[serde(borrow)]
     response: Option<&'a RawValue>,
+    #[serde(deserialize_with = "lenient::count")]
     output_index: Option<u64>,
     #[serde(borrow)]
     item: Option<&'a RawValue>,
     #[serde(borrow)]
     delta: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+/// The types of events that matter.
+#[derive(Clone, Copy)]
+enum Kind {
+    ItemAdded,
+    ItemDone,
+    /// The last event, with the status that it stands for.
+    Last(&'static str),
+    Error,
 }
 
 impl Reading for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
         // The vendor sends none; servers with the same API do.
-        if event.data == "[DONE]" {
-            return Ok(Progress::Done);
+        if event.data.trim_ascii() == "[DONE]" {
+            return Ok(Progress::Stopped);
         }
         let happening: Happening<'_> = serde_json::from_str(&event.data)?;
-        match happening.r#type.as_deref().unwrap_or(&event.name) {
-            "response.output_item.done" => {
+        match happening.kind(&event.name) {
+            Some(Kind::ItemAdded) => self.begun.extend(happening.output_index),
+            Some(Kind::ItemDone) => {
                 let next = self.items.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
                 if let Some(item) = happening.item {
                     self.items.insert(happening.output_index.unwrap_or(next), serde_json::from_str(item.get())?);
                 }
             }
-            "response.completed" | "response.incomplete" | "response.failed" => {
-                let Some(response) = happening.response else {
-                    return Err(Fault::Senseless("the last event has no response"));
+            Some(Kind::Last(status)) => {
+                let response: Response = match happening.response {
+                    Some(response) => serde_json::from_str(response.get())?,
+                    None if self.items.is_empty() => return Err(Fault::Senseless("the last event has no response")),
+                    None => Response::default(),
                 };
-                return Ok(self.end_with(serde_json::from_str(response.get())?));
+                if status == "completed" && !response.has_items() && self.has_open_items() {
+                    return Err(Fault::Senseless("an output item began and did not end"));
+                }
+                return Ok(self.end_with(response.with_status(status)));
             }
-            "error" => {
+            Some(Kind::Error) => {
                 let error: Value = serde_json::from_str(&event.data)?;
                 return Ok(self.end_with(Response::failed(error.get("error").cloned().unwrap_or(error))));
             }
-            _ => {
+            None => {
+                if happening.is_part_of_item() {
+                    self.begun.extend(happening.output_index);
+                }
                 let bytes = happening.delta.map_or(0, |delta| delta.get().len());
                 self.delta_bytes = self.delta_bytes.saturating_add(bytes as u64);
             }
@@ -73,15 +94,16 @@ impl Reading for Stream {
         Ok(Progress::More)
     }
 
-    fn whole(&mut self, body: &[u8]) -> Result<(), Fault> {
-        self.end = Some(serde_json::from_slice(body)?);
+    fn whole(&mut self, body: &str) -> Result<(), Fault> {
+        self.end = Some(serde_json::from_str(body)?);
         Ok(())
     }
 
     /// Of an answer that broke off, an estimate of what was written.
-    fn usage(&self) -> Usage {
-        let written = || Usage { output_tokens: self.delta_bytes.div_ceil(BYTES_PER_TOKEN), ..Usage::default() };
-        self.end.as_ref().and_then(Response::usage).unwrap_or_else(written)
+    fn usage(&self, max_output_tokens: u64) -> Usage {
+        let written = || lenient::estimated_tokens(self.delta_bytes, max_output_tokens);
+        let estimate = || Usage { output_tokens: written(), ..Usage::default() };
+        self.end.as_ref().and_then(Response::usage).unwrap_or_else(estimate)
     }
 
     fn finish(self) -> Result<Answer, Fault> {
@@ -90,8 +112,42 @@ impl Reading for Stream {
 }
 
 impl Stream {
+    /// Whether an item began whose end got lost.
+    fn has_open_items(&self) -> bool {
+        self.begun.iter().any(|index| !self.items.contains_key(index))
+    }
+
     fn end_with(&mut self, response: Response) -> Progress {
         self.end = Some(response.with_items(std::mem::take(&mut self.items).into_values().collect()));
         Progress::Done
+    }
+}
+
+impl Happening<'_> {
+    /// Whether it shows that there is an item whose end must come.
+    fn is_part_of_item(&self) -> bool {
+        let is_piece = |name: &str| name.starts_with("response.output_text") || name.contains("_arguments");
+        self.item.is_some() || self.r#type.as_deref().is_some_and(is_piece)
+    }
+
+    /// The type in the data decides; else the name of the event.
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let named = self.r#type.as_deref().and_then(Kind::of).or_else(|| Kind::of(name));
+        let has_error = self.error.is_some_and(|error| error.get() != "null");
+        named.or_else(|| has_error.then_some(Kind::Error))
+    }
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "response.output_item.added" => Self::ItemAdded,
+            "response.output_item.done" => Self::ItemDone,
+            "response.completed" => Self::Last("completed"),
+            "response.incomplete" => Self::Last("incomplete"),
+            "response.failed" => Self::Last("failed"),
+            "error" => Self::Error,
+            _ => return None,
+        })
     }
 }

@@ -242,7 +242,8 @@ async fn each_stop_reason_has_its_meaning() {
     for (reason, expected) in reasons {
         let whole = reply(answer_with("/stop_reason", reason.clone())).await.unwrap();
         let end = json!({"type": "message_delta", "delta": {"stop_reason": reason}});
-        let streamed = stream(&[start(), end, stop()]).await.unwrap();
+        let text = block(0, &json!({"type": "text", "text": "x"}));
+        let streamed = stream(&[start(), text, end, stop()]).await.unwrap();
         assert_eq!((whole.stop_reason, streamed.stop_reason), (expected, expected), "{reason}");
         assert_eq!(whole.text(), "There are three files, “Ü”.");
     }
@@ -254,8 +255,6 @@ async fn what_is_no_message_is_a_bad_answer() {
         answer_with("/content", json!("canary-answer")),
         answer_with("/content/1", json!({"text": "canary-answer"})),
         answer_with("/content/1/text", json!(["canary-answer"])),
-        answer_with("/usage/output_tokens", json!("canary-answer")),
-        answer_with("/usage/input_tokens", json!(-1)),
     ];
     for bad in replies {
         assert_eq!(reply(bad).await.unwrap_err().kind, ModelErrorKind::BadAnswer);
@@ -263,7 +262,7 @@ async fn what_is_no_message_is_a_bad_answer() {
     let text = || block(0, &json!({"type": "text", "text": ""}));
     let streams = [
         vec![stop()],
-        vec![start(), text(), text(), stop()],
+        vec![start(), text(), block(0, &json!({"type": "text", "text": "x"})), stop()],
         vec![start(), delta(0, &json!({"type": "text_delta", "text": "canary"})), stop()],
         vec![start(), text(), delta(0, &json!({"type": "text_delta", "text": 7})), stop()],
         vec![
@@ -282,9 +281,9 @@ async fn what_is_no_message_is_a_bad_answer() {
 }
 
 #[tokio::test]
-async fn the_least_answer_has_content() {
-    let answer = reply(Reply::ok(r#"{"content":[]}"#)).await.unwrap();
-    assert_eq!((answer.content, answer.stop_reason, answer.usage), (vec![], StopReason::Other, Usage::default()));
+async fn the_least_answer_has_text() {
+    let answer = reply(Reply::ok(r#"{"content":[{"type":"text","text":"x"}]}"#)).await.unwrap();
+    assert_eq!((answer.text().as_str(), answer.stop_reason, answer.usage.input_tokens), ("x", StopReason::Other, 0));
     assert_eq!(
         (answer.served_model.as_str(), answer.model),
         ("claude-sonnet-5-5", ANTHROPIC.question().model().clone())

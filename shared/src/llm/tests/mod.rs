@@ -2,7 +2,9 @@
 
 mod acceptable;
 mod anthropic;
+mod compatible;
 mod conformance;
+mod deviations;
 mod errors;
 pub(super) mod stand_in;
 mod streams;

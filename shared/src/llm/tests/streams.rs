@@ -24,12 +24,15 @@ pub(super) fn read<D: Dialect>(stream: &[u8]) -> (Usage, Result<Vec<AssistantCon
     let (mut parser, mut reading) = (Parser::new(stream.len()), D::Reading::default());
     for event in parser.feed(stream) {
         match reading.event(&event.unwrap()) {
-            Ok(Progress::More) => {}
             Ok(Progress::Done) => break,
-            Err(fault) => return (reading.usage(), Err(fault)),
+            Ok(Progress::More | Progress::Stopped | Progress::Counted) => {}
+            Err(fault) => return (reading.usage(u64::MAX), Err(fault)),
         }
     }
-    (reading.usage(), reading.finish().map(|answer| answer.content.into_iter().map(|part| part.content).collect()))
+    (
+        reading.usage(u64::MAX),
+        reading.finish().map(|answer| answer.content.into_iter().map(|part| part.content).collect()),
+    )
 }
 
 /// Cuts the stream after each byte: what is left is unfinished, until it is whole. What was used only grows.
@@ -43,7 +46,9 @@ pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
         match answer {
             Ok(answer) => assert_eq!((answer, usage), (whole.clone(), used), "cut at {end}"),
             Err(Fault::Unfinished) => {}
-            Err(Fault::Complaint(..) | Fault::Malformed(_) | Fault::Senseless(_)) => panic!("cut at {end}"),
+            Err(Fault::Complaint(..) | Fault::Malformed(_) | Fault::Senseless(_) | Fault::BrokenOff) => {
+                panic!("cut at {end}")
+            }
         }
         assert!(usage.input_tokens >= before && usage.input_tokens <= used.input_tokens, "cut at {end}");
         before = usage.input_tokens;

@@ -1,0 +1,155 @@
+//! An item of a response: what the model said, thought or called.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::answer::Status;
+use crate::domain::{AssistantContent, ToolCall};
+use crate::llm::dialect::{Fault, Part};
+use crate::llm::lenient;
+
+/// An item, as far as this version understands it.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Item {
+    Message {
+        content: Option<Content>,
+    },
+    FunctionCall(Call),
+    Reasoning {
+        summary: Option<Vec<Thought>>,
+        content: Option<Vec<Thought>>,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a message says; plain text with some servers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub(super) enum Content {
+    Text(String),
+    Pieces(Vec<Piece>),
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Piece {
+    #[serde(alias = "text")]
+    OutputText { text: Option<String> },
+    /// The model declines, in its own words.
+    Refusal { refusal: Option<String> },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Call {
+    #[serde(rename = "call_id", default, deserialize_with = "lenient::name")]
+    id: Option<String>,
+    name: String,
+    #[serde(default)]
+    arguments: Arguments,
+    #[serde(default, deserialize_with = "lenient::name")]
+    status: Option<String>,
+}
+
+/// Arguments; an object instead of its text with some servers.
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Arguments {
+    Text(String),
+    Object(Map<String, Value>),
+    /// An empty list, which some servers send for none.
+    List([Value; 0]),
+    #[default]
+    Missing,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Thought {
+    text: Option<String>,
+}
+
+impl Item {
+    pub(super) fn read(block: &Value) -> Result<Self, Fault> {
+        Self::deserialize(block).map_err(|_| Fault::Senseless("an output item is not in the documented form"))
+    }
+
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Message { content: Some(Content::Pieces(pieces)) } => {
+                pieces.iter().any(|piece| matches!(piece, Piece::Refusal { refusal: Some(_) }))
+            }
+            Self::Message { .. } | Self::FunctionCall(_) | Self::Reasoning { .. } | Self::Unknown => false,
+        }
+    }
+
+    /// The item, and its block for the vendor. A call that was cut is none: it must neither run nor be sent back.
+    pub(super) fn into_part(self, block: Value, response: Option<Status>) -> Option<Part> {
+        let content = match self {
+            Self::Message { content } => AssistantContent::Text(content.map(Content::into_text).unwrap_or_default()),
+            Self::FunctionCall(call) if call.is_cut(response) => return None,
+            Self::FunctionCall(call) => AssistantContent::ToolCall(ToolCall {
+                id: call.id.unwrap_or_default(),
+                name: call.name,
+                arguments: call.arguments.into_text(),
+            }),
+            Self::Reasoning { summary, content } => {
+                let thoughts = content.filter(|content| !content.is_empty()).or(summary);
+                let texts: Vec<String> = thoughts.into_iter().flatten().filter_map(|thought| thought.text).collect();
+                AssistantContent::Reasoning(texts.join("\n\n"))
+            }
+            Self::Unknown => AssistantContent::Opaque,
+        };
+        Some(Part { content, original: Some(block) })
+    }
+}
+
+impl Call {
+    /// Whether it was cut. Servers complete a response and leave its calls in progress: those are whole.
+    fn is_cut(&self, response: Option<Status>) -> bool {
+        let objects = || serde_json::Deserializer::from_str(self.arguments.text()).into_iter::<Map<String, Value>>();
+        let is_whole = || objects().all(|object| object.is_ok());
+        match self.status.as_deref().and_then(Status::of) {
+            Some(Status::Incomplete | Status::InProgress) => response != Some(Status::Completed) || !is_whole(),
+            Some(Status::Completed | Status::Failed | Status::Cancelled | Status::Queued) | None => false,
+        }
+    }
+}
+
+impl Arguments {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Object(_) | Self::List([]) | Self::Missing => "{}",
+        }
+    }
+
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Object(fields) => Value::Object(fields).to_string(),
+            Self::List([]) | Self::Missing => "{}".to_owned(),
+        }
+    }
+}
+
+impl Content {
+    fn into_text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Pieces(pieces) => pieces.into_iter().map(Piece::into_text).collect(),
+        }
+    }
+}
+
+impl Piece {
+    fn into_text(self) -> String {
+        match self {
+            Self::OutputText { text } => text.unwrap_or_default(),
+            Self::Refusal { refusal } => refusal.unwrap_or_default(),
+            Self::Unknown => String::new(),
+        }
+    }
+}
