@@ -20,6 +20,8 @@ mod halves;
 pub mod http;
 pub mod key;
 mod lenient;
+#[cfg(any(test, feature = "testing"))]
+pub mod mutation;
 mod openai;
 pub mod pace;
 mod provider_error;

@@ -6,6 +6,7 @@ mod compatible;
 mod conformance;
 mod deviations;
 mod errors;
+mod mutations;
 pub(super) mod stand_in;
 mod streams;
 pub(super) mod transcripts;

@@ -1,0 +1,178 @@
+//! For tests and fuzzing: recorded exchanges, and what goes wrong with them on their way.
+//!
+//! A mutation drops, doubles, retypes, reorders or splits a field, an event or a byte. It says whether what it changed is
+//! part of what the model said, of why it stopped, or of neither.
+
+mod field;
+mod frame;
+mod framing;
+
+use serde_json::Value;
+
+use self::field::mutate_field;
+use self::frame::mutate_frames;
+use self::framing::{mutate_bytes, mutate_framing};
+use crate::domain::Provider;
+
+/// A response body as a provider sends it.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// What it is called.
+    pub name: &'static str,
+    /// Whose API it is.
+    pub provider: Provider,
+    body: Body,
+}
+
+#[derive(Debug, Clone)]
+enum Body {
+    Stream(Vec<Frame>),
+    Whole(Value),
+}
+
+#[derive(Debug, Clone)]
+struct Frame {
+    name: Option<String>,
+    data: Value,
+}
+
+/// What a mutation touched at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Touch {
+    /// Nothing of the answer.
+    Nothing,
+    /// Why the model stopped.
+    Ending,
+    /// What the model said.
+    Content,
+}
+
+/// A body on which a mutation was done.
+#[derive(Debug, Clone)]
+pub struct Mutated {
+    /// The body.
+    pub bytes: Vec<u8>,
+    /// What was done.
+    pub what: String,
+    /// What that touched.
+    pub touch: Touch,
+}
+
+/// Bytes that decide what is done. Once they are used up, the first choice is taken.
+#[derive(Debug)]
+pub struct Choices<'a>(&'a [u8]);
+
+impl<'a> Choices<'a> {
+    /// Choices by these bytes.
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// A number below `end`, or 0.
+    fn below(&mut self, end: usize) -> usize {
+        let (bytes, rest) = self.0.split_at(self.0.len().min(3));
+        self.0 = rest;
+        bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)) % end.max(1)
+    }
+}
+
+const A: Provider = Provider::Anthropic;
+const R: Provider = Provider::OpenAi;
+const C: Provider = Provider::OpenAiCompatible;
+
+/// All recorded exchanges.
+pub fn recorded() -> Vec<Recorded> {
+    let streams = [
+        ("anthropic_stream", A, include_str!("../fixtures/anthropic_stream.txt")),
+        ("anthropic_tools_stream", A, include_str!("../fixtures/anthropic_tools_stream.txt")),
+        ("anthropic_stream_nameless", A, include_str!("../fixtures/anthropic_stream_nameless.sse")),
+        ("openai_text_stream", R, include_str!("../fixtures/openai_text_stream.sse")),
+        ("openai_stream", R, include_str!("../fixtures/openai_stream.sse")),
+        ("openai_stream_compatible", R, include_str!("../fixtures/openai_stream_compatible.sse")),
+        ("chat_text_stream", C, include_str!("../fixtures/chat_text_stream.sse")),
+        ("chat_stream_vllm", C, include_str!("../fixtures/chat_stream_vllm.sse")),
+        ("chat_stream_ollama", C, include_str!("../fixtures/chat_stream_ollama.sse")),
+        ("chat_stream_llama_cpp", C, include_str!("../fixtures/chat_stream_llama_cpp.sse")),
+        ("chat_stream_openrouter", C, include_str!("../fixtures/chat_stream_openrouter.sse")),
+        ("chat_stream_closing_message", C, include_str!("../fixtures/chat_stream_closing_message.sse")),
+    ];
+    let wholes = [
+        ("anthropic_message", A, include_str!("../fixtures/anthropic_message.json")),
+        ("openai_response", R, include_str!("../fixtures/openai_response.json")),
+        ("chat_response", C, include_str!("../fixtures/chat_response.json")),
+        ("chat_text_response", C, include_str!("../fixtures/chat_text_response.json")),
+    ];
+    let stream = |(name, provider, text)| Recorded { name, provider, body: Body::Stream(frames(text)) };
+    let whole = |(name, provider, text)| Recorded { name, provider, body: Body::Whole(value(text)) };
+    streams.map(stream).into_iter().chain(wholes.map(whole)).collect()
+}
+
+/// The data of an event; a text that is no JSON stays a text.
+fn value(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+fn frames(stream: &str) -> Vec<Frame> {
+    let frame = |lines: &str| {
+        let field = |name: &str| lines.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        Some(Frame { name: field("event:").map(str::to_owned), data: value(field("data:")?) })
+    };
+    stream.split("\n\n").filter_map(frame).collect()
+}
+
+impl Recorded {
+    /// The body as it was sent.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.body.bytes()
+    }
+
+    /// Whether it is an event stream.
+    pub const fn is_stream(&self) -> bool {
+        matches!(self.body, Body::Stream(_))
+    }
+
+    /// The body with one mutation.
+    pub fn mutated(&self, choices: &mut Choices<'_>) -> Mutated {
+        let mut body = self.body.clone();
+        match choices.below(8) {
+            0..=2 => mutate_field(self.provider, &mut body, choices),
+            3..=5 => match body {
+                Body::Stream(frames) => mutate_frames(self.provider, frames, choices),
+                Body::Whole(_) => mutate_field(self.provider, &mut body, choices),
+            },
+            6 => mutate_framing(self.provider, &body, choices),
+            _ => mutate_bytes(body.bytes(), choices),
+        }
+    }
+}
+
+/// The halves of an emoji, each as a character of its own, until the body is written.
+const HALVES: [(char, &str); 2] = [('\u{E001}', "\\ud83d"), ('\u{E002}', "\\ude00")];
+
+impl Body {
+    fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Stream(frames) => frames.iter().flat_map(Frame::bytes).collect(),
+            Self::Whole(value) => written(value).into_bytes(),
+        }
+    }
+
+    fn values(&mut self) -> Vec<&mut Value> {
+        match self {
+            Self::Stream(frames) => frames.iter_mut().map(|frame| &mut frame.data).collect(),
+            Self::Whole(value) => vec![value],
+        }
+    }
+}
+
+impl Frame {
+    fn bytes(&self) -> Vec<u8> {
+        let name = self.name.as_deref().map(|name| format!("event: {name}\n")).unwrap_or_default();
+        format!("{name}data: {}\n\n", written(&self.data)).into_bytes()
+    }
+}
+
+fn written(data: &Value) -> String {
+    let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
+    HALVES.iter().fold(text, |text, (mark, half)| text.replace(*mark, half))
+}
