@@ -212,7 +212,11 @@ mod tests {
         for kind in kinds {
             let row = format!("| `{}` | ", kind.code().as_str());
             let row = docs.lines().find(|line| line.starts_with(&row)).unwrap();
-            let expected = if kind.is_retryable() { " | tries again" } else { " | fails | " };
+            let expected = match kind {
+                ModelErrorKind::BadAnswer => " | tries once more | ",
+                _ if kind.is_retryable() => " | tries again",
+                _ => " | fails | ",
+            };
             let model = ModelRef::new(Provider::Anthropic, "m-1").unwrap();
             let advice = advice(&ModelError::new(model, kind), &ProviderError::default());
             assert!(row.contains(expected) && row.ends_with(&format!(" | {advice} |")), "{row}");

@@ -20,6 +20,11 @@ pub(super) fn estimated_tokens(bytes: u64, max_output_tokens: u64) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN).min(max_output_tokens)
 }
 
+/// Whether the text is one whole JSON value.
+pub(super) fn is_json(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
+}
+
 /// A number that counts something: whole and not negative, maybe as a float or as text.
 pub(super) fn count<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
     Ok(match field.deserialize_any(ScalarVisitor)? {

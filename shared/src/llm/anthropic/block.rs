@@ -92,6 +92,10 @@ impl Block {
                 bytes += more.len();
                 self.input.push_str(&more);
             }
+            // Whole, unlike what has come so far.
+            Some(Value::Object(_)) if !self.input.is_empty() && !lenient::is_json(&self.input) => {
+                return Err(Fault::Senseless("a tool's input is in pieces and whole"));
+            }
             Some(Value::Object(input)) => {
                 self.input = Value::Object(input).to_string();
                 bytes += self.input.len();

@@ -1,7 +1,6 @@
 //! The tool calls of a Chat Completions answer, put together from their pieces.
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::domain::{AssistantContent, ToolCall};
@@ -123,7 +122,7 @@ impl Calls {
         match piece.index {
             Some(_) => Place::Within(place),
             None if place >= known => Place::New,
-            None if !is_json(&call.arguments) => Place::Within(place),
+            None if !lenient::is_json(&call.arguments) => Place::Within(place),
             None if call.arguments == piece.arguments => Place::Known,
             None => Place::New,
         }
@@ -200,8 +199,4 @@ fn written(arguments: Option<Value>) -> Result<String, Fault> {
             Err(Fault::Senseless("the arguments of a tool call are neither text nor an object"))
         }
     }
-}
-
-fn is_json(arguments: &str) -> bool {
-    serde_json::from_str::<IgnoredAny>(arguments).is_ok()
 }

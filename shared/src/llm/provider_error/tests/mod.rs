@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::{JsonSchema, ModelRef, OutputSchema, Prompt, Provider, ProviderError, ToolDefinition, ToolName};
 use crate::testing::samples;
 
-const DOCS: &str = include_str!("../../../../docs/model-errors.md");
+const DOCS: &str = include_str!("../../../../../docs/model-errors.md");
 
 /// What the code makes of a row of the documentation's table of vendors, in the words of its last cell.
 fn judged(http: &str, body: &str) -> String {
