@@ -215,16 +215,16 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_wait(outcome: Aftermath, reason: WaitReason, until: Timestamp) {
+    fn check_wait(outcome: &Aftermath, reason: WaitReason, until: Timestamp) {
         let Aftermath::Park(wait, Spent::Nothing) = outcome else { panic!("not parked for free") };
-        assert_eq!(wait, Wait { until, reason });
+        assert_eq!(*wait, Wait { until, reason });
     }
 
     #[test]
     fn a_rate_limit_without_a_named_wait_parks_as_one_for_ever_longer() {
         let error = ModelError::new(samples::model(), ModelErrorKind::RateLimited);
         let task = task();
-        check_wait(after_failure(&task, &error, START), WaitReason::RateLimit, START.plus(task.rate_limit_backoff()));
+        check_wait(&after_failure(&task, &error, START), WaitReason::RateLimit, START.plus(task.rate_limit_backoff()));
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         for (seconds, until) in [(60, START.plus(task.rate_limit_backoff())), (2, after(2))] {
             let cooldown = Wait { until: after(seconds), reason: WaitReason::RateLimit };
             let error = ModelError::new(samples::model(), ModelErrorKind::ParkAtMost(cooldown));
-            check_wait(after_failure(&task, &error, START), WaitReason::RateLimit, until);
+            check_wait(&after_failure(&task, &error, START), WaitReason::RateLimit, until);
         }
     }
 
@@ -241,7 +241,7 @@ mod tests {
     fn an_unreadable_response_parks_like_an_outage() {
         let error = ModelError::new(samples::model(), ModelErrorKind::BadAnswer);
         let task = task();
-        check_wait(after_failure(&task, &error, START), WaitReason::RetryAfter, START.plus(task.outage_pause()));
+        check_wait(&after_failure(&task, &error, START), WaitReason::RetryAfter, START.plus(task.outage_pause()));
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
         for reason in [WaitReason::RateLimit, WaitReason::RetryAfter, WaitReason::Breaker] {
             let advice = ModelErrorKind::Park(Wait { until: START.plus(wait), reason });
             let error = ModelError::new(samples::model(), advice);
-            check_wait(after_failure(&task, &error, START), reason, last_try);
+            check_wait(&after_failure(&task, &error, START), reason, last_try);
             assert!(matches!(after_failure(&task, &error, last_try), Aftermath::Fail(_)), "{reason:?}");
         }
     }

@@ -125,7 +125,7 @@ impl Breaker {
                 Sign::Up => stands.probe_succeeded(worker, settings.successes()),
                 Sign::Down(_) => stands.probe_failed(settings.open_for(), self.circuits.now()),
                 Sign::Limited(wait) if is_confirmed(wait, &stands, settings) => {
-                    let wait = wait.unwrap_or(settings.open_for()).min(cooldown);
+                    let wait = wait.unwrap_or_else(|| settings.open_for()).min(cooldown);
                     stands.probe_was_limited(self.circuits.now().plus(wait))
                 }
                 Sign::Limited(_) | Sign::Unclear => stands.probe_was_unclear(worker),
