@@ -202,7 +202,8 @@ impl<R: Reading> Decoder<R> {
                 Err(fault) => return Err(fault.into()),
             };
             *has_begun = true;
-            *is_stopped |= progress != Progress::More;
+            // Servers name a reason to stop with every chunk: one after which more is said is none.
+            *is_stopped = progress != Progress::More;
             step = Step::Events(progress);
             if progress == Progress::Done {
                 break;

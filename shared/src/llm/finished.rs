@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use serde::de::IgnoredAny;
-use serde_json::{Deserializer, Value};
+use serde_json::{Deserializer, Value, json};
 use uuid::Uuid;
 
 use super::dialect::{Answer, Fault, Part};
@@ -17,7 +17,7 @@ use crate::domain::{AssistantContent, Message, Prompt, StopReason, ToolCall};
 /// Whether a model may end its turn without a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// It has the results of its tools.
+    /// It has had the results of tools.
     Allowed,
     /// It was asked for something.
     Refused,
@@ -25,10 +25,8 @@ pub(super) enum Silence {
 
 impl From<&Prompt> for Silence {
     fn from(prompt: &Prompt) -> Self {
-        match prompt.messages.last() {
-            Some(Message::ToolResults(_)) => Self::Allowed,
-            Some(Message::User(_) | Message::Assistant(_)) | None => Self::Refused,
-        }
+        let has_results = prompt.messages.iter().any(|message| matches!(message, Message::ToolResults(_)));
+        if has_results { Self::Allowed } else { Self::Refused }
     }
 }
 
@@ -129,12 +127,21 @@ fn align(original: &mut Value, call: &ToolCall) {
         Some("tool_use") => vec![("id", &call.id)],
         Some(_) | None => Vec::new(),
     };
+    let is_input = |value: &Value| value.is_object();
+    if block.contains_key("input") && !block.get("input").is_some_and(is_input) {
+        // The vendor takes nothing but an object.
+        let input = serde_json::from_str(&call.arguments).ok().filter(is_input);
+        block.insert("input".to_owned(), input.unwrap_or_else(|| json!({ "arguments": call.arguments })));
+    }
     for (field, text) in fields {
         if block.get(field).and_then(Value::as_str) != Some(text) {
             block.insert(field.to_owned(), text.into());
         }
     }
 }
+
+/// More calls than any server writes into the arguments of one.
+const MAX_VERSIONS: usize = 64;
 
 /// The arguments of a call. Servers send an empty object before the real ones, all of them again, or those of another
 /// call, so that several JSON values come in a row. What is no JSON is left to the caller of the tool.
@@ -161,7 +168,7 @@ fn versions(arguments: String) -> Vec<String> {
         match value {
             Ok(Value::Object(fields)) if fields.is_empty() => {}
             Ok(Value::Object(_)) if versions.iter().any(|version| version == text) => {}
-            Ok(Value::Object(_)) => versions.push(text.to_owned()),
+            Ok(Value::Object(_)) if versions.len() < MAX_VERSIONS => versions.push(text.to_owned()),
             Ok(_) | Err(_) => return vec![arguments],
         }
         start = end;
@@ -171,8 +178,6 @@ fn versions(arguments: String) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn call(id: &str, arguments: &str) -> Part {

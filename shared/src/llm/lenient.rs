@@ -48,6 +48,81 @@ pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -
     field.deserialize_any(ObjectVisitor(PhantomData))
 }
 
+/// What the name of a type stands for.
+pub(super) trait Lookup: Sized {
+    /// What it stands for, if this version knows it.
+    fn of(name: &str) -> Option<Self>;
+}
+
+/// A type by its name, which is read without a copy: each event of a stream has one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Named<T> {
+    /// There is no name.
+    #[default]
+    Missing,
+    /// This version doesn't know the name.
+    Unknown,
+    /// This version knows it.
+    Known(T),
+}
+
+impl<T> Named<T> {
+    pub(super) fn known(self) -> Option<T> {
+        match self {
+            Self::Known(kind) => Some(kind),
+            Self::Missing | Self::Unknown => None,
+        }
+    }
+}
+
+impl<'de, T: Lookup> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(field: D) -> Result<Self, D::Error> {
+        field.deserialize_any(NamedVisitor(PhantomData))
+    }
+}
+
+struct NamedVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Lookup> Visitor<'de> for NamedVisitor<T> {
+    type Value = Named<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Named<T>, E> {
+        Ok(T::of(name).map_or(Named::Unknown, Named::Known))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Named<T>, E> {
+        Ok(Named::Missing)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Named<T>, E> {
+        Ok(Named::Missing)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Named<T>, E> {
+        Ok(Named::Missing)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Named<T>, E> {
+        Ok(Named::Missing)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Named<T>, E> {
+        Ok(Named::Missing)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<Named<T>, A::Error> {
+        ScalarVisitor.visit_seq(elements).map(|_| Named::Missing)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Named<T>, A::Error> {
+        ScalarVisitor.visit_map(entries).map(|_| Named::Missing)
+    }
+}
+
 enum Scalar {
     Count(u64),
     Text(String),
@@ -218,6 +293,32 @@ mod tests {
             (json!({"a": 1}), None),
         ] {
             assert_eq!(read(&json!({"id": sent})).id.as_deref(), expected, "{sent}");
+        }
+    }
+
+    #[derive(Debug, PartialEq)]
+    struct Ping;
+
+    impl Lookup for Ping {
+        fn of(name: &str) -> Option<Self> {
+            (name == "ping").then_some(Self)
+        }
+    }
+
+    #[test]
+    fn a_type_is_known_unknown_or_missing() {
+        for (sent, expected) in [
+            (json!("ping"), Named::Known(Ping)),
+            (json!("pong"), Named::Unknown),
+            (json!(null), Named::Missing),
+            (json!(7), Named::Missing),
+            (json!(-7), Named::Missing),
+            (json!(0.5), Named::Missing),
+            (json!(true), Named::Missing),
+            (json!(["ping"]), Named::Missing),
+            (json!({"ping": 1}), Named::Missing),
+        ] {
+            assert_eq!(serde_json::from_str::<Named<Ping>>(&sent.to_string()).unwrap(), expected, "{sent}");
         }
     }
 

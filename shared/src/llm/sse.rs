@@ -6,7 +6,8 @@
 //! in is given out only on request, by [`Parser::finish`]: the specification wants it dropped, but servers leave out the last
 //! blank line.
 
-use std::mem;
+use std::borrow::Cow;
+use std::{mem, str};
 
 use crate::domain::Hidden;
 
@@ -137,7 +138,9 @@ impl Unfinished {
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
-        let value = String::from_utf8_lossy(value.strip_prefix(b" ").unwrap_or(value));
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        // Checking alone is several times as fast as replacing.
+        let value = str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed);
         match field {
             b"data" => {
                 self.data.push_str(&value);

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use crate::domain::{AssistantContent, ToolCall};
 use crate::llm::dialect::{Fault, Part};
-use crate::llm::lenient;
+use crate::llm::lenient::{self, Lookup, Named};
 
 /// A content block as far as it has arrived.
 #[derive(Default)]
@@ -23,30 +23,36 @@ pub(super) struct Block {
 
 /// A piece of a block. Which fields there are says more than its type, which servers leave out.
 #[derive(Default, Deserialize)]
-#[serde(default)]
 pub(super) struct Piece {
-    #[serde(deserialize_with = "lenient::name")]
-    r#type: Option<String>,
+    #[serde(default)]
+    r#type: Named<PieceType>,
     text: Option<String>,
     thinking: Option<String>,
     signature: Option<String>,
     partial_json: Option<Value>,
     citation: Option<Value>,
     /// In the delta of a message.
-    #[serde(deserialize_with = "lenient::name")]
+    #[serde(default, deserialize_with = "lenient::name")]
     pub(super) stop_reason: Option<String>,
+}
+
+/// A type of piece that this version knows.
+struct PieceType;
+
+impl Lookup for PieceType {
+    fn of(name: &str) -> Option<Self> {
+        let known = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"];
+        known.contains(&name).then_some(Self)
+    }
 }
 
 impl Piece {
     /// Whether this version knows it.
-    fn is_known(&self) -> bool {
-        let is_known = |name: &str| {
-            ["text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"].contains(&name)
-        };
-        self.r#type.as_deref().is_some_and(is_known) || self.has_content() || self.signature.is_some()
+    const fn is_known(&self) -> bool {
+        matches!(self.r#type, Named::Known(PieceType)) || self.has_content() || self.signature.is_some()
     }
 
-    fn has_content(&self) -> bool {
+    const fn has_content(&self) -> bool {
         self.text.is_some() || self.thinking.is_some() || self.partial_json.is_some() || self.citation.is_some()
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::super::dialect::{Answer, Fault, Progress, Reading};
 use super::super::endings::{Ending, ending, reason};
 use super::super::failure::Complaint;
-use super::super::lenient;
+use super::super::lenient::{self, Lookup, Named};
 use super::super::sse::Event;
 use super::block::{Block, Piece};
 use super::kind_despite_success;
@@ -25,6 +25,8 @@ pub(in crate::llm) struct Received {
     model: Option<String>,
     blocks: Vec<Block>,
     stop_reason: Option<String>,
+    /// The reason that the message began with, which counts only if no other comes.
+    start_reason: Option<String>,
     /// Whether usage came with the reason to stop.
     is_counted: bool,
     usage: UsageReport,
@@ -48,7 +50,7 @@ struct Message {
     id: Option<String>,
     #[serde(deserialize_with = "lenient::name")]
     model: Option<String>,
-    content: Option<Vec<Map<String, Value>>>,
+    content: Option<Value>,
     #[serde(deserialize_with = "lenient::name")]
     stop_reason: Option<String>,
     #[serde(deserialize_with = "lenient::object")]
@@ -56,19 +58,26 @@ struct Message {
 }
 
 /// An event. What it holds depends on its type.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Happening {
-    #[serde(deserialize_with = "lenient::name")]
-    r#type: Option<String>,
-    #[serde(deserialize_with = "lenient::count")]
+    #[serde(default)]
+    r#type: Named<Kind>,
+    #[serde(default, deserialize_with = "lenient::count")]
     index: Option<u64>,
-    message: Option<Message>,
+    message: Option<Box<Message>>,
     content_block: Option<Map<String, Value>>,
     delta: Option<Piece>,
-    #[serde(deserialize_with = "lenient::object")]
-    usage: Option<UsageReport>,
+    #[serde(default, deserialize_with = "lenient::object")]
+    usage: Option<Box<UsageReport>>,
     error: Option<IgnoredAny>,
+}
+
+/// A piece of a block. Most events are one, so they are read by themselves.
+#[derive(Deserialize)]
+struct BlockDelta {
+    r#type: Named<Kind>,
+    index: u64,
+    delta: Piece,
 }
 
 /// The types of events that matter.
@@ -115,20 +124,22 @@ impl Reading for Received {
         if event.name == "error" {
             return Err(complaint(&event.data));
         }
+        if event.name == "content_block_delta"
+            && let Ok(BlockDelta { r#type: Named::Known(Kind::BlockDelta), index, delta }) =
+                serde_json::from_str(&event.data)
+        {
+            return self.add(Some(index), delta);
+        }
         let Some((kind, happening)) = happening(event)? else { return Ok(self.progress()) };
         match kind {
-            Kind::MessageStart => self.start(happening.message.unwrap_or_default())?,
+            Kind::MessageStart => self.start(*happening.message.unwrap_or_default())?,
             Kind::BlockStart => {
                 let fields = happening.content_block.ok_or(Fault::Senseless("a block begins without a block"))?;
                 self.begin(happening.index, fields)?;
             }
             Kind::BlockDelta => {
                 let piece = happening.delta.ok_or(Fault::Senseless("a block goes on without a piece"))?;
-                let block =
-                    self.block(happening.index).ok_or(Fault::Senseless("a block goes on that has not begun"))?;
-                let bytes = block.add(piece)?;
-                self.uncounted_bytes = self.uncounted_bytes.saturating_add(bytes);
-                return Ok(Progress::More);
+                return self.add(happening.index, piece);
             }
             Kind::BlockStop => {
                 if let Some(block) = self.block(happening.index) {
@@ -138,8 +149,8 @@ impl Reading for Received {
             Kind::MessageDelta => {
                 let stop_reason = reason(happening.delta.unwrap_or_default().stop_reason);
                 self.stop_reason = stop_reason.or_else(|| self.stop_reason.take());
-                self.count(happening.usage);
                 self.is_counted = self.stop_reason.is_some() && happening.usage.is_some();
+                self.count(happening.usage.as_deref().copied());
             }
             Kind::MessageStop if self.stage == Stage::Before => {
                 return Err(Fault::Senseless("an end without a start"));
@@ -158,7 +169,7 @@ impl Reading for Received {
         if message.error.is_some() {
             return Err(complaint(body));
         }
-        let Some(blocks) = message.content else { return Err(Fault::Senseless("a message without content")) };
+        let Some(blocks) = blocks(message.content)? else { return Err(Fault::Senseless("a message without content")) };
         self.stage = Stage::Done;
         self.model = message.model;
         self.stop_reason = reason(message.stop_reason);
@@ -178,7 +189,7 @@ impl Reading for Received {
         if self.stage != Stage::Done && self.stop_reason.is_none() {
             return Err(Fault::Unfinished);
         }
-        let stop_reason = match self.stop_reason.as_deref().map(ending) {
+        let stop_reason = match self.stop_reason.or(self.start_reason).as_deref().map(ending) {
             Some(Ending::Whole(reason) | Ending::Cut(reason)) => reason,
             Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
             Some(Ending::Garbled) => return Err(Fault::Senseless("the server could not read the model's tool call")),
@@ -193,6 +204,19 @@ impl Reading for Received {
     }
 }
 
+/// The blocks of a message. Servers send its text alone, too.
+fn blocks(content: Option<Value>) -> Result<Option<Vec<Map<String, Value>>>, Fault> {
+    match content {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(Some(Vec::new())),
+        Some(Value::String(text)) => {
+            let fields = [("type", "text".to_owned()), ("text", text)];
+            Ok(Some(vec![fields.map(|(field, value)| (field.to_owned(), value.into())).into_iter().collect()]))
+        }
+        Some(content) => Ok(Some(serde_json::from_value(content)?)),
+    }
+}
+
 impl Received {
     /// Begins a message. One that begins again says nothing new.
     fn start(&mut self, message: Message) -> Result<(), Fault> {
@@ -202,9 +226,9 @@ impl Received {
         self.stage = Stage::Within;
         self.id = message.id;
         self.model = message.model;
-        self.stop_reason = self.stop_reason.take().or_else(|| reason(message.stop_reason));
+        self.start_reason = reason(message.stop_reason);
         self.count(message.usage);
-        let blocks = message.content.unwrap_or_default();
+        let blocks = blocks(message.content)?.unwrap_or_default();
         (0..).zip(blocks).try_for_each(|(index, fields)| self.begin(Some(index), fields))
     }
 
@@ -219,6 +243,14 @@ impl Received {
             Some(_) | None => self.blocks.push(Block::begun(index, fields)),
         }
         Ok(())
+    }
+
+    /// Adds a piece to a block.
+    fn add(&mut self, index: Option<u64>, piece: Piece) -> Result<Progress, Fault> {
+        let block = self.block(index).ok_or(Fault::Senseless("a block goes on that has not begun"))?;
+        let bytes = block.add(piece)?;
+        self.uncounted_bytes = self.uncounted_bytes.saturating_add(bytes);
+        Ok(Progress::More)
     }
 
     /// The block with this number; without a number, the one that began last.
@@ -247,7 +279,7 @@ impl Received {
     }
 }
 
-impl Kind {
+impl Lookup for Kind {
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "message_start" => Self::MessageStart,
@@ -265,8 +297,8 @@ impl Kind {
 impl Happening {
     /// The type in the data decides; else the name of the event; else what the event holds.
     fn kind(&self, name: &str) -> Option<Kind> {
-        let named = self.r#type.as_deref().and_then(Kind::of).or_else(|| Kind::of(name));
-        let is_nameless = self.r#type.is_none() && name == "message";
+        let is_nameless = matches!(self.r#type, Named::Missing) && name == "message";
+        let named = self.r#type.known().or_else(|| Kind::of(name));
         named.or_else(|| self.error.map(|_| Kind::Error)).or_else(|| self.held().filter(|_| is_nameless))
     }
 
@@ -283,17 +315,16 @@ impl Happening {
 
 /// Reads an event. `None` stands for one whose type is new, whatever its form.
 fn happening(event: &Event) -> Result<Option<(Kind, Happening)>, Fault> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Named {
-        #[serde(deserialize_with = "lenient::name")]
-        r#type: Option<String>,
+    #[derive(Deserialize)]
+    struct Typed {
+        #[serde(default)]
+        r#type: Named<Kind>,
     }
 
     match serde_json::from_str::<Happening>(&event.data) {
         Ok(happening) => Ok(happening.kind(&event.name).map(|kind| (kind, happening))),
-        Err(error) => match serde_json::from_str::<Named>(&event.data) {
-            Ok(Named { r#type: Some(name) }) if Kind::of(&name).or_else(|| Kind::of(&event.name)).is_none() => Ok(None),
+        Err(error) => match serde_json::from_str::<Typed>(&event.data) {
+            Ok(Typed { r#type: Named::Unknown }) if Kind::of(&event.name).is_none() => Ok(None),
             Ok(_) | Err(_) => Err(error.into()),
         },
     }

@@ -68,11 +68,11 @@ struct Choice {
 #[serde(default)]
 struct Delta {
     content: Option<Value>,
-    refusal: Option<String>,
+    refusal: Option<Value>,
     reasoning: Option<Value>,
     reasoning_content: Option<Value>,
-    reasoning_details: Option<Vec<Map<String, Value>>>,
-    tool_calls: Option<Vec<CallDelta>>,
+    reasoning_details: Option<Value>,
+    tool_calls: Option<Value>,
     function_call: Option<FunctionDelta>,
 }
 
@@ -206,11 +206,15 @@ impl Said {
         if let Some(content) = &delta.content {
             push_text(&mut self.text, content)?;
         }
-        self.refusal.push_str(&delta.refusal.unwrap_or_default());
+        if let Some(Value::String(refusal)) = &delta.refusal {
+            self.refusal.push_str(refusal);
+        }
         self.thoughts.add("reasoning", delta.reasoning.as_ref());
         self.thoughts.add("reasoning_content", delta.reasoning_content.as_ref());
-        self.thoughts.add_details(delta.reasoning_details.unwrap_or_default());
-        self.calls.add(delta.tool_calls.unwrap_or_default())?;
+        if let Some(Value::Array(details)) = delta.reasoning_details {
+            self.thoughts.add_details(details.into_iter().filter_map(fields).collect());
+        }
+        self.calls.add(call_deltas(delta.tool_calls)?)?;
         self.function_call.add(delta.function_call.map(CallDelta::from).into_iter().collect())
     }
 
@@ -244,6 +248,23 @@ impl Said {
         let wants_tools = !calls.is_empty();
         content.extend(calls);
         Ok((content, wants_tools))
+    }
+}
+
+fn fields(value: Value) -> Option<Map<String, Value>> {
+    match value {
+        Value::Object(fields) => Some(fields),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+    }
+}
+
+/// The pieces of calls; servers send an empty object or text for none.
+fn call_deltas(calls: Option<Value>) -> Result<Vec<CallDelta>, Fault> {
+    match calls {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Object(fields)) if fields.is_empty() => Ok(Vec::new()),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(Vec::new()),
+        Some(calls) => Ok(Vec::deserialize(calls)?),
     }
 }
 

@@ -110,7 +110,8 @@ impl Calls {
         if piece.name.is_empty() {
             return Place::Within(place);
         }
-        if has_another_id {
+        let is_elsewhere = piece.index.is_none() || piece.index != call.index;
+        if has_another_id || (is_elsewhere && !call.name.is_empty() && call.name != piece.name) {
             return Place::New;
         }
         if has_same_id || call.name.is_empty() {
@@ -128,15 +129,18 @@ impl Calls {
         }
     }
 
-    /// The call that a piece may belong to: the last with its index or its id, or without either the last.
+    /// The call that a piece may belong to: the last with its index, or with its id if one of the two has no index, or without
+    /// either the last. Servers give parallel calls the same id.
     fn candidate(&self, piece: &Call) -> Option<(usize, &Call)> {
         let last = |is_it: &dyn Fn(&Call) -> bool| self.calls.iter().enumerate().rfind(|(_, call)| is_it(call));
         let by_id = || last(&|call| !piece.id.is_empty() && call.id == piece.id);
         match piece.index {
-            Some(index) => last(&|call| call.index == Some(index)).or_else(by_id).or_else(|| {
-                // The first piece of this call had no index.
-                last(&|_| true).filter(|(_, call)| piece.name.is_empty() && call.index.is_none())
-            }),
+            Some(index) => last(&|call| call.index == Some(index))
+                .or_else(|| by_id().filter(|(_, call)| call.index.is_none()))
+                .or_else(|| {
+                    // The first piece of this call had no index.
+                    last(&|_| true).filter(|(_, call)| piece.name.is_empty() && call.index.is_none())
+                }),
             None => by_id().or_else(|| last(&|_| true)),
         }
     }

@@ -367,3 +367,36 @@ fn an_answer_in_another_form_is_none() {
     assert_eq!(stream("data: [DONE]\n\n").unwrap_err().kind, ModelErrorKind::BadAnswer);
     assert_eq!(stream("").unwrap_err().kind, UNAVAILABLE);
 }
+
+#[test]
+fn parallel_calls_that_share_an_id_stay_two_calls() {
+    let call = |index: u32, name: &str, arguments: &str| json!({"index": index, "id": "a", "function": {"name": name, "arguments": arguments}});
+    let more = |index: u32, arguments: &str| json!({"index": index, "function": {"arguments": arguments}});
+    let end = || chunk(&json!({}), &json!("tool_calls"));
+    let together = json!({"tool_calls": [call(0, "f", "{\"x\":1}"), call(1, "g", "{\"y\":2}")]});
+    let begun = json!({"tool_calls": [call(0, "f", "{\"x\":"), call(1, "g", "{\"y\":")]});
+    let rest = json!({"tool_calls": [more(0, "1}"), more(1, "2}")]});
+    let streams = [
+        vec![chunk(&together, &json!(null)), end()],
+        vec![chunk(&begun, &json!(null)), chunk(&rest, &json!(null)), end()],
+    ];
+    for pieces in streams {
+        let answer = stream(&chunks(&pieces)).unwrap();
+        let called: Vec<_> = answer.tool_calls().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
+        assert_eq!(called, [("f", "{\"x\":1}"), ("g", "{\"y\":2}")]);
+        let ids: Vec<_> = answer.tool_calls().map(|call| &call.id).collect();
+        assert_ne!(ids[0], ids[1]);
+    }
+}
+
+#[test]
+fn fields_that_say_nothing_may_have_any_form() {
+    for odd in [json!(false), json!({}), json!("")] {
+        let delta = json!({"content": "x", "tool_calls": if odd == json!(false) { json!(null) } else { odd.clone() },
+                           "refusal": if odd == json!("") { json!(null) } else { odd.clone() }, "reasoning_details": odd});
+        let answer = stream(&chunks(&[chunk(&delta, &json!("stop"))])).unwrap();
+        assert_eq!((answer.text().as_str(), answer.stop_reason), ("x", StopReason::EndTurn));
+    }
+    let lost = json!({"content": "x", "tool_calls": {"name": "f"}});
+    assert_eq!(stream(&chunks(&[chunk(&lost, &json!("stop"))])).unwrap_err().kind, ModelErrorKind::BadAnswer);
+}

@@ -16,9 +16,10 @@ pub(super) enum Item {
         content: Option<Content>,
     },
     FunctionCall(Call),
+    /// In whatever form: the answer can do without it.
     Reasoning {
-        summary: Option<Vec<Thought>>,
-        content: Option<Vec<Thought>>,
+        summary: Option<Value>,
+        content: Option<Value>,
     },
     #[serde(other)]
     Unknown,
@@ -66,11 +67,6 @@ enum Arguments {
     Missing,
 }
 
-#[derive(Deserialize)]
-pub(super) struct Thought {
-    text: Option<String>,
-}
-
 impl Item {
     pub(super) fn read(block: &Value) -> Result<Self, Fault> {
         Self::deserialize(block).map_err(|_| Fault::Senseless("an output item is not in the documented form"))
@@ -96,13 +92,23 @@ impl Item {
                 arguments: call.arguments.into_text(),
             }),
             Self::Reasoning { summary, content } => {
-                let thoughts = content.filter(|content| !content.is_empty()).or(summary);
-                let texts: Vec<String> = thoughts.into_iter().flatten().filter_map(|thought| thought.text).collect();
+                let texts = [&content, &summary].map(|thoughts| thoughts.as_ref().map(thoughts_in).unwrap_or_default());
+                let texts = texts.into_iter().find(|texts| !texts.is_empty()).unwrap_or_default();
                 AssistantContent::Reasoning(texts.join("\n\n"))
             }
             Self::Unknown => AssistantContent::Opaque,
         };
         Some(Part { content, original: Some(block) })
+    }
+}
+
+/// The texts of a thought, or of a list of them.
+fn thoughts_in(thoughts: &Value) -> Vec<&str> {
+    match thoughts {
+        Value::String(text) => vec![text],
+        Value::Array(thoughts) => thoughts.iter().flat_map(thoughts_in).collect(),
+        Value::Object(thought) => thought.get("text").and_then(Value::as_str).into_iter().collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
 }
 

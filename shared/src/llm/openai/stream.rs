@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use super::answer::Response;
 use crate::domain::Usage;
 use crate::llm::dialect::{Answer, Fault, Progress, Reading};
-use crate::llm::{lenient, sse};
+use crate::llm::lenient::{self, Lookup, Named};
+use crate::llm::sse;
 
 /// An answer as far as its stream has arrived.
 #[derive(Default)]
@@ -26,14 +27,13 @@ pub(in crate::llm) struct Stream {
 }
 
 /// The parts of an event that matter; what they hold depends on its type.
-#[derive(Default, Deserialize)]
-#[serde(default)]
+#[derive(Deserialize)]
 struct Happening<'a> {
-    #[serde(deserialize_with = "lenient::name")]
-    r#type: Option<String>,
+    #[serde(default)]
+    r#type: Named<Kind>,
     #[serde(borrow)]
     response: Option<&'a RawValue>,
-    #[serde(deserialize_with = "lenient::count")]
+    #[serde(default, deserialize_with = "lenient::count")]
     output_index: Option<u64>,
     #[serde(borrow)]
     item: Option<&'a RawValue>,
@@ -47,6 +47,8 @@ struct Happening<'a> {
 #[derive(Clone, Copy)]
 enum Kind {
     ItemAdded,
+    /// A piece of an item whose end must come.
+    ItemPiece,
     ItemDone,
     /// The last event, with the status that it stands for.
     Last(&'static str),
@@ -62,6 +64,10 @@ impl Reading for Stream {
         let happening: Happening<'_> = serde_json::from_str(&event.data)?;
         match happening.kind(&event.name) {
             Some(Kind::ItemAdded) => self.begun.extend(happening.output_index),
+            Some(Kind::ItemPiece) => {
+                self.begun.extend(happening.output_index);
+                self.count(happening.delta);
+            }
             Some(Kind::ItemDone) => {
                 let next = self.items.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
                 if let Some(item) = happening.item {
@@ -84,11 +90,10 @@ impl Reading for Stream {
                 return Ok(self.end_with(Response::failed(error.get("error").cloned().unwrap_or(error))));
             }
             None => {
-                if happening.is_part_of_item() {
+                if happening.item.is_some() {
                     self.begun.extend(happening.output_index);
                 }
-                let bytes = happening.delta.map_or(0, |delta| delta.get().len());
-                self.delta_bytes = self.delta_bytes.saturating_add(bytes as u64);
+                self.count(happening.delta);
             }
         }
         Ok(Progress::More)
@@ -112,6 +117,11 @@ impl Reading for Stream {
 }
 
 impl Stream {
+    fn count(&mut self, delta: Option<&RawValue>) {
+        let bytes = delta.map_or(0, |delta| delta.get().len());
+        self.delta_bytes = self.delta_bytes.saturating_add(bytes as u64);
+    }
+
     /// Whether an item began whose end got lost.
     fn has_open_items(&self) -> bool {
         self.begun.iter().any(|index| !self.items.contains_key(index))
@@ -124,24 +134,19 @@ impl Stream {
 }
 
 impl Happening<'_> {
-    /// Whether it shows that there is an item whose end must come.
-    fn is_part_of_item(&self) -> bool {
-        let is_piece = |name: &str| name.starts_with("response.output_text") || name.contains("_arguments");
-        self.item.is_some() || self.r#type.as_deref().is_some_and(is_piece)
-    }
-
     /// The type in the data decides; else the name of the event.
     fn kind(&self, name: &str) -> Option<Kind> {
-        let named = self.r#type.as_deref().and_then(Kind::of).or_else(|| Kind::of(name));
+        let named = self.r#type.known().or_else(|| Kind::of(name));
         let has_error = self.error.is_some_and(|error| error.get() != "null");
         named.or_else(|| has_error.then_some(Kind::Error))
     }
 }
 
-impl Kind {
+impl Lookup for Kind {
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "response.output_item.added" => Self::ItemAdded,
+            "response.output_text.delta" | "response.function_call_arguments.delta" => Self::ItemPiece,
             "response.output_item.done" => Self::ItemDone,
             "response.completed" => Self::Last("completed"),
             "response.incomplete" => Self::Last("incomplete"),

@@ -22,7 +22,7 @@ const MAX_MESSAGE_BYTES: usize = 300;
 const MAX_SEEN_BYTES: usize = 600;
 
 /// The most digits of a number that is kept: that of tokens has fewer, those of cards and accounts have more.
-const MAX_DIGITS: usize = 8;
+const MAX_DIGITS: usize = 7;
 
 /// What stands for what is left out.
 const GAP: &str = "…";
@@ -213,21 +213,47 @@ fn without_quotations(text: &str) -> String {
 fn keep_known(text: &str, own: &BTreeSet<&str>) -> Kept {
     let mut kept = Kept { text: String::new(), known: 0, unknown: 0 };
     let mut rest = text;
+    // What came before the word: numbers in a row, and quoted ones, may be anybody's.
+    let (mut mark_before, mut was_number) = (' ', false);
     while let Some(letter) = rest.chars().next() {
         let end = rest.find(|other| is_of_word(other) != is_of_word(letter)).unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         rest = after;
         if !is_of_word(letter) {
+            mark_before = run.chars().last().unwrap_or(' ');
+            was_number &= run.chars().all(|mark| !mark.is_whitespace());
             kept.text.extend(run.chars().filter(|mark| mark.is_ascii_graphic() || *mark == ' ' || GAP.contains(*mark)));
-        } else if is_number(run) || own.contains(run) || vocabulary::has(run) {
+        } else if is_alone(run, mark_before, was_number, after) || own.contains(run) || vocabulary::has(run) {
             kept.known += 1;
             kept.text.push_str(run);
         } else {
             kept.unknown += 1;
             kept.text.push_str(GAP);
         }
+        was_number =
+            is_of_word(letter) && run.bytes().any(|byte| byte.is_ascii_digit()) || was_number && !is_of_word(letter);
     }
     kept
+}
+
+/// Whether a word is a number by itself: neither quoted nor a part of a longer one, such as a card's or a telephone's.
+fn is_alone(word: &str, mark_before: char, was_number: bool, after: &str) -> bool {
+    const QUOTES: [char; 3] = ['"', '\'', '`'];
+    let mut marks = after.chars();
+    let is_joined = match marks.next() {
+        Some(mark) if QUOTES.contains(&mark) => true,
+        Some('.') if has_unit(after.get(1..).unwrap_or_default()) => false,
+        Some('-' | '.' | '/' | ':' | '_' | '+') => marks.next().is_some_and(|next| next.is_ascii_digit()),
+        Some(_) | None => false,
+    };
+    let is_fraction = mark_before == '.' && has_unit(word);
+    is_number(word) && (!was_number || is_fraction) && !is_joined && !QUOTES.contains(&mark_before)
+}
+
+/// Whether a text begins with digits and a unit of time.
+fn has_unit(text: &str) -> bool {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    (1..=3).contains(&end) && text.get(end..).is_some_and(|rest| rest.starts_with(['h', 'm', 's']))
 }
 
 /// Whether a word is a number, or one with a unit of time.

@@ -250,9 +250,21 @@ async fn each_stop_reason_has_its_meaning() {
 }
 
 #[tokio::test]
+async fn a_message_whose_content_is_its_text_is_read() {
+    let whole = reply(answer_with("/content", json!("There are three files."))).await.unwrap();
+    assert_eq!(whole.text(), "There are three files.");
+    let mut begun = start();
+    begun["message"]["content"] = json!("");
+    begun["message"]["stop_reason"] = json!("end_turn");
+    let text = block(0, &json!({"type": "text", "text": "x"}));
+    let streamed = stream(&[begun, text, stop()]).await.unwrap();
+    assert_eq!((streamed.text().as_str(), streamed.stop_reason), ("x", StopReason::EndTurn));
+}
+
+#[tokio::test]
 async fn what_is_no_message_is_a_bad_answer() {
     let replies = [
-        answer_with("/content", json!("canary-answer")),
+        answer_with("/content", json!(7)),
         answer_with("/content/1", json!({"text": "canary-answer"})),
         answer_with("/content/1/text", json!(["canary-answer"])),
     ];

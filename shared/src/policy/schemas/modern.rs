@@ -4,7 +4,6 @@ use serde_json::{Map, Value};
 
 use super::places;
 
-const CURRENT: &str = "https://json-schema.org/draft/2020-12/schema";
 const OLD_DEFINITIONS: &str = "#/definitions/";
 
 /// The schema in the form of draft 2020-12. It stays as it is if a reference would lead nowhere after that.
@@ -13,9 +12,8 @@ pub(crate) fn modern(schema: &Value) -> Value {
     let renames = schema.get("definitions").is_some_and(Value::is_object) && schema.get("$defs").is_none();
     let changed = Changes { is_draft_4, renames }.schema(schema.clone());
     let Value::Object(mut root) = changed else { return schema.clone() };
-    if root.get("$schema").is_some_and(|name| name != CURRENT) {
-        root.shift_remove("$schema");
-    }
+    // It says nothing beyond what the form says now, and not every vendor takes it.
+    root.shift_remove("$schema");
     if renames {
         let in_place = |(name, value)| (if name == "definitions" { "$defs".to_owned() } else { name }, value);
         root = root.into_iter().map(in_place).collect();
