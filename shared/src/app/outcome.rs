@@ -62,8 +62,10 @@ pub(super) enum Aftermath {
     Fail(Failure),
 }
 
-/// How long before its deadline a task whose provider is in trouble tries a last time.
+/// How long before its deadline a task whose provider is in trouble tries a last time, and once more if no provider was called
+/// then.
 const LAST_TRY: Duration = Duration::from_secs(10);
+const VERY_LAST_TRY: Duration = Duration::from_secs(1);
 
 /// What a failed model call makes of its task. An outage and a rate limit are waited for, unless the agent would rather have
 /// its task fail. A wait beyond the task's deadline ends shortly before it: the provider may recover sooner than it said, and
@@ -71,7 +73,7 @@ const LAST_TRY: Duration = Duration::from_secs(10);
 pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
     let wait = Wait { until: until_for(task, wait, error, now), ..wait };
-    let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait;
+    let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait || is_limit_of_others(error, wait.reason);
     if !waits || wait.until >= task.deadline() {
         return Aftermath::Fail(failure_of(error));
     }
@@ -82,8 +84,13 @@ pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, no
         return Aftermath::Park(wait, Spent::Attempt);
     }
     let Failure { message, attempts, .. } = failure_of(error);
-    let message = format!("{MAX_ATTEMPTS} attempts in a row failed and may have been billed; the last one: {message}");
+    let message = format!("{MAX_ATTEMPTS} attempts in a row came to no result; the last one: {message}");
     Aftermath::Fail(Failure { code: FailureCode::AttemptsExhausted, message, attempts })
+}
+
+/// Whether other tasks met a rate limit and this task's call was not made: it fails no task, not even in an outage.
+fn is_limit_of_others(error: &ModelError, reason: WaitReason) -> bool {
+    reason == WaitReason::RateLimit && error.kind.is_advice() && error.spend.attempts == 0
 }
 
 /// Whether something was paid for in vain, as far as one can tell: an answer that was cut is paid nevertheless, and one that is
@@ -104,13 +111,20 @@ fn until_for(task: &Task, wait: Wait, error: &ModelError, now: Timestamp) -> Tim
         }
         WaitReason::Breaker => task.staggered(wait.until, now),
         // The circuit is open because of a rate limit: no provider was called.
-        WaitReason::RateLimit if error.spend.attempts == 0 && matches!(error.kind, ModelErrorKind::Park(_)) => {
+        WaitReason::RateLimit
+            if is_limit_of_others(error, wait.reason) && matches!(error.kind, ModelErrorKind::Park(_)) =>
+        {
             task.staggered(wait.until, now)
         }
         WaitReason::RateLimit | WaitReason::RetryAfter => wait.until,
     };
-    let last_try = task.deadline().minus(LAST_TRY);
-    if until >= task.deadline() && now < last_try { last_try } else { until }
+    let [last_try, very_last_try] = [LAST_TRY, VERY_LAST_TRY].map(|left| task.deadline().minus(left));
+    match until {
+        _ if until < task.deadline() => until,
+        _ if now < last_try => last_try,
+        _ if now < very_last_try && error.spend.attempts == 0 => very_last_try,
+        _ => until,
+    }
 }
 
 /// The wait that may bring an answer; `None` if nothing does.
@@ -238,6 +252,23 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_only_other_tasks_met_fails_no_task() {
+        let limit = Wait { until: after(60), reason: WaitReason::RateLimit };
+        for (kind, attempts, waits) in [
+            (ModelErrorKind::Park(limit), 0, true),
+            (ModelErrorKind::ParkAtMost(limit), 0, true),
+            (ModelErrorKind::Park(limit), 1, false),
+            (ModelErrorKind::RateLimited, 1, false),
+            (ModelErrorKind::CircuitOpen { until: after(60) }, 0, false),
+        ] {
+            let spend = Spend { attempts, ..Spend::default() };
+            let error = ModelError { spend, ..ModelError::new(samples::model(), kind.clone()) };
+            let outcome = aftermath(&task(), Outage::Fail, &error, START);
+            assert_eq!(matches!(outcome, Aftermath::Park(..)), waits, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn an_unreadable_response_parks_like_an_outage() {
         let error = ModelError::new(samples::model(), ModelErrorKind::BadAnswer);
         let task = task();
@@ -252,7 +283,12 @@ mod tests {
             let advice = ModelErrorKind::Park(Wait { until: START.plus(wait), reason });
             let error = ModelError::new(samples::model(), advice);
             check_wait(&after_failure(&task, &error, START), reason, last_try);
-            assert!(matches!(after_failure(&task, &error, last_try), Aftermath::Fail(_)), "{reason:?}");
+            let very_last_try = task.deadline().minus(VERY_LAST_TRY);
+            check_wait(&after_failure(&task, &error, last_try), reason, very_last_try);
+            assert!(matches!(after_failure(&task, &error, very_last_try), Aftermath::Fail(_)), "{reason:?}");
+            let spend = Spend { attempts: 1, ..Spend::default() };
+            let called = ModelError { spend, ..error };
+            assert!(matches!(after_failure(&task, &called, last_try), Aftermath::Fail(_)), "{reason:?}");
         }
     }
 

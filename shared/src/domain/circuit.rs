@@ -3,8 +3,9 @@
 //! It opens when the model's provider is down, lets one probe at a time through after a while, and closes once enough of
 //! them came back well. Every change makes a new revision, so that of two concurrent ones only one takes effect.
 //!
-//! A rate limit with a very long wait is checked before anybody believes it: the next call is a probe. If the probe meets the
-//! limit too, the circuit opens, and one probe a minute finds out when the limit is over.
+//! A rate limit with a very long wait is not believed on the word of one response: the circuit is suspected, and all calls go
+//! through. The next answer clears it. If another call meets such a limit first, the circuit opens, and one probe a minute
+//! finds out when the limit is over.
 
 use std::time::Duration;
 
@@ -100,6 +101,7 @@ impl Circuit {
     /// What becomes of a call at `now`.
     pub fn admission(&self, now: Timestamp) -> Admission {
         match self.state {
+            _ if self.lets_all_through() => Admission::Pass,
             CircuitState::Closed => Admission::Pass,
             CircuitState::Open { until } if now < until => Admission::Refuse { until },
             CircuitState::HalfOpen { probe: Some(lease), .. } if now < lease.expires_at => {
@@ -115,23 +117,36 @@ impl Circuit {
         matches!(self.state, CircuitState::Closed)
     }
 
-    /// Whether one call met a rate limit with a very long wait, which a probe is to confirm or refute now.
-    pub const fn is_checked(&self) -> bool {
+    /// Whether one call met a rate limit with a very long wait, which the next calls confirm or refute.
+    pub const fn is_suspected(&self) -> bool {
         matches!((self.state, self.cause), (CircuitState::HalfOpen { .. }, CircuitCause::RateLimit))
             && self.failed_probes == 0
     }
 
-    /// Opens a closed circuit for `open_for`; `None` if it isn't closed.
+    /// Opens a closed or suspected circuit for `open_for`; `None` if it is open or probed already.
     pub fn trip(&self, cause: CircuitCause, open_for: Duration, now: Timestamp) -> Option<Self> {
         let open = CircuitState::Open { until: now.plus(open_for) };
-        self.is_closed().then(|| Self { cause, ..self.next(0, open) })
+        self.lets_all_through().then(|| Self { cause, ..self.next(0, open) })
     }
 
-    /// Makes the next call a probe, because one call met a rate limit with a very long wait; `None` if the circuit isn't
-    /// closed. One good probe closes the circuit again, whatever number of them is `needed` after an outage.
-    pub fn check_limit(&self, needed: u32) -> Option<Self> {
-        let half_open = CircuitState::HalfOpen { successes: needed.saturating_sub(1), probe: None };
-        self.is_closed().then(|| Self { cause: CircuitCause::RateLimit, ..self.next(0, half_open) })
+    /// Takes note of a call that met a rate limit with a very long wait: the first one makes the circuit suspected, the
+    /// second one opens it until `until`. `None` if the circuit is open or probed already.
+    pub fn limit(&self, until: Timestamp) -> Option<Self> {
+        if self.is_suspected() {
+            return self.probe_was_limited(until);
+        }
+        let suspected = CircuitState::HalfOpen { successes: 0, probe: None };
+        self.is_closed().then(|| Self { cause: CircuitCause::RateLimit, ..self.next(0, suspected) })
+    }
+
+    /// Closes a suspected circuit, because a call was answered; `None` if it isn't suspected.
+    pub fn clear(&self) -> Option<Self> {
+        self.is_suspected().then(|| self.next(0, CircuitState::Closed))
+    }
+
+    /// Whether it is closed or only suspected.
+    pub const fn lets_all_through(&self) -> bool {
+        self.is_closed() || self.is_suspected()
     }
 
     /// Opens until `until` after a probe that met a rate limit; `None` if the circuit is not half open any more.
@@ -259,29 +274,35 @@ mod tests {
     }
 
     #[test]
-    fn a_long_wait_is_checked_by_the_next_call_before_it_opens_the_circuit() {
-        let lease = lease_until(90);
-        let checked = Circuit::default().check_limit(NEEDED).unwrap();
-        assert!(checked.is_checked() && checked.admission(at(0)) == Admission::Probe);
-        assert_eq!(checked.check_limit(NEEDED), None);
-        let probed = checked.try_probe(lease, at(0)).unwrap();
-        assert!(probed.is_checked());
-        assert!(probed.probe_succeeded(lease.worker, NEEDED).unwrap().is_closed(), "one good probe refutes it");
+    fn a_long_wait_is_believed_when_a_second_call_meets_one() {
+        let suspected = Circuit::default().limit(at(60)).unwrap();
+        assert!(suspected.is_suspected() && suspected.admission(at(0)) == Admission::Pass);
+        assert!(suspected.clear().unwrap().is_closed());
+        assert_eq!(Circuit::default().clear(), None);
+        assert_eq!(suspected.try_probe(lease_until(90), at(0)), None);
 
-        let limited = probed.probe_was_limited(at(60)).unwrap();
+        let limited = suspected.limit(at(60)).unwrap();
         assert_eq!(limited.admission(at(59)), Admission::Refuse { until: at(60) });
-        assert!(!limited.is_checked());
-        let again = limited.try_probe(lease_until(120), at(60)).unwrap();
-        assert!(!again.is_checked(), "it is known to be true");
-        assert_eq!(again.cause, CircuitCause::RateLimit);
+        assert_eq!((limited.limit(at(90)), limited.clear()), (None, None));
+        let probed = limited.try_probe(lease_until(120), at(60)).unwrap();
+        assert!(!probed.is_suspected() && probed.cause == CircuitCause::RateLimit);
+        assert_eq!(probed.admission(at(61)), Admission::Refuse { until: at(66) });
+        let again = probed.probe_was_limited(at(120)).unwrap();
+        assert_eq!(again.admission(at(119)), Admission::Refuse { until: at(120) });
         assert_eq!(Circuit::default().probe_was_limited(at(60)), None);
+
+        let outage = suspected.trip(CircuitCause::Outage, OPEN_FOR, at(0)).unwrap();
+        assert_eq!(
+            (outage.cause, outage.admission(at(29))),
+            (CircuitCause::Outage, Admission::Refuse { until: at(30) })
+        );
     }
 
     proptest! {
         /// Whatever happens, each change is one revision, no two probers hold a lease at once, and no time is longer than the
         /// circuit is kept.
         #[test]
-        fn the_rules_hold_after_any_history(moves in prop::collection::vec((0..7_u8, 0..40_u64), 0..60)) {
+        fn the_rules_hold_after_any_history(moves in prop::collection::vec((0..8_u8, 0..40_u64), 0..60)) {
             let (mut circuit, mut now, mut holder) = (Circuit::default(), at(0), None::<Lease>);
             for (step, seconds) in moves {
                 now = now.plus(Duration::from_secs(seconds));
@@ -292,8 +313,9 @@ mod tests {
                     1 => circuit.try_probe(lease, now),
                     2 => circuit.probe_succeeded(prober, NEEDED),
                     3 => circuit.probe_failed(OPEN_FOR, now),
-                    4 => circuit.check_limit(NEEDED),
-                    5 => circuit.probe_was_limited(now.plus(OPEN_FOR)),
+                    4 => circuit.limit(now.plus(OPEN_FOR)),
+                    5 => circuit.clear(),
+                    6 => circuit.probe_was_limited(now.plus(OPEN_FOR)),
                     _ => circuit.probe_was_unclear(prober),
                 };
                 let Some(next) = next else { continue };

@@ -8,8 +8,9 @@
 //! protects itself by its own count.
 //!
 //! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. Nobody waits that long on the word of one
-//! response. The next call of any function checks it as a probe, while the others wait a moment. If the probe is limited
-//! too, the circuit opens, and one probe of all functions together finds out each `longest_cooldown` whether the limit is over.
+//! response, which only makes the circuit suspected. An answer to any call clears it. If a second call of any function is
+//! limited like that first, the circuit opens, and one probe of all functions together finds out each `longest_cooldown`
+//! whether the limit is over.
 
 mod settings;
 mod shared;
@@ -34,10 +35,6 @@ use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced}
 
 /// How often a change is tried against others that come first.
 const ROUNDS: u32 = 4;
-
-/// How long a call waits for the probe that checks a rate limit, and how often it looks whether the probe is back.
-const CHECK_PATIENCE: Duration = Duration::from_secs(6);
-const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// Lets no call through to a model whose provider is down, but for one probe at a time.
 ///
@@ -68,22 +65,11 @@ impl Breaker {
 
     async fn leave(&self, request: &ModelRequest) -> Result<Leave, ModelError> {
         let model = request.model();
-        let patient_until = self.circuits.now().plus(CHECK_PATIENCE);
-        let mut rounds = 0;
         self.circuits.refresh(model).await;
-        while rounds < ROUNDS {
+        for _ in 0..ROUNDS {
             match self.circuits.decide(model, request.deadline) {
                 Decision::Pass => return Ok(Leave::Call),
                 Decision::Refuse { until, cause } => return Err(refusal(model, until, cause)),
-                Decision::Await { until } => {
-                    let now = self.circuits.now();
-                    if now >= patient_until || !request.deadline.allows(CHECK_PATIENCE, now) {
-                        return Err(refusal(model, until, CircuitCause::RateLimit));
-                    }
-                    tokio::time::sleep(CHECK_EVERY).await;
-                    self.circuits.refresh(model).await;
-                    continue;
-                }
                 Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {
                     Some(Replaced::Done) => {
                         tracing::info!(provider = %model.provider(), model = model.name(), "circuit is probed");
@@ -97,20 +83,30 @@ impl Breaker {
                     }
                 },
             }
-            rounds += 1;
         }
         Err(refusal(model, self.circuits.now(), CircuitCause::Outage))
     }
 
     /// Counts what a call said, and changes the circuit for all if that is due.
     async fn count(&self, model: &ModelRef, sign: Sign) {
-        let Some(changed) = self.circuits.count(model, sign) else { return };
-        let replaced = self.circuits.replace(model, &changed).await;
-        if replaced.is_none() && changed.is_checked() {
-            self.circuits.hold(model, changed.cause, self.circuits.settings().longest_cooldown());
-        }
-        if let Some(Replaced::Done) | None = replaced {
-            log(model, &changed);
+        let Some(mut changed) = self.circuits.count(model, sign) else { return };
+        let cooldown = self.circuits.settings().longest_cooldown();
+        for _ in 0..ROUNDS {
+            match self.circuits.replace(model, &changed).await {
+                Some(Replaced::Done) => return log(model, &changed),
+                // Another function met such a limit first, or the circuit is suspected no more.
+                Some(Replaced::Otherwise(other)) if matches!(sign, Sign::Limited(_)) => {
+                    let Some(next) = other.limit(self.circuits.now().plus(cooldown)) else { return };
+                    changed = next;
+                }
+                Some(Replaced::Otherwise(_)) => return,
+                None => {
+                    if changed.cause == CircuitCause::RateLimit && !changed.is_closed() {
+                        self.circuits.hold(model, changed.cause, cooldown);
+                    }
+                    return log(model, &changed);
+                }
+            }
         }
     }
 
@@ -223,8 +219,8 @@ fn log(model: &ModelRef, circuit: &Circuit) {
             tracing::warn!(%provider, model, cause, failed_probes, until_ms, "circuit is open");
             metric::CIRCUITS_OPENED.add(labels, 1);
         }
-        CircuitState::HalfOpen { .. } if circuit.is_checked() => {
-            tracing::warn!(%provider, model, cause, "provider named a long wait; the next call checks it");
+        CircuitState::HalfOpen { .. } if circuit.is_suspected() => {
+            tracing::warn!(%provider, model, cause, "provider named a very long wait; the next calls check it");
         }
         CircuitState::HalfOpen { successes, .. } => {
             tracing::info!(%provider, model, successes, "circuit is half open");

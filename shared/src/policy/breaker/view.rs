@@ -51,11 +51,6 @@ pub(super) enum Decision {
         /// Why it is not made.
         cause: CircuitCause,
     },
-    /// It waits for a probe that is under way and takes a moment.
-    Await {
-        /// When it makes sense to come back if the wait is too long.
-        until: Timestamp,
-    },
     /// It goes through as a probe if it wins the election.
     Elect(Candidacy),
 }
@@ -97,7 +92,6 @@ impl View {
         }
         match self.known.admission(now) {
             Admission::Pass => Decision::Pass,
-            Admission::Refuse { until } if self.known.is_checked() => Decision::Await { until },
             Admission::Refuse { until } => Decision::Refuse { until, cause: self.known.cause },
             Admission::Probe if self.is_blind(now) => Decision::Pass,
             Admission::Probe => self.stand(deadline, now),
@@ -122,13 +116,13 @@ impl View {
 
     /// Counts what a call said. Returns the change of the shared circuit that is due, if one is.
     pub(super) fn count(&mut self, sign: Sign, settings: &BreakerSettings, now: Timestamp) -> Option<Circuit> {
-        // Only a closed circuit is opened here: an open one is the prober's to change. While the store fails, this
-        // environment cannot know how the circuit stands, and protects itself.
-        let may_open = !self.is_held(now) && (self.known.is_closed() || self.is_blind(now));
+        // Only a circuit that lets all through is opened here: another is the prober's to change. While the store fails,
+        // this environment cannot know how the circuit stands, and protects itself.
+        let may_open = !self.is_held(now) && (self.known.lets_all_through() || self.is_blind(now));
         match sign {
             Sign::Up => {
                 self.failures = 0;
-                None
+                self.known.clear()
             }
             Sign::Down(cause) => {
                 self.failures = self.failures.saturating_add(1);
@@ -142,7 +136,7 @@ impl View {
                 if self.is_blind(now) {
                     self.hold(CircuitCause::RateLimit, settings.longest_cooldown(), now);
                 }
-                self.known.check_limit(settings.successes())
+                self.known.limit(now.plus(settings.longest_cooldown()))
             }
             Sign::Limited(_) | Sign::Unclear => None,
         }

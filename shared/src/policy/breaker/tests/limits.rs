@@ -25,11 +25,11 @@ fn parked_until(seconds: u64) -> Result<(), ModelErrorKind> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_call_refutes_a_wait_that_only_one_call_met() {
+async fn the_next_answer_refutes_a_wait_that_only_one_call_met() {
     let world = world([limited(DAY)]);
     let (breaker, other) = (world.breaker(), world.breaker());
     assert_eq!(world.ask(&breaker).await, Err(BUSY));
-    assert!(world.circuit().await.is_checked());
+    assert!(world.circuit().await.is_suspected());
     for breaker in [&other, &breaker, &other] {
         assert_eq!(world.ask(breaker).await, Ok(()));
     }
@@ -42,7 +42,7 @@ async fn a_limit_that_two_calls_met_is_probed_once_a_minute_by_all_functions_tog
     let world = world(vec![limited(DAY); 4]);
     let environments = [world.breaker(), world.breaker(), world.breaker()];
     assert_eq!(world.ask(&environments[0]).await, Err(BUSY));
-    assert_eq!(world.ask(&environments[1]).await, Err(BUSY), "the probe that checks it");
+    assert_eq!(world.ask(&environments[1]).await, Err(BUSY), "the second response confirms it");
     for minute in 1..=2 {
         advance(5 * SECOND).await;
         for breaker in &environments {
@@ -60,52 +60,70 @@ async fn a_limit_that_two_calls_met_is_probed_once_a_minute_by_all_functions_tog
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_meets_a_shorter_limit_opens_for_as_long() {
-    let world = world([limited(DAY), limited(7 * SECOND), Reply::Fail(BUSY)]);
+    let world = world([limited(DAY), limited(DAY), limited(7 * SECOND), Reply::Fail(BUSY)]);
     let breaker = world.breaker();
     world.ask_times(&breaker, 2).await;
-    assert_eq!(world.ask(&breaker).await, parked_until(7));
+    advance(60 * SECOND).await;
+    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, parked_until(60 + 7));
     advance(7 * SECOND).await;
     assert_eq!(world.ask(&breaker).await, Err(BUSY));
-    assert_eq!(world.ask(&breaker).await, parked_until(7 + 30), "the time for which a circuit opens, if none is named");
+    assert_eq!(
+        world.ask(&breaker).await,
+        parked_until(67 + 30),
+        "the time for which a circuit opens, if none is named"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn other_calls_wait_a_moment_for_the_probe() {
+async fn no_call_waits_while_a_limit_is_only_suspected() {
     let world = world([limited(DAY)]);
     let breaker = world.breaker();
     world.ask_times(&breaker, 1).await;
     world.model.hold();
-    let spawn = || {
-        let (world, breaker) = (world.clone(), Arc::clone(&breaker));
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let (world, breaker) = (world.clone(), Arc::clone(&breaker));
+            tokio::spawn(async move { world.ask(&breaker).await })
+        })
+        .collect();
+    world.model.until_asked(4).await;
+    world.model.release();
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Ok(()));
+    }
+    assert!(world.circuit().await.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_a_suspected_model_opens_the_circuit_as_an_outage() {
+    let world = world([vec![limited(DAY)], vec![Reply::Fail(DOWN); 5]].concat());
+    let breaker = world.breaker();
+    world.ask_times(&breaker, 5).await;
+    assert!(world.circuit().await.is_suspected(), "four failures are not enough");
+    world.ask_times(&breaker, 1).await;
+    assert_eq!(world.circuit().await.cause, CircuitCause::Outage);
+    assert_eq!(world.ask(&breaker).await, refused_until(30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_functions_that_meet_the_limit_at_once_suspect_it_together() {
+    let world = world(vec![limited(DAY); 3]);
+    let (first, second) = (world.breaker(), world.breaker());
+    world.model.hold();
+    let spawn = |breaker: &Arc<Breaker>| {
+        let (world, breaker) = (world.clone(), Arc::clone(breaker));
         tokio::spawn(async move { world.ask(&breaker).await })
     };
-    let probe = spawn();
+    let calls = [spawn(&first), spawn(&second)];
     world.model.until_asked(2).await;
-    let waiting = spawn();
-    advance(SECOND).await;
-    assert_eq!(world.asked(), 2);
     world.model.release();
-    assert_eq!((probe.await.unwrap(), waiting.await.unwrap()), (Ok(()), Ok(())));
-    assert_eq!(world.asked(), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_probe_that_takes_long_is_not_waited_for() {
-    let world = world([limited(DAY)]);
-    let breaker = world.breaker();
-    world.ask_times(&breaker, 1).await;
-    world.model.hold();
-    let probe = tokio::spawn({
-        let (world, breaker) = (world.clone(), Arc::clone(&breaker));
-        async move { world.ask(&breaker).await }
-    });
-    world.model.until_asked(2).await;
-    assert_eq!(world.ask(&breaker).await, parked_until(6 + 5));
-    let soon = ModelRequest { deadline: Deadline::at(world.clock.now().plus(5 * SECOND)), ..world.question() };
-    let refused = breaker.ask(&soon).await.unwrap_err();
-    assert_eq!((refused.trouble().kind.clone(), refused.spend.attempts), (BUSY, 0), "there is no time to wait");
-    world.model.release();
-    assert_eq!(probe.await.unwrap(), Ok(()));
+    for call in calls {
+        assert_eq!(call.await.unwrap(), Err(BUSY));
+    }
+    assert!(world.circuit().await.is_suspected());
+    assert_eq!(world.ask(&second).await, Err(BUSY));
+    assert_eq!(world.ask(&second).await, parked_until(60));
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,7 +148,7 @@ async fn while_the_store_is_down_an_environment_keeps_a_long_wait_for_a_minute()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_when_it_is_told_leaves_the_wait_to_the_environment() {
+async fn a_store_that_fails_at_the_change_leaves_the_wait_to_the_environment() {
     let faults = crate::testing::Faults::default();
     let world = world([limited(DAY)]);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
