@@ -10,7 +10,7 @@ use crate::domain::wait::WaitReason;
 pub struct Parkings {
     /// For whatever reason.
     pub all: u32,
-    /// Because none of its models was in service.
+    /// Because none of its models was in service, and none named a moment to come back at.
     pub outages: u32,
     /// Because a provider limits the rate.
     pub rate_limits: u32,
@@ -22,10 +22,11 @@ impl Parkings {
     pub(super) const fn count(&mut self, reason: WaitReason) {
         self.all = self.all.saturating_add(1);
         match reason {
-            WaitReason::RetryAfter | WaitReason::Breaker => self.outages = self.outages.saturating_add(1),
+            WaitReason::RetryAfter => self.outages = self.outages.saturating_add(1),
             WaitReason::RateLimit => self.rate_limits = self.rate_limits.saturating_add(1),
             WaitReason::Concurrency => self.turns = self.turns.saturating_add(1),
-            WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget => {}
+            // An open circuit says itself when it is worth coming back.
+            WaitReason::Breaker | WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget => {}
         }
     }
 }

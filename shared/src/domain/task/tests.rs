@@ -180,7 +180,7 @@ fn only_waits_of_its_own_kind_make_a_pause_longer() {
         task.claim(lease(at * 10 + 9), after(at * 10)).unwrap();
         task.park(task.fence(), Wait { until: after(at * 10 + 5), reason }, Spent::Nothing, after(at * 10)).unwrap();
     }
-    assert_eq!(task.progress.parkings, Parkings { all: 7, outages: 2, rate_limits: 1, turns: 1 });
+    assert_eq!(task.progress.parkings, Parkings { all: 7, outages: 1, rate_limits: 1, turns: 1 });
     task.claim(lease(99), after(90)).unwrap();
     task.note_steps(recorded(1));
     assert_eq!(task.progress.parkings, Parkings::default());
