@@ -49,6 +49,7 @@ pub use limits::{LimitChanges, LimitKind, Limits, OnLimit};
 pub use outcome::{Failure, FailureCode, Output};
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;
+pub(crate) use schema::{Holds, holds};
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{Step, StepHead, StepKind, ToolRunner};

@@ -138,6 +138,30 @@ fn form_of(keyword: &str) -> Option<Form> {
     })
 }
 
+/// Where in a keyword's value there are schemas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holds {
+    /// The value is a schema.
+    One,
+    /// The value is a list of schemas.
+    List,
+    /// The value is a schema, or in older drafts a list of them.
+    OneOrList,
+    /// The value has schemas by name. In older drafts, `dependencies` have lists of names as well.
+    ByName,
+}
+
+/// Where a keyword's value has schemas; `None` if it has none.
+pub(crate) fn holds(keyword: &str) -> Option<Holds> {
+    match form_of(keyword)? {
+        Form::Schema => Some(Holds::One),
+        Form::Schemas => Some(Holds::List),
+        Form::Items => Some(Holds::OneOrList),
+        Form::Properties | Form::Dependencies => Some(Holds::ByName),
+        _ => None,
+    }
+}
+
 /// One walk through a schema, and what it found.
 struct Check {
     draft: Draft,

@@ -112,7 +112,7 @@ struct Signature<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    parameters: Value,
+    parameters: Cow<'a, Value>,
 }
 
 #[derive(Serialize)]

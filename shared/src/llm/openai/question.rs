@@ -103,7 +103,7 @@ struct Tool<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     description: &'a str,
-    parameters: Value,
+    parameters: Cow<'a, Value>,
     strict: bool,
 }
 

@@ -23,7 +23,7 @@ const LONG_ENUM: usize = 250;
 /// The schema of an answer as the vendor takes it, and whether it takes it as strict.
 pub(in crate::llm) fn response_schema(schema: &Value) -> (Value, bool) {
     let modern = modern(schema);
-    if is_strict(&modern) { (modern, true) } else { (accepted(schema, Provider::OpenAi), false) }
+    if is_strict(&modern) { (modern, true) } else { (accepted(schema, Provider::OpenAi).into_owned(), false) }
 }
 
 /// Whether the vendor takes the schema as strict.

@@ -18,24 +18,42 @@ mod modern;
 mod places;
 mod root;
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use crate::domain::{Invalid, ModelChain, Provider};
 
+use modern::has_old_form;
 pub(crate) use modern::modern;
 
 /// The longest name of a property that Anthropic takes.
 const MAX_KEY_BYTES: usize = 64;
 
-/// The schema of a tool's arguments as the vendor takes it.
-pub(crate) fn accepted(schema: &Value, provider: Provider) -> Value {
-    let Value::Object(keywords) = complete(modern(schema)) else { return schema.clone() };
+/// The schema of a tool's arguments as the vendor takes it. Every request has all schemas of its tools, and most need no
+/// repair, so that those are not copied.
+pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
+    if is_accepted(schema, provider) {
+        return Cow::Borrowed(schema);
+    }
+    let Value::Object(keywords) = complete(modern(schema)) else { return Cow::Borrowed(schema) };
     let mut root = root::without_unions(keywords);
     root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
-    match provider {
+    Cow::Owned(match provider {
         Provider::Anthropic => with_plain_keys(Value::Object(root)),
         Provider::OpenAi | Provider::OpenAiCompatible => Value::Object(root),
-    }
+    })
+}
+
+/// Whether no repair changes the schema.
+fn is_accepted(schema: &Value, provider: Provider) -> bool {
+    let Value::Object(root) = schema else { return true };
+    let is_repaired = |keyword: &str| matches!(keyword, "$schema" | "definitions") || root::REFUSED.contains(&keyword);
+    root.contains_key("properties")
+        && !root.keys().any(|keyword| is_repaired(keyword))
+        && !has_old_form(schema)
+        && is_complete(schema)
+        && (provider != Provider::Anthropic || has_plain_keys(schema))
 }
 
 /// Why a vendor of the chain refuses the schema of a new agent's tool, at pointers relative to the schema.
@@ -64,15 +82,24 @@ pub(crate) fn is_plain_key(name: &str) -> bool {
 fn complete(schema: Value) -> Value {
     let schema = places::each(schema, &complete);
     let Value::Object(mut keywords) = schema else { return schema };
+    if lacks_items(&keywords) {
+        keywords.insert("items".to_owned(), Value::Object(Map::new()));
+    }
+    Value::Object(keywords)
+}
+
+fn is_complete(schema: &Value) -> bool {
+    schema.as_object().is_none_or(|keywords| !lacks_items(keywords) && places::all(keywords, &is_complete))
+}
+
+/// Whether the schema is that of an array, and says nothing of its items.
+fn lacks_items(keywords: &Map<String, Value>) -> bool {
     let is_array = match keywords.get("type") {
         Some(Value::String(name)) => name == "array",
         Some(Value::Array(names)) => names.iter().any(|name| name == "array"),
         Some(_) | None => false,
     };
-    if is_array {
-        keywords.entry("items").or_insert_with(|| Value::Object(Map::new()));
-    }
-    Value::Object(keywords)
+    is_array && !keywords.contains_key("items")
 }
 
 /// Says in the description which properties there are besides, where the vendor refuses their names.
@@ -91,6 +118,14 @@ fn with_plain_keys(schema: Value) -> Value {
         describe(&mut keywords, "The object may also have these properties, by JSON schema:", odd);
     }
     Value::Object(keywords)
+}
+
+/// Whether Anthropic takes the names of all properties.
+fn has_plain_keys(schema: &Value) -> bool {
+    let Value::Object(keywords) = schema else { return true };
+    let properties = keywords.get("properties").and_then(Value::as_object);
+    properties.is_none_or(|properties| properties.keys().all(|name| is_plain_key(name)))
+        && places::all(keywords, &has_plain_keys)
 }
 
 /// Adds to the description of a schema.

@@ -65,18 +65,27 @@ impl Changes {
     }
 }
 
+/// Whether any part of a schema has the form of an older draft, or is a boolean that [`modern`] writes as an object.
+pub(super) fn has_old_form(schema: &Value) -> bool {
+    let Value::Object(keywords) = schema else { return true };
+    let is_old = keywords.iter().any(|(keyword, value)| match keyword.as_str() {
+        "additionalItems" => true,
+        "exclusiveMinimum" | "exclusiveMaximum" => value.is_boolean(),
+        "items" => value.is_array(),
+        _ => false,
+    });
+    is_old || !places::all(keywords, &|schema| !has_old_form(schema))
+}
+
 /// Whether a reference by a pointer leads nowhere.
 fn leads_astray(root: &Value) -> bool {
     fn is_sound(schema: &Value, root: &Value) -> bool {
-        let place = schema.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+        let Value::Object(keywords) = schema else { return true };
+        let place = keywords.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
         // Other references are by an anchor, or have escapes of URLs.
         let pointer = place.filter(|place| (place.is_empty() || place.starts_with('/')) && !place.contains('%'));
-        let inside = match schema {
-            Value::Object(members) => members.values().all(|value| is_sound(value, root)),
-            Value::Array(values) => values.iter().all(|value| is_sound(value, root)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
-        };
-        inside && pointer.is_none_or(|pointer| root.pointer(pointer).is_some())
+        pointer.is_none_or(|pointer| root.pointer(pointer).is_some())
+            && places::all(keywords, &|schema| is_sound(schema, root))
     }
     !is_sound(root, root)
 }

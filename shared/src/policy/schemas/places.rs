@@ -1,6 +1,8 @@
 //! Where a schema has schemas in it.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::domain::{Holds, holds};
 
 /// The schema with each schema right inside it changed. Booleans stay where they are the usual way to open or close an
 /// object or a list.
@@ -13,33 +15,25 @@ pub(super) fn each(schema: Value, change: &impl Fn(Value) -> Value) -> Value {
     Value::Object(changed.collect())
 }
 
+/// Whether each schema right inside this one passes the test. Those that [`each`] leaves alone always do.
+pub(super) fn all(keywords: &Map<String, Value>, test: &impl Fn(&Value) -> bool) -> bool {
+    keywords.iter().all(|(keyword, value)| match (holds(keyword), value) {
+        (None, _) => true,
+        (Some(_), Value::Bool(_)) if is_switch(keyword) => true,
+        (Some(Holds::ByName), Value::Object(schemas)) => {
+            schemas.values().all(|schema| schema.is_array() || test(schema))
+        }
+        (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => schemas.iter().all(test),
+        (Some(Holds::One | Holds::OneOrList), schema) => test(schema),
+        (Some(Holds::List | Holds::ByName), _) => true,
+    })
+}
+
 fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Value {
-    let all = |values: Vec<Value>| values.into_iter().map(change).collect();
-    match (keyword, value) {
-        (
-            "additionalItems" | "additionalProperties" | "items" | "unevaluatedItems" | "unevaluatedProperties",
-            value @ Value::Bool(_),
-        ) => value,
-        ("allOf" | "anyOf" | "items" | "oneOf" | "prefixItems", Value::Array(schemas)) => Value::Array(all(schemas)),
-        (
-            "additionalItems"
-            | "additionalProperties"
-            | "contains"
-            | "contentSchema"
-            | "else"
-            | "if"
-            | "items"
-            | "not"
-            | "propertyNames"
-            | "then"
-            | "unevaluatedItems"
-            | "unevaluatedProperties",
-            value,
-        ) => change(value),
-        (
-            "$defs" | "definitions" | "dependencies" | "dependentSchemas" | "patternProperties" | "properties",
-            Value::Object(schemas),
-        ) => {
+    match (holds(keyword), value) {
+        (None, value) => value,
+        (Some(_), value @ Value::Bool(_)) if is_switch(keyword) => value,
+        (Some(Holds::ByName), Value::Object(schemas)) => {
             let changed = |(name, schema): (String, Value)| {
                 // A list of names, in `dependencies`.
                 let schema = if schema.is_array() { schema } else { change(schema) };
@@ -47,6 +41,14 @@ fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Valu
             };
             Value::Object(schemas.into_iter().map(changed).collect())
         }
-        (_, value) => value,
+        (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => schemas.into_iter().map(change).collect(),
+        (Some(Holds::One | Holds::OneOrList), value) => change(value),
+        (Some(Holds::List | Holds::ByName), value) => value,
     }
+}
+
+/// Whether a boolean is the usual way to open or close an object or a list by this keyword.
+fn is_switch(keyword: &str) -> bool {
+    let switches = ["additionalItems", "additionalProperties", "items", "unevaluatedItems", "unevaluatedProperties"];
+    switches.contains(&keyword)
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::describe;
 
 /// What vendors refuse at the root of a tool's schema.
-const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
+pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
 
 /// The schema with unions and the like at its root in its description, and the properties of their branches among its own.
 pub(super) fn without_unions(root: Map<String, Value>) -> Map<String, Value> {
