@@ -84,9 +84,14 @@ impl Retry {
     }
 
     /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next model of a chain is called
-    /// during a long cooldown, and after a short one this model. If another call met the limit, before the first of these
-    /// `attempts`, the advice is to come back sooner as well: another process may not be in a cooldown.
-    async fn pass_pause(&self, request: &ModelRequest, attempts: u32, begun: Timestamp) -> Result<(), ModelError> {
+    /// during a long cooldown, and after a short one this model. Unless the provider named the wait to this very call, until
+    /// `named`, the advice is to come back sooner as well: another process may not be in a cooldown.
+    async fn pass_pause(
+        &self,
+        request: &ModelRequest,
+        named: Option<Timestamp>,
+        begun: Timestamp,
+    ) -> Result<(), ModelError> {
         loop {
             let now = self.clock.now();
             let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else { return Ok(()) };
@@ -102,22 +107,24 @@ impl Retry {
                 continue;
             };
             let wait = Wait { until: now.plus(wait), reason };
-            let is_own = attempts > 0 || reason.is_our_own();
+            let is_own = named.is_some_and(|named| until <= named) || reason.is_our_own();
             let advice = if is_own { ModelErrorKind::Park(wait) } else { ModelErrorKind::ParkAtMost(wait) };
             return Err(parked(ModelError::new(request.model().clone(), kind), advice));
         }
     }
 
     /// Makes all calls of this process keep the wait that a failure names. A rate limit with a longer wait than a cooldown may
-    /// be is the breaker's to check; any other failure with such a wait is believed for the longest cooldown.
-    fn note_pause(&self, error: &ModelError) {
-        let Some(retry_after) = error.retry_after else { return };
+    /// be is the breaker's to check; any other failure with such a wait is believed for the longest cooldown. Returns the end
+    /// of the wait.
+    fn note_pause(&self, error: &ModelError) -> Option<Timestamp> {
+        let retry_after = error.retry_after?;
         if retry_after > self.longest_cooldown && error.kind == ModelErrorKind::RateLimited {
-            return;
+            return None;
         }
         let now = self.clock.now();
         let until = now.plus(retry_after.min(self.longest_cooldown));
         self.pauses.add(&error.model, Pause { until, kind: error.kind.clone() }, now);
+        Some(until)
     }
 
     fn withdraw(&self, request: &ModelRequest) -> bool {
@@ -136,9 +143,9 @@ impl Model for Retry {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let begun = self.clock.now();
         let mut tried = Tried::default();
-        let (mut attempts, mut bad_answers) = (0, 0);
+        let (mut attempts, mut bad_answers, mut named) = (0, 0, None);
         loop {
-            if let Err(paused) = self.pass_pause(request, attempts, begun).await {
+            if let Err(paused) = self.pass_pause(request, named, begun).await {
                 return Err(tried.before_error(paused));
             }
             if attempts == 0 {
@@ -150,7 +157,7 @@ impl Model for Retry {
             };
             attempts += 1;
             bad_answers += usize::from(error.kind == ModelErrorKind::BadAnswer);
-            self.note_pause(&error);
+            named = named.max(self.note_pause(&error));
             if bad_answers >= MAX_BAD_ANSWERS {
                 return Err(tried.before_error(error));
             }
@@ -413,6 +420,19 @@ mod tests {
         assert_eq!(ask(later.clone()).await, Err(park(65_000, WaitReason::RetryAfter)));
         assert!(ask(later).await.is_ok());
         assert_eq!(begun(), [0, 60_000, 65_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
+        let (retry, _) = retry([limited(2_000), limited(40_000)], RetryBudget::default());
+        let (first, second) = (question("hello"), question("another"));
+        let between = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let pause = Pause { until: after(41), kind: ModelErrorKind::RateLimited };
+            retry.pauses.add(second.model(), pause, retry.clock.now());
+        };
+        let (asked, ()) = tokio::join!(retry.ask(&first), between);
+        assert_eq!(asked.unwrap_err().kind, park_at_most(41_000, WaitReason::RateLimit));
     }
 
     #[test]
