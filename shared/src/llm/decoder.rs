@@ -5,6 +5,8 @@
 
 use std::str;
 
+use serde::de::IgnoredAny;
+
 use super::dialect::{Answer, Fault, Progress, Reading};
 use super::failure::{BodyTooLarge, Failure};
 use super::finished::{self, Silence};
@@ -54,6 +56,8 @@ pub(super) enum Step {
     Waiting,
     /// A part of a whole answer.
     Whole,
+    /// What is there of a whole answer is a whole JSON object.
+    Complete,
     /// Nothing, in the midst of a stream.
     Nothing,
     /// Events of a stream, and how far the last of them got.
@@ -154,7 +158,7 @@ impl<R: Reading> Decoder<R> {
             Form::Stream(_) => self.read_events(chunk),
             Form::Whole(body) => {
                 body.extend_from_slice(chunk);
-                Ok(Step::Whole)
+                Ok(whole(body))
             }
             Form::Unknown(held) if held.is_empty() => self.begin(chunk),
             Form::Unknown(held) => {
@@ -176,9 +180,9 @@ impl<R: Reading> Decoder<R> {
             _ if self.is_labelled_stream() => self.form = Form::Stream(new_parser()),
             _ => self.form = Form::Whole(start.to_vec()),
         }
-        match self.form {
+        match &self.form {
             Form::Unknown(_) => Ok(Step::Waiting),
-            Form::Whole(_) => Ok(Step::Whole),
+            Form::Whole(body) => Ok(whole(body)),
             Form::Stream(_) => self.read_events(start),
         }
     }
@@ -249,6 +253,12 @@ impl<R: Reading> Decoder<R> {
         }
         Err(Failure::new(ModelErrorKind::BadAnswer, Unreadable::Foreign))
     }
+}
+
+/// How far a whole answer is. Servers leave the connection open after it.
+fn whole(body: &[u8]) -> Step {
+    let is_complete = body.trim_ascii_end().ends_with(b"}") && serde_json::from_slice::<IgnoredAny>(body).is_ok();
+    if is_complete { Step::Complete } else { Step::Whole }
 }
 
 const fn new_parser() -> Parser {

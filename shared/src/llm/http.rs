@@ -209,7 +209,7 @@ fn attempt(request: &ModelRequest) -> Span {
 ///
 /// Before the first event of a stream, every byte is a sign of life: gateways send comments while a model loads or queues.
 /// After it, only events are, because a gateway goes on with its comments when its model has stalled. After the reason to
-/// stop, usage and the mark of the end have little time. The first event is `first`'s.
+/// stop, usage and the mark of the end have little time, and so has the end of a whole answer. The first event is `first`'s.
 async fn receive<R: Reading>(
     mut response: Response,
     pace: &Pace<'_>,
@@ -226,6 +226,7 @@ async fn receive<R: Reading>(
         match step {
             Step::Waiting => due = due.max(pace.next_event()),
             Step::Whole => due = pace.end(),
+            Step::Complete => due = Pace::end_mark(),
             Step::Nothing => {}
             Step::Events(Progress::More) => due = pace.next_event(),
             Step::Events(Progress::Stopped) => due = due.min(Pace::usage()),

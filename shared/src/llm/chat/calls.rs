@@ -108,7 +108,9 @@ impl Calls {
         let has_same_id = !piece.id.is_empty() && call.id == piece.id;
         let has_another_id = !piece.id.is_empty() && !call.id.is_empty() && call.id != piece.id;
         if piece.name.is_empty() {
-            return Place::Within(place);
+            // A call whose name is still to come.
+            let begins_next = has_another_id && piece.index.is_none() && lenient::is_json(&call.arguments);
+            return if begins_next { Place::New } else { Place::Within(place) };
         }
         let is_elsewhere = piece.index.is_none() || piece.index != call.index;
         if has_another_id || (is_elsewhere && !call.name.is_empty() && call.name != piece.name) {

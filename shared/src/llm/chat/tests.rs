@@ -289,6 +289,16 @@ fn what_servers_do_their_own_way_is_put_up_with() {
 }
 
 #[test]
+fn a_new_id_without_index_and_name_begins_a_call() {
+    let first = json!({"id": "a", "function": {"name": "n", "arguments": "{}"}});
+    let named = json!({"id": "b", "function": {"name": "m", "arguments": "{\"x\":1}"}});
+    let deltas = [first, json!({"id": "b"}), named].map(|piece| chunk(&json!({"tool_calls": [piece]}), &json!(null)));
+    let end = chunk(&json!({}), &json!("tool_calls"));
+    let answer = stream(&chunks(&deltas.into_iter().chain([end]).collect::<Vec<_>>())).unwrap();
+    assert_eq!(calls(&answer), [("a", "{}"), ("b", "{\"x\":1}")]);
+}
+
+#[test]
 fn a_call_may_be_named_in_a_later_piece() {
     let ways = [
         [json!({"id": "a"}), json!({"function": {"name": "n", "arguments": "{\"x\""}})],

@@ -157,6 +157,22 @@ async fn a_stream_must_not_pause_for_long() {
 }
 
 #[tokio::test]
+async fn a_whole_answer_is_taken_though_its_connection_stays_open() {
+    for vendor in VENDORS {
+        let (start, end) = vendor.whole.split_at(vendor.whole.find('}').unwrap() + 1);
+        let reply = Reply::stream(&[start, end], Then::Hold).slowly(SHORT);
+        let begun = Instant::now();
+        let answer = vendor.reply_to(&vendor.question_for_whole(), reply, PATIENT).await.unwrap();
+        assert!(!answer.text().is_empty());
+        assert!(begun.elapsed() < AMPLE / 2);
+        let cut = Reply::stream(&[start], Then::Hold);
+        let hurried = Timeouts { overall: SHORT * 2, ..PATIENT };
+        let error = vendor.reply_to(&vendor.question_for_whole(), cut, hurried).await.unwrap_err();
+        assert_eq!(error.kind, ModelErrorKind::Timeout);
+    }
+}
+
+#[tokio::test]
 async fn each_event_gives_the_stream_more_time() {
     let timeouts = Timeouts { first_byte: Duration::from_secs(2), idle: Duration::from_secs(2), ..PATIENT };
     for vendor in VENDORS {
