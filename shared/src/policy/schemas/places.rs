@@ -18,20 +18,18 @@ pub(super) fn each(schema: Value, change: &impl Fn(Value) -> Value) -> Value {
 /// Whether each schema right inside this one passes the test. Those that [`each`] leaves alone always do.
 pub(super) fn all(keywords: &Map<String, Value>, test: &impl Fn(&Value) -> bool) -> bool {
     keywords.iter().all(|(keyword, value)| match (holds(keyword), value) {
-        (None, _) => true,
         (Some(_), Value::Bool(_)) if is_switch(keyword) => true,
         (Some(Holds::ByName), Value::Object(schemas)) => {
             schemas.values().all(|schema| schema.is_array() || test(schema))
         }
         (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => schemas.iter().all(test),
         (Some(Holds::One | Holds::OneOrList), schema) => test(schema),
-        (Some(Holds::List | Holds::ByName), _) => true,
+        (None | Some(Holds::List | Holds::ByName), _) => true,
     })
 }
 
 fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Value {
     match (holds(keyword), value) {
-        (None, value) => value,
         (Some(_), value @ Value::Bool(_)) if is_switch(keyword) => value,
         (Some(Holds::ByName), Value::Object(schemas)) => {
             let changed = |(name, schema): (String, Value)| {
@@ -43,7 +41,7 @@ fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Valu
         }
         (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => schemas.into_iter().map(change).collect(),
         (Some(Holds::One | Holds::OneOrList), value) => change(value),
-        (Some(Holds::List | Holds::ByName), value) => value,
+        (None | Some(Holds::List | Holds::ByName), value) => value,
     }
 }
 
