@@ -9,11 +9,12 @@ use super::values::{compare, equal, is_multiple, is_of_type};
 /// How deep schemas and references are followed.
 const MAX_DEPTH: usize = 64;
 
-/// How many times a schema is held against a value.
-const MAX_STEPS: usize = 20_000;
+/// How much work one walk may be: a step is a schema that is held against a value, a pair of values that is compared, or an entry
+/// of a list that is gone through. Beyond that, nothing can be told.
+const MAX_STEPS: usize = 50_000;
 
-/// The longest list whose entries are compared with each other.
-const MAX_COMPARED: usize = 1_000;
+/// How many bytes of text are counted in one step.
+const BYTES_OF_A_STEP: usize = 256;
 
 /// The most complaints that are kept, and the most characters of a member's name in one.
 const MAX_COMPLAINTS: usize = 20;
@@ -54,7 +55,7 @@ pub(super) struct Matching<'a> {
     root: &'a Value,
     /// In drafts up to 7, what stands beside a reference doesn't count.
     is_older: bool,
-    steps: usize,
+    steps_left: usize,
     complaints: Vec<String>,
 }
 
@@ -63,7 +64,7 @@ impl<'a> Matching<'a> {
     pub(super) fn complaints(schema: &'a Value, value: &Value) -> Vec<String> {
         let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
         let is_older = draft.contains("/draft-0");
-        let mut matching = Self { root: schema, is_older, steps: 0, complaints: Vec::new() };
+        let mut matching = Self { root: schema, is_older, steps_left: MAX_STEPS, complaints: Vec::new() };
         match matching.schema(schema, value, "", 0) {
             Match::Breaks => matching.complaints,
             Match::Fits | Match::Perhaps => Vec::new(),
@@ -71,7 +72,9 @@ impl<'a> Matching<'a> {
     }
 
     fn schema(&mut self, schema: &'a Value, value: &Value, at: &str, depth: usize) -> Match {
-        self.steps += 1;
+        if !self.takes(1) {
+            return Match::Perhaps;
+        }
         let keywords = match schema {
             Value::Bool(true) => return Match::Fits,
             Value::Bool(false) => return self.breaks(at, "must not be there"),
@@ -81,7 +84,7 @@ impl<'a> Matching<'a> {
         // A schema with an id of its own is a document, to which its references are relative.
         let has_id = keywords.contains_key("$id") || keywords.contains_key("id");
         let is_document = has_id && !std::ptr::eq(schema, self.root);
-        if is_document || depth > MAX_DEPTH || self.steps > MAX_STEPS {
+        if is_document || depth > MAX_DEPTH {
             return Match::Perhaps;
         }
         let reference = keywords.get("$ref").map(|reference| self.reference(reference, value, at, depth));
@@ -104,6 +107,19 @@ impl<'a> Matching<'a> {
         }
     }
 
+    /// Takes so many steps, if they are left. If not, none is left for anything else either.
+    fn takes(&mut self, steps: usize) -> bool {
+        let left = self.steps_left.checked_sub(steps);
+        self.steps_left = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    /// Whether one of these values is equal to `value`; `None` if that would take too long.
+    fn has_equal<'v>(&mut self, mut values: impl Iterator<Item = &'v Value>, value: &Value) -> Option<bool> {
+        let found = values.any(|listed| equal(listed, value, &mut self.steps_left));
+        (self.steps_left > 0).then_some(found)
+    }
+
     fn reference(&mut self, reference: &Value, value: &Value, at: &str, depth: usize) -> Match {
         let pointer = reference.as_str().and_then(|reference| reference.strip_prefix('#'));
         match pointer.and_then(|pointer| self.root.pointer(pointer)) {
@@ -121,13 +137,13 @@ impl<'a> Matching<'a> {
             worst = worst.max(self.holds(at, fits, || format!("must be of type {}", names.join(" or "))));
         }
         if let Some(Value::Array(values)) = keywords.get("enum") {
-            let is_listed = values.iter().any(|listed| equal(listed, value));
+            let is_listed = self.has_equal(values.iter(), value);
             let rule = "must be one of the values that the schema lists";
-            worst = worst.max(self.holds(at, is_listed, || rule.to_owned()));
+            worst = worst.max(self.may_hold(at, is_listed, || rule.to_owned()));
         }
         if let Some(constant) = keywords.get("const") {
-            let is_it = equal(constant, value);
-            worst = worst.max(self.holds(at, is_it, || "must be the one value that the schema names".to_owned()));
+            let is_it = self.has_equal(std::iter::once(constant), value);
+            worst = worst.max(self.may_hold(at, is_it, || "must be the one value that the schema names".to_owned()));
         }
         worst
     }
@@ -179,18 +195,21 @@ impl<'a> Matching<'a> {
         at: &str,
         depth: usize,
     ) -> Match {
+        let required = keywords.get("required").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+        if !self.takes(required.len() + members.len()) {
+            return Match::Perhaps;
+        }
         let mut worst = Match::Fits;
-        for name in keywords.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for name in required.iter().filter_map(Value::as_str) {
             worst = worst.max(self.holds(&below(at, name), members.contains_key(name), || "is required".to_owned()));
         }
         let named = keywords.get("properties").and_then(Value::as_object);
         // What a pattern of names stands for can't be told.
         let others = keywords.get("additionalProperties").filter(|_| !keywords.contains_key("patternProperties"));
         for (name, member) in members {
-            let place = below(at, name);
             worst = worst.max(match (named.and_then(|named| named.get(name)), others) {
-                (None, Some(Value::Bool(false))) => self.breaks(&place, "is not an argument of this tool"),
-                (Some(schema), _) | (None, Some(schema)) => self.schema(schema, member, &place, depth + 1),
+                (None, Some(Value::Bool(false))) => self.breaks(&below(at, name), "is not an argument of this tool"),
+                (Some(schema), _) | (None, Some(schema)) => self.schema(schema, member, &below(at, name), depth + 1),
                 (None, None) => Match::Fits,
             });
         }
@@ -204,6 +223,9 @@ impl<'a> Matching<'a> {
             (Some(Value::Array(first)), rest) => (first.as_slice(), rest),
             (_, rest) => (&[] as &[Value], rest),
         };
+        if !self.takes(items.len()) {
+            return Match::Perhaps;
+        }
         let mut worst = Match::Fits;
         for (place, item) in items.iter().enumerate() {
             if let Some(schema) = first.get(place).or(rest) {
@@ -211,19 +233,28 @@ impl<'a> Matching<'a> {
             }
         }
         if keywords.get("uniqueItems") == Some(&Value::Bool(true)) {
-            worst = worst.max(if items.len() > MAX_COMPARED {
-                Match::Perhaps
-            } else {
-                let earlier = |place: usize| items.iter().take(place);
-                let twice = items.iter().enumerate().any(|(place, item)| earlier(place).any(|one| equal(one, item)));
-                self.holds(at, !twice, || "must not have an entry twice".to_owned())
-            });
+            let mut twice = Some(false);
+            for (place, item) in items.iter().enumerate() {
+                twice = self.has_equal(items.iter().take(place), item);
+                if twice != Some(false) {
+                    break;
+                }
+            }
+            worst =
+                worst.max(self.may_hold(at, twice.map(|twice| !twice), || "must not have an entry twice".to_owned()));
         }
         worst.max(self.sized(keywords, ["minItems", "maxItems", "entries"], items.len(), at))
     }
 
     fn text(&mut self, keywords: &Map<String, Value>, text: &str, at: &str) -> Match {
-        self.sized(keywords, ["minLength", "maxLength", "characters"], text.chars().count(), at)
+        let bounds = ["minLength", "maxLength", "characters"];
+        if !keywords.keys().any(|keyword| bounds.contains(&keyword.as_str())) {
+            return Match::Fits;
+        }
+        if !self.takes(text.len() / BYTES_OF_A_STEP) {
+            return Match::Perhaps;
+        }
+        self.sized(keywords, bounds, text.chars().count(), at)
     }
 
     fn sized(&mut self, keywords: &Map<String, Value>, [least, most, what]: [&str; 3], size: usize, at: &str) -> Match {
@@ -267,6 +298,11 @@ impl<'a> Matching<'a> {
         worst
     }
 
+    /// [`holds`](Self::holds), where `None` can't be told.
+    fn may_hold(&mut self, at: &str, holds: Option<bool>, rule: impl FnOnce() -> String) -> Match {
+        holds.map_or(Match::Perhaps, |holds| self.holds(at, holds, rule))
+    }
+
     fn holds(&mut self, at: &str, holds: bool, rule: impl FnOnce() -> String) -> Match {
         if holds { Match::Fits } else { self.breaks(at, &rule()) }
     }
@@ -284,4 +320,12 @@ impl<'a> Matching<'a> {
 fn below(at: &str, name: &str) -> String {
     let name: String = name.chars().take(MAX_NAME_CHARS).collect();
     format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
+/// How many steps a walk leaves.
+#[cfg(test)]
+pub(super) fn steps_left(schema: &Value, value: &Value) -> usize {
+    let mut matching = Matching { root: schema, is_older: false, steps_left: MAX_STEPS, complaints: Vec::new() };
+    matching.schema(schema, value, "", 0);
+    matching.steps_left
 }

@@ -176,3 +176,26 @@ proptest! {
         drop(check(schema(), &format!(r#"{{"x":{number:e}}}"#)));
     }
 }
+
+/// Each would hold the executor's only thread for up to seconds if what it has much of took no steps.
+#[test]
+fn whatever_there_is_much_of_takes_steps() {
+    let zeros = |count: usize| Value::Array(vec![json!(0); count]);
+    let list = |items: Value| json!({"type": "object", "properties": {"a": {"type": "array", "items": items}}});
+    let whole = |schemas: Value| json!({"type": "object", "properties": {"a": {"allOf": schemas}}});
+    let names: Vec<Value> = (0..2_500).map(|name| json!(format!("{name:04}"))).collect();
+    let members: Map<String, Value> = (0..20_000).map(|name| (name.to_string(), json!(1))).collect();
+    let table = [
+        ("a long enum for a long list", list(json!({"enum": zeros(15_000)})), json!({"a": vec![1; 20_000]})),
+        ("a large constant", list(json!({"enum": [zeros(15_000)]})), json!({"a": vec![zeros(15_000); 20]})),
+        ("many required names", list(json!({"required": names})), json!({"a": vec![json!({}); 5_000]})),
+        ("a large object, often", whole(json!(vec![json!({"type": "object"}); 1_500])), json!({"a": members})),
+        ("a long list, often", whole(json!(vec![json!({"minItems": 1}); 1_500])), json!({"a": vec![1; 100_000]})),
+        ("a long text, often", whole(json!(vec![json!({"minLength": 1}); 1_500])), json!({"a": "x".repeat(500_000)})),
+        ("different entries", whole(json!([{"uniqueItems": true}])), json!({"a": (0..20_000).collect::<Vec<_>>()})),
+    ];
+    for (name, schema, arguments) in table {
+        let schema = JsonSchema::new(schema).unwrap();
+        assert_eq!(matching::steps_left(schema.as_value(), &arguments), 0, "{name}");
+    }
+}

@@ -21,15 +21,19 @@ fn is_whole(number: &Number) -> bool {
     !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-/// Equal as JSON Schema has it: numbers by their value, objects whatever their order.
-pub(super) fn equal(left: &Value, right: &Value) -> bool {
+/// Equal as JSON Schema has it: numbers by their value, objects whatever their order. Each pair of values that is compared takes a
+/// step; without steps left nothing is equal.
+pub(super) fn equal(left: &Value, right: &Value, steps: &mut usize) -> bool {
+    let Some(left_over) = steps.checked_sub(1) else { return false };
+    *steps = left_over;
     match (left, right) {
         (Value::Number(left), Value::Number(right)) => compare(left, right) == Some(Ordering::Equal),
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right))
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right, steps))
         }
         (Value::Object(left), Value::Object(right)) => {
-            let same = |(name, value): (&String, &Value)| right.get(name).is_some_and(|other| equal(value, other));
+            let same =
+                |(name, value): (&String, &Value)| right.get(name).is_some_and(|other| equal(value, other, steps));
             left.len() == right.len() && left.iter().all(same)
         }
         (left, right) => left == right,
