@@ -1,5 +1,7 @@
 //! Keeping a task while something takes its time: the lease is renewed, and the client's wish to cancel is heard.
 
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -8,8 +10,8 @@ use tracing::Instrument;
 use super::SKEW;
 use super::leave::End;
 use super::work::Work;
-use crate::domain::{Causes, Spent, TaskState};
-use crate::ports::StoreError;
+use crate::domain::{Causes, Spent, Task, TaskId, TaskState, TenantId};
+use crate::ports::{StoreError, TaskStore};
 
 /// How often it is looked at what others did to the task: a client's wish to cancel takes about so long to be heard.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -21,6 +23,14 @@ const UNRECORDED: &str = "Root=1-00000001-000000000000000000000001;Parent=000000
 /// How often a write is tried that meets another's change of the task; each time somebody else succeeded.
 pub(super) const MOST_CONFLICTS: usize = 5;
 
+/// What came of a request about the task while a step was under way.
+pub(super) enum Attention {
+    /// The task as it is in the store.
+    Looked(Result<Option<Box<Task>>, StoreError>),
+    /// Whether the lease lasts as long as this task says.
+    Renewed(Box<Task>, Result<(), StoreError>),
+}
+
 impl Work<'_> {
     /// Does `work`, unless the task is canceled or lost meanwhile; then `work` is dropped where it stands.
     pub(super) async fn attended<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
@@ -31,17 +41,58 @@ impl Work<'_> {
         }
     }
 
-    /// Looks after the task until it is no longer to be worked on.
+    /// Looks after the task until it is no longer to be worked on. What is under way when a step ends goes on in the next
+    /// one: steps may be shorter than a request to the store takes, and no wish to cancel would be heard.
     async fn watch(&mut self) -> End {
         loop {
-            sleep_until(self.next_look).await;
-            self.next_look = Instant::now() + LOOK_EVERY;
-            let looked = if self.is_to_be_renewed() { self.renew().await } else { self.look().await };
-            match looked {
+            if self.attention.is_empty() {
+                sleep_until(self.next_look).await;
+                self.next_look = Instant::now() + LOOK_EVERY;
+                let attention = self.attend().in_current_span();
+                self.attention.spawn(attention);
+            }
+            let done = match self.attention.join_next().await {
+                Some(Ok(done)) => done,
+                Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+                // Only the runtime's end cancels it.
+                Some(Err(_)) | None => continue,
+            };
+            match self.take(done) {
                 Ok(()) if self.task.progress().cancel_requested => return End::Canceled,
                 Ok(()) => {}
                 Err(end) => return end,
             }
+        }
+    }
+
+    /// Begins to renew the lease, or to look at the task if that is not due.
+    fn attend(&self) -> impl Future<Output = Attention> + use<> {
+        let tasks = Arc::clone(&self.runner.tasks);
+        let now = self.runner.clock.now();
+        let mut renewed = self.task.clone();
+        let lease_end = self.runner.lease_end(now, self.until);
+        let is_renewal = self.is_to_be_renewed() && renewed.renew(renewed.fence(), lease_end, now).is_ok();
+        async move {
+            if is_renewal {
+                let outcome = tasks.update(&renewed).await;
+                return Attention::Renewed(Box::new(renewed), outcome);
+            }
+            let kept = read(tasks.as_ref(), &renewed.spec().tenant, renewed.id()).await;
+            Attention::Looked(kept.map(|kept| kept.map(Box::new)))
+        }
+    }
+
+    fn take(&mut self, attention: Attention) -> Result<(), End> {
+        match attention {
+            Attention::Looked(Ok(kept)) => self.catch_up(kept.as_deref()),
+            // The work may have changed the task since.
+            Attention::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
+            // Somebody changed the task: what it was is looked at next.
+            Attention::Renewed(_, Err(StoreError::Conflict)) => {
+                self.next_look = Instant::now();
+                Ok(())
+            }
+            Attention::Looked(Err(error)) | Attention::Renewed(_, Err(error)) => self.endure(error),
         }
     }
 
@@ -60,6 +111,7 @@ impl Work<'_> {
 
     /// Prolongs the lease. If the store fails, the lease holds for what is left of it.
     pub(super) async fn renew(&mut self) -> Result<(), End> {
+        self.attention.abort_all();
         for _ in 0..MOST_CONFLICTS {
             let now = self.runner.clock.now();
             let mut renewed = self.task.clone();
@@ -80,11 +132,16 @@ impl Work<'_> {
 
     /// Takes over what others did to the task.
     pub(super) async fn look(&mut self) -> Result<(), End> {
-        let trace = tracing::info_span!(target: "trace", "look", xray_parent = UNRECORDED);
-        match self.runner.tasks.task(&self.task.spec().tenant, self.task.id()).instrument(trace).await {
-            Ok(Some(kept)) if self.task.catch_up(&kept) => Ok(()),
-            Ok(Some(_) | None) => Err(End::LeaseLost),
+        match read(self.runner.tasks.as_ref(), &self.task.spec().tenant, self.task.id()).await {
+            Ok(kept) => self.catch_up(kept.as_ref()),
             Err(error) => self.endure(error),
+        }
+    }
+
+    fn catch_up(&mut self, kept: Option<&Task>) -> Result<(), End> {
+        match kept {
+            Some(kept) if self.task.catch_up(kept) => Ok(()),
+            Some(_) | None => Err(End::LeaseLost),
         }
     }
 
@@ -96,4 +153,9 @@ impl Work<'_> {
         tracing::debug!(error = %Causes(&error), "the task's lease could not be looked after");
         Ok(())
     }
+}
+
+async fn read(tasks: &dyn TaskStore, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError> {
+    let trace = tracing::info_span!(target: "trace", "look", xray_parent = UNRECORDED);
+    tasks.task(tenant, id).instrument(trace).await
 }

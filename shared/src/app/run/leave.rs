@@ -48,6 +48,19 @@ pub(super) enum End {
 }
 
 impl End {
+    /// Whether a wish to cancel that was accepted by now decides instead.
+    const fn yields_to_cancel(&self) -> bool {
+        match self {
+            Self::Completed(_)
+            | Self::Failed(_)
+            | Self::Parked(..)
+            | Self::HandedOver
+            | Self::InputRequired(_)
+            | Self::Paused(_) => true,
+            Self::Canceled | Self::TimedOut | Self::GivenBack(..) | Self::LeaseLost => false,
+        }
+    }
+
     fn apply(&self, task: &mut Task, now: Timestamp) -> Result<(), LeaseLost> {
         let fence = task.fence();
         match self {
@@ -70,6 +83,9 @@ impl Work<'_> {
     /// rest of the lease; if that fails as well, the lease's end still frees the task.
     pub(super) async fn leave(mut self, mut end: End) -> Result<Ran, RunError> {
         for _ in 0..MOST_CONFLICTS {
+            if self.task.progress().cancel_requested && end.yields_to_cancel() {
+                end = End::Canceled;
+            }
             let mut left = self.task.clone();
             if end.apply(&mut left, self.runner.clock.now()).is_err() {
                 return match end {

@@ -1,8 +1,9 @@
 //! The loop: what the journal says is next, as long as there is time and nothing stands against it.
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::lease::LOOK_EVERY;
+use super::lease::{Attention, LOOK_EVERY};
 use super::leave::End;
 use super::steps::Occasion;
 use super::{RESERVE, Ran, RunError, Runner};
@@ -25,6 +26,8 @@ pub(super) struct Work<'a> {
     pub(super) conversation: Conversation,
     /// When it is next looked at what others did to the task.
     pub(super) next_look: Instant,
+    /// The look at the task, or the renewal of its lease, that is under way.
+    pub(super) attention: JoinSet<Attention>,
 }
 
 impl From<StoreError> for End {
@@ -38,7 +41,7 @@ impl From<StoreError> for End {
 impl<'a> Work<'a> {
     pub(super) fn new(runner: &'a Runner, task: Task, until: Timestamp) -> Self {
         let conversation = Conversation::new(task.progress().base, []);
-        Self { runner, task, until, conversation, next_look: Instant::now() + LOOK_EVERY }
+        Self { runner, task, until, conversation, next_look: Instant::now() + LOOK_EVERY, attention: JoinSet::new() }
     }
 
     pub(super) async fn run(mut self) -> Result<Ran, RunError> {

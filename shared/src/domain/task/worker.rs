@@ -85,11 +85,12 @@ impl Task {
         Ok(())
     }
 
-    /// Takes over what others may do to a task while a worker has it, from the task as it is kept: `false` if this
-    /// worker's lease is not the task's any more.
+    /// Takes over the lease, and what others may do to a task while a worker has it, from the task as it is stored or was a moment
+    /// ago: `false` if this worker's lease is not the task's any more.
     pub fn catch_up(&mut self, kept: &Self) -> bool {
         let same = self.progress.fence == kept.progress.fence && matches!(kept.progress.state, TaskState::Running(_));
-        if same {
+        if same && kept.progress.revision >= self.progress.revision {
+            self.progress.state.clone_from(&kept.progress.state);
             self.progress.revision = kept.progress.revision;
             self.progress.cancel_requested = kept.progress.cancel_requested;
             self.progress.history.clone_from(&kept.progress.history);
