@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use shared::domain::{ModelChain, ModelRef, ModelRequest, Provider, Wait, WaitReason};
-use shared::policy::PriceTable;
+use shared::domain::{ModelChain, ModelRef, ModelRequest, Provider, ReservationId, Wait, WaitReason};
+use shared::policy::{DailyCaps, PriceTable};
 use shared::ports::clock::SystemClock;
-use shared::ports::{BudgetKey, Budgets, Clock, Model, ModelErrorKind};
+use shared::ports::{Allowance, BudgetKey, Budgets, Clock, Model, ModelErrorKind, Reservation, Reserved};
 use shared::store::DynamoBudgets;
 use tests::calls::{self, Question};
 use tests::platform::unique;
@@ -195,6 +195,43 @@ async fn ten_executors_leave_a_provider_alone_that_is_down_but_for_one_probe_at_
     shared.end().await;
 }
 
+/// DynamoDB takes 1,000 write units a second of one partition, and a write costs one for each KB of the record that it leaves. Here
+/// all calls come in one second, before any is settled.
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_open_calls_of_a_day_stay_within_a_partitions_write_units() {
+    const CALLS: u64 = 500;
+    let shared = Shared::new().await;
+    let now = SystemClock.now();
+    let day = BudgetKey::tenant_day(&"acme".parse().unwrap(), now);
+    let budgets = DynamoBudgets::new(shared.aws.dynamodb(), shared.table.as_str());
+    let allowance = Allowance { cap_micro_usd: 1_000 * (CALLS + 100), spent_before_micro_usd: 0 };
+    let reserving = (0..CALLS).map(|_| {
+        let (budgets, day) = (budgets.clone(), day.clone());
+        let expires_at = now.plus(Duration::from_mins(5));
+        tokio::spawn(async move {
+            let call = Reservation { id: ReservationId::new(now), amount_micro_usd: 1_000, expires_at };
+            budgets.reserve(&day, &call, allowance, now).await.unwrap()
+        })
+    });
+    let reserved = join_all(reserving.collect::<Vec<_>>()).await;
+    assert!(reserved.into_iter().all(|reserved| reserved.unwrap() == Reserved::Granted));
+    let stands = budgets.budget(&day, now).await.unwrap();
+    assert_eq!((stands.committed_micro_usd, stands.held.len() as u64), (1_000 * CALLS, CALLS));
+
+    let records = shared.aws.dynamodb().scan().table_name(&shared.table).send().await.unwrap().items.unwrap();
+    let parts: Vec<_> = records.iter().filter(|item| item["pk"].as_s().unwrap().starts_with("BUDGET#")).collect();
+    assert_eq!(parts.len(), 8);
+    for part in parts {
+        let holds = part.keys().filter(|name| name.starts_with("hold_")).count();
+        // The name, two names and two numbers inside, and what DynamoDB adds for each.
+        let bytes_of_hold =
+            5 + ReservationId::new(now).to_string().len() + "amount".len() + "expires_at".len() + 9 + 4 + 6;
+        let units: usize = (1..=holds).map(|open| (100 + open * bytes_of_hold).div_ceil(1_024)).sum();
+        assert!(holds < 200 && units < 1_000, "{holds} open calls, {units} write units");
+    }
+    shared.end().await;
+}
+
 /// Half of the calls wait for an answer until all of them have or lack what they set aside, when some are killed; the other
 /// half race with the answers of the rest.
 #[tokio::test(flavor = "multi_thread")]
@@ -205,8 +242,9 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
     let request = || priced(&shared.prompt);
     // What fifty calls may cost at most, by a generous count of their bytes.
     let cap = PriceTable::current().bound(request().model(), 2_500, 100, now).unwrap() * 50;
+    let caps = DailyCaps { tenant: Some(cap), deployment: Some(cap * 2) };
     let stacks: Vec<_> = (0..4)
-        .map(|_| calls::stack_with_cap(&shared.aws, &shared.table, &shared.table, shared.provider.url(), Some(cap)))
+        .map(|_| calls::stack_with_caps(&shared.aws, &shared.table, &shared.table, shared.provider.url(), caps))
         .collect();
     let hundred = || {
         let call = |number: usize| {
@@ -250,6 +288,8 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
     let day = BudgetKey::tenant_day(&"acme".parse().unwrap(), now);
     let before = budgets.budget(&day, SystemClock.now()).await.unwrap();
     assert!(before.held.len() == KILLED && before.committed_micro_usd <= cap, "{before:?} of {cap}; {outcomes:?}");
+    let all = budgets.budget(&BudgetKey::deployment_day(now), SystemClock.now()).await.unwrap();
+    assert_eq!((all.held.len(), all.committed_micro_usd), (KILLED, before.committed_micro_usd), "the deployment's day");
     let after = budgets.budget(&day, SystemClock.now().plus(Duration::from_mins(10))).await.unwrap();
     assert!(after.held.is_empty(), "{after:?}");
     assert_eq!(after.committed_micro_usd, before.committed_micro_usd);

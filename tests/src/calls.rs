@@ -10,7 +10,7 @@ use shared::domain::{
     RetryRules, TaskId, ToolUse,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
-use shared::policy::BreakerSettings;
+use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Model};
 use shared::store::{DynamoAnswerCache, DynamoBudgets, DynamoCircuits};
@@ -19,16 +19,16 @@ use crate::LocalAws;
 
 /// The executor's stack, on tables of the local AWS, with every provider at `url`.
 pub fn stack(aws: &LocalAws, ephemeral_table: &str, state_table: &str, url: &str) -> Arc<dyn Model> {
-    stack_with_cap(aws, ephemeral_table, state_table, url, None)
+    stack_with_caps(aws, ephemeral_table, state_table, url, DailyCaps::default())
 }
 
-/// The same, with a cap on what a tenant may spend in a day.
-pub fn stack_with_cap(
+/// The same, with caps on what may be spent in a day.
+pub fn stack_with_caps(
     aws: &LocalAws,
     ephemeral_table: &str,
     state_table: &str,
     url: &str,
-    tenant_daily_cap: Option<u64>,
+    daily_caps: DailyCaps,
 ) -> Arc<dyn Model> {
     let access = || Access { base_url: url.parse().unwrap(), key: ApiKey::Absent };
     let openai_compatible = Some(access());
@@ -39,7 +39,7 @@ pub fn stack_with_cap(
         circuits: Arc::new(DynamoCircuits::new(aws.dynamodb(), ephemeral_table)),
         budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), state_table)),
         breaker: BreakerSettings::default().with_open_seconds(2).unwrap(),
-        tenant_daily_cap,
+        daily_caps,
         clock: Arc::new(SystemClock),
     };
     llm::model(&llm::http_client().unwrap(), providers, layers)

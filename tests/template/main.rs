@@ -33,6 +33,7 @@ fn environment() -> Environment {
         ("BREAKER_FAILURES", "5"),
         ("BREAKER_OPEN_SECONDS", "30"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
+        ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
         ("LEASE_SECONDS", "60"),
         ("TASK_RETENTION_DAYS", "90"),

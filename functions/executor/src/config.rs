@@ -8,7 +8,7 @@ use shared::app::WorkTimes;
 use shared::config::{ConfigError, Environment};
 use shared::domain::{CacheRules, CacheTerms, Invalid};
 use shared::llm::{Access, ApiKey, BaseUrl, Providers, Timeouts};
-use shared::policy::BreakerSettings;
+use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::Secrets;
 
 /// What the deployment says.
@@ -30,8 +30,9 @@ pub struct Config {
     /// `STEP_RESERVE_SECONDS`: the time that a step should have; an invocation begins no
     /// further step with less than that left.
     pub times: WorkTimes,
-    /// `TENANT_DAILY_BUDGET_MICRO_USD`: the most that a tenant's model calls may cost in a day (UTC); 0 for any amount.
-    pub tenant_daily_cap: Option<u64>,
+    /// `TENANT_DAILY_BUDGET_MICRO_USD` and `DEPLOYMENT_DAILY_BUDGET_MICRO_USD`: the most that the model calls of each tenant, and of all
+    /// tenants together, may cost in a day (UTC); 0 for any amount.
+    pub daily_caps: DailyCaps,
     /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
 }
@@ -73,10 +74,18 @@ impl Config {
                 lease: Duration::from_secs(environment.parsed("LEASE_SECONDS")?),
                 step_reserve: Duration::from_secs(environment.parsed("STEP_RESERVE_SECONDS")?),
             },
-            tenant_daily_cap: Some(environment.parsed("TENANT_DAILY_BUDGET_MICRO_USD")?).filter(|cap| *cap > 0),
+            daily_caps: daily_caps(environment)?,
             tenant_max_running_tasks: NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?),
         })
     }
+}
+
+fn daily_caps(environment: &Environment) -> Result<DailyCaps, ConfigError> {
+    let cap = |variable| environment.parsed::<u64>(variable).map(|cap| Some(cap).filter(|cap| *cap > 0));
+    Ok(DailyCaps {
+        tenant: cap("TENANT_DAILY_BUDGET_MICRO_USD")?,
+        deployment: cap("DEPLOYMENT_DAILY_BUDGET_MICRO_USD")?,
+    })
 }
 
 impl Upstreams {
@@ -163,6 +172,7 @@ mod tests {
             ("LEASE_SECONDS", "60"),
             ("STEP_RESERVE_SECONDS", "60"),
             ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
+            ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "7"),
             ("TENANT_MAX_RUNNING_TASKS", most),
         ]))
     }

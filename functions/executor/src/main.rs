@@ -35,7 +35,7 @@ async fn main() -> Result<(), Error> {
         circuits: Arc::new(DynamoCircuits::new(table.clone(), &config.ephemeral_table)),
         breaker: config.breaker,
         budgets: Arc::new(DynamoBudgets::new(table.clone(), &config.state_table)),
-        tenant_daily_cap: config.tenant_daily_cap,
+        daily_caps: config.daily_caps,
         clock: Arc::new(SystemClock),
     };
     let slots = DynamoSlots::new(table.clone(), &config.ephemeral_table);

@@ -85,6 +85,7 @@ fn deployed(seconds: &str) -> CacheRules {
         ("LEASE_SECONDS", "60"),
         ("STEP_RESERVE_SECONDS", "60"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
+        ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
     ]);
     Config::read(&environment).unwrap().cache

@@ -27,7 +27,7 @@ use shared::domain::{
     CacheRules, CacheTerms, Caller, Deadline, Message, ModelRequest, Prompt, TaskId, TenantId, ToolDefinition, ToolName,
 };
 use shared::llm::{Access, ApiKey, Layers, Providers, Timeouts, http_client, model, router};
-use shared::policy::BreakerSettings;
+use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Model, ModelError};
 use shared::testing::{Faults, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemorySecrets, samples};
@@ -149,7 +149,7 @@ impl Bench {
             circuits: Arc::new(self.circuits.clone()),
             breaker: BreakerSettings::default(),
             budgets: Arc::new(MemoryBudgets::default().with_faults(self.budgets.clone())),
-            tenant_daily_cap,
+            daily_caps: DailyCaps { tenant: tenant_daily_cap, deployment: None },
             clock: clock(),
         };
         model(&self.http, self.providers.clone(), layers)

@@ -19,7 +19,7 @@ use shared::domain::{
     Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, TaskId, TaskStatus, TraceHeader,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
-use shared::policy::BreakerSettings;
+use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskStore};
 use shared::store::client::dynamodb;
@@ -177,7 +177,7 @@ fn model(address: &str) -> Result<Arc<dyn Model>, Failure> {
         circuits: Arc::new(MemoryCircuits::default()),
         breaker: BreakerSettings::default(),
         budgets: Arc::new(MemoryBudgets::default()),
-        tenant_daily_cap: None,
+        daily_caps: DailyCaps::default(),
         clock: Arc::new(SystemClock),
     };
     Ok(llm::model(&llm::http_client()?, providers, layers))

@@ -82,6 +82,9 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
         ModelErrorKind::BudgetExhausted(BudgetScope::Tenant) => {
             "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd".to_owned()
         }
+        ModelErrorKind::BudgetExhausted(BudgetScope::Deployment) => {
+            "wait for the next day (UTC) or raise DeploymentDailyBudgetMicroUsd".to_owned()
+        }
         ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost".to_owned(),
     }
 }

@@ -41,7 +41,8 @@ use chat::ChatClient;
 use openai::OpenAiClient;
 
 use crate::policy::{
-    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, Fallback, Metered, PriceTable, Retry, RetryBudget,
+    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered, PriceTable, Retry,
+    RetryBudget,
 };
 use crate::ports::{AnswerCache, Budgets, Circuits, Clock, Model};
 
@@ -69,8 +70,8 @@ pub struct Layers {
     pub breaker: BreakerSettings,
     /// Where budgets are kept.
     pub budgets: Arc<dyn Budgets>,
-    /// The most that a tenant's calls may cost in a day (UTC), in micro-USD.
-    pub tenant_daily_cap: Option<u64>,
+    /// What calls may cost in a day.
+    pub daily_caps: DailyCaps,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -78,10 +79,10 @@ pub struct Layers {
 /// All models of all providers as one, over the client that [`http_client`] builds: what a call goes through, from the
 /// provider outwards. Why in this order is in `docs/decisions/0004-model-stack.md`.
 pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Arc<dyn Model> {
-    let Layers { answers, circuits, breaker, budgets, tenant_daily_cap, clock } = layers;
+    let Layers { answers, circuits, breaker, budgets, daily_caps, clock } = layers;
     let clock = || Arc::clone(&clock);
     let model = Arc::new(router(http, providers, &clock()));
-    let model = Arc::new(Metered::new(model, PriceTable::current(), budgets, tenant_daily_cap, clock()));
+    let model = Arc::new(Metered::new(model, PriceTable::current(), budgets, daily_caps, clock()));
     let model = Arc::new(Breaker::new(model, circuits, breaker, clock()));
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock());
     let model = Arc::new(retry.with_longest_cooldown(breaker.longest_cooldown()));

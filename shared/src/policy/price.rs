@@ -90,10 +90,26 @@ impl PriceTable {
     /// A token of text is at least one byte, so that the size of a request bounds its input. What isn't in the request's
     /// bytes, such as an image given by its URL, is for the caller to add.
     pub fn bound(&self, model: &ModelRef, input_bytes: u64, max_output_tokens: u32, at: Timestamp) -> Option<u64> {
-        let row = self.row(model, at)?;
-        let short = row.prices.dearest(input_bytes, max_output_tokens);
-        let reached = row.prices_for(input_bytes).dearest(input_bytes, max_output_tokens);
-        Some(micro_usd(short.max(reached)))
+        Some(self.row(model, at)?.bound(input_bytes, max_output_tokens))
+    }
+
+    /// [`cost`](Self::cost), where a model without a row counts as the dearest of its provider; `None` for a provider without rows.
+    pub fn assumed_cost(&self, model: &ModelRef, usage: &Usage, at: Timestamp) -> Option<u64> {
+        let dearest =
+            || self.rows_of_provider(model, at).map(|row| row.prices_for(usage.input_tokens).total(usage)).max();
+        self.cost(model, usage, at).or_else(|| dearest().map(micro_usd))
+    }
+
+    /// [`bound`](Self::bound), where a model without a row counts as the dearest of its provider; `None` for a provider without rows.
+    pub fn assumed_bound(
+        &self,
+        model: &ModelRef,
+        input_bytes: u64,
+        max_output_tokens: u32,
+        at: Timestamp,
+    ) -> Option<u64> {
+        let dearest = || self.rows_of_provider(model, at).map(|row| row.bound(input_bytes, max_output_tokens)).max();
+        self.bound(model, input_bytes, max_output_tokens, at).or_else(dearest)
     }
 
     /// The most tokens that `model` writes in one answer at `at`; `None` if nobody here knows.
@@ -106,6 +122,11 @@ impl PriceTable {
     pub fn labels<'a>(&self, model: &'a ModelRef) -> [&'a str; 2] {
         let is_listed = self.rows.iter().any(|row| row.is_of(model));
         [model.provider().as_str(), if is_listed { model.name() } else { "unlisted" }]
+    }
+
+    fn rows_of_provider(&self, model: &ModelRef, at: Timestamp) -> impl Iterator<Item = &Row> {
+        let provider = model.provider().as_str();
+        self.rows.iter().filter(move |row| row.provider == provider && row.is_valid(at))
     }
 
     fn row(&self, model: &ModelRef, at: Timestamp) -> Option<&Row> {
@@ -124,6 +145,12 @@ impl Row {
 
     fn is_valid(&self, at: Timestamp) -> bool {
         self.valid_from.0 <= at && self.valid_until.is_none_or(|until| at < until.0)
+    }
+
+    fn bound(&self, input_bytes: u64, max_output_tokens: u32) -> u64 {
+        let short = self.prices.dearest(input_bytes, max_output_tokens);
+        let reached = self.prices_for(input_bytes).dearest(input_bytes, max_output_tokens);
+        micro_usd(short.max(reached))
     }
 
     fn prices_for(&self, input_tokens: u64) -> &Prices {
@@ -310,6 +337,24 @@ mod tests {
         for name in others {
             assert!(!is_priced(name), "{name}");
         }
+    }
+
+    #[test]
+    fn a_model_without_a_row_counts_as_the_dearest_of_its_provider() {
+        let (table, unlisted) = (PriceTable::current(), model("claude-unheard-of"));
+        let usage = Usage { input_tokens: 1_000, output_tokens: 1_000, ..Usage::NONE };
+        let rows: Vec<_> =
+            table.rows.iter().filter(|row| row.provider == "anthropic" && row.is_valid(at(DAY))).collect();
+        let names = || rows.iter().map(|row| model(&row.model));
+        let dearest = names().filter_map(|model| table.cost(&model, &usage, at(DAY))).max();
+        assert!(dearest.is_some_and(|cost| cost > 0));
+        assert_eq!(table.assumed_cost(&unlisted, &usage, at(DAY)), dearest);
+        let dearest = names().filter_map(|model| table.bound(&model, 300_000, 9, at(DAY))).max();
+        assert_eq!(table.assumed_bound(&unlisted, 300_000, 9, at(DAY)), dearest);
+        let listed = names().next().unwrap();
+        assert_eq!(table.assumed_cost(&listed, &usage, at(DAY)), table.cost(&listed, &usage, at(DAY)));
+        let own = ModelRef::new(Provider::OpenAiCompatible, "qwen").unwrap();
+        assert_eq!((table.assumed_cost(&own, &usage, at(DAY)), table.assumed_bound(&own, 1, 1, at(DAY))), (None, None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Budgets: what may be spent on model calls, by task and by tenant and day.
+//! Budgets: what may be spent on model calls, by task, by tenant and day, and by day in all.
 
 use async_trait::async_trait;
 
@@ -19,12 +19,22 @@ pub enum BudgetKey {
         /// The day in UTC, as days since the Unix epoch.
         day: u64,
     },
+    /// That of all tenants of the deployment together, for one day.
+    DeploymentDay {
+        /// The day in UTC, as days since the Unix epoch.
+        day: u64,
+    },
 }
 
 impl BudgetKey {
     /// The tenant's budget of the day that `now` is in.
     pub fn tenant_day(tenant: &TenantId, now: Timestamp) -> Self {
         Self::TenantDay { tenant: tenant.clone(), day: now.as_millis() / MILLIS_PER_DAY }
+    }
+
+    /// The deployment's budget of the day that `now` is in.
+    pub const fn deployment_day(now: Timestamp) -> Self {
+        Self::DeploymentDay { day: now.as_millis() / MILLIS_PER_DAY }
     }
 }
 

@@ -104,8 +104,10 @@ pub enum ModelErrorKind {
 pub enum BudgetScope {
     /// The task's.
     Task,
-    /// The tenant's.
+    /// The tenant's, of a day.
     Tenant,
+    /// The deployment's, of a day.
+    Deployment,
 }
 
 impl std::fmt::Display for BudgetScope {
@@ -113,6 +115,7 @@ impl std::fmt::Display for BudgetScope {
         f.write_str(match self {
             Self::Task => "task",
             Self::Tenant => "tenant",
+            Self::Deployment => "deployment",
         })
     }
 }

@@ -1,20 +1,28 @@
-//! Budgets on DynamoDB: one record each, changed by one conditional write per reservation and per settlement.
+//! Budgets on DynamoDB: one conditional write per reservation and per settlement.
 //!
 //! `committed` counts what is spent and what is set aside; each reservation is an attribute of its own, so that no write
 //! depends on another one's having made a map for it. What an expired reservation set aside is in `committed` already, so
-//! that clearing it away changes no amount, and nothing is lost when that fails. A record stays small as long as
-//! few reserve at once: with 1,000 open reservations it has 90 KB, and each write of it costs as much as 90 small ones; with
-//! some 4,000 it is full, and reserving fails until others settle. The table has no TTL: a tenant's days stay, at one small
-//! record a day.
+//! that clearing it away changes no amount, and nothing is lost when that fails.
+//!
+//! A task's budget is one record. A day's is split into [`keys::BUDGET_PARTS`] records in partitions of their own: each open
+//! reservation adds about 90 bytes to its record and so to the price of each write, and one partition takes 1,000 write units a
+//! second
+//! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>). Each part has its share of
+//! the cap, and the reservation's id picks its part. A part without room takes over room of others, in one transaction
+//! that moves as much of its `committed` to them: so the parts together hold what one record would hold, and a
+//! reservation is refused only if the whole has no room. The table has no TTL: days stay, as small records.
+
+mod parts;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
+use self::parts::Parts;
 use super::error::kept_instead_of_update;
 use super::items::{Fields, Item, V, VERSION, moment, number};
-use super::keys;
+use super::keys::Key;
 use super::table::Table;
 use crate::domain::{ReservationId, Timestamp};
 use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
@@ -34,45 +42,61 @@ pub struct DynamoBudgets {
     table: Table,
 }
 
+/// One record of a budget, expired reservations included.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Record {
+    /// What is spent and set aside. Less than nothing in a part of a day that took over more room than it needed in the end.
+    committed: i128,
+    held: Vec<Reservation>,
+}
+
+/// Where a reservation stands that one record has no room for.
+struct Refusal {
+    seen: Record,
+}
+
 impl DynamoBudgets {
     /// Keeps budgets in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { table: Table::new(client, table) }
     }
 
-    /// Reserves where `room` is the most that may be committed already. A budget that isn't there begins with `before`.
+    /// Reserves in one record if no more than `room` is committed there. A record that isn't there begins with `before`, and one that
+    /// takes over `room_taken` from others has that much less committed.
     fn reserving(
         &self,
-        budget: &BudgetKey,
+        record: Key,
         reservation: &Reservation,
-        room: u64,
+        room: i128,
         before: u64,
+        room_taken: u64,
     ) -> UpdateItemFluentBuilder {
         // DynamoDB compares no two values that both come with the request.
-        let room_left = if before <= room {
+        let has_room = if i128::from(before) <= room {
             "(attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room))"
         } else {
             "#v <= :v AND #committed <= :room"
         };
+        let change = i128::from(reservation.amount_micro_usd) - i128::from(room_taken);
         self.table
-            .update(keys::budget(budget))
-            .update_expression("SET #committed = if_not_exists(#committed, :before) + :amount, #hold = :hold, #v = :v")
-            .condition_expression(format!("{room_left} AND attribute_not_exists(#hold)"))
+            .update(record)
+            .update_expression("SET #committed = if_not_exists(#committed, :before) + :change, #hold = :hold, #v = :v")
+            .condition_expression(format!("{has_room} AND attribute_not_exists(#hold)"))
             .expression_attribute_names("#committed", COMMITTED)
             .expression_attribute_names("#hold", hold_name(reservation.id))
             .expression_attribute_names("#v", V)
             .expression_attribute_values(":before", number(before))
-            .expression_attribute_values(":amount", number(reservation.amount_micro_usd))
+            .expression_attribute_values(":change", number(change))
             .expression_attribute_values(":hold", hold(reservation))
             .expression_attribute_values(":v", number(VERSION))
             .expression_attribute_values(":room", number(room))
             .return_values(ReturnValue::AllNew)
     }
 
-    fn settling(&self, budget: &BudgetKey, reservation: &Reservation, actual: u64) -> UpdateItemFluentBuilder {
+    fn settling(&self, record: Key, reservation: &Reservation, actual: u64) -> UpdateItemFluentBuilder {
         let difference = i128::from(actual) - i128::from(reservation.amount_micro_usd);
         self.table
-            .update(keys::budget(budget))
+            .update(record)
             .update_expression("SET #committed = #committed + :difference REMOVE #hold")
             .condition_expression("#v <= :v AND attribute_exists(#hold)")
             .expression_attribute_names("#committed", COMMITTED)
@@ -83,14 +107,39 @@ impl DynamoBudgets {
             .return_values(ReturnValue::AllNew)
     }
 
+    /// Reserves in one record, of which `cap` is the most that may be committed.
+    async fn reserve_in(
+        &self,
+        record: &Key,
+        reservation: &Reservation,
+        Allowance { cap_micro_usd: cap, spent_before_micro_usd: before }: Allowance,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, StoreError> {
+        let Some(room) = cap.checked_sub(reservation.amount_micro_usd) else {
+            let item = self.table.read(record.clone()).await?;
+            let seen = item.as_ref().map_or_else(|| Ok(Record::begun(before)), read)?;
+            return Ok(if seen.holds(reservation) { Ok(()) } else { Err(Refusal { seen }) });
+        };
+        let reserving = self.reserving(record.clone(), reservation, room.into(), before, 0);
+        let (item, written) = match reserving.send().await {
+            Ok(granted) => (granted.attributes, true),
+            Err(error) => (kept_instead_of_update(error)?, false),
+        };
+        let seen = item.as_ref().map_or_else(|| Ok(Record::begun(before)), read)?;
+        self.clear(record, &seen, now).await;
+        // The SDK sends a request again when its answer is lost; the first one may have been granted.
+        let granted = written || seen.holds(reservation);
+        Ok(if granted { Ok(()) } else { Err(Refusal { seen }) })
+    }
+
     /// Clears away what has expired. If that fails, it is left to the next one who looks.
-    async fn clear(&self, budget: &BudgetKey, seen: &Budget, now: Timestamp) {
+    async fn clear(&self, record: &Key, seen: &Record, now: Timestamp) {
         let expired = seen.held.iter().filter(|held| held.expires_at <= now).take(CLEARED_AT_ONCE);
         let names: Vec<String> = expired.map(|held| hold_name(held.id)).collect();
         if names.is_empty() {
             return;
         }
-        let mut request = self.table.update(keys::budget(budget));
+        let mut request = self.table.update(record.clone());
         let mut removed = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
             removed.push(format!("#hold{index}"));
@@ -106,23 +155,16 @@ impl Budgets for DynamoBudgets {
         &self,
         budget: &BudgetKey,
         reservation: &Reservation,
-        Allowance { cap_micro_usd, spent_before_micro_usd: before }: Allowance,
+        allowance: Allowance,
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
-        let Some(room) = cap_micro_usd.checked_sub(reservation.amount_micro_usd) else {
-            let item = self.table.read(keys::budget(budget)).await?;
-            return Ok(seen(item.as_ref(), before, now)?.refusal());
-        };
-        let (item, written) = match self.reserving(budget, reservation, room, before).send().await {
-            Ok(granted) => (granted.attributes, true),
-            Err(error) => (kept_instead_of_update(error)?, false),
-        };
-        let mut seen = item.as_ref().map_or_else(|| Ok(begun(before)), read)?;
-        self.clear(budget, &seen, now).await;
-        // The SDK sends a request again when its answer is lost; the first one may have been granted.
-        let granted = written || seen.held.iter().any(|held| held.id == reservation.id);
-        seen.held.retain(|held| held.expires_at > now);
-        Ok(if granted { Reserved::Granted } else { seen.refusal() })
+        let parts = Parts::of(budget, reservation.id, allowance.cap_micro_usd);
+        let share = Allowance { cap_micro_usd: parts.own.share, ..allowance };
+        match self.reserve_in(&parts.own.record, reservation, share, now).await? {
+            Ok(()) => Ok(Reserved::Granted),
+            Err(Refusal { seen }) if parts.others.is_empty() => Ok(seen.at(now).refusal()),
+            Err(Refusal { .. }) => self.reserve_across(&parts, reservation, now).await,
+        }
     }
 
     async fn settle(
@@ -132,31 +174,37 @@ impl Budgets for DynamoBudgets {
         actual_micro_usd: u64,
         now: Timestamp,
     ) -> Result<Settled, StoreError> {
-        let (item, settled) = match self.settling(budget, reservation, actual_micro_usd).send().await {
+        let record = Parts::of(budget, reservation.id, 0).own.record;
+        let (item, settled) = match self.settling(record.clone(), reservation, actual_micro_usd).send().await {
             Ok(settled) => (settled.attributes, Settled::Done),
             Err(error) => (kept_instead_of_update(error)?, Settled::Gone),
         };
         let seen = item.as_ref().map(read).transpose()?.unwrap_or_default();
-        self.clear(budget, &seen, now).await;
+        self.clear(&record, &seen, now).await;
         Ok(settled)
     }
 
     async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError> {
-        let item = self.table.read(keys::budget(budget)).await?;
-        seen(item.as_ref(), 0, now)
+        Ok(self.read_all(budget).await?.at(now))
     }
 }
 
-/// A budget that isn't kept yet.
-fn begun(before: u64) -> Budget {
-    Budget { committed_micro_usd: before, held: Vec::new() }
-}
+impl Record {
+    /// One that isn't kept yet.
+    fn begun(before: u64) -> Self {
+        Self { committed: before.into(), held: Vec::new() }
+    }
 
-/// The budget in the record, if there is one; what has expired is spent.
-fn seen(item: Option<&Item>, before: u64, now: Timestamp) -> Result<Budget, StoreError> {
-    let mut seen = item.map_or_else(|| Ok(begun(before)), read)?;
-    seen.held.retain(|held| held.expires_at > now);
-    Ok(seen)
+    fn holds(&self, reservation: &Reservation) -> bool {
+        self.held.iter().any(|held| held.id == reservation.id)
+    }
+
+    /// The budget at `now`: what has expired is spent.
+    fn at(mut self, now: Timestamp) -> Budget {
+        self.held.retain(|held| held.expires_at > now);
+        let committed_micro_usd = u64::try_from(self.committed.max(0)).unwrap_or(u64::MAX);
+        Budget { committed_micro_usd, held: self.held }
+    }
 }
 
 fn hold_name(id: ReservationId) -> String {
@@ -169,11 +217,10 @@ fn hold(reservation: &Reservation) -> AttributeValue {
     AttributeValue::M(fields.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
-/// The budget in a record, expired reservations included.
-fn read(item: &Item) -> Result<Budget, StoreError> {
+fn read(item: &Item) -> Result<Record, StoreError> {
     let fields = Fields::of(item)?;
-    // What vendors claim to have used can add up to more than fits.
-    let committed: u128 = fields.number(COMMITTED)?;
+    // What vendors claim to have used can add up to more than a cap can be.
+    let committed = fields.number(COMMITTED)?;
     let mut held = Vec::new();
     for (name, value) in item {
         let Some(id) = name.strip_prefix(HOLD_PREFIX) else { continue };
@@ -185,7 +232,7 @@ fn read(item: &Item) -> Result<Budget, StoreError> {
             expires_at: reservation.moment(EXPIRES_AT)?,
         });
     }
-    Ok(Budget { committed_micro_usd: u64::try_from(committed).unwrap_or(u64::MAX), held })
+    Ok(Record { committed, held })
 }
 
 #[cfg(test)]
@@ -195,9 +242,12 @@ mod tests {
     use crate::store::items;
     use crate::testing::samples;
 
+    fn key() -> BudgetKey {
+        BudgetKey::Task(TaskId::new(samples::START))
+    }
+
     fn record(reservation: &Reservation) -> Item {
-        let mut record =
-            items::item(keys::budget(&BudgetKey::Task(TaskId::new(samples::START))), vec![(COMMITTED, number(70))]);
+        let mut record = items::item(Parts::of(&key(), reservation.id, 0).own.record, vec![(COMMITTED, number(70))]);
         record.insert(hold_name(reservation.id), hold(reservation));
         record
     }
@@ -210,7 +260,7 @@ mod tests {
     #[test]
     fn a_reservation_survives_its_record() {
         let reservation = reservation();
-        let budget = read(&record(&reservation)).unwrap();
+        let budget = read(&record(&reservation)).unwrap().at(samples::START);
         assert_eq!(budget, Budget { committed_micro_usd: 70, held: vec![reservation] });
         assert_eq!(budget.spent_micro_usd(), 40);
     }
@@ -231,6 +281,8 @@ mod tests {
     fn more_than_fits_is_as_much_as_fits() {
         let mut item = record(&reservation());
         item.insert(COMMITTED.to_owned(), number(u128::from(u64::MAX) * 3));
-        assert_eq!(read(&item).unwrap().committed_micro_usd, u64::MAX);
+        assert_eq!(read(&item).unwrap().at(samples::START).committed_micro_usd, u64::MAX);
+        item.insert(COMMITTED.to_owned(), number(-7));
+        assert_eq!(read(&item).unwrap().at(samples::START).committed_micro_usd, 0, "a part that took over room");
     }
 }

@@ -6,6 +6,7 @@ use std::error::Error;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_get_items::TransactGetItemsError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::CancellationReason;
@@ -51,6 +52,22 @@ pub(super) fn reasons_of_transaction(
         return Err(StoreError::Conflict);
     }
     Err(StoreError::Refused(Box::new(error)))
+}
+
+/// What a failed transaction of reads means: it is canceled by writes to its records that are under way.
+pub(super) fn failure_of_reads(error: SdkError<TransactGetItemsError>) -> StoreError {
+    let Some(TransactGetItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+        return failure(error);
+    };
+    let code =
+        |is: fn(&str) -> bool| canceled.cancellation_reasons().iter().filter_map(CancellationReason::code).any(is);
+    if code(is_throttle) {
+        StoreError::Throttled(Box::new(error))
+    } else if code(|code| code == "TransactionConflict") {
+        StoreError::Conflict
+    } else {
+        StoreError::Refused(Box::new(error))
+    }
 }
 
 /// What a failed operation means. The names are those of DynamoDB's common and own errors.
@@ -171,6 +188,19 @@ mod tests {
         }
         let condition = canceled([none, ("ConditionalCheckFailed", "")]).unwrap();
         assert_eq!(condition.len(), 2);
+    }
+
+    #[test]
+    fn reads_that_meet_a_write_under_way_are_a_conflict() {
+        let table =
+            [("TransactionConflict", "conflict"), ("ThrottlingError", "throttled"), ("ValidationError", "refused")];
+        for (code, expected) in table {
+            let reasons =
+                [None, Some(code)].map(|code| CancellationReason::builder().set_code(code.map(Into::into)).build());
+            let failed = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons.into())).build();
+            let failed = TransactGetItemsError::TransactionCanceledException(failed);
+            assert_eq!(case(&failure_of_reads(SdkError::service_error(failed, response(400)))), expected, "{code}");
+        }
     }
 
     #[test]

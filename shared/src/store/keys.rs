@@ -36,6 +36,9 @@ pub(super) const META: &str = "META";
 /// What the sort keys of a task's steps begin with.
 pub(super) const STEP_PREFIX: &str = "STEP#";
 
+/// Into how many records the budget of a day is split. Changed, the day of the change would begin again.
+pub(super) const BUDGET_PARTS: u8 = 8;
+
 const TASK_PREFIX: &str = "TASK#";
 const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
@@ -116,11 +119,16 @@ pub(super) const fn seconds(moment: Timestamp) -> u64 {
     moment.as_millis() / 1_000
 }
 
-/// A budget: a task's lies with the task, a tenant's day in a partition of its own, so that it doesn't slow its agents.
-pub(super) fn budget(budget: &BudgetKey) -> Key {
+/// The records of a budget: a task's lies with the task, a day's are in partitions of their own.
+pub(super) fn budget(budget: &BudgetKey) -> Vec<Key> {
+    let parts = |owner: &str, day| {
+        let part = |number| Key { pk: format!("{owner}#{number}"), sk: date(day) };
+        (0..BUDGET_PARTS).map(part).collect()
+    };
     match budget {
-        BudgetKey::Task(id) => Key { pk: task_partition(*id), sk: "BUDGET".to_owned() },
-        BudgetKey::TenantDay { tenant, day } => Key { pk: format!("BUDGET#{tenant}"), sk: date(*day) },
+        BudgetKey::Task(id) => vec![Key { pk: task_partition(*id), sk: "BUDGET".to_owned() }],
+        BudgetKey::TenantDay { tenant, day } => parts(&format!("BUDGET#{tenant}"), *day),
+        BudgetKey::DeploymentDay { day } => parts("DEPLOYMENTBUDGET", *day),
     }
 }
 
@@ -284,7 +292,13 @@ mod tests {
     #[test]
     fn a_budget_is_with_its_task_or_at_its_tenants_date() {
         let key = |millis| BudgetKey::tenant_day(&"acme".parse().unwrap(), Timestamp::from_millis(millis));
-        assert_eq!(budget(&BudgetKey::Task(TASK.parse().unwrap())).to_string(), format!("TASK#{TASK} BUDGET"));
+        let spelled = |key: &BudgetKey| budget(key).iter().map(Key::to_string).collect::<Vec<_>>();
+        assert_eq!(spelled(&BudgetKey::Task(TASK.parse().unwrap())), [format!("TASK#{TASK} BUDGET")]);
+        let deployment = BudgetKey::deployment_day(Timestamp::from_millis(0));
+        assert_eq!(
+            spelled(&deployment),
+            [0, 1, 2, 3, 4, 5, 6, 7].map(|part| format!("DEPLOYMENTBUDGET#{part} 1970-01-01"))
+        );
         let dates = [
             (0, "1970-01-01"),
             (951_782_399_999, "2000-02-28"),
@@ -297,7 +311,10 @@ mod tests {
             (4_107_542_400_000, "2100-03-01"),
         ];
         for (millis, date) in dates {
-            assert_eq!(budget(&key(millis)).to_string(), format!("BUDGET#acme {date}"));
+            assert_eq!(
+                spelled(&key(millis)),
+                [0, 1, 2, 3, 4, 5, 6, 7].map(|part| format!("BUDGET#acme#{part} {date}"))
+            );
         }
     }
 

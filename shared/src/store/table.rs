@@ -7,10 +7,11 @@ use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, WriteRequest,
+    AttributeValue, DeleteRequest, Get, Put, ReturnValuesOnConditionCheckFailure, TransactGetItem, TransactWriteItem,
+    Update, WriteRequest,
 };
 
-use super::error::failure;
+use super::error::{failure, failure_of_reads};
 use super::items::{Item, text};
 use super::keys::{Key, NOTHING_THERE, PK, SK};
 use crate::ports::StoreError;
@@ -37,6 +38,21 @@ impl Table {
     pub(super) async fn read(&self, key: Key) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name).set_key(Some(attributes(key)));
         Ok(request.consistent_read(true).send().await.map_err(failure)?.item)
+    }
+
+    /// The records at these keys, as they are at one moment.
+    pub(super) async fn read_together(
+        &self,
+        keys: impl Iterator<Item = &Key>,
+    ) -> Result<Vec<Option<Item>>, StoreError> {
+        let mut request = self.client.transact_get_items();
+        for key in keys {
+            let get = Get::builder().table_name(&self.name).set_key(Some(attributes(key.clone()))).build();
+            let get = get.map_err(|error| StoreError::Refused(Box::new(error)))?;
+            request = request.transact_items(TransactGetItem::builder().get(get).build());
+        }
+        let responses = request.send().await.map_err(failure_of_reads)?.responses.unwrap_or_default();
+        Ok(responses.into_iter().map(|response| response.item.filter(|item| !item.is_empty())).collect())
     }
 
     /// A put where nothing is yet; if something is, it comes with the failure.

@@ -26,7 +26,7 @@ use shared::domain::{
 };
 use shared::llm::{Access, ApiKey, Providers, Timeouts, http_client, router};
 use shared::metric;
-use shared::policy::{Breaker, BreakerSettings, Metered, PriceTable};
+use shared::policy::{Breaker, BreakerSettings, DailyCaps, Metered, PriceTable};
 use shared::ports::{Clock, Model, ModelErrorKind, TaskStore};
 use shared::telemetry::{start, write_metrics};
 use shared::testing::{
@@ -214,7 +214,8 @@ async fn check_model_calls() {
     let answers = [(); 3].map(|()| Reply::Answer(samples::answer("hi")));
     let model = Arc::new(ScriptedModel::new(answers.into_iter().chain([failing])));
     let clock = Arc::new(TokioClock::default());
-    let metered = Metered::new(model, PriceTable::current(), Arc::new(MemoryBudgets::default()), None, clock);
+    let metered =
+        Metered::new(model, PriceTable::current(), Arc::new(MemoryBudgets::default()), DailyCaps::default(), clock);
     let priced = samples::question(CANARY);
     let unpriced = ModelRequest { chain: ModelChain::only(unlisted.into()), ..priced.clone() };
     for request in [&priced, &priced, &unpriced] {

@@ -11,7 +11,7 @@ use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
 use shared::domain::{
     LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError, TaskStatus,
 };
-use shared::policy::{Backoff, Fallback, Metered, PriceTable, Retry, RetryBudget};
+use shared::policy::{Backoff, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget};
 use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
@@ -171,7 +171,7 @@ async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, seconds: u64
     let budgets = Arc::new(MemoryBudgets::default().with_faults(faults.clone()));
     let clock = || Arc::new(world.clock.clone());
     let model = Arc::new(ScriptedModel::new(script));
-    let metered = Arc::new(Metered::new(model, PriceTable::current(), budgets, None, clock()));
+    let metered = Arc::new(Metered::new(model, PriceTable::current(), budgets, DailyCaps::default(), clock()));
     let retry = Retry::new(metered, RetryBudget::new(1, 1).unwrap(), Backoff::Steady, clock());
     let worker = Runner { model: Arc::new(retry), ..world.worker_failing(&Faults::default()) };
     let (heard, _guard) = hear();

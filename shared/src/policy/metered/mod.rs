@@ -5,6 +5,10 @@
 //! asked, and the actual cost takes its place afterwards. A call that only lacks what open calls have set aside is better
 //! made later; one for which what is spent leaves no room is refused. Without a cap nothing is stored.
 //!
+//! A task's own cap needs a price. Under a cap of a day, a model without one counts as the dearest of its provider: the caps of a
+//! day are there by default, and an agent may name new models. A provider without any price, such as the deployment's own
+//! server, is under no cap of a day.
+//!
 //! When in doubt it counts too much, never too little. A provider that was asked and gave no proper end of its answer (a
 //! timeout, a broken stream) may bill for more than it told: then the output counts in full, and the input, too, if
 //! nothing is known of it. A whole answer that doesn't tell its input counts in full as well. A refusal (a status other
@@ -21,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use self::size::token_bound;
@@ -46,10 +51,19 @@ pub struct Metered {
     inner: Arc<dyn Model>,
     prices: &'static PriceTable,
     budgets: Arc<dyn Budgets>,
-    tenant_daily_cap: Option<u64>,
+    daily_caps: DailyCaps,
     clock: Arc<dyn Clock>,
     /// The models without a price that were reported.
     reported: Mutex<HashSet<ModelRef>>,
+}
+
+/// What may be spent in a day (in UTC), in micro-USD; `None` is any amount.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DailyCaps {
+    /// By each tenant.
+    pub tenant: Option<u64>,
+    /// By all tenants of the deployment together.
+    pub deployment: Option<u64>,
 }
 
 /// One cap that a call is under.
@@ -60,16 +74,15 @@ struct Cap {
 }
 
 impl Metered {
-    /// Meters `inner`. No tenant spends more than `tenant_daily_cap` micro-USD a day (in UTC), no task more than its
-    /// request allows.
+    /// Meters `inner`. Nobody spends more than `daily_caps` a day, and no task more than its request allows.
     pub fn new(
         inner: Arc<dyn Model>,
         prices: &'static PriceTable,
         budgets: Arc<dyn Budgets>,
-        tenant_daily_cap: Option<u64>,
+        daily_caps: DailyCaps,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { inner, prices, budgets, tenant_daily_cap, clock, reported: Mutex::default() }
+        Self { inner, prices, budgets, daily_caps, clock, reported: Mutex::default() }
     }
 
     /// The caps that the request is under, the narrowest first.
@@ -79,21 +92,31 @@ impl Metered {
             budget: BudgetKey::Task(request.caller.task),
             allowance: Allowance { cap_micro_usd, spent_before_micro_usd: request.task_spent },
         });
-        let tenant = self.tenant_daily_cap.map(|cap_micro_usd| Cap {
+        let tenant = self.daily_caps.tenant.map(|cap_micro_usd| Cap {
             scope: BudgetScope::Tenant,
             budget: BudgetKey::tenant_day(&request.caller.tenant, now),
             allowance: Allowance { cap_micro_usd, spent_before_micro_usd: 0 },
         });
-        task.into_iter().chain(tenant).collect()
+        let deployment = self.daily_caps.deployment.map(|cap_micro_usd| Cap {
+            scope: BudgetScope::Deployment,
+            budget: BudgetKey::deployment_day(now),
+            allowance: Allowance { cap_micro_usd, spent_before_micro_usd: 0 },
+        });
+        task.into_iter().chain(tenant).chain(deployment).collect()
     }
 
     /// Asks under caps: nothing leaves the house that could pass one.
     async fn ask_under(&self, caps: &[Cap], request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
         let prompt = &request.prompt;
-        let Some(bound) = self.prices.bound(model, token_bound(prompt), prompt.max_output_tokens, now) else {
+        let (input, output) = (token_bound(prompt), prompt.max_output_tokens);
+        let is_priced = self.prices.bound(model, input, output, now).is_some();
+        if !is_priced && caps.iter().any(|cap| cap.scope == BudgetScope::Task) {
             self.report_unpriced(model);
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
+        }
+        let Some(bound) = self.prices.assumed_bound(model, input, output, now) else {
+            return self.ask_priced(request, now).await;
         };
         let reservation = Reservation {
             id: ReservationId::new(now),
@@ -107,7 +130,7 @@ impl Metered {
         result
     }
 
-    /// Reserves under every cap or under none.
+    /// Reserves under every cap or under none, under all at once: one after the other, each would add its time to the call.
     async fn reserve_all(
         &self,
         caps: &[Cap],
@@ -115,10 +138,12 @@ impl Metered {
         model: &ModelRef,
         now: Timestamp,
     ) -> Result<(), ModelError> {
-        for (index, cap) in caps.iter().enumerate() {
-            let reserved = self.budgets.reserve(&cap.budget, reservation, cap.allowance, now).await;
-            let (kind, placed) = match reserved {
-                Ok(Reserved::Granted) => continue,
+        let reserving =
+            join_all(caps.iter().map(|cap| self.budgets.reserve(&cap.budget, reservation, cap.allowance, now)));
+        let (mut placed, mut refusals, mut failure) = (Vec::new(), Vec::new(), None);
+        for (cap, reserved) in caps.iter().zip(reserving.await) {
+            match reserved {
+                Ok(Reserved::Granted) => placed.push(cap),
                 Ok(Reserved::Refused { committed_micro_usd, held_micro_usd }) => {
                     tracing::warn!(
                         scope = %cap.scope,
@@ -132,18 +157,25 @@ impl Metered {
                     );
                     metric::BUDGET_REFUSALS.add([], 1);
                     let spent = committed_micro_usd.saturating_sub(held_micro_usd);
-                    (self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)), index)
+                    refusals.push(self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)));
                 }
                 Err(error) => {
-                    tracing::warn!(error = %Causes(&error), scope = %cap.scope, "cap on cost can't be checked");
                     // The failed reservation may be there all the same.
-                    (self.later(), index + 1)
+                    placed.push(cap);
+                    failure = failure.or(Some((cap.scope, error)));
                 }
-            };
-            self.withdraw(caps.get(..placed).unwrap_or_default(), reservation).await;
-            return Err(ModelError::new(model.clone(), kind));
+            }
         }
-        Ok(())
+        if let Some((scope, error)) = failure {
+            tracing::warn!(error = %Causes(&error), %scope, "cap on cost can't be checked");
+            refusals.push(self.later());
+        }
+        // A cap that is used up decides over one that only has to be asked again.
+        let is_end = |kind: &ModelErrorKind| matches!(kind, ModelErrorKind::BudgetExhausted(_));
+        let end = refusals.iter().position(is_end).unwrap_or(0);
+        let Some(kind) = refusals.into_iter().nth(end) else { return Ok(()) };
+        self.withdraw(&placed, reservation).await;
+        Err(ModelError::new(model.clone(), kind))
     }
 
     /// What a cap's refusal comes to, for a call that would take what is spent to `sum` at most: the end, or a wait for the
@@ -161,9 +193,11 @@ impl Metered {
     }
 
     /// Takes back what a call reserved that is not made. What fails is left to its expiry; why there is no call is said already.
-    async fn withdraw(&self, caps: &[Cap], reservation: &Reservation) {
-        for cap in caps {
-            if let Err(error) = self.budgets.settle(&cap.budget, reservation, 0, self.clock.now()).await {
+    async fn withdraw(&self, caps: &[&Cap], reservation: &Reservation) {
+        let now = self.clock.now();
+        let settling = caps.iter().map(|cap| self.budgets.settle(&cap.budget, reservation, 0, now));
+        for (cap, settled) in caps.iter().zip(join_all(settling).await) {
+            if let Err(error) = settled {
                 tracing::debug!(error = %Causes(&error), scope = %cap.scope, "reservation is left to its expiry");
             }
         }
@@ -171,9 +205,10 @@ impl Metered {
 
     /// Settles under every cap. What fails is left to its expiry.
     async fn settle_all(&self, caps: &[Cap], reservation: &Reservation, actual: u64) {
-        for cap in caps {
-            let now = self.clock.now();
-            match self.budgets.settle(&cap.budget, reservation, actual, now).await {
+        let now = self.clock.now();
+        let settling = caps.iter().map(|cap| self.budgets.settle(&cap.budget, reservation, actual, now));
+        for (cap, settled) in caps.iter().zip(join_all(settling).await) {
+            match settled {
                 Ok(Settled::Done) => {}
                 Ok(Settled::Gone) => {
                     tracing::info!(scope = %cap.scope, "model call's reservation is gone before its settlement");
@@ -229,18 +264,18 @@ impl Metered {
         bound: u64,
         now: Timestamp,
     ) -> u64 {
-        let spend = match result {
-            Ok(answer) if answer.spend.usage.input_tokens > 0 => return answer.spend.cost.micro_usd,
-            Err(error) if tells_all(error) => return error.spend.cost.micro_usd,
-            Ok(answer) => answer.spend,
-            Err(error) => error.spend,
+        let cost = |usage: Usage| self.prices.assumed_cost(request.model(), &usage, now).unwrap_or(bound);
+        let usage = match result {
+            Ok(answer) if answer.spend.usage.input_tokens > 0 => return cost(answer.spend.usage),
+            Err(error) if tells_all(error) => return cost(error.spend.usage),
+            Ok(answer) => answer.spend.usage,
+            Err(error) => error.spend.usage,
         };
-        if spend.usage.input_tokens == 0 {
-            return bound.max(spend.cost.micro_usd);
+        if usage.input_tokens == 0 {
+            return bound.max(cost(usage));
         }
-        let output_tokens = spend.usage.output_tokens.max(request.prompt.max_output_tokens.into());
-        let usage = Usage { output_tokens, ..spend.usage };
-        self.prices.cost(request.model(), &usage, now).unwrap_or(bound)
+        let output_tokens = usage.output_tokens.max(request.prompt.max_output_tokens.into());
+        cost(Usage { output_tokens, ..usage })
     }
 
     /// Says once per process that a model has no price.

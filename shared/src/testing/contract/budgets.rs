@@ -9,24 +9,37 @@ use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved,
 use crate::testing::samples::{self, START, after};
 
 pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
-    ("reservations are granted up to the cap, and what is refused leaves nothing", |b| Box::pin(up_to_the_cap(b))),
-    ("more than the whole cap is refused", |b| Box::pin(more_than_the_cap(b))),
+    ("reservations are granted up to the cap, and what is refused leaves nothing", |b| {
+        Box::pin(up_to_the_cap(b, task()))
+    }),
+    ("more than the whole cap is refused", |b| Box::pin(more_than_the_cap(b, task()))),
     ("what was spent before there was a cap is committed from the first reservation on", |b| Box::pin(spent_before(b))),
-    ("the very same reservation is made once, even of the last money", |b| Box::pin(repetition(b))),
-    ("a settlement puts the actual cost in the reservation's place, once", |b| Box::pin(settlement(b))),
+    ("the very same reservation is made once, even of the last money", |b| Box::pin(repetition(b, task()))),
+    ("a settlement puts the actual cost in the reservation's place, once", |b| Box::pin(settlement(b, task()))),
     ("a cost above the reservation is kept, and nothing more fits", |b| Box::pin(above_the_reservation(b))),
-    ("what was never reserved can't be settled", |b| Box::pin(never_reserved(b))),
+    ("what was never reserved can't be settled", |b| Box::pin(never_reserved(b, task()))),
     ("a refusal tells what is only set aside", |b| Box::pin(set_aside(b))),
     ("an expired reservation is spent in full, and the next one to come clears it away", |b| Box::pin(expiry(b))),
     ("a settlement and a refusal clear away what has expired, too", |b| Box::pin(cleared_by_others(b))),
     ("a late settlement counts as long as nobody else came by", |b| Box::pin(late_settlement(b))),
-    ("of many at once only those are granted for which there is room", |b| Box::pin(many_at_once(b))),
+    ("of many at once only those are granted for which there is room", |b| Box::pin(many_at_once(b, task()))),
     ("tasks, tenants and days don't share a budget", |b| Box::pin(apart(b))),
+    ("a day's reservations are granted up to the cap", |b| Box::pin(up_to_the_cap(b, day()))),
+    ("more than a whole day's cap is refused", |b| Box::pin(more_than_the_cap(b, day()))),
+    ("the very same reservation is made once in a day", |b| Box::pin(repetition(b, day()))),
+    ("a settlement counts once in a day", |b| Box::pin(settlement(b, day()))),
+    ("what was never reserved in a day can't be settled", |b| Box::pin(never_reserved(b, day()))),
+    ("of many at once in a day only those are granted for which there is room", |b| Box::pin(many_at_once(b, day()))),
+    ("what a day's calls settled at less can be reserved again, to the last", |b| Box::pin(a_long_day(b))),
     ("amounts beyond measure break nothing", |b| Box::pin(beyond_measure(b))),
 ];
 
 fn task() -> BudgetKey {
     BudgetKey::Task(TaskId::new(START))
+}
+
+fn day() -> BudgetKey {
+    BudgetKey::tenant_day(&samples::fresh_tenant(), START)
 }
 
 /// A reservation that expires a minute after [`START`].
@@ -50,8 +63,7 @@ async fn stands(budgets: &Arc<dyn Budgets>, key: &BudgetKey, now: Timestamp) -> 
     Ok((budget.committed_micro_usd, held))
 }
 
-async fn up_to_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
-    let key = task();
+async fn up_to_the_cap(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     same(&budgets.budget(&key, START).await?, &Budget::default())?;
     same(&budgets.reserve(&key, &reservation(60), up_to(100), START).await?, &Reserved::Granted)?;
     same(&budgets.reserve(&key, &reservation(41), up_to(100), START).await?, &refused(60, 60))?;
@@ -61,8 +73,7 @@ async fn up_to_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
     same(&stands(&budgets, &key, START).await?, &(100, vec![40, 60]))
 }
 
-async fn more_than_the_cap(budgets: Arc<dyn Budgets>) -> Outcome {
-    let key = task();
+async fn more_than_the_cap(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     for (amount, cap) in [(101, 100), (1, 0), (u64::MAX, 100)] {
         same(&budgets.reserve(&key, &reservation(amount), up_to(cap), START).await?, &refused(0, 0))?;
     }
@@ -90,16 +101,16 @@ async fn spent_before(budgets: Arc<dyn Budgets>) -> Outcome {
     same(&budgets.reserve(&key, &self::reservation(30), after_spending(99), START).await?, &Reserved::Granted)
 }
 
-async fn repetition(budgets: Arc<dyn Budgets>) -> Outcome {
-    let (key, reservation) = (task(), reservation(100));
+async fn repetition(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
+    let reservation = reservation(100);
     for _ in 0..3 {
         same(&budgets.reserve(&key, &reservation, up_to(100), START).await?, &Reserved::Granted)?;
     }
     same(&budgets.budget(&key, START).await?, &Budget { committed_micro_usd: 100, held: vec![reservation] })
 }
 
-async fn settlement(budgets: Arc<dyn Budgets>) -> Outcome {
-    let (key, settled, open) = (task(), reservation(60), reservation(40));
+async fn settlement(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
+    let (settled, open) = (reservation(60), reservation(40));
     budgets.reserve(&key, &settled, up_to(100), START).await?;
     budgets.reserve(&key, &open, up_to(100), START).await?;
     same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Done)?;
@@ -130,8 +141,7 @@ async fn set_aside(budgets: Arc<dyn Budgets>) -> Outcome {
     same(&budgets.reserve(&key, &reservation(41), up_to(100), after(60)).await?, &refused(60, 0))
 }
 
-async fn never_reserved(budgets: Arc<dyn Budgets>) -> Outcome {
-    let key = task();
+async fn never_reserved(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
     same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
     budgets.reserve(&key, &reservation(10), up_to(100), START).await?;
@@ -173,8 +183,7 @@ async fn late_settlement(budgets: Arc<dyn Budgets>) -> Outcome {
     same(&stands(&budgets, &key, after(600)).await?, &(25, vec![]))
 }
 
-async fn many_at_once(budgets: Arc<dyn Budgets>) -> Outcome {
-    let key = task();
+async fn many_at_once(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     let mut racing = tokio::task::JoinSet::new();
     for _ in 0..30 {
         let (budgets, key) = (Arc::clone(&budgets), key.clone());
@@ -183,6 +192,27 @@ async fn many_at_once(budgets: Arc<dyn Budgets>) -> Outcome {
     let granted = racing.join_all().await.into_iter().filter(|reserved| matches!(reserved, Ok(Reserved::Granted)));
     same(&granted.count(), &7)?;
     same(&stands(&budgets, &key, START).await?, &(98, vec![14; 7]))
+}
+
+/// A store may keep a day in parts: no part's room is lost to the whole.
+async fn a_long_day(budgets: Arc<dyn Budgets>) -> Outcome {
+    let key = day();
+    let mut spent = 0;
+    for cost in (1..=9).cycle().take(100) {
+        let call = reservation(90);
+        let granted = budgets.reserve(&key, &call, up_to(200), START).await?;
+        if spent + 90 > 200 {
+            same(&granted, &refused(spent, 0))?;
+            continue;
+        }
+        same(&granted, &Reserved::Granted)?;
+        same(&budgets.settle(&key, &call, cost, START).await?, &Settled::Done)?;
+        spent += cost;
+    }
+    same(&stands(&budgets, &key, START).await?, &(spent, vec![]))?;
+    let rest = reservation(200 - spent);
+    same(&budgets.reserve(&key, &rest, up_to(200), START).await?, &Reserved::Granted)?;
+    same(&budgets.reserve(&key, &reservation(1), up_to(200), START).await?, &refused(200, 200 - spent))
 }
 
 async fn apart(budgets: Arc<dyn Budgets>) -> Outcome {

@@ -5,7 +5,7 @@ mod races;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{Deadline, Provider, Spend, TenantId};
+use crate::domain::{Deadline, ModelChain, Provider, Spend, TenantId};
 use crate::testing::samples::{self, START, after};
 use crate::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, listen};
 
@@ -22,20 +22,29 @@ struct Setup {
     metered: Metered,
 }
 
-fn setup(script: impl IntoIterator<Item = Reply>, tenant_daily_cap: Option<u64>) -> Setup {
+fn setup(script: impl IntoIterator<Item = Reply>, tenant: Option<u64>) -> Setup {
+    setup_under(script, DailyCaps { tenant, deployment: None })
+}
+
+fn setup_under(script: impl IntoIterator<Item = Reply>, daily_caps: DailyCaps) -> Setup {
     let (model, budgets, faults) = (Arc::new(ScriptedModel::new(script)), MemoryBudgets::default(), Faults::default());
     let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-    let metered = over(inner, &budgets.with_faults(faults.clone()), tenant_daily_cap);
+    let metered = over(inner, &budgets.with_faults(faults.clone()), daily_caps);
     Setup { model, budgets, faults, metered }
 }
 
-pub(super) fn over(inner: Arc<dyn Model>, budgets: &MemoryBudgets, tenant_daily_cap: Option<u64>) -> Metered {
+pub(super) fn over(inner: Arc<dyn Model>, budgets: &MemoryBudgets, daily_caps: DailyCaps) -> Metered {
     let clock = Arc::new(TokioClock::default());
-    Metered::new(inner, PriceTable::current(), Arc::new(budgets.clone()), tenant_daily_cap, clock)
+    Metered::new(inner, PriceTable::current(), Arc::new(budgets.clone()), daily_caps, clock)
 }
 
 pub(super) fn under(task_cap: u64) -> ModelRequest {
     ModelRequest { task_cap: Some(task_cap), ..samples::question("hello") }
+}
+
+/// All budgets that the request can be under.
+fn all_of(request: &ModelRequest) -> [BudgetKey; 3] {
+    [task_of(request), BudgetKey::tenant_day(&request.caller.tenant, START), BudgetKey::deployment_day(START)]
 }
 
 pub(super) fn task_of(request: &ModelRequest) -> BudgetKey {
@@ -61,7 +70,7 @@ pub(super) fn answer(usage: Usage) -> ModelAnswer {
 
 fn nameless(request: ModelRequest) -> ModelRequest {
     let model = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
-    ModelRequest { chain: crate::domain::ModelChain::only(model.into()), ..request }
+    ModelRequest { chain: ModelChain::only(model.into()), ..request }
 }
 
 /// What is spent and what is held.
@@ -121,16 +130,18 @@ async fn a_call_that_could_pass_a_cap_is_not_made_and_leaves_nothing() {
     let request = under(PLENTY);
     let bound = bound(&request);
     let cases = [
-        (bound - 1, Some(PLENTY), BudgetScope::Task),
-        (0, None, BudgetScope::Task),
-        (PLENTY, Some(bound - 1), BudgetScope::Tenant),
+        (bound - 1, DailyCaps { tenant: Some(PLENTY), deployment: Some(PLENTY) }, BudgetScope::Task),
+        (0, DailyCaps::default(), BudgetScope::Task),
+        (PLENTY, DailyCaps { tenant: Some(bound - 1), deployment: Some(PLENTY) }, BudgetScope::Tenant),
+        (PLENTY, DailyCaps { tenant: Some(PLENTY), deployment: Some(bound - 1) }, BudgetScope::Deployment),
+        (PLENTY, DailyCaps { tenant: Some(0), deployment: Some(0) }, BudgetScope::Tenant),
     ];
-    for (task_cap, tenant_cap, scope) in cases {
-        let setup = setup([], tenant_cap);
+    for (task_cap, daily_caps, scope) in cases {
+        let setup = setup_under([], daily_caps);
         let request = ModelRequest { task_cap: Some(task_cap), ..request.clone() };
         assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::BudgetExhausted(scope));
         assert_eq!(setup.model.asked(), vec![]);
-        for key in [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)] {
+        for key in all_of(&request) {
             assert_eq!(stands(&setup, &key), (0, 0));
         }
     }
@@ -171,8 +182,22 @@ async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
         assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
     }
     let capped = setup([], Some(PLENTY));
-    assert_eq!(kind(capped.metered.ask(&request).await), ModelErrorKind::Unpriced);
+    assert_eq!(kind(capped.metered.ask(&nameless(under(PLENTY))).await), ModelErrorKind::Unpriced);
     assert_eq!((capped.model.asked(), capped.faults.calls()), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_the_cap_of_a_day_a_model_without_a_price_counts_as_its_providers_dearest() {
+    let unlisted = ModelRef::new(Provider::Anthropic, "claude-unheard-of").unwrap();
+    let request = ModelRequest { chain: ModelChain::only(unlisted.into()), ..samples::question("hello") };
+    let day = BudgetKey::tenant_day(&request.caller.tenant, START);
+    let assumed = PriceTable::current().assumed_cost(request.model(), &USED, START).unwrap();
+    let setup = setup([Reply::Answer(answer(USED)), Reply::Answer(answer(USED))], Some(PLENTY));
+    let answered = setup.metered.ask(&request).await.unwrap();
+    assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
+    assert_eq!(stands(&setup, &day), (assumed, 0));
+    setup.metered.ask(&nameless(request)).await.unwrap();
+    assert_eq!(stands(&setup, &day), (assumed, 0), "the deployment's own server has no price");
 }
 
 /// A model that fails in one way.
@@ -209,7 +234,7 @@ async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
     ];
     for (fail, counted) in cases {
         let budgets = MemoryBudgets::default();
-        let failed = over(Arc::new(Failing(fail)), &budgets, None).ask(&request).await.unwrap_err();
+        let failed = over(Arc::new(Failing(fail)), &budgets, DailyCaps::default()).ask(&request).await.unwrap_err();
         let told = if fail().spend.usage == NOTHING { 0 } else { price(fail().spend.usage) };
         let unpriced_calls = u32::from(counted == bound(&request));
         assert_eq!(failed.spend.cost, Cost { micro_usd: told, unpriced_calls }, "{failed:?}");
@@ -244,14 +269,15 @@ async fn a_cost_above_the_bound_is_recorded_and_stops_the_next_call() {
 
 #[tokio::test(start_paused = true)]
 async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
-    for (call, when) in (1..=4).flat_map(|call| [(call, When::Before), (call, When::After)]) {
-        let setup = setup([Reply::Answer(answer(USED))], Some(PLENTY));
+    for (call, when) in (1..=6).flat_map(|call| [(call, When::Before), (call, When::After)]) {
+        let plenty = DailyCaps { tenant: Some(PLENTY), deployment: Some(PLENTY) };
+        let setup = setup_under([Reply::Answer(answer(USED))], plenty);
         let request = under(PLENTY);
         setup.faults.fail_at(call, when);
         let result = setup.metered.ask(&request).await;
         assert!(setup.faults.struck());
-        let keys = [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)];
-        if call <= 2 {
+        let keys = all_of(&request);
+        if call <= 3 {
             check_waits(&kind(result));
             assert_eq!(setup.model.asked(), vec![]);
             assert!(keys.iter().all(|key| stands(&setup, key) == (0, 0)), "{call} {when:?}");
@@ -260,7 +286,8 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
             let left = keys.map(|key| stands(&setup, &key));
             let (settled, held) = ((price(USED), 0), (0, 1));
             let failed = if when == When::Before { held } else { settled };
-            assert_eq!(left, if call == 3 { [failed, settled] } else { [settled, failed] }, "{call} {when:?}");
+            let expected = [4, 5, 6].map(|settling| if call == settling { failed } else { settled });
+            assert_eq!(left, expected, "{call} {when:?}");
         }
     }
 }

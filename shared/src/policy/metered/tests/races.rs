@@ -17,7 +17,7 @@ fn racing(budgets: &MemoryBudgets) -> (Arc<ScriptedModel>, Arc<Metered>, ModelRe
     let cap = bound(&under(0)) * FITTING;
     let model = Arc::new(ScriptedModel::default());
     let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-    (model, Arc::new(over(inner, budgets, Some(cap))), under(cap))
+    (model, Arc::new(over(inner, budgets, DailyCaps { tenant: Some(cap), deployment: None })), under(cap))
 }
 
 fn ask_all(metered: &Arc<Metered>, request: &ModelRequest) -> JoinSet<Result<ModelAnswer, ModelError>> {
@@ -177,7 +177,7 @@ async fn run(fates: &[Fate], budgets: &MemoryBudgets, request: &ModelRequest) ->
     let clock = TokioClock::default();
     let mut calls = JoinSet::new();
     for fate in fates.iter().copied() {
-        let metered = Metered { clock: Arc::new(clock), ..over(Arc::new(Fated(fate)), budgets, None) };
+        let metered = Metered { clock: Arc::new(clock), ..over(Arc::new(Fated(fate)), budgets, DailyCaps::default()) };
         let request = request.clone();
         calls.spawn(async move {
             tokio::time::sleep(Duration::from_secs(fate.begins)).await;
