@@ -4,10 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures::future::join_all;
+use serde_json::Value;
+use shared::app::Sweeper;
 use shared::domain::{Lease, ReopenFrom, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
 use shared::ports::{Claimed, Journal, Purged, Retention, StoreError, TaskStore};
 use shared::store::{DynamoJournal, DynamoTaskStore};
-use shared::testing::samples::{self, after, lease_until};
+use shared::testing::samples::{self, START, after, lease_until};
+use shared::testing::{ManualClock, MemoryQueue};
 use tests::LocalAws;
 
 const QUEUED: &str = include_str!("../../shared/src/store/golden/task_queued.json");
@@ -95,6 +99,39 @@ async fn a_journal_has_steps_of_both_versions() {
     journal.append(&first).await.unwrap();
     journal.append(&second).await.unwrap();
     assert_eq!(journal.steps(kept.id).await.unwrap(), [first, second]);
+    kept.aws.delete_table(&kept.table).await;
+}
+
+/// More than a page of each shard of the index.
+#[tokio::test]
+async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_watchdog() {
+    let kept = Kept::with(&[]).await;
+    let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "3""#)).unwrap();
+    let records: Vec<Value> = (0..800_u16)
+        .map(|number| {
+            let [high, low] = number.to_be_bytes();
+            let id = TaskId::derived([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, high, low]);
+            let mut record = later.clone();
+            record["pk"]["S"] = format!("TASK#{id}").into();
+            record["due_shard"]["S"] = format!("due#{}", number % 8).into();
+            record
+        })
+        .collect();
+    for some in records.chunks(50) {
+        join_all(some.iter().map(|record| kept.aws.put_record(&kept.table, record))).await;
+    }
+    let agent = samples::agent(&kept.tenant);
+    for _ in 0..20 {
+        kept.tasks.create(&samples::task(&agent, START)).await.unwrap();
+    }
+    let sweeper = Sweeper {
+        tasks: Arc::new(kept.tasks.clone()),
+        journal: Arc::new(DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str())),
+        queue: Arc::new(MemoryQueue::default()),
+        clock: Arc::new(ManualClock::at(after(3_000))),
+    };
+    let swept = sweeper.sweep(after(3_600)).await.unwrap();
+    assert_eq!((swept.failed, swept.timed_out + swept.resent, swept.unfinished), (800, 20, false), "{swept:?}");
     kept.aws.delete_table(&kept.table).await;
 }
 

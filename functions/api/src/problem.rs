@@ -103,6 +103,13 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "response_too_large", detail)
     }
 
+    /// A record is in no form that this version reads.
+    pub(crate) fn unreadable_record() -> Self {
+        let detail = "a stored record can't be read by this version of the platform: a newer version wrote it, or it is \
+                      damaged; the log names the record and the reason under this request_id";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable_record", detail)
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
     }
@@ -127,6 +134,10 @@ impl From<AppError> for Problem {
             AppError::Unavailable(_) => {
                 tracing::warn!(error = %Causes(&error), "request failed");
                 Self::unavailable()
+            }
+            AppError::Unreadable(_) => {
+                tracing::error!(error = %Causes(&error), "request failed");
+                Self::unreadable_record()
             }
             AppError::Internal(_) => {
                 tracing::error!(error = %Causes(&error), "request failed");
@@ -244,6 +255,7 @@ mod tests {
     #[tokio::test]
     async fn every_app_error_has_its_status_and_code() {
         let secret = || Box::new(std::io::Error::other("table prod-secret-name"));
+        let corrupt = StoreError::Corrupt { key: "TASK#secret".to_owned(), reason: "secret".to_owned() };
         let table = [
             (AppError::invalid("/name", "is required"), 422, "validation_failed", false),
             (AppError::NotFound("task".to_owned()), 404, "not_found", false),
@@ -252,6 +264,7 @@ mod tests {
             (AppError::AnsweredOtherwise("toolu_1".to_owned()), 409, "conflict", false),
             (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),
             (AppError::Internal(StoreError::Refused(secret())), 500, "internal", false),
+            (AppError::from(corrupt), 500, "unreadable_record", false),
         ];
         for (error, status, code, retryable) in table {
             let shown = rendered(error).await;

@@ -3,6 +3,7 @@
 //! It may run twice or at the same time: each change is one conditional write, and only its winner sends a message. A
 //! message that can't be sent is no loss, because the task comes due again.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +78,16 @@ impl Sweeper {
     /// Does what is due for every overdue task, until none is left or `until` has come.
     pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
-        let mut idle_pages = 0;
+        let (mut idle_pages, mut unreadable) = (0, HashSet::new());
         loop {
             let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
-            let full_page = overdue.len() >= PAGE as usize;
+            let full_page = overdue.iter().flatten().count() >= PAGE as usize;
+            // One that can't be read comes with each page, and is counted once.
+            let is_new = |task: &Result<Task, StoreError>| match task {
+                Err(StoreError::Corrupt { key, .. }) => unreadable.insert(key.clone()),
+                Ok(_) | Err(_) => true,
+            };
+            let overdue: Vec<_> = overdue.into_iter().filter(is_new).collect();
             let now = self.clock.now();
             swept.found(&overdue, now);
             let settled: Vec<Settled> =

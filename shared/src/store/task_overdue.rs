@@ -5,7 +5,7 @@ use futures::future::try_join_all;
 use futures::{StreamExt, stream};
 
 use super::error::failure;
-use super::items::{self, Fields, text};
+use super::items::{self, Fields, Item, text};
 use super::keys::{self, DUE, DUE_AT, DUE_SHARD, PK};
 use super::task_store::DynamoTaskStore;
 use crate::domain::{Task, TaskId, Timestamp};
@@ -13,6 +13,21 @@ use crate::ports::StoreError;
 
 /// How many tasks are read at once.
 const READS_AT_ONCE: usize = 16;
+
+/// One shard of the index, as far as it was read.
+pub(super) struct Shard {
+    name: String,
+    /// Where the next page begins.
+    after: Option<Item>,
+    /// Whether there is no further page.
+    is_read: bool,
+}
+
+impl Shard {
+    pub(super) const fn new(name: String) -> Self {
+        Self { name, after: None, is_read: false }
+    }
+}
 
 impl DynamoTaskStore {
     /// The index lags behind the tasks: what is read here may not be due any more, and is no less for it, unless it has
@@ -22,28 +37,34 @@ impl DynamoTaskStore {
         now: Timestamp,
         limit: u32,
     ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
-        let due = self.in_shards(keys::due_shards(), "#due_at <= :moment", now, limit).await?;
-        let mut reads = stream::iter(due).map(|(_, id)| self.due_task(id)).buffered(READS_AT_ONCE);
+        let mut shards: Vec<Shard> = keys::due_shards().map(Shard::new).collect();
         let (mut tasks, mut readable) = (Vec::new(), 0);
-        while readable < limit
-            && let Some(read) = reads.next().await
-        {
-            let Some(task) = read.transpose() else { continue };
-            readable += u32::from(task.is_ok());
-            tasks.push(task);
+        // Records that can't be read stay at the front of their shards, and there may be any number of them.
+        while shards.iter().any(|shard| !shard.is_read) {
+            let due = self.in_shards(&mut shards, "#due_at <= :moment", now, limit).await?;
+            let mut reads = stream::iter(due).map(|(_, id)| self.due_task(id)).buffered(READS_AT_ONCE);
+            while let Some(read) = reads.next().await {
+                let Some(task) = read.transpose() else { continue };
+                readable += u32::from(task.is_ok());
+                tasks.push(task);
+                if readable >= limit {
+                    return Ok(tasks);
+                }
+            }
         }
         Ok(tasks)
     }
 
-    /// The first entries of each of these shards that meet the condition on their moment, in the order of their moments.
+    /// The next entries of each of these shards that meet the condition on their moment, in the order of their moments.
     pub(super) async fn in_shards(
         &self,
-        shards: impl Iterator<Item = String>,
+        shards: &mut [Shard],
         condition: &str,
         moment: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
-        let queries = shards.map(|shard| self.in_shard(shard, condition, moment, limit));
+        let unread = shards.iter_mut().filter(|shard| !shard.is_read);
+        let queries = unread.map(|shard| self.in_shard(shard, condition, moment, limit));
         let mut found: Vec<(Timestamp, TaskId)> = try_join_all(queries).await?.into_iter().flatten().collect();
         found.sort_unstable();
         Ok(found)
@@ -51,17 +72,18 @@ impl DynamoTaskStore {
 
     async fn in_shard(
         &self,
-        shard: String,
+        shard: &mut Shard,
         condition: &str,
         moment: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
         let query = self.table.query().index_name(DUE).limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
         let query = query
+            .set_exclusive_start_key(shard.after.take())
             .key_condition_expression(format!("#shard = :shard AND {condition}"))
             .expression_attribute_names("#shard", DUE_SHARD)
             .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_values(":shard", text(shard))
+            .expression_attribute_values(":shard", text(shard.name.as_str()))
             .expression_attribute_values(":moment", items::moment(moment));
         let answer = query.send().await.map_err(failure)?;
         // An entry that isn't a task's would be one that nobody wrote; it must not hide the others.
@@ -70,7 +92,10 @@ impl DynamoTaskStore {
             let id = item.get(PK).map(AttributeValue::as_s)?.ok()?;
             Some((fields.moment(DUE_AT).ok()?, keys::parse_task_partition(id)?))
         };
-        Ok(answer.items().iter().filter_map(entry).collect())
+        let found = answer.items().iter().filter_map(entry).collect();
+        shard.after = answer.last_evaluated_key;
+        shard.is_read = shard.after.is_none();
+        Ok(found)
     }
 
     /// The task as it is now, unless it has ended.

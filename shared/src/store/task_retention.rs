@@ -14,6 +14,7 @@ use super::items::{Fields, V, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, Key, META, PK, SK};
 use super::table;
 use super::task_item::{DELETING, INPUT, MUTABLE, STATUS, UPDATED_AT, VERSION};
+use super::task_overdue::Shard;
 use super::task_store::DynamoTaskStore;
 use crate::domain::{TaskId, TaskStatus, Timestamp};
 use crate::ports::{Purged, Retention, StoreError};
@@ -24,7 +25,8 @@ const LEFT: [&str; 4] = [STATUS, UPDATED_AT, DUE_SHARD, DUE_AT];
 #[async_trait]
 impl Retention for DynamoTaskStore {
     async fn ended_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        let ended = self.in_shards(keys::ended_shards(), "#due_at < :moment", moment, limit).await?;
+        let mut shards: Vec<Shard> = keys::ended_shards().map(Shard::new).collect();
+        let ended = self.in_shards(&mut shards, "#due_at < :moment", moment, limit).await?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
         Ok(ended.into_iter().take(most).map(|(_, id)| id).collect())
     }

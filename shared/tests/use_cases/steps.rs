@@ -351,7 +351,7 @@ async fn task_of_brief_steps() -> (World, TaskId, Runner) {
     let world = world
         .with_agent(|config| {
             config.builtin_tools = vec![BuiltinTool::Calculator];
-            config.limits = config.limits.with_max_steps(1_000).unwrap();
+            config.limits = config.limits.with_max_steps(1_000).unwrap().with_max_tool_calls(1_000).unwrap();
         })
         .await;
     let task = world.submit("hello").await.unwrap().id();
