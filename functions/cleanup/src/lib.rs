@@ -94,6 +94,7 @@ impl Cleanup {
         })?;
         tracing::info!(
             resent = swept.resent,
+            left_in_backlog = swept.left_in_backlog,
             requeued = swept.requeued,
             awakened = swept.awakened,
             timed_out = swept.timed_out,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use tokio::sync::OnceCell;
 use tokio::time::sleep;
 use tracing::field::{self, debug};
 use tracing::{Instrument, Span};
@@ -31,6 +32,8 @@ const INDEX_LAG: Duration = Duration::from_millis(200);
 pub struct Swept {
     /// Tasks whose message was sent again because no worker had claimed them.
     pub resent: u32,
+    /// Tasks that wait for a worker with many others: no further message was sent for them.
+    pub left_in_backlog: u32,
     /// Tasks that were queued again because their worker was gone.
     pub requeued: u32,
     /// Parked tasks that were queued because their wait was over.
@@ -79,6 +82,7 @@ impl Sweeper {
     pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         let (mut idle_pages, mut unreadable) = (0, HashSet::new());
+        let backlog = OnceCell::new();
         loop {
             let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
             let full_page = overdue.iter().flatten().count() >= PAGE as usize;
@@ -90,8 +94,11 @@ impl Sweeper {
             let overdue: Vec<_> = overdue.into_iter().filter(is_new).collect();
             let now = self.clock.now();
             swept.found(&overdue, now);
-            let settled: Vec<Settled> =
-                stream::iter(overdue).map(|task| self.settle(task, now)).buffer_unordered(AT_ONCE).collect().await;
+            let settled: Vec<Settled> = stream::iter(overdue)
+                .map(|task| self.settle(task, &backlog, now))
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
             let progress = settled.iter().any(|one| matches!(one, Settled::Done(_)));
             idle_pages = if progress { 0 } else { idle_pages + 1 };
             for one in &settled {
@@ -110,27 +117,50 @@ impl Sweeper {
         }
     }
 
-    async fn settle(&self, task: Result<Task, StoreError>, now: Timestamp) -> Settled {
+    /// Whether messages wait for workers, which is asked once a sweep. If the queue doesn't say, none do.
+    async fn has_backlog(&self, backlog: &OnceCell<bool>) -> bool {
+        let ask = async || match self.queue.backlog().await {
+            Ok(waiting) => waiting > 0,
+            Err(error) => {
+                tracing::warn!(error = %Causes(&error), "the queue's backlog can't be read");
+                false
+            }
+        };
+        *backlog.get_or_init(ask).await
+    }
+
+    async fn settle(&self, task: Result<Task, StoreError>, backlog: &OnceCell<bool>, now: Timestamp) -> Settled {
         match task {
             Ok(task) => {
                 let (log, trace) = spans(&task, now);
-                self.settle_task(task).instrument(trace).instrument(log).await
+                self.settle_task(task, backlog).instrument(trace).instrument(log).await
             }
             Err(error) => failed(&error, "overdue task can't be read"),
         }
     }
 
-    async fn settle_task(&self, mut task: Task) -> Settled {
+    async fn settle_task(&self, mut task: Task, backlog: &OnceCell<bool>) -> Settled {
         if let Err(error) = note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await {
             return failed(&error, "overdue task's journal can't be read");
         }
-        let Some(overdue) = task.settle_overdue(self.clock.now()) else { return Settled::MovedOn };
+        let now = self.clock.now();
+        let mut waiting = task.clone();
+        let is_left = waiting.leave_in_backlog(now) && self.has_backlog(backlog).await;
+        let settled = if is_left {
+            task = waiting;
+            Some(Overdue::LeftInBacklog)
+        } else {
+            task.settle_overdue(now)
+        };
+        let Some(overdue) = settled else { return Settled::MovedOn };
         match self.tasks.update(&task).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Settled::MovedOn,
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
-        note_change(&task);
+        if overdue != Overdue::LeftInBacklog {
+            note_change(&task);
+        }
         Span::current().record("settled", debug(overdue));
         let sent =
             if overdue.wants_message() { try_send(self.queue.as_ref(), &task, Duration::ZERO).await } else { Ok(()) };
@@ -143,6 +173,8 @@ impl Sweeper {
         match overdue {
             // The usual way for a wait that is longer than a message can be delayed.
             Overdue::Awakened => tracing::info!(status, attempts, "parked task is due"),
+            // The sweep's summary counts them.
+            Overdue::LeftInBacklog => tracing::debug!(status, attempts, "task waits in the queue's backlog"),
             Overdue::Resent
             | Overdue::Requeued
             | Overdue::TimedOut
@@ -203,6 +235,7 @@ impl Swept {
     fn count(&mut self, settled: &Settled) {
         let counter = match settled {
             Settled::Done(Overdue::Resent) => &mut self.resent,
+            Settled::Done(Overdue::LeftInBacklog) => &mut self.left_in_backlog,
             Settled::Done(Overdue::Requeued) => &mut self.requeued,
             Settled::Done(Overdue::Awakened) => &mut self.awakened,
             Settled::Done(Overdue::TimedOut) => &mut self.timed_out,

@@ -80,6 +80,9 @@ pub trait TaskQueue: Send + Sync {
 
     /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from its receipt).
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError>;
+
+    /// About how many messages wait to be received.
+    async fn backlog(&self) -> Result<u64, QueueError>;
 }
 
 #[cfg(test)]

@@ -78,6 +78,15 @@ impl TaskQueue for SqsTaskQueue {
         let span = tracing::info_span!(target: TRACE, "SQS.ChangeMessageVisibility");
         request.send().instrument(span).await.map(drop).map_err(|error| QueueError(Box::new(error)))
     }
+
+    async fn backlog(&self) -> Result<u64, QueueError> {
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+        let span = tracing::info_span!(target: TRACE, "SQS.GetQueueAttributes");
+        let told = request.send().instrument(span).await.map_err(|error| QueueError(Box::new(error)))?;
+        let count = told.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+        count.ok_or_else(|| QueueError("the queue did not say how many messages wait".into()))
+    }
 }
 
 #[async_trait]

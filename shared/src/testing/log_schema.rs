@@ -83,6 +83,7 @@ const NUMBERS: &[&str] = &[
     "given_up",
     "canceled",
     "expired",
+    "left_in_backlog",
     "moved_on",
     "failed",
     "overdue",

@@ -138,6 +138,10 @@ impl TaskQueue for MemoryQueue {
             Ok(())
         })
     }
+
+    async fn backlog(&self) -> Result<u64, QueueError> {
+        self.run(|content| Ok(content.waiting.len() as u64))
+    }
 }
 
 #[async_trait]

@@ -102,6 +102,7 @@ async fn two_watchdogs_at_once_make_one_change() {
 async fn a_message_that_can_not_be_sent_comes_due_again() {
     let world = World::new().await;
     world.submit("hello").await.unwrap();
+    world.queue.receive().unwrap();
     world.pass(60);
     let faults = Faults::default();
     faults.fail_at(1, When::Before);
@@ -119,6 +120,27 @@ async fn a_backlog_of_many_pages_is_worked_off_in_one_sweep() {
     world.pass(60);
     check(&world.sweep().await.unwrap(), Swept { resent: 250, ..Swept::default() });
     assert_eq!(world.queue.sent().len(), 500);
+}
+
+/// Workers claim nothing for an hour, such as in an outage of their function.
+#[tokio::test]
+async fn a_backlog_is_not_fed_with_messages_of_its_own_tasks() {
+    let world = World::new().await;
+    let agent = world.with_agent(|config| config.limits = config.limits.with_timeout_seconds(7_200).unwrap());
+    let world = agent.await;
+    for _ in 0..100 {
+        world.submit("hello").await.unwrap();
+    }
+    for _ in 0..60 {
+        world.pass(60);
+        world.sweep().await.unwrap();
+    }
+    assert_eq!(world.queue.sent().len(), 200, "one message more for each task");
+
+    // One whose messages are lost, while no other message waits, is sent another one.
+    while world.queue.receive().is_some() {}
+    world.pass(300);
+    check(&world.sweep().await.unwrap(), Swept { resent: 100, ..Swept::default() });
 }
 
 /// A clock that is a millisecond later at each look.

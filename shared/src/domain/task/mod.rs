@@ -71,6 +71,9 @@ const LEAST_STAGGER: Duration = Duration::from_millis(500);
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
+/// How long a task is left to its message while other messages wait as well.
+const BACKLOG_WAIT: Duration = Duration::from_mins(5);
+
 /// What a task shall work on: 1 byte to 128 KiB of text.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct TaskInput(#[debug("{}", Hidden(_0))] String);

@@ -1,7 +1,7 @@
 //! What the watchdog does to tasks that nobody else will look at again.
 
 use super::history::Event;
-use super::{MAX_SENDS, Task, TaskState};
+use super::{BACKLOG_WAIT, MAX_SENDS, Task, TaskState};
 use crate::domain::outcome::Failure;
 use crate::domain::time::Timestamp;
 
@@ -10,6 +10,8 @@ use crate::domain::time::Timestamp;
 pub enum Overdue {
     /// Its message may be lost: send it again.
     Resent,
+    /// Its message waits with many others, as far as can be told: it was sent twice, and the queue has a backlog.
+    LeftInBacklog,
     /// Its worker is gone: queued again; send its message.
     Requeued,
     /// Its wait is over, and no message came for it: queued; send one.
@@ -29,7 +31,7 @@ impl Overdue {
     pub const fn wants_message(self) -> bool {
         match self {
             Self::Resent | Self::Requeued | Self::Awakened => true,
-            Self::TimedOut | Self::GivenUp | Self::Canceled | Self::Expired => false,
+            Self::LeftInBacklog | Self::TimedOut | Self::GivenUp | Self::Canceled | Self::Expired => false,
         }
     }
 }
@@ -55,6 +57,19 @@ impl Task {
             return self.settle_late(now);
         }
         self.without_worker(now, |task| task.settle_due(now))
+    }
+
+    /// Leaves a queued task that is due to the message that was sent for it a second time, because messages wait in the queue:
+    /// `false`, and nothing changes, if anything else is due. A third message would only feed the backlog.
+    pub fn leave_in_backlog(&mut self, now: Timestamp) -> bool {
+        let is_due = matches!(self.progress.state, TaskState::Queued { due_at } if due_at <= now);
+        let is_left = is_due && self.progress.sends > 1 && now < self.progress.deadline;
+        if is_left {
+            self.progress.state = TaskState::Queued { due_at: now.plus(BACKLOG_WAIT) };
+            self.progress.revision += 1;
+            self.progress.updated_at = now;
+        }
+        is_left
     }
 
     fn settle_due(&mut self, now: Timestamp) -> Option<Overdue> {
