@@ -51,6 +51,8 @@ def build():
 def run():
     with lock("run"):
         servers = run_servers()
+        # Before anything is built or stopped: a refusal must leave a running stack alone.
+        servers.check_ports()
         outputs = up(servers, {}, fresh=not servers.running(), keys=KEYS)
         provider = "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic"
         demo.run(api_url(servers, outputs), api_key(outputs), provider, servers.make)
