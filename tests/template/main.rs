@@ -218,3 +218,46 @@ fn a_message_stays_hidden_for_six_times_as_long_as_its_executor_may_take() {
     let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
     assert!(default("TaskVisibilitySeconds") >= 6 * default("ExecutorTimeoutSeconds"));
 }
+
+/// Whether a name differs between two stacks: it is built from the stack's name or refers to another resource.
+fn is_of_the_stack(name: &Yaml<'_>, resources: &Yaml<'_>) -> bool {
+    let Yaml::Tagged(_, inner) = name else { return false };
+    let Some(text) = inner.as_str() else { return false };
+    text.contains("AWS::StackName") || resources.as_mapping_get(text).is_some()
+}
+
+/// The names that resources have of their own, but for those that only count within another resource.
+fn resource_names<'a>(resource: &'a Yaml<'a>) -> Vec<(&'a str, &'a Yaml<'a>)> {
+    let within_another = ["MetricName", "StageName", "DisplayName"];
+    let properties = resource["Properties"].as_mapping().unwrap().iter();
+    let named = properties.filter_map(|(key, value)| Some((key.as_str()?, value)));
+    named.filter(|(key, _)| key.ends_with("Name") && !within_another.contains(key)).collect()
+}
+
+/// Most names must be unique in a region and an account, so that a second stack with a fixed one fails.
+#[test]
+fn two_stacks_of_the_template_share_no_name() {
+    let template = template();
+    let resources = &template["Resources"];
+    let mut names = 0;
+    for (id, resource) in resources.as_mapping().unwrap() {
+        for (key, name) in resource_names(resource) {
+            names += 1;
+            assert!(is_of_the_stack(name, resources), "{}: {key}", id.as_str().unwrap());
+        }
+    }
+    assert!(names >= 10, "{names}");
+}
+
+/// SAM names a schedule after its function's and event's logical ids unless it is told not to.
+#[test]
+fn no_schedule_is_named_by_sam() {
+    let template = template();
+    let mut events = Vec::new();
+    values_of(&template["Resources"], "Events", &mut events);
+    let events = events.iter().filter_map(|events| events.as_mapping()).flatten();
+    let is_schedule = |event: &&Yaml<'_>| event["Type"].as_str().is_some_and(|kind| kind.starts_with("Schedule"));
+    let schedules: Vec<_> = events.map(|(_, event)| event).filter(is_schedule).collect();
+    assert_eq!(schedules.len(), 1);
+    assert!(schedules.iter().all(|schedule| schedule["Properties"]["OmitName"].as_bool() == Some(true)));
+}
