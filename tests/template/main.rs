@@ -34,6 +34,7 @@ fn environment() -> Environment {
         ("BREAKER_OPEN_SECONDS", "30"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
+        ("TENANT_MAX_WAITS", "50"),
         ("LEASE_SECONDS", "60"),
         ("TASK_RETENTION_DAYS", "90"),
         ("STEP_RESERVE_SECONDS", "60"),
