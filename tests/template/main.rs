@@ -35,6 +35,7 @@ fn environment() -> Environment {
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
         ("TENANT_MAX_WAITS", "50"),
+        ("EXECUTOR_MAX_CONCURRENCY", "50"),
         ("LEASE_SECONDS", "60"),
         ("TASK_RETENTION_DAYS", "90"),
         ("STEP_RESERVE_SECONDS", "60"),
@@ -261,4 +262,19 @@ fn no_schedule_is_named_by_sam() {
     let schedules: Vec<_> = events.map(|(_, event)| event).filter(is_schedule).collect();
     assert_eq!(schedules.len(), 1);
     assert!(schedules.iter().all(|schedule| schedule["Properties"]["OmitName"].as_bool() == Some(true)));
+}
+
+/// What a misused key can cost and take is bounded unless somebody chooses otherwise.
+#[test]
+fn a_deployment_that_says_nothing_has_bounds() {
+    let template = template();
+    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
+    for bound in ["TenantDailyBudgetMicroUsd", "CostPerHourAlarmMicroUsd", "TenantMaxRunningTasks", "TenantMaxWaits"] {
+        assert!(default(bound) > 0, "{bound}");
+    }
+    let batch = &template["Resources"]["ExecutorFunction"]["Properties"]["Events"]["Tasks"]["Properties"]["BatchSize"];
+    let batch = batch.as_integer().unwrap();
+    assert_eq!(batch, i64::from(executor::config::BATCH_SIZE));
+    // The one tenant of a fresh deployment has all executors.
+    assert!(default("TenantMaxRunningTasks") >= batch * default("ExecutorMaxConcurrency"));
 }

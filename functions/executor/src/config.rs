@@ -11,6 +11,9 @@ use shared::llm::{Access, ApiKey, BaseUrl, Providers, Timeouts};
 use shared::policy::BreakerSettings;
 use shared::ports::Secrets;
 
+/// The most tasks that an executor works on at once: the template's `BatchSize`.
+pub const BATCH_SIZE: u32 = 10;
+
 /// What the deployment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -32,7 +35,8 @@ pub struct Config {
     pub times: WorkTimes,
     /// `TENANT_DAILY_BUDGET_MICRO_USD`: the most that a tenant's model calls may cost in a day (UTC); 0 for any amount.
     pub tenant_daily_cap: Option<u64>,
-    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
+    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number. None, too, if all
+    /// executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then counting them would cost writes for nothing.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
 }
 
@@ -74,7 +78,7 @@ impl Config {
                 step_reserve: Duration::from_secs(environment.parsed("STEP_RESERVE_SECONDS")?),
             },
             tenant_daily_cap: Some(environment.parsed("TENANT_DAILY_BUDGET_MICRO_USD")?).filter(|cap| *cap > 0),
-            tenant_max_running_tasks: NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?),
+            tenant_max_running_tasks: tenant_max_running_tasks(environment)?,
         })
     }
 }
@@ -122,6 +126,12 @@ fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, Conf
     Ok(Some(Upstream { base_url: environment.parsed("OPENAI_COMPATIBLE_BASE_URL")?, key_secret }))
 }
 
+fn tenant_max_running_tasks(environment: &Environment) -> Result<Option<NonZeroU32>, ConfigError> {
+    let most = NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?);
+    let executors: u32 = environment.parsed("EXECUTOR_MAX_CONCURRENCY")?;
+    Ok(most.filter(|most| most.get() < executors.saturating_mul(BATCH_SIZE)))
+}
+
 fn cache(environment: &Environment) -> Result<CacheRules, ConfigError> {
     let variable = "MODEL_CACHE_SECONDS";
     let seconds = environment.parsed(variable)?;
@@ -164,6 +174,7 @@ mod tests {
             ("STEP_RESERVE_SECONDS", "60"),
             ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
             ("TENANT_MAX_RUNNING_TASKS", most),
+            ("EXECUTOR_MAX_CONCURRENCY", "10"),
         ]))
     }
 
@@ -171,6 +182,12 @@ mod tests {
     fn a_tenant_may_have_any_number_of_tasks_run_unless_the_deployment_says_otherwise() {
         assert_eq!(read("0").unwrap().tenant_max_running_tasks, None);
         assert_eq!(read("50").unwrap().tenant_max_running_tasks, NonZeroU32::new(50));
+    }
+
+    #[test]
+    fn a_cap_that_all_executors_together_do_not_reach_is_not_counted() {
+        assert_eq!(read("99").unwrap().tenant_max_running_tasks, NonZeroU32::new(99));
+        assert_eq!(read("100").unwrap().tenant_max_running_tasks, None);
     }
 
     #[test]

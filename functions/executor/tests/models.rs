@@ -86,6 +86,7 @@ fn deployed(seconds: &str) -> CacheRules {
         ("STEP_RESERVE_SECONDS", "60"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
+        ("EXECUTOR_MAX_CONCURRENCY", "50"),
     ]);
     Config::read(&environment).unwrap().cache
 }

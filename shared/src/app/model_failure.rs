@@ -82,7 +82,11 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
         ModelErrorKind::BudgetExhausted(BudgetScope::Tenant) => {
             "wait for the next day (UTC) or raise the deployment's TenantDailyBudgetMicroUsd".to_owned()
         }
-        ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost".to_owned(),
+        ModelErrorKind::Unpriced => {
+            "take a model with a known price, or no cap on cost: neither max_cost_micro_usd nor the deployment's \
+             TenantDailyBudgetMicroUsd"
+                .to_owned()
+        }
     }
 }
 

@@ -5,6 +5,10 @@
 //! asked, and the actual cost takes its place afterwards. A call that only lacks what open calls have set aside is better
 //! made later; one for which what is spent leaves no room is refused. Without a cap nothing is stored.
 //!
+//! A model without a price is refused under a cap, because nobody knows when it is reached. Only the models of the
+//! deployment's own server are asked all the same unless their task has a cap, and counted as unpriced: else a tenant's
+//! budget, which every deployment has by default, would shut that server.
+//!
 //! When in doubt it counts too much, never too little. A provider that was asked and gave no proper end of its answer (a
 //! timeout, a broken stream) may bill for more than it told: then the output counts in full, and the input, too, if
 //! nothing is known of it. A whole answer that doesn't tell its input counts in full as well. A refusal (a status other
@@ -26,7 +30,7 @@ use tokio::time::Instant;
 use self::size::token_bound;
 use super::price::PriceTable;
 use crate::domain::{
-    Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp, Usage, Wait, WaitReason,
+    Causes, Cost, ModelAnswer, ModelRef, ModelRequest, Provider, ReservationId, Timestamp, Usage, Wait, WaitReason,
 };
 use crate::metric;
 use crate::ports::{
@@ -92,6 +96,9 @@ impl Metered {
         let model = request.model();
         let prompt = &request.prompt;
         let Some(bound) = self.prices.bound(model, token_bound(prompt), prompt.max_output_tokens, now) else {
+            if is_own_server(model) && caps.iter().all(|cap| cap.scope != BudgetScope::Task) {
+                return self.ask_priced(request, now).await;
+            }
             self.report_unpriced(model);
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
         };
@@ -260,6 +267,11 @@ impl Model for Metered {
         let caps = self.caps(request, now);
         if caps.is_empty() { self.ask_priced(request, now).await } else { self.ask_under(&caps, request, now).await }
     }
+}
+
+/// Whether the deployment named the server. Its models have no prices, and the deployment's own caps don't bound them.
+fn is_own_server(model: &ModelRef) -> bool {
+    model.provider() == Provider::OpenAiCompatible
 }
 
 /// Whether a failed call cost no more than the provider told: it wasn't asked, or it refused.

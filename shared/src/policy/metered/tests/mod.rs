@@ -64,6 +64,12 @@ fn nameless(request: ModelRequest) -> ModelRequest {
     ModelRequest { chain: crate::domain::ModelChain::only(model.into()), ..request }
 }
 
+/// The request to a vendor's model that no price is known of.
+fn unlisted(request: ModelRequest) -> ModelRequest {
+    let model = ModelRef::new(Provider::Anthropic, "claude-unheard-of").unwrap();
+    ModelRequest { chain: crate::domain::ModelChain::only(model.into()), ..request }
+}
+
 /// What is spent and what is held.
 fn stands(setup: &Setup, key: &BudgetKey) -> (u64, usize) {
     let record = setup.budgets.record(key).unwrap_or_default();
@@ -171,8 +177,18 @@ async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
         assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
     }
     let capped = setup([], Some(PLENTY));
-    assert_eq!(kind(capped.metered.ask(&request).await), ModelErrorKind::Unpriced);
+    for refused in [nameless(under(PLENTY)), unlisted(samples::question("hello"))] {
+        assert_eq!(kind(capped.metered.ask(&refused).await), ModelErrorKind::Unpriced);
+    }
     assert_eq!((capped.model.asked(), capped.faults.calls()), (vec![], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deployments_own_server_is_not_under_its_tenants_budget() {
+    let capped = setup([Reply::Answer(answer(USED))], Some(PLENTY));
+    let answered = capped.metered.ask(&nameless(samples::question("hello"))).await.unwrap();
+    assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
+    assert_eq!(capped.faults.calls(), 0);
 }
 
 /// A model that fails in one way.
