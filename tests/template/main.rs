@@ -204,6 +204,17 @@ fn the_deployment_keeps_what_the_documents_promise() {
         ("TaskQueue Properties VisibilityTimeout", "!Ref TaskVisibilitySeconds"),
         // docs/architecture.md: one look a minute.
         ("CleanupFunction Properties Events EveryMinute Properties ScheduleExpression", "rate(1 minute)"),
+        // samconfig.toml: an API or a watchdog that has its concurrency reserved.
+        (
+            "ApiFunction Properties ReservedConcurrentExecutions",
+            "!If [ReservesApi, !Ref ApiReservedConcurrency, !Ref AWS::NoValue]",
+        ),
+        (
+            "CleanupFunction Properties ReservedConcurrentExecutions",
+            "!If [ReservesCleanup, !Ref CleanupReservedConcurrency, !Ref AWS::NoValue]",
+        ),
+        // samconfig.toml: the API key goes with the stack.
+        ("ApiKeySecret DeletionPolicy", "Delete"),
         ("EphemeralTable Properties TimeToLiveSpecification", "{ AttributeName: expires_at, Enabled: true }"),
     ];
     let template = template();
@@ -277,4 +288,63 @@ fn a_deployment_that_says_nothing_has_bounds() {
     assert_eq!(batch, i64::from(executor::config::BATCH_SIZE));
     // The one tenant of a fresh deployment has all executors.
     assert!(default("TenantMaxRunningTasks") >= batch * default("ExecutorMaxConcurrency"));
+}
+
+/// The gateway's routes, by their ids in the template.
+fn routes<'a>(resources: &'a Yaml<'a>) -> Vec<(&'a str, &'a str)> {
+    let all = resources.as_mapping().unwrap().iter();
+    let routes = all.filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route"));
+    routes.map(|(id, route)| (id.as_str().unwrap(), route["Properties"]["RouteKey"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn requests_without_a_key_have_limits_of_their_own() {
+    let template = template();
+    let resources = &template["Resources"];
+    let stage = &resources["HttpApiStage"];
+    let settings = stage["Properties"]["RouteSettings"].as_mapping().unwrap();
+    let named: BTreeSet<&str> = settings.keys().filter_map(Yaml::as_str).collect();
+    let routes = routes(resources);
+    let keys: BTreeSet<&str> = routes.iter().map(|(_, key)| *key).collect();
+    assert_eq!(keys, BTreeSet::from(["$default", "ANY /v1/{proxy+}", "GET /healthz", "GET /readyz"]));
+    // $default has what the stage has by default.
+    assert_eq!(named, keys.iter().copied().filter(|key| *key != "$default").collect());
+    let most = template["Parameters"]["ApiRateLimit"]["Default"].as_integer().unwrap();
+    let open = settings.iter().filter(|(key, _)| key.as_str().is_some_and(|key| !key.contains("/v1/")));
+    let mut open: Vec<_> = open.map(|(_, limits)| limits).collect();
+    open.push(&stage["Properties"]["DefaultRouteSettings"]);
+    for limits in open {
+        assert!(limits["ThrottlingRateLimit"].as_integer().unwrap() * 10 <= most, "{limits:?}");
+        assert!(limits["ThrottlingBurstLimit"].as_integer().unwrap() * 10 <= most, "{limits:?}");
+    }
+}
+
+/// AWS refuses settings for a route that is not there yet.
+#[test]
+fn the_stage_is_made_after_every_route() {
+    let template = template();
+    let resources = &template["Resources"];
+    let before: BTreeSet<&str> =
+        resources["HttpApiStage"]["DependsOn"].as_sequence().unwrap().iter().filter_map(Yaml::as_str).collect();
+    assert_eq!(before, routes(resources).into_iter().map(|(id, _)| id).collect());
+}
+
+#[test]
+fn the_access_log_holds_nothing_that_a_client_wrote() {
+    let template = template();
+    let stage = &template["Resources"]["HttpApiStage"]["Properties"];
+    let format = stage["AccessLogSettings"]["Format"].as_str().unwrap();
+    let ours = [
+        "requestTime",
+        "requestId",
+        "integration.requestId",
+        // One of HTTP's own, or refused before the log.
+        "httpMethod",
+        "routeKey",
+        "status",
+        "responseLatency",
+        "integrationErrorMessage",
+    ];
+    let used: Vec<&str> = format.split("$context.").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(used.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(ours));
 }
