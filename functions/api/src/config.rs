@@ -1,6 +1,7 @@
 //! The API's configuration.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use shared::config::{ConfigError, Environment};
 use shared::policy::admission::CompatibleServer;
@@ -16,6 +17,8 @@ pub struct Config {
     pub task_queue_url: String,
     /// `API_KEY_SECRET`: name or ARN of the secret that holds the API key.
     pub api_key_secret: String,
+    /// `API_KEY_GRACE_SECONDS`: how old the API key must be for the one before it to open the API no more.
+    pub api_key_grace: Duration,
     /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask such a server.
     pub compatible_server: CompatibleServer,
     /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any number.
@@ -30,6 +33,7 @@ impl Config {
             ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             api_key_secret: environment.required("API_KEY_SECRET")?,
+            api_key_grace: Duration::from_secs(environment.parsed("API_KEY_GRACE_SECONDS")?),
             compatible_server: match environment.optional("OPENAI_COMPATIBLE_BASE_URL") {
                 Some(_) => CompatibleServer::Present,
                 None => CompatibleServer::Absent,

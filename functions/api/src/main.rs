@@ -48,7 +48,7 @@ async fn main() -> Result<(), Error> {
         waits: Waits::new(tasks.clone(), Arc::new(places), config.tenant_max_waits),
         tasks,
         readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
-        keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
+        keys: ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?),
     };
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }

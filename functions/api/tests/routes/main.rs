@@ -19,7 +19,7 @@ use axum::http::{Request, StatusCode};
 use serde_json::json;
 use shared::testing::{Faults, When};
 
-use platform::{AGENT, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
+use platform::{AGENT, KEY, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
 
 #[tokio::test]
 async fn a_refusal_is_small_however_large_the_request() {
@@ -129,6 +129,19 @@ async fn without_the_key_every_v1_route_is_closed() {
     assert!(platform.wrote_nothing().await);
     let health = platform.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
     assert_eq!((health.status, health.body), (StatusCode::OK, json!("ok")));
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_keys_open_the_api_until_the_grace_ends() {
+    let platform = Platform::new();
+    platform.secrets.rotate("api-key", "n3w");
+    let status = async |key: &str| {
+        let request = Request::get("/v1/agents").header("authorization", format!("Bearer {key}"));
+        platform.send(request.body(Body::empty()).unwrap()).await.status
+    };
+    assert_eq!((status("n3w").await, status(KEY).await), (StatusCode::OK, StatusCode::OK));
+    platform.secrets.end_grace("api-key");
+    assert_eq!((status("n3w").await, status(KEY).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
 }
 
 #[tokio::test]

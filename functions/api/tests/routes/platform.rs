@@ -76,7 +76,12 @@ impl Platform {
             waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), NonZeroU32::new(MOST_WAITS)),
             tasks,
             readiness: Arc::new(Readiness::new(failing(), Arc::new(queue.with_faults(faults.clone())), time())),
-            keys: ApiKeys::new(Arc::new(secrets.clone()), "api-key".to_owned(), samples::tenant("default")),
+            keys: ApiKeys::new(
+                Arc::new(secrets.clone()),
+                "api-key".to_owned(),
+                Duration::from_hours(1),
+                samples::tenant("default"),
+            ),
         });
         Self { router, store, queue, clock, secrets }
     }
