@@ -86,14 +86,8 @@ impl Config {
 impl Upstreams {
     fn read(environment: &Environment) -> Result<Self, ConfigError> {
         let seconds = |variable| environment.parsed(variable).map(Duration::from_secs);
-        let anthropic = Upstream {
-            base_url: environment.parsed("ANTHROPIC_BASE_URL")?,
-            key_secret: environment.optional("ANTHROPIC_KEY_SECRET"),
-        };
-        let openai = Upstream {
-            base_url: environment.parsed("OPENAI_BASE_URL")?,
-            key_secret: environment.optional("OPENAI_KEY_SECRET"),
-        };
+        let anthropic = Upstream::read(environment, "ANTHROPIC_BASE_URL", "ANTHROPIC_KEY_SECRET")?;
+        let openai = Upstream::read(environment, "OPENAI_BASE_URL", "OPENAI_KEY_SECRET")?;
         let timeouts = Timeouts {
             first_byte: seconds("MODEL_FIRST_BYTE_SECONDS")?,
             idle: seconds("MODEL_IDLE_SECONDS")?,
@@ -114,6 +108,19 @@ impl Upstreams {
 }
 
 impl Upstream {
+    /// Refuses to send a key where others could read it.
+    fn read(environment: &Environment, base_url: &'static str, key_secret: &'static str) -> Result<Self, ConfigError> {
+        let upstream = Self { base_url: environment.parsed(base_url)?, key_secret: environment.optional(key_secret) };
+        if upstream.key_secret.is_some() && !upstream.base_url.is_private() {
+            let reason = format!(
+                "must start with https://, because {key_secret} names a key that would be sent to it; http:// is only for \
+                 servers that take no key, and for this machine"
+            );
+            return Err(ConfigError { variable: base_url, reason });
+        }
+        Ok(upstream)
+    }
+
     fn access(self, store: &Arc<dyn Secrets>) -> Access {
         let key = self.key_secret.map_or(ApiKey::Absent, |name| ApiKey::Secret { store: Arc::clone(store), name });
         Access { base_url: self.base_url, key }
@@ -121,9 +128,11 @@ impl Upstream {
 }
 
 fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, ConfigError> {
-    let key_secret = environment.optional("OPENAI_COMPATIBLE_KEY_SECRET");
-    let Some(_) = environment.optional("OPENAI_COMPATIBLE_BASE_URL") else { return Ok(None) };
-    Ok(Some(Upstream { base_url: environment.parsed("OPENAI_COMPATIBLE_BASE_URL")?, key_secret }))
+    let (base_url, key_secret) = ("OPENAI_COMPATIBLE_BASE_URL", "OPENAI_COMPATIBLE_KEY_SECRET");
+    // Asked for in any case: the deployment sets it in any case.
+    environment.optional(key_secret);
+    let Some(_) = environment.optional(base_url) else { return Ok(None) };
+    Upstream::read(environment, base_url, key_secret).map(Some)
 }
 
 fn tenant_max_running_tasks(environment: &Environment) -> Result<Option<NonZeroU32>, ConfigError> {
@@ -158,11 +167,20 @@ mod tests {
 
     /// The deployment's values, with this cap on a tenant's running tasks.
     fn read(most: &str) -> Result<Config, ConfigError> {
+        read_from(most, ["https://api.anthropic.com", "", "", ""])
+    }
+
+    /// The same, with Anthropic's and the compatible server's base URLs and keys.
+    fn read_from(most: &str, upstreams: [&str; 4]) -> Result<Config, ConfigError> {
+        let [anthropic, anthropic_key, compatible, compatible_key] = upstreams;
         Config::read(&Environment::of([
+            ("ANTHROPIC_KEY_SECRET", anthropic_key),
+            ("OPENAI_COMPATIBLE_BASE_URL", compatible),
+            ("OPENAI_COMPATIBLE_KEY_SECRET", compatible_key),
             ("STATE_TABLE", "state"),
             ("EPHEMERAL_TABLE", "ephemeral"),
             ("TASK_QUEUE_URL", "https://queue"),
-            ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            ("ANTHROPIC_BASE_URL", anthropic),
             ("OPENAI_BASE_URL", "https://api.openai.com"),
             ("MODEL_TIMEOUT_SECONDS", "120"),
             ("MODEL_FIRST_BYTE_SECONDS", "60"),
@@ -188,6 +206,26 @@ mod tests {
     fn a_cap_that_all_executors_together_do_not_reach_is_not_counted() {
         assert_eq!(read("99").unwrap().tenant_max_running_tasks, NonZeroU32::new(99));
         assert_eq!(read("100").unwrap().tenant_max_running_tasks, None);
+    }
+
+    #[test]
+    fn a_key_is_never_sent_in_the_clear() {
+        let vendor = "https://api.anthropic.com";
+        for taken in [
+            [vendor, "key", "http://vllm.internal:8000", ""],
+            ["http://api.anthropic.com", "", "https://gateway.example", "key"],
+            ["http://127.0.0.1:4010", "key", "http://localhost:8000", "key"],
+        ] {
+            assert!(read_from("0", taken).is_ok(), "{taken:?}");
+        }
+        for (refused, upstreams) in [
+            ("ANTHROPIC_BASE_URL", ["http://api.anthropic.com", "key", "", ""]),
+            ("OPENAI_COMPATIBLE_BASE_URL", [vendor, "key", "http://vllm.internal:8000", "key"]),
+        ] {
+            let error = read_from("0", upstreams).unwrap_err();
+            assert_eq!(error.variable, refused);
+            assert!(error.reason.contains("must start with https://"), "{}", error.reason);
+        }
     }
 
     #[test]
