@@ -48,9 +48,9 @@ async fn a_name_that_leads_elsewhere_the_second_time_is_checked_the_second_time(
 
 #[tokio::test]
 async fn the_machines_own_names_lead_nowhere() {
-    let addresses = SystemResolver.addresses("localhost").await.unwrap();
+    let addresses = SystemResolver::default().addresses("localhost").await.unwrap();
     assert!(!addresses.is_empty() && addresses.iter().all(|address| !Reach::PublicInternet.allows(*address)));
-    assert!(SystemResolver.addresses("nobody.invalid").await.is_err());
+    assert!(SystemResolver::default().addresses("nobody.invalid").await.is_err());
 }
 
 #[tokio::test]
