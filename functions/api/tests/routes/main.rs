@@ -12,6 +12,7 @@ mod platform;
 mod tasks;
 mod traces;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -181,15 +182,35 @@ async fn the_platform_is_ready_if_its_table_and_queue_answer() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_echoed_if_it_is_fit_for_a_log() {
+async fn every_request_has_an_id_of_the_platforms_own() {
     let platform = Platform::new();
     let id_for = async |given: &str| {
         let request = Request::get("/healthz").header("x-request-id", given).body(Body::empty()).unwrap();
         platform.send(request).await.headers["x-request-id"].to_str().unwrap().to_owned()
     };
-    assert_eq!(id_for("abc-123").await, "abc-123");
-    for unfit in ["", "has space", &"x".repeat(129)] {
-        assert_ne!(id_for(unfit).await, unfit);
+    let mut ids = BTreeSet::new();
+    for given in ["abc-123", "abc-123", "", "has space", &"x".repeat(129)] {
+        let id = id_for(given).await;
+        assert!(id.parse::<uuid::Uuid>().is_ok(), "{given}: {id}");
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), 5);
+}
+
+#[tokio::test]
+async fn every_response_says_how_to_treat_it() {
+    let platform = Platform::new();
+    let submitted = platform.submit(&platform.create_agent().await, "hello").await;
+    let task = format!("/v1/tasks/{}", submitted["id"].as_str().unwrap());
+    for path in ["/healthz", "/readyz", "/v2", "/v1/agents", &task, "/v1/tasks?limit=0", UNKNOWN_TASK] {
+        let headers = platform.get(path).await.headers;
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("strict-transport-security", "max-age=31536000"),
+        ] {
+            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{path}: {name}");
+        }
     }
 }
 
