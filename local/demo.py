@@ -38,8 +38,10 @@ def run(url, key, provider, make):
             break
         if seconds > PATIENCE_SECONDS:
             raise phase.Failed(f"The task is still {last} after {PATIENCE_SECONDS} s. See why: {make('logs')}")
-        # The API answers when the task has finished, or when two seconds are over.
+        # The API answers when the task has finished, or when two seconds are over; at once if the task is parked for longer.
         task = call("GET", f"/v1/tasks/{task_id}?wait=2")
+        if task["status"] == "waiting":
+            time.sleep(1)
     if last != "completed":
         error = task.get("error") or {}
         raise phase.Failed(f"The task {last}: {error.get('message') or error.get('code') or 'no reason given'}\nSee more: {make('logs')}")

@@ -18,6 +18,8 @@ LOCAL = ROOT / ".local"
 # files, which go stale at a crash or a reboot and then name somebody else's process.
 MARK = "AGENTS_LOCAL_STACK"
 DEFAULT_PORTS = {"AWS_PORT": 4566, "MODEL_PORT": 4010}
+# A listening socket in /proc/net/tcp (tcp_states.h).
+LISTENING = "0A"
 HEALTH = {"AWS_PORT": "/_ministack/health", "MODEL_PORT": "/health"}
 
 
@@ -40,13 +42,17 @@ class Servers:
         mine = record.exists() and json.loads(record.read_text()) == self.ports and bool(_pids(self.folder))
         return mine and _answers(self.ports["AWS_PORT"], HEALTH["AWS_PORT"])
 
-    def start(self):
-        stop(self.folder)
+    def check_ports(self):
+        """Fails if another program listens on one of the ports. A server of this very stack may."""
         for name, port in self.ports.items():
-            if _taken(port):
+            if _taken(port) and not _listens(_pids(self.folder), port):
                 raise phase.Failed(
                     f"Port {port} is taken by another program. Stop that, or choose a free one: make … {name}=<port>"
                 )
+
+    def start(self):
+        self.check_ports()
+        stop(self.folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "tmp").mkdir(parents=True)
         (self.folder / "ports.json").write_text(json.dumps(self.ports))
@@ -154,6 +160,36 @@ def _pids(folder):
 def _taken(port):
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _listens(pids, port):
+    """Whether one of the processes listens on the port."""
+    links = [link for pid in pids for link in _open_files(pid)]
+    return any(f"socket:[{inode}]" in links for inode in _listening_inodes(port))
+
+
+def _listening_inodes(port):
+    inodes = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue  # a machine without IPv6
+        for line in lines:
+            _, local, _, state, *rest = line.split()
+            if state == LISTENING and int(local.rsplit(":", 1)[1], 16) == port:
+                inodes.append(rest[5])
+    return inodes
+
+
+def _open_files(pid):
+    links = []
+    for entry in Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            links.append(os.readlink(entry))
+        except OSError:
+            pass  # closed meanwhile
+    return links
 
 
 def _answers(port, path):

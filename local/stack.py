@@ -51,6 +51,8 @@ def build():
 def run():
     with lock("run"):
         servers = run_servers()
+        # Before anything is built or stopped: a refusal must leave a running stack alone.
+        servers.check_ports()
         outputs = up(servers, {}, fresh=not servers.running(), keys=KEYS)
         provider = "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic"
         demo.run(api_url(servers, outputs), api_key(outputs), provider, servers.make)
@@ -65,6 +67,8 @@ def test(*command):
             timings = {"ExecutorMaxConcurrency": 5, "ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 8}
             timings |= {"ModelCacheSeconds": 0, "BreakerOpenSeconds": 3, "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}"}
             timings |= {"LeaseSeconds": 10, "StepReserveSeconds": 3}
+            # A budget's writes would be one more thing that the tests' faults meet.
+            timings |= {"TenantDailyBudgetMicroUsd": 0}
             outputs = up(servers, timings, fresh=True, keys={})
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
             names |= {"TASK_QUEUE_URL": "TaskQueueUrl"}

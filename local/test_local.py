@@ -18,17 +18,27 @@ import demo
 import logs
 import phase
 import servers
+import stack
 import terminal
 
 SLEEPER = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+
+LISTENER = """
+import socket, sys, time
+listener = socket.socket()
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+print(flush=True)
+time.sleep(60)
+"""
 
 # What one answer holds at most of a log.
 MOST_EVENTS = 4
 
 
 class Processes(unittest.TestCase):
-    def start(self, **environment):
-        process = subprocess.Popen(SLEEPER, env={**os.environ, **environment}, stdout=subprocess.PIPE)
+    def start(self, argv=SLEEPER, **environment):
+        process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -46,14 +56,43 @@ class Processes(unittest.TestCase):
             self.assertIsNone(stranger.poll())
             self.assertFalse(servers.stop(Path(folder)))
 
+    def taken_ports(self):
+        """Ports for a stack, of which a stranger - this process - has that of the model."""
+        taken = socket.socket()
+        self.addCleanup(taken.close)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        return {"AWS_PORT": servers.free_port(), "MODEL_PORT": taken.getsockname()[1]}
+
     def test_a_taken_port_is_named_with_its_variable(self):
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            taken.listen()
-            port = taken.getsockname()[1]
-            ports = {"AWS_PORT": servers.free_port(), "MODEL_PORT": port}
-            with self.assertRaisesRegex(phase.Failed, f"{port}.*MODEL_PORT"):
-                servers.Servers("never-started", ports, "demo.json").start()
+        ports = self.taken_ports()
+        with self.assertRaisesRegex(phase.Failed, f"{ports['MODEL_PORT']}.*MODEL_PORT"):
+            servers.Servers("never-started", ports, "demo.json").start()
+
+    def test_a_taken_port_leaves_the_running_stack_alone(self):
+        stack_servers = servers.Servers("never-started", self.taken_ports(), "demo.json")
+        running = self.start(**{servers.MARK: str(stack_servers.folder)})
+        with self.assertRaises(phase.Failed):
+            stack_servers.start()
+        self.assertIsNone(running.poll())
+
+    def test_a_taken_port_is_noticed_before_anything_is_built(self):
+        stack_servers = servers.Servers("never-started", self.taken_ports(), "demo.json")
+        patches = {"lock": mock.MagicMock(), "run_servers": lambda: stack_servers, "up": mock.DEFAULT, "demo": mock.DEFAULT}
+        with mock.patch.multiple("stack", **patches) as mocks:
+            with self.assertRaises(phase.Failed):
+                stack.run()
+        mocks["up"].assert_not_called()
+
+    def test_a_port_of_the_running_stack_is_not_taken(self):
+        ports = {"AWS_PORT": servers.free_port(), "MODEL_PORT": servers.free_port()}
+        stack_servers = servers.Servers("never-started", ports, "demo.json")
+        listener = [sys.executable, "-c", LISTENER, str(ports["AWS_PORT"])]
+        self.start(listener, **{servers.MARK: str(stack_servers.folder)})
+        stack_servers.check_ports()
+        other = servers.Servers("never-started-either", ports, "demo.json")
+        with self.assertRaisesRegex(phase.Failed, str(ports["AWS_PORT"])):
+            other.check_ports()
 
     def test_the_local_environment_holds_no_credentials_of_the_caller(self):
         environment = servers.aws_environment("http://127.0.0.1:1")

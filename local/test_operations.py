@@ -100,8 +100,7 @@ class Alarms(unittest.TestCase):
         """0.10 USD for each metric that an alarm watches and 0.50 for each composite alarm (CloudWatch pricing, us-east-1)."""
         dimes = {True: 0, False: 0}  # by whether they are left out of `basic`
         for alarm in ALARMS.values():
-            if alarm["Condition"] != "CostAlarmed":
-                dimes[alarm["Condition"] == "MonitoredFully"] += len(dashboard.metrics_of_alarm(alarm))
+            dimes[alarm["Condition"] == "MonitoredFully"] += len(dashboard.metrics_of_alarm(alarm))
         full = sum(dimes.values()) + 5 * len(COMPOSITES)
         said = re.search(r"alarms cost ([\d.]+) a month with `Monitoring=full`, the default, ([\d.]+) with `basic`", README)
         self.assertEqual(said.groups(), (f"{full / 10:.2f}", f"{dimes[False] / 10:.2f}"))

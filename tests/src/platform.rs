@@ -155,6 +155,10 @@ impl Platform {
                 return task;
             }
             assert!(begun.elapsed() < PATIENCE, "still not ended: {task}");
+            // The API does not wait for a task that is parked for longer.
+            if task["status"] == "waiting" {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
         }
     }
 

@@ -22,6 +22,7 @@ fn environment() -> Environment {
         ("STATE_TABLE", "state"),
         ("TASK_QUEUE_URL", "https://queue"),
         ("API_KEY_SECRET", "key"),
+        ("API_KEY_GRACE_SECONDS", "3600"),
         ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
         ("OPENAI_BASE_URL", "https://api.openai.com"),
         ("EPHEMERAL_TABLE", "ephemeral"),
@@ -35,6 +36,8 @@ fn environment() -> Environment {
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
+        ("TENANT_MAX_WAITS", "50"),
+        ("EXECUTOR_MAX_CONCURRENCY", "50"),
         ("LEASE_SECONDS", "60"),
         ("TASK_RETENTION_DAYS", "90"),
         ("STEP_RESERVE_SECONDS", "60"),
@@ -203,6 +206,17 @@ fn the_deployment_keeps_what_the_documents_promise() {
         ("TaskQueue Properties VisibilityTimeout", "!Ref TaskVisibilitySeconds"),
         // docs/architecture.md: one look a minute.
         ("CleanupFunction Properties Events EveryMinute Properties ScheduleExpression", "rate(1 minute)"),
+        // samconfig.toml: an API or a watchdog that has its concurrency reserved.
+        (
+            "ApiFunction Properties ReservedConcurrentExecutions",
+            "!If [ReservesApi, !Ref ApiReservedConcurrency, !Ref AWS::NoValue]",
+        ),
+        (
+            "CleanupFunction Properties ReservedConcurrentExecutions",
+            "!If [ReservesCleanup, !Ref CleanupReservedConcurrency, !Ref AWS::NoValue]",
+        ),
+        // samconfig.toml: the API key goes with the stack.
+        ("ApiKeySecret DeletionPolicy", "Delete"),
         ("EphemeralTable Properties TimeToLiveSpecification", "{ AttributeName: expires_at, Enabled: true }"),
     ];
     let template = template();
@@ -218,4 +232,121 @@ fn a_message_stays_hidden_for_six_times_as_long_as_its_executor_may_take() {
     let template = template();
     let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
     assert!(default("TaskVisibilitySeconds") >= 6 * default("ExecutorTimeoutSeconds"));
+}
+
+/// Whether a name differs between two stacks: it is built from the stack's name or refers to another resource.
+fn is_of_the_stack(name: &Yaml<'_>, resources: &Yaml<'_>) -> bool {
+    let Yaml::Tagged(_, inner) = name else { return false };
+    let Some(text) = inner.as_str() else { return false };
+    text.contains("AWS::StackName") || resources.as_mapping_get(text).is_some()
+}
+
+/// The names that resources have of their own, but for those that only count within another resource.
+fn resource_names<'a>(resource: &'a Yaml<'a>) -> Vec<(&'a str, &'a Yaml<'a>)> {
+    let within_another = ["MetricName", "StageName", "DisplayName"];
+    let properties = resource["Properties"].as_mapping().unwrap().iter();
+    let named = properties.filter_map(|(key, value)| Some((key.as_str()?, value)));
+    named.filter(|(key, _)| key.ends_with("Name") && !within_another.contains(key)).collect()
+}
+
+/// Most names must be unique in a region and an account, so that a second stack with a fixed one fails.
+#[test]
+fn two_stacks_of_the_template_share_no_name() {
+    let template = template();
+    let resources = &template["Resources"];
+    let mut names = 0;
+    for (id, resource) in resources.as_mapping().unwrap() {
+        for (key, name) in resource_names(resource) {
+            names += 1;
+            assert!(is_of_the_stack(name, resources), "{}: {key}", id.as_str().unwrap());
+        }
+    }
+    assert!(names >= 10, "{names}");
+}
+
+/// SAM names a schedule after its function's and event's logical ids unless it is told not to.
+#[test]
+fn no_schedule_is_named_by_sam() {
+    let template = template();
+    let mut events = Vec::new();
+    values_of(&template["Resources"], "Events", &mut events);
+    let events = events.iter().filter_map(|events| events.as_mapping()).flatten();
+    let is_schedule = |event: &&Yaml<'_>| event["Type"].as_str().is_some_and(|kind| kind.starts_with("Schedule"));
+    let schedules: Vec<_> = events.map(|(_, event)| event).filter(is_schedule).collect();
+    assert_eq!(schedules.len(), 1);
+    assert!(schedules.iter().all(|schedule| schedule["Properties"]["OmitName"].as_bool() == Some(true)));
+}
+
+/// What a misused key can cost and take is bounded unless somebody chooses otherwise.
+#[test]
+fn a_deployment_that_says_nothing_has_bounds() {
+    let template = template();
+    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
+    for bound in ["TenantDailyBudgetMicroUsd", "CostPerHourAlarmMicroUsd", "TenantMaxRunningTasks", "TenantMaxWaits"] {
+        assert!(default(bound) > 0, "{bound}");
+    }
+    let batch = &template["Resources"]["ExecutorFunction"]["Properties"]["Events"]["Tasks"]["Properties"]["BatchSize"];
+    let batch = batch.as_integer().unwrap();
+    assert_eq!(batch, i64::from(executor::config::BATCH_SIZE));
+    // The one tenant of a fresh deployment has all executors.
+    assert!(default("TenantMaxRunningTasks") >= batch * default("ExecutorMaxConcurrency"));
+}
+
+/// The gateway's routes, by their ids in the template.
+fn routes<'a>(resources: &'a Yaml<'a>) -> Vec<(&'a str, &'a str)> {
+    let all = resources.as_mapping().unwrap().iter();
+    let routes = all.filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route"));
+    routes.map(|(id, route)| (id.as_str().unwrap(), route["Properties"]["RouteKey"].as_str().unwrap())).collect()
+}
+
+#[test]
+fn requests_without_a_key_have_limits_of_their_own() {
+    let template = template();
+    let resources = &template["Resources"];
+    let stage = &resources["HttpApiStage"];
+    let settings = stage["Properties"]["RouteSettings"].as_mapping().unwrap();
+    let named: BTreeSet<&str> = settings.keys().filter_map(Yaml::as_str).collect();
+    let routes = routes(resources);
+    let keys: BTreeSet<&str> = routes.iter().map(|(_, key)| *key).collect();
+    assert_eq!(keys, BTreeSet::from(["$default", "ANY /v1/{proxy+}", "GET /healthz", "GET /readyz"]));
+    // $default has what the stage has by default.
+    assert_eq!(named, keys.iter().copied().filter(|key| *key != "$default").collect());
+    let most = template["Parameters"]["ApiRateLimit"]["Default"].as_integer().unwrap();
+    let open = settings.iter().filter(|(key, _)| key.as_str().is_some_and(|key| !key.contains("/v1/")));
+    let mut open: Vec<_> = open.map(|(_, limits)| limits).collect();
+    open.push(&stage["Properties"]["DefaultRouteSettings"]);
+    for limits in open {
+        assert!(limits["ThrottlingRateLimit"].as_integer().unwrap() * 10 <= most, "{limits:?}");
+        assert!(limits["ThrottlingBurstLimit"].as_integer().unwrap() * 10 <= most, "{limits:?}");
+    }
+}
+
+/// AWS refuses settings for a route that is not there yet.
+#[test]
+fn the_stage_is_made_after_every_route() {
+    let template = template();
+    let resources = &template["Resources"];
+    let before: BTreeSet<&str> =
+        resources["HttpApiStage"]["DependsOn"].as_sequence().unwrap().iter().filter_map(Yaml::as_str).collect();
+    assert_eq!(before, routes(resources).into_iter().map(|(id, _)| id).collect());
+}
+
+#[test]
+fn the_access_log_holds_nothing_that_a_client_wrote() {
+    let template = template();
+    let stage = &template["Resources"]["HttpApiStage"]["Properties"];
+    let format = stage["AccessLogSettings"]["Format"].as_str().unwrap();
+    let ours = [
+        "requestTime",
+        "requestId",
+        "integration.requestId",
+        // One of HTTP's own, or refused before the log.
+        "httpMethod",
+        "routeKey",
+        "status",
+        "responseLatency",
+        "integrationErrorMessage",
+    ];
+    let used: Vec<&str> = format.split("$context.").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(used.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(ours));
 }

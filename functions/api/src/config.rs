@@ -1,5 +1,8 @@
 //! The API's configuration.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use shared::config::{ConfigError, Environment};
 use shared::policy::admission::CompatibleServer;
 
@@ -8,12 +11,18 @@ use shared::policy::admission::CompatibleServer;
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks and steps.
     pub state_table: String,
+    /// `EPHEMERAL_TABLE`: the table in which waits are counted.
+    pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that workers read.
     pub task_queue_url: String,
     /// `API_KEY_SECRET`: name or ARN of the secret that holds the API key.
     pub api_key_secret: String,
+    /// `API_KEY_GRACE_SECONDS`: how old the API key must be for the one before it to open the API no more.
+    pub api_key_grace: Duration,
     /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask such a server.
     pub compatible_server: CompatibleServer,
+    /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any number.
+    pub tenant_max_waits: Option<NonZeroU32>,
 }
 
 impl Config {
@@ -21,12 +30,15 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             state_table: environment.required("STATE_TABLE")?,
+            ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             api_key_secret: environment.required("API_KEY_SECRET")?,
+            api_key_grace: Duration::from_secs(environment.parsed("API_KEY_GRACE_SECONDS")?),
             compatible_server: match environment.optional("OPENAI_COMPATIBLE_BASE_URL") {
                 Some(_) => CompatibleServer::Present,
                 None => CompatibleServer::Absent,
             },
+            tenant_max_waits: NonZeroU32::new(environment.parsed("TENANT_MAX_WAITS")?),
         })
     }
 }

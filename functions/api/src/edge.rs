@@ -1,12 +1,13 @@
-//! What every request passes on its way in and out: its id, its span, its access log line, the catching of panics, and the
-//! refusal of responses that Lambda would not return.
+//! What every request passes on its way in and out: its id, its span, its access log line, the catching of panics, the
+//! refusal of responses that Lambda would not return, and the headers that every response has.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::header::{CACHE_CONTROL, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -22,13 +23,21 @@ use crate::trace::{RequestSpan, Trace, linked_trace_id};
 
 const REQUEST_ID: &str = "x-request-id";
 
+/// What every response says: nobody keeps it, nobody takes it for another type, and the next request is encrypted, too
+/// (OWASP, "REST Security Cheat Sheet").
+const SAFETY: [(HeaderName, HeaderValue); 3] = [
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000")),
+];
+
 /// The route that accepts tasks.
 const SUBMIT: &str = "/v1/tasks";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem document.
 pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let request_id = request_id(&request);
+    let request_id = Uuid::now_v7().to_string();
     let (method, route) = (request.method().clone(), route(&request));
     let lambda = request.extensions().get::<lambda_http::Context>();
     let parent = Trace::of_request(&request);
@@ -51,6 +60,7 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
         tracing::info_span!(
             "request",
             request_id,
+            client_request_id = client_request_id(&request),
             function_request_id = lambda.map(|context| &context.request_id),
             xray_trace_id = parent.as_ref().map(TraceHeader::trace_id),
             tenant_id = field::Empty,
@@ -72,6 +82,7 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
+        response.headers_mut().extend(SAFETY);
         let took = started.elapsed();
         count(&method, &route, response.status(), took);
         let duration_ms = whole_millis(took);
@@ -114,11 +125,10 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     }
 }
 
-/// The client's own id for the request if it is fit for a log, else a new one.
-fn request_id(request: &Request) -> String {
+/// The client's own id for the request, if it is fit for a log. It is no name of ours: anybody can say anybody else's.
+fn client_request_id(request: &Request) -> Option<&str> {
     let fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(fit);
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    request.headers().get(REQUEST_ID)?.to_str().ok().filter(fit)
 }
 
 /// The route's pattern: unlike the path, it has few values and holds nothing of a client's.

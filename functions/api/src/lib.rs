@@ -26,7 +26,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use shared::app::{Agents, Readiness, Tasks};
+use shared::app::{Agents, Readiness, Tasks, Waits};
 
 pub use auth::ApiKeys;
 use problem::Problem;
@@ -38,6 +38,8 @@ pub struct Api {
     pub agents: Agents,
     /// The use cases on tasks.
     pub tasks: Tasks,
+    /// The waits of clients for their tasks.
+    pub waits: Waits,
     /// Whether all is there that it takes.
     pub readiness: Arc<Readiness>,
     /// Who may call.

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
-use shared::app::{Agents, Readiness, Tasks};
+use shared::app::{Agents, Readiness, Tasks, Waits};
 use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::ports::Clock;
@@ -18,7 +18,7 @@ use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoSlots, DynamoTaskStore};
 use shared::telemetry;
 
 /// Until keys are managed by the API itself, the deployment's one key stands for this one tenant.
@@ -35,17 +35,20 @@ async fn main() -> Result<(), Error> {
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let agents = || Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table));
     let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
+    let tasks = Tasks {
+        agents: agents(),
+        store: Arc::<DynamoTaskStore>::clone(&store),
+        journal: Arc::new(DynamoJournal::new(table.clone(), &config.state_table)),
+        queue: Arc::<SqsTaskQueue>::clone(&queue),
+        clock: Arc::new(SystemClock),
+    };
+    let places = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
-        tasks: Tasks {
-            agents: agents(),
-            store: Arc::<DynamoTaskStore>::clone(&store),
-            journal: Arc::new(DynamoJournal::new(table.clone(), &config.state_table)),
-            queue: Arc::<SqsTaskQueue>::clone(&queue),
-            clock: Arc::new(SystemClock),
-        },
+        waits: Waits::new(tasks.clone(), Arc::new(places), config.tenant_max_waits),
+        tasks,
         readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
-        keys: ApiKeys::new(secrets, config.api_key_secret, TENANT.parse()?),
+        keys: ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?),
     };
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }

@@ -11,6 +11,9 @@ use shared::llm::{Access, ApiKey, BaseUrl, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::Secrets;
 
+/// The most tasks that an executor works on at once: the template's `BatchSize`.
+pub const BATCH_SIZE: u32 = 10;
+
 /// What the deployment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -33,7 +36,8 @@ pub struct Config {
     /// `TENANT_DAILY_BUDGET_MICRO_USD` and `DEPLOYMENT_DAILY_BUDGET_MICRO_USD`: the most that the model calls of each tenant, and of all
     /// tenants together, may cost in a day (UTC); 0 for any amount.
     pub daily_caps: DailyCaps,
-    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
+    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number. None, too, if all
+    /// executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then counting them would cost writes for nothing.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
 }
 
@@ -75,7 +79,7 @@ impl Config {
                 step_reserve: Duration::from_secs(environment.parsed("STEP_RESERVE_SECONDS")?),
             },
             daily_caps: daily_caps(environment)?,
-            tenant_max_running_tasks: NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?),
+            tenant_max_running_tasks: tenant_max_running_tasks(environment)?,
         })
     }
 }
@@ -91,14 +95,8 @@ fn daily_caps(environment: &Environment) -> Result<DailyCaps, ConfigError> {
 impl Upstreams {
     fn read(environment: &Environment) -> Result<Self, ConfigError> {
         let seconds = |variable| environment.parsed(variable).map(Duration::from_secs);
-        let anthropic = Upstream {
-            base_url: environment.parsed("ANTHROPIC_BASE_URL")?,
-            key_secret: environment.optional("ANTHROPIC_KEY_SECRET"),
-        };
-        let openai = Upstream {
-            base_url: environment.parsed("OPENAI_BASE_URL")?,
-            key_secret: environment.optional("OPENAI_KEY_SECRET"),
-        };
+        let anthropic = Upstream::read(environment, "ANTHROPIC_BASE_URL", "ANTHROPIC_KEY_SECRET")?;
+        let openai = Upstream::read(environment, "OPENAI_BASE_URL", "OPENAI_KEY_SECRET")?;
         let timeouts = Timeouts {
             first_byte: seconds("MODEL_FIRST_BYTE_SECONDS")?,
             idle: seconds("MODEL_IDLE_SECONDS")?,
@@ -119,6 +117,19 @@ impl Upstreams {
 }
 
 impl Upstream {
+    /// Refuses to send a key where others could read it.
+    fn read(environment: &Environment, base_url: &'static str, key_secret: &'static str) -> Result<Self, ConfigError> {
+        let upstream = Self { base_url: environment.parsed(base_url)?, key_secret: environment.optional(key_secret) };
+        if upstream.key_secret.is_some() && !upstream.base_url.is_private() {
+            let reason = format!(
+                "must start with https://, because {key_secret} names a key that would be sent to it; http:// is only for \
+                 servers that take no key, and for this machine"
+            );
+            return Err(ConfigError { variable: base_url, reason });
+        }
+        Ok(upstream)
+    }
+
     fn access(self, store: &Arc<dyn Secrets>) -> Access {
         let key = self.key_secret.map_or(ApiKey::Absent, |name| ApiKey::Secret { store: Arc::clone(store), name });
         Access { base_url: self.base_url, key }
@@ -126,9 +137,17 @@ impl Upstream {
 }
 
 fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, ConfigError> {
-    let key_secret = environment.optional("OPENAI_COMPATIBLE_KEY_SECRET");
-    let Some(_) = environment.optional("OPENAI_COMPATIBLE_BASE_URL") else { return Ok(None) };
-    Ok(Some(Upstream { base_url: environment.parsed("OPENAI_COMPATIBLE_BASE_URL")?, key_secret }))
+    let (base_url, key_secret) = ("OPENAI_COMPATIBLE_BASE_URL", "OPENAI_COMPATIBLE_KEY_SECRET");
+    // Asked for in any case: the deployment sets it in any case.
+    environment.optional(key_secret);
+    let Some(_) = environment.optional(base_url) else { return Ok(None) };
+    Upstream::read(environment, base_url, key_secret).map(Some)
+}
+
+fn tenant_max_running_tasks(environment: &Environment) -> Result<Option<NonZeroU32>, ConfigError> {
+    let most = NonZeroU32::new(environment.parsed("TENANT_MAX_RUNNING_TASKS")?);
+    let executors: u32 = environment.parsed("EXECUTOR_MAX_CONCURRENCY")?;
+    Ok(most.filter(|most| most.get() < executors.saturating_mul(BATCH_SIZE)))
 }
 
 fn cache(environment: &Environment) -> Result<CacheRules, ConfigError> {
@@ -157,11 +176,20 @@ mod tests {
 
     /// The deployment's values, with this cap on a tenant's running tasks.
     fn read(most: &str) -> Result<Config, ConfigError> {
+        read_from(most, ["https://api.anthropic.com", "", "", ""])
+    }
+
+    /// The same, with Anthropic's and the compatible server's base URLs and keys.
+    fn read_from(most: &str, upstreams: [&str; 4]) -> Result<Config, ConfigError> {
+        let [anthropic, anthropic_key, compatible, compatible_key] = upstreams;
         Config::read(&Environment::of([
+            ("ANTHROPIC_KEY_SECRET", anthropic_key),
+            ("OPENAI_COMPATIBLE_BASE_URL", compatible),
+            ("OPENAI_COMPATIBLE_KEY_SECRET", compatible_key),
             ("STATE_TABLE", "state"),
             ("EPHEMERAL_TABLE", "ephemeral"),
             ("TASK_QUEUE_URL", "https://queue"),
-            ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            ("ANTHROPIC_BASE_URL", anthropic),
             ("OPENAI_BASE_URL", "https://api.openai.com"),
             ("MODEL_TIMEOUT_SECONDS", "120"),
             ("MODEL_FIRST_BYTE_SECONDS", "60"),
@@ -174,6 +202,7 @@ mod tests {
             ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
             ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "7"),
             ("TENANT_MAX_RUNNING_TASKS", most),
+            ("EXECUTOR_MAX_CONCURRENCY", "10"),
         ]))
     }
 
@@ -181,6 +210,32 @@ mod tests {
     fn a_tenant_may_have_any_number_of_tasks_run_unless_the_deployment_says_otherwise() {
         assert_eq!(read("0").unwrap().tenant_max_running_tasks, None);
         assert_eq!(read("50").unwrap().tenant_max_running_tasks, NonZeroU32::new(50));
+    }
+
+    #[test]
+    fn a_cap_that_all_executors_together_do_not_reach_is_not_counted() {
+        assert_eq!(read("99").unwrap().tenant_max_running_tasks, NonZeroU32::new(99));
+        assert_eq!(read("100").unwrap().tenant_max_running_tasks, None);
+    }
+
+    #[test]
+    fn a_key_is_never_sent_in_the_clear() {
+        let vendor = "https://api.anthropic.com";
+        for taken in [
+            [vendor, "key", "http://vllm.internal:8000", ""],
+            ["http://api.anthropic.com", "", "https://gateway.example", "key"],
+            ["http://127.0.0.1:4010", "key", "http://localhost:8000", "key"],
+        ] {
+            assert!(read_from("0", taken).is_ok(), "{taken:?}");
+        }
+        for (refused, upstreams) in [
+            ("ANTHROPIC_BASE_URL", ["http://api.anthropic.com", "key", "", ""]),
+            ("OPENAI_COMPATIBLE_BASE_URL", [vendor, "key", "http://vllm.internal:8000", "key"]),
+        ] {
+            let error = read_from("0", upstreams).unwrap_err();
+            assert_eq!(error.variable, refused);
+            assert!(error.reason.contains("must start with https://"), "{}", error.reason);
+        }
     }
 
     #[test]

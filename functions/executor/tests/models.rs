@@ -87,6 +87,7 @@ fn deployed(seconds: &str) -> CacheRules {
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),
+        ("EXECUTOR_MAX_CONCURRENCY", "50"),
     ]);
     Config::read(&environment).unwrap().cache
 }

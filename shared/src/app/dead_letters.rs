@@ -1,7 +1,5 @@
 //! Tasks that the platform gave up, and their second chance.
 
-use std::time::Duration;
-
 use super::{AppError, RetryFrom, Tasks};
 use crate::domain::{FailureCode, LimitChanges, Task, TaskId, TaskState, TaskStatus, TenantId};
 use crate::ports::{Page, PageRequest, TaskFilter, TaskSummary};
@@ -21,7 +19,7 @@ impl Tasks {
 
     /// Has a dead-lettered task go on after its last recorded step, with all its time.
     pub async fn redrive(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
-        let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        let task = self.find_task(tenant, id).await?;
         match task.state() {
             TaskState::Failed(failure) if failure.code.is_dead_letter() => {
                 self.retry_task(tenant, id, RetryFrom::Checkpoint, LimitChanges::default()).await

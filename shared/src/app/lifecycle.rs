@@ -123,7 +123,7 @@ impl Tasks {
 
     /// The task's journal, in order.
     pub async fn list_steps(&self, tenant: &TenantId, id: TaskId) -> Result<Vec<Step>, AppError> {
-        let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        let task = self.find_task(tenant, id).await?;
         Ok(self.steps_of(&task).await?)
     }
 
@@ -167,7 +167,7 @@ impl Tasks {
         F: Future<Output = Result<(Draft, T), AppError>>,
     {
         for _ in 0..MOST_TRIES {
-            let task = self.find_task(tenant, id, Duration::ZERO).await?;
+            let task = self.find_task(tenant, id).await?;
             Span::current().record("agent_id", task.spec().agent.id.to_string());
             let before = task.progress().revision;
             let (Draft { task, steps }, outcome) = transition(task).await?;

@@ -20,6 +20,7 @@ mod submit;
 mod sweep;
 mod texts;
 mod undelivered;
+mod waits;
 
 pub use agents::Agents;
 pub use answers::ToolAnswer;
@@ -31,3 +32,4 @@ pub use run::{Ran, RunError, Runner, TenantSlots, WorkTimes};
 pub use submit::{IdempotencyKey, NewTask, Tasks};
 pub use sweep::{Sweeper, Swept};
 pub use undelivered::{Buried, Undelivered};
+pub use waits::{Found, Waits};

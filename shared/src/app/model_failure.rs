@@ -85,7 +85,7 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
         ModelErrorKind::BudgetExhausted(BudgetScope::Deployment) => {
             "wait for the next day (UTC) or raise DeploymentDailyBudgetMicroUsd".to_owned()
         }
-        ModelErrorKind::Unpriced => "take a model with a known price, or no cap on cost".to_owned(),
+        ModelErrorKind::Unpriced => "take a model with a known price, or no max_cost_micro_usd".to_owned(),
     }
 }
 

@@ -1,14 +1,13 @@
 //! Submitting and reading tasks.
 //!
 //! A task is durable before its message is sent, and accepted even if the message could not be sent: the watchdog finds
-//! every task that no worker claimed. Waiting for a task reads the store now and then; nothing else is held meanwhile.
+//! every task that no worker claimed.
 
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep_until};
 use tracing::Span;
 
 use super::AppError;
@@ -22,10 +21,6 @@ use crate::policy::PriceTable;
 use crate::ports::{
     AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskQueue, TaskStore, TaskSummary,
 };
-
-/// How often a waiting client's task is looked at: at first soon, then ever more seldom.
-const FIRST_LOOK: Duration = Duration::from_millis(200);
-const SLOWEST_LOOK: Duration = Duration::from_secs(1);
 
 /// A client's name for one submission, so that sending it twice makes one task (the `Idempotency-Key` header of
 /// draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters.
@@ -121,20 +116,10 @@ impl Tasks {
         }
     }
 
-    /// The task as it is once it has ended, waits for its client, or `wait` is over, whichever comes first.
-    pub async fn find_task(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Task, AppError> {
-        let end = Instant::now() + wait;
-        let mut pause = FIRST_LOOK;
-        loop {
-            let found = self.store.task(tenant, id).await?;
-            let task = found.ok_or_else(|| AppError::NotFound(format!("task {id}")))?;
-            let settled = task.status().is_terminal() || task.status().awaits_client();
-            if settled || Instant::now() >= end {
-                return Ok(task);
-            }
-            sleep_until(end.min(Instant::now() + pause)).await;
-            pause = SLOWEST_LOOK.min(pause.mul_f32(1.5));
-        }
+    /// The task as it is.
+    pub async fn find_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
+        let found = self.store.task(tenant, id).await?;
+        found.ok_or_else(|| AppError::NotFound(format!("task {id}")))
     }
 
     /// The tenant's tasks, newest first.

@@ -1,14 +1,12 @@
 //! Reading the long texts of a task, which a response may have to cut.
 
-use std::time::Duration;
-
 use super::{AppError, Tasks};
 use crate::domain::{PendingCall, Step, StepKind, TaskId, TaskState, TenantId};
 
 impl Tasks {
     /// The answer of a completed task.
     pub async fn output_text(&self, tenant: &TenantId, id: TaskId) -> Result<String, AppError> {
-        let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        let task = self.find_task(tenant, id).await?;
         match task.state() {
             TaskState::Completed(output) => Ok(output.text.clone()),
             TaskState::Queued { .. }
@@ -35,7 +33,7 @@ impl Tasks {
 
     /// The arguments of the tool call whose result is, or will be, the step of this number.
     pub async fn call_arguments(&self, tenant: &TenantId, id: TaskId, number: u32) -> Result<String, AppError> {
-        let task = self.find_task(tenant, id, Duration::ZERO).await?;
+        let task = self.find_task(tenant, id).await?;
         if let TaskState::InputRequired { calls, .. } = task.state()
             && let Some(PendingCall { call, .. }) = calls.iter().find(|call| call.number == number)
         {

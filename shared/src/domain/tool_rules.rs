@@ -105,7 +105,12 @@ impl HttpRules {
 
     /// Whether this host may be asked.
     pub fn allows_host(&self, host: &str) -> bool {
-        self.hosts.iter().any(|pattern| pattern.matches(host))
+        self.pattern_of(host).is_some()
+    }
+
+    /// The first of the hosts that stands for this one.
+    pub fn pattern_of(&self, host: &str) -> Option<&HostPattern> {
+        self.hosts.iter().find(|pattern| pattern.matches(host))
     }
 
     /// The methods that may be used.

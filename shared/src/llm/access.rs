@@ -1,5 +1,6 @@
 //! What it takes to reach a provider.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use reqwest::Url;
@@ -40,6 +41,14 @@ impl FromStr for BaseUrl {
 }
 
 impl BaseUrl {
+    /// Whether what is sent there, a key above all, can be read by nobody on the way: it is encrypted, or stays on this
+    /// machine.
+    pub fn is_private(&self) -> bool {
+        let host = self.0.host_str().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        self.0.scheme() == "https" || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
     /// The URL of the resource at `path`, which starts with `/v1/`.
     pub(super) fn at(&self, path: &str) -> Url {
         let mut url = self.0.clone();
@@ -67,6 +76,18 @@ mod tests {
         check_messages_at("https://api.openai.com/v1/", "https://api.openai.com/v1/messages");
         check_messages_at("http://127.0.0.1:4010", "http://127.0.0.1:4010/v1/messages");
         check_messages_at("https://gateway.example/a%20b/llm/", "https://gateway.example/a%20b/llm/v1/messages");
+    }
+
+    #[test]
+    fn only_what_is_encrypted_or_stays_on_this_machine_is_private() {
+        let private = ["https://api.anthropic.com", "http://127.0.0.1:4010", "http://127.9.9.9", "http://[::1]:80"];
+        for text in private.iter().chain(&["http://localhost:4010", "http://0x7f.1/v1", "HTTPS://10.0.0.1"]) {
+            assert!(text.parse::<BaseUrl>().unwrap().is_private(), "{text}");
+        }
+        let read_on_the_way = ["http://api.anthropic.com", "http://10.0.0.1", "http://[fe80::1]", "http://0.0.0.0"];
+        for text in read_on_the_way.iter().chain(&["http://localhost.example.com", "http://127.0.0.1.nip.io"]) {
+            assert!(!text.parse::<BaseUrl>().unwrap().is_private(), "{text}");
+        }
     }
 
     #[test]

@@ -114,6 +114,11 @@ pub(super) fn slots(tenant: &TenantId) -> Key {
     Key { pk: format!("SLOTS#{tenant}"), sk: "HELD".to_owned() }
 }
 
+/// The waits of a tenant's clients, apart from its slots, because they change with requests.
+pub(super) fn waits(tenant: &TenantId) -> Key {
+    Key { pk: format!("WAITS#{tenant}"), sk: "HELD".to_owned() }
+}
+
 /// A moment in the unit of [`EXPIRES_AT`]: whole seconds since the epoch.
 pub(super) const fn seconds(moment: Timestamp) -> u64 {
     moment.as_millis() / 1_000
@@ -270,6 +275,7 @@ mod tests {
             task_chunk(&task_partition(task), &[1, 255], 7).to_string(),
             circuit(&samples::model()).to_string(),
             slots(&tenant).to_string(),
+            waits(&tenant).to_string(),
             format!("{} {} {}", created(Timestamp::from_millis(5), task), due_shard(task), ended_shard(task)),
         ];
         let digest = "a0".repeat(32);
@@ -284,6 +290,7 @@ mod tests {
             format!("TASK#{TASK} CHUNK#01ff#0007"),
             "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
             "SLOTS#acme HELD".to_owned(),
+            "WAITS#acme HELD".to_owned(),
             format!("0000000000005#{TASK} due#0 done#0"),
         ];
         assert_eq!(spelled, expected);

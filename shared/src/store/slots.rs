@@ -17,7 +17,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::error::kept_instead_of_update;
 use super::items::{Fields, Item, V, VERSION, moment, number};
-use super::keys::{self, EXPIRES_AT};
+use super::keys::{self, EXPIRES_AT, Key};
 use super::table::Table;
 use crate::domain::{TaskId, TenantId, Timestamp};
 use crate::ports::{Slot, Slots, StoreError, Taken};
@@ -42,6 +42,7 @@ const TRIES: usize = 8;
 #[derive(Debug, Clone)]
 pub struct DynamoSlots {
     table: Table,
+    key: fn(&TenantId) -> Key,
 }
 
 /// What to do about a slot that could not be taken.
@@ -60,9 +61,14 @@ enum Next {
 }
 
 impl DynamoSlots {
-    /// Keeps slots in the table of this name.
+    /// Keeps the slots of running tasks in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self { table: Table::new(client, table), key: keys::slots }
+    }
+
+    /// Keeps the places of waiting clients in the table of this name.
+    pub fn of_waits(client: Client, table: impl Into<String>) -> Self {
+        Self { table: Table::new(client, table), key: keys::waits }
     }
 
     fn taking(&self, tenant: &TenantId, slot: &Slot, most: u32) -> UpdateItemFluentBuilder {
@@ -94,7 +100,7 @@ impl DynamoSlots {
     fn setting(&self, tenant: &TenantId, slot: &Slot) -> UpdateItemFluentBuilder {
         let expires_at = number(keys::seconds(slot.until.plus(KEPT_FOR)));
         self.table
-            .update(keys::slots(tenant))
+            .update((self.key)(tenant))
             .expression_attribute_names("#slot", slot_name(slot.task))
             .expression_attribute_names("#expires_at", EXPIRES_AT)
             .expression_attribute_values(":slot", attribute(slot))
@@ -105,7 +111,7 @@ impl DynamoSlots {
     fn clearing(&self, tenant: &TenantId, ended: &[Slot]) -> UpdateItemFluentBuilder {
         let mut request = self
             .table
-            .update(keys::slots(tenant))
+            .update((self.key)(tenant))
             .expression_attribute_names("#held", HELD)
             .expression_attribute_names("#until", UNTIL)
             .expression_attribute_values(":cleared", number(ended.len()));
@@ -150,7 +156,7 @@ impl Slots for DynamoSlots {
     async fn give_back(&self, tenant: &TenantId, slot: &Slot) -> Result<(), StoreError> {
         let request = self
             .table
-            .update(keys::slots(tenant))
+            .update((self.key)(tenant))
             .update_expression("SET #held = #held - :one REMOVE #slot")
             .condition_expression("#v <= :v AND #slot.#fence = :fence")
             .expression_attribute_names("#held", HELD)

@@ -16,6 +16,7 @@ const TEXTS: &[&str] = &[
     "function_request_id",
     "xray_trace_id",
     "request_id",
+    "client_request_id",
     "tenant_id",
     "agent_id",
     "task_id",

@@ -24,7 +24,7 @@ pub struct BuiltinTools {
 impl BuiltinTools {
     /// Tools that reach the public internet, with names as this machine resolves them.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        Self::reaching(Reach::PublicInternet, Arc::new(SystemResolver), clock)
+        Self::reaching(Reach::PublicInternet, Arc::new(SystemResolver::default()), clock)
     }
 
     /// Tools that reach as far as `reach`, with names as `resolver` resolves them.

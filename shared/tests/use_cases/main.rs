@@ -15,4 +15,5 @@ mod steps;
 mod submit;
 mod sweep;
 mod telemetry;
+mod waits;
 mod world;

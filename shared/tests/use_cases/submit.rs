@@ -1,7 +1,5 @@
-use std::time::Duration;
-
 use futures::future::join_all;
-use shared::app::{AppError, NewTask, Ran};
+use shared::app::{AppError, NewTask};
 use shared::domain::{AgentId, Invalid, TaskStatus};
 use shared::ports::TaskStore;
 use shared::testing::{Faults, When, samples};
@@ -67,23 +65,6 @@ async fn another_tenants_agent_looks_like_no_agent() {
 async fn another_tenants_task_looks_like_no_task() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
-    let found = world.tasks().find_task(&samples::tenant("other"), task.id(), Duration::ZERO).await;
+    let found = world.tasks().find_task(&samples::tenant("other"), task.id()).await;
     assert!(matches!(found, Err(AppError::NotFound(_))), "{found:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn waiting_ends_with_the_task_or_with_the_patience() {
-    let world = World::new().await;
-    let task = world.submit("hello").await.unwrap();
-    let tasks = world.tasks();
-    let begun = tokio::time::Instant::now();
-    let impatient = tasks.find_task(world.tenant(), task.id(), Duration::from_secs(5)).await.unwrap();
-    assert_eq!((impatient.status(), begun.elapsed()), (TaskStatus::Queued, Duration::from_secs(5)));
-    let (patient, ran) = tokio::join!(tasks.find_task(world.tenant(), task.id(), Duration::from_secs(25)), async {
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        world.run(task.id()).await
-    });
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
-    assert_eq!(patient.unwrap().status(), TaskStatus::Completed);
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::LOCATION;
+use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use shared::domain::{AgentId, TaskId, TaskStatus};
@@ -46,21 +46,31 @@ pub(crate) async fn submit_task(
     Ok((StatusCode::ACCEPTED, location, Json(TaskResponse::from(&task))))
 }
 
-/// `GET /v1/tasks/{id}?wait=`: the task, as soon as it has ended or `wait` seconds are over.
+/// `GET /v1/tasks/{id}?wait=`: the task, as soon as it has ended or `wait` seconds are over. One that is shown sooner comes
+/// with a `Retry-After`.
 pub(crate) async fn find_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
     PathId(id): PathId<TaskId>,
     mut params: Params,
-) -> Result<Json<TaskResponse>, Problem> {
+) -> Result<(HeaderMap, Json<TaskResponse>), Problem> {
     let form = format!("must be a number of seconds from 0 to {MAX_WAIT_SECONDS}");
     let wait = params.take("wait", &form)?.unwrap_or(0);
     if wait > MAX_WAIT_SECONDS {
         return Err(refused("wait", &form));
     }
     params.finish()?;
-    let task = api.tasks.find_task(&tenant, id, Duration::from_secs(wait)).await?;
-    Ok(Json(TaskResponse::from(&task)))
+    let found = api.waits.find_task(&tenant, id, Duration::from_secs(wait)).await?;
+    let mut headers = HeaderMap::new();
+    if let Some(after) = found.ask_again_after {
+        headers.insert(RETRY_AFTER, whole_seconds(after).into());
+    }
+    Ok((headers, Json(TaskResponse::from(&found.task))))
+}
+
+/// The duration in the unit of `Retry-After`, a begun second as a whole one.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// `GET /v1/tasks?status=&agent_id=&limit=&cursor=`: the tenant's tasks, newest first.

@@ -1,6 +1,7 @@
 //! What a request leaves in the log.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::logs;
@@ -93,4 +94,22 @@ async fn of_many_tasks_that_are_redriven_each_has_lines_of_its_own() {
     faults.clear();
     platform.post("/v1/dead-letters/redrive", order).await;
     assert_eq!(sorted(said(&heard, 3)), sorted(redriven.into_iter().chain([about_none])));
+}
+
+#[tokio::test]
+async fn a_clients_own_id_is_logged_beside_the_platforms_if_it_is_fit_for_a_log() {
+    let platform = Platform::new();
+    let (heard, _guard) = hear();
+    for given in ["abc-123", "has space", &"x".repeat(129)] {
+        let request = Request::get("/healthz").header("x-request-id", given).body(Body::empty()).unwrap();
+        platform.send(request).await;
+    }
+    let text = heard.text();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let logged: Vec<&Value> = lines.iter().map(|line| &line["client_request_id"]).collect();
+    assert_eq!(logged, [&json!("abc-123"), &Value::Null, &Value::Null]);
+    for line in &lines {
+        check_log_line(line).unwrap();
+        assert_ne!(line["request_id"], "abc-123");
+    }
 }

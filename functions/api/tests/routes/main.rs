@@ -12,6 +12,7 @@ mod platform;
 mod tasks;
 mod traces;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,7 +20,7 @@ use axum::http::{Request, StatusCode};
 use serde_json::json;
 use shared::testing::{Faults, When};
 
-use platform::{AGENT, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
+use platform::{AGENT, KEY, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
 
 #[tokio::test]
 async fn a_refusal_is_small_however_large_the_request() {
@@ -132,6 +133,19 @@ async fn without_the_key_every_v1_route_is_closed() {
 }
 
 #[tokio::test]
+async fn after_a_rotation_both_keys_open_the_api_until_the_grace_ends() {
+    let platform = Platform::new();
+    platform.secrets.rotate("api-key", "n3w");
+    let status = async |key: &str| {
+        let request = Request::get("/v1/agents").header("authorization", format!("Bearer {key}"));
+        platform.send(request.body(Body::empty()).unwrap()).await.status
+    };
+    assert_eq!((status("n3w").await, status(KEY).await), (StatusCode::OK, StatusCode::OK));
+    platform.secrets.end_grace("api-key");
+    assert_eq!((status("n3w").await, status(KEY).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+}
+
+#[tokio::test]
 async fn a_dependency_that_is_down_is_a_retryable_503() {
     let faults = Faults::default();
     let platform = Platform::failing(&faults);
@@ -168,15 +182,35 @@ async fn the_platform_is_ready_if_its_table_and_queue_answer() {
 }
 
 #[tokio::test]
-async fn a_request_id_is_echoed_if_it_is_fit_for_a_log() {
+async fn every_request_has_an_id_of_the_platforms_own() {
     let platform = Platform::new();
     let id_for = async |given: &str| {
         let request = Request::get("/healthz").header("x-request-id", given).body(Body::empty()).unwrap();
         platform.send(request).await.headers["x-request-id"].to_str().unwrap().to_owned()
     };
-    assert_eq!(id_for("abc-123").await, "abc-123");
-    for unfit in ["", "has space", &"x".repeat(129)] {
-        assert_ne!(id_for(unfit).await, unfit);
+    let mut ids = BTreeSet::new();
+    for given in ["abc-123", "abc-123", "", "has space", &"x".repeat(129)] {
+        let id = id_for(given).await;
+        assert!(id.parse::<uuid::Uuid>().is_ok(), "{given}: {id}");
+        ids.insert(id);
+    }
+    assert_eq!(ids.len(), 5);
+}
+
+#[tokio::test]
+async fn every_response_says_how_to_treat_it() {
+    let platform = Platform::new();
+    let submitted = platform.submit(&platform.create_agent().await, "hello").await;
+    let task = format!("/v1/tasks/{}", submitted["id"].as_str().unwrap());
+    for path in ["/healthz", "/readyz", "/v2", "/v1/agents", &task, "/v1/tasks?limit=0", UNKNOWN_TASK] {
+        let headers = platform.get(path).await.headers;
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("strict-transport-security", "max-age=31536000"),
+        ] {
+            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{path}: {name}");
+        }
     }
 }
 

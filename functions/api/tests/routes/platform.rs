@@ -1,5 +1,6 @@
 //! The platform in memory behind its routes.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,16 +10,20 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::app::{Agents, Readiness, Runner, Tasks, WorkTimes};
+use shared::app::{Agents, Readiness, Runner, Tasks, Waits, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemorySecrets, MemoryStore, ScriptedModel, ScriptedTools, samples,
+    Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, ScriptedModel, ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
 pub(crate) const KEY: &str = "k3y";
+
+/// How often clients may wait at once.
+pub(crate) const MOST_WAITS: u32 = 2;
+
 pub(crate) const AGENT: &str = r#"{"name":"clerk","models":[{"provider":"anthropic","model":"claude-sonnet-5-5"}]}"#;
 
 /// An id that no agent has.
@@ -59,17 +64,24 @@ impl Platform {
         let clock = ManualClock::at(samples::START);
         let failing = || Arc::new(store.with_faults(faults.clone()));
         let time = || Arc::new(clock.clone());
+        let tasks = Tasks {
+            agents: failing(),
+            store: failing(),
+            journal: failing(),
+            queue: Arc::new(queue.clone()),
+            clock: time(),
+        };
         let router = router(Api {
             agents: Agents::new(failing(), compatible_server, time()),
-            tasks: Tasks {
-                agents: failing(),
-                store: failing(),
-                journal: failing(),
-                queue: Arc::new(queue.clone()),
-                clock: time(),
-            },
+            waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), NonZeroU32::new(MOST_WAITS)),
+            tasks,
             readiness: Arc::new(Readiness::new(failing(), Arc::new(queue.with_faults(faults.clone())), time())),
-            keys: ApiKeys::new(Arc::new(secrets.clone()), "api-key".to_owned(), samples::tenant("default")),
+            keys: ApiKeys::new(
+                Arc::new(secrets.clone()),
+                "api-key".to_owned(),
+                Duration::from_hours(1),
+                samples::tenant("default"),
+            ),
         });
         Self { router, store, queue, clock, secrets }
     }

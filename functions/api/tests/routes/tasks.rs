@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
+use futures::future::join_all;
 use serde_json::{Value, json};
 use shared::domain::{CacheMode, CacheUse, Cost, ModelAnswer, Origin, Spend, Usage, Wait, WaitReason};
 use shared::ports::{ModelErrorKind, TaskStore};
 use shared::testing::{Reply, ScriptedModel, samples};
 
-use crate::platform::{Platform, UNKNOWN_AGENT, check_refused, redacted, request};
+use crate::platform::{MOST_WAITS, Platform, UNKNOWN_AGENT, check_refused, redacted, request};
 
 /// The members that every new task has, and these besides or instead.
 fn shown(set: Value) -> Value {
@@ -104,6 +105,24 @@ async fn a_parked_task_says_what_it_waits_for_and_until_when() {
     assert_eq!(task["waiting"], json!({ "reason": "rate_limit", "until": "2026-11-18T11:08:10.000Z" }));
     let listed = platform.get("/v1/tasks?status=waiting").await.body;
     assert_eq!(listed["data"][0]["id"], task["id"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_is_shown_before_the_wait_is_over_says_when_to_ask_again() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let queued = platform.submit(&agent, "hello").await;
+    let path = format!("/v1/tasks/{}?wait=20", queued["id"].as_str().unwrap());
+    let answers = join_all((0..=MOST_WAITS).map(|_| platform.get(&path))).await;
+    let refused: Vec<_> = answers.iter().filter_map(|answer| answer.headers.get("retry-after")).collect();
+    assert_eq!(refused, ["2"]);
+    assert!(answers.iter().all(|answer| (answer.status, &answer.body["status"]) == (StatusCode::OK, &json!("queued"))));
+    let wait = Wait { until: samples::after(90), reason: WaitReason::RateLimit };
+    platform.drain(ScriptedModel::new([Reply::Fail(ModelErrorKind::Park(wait))])).await;
+    let parked = platform.get(&path).await;
+    assert_eq!((&parked.body["status"], &parked.headers["retry-after"]), (&json!("waiting"), &HeaderValue::from(90)));
+    let unasked = platform.get(path.trim_end_matches("?wait=20")).await;
+    assert!(!unasked.headers.contains_key("retry-after"));
 }
 
 #[tokio::test]

@@ -329,6 +329,10 @@ impl Secrets for Stored {
             Self::Silent => std::future::pending().await,
         }
     }
+
+    async fn accepted(&self, name: &str, _grace: Duration, _max_age: Duration) -> Result<Vec<Secret>, SecretError> {
+        Ok(vec![self.secret(name).await?])
+    }
 }
 
 /// The key that is stored like this.

@@ -3,16 +3,14 @@
 //! The words let a model react, and hold nothing that it doesn't know: no address, no header and no text of a server but
 //! the name of a content type.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use reqwest::Url;
 
-use crate::domain::HostPattern;
+use crate::domain::{HostPattern, HttpRules};
 
 use super::resolver::{OutOfReach, Unresolved, is_caused_by};
-
-/// The longest name of a host that is logged; the protocol would have 253 bytes.
-const MAX_LOGGED_BYTES: usize = 100;
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -55,17 +53,27 @@ pub(super) enum Failure {
 pub(super) struct Blocked {
     /// The rule.
     pub(super) rule: Rule,
-    /// The host that was to be asked, for logs: an address, or a name such as agents may allow, and no longer than those
-    /// are. Anything else is a model's text rather than a host.
-    pub(super) host: Option<String>,
+    /// The host that was to be asked, as the model wrote it.
+    host: Option<String>,
 }
 
 impl Blocked {
+    /// What the model wrote is no URL.
+    pub(super) const fn nowhere() -> Self {
+        Self { rule: Rule::Url, host: None }
+    }
+
     /// The rule forbids a request to this URL.
     pub(super) fn at(url: &Url, rule: Rule) -> Self {
-        let is_name = |name: &str| name.len() <= MAX_LOGGED_BYTES && HostPattern::new(name).is_ok();
-        let host = url.host_str().filter(|_| url.domain().is_none_or(is_name));
-        Self { rule, host: host.map(str::to_owned) }
+        Self { rule, host: url.host_str().map(str::to_owned) }
+    }
+
+    /// What of the host may be logged: an address, or the agent's own words for the hosts that it is one of. Any other name
+    /// is a text of the model's, which can hold what an agent was told in confidence.
+    pub(super) fn logged_host<'a>(&'a self, rules: &'a HttpRules) -> Option<&'a str> {
+        let host = self.host.as_deref()?;
+        let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+        if is_address { Some(host) } else { rules.pattern_of(host).map(HostPattern::as_str) }
     }
 }
 

@@ -12,15 +12,18 @@ const MAX_BYTES: usize = 8 * 1_024;
 
 /// What belongs to the connection, to the platform or to someone between it and the host, or would have a server do
 /// something else than what the method says.
-const NOT_SETTABLE: [&str; 25] = [
+const NOT_SETTABLE: [&str; 40] = [
     "accept-encoding",
+    "client-ip",
     "connection",
     "content-encoding",
     "content-length",
     "cookie",
     "cookie2",
     "expect",
+    "fastly-client-ip",
     "forwarded",
+    "forwarded-for",
     "host",
     "http2-settings",
     "idempotency-key",
@@ -31,16 +34,44 @@ const NOT_SETTABLE: [&str; 25] = [
     "te",
     "trailer",
     "transfer-encoding",
+    "true-client-ip",
     "upgrade",
     "via",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-google-metadata-request",
+    "x-host",
+    "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-host",
     "x-original-url",
+    "x-override-url",
+    "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "x-remote-user",
     "x-rewrite-url",
 ];
 
-const NOT_SETTABLE_PREFIXES: [&str; 5] = ["proxy-", "sec-", "x-amz", "x-aws-", "x-forwarded-"];
+/// Of `x-goog-` and `x-ms-`, only what says who signed in: their APIs take keys and versions under the others.
+const NOT_SETTABLE_PREFIXES: [&str; 14] = [
+    "cf-",
+    "proxy-",
+    "sec-",
+    "x-amz",
+    "x-appengine-",
+    "x-aws-",
+    "x-azure-",
+    "x-envoy-",
+    "x-forwarded",
+    "x-goog-authenticated-user-",
+    "x-goog-iap-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-original-forwarded-",
+];
 
 /// The headers that a model wrote, for a request to `url`.
 pub(super) fn written(headers: &BTreeMap<String, String>, url: &Url) -> Result<HeaderMap, Failure> {
@@ -83,7 +114,17 @@ mod tests {
 
     #[test]
     fn headers_of_the_application_are_taken() {
-        for name in ["Accept", "authorization", "Content-Type", "X-Api-Key", "User-Agent", "If-Match", "Range"] {
+        for name in [
+            "Accept",
+            "authorization",
+            "Content-Type",
+            "X-Api-Key",
+            "User-Agent",
+            "If-Match",
+            "Range",
+            "X-Goog-Api-Key",
+            "X-Ms-Version",
+        ] {
             assert_eq!(check(one(name, "x y")).unwrap()[name], "x y");
         }
     }
@@ -100,6 +141,17 @@ mod tests {
             "X-Amzn-Trace-Id",
             "x-aws-ec2-metadata-token",
             "X-Forwarded-For",
+            "X-Forwarded",
+            "X-Original-Forwarded-For",
+            "CF-Connecting-IP",
+            "True-Client-IP",
+            "X-Envoy-Original-Path",
+            "X-Goog-IAP-JWT-Assertion",
+            "X-Goog-Authenticated-User-Email",
+            "X-MS-CLIENT-PRINCIPAL-NAME",
+            "X-MS-TOKEN-AAD-ACCESS-TOKEN",
+            "X-Azure-FDID",
+            "X-AppEngine-User-Email",
             "Sec-Fetch-Site",
             "X-HTTP-Method-Override",
         ]) {

@@ -86,8 +86,9 @@ impl HttpRequester {
             tokio::time::timeout(time, self.answer(rules, arguments, key)).await.unwrap_or(late)
         };
         answered.unwrap_or_else(|failure| {
-            if let Failure::Blocked(Blocked { rule, host }) = &failure {
-                tracing::warn!(reason = rule.as_str(), host, "tool call blocked");
+            if let Failure::Blocked(blocked) = &failure {
+                let (reason, host) = (blocked.rule.as_str(), blocked.logged_host(rules));
+                tracing::warn!(reason, host, "tool call blocked");
                 metric::TOOLS_BLOCKED.add(["http_request"], 1);
             }
             ToolOutput::error(failure.to_string())

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
 use super::reach::Reach;
 
@@ -20,17 +21,40 @@ pub trait Resolver: Send + Sync {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Resolves names as this machine does.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemResolver;
+/// Most lookups at once. One can't be stopped, not even when its request is over, and each holds a thread, for half a minute
+/// where a name's server is silent.
+const MOST_LOOKUPS: usize = 32;
+
+/// Resolves names as this machine does, 32 at once.
+#[derive(Debug, Clone)]
+pub struct SystemResolver {
+    look_up: fn(&str) -> io::Result<Vec<IpAddr>>,
+    lookups: Arc<Semaphore>,
+}
+
+impl Default for SystemResolver {
+    fn default() -> Self {
+        Self::looking_up(|host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
+    }
+}
+
+impl SystemResolver {
+    fn looking_up(look_up: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
+        Self { look_up, lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
+    }
+}
 
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let host = (host.to_owned(), 0);
-        let resolved =
-            tokio::task::spawn_blocking(move || host.to_socket_addrs()).await.map_err(io::Error::other)??;
-        Ok(resolved.map(|address| address.ip()).collect())
+        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
+        let (look_up, host) = (self.look_up, host.to_owned());
+        let lookup = move || {
+            // Until the thread is free again, which is later than its caller may have gone.
+            let _permit = permit;
+            look_up(&host)
+        };
+        tokio::task::spawn_blocking(lookup).await.map_err(io::Error::other)?
     }
 }
 
@@ -77,4 +101,53 @@ pub(super) enum Unresolved {
 /// Whether an error of this type is among the causes.
 pub(super) fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(<dyn Error>::is::<E>)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::{Condvar, Mutex};
+
+    use futures::future::join_all;
+
+    use super::*;
+
+    /// A server of names that is silent until it is told to answer.
+    struct Silent {
+        asked: AtomicUsize,
+        answers: Mutex<bool>,
+        told: Condvar,
+    }
+
+    static SERVER: Silent = Silent { asked: AtomicUsize::new(0), answers: Mutex::new(false), told: Condvar::new() };
+
+    fn ask_server(_host: &str) -> io::Result<Vec<IpAddr>> {
+        SERVER.asked.fetch_add(1, SeqCst);
+        let answers = SERVER.answers.lock().unwrap();
+        let _answers = SERVER.told.wait_while(answers, |answers| !*answers).unwrap();
+        Ok(Vec::new())
+    }
+
+    #[tokio::test]
+    async fn a_silent_server_of_names_holds_so_many_threads_and_no_more() {
+        let resolver = SystemResolver::looking_up(ask_server);
+        for _round in 0..2 {
+            let many = join_all((0..MOST_LOOKUPS * 2).map(|_| resolver.addresses("example.com")));
+            let all_asked = async {
+                while SERVER.asked.load(SeqCst) < MOST_LOOKUPS {
+                    tokio::task::yield_now().await;
+                }
+            };
+            // Their requests end; the lookups don't.
+            tokio::select! {
+                biased;
+                _ = many => panic!("nobody answers"),
+                () = all_asked => {}
+            }
+            assert_eq!((resolver.lookups.available_permits(), SERVER.asked.load(SeqCst)), (0, MOST_LOOKUPS));
+        }
+        *SERVER.answers.lock().unwrap() = true;
+        SERVER.told.notify_all();
+        assert_eq!(resolver.addresses("example.com").await.unwrap(), [] as [IpAddr; 0]);
+    }
 }

@@ -14,7 +14,7 @@ const MAX_URL_BYTES: usize = 4_096;
 /// The URL that a model wrote.
 pub(super) fn written(text: &str, rules: &HttpRules, reach: Reach) -> Result<Url, Blocked> {
     let url = if is_plain(text) { Url::parse(text).ok() } else { None };
-    allowed(url.ok_or(Blocked { rule: Rule::Url, host: None })?, rules, reach)
+    allowed(url.ok_or(Blocked::nowhere())?, rules, reach)
 }
 
 /// The URL that an answer from `base` redirects to.

@@ -4,6 +4,7 @@ use reqwest::Url;
 use serde_json::json;
 
 use super::stand_in::{LOOPBACK, Names, Reply, Server, call, call_with, check_error, request, rules, tools};
+use crate::domain::{HostPattern, HttpRules};
 use crate::ports::Tools;
 use crate::testing::{Captured, listen};
 use crate::tools::http_request::failure::{Blocked, Rule};
@@ -48,9 +49,9 @@ async fn a_name_that_leads_elsewhere_the_second_time_is_checked_the_second_time(
 
 #[tokio::test]
 async fn the_machines_own_names_lead_nowhere() {
-    let addresses = SystemResolver.addresses("localhost").await.unwrap();
+    let addresses = SystemResolver::default().addresses("localhost").await.unwrap();
     assert!(!addresses.is_empty() && addresses.iter().all(|address| !Reach::PublicInternet.allows(*address)));
-    assert!(SystemResolver.addresses("nobody.invalid").await.is_err());
+    assert!(SystemResolver::default().addresses("nobody.invalid").await.is_err());
 }
 
 #[tokio::test]
@@ -64,37 +65,40 @@ async fn a_method_that_the_agent_may_not_use_is_not_sent() {
 }
 
 #[test]
-fn a_host_is_logged_if_it_is_an_address_or_an_ordinary_name() {
+fn of_a_host_only_an_address_or_the_agents_own_words_are_logged() {
+    let hosts = ["api.example.com", "*.example.org"].map(|host| HostPattern::new(host).unwrap());
+    let rules = HttpRules::new(hosts.to_vec()).unwrap();
     let check = |url: &str, expected: Option<&str>| {
         let blocked = Blocked::at(&Url::parse(url).unwrap(), Rule::Host);
-        assert_eq!(blocked.host.as_deref(), expected, "{url}");
+        assert_eq!(blocked.logged_host(&rules), expected, "{url}");
     };
-    check("https://API.evil-site.example:8443/x", Some("api.evil-site.example"));
+    check("https://API.example.com:8443/x", Some("api.example.com"));
+    check("https://hunter2-is-the-password.example.org/", Some("*.example.org"));
+    check("https://hunter2-is-the-password.evil.example/", None);
+    check("https://evil.example/api.example.com", None);
     check("http://169.254.169.254/latest", Some("169.254.169.254"));
     check("http://[fe80::1]/", Some("[fe80::1]"));
-    check("https://b\u{fc}cher.example/", Some("xn--bcher-kva.example"));
-    check("https://the_user_said_(x)!.example/", None);
-    check("https://a$b=c.example/", None);
-    check("https://word/", None);
     check("file:///etc/passwd", None);
     check("data:text/plain,x", None);
     check("gopher://%73%65cret/", None);
-    let long = "of-any-length.".repeat(8);
-    check(&format!("https://{long}example/"), None);
 }
 
 #[tokio::test]
-async fn a_blocked_call_is_logged_once_with_its_host_and_nothing_else_of_it() {
+async fn a_blocked_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
     let logged = Captured::default();
     let _listening = listen(tracing_subscriber::fmt().with_writer(logged.clone()).with_ansi(false).finish());
     let headers = json!({ "x-canary": "canary" });
     let arguments = json!({
-        "url": "https://evil.example/canary?canary#canary", "method": "POST", "headers": headers, "body": "canary",
+        "url": "https://canary.evil.example/canary?canary#canary", "method": "POST", "headers": headers, "body": "canary",
     });
     check_error(&call(rules(), arguments).await, "not one of those");
+    let of_the_agent = json!({ "url": "https://api.example.com/canary", "headers": { "cookie": "canary" } });
+    check_error(&call(rules(), of_the_agent).await, "not one that may be set");
     check_error(&call(rules(), json!({ "url": "http://nobody.example.org/canary" })).await, "could not be resolved");
     let text = logged.text();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("WARN")).collect();
-    assert!(lines.len() == 1 && lines[0].ends_with(r#"tool call blocked reason="host" host="evil.example""#), "{text}");
+    let [stranger, own] = lines[..] else { panic!("{text}") };
+    assert!(stranger.ends_with(r#"tool call blocked reason="host""#), "{text}");
+    assert!(own.ends_with(r#"tool call blocked reason="header" host="api.example.com""#), "{text}");
     assert!(!text.contains("canary"), "{text}");
 }
