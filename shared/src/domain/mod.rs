@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod arguments;
+pub mod bounded_text;
 pub mod call;
 pub mod causes;
 pub mod chain;
@@ -33,6 +34,7 @@ pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use arguments::check_arguments;
+pub use bounded_text::BoundedText;
 pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};
 pub use causes::Causes;
 pub use chain::{
@@ -59,7 +61,7 @@ pub use task::{
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
-pub use tool::BuiltinTool;
+pub use tool::{BuiltinTool, MAX_TOOL_TEXT_BYTES};
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 pub use trace::TraceHeader;
 pub use transcript::{

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::stand_in::{
     LOOPBACK, Names, Reply, Server, Then, call, call_with, check_answer, check_error, get, request, rules, tools,
 };
-use crate::domain::Deadline;
+use crate::domain::{Deadline, MAX_TOOL_TEXT_BYTES};
 use crate::ports::{ToolOutput, Tools};
 use crate::testing::samples;
 use crate::tools::http_request::Reach;
@@ -116,6 +116,52 @@ async fn an_answer_without_end_is_cut() {
         let mut expected = shown(200, Some("text/plain"), &expected);
         expected["truncated"] = json!(is_cut);
         check_answer(&output, &expected);
+    }
+}
+
+/// What takes more room in a conversation than on the wire is bounded as well.
+#[tokio::test]
+async fn an_answer_takes_no_more_room_in_a_conversation_than_the_agent_allows() {
+    let text = |body: Vec<u8>| {
+        let head = format!("HTTP/1.1 200 x\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n", body.len());
+        Reply::raw([head.into_bytes(), body].concat(), Then::Close)
+    };
+    let server = Server::start([
+        ("/control", text(b"\x01".repeat(1_024))),
+        ("/mixed", text(b"a\x00\tb\x1b\x7f\r\n\xc2\x80c".to_vec())),
+        ("/invalid", text(b"\xff".repeat(1_024))),
+        ("/quotes", text(b"\"".repeat(1_024))),
+        ("/more-control", text(b"\x01".repeat(4_096))),
+    ])
+    .await;
+    for (path, expected, is_cut) in [
+        ("/control", String::new(), false),
+        ("/mixed", "a\tb\r\nc".to_owned(), false),
+        ("/invalid", "\u{fffd}".repeat(341), true),
+        ("/quotes", "\"".repeat(512), true),
+        ("/more-control", String::new(), true),
+    ] {
+        let rules = rules().with_max_response_bytes(1_024).unwrap();
+        let output = call(rules, json!({ "url": server.url("api.example.com", path) })).await;
+        let mut expected = shown(200, Some("text/plain"), &expected);
+        expected["truncated"] = json!(is_cut);
+        check_answer(&output, &expected);
+    }
+}
+
+/// Whatever the agent allows.
+#[tokio::test]
+async fn no_answer_is_longer_than_a_conversation_takes() {
+    for body in [b"\x01".as_slice(), b"\xff", b"a", b"\"\\", "\u{10ffff}".as_bytes()] {
+        let body = body.repeat(2_097_152 / body.len());
+        let head = b"HTTP/1.1 200 x\r\ncontent-type: text/plain\r\n\r\n";
+        let server = Server::start([("/", Reply::raw([head, body.as_slice()].concat(), Then::Close))]).await;
+        let rules = rules().with_max_response_bytes(2_097_152).unwrap();
+        let output = call(rules, json!({ "url": server.url("api.example.com", "/") })).await;
+        assert!(output.text.len() <= MAX_TOOL_TEXT_BYTES, "{}", output.text.len());
+        let shown: Value = serde_json::from_str(&output.text).unwrap();
+        assert_eq!(shown["truncated"], true);
+        assert_eq!(output.clone().bounded(), output, "so that it stays JSON");
     }
 }
 
