@@ -11,7 +11,7 @@ use super::stand_in::{
 use crate::domain::{Deadline, MAX_TOOL_TEXT_BYTES};
 use crate::ports::{ToolOutput, Tools};
 use crate::testing::samples;
-use crate::tools::http_request::Reach;
+use crate::tools::http_request::{Reach, opaque};
 
 fn shown(status: u16, content_type: Option<&str>, body: &str) -> Value {
     json!({ "status": status, "content_type": content_type, "body": body, "truncated": false })
@@ -27,7 +27,7 @@ async fn a_request_says_what_the_model_wrote_and_no_more() {
     check_answer(&output, &shown(200, Some("text/plain"), "hello"));
     let [received] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
     let expected = json!({
-        "accept": "text/plain", "x-api-key": "k", "accept-encoding": "identity", "idempotency-key": "call-7",
+        "accept": "text/plain", "x-api-key": "k", "accept-encoding": "identity", "idempotency-key": opaque("call-7"),
         "user-agent": concat!("aiagent-platform/", env!("CARGO_PKG_VERSION")), "content-length": "2",
         "host": format!("api.example.com:{}", server.port),
     });
@@ -51,6 +51,28 @@ async fn only_changes_carry_an_idempotency_key() {
             .any(|request| request.line.starts_with(method) && request.headers.contains_key("idempotency-key"))
     };
     assert_eq!(["GET", "HEAD", "POST", "PUT", "DELETE"].map(keyed), [false, false, true, true, true]);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_the_same_for_the_same_call_and_tells_nothing_of_its_task() {
+    let server = Server::start([("/", Reply::text("ok"))]).await;
+    let task = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+    for key in ["/2", "/2", "/3", "/1/2"] {
+        let arguments = json!({ "url": server.url("api.example.com", "/"), "method": "POST" });
+        let names = Names::new(&[("api.example.com", &[&[LOOPBACK]])]);
+        let mut request = request(rules(), arguments);
+        request.idempotency_key = format!("{task}{key}");
+        assert!(!tools(names, Reach::ThisMachineToo).run(&request).await.is_error);
+    }
+    let keys: Vec<String> =
+        server.requests().iter().map(|request| request.headers["idempotency-key"].clone()).collect();
+    let [first, again, next, in_another_run] = &keys[..] else { panic!("{keys:?}") };
+    assert_eq!(first, again);
+    assert!(first != next && first != in_another_run && next != in_another_run, "{keys:?}");
+    for key in &keys {
+        assert!(key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
+        assert!(!key.contains("01981b5e") && !key.contains("8d51"), "{key}");
+    }
 }
 
 #[tokio::test]
