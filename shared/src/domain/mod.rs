@@ -42,7 +42,10 @@ pub use chain::{
     Thousandths, Transfer, Unlisted,
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
-pub use conversation::{Conversation, Next, PendingCall, journal};
+pub use conversation::{
+    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, PendingCall, is_last_word, journal,
+    journal_heads, may_count,
+};
 pub use deadline::Deadline;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
@@ -54,7 +57,7 @@ pub use schema::JsonSchema;
 pub(crate) use schema::{Holds, holds};
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
-pub use step::{Step, StepHead, StepKind, ToolRunner};
+pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 pub use task::{
     Cancellation, Change, ClaimRefused, Event, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput, TaskState,
     WrongState,

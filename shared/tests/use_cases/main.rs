@@ -10,6 +10,7 @@ mod lines;
 mod park;
 mod play;
 mod purge;
+mod reading;
 mod run;
 mod steps;
 mod submit;

@@ -195,7 +195,7 @@ impl Work<'_> {
         let spend = step.kind.spend();
         let Err(error) = appended else {
             self.conversation.push(step);
-            self.task.note_steps(self.conversation.steps().map(Step::head));
+            self.task.note_steps(self.conversation.outline().heads());
             return Ok(());
         };
         self.task.add_spend(spend);

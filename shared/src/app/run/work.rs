@@ -9,7 +9,7 @@ use super::{RESERVE, Ran, RunError, Runner};
 use crate::app::outcome::outcome_of;
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spent, Step, Task, Timestamp,
+    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spent, Task, Timestamp,
 };
 use crate::ports::StoreError;
 
@@ -62,7 +62,7 @@ impl<'a> Work<'a> {
         loop {
             let next = match self.conversation.next() {
                 Next::Finish(answer) => {
-                    let outcome = outcome_of(*answer, self.conversation.tool_calls());
+                    let outcome = outcome_of(*answer, self.conversation.outline().tool_calls());
                     return Ok(outcome.map_or_else(End::Failed, End::Completed));
                 }
                 next @ (Next::Ask { .. } | Next::Tools(_)) => next,
@@ -100,8 +100,8 @@ impl<'a> Work<'a> {
         let recorded = self.runner.journal.steps(self.task.id()).await?;
         self.conversation = Conversation::new(self.task.progress().base, recorded);
         let attempts = self.task.attempts();
-        if self.task.note_steps(self.conversation.steps().map(Step::head)) {
-            tracing::info!(steps = self.conversation.complete_until(), "recorded steps are used");
+        if self.task.note_steps(self.conversation.outline().heads()) {
+            tracing::info!(steps = self.conversation.outline().complete_until(), "recorded steps are used");
             if attempts > 1 {
                 self.renew().await?;
             }
@@ -122,7 +122,7 @@ impl<'a> Work<'a> {
     async fn answer_calls(&mut self, agent: &Agent, calls: Vec<PendingCall>) -> Result<(), End> {
         let last = calls.last().map_or(0, |call| call.number);
         self.limit_steps(last)?;
-        let calls_so_far = u64::from(self.conversation.tool_calls());
+        let calls_so_far = u64::from(self.conversation.outline().tool_calls());
         if calls_so_far + calls.len() as u64 > u64::from(self.task.limits().max_tool_calls()) {
             return Err(self.limit(LimitKind::MaxToolCalls));
         }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules,
+    AgentConfig, AgentName, FailureCode, HeadKind, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules,
     StepHead, StopReason, ToolCall, Usage, WaitReason,
 };
 
@@ -237,7 +237,7 @@ fn an_attempt_under_which_the_journal_grows_is_worth_it() {
 /// A journal of so many answers.
 fn recorded(steps: u32) -> impl Iterator<Item = StepHead> {
     let spend = Spend { attempts: 1, ..Spend::default() };
-    (1..=steps).map(move |number| StepHead { base: 0, number, spend })
+    (1..=steps).map(move |number| StepHead { base: 0, number, kind: HeadKind::ModelCall, spend, bytes: 100 })
 }
 
 #[test]
