@@ -87,8 +87,8 @@ impl Tasks {
                 Err(broken) => return self.answered_before(task, answers, broken).await,
             };
             let now = self.clock.now();
-            let steps = pairs.into_iter().map(|(call, answer)| answer.step(&task, call, now)).collect();
-            task.answered(now)?;
+            let steps: Vec<Step> = pairs.into_iter().map(|(call, answer)| answer.step(&task, call, now)).collect();
+            task.answered(steps.iter().map(|step| step.kind.content_bytes()).sum(), now)?;
             Ok((Draft { task, steps }, ()))
         };
         self.go_on(tenant, id, answer).await
