@@ -13,7 +13,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use cpu_time::ThreadTime;
-use shared::app::{Ran, RunError, Runner, WorkTimes};
+use shared::app::{Ran, Room, RunError, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
     Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepHead, StepPlace, TaskId, TaskStatus,
@@ -116,6 +116,7 @@ impl Function {
             cache: CacheRules::Off,
             times: WorkTimes::default(),
             slots: None,
+            room: Room::default(),
         };
         Ok(Self { store, table: DynamoAgentStore::new(table, "state"), agent, runner })
     }

@@ -7,6 +7,7 @@ mod fairness;
 mod histories;
 mod late;
 mod lines;
+mod memory;
 mod park;
 mod play;
 mod purge;
