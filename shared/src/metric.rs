@@ -99,6 +99,8 @@ pub const TASKS_PAUSED: Counter<0> = Counter::new("TasksPaused", []);
 pub const TASKS_AWAITING_INPUT: Counter<0> = Counter::new("TasksAwaitingInput", []);
 /// Tasks that were parked.
 pub const TASKS_PARKED: Counter<0> = Counter::new("TasksParked", []);
+/// Tasks that were parked because their conversations did not fit into memory beside the others'.
+pub const TASKS_CROWDED_OUT: Counter<0> = Counter::new("TasksCrowdedOut", []);
 /// Time from a task's submission to its end.
 pub const TASK_DURATION: Timer<0> = Timer::new("TaskDuration", []);
 /// Tasks handed over from one invocation to the next.
@@ -195,7 +197,7 @@ pub const SWEEPS_UNFINISHED: Counter<0> = Counter::new("SweepsUnfinished", []);
 pub const COLD_STARTS: Counter<0> = Counter::new("ColdStarts", []);
 
 /// The name of each metric, its unit, and what it is divided by.
-pub const ALL: [(&str, Unit, &[&str]); 68] = [
+pub const ALL: [(&str, Unit, &[&str]); 69] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
@@ -217,6 +219,7 @@ pub const ALL: [(&str, Unit, &[&str]); 68] = [
     (TASKS_PAUSED.name, Unit::Count, &TASKS_PAUSED.dimensions),
     (TASKS_AWAITING_INPUT.name, Unit::Count, &TASKS_AWAITING_INPUT.dimensions),
     (TASKS_PARKED.name, Unit::Count, &TASKS_PARKED.dimensions),
+    (TASKS_CROWDED_OUT.name, Unit::Count, &TASKS_CROWDED_OUT.dimensions),
     (TASK_DURATION.name, Unit::Milliseconds, &TASK_DURATION.dimensions),
     (HOPS.name, Unit::Count, &HOPS.dimensions),
     (STEP_DURATION.name, Unit::Milliseconds, &STEP_DURATION.dimensions),

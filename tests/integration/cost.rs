@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{NewTask, Ran, Runner, Tasks, WorkTimes};
+use shared::app::{NewTask, Ran, Room, Runner, Tasks, WorkTimes};
 use shared::domain::{BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall, ToolRunner};
 use shared::ports::{AgentStore, Journal, PageRequest, Retention, TaskFilter, TaskMessage, TaskStore};
 use shared::queue::SqsTaskQueue;
@@ -139,6 +139,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
         cache: CacheRules::Off,
         times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
         slots: None,
+        room: Room::default(),
     };
     let mut agent = samples::agent(&samples::fresh_tenant());
     agent.config.builtin_tools = vec![BuiltinTool::Calculator];

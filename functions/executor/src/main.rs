@@ -6,7 +6,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use executor::Executor;
 use executor::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use shared::app::{Runner, TenantSlots};
+use shared::app::{Room, Runner, TenantSlots};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{Causes, Timestamp};
 use shared::llm::{self, Layers};
@@ -50,6 +50,7 @@ async fn main() -> Result<(), Error> {
         cache: config.cache,
         times: config.times,
         slots: config.tenant_max_running_tasks.map(|most| TenantSlots::new(Arc::new(slots), most)),
+        room: Room::default(),
     };
     let executor = Executor { runner: Arc::new(runner), queue };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {

@@ -10,7 +10,7 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use executor::Executor;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde_json::Value;
-use shared::app::{Runner, WorkTimes};
+use shared::app::{Room, Runner, WorkTimes};
 use shared::domain::{Agent, CacheRules, Task, TaskStatus};
 use shared::ports::{AgentStore, Clock, TaskMessage, TaskQueue, TaskStore};
 use shared::telemetry::held::HeldLines;
@@ -78,6 +78,7 @@ impl Platform {
             cache: CacheRules::Off,
             times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
             slots: None,
+            room: Room::default(),
         };
         let executor = Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) };
         let mut batch = SqsEvent::default();

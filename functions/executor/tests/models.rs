@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use executor::config::Config;
-use shared::app::{Runner, WorkTimes};
+use shared::app::{Room, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
     Agent, AgentConfig, AssistantContent, BuiltinTool, CacheRules, CacheTerms, Message, ModelChain, ModelRef, Provider,
@@ -46,6 +46,7 @@ impl Platform {
             cache,
             times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
             slots: None,
+            room: Room::default(),
         };
         Self { store, model, runner }
     }

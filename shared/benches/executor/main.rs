@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use cpu_time::ThreadTime;
 use futures::future::join_all;
 use measure::{Samples, Summary};
-use shared::app::{Ran, Runner, WorkTimes};
+use shared::app::{Ran, Room, Runner, WorkTimes};
 use shared::domain::{
     Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskStatus, ToolRunner,
 };
@@ -93,6 +93,7 @@ impl Bench {
             cache: CacheRules::Off,
             times: WorkTimes::default(),
             slots: None,
+            room: Room::default(),
         };
         Ok(Self { store: plain, calls, agent, runner })
     }

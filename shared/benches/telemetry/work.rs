@@ -13,15 +13,18 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use cpu_time::ThreadTime;
-use shared::app::{Ran, RunError, Runner, WorkTimes};
+use shared::app::{Ran, Room, RunError, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
-    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, TaskId, TaskStatus, TraceHeader,
+    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepHead, StepPlace, TaskId, TaskStatus,
+    TraceHeader,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::clock::SystemClock;
-use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, StoreError, TaskMessage, TaskStore};
+use shared::ports::{
+    AgentStore, Clock, Journal, Model, ModelError, StepsPage, StepsRequest, StoreError, TaskMessage, TaskStore,
+};
 use shared::store::client::dynamodb;
 use shared::store::{DynamoAgentStore, DynamoJournal};
 use shared::telemetry::{self, TRACE};
@@ -113,6 +116,7 @@ impl Function {
             cache: CacheRules::Off,
             times: WorkTimes::default(),
             slots: None,
+            room: Room::default(),
         };
         Ok(Self { store, table: DynamoAgentStore::new(table, "state"), agent, runner })
     }
@@ -215,8 +219,16 @@ impl Journal for Both {
         self.read.append(step).await
     }
 
-    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
-        self.read.steps(task).await
+    async fn step(&self, task: TaskId, place: StepPlace) -> Result<Option<Step>, StoreError> {
+        self.read.step(task, place).await
+    }
+
+    async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError> {
+        self.read.page(task, wanted).await
+    }
+
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+        self.read.heads(task).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! What clients do with their tasks once they are submitted: cancel, retry, resume and answer them, and read their journal.
+//! What clients do with their tasks once they are submitted: cancel, retry, resume and answer them.
 //!
 //! Each reads the task, makes one transition and stores it if nobody changed the task in between, or else tries again. A
 //! task that goes on is written before its message is sent; the watchdog sends one that got lost.
@@ -15,8 +15,8 @@ use super::send::send;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, Conversation, LimitChanges, Limits, Next, ReopenFrom, Step, Task, TaskId, TaskState, TaskStatus,
-    TenantId, journal,
+    Cancellation, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind, Task, TaskId, TaskState,
+    TaskStatus, TenantId, ToolRunner, is_last_word, journal_heads,
 };
 use crate::ports::StoreError;
 
@@ -51,18 +51,11 @@ impl Tasks {
                 return Err(AppError::WrongState(task.status()));
             }
             let limits = self.changed_limits(&task, limits).await?;
-            let conversation = Conversation::new(task.progress().base, self.journal.steps(id).await?);
-            task.note_steps(conversation.steps().map(Step::head));
-            // A recorded answer that was the failure itself would only fail the task again.
-            let is_failed = match conversation.next() {
-                Next::Finish(answer) => outcome_of(*answer, conversation.tool_calls()).is_err(),
-                Next::Ask { .. } | Next::Tools(_) => false,
-            };
+            let outline = Outline::new(task.progress().base, self.journal.heads(id).await?);
+            task.note_steps(outline.heads());
             let from = match from {
-                RetryFrom::Checkpoint if !is_failed => ReopenFrom::Checkpoint,
-                RetryFrom::Checkpoint | RetryFrom::Start => {
-                    ReopenFrom::Start { last_step: conversation.complete_until() }
-                }
+                RetryFrom::Checkpoint if !self.is_failure_itself(id, &outline).await? => ReopenFrom::Checkpoint,
+                RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start { last_step: outline.complete_until() },
             };
             task.reopen(from, limits, self.clock.now())?;
             Ok((Draft::of(task), ()))
@@ -94,11 +87,23 @@ impl Tasks {
                 Err(broken) => return self.answered_before(task, answers, broken).await,
             };
             let now = self.clock.now();
-            let steps = pairs.into_iter().map(|(call, answer)| answer.step(&task, call, now)).collect();
-            task.answered(now)?;
+            let steps: Vec<Step> = pairs.into_iter().map(|(call, answer)| answer.step(&task, call, now)).collect();
+            task.answered(steps.iter().map(|step| step.kind.content_bytes()).sum(), now)?;
             Ok((Draft { task, steps }, ()))
         };
         self.go_on(tenant, id, answer).await
+    }
+
+    /// Whether the last recorded answer was the failure itself: it would only fail the task again.
+    async fn is_failure_itself(&self, task: TaskId, outline: &Outline) -> Result<bool, StoreError> {
+        let Some(last) = outline.last_answer() else { return Ok(false) };
+        let step = self.journal.step(task, last.place()).await?;
+        Ok(match step.map(|step| step.kind) {
+            Some(StepKind::ModelCall { answer, .. }) if is_last_word(&answer) => {
+                outcome_of(answer, outline.tool_calls()).is_err()
+            }
+            Some(StepKind::ModelCall { .. } | StepKind::ToolCall { .. }) | None => false,
+        })
     }
 
     /// The task as it is, if its journal has these very answers, at least one; else the `refusal`, or that one of them was
@@ -109,26 +114,26 @@ impl Tasks {
         answers: &[ToolAnswer],
         refusal: AppError,
     ) -> Result<(Draft, ()), AppError> {
-        let known = self.steps_of(&task).await?;
-        let is_known = |answer: &ToolAnswer| known.iter().any(|step| answer.is_in(step));
-        if !answers.is_empty() && answers.iter().all(is_known) {
+        let mut unknown: Vec<&ToolAnswer> = answers.iter().collect();
+        let mut answered: Vec<Option<String>> = vec![None; answers.len()];
+        let by_client = HeadKind::ToolCall { by: ToolRunner::Client };
+        let heads = journal_heads(task.progress().base, self.journal.heads(task.id()).await?);
+        let may_be = |number| answers.iter().any(|answer| answer.step.is_none_or(|step| step == number));
+        // One at a time: each may be large.
+        for head in heads.iter().filter(|head| head.kind == by_client && may_be(head.number)) {
+            let Some(step) = self.journal.step(task.id(), head.place()).await? else { continue };
+            unknown.retain(|answer| !answer.is_in(&step));
+            for (call, answer) in answered.iter_mut().zip(answers).filter(|(call, _)| call.is_none()) {
+                *call = answer.answered_call(&step).map(|call| call.id.clone());
+            }
+        }
+        if !answers.is_empty() && unknown.is_empty() {
             return Ok((Draft::of(task), ()));
         }
-        let otherwise = answers.iter().find_map(|answer| known.iter().find_map(|step| answer.answered_call(step)));
-        match (refusal, otherwise) {
-            (AppError::WrongState(_), Some(call)) => Err(AppError::AnsweredOtherwise(call.id.clone())),
+        match (refusal, answered.into_iter().flatten().next()) {
+            (AppError::WrongState(_), Some(call)) => Err(AppError::AnsweredOtherwise(call)),
             (refusal, _) => Err(refusal),
         }
-    }
-
-    /// The task's journal, in order.
-    pub async fn list_steps(&self, tenant: &TenantId, id: TaskId) -> Result<Vec<Step>, AppError> {
-        let task = self.find_task(tenant, id).await?;
-        Ok(self.steps_of(&task).await?)
-    }
-
-    pub(super) async fn steps_of(&self, task: &Task) -> Result<Vec<Step>, StoreError> {
-        Ok(journal(task.progress().base, self.journal.steps(task.id()).await?))
     }
 
     /// The task's limits with these changes.

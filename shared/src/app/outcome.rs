@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::model_failure::failure_of;
 use crate::domain::task::MAX_ATTEMPTS;
 use crate::domain::{
-    FailedAttempt, Failure, FailureCode, ModelAnswer, Outage, Output, Spent, StopReason, Task, Timestamp, Usage, Wait,
-    WaitReason,
+    FailedAttempt, Failure, FailureCode, MAX_CONVERSATION_BYTES, ModelAnswer, Outage, Output, Spent, StopReason, Task,
+    Timestamp, Usage, Wait, WaitReason,
 };
 use crate::ports::{ModelError, ModelErrorKind};
 
@@ -52,6 +52,14 @@ fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
 pub(super) fn too_large() -> Failure {
     let message = "the answer is too large to be kept; lower max_output_tokens";
     Failure::of_its_own(FailureCode::OutputTooLarge, message)
+}
+
+/// The failure of a task whose conversation is larger than is sent to any model.
+pub(super) fn conversation_too_long() -> Failure {
+    let most = MAX_CONVERSATION_BYTES / (1_024 * 1_024);
+    let message =
+        format!("the conversation has more than {most} MiB, and no model takes so much; retry it from its start");
+    Failure::of_its_own(FailureCode::ContextTooLong, message)
 }
 
 /// What becomes of a task whose model call failed.

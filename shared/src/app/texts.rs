@@ -1,7 +1,7 @@
 //! Reading the long texts of a task, which a response may have to cut.
 
 use super::{AppError, Tasks};
-use crate::domain::{PendingCall, Step, StepKind, TaskId, TaskState, TenantId};
+use crate::domain::{PendingCall, Step, StepKind, TaskId, TaskState, TenantId, ToolCall};
 
 impl Tasks {
     /// The answer of a completed task.
@@ -22,8 +22,8 @@ impl Tasks {
 
     /// What the model or the tool said in the step of this number.
     pub async fn step_text(&self, tenant: &TenantId, id: TaskId, number: u32) -> Result<String, AppError> {
-        let steps = self.list_steps(tenant, id).await?;
-        let step = steps.into_iter().find(|step| step.number == number);
+        let task = self.find_task(tenant, id).await?;
+        let step = self.step_at(&task, number).await?;
         match step.map(|step| step.kind) {
             Some(StepKind::ModelCall { answer, .. }) => Ok(answer.text()),
             Some(StepKind::ToolCall { text, .. }) => Ok(text),
@@ -39,22 +39,23 @@ impl Tasks {
         {
             return Ok(call.arguments.clone());
         }
-        let steps = self.steps_of(&task).await?;
-        arguments_of(&steps, number).ok_or_else(|| AppError::NotFound(format!("tool call of step {number}")))
+        let not_found = || AppError::NotFound(format!("tool call of step {number}"));
+        match self.step_at(&task, number).await?.map(|step| step.kind) {
+            Some(StepKind::ToolCall { call, .. }) => Ok(call.arguments),
+            Some(StepKind::ModelCall { .. }) => Err(not_found()),
+            None => {
+                let asked = self.answer_before(&task, number).await?;
+                asked.and_then(|step| call_of(step, number)).map(|call| call.arguments).ok_or_else(not_found)
+            }
+        }
     }
 }
 
-/// The arguments of the call of this number. The calls of a model's answer have the numbers after that of the answer.
-fn arguments_of(steps: &[Step], number: u32) -> Option<String> {
-    let step = steps.iter().rev().find(|step| match &step.kind {
-        StepKind::ModelCall { .. } => step.number <= number,
-        StepKind::ToolCall { .. } => step.number == number,
-    })?;
-    match &step.kind {
-        StepKind::ToolCall { call, .. } => Some(call.arguments.clone()),
-        StepKind::ModelCall { answer, .. } => {
-            let place = usize::try_from(number - step.number).ok()?.checked_sub(1)?;
-            answer.tool_calls().nth(place).map(|call| call.arguments.clone())
-        }
+/// The call of this number among those of an answer, which have the numbers after the answer's.
+fn call_of(step: Step, number: u32) -> Option<ToolCall> {
+    let place = usize::try_from(number - step.number).ok()?.checked_sub(1)?;
+    match step.kind {
+        StepKind::ModelCall { answer, .. } => answer.tool_calls().nth(place).cloned(),
+        StepKind::ToolCall { .. } => None,
     }
 }

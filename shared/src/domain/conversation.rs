@@ -9,15 +9,68 @@ use std::collections::btree_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::call::{ModelAnswer, StopReason};
-use super::step::{Step, StepKind, ToolRunner};
+use super::step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 use super::task::TaskInput;
 use super::transcript::{Message, ToolCall};
+
+/// The most bytes of tools' results in a conversation: when it has them, no more tools are run. It is about a million tokens,
+/// more than models take.
+pub const MAX_TOOL_TEXTS_BYTES: u64 = 4 * 1_024 * 1_024;
+
+/// The most bytes of a conversation that is sent to a model, as JSON.
+pub const MAX_CONVERSATION_BYTES: u64 = 32 * 1_024 * 1_024;
+
+/// Which steps a task's journal has in one run, without what they say.
+#[derive(Debug, Clone)]
+pub struct Outline {
+    /// The run: the number of the last step before it.
+    base: u32,
+    heads: BTreeMap<u32, StepHead>,
+}
+
+impl Outline {
+    /// The outline of the run `base`, of these steps in any order. Those of other runs do not count.
+    pub fn new(base: u32, heads: impl IntoIterator<Item = StepHead>) -> Self {
+        let counted = heads.into_iter().filter(|head| is_of_run(base, head.place()));
+        Self { base, heads: counted.map(|head| (head.number, head)).collect() }
+    }
+
+    /// The steps that count, in order.
+    pub fn heads(&self) -> impl Iterator<Item = StepHead> {
+        self.heads.values().copied()
+    }
+
+    /// The number of the step up to which all are there.
+    pub fn complete_until(&self) -> u32 {
+        let mut last = self.base;
+        while self.heads.contains_key(&(last + 1)) {
+            last += 1;
+        }
+        last
+    }
+
+    /// The last step up to which all are there, if it is a model's answer: it may be the last word.
+    pub fn last_answer(&self) -> Option<StepHead> {
+        let last = self.heads.get(&self.complete_until()).copied();
+        last.filter(|head| head.kind == HeadKind::ModelCall)
+    }
+
+    /// The tool calls that were answered.
+    pub fn tool_calls(&self) -> u32 {
+        let calls = self.heads().filter(|head| head.kind != HeadKind::ModelCall).count();
+        u32::try_from(calls).unwrap_or(u32::MAX)
+    }
+
+    /// How many bytes the steps' contents have together.
+    pub fn bytes(&self) -> u64 {
+        self.heads().map(|head| head.bytes).sum()
+    }
+}
 
 /// A task's journal, as far as it counts.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// The run: the number of the last step before it.
-    base: u32,
+    outline: Outline,
     steps: BTreeMap<u32, Step>,
 }
 
@@ -47,44 +100,49 @@ pub enum Next {
 impl Conversation {
     /// The conversation in these steps, in any order, of the run `base`. Those of other runs don't count.
     pub fn new(base: u32, steps: impl IntoIterator<Item = Step>) -> Self {
-        let counted = steps.into_iter().filter(|step| step.base == base && step.number > base);
-        Self { base, steps: counted.map(|step| (step.number, step)).collect() }
-    }
-
-    /// Adds a step that was recorded.
-    pub fn push(&mut self, step: Step) {
-        self.steps.insert(step.number, step);
-    }
-
-    /// The steps that count, in order.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.values()
-    }
-
-    /// The number of the step up to which all are there.
-    pub fn complete_until(&self) -> u32 {
-        let mut last = self.base;
-        while self.steps.contains_key(&(last + 1)) {
-            last += 1;
+        let mut conversation = Self { outline: Outline::new(base, []), steps: BTreeMap::new() };
+        for step in steps {
+            conversation.push(step);
         }
-        last
+        conversation
     }
 
-    /// The tool calls that were answered.
-    pub fn tool_calls(&self) -> u32 {
-        let calls = self.steps().filter(|step| matches!(step.kind, StepKind::ToolCall { .. })).count();
-        u32::try_from(calls).unwrap_or(u32::MAX)
+    /// Adds a step that was recorded, if it is of this run.
+    pub fn push(&mut self, step: Step) {
+        if is_of_run(self.outline.base, step.place()) {
+            self.outline.heads.insert(step.number, step.head());
+            self.steps.insert(step.number, step);
+        }
+    }
+
+    /// Which steps there are.
+    pub const fn outline(&self) -> &Outline {
+        &self.outline
+    }
+
+    /// How many bytes of tools' results there are.
+    pub fn tool_text_bytes(&self) -> u64 {
+        let texts = self.steps.values().map(|step| match &step.kind {
+            StepKind::ModelCall { .. } => 0,
+            StepKind::ToolCall { text, .. } => text.len() as u64,
+        });
+        texts.sum()
+    }
+
+    /// Whether there are so many bytes of tools' results that no more tools are run.
+    pub fn is_full(&self) -> bool {
+        self.tool_text_bytes() >= MAX_TOOL_TEXTS_BYTES
     }
 
     /// The tool calls that could not be made.
     pub fn bad_calls(&self) -> usize {
-        let refused = |step: &&Step| matches!(step.kind, StepKind::ToolCall { by: ToolRunner::Nobody, .. });
-        self.steps().filter(refused).count()
+        let refused = HeadKind::ToolCall { by: ToolRunner::Nobody };
+        self.outline.heads().filter(|head| head.kind == refused).count()
     }
 
     /// What is to be done next.
     pub fn next(&self) -> Next {
-        let mut number = self.base + 1;
+        let mut number = self.outline.base + 1;
         while let Some(answer) = self.answer(number) {
             let calls = wanted(answer);
             if calls.is_empty() {
@@ -106,7 +164,7 @@ impl Conversation {
     /// The conversation as a model gets it: what the client said, and then each answer with the results of its calls.
     pub fn messages(&self, input: &TaskInput) -> Vec<Message> {
         let mut messages = vec![Message::user(input.as_str())];
-        let mut number = self.base + 1;
+        let mut number = self.outline.base + 1;
         while let Some(answer) = self.answer(number) {
             let after = after_calls_of(number, answer);
             let results = self.steps.range(number + 1..after).filter_map(|(_, step)| step.kind.tool_result()).collect();
@@ -124,19 +182,46 @@ impl Conversation {
     }
 }
 
+/// Whether a step at this place is of the run `base`.
+const fn is_of_run(base: u32, place: StepPlace) -> bool {
+    place.base == base && place.number > base
+}
+
+/// Whether a step at this place may be in the journal of a task in the run `base`.
+///
+/// A worker may have recorded it for an earlier run after the next one had begun. Of several with one number the one of the
+/// latest run counts.
+pub const fn may_count(base: u32, place: StepPlace) -> bool {
+    place.base == base || (place.base < base && place.number <= base)
+}
+
 /// The journal of a task in the run `base`, in order, of all the steps that were recorded, in any order: without those that
 /// a worker recorded for an earlier run after the next one had begun.
 pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step> {
-    let mut kept = BTreeMap::new();
-    for step in recorded.into_iter().filter(|step| step.base == base || (step.base < base && step.number <= base)) {
-        match kept.entry(step.number) {
-            Entry::Vacant(place) => drop(place.insert(step)),
+    counted(base, recorded, Step::place)
+}
+
+/// The [`journal`] without what its steps say.
+pub fn journal_heads(base: u32, recorded: impl IntoIterator<Item = StepHead>) -> Vec<StepHead> {
+    counted(base, recorded, StepHead::place)
+}
+
+fn counted<T>(base: u32, recorded: impl IntoIterator<Item = T>, place: impl Fn(&T) -> StepPlace) -> Vec<T> {
+    let mut kept: BTreeMap<u32, T> = BTreeMap::new();
+    for step in recorded.into_iter().filter(|step| may_count(base, place(step))) {
+        match kept.entry(place(&step).number) {
+            Entry::Vacant(free) => drop(free.insert(step)),
             // A later run began before this number, and has it.
-            Entry::Occupied(mut place) if place.get().base < step.base => drop(place.insert(step)),
+            Entry::Occupied(mut taken) if place(taken.get()) < place(&step) => drop(taken.insert(step)),
             Entry::Occupied(_) => {}
         }
     }
     kept.into_values().collect()
+}
+
+/// Whether nothing is to be done after this answer of a model: it calls no tools, or none that are run.
+pub fn is_last_word(answer: &ModelAnswer) -> bool {
+    wanted(answer).is_empty()
 }
 
 /// The number of the step that follows an answer and the results of its calls.
@@ -183,7 +268,7 @@ mod tests {
             Next::Tools(calls) => calls.iter().map(|call| call.number).collect(),
             Next::Finish(_) => Vec::new(),
         };
-        assert_eq!((next.as_slice(), conversation.complete_until()), (expected, complete_until), "{steps:?}");
+        assert_eq!((next.as_slice(), conversation.outline().complete_until()), (expected, complete_until), "{steps:?}");
     }
 
     #[test]
@@ -205,7 +290,7 @@ mod tests {
         let conversation = Conversation::new(3, steps);
         let input = TaskInput::new("hello".to_owned()).unwrap();
         assert_eq!(conversation.messages(&input).len(), 3);
-        assert_eq!(conversation.tool_calls(), 1);
+        assert_eq!(conversation.outline().tool_calls(), 1);
     }
 
     #[test]
@@ -219,6 +304,32 @@ mod tests {
         assert_eq!(journal(3, recorded.clone()), [first.as_slice(), &second].concat());
         assert_eq!(journal(5, recorded), [first.as_slice(), &second].concat());
         assert_eq!(journal(3, [first.as_slice(), &late].concat()), first);
+    }
+
+    #[test]
+    fn an_outline_tells_of_the_last_answer_that_nothing_before_it_is_missing() {
+        let heads = |steps: &[Step]| steps.iter().map(Step::head).collect::<Vec<_>>();
+        let steps = [asking(1, 2), result(2), result(3), samples::step(task(), 4, "done")];
+        let last = |steps: &[Step]| Outline::new(0, heads(steps)).last_answer().map(|head| head.number);
+        assert_eq!([1, 2, 3, 4].map(|count| last(&steps[..count])), [Some(1), None, None, Some(4)]);
+        assert_eq!(last(&[steps[0].clone(), steps[2].clone(), steps[3].clone()]), Some(1));
+        assert_eq!(last(&[]), None);
+        let outline = Outline::new(0, heads(&steps));
+        let bytes: u64 = steps.iter().map(|step| step.kind.content_bytes()).sum();
+        assert_eq!((outline.tool_calls(), outline.complete_until(), outline.bytes()), (2, 4, bytes));
+    }
+
+    #[test]
+    fn a_conversation_is_full_when_its_tools_have_said_all_that_it_takes() {
+        let half = "x".repeat(usize::try_from(MAX_TOOL_TEXTS_BYTES / 2).unwrap());
+        let said = |number, text: &str| samples::tool_step(task(), number, ToolRunner::Client, text);
+        let mut conversation = Conversation::new(0, [asking(1, 3), said(2, &half), said(3, &half[1..])]);
+        assert!(!conversation.is_full());
+        // Its own steps only.
+        conversation.push(Step { base: 1, ..said(4, "x") });
+        assert!(!conversation.is_full());
+        conversation.push(said(4, "x"));
+        assert!(conversation.is_full());
     }
 
     fn in_run<const N: usize>(base: u32, steps: [Step; N]) -> [Step; N] {

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod arguments;
+pub mod bounded_text;
 pub mod call;
 pub mod causes;
 pub mod chain;
@@ -33,6 +34,7 @@ pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use arguments::check_arguments;
+pub use bounded_text::BoundedText;
 pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};
 pub use causes::Causes;
 pub use chain::{
@@ -40,7 +42,10 @@ pub use chain::{
     Thousandths, Transfer, Unlisted,
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
-pub use conversation::{Conversation, Next, PendingCall, journal};
+pub use conversation::{
+    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, PendingCall, is_last_word, journal,
+    journal_heads, may_count,
+};
 pub use deadline::Deadline;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
@@ -52,14 +57,14 @@ pub use schema::JsonSchema;
 pub(crate) use schema::{Holds, holds};
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
-pub use step::{Step, StepHead, StepKind, ToolRunner};
+pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 pub use task::{
     Cancellation, Change, ClaimRefused, Event, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput, TaskState,
     WrongState,
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
-pub use tool::BuiltinTool;
+pub use tool::{BuiltinTool, MAX_TOOL_TEXT_BYTES};
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 pub use trace::TraceHeader;
 pub use transcript::{

@@ -1,5 +1,7 @@
 //! Steps: what a task's journal is made of.
 
+use std::io;
+
 use serde::{Deserialize, Serialize};
 
 use super::call::ModelAnswer;
@@ -31,6 +33,22 @@ pub struct Step {
     pub finished_at: Timestamp,
 }
 
+/// Where a step is among a task's steps, which are in the order of their numbers and then of their runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepPlace {
+    /// The step's number.
+    pub number: u32,
+    /// The run that it is of.
+    pub base: u32,
+}
+
+impl StepPlace {
+    /// The place after which the steps begin that have a higher number.
+    pub const fn after(number: u32) -> Self {
+        Self { number, base: u32::MAX }
+    }
+}
+
 /// What is known of a step without its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepHead {
@@ -38,14 +56,47 @@ pub struct StepHead {
     pub base: u32,
     /// Its number.
     pub number: u32,
+    /// What it did.
+    pub kind: HeadKind,
     /// What it cost.
     pub spend: Spend,
+    /// How many bytes its content has; 0 if its record is of a time when that was not noted.
+    pub bytes: u64,
+}
+
+/// What a step did, without what was said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadKind {
+    /// Asked a model.
+    ModelCall,
+    /// Answered a model's call of a tool.
+    ToolCall {
+        /// Who answered.
+        by: ToolRunner,
+    },
+}
+
+impl StepHead {
+    /// Where the step is.
+    pub const fn place(&self) -> StepPlace {
+        StepPlace { number: self.number, base: self.base }
+    }
 }
 
 impl Step {
-    /// The step without its content.
+    /// The step without its content, which is read for its length.
     pub fn head(&self) -> StepHead {
-        StepHead { base: self.base, number: self.number, spend: self.kind.spend() }
+        let kind = match &self.kind {
+            StepKind::ModelCall { .. } => HeadKind::ModelCall,
+            StepKind::ToolCall { by, .. } => HeadKind::ToolCall { by: *by },
+        };
+        let (spend, bytes) = (self.kind.spend(), self.kind.content_bytes());
+        StepHead { base: self.base, number: self.number, kind, spend, bytes }
+    }
+
+    /// Where the step is.
+    pub const fn place(&self) -> StepPlace {
+        StepPlace { number: self.number, base: self.base }
     }
 }
 
@@ -102,6 +153,16 @@ impl StepKind {
         }
     }
 
+    /// How many bytes the content has as JSON: the parts of an answer, or a call and its result.
+    pub fn content_bytes(&self) -> u64 {
+        let mut counted = Counter(0);
+        let written = match self {
+            Self::ModelCall { answer, .. } => serde_json::to_writer(&mut counted, &answer.content),
+            Self::ToolCall { call, text, .. } => serde_json::to_writer(&mut counted, &Called { call, text }),
+        };
+        written.map_or(u64::MAX, |()| counted.0)
+    }
+
     /// The result of a tool call, as a model gets it.
     pub(super) fn tool_result(&self) -> Option<ToolResult> {
         match self {
@@ -110,5 +171,26 @@ impl StepKind {
                 Some(ToolResult { call_id: call.id.clone(), text: text.clone(), is_error: *is_error })
             }
         }
+    }
+}
+
+/// The content of a tool call.
+#[derive(Serialize)]
+struct Called<'a> {
+    call: &'a ToolCall,
+    text: &'a str,
+}
+
+/// Counts what is written to it.
+struct Counter(u64);
+
+impl io::Write for Counter {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        self.0 += written.len() as u64;
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -8,6 +8,9 @@ use super::schema::JsonSchema;
 use super::tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 use super::transcript::{ToolDefinition, ToolName};
 
+/// The most bytes of a tool's result that a conversation takes.
+pub const MAX_TOOL_TEXT_BYTES: usize = 512 * 1_024;
+
 /// A tool that the platform runs itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]

@@ -5,8 +5,8 @@ use std::error::Error;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, StepHead, Task, TaskId, TaskStatus, TenantId,
-    Timestamp,
+    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, StepHead, StepPlace, Task, TaskId,
+    TaskStatus, TenantId, Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -159,6 +159,26 @@ pub trait TaskStore: Send + Sync {
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError>;
 }
 
+/// Which part of a journal is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepsRequest {
+    /// The place after which it begins.
+    pub after: StepPlace,
+    /// The most steps wanted.
+    pub limit: u32,
+    /// The most bytes that the steps' contents have together, unless a single step has more.
+    pub max_bytes: u64,
+}
+
+/// A part of a journal: at least one step if any is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepsPage {
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// The place after which the next part begins; `None` on the last.
+    pub next: Option<StepPlace>,
+}
+
 /// Keeps the steps of tasks.
 #[async_trait]
 pub trait Journal: Send + Sync {
@@ -166,12 +186,19 @@ pub trait Journal: Send + Sync {
     /// same step twice succeeds, because a store's answer can get lost after its write.
     async fn append(&self, step: &Step) -> Result<(), StoreError>;
 
-    /// All recorded steps of the task, of all its runs, in the order of their numbers and then of their runs. Which of them
-    /// count is told by [`journal`](crate::domain::journal).
-    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError>;
+    /// The recorded step at this place, if there is one.
+    async fn step(&self, task: TaskId, place: StepPlace) -> Result<Option<Step>, StoreError>;
 
-    /// All recorded steps of the task as [`steps`](Self::steps) has them, without their content, which a store need not read for it.
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
-        Ok(self.steps(task).await?.iter().map(Step::head).collect())
+    /// A part of the recorded steps of the task, of all its runs, in the order of their places. Which of them count is told by
+    /// [`may_count`](crate::domain::may_count). No more is loaded than is returned.
+    async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError>;
+
+    /// All recorded steps of the task in the order of their places, without their content, which is not loaded for it.
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError>;
+
+    /// All recorded steps of the task in the order of their places, whatever memory they take.
+    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+        let all = StepsRequest { after: StepPlace::after(0), limit: u32::MAX, max_bytes: u64::MAX };
+        Ok(self.page(task, &all).await?.steps)
     }
 }

@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::domain::{BuiltinTool, Deadline, Hidden};
+use crate::domain::{BuiltinTool, Deadline, Hidden, MAX_TOOL_TEXT_BYTES};
+
+/// What the end of a text that was cut says.
+const CUT: &str = "\n[cut: the result is longer than 524288 bytes]";
 
 /// Runs tools.
 #[async_trait]
@@ -46,5 +49,35 @@ impl ToolOutput {
     /// What went wrong.
     pub fn error(text: impl Into<String>) -> Self {
         Self { text: text.into(), is_error: true }
+    }
+
+    /// This output with a text of at most [`MAX_TOOL_TEXT_BYTES`]: a longer text keeps its beginning and says so at its end.
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        if self.text.len() > MAX_TOOL_TEXT_BYTES {
+            self.text.truncate(self.text.floor_char_boundary(MAX_TOOL_TEXT_BYTES - CUT.len()));
+            self.text.push_str(CUT);
+            self.text.shrink_to_fit();
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_length_is_bounded() {
+        assert!(CUT.contains(&MAX_TOOL_TEXT_BYTES.to_string()));
+        let fits = ToolOutput::new("x".repeat(MAX_TOOL_TEXT_BYTES));
+        assert_eq!(fits.clone().bounded(), fits);
+        for (text, bytes) in
+            [("x", MAX_TOOL_TEXT_BYTES + 1), ("\u{1}", 4 * MAX_TOOL_TEXT_BYTES), ("é", MAX_TOOL_TEXT_BYTES)]
+        {
+            let bounded = ToolOutput::error(text.repeat(bytes)).bounded();
+            assert!((MAX_TOOL_TEXT_BYTES - 1..=MAX_TOOL_TEXT_BYTES).contains(&bounded.text.len()), "{text:?}");
+            assert!(bounded.is_error && bounded.text.starts_with(text) && bounded.text.ends_with(CUT));
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use crate::domain::{AgentId, AgentVersion, ModelRef, TaskId, TenantId, Timestamp};
+use crate::domain::{AgentId, AgentVersion, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
 use crate::ports::AnswerKey;
 use crate::ports::BudgetKey;
 
@@ -95,8 +95,18 @@ pub(super) fn parse_task_partition(pk: &str) -> Option<TaskId> {
 /// A step of a task, in the run that began after the step `base`. Each run has places of its own, so that whoever still works
 /// for an earlier one takes none of a later one's.
 pub(super) fn step(task: TaskId, base: u32, number: u32) -> Key {
+    Key { pk: task_partition(task), sk: step_sort_key(StepPlace { number, base }) }
+}
+
+fn step_sort_key(StepPlace { number, base }: StepPlace) -> String {
     let run = if base == 0 { String::new() } else { format!("#{base:08}") };
-    Key { pk: task_partition(task), sk: format!("{STEP_PREFIX}{number:08}{run}") }
+    format!("{STEP_PREFIX}{number:08}{run}")
+}
+
+/// The range of the sort keys of the steps after a place.
+pub(super) fn steps_after(place: StepPlace) -> (String, String) {
+    // The character that comes before the one that begins a later run's key, and the one that comes after the last digit.
+    (format!("{}!", step_sort_key(place)), format!("{STEP_PREFIX}:"))
 }
 
 /// A piece of a step or of a task's result that one record can't hold.
@@ -259,6 +269,21 @@ mod tests {
 
     const TASK: &str = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
     const AGENT: &str = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+
+    #[test]
+    fn the_range_after_a_step_has_all_steps_after_it_and_no_other_record() {
+        let sort_key = |(number, base)| step_sort_key(StepPlace { number, base });
+        let places = [(1, 0), (2, 0), (2, 1), (2, 13), (3, 0), (10, 9), (1_000, 0), (1_001, 1_000)];
+        let others = [META.to_owned(), "BUDGET".to_owned(), chunks(&[255])];
+        for (number, base) in places.into_iter().chain([(0, u32::MAX), (1, u32::MAX), (999, u32::MAX)]) {
+            let (first, last) = steps_after(StepPlace { number, base });
+            let within = |key: &String| (&first..=&last).contains(&key);
+            let found: Vec<_> = places.into_iter().filter(|place| within(&sort_key(*place))).collect();
+            let expected: Vec<_> = places.into_iter().filter(|place| *place > (number, base)).collect();
+            assert_eq!(found, expected, "after {number}, {base}");
+            assert!(!others.iter().any(within), "after {number}, {base}");
+        }
+    }
 
     #[test]
     fn keys_are_spelled_as_documented() {

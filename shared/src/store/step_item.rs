@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use super::blob::{Blob, Head};
+use super::blob::{self, Blob, Head};
 use super::items::{self, Attributes, Fields, Item, V, moment, name, number, text};
 use super::keys;
-use crate::domain::{ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
+use crate::domain::{HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
 use crate::ports::StoreError;
 
 /// The newest form's version, and the one written.
@@ -36,7 +36,7 @@ const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
 
 /// What [`read_head`] needs.
-pub(super) const OF_HEAD: [&str; 6] = [keys::PK, keys::SK, V, NUMBER, BASE, SPEND];
+pub(super) const OF_HEAD: [&str; 9] = [keys::PK, keys::SK, V, NUMBER, BASE, KIND, BY, SPEND, blob::RAW_BYTES];
 
 /// In records of version 1; also how damage to the packed content is reported.
 const CONTENT: &str = "content";
@@ -100,10 +100,17 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
 /// The step in the attributes [`OF_HEAD`] of a record, without its content.
 pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
+    let kind = match fields.text(KIND)? {
+        MODEL_CALL => HeadKind::ModelCall,
+        TOOL_CALL => HeadKind::ToolCall { by: fields.name(BY)? },
+        other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
+    };
     Ok(StepHead {
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
         number: fields.number(NUMBER)?,
+        kind,
         spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
+        bytes: fields.optional(blob::RAW_BYTES, Fields::number)?.unwrap_or(0),
     })
 }
 
@@ -187,6 +194,16 @@ mod tests {
         for (base, by) in [(0, ToolRunner::Platform), (3, ToolRunner::Client), (1, ToolRunner::Nobody)] {
             let step = Step { base, ..samples::tool_step(step.task, 4, by, "18 °C") };
             assert_eq!(read_whole(&record(&step)).unwrap(), step);
+        }
+    }
+
+    #[test]
+    fn the_head_of_a_record_is_the_steps() {
+        let model = samples::step(TaskId::new(samples::START), 3, "Paris \u{1} 🗼");
+        let tool =
+            Step { base: 3, ..samples::tool_step(model.task, 4, ToolRunner::Client, &"18 °C\u{1}".repeat(999)) };
+        for step in [model, tool] {
+            assert_eq!(read_head(&record(&step)).unwrap(), step.head());
         }
     }
 

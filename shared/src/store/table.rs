@@ -131,6 +131,19 @@ impl Table {
         self.client.query().table_name(&self.name)
     }
 
+    /// All records of a partition whose sort key is in this range, its ends included, as of now, in the order of their sort keys.
+    /// Its pages still have to be asked for.
+    pub(super) fn query_range(&self, partition: String, first: String, last: String) -> QueryFluentBuilder {
+        self.query()
+            .key_condition_expression("#pk = :pk AND #sk BETWEEN :first AND :last")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#sk", SK)
+            .expression_attribute_values(":pk", text(partition))
+            .expression_attribute_values(":first", text(first))
+            .expression_attribute_values(":last", text(last))
+            .consistent_read(true)
+    }
+
     /// All records of a partition whose sort key begins with `prefix`, as of now, in the order of their sort keys. Its
     /// pages still have to be asked for.
     pub(super) fn query_prefix(&self, partition: String, prefix: &str) -> QueryFluentBuilder {

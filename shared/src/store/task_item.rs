@@ -57,6 +57,9 @@ const TURNS: &str = "turns";
 const HOPS: &str = "hops";
 const STEPS: &str = "steps";
 const BASE: &str = "base";
+const CONVERSATION_BYTES: &str = "conversation_bytes";
+/// Of how many steps the bytes are: a worker of an earlier version records steps and leaves the bytes as they were.
+const CONVERSATION_STEPS: &str = "conversation_steps";
 const LIMITS: &str = "limits";
 const LIMIT: &str = "limit";
 const SINCE: &str = "since";
@@ -76,7 +79,7 @@ const FAILED_ATTEMPTS: &str = "failed_attempts";
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 41] = [
+pub(super) const MUTABLE: [&str; 43] = [
     blob::CODEC,
     blob::RAW_BYTES,
     blob::SHA256,
@@ -85,6 +88,8 @@ pub(super) const MUTABLE: [&str; 41] = [
     HOPS,
     STEPS,
     BASE,
+    CONVERSATION_BYTES,
+    CONVERSATION_STEPS,
     CANCEL_REQUESTED,
     LIMITS,
     DEADLINE,
@@ -166,7 +171,8 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
 pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     let Progress { revision, fence, attempts, sends, parkings, hops, steps, base, .. } = task.progress();
-    let Progress { cancel_requested, limits, deadline, spend, history, updated_at, state, .. } = task.progress();
+    let Progress { conversation_bytes, cancel_requested, limits, deadline, spend, history, updated_at, state, .. } =
+        task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
         (FENCE, number(fence)),
@@ -191,6 +197,9 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     attributes.extend(content.into_iter().flat_map(Blob::head));
     let counts = [(OUTAGES, parkings.outages), (RATE_LIMITS, parkings.rate_limits), (TURNS, parkings.turns)];
     attributes.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, number(count))));
+    if let Some(bytes) = conversation_bytes {
+        attributes.extend([(CONVERSATION_BYTES, number(bytes)), (CONVERSATION_STEPS, number(steps))]);
+    }
     if *cancel_requested {
         attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
     }
@@ -274,6 +283,7 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         hops: fields.optional(HOPS, Fields::number)?.unwrap_or(0),
         steps: fields.optional(STEPS, Fields::number)?.unwrap_or(0),
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
+        conversation_bytes: conversation_bytes(&fields)?,
         cancel_requested: item.contains_key(CANCEL_REQUESTED),
         limits: limits(&fields)?,
         deadline: fields.moment(DEADLINE)?,
@@ -312,6 +322,14 @@ fn cache_use(fields: &Fields<'_>) -> Result<CacheUse, StoreError> {
         mode: fields.optional(CACHE_MODE, Fields::name)?.unwrap_or_default(),
         max_age: fields.optional(CACHE_MAX_AGE, Fields::number)?.map(Duration::from_secs),
     })
+}
+
+/// Unknown also if another than its writer recorded steps since.
+fn conversation_bytes(fields: &Fields<'_>) -> Result<Option<u64>, StoreError> {
+    let of_steps: Option<u64> = fields.optional(CONVERSATION_STEPS, Fields::number)?;
+    let steps: Option<u64> = fields.optional(STEPS, Fields::number)?;
+    let bytes = fields.optional(CONVERSATION_BYTES, Fields::number)?;
+    Ok(bytes.filter(|_| of_steps == steps))
 }
 
 /// A task of version 1 has only a deadline of its own; its other limits were its agent's.
@@ -422,6 +440,20 @@ mod tests {
             let summary = read_summary(&record(&task)).unwrap();
             assert_eq!((summary.id, summary.status, summary.attempts), (task.id(), task.status(), task.attempts()));
         }
+    }
+
+    #[test]
+    fn how_large_a_conversation_is_holds_for_the_steps_that_were_counted() {
+        let [task, ..] = &histories()[..] else { panic!("no task") };
+        let known = |change: &dyn Fn(&mut Item)| {
+            let mut item = record(task);
+            change(&mut item);
+            read_whole(&item).unwrap().progress().conversation_bytes
+        };
+        assert_eq!(known(&|_| ()), Some(0));
+        assert_eq!(known(&|item| drop(item.insert(STEPS.to_owned(), number(3)))), None, "an earlier version went on");
+        assert_eq!(known(&|item| drop(item.remove(CONVERSATION_BYTES))), None);
+        assert_eq!(known(&|item| drop(item.remove(CONVERSATION_STEPS))), None);
     }
 
     #[test]

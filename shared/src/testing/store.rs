@@ -10,11 +10,11 @@ use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Lease, Step, StepKind, Task, TaskId, TaskState, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StoreError,
-    TaskFilter, TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StepsPage,
+    StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -180,7 +180,7 @@ impl TaskStore for MemoryStore {
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
         fits(content_of_task(task).len())?;
         for step in steps {
-            fits(content_of_step(step).len())?;
+            fits(bytes_of(step))?;
         }
         self.run(|records| {
             let key = |step: &Step| (step.task, step.number, step.base);
@@ -214,7 +214,7 @@ impl TaskStore for MemoryStore {
 #[async_trait]
 impl Journal for MemoryStore {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
-        fits(content_of_step(step).len())?;
+        fits(bytes_of(step))?;
         self.run(|records| {
             let kept = records.steps.entry((step.task, step.number, step.base)).or_insert_with(|| step.clone());
             if kept == step { Ok(()) } else { Err(StoreError::Conflict) }
@@ -222,9 +222,34 @@ impl Journal for MemoryStore {
         .await
     }
 
-    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
+    async fn step(&self, task: TaskId, place: StepPlace) -> Result<Option<Step>, StoreError> {
+        self.run(|records| Ok(records.steps.get(&(task, place.number, place.base)).cloned())).await
+    }
+
+    async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError> {
         self.run(|records| {
-            Ok(records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.clone()).collect())
+            let (mut page, mut bytes) = (StepsPage { steps: Vec::new(), next: None }, 0_u64);
+            let after = wanted.after;
+            for ((_, number, base), step) in records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)) {
+                if (StepPlace { number: *number, base: *base }) <= after {
+                    continue;
+                }
+                bytes = bytes.saturating_add(step.kind.content_bytes());
+                let is_full = page.steps.len() >= wanted.limit as usize || bytes > wanted.max_bytes;
+                if let Some(last) = page.steps.last().filter(|_| is_full) {
+                    page.next = Some(last.place());
+                    break;
+                }
+                page.steps.push(step.clone());
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+        self.run(|records| {
+            Ok(records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.head()).collect())
         })
         .await
     }
@@ -310,11 +335,8 @@ fn content_of_task(task: &Task) -> String {
     }
 }
 
-fn content_of_step(step: &Step) -> String {
-    match &step.kind {
-        StepKind::ModelCall { answer, .. } => json!(answer.content).to_string(),
-        StepKind::ToolCall { call, text, .. } => json!({ "call": call, "text": text }).to_string(),
-    }
+fn bytes_of(step: &Step) -> usize {
+    usize::try_from(step.kind.content_bytes()).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

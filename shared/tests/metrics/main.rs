@@ -19,6 +19,7 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
 use serde_json::{Value, json};
+use shared::app::{Ran, Room, Runner};
 use shared::config::Environment;
 use shared::domain::{
     BuiltinTool, JsonSchema, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend, ToolDefinition,
@@ -148,6 +149,24 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     check_circuits().await;
     check_streams().await;
     check_clients_wishes().await;
+    check_crowds().await;
+}
+
+/// Two tasks that outgrow the room that they have together.
+async fn check_crowds() {
+    let world = World::new().await.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
+    for id in ["a", "b"] {
+        let call = samples::tool_call(id, "calculator", r#"{"expression":"1+1"}"#);
+        world.model.then(Reply::Answer(samples::answer_calling([call])));
+    }
+    let tasks = [world.submit(CANARY).await.unwrap().id(), world.submit(CANARY).await.unwrap().id()];
+    let worker = Runner { room: Room::of(1), ..world.worker_failing(&Faults::default()) };
+    drop(counts());
+    let ran = tokio::join!(world.run_by(&worker, tasks[0]), world.run_by(&worker, tasks[1]));
+    assert!(matches!(ran, (Ok(Ran::Ended(_)), Ok(Ran::Parked(_)))), "{ran:?}");
+    let counted = counts();
+    assert_eq!((counted["TasksCrowdedOut"], counted["TasksParked"]), (1, 1), "{counted:?}");
+    assert_eq!(counted.get("Hops"), None);
 }
 
 /// How long a task waited for its client, and how long a worker had it that is gone, if its client then cancels it.

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shared::app::{AppError, Ran, RetryFrom, Runner, Sweeper, Swept, Tasks, ToolAnswer};
 use shared::domain::{
-    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepKind, TaskId, TaskState,
-    TaskStatus, ToolCall, ToolDefinition, ToolName,
+    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead, StepKind, StepPlace,
+    TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
 };
-use shared::ports::{Journal, Model, ModelError, StoreError};
+use shared::ports::{Journal, Model, ModelError, StepsPage, StepsRequest, StoreError};
 use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, When, samples};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -338,9 +338,21 @@ impl Journal for Unreadable {
         self.0.append(step).await
     }
 
-    async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
-        Err(StoreError::Corrupt { key: task.to_string(), reason: "it is damaged".to_owned() })
+    async fn step(&self, task: TaskId, _: StepPlace) -> Result<Option<Step>, StoreError> {
+        Err(damaged(task))
     }
+
+    async fn page(&self, task: TaskId, _: &StepsRequest) -> Result<StepsPage, StoreError> {
+        Err(damaged(task))
+    }
+
+    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+        Err(damaged(task))
+    }
+}
+
+fn damaged(task: TaskId) -> StoreError {
+    StoreError::Corrupt { key: task.to_string(), reason: "it is damaged".to_owned() }
 }
 
 impl World {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use shared::app::{AppError, NewTask, Ran, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes};
+use shared::app::{AppError, NewTask, Ran, Room, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes};
 use shared::domain::{
     Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId, TaskInput, TaskStatus,
     TenantId, Timestamp, journal,
@@ -107,6 +107,7 @@ impl World {
             cache: CacheRules::Off,
             times: WorkTimes { step_reserve: STEP_RESERVE, ..WorkTimes::default() },
             slots: None,
+            room: Room::default(),
         }
     }
 

@@ -88,16 +88,16 @@ pub(crate) async fn list_steps(
     params.finish()?;
     let after = page.after.as_deref().map_or(Ok(0), str::parse::<u32>);
     let after = after.map_err(|_| refused("cursor", "must be a next_cursor that this list gave"))?;
-    let steps = api.tasks.list_steps(&tenant, id).await?;
-    let (mut entries, mut bytes, mut more) = (Vec::new(), 0, false);
-    for step in steps.iter().filter(|step| step.number > after) {
-        let entry = fit(StepResponse::from(step), MAX_BODY_BYTES - PAGE_FRAME_BYTES);
+    let part = api.tasks.list_steps(&tenant, id, after, page.limit).await?;
+    let (mut entries, mut bytes, mut more) = (Vec::new(), 0, part.more);
+    for step in part.steps {
+        let (number, entry) = (step.number, fit(StepResponse::from(&step), MAX_BODY_BYTES - PAGE_FRAME_BYTES));
         bytes += bytes_of(&entry);
-        more = entries.len() >= page.limit as usize || (bytes > MAX_PAGE_BYTES && !entries.is_empty());
-        if more {
+        if bytes > MAX_PAGE_BYTES && !entries.is_empty() {
+            more = true;
             break;
         }
-        entries.push((step.number, entry));
+        entries.push((number, entry));
     }
     let next = entries.last().filter(|_| more).map(|(number, _)| number.to_string());
     let entries = entries.into_iter().map(|(_, entry)| entry).collect();

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::app::{Agents, Readiness, Runner, Tasks, Waits, WorkTimes};
+use shared::app::{Agents, Readiness, Room, Runner, Tasks, Waits, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, TaskMessage, TaskStore};
@@ -139,6 +139,7 @@ impl Platform {
             cache: CacheRules::Off,
             times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
             slots: None,
+            room: Room::default(),
         };
         while let Some(delivery) = self.queue.receive() {
             let message = TaskMessage::from_body(&delivery.body).unwrap();

@@ -4,11 +4,12 @@
 //! the task is conditional on it being as this worker left it, so that one that was given up for dead and comes back
 //! changes nothing. What a worker leaves undone, the next delivery or the watchdog picks up.
 //!
-//! `slots` is a tenant's turn among others, `work` is the loop over an agent's steps, `steps` does one of them, `lease`
+//! `room` is the memory for a conversation, `slots` a tenant's turn among others, `work` is the loop over an agent's steps, `steps` does one of them, `lease`
 //! keeps the task meanwhile, and `leave` makes durable how the work ended.
 
 mod lease;
 mod leave;
+mod room;
 mod slots;
 mod steps;
 mod work;
@@ -24,6 +25,7 @@ use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Ti
 use crate::metric;
 use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
 
+pub use room::Room;
 pub use slots::TenantSlots;
 
 /// Kept free at the end of an invocation for recording what a model or a tool answered.
@@ -109,6 +111,8 @@ pub struct Runner {
     pub times: WorkTimes,
     /// How many tasks of one tenant may run at once, if there is a cap.
     pub slots: Option<TenantSlots>,
+    /// Room in memory for the conversations of the tasks that are worked on at once.
+    pub room: Room,
 }
 
 impl Runner {
@@ -129,7 +133,7 @@ impl Runner {
                 note_change(&task);
                 tracing::info!(worker = %lease.worker, attempt = task.attempts(), "task claimed");
                 let trace = invoke_agent(&task);
-                self.run_in_turn(*task, until).instrument(trace).await
+                self.run_in_room(*task, until).instrument(trace).await
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
             Claimed::Refused(_, ClaimRefused::AwaitsClient(status)) => Ok(Ran::AwaitsClient(status)),

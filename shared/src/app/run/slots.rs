@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::leave::End;
+use super::room::Place;
 use super::work::Work;
 use super::{Ran, RunError, Runner, SKEW};
 use crate::domain::{Causes, Spent, Task, TenantId, Timestamp, Wait, WaitReason};
@@ -55,15 +56,15 @@ impl TenantSlots {
 }
 
 impl Runner {
-    /// Works on a task that was just claimed, if it is its tenant's turn.
-    pub(super) async fn run_in_turn(&self, task: Task, until: Timestamp) -> Result<Ran, RunError> {
-        let Some(slots) = &self.slots else { return Work::new(self, task, until).run().await };
+    /// Works on a task that was just claimed and has room, if it is its tenant's turn.
+    pub(super) async fn run_in_turn(&self, task: Task, until: Timestamp, place: Place<'_>) -> Result<Ran, RunError> {
+        let Some(slots) = &self.slots else { return Work::new(self, task, until).in_place(place).run().await };
         let tenant = task.spec().tenant.clone();
         let slot = Slot { task: task.id(), fence: task.fence(), until: until.plus(SKEW) };
         let now = self.clock.now();
         match slots.take(&tenant, &slot, now).await {
             Taken::Granted => {
-                let ran = Work::new(self, task, until).run().await;
+                let ran = Work::new(self, task, until).in_place(place).run().await;
                 slots.give_back(&tenant, &slot).await;
                 ran
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tracing::{Instrument, Span, field};
 
 use super::leave::End;
@@ -12,8 +12,8 @@ use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, too_large};
 use crate::domain::{
     Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, LimitKind, Message, ModelAnswer,
-    ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, ToolCall, ToolDefinition,
-    ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
+    ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, Timestamp, ToolCall,
+    ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
@@ -27,6 +27,9 @@ const UNKNOWN: Spend = Spend { attempts: 1, usage: Usage::NONE, cost: Cost { mic
 /// What a model is told when its task's time is nearly over.
 const WRAP_UP: &str = "The time for this task is nearly over. Give your final answer now, with what you have.";
 
+/// What a model is told when its tools have said as much as a conversation takes.
+const FULL: &str = "not run: the results of this conversation's tools have reached 4 MiB; answer with what you have";
+
 /// A call that is answered here: by a tool of the platform's own, or by the words why it can't be made.
 pub(super) struct Job {
     call: PendingCall,
@@ -37,6 +40,11 @@ impl Job {
     /// Has the call answered by the words why it is not made.
     fn refused(call: PendingCall, why: impl Into<String>) -> Self {
         Self { call, way: Way::Refuse(why.into()) }
+    }
+
+    /// The same call, refused if the conversation takes no more results.
+    fn unless(self, is_full: bool) -> Self {
+        if is_full { Self::refused(self.call, FULL) } else { self }
     }
 }
 
@@ -64,6 +72,8 @@ pub(super) struct Occasion {
     pub(super) deadline: Deadline,
     /// Whether the task is to come to an end instead.
     pub(super) wraps_up: bool,
+    /// Whether the conversation takes no more results.
+    pub(super) is_full: bool,
 }
 
 impl Occasion {
@@ -71,6 +81,9 @@ impl Occasion {
     pub(super) fn job(&self, agent: &Agent, call: PendingCall) -> Result<Job, PendingCall> {
         if self.wraps_up {
             return Ok(Job::refused(call, "not run: the time for this task is nearly over"));
+        }
+        if self.is_full {
+            return Ok(Job::refused(call, FULL));
         }
         let ToolCall { name, arguments, .. } = &call.call;
         let builtin = agent.config.builtin_tools.iter().find(|tool| tool.name() == name);
@@ -143,50 +156,33 @@ impl Work<'_> {
         drop(trace);
         log_answer(number, &request, &answer, duration_ms);
         let kind = StepKind::ModelCall { requested: request.model().clone(), answer };
-        let (task, base, fence) = (self.task.id(), self.task.progress().base, self.task.fence());
-        let step = Step { task, base, number, fence, kind, started_at, finished_at };
+        let step = self.origin().step(number, kind, (started_at, finished_at));
         let appended = runner.journal.append(&step).await;
         self.recorded(step, appended).await
     }
 
-    /// Runs these calls at once and records each result as soon as it is there.
+    /// Runs these calls, several at once, and records and takes into account each result as soon as it is there. If something
+    /// stands against going on, no more calls are begun, and those that were begun come to their end.
     pub(super) async fn run_tools(&mut self, jobs: Vec<Job>) -> Result<(), End> {
-        let (runner, task, base, fence) = (self.runner, self.task.id(), self.task.progress().base, self.task.fence());
-        let steps = jobs.into_iter().map(|job| async move {
-            let started_at = runner.clock.now();
-            let number = job.call.number;
-            let tool = job.way.tool_name();
-            let log = tracing::info_span!("step", step = number);
-            let trace = log.in_scope(|| tracing::info_span!(
-                target: "trace", "execute_tool", step = number, tool, tool_call_id = job.call.call.id.as_str(), is_error = field::Empty
-            ));
-            let (by, output) = runner.do_job(job.way).instrument(trace.clone()).instrument(log).await;
-            let finished_at = runner.clock.now();
-            let ToolOutput { text, is_error } = output;
-            trace.record("is_error", is_error);
-            drop(trace);
-            let duration = finished_at.since(started_at);
-            count_tool(tool, is_error, duration);
-            tracing::info!(
-                step = number,
-                tool,
-                is_error,
-                bytes = text.len(),
-                duration_ms = whole_millis(duration),
-                "tool answered"
-            );
-            let kind = StepKind::ToolCall { call: job.call.call, by, text, is_error };
-            let step = Step { task, base, number, fence, kind, started_at, finished_at };
-            let appended = runner.journal.append(&step).await;
-            (step, appended)
-        });
-        // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
-        let steps: Vec<_> = steps.collect();
-        let done: Vec<_> = self.attended(stream::iter(steps).buffer_unordered(AT_ONCE).collect()).await?;
-        for (step, appended) in done {
-            self.recorded(step, appended).await?;
+        let (runner, origin) = (self.runner, self.origin());
+        let mut jobs = jobs.into_iter();
+        let mut running = FuturesUnordered::new();
+        let mut ended = Ok(());
+        loop {
+            while ended.is_ok()
+                && running.len() < AT_ONCE
+                && let Some(job) = jobs.next()
+            {
+                running.push(runner.run_tool(origin, job.unless(self.conversation.is_full())));
+            }
+            let Some((step, appended)) = self.attended(running.next()).await? else { return ended };
+            let recorded = self.recorded(step, appended).await;
+            ended = ended.and(recorded).and_then(|()| self.take_room());
         }
-        Ok(())
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { task: self.task.id(), base: self.task.progress().base, fence: self.task.fence() }
     }
 
     /// Takes a step into account that should be in the journal now. If it can't be told whether it is, what it cost counts
@@ -195,7 +191,7 @@ impl Work<'_> {
         let spend = step.kind.spend();
         let Err(error) = appended else {
             self.conversation.push(step);
-            self.task.note_steps(self.conversation.steps().map(Step::head));
+            self.task.note_steps(self.conversation.outline().heads());
             return Ok(());
         };
         self.task.add_spend(spend);
@@ -258,13 +254,61 @@ impl Work<'_> {
     }
 }
 
+/// Under which lease a step is done.
+#[derive(Clone, Copy)]
+struct Origin {
+    task: TaskId,
+    base: u32,
+    fence: u64,
+}
+
+impl Origin {
+    fn step(self, number: u32, kind: StepKind, (started_at, finished_at): (Timestamp, Timestamp)) -> Step {
+        let Self { task, base, fence } = self;
+        Step { task, base, number, fence, kind, started_at, finished_at }
+    }
+}
+
 impl Runner {
+    /// Answers a call and records the result.
+    async fn run_tool(&self, origin: Origin, job: Job) -> (Step, Result<(), StoreError>) {
+        let started_at = self.clock.now();
+        let (number, tool) = (job.call.number, job.way.tool_name());
+        let log = tracing::info_span!("step", step = number);
+        let trace = log.in_scope(|| execute_tool(&job));
+        let (by, output) = self.do_job(job.way).instrument(trace.clone()).instrument(log).await;
+        let ToolOutput { text, is_error } = output.bounded();
+        let finished_at = self.clock.now();
+        trace.record("is_error", is_error);
+        drop(trace);
+        let duration = finished_at.since(started_at);
+        count_tool(tool, is_error, duration);
+        tracing::info!(
+            step = number,
+            tool,
+            is_error,
+            bytes = text.len(),
+            duration_ms = whole_millis(duration),
+            "tool answered"
+        );
+        let kind = StepKind::ToolCall { call: job.call.call, by, text, is_error };
+        let step = origin.step(number, kind, (started_at, finished_at));
+        let appended = self.journal.append(&step).await;
+        (step, appended)
+    }
+
     async fn do_job(&self, way: Way) -> (ToolRunner, ToolOutput) {
         match way {
             Way::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
             Way::Refuse(text) => (ToolRunner::Nobody, ToolOutput { text, is_error: true }),
         }
     }
+}
+
+/// The trace's span of a step that answers a call.
+fn execute_tool(Job { call, way }: &Job) -> Span {
+    let (step, tool, tool_call_id) = (call.number, way.tool_name(), call.call.id.as_str());
+    tracing::info_span!(target: "trace", "execute_tool", step, tool, tool_call_id, is_error = field::Empty)
 }
 
 fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration) {

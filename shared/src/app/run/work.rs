@@ -5,17 +5,25 @@ use tokio::time::Instant;
 
 use super::lease::{Attention, LOOK_EVERY};
 use super::leave::End;
+use super::room::Place;
 use super::steps::Occasion;
 use super::{RESERVE, Ran, RunError, Runner};
-use crate::app::outcome::outcome_of;
+use crate::app::outcome::{conversation_too_long, outcome_of};
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, LimitKind, Next, OnLimit, PendingCall, Spent, Step, Task, Timestamp,
+    Agent, Conversation, Failure, FailureCode, LimitKind, MAX_CONVERSATION_BYTES, Next, OnLimit, PendingCall, Spent,
+    StepPlace, Task, Timestamp,
 };
-use crate::ports::StoreError;
+use crate::ports::{StepsRequest, StoreError};
 
 /// How many calls of tools that can't be made a model may have in one task.
 const MAX_BAD_CALLS: usize = 20;
+
+/// How much of a journal is read at once.
+const PAGE: (u32, u64) = (1_000, 4 * 1_024 * 1_024);
+
+/// The most bytes of a journal that are read: a conversation as large as may be, and what its last step can add to it.
+const MAX_READ_BYTES: u64 = 2 * MAX_CONVERSATION_BYTES;
 
 /// One worker's work on one task under one lease.
 pub(super) struct Work<'a> {
@@ -24,6 +32,8 @@ pub(super) struct Work<'a> {
     /// When the invocation is killed.
     pub(super) until: Timestamp,
     pub(super) conversation: Conversation,
+    /// The conversation's room in memory, if it has any yet.
+    pub(super) place: Option<Place<'a>>,
     /// When it is next looked at what others did to the task.
     pub(super) next_look: Instant,
     /// The look at the task, or the renewal of its lease, that is under way.
@@ -41,7 +51,13 @@ impl From<StoreError> for End {
 impl<'a> Work<'a> {
     pub(super) fn new(runner: &'a Runner, task: Task, until: Timestamp) -> Self {
         let conversation = Conversation::new(task.progress().base, []);
-        Self { runner, task, until, conversation, next_look: Instant::now() + LOOK_EVERY, attention: JoinSet::new() }
+        let next_look = Instant::now() + LOOK_EVERY;
+        Self { runner, task, until, conversation, place: None, next_look, attention: JoinSet::new() }
+    }
+
+    /// This work with room for its conversation.
+    pub(super) fn in_place(self, place: Place<'a>) -> Self {
+        Self { place: Some(place), ..self }
     }
 
     pub(super) async fn run(mut self) -> Result<Ran, RunError> {
@@ -65,7 +81,7 @@ impl<'a> Work<'a> {
         loop {
             let next = match self.conversation.next() {
                 Next::Finish(answer) => {
-                    let outcome = outcome_of(*answer, self.conversation.tool_calls());
+                    let outcome = outcome_of(*answer, self.conversation.outline().tool_calls());
                     return Ok(outcome.map_or_else(End::Failed, End::Completed));
                 }
                 next @ (Next::Ask { .. } | Next::Tools(_)) => next,
@@ -73,6 +89,7 @@ impl<'a> Work<'a> {
             if self.is_late() {
                 return Ok(End::TimedOut);
             }
+            self.take_room()?;
             if done > 0 && self.is_short_of_time() {
                 return Ok(End::HandedOver);
             }
@@ -88,6 +105,7 @@ impl<'a> Work<'a> {
                 Next::Ask { number } => {
                     self.limit_steps(number)?;
                     self.limit_tokens()?;
+                    self.limit_conversation()?;
                     self.ask(agent, number).await?;
                 }
                 Next::Tools(calls) => self.answer_calls(agent, calls).await?,
@@ -100,16 +118,35 @@ impl<'a> Work<'a> {
     /// Reads what earlier workers recorded. If the journal grew under one that then disappeared, its attempt was worth it,
     /// which is made durable at once: this worker may disappear as well.
     pub(super) async fn read_journal(&mut self) -> Result<(), End> {
-        let recorded = self.runner.journal.steps(self.task.id()).await?;
-        self.conversation = Conversation::new(self.task.progress().base, recorded);
+        self.read_conversation().await?;
         let attempts = self.task.attempts();
-        if self.task.note_steps(self.conversation.steps().map(Step::head)) {
-            tracing::info!(steps = self.conversation.complete_until(), "recorded steps are used");
+        if self.task.note_steps(self.conversation.outline().heads()) {
+            tracing::info!(steps = self.conversation.outline().complete_until(), "recorded steps are used");
             if attempts > 1 {
                 self.renew().await?;
             }
         }
         Ok(())
+    }
+
+    /// Reads the steps of this run, as long as there is room for them.
+    async fn read_conversation(&mut self) -> Result<(), End> {
+        let base = self.task.progress().base;
+        self.conversation = Conversation::new(base, []);
+        let (limit, max_bytes) = PAGE;
+        let mut wanted = StepsRequest { after: StepPlace::after(base), limit, max_bytes };
+        loop {
+            let page = self.runner.journal.page(self.task.id(), &wanted).await?;
+            for step in page.steps {
+                self.conversation.push(step);
+            }
+            self.take_room()?;
+            if self.conversation.outline().bytes() > MAX_READ_BYTES {
+                return Err(End::Failed(conversation_too_long()));
+            }
+            let Some(next) = page.next else { return Ok(()) };
+            wanted.after = next;
+        }
     }
 
     async fn read_agent(&self) -> Result<Agent, End> {
@@ -125,12 +162,16 @@ impl<'a> Work<'a> {
     async fn answer_calls(&mut self, agent: &Agent, calls: Vec<PendingCall>) -> Result<(), End> {
         let last = calls.last().map_or(0, |call| call.number);
         self.limit_steps(last)?;
-        let calls_so_far = u64::from(self.conversation.tool_calls());
+        let calls_so_far = u64::from(self.conversation.outline().tool_calls());
         if calls_so_far + calls.len() as u64 > u64::from(self.task.limits().max_tool_calls()) {
             return Err(self.limit(LimitKind::MaxToolCalls));
         }
         if self.conversation.bad_calls() > MAX_BAD_CALLS {
-            let message = "the model kept calling tools that it doesn't have, or with arguments that they don't take";
+            let message = if self.conversation.is_full() {
+                "the model kept calling tools when the conversation could take no more results"
+            } else {
+                "the model kept calling tools that it doesn't have, or with arguments that they don't take"
+            };
             return Err(End::Failed(Failure::of_its_own(FailureCode::BadToolCalls, message)));
         }
         let occasion = Occasion {
@@ -138,6 +179,7 @@ impl<'a> Work<'a> {
             base: self.task.progress().base,
             deadline: self.step_deadline(),
             wraps_up: self.wraps_up(),
+            is_full: self.conversation.is_full(),
         };
         let (ours, clients): (Vec<_>, Vec<_>) =
             calls.into_iter().map(|call| occasion.job(agent, call)).partition(Result::is_ok);
@@ -153,6 +195,12 @@ impl<'a> Work<'a> {
     fn limit_steps(&self, number: u32) -> Result<(), End> {
         let steps = number.saturating_sub(self.task.progress().base);
         if steps > self.task.limits().max_steps() { Err(self.limit(LimitKind::MaxSteps)) } else { Ok(()) }
+    }
+
+    /// No model takes so much; the request alone would take the memory of the tasks beside this one.
+    fn limit_conversation(&self) -> Result<(), End> {
+        let bytes = self.conversation.outline().bytes();
+        if bytes > MAX_CONVERSATION_BYTES { Err(End::Failed(conversation_too_long())) } else { Ok(()) }
     }
 
     fn limit_tokens(&self) -> Result<(), End> {

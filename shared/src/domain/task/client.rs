@@ -82,6 +82,7 @@ impl Task {
         if let ReopenFrom::Start { last_step } = from {
             self.progress.base = last_step;
             self.progress.steps = self.progress.steps.max(last_step);
+            self.progress.conversation_bytes = Some(0);
         }
         self.progress.limits = limits;
         self.progress.deadline = now.plus(limits.timeout());
@@ -105,9 +106,11 @@ impl Task {
         Ok(())
     }
 
-    /// Goes on with a task whose client has answered; the answers are stored with this change. Whoever does it sends a message for the task.
-    pub fn answered(&mut self, now: Timestamp) -> Result<(), WrongState> {
+    /// Goes on with a task whose client has answered; the answers, of so many bytes, are stored with this change. Whoever does it
+    /// sends a message for the task.
+    pub fn answered(&mut self, bytes: u64, now: Timestamp) -> Result<(), WrongState> {
         let TaskState::InputRequired { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
+        self.progress.conversation_bytes = self.progress.conversation_bytes.map(|known| known.saturating_add(bytes));
         self.go_on(since, Event::Answered, now);
         Ok(())
     }

@@ -136,6 +136,9 @@ pub struct Progress {
     pub steps: u32,
     /// Steps up to this number are of an earlier run and count no more.
     pub base: u32,
+    /// How many bytes the steps of its run have that were recorded when it was last looked; unknown for a task whose record is
+    /// of an earlier version. It is what its next worker needs memory for.
+    pub conversation_bytes: Option<u64>,
     /// Whether its client wants it to be canceled, while it has a worker.
     pub cancel_requested: bool,
     /// Its bounds.
@@ -269,6 +272,7 @@ impl Task {
                 hops: 0,
                 steps: 0,
                 base: 0,
+                conversation_bytes: Some(0),
                 cancel_requested: false,
                 limits: agent.config.limits,
                 deadline: now.plus(agent.config.limits.timeout()),

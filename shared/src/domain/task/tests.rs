@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, FailureCode, Instructions, Limits, ModelChain, ModelRef, Origin, Provider, RetryRules,
-    StepHead, StopReason, ToolCall, Usage, WaitReason,
+    AgentConfig, AgentName, FailureCode, HeadKind, Instructions, Limits, ModelChain, ModelRef, Origin, Provider,
+    RetryRules, StepHead, StopReason, ToolCall, Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -237,7 +237,41 @@ fn an_attempt_under_which_the_journal_grows_is_worth_it() {
 /// A journal of so many answers.
 fn recorded(steps: u32) -> impl Iterator<Item = StepHead> {
     let spend = Spend { attempts: 1, ..Spend::default() };
-    (1..=steps).map(move |number| StepHead { base: 0, number, spend })
+    (1..=steps).map(move |number| StepHead { base: 0, number, kind: HeadKind::ModelCall, spend, bytes: 100 })
+}
+
+#[test]
+fn a_task_knows_how_large_its_conversation_is() {
+    let known = |task: &Task| task.progress.conversation_bytes;
+    let mut task = running();
+    assert_eq!(known(&task), Some(0));
+    task.note_steps(recorded(3));
+    assert_eq!(known(&task), Some(300));
+    // The second is not there yet; the third takes memory all the same.
+    let mut gap = running();
+    assert!(gap.note_steps(recorded(3).filter(|step| step.number != 2)));
+    assert_eq!((known(&gap), gap.progress.steps), (Some(200), 1));
+    task.require_input(1, vec![call()], after(2)).unwrap();
+    task.answered(50, after(3)).unwrap();
+    assert_eq!(known(&task), Some(350));
+    task.cancel(after(4)).unwrap();
+    task.reopen(ReopenFrom::Checkpoint, Limits::default(), after(5)).unwrap();
+    assert_eq!(known(&task), Some(350));
+    task.cancel(after(6)).unwrap();
+    task.reopen(ReopenFrom::Start { last_step: 3 }, Limits::default(), after(7)).unwrap();
+    task.note_steps(recorded(3));
+    assert_eq!(known(&task), Some(0), "steps of another run are not read");
+}
+
+#[test]
+fn the_size_of_a_conversation_that_was_not_noted_is_unknown_until_its_steps_are_read() {
+    let mut task = running();
+    task.progress.conversation_bytes = None;
+    task.require_input(1, vec![call()], after(2)).unwrap();
+    task.answered(50, after(3)).unwrap();
+    assert_eq!(task.progress.conversation_bytes, None);
+    task.note_steps(recorded(2));
+    assert_eq!(task.progress.conversation_bytes, Some(200));
 }
 
 #[test]
@@ -302,9 +336,9 @@ fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
     asking.require_input(1, vec![call()], after(100)).unwrap();
     assert_eq!(asking.claim(lease(60), after(101)), Err(ClaimRefused::AwaitsClient(TaskStatus::InputRequired)));
     assert_eq!(asking.settle_overdue(after(80_000)), None);
-    asking.answered(after(80_100)).unwrap();
+    asking.answered(0, after(80_100)).unwrap();
     assert_eq!(asking.deadline(), after(81_800));
-    assert_eq!(asking.answered(after(80_101)), Err(WrongState(TaskStatus::Queued)));
+    assert_eq!(asking.answered(0, after(80_101)), Err(WrongState(TaskStatus::Queued)));
 
     let mut paused = running();
     paused.pause(1, LimitKind::MaxSteps, after(100)).unwrap();
@@ -427,7 +461,7 @@ proptest! {
                 13 => matches!(task.cancel(at), Ok(Some(_))),
                 14 => task.reopen(ReopenFrom::Checkpoint, Limits::default(), at).is_ok(),
                 15 => task.resume(Limits::default(), at).is_ok(),
-                16 => task.answered(at).is_ok(),
+                16 => task.answered(0, at).is_ok(),
                 17 => task.dead_letter(at),
                 _ => task.settle_overdue(at).is_some(),
             };

@@ -55,13 +55,19 @@ impl Task {
         self.progress.spend = self.progress.spend.plus(spend);
     }
 
-    /// Takes note of the steps that are recorded, and of what those came to that were not known yet. A worker under which
+    /// Takes note of all the steps that are recorded, and of what those came to that were not known yet. A worker under which
     /// the journal grows is worth its attempt: the attempts before it count no more, nor do the waits. It becomes durable with
     /// the transition that follows. Returns whether there was news.
     pub fn note_steps(&mut self, recorded: impl IntoIterator<Item = StepHead>) -> bool {
         let (base, known) = (self.progress.base, self.progress.steps);
-        let of_this_run = recorded.into_iter().filter(|step| step.base == base && step.number > known);
-        let news: BTreeMap<u32, Spend> = of_this_run.map(|step| (step.number, step.spend)).collect();
+        let (mut news, mut bytes) = (BTreeMap::<u32, Spend>::new(), 0_u64);
+        for step in recorded.into_iter().filter(|step| step.base == base && step.number > base) {
+            bytes = bytes.saturating_add(step.bytes);
+            if step.number > known {
+                news.insert(step.number, step.spend);
+            }
+        }
+        self.progress.conversation_bytes = Some(bytes);
         let mut last = known;
         while news.contains_key(&(last + 1)) {
             last += 1;

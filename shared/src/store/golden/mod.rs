@@ -82,13 +82,14 @@ mod tests {
         assert_eq!(agent_item::read(&record(include_str!("agent.json"))).unwrap(), expected);
     }
 
-    /// But for its history and the causes of its parkings, which were not kept then.
+    /// But for its history, the causes of its parkings and its conversation's size, which were not kept then.
     #[test]
     fn a_task_of_the_first_version_is_read_in_each_state() {
         for (task, json) in tasks() {
             let item = record(json);
             let parkings = Parkings { all: task.progress().parkings.all, ..Parkings::default() };
-            let expected = Progress { history: Vec::new(), parkings, ..task.progress().clone() };
+            let expected =
+                Progress { history: Vec::new(), parkings, conversation_bytes: None, ..task.progress().clone() };
             let expected = Task::restore(task.spec().clone(), expected);
             assert!(task_item::head(&item).unwrap().is_none());
             assert_eq!(task_item::read(&item, None).unwrap(), expected);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Check, Outcome, holds, same};
-use crate::domain::{ModelRef, Provider, Step, StepKind, StopReason, TaskId, ToolRunner, Usage};
-use crate::ports::{Journal, StoreError};
+use super::{Broken, Check, Outcome, holds, same};
+use crate::domain::{ModelRef, Provider, Step, StepKind, StepPlace, StopReason, TaskId, ToolRunner, Usage};
+use crate::ports::{Journal, StepsRequest, StoreError};
 use crate::testing::samples;
 
 pub(super) const CHECKS: &[Check<Arc<dyn Journal>>] = &[
@@ -21,6 +21,9 @@ pub(super) const CHECKS: &[Check<Arc<dyn Journal>>] = &[
     ("of concurrent large steps under one number one is recorded whole", |j| Box::pin(one_of_many_large(j))),
     ("a step above 16 MiB is too large", |j| Box::pin(too_large(j))),
     ("a long journal comes back whole", |j| Box::pin(long_journal(j))),
+    ("a step is found at its place and nowhere else", |j| Box::pin(places(j))),
+    ("a journal is read in parts of so many steps, each step once", |j| Box::pin(parts_by_number(j))),
+    ("a part has no more bytes than wanted, or a single step", |j| Box::pin(parts_by_bytes(j))),
 ];
 
 async fn order(journal: Arc<dyn Journal>) -> Outcome {
@@ -188,4 +191,68 @@ async fn long_journal(journal: Arc<dyn Journal>) -> Outcome {
         journal.append(step).await?;
     }
     same(&journal.steps(task).await?, &steps)
+}
+
+/// Steps of three runs, some with the same number, in the order of their places.
+async fn three_runs(journal: &Arc<dyn Journal>) -> Result<(TaskId, Vec<Step>), Broken> {
+    let task = TaskId::new(samples::START);
+    let step = |number, base| Step { base, ..samples::tool_step(task, number, ToolRunner::Platform, "2") };
+    let steps = vec![step(1, 0), step(2, 0), step(2, 1), step(3, 0), step(3, 1), step(3, 2), step(11, 2)];
+    for step in steps.iter().rev() {
+        journal.append(step).await?;
+    }
+    Ok((task, steps))
+}
+
+async fn places(journal: Arc<dyn Journal>) -> Outcome {
+    let (task, steps) = three_runs(&journal).await?;
+    for step in &steps {
+        same(&journal.step(task, step.place()).await?, &Some(step.clone()))?;
+    }
+    for (number, base) in [(0, 0), (1, 1), (11, 0), (4, 0), (u32::MAX, u32::MAX)] {
+        same(&journal.step(task, StepPlace { number, base }).await?, &None)?;
+    }
+    same(&journal.step(TaskId::new(samples::START), StepPlace { number: 1, base: 0 }).await?, &None)
+}
+
+async fn parts_by_number(journal: Arc<dyn Journal>) -> Outcome {
+    let (task, steps) = three_runs(&journal).await?;
+    for limit in 1..=8 {
+        let wanted = StepsRequest { after: StepPlace::after(0), limit, max_bytes: u64::MAX };
+        same(&parts(&journal, task, wanted).await?.concat(), &steps)?;
+    }
+    for (number, left) in [(1, 6), (2, 4), (3, 1), (10, 1), (11, 0), (u32::MAX, 0)] {
+        let wanted = StepsRequest { after: StepPlace::after(number), limit: 100, max_bytes: u64::MAX };
+        same(&parts(&journal, task, wanted).await?.concat(), &steps.iter().skip(7 - left).cloned().collect())?;
+    }
+    let wanted = StepsRequest { after: StepPlace { number: 3, base: 1 }, limit: 1, max_bytes: u64::MAX };
+    same(&journal.page(task, &wanted).await?.steps, &steps.iter().skip(5).take(1).cloned().collect())
+}
+
+async fn parts_by_bytes(journal: Arc<dyn Journal>) -> Outcome {
+    let task = TaskId::new(samples::START);
+    // Zeros take next to nothing in a store that compresses; it is what they take in memory that counts.
+    let texts = ["0".repeat(3_000_000), "0".repeat(1_000), "0".repeat(1_000), "0".repeat(2_000_000), String::new()];
+    let step = |(number, text): (u32, &String)| samples::tool_step(task, number, ToolRunner::Platform, text);
+    let steps: Vec<Step> = (1..).zip(&texts).map(step).collect();
+    for step in &steps {
+        journal.append(step).await?;
+    }
+    let wanted = StepsRequest { after: StepPlace::after(0), limit: 100, max_bytes: 1_000_000 };
+    let numbers = |part: Vec<Step>| part.iter().map(|step| step.number).collect();
+    let found: Vec<Vec<u32>> = parts(&journal, task, wanted).await?.into_iter().map(numbers).collect();
+    same(&found, &vec![vec![1], vec![2, 3], vec![4], vec![5]])
+}
+
+/// The parts of a journal, of which only the last may be empty.
+async fn parts(journal: &Arc<dyn Journal>, task: TaskId, mut wanted: StepsRequest) -> Result<Vec<Vec<Step>>, Broken> {
+    let mut parts = Vec::new();
+    loop {
+        let page = journal.page(task, &wanted).await?;
+        holds(page.steps.len() <= wanted.limit as usize, || format!("{} steps", page.steps.len()))?;
+        parts.push(page.steps);
+        let Some(next) = page.next else { return Ok(parts) };
+        holds(next > wanted.after, || format!("{next:?} is not after {:?}", wanted.after))?;
+        wanted.after = next;
+    }
 }

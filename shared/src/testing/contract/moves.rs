@@ -70,7 +70,7 @@ impl Move {
             Self::Renew(until, now) => task.renew(fence, until, now)?,
             Self::RequireInput(calls, now) => task.require_input(fence, calls, now)?,
             Self::Pause(limit, now) => task.pause(fence, limit, now)?,
-            Self::Answer(now) => task.answered(now)?,
+            Self::Answer(now) => task.answered(9, now)?,
             Self::Resume(now) => task.resume(task.limits(), now)?,
             Self::Cancel(now) => return task.cancel(now)?.map(|_| ()).ok_or_else(|| "it is canceled already".into()),
             Self::EndCanceled(now) => task.end_canceled(fence, now)?,

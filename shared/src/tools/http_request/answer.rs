@@ -1,35 +1,50 @@
-//! Reading an answer: text only, and only as much of it as the agent allows.
+//! Reading an answer: text only, and only as much of it as the agent and a conversation take.
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, Url};
 use serde_json::json;
 
 use super::failure::Failure;
-use crate::domain::HttpRules;
+use crate::domain::{BoundedText, HttpRules, MAX_TOOL_TEXT_BYTES};
 use crate::ports::ToolOutput;
 
 const MAX_CONTENT_TYPE_CHARS: usize = 100;
 
+/// What the output has besides the body: a status, a content type whose characters take at most four bytes each, and names.
+const FRAME_BYTES: usize = 1_024;
+
 /// Reads the answer. What follows after the allowed bytes is never read; the connection is closed.
+///
+/// The limit holds for the bytes that are read and, without control characters, for those that the body takes in the output.
 pub(super) async fn read(mut response: Response, rules: &HttpRules, url: &Url) -> Result<ToolOutput, Failure> {
     let status = response.status().as_u16();
     let content_type = content_type(response.headers());
+    let most = usize::try_from(rules.max_response_bytes()).unwrap_or(usize::MAX);
+    let most = most.min(MAX_TOOL_TEXT_BYTES - FRAME_BYTES);
     let (mut body, mut is_cut) = (Vec::new(), false);
     // An answer to HEAD has headers of a body that doesn't come.
     while let Some(chunk) = response.chunk().await.map_err(|error| Failure::of(&error, url))? {
         check_readable(status, response.headers(), content_type.as_deref())?;
-        let room = usize::try_from(rules.max_response_bytes()).unwrap_or(usize::MAX) - body.len();
+        let room = most - body.len();
         body.extend(chunk.iter().take(room));
         if chunk.len() > room {
             is_cut = true;
             break;
         }
     }
-    let text = String::from_utf8_lossy(&body);
-    // A character may have been cut in two.
-    let text = if is_cut { text.trim_end_matches(char::REPLACEMENT_CHARACTER) } else { &text };
-    let output = json!({ "status": status, "content_type": content_type, "body": text, "truncated": is_cut });
+    let mut text = BoundedText::new(most);
+    text.push_bytes(if is_cut { without_half_a_character(&body) } else { &body });
+    let truncated = is_cut || text.is_cut();
+    drop(body);
+    let output =
+        json!({ "status": status, "content_type": content_type, "body": text.into_string(), "truncated": truncated });
     Ok(ToolOutput { text: output.to_string(), is_error: status >= 400 })
+}
+
+/// The bytes but for a character at their end that was cut in two.
+fn without_half_a_character(bytes: &[u8]) -> &[u8] {
+    let half = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
+    bytes.get(..bytes.len() - half).unwrap_or(bytes)
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {

@@ -25,6 +25,7 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, Head
 use reqwest::{Method, Response, Url, redirect, retry};
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use crate::domain::{HttpMethod, HttpRules};
 use crate::metric;
@@ -83,7 +84,7 @@ impl HttpRequester {
         let answered = if time.is_zero() {
             late
         } else {
-            tokio::time::timeout(time, self.answer(rules, arguments, key)).await.unwrap_or(late)
+            tokio::time::timeout(time, self.answer(rules, arguments, &opaque(key))).await.unwrap_or(late)
         };
         answered.unwrap_or_else(|failure| {
             if let Failure::Blocked(blocked) = &failure {
@@ -119,6 +120,16 @@ impl HttpRequester {
         }
         builder.send().await.map_err(|error| Failure::of(&error, &request.url))
     }
+}
+
+/// What stands before a key in its digest, so that the digest is that of nothing else.
+const KEY_DOMAIN: &[u8] = b"aiagent-platform/idempotency-key/1\n";
+
+/// The key as strangers get it: the same whenever the same call is made again, and silent about the task that makes it.
+fn opaque(key: &str) -> String {
+    let digest = Sha256::new().chain_update(KEY_DOMAIN).chain_update(key).finalize();
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 const USAGE: &str = "the arguments must be a url, and if needed a method, headers and a body, all of them texts";

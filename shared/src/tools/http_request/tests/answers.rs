@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::stand_in::{
     LOOPBACK, Names, Reply, Server, Then, call, call_with, check_answer, check_error, get, request, rules, tools,
 };
-use crate::domain::Deadline;
+use crate::domain::{Deadline, MAX_TOOL_TEXT_BYTES};
 use crate::ports::{ToolOutput, Tools};
 use crate::testing::samples;
-use crate::tools::http_request::Reach;
+use crate::tools::http_request::{Reach, opaque};
 
 fn shown(status: u16, content_type: Option<&str>, body: &str) -> Value {
     json!({ "status": status, "content_type": content_type, "body": body, "truncated": false })
@@ -27,7 +27,7 @@ async fn a_request_says_what_the_model_wrote_and_no_more() {
     check_answer(&output, &shown(200, Some("text/plain"), "hello"));
     let [received] = &server.requests()[..] else { panic!("{:?}", server.requests()) };
     let expected = json!({
-        "accept": "text/plain", "x-api-key": "k", "accept-encoding": "identity", "idempotency-key": "call-7",
+        "accept": "text/plain", "x-api-key": "k", "accept-encoding": "identity", "idempotency-key": opaque("call-7"),
         "user-agent": concat!("aiagent-platform/", env!("CARGO_PKG_VERSION")), "content-length": "2",
         "host": format!("api.example.com:{}", server.port),
     });
@@ -51,6 +51,28 @@ async fn only_changes_carry_an_idempotency_key() {
             .any(|request| request.line.starts_with(method) && request.headers.contains_key("idempotency-key"))
     };
     assert_eq!(["GET", "HEAD", "POST", "PUT", "DELETE"].map(keyed), [false, false, true, true, true]);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_the_same_for_the_same_call_and_tells_nothing_of_its_task() {
+    let server = Server::start([("/", Reply::text("ok"))]).await;
+    let task = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
+    for key in ["/2", "/2", "/3", "/1/2"] {
+        let arguments = json!({ "url": server.url("api.example.com", "/"), "method": "POST" });
+        let names = Names::new(&[("api.example.com", &[&[LOOPBACK]])]);
+        let mut request = request(rules(), arguments);
+        request.idempotency_key = format!("{task}{key}");
+        assert!(!tools(names, Reach::ThisMachineToo).run(&request).await.is_error);
+    }
+    let keys: Vec<String> =
+        server.requests().iter().map(|request| request.headers["idempotency-key"].clone()).collect();
+    let [first, again, next, in_another_run] = &keys[..] else { panic!("{keys:?}") };
+    assert_eq!(first, again);
+    assert!(first != next && first != in_another_run && next != in_another_run, "{keys:?}");
+    for key in &keys {
+        assert!(key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
+        assert!(!key.contains("01981b5e") && !key.contains("8d51"), "{key}");
+    }
 }
 
 #[tokio::test]
@@ -116,6 +138,52 @@ async fn an_answer_without_end_is_cut() {
         let mut expected = shown(200, Some("text/plain"), &expected);
         expected["truncated"] = json!(is_cut);
         check_answer(&output, &expected);
+    }
+}
+
+/// What takes more room in a conversation than on the wire is bounded as well.
+#[tokio::test]
+async fn an_answer_takes_no_more_room_in_a_conversation_than_the_agent_allows() {
+    let text = |body: Vec<u8>| {
+        let head = format!("HTTP/1.1 200 x\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n", body.len());
+        Reply::raw([head.into_bytes(), body].concat(), Then::Close)
+    };
+    let server = Server::start([
+        ("/control", text(b"\x01".repeat(1_024))),
+        ("/mixed", text(b"a\x00\tb\x1b\x7f\r\n\xc2\x80c".to_vec())),
+        ("/invalid", text(b"\xff".repeat(1_024))),
+        ("/quotes", text(b"\"".repeat(1_024))),
+        ("/more-control", text(b"\x01".repeat(4_096))),
+    ])
+    .await;
+    for (path, expected, is_cut) in [
+        ("/control", String::new(), false),
+        ("/mixed", "a\tb\r\nc".to_owned(), false),
+        ("/invalid", "\u{fffd}".repeat(341), true),
+        ("/quotes", "\"".repeat(512), true),
+        ("/more-control", String::new(), true),
+    ] {
+        let rules = rules().with_max_response_bytes(1_024).unwrap();
+        let output = call(rules, json!({ "url": server.url("api.example.com", path) })).await;
+        let mut expected = shown(200, Some("text/plain"), &expected);
+        expected["truncated"] = json!(is_cut);
+        check_answer(&output, &expected);
+    }
+}
+
+/// Whatever the agent allows.
+#[tokio::test]
+async fn no_answer_is_longer_than_a_conversation_takes() {
+    for body in [b"\x01".as_slice(), b"\xff", b"a", b"\"\\", "\u{10ffff}".as_bytes()] {
+        let body = body.repeat(2_097_152 / body.len());
+        let head = b"HTTP/1.1 200 x\r\ncontent-type: text/plain\r\n\r\n";
+        let server = Server::start([("/", Reply::raw([head, body.as_slice()].concat(), Then::Close))]).await;
+        let rules = rules().with_max_response_bytes(2_097_152).unwrap();
+        let output = call(rules, json!({ "url": server.url("api.example.com", "/") })).await;
+        assert!(output.text.len() <= MAX_TOOL_TEXT_BYTES, "{}", output.text.len());
+        let shown: Value = serde_json::from_str(&output.text).unwrap();
+        assert_eq!(shown["truncated"], true);
+        assert_eq!(output.clone().bounded(), output, "so that it stays JSON");
     }
 }
 

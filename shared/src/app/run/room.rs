@@ -1,0 +1,178 @@
+//! Room in memory: the conversations that one process works on at the same time are bounded together.
+//!
+//! A task takes room for its conversation before it reads its journal, and more with each step. The one that has room for the
+//! longest keeps it whatever it grows to, so that every task can be worked on, if need be alone. Any other for which there is
+//! no room left is parked: that costs it no attempt and no hop, and its message comes back after a while.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::leave::End;
+use super::work::Work;
+use super::{Ran, RunError, Runner};
+use crate::domain::{Spent, StepHead, Task, Timestamp, Wait, WaitReason, whole_millis};
+use crate::metric;
+use crate::ports::StoreError;
+
+/// The most bytes of conversations that an executor with 512 MB works on at once. A conversation is in memory about four times
+/// while a model is asked: as steps, as a prompt, as a request's body and on its way.
+const MOST_BYTES: u64 = 32 * 1_024 * 1_024;
+
+/// Room for the conversations of a process.
+#[derive(Debug)]
+pub struct Room {
+    most_bytes: u64,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    next_id: u64,
+    /// In the order in which they came.
+    places: Vec<(u64, u64)>,
+}
+
+impl Taken {
+    /// Whether all have room, or this place has it because it came first.
+    fn fits(&self, most_bytes: u64, id: u64) -> bool {
+        let all = self.places.iter().fold(0_u64, |all, (_, bytes)| all.saturating_add(*bytes));
+        all <= most_bytes || self.places.first().is_some_and(|(first, _)| *first == id)
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::of(MOST_BYTES)
+    }
+}
+
+impl Room {
+    /// Room for conversations of so many bytes, or for a single one of any size.
+    pub const fn of(most_bytes: u64) -> Self {
+        Self { most_bytes, taken: Mutex::new(Taken { next_id: 0, places: Vec::new() }) }
+    }
+
+    /// Takes room for a conversation of so many bytes, if there is any.
+    pub(super) fn take(&self, bytes: u64) -> Option<Place<'_>> {
+        let mut taken = self.taken();
+        let id = taken.next_id;
+        taken.next_id += 1;
+        taken.places.push((id, bytes));
+        if taken.fits(self.most_bytes, id) {
+            return Some(Place { room: self, id });
+        }
+        taken.places.pop();
+        None
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A conversation's room, which is free again when this is dropped.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    room: &'a Room,
+    id: u64,
+}
+
+impl Place<'_> {
+    /// Takes room for what the conversation has grown to; whether there is any.
+    pub(super) fn grow(&self, bytes: u64) -> bool {
+        let mut taken = self.room.taken();
+        if let Some((_, known)) = taken.places.iter_mut().find(|(id, _)| *id == self.id) {
+            *known = bytes.max(*known);
+        }
+        taken.fits(self.room.most_bytes, self.id)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.room.taken().places.retain(|(id, _)| *id != self.id);
+    }
+}
+
+impl Runner {
+    /// Works on a task that was just claimed, if there is room for its conversation.
+    pub(super) async fn run_in_room(&self, task: Task, until: Timestamp) -> Result<Ran, RunError> {
+        let bytes = match self.conversation_bytes(&task).await {
+            Ok(bytes) => bytes,
+            Err(error) => return Work::new(self, task, until).leave(error.into()).await,
+        };
+        if let Some(place) = self.room.take(bytes) {
+            return self.run_in_turn(task, until, place).await;
+        }
+        let work = Work::new(self, task, until);
+        let end = work.crowded_out(bytes);
+        work.leave(end).await
+    }
+
+    /// How large the task's conversation is. What its record does not tell is read from the journal, without the content.
+    async fn conversation_bytes(&self, task: &Task) -> Result<u64, StoreError> {
+        match task.progress().conversation_bytes {
+            Some(bytes) => Ok(bytes),
+            None if task.fence() <= 1 => Ok(0),
+            None => {
+                let base = task.progress().base;
+                let is_of_run = |head: &StepHead| head.base == base && head.number > base;
+                let heads = self.journal.heads(task.id()).await?;
+                Ok(heads.into_iter().filter(is_of_run).map(|head| head.bytes).sum())
+            }
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Takes room for what the conversation has grown to.
+    pub(super) fn take_room(&self) -> Result<(), End> {
+        let bytes = self.conversation.outline().bytes();
+        let has_room = self.place.as_ref().is_none_or(|place| place.grow(bytes));
+        if has_room { Ok(()) } else { Err(self.crowded_out(bytes)) }
+    }
+
+    /// How the work ends if there is no room for the conversation: the task comes back when others have left.
+    fn crowded_out(&self, bytes: u64) -> End {
+        let now = self.runner.clock.now();
+        let pause = self.task.turn_pause(now);
+        tracing::info!(
+            bytes,
+            after_ms = whole_millis(pause),
+            "conversation does not fit into memory beside the others"
+        );
+        metric::TASKS_CROWDED_OUT.add([], 1);
+        End::Parked(Wait { until: now.plus(pause), reason: WaitReason::Concurrency }, Spent::Nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_taken_as_long_as_there_is_room() {
+        let room = Room::of(10);
+        let (first, second) = (room.take(4).unwrap(), room.take(6).unwrap());
+        assert!(room.take(1).is_none());
+        assert!(room.take(0).is_some(), "what takes none needs none");
+        drop(second);
+        assert!(room.take(7).is_none());
+        let third = room.take(6).unwrap();
+        assert!(first.grow(3) && third.grow(6), "no conversation shrinks");
+        assert!(room.take(1).is_none());
+    }
+
+    #[test]
+    fn whoever_came_first_may_grow_to_any_size_and_the_others_have_to_leave() {
+        let room = Room::of(10);
+        let first = room.take(100).unwrap();
+        assert!(room.take(1).is_none());
+        drop(first);
+        let (first, second, third) = (room.take(3).unwrap(), room.take(3).unwrap(), room.take(3).unwrap());
+        assert!(first.grow(u64::MAX));
+        assert!(!second.grow(3) && !third.grow(3));
+        drop(first);
+        assert!(second.grow(3) && third.grow(7) && !third.grow(8), "the second is the first now");
+        assert!(second.grow(100));
+    }
+}
