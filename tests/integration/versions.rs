@@ -6,10 +6,10 @@ use std::sync::Arc;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
-use shared::app::Sweeper;
-use shared::domain::{Lease, ReopenFrom, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
-use shared::ports::{Claimed, Journal, Purged, Retention, StoreError, TaskStore};
-use shared::store::{DynamoJournal, DynamoTaskStore};
+use shared::app::{AppError, RetryFrom, Sweeper, Tasks};
+use shared::domain::{Lease, LimitChanges, ReopenFrom, StepPlace, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
+use shared::ports::{Claimed, Journal, Purged, Retention, StepsRequest, StoreError, TaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
 use shared::testing::{ManualClock, MemoryQueue};
 use tests::LocalAws;
@@ -149,6 +149,29 @@ async fn a_task_of_a_later_version_is_reported_and_left_alone() {
         assert_eq!(kept.record().await, before);
         kept.aws.delete_table(&kept.table).await;
     }
+}
+
+#[tokio::test]
+async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
+    let kept = Kept::with(&[FAILED, &STEP.replace(r#""N": "1""#, r#""N": "99""#)]).await;
+    let journal = DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str());
+    assert!(matches!(journal.steps(kept.id).await, Err(StoreError::Corrupt { .. })));
+    let tasks = Tasks {
+        agents: Arc::new(DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str())),
+        store: Arc::new(kept.tasks.clone()),
+        journal: Arc::new(journal.clone()),
+        queue: Arc::new(MemoryQueue::default()),
+        clock: Arc::new(ManualClock::at(after(700))),
+    };
+    let retry = |from| tasks.retry_task(&kept.tenant, kept.id, from, LimitChanges::default());
+    let refused = retry(RetryFrom::Checkpoint).await;
+    assert!(matches!(refused, Err(AppError::Unreadable(_))), "{refused:?}");
+    let afresh = retry(RetryFrom::Start).await.unwrap();
+    assert_eq!(afresh.status(), TaskStatus::Queued);
+    let rest = StepsRequest { after: StepPlace::after(afresh.progress().base), limit: 10, max_bytes: 1_000 };
+    assert_eq!(journal.page(kept.id, &rest).await.unwrap().steps, [], "its worker reads none of them");
+    assert_eq!(tasks.cancel_task(&kept.tenant, kept.id).await.unwrap().status(), TaskStatus::Canceled);
+    kept.aws.delete_table(&kept.table).await;
 }
 
 /// A purge that died after its first write, or in the middle.

@@ -17,12 +17,16 @@ impl Tasks {
         Ok(page)
     }
 
-    /// Has a dead-lettered task go on after its last recorded step, with all its time.
+    /// Has a dead-lettered task go on after its last recorded step, or afresh if its steps can't be read, with all its time.
     pub async fn redrive(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let task = self.find_task(tenant, id).await?;
         match task.state() {
             TaskState::Failed(failure) if failure.code.is_dead_letter() => {
-                self.retry_task(tenant, id, RetryFrom::Checkpoint, LimitChanges::default()).await
+                let retry = |from| self.retry_task(tenant, id, from, LimitChanges::default());
+                match retry(RetryFrom::Checkpoint).await {
+                    Err(AppError::Unreadable(_)) => retry(RetryFrom::Start).await,
+                    retried => retried,
+                }
             }
             _ => Err(AppError::WrongState(task.status())),
         }

@@ -15,7 +15,7 @@ use super::send::send;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind, Task, TaskId, TaskState,
+    Cancellation, Causes, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind, Task, TaskId, TaskState,
     TaskStatus, TenantId, ToolRunner, is_last_word, journal_heads,
 };
 use crate::ports::StoreError;
@@ -38,7 +38,8 @@ impl Tasks {
         Ok(task)
     }
 
-    /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or afresh.
+    /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or afresh. Only afresh if its
+    /// steps can't be read.
     pub async fn retry_task(
         &self,
         tenant: &TenantId,
@@ -51,11 +52,23 @@ impl Tasks {
                 return Err(AppError::WrongState(task.status()));
             }
             let limits = self.changed_limits(&task, limits).await?;
-            let outline = Outline::new(task.progress().base, self.journal.heads(id).await?);
-            task.note_steps(outline.heads());
-            let from = match from {
-                RetryFrom::Checkpoint if !self.is_failure_itself(id, &outline).await? => ReopenFrom::Checkpoint,
-                RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start { last_step: outline.complete_until() },
+            let from = match (from, self.journal.heads(id).await) {
+                (RetryFrom::Start, Err(error @ StoreError::Corrupt { .. })) => {
+                    tracing::error!(error = %Causes(&error), "the task begins afresh after steps that can't be read");
+                    // What it recorded without its record's knowledge lies beyond, at places of the earlier run.
+                    ReopenFrom::Start { last_step: task.progress().steps.max(task.progress().base) + 1 }
+                }
+                (_, Err(error)) => return Err(error.into()),
+                (from, Ok(heads)) => {
+                    let outline = Outline::new(task.progress().base, heads);
+                    task.note_steps(outline.heads());
+                    match from {
+                        RetryFrom::Checkpoint if !self.is_failure_itself(id, &outline).await? => ReopenFrom::Checkpoint,
+                        RetryFrom::Checkpoint | RetryFrom::Start => {
+                            ReopenFrom::Start { last_step: outline.complete_until() }
+                        }
+                    }
+                }
             };
             task.reopen(from, limits, self.clock.now())?;
             Ok((Draft::of(task), ()))

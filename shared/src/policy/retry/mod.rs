@@ -1,0 +1,223 @@
+//! The one layer that repeats a failed call to a model.
+//!
+//! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that is worth the compute: a
+//! wait over [`MAX_WAIT`], or that leaves too little of the deadline, comes out as advice to park; if only the deadline is in the way, the advice
+//! says that time is what was lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
+//! as well, so that nobody comes back too early, and other calls of this process to the same model keep it, too, as if the
+//! model had said it to them. No cooldown is longer than the breaker's
+//! [`longest_cooldown`](super::BreakerSettings::longest_cooldown): after that, the model is called again, and a rate limit with a
+//! longer wait is the breaker's to check for all functions together. Which model to ask instead is not decided here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::Instrument;
+
+use super::backoff::Backoff;
+use super::breaker::BreakerSettings;
+use super::pauses::{Pause, Pauses};
+use super::retry_budget::RetryBudget;
+use super::tried::{Tried, parked};
+use crate::domain::{Causes, ModelAnswer, ModelRequest, ProviderError, Timestamp, Wait, WaitReason, whole_millis};
+use crate::metric;
+use crate::policy::PriceTable;
+use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
+
+/// The longest wait that is slept through: sleeping is billed, parking is not.
+pub const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// How many unreadable responses one call puts up with: what is broken is rarely mended within seconds, and may be billed.
+const MAX_BAD_ANSWERS: usize = 2;
+
+/// Repeats failed calls to the request's model by the request's rules.
+pub struct Retry {
+    inner: Arc<dyn Model>,
+    budget: RetryBudget,
+    pauses: Pauses,
+    backoff: Backoff,
+    longest_cooldown: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+/// What becomes of a failed attempt.
+enum Next {
+    /// Another one follows after the wait.
+    Again(Duration),
+    /// The call ends, with the advice to come back then.
+    Park(Wait),
+    /// The call ends with it.
+    GiveUp,
+}
+
+impl Retry {
+    /// Repeats calls to `inner`. All calls that go through this one share the budget.
+    pub fn new(inner: Arc<dyn Model>, budget: RetryBudget, backoff: Backoff, clock: Arc<dyn Clock>) -> Self {
+        let longest_cooldown = BreakerSettings::default().longest_cooldown();
+        Self { inner, budget, pauses: Pauses::default(), backoff, longest_cooldown, clock }
+    }
+
+    /// The same layer, whose cooldowns end after `longest_cooldown` even if the provider names a longer wait.
+    #[must_use]
+    pub fn with_longest_cooldown(self, longest_cooldown: Duration) -> Self {
+        Self { longest_cooldown, ..self }
+    }
+
+    /// Decides after the `attempts`-th attempt failed with `error`, the first of which began at `begun`.
+    fn next(&self, request: &ModelRequest, error: &ModelError, attempts: u32, begun: Timestamp) -> Next {
+        let (rules, now) = (request.retry, self.clock.now());
+        let hint = error.retry_after.map(|hint| hint.min(self.longest_cooldown));
+        let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
+        let (short, in_time) = (wait <= MAX_WAIT, leaves_time(request, wait, now));
+        let elapsed = now.since(begun).saturating_add(wait);
+        let allowed = error.is_retryable() && attempts < rules.max_attempts() && elapsed <= rules.max_elapsed();
+        let until = now.plus(wait);
+        if allowed && short && !in_time {
+            Next::Park(Wait { until, reason: WaitReason::OutOfTime })
+        } else if allowed && short && self.withdraw(request) {
+            Next::Again(wait)
+        } else if hint.is_some() || (allowed && !short) {
+            Next::Park(Wait { until, reason: reason_to_wait(&error.kind) })
+        } else {
+            Next::GiveUp
+        }
+    }
+
+    /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next model of a chain is called
+    /// during a long cooldown, and after a short one this model. Unless the provider named the wait to this very call, until
+    /// `named`, the advice is to come back sooner as well: another process may not be in a cooldown.
+    async fn pass_pause(
+        &self,
+        request: &ModelRequest,
+        named: Option<Timestamp>,
+        begun: Timestamp,
+    ) -> Result<(), ModelError> {
+        loop {
+            let now = self.clock.now();
+            let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else { return Ok(()) };
+            let wait = self.backoff.from_hint(until.since(now));
+            let elapsed = now.since(begun).saturating_add(wait);
+            let reason = if wait > MAX_WAIT || elapsed > request.retry.max_elapsed() {
+                reason_to_wait(&kind)
+            } else if !leaves_time(request, wait, now) {
+                WaitReason::OutOfTime
+            } else {
+                let trace = tracing::info_span!(target: "trace", "retry wait");
+                tokio::time::sleep(wait).instrument(trace).await;
+                continue;
+            };
+            let wait = Wait { until: now.plus(wait), reason };
+            let is_own = named.is_some_and(|named| until <= named) || reason.is_our_own();
+            let advice = if is_own { ModelErrorKind::Park(wait) } else { ModelErrorKind::ParkAtMost(wait) };
+            return Err(parked(ModelError::new(request.model().clone(), kind), advice));
+        }
+    }
+
+    /// Makes all calls of this process keep the wait that a failure names. A rate limit with a longer wait than a cooldown may
+    /// be is the breaker's to check; any other failure with such a wait is believed for the longest cooldown. Returns the end
+    /// of the wait.
+    fn note_pause(&self, error: &ModelError) -> Option<Timestamp> {
+        let retry_after = error.retry_after?;
+        if retry_after > self.longest_cooldown && error.kind == ModelErrorKind::RateLimited {
+            return None;
+        }
+        let now = self.clock.now();
+        let until = now.plus(retry_after.min(self.longest_cooldown));
+        self.pauses.add(&error.model, Pause { until, kind: error.kind.clone() }, now);
+        Some(until)
+    }
+
+    fn withdraw(&self, request: &ModelRequest) -> bool {
+        let provider = request.model().provider();
+        let granted = self.budget.withdraw(provider);
+        if !granted {
+            // The call's own failure has the line.
+            tracing::debug!(provider = provider.as_str(), "the retry budget is used up");
+        }
+        granted
+    }
+}
+
+#[async_trait]
+impl Model for Retry {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let begun = self.clock.now();
+        let mut tried = Tried::default();
+        let (mut attempts, mut bad_answers, mut named) = (0, 0, None);
+        loop {
+            if let Err(paused) = self.pass_pause(request, named, begun).await {
+                return Err(tried.before_error(paused));
+            }
+            if attempts == 0 {
+                self.budget.deposit(request.model().provider());
+            }
+            let error = match self.inner.ask(request).await {
+                Ok(answer) => return Ok(tried.before_answer(answer)),
+                Err(error) => error,
+            };
+            attempts += 1;
+            bad_answers += usize::from(error.kind == ModelErrorKind::BadAnswer);
+            named = named.max(self.note_pause(&error));
+            if bad_answers >= MAX_BAD_ANSWERS {
+                return Err(tried.before_error(error));
+            }
+            match self.next(request, &error, attempts, begun) {
+                Next::Again(wait) => {
+                    log_retry(&error, attempts, wait);
+                    tried.add(&error);
+                    let trace = tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status_code = error.status);
+                    tokio::time::sleep(wait).instrument(trace).await;
+                }
+                Next::Park(wait) => return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait)))),
+                Next::GiveUp => return Err(tried.before_error(error)),
+            }
+        }
+    }
+}
+
+/// Whether a wait leaves time to ask afterwards: as much as it took itself, or else a call that was waited for long would be
+/// cut, and paid, for the lack of an instant.
+fn leaves_time(request: &ModelRequest, wait: Duration, now: Timestamp) -> bool {
+    request.deadline.allows(wait.saturating_mul(2), now)
+}
+
+const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
+    match kind {
+        ModelErrorKind::RateLimited => WaitReason::RateLimit,
+        ModelErrorKind::Unavailable
+        | ModelErrorKind::Timeout
+        | ModelErrorKind::CircuitOpen { .. }
+        | ModelErrorKind::Park(_)
+        | ModelErrorKind::ParkAtMost(_)
+        | ModelErrorKind::QuotaExhausted
+        | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyUnavailable
+        | ModelErrorKind::Rejected
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
+        | ModelErrorKind::BadAnswer
+        | ModelErrorKind::BudgetExhausted(_)
+        | ModelErrorKind::Unpriced => WaitReason::RetryAfter,
+    }
+}
+
+fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
+    let said = ProviderError::or_nothing(error.said.as_deref());
+    tracing::info!(
+        provider = error.model.provider().as_str(),
+        model = error.model.name(),
+        attempt,
+        after_ms = whole_millis(wait),
+        provider_status = error.status,
+        provider_request_id = error.request_id,
+        provider_code = said.code,
+        provider_param = said.param,
+        provider_message = said.message,
+        error = %Causes(error),
+        "model call is tried again"
+    );
+    metric::MODEL_RETRIES.add(PriceTable::current().labels(&error.model), 1);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! When calls are repeated, and how they end.
+
+use std::sync::Mutex;
+
+use super::*;
+use crate::domain::{Deadline, FailureCode, RetryRules, Spend};
+use crate::ports::BudgetScope;
+use crate::testing::samples::{START, after, question};
+use crate::testing::{Reply, ScriptedModel, TokioClock};
+
+/// What each failure that says so has cost.
+const SPEND: Spend = Spend {
+    attempts: 1,
+    usage: crate::testing::samples::usage(),
+    cost: crate::domain::Cost { micro_usd: 5, unpriced_calls: 0 },
+};
+
+/// Notes when each attempt begins, in milliseconds from [`START`].
+struct Timed {
+    model: ScriptedModel,
+    clock: TokioClock,
+    begun: Mutex<Vec<u128>>,
+}
+
+#[async_trait]
+impl Model for Timed {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        self.begun.lock().unwrap().push(self.clock.now().since(START).as_millis());
+        self.model.ask(request).await
+    }
+}
+
+fn retry(script: impl IntoIterator<Item = Reply>, budget: RetryBudget) -> (Retry, Arc<Timed>) {
+    let clock = TokioClock::default();
+    let timed = Arc::new(Timed { model: ScriptedModel::new(script), clock, begun: Mutex::default() });
+    let inner: Arc<dyn Model> = Arc::<Timed>::clone(&timed);
+    (Retry::new(inner, budget, Backoff::Steady, Arc::new(clock)), timed)
+}
+
+/// What comes of the script, and when each attempt began.
+async fn run(
+    script: impl IntoIterator<Item = Reply>,
+    request: &ModelRequest,
+) -> (Result<ModelAnswer, ModelError>, Vec<u128>) {
+    let (retry, timed) = retry(script, RetryBudget::default());
+    let asked = retry.ask(request).await;
+    let begun = timed.begun.lock().unwrap().clone();
+    (asked, begun)
+}
+
+fn with_attempts(attempts: u32) -> ModelRequest {
+    ModelRequest { retry: RetryRules::default().with_max_attempts(attempts).unwrap(), ..question("hello") }
+}
+
+const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
+
+/// A failure that names a wait.
+const fn hinted(kind: ModelErrorKind, hint_ms: u64, should_retry: Option<bool>) -> Reply {
+    let retry_after = Some(Duration::from_millis(hint_ms));
+    Reply::FailWith { kind, status: Some(503), should_retry, retry_after, spend: SPEND }
+}
+
+const fn limited(hint_ms: u64) -> Reply {
+    hinted(ModelErrorKind::RateLimited, hint_ms, None)
+}
+
+const fn park(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
+    ModelErrorKind::Park(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
+}
+
+const fn park_at_most(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
+    ModelErrorKind::ParkAtMost(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
+}
+
+const fn with_word(kind: ModelErrorKind, should_retry: bool) -> Reply {
+    let should_retry = Some(should_retry);
+    Reply::FailWith { kind, status: Some(503), should_retry, retry_after: None, spend: SPEND }
+}
+
+/// Checks when attempts begin that meet `script` and then succeed.
+#[track_caller]
+fn check_times(script: &[Reply], expected_ms: &[u128]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (asked, begun) = runtime.block_on(run(script.to_vec(), &with_attempts(10)));
+    assert_eq!(begun, expected_ms, "{script:?}");
+    assert!(asked.is_ok(), "{script:?}");
+}
+
+/// Checks how a call ends that meets `script`.
+#[track_caller]
+fn check_end(script: &[Reply], request: &ModelRequest, expected: &ModelErrorKind, expected_ms: &[u128]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let (asked, begun) = runtime.block_on(run(script.to_vec(), request));
+    let error = asked.unwrap_err();
+    assert_eq!((&error.kind, &begun[..]), (expected, expected_ms), "{script:?}");
+    assert_eq!(error.attempts().len(), begun.len(), "{script:?}");
+    assert!(!matches!(error.kind, ModelErrorKind::Park(_)) || !error.is_retryable());
+}
+
+#[test]
+fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
+    check_times(&[], &[0]);
+    let plain = Reply::Fail;
+    check_times(&[const { Reply::Fail(DOWN) }; 4], &[0, 500, 1_500, 3_500, 7_500]);
+    let latest = [limited(5_000), hinted(DOWN, 1_000, None), plain(ModelErrorKind::Timeout)];
+    check_times(&latest, &[0, 5_000, 6_000, 8_000]);
+    check_times(&[limited(10_000), plain(ModelErrorKind::KeyUnavailable)], &[0, 10_000, 11_000]);
+    check_times(&[plain(ModelErrorKind::RateLimited), limited(1)], &[0, 500, 501]);
+    check_times(&[hinted(ModelErrorKind::Timeout, 7_000, None)], &[0, 7_000]);
+    check_times(&[hinted(ModelErrorKind::Rejected, 7_000, Some(true))], &[0, 7_000]);
+}
+
+#[test]
+fn what_another_attempt_cannot_mend_is_final_at_once() {
+    let kinds = [
+        ModelErrorKind::CircuitOpen { until: after(9) },
+        park(9_000, WaitReason::SingleFlight),
+        ModelErrorKind::QuotaExhausted,
+        ModelErrorKind::Authentication,
+        ModelErrorKind::Rejected,
+        ModelErrorKind::Refused,
+        ModelErrorKind::ContextTooLong,
+        ModelErrorKind::BudgetExhausted(BudgetScope::Task),
+        ModelErrorKind::Unpriced,
+    ];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    for kind in kinds {
+        let (asked, begun) = runtime.block_on(run([Reply::Fail(kind.clone())], &question("hello")));
+        let error = asked.unwrap_err();
+        assert_eq!((error.kind, error.earlier, begun), (kind, Vec::new(), vec![0]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_providers_word_goes_before_the_kind() {
+    let (asked, begun) = run([with_word(ModelErrorKind::Rejected, true)], &question("hello")).await;
+    assert_eq!((asked.unwrap().failed[0].code, begun), (FailureCode::ModelRejected, vec![0, 500]));
+    let (asked, begun) = run([with_word(DOWN, false)], &question("hello")).await;
+    assert_eq!((asked.unwrap_err().kind, begun.len()), (DOWN, 1));
+}
+
+#[test]
+fn a_wait_that_is_too_long_comes_out_as_advice_to_park() {
+    let soon = |millis| ModelRequest {
+        deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
+        ..question("hello")
+    };
+    let ample = question("hello");
+    check_end(&[limited(10_001)], &ample, &park(10_001, WaitReason::RateLimit), &[0]);
+    check_end(&[hinted(DOWN, 50_000, None)], &ample, &park(50_000, WaitReason::RetryAfter), &[0]);
+    check_end(&[limited(10_001)], &soon(5_000), &park(10_001, WaitReason::RateLimit), &[0]);
+}
+
+#[test]
+fn a_wait_that_only_the_deadline_forbids_lacks_time_and_no_more() {
+    let soon = |millis, attempts| ModelRequest {
+        deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
+        ..with_attempts(attempts)
+    };
+    let check = |script: &[Reply], request, at_ms, begun: &[u128]| {
+        check_end(script, &request, &park(at_ms, WaitReason::OutOfTime), begun);
+    };
+    check(&[limited(5_000)], soon(5_000, 3), 5_000, &[0]);
+    check(&[Reply::Fail(DOWN)], soon(500, 3), 500, &[0]);
+    check(&[Reply::Hang], soon(3_000, 3), 3_500, &[0]);
+    // A wait must leave as much time as it takes.
+    check(&[limited(2_400), limited(1_400)], soon(5_000, 3), 3_800, &[0, 2_400]);
+    // Without another attempt, more time would not have helped.
+    let last = park(5_000, WaitReason::RateLimit);
+    check_end(&[limited(5_000)], &soon(5_000, 1), &last, &[0]);
+    check_end(&[Reply::Fail(DOWN)], &soon(500, 1), &DOWN, &[0]);
+}
+
+#[test]
+fn a_hint_outlives_the_attempts() {
+    let until = |millis| park(millis, WaitReason::RateLimit);
+    check_end(&[limited(100), limited(200)], &with_attempts(2), &until(300), &[0, 100]);
+    check_end(&[hinted(ModelErrorKind::RateLimited, 100, Some(false))], &question("hello"), &until(100), &[0]);
+    let brief = ModelRequest { retry: RetryRules::default().with_max_seconds(1).unwrap(), ..question("hello") };
+    check_end(&[limited(700), limited(400)], &brief, &until(1_100), &[0, 700]);
+    check_end(&[limited(100), Reply::Fail(DOWN)], &with_attempts(2), &DOWN, &[0, 100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_a_model_named_holds_for_every_call() {
+    let (retry, timed) = retry([limited(60_000), hinted(DOWN, 5_000, None)], RetryBudget::default());
+    let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| error.kind);
+    let begun = || timed.begun.lock().unwrap().clone();
+    assert_eq!(ask(question("hello")).await, Err(park(60_000, WaitReason::RateLimit)));
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(ask(question("another")).await, Err(park_at_most(60_000, WaitReason::RateLimit)));
+    assert_eq!(begun(), [0]);
+
+    // A short rest of it is waited out, if there is time.
+    tokio::time::sleep(Duration::from_secs(33)).await;
+    let soon = ModelRequest { deadline: Deadline::at(after(60)), ..with_attempts(1) };
+    assert_eq!(ask(soon).await, Err(park(60_000, WaitReason::OutOfTime)));
+    let later = ModelRequest { deadline: Deadline::at(after(120)), ..with_attempts(1) };
+    assert_eq!(ask(later.clone()).await, Err(park(65_000, WaitReason::RetryAfter)));
+    assert!(ask(later).await.is_ok());
+    assert_eq!(begun(), [0, 60_000, 65_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
+    let (retry, _) = retry([limited(2_000), limited(40_000)], RetryBudget::default());
+    let (first, second) = (question("hello"), question("another"));
+    let between = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let pause = Pause { until: after(41), kind: ModelErrorKind::RateLimited };
+        retry.pauses.add(second.model(), pause, retry.clock.now());
+    };
+    let (asked, ()) = tokio::join!(retry.ask(&first), between);
+    assert_eq!(asked.unwrap_err().kind, park_at_most(41_000, WaitReason::RateLimit));
+}
+
+#[test]
+fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
+    let ample = question("hello");
+    check_end(&[limited(86_400_000)], &ample, &park(60_000, WaitReason::RateLimit), &[0]);
+    check_end(&[hinted(DOWN, 86_400_000, None)], &ample, &park(60_000, WaitReason::RetryAfter), &[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
+    let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
+    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().kind, park(60_000, WaitReason::RateLimit));
+    assert!(retry.ask(&question("another")).await.is_ok());
+    timed.model.then(hinted(DOWN, 86_400_000, None));
+    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().kind, park(60_000, WaitReason::RetryAfter));
+    let waits = retry.ask(&question("another")).await.unwrap_err().kind;
+    assert_eq!(
+        waits,
+        park_at_most(60_000, WaitReason::RetryAfter),
+        "an outage with a named wait is believed for a cooldown"
+    );
+}
+
+#[test]
+fn an_unreadable_response_is_worth_one_more_attempt() {
+    const BAD: ModelErrorKind = ModelErrorKind::BadAnswer;
+    check_times(&[Reply::Fail(BAD)], &[0, 500]);
+    check_times(&[Reply::Fail(DOWN), Reply::Fail(BAD), Reply::Fail(DOWN)], &[0, 500, 1_500, 3_500]);
+    check_end(&vec![Reply::Fail(BAD); 3], &with_attempts(9), &BAD, &[0, 500]);
+    check_end(&[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)], &with_attempts(9), &BAD, &[0, 500, 1_500]);
+    check_end(&[Reply::Fail(BAD)], &with_attempts(1), &BAD, &[0]);
+}
+
+#[test]
+fn used_up_attempts_and_time_end_with_the_last_error() {
+    let down = || vec![Reply::Fail(DOWN), Reply::Fail(DOWN), limited(20_000)];
+    check_end(&down(), &with_attempts(1), &DOWN, &[0]);
+    check_end(&down(), &with_attempts(2), &DOWN, &[0, 500]);
+    let brief = |seconds| ModelRequest {
+        retry: with_attempts(9).retry.with_max_seconds(seconds).unwrap(),
+        ..question("hello")
+    };
+    check_end(&down(), &brief(1), &DOWN, &[0, 500]);
+    check_end(&down(), &brief(2), &park(21_500, WaitReason::RateLimit), &[0, 500, 1_500]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_calls_share_the_budget() {
+    let (retry, timed) = retry(vec![Reply::Fail(DOWN); 3], RetryBudget::new(1, 1).unwrap());
+    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 2);
+    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 1);
+    assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
+    timed.model.then(limited(100));
+    let parked = retry.ask(&question("hello")).await.unwrap_err().kind;
+    assert_eq!(parked, park(600, WaitReason::RateLimit));
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error() {
+    let script = vec![with_word(DOWN, true), hinted(ModelErrorKind::RateLimited, 100, Some(true))];
+    let (asked, _) = run(script.clone(), &question("hello")).await;
+    let answer = asked.unwrap();
+    let codes: Vec<_> = answer.failed.iter().map(|failed| (failed.code, failed.status)).collect();
+    let expected = [(FailureCode::ModelUnavailable, Some(503)), (FailureCode::ModelRateLimited, Some(503))];
+    assert_eq!(codes, expected);
+    assert_eq!((answer.spend.attempts, answer.spend.cost.micro_usd), (3, 10));
+    let (asked, _) = run(script, &with_attempts(2)).await;
+    let error = asked.unwrap_err();
+    assert_eq!(error.attempts(), answer.failed);
+    assert_eq!((error.spend.attempts, error.spend.cost.micro_usd), (2, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_call_asks_no_more() {
+    let (retry, timed) = retry([limited(5_000)], RetryBudget::default());
+    assert!(tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello"))).await.is_err());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(timed.model.asked().len(), 1);
+}
