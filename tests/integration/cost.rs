@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{NewTask, Ran, Room, Runner, Tasks, WorkTimes};
-use shared::domain::{BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall, ToolRunner};
+use shared::domain::{
+    AgentId, BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall, ToolRunner,
+};
 use shared::ports::{AgentStore, Journal, PageRequest, Retention, TaskFilter, TaskMessage, TaskStore};
 use shared::queue::SqsTaskQueue;
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
@@ -147,15 +149,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     agents().create(&agent).await.unwrap();
     calls.reset();
 
-    let new = |key: &str| NewTask {
-        agent: agent.id,
-        input: TaskInput::new("hello".to_owned()).unwrap(),
-        cache_use: CacheUse::default(),
-        limits: LimitChanges::default(),
-        idempotency_key: Some(key.parse().unwrap()),
-        trace: None,
-    };
-    let task = tasks.submit_task(tenant, new("k1")).await.unwrap();
+    let task = tasks.submit_task(tenant, new_task(agent.id, "k1")).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
     let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
@@ -169,7 +163,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     let calculate = samples::tool_call("a", "calculator", r#"{"expression":"1+1"}"#);
     let twice = [calculate.clone(), ToolCall { id: "b".to_owned(), ..calculate }];
     model.then(Reply::Answer(samples::answer_calling(twice)));
-    let task = tasks.submit_task(tenant, new("k2")).await.unwrap();
+    let task = tasks.submit_task(tenant, new_task(agent.id, "k2")).await.unwrap();
     calls.reset();
     let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
@@ -177,4 +171,15 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
 
     aws.delete_table(&table).await;
     aws.delete_queue(&queue_url).await;
+}
+
+fn new_task(agent: AgentId, key: &str) -> NewTask {
+    NewTask {
+        agent,
+        input: TaskInput::new("hello".to_owned()).unwrap(),
+        cache_use: CacheUse::default(),
+        limits: LimitChanges::default(),
+        idempotency_key: Some(key.parse().unwrap()),
+        trace: None,
+    }
 }

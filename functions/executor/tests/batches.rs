@@ -64,10 +64,13 @@ impl Platform {
         self.handle_asking(messages, Arc::new(model), faults).await
     }
 
-    /// What the function answers to Lambda: the response, or the error document.
     async fn handle_asking(&self, messages: Vec<SqsMessage>, model: Arc<ScriptedModel>, faults: &Faults) -> String {
+        self.handle_by(messages, self.runner(model, faults)).await
+    }
+
+    fn runner(&self, model: Arc<ScriptedModel>, faults: &Faults) -> Runner {
         let store = self.store.with_faults(faults.clone());
-        let runner = Runner {
+        Runner {
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
             journal: Arc::new(store),
@@ -79,7 +82,11 @@ impl Platform {
             times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
             slots: None,
             room: Room::default(),
-        };
+        }
+    }
+
+    /// What the function answers to Lambda: the response, or the error document.
+    async fn handle_by(&self, messages: Vec<SqsMessage>, runner: Runner) -> String {
         let executor = Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) };
         let mut batch = SqsEvent::default();
         batch.records = messages;
@@ -150,6 +157,35 @@ async fn a_bad_body_fails_alone_and_comes_back_at_once() {
     check_golden(&response, include_str!("golden/bad_body.json"));
     assert_eq!(platform.status(&good).await, TaskStatus::Completed);
     assert_eq!(platform.queue.postponed(), [(poison.receipt, Duration::ZERO)]);
+}
+
+/// The first of the batch, that is: each task of the others comes back with a message of its own.
+#[tokio::test]
+async fn tasks_that_do_not_fit_into_memory_together_come_back_one_after_the_other_and_fail_no_message() {
+    let platform = Platform::new().await;
+    let tasks = [platform.task().await, platform.task().await, platform.task().await];
+    let calling = || Reply::Answer(samples::answer_calling([samples::tool_call("a", "search", "{}")]));
+    let model = Arc::new(ScriptedModel::new([calling(), calling(), calling()]));
+    let mut completed = Vec::new();
+    for _ in 0..3 {
+        let runner = platform.runner(Arc::clone(&model), &Faults::default());
+        let batch = platform.batch();
+        let receipts: Vec<String> = batch.iter().filter_map(|message| message.receipt_handle.clone()).collect();
+        let response = platform.handle_by(batch, Runner { room: Room::of(1), ..runner }).await;
+        check_golden(&response, include_str!("golden/all_ok.json"));
+        for receipt in &receipts {
+            platform.queue.acknowledge(receipt);
+        }
+        let mut statuses = Vec::new();
+        for task in &tasks {
+            statuses.push(platform.status(task).await);
+        }
+        completed.push(statuses.iter().filter(|status| **status == TaskStatus::Completed).count());
+        platform.clock.advance(Duration::from_secs(10));
+        platform.queue.elapse();
+    }
+    assert_eq!(completed, [1, 2, 3]);
+    assert_eq!((model.asked().len(), platform.queue.postponed()), (6, vec![]), "each task asks twice");
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use shared::app::{Ran, Room, Runner};
 use shared::config::Environment;
@@ -162,8 +163,8 @@ async fn check_crowds() {
     let tasks = [world.submit(CANARY).await.unwrap().id(), world.submit(CANARY).await.unwrap().id()];
     let worker = Runner { room: Room::of(1), ..world.worker_failing(&Faults::default()) };
     drop(counts());
-    let ran = tokio::join!(world.run_by(&worker, tasks[0]), world.run_by(&worker, tasks[1]));
-    assert!(matches!(ran, (Ok(Ran::Ended(_)), Ok(Ran::Parked(_)))), "{ran:?}");
+    let ran = join_all(tasks.map(|task| world.run_by(&worker, task))).await;
+    assert!(matches!(ran[..], [Ok(Ran::Ended(_)), Ok(Ran::Parked(_))]), "{ran:?}");
     let counted = counts();
     assert_eq!((counted["TasksCrowdedOut"], counted["TasksParked"]), (1, 1), "{counted:?}");
     assert_eq!(counted.get("Hops"), None);

@@ -257,6 +257,35 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
     }
 }
 
+/// As when its worker ran out of memory: it could record steps, and no more.
+#[tokio::test]
+async fn a_conversation_that_turns_out_larger_than_its_record_says_is_known_when_its_task_is_put_off() {
+    let world = world([]).await;
+    let task = world.submit("hello").await.unwrap().id();
+    let asked = samples::answer_calling([calculate("a")]);
+    let kind = StepKind::ModelCall { requested: samples::model(), answer: asked };
+    let steps = [
+        Step { kind, ..samples::step(task, 1, "") },
+        samples::tool_step(task, 2, ToolRunner::Platform, &"a".repeat(9_000)),
+    ];
+    for step in &steps {
+        world.store.append(step).await.unwrap();
+    }
+    lose_worker(&world, task).await;
+    world.pass(61);
+    assert_eq!(world.task(task).await.progress().conversation_bytes, Some(0));
+    let worker = world.worker_with_room(9_000);
+    let ran = run_beside_another(&world, &worker, task).await.unwrap();
+    assert!(matches!(ran, Ran::Parked(Wait { reason: WaitReason::Concurrency, .. })), "{ran:?}");
+    let parked = world.task(task).await;
+    let bytes = steps.iter().map(|step| step.kind.content_bytes()).sum();
+    assert_eq!((parked.progress().conversation_bytes, parked.progress().steps), (Some(bytes), 2));
+    assert_eq!((parked.attempts(), parked.spend().attempts), (0, 1), "what its worker recorded is accounted for");
+    world.pass(10);
+    assert_eq!(world.run_by(&worker, task).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(world.model.asked().len(), 2, "once for each task");
+}
+
 #[tokio::test]
 async fn room_is_free_again_however_a_worker_leaves() {
     let world = world([]).await;
@@ -289,7 +318,7 @@ impl Model for Panicking {
 #[tokio::test]
 async fn a_conversation_that_no_model_takes_ends_its_task() {
     let part = usize::try_from(MAX_CONVERSATION_BYTES / 3).unwrap();
-    for (parts, noted) in [(3_u32, 6), (8, 0)] {
+    for parts in [3_u32, 7] {
         let world = world([]).await;
         let task = world.submit("hello").await.unwrap().id();
         for number in 0..parts {
@@ -313,7 +342,8 @@ async fn a_conversation_that_no_model_takes_ends_its_task() {
         let failed = world.task(task).await;
         let TaskState::Failed(failure) = failed.state() else { panic!("{failed:?}") };
         assert_eq!((failure.code, world.model.asked().len()), (FailureCode::ContextTooLong, 0));
-        assert_eq!(failed.progress().steps, noted, "the longer one is not read to its end");
+        let bytes = world.steps(task).await.iter().map(|step| step.kind.content_bytes()).sum();
+        assert_eq!((failed.progress().steps, failed.progress().conversation_bytes), (2 * parts, Some(bytes)));
     }
 }
 

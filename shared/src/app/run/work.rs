@@ -8,6 +8,7 @@ use super::leave::End;
 use super::room::Place;
 use super::steps::Occasion;
 use super::{RESERVE, Ran, RunError, Runner};
+use crate::app::lost::note_steps;
 use crate::app::outcome::{conversation_too_long, outcome_of};
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
@@ -118,7 +119,12 @@ impl<'a> Work<'a> {
     /// Reads what earlier workers recorded. If the journal grew under one that then disappeared, its attempt was worth it,
     /// which is made durable at once: this worker may disappear as well.
     pub(super) async fn read_journal(&mut self) -> Result<(), End> {
-        self.read_conversation().await?;
+        let read = self.read_conversation().await;
+        if matches!(read, Err(End::Parked(..) | End::Failed(_))) {
+            // Its record told too little of it; the next worker is to know before it reads.
+            note_steps(self.runner.journal.as_ref(), &mut self.task).await?;
+        }
+        read?;
         let attempts = self.task.attempts();
         if self.task.note_steps(self.conversation.outline().heads()) {
             tracing::info!(steps = self.conversation.outline().complete_until(), "recorded steps are used");

@@ -1,0 +1,126 @@
+//! Records of tasks: each state survives, damage is reported, and what earlier versions left out is unknown.
+
+use super::*;
+use crate::domain::{LimitKind, PendingCall, Spent, ToolCall, WaitReason};
+use crate::testing::samples::{self, after, lease_until};
+
+/// A task in each state.
+fn histories() -> Vec<Task> {
+    let queued = samples::task(&samples::agent(&samples::tenant("acme")), after(0));
+    let mut running = queued.clone();
+    running.claim(lease_until(after(60)), after(1)).unwrap();
+    let (mut completed, mut failed, mut timed_out) = (running.clone(), running.clone(), queued.clone());
+    let mut waiting = running.clone();
+    let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
+    waiting.add_spend(samples::answer("").spend);
+    waiting.park(1, wait, Spent::Nothing, after(2)).unwrap();
+    let (mut asking, mut paused, mut canceled) = (running.clone(), running.clone(), queued.clone());
+    let call = ToolCall { id: "call_1".to_owned(), name: "ask".to_owned(), arguments: "{}".to_owned() };
+    asking.require_input(1, vec![PendingCall { number: 2, call }], after(2)).unwrap();
+    paused.pause(1, LimitKind::MaxSteps, after(2)).unwrap();
+    canceled.cancel(after(2)).unwrap();
+    let mut to_cancel = running.clone();
+    to_cancel.cancel(after(2)).unwrap();
+    completed.complete(1, samples::output("Paris"), after(2)).unwrap();
+    failed.fail(1, samples::failure(), after(2)).unwrap();
+    timed_out.settle_overdue(after(1_800)).unwrap();
+    vec![queued, running, waiting, completed, failed, timed_out, asking, paused, canceled, to_cancel]
+}
+
+/// The task as a record that holds all of it.
+fn record(task: &Task) -> Item {
+    write(task, pack(task).unwrap().as_ref())
+}
+
+fn read_whole(item: &Item) -> Result<Task, StoreError> {
+    read(item, head(item)?.map(|head| head.value_in_head()).transpose()?)
+}
+
+#[test]
+fn a_task_in_each_state_survives_its_record() {
+    for task in histories() {
+        assert_eq!(read_whole(&record(&task)).unwrap(), task);
+        let summary = read_summary(&record(&task)).unwrap();
+        assert_eq!((summary.id, summary.status, summary.attempts), (task.id(), task.status(), task.attempts()));
+    }
+}
+
+#[test]
+fn how_large_a_conversation_is_holds_for_the_steps_that_were_counted() {
+    let [task, ..] = &histories()[..] else { panic!("no task") };
+    let known = |change: &dyn Fn(&mut Item)| {
+        let mut item = record(task);
+        change(&mut item);
+        read_whole(&item).unwrap().progress().conversation_bytes
+    };
+    assert_eq!(known(&|_| ()), Some(0));
+    assert_eq!(known(&|item| drop(item.insert(STEPS.to_owned(), number(3)))), None, "an earlier version went on");
+    assert_eq!(known(&|item| drop(item.remove(CONVERSATION_BYTES))), None);
+    assert_eq!(known(&|item| drop(item.remove(CONVERSATION_STEPS))), None);
+}
+
+#[test]
+fn a_transition_can_replace_all_that_any_state_writes() {
+    for task in histories() {
+        for (attribute, _) in progress(&task, pack(&task).unwrap().as_ref()) {
+            assert!(MUTABLE.contains(&attribute), "{attribute}");
+        }
+    }
+    for head in blob::HEAD {
+        assert!(MUTABLE.contains(&head), "{head}");
+    }
+}
+
+#[test]
+fn a_task_is_in_the_shard_of_those_to_look_at_until_it_ends() {
+    for task in histories() {
+        let (shard, moment) = match task.finished_at() {
+            Some(ended) => (keys::ended_shard(task.id()), ended),
+            None => (keys::due_shard(task.id()), task.due_at().unwrap()),
+        };
+        assert_eq!((&record(&task)[DUE_SHARD], &record(&task)[DUE_AT]), (&text(shard), &items::moment(moment)));
+    }
+}
+
+#[test]
+fn a_damaged_record_is_reported() {
+    let common = [
+        "pk",
+        "v",
+        "tenant_id",
+        "agent_id",
+        "agent_version",
+        "input",
+        "created_at",
+        "deadline",
+        "revision",
+        "fence",
+        "attempts",
+        "sends",
+        "updated_at",
+        "status",
+    ];
+    let of_state: [&[&str]; 10] = [
+        &["resend_at"],
+        &["lease_worker", "lease_expires_at"],
+        &["resend_at", "wait_reason", "wait_until"],
+        &["codec", "raw_bytes", "sha256", "stored", "stop_reason", "usage", "origin", "answered_by"],
+        &["codec", "raw_bytes", "sha256", "stored", "failure_code"],
+        &[],
+        &["codec", "raw_bytes", "sha256", "stored", "since", "input_expires_at"],
+        &["limit", "since", "input_expires_at"],
+        &[],
+        &["lease_worker", "lease_expires_at"],
+    ];
+    for (task, of_state) in histories().iter().zip(of_state) {
+        items::checks::check_robustness(&record(task), &[&common, of_state].concat(), read_whole);
+    }
+}
+
+#[test]
+fn a_record_is_of_its_tenant_only() {
+    for task in histories() {
+        assert!(is_of(&samples::tenant("acme"), &record(&task)).unwrap());
+        assert!(!is_of(&samples::tenant("other"), &record(&task)).unwrap());
+    }
+}
