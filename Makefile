@@ -45,14 +45,16 @@ build: install-run ## Build the functions for this machine, as `make run` does
 test: unit scripts integration fuzz ## All tests
 
 unit: ## Tests that need nothing but cargo
-	cargo test --workspace --exclude tests
+	cargo test --workspace
 
 scripts: install-run ## Tests of the local scripts
 	@.local/aws/bin/python -m unittest discover --start-directory local
 
+# Packages are chosen as for the unit tests: by another choice cargo would build all dependencies once more.
+ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --test integration --test logs
 integration: install-run ## Integration and end-to-end tests, with a local AWS of their own
-	cargo test -p tests --no-run
-	@$(STACK) test cargo test -p tests
+	$(ON_LOCAL_AWS) --no-run
+	@$(STACK) test $(ON_LOCAL_AWS)
 
 # Without a sanitizer, which our safe code has little need of, it does with the stable compiler.
 FUZZ := PATH="$(CURDIR)/.local/fuzz/bin:$$PATH" cargo fuzz

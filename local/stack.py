@@ -68,7 +68,7 @@ def test(*command):
             timings |= {"ModelCacheSeconds": 0, "BreakerOpenSeconds": 3, "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}"}
             timings |= {"LeaseSeconds": 10, "StepReserveSeconds": 3}
             # A budget's writes would be one more thing that the tests' faults meet.
-            timings |= {"TenantDailyBudgetMicroUsd": 0}
+            timings |= {"TenantDailyBudgetMicroUsd": 0, "DeploymentDailyBudgetMicroUsd": 0}
             outputs = up(servers, timings, fresh=True, keys={})
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
             names |= {"TASK_QUEUE_URL": "TaskQueueUrl"}

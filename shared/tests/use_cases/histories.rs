@@ -205,22 +205,34 @@ fn check_journal(task: &Task, steps: &[Step]) {
     }
 }
 
-#[tokio::test]
-async fn after_any_history_the_task_ends_and_no_recorded_step_was_done_again() {
-    for seed in 0..HISTORIES {
-        let outcome = AssertUnwindSafe(history(seed)).catch_unwind().await;
-        assert!(outcome.is_ok(), "history {seed} broke the rules: run `history({seed})` alone");
-    }
+#[test]
+fn after_any_history_the_task_ends_and_no_recorded_step_was_done_again() {
+    play_all("history", history);
 }
 
 /// Invariant: one key and one request are one task, however often and however concurrently they come; another request under
 /// the key is refused.
-#[tokio::test]
-async fn the_same_submission_is_one_task_however_often_it_comes_and_whatever_fails() {
-    for seed in 0..HISTORIES {
-        let outcome = AssertUnwindSafe(submissions(seed)).catch_unwind().await;
-        assert!(outcome.is_ok(), "seed {seed} broke the rule: run `submissions({seed})` alone");
-    }
+#[test]
+fn the_same_submission_is_one_task_however_often_it_comes_and_whatever_fails() {
+    play_all("submissions", submissions);
+}
+
+/// Plays what each seed leads to, on as many threads as there are processors.
+fn play_all<F: Future<Output = ()>>(name: &str, play: impl Fn(u64) -> F + Sync) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let play_some = |first: u64| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        for seed in (first..HISTORIES).step_by(threads) {
+            let outcome = runtime.block_on(AssertUnwindSafe(play(seed)).catch_unwind());
+            assert!(outcome.is_ok(), "seed {seed} broke the rules: run `{name}({seed})` alone");
+        }
+    };
+    std::thread::scope(|scope| {
+        for first in 0..threads as u64 {
+            let play_some = &play_some;
+            scope.spawn(move || play_some(first));
+        }
+    });
 }
 
 async fn submissions(seed: u64) {
