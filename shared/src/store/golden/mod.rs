@@ -1,4 +1,4 @@
-//! Records as the code of version 1 wrote them, and the proof that today's code reads them.
+//! Records as the code of version 1 wrote them, or of version 2 where the name says so, and the proof that today's code reads them.
 //!
 //! Each file is one record in DynamoDB's JSON. They never change.
 
@@ -72,6 +72,7 @@ mod tests {
             "S" => AttributeValue::S(value.as_str().unwrap().to_owned()),
             "N" => AttributeValue::N(value.as_str().unwrap().to_owned()),
             "M" => AttributeValue::M(attributes(value)),
+            "L" => AttributeValue::L(value.as_array().unwrap().iter().map(attribute).collect()),
             other => panic!("a value of type {other}"),
         }
     }
@@ -95,6 +96,15 @@ mod tests {
             assert_eq!(task_item::read(&item, None).unwrap(), expected);
             assert_eq!(task_item::read_summary(&item).unwrap(), samples::summary(&expected));
         }
+    }
+
+    /// As it was written before a record had its conversation's size.
+    #[test]
+    fn a_task_of_the_second_version_is_read_with_a_conversation_of_unknown_size() {
+        let [_, (running, _), ..] = tasks();
+        let expected = Progress { steps: 3, conversation_bytes: None, ..running.progress().clone() };
+        let expected = Task::restore(running.spec().clone(), expected);
+        assert_eq!(task_item::read(&record(include_str!("task_running_2.json")), None).unwrap(), expected);
     }
 
     #[test]
