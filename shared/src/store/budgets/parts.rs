@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{COMMITTED, DynamoBudgets, Record, read};
+use super::{COMMITTED, DynamoBudgets, Record, Room, read};
 use crate::domain::{ReservationId, Timestamp};
 use crate::ports::{BudgetKey, Reservation, Reserved, StoreError};
 use crate::store::error::reasons_of_transaction;
@@ -118,8 +118,8 @@ impl DynamoBudgets {
         reservation: &Reservation,
     ) -> Result<bool, StoreError> {
         let taken = donations.iter().map(|donation| donation.micro_usd).sum();
-        let room = i128::from(parts.own.share) + i128::from(taken) - i128::from(reservation.amount_micro_usd);
-        let own = self.reserving(parts.own.record.clone(), reservation, room, 0, taken);
+        let most = i128::from(parts.own.share) + i128::from(taken) - i128::from(reservation.amount_micro_usd);
+        let own = self.reserving(parts.own.record.clone(), reservation, Room { most, before: 0, taken });
         let mut transaction =
             self.table.client.transact_write_items().transact_items(self.table.transact_update(&own)?);
         for Donation { part, micro_usd } in donations {

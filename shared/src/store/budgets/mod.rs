@@ -50,6 +50,17 @@ struct Record {
     held: Vec<Reservation>,
 }
 
+/// When a record has room for a reservation.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    /// The most that may be committed before it.
+    most: i128,
+    /// What is committed in a record that isn't there.
+    before: u64,
+    /// How much room the record takes over from others: it has that much less committed.
+    taken: u64,
+}
+
 /// Where a reservation stands that one record has no room for.
 struct Refusal {
     seen: Record,
@@ -61,23 +72,16 @@ impl DynamoBudgets {
         Self { table: Table::new(client, table) }
     }
 
-    /// Reserves in one record if no more than `room` is committed there. A record that isn't there begins with `before`, and one that
-    /// takes over `room_taken` from others has that much less committed.
-    fn reserving(
-        &self,
-        record: Key,
-        reservation: &Reservation,
-        room: i128,
-        before: u64,
-        room_taken: u64,
-    ) -> UpdateItemFluentBuilder {
+    /// Reserves in one record if there is room.
+    fn reserving(&self, record: Key, reservation: &Reservation, room: Room) -> UpdateItemFluentBuilder {
+        let Room { most, before, taken } = room;
         // DynamoDB compares no two values that both come with the request.
-        let has_room = if i128::from(before) <= room {
+        let has_room = if i128::from(before) <= most {
             "(attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room))"
         } else {
             "#v <= :v AND #committed <= :room"
         };
-        let change = i128::from(reservation.amount_micro_usd) - i128::from(room_taken);
+        let change = i128::from(reservation.amount_micro_usd) - i128::from(taken);
         self.table
             .update(record)
             .update_expression("SET #committed = if_not_exists(#committed, :before) + :change, #hold = :hold, #v = :v")
@@ -89,7 +93,7 @@ impl DynamoBudgets {
             .expression_attribute_values(":change", number(change))
             .expression_attribute_values(":hold", hold(reservation))
             .expression_attribute_values(":v", number(VERSION))
-            .expression_attribute_values(":room", number(room))
+            .expression_attribute_values(":room", number(most))
             .return_values(ReturnValue::AllNew)
     }
 
@@ -120,7 +124,7 @@ impl DynamoBudgets {
             let seen = item.as_ref().map_or_else(|| Ok(Record::begun(before)), read)?;
             return Ok(if seen.holds(reservation) { Ok(()) } else { Err(Refusal { seen }) });
         };
-        let reserving = self.reserving(record.clone(), reservation, room.into(), before, 0);
+        let reserving = self.reserving(record.clone(), reservation, Room { most: room.into(), before, taken: 0 });
         let (item, written) = match reserving.send().await {
             Ok(granted) => (granted.attributes, true),
             Err(error) => (kept_instead_of_update(error)?, false),
