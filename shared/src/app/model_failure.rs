@@ -98,6 +98,9 @@ fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
         Some("tools" | "functions" | "tool_choice" | "parallel_tool_calls") => "change the agent's tools",
         Some("response_format" | "text" | "output_config" | "output_format") => "change the agent's output_schema",
         Some("model") => "check this model's name in the agent's models",
+        Some("max_tokens") if said.message.as_deref().is_some_and(|text| text.contains("max_completion_tokens")) => {
+            "set output_limit_field of this model in the agent's models to max_completion_tokens"
+        }
         Some("max_tokens" | "max_output_tokens" | "max_completion_tokens" | "max_new_tokens") => {
             "change the agent's max_output_tokens"
         }

@@ -102,8 +102,11 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Whether the words stand at the text's beginning or after a punctuation mark other than a quotation mark: not where a prompt
-/// is quoted.
+/// is quoted. After a `^`, the words stand at the beginning of a line: each text has one.
 fn begins(text: &str, words: &str) -> bool {
+    if let Some(words) = words.strip_prefix('^') {
+        return text.lines().any(|line| line.starts_with(words));
+    }
     text.match_indices(words).any(|(at, _)| {
         let before = text.get(..at).unwrap_or_default().trim_end_matches(' ');
         before.is_empty() || before.ends_with([':', '-', '.', ',', '!', ')', ']', '\n'])

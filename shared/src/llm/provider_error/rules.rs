@@ -13,7 +13,7 @@ pub(super) struct Rule {
     pub(super) names: &'static [&'static str],
     /// Words in lower case, anywhere in a text's beginning.
     pub(super) says: &'static [&'static str],
-    /// Words in lower case that begin a text, or a part of it after a punctuation mark.
+    /// Words in lower case that begin a text, or a part of it after a punctuation mark. After a `^`, they begin the text.
     pub(super) begins: &'static [&'static str],
 }
 
@@ -68,9 +68,13 @@ pub(super) const RULES: &[Rule] = &[
             // xAI, OpenRouter
             "used all available credits",
             "requires more credits",
+            "insufficient credits",
+            "key limit exceeded",
+            // Gateways
+            "you have exceeded your quota",
         ],
-        // DeepSeek, OpenRouter
-        begins: &["insufficient balance", "insufficient credits"],
+        // DeepSeek
+        begins: &["insufficient balance"],
     },
     Rule {
         kind: ModelErrorKind::BadAnswer,
@@ -154,8 +158,8 @@ pub(super) const RULES: &[Rule] = &[
         kind: ModelErrorKind::RateLimited,
         on: On::Transient,
         names: &[],
-        // OpenAI, Groq
-        says: &["tokens per minute (tpm)", "tokens per min (tpm)"],
+        // OpenAI, Groq, Gemini
+        says: &["tokens per minute (tpm)", "tokens per min (tpm)", "requests per minute"],
         // OpenAI, Azure, Bedrock
         begins: &[
             "rate limit reached",
@@ -164,6 +168,21 @@ pub(super) const RULES: &[Rule] = &[
             "too many requests",
             "too many tokens, please wait",
         ],
+    },
+    // With these statuses a text may quote the prompt, but hardly begins with it.
+    Rule {
+        kind: ModelErrorKind::RateLimited,
+        on: On::Vague,
+        names: &[],
+        says: &[],
+        begins: &["^rate limit reached", "^rate limit exceeded", "^rate limited", "^too many requests"],
+    },
+    Rule {
+        kind: ModelErrorKind::Unavailable,
+        on: On::Vague,
+        names: &[],
+        says: &[],
+        begins: &["^overloaded", "^the server is currently overloaded", "^the server is busy", "^request timed out"],
     },
     // Google has this sentence of OpenAI's for limits a minute as well, and then says how long to wait.
     Rule {
@@ -296,6 +315,14 @@ pub(super) const RULES: &[Rule] = &[
         begins: &["overloaded"],
     },
     Rule {
+        kind: ModelErrorKind::Rejected,
+        on: On::Vague,
+        names: &[],
+        // Ollama; OpenAI's words for a model that isn't there, with a status of a gateway's
+        says: &["does not support tools", "does not support thinking", "` does not exist"],
+        begins: &[],
+    },
+    Rule {
         kind: ModelErrorKind::Unavailable,
         on: On::Vague,
         names: &[
@@ -342,7 +369,14 @@ pub(super) const RULES: &[Rule] = &[
             "unrecognizedclientexception",
         ],
         says: &[],
-        begins: &["api key not valid", "incorrect api key", "invalid api key", "no auth credentials found"],
+        begins: &[
+            "api key not valid",
+            "incorrect api key",
+            "invalid api key",
+            "no auth credentials found",
+            // Anthropic
+            "this organization has been disabled",
+        ],
     },
     Rule {
         kind: ModelErrorKind::Rejected,
