@@ -6,6 +6,7 @@ mod bad_input;
 mod batches;
 mod models;
 mod resilience;
+mod stacks;
 mod steps;
 mod tasks;
 mod traces;

@@ -26,7 +26,7 @@ use crate::platform::unique;
 static CODE: OnceCell<Vec<()>> = OnceCell::const_new();
 
 /// The bucket that the deployment of `make test` has put code into, too.
-const BUCKET: &str = "artifacts";
+pub(crate) const BUCKET: &str = "artifacts";
 
 /// What a copy of a function has of the original.
 const COPIED: [&str; 8] =

@@ -6,6 +6,7 @@ pub mod deployment;
 mod local_aws;
 pub mod platform;
 mod services;
+pub mod stack;
 pub mod telemetry;
 pub mod unreliable;
 pub mod unreliable_aws;

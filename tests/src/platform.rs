@@ -96,7 +96,18 @@ impl Platform {
         body: Option<&Value>,
         key: &str,
     ) -> (StatusCode, Value) {
-        let request = self.http.request(method, format!("{}{path}", self.api_url)).bearer_auth(key);
+        self.call_at(method, &format!("{}{path}", self.api_url), body, key).await
+    }
+
+    /// Sends a request to any URL.
+    pub(crate) async fn call_at(
+        &self,
+        method: Method,
+        url: &str,
+        body: Option<&Value>,
+        key: &str,
+    ) -> (StatusCode, Value) {
+        let request = self.http.request(method, url).bearer_auth(key);
         let request = match body {
             Some(body) => request.json(body),
             None => request,
@@ -281,6 +292,11 @@ impl Platform {
     /// The functions, with what each is called when it is deployed.
     pub(crate) fn functions(&self) -> [(&'static str, &str); 3] {
         [("api", &self.api_function), ("executor", &self.executor_function), ("cleanup", &self.cleanup_function)]
+    }
+
+    /// The names of all schedules in its account and region.
+    pub async fn schedules(&self) -> Vec<String> {
+        self.services.schedules().await
     }
 
     /// Where its AWS is.

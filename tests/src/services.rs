@@ -7,7 +7,7 @@
     reason = "a test without its surroundings can only fail"
 )]
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Body, Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 
 use crate::platform::now;
@@ -77,6 +77,25 @@ impl Services {
         request.send().await.unwrap().json().await.unwrap()
     }
 
+    /// The answer of `CloudFormation`, which is XML, be it an error's.
+    pub(crate) async fn cloudformation(&self, action: &str, parameters: &[(&str, &str)]) -> String {
+        let all = [("Action", action), ("Version", "2010-05-15")].into_iter().chain(parameters.iter().copied());
+        let form = Url::parse_with_params(&self.url, all).unwrap();
+        let credential = "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/cloudformation/aws4_request";
+        let request = self.http.post(&self.url).header("authorization", credential);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.body(form.query().unwrap().to_owned()).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// The names of all schedules.
+    pub(crate) async fn schedules(&self) -> Vec<String> {
+        let credential = "AWS4-HMAC-SHA256 Credential=test/20261122/us-east-1/scheduler/aws4_request";
+        let request = self.http.get(format!("{}/schedules", self.url)).header("authorization", credential);
+        let listed: Value = request.send().await.unwrap().json().await.unwrap();
+        let schedules = listed["Schedules"].as_array().unwrap().iter();
+        schedules.map(|schedule| schedule["Name"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Calls the Lambda API.
     pub(crate) async fn lambda(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
         let request = self.http.request(method, format!("{}/2015-03-31/{path}", self.url)).json(body);
@@ -95,7 +114,12 @@ impl Services {
     pub(crate) async fn keep_code(&self, bucket: &str, function: &str) {
         let (_, described) = self.lambda(Method::GET, &format!("functions/{function}"), &Value::Null).await;
         let code = self.http.get(described["Code"]["Location"].as_str().unwrap()).send().await.unwrap();
-        let put = self.http.put(format!("{}/{bucket}/{function}", self.url)).body(code.bytes().await.unwrap());
+        self.put_object(bucket, function, code.bytes().await.unwrap()).await;
+    }
+
+    /// Puts an object into the bucket.
+    pub(crate) async fn put_object(&self, bucket: &str, key: &str, body: impl Into<Body>) {
+        let put = self.http.put(format!("{}/{bucket}/{key}", self.url)).body(body);
         put.send().await.unwrap().error_for_status().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! Slots: how many tasks of one tenant run at once.
+//! Slots: how many tasks of one tenant run at once, and likewise how many of its clients wait.
 
 use async_trait::async_trait;
 
@@ -8,7 +8,7 @@ use crate::domain::{TaskId, TenantId, Timestamp};
 /// A task's place among those of its tenant that run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// The task.
+    /// The task; for a waiting client, an id of its own.
     pub task: TaskId,
     /// The fence of the worker that has the task: the slot of a later worker is not an earlier one's to give back.
     pub fence: u64,

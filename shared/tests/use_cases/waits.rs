@@ -2,6 +2,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use shared::app::{Found, Ran, Tasks, Waits};
 use shared::domain::{Task, TaskStatus, Wait, WaitReason};
 use shared::ports::{ModelErrorKind, Slots};
@@ -137,6 +138,24 @@ async fn a_tenant_waits_so_many_times_at_once_and_no_more() {
         assert_eq!(refused.0.ask_again_after, Some(Duration::from_secs(2)));
         assert_eq!(refused.0.task.status(), TaskStatus::Queued);
     }
+}
+
+/// A client, or somebody with its key, that asks far more often than anything ends.
+#[tokio::test(start_paused = true)]
+async fn forty_polls_a_second_hold_no_more_functions_than_may_wait() {
+    const MOST: u32 = 50;
+    let setup = Setup::new(MOST).await;
+    let task = setup.world.submit("hello").await.unwrap();
+    let (begun, each) = (Instant::now(), Duration::from_secs(1) / 40);
+    let polls = (0..1_200).map(async |number| {
+        sleep(each * number).await;
+        setup.wait(&task, LONGEST).await
+    });
+    let polls = join_all(polls).await;
+    let held: Duration = polls.iter().map(|(_, waited)| *waited).sum();
+    assert!(held <= begun.elapsed() * MOST, "{held:?} in {:?}", begun.elapsed());
+    let refused = polls.iter().filter(|(found, waited)| found.ask_again_after.is_some() && waited.is_zero());
+    assert_eq!(refused.count(), 1_100);
 }
 
 #[tokio::test(start_paused = true)]
