@@ -4,7 +4,7 @@
 //! depends on another one's having made a map for it. What an expired reservation set aside is in `committed` already, so
 //! that clearing it away changes no amount, and nothing is lost when that fails.
 //!
-//! A task's budget is one record. A day's is split into [`keys::BUDGET_PARTS`] records in partitions of their own: each open
+//! A task's budget is one record. A day's is split into eight records in partitions of their own: each open
 //! reservation adds about 90 bytes to its record and so to the price of each write, and one partition takes 1,000 write units a
 //! second
 //! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>). Each part has its share of
