@@ -48,8 +48,7 @@ impl Work<'_> {
             if self.attention.is_empty() {
                 sleep_until(self.next_look).await;
                 self.next_look = Instant::now() + LOOK_EVERY;
-                let attention = self.attend().in_current_span();
-                self.attention.spawn(attention);
+                self.attend();
             }
             let done = match self.attention.join_next().await {
                 Some(Ok(done)) => done,
@@ -66,20 +65,28 @@ impl Work<'_> {
     }
 
     /// Begins to renew the lease, or to look at the task if that is not due.
-    fn attend(&self) -> impl Future<Output = Attention> + use<> {
-        let tasks = Arc::clone(&self.runner.tasks);
-        let now = self.runner.clock.now();
+    fn attend(&mut self) {
+        let (tasks, now) = (Arc::clone(&self.runner.tasks), self.runner.clock.now());
         let mut renewed = self.task.clone();
         let lease_end = self.runner.lease_end(now, self.until);
-        let is_renewal = self.is_to_be_renewed() && renewed.renew(renewed.fence(), lease_end, now).is_ok();
-        async move {
-            if is_renewal {
-                let outcome = tasks.update(&renewed).await;
-                return Attention::Renewed(Box::new(renewed), outcome);
-            }
-            let kept = read(tasks.as_ref(), &renewed.spec().tenant, renewed.id()).await;
-            Attention::Looked(kept.map(|kept| kept.map(Box::new)))
+        if !self.is_to_be_renewed() || renewed.renew(renewed.fence(), lease_end, now).is_err() {
+            return self.begin_look();
         }
+        let renewing = async move {
+            let outcome = tasks.update(&renewed).await;
+            Attention::Renewed(Box::new(renewed), outcome)
+        };
+        self.attention.spawn(renewing.in_current_span());
+    }
+
+    fn begin_look(&mut self) {
+        let tasks = Arc::clone(&self.runner.tasks);
+        let (tenant, id) = (self.task.spec().tenant.clone(), self.task.id());
+        let looking = async move {
+            let kept = read(tasks.as_ref(), &tenant, id).await;
+            Attention::Looked(kept.map(|kept| kept.map(Box::new)))
+        };
+        self.attention.spawn(looking.in_current_span());
     }
 
     fn take(&mut self, attention: Attention) -> Result<(), End> {
@@ -87,9 +94,9 @@ impl Work<'_> {
             Attention::Looked(Ok(kept)) => self.catch_up(kept.as_deref()),
             // The work may have changed the task since.
             Attention::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
-            // Somebody changed the task: what it was is looked at next.
+            // Somebody changed the task: another try would meet the same conflict.
             Attention::Renewed(_, Err(StoreError::Conflict)) => {
-                self.next_look = Instant::now();
+                self.begin_look();
                 Ok(())
             }
             Attention::Looked(Err(error)) | Attention::Renewed(_, Err(error)) => self.endure(error),
