@@ -52,24 +52,7 @@ impl Tasks {
                 return Err(AppError::WrongState(task.status()));
             }
             let limits = self.changed_limits(&task, limits).await?;
-            let from = match (from, self.journal.heads(id).await) {
-                (RetryFrom::Start, Err(error @ StoreError::Corrupt { .. })) => {
-                    tracing::error!(error = %Causes(&error), "the task begins afresh after steps that can't be read");
-                    // What it recorded without its record's knowledge lies beyond, at places of the earlier run.
-                    ReopenFrom::Start { last_step: task.progress().steps.max(task.progress().base) + 1 }
-                }
-                (_, Err(error)) => return Err(error.into()),
-                (from, Ok(heads)) => {
-                    let outline = Outline::new(task.progress().base, heads);
-                    task.note_steps(outline.heads());
-                    match from {
-                        RetryFrom::Checkpoint if !self.is_failure_itself(id, &outline).await? => ReopenFrom::Checkpoint,
-                        RetryFrom::Checkpoint | RetryFrom::Start => {
-                            ReopenFrom::Start { last_step: outline.complete_until() }
-                        }
-                    }
-                }
-            };
+            let from = self.reopened_from(&mut task, from).await?;
             task.reopen(from, limits, self.clock.now())?;
             Ok((Draft::of(task), ()))
         };
@@ -105,6 +88,24 @@ impl Tasks {
             Ok((Draft { task, steps }, ()))
         };
         self.go_on(tenant, id, answer).await
+    }
+
+    /// Where a task that is retried starts. It takes note of its recorded steps.
+    async fn reopened_from(&self, task: &mut Task, from: RetryFrom) -> Result<ReopenFrom, StoreError> {
+        let heads = match self.journal.heads(task.id()).await {
+            Err(error @ StoreError::Corrupt { .. }) if from == RetryFrom::Start => {
+                tracing::error!(error = %Causes(&error), "the task begins afresh after steps that can't be read");
+                // What it recorded without its record's knowledge lies beyond, at places of the earlier run.
+                return Ok(ReopenFrom::Start { last_step: task.progress().steps.max(task.progress().base) + 1 });
+            }
+            heads => heads?,
+        };
+        let outline = Outline::new(task.progress().base, heads);
+        task.note_steps(outline.heads());
+        Ok(match from {
+            RetryFrom::Checkpoint if !self.is_failure_itself(task.id(), &outline).await? => ReopenFrom::Checkpoint,
+            RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start { last_step: outline.complete_until() },
+        })
     }
 
     /// Whether the last recorded answer was the failure itself: it would only fail the task again.

@@ -144,11 +144,8 @@ impl Sweeper {
             return failed(&error, "overdue task's journal can't be read");
         }
         let now = self.clock.now();
-        let mut waiting = task.clone();
-        let is_left = waiting.leave_in_backlog(now) && self.has_backlog(backlog).await;
-        let settled = if is_left {
-            task = waiting;
-            Some(Overdue::LeftInBacklog)
+        let settled = if task.was_sent_again(now) && self.has_backlog(backlog).await {
+            Some(task.leave_in_backlog(now))
         } else {
             task.settle_overdue(now)
         };

@@ -9,7 +9,7 @@ use super::models::{efforts, reasons_by_default, refuses_sampling};
 use super::price::PriceTable;
 use crate::domain::{
     ApiVersion, Invalid, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider, ReasoningEffort,
-    Thousandths, Timestamp, Unlisted, Usage,
+    Thousandths, Timestamp, Unlisted,
 };
 
 /// Whether the deployment has a server of its own for models of `openai_compatible`.
@@ -64,7 +64,7 @@ impl Admission {
     }
 
     fn listing(&self, model: &ModelRef, unlisted: Unlisted) -> Option<Invalid> {
-        let is_priced = PriceTable::current().cost(model, &Usage::default(), self.now).is_some();
+        let is_priced = PriceTable::current().has_price(model, self.now);
         let reason = match (model.provider(), unlisted) {
             _ if is_priced => return None,
             _ if self.max_cost_micro_usd.is_some() => {

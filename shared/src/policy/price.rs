@@ -93,11 +93,14 @@ impl PriceTable {
         Some(self.row(model, at)?.bound(input_bytes, max_output_tokens))
     }
 
+    /// Whether the table has a price for `model` at `at`.
+    pub fn has_price(&self, model: &ModelRef, at: Timestamp) -> bool {
+        self.row(model, at).is_some()
+    }
+
     /// [`cost`](Self::cost), where a model without a row counts as the dearest of its provider; `None` for a provider without rows.
     pub fn assumed_cost(&self, model: &ModelRef, usage: &Usage, at: Timestamp) -> Option<u64> {
-        let dearest =
-            || self.rows_of_provider(model, at).map(|row| row.prices_for(usage.input_tokens).total(usage)).max();
-        self.cost(model, usage, at).or_else(|| dearest().map(micro_usd))
+        self.assumed_rows(model, at).map(|row| micro_usd(row.prices_for(usage.input_tokens).total(usage))).max()
     }
 
     /// [`bound`](Self::bound), where a model without a row counts as the dearest of its provider; `None` for a provider without rows.
@@ -108,8 +111,7 @@ impl PriceTable {
         max_output_tokens: u32,
         at: Timestamp,
     ) -> Option<u64> {
-        let dearest = || self.rows_of_provider(model, at).map(|row| row.bound(input_bytes, max_output_tokens)).max();
-        self.bound(model, input_bytes, max_output_tokens, at).or_else(dearest)
+        self.assumed_rows(model, at).map(|row| row.bound(input_bytes, max_output_tokens)).max()
     }
 
     /// The most tokens that `model` writes in one answer at `at`; `None` if nobody here knows.
@@ -124,9 +126,11 @@ impl PriceTable {
         [model.provider().as_str(), if is_listed { model.name() } else { "unlisted" }]
     }
 
-    fn rows_of_provider(&self, model: &ModelRef, at: Timestamp) -> impl Iterator<Item = &Row> {
-        let provider = model.provider().as_str();
-        self.rows.iter().filter(move |row| row.provider == provider && row.is_valid(at))
+    /// The model's row, or all rows of its provider if it has none.
+    fn assumed_rows(&self, model: &ModelRef, at: Timestamp) -> impl Iterator<Item = &Row> {
+        let (own, provider) = (self.row(model, at), model.provider().as_str());
+        let others = self.rows.iter().filter(move |row| own.is_none() && row.provider == provider && row.is_valid(at));
+        own.into_iter().chain(others)
     }
 
     fn row(&self, model: &ModelRef, at: Timestamp) -> Option<&Row> {

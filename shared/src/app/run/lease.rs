@@ -10,6 +10,7 @@ use tracing::Instrument;
 use super::SKEW;
 use super::leave::End;
 use super::work::Work;
+use crate::domain::task::LeaseLost;
 use crate::domain::{Causes, Spent, Task, TaskId, TaskState, TenantId};
 use crate::ports::{StoreError, TaskStore};
 
@@ -41,8 +42,8 @@ impl Work<'_> {
         }
     }
 
-    /// Looks after the task until it is no longer to be worked on. What is under way when a step ends goes on in the next
-    /// one: steps may be shorter than a request to the store takes, and no wish to cancel would be heard.
+    /// Looks after the task until its work has to end. A request that a step's end interrupts is continued in the next step:
+    /// steps may be shorter than a request to the store, and then no wish to cancel would be heard.
     async fn watch(&mut self) -> End {
         loop {
             if self.attention.is_empty() {
@@ -66,12 +67,11 @@ impl Work<'_> {
 
     /// Begins to renew the lease, or to look at the task if that is not due.
     fn attend(&mut self) {
-        let (tasks, now) = (Arc::clone(&self.runner.tasks), self.runner.clock.now());
-        let mut renewed = self.task.clone();
-        let lease_end = self.runner.lease_end(now, self.until);
-        if !self.is_to_be_renewed() || renewed.renew(renewed.fence(), lease_end, now).is_err() {
+        if !self.is_to_be_renewed() {
             return self.begin_look();
         }
+        let Ok(renewed) = self.renewed() else { return self.begin_look() };
+        let tasks = Arc::clone(&self.runner.tasks);
         let renewing = async move {
             let outcome = tasks.update(&renewed).await;
             Attention::Renewed(Box::new(renewed), outcome)
@@ -116,15 +116,19 @@ impl Work<'_> {
         held.expires_at < reachable && held.expires_at.since(now) < lease.mul_f64(2.0 / 3.0)
     }
 
+    /// The task with a longer lease, which is not stored yet.
+    fn renewed(&self) -> Result<Task, LeaseLost> {
+        let now = self.runner.clock.now();
+        let mut renewed = self.task.clone();
+        renewed.renew(renewed.fence(), self.runner.lease_end(now, self.until), now)?;
+        Ok(renewed)
+    }
+
     /// Prolongs the lease. If the store fails, the lease holds for what is left of it.
     pub(super) async fn renew(&mut self) -> Result<(), End> {
         self.attention.abort_all();
         for _ in 0..MOST_CONFLICTS {
-            let now = self.runner.clock.now();
-            let mut renewed = self.task.clone();
-            if renewed.renew(renewed.fence(), self.runner.lease_end(now, self.until), now).is_err() {
-                return Err(End::LeaseLost);
-            }
+            let renewed = self.renewed().map_err(|LeaseLost| End::LeaseLost)?;
             match self.runner.tasks.update(&renewed).await {
                 Ok(()) => {
                     self.task = renewed;

@@ -59,17 +59,19 @@ impl Task {
         self.without_worker(now, |task| task.settle_due(now))
     }
 
-    /// Leaves a queued task that is due to the message that was sent for it a second time, because messages wait in the queue:
-    /// `false`, and nothing changes, if anything else is due. A third message would only feed the backlog.
-    pub fn leave_in_backlog(&mut self, now: Timestamp) -> bool {
+    /// Whether nothing is due but another message, and more than one was sent already: if messages wait in the queue, the task's
+    /// are among them.
+    pub fn was_sent_again(&self, now: Timestamp) -> bool {
         let is_due = matches!(self.progress.state, TaskState::Queued { due_at } if due_at <= now);
-        let is_left = is_due && self.progress.sends > 1 && now < self.progress.deadline;
-        if is_left {
-            self.progress.state = TaskState::Queued { due_at: now.plus(BACKLOG_WAIT) };
-            self.progress.revision += 1;
-            self.progress.updated_at = now;
-        }
-        is_left
+        is_due && self.progress.sends > 1 && now < self.progress.deadline
+    }
+
+    /// Leaves a task that [was sent again](Self::was_sent_again) to its messages, for a while: another would feed the backlog.
+    pub fn leave_in_backlog(&mut self, now: Timestamp) -> Overdue {
+        self.progress.state = TaskState::Queued { due_at: now.plus(BACKLOG_WAIT) };
+        self.progress.revision += 1;
+        self.progress.updated_at = now;
+        Overdue::LeftInBacklog
     }
 
     fn settle_due(&mut self, now: Timestamp) -> Option<Overdue> {

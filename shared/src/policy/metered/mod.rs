@@ -110,8 +110,7 @@ impl Metered {
         let model = request.model();
         let prompt = &request.prompt;
         let (input, output) = (token_bound(prompt), prompt.max_output_tokens);
-        let is_priced = self.prices.bound(model, input, output, now).is_some();
-        if !is_priced && caps.iter().any(|cap| cap.scope == BudgetScope::Task) {
+        if !self.prices.has_price(model, now) && caps.iter().any(|cap| cap.scope == BudgetScope::Task) {
             self.report_unpriced(model);
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
         }

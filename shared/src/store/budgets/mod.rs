@@ -61,11 +61,6 @@ struct Room {
     taken: u64,
 }
 
-/// Where a reservation stands that one record has no room for.
-struct Refusal {
-    seen: Record,
-}
-
 impl DynamoBudgets {
     /// Keeps budgets in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
@@ -111,18 +106,18 @@ impl DynamoBudgets {
             .return_values(ReturnValue::AllNew)
     }
 
-    /// Reserves in one record, of which `cap` is the most that may be committed.
+    /// Reserves in one record, in which at most `cap` may be committed. Returns the record if it has no room.
     async fn reserve_in(
         &self,
         record: &Key,
         reservation: &Reservation,
         Allowance { cap_micro_usd: cap, spent_before_micro_usd: before }: Allowance,
         now: Timestamp,
-    ) -> Result<Result<(), Refusal>, StoreError> {
+    ) -> Result<Result<(), Record>, StoreError> {
         let Some(room) = cap.checked_sub(reservation.amount_micro_usd) else {
             let item = self.table.read(record.clone()).await?;
             let seen = item.as_ref().map_or_else(|| Ok(Record::begun(before)), read)?;
-            return Ok(if seen.holds(reservation) { Ok(()) } else { Err(Refusal { seen }) });
+            return Ok(if seen.holds(reservation) { Ok(()) } else { Err(seen) });
         };
         let reserving = self.reserving(record.clone(), reservation, Room { most: room.into(), before, taken: 0 });
         let (item, written) = match reserving.send().await {
@@ -133,7 +128,7 @@ impl DynamoBudgets {
         self.clear(record, &seen, now).await;
         // The SDK sends a request again when its answer is lost; the first one may have been granted.
         let granted = written || seen.holds(reservation);
-        Ok(if granted { Ok(()) } else { Err(Refusal { seen }) })
+        Ok(if granted { Ok(()) } else { Err(seen) })
     }
 
     /// Clears away what has expired. If that fails, it is left to the next one who looks.
@@ -166,8 +161,8 @@ impl Budgets for DynamoBudgets {
         let share = Allowance { cap_micro_usd: parts.own.share, ..allowance };
         match self.reserve_in(&parts.own.record, reservation, share, now).await? {
             Ok(()) => Ok(Reserved::Granted),
-            Err(Refusal { seen }) if parts.others.is_empty() => Ok(seen.at(now).refusal()),
-            Err(Refusal { .. }) => self.reserve_across(&parts, reservation, now).await,
+            Err(full) if parts.others.is_empty() => Ok(full.at(now).refusal()),
+            Err(_) => self.reserve_across(&parts, reservation, now).await,
         }
     }
 
