@@ -44,7 +44,7 @@ impl Found {
     }
 }
 
-/// The waits of clients for their tasks, of which each tenant has so many at once.
+/// The waits of clients for their tasks. Each tenant has so many at once.
 #[derive(Clone)]
 pub struct Waits {
     tasks: Tasks,

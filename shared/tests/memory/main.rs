@@ -24,7 +24,7 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// An executor has 512 MB, of which telemetry, the SDK's clients and Lambda's own part take some.
+/// An executor has 512 MB. Telemetry, the SDK's clients and Lambda's own part take some of it.
 const EXECUTOR_MEBIBYTES: u64 = 400;
 
 /// An API function has 256 MB.

@@ -170,7 +170,7 @@ async fn a_task_that_outgrows_the_room_leaves_after_its_step_and_goes_on_later()
     assert_eq!((world.model.asked().len(), world.tools.requests().len()), (4, 2), "nothing is done twice");
 }
 
-/// A task of which a worker recorded a step and then stood back.
+/// A task whose worker recorded a step and then released it.
 async fn begun(world: &World) -> TaskId {
     let task = world.submit("begun").await.unwrap().id();
     world.model.then(calling([samples::tool_call("x", "ask_human", "{}")]));

@@ -4,8 +4,8 @@
 //! the task is conditional on it being as this worker left it, so that one that was given up for dead and comes back
 //! changes nothing. What a worker leaves undone, the next delivery or the watchdog picks up.
 //!
-//! `room` is the memory for a conversation, `slots` a tenant's turn among others, `work` is the loop over an agent's steps, `steps` does one of them, `lease`
-//! keeps the task meanwhile, and `leave` makes durable how the work ended.
+//! `room` is the memory for a conversation, `slots` a tenant's turn among others, `work` is the loop over an agent's steps,
+//! `steps` does one of them, `lease` keeps the task meanwhile, and `leave` makes durable how the work ended.
 
 mod lease;
 mod leave;

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_came_first_may_grow_to_any_size_and_the_others_have_to_leave() {
+    fn the_first_place_may_grow_to_any_size_and_the_others_have_to_leave() {
         let room = Room::of(10);
         let first = room.take(100).unwrap();
         assert!(room.take(1).is_none());

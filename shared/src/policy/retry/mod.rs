@@ -63,7 +63,7 @@ impl Retry {
         Self { longest_cooldown, ..self }
     }
 
-    /// Decides after the `attempts`-th attempt failed with `error`, the first of which began at `begun`.
+    /// Decides after the `attempts`-th attempt failed with `error`. The first attempt began at `begun`.
     fn next(&self, request: &ModelRequest, error: &ModelError, attempts: u32, begun: Timestamp) -> Next {
         let (rules, now) = (request.retry, self.clock.now());
         let hint = error.retry_after.map(|hint| hint.min(self.longest_cooldown));

@@ -116,6 +116,15 @@ async fn an_answer_that_is_not_plain_text_is_not_read() {
     check_answer(&get(&server, "/bytes").await, &shown(200, None, "a\u{fffd}b"));
 }
 
+/// What an agent that allows a response of 1 KiB gets of the text at this path, and whether it is cut.
+async fn check_kilobyte(server: &Server, path: &str, expected: &str, is_cut: bool) {
+    let rules = rules().with_max_response_bytes(1_024).unwrap();
+    let output = call(rules, json!({ "url": server.url("api.example.com", path) })).await;
+    let mut expected = shown(200, Some("text/plain"), expected);
+    expected["truncated"] = json!(is_cut);
+    check_answer(&output, &expected);
+}
+
 #[tokio::test]
 async fn an_answer_without_end_is_cut() {
     let head = "HTTP/1.1 200 x\r\ncontent-type: text/plain\r\n";
@@ -133,11 +142,7 @@ async fn an_answer_without_end_is_cut() {
         ("/exact", "x".repeat(1_024), false),
         ("/umlauts", format!("x{}", "ü".repeat(511)), true),
     ] {
-        let rules = rules().with_max_response_bytes(1_024).unwrap();
-        let output = call(rules, json!({ "url": server.url("api.example.com", path) })).await;
-        let mut expected = shown(200, Some("text/plain"), &expected);
-        expected["truncated"] = json!(is_cut);
-        check_answer(&output, &expected);
+        check_kilobyte(&server, path, &expected, is_cut).await;
     }
 }
 
@@ -163,11 +168,7 @@ async fn an_answer_takes_no_more_room_in_a_conversation_than_the_agent_allows() 
         ("/quotes", "\"".repeat(512), true),
         ("/more-control", String::new(), true),
     ] {
-        let rules = rules().with_max_response_bytes(1_024).unwrap();
-        let output = call(rules, json!({ "url": server.url("api.example.com", path) })).await;
-        let mut expected = shown(200, Some("text/plain"), &expected);
-        expected["truncated"] = json!(is_cut);
-        check_answer(&output, &expected);
+        check_kilobyte(&server, path, &expected, is_cut).await;
     }
 }
 
