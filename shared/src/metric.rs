@@ -65,6 +65,8 @@ pub const CLIENT_ERRORS: Counter<0> = Counter::new("ClientErrors", []);
 pub const SERVER_ERRORS: Counter<0> = Counter::new("ServerErrors", []);
 /// Time to answer a request, waits that it asked for included.
 pub const REQUEST_LATENCY: Timer<0> = Timer::new("RequestLatency", []);
+/// Waits for a task that were refused because their tenant waited as often as it may, or could not be counted.
+pub const WAITS_REFUSED: Counter<0> = Counter::new("WaitsRefused", []);
 /// Tasks accepted.
 pub const TASKS_SUBMITTED: Counter<0> = Counter::new("TasksSubmitted", []);
 /// Submissions that met their own earlier task.
@@ -197,11 +199,12 @@ pub const SWEEPS_UNFINISHED: Counter<0> = Counter::new("SweepsUnfinished", []);
 pub const COLD_STARTS: Counter<0> = Counter::new("ColdStarts", []);
 
 /// The name of each metric, its unit, and what it is divided by.
-pub const ALL: [(&str, Unit, &[&str]); 69] = [
+pub const ALL: [(&str, Unit, &[&str]); 70] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
     (REQUEST_LATENCY.name, Unit::Milliseconds, &REQUEST_LATENCY.dimensions),
+    (WAITS_REFUSED.name, Unit::Count, &WAITS_REFUSED.dimensions),
     (TASKS_SUBMITTED.name, Unit::Count, &TASKS_SUBMITTED.dimensions),
     (IDEMPOTENT_REPLAYS.name, Unit::Count, &IDEMPOTENT_REPLAYS.dimensions),
     (SUBMIT_FAILURES.name, Unit::Count, &SUBMIT_FAILURES.dimensions),

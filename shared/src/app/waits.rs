@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{AppError, Tasks};
 use crate::domain::{Causes, Task, TaskId, TaskState, TenantId};
+use crate::metric;
 use crate::ports::{Slot, Slots, Taken};
 
 /// The pauses between two reads of a task: the first one, and the longest.
@@ -72,6 +73,7 @@ impl Waits {
         let Some(most) = self.most else { return self.follow(task, end).await };
         let place = self.place(wait);
         if !self.take(tenant, &place, most).await {
+            metric::WAITS_REFUSED.add([], 1);
             return Ok(Found::too_soon(task, REFUSED_FOR));
         }
         let found = self.follow(task, end).await;
@@ -120,7 +122,11 @@ impl Waits {
 
     async fn take(&self, tenant: &TenantId, place: &Slot, most: NonZeroU32) -> bool {
         match self.slots.take(tenant, place, most.get(), self.tasks.clock.now()).await {
-            Ok(taken) => taken == Taken::Granted,
+            Ok(Taken::Granted) => true,
+            Ok(Taken::Full) => {
+                tracing::info!(most = most.get(), "wait is refused: the tenant waits as often as it may");
+                false
+            }
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "waits can't be counted; the client does not wait");
                 false
