@@ -78,6 +78,7 @@ impl Question<'_> {
             task_cap: None,
             task_spent: 0,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),
+            is_last_try: false,
         }
     }
 

@@ -156,11 +156,15 @@ impl Platform {
         task["id"].as_str().unwrap().to_owned()
     }
 
-    /// The task once it has ended.
+    /// The task once it has ended. Like any client, it asks again if it is told that this makes sense.
     pub async fn ended(&self, task: &str) -> Value {
         let begun = Instant::now();
         loop {
             let (status, task) = self.call(Method::GET, &format!("/v1/tasks/{task}?wait=5"), None).await;
+            if task["retryable"] == true && begun.elapsed() < PATIENCE {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
             assert_eq!(status, StatusCode::OK, "{task}");
             if !matches!(task["status"].as_str(), Some("queued" | "running" | "waiting")) {
                 return task;

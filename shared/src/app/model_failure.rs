@@ -1,6 +1,6 @@
 //! What a failed model call is called to its task's owner: who failed how, what the provider said, and what to mend where.
 
-use crate::domain::{Failure, Provider, ProviderError};
+use crate::domain::{FailedAttempt, Failure, FailureCode, Provider, ProviderError};
 use crate::ports::model::BudgetScope;
 use crate::ports::{ModelError, ModelErrorKind};
 
@@ -19,8 +19,21 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
     let particulars = if particulars.is_empty() { String::new() } else { format!(" ({})", particulars.join(", ")) };
     let message = said.message.as_ref().map(|message| format!("; the provider says: {message}")).unwrap_or_default();
     let advice = advice(trouble, said);
-    let message = format!("{provider} {model} {what}{particulars}: {advice}{message}");
+    let before = before_it(error, trouble);
+    let message = format!("{provider} {model} {what}{particulars}: {advice}{message}{before}");
     Failure { code: trouble.kind.code(), message, attempts: error.attempts() }
+}
+
+/// What the model answered last, if the failure itself is that it was not asked again or not in time.
+fn before_it(error: &ModelError, trouble: &ModelError) -> String {
+    let says_nothing = trouble.kind.is_advice() || matches!(trouble.kind, ModelErrorKind::CircuitOpen { .. });
+    let is_answer =
+        |failed: &&FailedAttempt| failed.model == trouble.model && failed.code != FailureCode::ModelCircuitOpen;
+    let Some(last) = error.earlier.iter().rfind(is_answer).filter(|_| says_nothing) else { return String::new() };
+    let status = last.status.map(|status| format!(" with HTTP status {status}")).unwrap_or_default();
+    let said = ProviderError::or_nothing(last.said.as_deref());
+    let message = said.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
+    format!("; the last attempt before that failed as {}{status}{message}", last.code.as_str())
 }
 
 /// The deployment's parameters that say how a provider is reached.
@@ -124,7 +137,8 @@ fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ModelRef;
+    use crate::domain::{ModelRef, Wait, WaitReason};
+    use crate::testing::samples::START;
 
     fn message(provider: Provider, kind: ModelErrorKind, status: u16, said: ProviderError) -> String {
         let model = ModelRef::new(provider, "m-1").unwrap();
@@ -146,6 +160,25 @@ mod tests {
              invalid_request_error/invalid_function_parameters): change that tool's input_schema in the agent's tools; the \
              provider says: Invalid schema for function 'look_up': object schema missing properties."
         );
+    }
+
+    #[test]
+    fn a_call_that_is_not_made_leaves_the_word_to_the_attempt_before_it() {
+        let model = ModelRef::new(Provider::OpenAi, "m-1").unwrap();
+        let limited = ModelError { status: Some(429), ..ModelError::new(model.clone(), ModelErrorKind::RateLimited) };
+        let page = ModelError { status: Some(200), ..ModelError::new(model.clone(), ModelErrorKind::BadAnswer) };
+        let wait = Wait { until: START, reason: WaitReason::OutOfTime };
+        for (kind, earlier, expected) in [
+            (ModelErrorKind::CircuitOpen { until: START }, &limited, "model_rate_limited with HTTP status 429"),
+            (ModelErrorKind::CircuitOpen { until: START }, &page, "model_bad_answer with HTTP status 200"),
+            (ModelErrorKind::Park(wait), &page, "model_bad_answer with HTTP status 200"),
+        ] {
+            let error = ModelError { earlier: vec![earlier.attempt()], ..ModelError::new(model.clone(), kind) };
+            let message = failure_of(&error).message;
+            assert!(message.ends_with(&format!("; the last attempt before that failed as {expected}")), "{message}");
+        }
+        let again = ModelError { earlier: vec![limited.attempt()], ..page };
+        assert!(!failure_of(&again).message.contains("429"));
     }
 
     #[test]

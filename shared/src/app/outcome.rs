@@ -75,21 +75,24 @@ pub(super) enum Aftermath {
 const LAST_TRY: Duration = Duration::from_secs(10);
 const VERY_LAST_TRY: Duration = Duration::from_secs(1);
 
+/// Whether this is the last call that the task has time for, after a wait: it was parked until shortly before its deadline.
+pub(super) fn is_last_try(task: &Task, now: Timestamp) -> bool {
+    task.progress().parkings.all > 0 && task.deadline().since(now) <= LAST_TRY
+}
+
 /// What a failed model call makes of its task. An outage and a rate limit are waited for, unless the agent would rather have
 /// its task fail. A wait beyond the task's deadline ends shortly before it: the provider may recover sooner than it said, and
 /// no task ends before its time because of a response that another task got.
 pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, now: Timestamp) -> Aftermath {
     let Some(wait) = wait_of(task, error, now) else { return Aftermath::Fail(failure_of(error)) };
-    let wait = Wait { until: until_for(task, wait, error, now), ..wait };
+    let spent = if may_be_billed(error, wait.reason) { Spent::Attempt } else { Spent::Nothing };
+    let wait = Wait { until: until_for(task, wait, (error, spent), now), ..wait };
     let waits = wait.reason.is_our_own() || agent_wants == Outage::Wait || is_limit_of_others(error, wait.reason);
     if !waits || wait.until >= task.deadline() {
         return Aftermath::Fail(failure_of(error));
     }
-    if !may_be_billed(error, wait.reason) {
-        return Aftermath::Park(wait, Spent::Nothing);
-    }
-    if task.attempts() < MAX_ATTEMPTS {
-        return Aftermath::Park(wait, Spent::Attempt);
+    if spent == Spent::Nothing || task.attempts() < MAX_ATTEMPTS {
+        return Aftermath::Park(wait, spent);
     }
     let Failure { message, attempts, .. } = failure_of(error);
     let message = format!("{MAX_ATTEMPTS} attempts in a row came to no result; the last one: {message}");
@@ -111,8 +114,9 @@ fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
 }
 
 /// The end of the wait for this task. An open circuit names the same moment to all tasks that meet it, so that they are
-/// spread; every other wait is spread by who names it.
-fn until_for(task: &Task, wait: Wait, error: &ModelError, now: Timestamp) -> Timestamp {
+/// spread; every other wait is spread by who names it. A call that was paid for nothing is one of a few, which are spread over
+/// the time that an outage takes.
+fn until_for(task: &Task, wait: Wait, (error, spent): (&ModelError, Spent), now: Timestamp) -> Timestamp {
     let until = match wait.reason {
         WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget | WaitReason::Concurrency => {
             return wait.until;
@@ -126,6 +130,7 @@ fn until_for(task: &Task, wait: Wait, error: &ModelError, now: Timestamp) -> Tim
         }
         WaitReason::RateLimit | WaitReason::RetryAfter => wait.until,
     };
+    let until = if spent == Spent::Attempt { until.max(now.plus(task.paid_pause())) } else { until };
     let [last_try, very_last_try] = [LAST_TRY, VERY_LAST_TRY].map(|left| task.deadline().minus(left));
     match until {
         _ if until < task.deadline() => until,
@@ -320,6 +325,35 @@ mod tests {
                 Aftermath::Park(..) | Aftermath::Fail(_) => panic!("attempt {attempt}"),
             }
         }
+    }
+
+    #[test]
+    fn calls_that_are_paid_for_nothing_are_spread_over_twenty_minutes() {
+        let paid = Spend { attempts: 1, usage: samples::usage(), ..Spend::default() };
+        for kind in [ModelErrorKind::BadAnswer, ModelErrorKind::Unavailable] {
+            let error = ModelError { spend: paid, ..ModelError::new(samples::model(), kind) };
+            let (mut task, mut now, mut pauses) = (task(), after(1), Vec::new());
+            for _ in 1..MAX_ATTEMPTS {
+                task.claim(samples::lease_until(after(9_999)), now).unwrap();
+                let Aftermath::Park(wait, spent) = after_failure(&task, &error, now) else { panic!("{error}") };
+                task.park(task.fence(), wait, spent, now).unwrap();
+                pauses.push(wait.until.since(now));
+                now = wait.until;
+            }
+            let least = [3, 22, 135, 810].map(Duration::from_secs);
+            assert!(pauses.iter().zip(least).all(|(pause, least)| *pause >= least), "{pauses:?}");
+        }
+    }
+
+    #[test]
+    fn a_try_is_the_last_one_if_its_task_waited_until_its_time_was_nearly_over() {
+        let mut task = task();
+        let last_try = task.deadline().minus(LAST_TRY);
+        assert!(!is_last_try(&task, last_try), "it never waited");
+        task.claim(samples::lease_until(task.deadline()), START).unwrap();
+        let wait = Wait { until: last_try, reason: WaitReason::Breaker };
+        task.park(task.fence(), wait, Spent::Nothing, START).unwrap();
+        assert!(is_last_try(&task, last_try) && !is_last_try(&task, last_try.minus(Duration::from_millis(1))));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct ModelRequest {
     pub task_spent: u64,
     /// When the answer must be there.
     pub deadline: Deadline,
+    /// Whether the task's time ends with this call: it is made even if other calls had no success before.
+    pub is_last_try: bool,
 }
 
 impl ModelRequest {

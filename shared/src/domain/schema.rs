@@ -28,12 +28,13 @@ impl JsonSchema {
         let Value::Object(keywords) = &schema else {
             return Err(vec![Invalid::new("", "must be an object")]);
         };
-        let mut check = Check { draft: draft(keywords.get("$schema")), found: Vec::new() };
+        let mut check = Check { root: &schema, draft: draft(keywords.get("$schema")), found: Vec::new() };
         check.schema("", &schema);
-        if check.found.is_empty() && keywords.get("type").and_then(Value::as_str) != Some("object") {
-            check.found.push(Invalid::new("/type", "must be object"));
+        let mut found = check.found;
+        if found.is_empty() && keywords.get("type").and_then(Value::as_str) != Some("object") {
+            found.push(Invalid::new("/type", "must be object"));
         }
-        if check.found.is_empty() { Ok(Self(schema)) } else { Err(check.found) }
+        if found.is_empty() { Ok(Self(schema)) } else { Err(found) }
     }
 
     /// The schema as JSON.
@@ -163,12 +164,13 @@ pub(crate) fn holds(keyword: &str) -> Option<Holds> {
 }
 
 /// One walk through a schema, and what it found.
-struct Check {
+struct Check<'a> {
+    root: &'a Value,
     draft: Draft,
     found: Vec<Invalid>,
 }
 
-impl Check {
+impl Check<'_> {
     fn schema(&mut self, at: &str, schema: &Value) {
         let Value::Object(keywords) = schema else {
             return self.expect(at, schema.is_boolean(), "must be a schema: an object or a boolean");
@@ -209,6 +211,8 @@ impl Check {
             Form::Reference => {
                 let is_local = value.as_str().is_some_and(|reference| reference.starts_with('#'));
                 self.expect(at, is_local, "must point into the schema itself, such as #/$defs/name");
+                let is_lost = value.as_str().is_some_and(|reference| leads_nowhere(reference, self.root));
+                self.expect(at, !is_lost, "must lead to a part of the schema; there is none at this place");
             }
             Form::Draft => {
                 let is_known = value.as_str().is_some_and(|name| draft_called(name).is_some());
@@ -245,6 +249,13 @@ impl Check {
             self.found.push(Invalid::new(at, rule));
         }
     }
+}
+
+/// Whether a reference by a JSON pointer leads to no part of the schema. Other references are by an anchor, or have escapes of
+/// URLs.
+pub(crate) fn leads_nowhere(reference: &str, root: &Value) -> bool {
+    let pointer = reference.strip_prefix('#').filter(|place| place.is_empty() || place.starts_with('/'));
+    pointer.is_some_and(|pointer| !pointer.contains('%') && root.pointer(pointer).is_none())
 }
 
 /// The JSON pointer of the member of this name.
@@ -339,6 +350,8 @@ mod tests {
             (many(r#"{"pattern":7}"#), "/properties/x/pattern"),
             (many(r#"{"uniqueItems":1}"#), "/properties/x/uniqueItems"),
             (many(r#"{"$ref":"https://example.com/other.json"}"#), "/properties/x/$ref"),
+            (many(r##"{"$ref":"#/$defs/y"}"##), "/properties/x/$ref"),
+            (many(r##"{"items":{"$ref":"#/properties/y"}}"##), "/properties/x/items/$ref"),
             (many(r#"{"$dynamicRef":"other.json#/a"}"#), "/properties/x/$dynamicRef"),
             (r#"{"$schema":"https://example.com/mine","type":"object"}"#.to_owned(), "/$schema"),
             (r#"{"type":"array"}"#.to_owned(), "/type"),

@@ -15,6 +15,9 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Every whole number up to this one has a float of its own.
 const MAX_EXACT_FLOAT: f64 = 9_007_199_254_740_992.0;
 
+/// More tokens than any model reads or writes in one call.
+const MOST: u64 = 1_000_000_000;
+
 /// The tokens that the model wrote so far, estimated by bytes; never more than were requested.
 pub(super) fn estimated_tokens(bytes: u64, max_output_tokens: u64) -> u64 {
     bytes.div_ceil(BYTES_PER_TOKEN).min(max_output_tokens)
@@ -25,13 +28,15 @@ pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// A number that counts something: whole and not negative, maybe as a float or as text.
+/// A number that counts something: whole and not negative, maybe as a float or as text. A count that no model reaches is none: it
+/// is the server's mistake, and would use up a cap on cost.
 pub(super) fn count<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
     Ok(match field.deserialize_any(ScalarVisitor)? {
         Scalar::Count(count) => Some(count),
         Scalar::Text(text) => text.trim().parse().ok(),
         Scalar::Other => None,
-    })
+    }
+    .filter(|count| *count <= MOST))
 }
 
 /// A name or an id: text that is not empty, or a number.
@@ -265,7 +270,9 @@ mod tests {
             (json!(10.0), Some(10)),
             (json!("10"), Some(10)),
             (json!(0), Some(0)),
-            (json!(u64::MAX), Some(u64::MAX)),
+            (json!(1_000_000_000), Some(1_000_000_000)),
+            (json!(1_000_000_001), None),
+            (json!(u64::MAX), None),
             (json!(-1), None),
             (json!(-1.0), None),
             (json!(0.5), None),

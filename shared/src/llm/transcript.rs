@@ -161,14 +161,23 @@ impl<'a> Said<'a> {
         self.new_id.clone().map_or_else(|| Cow::Borrowed(call.id.as_str()), Cow::Owned)
     }
 
-    /// The vendor's own block, with the call's id in this field. A block with a new id is no longer known by another.
+    /// The vendor's own block, with the call's id in this field, and a name that the vendor takes back: models write others. A block
+    /// with a new id is no longer known by another.
     pub(super) fn block(&self, original: &'a Original, id_field: &str) -> Cow<'a, Value> {
-        let Some(id) = &self.new_id else { return Cow::Borrowed(&original.block) };
+        let new_name = self.call().and_then(|call| Some(tool_name(&call.name)).filter(|name| **name != *call.name));
+        if self.new_id.is_none() && new_name.is_none() {
+            return Cow::Borrowed(&original.block);
+        }
         let mut block = original.block.clone();
         if let Some(fields) = block.as_object_mut() {
-            fields.insert(id_field.to_owned(), id.as_str().into());
-            if id_field != "id" {
-                fields.shift_remove("id");
+            if let Some(name) = new_name {
+                fields.insert("name".to_owned(), name.as_ref().into());
+            }
+            if let Some(id) = &self.new_id {
+                fields.insert(id_field.to_owned(), id.as_str().into());
+                if id_field != "id" {
+                    fields.shift_remove("id");
+                }
             }
         }
         Cow::Owned(block)

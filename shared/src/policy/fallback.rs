@@ -1,6 +1,7 @@
 //! From a model that is out of service to the next one of the chain.
 //!
-//! Only an outage leads on: what one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
+//! An outage leads on, and an answer that ends at the output limit before its first word, as a model that reasons too long gives:
+//! another model may reason less. What one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
 //! When all are out, the error lists every attempt and says when it is worth coming back: at the earliest moment that a model
 //! named, or even before, if another one named none.
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::tried::{Tried, parked};
-use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, Wait, WaitReason};
+use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait, WaitReason};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Model, ModelError, ModelErrorKind};
@@ -39,6 +40,7 @@ impl Model for Fallback {
             let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
             let trace = tracing::info_span!(target: "trace", "model of chain", position, provider, model);
             let error = match self.inner.ask(&request.to_only(choice)).instrument(trace).await {
+                Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => wordless(answer),
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };
@@ -54,6 +56,24 @@ impl Model for Fallback {
             choice = next;
             position += 1;
         }
+    }
+}
+
+fn is_cut_before_its_first_word(answer: &ModelAnswer) -> bool {
+    answer.stop_reason == StopReason::MaxTokens
+        && answer.text().trim().is_empty()
+        && answer.tool_calls().next().is_none()
+}
+
+/// The answer as a failed attempt, with what it and those before it cost.
+fn wordless(answer: ModelAnswer) -> ModelError {
+    ModelError {
+        status: None,
+        request_id: answer.request_id,
+        spend: answer.spend,
+        earlier: answer.failed,
+        source: Some("the answer ended at max_output_tokens before its first word".into()),
+        ..ModelError::new(answer.model, ModelErrorKind::BadAnswer)
     }
 }
 
@@ -141,7 +161,7 @@ mod tests {
         Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend, Timestamp,
     };
     use crate::ports::Clock;
-    use crate::testing::samples::{START, after, question};
+    use crate::testing::samples::{START, after, answer, question};
     use crate::testing::{Reply, ScriptedModel, TokioClock};
 
     const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
@@ -214,6 +234,25 @@ mod tests {
             let attempts = if matches!(kind, ModelErrorKind::Park(_)) { 1 } else { 2 };
             assert_eq!((calls, error.attempts().len(), error.spend.attempts), (2, attempts, 2), "{kind}");
             assert_eq!((error.kind, error.model), (kind, names(2)[1].clone()));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_before_its_first_word_leads_on_while_there_is_another_model() {
+        let cut = |text: &str| ModelAnswer { stop_reason: StopReason::MaxTokens, ..answer(text) };
+        for (first, models, calls, text) in [
+            (cut(""), 2, 2, "said"),
+            (cut(" "), 2, 2, "said"),
+            (cut(""), 1, 1, ""),
+            (cut("begun"), 2, 1, "begun"),
+            (ModelAnswer { content: cut("").content, ..answer("") }, 2, 1, ""),
+        ] {
+            let model = Arc::new(ScriptedModel::new([Reply::Answer(first), Reply::Answer(answer("said"))]));
+            let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
+            let answer = Fallback::new(inner).ask(&to_chain(models)).await.unwrap();
+            assert_eq!((model.asked().len(), answer.text().as_str()), (calls, text));
+            assert_eq!(answer.failed.len(), calls - 1);
+            assert_eq!(answer.spend.attempts as usize, calls, "what is paid for nothing is counted");
         }
     }
 
@@ -346,7 +385,7 @@ mod tests {
                 Spend { attempts: 1, cost: Cost { micro_usd: 1 << number, unpriced_calls: 0 }, ..Spend::default() };
             let model = request.model().clone();
             let result = match kind {
-                None => Ok(ModelAnswer { model: model.clone(), spend, ..crate::testing::samples::answer("yes") }),
+                None => Ok(ModelAnswer { model: model.clone(), spend, ..answer("yes") }),
                 Some(kind) => {
                     let source = Some(std::io::Error::other("trouble").into());
                     let retry_after = matches!(what, 3..=5).then_some(named).filter(|_| in_time);

@@ -143,6 +143,7 @@ pub fn question(input: &str) -> ModelRequest {
         task_cap: None,
         task_spent: 0,
         deadline: Deadline::at(after(60)),
+        is_last_try: false,
     }
 }
 

@@ -243,8 +243,8 @@ async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before
     let causes = "anthropic is better asked again later: anthropic is not asked before it recovers";
     assert_eq!(failed, [json!("second"), json!(529), json!(causes)]);
     let ended = of_line(&lines, "task ended", ["failure", "reason"]);
-    let reason =
-        "anthropic second is not asked before it recovers: retry the task later, or add a model to the agent's models";
+    let reason = "anthropic second is not asked before it recovers: retry the task later, or add a model to the agent's \
+                  models; the last attempt before that failed as model_unavailable with HTTP status 529";
     assert_eq!(ended, ["model_circuit_open", reason]);
 }
 

@@ -9,7 +9,7 @@ use tracing::{Instrument, Span, field};
 use super::leave::End;
 use super::work::Work;
 use super::{RESERVE, Runner};
-use crate::app::outcome::{Aftermath, aftermath, too_large};
+use crate::app::outcome::{Aftermath, aftermath, is_last_try, too_large};
 use crate::domain::{
     Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, LimitKind, Message, ModelAnswer,
     ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, TaskInput, Timestamp,
@@ -245,6 +245,7 @@ impl Work<'_> {
             task_cap: limits.max_cost_micro_usd(),
             task_spent: self.task.spend().cost.micro_usd,
             deadline: self.step_deadline(),
+            is_last_try: is_last_try(&self.task, self.runner.clock.now()),
         }
     }
 

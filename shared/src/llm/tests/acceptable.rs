@@ -256,12 +256,29 @@ fn a_name_that_no_tool_may_have_is_sent_readable() {
         let call = ToolCall { id: "a".to_owned(), name: name.to_owned(), arguments: "{}".to_owned() };
         after_user([Message::Assistant(vec![part(AssistantContent::ToolCall(call), None)])])
     };
+    // As the vendor wrote it.
+    let own = |provider, name: &str| {
+        let block = match provider {
+            Provider::Anthropic => json!({"type": "tool_use", "id": "a", "name": name, "input": {}}),
+            Provider::OpenAi | Provider::OpenAiCompatible => {
+                json!({"type": "function_call", "id": "fc_1", "call_id": "a", "name": name, "arguments": "{}"})
+            }
+        };
+        let [user, Message::Assistant(mut parts), ..] = <[Message; 2]>::try_from(named(name)).unwrap() else {
+            panic!()
+        };
+        parts[0].original = part(AssistantContent::Opaque, Some((&of(provider), block))).original;
+        [user, Message::Assistant(parts)]
+    };
     let long = "x".repeat(65);
     for (name, expected) in
         [("look up", "look_up"), ("größe.x", "gr__e_x"), ("", "unnamed"), (&*long, &long[..64]), ("f-1_A", "f-1_A")]
     {
         assert_eq!(sent(Provider::Anthropic, &named(name))[1]["content"][0]["name"], expected);
         assert_eq!(sent(Provider::OpenAi, &named(name))[1]["name"], expected);
+        assert_eq!(sent(Provider::Anthropic, &own(Provider::Anthropic, name))[1]["content"][0]["name"], expected);
+        let item = &sent(Provider::OpenAi, &own(Provider::OpenAi, name))[1];
+        assert_eq!((&item["name"], &item["id"]), (&json!(expected), &json!("fc_1")));
         assert_eq!(sent(Provider::OpenAiCompatible, &named(name))[1]["tool_calls"][0]["function"]["name"], expected);
     }
 }

@@ -4,7 +4,7 @@
 //! model costs one read every few seconds and no write. An unreachable, failing or silent provider counts, and one whose
 //! responses are unreadable or empty, with a cause of its own. A response that refuses — a 429, any other 4xx — counts
 //! neither way: a gateway gives it as well before dead servers, so it heals nothing, and it is no outage, so it trips
-//! nothing; a prober that gets one gives its lease back at once. If the store fails, calls go through, and an environment
+//! nothing. Nor do unreadable responses to one task count twice in a row: its own prompt may cause them. A prober that gets one gives its lease back at once. If the store fails, calls go through, and an environment
 //! protects itself by its own count.
 //!
 //! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. Nobody waits that long on the word of one
@@ -36,7 +36,8 @@ use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced}
 /// How often a change is tried against others that come first.
 const ROUNDS: u32 = 4;
 
-/// Lets no call through to a model whose provider is down, but for one probe at a time.
+/// Lets no call through to a model whose provider is down, but for one probe at a time and the last tries of tasks whose time
+/// ends: the provider may have recovered since the last probe.
 ///
 /// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with the advice to park if the cause is a rate limit.
 /// A probe whose caller goes away leaves its lease,
@@ -49,6 +50,8 @@ pub struct Breaker {
 /// Leave to call the model.
 enum Leave {
     Call,
+    /// Although the circuit lets no call through.
+    LastTry,
     Probe(Candidacy),
 }
 
@@ -69,6 +72,7 @@ impl Breaker {
         for _ in 0..ROUNDS {
             match self.circuits.decide(model, request.deadline) {
                 Decision::Pass => return Ok(Leave::Call),
+                Decision::Refuse { .. } if request.is_last_try => return Ok(Leave::LastTry),
                 Decision::Refuse { until, cause } => return Err(refusal(model, until, cause)),
                 Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {
                     Some(Replaced::Done) => {
@@ -88,8 +92,9 @@ impl Breaker {
     }
 
     /// Counts what a call said, and changes the circuit for all if that is due.
-    async fn count(&self, model: &ModelRef, sign: Sign) {
-        let Some(mut changed) = self.circuits.count(model, sign) else { return };
+    async fn count(&self, request: &ModelRequest, sign: Sign) {
+        let model = request.model();
+        let Some(mut changed) = self.circuits.count(model, request.caller.task, sign) else { return };
         let cooldown = self.circuits.settings().longest_cooldown();
         for _ in 0..ROUNDS {
             match self.circuits.replace(model, &changed).await {
@@ -147,7 +152,7 @@ impl Model for Breaker {
         let leave = leave?;
         let outcome = self.inner.ask(request).await;
         let sign = outcome.as_ref().map_or_else(sign, |_| Sign::Up);
-        self.count(model, sign).await;
+        self.count(request, sign).await;
         if let Leave::Probe(probe) = leave {
             self.settle(model, probe, sign).await;
         }
@@ -159,6 +164,7 @@ impl Model for Breaker {
 const fn decision(leave: &Result<Leave, ModelError>) -> &'static str {
     match leave {
         Ok(Leave::Call) => "call",
+        Ok(Leave::LastTry) => "last try",
         Ok(Leave::Probe(_)) => "probe",
         Err(_) => "refuse",
     }

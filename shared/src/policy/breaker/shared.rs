@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 
 use super::settings::BreakerSettings;
 use super::view::{Candidacy, Decision, Sign, View};
-use crate::domain::{Causes, Circuit, CircuitCause, Deadline, ModelRef, Timestamp};
+use crate::domain::{Causes, Circuit, CircuitCause, Deadline, ModelRef, TaskId, Timestamp};
 use crate::ports::{Circuits, Clock, Replaced, StoreError};
 
 /// How long the store may take.
@@ -65,8 +65,8 @@ impl SharedCircuits {
         self.with(model, |entry, now| entry.view.decide(deadline, now))
     }
 
-    pub(super) fn count(&self, model: &ModelRef, sign: Sign) -> Option<Circuit> {
-        self.with(model, |entry, now| entry.view.count(sign, &self.settings, now))
+    pub(super) fn count(&self, model: &ModelRef, task: TaskId, sign: Sign) -> Option<Circuit> {
+        self.with(model, |entry, now| entry.view.count(sign, task, &self.settings, now))
     }
 
     /// Refuses calls here for `wait`, because the other functions could not be notified.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::BreakerSettings;
-use crate::domain::{Admission, Circuit, CircuitCause, Deadline, Lease, Timestamp, WorkerId};
+use crate::domain::{Admission, Circuit, CircuitCause, Deadline, Lease, TaskId, Timestamp, WorkerId};
 
 /// The longest lease of a prober. A call may take longer: it goes on, but another may then probe as well.
 const LONGEST_LEASE: Duration = Duration::from_mins(1);
@@ -22,6 +22,8 @@ pub(super) struct View {
     blind_until: Option<Timestamp>,
     /// The failures in a row, here.
     failures: u32,
+    /// The task whose response was unreadable last, since the model last answered.
+    unreadable_to: Option<TaskId>,
     /// Until when calls are refused here, and why, whether or not the other functions know.
     held: Option<(Timestamp, CircuitCause)>,
 }
@@ -114,17 +116,27 @@ impl View {
         }
     }
 
-    /// Counts what a call said. Returns the change of the shared circuit that is due, if one is.
-    pub(super) fn count(&mut self, sign: Sign, settings: &BreakerSettings, now: Timestamp) -> Option<Circuit> {
+    /// Counts what a call of a task said. Unreadable responses to one task count once: its own prompt may cause them. Returns the
+    /// change of the shared circuit that is due, if one is.
+    pub(super) fn count(
+        &mut self,
+        sign: Sign,
+        task: TaskId,
+        settings: &BreakerSettings,
+        now: Timestamp,
+    ) -> Option<Circuit> {
         // Only a circuit that lets all through is opened here: another is the prober's to change. While the store fails,
         // this environment cannot know how the circuit stands, and protects itself.
         let may_open = !self.is_held(now) && (self.known.lets_all_through() || self.is_blind(now));
         match sign {
             Sign::Up => {
-                self.failures = 0;
+                (self.failures, self.unreadable_to) = (0, None);
                 self.known.clear()
             }
             Sign::Down(cause) => {
+                if cause == CircuitCause::BadAnswer && self.unreadable_to.replace(task) == Some(task) {
+                    return None;
+                }
                 self.failures = self.failures.saturating_add(1);
                 if self.failures < settings.failures() || !may_open {
                     return None;

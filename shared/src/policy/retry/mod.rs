@@ -85,7 +85,8 @@ impl Retry {
 
     /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next model of a chain is called
     /// during a long cooldown, and after a short one this model. Unless the provider named the wait to this very call, until
-    /// `named`, the advice is to come back sooner as well: another process may not be in a cooldown.
+    /// `named`, the advice is to come back sooner as well: another process may not be in a cooldown. A last try keeps no wait that
+    /// the provider named to another call.
     async fn pass_pause(
         &self,
         request: &ModelRequest,
@@ -95,6 +96,9 @@ impl Retry {
         loop {
             let now = self.clock.now();
             let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else { return Ok(()) };
+            if request.is_last_try && named.is_none() {
+                return Ok(());
+            }
             let wait = self.backoff.from_hint(until.since(now));
             let elapsed = now.since(begun).saturating_add(wait);
             let reason = if wait > MAX_WAIT || elapsed > request.retry.max_elapsed() {

@@ -8,6 +8,7 @@
 //!   draft 2020-12", <https://github.com/Dokploy/mcp/issues/74>).
 //! - An object at the root gets `properties` ("object schema missing properties",
 //!   <https://github.com/github/copilot-cli/issues/2223>), and an array `items` ("array schema missing items").
+//! - A `$ref` at the root gives way to what it refers to ("schema must have type 'object'").
 //! - `anyOf` and its like at the root go into the description, and the properties of their branches to the root's
 //!   ("schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level",
 //!   <https://github.com/langchain-ai/langchainjs/issues/9804>; Anthropic:
@@ -37,7 +38,7 @@ pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
         return Cow::Borrowed(schema);
     }
     let Value::Object(keywords) = complete(modern(schema)) else { return Cow::Borrowed(schema) };
-    let mut root = root::without_unions(keywords);
+    let mut root = root::without_unions(root::without_reference(keywords));
     root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     Cow::Owned(match provider {
         Provider::Anthropic => with_plain_keys(Value::Object(root)),
@@ -48,7 +49,8 @@ pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
 /// Whether no repair changes the schema.
 fn is_accepted(schema: &Value, provider: Provider) -> bool {
     let Value::Object(root) = schema else { return true };
-    let is_repaired = |keyword: &str| matches!(keyword, "$schema" | "definitions") || root::REFUSED.contains(&keyword);
+    let is_repaired =
+        |keyword: &str| matches!(keyword, "$ref" | "$schema" | "definitions") || root::REFUSED.contains(&keyword);
     root.contains_key("properties")
         && !root.keys().any(|keyword| is_repaired(keyword))
         && !has_old_form(schema)

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::places;
+use crate::domain::leads_nowhere;
 
 const OLD_DEFINITIONS: &str = "#/definitions/";
 
@@ -52,7 +53,10 @@ impl Changes {
                 ("maximum", _) if excludes("exclusiveMaximum") => return None,
                 ("items", Value::Array(_)) => ("prefixItems", value),
                 ("additionalItems", _) if is_tuple => ("items", value),
-                ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(false)) | ("additionalItems", _) => return None,
+                // Dependencies are split below.
+                ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(false))
+                | ("dependencies", Value::Object(_))
+                | ("additionalItems", _) => return None,
                 ("id", Value::String(_)) if self.is_draft_4 => return None,
                 ("$ref", Value::String(place)) if self.renames && place.starts_with(OLD_DEFINITIONS) => {
                     return Some(("$ref".to_owned(), place.replacen(OLD_DEFINITIONS, "#/$defs/", 1).into()));
@@ -61,7 +65,16 @@ impl Changes {
             };
             Some((keyword.to_owned(), value.clone()))
         });
-        changed.collect()
+        let mut changed: Map<String, Value> = changed.collect();
+        let dependencies = old.get("dependencies").and_then(Value::as_object);
+        for (name, dependency) in dependencies.into_iter().flatten() {
+            let keyword = if dependency.is_array() { "dependentRequired" } else { "dependentSchemas" };
+            let by_name = changed.entry(keyword).or_insert_with(|| Value::Object(Map::new()));
+            if let Some(by_name) = by_name.as_object_mut() {
+                by_name.entry(name.clone()).or_insert_with(|| dependency.clone());
+            }
+        }
+        changed
     }
 }
 
@@ -69,7 +82,7 @@ impl Changes {
 pub(super) fn has_old_form(schema: &Value) -> bool {
     let Value::Object(keywords) = schema else { return true };
     let is_old = keywords.iter().any(|(keyword, value)| match keyword.as_str() {
-        "additionalItems" => true,
+        "additionalItems" | "dependencies" => true,
         "exclusiveMinimum" | "exclusiveMaximum" => value.is_boolean(),
         "items" => value.is_array(),
         _ => false,
@@ -81,10 +94,8 @@ pub(super) fn has_old_form(schema: &Value) -> bool {
 fn leads_astray(root: &Value) -> bool {
     fn is_sound(schema: &Value, root: &Value) -> bool {
         let Value::Object(keywords) = schema else { return true };
-        let place = keywords.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
-        // Other references are by an anchor, or have escapes of URLs.
-        let pointer = place.filter(|place| (place.is_empty() || place.starts_with('/')) && !place.contains('%'));
-        pointer.is_none_or(|pointer| root.pointer(pointer).is_some())
+        let reference = keywords.get("$ref").and_then(Value::as_str);
+        !reference.is_some_and(|reference| leads_nowhere(reference, root))
             && places::all(keywords, &|schema| is_sound(schema, root))
     }
     !is_sound(root, root)

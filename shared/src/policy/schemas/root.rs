@@ -1,11 +1,34 @@
-//! Schemas without unions at the root.
+//! Schemas without references and unions at the root.
 
 use serde_json::{Map, Value};
 
 use super::describe;
 
+/// How many references in a row are followed from the root.
+const MOST_REFERENCES: usize = 8;
+
 /// What vendors refuse at the root of a tool's schema.
 pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
+
+/// The schema with what it refers to instead of the reference at its root. Its own keywords stay.
+pub(super) fn without_reference(mut root: Map<String, Value>) -> Map<String, Value> {
+    // A definition may refer to another one; a chain longer than this is a circle.
+    for _ in 0..MOST_REFERENCES {
+        let Some(definition) = definition_of(&root).cloned() else { return root };
+        root.shift_remove("$ref");
+        for (keyword, value) in definition {
+            root.entry(keyword).or_insert(value);
+        }
+    }
+    root.shift_remove("$ref");
+    root
+}
+
+/// The definition that the root's reference leads to.
+fn definition_of(root: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    let name = root.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+    root.get("$defs")?.get(name.replace("~1", "/").replace("~0", "~"))?.as_object()
+}
 
 /// The schema with unions and the like at its root in its description, and the properties of their branches among its own.
 pub(super) fn without_unions(root: Map<String, Value>) -> Map<String, Value> {

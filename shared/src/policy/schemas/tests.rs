@@ -57,6 +57,21 @@ fn properties_and_items_are_added_where_they_are_missing() {
 }
 
 #[test]
+fn a_reference_at_the_root_gives_way_to_what_it_leads_to() {
+    let definition = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"]});
+    let definitions = json!({"b": definition, "c": {"$ref": "#/$defs/b", "title": "c"}});
+    check_for_all(
+        json!({"type": "object", "$ref": "#/$defs/c", "$defs": definitions}),
+        json!({
+            "type": "object", "$defs": definitions, "title": "c",
+            "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"],
+        }),
+    );
+    let circle = json!({"type": "object", "$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}});
+    check_for_all(circle.clone(), json!({"type": "object", "$defs": circle["$defs"], "properties": {}}));
+}
+
+#[test]
 fn older_drafts_become_the_current_one() {
     let table = [
         (json!({"minimum": 1, "exclusiveMinimum": true}), json!({"exclusiveMinimum": 1})),
@@ -64,6 +79,10 @@ fn older_drafts_become_the_current_one() {
         (json!({"minimum": 1, "exclusiveMinimum": false}), json!({"minimum": 1})),
         (json!({"exclusiveMinimum": true}), json!({})),
         (json!({"id": "#x", "type": "string"}), json!({"type": "string"})),
+        (
+            json!({"dependencies": {"a": ["b"], "c": {"items": [true]}}, "dependentRequired": {"d": ["e"]}}),
+            json!({"dependentRequired": {"d": ["e"], "a": ["b"]}, "dependentSchemas": {"c": {"prefixItems": [{}]}}}),
+        ),
         (
             json!({"items": [{"type": "string"}], "additionalItems": false}),
             json!({"prefixItems": [{"type": "string"}], "items": false}),

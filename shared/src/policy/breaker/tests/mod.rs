@@ -13,8 +13,8 @@ use tokio::time::advance;
 
 use super::{Breaker, BreakerSettings};
 use crate::domain::{
-    Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend, Timestamp, Wait,
-    WaitReason,
+    Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend, TaskId,
+    Timestamp, Wait, WaitReason,
 };
 use crate::ports::{BudgetScope, Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
 use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};
@@ -46,13 +46,19 @@ impl World {
         Arc::new(Breaker::new(model, Arc::new(circuits), BreakerSettings::default(), Arc::new(self.clock)))
     }
 
-    /// A question to be answered within a minute from now.
+    /// A question of another task each time, to be answered within a minute from now.
     fn question(&self) -> ModelRequest {
-        ModelRequest { deadline: Deadline::at(self.clock.now().plus(60 * SECOND)), ..samples::question("hello") }
+        let question = samples::question("hello");
+        let caller = Caller { task: TaskId::new(self.clock.now()), ..question.caller };
+        ModelRequest { deadline: Deadline::at(self.clock.now().plus(60 * SECOND)), caller, ..question }
     }
 
     async fn ask(&self, breaker: &Breaker) -> Result<(), ModelErrorKind> {
-        breaker.ask(&self.question()).await.map(|_| ()).map_err(|error| error.kind)
+        self.ask_this(breaker, self.question()).await
+    }
+
+    async fn ask_this(&self, breaker: &Breaker, request: ModelRequest) -> Result<(), ModelErrorKind> {
+        breaker.ask(&request).await.map(|_| ()).map_err(|error| error.kind)
     }
 
     async fn ask_times(&self, breaker: &Breaker, times: usize) {
@@ -118,6 +124,44 @@ async fn only_outages_open_the_circuit() {
         assert_eq!(world.ask(&breaker).await, if opens { refused_until(30) } else { Ok(()) }, "{kind:?}");
         assert_eq!((world.asked(), world.circuits.writes()), if opens { (5, 1) } else { (6, 0) }, "{kind:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time() {
+    for (kind, opens) in [(ModelErrorKind::BadAnswer, false), (DOWN, true)] {
+        let world = World::new(vec![kind.clone(); 9]);
+        let (breaker, question) = (world.breaker(), world.question());
+        for _ in 0..5 {
+            assert_eq!(world.ask_this(&breaker, question.clone()).await, Err(kind.clone()));
+        }
+        assert_eq!(!world.circuit().await.is_closed(), opens, "{kind:?}");
+    }
+    let world = World::new(vec![ModelErrorKind::BadAnswer; 8]);
+    let breaker = world.breaker();
+    for _ in 0..4 {
+        let question = world.question();
+        drop(world.ask_this(&breaker, question.clone()).await);
+        drop(world.ask_this(&breaker, question).await);
+    }
+    assert!(world.circuit().await.is_closed());
+    world.model.then(Reply::Fail(ModelErrorKind::BadAnswer));
+    world.ask_times(&breaker, 1).await;
+    assert!(!world.circuit().await.is_closed(), "five tasks met one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_try_passes_an_open_circuit_and_changes_nothing() {
+    let world = World::new(vec![DOWN; 7]);
+    let breaker = world.breaker();
+    world.ask_times(&breaker, 5).await;
+    let last_try = || ModelRequest { is_last_try: true, ..world.question() };
+    let before = world.circuit().await;
+    assert_eq!(world.ask_this(&breaker, last_try()).await, Err(DOWN));
+    assert_eq!(world.ask(&breaker).await, refused_until(30));
+    assert_eq!(world.ask_this(&breaker, last_try()).await, Err(DOWN));
+    assert!(world.ask_this(&breaker, last_try()).await.is_ok());
+    assert_eq!((world.asked(), world.circuit().await), (8, before));
+    assert_eq!(world.ask(&breaker).await, refused_until(30));
 }
 
 #[tokio::test(start_paused = true)]

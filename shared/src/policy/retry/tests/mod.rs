@@ -202,6 +202,17 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_last_try_keeps_no_wait_that_another_call_was_told_and_its_own_all_the_same() {
+    let (retry, timed) = retry([limited(60_000), limited(30_000)], RetryBudget::default());
+    drop(retry.ask(&question("hello")).await);
+    let last_try = ModelRequest { is_last_try: true, ..question("another") };
+    let own = retry.ask(&last_try).await.unwrap_err();
+    assert_eq!((own.kind, own.spend.attempts), (park(30_000, WaitReason::RateLimit), 1));
+    assert!(retry.ask(&last_try).await.is_ok());
+    assert_eq!(timed.begun.lock().unwrap().clone(), [0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
     let (retry, _) = retry([limited(2_000), limited(40_000)], RetryBudget::default());
     let (first, second) = (question("hello"), question("another"));
