@@ -7,8 +7,11 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
 use shared::app::{AppError, RetryFrom, Sweeper, Tasks};
-use shared::domain::{Lease, LimitChanges, ReopenFrom, StepPlace, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
-use shared::ports::{Claimed, Journal, Purged, Retention, StepsRequest, StoreError, TaskStore};
+use shared::domain::task::MAX_HISTORY;
+use shared::domain::{
+    Event, Lease, LimitChanges, ReopenFrom, StepPlace, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner,
+};
+use shared::ports::{Claimed, Journal, Purged, Retention, StepsRequest, StoreError, TaskDetails, TaskStore};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
 use shared::testing::{ManualClock, MemoryQueue};
@@ -17,6 +20,10 @@ use tests::LocalAws;
 const QUEUED: &str = include_str!("../../shared/src/store/golden/task_queued.json");
 const RUNNING: &str = include_str!("../../shared/src/store/golden/task_running.json");
 const FAILED: &str = include_str!("../../shared/src/store/golden/task_failed.json");
+const HUNDRED: &str = include_str!("../../shared/src/store/golden/task_hundred_changes.json");
+const APART: &str = include_str!("../../shared/src/store/golden/task_apart_3.json");
+const INPUT: &str = include_str!("../../shared/src/store/golden/task_input.json");
+const BLOCK: &str = include_str!("../../shared/src/store/golden/history_block.json");
 const STEP: &str = include_str!("../../shared/src/store/golden/step.json");
 
 /// A table with records in DynamoDB's JSON.
@@ -61,12 +68,50 @@ async fn a_task_of_the_first_version_is_claimed_and_ended() {
         expected.claim(lease, now).unwrap();
         assert_eq!(kept.claim(lease, now).await.unwrap(), Claimed::Granted(Box::new(expected.clone())));
         assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected.clone()));
-        assert_eq!(kept.record().await["v"], AttributeValue::N("2".to_owned()));
         expected.complete(expected.fence(), samples::output("Paris"), after(70)).unwrap();
         kept.tasks.update(&expected).await.unwrap();
         assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected));
         kept.aws.delete_table(&kept.table).await;
     }
+}
+
+#[tokio::test]
+async fn a_history_of_a_hundred_changes_loses_none_of_them() {
+    let kept = Kept::with(&[HUNDRED]).await;
+    let mut task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let before: Vec<_> = task.progress().history.numbered().map(|(number, change)| (number, change.clone())).collect();
+    assert_eq!(before.len(), 100);
+    task.cancel(after(400)).unwrap();
+    kept.tasks.update(&task).await.unwrap();
+    let task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let history = &task.progress().history;
+    assert!(history.kept().len() <= MAX_HISTORY, "{history:?}");
+    let mut told = kept.tasks.earlier_history(kept.id, 0..history.first(), 1_000).await.unwrap();
+    told.extend(history.numbered().map(|(number, change)| (number, change.clone())));
+    assert_eq!(told.pop().map(|(_, change)| change.event), Some(Event::Canceled));
+    assert_eq!(told, before);
+    kept.aws.delete_table(&kept.table).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_input_and_history_are_apart_is_read_claimed_ended_and_purged() {
+    let kept = Kept::with(&[APART, INPUT, BLOCK]).await;
+    let expected = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    assert_eq!(expected.progress().history.first(), 15);
+    let (lease, now) = (lease_until(after(500)), after(400));
+    let Claimed::Granted(claimed) = kept.claim(lease, now).await.unwrap() else { panic!("refused") };
+    assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()), "an earlier version still refuses it");
+    let mut ended = *claimed;
+    ended.complete(ended.fence(), samples::output("Paris"), after(401)).unwrap();
+    kept.tasks.update(&ended).await.unwrap();
+    assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()));
+    let whole = kept.tasks.with_input(ended).await.unwrap().unwrap();
+    assert_eq!(whole.spec().input.as_ref().unwrap().as_str().len(), 8_193);
+    assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap().len(), 15);
+    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.tasks.input(kept.id).await.unwrap(), None);
+    assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap(), []);
+    kept.aws.delete_table(&kept.table).await;
 }
 
 #[tokio::test]
@@ -106,7 +151,7 @@ async fn a_journal_has_steps_of_both_versions() {
 #[tokio::test]
 async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_watchdog() {
     let kept = Kept::with(&[]).await;
-    let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "3""#)).unwrap();
+    let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "4""#)).unwrap();
     let records: Vec<Value> = (0..800_u16)
         .map(|number| {
             let [high, low] = number.to_be_bytes();
@@ -138,9 +183,9 @@ async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_
 #[tokio::test]
 async fn a_task_of_a_later_version_is_reported_and_left_alone() {
     for (record, now) in [(QUEUED, after(1)), (FAILED, after(3))] {
-        let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "3""#)]).await;
+        let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "4""#)]).await;
         let before = kept.record().await;
-        assert_eq!(before["v"], AttributeValue::N("3".to_owned()));
+        assert_eq!(before["v"], AttributeValue::N("4".to_owned()));
         let read = kept.tasks.task(&kept.tenant, kept.id).await;
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
         let claimed = kept.claim(lease_until(after(60)), now).await;

@@ -19,9 +19,9 @@ use crate::{LocalAws, Unreliable, UnreliableAws};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::{Step, Task, TaskId, Timestamp};
+use shared::domain::{Change, Step, Task, TaskId, Timestamp};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Journal, TaskStore};
+use shared::ports::{Clock, Journal, TaskDetails, TaskStore};
 use shared::store::{DynamoJournal, DynamoTaskStore};
 
 /// Far more than anything here takes; a test that waits so long has failed.
@@ -286,6 +286,14 @@ impl Platform {
     pub async fn task(&self, task: &str) -> Task {
         let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
         tasks.task(&tenant(), id(task)).await.unwrap().unwrap()
+    }
+
+    /// All that happened to a task.
+    pub async fn history(&self, task: &str) -> Vec<Change> {
+        let history = self.task(task).await.progress().history.clone();
+        let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
+        let earlier = tasks.earlier_history(id(task), 0..history.first(), u32::MAX).await.unwrap();
+        earlier.into_iter().map(|(_, change)| change).chain(history.kept().iter().cloned()).collect()
     }
 
     /// Runs the watchdog, besides its schedule.

@@ -152,6 +152,7 @@ fn every_function_may_do_what_it_does_and_nothing_else() {
             "dynamodb:BatchWriteItem",
             "dynamodb:DeleteItem",
             "dynamodb:GetItem",
+            "dynamodb:PutItem",
             "dynamodb:Query",
             "dynamodb:UpdateItem",
             "sqs:DeleteMessage",

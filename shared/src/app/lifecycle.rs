@@ -1,6 +1,6 @@
 //! What clients do with their tasks once they are submitted: cancel, retry, resume and answer them.
 //!
-//! Each reads the task, makes one transition and stores it if nobody changed the task in between, or else tries again. A
+//! Each reads the task, with its input because the client is shown it, makes one transition and stores it if nobody changed the task in between, or else tries again. A
 //! task that goes on is written before its message is sent; the watchdog sends one that got lost.
 
 use std::time::Duration;
@@ -186,7 +186,7 @@ impl Tasks {
         F: Future<Output = Result<(Draft, T), AppError>>,
     {
         for _ in 0..MOST_TRIES {
-            let task = self.find_task(tenant, id).await?;
+            let task = self.with_input(self.find_task(tenant, id).await?).await?;
             Span::current().record("agent_id", task.spec().agent.id.to_string());
             let before = task.progress().revision;
             let (Draft { task, steps }, outcome) = transition(task).await?;

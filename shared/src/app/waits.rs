@@ -59,9 +59,14 @@ impl Waits {
         Self { tasks, slots, most }
     }
 
-    /// The task as it is once it has ended, waits for its client, or `wait` is over, whichever comes first; and at once if
+    /// The task, with its input, as it is once it has ended, waits for its client, or `wait` is over, whichever comes first; and at once if
     /// it is parked beyond the wait, or the tenant waits as often as it may.
     pub async fn find_task(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Found, AppError> {
+        let Found { task, ask_again_after } = self.wait_for(tenant, id, wait).await?;
+        Ok(Found { task: self.tasks.with_input(task).await?, ask_again_after })
+    }
+
+    async fn wait_for(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Found, AppError> {
         let task = self.tasks.find_task(tenant, id).await?;
         let end = Instant::now() + wait;
         if wait.is_zero() || is_settled(&task) {

@@ -59,8 +59,8 @@ pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 pub use task::{
-    Cancellation, Change, ClaimRefused, Event, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput, TaskState,
-    WrongState,
+    Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput,
+    TaskState, WrongState,
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};

@@ -27,7 +27,7 @@ pub use retention::{Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentStore, Claimed, Created, Journal, Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskFilter,
-    TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, INPUT_IN_RECORD, Journal, Page, PageRequest, StepsPage, StepsRequest, StoreError,
+    TaskDetails, TaskFilter, TaskStore, TaskSummary,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

@@ -1,12 +1,13 @@
 //! Where agents, tasks and journals are kept.
 
 use std::error::Error;
+use std::ops::Range;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, StepHead, StepPlace, Task, TaskId,
-    TaskStatus, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepHead, StepPlace, Task, TaskId,
+    TaskInput, TaskStatus, TenantId, Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -108,7 +109,7 @@ pub struct TaskSummary {
 pub enum Created {
     /// It was, and is kept now.
     New,
-    /// A task with this id is kept already; nothing changed.
+    /// A task with this id is kept already, and comes with its input; nothing changed.
     Existing(Box<Task>),
 }
 
@@ -123,11 +124,42 @@ pub enum Claimed {
     Unknown,
 }
 
-/// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
+/// How many bytes of an input a task's own record has at most.
+pub const INPUT_IN_RECORD: usize = 8 * 1_024;
+
+/// Reads what is kept beside a task's own record, so that a change of the task does not write it again.
 #[async_trait]
-pub trait TaskStore: Send + Sync {
+pub trait TaskDetails: Send + Sync {
+    /// The input of a task that comes without it; none if there is no such task, or its input comes with it.
+    async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError>;
+
+    /// The changes of these numbers that have left the task's record, each with its number, oldest first; up to `limit` of
+    /// them. A caller that wants all changes reads the task first: what has left its record by then is here, and stays as it is.
+    async fn earlier_history(
+        &self,
+        id: TaskId,
+        numbers: Range<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Change)>, StoreError>;
+
+    /// The task with its input; none if the input is gone, and the task with it.
+    async fn with_input(&self, task: Task) -> Result<Option<Task>, StoreError> {
+        if task.spec().input.is_some() {
+            return Ok(Some(task));
+        }
+        let input = self.input(task.id()).await?;
+        Ok(input.map(|input| task.with_input(Some(input))))
+    }
+}
+
+/// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
+///
+/// A task whose input has more than [`INPUT_IN_RECORD`] comes without it: see [`TaskDetails::with_input`]. No change needs it.
+#[async_trait]
+pub trait TaskStore: TaskDetails {
     /// Adds a task unless one with its id is there. The very same task counts as new a second time, because a store's
-    /// answer can get lost after its write. An id that is another tenant's is a [`StoreError::Conflict`].
+    /// answer can get lost after its write. An id that is another tenant's is a [`StoreError::Conflict`], and one that somebody
+    /// else is just adding may be.
     async fn create(&self, task: &Task) -> Result<Created, StoreError>;
 
     /// The task as it stands; `None` if the tenant has no such task.
@@ -145,7 +177,8 @@ pub trait TaskStore: Send + Sync {
     /// that holds the lease already is granted it again, unchanged.
     async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError>;
 
-    /// Stores a transition if the task still has the revision before it; else fails with [`StoreError::Conflict`].
+    /// Stores a transition if the task still has the revision before it, and with it what leaves the task's history; else fails
+    /// with [`StoreError::Conflict`].
     /// Storing the same transition twice succeeds, because a store's answer can get lost after its write.
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 

@@ -36,6 +36,9 @@ pub(super) const META: &str = "META";
 /// What the sort keys of a task's steps begin with.
 pub(super) const STEP_PREFIX: &str = "STEP#";
 
+/// What the sort keys of the blocks of a task's history begin with.
+const HISTORY_PREFIX: &str = "HISTORY#";
+
 /// Into how many records the budget of a day is split. Changed, the day of the change would begin again.
 pub(super) const BUDGET_PARTS: u8 = 8;
 
@@ -107,6 +110,25 @@ fn step_sort_key(StepPlace { number, base }: StepPlace) -> String {
 pub(super) fn steps_after(place: StepPlace) -> (String, String) {
     // The character that comes before the one that begins a later run's key, and the one that comes after the last digit.
     (format!("{}!", step_sort_key(place)), format!("{STEP_PREFIX}:"))
+}
+
+/// The input of a task, if the task's own record doesn't have it.
+pub(super) fn task_input(task: TaskId) -> Key {
+    Key { pk: task_partition(task), sk: "INPUT".to_owned() }
+}
+
+/// A block of a task's history that begins with the change of this number.
+pub(super) fn history_block(task: TaskId, first: u32) -> Key {
+    Key { pk: task_partition(task), sk: history_sort_key(first) }
+}
+
+/// The range of the sort keys of the blocks whose first changes have these numbers, both included.
+pub(super) fn history_blocks(first: u32, last: u32) -> (String, String) {
+    (history_sort_key(first), history_sort_key(last))
+}
+
+fn history_sort_key(first: u32) -> String {
+    format!("{HISTORY_PREFIX}{first:08}")
 }
 
 /// A piece of a step or of a task's result that one record can't hold.
@@ -274,7 +296,7 @@ mod tests {
     fn the_range_after_a_step_has_all_steps_after_it_and_no_other_record() {
         let sort_key = |(number, base)| step_sort_key(StepPlace { number, base });
         let places = [(1, 0), (2, 0), (2, 1), (2, 13), (3, 0), (10, 9), (1_000, 0), (1_001, 1_000)];
-        let others = [META.to_owned(), "BUDGET".to_owned(), chunks(&[255])];
+        let others = [META.to_owned(), "BUDGET".to_owned(), "INPUT".to_owned(), history_sort_key(15), chunks(&[255])];
         for (number, base) in places.into_iter().chain([(0, u32::MAX), (1, u32::MAX), (999, u32::MAX)]) {
             let (first, last) = steps_after(StepPlace { number, base });
             let within = |key: &String| (&first..=&last).contains(&key);
@@ -298,6 +320,8 @@ mod tests {
             step(task, 0, 12).to_string(),
             step(task, 7, 12).to_string(),
             task_chunk(&task_partition(task), &[1, 255], 7).to_string(),
+            task_input(task).to_string(),
+            history_block(task, 15).to_string(),
             circuit(&samples::model()).to_string(),
             slots(&tenant).to_string(),
             waits(&tenant).to_string(),
@@ -313,6 +337,8 @@ mod tests {
             format!("TASK#{TASK} STEP#00000012"),
             format!("TASK#{TASK} STEP#00000012#00000007"),
             format!("TASK#{TASK} CHUNK#01ff#0007"),
+            format!("TASK#{TASK} INPUT"),
+            format!("TASK#{TASK} HISTORY#00000015"),
             "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
             "SLOTS#acme HELD".to_owned(),
             "WAITS#acme HELD".to_owned(),

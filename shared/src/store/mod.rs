@@ -25,6 +25,7 @@ mod step_item;
 mod table;
 mod task_claim;
 mod task_content;
+mod task_details;
 mod task_item;
 mod task_list;
 mod task_overdue;

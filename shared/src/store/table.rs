@@ -76,6 +76,12 @@ impl Table {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// A put, whatever is there, as a part of a transaction.
+    pub(super) fn transact_put(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder().table_name(&self.name).set_item(Some(item)).build();
+        Ok(TransactWriteItem::builder().put(put.map_err(|error| StoreError::Refused(Box::new(error)))?).build())
+    }
+
     /// An update as a part of a transaction.
     pub(super) fn transact_update(&self, update: &UpdateItemFluentBuilder) -> Result<TransactWriteItem, StoreError> {
         let update = update.as_input();

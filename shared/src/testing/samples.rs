@@ -84,13 +84,12 @@ pub fn task(agent: &Agent, now: Timestamp) -> Task {
 
 /// A new task for `agent` with this input, submitted at `now`.
 pub fn task_with_input(agent: &Agent, input: &str, now: Timestamp) -> Task {
-    Task::submit(
-        TaskId::new(now),
-        agent,
-        TaskInput::new(input.to_owned()).expect("a valid input"),
-        CacheUse::default(),
-        now,
-    )
+    Task::submit(TaskId::new(now), agent, self::input(input), CacheUse::default(), now)
+}
+
+/// This text as an input.
+pub fn input(text: &str) -> TaskInput {
+    TaskInput::new(text.to_owned()).expect("a valid input")
 }
 
 /// A text of so many bytes, which is the same for the same `seed` and hardly compresses.

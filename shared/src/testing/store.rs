@@ -1,6 +1,7 @@
 //! Agents, tasks and journals in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,11 +11,12 @@ use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskState, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskInput, TaskState,
+    TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StepsPage,
-    StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, Dependency, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest, Purged, Retention,
+    StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -34,7 +36,11 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Records {
     agents: BTreeMap<(AgentId, u32), Agent>,
+    /// Those with large inputs without them.
     tasks: BTreeMap<TaskId, Task>,
+    inputs: BTreeMap<TaskId, TaskInput>,
+    /// What has left the histories, by task and number.
+    history: BTreeMap<(TaskId, u32), Change>,
     /// By task, number and run.
     steps: BTreeMap<(TaskId, u32, u32), Step>,
 }
@@ -106,15 +112,36 @@ impl AgentStore for MemoryStore {
 }
 
 #[async_trait]
+impl TaskDetails for MemoryStore {
+    async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError> {
+        self.run(|records| Ok(records.inputs.get(&id).cloned())).await
+    }
+
+    async fn earlier_history(
+        &self,
+        id: TaskId,
+        numbers: Range<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Change)>, StoreError> {
+        self.run(|records| {
+            let all = records.history.range((id, 0)..=(id, u32::MAX)).map(|((_, number), change)| (*number, change));
+            let wanted = all.filter(|(number, _)| numbers.contains(number)).take(limit as usize);
+            Ok(wanted.map(|(number, change)| (number, change.clone())).collect())
+        })
+        .await
+    }
+}
+
+#[async_trait]
 impl TaskStore for MemoryStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
         fits(content_of_task(task).len())?;
-        self.run(|records| match records.tasks.get(&task.id()) {
-            Some(kept) if kept == task => Ok(Created::New),
-            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept.clone()))),
+        self.run(|records| match records.whole(task.id()) {
+            Some(kept) if kept == *task => Ok(Created::New),
+            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept))),
             Some(_) => Err(StoreError::Conflict),
             None => {
-                records.tasks.insert(task.id(), task.clone());
+                records.add(task);
                 Ok(Created::New)
             }
         })
@@ -166,10 +193,10 @@ impl TaskStore for MemoryStore {
 
     async fn update(&self, task: &Task) -> Result<(), StoreError> {
         fits(content_of_task(task).len())?;
-        self.run(|records| match records.tasks.get_mut(&task.id()) {
-            Some(kept) if kept == task => Ok(()),
+        self.run(|records| match records.tasks.get(&task.id()) {
+            Some(kept) if kept.progress() == task.progress() => Ok(()),
             Some(kept) if precedes(kept, task) => {
-                *kept = task.clone();
+                records.change(task);
                 Ok(())
             }
             Some(_) | None => Err(StoreError::Conflict),
@@ -186,10 +213,10 @@ impl TaskStore for MemoryStore {
             let key = |step: &Step| (step.task, step.number, step.base);
             let is_free = steps.iter().all(|step| !records.steps.contains_key(&key(step)));
             let is_there = steps.iter().all(|step| records.steps.get(&key(step)) == Some(step));
-            match records.tasks.get_mut(&task.id()) {
-                Some(kept) if kept == task && is_there => Ok(()),
+            match records.tasks.get(&task.id()) {
+                Some(kept) if kept.progress() == task.progress() && is_there => Ok(()),
                 Some(kept) if precedes(kept, task) && is_free => {
-                    *kept = task.clone();
+                    records.change(task);
                     records.steps.extend(steps.iter().map(|step| (key(step), step.clone())));
                     Ok(())
                 }
@@ -282,6 +309,8 @@ impl Retention for MemoryStore {
                 return Ok(Purged::Kept);
             }
             records.tasks.remove(&id);
+            records.inputs.remove(&id);
+            records.history.retain(|(task, _), _| *task != id);
             records.steps.retain(|(task, ..), _| *task != id);
             self.budgets.forget(id);
             Ok(Purged::Gone)
@@ -290,9 +319,36 @@ impl Retention for MemoryStore {
     }
 }
 
-/// Whether `next` follows `kept` by one transition: only the progress may differ, and its revision by one.
+impl Records {
+    /// The task with its input.
+    fn whole(&self, id: TaskId) -> Option<Task> {
+        let task = self.tasks.get(&id)?.clone();
+        Some(match self.inputs.get(&id) {
+            Some(input) => task.with_input(Some(input.clone())),
+            None => task,
+        })
+    }
+
+    fn add(&mut self, task: &Task) {
+        let large = task.spec().input.as_ref().filter(|input| input.as_str().len() > INPUT_IN_RECORD);
+        let kept = if large.is_some() { task.clone().with_input(None) } else { task.clone() };
+        self.inputs.extend(large.map(|input| (task.id(), input.clone())));
+        self.tasks.insert(task.id(), kept);
+    }
+
+    /// Makes the task's last transition.
+    fn change(&mut self, task: &Task) {
+        let Some(kept) = self.tasks.get_mut(&task.id()) else { return };
+        *kept = Task::restore(kept.spec().clone(), task.progress().clone());
+        for (first, block) in task.progress().history.leaving() {
+            self.history.extend((first..).zip(block).map(|(number, change)| ((task.id(), number), change.clone())));
+        }
+    }
+}
+
+/// Whether `next` follows `kept` by one transition: its revision differs by one.
 fn precedes(kept: &Task, next: &Task) -> bool {
-    kept.spec() == next.spec() && kept.progress().revision + 1 == next.progress().revision
+    kept.spec().tenant == next.spec().tenant && kept.progress().revision + 1 == next.progress().revision
 }
 
 fn position(task: &TaskSummary) -> (Timestamp, TaskId) {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
 
 mod attended;
+mod changes;
 mod crash;
 mod fairness;
 mod histories;

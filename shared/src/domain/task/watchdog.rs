@@ -69,8 +69,7 @@ impl Task {
     /// Leaves a task that [was sent again](Self::was_sent_again) to its messages, for a while: another would feed the backlog.
     pub fn leave_in_backlog(&mut self, now: Timestamp) -> Overdue {
         self.progress.state = TaskState::Queued { due_at: now.plus(BACKLOG_WAIT) };
-        self.progress.revision += 1;
-        self.progress.updated_at = now;
+        self.turn(now);
         Overdue::LeftInBacklog
     }
 

@@ -12,6 +12,7 @@ mod moves;
 mod retention;
 mod slots;
 mod task_claim;
+mod task_details;
 mod task_list;
 mod task_overdue;
 mod task_queue;
@@ -60,7 +61,8 @@ pub async fn answers(answers: Arc<dyn AnswerCache>) {
 /// # Panics
 /// When a rule is broken.
 pub async fn task_store(store: Arc<dyn TaskStore>) {
-    run(&store, &[task_store::CHECKS, task_list::CHECKS, task_claim::CHECKS, task_overdue::CHECKS]).await;
+    let task_store = [task_store::CHECKS, task_list::CHECKS, task_claim::CHECKS, task_overdue::CHECKS];
+    run(&store, &[task_store.as_slice(), &[task_details::CHECKS]].concat()).await;
 }
 
 /// Checks the rules of [`Journal`], and of what the store of its tasks records with a transition.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::moves::{Move, Store, advance, advance_all, agent, read};
 use super::{Broken, Check, Outcome, eventually, holds, same};
-use crate::domain::{Agent, ReopenFrom, ReservationId, Task, TaskId, Timestamp, ToolRunner};
+use crate::domain::{Agent, CacheUse, ReopenFrom, ReservationId, Task, TaskId, Timestamp, ToolRunner};
 use crate::ports::{
     Allowance, Budget, BudgetKey, Budgets, Claimed, Created, Journal, PageRequest, Purged, Reservation, Retention,
     StoreError, TaskFilter, TaskStore,
@@ -47,9 +47,9 @@ impl Kept {
         &self.tasks
     }
 
-    /// A new task whose budget is reserved from, and whose journal has small and large steps.
+    /// A new task with a large input, whose budget is reserved from, and whose journal has small and large steps.
     async fn stored(&self, agent: &Agent) -> Result<Task, Broken> {
-        let task = samples::task(agent, at(0));
+        let task = samples::task_with_input(agent, &samples::noise(64 * 1_024, 3), at(0));
         self.tasks.create(&task).await?;
         let reservation = Reservation { id: ReservationId::new(at(0)), amount_micro_usd: 7, expires_at: at(90_000) };
         self.budgets
@@ -68,9 +68,13 @@ impl Kept {
         Ok(task)
     }
 
-    /// A task that ends at this moment with a large output.
+    /// A task with a long history that ends at this moment with a large output.
     async fn completed(&self, agent: &Agent, end: Timestamp) -> Result<Task, Broken> {
         let mut task = self.stored(agent).await?;
+        for _ in 0..20 {
+            let claim = Move::Claim(lease_until(end), at(1));
+            advance_all(self.tasks(), &mut task, [claim, Move::HandOver(at(1))]).await?;
+        }
         let output = samples::output(&samples::noise(512 * 1_024, 2));
         let claim = Move::Claim(lease_until(end), at(1));
         advance_all(self.tasks(), &mut task, [claim, Move::Complete(output, end)]).await?;
@@ -96,15 +100,23 @@ impl Kept {
         Ok((steps, self.budgets.budget(&BudgetKey::Task(task.id()), at(0)).await?))
     }
 
+    /// How many changes have left the task's history, and whether its input is apart.
+    async fn details(&self, task: &Task) -> Result<(usize, bool), StoreError> {
+        let earlier = self.tasks.earlier_history(task.id(), 0..u32::MAX, 1_000).await?;
+        Ok((earlier.len(), self.tasks.input(task.id()).await?.is_some()))
+    }
+
     async fn is_whole(&self, task: &Task) -> Outcome {
         same(&read(self.tasks(), task).await?, &Some(task.clone()))?;
         let (steps, budget) = self.belongings(task).await?;
-        same(&(steps, budget.committed_micro_usd), &(31, 7))
+        same(&(steps, budget.committed_micro_usd), &(31, 7))?;
+        same(&self.details(task).await?, &(task.progress().history.first() as usize, true))
     }
 
     async fn is_gone(&self, task: &Task) -> Outcome {
         same(&read(self.tasks(), task).await?, &None)?;
-        same(&self.belongings(task).await?, &(0, Budget::default()))
+        same(&self.belongings(task).await?, &(0, Budget::default()))?;
+        same(&self.details(task).await?, &(0, false))
     }
 }
 
@@ -179,8 +191,8 @@ async fn purged_is_gone(kept: Kept) -> Outcome {
         same(&kept.tasks.list(&agent.tenant, &TaskFilter::default(), &page).await?.entries, &Vec::new())
     })
     .await?;
-    let (spec, now) = (task.spec().clone(), at(70));
-    let mut again = Task::submit(task.id(), &agent, spec.input, spec.cache_use, now);
+    let now = at(70);
+    let mut again = Task::submit(task.id(), &agent, samples::input("again"), CacheUse::default(), now);
     same(&kept.tasks.create(&again).await?, &Created::New)?;
     same(&kept.journal.steps(task.id()).await?, &Vec::new())?;
     advance(kept.tasks(), &mut again, Move::Cancel(now)).await?;
