@@ -8,12 +8,15 @@ use futures::future::join_all;
 use serde_json::Value;
 use shared::app::{AppError, RetryFrom, Sweeper, Tasks};
 use shared::domain::{Lease, LimitChanges, ReopenFrom, StepPlace, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
-use shared::ports::{Claimed, Journal, Purged, Retention, StepsRequest, StoreError, TaskStore};
+use shared::ports::{
+    AgentStore, Claimed, Journal, PageRequest, Purged, Retention, StepsRequest, StoreError, TaskStore,
+};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
 use shared::testing::{ManualClock, MemoryQueue};
 use tests::LocalAws;
 
+const AGENT: &str = include_str!("../../shared/src/store/golden/agent.json");
 const QUEUED: &str = include_str!("../../shared/src/store/golden/task_queued.json");
 const RUNNING: &str = include_str!("../../shared/src/store/golden/task_running.json");
 const FAILED: &str = include_str!("../../shared/src/store/golden/task_failed.json");
@@ -171,6 +174,21 @@ async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
     let rest = StepsRequest { after: StepPlace::after(afresh.progress().base), limit: 10, max_bytes: 1_000 };
     assert_eq!(journal.page(kept.id, &rest).await.unwrap().steps, [], "its worker reads none of them");
     assert_eq!(tasks.cancel_task(&kept.tenant, kept.id).await.unwrap().status(), TaskStatus::Canceled);
+    kept.aws.delete_table(&kept.table).await;
+}
+
+#[tokio::test]
+async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
+    let mut later: Value = serde_json::from_str(AGENT).unwrap();
+    later["v"]["N"] = "99".into();
+    let kept = Kept::with(&[&later.to_string()]).await;
+    let agents = DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str());
+    let agent = samples::agent(&kept.tenant);
+    agents.create(&agent).await.unwrap();
+    let page = agents.list(&kept.tenant, &PageRequest { limit: 10, after: None }).await.unwrap();
+    let [Err(unreadable), Ok(listed)] = page.entries.as_slice() else { panic!("{page:?}") };
+    assert_eq!((unreadable.id.to_string(), listed), ("agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".to_owned(), &agent));
+    assert!(unreadable.reason.contains("version 99"), "{unreadable:?}");
     kept.aws.delete_table(&kept.table).await;
 }
 

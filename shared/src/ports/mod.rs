@@ -28,6 +28,6 @@ pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
     AgentStore, Claimed, Created, Journal, Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskFilter,
-    TaskStore, TaskSummary,
+    TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

@@ -58,6 +58,15 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// An agent whose record is in no form that this version reads: a newer version wrote it, or it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableAgent {
+    /// Its id.
+    pub id: AgentId,
+    /// What is wrong with its record, for the log.
+    pub reason: String,
+}
+
 /// Keeps agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
@@ -71,8 +80,12 @@ pub trait AgentStore: Send + Sync {
     /// One version of an agent; `None` if the tenant has no such version.
     async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError>;
 
-    /// The tenant's agents in their newest versions, oldest agent first.
-    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError>;
+    /// The tenant's agents in their newest versions, oldest agent first. One that can't be read takes its place among them.
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError>;
 }
 
 /// Which tasks are wanted; `None` stands for any.

@@ -72,6 +72,11 @@ pub(super) fn agent(tenant: &TenantId, id: AgentId) -> Key {
     Key { pk: self::tenant(tenant), sk: format!("{AGENT_PREFIX}{id}") }
 }
 
+/// The agent that the sort key of a newest version is of.
+pub(super) fn parse_agent(sk: &str) -> Option<AgentId> {
+    sk.strip_prefix(AGENT_PREFIX)?.parse().ok()
+}
+
 /// One version of an agent.
 pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
     Key { pk: self::tenant(tenant), sk: format!("AGENTVERSION#{}#{:08}", version.id, version.version) }

@@ -1,6 +1,6 @@
 //! Agents, tasks and journals in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::ports::{
     AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StepsPage,
-    StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+    StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -34,6 +34,8 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Records {
     agents: BTreeMap<(AgentId, u32), Agent>,
+    /// Those whose records can't be read.
+    damaged: BTreeSet<AgentId>,
     tasks: BTreeMap<TaskId, Task>,
     /// By task, number and run.
     steps: BTreeMap<(TaskId, u32, u32), Step>,
@@ -59,9 +61,21 @@ impl MemoryStore {
         (records.tasks.get(&task).cloned(), steps.collect())
     }
 
+    /// From now on, the agent's record can't be read.
+    pub fn damage_agent(&self, agent: AgentId) {
+        lock(&self.records).damaged.insert(agent);
+    }
+
     async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
+    }
+}
+
+impl Records {
+    fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
+        let corrupt = || StoreError::Corrupt { key: format!("AGENT#{agent}"), reason: "it is damaged".to_owned() };
+        if self.damaged.contains(&agent) { Err(corrupt()) } else { Ok(()) }
     }
 }
 
@@ -77,6 +91,7 @@ impl AgentStore for MemoryStore {
 
     async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
+            records.readable(id)?;
             let versions = records.agents.range((id, 0)..=(id, u32::MAX));
             Ok(versions.last().map(|(_, agent)| agent).filter(|agent| agent.tenant == *tenant).cloned())
         })
@@ -91,7 +106,11 @@ impl AgentStore for MemoryStore {
         .await
     }
 
-    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError> {
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
         self.run(|records| {
             let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
             let mut newest = BTreeMap::new();
@@ -99,7 +118,12 @@ impl AgentStore for MemoryStore {
                 newest.insert(agent.id, agent.clone());
             }
             let rest = newest.into_values().filter(|agent| after.is_none_or(|after| agent.id > after));
-            Ok(cut(rest, page, |agent| agent.id.to_string()))
+            let Page { entries, next } = cut(rest, page, |agent| agent.id.to_string());
+            let listed = |agent: Agent| match records.readable(agent.id) {
+                Ok(()) => Ok(agent),
+                Err(error) => Err(UnreadableAgent { id: agent.id, reason: error.to_string() }),
+            };
+            Ok(Page { entries: entries.into_iter().map(listed).collect(), next })
         })
         .await
     }
