@@ -15,8 +15,8 @@ use super::error::kept_instead_of_update;
 use super::items::{Attributes, Fields, Item, V, VERSION, moment, number, text};
 use super::keys::{self, EXPIRES_AT};
 use super::table::Table;
-use crate::domain::{Causes, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
 
 /// When the question may be had: nobody else's claim, not each alone, and no fresh answer that is good enough.
 const CLAIMABLE: &str = "(attribute_not_exists(#owner) OR #owner = :owner OR #lease_until <= :now) \

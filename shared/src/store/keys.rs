@@ -4,8 +4,7 @@
 
 use std::fmt;
 
-use crate::domain::{AgentId, AgentVersion, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
-use crate::ports::AnswerKey;
+use crate::domain::{AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
 use crate::ports::BudgetKey;
 
 /// The table's partition key.
