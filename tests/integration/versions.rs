@@ -9,9 +9,10 @@ use serde_json::Value;
 use shared::app::{AppError, RetryFrom, Sweeper, Tasks};
 use shared::domain::{Lease, LimitChanges, ReopenFrom, StepPlace, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
 use shared::ports::{
-    AgentStore, Claimed, Journal, PageRequest, Purged, Retention, StepsRequest, StoreError, TaskStore,
+    AgentStore, Claimed, Created, Deletion, Horizon, Journal, PageRequest, Purged, Retention, StepsRequest, StoreError,
+    TaskStore,
 };
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
 use shared::testing::{ManualClock, MemoryQueue};
 use tests::LocalAws;
@@ -27,6 +28,7 @@ struct Kept {
     aws: LocalAws,
     table: String,
     tasks: DynamoTaskStore,
+    retention: DynamoRetention,
     tenant: TenantId,
     id: TaskId,
 }
@@ -40,7 +42,8 @@ impl Kept {
         }
         let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
         let id = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
-        Self { aws, table, tasks, tenant: samples::tenant("acme"), id }
+        let retention = DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str());
+        Self { aws, table, tasks, retention, tenant: samples::tenant("acme"), id }
     }
 
     async fn record(&self) -> HashMap<String, AttributeValue> {
@@ -53,6 +56,11 @@ impl Kept {
     async fn claim(&self, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
         self.tasks.claim(&self.tenant, self.id, lease, now).await
     }
+}
+
+/// Tasks that ended before this moment are deleted, and nobody works for them any more.
+const fn before(moment: Timestamp) -> Horizon {
+    Horizon { ended_before: Some(moment), quiet_before: moment }
 }
 
 #[tokio::test]
@@ -84,11 +92,11 @@ async fn an_ended_task_of_the_first_version_is_opened_again_with_nothing_left_ov
     for stale in ["failure_code", "failure_message", "failed_attempts"] {
         assert!(!record.contains_key(stale), "{stale}");
     }
-    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Kept);
+    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
     kept.aws.delete_table(&kept.table).await;
 
     let kept = Kept::with(&[FAILED, STEP]).await;
-    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Gone);
     assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), None);
     kept.aws.delete_table(&kept.table).await;
 }
@@ -148,7 +156,7 @@ async fn a_task_of_a_later_version_is_reported_and_left_alone() {
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
         let claimed = kept.claim(lease_until(after(60)), now).await;
         assert!(matches!(claimed, Err(StoreError::Corrupt { .. })), "{claimed:?}");
-        assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Kept);
+        assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
         assert_eq!(kept.record().await, before);
         kept.aws.delete_table(&kept.table).await;
     }
@@ -192,7 +200,7 @@ async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
     kept.aws.delete_table(&kept.table).await;
 }
 
-/// A purge that died after its first write, or in the middle.
+/// A purge of an earlier version that died after its first write, or in the middle.
 #[tokio::test]
 async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     let kept = Kept::with(&[]).await;
@@ -223,10 +231,10 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     task.reopen(ReopenFrom::Checkpoint, task.limits(), after(2)).unwrap();
     let reopened = tasks.update(&task).await;
     assert!(matches!(reopened, Err(StoreError::Conflict)), "{reopened:?}");
-    let again = tasks.create(&created).await;
-    assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
-    assert_eq!(tasks.ended_before(after(60), 10).await.unwrap(), [task.id()]);
-    assert_eq!(tasks.purge(task.id(), after(60)).await.unwrap(), Purged::Gone);
-    assert_eq!(tasks.ended_before(after(60), 10).await.unwrap(), []);
+    assert_eq!(tasks.create(&created).await.unwrap(), Created::Deleted);
+    assert_eq!(tasks.delete(&kept.tenant, task.id()).await.unwrap(), Deletion::Begun);
+    assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), [task.id()]);
+    assert_eq!(kept.retention.purge(task.id(), before(after(60))).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), []);
     kept.aws.delete_table(&kept.table).await;
 }

@@ -125,6 +125,11 @@ impl From<AppError> for Problem {
                 "conflict",
                 format!("this can't be done: the task is {}", status.as_str()),
             ),
+            AppError::TaskDeleted => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "the task that this Idempotency-Key made was deleted; take a new key for a new task",
+            ),
             AppError::AnsweredOtherwise(_) => Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string())),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -260,6 +265,7 @@ mod tests {
             (AppError::invalid("/name", "is required"), 422, "validation_failed", false),
             (AppError::NotFound("task".to_owned()), 404, "not_found", false),
             (AppError::IdempotencyKeyReused, 422, "idempotency_key_reused", false),
+            (AppError::TaskDeleted, 409, "conflict", false),
             (AppError::WrongState(TaskStatus::Completed), 409, "conflict", false),
             (AppError::AnsweredOtherwise("toolu_1".to_owned()), 409, "conflict", false),
             (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),

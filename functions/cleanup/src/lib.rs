@@ -25,7 +25,7 @@ const RESERVE: Duration = Duration::from_secs(10);
 pub struct Cleanup {
     /// Looks after overdue tasks.
     pub sweeper: Sweeper,
-    /// Deletes tasks that ended long ago.
+    /// Deletes tasks that their clients deleted or that ended long ago.
     pub purger: Purger,
     /// Looks after messages that the queue gave up on.
     pub undelivered: Undelivered,
@@ -113,14 +113,14 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Deletes what is old, in what the sweep left of the time.
+    /// Deletes what is due for it, in what the sweep left of the time.
     async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.purger.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of old tasks broke off");
+            tracing::error!(error = %Causes(error), "deletion of tasks broke off");
         })?;
         if purged != PurgeSummary::default() {
-            let PurgeSummary { deleted, moved_on, failed, unfinished } = purged;
-            tracing::info!(deleted, moved_on, failed, unfinished, "old tasks deleted");
+            let PurgeSummary { deleted, emptied, moved_on, failed, unfinished } = purged;
+            tracing::info!(deleted, emptied, moved_on, failed, unfinished, "ended tasks deleted");
             metric::TASKS_PURGED.add([], deleted.into());
         }
         Ok(())

@@ -18,6 +18,9 @@ pub enum AppError {
     /// Another answer to the tool call with this id is recorded already.
     #[error("another answer to call {0} is recorded")]
     AnsweredOtherwise(String),
+    /// The task that the idempotency key made was deleted, and something of it is left.
+    #[error("the idempotency key's task was deleted")]
+    TaskDeleted,
     /// The idempotency key came with another request before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,

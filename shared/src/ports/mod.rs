@@ -23,11 +23,11 @@ pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
 pub use model::{BudgetScope, Model, ModelError, ModelErrorKind};
 pub use queue::{MessageError, QueueError, TaskMessage, TaskQueue};
-pub use retention::{Purged, Retention};
+pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentStore, Claimed, Created, Journal, Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskFilter,
-    TaskStore, TaskSummary, UnreadableAgent,
+    AgentStore, Claimed, Created, Deletion, Journal, Page, PageRequest, StepsPage, StepsRequest, StoreError,
+    TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

@@ -43,6 +43,9 @@ const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
 const ENDED_PREFIX: &str = "done#";
 
+/// The shard of [`DUE`] that a deleted task is in once it has been emptied. Few are there at a time, so one will do.
+pub(super) const EMPTIED_SHARD: &str = "emptied";
+
 /// A record's place in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {

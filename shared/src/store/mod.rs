@@ -37,4 +37,5 @@ pub use budgets::DynamoBudgets;
 pub use circuits::DynamoCircuits;
 pub use journal::DynamoJournal;
 pub use slots::DynamoSlots;
+pub use task_retention::DynamoRetention;
 pub use task_store::DynamoTaskStore;

@@ -36,6 +36,11 @@ impl MemoryAnswers {
         Self { faults, ..self.clone() }
     }
 
+    /// Deletes the answer and the claim to ask.
+    pub(super) fn forget(&self, key: &AnswerKey) {
+        lock(&self.records).remove(key);
+    }
+
     async fn run<T>(
         &self,
         key: &AnswerKey,

@@ -6,15 +6,17 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::answers::MemoryAnswers;
 use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskState, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Lease, ModelAnswer, Step, StepHead, StepKind, StepPlace, Task, TaskId, TaskState,
+    TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StepsPage,
-    StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
+    AgentStore, Claimed, Created, Deletion, Dependency, Horizon, Journal, NoAnswer, Page, PageRequest, Purged,
+    Retention, StepsPage, StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -28,6 +30,8 @@ pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
     /// In the real store, a task's budget lies with the task.
     budgets: MemoryBudgets,
+    /// The cached answers that go with the tasks that used them.
+    answers: MemoryAnswers,
     faults: Faults,
 }
 
@@ -37,8 +41,17 @@ struct Records {
     /// Those whose records can't be read.
     damaged: BTreeSet<AgentId>,
     tasks: BTreeMap<TaskId, Task>,
+    /// What is left of deleted tasks.
+    marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
     steps: BTreeMap<(TaskId, u32, u32), Step>,
+}
+
+#[derive(Debug)]
+struct Marked {
+    tenant: TenantId,
+    ended_at: Timestamp,
+    is_emptied: bool,
 }
 
 impl MemoryStore {
@@ -52,6 +65,12 @@ impl MemoryStore {
     #[must_use]
     pub fn with_budgets(&self, budgets: MemoryBudgets) -> Self {
         Self { budgets, ..self.clone() }
+    }
+
+    /// The same store, whose tasks use these cached answers.
+    #[must_use]
+    pub fn with_answers(&self, answers: MemoryAnswers) -> Self {
+        Self { answers, ..self.clone() }
     }
 
     /// The task as it stands and its recorded steps, at once: for tests that must not let others go first.
@@ -73,6 +92,11 @@ impl MemoryStore {
 }
 
 impl Records {
+    fn mark(&mut self, id: TaskId, ended_at: Timestamp) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.marked.insert(id, Marked { tenant: task.spec().tenant.clone(), ended_at, is_emptied: false });
+    }
+
     fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
         let corrupt = || StoreError::Corrupt { key: format!("AGENT#{agent}"), reason: "it is damaged".to_owned() };
         if self.damaged.contains(&agent) { Err(corrupt()) } else { Ok(()) }
@@ -137,10 +161,14 @@ impl TaskStore for MemoryStore {
             Some(kept) if kept == task => Ok(Created::New),
             Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept.clone()))),
             Some(_) => Err(StoreError::Conflict),
-            None => {
-                records.tasks.insert(task.id(), task.clone());
-                Ok(Created::New)
-            }
+            None => match records.marked.get(&task.id()) {
+                Some(marked) if marked.tenant == task.spec().tenant => Ok(Created::Deleted),
+                Some(_) => Err(StoreError::Conflict),
+                None => {
+                    records.tasks.insert(task.id(), task.clone());
+                    Ok(Created::New)
+                }
+            },
         })
         .await
     }
@@ -223,6 +251,19 @@ impl TaskStore for MemoryStore {
         .await
     }
 
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.run(|records| {
+            let Some(task) = records.tasks.get(&id).filter(|task| task.spec().tenant == *tenant) else {
+                let marked = records.marked.get(&id).filter(|marked| marked.tenant == *tenant);
+                return Ok(marked.map_or(Deletion::Unknown, |_| Deletion::Begun));
+            };
+            let Some(ended_at) = task.finished_at() else { return Ok(Deletion::NotEnded(task.status())) };
+            records.mark(id, ended_at);
+            Ok(Deletion::Begun)
+        })
+        .await
+    }
+
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.run(|records| {
             let due = |task: &&Task| task.due_at().is_some_and(|due_at| due_at <= now);
@@ -288,27 +329,40 @@ impl Dependency for MemoryStore {
 
 #[async_trait]
 impl Retention for MemoryStore {
-    async fn ended_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError> {
         self.run(|records| {
-            let ended = |task: &Task| Some((task.finished_at().filter(|ended| *ended < moment)?, task.id()));
+            let is_old = |ended: &Timestamp| horizon.ended_before.is_some_and(|before| *ended < before);
+            let ended = |task: &Task| Some((task.finished_at().filter(is_old)?, task.id()));
             let mut ended: Vec<(Timestamp, TaskId)> = records.tasks.values().filter_map(ended).collect();
             ended.sort_unstable();
-            ended.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            Ok(ended.into_iter().map(|(_, id)| id).collect())
+            let is_due = |marked: &Marked| !marked.is_emptied || marked.ended_at < horizon.quiet_before;
+            let marked = records.marked.iter().filter(|(_, marked)| is_due(marked)).map(|(id, _)| *id);
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            Ok(marked.chain(ended.into_iter().map(|(_, id)| id)).take(most).collect())
         })
         .await
     }
 
-    async fn purge(&self, id: TaskId, ended_before: Timestamp) -> Result<Purged, StoreError> {
+    async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
         self.run(|records| {
-            let Some(task) = records.tasks.get(&id) else { return Ok(Purged::Gone) };
-            if task.finished_at().is_none_or(|ended| ended >= ended_before) {
-                return Ok(Purged::Kept);
+            if let Some(task) = records.tasks.get(&id) {
+                let old = task.finished_at().filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
+                let Some(ended_at) = old else { return Ok(Purged::Kept) };
+                records.mark(id, ended_at);
             }
-            records.tasks.remove(&id);
-            records.steps.retain(|(task, ..), _| *task != id);
+            let Some(marked) = records.marked.get_mut(&id) else { return Ok(Purged::Gone) };
+            marked.is_emptied = true;
+            let is_quiet = marked.ended_at < horizon.quiet_before;
+            for step in records.steps.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true) {
+                if let StepKind::ModelCall { answer: ModelAnswer { kept_as: Some(key), .. }, .. } = step.1.kind {
+                    self.answers.forget(&key);
+                }
+            }
             self.budgets.forget(id);
-            Ok(Purged::Gone)
+            if is_quiet {
+                records.marked.remove(&id);
+            }
+            Ok(if is_quiet { Purged::Gone } else { Purged::Emptied })
         })
         .await
     }
@@ -387,9 +441,11 @@ mod tests {
     #[tokio::test]
     async fn the_fake_keeps_the_contract_of_retention() {
         let budgets = MemoryBudgets::default();
-        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()));
+        let answers = MemoryAnswers::default();
+        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()).with_answers(answers.clone()));
         let (tasks, journal) = (Arc::clone(&store), Arc::clone(&store));
-        contract::retention(contract::Kept { tasks, journal, budgets: Arc::new(budgets), retention: store }).await;
+        let (budgets, answers) = (Arc::new(budgets), Arc::new(answers));
+        contract::retention(contract::Kept { tasks, journal, budgets, answers, retention: store }).await;
     }
 
     #[tokio::test]

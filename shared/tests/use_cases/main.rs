@@ -4,6 +4,7 @@
 
 mod attended;
 mod crash;
+mod deletion;
 mod fairness;
 mod histories;
 mod late;

@@ -4,7 +4,7 @@
 //! left over. What may be large, an output, a failure or a list of calls, is packed (see
 //! [`task_content`](super::task_content)); records of version 1 have it in attributes, and no limits, history or steps.
 //!
-//! A record that is marked as [`DELETING`] is what is left of a task that is being purged: there is no task any more.
+//! A record that is marked as [`DELETING`] is what is left of a task that is deleted: there is no task any more.
 
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(super) const INPUT: &str = "input";
 pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
 pub(super) const HISTORY: &str = "history";
 pub(super) const DELETING: &str = "deleting";
+/// When the task ended whose record is marked.
+pub(super) const ENDED_AT: &str = "ended_at";
 
 const AGENT_VERSION: &str = "agent_version";
 const CREATED_AT: &str = "created_at";
