@@ -11,7 +11,7 @@ use shared::store::{
     DynamoTaskStore,
 };
 use shared::testing::Delivery;
-use shared::testing::contract::{self, Inbox, Kept};
+use shared::testing::contract::{self, AgentsKept, Inbox, Kept};
 use tests::LocalAws;
 use tokio::task::JoinHandle;
 
@@ -61,6 +61,16 @@ async fn dynamodb_keeps_the_contract_of_retention() {
         retention: Arc::new(DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str())),
     };
     finish(tokio::spawn(contract::retention(kept)), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_deletion_of_agents() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let agents = Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str()));
+    let tasks = Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
+    let kept = AgentsKept { agents: Arc::<DynamoAgentStore>::clone(&agents), tasks, retention: agents };
+    finish(tokio::spawn(contract::agent_retention(kept)), aws.delete_table(&table)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 //! Errors are named by what the caller can do about them. Each trait has an in-memory twin in `testing`, and one suite of
 //! rules that both it and the real adapter pass.
 
+pub mod agent_retention;
 pub mod answers;
 pub mod budgets;
 pub mod circuits;
@@ -16,6 +17,7 @@ pub mod slots;
 pub mod store;
 pub mod tools;
 
+pub use agent_retention::{AgentRetention, DeletedAgent, TaskSearch};
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};

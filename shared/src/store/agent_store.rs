@@ -15,7 +15,7 @@ use crate::ports::{AgentStore, Page, PageRequest, StoreError, UnreadableAgent};
 /// Agents in a DynamoDB table.
 #[derive(Debug, Clone)]
 pub struct DynamoAgentStore {
-    table: Table,
+    pub(super) table: Table,
 }
 
 impl DynamoAgentStore {
@@ -25,7 +25,8 @@ impl DynamoAgentStore {
     }
 
     async fn read(&self, key: Key) -> Result<Option<Agent>, StoreError> {
-        self.table.read(key).await?.as_ref().map(agent_item::read).transpose()
+        let found = self.table.read(key).await?.filter(|item| !agent_item::is_deleted(item));
+        found.as_ref().map(agent_item::read).transpose()
     }
 }
 
@@ -63,7 +64,7 @@ impl AgentStore for DynamoAgentStore {
         loop {
             let query = self.table.query_prefix(keys::tenant(tenant), AGENT_PREFIX).set_exclusive_start_key(start);
             let answer = query.limit(limit.cast_signed() + 1).send().await.map_err(failure)?;
-            for item in answer.items() {
+            for item in answer.items().iter().filter(|item| !agent_item::is_deleted(item)) {
                 entries.push(listed(item)?);
             }
             start = answer.last_evaluated_key;

@@ -3,6 +3,7 @@
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::domain::{AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
 use crate::ports::BudgetKey;
@@ -39,9 +40,16 @@ pub(super) const STEP_PREFIX: &str = "STEP#";
 pub(super) const BUDGET_PARTS: u8 = 8;
 
 const TASK_PREFIX: &str = "TASK#";
+const TENANT_PREFIX: &str = "TENANT#";
 const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
 const ENDED_PREFIX: &str = "done#";
+
+/// The shard of [`DUE`] that agents are in while they are being deleted, by the moment of their mark.
+pub(super) const DELETED_AGENTS: &str = "agents";
+
+/// By how much the clocks of two machines may differ.
+pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
 /// The shard of [`DUE`] that a deleted task is in once it has been emptied. Few are there at a time, so one will do.
 pub(super) const EMPTIED_SHARD: &str = "emptied";
@@ -66,7 +74,7 @@ pub(super) fn nobody() -> Key {
 
 /// Where all of a tenant's agents are.
 pub(super) fn tenant(tenant: &TenantId) -> String {
-    format!("TENANT#{tenant}")
+    format!("{TENANT_PREFIX}{tenant}")
 }
 
 /// The newest version of an agent.
@@ -79,9 +87,19 @@ pub(super) fn parse_agent(sk: &str) -> Option<AgentId> {
     sk.strip_prefix(AGENT_PREFIX)?.parse().ok()
 }
 
+/// The tenant whose agents a partition has.
+pub(super) fn parse_tenant(pk: &str) -> Option<TenantId> {
+    pk.strip_prefix(TENANT_PREFIX)?.parse().ok()
+}
+
+/// What the sort keys of an agent's versions begin with.
+pub(super) fn agent_versions(id: AgentId) -> String {
+    format!("AGENTVERSION#{id}#")
+}
+
 /// One version of an agent.
 pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
-    Key { pk: self::tenant(tenant), sk: format!("AGENTVERSION#{}#{:08}", version.id, version.version) }
+    Key { pk: self::tenant(tenant), sk: format!("{}{:08}", agent_versions(version.id), version.version) }
 }
 
 /// A task.
@@ -171,6 +189,11 @@ fn date(day: u64) -> String {
 /// A task's place in [`BY_TENANT`].
 pub(super) fn created(at: Timestamp, id: TaskId) -> String {
     format!("{:013}#{id}", at.as_millis())
+}
+
+/// The first place in [`BY_TENANT`] of a task that is not older than this.
+pub(super) fn created_since(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis())
 }
 
 /// The moment and the task of a place in [`BY_TENANT`].
@@ -301,6 +324,7 @@ mod tests {
             answer_chunk(&question, &[1, 255], 7).to_string(),
             agent(&tenant, id).to_string(),
             agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
+            created_since(Timestamp::from_millis(5)),
             self::task(task).to_string(),
             step(task, 0, 12).to_string(),
             step(task, 7, 12).to_string(),
@@ -316,6 +340,7 @@ mod tests {
             format!("ANSWER#{digest} CHUNK#01ff#0007"),
             format!("TENANT#acme AGENT#{AGENT}"),
             format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
+            "0000000000005".to_owned(),
             format!("TASK#{TASK} META"),
             format!("TASK#{TASK} STEP#00000012"),
             format!("TASK#{TASK} STEP#00000012#00000007"),

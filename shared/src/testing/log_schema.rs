@@ -91,6 +91,7 @@ const NUMBERS: &[&str] = &[
     "oldest_overdue_ms",
     "deleted",
     "emptied",
+    "restored",
     "cap_micro_usd",
     "committed_micro_usd",
     "held_micro_usd",

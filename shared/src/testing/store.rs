@@ -36,15 +36,22 @@ pub struct MemoryStore {
 }
 
 #[derive(Debug, Default)]
-struct Records {
-    agents: BTreeMap<(AgentId, u32), Agent>,
-    /// Those whose records can't be read.
-    damaged: BTreeSet<AgentId>,
-    tasks: BTreeMap<TaskId, Task>,
+pub(super) struct Records {
+    pub(super) agents: Agents,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
     /// What is left of deleted tasks.
     marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
     steps: BTreeMap<(TaskId, u32, u32), Step>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    pub(super) all: BTreeMap<(AgentId, u32), Agent>,
+    /// Those whose records can't be read.
+    damaged: BTreeSet<AgentId>,
+    /// Those that their clients deleted, since when, and up to where tasks were searched.
+    pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
 }
 
 #[derive(Debug)]
@@ -82,10 +89,13 @@ impl MemoryStore {
 
     /// From now on, the agent's record can't be read.
     pub fn damage_agent(&self, agent: AgentId) {
-        lock(&self.records).damaged.insert(agent);
+        lock(&self.records).agents.damaged.insert(agent);
     }
 
-    async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) async fn run<T>(
+        &self,
+        effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
     }
@@ -96,7 +106,9 @@ impl Records {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.marked.insert(id, Marked { tenant: task.spec().tenant.clone(), ended_at, is_emptied: false });
     }
+}
 
+impl Agents {
     fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
         let corrupt = || StoreError::Corrupt { key: format!("AGENT#{agent}"), reason: "it is damaged".to_owned() };
         if self.damaged.contains(&agent) { Err(corrupt()) } else { Ok(()) }
@@ -107,7 +119,7 @@ impl Records {
 impl AgentStore for MemoryStore {
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
         self.run(|records| {
-            let kept = records.agents.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
+            let kept = records.agents.all.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
             if kept == agent { Ok(()) } else { Err(StoreError::Conflict) }
         })
         .await
@@ -115,8 +127,11 @@ impl AgentStore for MemoryStore {
 
     async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
-            records.readable(id)?;
-            let versions = records.agents.range((id, 0)..=(id, u32::MAX));
+            records.agents.readable(id)?;
+            if records.agents.marked.contains_key(&id) {
+                return Ok(None);
+            }
+            let versions = records.agents.all.range((id, 0)..=(id, u32::MAX));
             Ok(versions.last().map(|(_, agent)| agent).filter(|agent| agent.tenant == *tenant).cloned())
         })
         .await
@@ -124,7 +139,7 @@ impl AgentStore for MemoryStore {
 
     async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
-            let agent = records.agents.get(&(version.id, version.version));
+            let agent = records.agents.all.get(&(version.id, version.version));
             Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
         })
         .await
@@ -138,12 +153,14 @@ impl AgentStore for MemoryStore {
         self.run(|records| {
             let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
             let mut newest = BTreeMap::new();
-            for agent in records.agents.values().filter(|agent| agent.tenant == *tenant) {
+            let is_marked = |agent: &Agent| records.agents.marked.contains_key(&agent.id);
+            let ours = records.agents.all.values().filter(|agent| agent.tenant == *tenant);
+            for agent in ours.filter(|agent| !is_marked(agent)) {
                 newest.insert(agent.id, agent.clone());
             }
             let rest = newest.into_values().filter(|agent| after.is_none_or(|after| agent.id > after));
             let Page { entries, next } = cut(rest, page, |agent| agent.id.to_string());
-            let listed = |agent: Agent| match records.readable(agent.id) {
+            let listed = |agent: Agent| match records.agents.readable(agent.id) {
                 Ok(()) => Ok(agent),
                 Err(error) => Err(UnreadableAgent { id: agent.id, reason: error.to_string() }),
             };

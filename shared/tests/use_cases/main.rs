@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
 
+mod agent_deletion;
 mod attended;
 mod crash;
 mod deletion;
