@@ -120,7 +120,7 @@ pub struct ModelAnswer {
     /// The attempts that failed before it.
     pub failed: Vec<FailedAttempt>,
     /// What the response cache has it under, if it came from there or was kept there.
-    pub kept_as: Option<AnswerKey>,
+    pub kept_as: Option<Box<AnswerKey>>,
 }
 
 impl ModelAnswer {

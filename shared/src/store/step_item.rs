@@ -96,7 +96,7 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
     ];
     attributes.extend(items::model(requested));
     attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
-    attributes.extend(answer.kept_as.map(|key| (ANSWER_KEY, bytes(key.as_bytes()))));
+    attributes.extend(answer.kept_as.as_ref().map(|key| (ANSWER_KEY, bytes(key.as_bytes()))));
     attributes
 }
 
@@ -167,7 +167,7 @@ fn answer(fields: &Fields<'_>, content: &[u8]) -> Result<ModelAnswer, StoreError
         failed: fields.json(FAILED)?,
         served_model: fields.text(SERVED_MODEL)?.to_owned(),
         request_id: fields.optional(REQUEST_ID, Fields::text)?.map(str::to_owned),
-        kept_as: answer_key(fields)?,
+        kept_as: answer_key(fields)?.map(Box::new),
     })
 }
 
@@ -199,7 +199,7 @@ mod tests {
         let mut step = samples::step(TaskId::new(samples::START), 3, "Paris 🗼");
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
         if let StepKind::ModelCall { answer, .. } = &mut step.kind {
-            (answer.request_id, answer.kept_as) = (None, Some(AnswerKey::new([7; 32])));
+            (answer.request_id, answer.kept_as) = (None, Some(Box::new(AnswerKey::new([7; 32]))));
         }
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
         for (base, by) in [(0, ToolRunner::Platform), (3, ToolRunner::Client), (1, ToolRunner::Nobody)] {
@@ -213,7 +213,7 @@ mod tests {
         let step = samples::step(TaskId::new(samples::START), 3, "Paris");
         let mut noted = step.clone();
         if let StepKind::ModelCall { answer, .. } = &mut noted.kind {
-            answer.kept_as = Some(AnswerKey::new([7; 32]));
+            answer.kept_as = Some(Box::new(AnswerKey::new([7; 32])));
         }
         let mut item = record(&noted);
         assert!(item.remove(ANSWER_KEY).is_some());

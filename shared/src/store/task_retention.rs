@@ -90,7 +90,7 @@ impl Retention for DynamoRetention {
 
 /// The moment in a record before which its task is to be deleted. No task ended at the first, but for those that are marked.
 fn ended_before(horizon: Horizon) -> Timestamp {
-    horizon.ended_before.unwrap_or(FIRST.plus(Duration::from_millis(1)))
+    horizon.ended_before.unwrap_or_else(|| FIRST.plus(Duration::from_millis(1)))
 }
 
 impl DynamoRetention {

@@ -39,7 +39,7 @@ pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
         Origin::Provider => is_keepable(&answer),
         Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => true,
     };
-    ModelAnswer { kept_as: of_cache.then_some(key), ..answer }
+    ModelAnswer { kept_as: of_cache.then(|| Box::new(key)), ..answer }
 }
 
 /// The answer, given at `now`, as it is kept on these terms.

@@ -78,7 +78,7 @@ impl Kept {
         self.keep_answer(&task).await?;
         let mut first = samples::step(task.id(), 1, "Paris");
         if let StepKind::ModelCall { answer, .. } = &mut first.kind {
-            answer.kept_as = Some(key(&task));
+            answer.kept_as = Some(Box::new(key(&task)));
         }
         self.journal.append(&first).await?;
         for step in 2..=30 {
@@ -350,7 +350,7 @@ async fn late_writes_go(kept: Kept) -> Outcome {
     kept.keep_answer(&task).await?;
     let mut step = samples::step(task.id(), 32, &samples::noise(512 * 1_024, 4));
     if let StepKind::ModelCall { answer, .. } = &mut step.kind {
-        answer.kept_as = Some(key(&task));
+        answer.kept_as = Some(Box::new(key(&task)));
     }
     kept.journal.append(&step).await?;
     let reservation = Reservation { id: ReservationId::new(at(0)), amount_micro_usd: 7, expires_at: at(90_000) };
