@@ -187,8 +187,12 @@ pub const TASKS_AWAKENED: Counter<0> = Counter::new("TasksAwakened", []);
 pub const TASKS_GIVEN_UP: Counter<0> = Counter::new("TasksGivenUp", []);
 /// Tasks that it failed because their client did nothing.
 pub const TASKS_EXPIRED: Counter<0> = Counter::new("TasksExpired", []);
-/// Old tasks that it deleted.
+/// Ended tasks that their clients deleted.
+pub const TASKS_DELETED: Counter<0> = Counter::new("TasksDeleted", []);
+/// Tasks, deleted by their clients or kept for long enough, of which it deleted the last record.
 pub const TASKS_PURGED: Counter<0> = Counter::new("TasksPurged", []);
+/// Deleted agents of which it deleted the last record.
+pub const AGENTS_DELETED: Counter<0> = Counter::new("AgentsDeleted", []);
 /// Poison that the dead-letter queue gave up.
 pub const POISON_DROPPED: Counter<0> = Counter::new("PoisonDropped", []);
 /// Overdue tasks that it could neither read nor change.
@@ -199,7 +203,7 @@ pub const SWEEPS_UNFINISHED: Counter<0> = Counter::new("SweepsUnfinished", []);
 pub const COLD_STARTS: Counter<0> = Counter::new("ColdStarts", []);
 
 /// The name of each metric, its unit, and what it is divided by.
-pub const ALL: [(&str, Unit, &[&str]); 70] = [
+pub const ALL: [(&str, Unit, &[&str]); 72] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
@@ -265,7 +269,9 @@ pub const ALL: [(&str, Unit, &[&str]); 70] = [
     (TASKS_AWAKENED.name, Unit::Count, &TASKS_AWAKENED.dimensions),
     (TASKS_GIVEN_UP.name, Unit::Count, &TASKS_GIVEN_UP.dimensions),
     (TASKS_EXPIRED.name, Unit::Count, &TASKS_EXPIRED.dimensions),
+    (TASKS_DELETED.name, Unit::Count, &TASKS_DELETED.dimensions),
     (TASKS_PURGED.name, Unit::Count, &TASKS_PURGED.dimensions),
+    (AGENTS_DELETED.name, Unit::Count, &AGENTS_DELETED.dimensions),
     (POISON_DROPPED.name, Unit::Count, &POISON_DROPPED.dimensions),
     (SWEEP_FAILURES.name, Unit::Count, &SWEEP_FAILURES.dimensions),
     (SWEEPS_UNFINISHED.name, Unit::Count, &SWEEPS_UNFINISHED.dimensions),

@@ -9,10 +9,10 @@ use shared::domain::{
     AgentId, BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall, ToolRunner,
 };
 use shared::ports::{
-    AgentStore, Claimed, Journal, PageRequest, Retention, TaskDetails, TaskFilter, TaskMessage, TaskStore,
+    AgentStore, Claimed, Horizon, Journal, PageRequest, Retention, TaskDetails, TaskFilter, TaskMessage, TaskStore,
 };
 use shared::queue::SqsTaskQueue;
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
 use shared::testing::samples::{self, after, lease_until};
 use shared::testing::{ManualClock, Reply, ScriptedModel, ScriptedTools};
 use tests::{CallCounter, LocalAws};
@@ -76,6 +76,7 @@ async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
     let calls = aws.calls();
     let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
     let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
+    let retention = DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str());
     let agent = samples::agent(&samples::fresh_tenant());
     let mut task = samples::task(&agent, after(0));
     let text = samples::noise(1_024 * 1_024, 1);
@@ -104,10 +105,13 @@ async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
     tasks.task(&agent.tenant, task.id()).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("Query", 1)]);
 
-    tasks.ended_before(after(4), 100).await.unwrap();
-    check_calls(calls, [("Query", 8)]);
-    tasks.purge(task.id(), after(4)).await.unwrap();
-    check_calls(calls, [("UpdateItem", 1), ("Query", 2), ("BatchWriteItem", 2), ("DeleteItem", 1)]);
+    let horizon = Horizon { ended_before: Some(after(4)), quiet_before: after(4) };
+    retention.due(horizon, 100).await.unwrap();
+    check_calls(calls, [("Query", 9)]);
+    tasks.delete(&agent.tenant, task.id()).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1)]);
+    retention.purge(task.id(), horizon).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1), ("Query", 2), ("GetItem", 2), ("BatchWriteItem", 2), ("DeleteItem", 1)]);
 
     aws.delete_table(&table).await;
 }

@@ -3,6 +3,7 @@
 //! Each is a small type that holds the ports it needs. Errors are decided and logged here, once; how they look over HTTP
 //! or in a batch is the functions' business.
 
+mod agent_deletion;
 mod agents;
 mod answers;
 mod change;
@@ -24,6 +25,7 @@ mod texts;
 mod undelivered;
 mod waits;
 
+pub use agent_deletion::{AgentDeletion, AgentPurgeSummary};
 pub use agents::Agents;
 pub use answers::ToolAnswer;
 pub use error::AppError;

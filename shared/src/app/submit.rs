@@ -92,6 +92,7 @@ impl Tasks {
                 metric::IDEMPOTENT_REPLAYS.add([], 1);
                 return Ok(existing);
             }
+            Created::Deleted => return Err(AppError::TaskDeleted),
         }
         metric::TASKS_SUBMITTED.add([], 1);
         match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {

@@ -4,6 +4,7 @@
 //! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
 
 pub mod agent;
+pub mod answer_key;
 pub mod arguments;
 pub mod bounded_text;
 pub mod call;
@@ -33,6 +34,7 @@ pub mod usage;
 pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
+pub use answer_key::AnswerKey;
 pub use arguments::check_arguments;
 pub use bounded_text::BoundedText;
 pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};

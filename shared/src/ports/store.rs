@@ -59,6 +59,15 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// An agent whose record is in no form that this version reads: a newer version wrote it, or it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableAgent {
+    /// Its id.
+    pub id: AgentId,
+    /// What is wrong with its record, for the log.
+    pub reason: String,
+}
+
 /// Keeps agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
@@ -72,8 +81,12 @@ pub trait AgentStore: Send + Sync {
     /// One version of an agent; `None` if the tenant has no such version.
     async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError>;
 
-    /// The tenant's agents in their newest versions, oldest agent first.
-    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError>;
+    /// The tenant's agents in their newest versions, oldest agent first. One that can't be read takes its place among them.
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError>;
 }
 
 /// Which tasks are wanted; `None` stands for any.
@@ -111,6 +124,19 @@ pub enum Created {
     New,
     /// A task with this id is kept already, and comes with its input; nothing changed.
     Existing(Box<Task>),
+    /// A task with this id was deleted, and something of it is left: the id is not free yet.
+    Deleted,
+}
+
+/// What became of a client's wish to delete a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Nobody has the task any more; [`Retention`](super::Retention) deletes what is left of it. So it is the second time.
+    Begun,
+    /// The task has not ended, and nothing changed.
+    NotEnded(TaskStatus),
+    /// The tenant has no such task.
+    Unknown,
 }
 
 /// What became of a claim.
@@ -186,6 +212,10 @@ pub trait TaskStore: TaskDetails {
     /// Fails with [`StoreError::Conflict`] also if one of the steps' numbers is recorded for its run. There are at most
     /// [`MAX_OPEN_CALLS`](crate::domain::task::MAX_OPEN_CALLS) steps.
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError>;
+
+    /// Deletes a task if it has ended, whatever its record and its steps hold: in one write, after which nobody gets, lists,
+    /// claims or changes it.
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError>;
 
     /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
     /// store can tell. One that can't be read takes no other's place.

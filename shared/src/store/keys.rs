@@ -3,9 +3,9 @@
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::domain::{AgentId, AgentVersion, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
-use crate::ports::AnswerKey;
+use crate::domain::{AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
 use crate::ports::BudgetKey;
 
 /// The table's partition key.
@@ -43,9 +43,19 @@ const HISTORY_PREFIX: &str = "HISTORY#";
 pub(super) const BUDGET_PARTS: u8 = 8;
 
 const TASK_PREFIX: &str = "TASK#";
+const TENANT_PREFIX: &str = "TENANT#";
 const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
 const ENDED_PREFIX: &str = "done#";
+
+/// The shard of [`DUE`] that agents are in while they are being deleted, by the moment of their mark.
+pub(super) const DELETED_AGENTS: &str = "agents";
+
+/// By how much the clocks of two machines may differ.
+pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
+
+/// The shard of [`DUE`] that a deleted task is in once it has been emptied. Few are there at a time, so one will do.
+pub(super) const EMPTIED_SHARD: &str = "emptied";
 
 /// A record's place in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +77,7 @@ pub(super) fn nobody() -> Key {
 
 /// Where all of a tenant's agents are.
 pub(super) fn tenant(tenant: &TenantId) -> String {
-    format!("TENANT#{tenant}")
+    format!("{TENANT_PREFIX}{tenant}")
 }
 
 /// The newest version of an agent.
@@ -75,9 +85,24 @@ pub(super) fn agent(tenant: &TenantId, id: AgentId) -> Key {
     Key { pk: self::tenant(tenant), sk: format!("{AGENT_PREFIX}{id}") }
 }
 
+/// The agent that the sort key of a newest version is of.
+pub(super) fn parse_agent(sk: &str) -> Option<AgentId> {
+    sk.strip_prefix(AGENT_PREFIX)?.parse().ok()
+}
+
+/// The tenant whose agents a partition has.
+pub(super) fn parse_tenant(pk: &str) -> Option<TenantId> {
+    pk.strip_prefix(TENANT_PREFIX)?.parse().ok()
+}
+
+/// What the sort keys of an agent's versions begin with.
+pub(super) fn agent_versions(id: AgentId) -> String {
+    format!("AGENTVERSION#{id}#")
+}
+
 /// One version of an agent.
 pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
-    Key { pk: self::tenant(tenant), sk: format!("AGENTVERSION#{}#{:08}", version.id, version.version) }
+    Key { pk: self::tenant(tenant), sk: format!("{}{:08}", agent_versions(version.id), version.version) }
 }
 
 /// A task.
@@ -186,6 +211,11 @@ fn date(day: u64) -> String {
 /// A task's place in [`BY_TENANT`].
 pub(super) fn created(at: Timestamp, id: TaskId) -> String {
     format!("{:013}#{id}", at.as_millis())
+}
+
+/// The first place in [`BY_TENANT`] of a task that is not older than this.
+pub(super) fn created_since(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis())
 }
 
 /// The moment and the task of a place in [`BY_TENANT`].
@@ -316,6 +346,7 @@ mod tests {
             answer_chunk(&question, &[1, 255], 7).to_string(),
             agent(&tenant, id).to_string(),
             agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
+            created_since(Timestamp::from_millis(5)),
             self::task(task).to_string(),
             step(task, 0, 12).to_string(),
             step(task, 7, 12).to_string(),
@@ -333,6 +364,7 @@ mod tests {
             format!("ANSWER#{digest} CHUNK#01ff#0007"),
             format!("TENANT#acme AGENT#{AGENT}"),
             format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
+            "0000000000005".to_owned(),
             format!("TASK#{TASK} META"),
             format!("TASK#{TASK} STEP#00000012"),
             format!("TASK#{TASK} STEP#00000012#00000007"),

@@ -13,8 +13,8 @@ use super::task_item::{self, MUTABLE, REVISION};
 use super::{keys, step_item, task_content, task_details};
 use crate::domain::{Lease, Step, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{
-    Claimed, Created, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskDetails, TaskFilter, TaskStore,
-    TaskSummary,
+    Claimed, Created, Deletion, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskDetails, TaskFilter,
+    TaskStore, TaskSummary,
 };
 
 /// What the record of each step holds of its content where several are written together: a transaction has at most 4 MB.
@@ -32,7 +32,7 @@ impl DynamoTaskStore {
         Self { table: Table::new(client, table) }
     }
 
-    /// The task in a record; `None` if it is being purged.
+    /// The task in a record; `None` if it is deleted.
     pub(super) async fn restored(&self, item: &Item) -> Result<Option<Task>, StoreError> {
         if task_item::is_deleting(item) {
             return Ok(None);
@@ -42,7 +42,7 @@ impl DynamoTaskStore {
         task_item::read(item, content).map(Some)
     }
 
-    /// The task in a record; `None` if it is another tenant's, or is being purged.
+    /// The task in a record; `None` if it is another tenant's, or is deleted.
     pub(super) async fn restored_of(&self, tenant: &TenantId, item: &Item) -> Result<Option<Task>, StoreError> {
         if task_item::is_of(tenant, item)? { self.restored(item).await } else { Ok(None) }
     }
@@ -114,10 +114,8 @@ impl TaskStore for DynamoTaskStore {
         if !task_item::is_of(&task.spec().tenant, &kept)? {
             return Err(StoreError::Conflict);
         }
-        // In a moment its id is free again.
-        let purged = || StoreError::Unavailable("an earlier task of this id is being deleted".into());
-        let kept = self.restored(&kept).await?.ok_or_else(purged)?;
-        let kept = self.with_input(kept).await?.ok_or_else(purged)?;
+        let Some(kept) = self.restored(&kept).await? else { return Ok(Created::Deleted) };
+        let Some(kept) = self.with_input(kept).await? else { return Ok(Created::Deleted) };
         Ok(if kept == *task { Created::New } else { Created::Existing(Box::new(kept)) })
     }
 
@@ -170,6 +168,10 @@ impl TaskStore for DynamoTaskStore {
         let Some(kept_task) = kept.next().flatten() else { return Err(StoreError::Conflict) };
         let stored = self.is_stored(task, kept_task).await? && kept.take(items.len()).eq(items.iter().map(Some));
         if stored { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.delete_task(tenant, id).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {

@@ -162,6 +162,7 @@ pub fn answer(text: &str) -> ModelAnswer {
         origin: Origin::Provider,
         spend: Spend { attempts: 1, usage: usage(), cost: Cost::default() },
         failed: Vec::new(),
+        kept_as: None,
         served_model: "claude-sonnet-5-5-20260915".to_owned(),
         request_id: Some("req_011CT".to_owned()),
     }

@@ -1,22 +1,24 @@
 //! Agents, tasks and journals in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::answers::MemoryAnswers;
 use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskInput, TaskState,
-    TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, Lease, ModelAnswer, Step, StepHead, StepKind, StepPlace, Task, TaskId,
+    TaskInput, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Dependency, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest, Purged, Retention,
-    StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, Deletion, Dependency, Horizon, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest,
+    Purged, Retention, StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary,
+    UnreadableAgent,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -30,19 +32,39 @@ pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
     /// In the real store, a task's budget lies with the task.
     budgets: MemoryBudgets,
+    /// The cached answers that go with the tasks that used them.
+    answers: MemoryAnswers,
     faults: Faults,
 }
 
 #[derive(Debug, Default)]
-struct Records {
-    agents: BTreeMap<(AgentId, u32), Agent>,
+pub(super) struct Records {
+    pub(super) agents: Agents,
     /// Those with large inputs without them.
-    tasks: BTreeMap<TaskId, Task>,
+    pub(super) tasks: BTreeMap<TaskId, Task>,
     inputs: BTreeMap<TaskId, TaskInput>,
     /// What has left the histories, by task and number.
     history: BTreeMap<(TaskId, u32), Change>,
+    /// What is left of deleted tasks.
+    marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
     steps: BTreeMap<(TaskId, u32, u32), Step>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    pub(super) all: BTreeMap<(AgentId, u32), Agent>,
+    /// Those whose records can't be read.
+    damaged: BTreeSet<AgentId>,
+    /// Those that their clients deleted, since when, and up to where tasks were searched.
+    pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
+}
+
+#[derive(Debug)]
+struct Marked {
+    tenant: TenantId,
+    ended_at: Timestamp,
+    is_emptied: bool,
 }
 
 impl MemoryStore {
@@ -58,6 +80,12 @@ impl MemoryStore {
         Self { budgets, ..self.clone() }
     }
 
+    /// The same store, whose tasks use these cached answers.
+    #[must_use]
+    pub fn with_answers(&self, answers: MemoryAnswers) -> Self {
+        Self { answers, ..self.clone() }
+    }
+
     /// The task as it stands and its recorded steps, at once: for tests that must not let others go first.
     pub fn peek(&self, task: TaskId) -> (Option<Task>, Vec<Step>) {
         let records = lock(&self.records);
@@ -65,9 +93,31 @@ impl MemoryStore {
         (records.tasks.get(&task).cloned(), steps.collect())
     }
 
-    async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// From now on, the agent's record can't be read.
+    pub fn damage_agent(&self, agent: AgentId) {
+        lock(&self.records).agents.damaged.insert(agent);
+    }
+
+    pub(super) async fn run<T>(
+        &self,
+        effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
+    }
+}
+
+impl Records {
+    fn mark(&mut self, id: TaskId, ended_at: Timestamp) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.marked.insert(id, Marked { tenant: task.spec().tenant.clone(), ended_at, is_emptied: false });
+    }
+}
+
+impl Agents {
+    fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
+        let corrupt = || StoreError::Corrupt { key: format!("AGENT#{agent}"), reason: "it is damaged".to_owned() };
+        if self.damaged.contains(&agent) { Err(corrupt()) } else { Ok(()) }
     }
 }
 
@@ -75,7 +125,7 @@ impl MemoryStore {
 impl AgentStore for MemoryStore {
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
         self.run(|records| {
-            let kept = records.agents.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
+            let kept = records.agents.all.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
             if kept == agent { Ok(()) } else { Err(StoreError::Conflict) }
         })
         .await
@@ -83,7 +133,11 @@ impl AgentStore for MemoryStore {
 
     async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
-            let versions = records.agents.range((id, 0)..=(id, u32::MAX));
+            records.agents.readable(id)?;
+            if records.agents.marked.contains_key(&id) {
+                return Ok(None);
+            }
+            let versions = records.agents.all.range((id, 0)..=(id, u32::MAX));
             Ok(versions.last().map(|(_, agent)| agent).filter(|agent| agent.tenant == *tenant).cloned())
         })
         .await
@@ -91,21 +145,32 @@ impl AgentStore for MemoryStore {
 
     async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
-            let agent = records.agents.get(&(version.id, version.version));
+            let agent = records.agents.all.get(&(version.id, version.version));
             Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
         })
         .await
     }
 
-    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError> {
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
         self.run(|records| {
             let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
             let mut newest = BTreeMap::new();
-            for agent in records.agents.values().filter(|agent| agent.tenant == *tenant) {
+            let is_marked = |agent: &Agent| records.agents.marked.contains_key(&agent.id);
+            let ours = records.agents.all.values().filter(|agent| agent.tenant == *tenant);
+            for agent in ours.filter(|agent| !is_marked(agent)) {
                 newest.insert(agent.id, agent.clone());
             }
             let rest = newest.into_values().filter(|agent| after.is_none_or(|after| agent.id > after));
-            Ok(cut(rest, page, |agent| agent.id.to_string()))
+            let Page { entries, next } = cut(rest, page, |agent| agent.id.to_string());
+            let listed = |agent: Agent| match records.agents.readable(agent.id) {
+                Ok(()) => Ok(agent),
+                Err(error) => Err(UnreadableAgent { id: agent.id, reason: error.to_string() }),
+            };
+            Ok(Page { entries: entries.into_iter().map(listed).collect(), next })
         })
         .await
     }
@@ -140,10 +205,14 @@ impl TaskStore for MemoryStore {
             Some(kept) if kept == *task => Ok(Created::New),
             Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept))),
             Some(_) => Err(StoreError::Conflict),
-            None => {
-                records.add(task);
-                Ok(Created::New)
-            }
+            None => match records.marked.get(&task.id()) {
+                Some(marked) if marked.tenant == task.spec().tenant => Ok(Created::Deleted),
+                Some(_) => Err(StoreError::Conflict),
+                None => {
+                    records.add(task);
+                    Ok(Created::New)
+                }
+            },
         })
         .await
     }
@@ -226,6 +295,19 @@ impl TaskStore for MemoryStore {
         .await
     }
 
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.run(|records| {
+            let Some(task) = records.tasks.get(&id).filter(|task| task.spec().tenant == *tenant) else {
+                let marked = records.marked.get(&id).filter(|marked| marked.tenant == *tenant);
+                return Ok(marked.map_or(Deletion::Unknown, |_| Deletion::Begun));
+            };
+            let Some(ended_at) = task.finished_at() else { return Ok(Deletion::NotEnded(task.status())) };
+            records.mark(id, ended_at);
+            Ok(Deletion::Begun)
+        })
+        .await
+    }
+
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.run(|records| {
             let due = |task: &&Task| task.due_at().is_some_and(|due_at| due_at <= now);
@@ -291,29 +373,42 @@ impl Dependency for MemoryStore {
 
 #[async_trait]
 impl Retention for MemoryStore {
-    async fn ended_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError> {
         self.run(|records| {
-            let ended = |task: &Task| Some((task.finished_at().filter(|ended| *ended < moment)?, task.id()));
+            let is_old = |ended: &Timestamp| horizon.ended_before.is_some_and(|before| *ended < before);
+            let ended = |task: &Task| Some((task.finished_at().filter(is_old)?, task.id()));
             let mut ended: Vec<(Timestamp, TaskId)> = records.tasks.values().filter_map(ended).collect();
             ended.sort_unstable();
-            ended.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            Ok(ended.into_iter().map(|(_, id)| id).collect())
+            let is_due = |marked: &Marked| !marked.is_emptied || marked.ended_at < horizon.quiet_before;
+            let marked = records.marked.iter().filter(|(_, marked)| is_due(marked)).map(|(id, _)| *id);
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            Ok(marked.chain(ended.into_iter().map(|(_, id)| id)).take(most).collect())
         })
         .await
     }
 
-    async fn purge(&self, id: TaskId, ended_before: Timestamp) -> Result<Purged, StoreError> {
+    async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
         self.run(|records| {
-            let Some(task) = records.tasks.get(&id) else { return Ok(Purged::Gone) };
-            if task.finished_at().is_none_or(|ended| ended >= ended_before) {
-                return Ok(Purged::Kept);
+            if let Some(task) = records.tasks.get(&id) {
+                let old = task.finished_at().filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
+                let Some(ended_at) = old else { return Ok(Purged::Kept) };
+                records.mark(id, ended_at);
             }
-            records.tasks.remove(&id);
+            let Some(marked) = records.marked.get_mut(&id) else { return Ok(Purged::Gone) };
+            marked.is_emptied = true;
+            let is_quiet = marked.ended_at < horizon.quiet_before;
+            for step in records.steps.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true) {
+                if let StepKind::ModelCall { answer: ModelAnswer { kept_as: Some(key), .. }, .. } = step.1.kind {
+                    self.answers.forget(&key);
+                }
+            }
             records.inputs.remove(&id);
             records.history.retain(|(task, _), _| *task != id);
-            records.steps.retain(|(task, ..), _| *task != id);
             self.budgets.forget(id);
-            Ok(Purged::Gone)
+            if is_quiet {
+                records.marked.remove(&id);
+            }
+            Ok(if is_quiet { Purged::Gone } else { Purged::Emptied })
         })
         .await
     }
@@ -419,9 +514,11 @@ mod tests {
     #[tokio::test]
     async fn the_fake_keeps_the_contract_of_retention() {
         let budgets = MemoryBudgets::default();
-        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()));
+        let answers = MemoryAnswers::default();
+        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()).with_answers(answers.clone()));
         let (tasks, journal) = (Arc::clone(&store), Arc::clone(&store));
-        contract::retention(contract::Kept { tasks, journal, budgets: Arc::new(budgets), retention: store }).await;
+        let (budgets, answers) = (Arc::new(budgets), Arc::new(answers));
+        contract::retention(contract::Kept { tasks, journal, budgets, answers, retention: store }).await;
     }
 
     #[tokio::test]

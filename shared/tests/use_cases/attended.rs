@@ -10,7 +10,7 @@ use shared::domain::{
     BuiltinTool, Change, Lease, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskInput, TaskState, TaskStatus,
     TenantId, Timestamp,
 };
-use shared::ports::store::{Claimed, Created, Page, PageRequest, TaskFilter, TaskSummary};
+use shared::ports::store::{Claimed, Created, Deletion, Page, PageRequest, TaskFilter, TaskSummary};
 use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskDetails, TaskStore};
 use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, TokioClock, samples};
 
@@ -82,6 +82,10 @@ impl TaskStore for Slower {
 
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
         self.0.update_with(task, steps).await
+    }
+
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.0.delete(tenant, id).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {

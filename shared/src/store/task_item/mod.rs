@@ -6,7 +6,7 @@
 //! without its task's input, which is [in a record of its own](super::task_details), is of version 3, for earlier versions would
 //! not find it; all others are of version 2. A transition leaves the version as it is.
 //!
-//! A record that is marked as [`DELETING`] is what is left of a task that is being purged: there is no task any more.
+//! A record that is marked as [`DELETING`] is what is left of a task that is deleted: there is no task any more.
 
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ const HISTORY_FIRST: &str = "history_first";
 /// In place of an input that is in a record of its own.
 const INPUT_BYTES: &str = "input_bytes";
 pub(super) const DELETING: &str = "deleting";
+/// When the task ended whose record is marked.
+pub(super) const ENDED_AT: &str = "ended_at";
 
 const AGENT_VERSION: &str = "agent_version";
 const CREATED_AT: &str = "created_at";

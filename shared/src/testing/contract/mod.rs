@@ -3,6 +3,7 @@
 //! A suite takes one implementation, runs every check and then fails with the list of broken rules. Each check makes its
 //! own tenant and ids, so that suites can run side by side on one shared store.
 
+mod agent_retention;
 mod agent_store;
 mod answers;
 mod budgets;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, Slots, TaskQueue, TaskStore};
 
+pub use agent_retention::AgentsKept;
 pub use retention::Kept;
 pub use task_queue::Inbox;
 
@@ -80,6 +82,14 @@ pub async fn journal(journal: Arc<dyn Journal>, tasks: Arc<dyn TaskStore>) {
 /// When a rule is broken.
 pub async fn retention(kept: Kept) {
     run(&kept, &[retention::CHECKS]).await;
+}
+
+/// Checks the rules of [`AgentRetention`](crate::ports::AgentRetention).
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn agent_retention(kept: AgentsKept) {
+    run(&kept, &[agent_retention::CHECKS]).await;
 }
 
 /// Checks the rules of [`Circuits`].

@@ -117,6 +117,7 @@ async fn one_of_many(store: Store) -> Outcome {
         match created {
             Ok(Created::New) => new.push(Some(task)),
             Ok(Created::Existing(task)) => others.push(Some(*task)),
+            Ok(Created::Deleted) => holds(false, || "nobody deleted it".to_owned())?,
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(error.into()),
         }

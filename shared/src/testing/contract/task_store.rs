@@ -102,7 +102,7 @@ async fn one_of_many(store: Store) -> Outcome {
     let mut kept = Vec::new();
     for created in creations.join_all().await {
         match created? {
-            Created::New => {}
+            Created::New | Created::Deleted => {}
             Created::Existing(task) => kept.push(Some(*task)),
         }
     }
