@@ -150,7 +150,7 @@ async fn a_task_whose_input_and_history_are_apart_is_read_claimed_ended_and_purg
     let whole = kept.tasks.with_input(ended).await.unwrap().unwrap();
     assert_eq!(whole.spec().input.as_ref().unwrap().as_str().len(), 8_193);
     assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap().len(), 15);
-    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Gone);
     assert_eq!(kept.tasks.input(kept.id).await.unwrap(), None);
     assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap(), []);
     kept.aws.delete_table(&kept.table).await;
@@ -299,14 +299,14 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
 async fn a_task_of_a_later_version_is_reported_and_left_alone() {
     for (record, now) in [(QUEUED, after(1)), (FAILED, after(3))] {
         let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "4""#)]).await;
-        let before = kept.record().await;
-        assert_eq!(before["v"], AttributeValue::N("4".to_owned()));
+        let record = kept.record().await;
+        assert_eq!(record["v"], AttributeValue::N("4".to_owned()));
         let read = kept.tasks.task(&kept.tenant, kept.id).await;
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
         let claimed = kept.claim(lease_until(after(60)), now).await;
         assert!(matches!(claimed, Err(StoreError::Corrupt { .. })), "{claimed:?}");
         assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
-        assert_eq!(kept.record().await, before);
+        assert_eq!(kept.record().await, record);
         kept.aws.delete_table(&kept.table).await;
     }
 }
