@@ -242,7 +242,7 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
         }))
         .await;
     }
-    kept.rewrite(&tasks, "3").await;
+    kept.rewrite(&tasks, "9").await;
     let before = kept.records(&tasks).await;
 
     let (clock, queue) = (ManualClock::at(after(70)), MemoryQueue::default());

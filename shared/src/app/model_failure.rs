@@ -17,7 +17,11 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
     let code = said.code.as_ref().map(|code| format!("code {code}"));
     let particulars: Vec<String> = said.param.iter().cloned().chain(status).chain(code).collect();
     let particulars = if particulars.is_empty() { String::new() } else { format!(" ({})", particulars.join(", ")) };
-    let message = said.message.as_ref().map(|message| format!("; the provider says: {message}")).unwrap_or_default();
+    // Of a response that can't be read, and of a call that was not made, the words are ours.
+    let is_ours =
+        matches!(trouble.kind, ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen { .. }) && said.code.is_none();
+    let speaker = if is_ours { "" } else { "the provider says: " };
+    let message = said.message.as_ref().map(|message| format!("; {speaker}{message}")).unwrap_or_default();
     let advice = advice(trouble, said);
     let before = before_it(error, trouble);
     let message = format!("{provider} {model} {what}{particulars}: {advice}{message}{before}");

@@ -18,6 +18,12 @@ pub(super) fn outcome_of(answer: ModelAnswer, tool_calls: u32) -> Result<Output,
     let (code, message) = match answer.stop_reason {
         StopReason::Refusal => (FailureCode::ModelRefused, format!("{model} declined to answer")),
         _ if tool_calls > 0 => return Ok(output(text, &answer)),
+        StopReason::MaxTokens if answer.tool_calls().next().is_some() => (
+            FailureCode::ModelBadAnswer,
+            format!(
+                "{model} used up all its tokens inside a tool call, which can't be trusted: raise max_output_tokens"
+            ),
+        ),
         StopReason::MaxTokens if text.is_empty() => (
             FailureCode::ModelBadAnswer,
             format!("{model} used up all its tokens before it said anything: raise max_output_tokens"),
@@ -30,7 +36,12 @@ pub(super) fn outcome_of(answer: ModelAnswer, tool_calls: u32) -> Result<Output,
         | StopReason::ContextWindow
         | StopReason::Other => return Ok(output(text, &answer)),
     };
-    Err(Failure { code, message, attempts: vec![attempt(code, answer)] })
+    let earlier = answer.failed.clone();
+    let message = match earlier.last() {
+        Some(failed) => format!("{message}; before or after it, {} failed as {}", failed.model, failed.code.as_str()),
+        None => message,
+    };
+    Err(Failure { code, message, attempts: earlier.into_iter().chain([attempt(code, answer)]).collect() })
 }
 
 fn output(text: String, answer: &ModelAnswer) -> Output {

@@ -11,6 +11,9 @@ use super::invalid::Invalid;
 
 const MAX_BYTES: usize = 32 * 1_024;
 
+/// How many references in a row are followed.
+const MOST_REFERENCES: usize = 8;
+
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
 /// A JSON schema whose instances are objects: at most 32 KiB, without references to other documents.
@@ -31,7 +34,7 @@ impl JsonSchema {
         let mut check = Check { root: &schema, draft: draft(keywords.get("$schema")), found: Vec::new() };
         check.schema("", &schema);
         let mut found = check.found;
-        if found.is_empty() && keywords.get("type").and_then(Value::as_str) != Some("object") {
+        if found.is_empty() && type_of(&schema).and_then(Value::as_str) != Some("object") {
             found.push(Invalid::new("/type", "must be object"));
         }
         if found.is_empty() { Ok(Self(schema)) } else { Err(found) }
@@ -251,11 +254,37 @@ impl Check<'_> {
     }
 }
 
-/// Whether a reference by a JSON pointer leads to no part of the schema. Other references are by an anchor, or have escapes of
-/// URLs.
+/// The type of a schema, or of what it refers to if it says none. A chain of references longer than this is a circle.
+fn type_of(root: &Value) -> Option<&Value> {
+    let mut schema = root;
+    for _ in 0..MOST_REFERENCES {
+        let Some(reference) = schema.get("$ref").filter(|_| schema.get("type").is_none()) else { break };
+        schema = root.pointer(reference.as_str()?.strip_prefix('#')?)?;
+    }
+    schema.get("type")
+}
+
+/// Whether a reference leads to no part of the schema. One with escapes of URLs is believed.
 pub(crate) fn leads_nowhere(reference: &str, root: &Value) -> bool {
-    let pointer = reference.strip_prefix('#').filter(|place| place.is_empty() || place.starts_with('/'));
-    pointer.is_some_and(|pointer| !pointer.contains('%') && root.pointer(pointer).is_none())
+    match reference.strip_prefix('#') {
+        Some(place) if place.contains('%') => false,
+        Some(pointer) if pointer.is_empty() || pointer.starts_with('/') => root.pointer(pointer).is_none(),
+        Some(anchor) => !has_anchor(root, anchor),
+        None => false,
+    }
+}
+
+/// Whether a part of the schema has this name.
+fn has_anchor(part: &Value, anchor: &str) -> bool {
+    match part {
+        Value::Object(fields) => fields.iter().any(|(keyword, value)| match (keyword.as_str(), value) {
+            ("$anchor" | "$dynamicAnchor", Value::String(name)) if name == anchor => true,
+            ("$id" | "id", Value::String(name)) if name.strip_prefix('#') == Some(anchor) => true,
+            (_, value) => has_anchor(value, anchor),
+        }),
+        Value::Array(parts) => parts.iter().any(|part| has_anchor(part, anchor)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// The JSON pointer of the member of this name.
@@ -314,6 +343,8 @@ mod tests {
         let table = [
             rich(),
             json!({ "type": "object" }),
+            json!({ "$ref": "#/definitions/a", "definitions": { "a": { "type": "object" } } }),
+            json!({ "type": "object", "properties": { "x": { "$ref": "#y" }, "y": { "$anchor": "y" } } }),
             json!({ "$schema": "http://json-schema.org/draft-07/schema#", "type": "object",
                 "properties": { "x": { "items": [{}, {}], "additionalItems": false } } }),
             json!({ "$schema": "http://json-schema.org/draft-04/schema#", "type": "object",
@@ -352,6 +383,8 @@ mod tests {
             (many(r#"{"$ref":"https://example.com/other.json"}"#), "/properties/x/$ref"),
             (many(r##"{"$ref":"#/$defs/y"}"##), "/properties/x/$ref"),
             (many(r##"{"items":{"$ref":"#/properties/y"}}"##), "/properties/x/items/$ref"),
+            (many(r##"{"$ref":"#y"}"##), "/properties/x/$ref"),
+            (r##"{"$ref":"#/$defs/a","$defs":{"a":{"type":"string"}}}"##.to_owned(), "/type"),
             (many(r#"{"$dynamicRef":"other.json#/a"}"#), "/properties/x/$dynamicRef"),
             (r#"{"$schema":"https://example.com/mine","type":"object"}"#.to_owned(), "/$schema"),
             (r#"{"type":"array"}"#.to_owned(), "/type"),

@@ -17,7 +17,8 @@ pub(super) use super::provider_error::Complaint;
 use super::provider_error::{Request, retry_after};
 use super::sse::TooLarge;
 use crate::domain::{
-    AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, Spend, Timestamp, Wait, WaitReason,
+    AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, ProviderError, Spend, Timestamp,
+    Wait, WaitReason,
 };
 use crate::ports::{ModelError, ModelErrorKind};
 
@@ -97,7 +98,13 @@ impl Exchange {
         let retry_after = retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
         let Self { model, prompt, status, request_id, spend, .. } = self;
         let request = Request { model: &model, prompt: prompt.as_deref() };
-        let said = complaint.and_then(|complaint| complaint.detail(&kind, &request)).map(Box::new);
+        let said = match complaint {
+            Some(complaint) => complaint.detail(&kind, &request),
+            None => {
+                source.as_ref().filter(|_| kind == ModelErrorKind::BadAnswer).map(|reason| unreadable(reason.as_ref()))
+            }
+        };
+        let said = said.map(Box::new);
         ModelError {
             status,
             request_id,
@@ -109,6 +116,11 @@ impl Exchange {
             ..ModelError::new(model, kind)
         }
     }
+}
+
+/// Why a response can't be read, for the task's owner. The words are ours.
+fn unreadable(reason: &dyn Error) -> ProviderError {
+    ProviderError { message: Some(reason.to_string()), ..ProviderError::default() }
 }
 
 /// The wait that an error names, in one of its fields or in words. An error that is not about limits or load may quote words of

@@ -1,7 +1,7 @@
 //! From a model that is out of service to the next one of the chain.
 //!
 //! An outage leads on, and an answer that ends at the output limit before its first word, as a model that reasons too long gives:
-//! another model may reason less. What one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
+//! another model may reason less. If none of the others answers, that answer is the outcome, as it is without others. What one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
 //! When all are out, the error lists every attempt and says when it is worth coming back: at the earliest moment that a model
 //! named, or even before, if another one named none.
 
@@ -33,6 +33,8 @@ impl Model for Fallback {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let mut tried = Tried::default();
         let mut comebacks = Comebacks::default();
+        // An answer without a word, and its place among the attempts.
+        let mut cut: Option<(ModelAnswer, usize)> = None;
         let mut choice = request.chain.first();
         let mut position = 1;
         let mut others = request.chain.iter().skip(1);
@@ -40,16 +42,24 @@ impl Model for Fallback {
             let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
             let trace = tracing::info_span!(target: "trace", "model of chain", position, provider, model);
             let error = match self.inner.ask(&request.to_only(choice)).instrument(trace).await {
-                Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => wordless(answer),
+                Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => {
+                    let error = wordless(&answer);
+                    cut.get_or_insert_with(|| (answer, tried.count() + error.earlier.len()));
+                    error
+                }
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };
-            if !error.kind.is_outage() {
-                return Err(tried.before_error(error));
-            }
+            let is_outage = error.kind.is_outage();
             comebacks.add(&error);
-            let Some(next) = others.next() else {
-                return Err(tried.before_error(comebacks.all_out(error)));
+            let next = others.next().filter(|_| is_outage);
+            let Some(next) = next else {
+                if let Some((answer, place)) = cut {
+                    tried.add(&error);
+                    return Ok(tried.around_answer(answer, place));
+                }
+                let error = if is_outage { comebacks.all_out(error) } else { error };
+                return Err(tried.before_error(error));
             };
             log_fallback(&error, &next.model);
             tried.add(&error);
@@ -66,14 +76,16 @@ fn is_cut_before_its_first_word(answer: &ModelAnswer) -> bool {
 }
 
 /// The answer as a failed attempt, with what it and those before it cost.
-fn wordless(answer: ModelAnswer) -> ModelError {
+fn wordless(answer: &ModelAnswer) -> ModelError {
+    let words = "the answer ended at max_output_tokens before its first word";
+    let said = ProviderError { message: Some(words.to_owned()), ..ProviderError::default() };
     ModelError {
-        status: None,
-        request_id: answer.request_id,
+        request_id: answer.request_id.clone(),
+        said: Some(Box::new(said)),
         spend: answer.spend,
-        earlier: answer.failed,
-        source: Some("the answer ended at max_output_tokens before its first word".into()),
-        ..ModelError::new(answer.model, ModelErrorKind::BadAnswer)
+        earlier: answer.failed.clone(),
+        source: Some(words.into()),
+        ..ModelError::new(answer.model.clone(), ModelErrorKind::BadAnswer)
     }
 }
 
@@ -253,6 +265,21 @@ mod tests {
             assert_eq!((model.asked().len(), answer.text().as_str()), (calls, text));
             assert_eq!(answer.failed.len(), calls - 1);
             assert_eq!(answer.spend.attempts as usize, calls, "what is paid for nothing is counted");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_model_answers() {
+        for kind in [DOWN, ModelErrorKind::Rejected, park(after(9), WaitReason::RateLimit)] {
+            let cut = ModelAnswer { stop_reason: StopReason::MaxTokens, ..answer("") };
+            let script = [Reply::Fail(DOWN), Reply::Answer(cut), Reply::Fail(kind.clone())];
+            let fallback = Fallback::new(Arc::new(ScriptedModel::new(script)));
+            let answer = fallback.ask(&to_chain(3)).await.unwrap();
+            assert_eq!((answer.stop_reason, answer.text()), (StopReason::MaxTokens, String::new()));
+            let failed: Vec<_> = answer.failed.iter().map(|failed| failed.code).collect();
+            let last = if kind.is_advice() { vec![] } else { vec![kind.code()] };
+            assert_eq!(failed, [vec![FailureCode::ModelUnavailable], last].concat(), "{kind}");
+            assert_eq!(answer.spend.attempts, 3);
         }
     }
 

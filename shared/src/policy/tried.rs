@@ -23,6 +23,19 @@ impl Tried {
         ModelAnswer { spend, failed: joined(self.attempts, &answer.failed), ..answer }
     }
 
+    /// An answer that was tried as the attempt at `place`, and is the best that there is after all; the others failed.
+    pub(super) fn around_answer(mut self, answer: ModelAnswer, place: usize) -> ModelAnswer {
+        if place < self.attempts.len() {
+            self.attempts.remove(place);
+        }
+        ModelAnswer { spend: self.spend, failed: self.attempts, ..answer }
+    }
+
+    /// How many attempts there were.
+    pub(super) const fn count(&self) -> usize {
+        self.attempts.len()
+    }
+
     /// The error, with these attempts before it.
     pub(super) fn before_error(self, error: ModelError) -> ModelError {
         let spend = self.spend.plus(error.spend);

@@ -17,6 +17,7 @@ mod listening;
 pub mod log_schema;
 mod model;
 mod queue;
+mod retention;
 pub mod samples;
 mod secrets;
 mod slots;

@@ -10,15 +10,15 @@ use serde_json::json;
 use super::answers::MemoryAnswers;
 use super::budgets::MemoryBudgets;
 use super::faults::Faults;
+use super::retention::Marked;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, Lease, ModelAnswer, Step, StepHead, StepKind, StepPlace, Task, TaskId,
-    TaskInput, TaskState, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskInput, TaskState,
+    TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Deletion, Dependency, Horizon, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest,
-    Purged, Retention, StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary,
-    UnreadableAgent,
+    AgentStore, Claimed, Created, Deletion, Dependency, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest,
+    StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -31,9 +31,9 @@ const MAX_CONTENT_BYTES: usize = 16 * 1_024 * 1_024;
 pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
     /// In the real store, a task's budget lies with the task.
-    budgets: MemoryBudgets,
+    pub(super) budgets: MemoryBudgets,
     /// The cached answers that go with the tasks that used them.
-    answers: MemoryAnswers,
+    pub(super) answers: MemoryAnswers,
     faults: Faults,
 }
 
@@ -42,13 +42,13 @@ pub(super) struct Records {
     pub(super) agents: Agents,
     /// Those with large inputs without them.
     pub(super) tasks: BTreeMap<TaskId, Task>,
-    inputs: BTreeMap<TaskId, TaskInput>,
+    pub(super) inputs: BTreeMap<TaskId, TaskInput>,
     /// What has left the histories, by task and number.
-    history: BTreeMap<(TaskId, u32), Change>,
+    pub(super) history: BTreeMap<(TaskId, u32), Change>,
     /// What is left of deleted tasks.
-    marked: BTreeMap<TaskId, Marked>,
+    pub(super) marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
-    steps: BTreeMap<(TaskId, u32, u32), Step>,
+    pub(super) steps: BTreeMap<(TaskId, u32, u32), Step>,
 }
 
 #[derive(Debug, Default)]
@@ -58,13 +58,6 @@ pub(super) struct Agents {
     damaged: BTreeSet<AgentId>,
     /// Those that their clients deleted, since when, and up to where tasks were searched.
     pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
-}
-
-#[derive(Debug)]
-struct Marked {
-    tenant: TenantId,
-    ended_at: Timestamp,
-    is_emptied: bool,
 }
 
 impl MemoryStore {
@@ -104,13 +97,6 @@ impl MemoryStore {
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
-    }
-}
-
-impl Records {
-    fn mark(&mut self, id: TaskId, ended_at: Timestamp) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        self.marked.insert(id, Marked { tenant: task.spec().tenant.clone(), ended_at, is_emptied: false });
     }
 }
 
@@ -368,49 +354,6 @@ impl Journal for MemoryStore {
 impl Dependency for MemoryStore {
     async fn answer(&self) -> Result<(), NoAnswer> {
         self.run(|_| Ok(())).await.map_err(|error| NoAnswer(Box::new(error)))
-    }
-}
-
-#[async_trait]
-impl Retention for MemoryStore {
-    async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        self.run(|records| {
-            let is_old = |ended: &Timestamp| horizon.ended_before.is_some_and(|before| *ended < before);
-            let ended = |task: &Task| Some((task.finished_at().filter(is_old)?, task.id()));
-            let mut ended: Vec<(Timestamp, TaskId)> = records.tasks.values().filter_map(ended).collect();
-            ended.sort_unstable();
-            let is_due = |marked: &Marked| !marked.is_emptied || marked.ended_at < horizon.quiet_before;
-            let marked = records.marked.iter().filter(|(_, marked)| is_due(marked)).map(|(id, _)| *id);
-            let most = usize::try_from(limit).unwrap_or(usize::MAX);
-            Ok(marked.chain(ended.into_iter().map(|(_, id)| id)).take(most).collect())
-        })
-        .await
-    }
-
-    async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
-        self.run(|records| {
-            if let Some(task) = records.tasks.get(&id) {
-                let old = task.finished_at().filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
-                let Some(ended_at) = old else { return Ok(Purged::Kept) };
-                records.mark(id, ended_at);
-            }
-            let Some(marked) = records.marked.get_mut(&id) else { return Ok(Purged::Gone) };
-            marked.is_emptied = true;
-            let is_quiet = marked.ended_at < horizon.quiet_before;
-            for step in records.steps.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true) {
-                if let StepKind::ModelCall { answer: ModelAnswer { kept_as: Some(key), .. }, .. } = step.1.kind {
-                    self.answers.forget(&key);
-                }
-            }
-            records.inputs.remove(&id);
-            records.history.retain(|(task, _), _| *task != id);
-            self.budgets.forget(id);
-            if is_quiet {
-                records.marked.remove(&id);
-            }
-            Ok(if is_quiet { Purged::Gone } else { Purged::Emptied })
-        })
-        .await
     }
 }
 

@@ -250,8 +250,23 @@ fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
         AssistantContent::Reasoning(_) => of_model.map(back),
         AssistantContent::Opaque => of_vendor.map(back),
         AssistantContent::Text(text) => Some(of_vendor.map_or(Block::Ours(Ours::Text { text }), back)),
-        AssistantContent::ToolCall(call) => Some(of_vendor.map_or_else(|| tool_use(said, call), back)),
+        AssistantContent::ToolCall(call) => Some(match of_vendor {
+            Some(original) => Block::Original(with_id(said.block(original, "id"), &token(said.id(call)))),
+            None => tool_use(said, call),
+        }),
     }
+}
+
+/// The vendor's block with this id, which that of its result is.
+fn with_id<'a>(block: Cow<'a, Value>, id: &str) -> Cow<'a, Value> {
+    if block.get("id").and_then(Value::as_str) == Some(id) {
+        return block;
+    }
+    let mut block = block.into_owned();
+    if let Some(fields) = block.as_object_mut() {
+        fields.insert("id".to_owned(), id.into());
+    }
+    Cow::Owned(block)
 }
 
 fn tool_use<'a>(said: &Said<'a>, call: &'a ToolCall) -> Block<'a> {

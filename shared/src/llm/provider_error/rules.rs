@@ -70,6 +70,9 @@ pub(super) const RULES: &[Rule] = &[
             "requires more credits",
             "insufficient credits",
             "key limit exceeded",
+            // Groq, Fireworks
+            "has reached its spend limit",
+            "monthly spending limit",
             // Gateways
             "you have exceeded your quota",
         ],
@@ -258,6 +261,11 @@ pub(super) const RULES: &[Rule] = &[
             "too many tokens: ",
             "range of input length should be",
             "prompt token count of",
+            // Perplexity, Z.ai, llama.cpp, Cohere
+            "prompt tokens exceed the limit",
+            "prompt exceeds max length",
+            "input is too large to process",
+            "size limit exceeded: message must be shorter",
         ],
     },
     Rule {

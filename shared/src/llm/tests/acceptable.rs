@@ -230,6 +230,22 @@ fn a_vendors_own_block_gets_the_new_id_too() {
 }
 
 #[test]
+fn a_vendors_own_block_and_its_result_have_one_id() {
+    let block = json!({"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}, "caller": {"type": "x"}});
+    let call = AssistantPart {
+        original: part(AssistantContent::Opaque, Some((&of(Provider::Anthropic), block))).original,
+        ..calls("functions.f:0")
+    };
+    let messages =
+        after_user([Message::Assistant(vec![call]), Message::ToolResults(vec![result("functions.f:0", "1", false)])]);
+    let sent = sent(Provider::Anthropic, &messages);
+    let [called, answered] = [&sent[1]["content"][0], &sent[2]["content"][0]];
+    assert_eq!(called["caller"], json!({"type": "x"}));
+    assert_eq!(called["id"], answered["tool_use_id"]);
+    assert!(called["id"].as_str().unwrap().starts_with("hex_"), "{called}");
+}
+
+#[test]
 fn the_model_has_neither_the_first_nor_the_last_word() {
     for provider in PROVIDERS {
         for messages in [

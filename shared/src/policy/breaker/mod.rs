@@ -27,7 +27,8 @@ use self::shared::SharedCircuits;
 use self::view::{Candidacy, Decision, Sign};
 use super::tried::parked;
 use crate::domain::{
-    Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, Timestamp, Wait, WaitReason,
+    Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, ProviderError, Timestamp, Wait,
+    WaitReason,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -174,8 +175,11 @@ const fn decision(leave: &Result<Leave, ModelError>) -> &'static str {
 fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelError {
     metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
     match cause {
-        CircuitCause::Outage | CircuitCause::BadAnswer => {
-            ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until })
+        CircuitCause::Outage => ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until }),
+        CircuitCause::BadAnswer => {
+            let words = "its last responses, to several tasks, were unreadable or empty".to_owned();
+            let said = Some(Box::new(ProviderError { message: Some(words), ..ProviderError::default() }));
+            ModelError { said, ..ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until }) }
         }
         CircuitCause::RateLimit => {
             let advice = ModelErrorKind::Park(Wait { until, reason: WaitReason::RateLimit });

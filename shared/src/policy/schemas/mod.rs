@@ -38,7 +38,7 @@ pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
         return Cow::Borrowed(schema);
     }
     let Value::Object(keywords) = complete(modern(schema)) else { return Cow::Borrowed(schema) };
-    let mut root = root::without_unions(root::without_reference(keywords));
+    let mut root = root::without_unions(keywords);
     root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     Cow::Owned(match provider {
         Provider::Anthropic => with_plain_keys(Value::Object(root)),

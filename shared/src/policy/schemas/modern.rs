@@ -3,11 +3,12 @@
 use serde_json::{Map, Value};
 
 use super::places;
+use super::root::without_reference;
 use crate::domain::leads_nowhere;
 
 const OLD_DEFINITIONS: &str = "#/definitions/";
 
-/// The schema in the form of draft 2020-12. It stays as it is if a reference would lead nowhere after that.
+/// The schema in the form of draft 2020-12, without a reference at its root, which not every vendor takes. It stays as it is if a reference would lead nowhere after that.
 pub(crate) fn modern(schema: &Value) -> Value {
     let is_draft_4 = schema.get("$schema").and_then(Value::as_str).is_some_and(|name| name.contains("draft-04"));
     let renames = schema.get("definitions").is_some_and(Value::is_object) && schema.get("$defs").is_none();
@@ -19,7 +20,7 @@ pub(crate) fn modern(schema: &Value) -> Value {
         let in_place = |(name, value)| (if name == "definitions" { "$defs".to_owned() } else { name }, value);
         root = root.into_iter().map(in_place).collect();
     }
-    let changed = Value::Object(root);
+    let changed = without_reference(Value::Object(root));
     if leads_astray(&changed) { schema.clone() } else { changed }
 }
 

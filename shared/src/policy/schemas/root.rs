@@ -10,24 +10,41 @@ const MOST_REFERENCES: usize = 8;
 /// What vendors refuse at the root of a tool's schema.
 pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
 
-/// The schema with what it refers to instead of the reference at its root. Its own keywords stay.
-pub(super) fn without_reference(mut root: Map<String, Value>) -> Map<String, Value> {
+/// The schema with what it refers to instead of the reference at its root, beside its own keywords.
+pub(super) fn without_reference(mut root: Value) -> Value {
     // A definition may refer to another one; a chain longer than this is a circle.
     for _ in 0..MOST_REFERENCES {
-        let Some(definition) = definition_of(&root).cloned() else { return root };
-        root.shift_remove("$ref");
+        let place = root.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+        let Some(definition) = place.and_then(|place| root.pointer(place)).and_then(Value::as_object).cloned() else {
+            return root;
+        };
+        let Value::Object(keywords) = &mut root else { return root };
+        keywords.shift_remove("$ref");
         for (keyword, value) in definition {
-            root.entry(keyword).or_insert(value);
+            add(keywords, keyword, value);
         }
     }
-    root.shift_remove("$ref");
+    if let Value::Object(keywords) = &mut root {
+        keywords.shift_remove("$ref");
+    }
     root
 }
 
-/// The definition that the root's reference leads to.
-fn definition_of(root: &Map<String, Value>) -> Option<&Map<String, Value>> {
-    let name = root.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
-    root.get("$defs")?.get(name.replace("~1", "/").replace("~0", "~"))?.as_object()
+/// Adds a definition's keyword. Properties of both are there, and what either requires.
+fn add(keywords: &mut Map<String, Value>, keyword: String, value: Value) {
+    match (keywords.get_mut(&keyword), value) {
+        (None, value) => drop(keywords.insert(keyword, value)),
+        (Some(Value::Object(known)), Value::Object(more)) if keyword == "properties" => {
+            for (name, schema) in more {
+                known.entry(name).or_insert(schema);
+            }
+        }
+        (Some(Value::Array(known)), Value::Array(more)) if keyword == "required" => {
+            let new: Vec<_> = more.into_iter().filter(|name| !known.contains(name)).collect();
+            known.extend(new);
+        }
+        (Some(_), _) => {}
+    }
 }
 
 /// The schema with unions and the like at its root in its description, and the properties of their branches among its own.

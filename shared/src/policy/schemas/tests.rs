@@ -67,6 +67,16 @@ fn a_reference_at_the_root_gives_way_to_what_it_leads_to() {
             "properties": {"a": {"$ref": "#/$defs/b"}}, "required": ["a"],
         }),
     );
+    check_for_all(
+        json!({
+            "type": "object", "$ref": "#/$defs/b", "$defs": definitions,
+            "properties": {"y": {"type": "string"}}, "required": ["y"],
+        }),
+        json!({
+            "type": "object", "$defs": definitions,
+            "properties": {"y": {"type": "string"}, "a": {"$ref": "#/$defs/b"}}, "required": ["y", "a"],
+        }),
+    );
     let circle = json!({"type": "object", "$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}});
     check_for_all(circle.clone(), json!({"type": "object", "$defs": circle["$defs"], "properties": {}}));
 }
@@ -115,6 +125,7 @@ fn a_schema_whose_references_would_lead_nowhere_keeps_its_form() {
     });
     check_for_all(schema.clone(), schema.clone());
     schema["properties"]["b"] = json!({"$ref": "#named"});
+    schema["properties"]["c"] = json!({"$anchor": "named"});
     assert_eq!(modern(&schema)["properties"]["a"], json!({"prefixItems": [{"type": "string"}]}));
 }
 
