@@ -151,7 +151,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
 
     let task = tasks.submit_task(tenant, new_task(agent.id, "k1")).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
-    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 2)]);
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::EndedBefore(TaskStatus::Completed));
@@ -165,7 +165,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     model.then(Reply::Answer(samples::answer_calling(twice)));
     let task = tasks.submit_task(tenant, new_task(agent.id, "k2")).await.unwrap();
     calls.reset();
-    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
 

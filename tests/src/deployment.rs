@@ -233,7 +233,7 @@ impl Deployment {
 
 /// The message of a task.
 pub fn message(task: TaskId) -> String {
-    TaskMessage { tenant: tenant(), task }.to_body()
+    TaskMessage { tenant: tenant(), task, alone: false }.to_body()
 }
 
 /// The tenant whose the deployment's key is.
