@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::deployment::tenant;
 use crate::services::Services;
-use crate::{LocalAws, Unreliable, UnreliableAws};
+use crate::{LocalAws, Unreliable, UnreliableAws, processes};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
@@ -26,9 +26,6 @@ use shared::store::{DynamoJournal, DynamoTaskStore};
 
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_mins(5);
-
-/// The state of an open connection in `/proc/net/tcp`.
-const ESTABLISHED: &str = "01";
 
 /// The platform that `make test` deployed.
 pub struct Platform {
@@ -194,27 +191,12 @@ impl Platform {
     /// Waits until someone has a connection to the model stand-in, which lists a request only once it is answered.
     pub async fn until_model_is_asked(&self) {
         let port = Url::parse(&self.model_url).unwrap().port().unwrap();
-        let remote = format!(":{port:04X}");
-        let connected = || {
-            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-            let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-            rows.any(|row| row[2].ends_with(&remote) && row[3] == ESTABLISHED)
-        };
-        self.until(async || connected(), "the model is asked").await;
+        self.until(async || processes::anybody_is_connected_to(port), "the model is asked").await;
     }
 
     /// The processes of its executor, and of no other stack's on this machine.
     pub fn executor_processes(&self) -> Vec<u32> {
-        let function = format!("AWS_LAMBDA_FUNCTION_NAME={}", self.executor_function);
-        let aws = format!("AWS_ENDPOINT_URL={}", self.aws_url());
-        let entries = std::fs::read_dir("/proc").unwrap();
-        let processes = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let is_executor = |process: &u32| {
-            let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-            let has = |wanted: &str| variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
-            has(&function) && has(&aws)
-        };
-        processes.filter(is_executor).collect()
+        processes::of_function(&self.executor_function, self.aws_url())
     }
 
     /// The log lines of a function, as JSON, that contain `text`.
@@ -264,8 +246,16 @@ impl Platform {
 
     /// Waits until `condition` holds.
     pub async fn until(&self, condition: impl AsyncFn() -> bool, what: &str) {
+        self.until_some(async || condition().await.then_some(()), what).await;
+    }
+
+    /// Waits until `find` finds something, and returns that.
+    pub async fn until_some<T>(&self, find: impl AsyncFn() -> Option<T>, what: &str) -> T {
         let begun = Instant::now();
-        while !condition().await {
+        loop {
+            if let Some(found) = find().await {
+                return found;
+            }
             assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
