@@ -71,6 +71,10 @@ bench: ## What model calls, the executor and telemetry cost by themselves; see d
 	cargo bench -p shared --bench model_call --bench executor
 	cargo bench -p shared --bench telemetry --profile release
 
+.PHONY: bench-start
+bench-start: install-run ## What a start of each function takes, beside a function with the same SDK clients and nothing else
+	@.local/aws/bin/python local/bench_start.py
+
 .PHONY: check fmt fmt-check clippy doc deny lint-template validate
 check: fmt-check clippy doc deny lint-template validate ## All checks
 

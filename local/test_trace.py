@@ -155,6 +155,24 @@ class Waterfall(unittest.TestCase):
             with mock.patch("urllib.request.urlopen", **answers), self.assertRaisesRegex(phase.Failed, expected):
                 trace.fetch("http://127.0.0.1", "key", ids)
 
+    def test_a_long_history_is_read_whole(self):
+        task = {**TASK, "history_first": 2, "history": TASK["history"][2:]}
+        pages = {
+            "": task,
+            "/history?limit=100": {"data": TASK["history"][:5], "next_cursor": "4"},
+            "/history?limit=100&cursor=4": {"data": TASK["history"][5:], "next_cursor": None},
+            "/steps?limit=100": {"data": STEPS, "next_cursor": None},
+        }
+        identity = "tsk_01a215d6-fbf8-7000-8000-000000000000"
+        base = f"http://127.0.0.1/v1/tasks/{identity}"
+
+        def urlopen(request, timeout):
+            return io.BytesIO(json.dumps(pages[request.full_url.removeprefix(base)]).encode())
+
+        with mock.patch("urllib.request.urlopen", urlopen):
+            read, steps = trace.fetch("http://127.0.0.1", "key", identity)
+        self.assertEqual((read["history"], steps), (TASK["history"], STEPS))
+
     def test_nothing_but_an_id_goes_into_the_url(self):
         for task_id in ("", "tsk_", "tsk_1/../../agents", "agt_1"):
             with self.assertRaisesRegex(phase.Failed, "TASK=tsk_"):

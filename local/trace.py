@@ -61,12 +61,18 @@ def fetch(url, key, task_id):
     if not is_task_id(task_id):
         raise phase.Failed("Say which task, by its whole id: make trace TASK=tsk_…")
     task = _get(f"{url}/v1/tasks/{task_id}", key, "history")
-    steps, cursor = [], ""
+    if task["history_first"] > 0:
+        task["history"] = _list(f"{url}/v1/tasks/{task_id}/history", key)
+    return task, _list(f"{url}/v1/tasks/{task_id}/steps", key)
+
+
+def _list(url, key):
+    entries, cursor = [], ""
     while cursor is not None:
-        page = _get(f"{url}/v1/tasks/{task_id}/steps?limit=100" + (f"&cursor={cursor}" if cursor else ""), key, "next_cursor")
-        steps += page["data"]
+        page = _get(f"{url}?limit=100" + (f"&cursor={cursor}" if cursor else ""), key, "next_cursor")
+        entries += page["data"]
         cursor = page["next_cursor"]
-    return task, steps
+    return entries
 
 
 def _get(url, key, expected):
@@ -249,7 +255,7 @@ def totals(task, steps, rows, paint):
     if task["status"] == "timed_out":
         lines.append(paint(f"timed out: its timeout_seconds of {task['limits']['timeout_seconds']} were over at {task['deadline_at']}", "red"))
     if task["history"] and task["history"][0]["event"] != "submitted":
-        lines.append(paint("Changes before the last hundred are forgotten.", "dim"))
+        lines.append(paint("An earlier version of the platform did not keep the first changes.", "dim"))
     return lines
 
 

@@ -65,6 +65,8 @@ pub const CLIENT_ERRORS: Counter<0> = Counter::new("ClientErrors", []);
 pub const SERVER_ERRORS: Counter<0> = Counter::new("ServerErrors", []);
 /// Time to answer a request, waits that it asked for included.
 pub const REQUEST_LATENCY: Timer<0> = Timer::new("RequestLatency", []);
+/// Waits for a task that were refused because their tenant waited as often as it may, or could not be counted.
+pub const WAITS_REFUSED: Counter<0> = Counter::new("WaitsRefused", []);
 /// Tasks accepted.
 pub const TASKS_SUBMITTED: Counter<0> = Counter::new("TasksSubmitted", []);
 /// Submissions that met their own earlier task.
@@ -185,8 +187,12 @@ pub const TASKS_AWAKENED: Counter<0> = Counter::new("TasksAwakened", []);
 pub const TASKS_GIVEN_UP: Counter<0> = Counter::new("TasksGivenUp", []);
 /// Tasks that it failed because their client did nothing.
 pub const TASKS_EXPIRED: Counter<0> = Counter::new("TasksExpired", []);
-/// Old tasks that it deleted.
+/// Ended tasks that their clients deleted.
+pub const TASKS_DELETED: Counter<0> = Counter::new("TasksDeleted", []);
+/// Tasks, deleted by their clients or kept for long enough, of which it deleted the last record.
 pub const TASKS_PURGED: Counter<0> = Counter::new("TasksPurged", []);
+/// Deleted agents of which it deleted the last record.
+pub const AGENTS_DELETED: Counter<0> = Counter::new("AgentsDeleted", []);
 /// Poison that the dead-letter queue gave up.
 pub const POISON_DROPPED: Counter<0> = Counter::new("PoisonDropped", []);
 /// Overdue tasks that it could neither read nor change.
@@ -197,11 +203,12 @@ pub const SWEEPS_UNFINISHED: Counter<0> = Counter::new("SweepsUnfinished", []);
 pub const COLD_STARTS: Counter<0> = Counter::new("ColdStarts", []);
 
 /// The name of each metric, its unit, and what it is divided by.
-pub const ALL: [(&str, Unit, &[&str]); 69] = [
+pub const ALL: [(&str, Unit, &[&str]); 72] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
     (REQUEST_LATENCY.name, Unit::Milliseconds, &REQUEST_LATENCY.dimensions),
+    (WAITS_REFUSED.name, Unit::Count, &WAITS_REFUSED.dimensions),
     (TASKS_SUBMITTED.name, Unit::Count, &TASKS_SUBMITTED.dimensions),
     (IDEMPOTENT_REPLAYS.name, Unit::Count, &IDEMPOTENT_REPLAYS.dimensions),
     (SUBMIT_FAILURES.name, Unit::Count, &SUBMIT_FAILURES.dimensions),
@@ -262,7 +269,9 @@ pub const ALL: [(&str, Unit, &[&str]); 69] = [
     (TASKS_AWAKENED.name, Unit::Count, &TASKS_AWAKENED.dimensions),
     (TASKS_GIVEN_UP.name, Unit::Count, &TASKS_GIVEN_UP.dimensions),
     (TASKS_EXPIRED.name, Unit::Count, &TASKS_EXPIRED.dimensions),
+    (TASKS_DELETED.name, Unit::Count, &TASKS_DELETED.dimensions),
     (TASKS_PURGED.name, Unit::Count, &TASKS_PURGED.dimensions),
+    (AGENTS_DELETED.name, Unit::Count, &AGENTS_DELETED.dimensions),
     (POISON_DROPPED.name, Unit::Count, &POISON_DROPPED.dimensions),
     (SWEEP_FAILURES.name, Unit::Count, &SWEEP_FAILURES.dimensions),
     (SWEEPS_UNFINISHED.name, Unit::Count, &SWEEPS_UNFINISHED.dimensions),

@@ -10,20 +10,21 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 500;
 
 /// Modules of `shared` and the modules of `shared` that they may import.
-const INSIDE: [(&str, &[&str]); 14] = [
+const INSIDE: [(&str, &[&str]); 15] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
     ("app", &["app", "domain", "metric", "policy", "ports"]),
     ("policy", &["domain", "metric", "policy", "ports"]),
     ("config", &[]),
     ("metric", &[]),
+    ("tls", &[]),
     ("telemetry", &["config", "metric", "telemetry"]),
-    ("store", &["domain", "ports", "store", "telemetry"]),
+    ("store", &["domain", "ports", "store", "telemetry", "tls"]),
     ("queue", &["domain", "ports", "queue", "telemetry"]),
-    ("llm", &["domain", "llm", "metric", "policy", "ports"]),
+    ("llm", &["domain", "llm", "metric", "policy", "ports", "tls"]),
     ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
-    ("tools", &["domain", "metric", "ports", "tools"]),
+    ("tools", &["domain", "metric", "ports", "tls", "tools"]),
     ("lib", &[]),
 ];
 

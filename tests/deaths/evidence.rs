@@ -61,20 +61,23 @@ impl Evidence {
     }
 
     /// Checks that the task has its five steps, and that none was done again once it was recorded.
-    pub(crate) fn check(&self, prompt: &str, task: &Task, steps: &[Step]) -> Done {
+    pub(crate) fn check(&self, prompt: &str, task: &Task, history: &[Change], steps: &[Step]) -> Done {
         let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
         assert_eq!(numbers, [1, 2, 3, 4, 5], "{task:?}");
+        let claims = history.iter().filter(|change| matches!(change.event, Event::Claimed { .. }));
+        let claims: Vec<Timestamp> = claims.map(|change| change.at).collect();
+        assert_eq!(claims.len() as u64, task.fence(), "the history has every lease");
         let mut done = Done { leases_lost: task.fence() - 1, ..Done::default() };
         let asked = questions(steps, self.requests.iter().filter(|request| request.to_string().contains(prompt)));
         for step in steps {
             match &step.kind {
                 StepKind::ModelCall { answer, .. } => {
-                    let (own, lost) = check_step(step, task, &asked[&step.number]);
+                    let (own, lost) = check_step(step, &claims, &asked[&step.number]);
                     assert_eq!(own, answer.spend.attempts as usize, "{step:?}");
                     done.asked_again += lost;
                 }
                 StepKind::ToolCall { .. } => {
-                    let (own, lost) = check_step(step, task, runs_of(step, task, &self.tool_runs));
+                    let (own, lost) = check_step(step, &claims, runs_of(step, task, &self.tool_runs));
                     assert!(own <= 1, "{step:?}");
                     done.run_once += own;
                     done.run_again += lost;
@@ -143,14 +146,11 @@ fn runs_of<'a>(step: &Step, task: &Task, runs: &'a BTreeMap<(String, u32), Vec<T
 ///
 /// A worker reads the journal after it has got its lease, and its lease's number is in the steps that it records. So whatever
 /// was done at `moments` was done by a worker that could know of the step if it had a later lease than the one that recorded
-/// the step, and by one that could not if it had that or an earlier one. Which one had the lease is in the task's history.
+/// the step, and by one that could not if it had that or an earlier one. The task's history has their `claims`, in order.
 /// The clocks are one, and the leases don't overlap: the one of a killed worker lasts for 6 s more at least, far longer than
 /// the stand-in takes to write down what it was asked.
-fn check_step(step: &Step, task: &Task, moments: &[Timestamp]) -> (usize, usize) {
-    let claims: Vec<&Change> =
-        task.progress().history.iter().filter(|change| matches!(change.event, Event::Claimed { .. })).collect();
-    assert_eq!(claims.len() as u64, task.fence(), "the history has every lease");
-    let fences = moments.iter().map(|moment| claims.iter().filter(|claim| claim.at <= *moment).count() as u64);
+fn check_step(step: &Step, claims: &[Timestamp], moments: &[Timestamp]) -> (usize, usize) {
+    let fences = moments.iter().map(|moment| claims.iter().filter(|claim| *claim <= moment).count() as u64);
     let fences: Vec<u64> = fences.collect();
     assert!(fences.iter().all(|fence| *fence <= step.fence), "done again, under {fences:?}: {step:?}");
     let own = fences.iter().filter(|fence| **fence == step.fence).count();

@@ -77,8 +77,9 @@ async fn workers_that_come_back_when_others_have_ended_their_tasks_change_nothin
 async fn check_zombies(back: Back) {
     const DROPPED: &str = "another worker took the task over; this one's result is dropped";
     let _running = AWS.read().await;
-    let deployment = deployment(&[("MODEL_TIMEOUT_SECONDS", "250")]).await;
-    // Nobody but this test ends a worker.
+    // Nobody but this test ends a worker, or a call that is held.
+    let patient = ["MODEL_TIMEOUT_SECONDS", "MODEL_FIRST_BYTE_SECONDS"].map(|variable| (variable, "250"));
+    let deployment = deployment(&patient).await;
     deployment.set_timeout("executor", 300).await;
     let (provider, model) = (deployment.platform().unreliable(), own_model());
     let agent = deployment.agent_of(&agent_on(&model)).await;

@@ -87,7 +87,8 @@ async fn check_completed(deployment: &Deployment, prompts: &Prompts, tasks: &[Ta
     let mut done = Vec::new();
     for (prompt, task) in prompts.all.iter().zip(&ended) {
         assert_eq!(task.status(), TaskStatus::Completed, "{task:?}");
-        done.push(evidence.check(prompt, task, &deployment.journal(task.id()).await));
+        let (history, steps) = (deployment.history(task).await, deployment.journal(task.id()).await);
+        done.push(evidence.check(prompt, task, &history, &steps));
     }
     done.into_iter().sum()
 }
@@ -149,7 +150,8 @@ async fn two_hundred_tasks_complete_although_an_executor_is_killed_in_every_seco
     let evidence = Evidence::of(&platform, &prompts.mark).await;
     let mut done = Vec::new();
     for (prompt, id) in prompts.all.iter().zip(&tasks) {
-        done.push(evidence.check(prompt, &platform.task(id).await, &platform.journal(id).await));
+        let (history, steps) = (platform.history(id).await, platform.journal(id).await);
+        done.push(evidence.check(prompt, &platform.task(id).await, &history, &steps));
     }
     let Done { leases_lost, asked_again, run_once, run_again } = done.into_iter().sum();
     check_rescues(&platform, &tasks).await;

@@ -44,7 +44,11 @@ async fn of_twelve_sweeps_at_once_one_settles_each_task() {
     for task in lost.iter().chain(&unsent) {
         let task = deployment.until_task(*task, |_| true, "the task is read").await;
         let settled = |event: &Event| matches!(event, Event::Requeued | Event::Resent);
-        assert_eq!(task.progress().history.iter().filter(|change| settled(&change.event)).count(), 1, "{task:?}");
+        assert_eq!(
+            deployment.history(&task).await.iter().filter(|change| settled(&change.event)).count(),
+            1,
+            "{task:?}"
+        );
     }
     deployment.deliver_messages().await;
     check_completed(&deployment, &prompts, &unsent).await;
@@ -84,9 +88,9 @@ async fn tasks_complete_beside_eight_hundred_due_records_that_nobody_can_read() 
         deployment.sweep().await;
     }
     for task in &tasks {
-        let was_found = |task: &Task| task.progress().history.iter().any(|change| change.event == Event::Resent);
         let task = deployment.until_task(*task, |_| true, "the task is read").await;
-        assert!(was_found(&task), "two sweeps did not find it: {task:?}");
+        let was_found = deployment.history(&task).await.iter().any(|change| change.event == Event::Resent);
+        assert!(was_found, "two sweeps did not find it: {task:?}");
     }
     check_completed(&deployment, &prompts, &tasks).await;
 }

@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use shared::queue::SqsTaskQueue;
 use shared::store::{
-    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots, DynamoTaskStore,
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoRetention, DynamoSlots,
+    DynamoTaskStore,
 };
 use shared::testing::Delivery;
-use shared::testing::contract::{self, Inbox, Kept};
+use shared::testing::contract::{self, AgentsKept, Inbox, Kept};
 use tests::LocalAws;
 use tokio::task::JoinHandle;
 
@@ -52,14 +53,24 @@ async fn dynamodb_keeps_the_contract_of_the_journal() {
 async fn dynamodb_keeps_the_contract_of_retention() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
-    let store = Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
     let kept = Kept {
-        tasks: Arc::<DynamoTaskStore>::clone(&store),
+        tasks: Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str())),
         journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
         budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), table.as_str())),
-        retention: store,
+        answers: Arc::new(DynamoAnswerCache::new(aws.dynamodb(), table.as_str())),
+        retention: Arc::new(DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str())),
     };
     finish(tokio::spawn(contract::retention(kept)), aws.delete_table(&table)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_deletion_of_agents() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let agents = Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str()));
+    let tasks = Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
+    let kept = AgentsKept { agents: Arc::<DynamoAgentStore>::clone(&agents), tasks, retention: agents };
+    finish(tokio::spawn(contract::agent_retention(kept)), aws.delete_table(&table)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

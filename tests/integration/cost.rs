@@ -8,9 +8,11 @@ use shared::app::{NewTask, Ran, Room, Runner, Tasks, WorkTimes};
 use shared::domain::{
     AgentId, BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall, ToolRunner,
 };
-use shared::ports::{AgentStore, Journal, PageRequest, Retention, TaskFilter, TaskMessage, TaskStore};
+use shared::ports::{
+    AgentStore, Claimed, Horizon, Journal, PageRequest, Retention, TaskDetails, TaskFilter, TaskMessage, TaskStore,
+};
 use shared::queue::SqsTaskQueue;
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
 use shared::testing::samples::{self, after, lease_until};
 use shared::testing::{ManualClock, Reply, ScriptedModel, ScriptedTools};
 use tests::{CallCounter, LocalAws};
@@ -74,6 +76,7 @@ async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
     let calls = aws.calls();
     let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
     let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
+    let retention = DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str());
     let agent = samples::agent(&samples::fresh_tenant());
     let mut task = samples::task(&agent, after(0));
     let text = samples::noise(1_024 * 1_024, 1);
@@ -102,10 +105,13 @@ async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
     tasks.task(&agent.tenant, task.id()).await.unwrap();
     check_calls(calls, [("GetItem", 1), ("Query", 1)]);
 
-    tasks.ended_before(after(4), 100).await.unwrap();
-    check_calls(calls, [("Query", 8)]);
-    tasks.purge(task.id(), after(4)).await.unwrap();
-    check_calls(calls, [("UpdateItem", 1), ("Query", 2), ("BatchWriteItem", 2), ("DeleteItem", 1)]);
+    let horizon = Horizon { ended_before: Some(after(4)), quiet_before: after(4) };
+    retention.due(horizon, 100).await.unwrap();
+    check_calls(calls, [("Query", 9)]);
+    tasks.delete(&agent.tenant, task.id()).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1)]);
+    retention.purge(task.id(), horizon).await.unwrap();
+    check_calls(calls, [("UpdateItem", 1), ("Query", 2), ("GetItem", 2), ("BatchWriteItem", 2), ("DeleteItem", 1)]);
 
     aws.delete_table(&table).await;
 }
@@ -150,10 +156,10 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     calls.reset();
 
     let task = tasks.submit_task(tenant, new_task(agent.id, "k1")).await.unwrap();
-    check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
+    check_cost(calls, (1.0 + 2.0, 1.0), [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
     let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
-    check_calls(calls, [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 2)]);
+    check_cost(calls, (2.0 * (2.0 + 3.0) + 1.0, 1.0), [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 2)]);
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::EndedBefore(TaskStatus::Completed));
     check_calls(calls, [("UpdateItem", 1)]);
     tasks.find_task(tenant, task.id()).await.unwrap();
@@ -169,8 +175,108 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
 
+    // An input that is in a record of its own: one read more, whatever else is done.
+    let large = NewTask { input: samples::input(&samples::noise(128 * 1_024, 1)), ..new_task(agent.id, "k3") };
+    let task = tasks.submit_task(tenant, large).await.unwrap();
+    let of_both = 2.0 * (97.0 + 1.0) + 2.0;
+    check_cost(calls, (of_both, 1.0), [("GetItem", 1), ("TransactWriteItems", 1), ("SendMessage", 1)]);
+    model.then(Reply::Answer(samples::answer("Paris")));
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
+    assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    check_cost(calls, (2.0 * (2.0 + 3.0) + 1.0, 26.0), [("GetItem", 2), ("PutItem", 1), ("UpdateItem", 2)]);
+
     aws.delete_table(&table).await;
     aws.delete_queue(&queue_url).await;
+}
+
+/// Checks the calls as [`check_calls`] does, and that no more units are billed than these: written and read.
+#[track_caller]
+fn check_cost<const N: usize>(calls: &CallCounter, (written, read): (f64, f64), expected: [(&str, u32); N]) {
+    let units = calls.units();
+    assert!(units.written > 0.0 || written == 0.0, "the writes are not counted: {units:?}");
+    assert!(units.written <= written && units.read <= read, "{units:?}, not {written} and {read}");
+    check_calls(calls, expected);
+}
+
+/// One unit or two are the record's, and up to three those of its places in the indexes: one in the list of its tenant's tasks,
+/// and two if its due moment moves.
+#[tokio::test]
+async fn a_change_of_a_task_costs_the_same_whatever_its_input() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let calls = aws.calls();
+    let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
+    let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
+    let agent = samples::agent(&samples::fresh_tenant());
+    let put: (&str, f64) = ("PutItem", 1.0 + 2.0);
+    // A transaction is billed twice for what it writes: 97 units for the input, which compresses a little, and 1 for the task.
+    let together: (&str, f64) = ("TransactWriteItems", 2.0 * (97.0 + 1.0) + 2.0);
+    for (bytes, (create, units), of_input) in [(20, put, 0.0), (128 * 1_024, together, 25.0)] {
+        let mut task = samples::task_with_input(&agent, &samples::noise(bytes, 1), after(0));
+        calls.reset();
+        tasks.create(&task).await.unwrap();
+        check_cost(calls, (units, 0.0), [(create, 1)]);
+        let lease = lease_until(after(60));
+        tasks.claim(&agent.tenant, task.id(), lease, after(1)).await.unwrap();
+        check_cost(calls, (1.0 + 3.0, 0.0), [("UpdateItem", 1)]);
+        journal.append(&samples::step(task.id(), 1, "Paris")).await.unwrap();
+        check_cost(calls, (1.0, 0.0), [("PutItem", 1)]);
+        task.claim(lease, after(1)).unwrap();
+        task.renew(1, after(90), after(20)).unwrap();
+        tasks.update(&task).await.unwrap();
+        check_cost(calls, (2.0 + 3.0, 0.0), [("UpdateItem", 1)]);
+        // As a worker looks every second whether its task is to be canceled, and a client that waits whether it has ended.
+        tasks.task(&agent.tenant, task.id()).await.unwrap();
+        check_cost(calls, (0.0, 1.0), [("GetItem", 1)]);
+        tasks.overdue(after(90), 100).await.unwrap();
+        check_cost(calls, (0.0, 1.0 + 8.0), [("GetItem", 1), ("Query", 8)]);
+        task.complete(1, samples::output("Paris"), after(30)).unwrap();
+        tasks.update(&task).await.unwrap();
+        check_cost(calls, (2.0 + 3.0, 0.0), [("UpdateItem", 1)]);
+        let shown = tasks.task(&agent.tenant, task.id()).await.unwrap().unwrap();
+        tasks.with_input(shown).await.unwrap();
+        let gets = if bytes > 8 * 1_024 { 2 } else { 1 };
+        check_cost(calls, (0.0, 1.0 + of_input), [("GetItem", gets)]);
+    }
+    aws.delete_table(&table).await;
+}
+
+/// A record with a full history has less than 4 KiB. Every fifteenth change moves a block, which a transaction bills twice.
+#[tokio::test]
+async fn a_change_of_a_task_costs_the_same_however_long_its_history() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let calls = aws.calls();
+    let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
+    let agent = samples::agent(&samples::fresh_tenant());
+    let mut task = samples::task(&agent, after(0));
+    tasks.create(&task).await.unwrap();
+    let mut moves = 0;
+    for round in 0..150 {
+        calls.reset();
+        let lease = lease_until(after(round + 60));
+        let claimed = tasks.claim(&agent.tenant, task.id(), lease, after(round)).await.unwrap();
+        let Claimed::Granted(granted) = claimed else { panic!("{claimed:?}") };
+        task = *granted;
+        check_cost(calls, (4.0 + 3.0, 0.0), [("UpdateItem", 1)]);
+        task.hand_over(task.fence(), after(round)).unwrap();
+        let blocks = task.progress().history.leaving().count();
+        tasks.update(&task).await.unwrap();
+        if blocks == 0 {
+            check_cost(calls, (4.0 + 3.0, 0.0), [("UpdateItem", 1)]);
+        } else {
+            check_cost(calls, (2.0 * (4.0 + 3.0) + 3.0, 0.0), [("TransactWriteItems", 1)]);
+            moves += 1;
+        }
+        tasks.task(&agent.tenant, task.id()).await.unwrap();
+        check_cost(calls, (0.0, 1.0), [("GetItem", 1)]);
+    }
+    // 301 changes, of which the record has up to 25.
+    assert_eq!(moves, 19);
+    let all = tasks.earlier_history(task.id(), 0..u32::MAX, 100).await.unwrap();
+    assert_eq!(all.len(), 100);
+    check_cost(calls, (0.0, 8.0), [("Query", 1)]);
+    aws.delete_table(&table).await;
 }
 
 fn new_task(agent: AgentId, key: &str) -> NewTask {

@@ -4,7 +4,8 @@
 
 use shared::domain::{ReservationId, Task, TaskId, ToolRunner};
 use shared::ports::{
-    Allowance, Budget, BudgetKey, Budgets, Claimed, Created, Journal, Reservation, Reserved, Settled, TaskStore,
+    Allowance, Budget, BudgetKey, Budgets, Claimed, Created, Journal, Reservation, Reserved, Settled, TaskDetails,
+    TaskStore,
 };
 use shared::store::{DynamoBudgets, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
@@ -58,6 +59,38 @@ async fn a_task_is_created_and_new() {
     let (tasks, task) = (lossy.tasks(), task());
     assert_eq!(lossy.losing("PutItem", tasks.create(&task)).await.unwrap(), Created::New);
     lossy.has(&task).await;
+    lossy.end().await;
+}
+
+#[tokio::test]
+async fn a_task_with_a_large_input_is_created_and_new() {
+    let lossy = Lossy::new().await;
+    let agent = samples::agent(&samples::tenant("acme"));
+    let (tasks, task) = (lossy.tasks(), samples::task_with_input(&agent, &samples::noise(64 * 1_024, 1), START));
+    assert_eq!(lossy.losing("TransactWriteItems", tasks.create(&task)).await.unwrap(), Created::New);
+    lossy.has(&task.clone().with_input(None)).await;
+    assert_eq!(tasks.input(task.id()).await.unwrap(), task.spec().input);
+    lossy.end().await;
+}
+
+#[tokio::test]
+async fn a_transition_that_moves_changes_is_stored_once() {
+    let lossy = Lossy::new().await;
+    let (tasks, mut task) = (lossy.tasks(), task());
+    tasks.create(&task).await.unwrap();
+    for hop in 1..10 {
+        task.claim(lease_until(after(60)), after(1)).unwrap();
+        tasks.update(&task).await.unwrap();
+        task.hand_over(hop, after(2)).unwrap();
+        tasks.update(&task).await.unwrap();
+    }
+    task.claim(lease_until(after(60)), after(1)).unwrap();
+    tasks.update(&task).await.unwrap();
+    task.hand_over(10, after(2)).unwrap();
+    lossy.losing("TransactWriteItems", tasks.update(&task)).await.unwrap();
+    lossy.has(&task).await;
+    let moved = tasks.earlier_history(task.id(), 0..u32::MAX, 100).await.unwrap();
+    assert_eq!(moved.len(), task.progress().history.first() as usize);
     lossy.end().await;
 }
 

@@ -2,21 +2,34 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
-use shared::app::{AppError, RetryFrom, Sweeper, Tasks};
-use shared::domain::{Lease, LimitChanges, ReopenFrom, StepPlace, TaskId, TaskStatus, TenantId, Timestamp, ToolRunner};
-use shared::ports::{Claimed, Journal, Purged, Retention, StepsRequest, StoreError, TaskStore};
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
+use shared::app::{AppError, Ran, RetryFrom, Room, RunError, Runner, Sweeper, Tasks, Undelivered, WorkTimes};
+use shared::domain::task::MAX_HISTORY;
+use shared::domain::{
+    CacheRules, Event, Lease, LimitChanges, ReopenFrom, StepPlace, Task, TaskId, TaskStatus, TenantId, Timestamp,
+    ToolRunner,
+};
+use shared::ports::{
+    AgentStore, Claimed, Created, Deletion, Horizon, Journal, PageRequest, Purged, Retention, StepsRequest, StoreError,
+    TaskDetails, TaskMessage, TaskStore,
+};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
-use shared::testing::{ManualClock, MemoryQueue};
+use shared::testing::{ManualClock, MemoryQueue, ScriptedModel, ScriptedTools};
 use tests::LocalAws;
 
+const AGENT: &str = include_str!("../../shared/src/store/golden/agent.json");
 const QUEUED: &str = include_str!("../../shared/src/store/golden/task_queued.json");
 const RUNNING: &str = include_str!("../../shared/src/store/golden/task_running.json");
 const FAILED: &str = include_str!("../../shared/src/store/golden/task_failed.json");
+const HUNDRED: &str = include_str!("../../shared/src/store/golden/task_hundred_changes.json");
+const APART: &str = include_str!("../../shared/src/store/golden/task_apart_3.json");
+const INPUT: &str = include_str!("../../shared/src/store/golden/task_input.json");
+const BLOCK: &str = include_str!("../../shared/src/store/golden/history_block.json");
 const STEP: &str = include_str!("../../shared/src/store/golden/step.json");
 
 /// A table with records in DynamoDB's JSON.
@@ -24,6 +37,7 @@ struct Kept {
     aws: LocalAws,
     table: String,
     tasks: DynamoTaskStore,
+    retention: DynamoRetention,
     tenant: TenantId,
     id: TaskId,
 }
@@ -37,19 +51,54 @@ impl Kept {
         }
         let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
         let id = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
-        Self { aws, table, tasks, tenant: samples::tenant("acme"), id }
+        let retention = DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str());
+        Self { aws, table, tasks, retention, tenant: samples::tenant("acme"), id }
     }
 
     async fn record(&self) -> HashMap<String, AttributeValue> {
         let request = self.aws.dynamodb().get_item().table_name(&self.table).consistent_read(true);
-        let key = [("pk", format!("TASK#{}", self.id)), ("sk", "META".to_owned())];
-        let key = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
-        request.set_key(Some(key.into())).send().await.unwrap().item.unwrap()
+        request.set_key(Some(key(self.id))).send().await.unwrap().item.unwrap()
+    }
+
+    /// Makes the tasks' records of this version, as a newer version would write them.
+    async fn rewrite(&self, tasks: &[Task], version: &str) {
+        for some in tasks.chunks(50) {
+            join_all(some.iter().map(async |task| {
+                let update = self.aws.dynamodb().update_item().table_name(&self.table).set_key(Some(key(task.id())));
+                let update = update.update_expression("SET v = :v");
+                update.expression_attribute_values(":v", AttributeValue::N(version.to_owned())).send().await.unwrap();
+            }))
+            .await;
+        }
+    }
+
+    /// The tasks' records.
+    async fn records(&self, tasks: &[Task]) -> Vec<HashMap<String, AttributeValue>> {
+        let mut records = Vec::new();
+        for some in tasks.chunks(50) {
+            let read = some.iter().map(async |task| {
+                let request = self.aws.dynamodb().get_item().table_name(&self.table).consistent_read(true);
+                request.set_key(Some(key(task.id()))).send().await.unwrap().item.unwrap()
+            });
+            records.extend(join_all(read).await);
+        }
+        records
     }
 
     async fn claim(&self, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
         self.tasks.claim(&self.tenant, self.id, lease, now).await
     }
+}
+
+/// Where the task's record is.
+fn key(id: TaskId) -> HashMap<String, AttributeValue> {
+    let key = [("pk", format!("TASK#{id}")), ("sk", "META".to_owned())];
+    key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
+}
+
+/// Tasks that ended before this moment are deleted, and nobody works for them any more.
+const fn before(moment: Timestamp) -> Horizon {
+    Horizon { ended_before: Some(moment), quiet_before: moment }
 }
 
 #[tokio::test]
@@ -61,12 +110,50 @@ async fn a_task_of_the_first_version_is_claimed_and_ended() {
         expected.claim(lease, now).unwrap();
         assert_eq!(kept.claim(lease, now).await.unwrap(), Claimed::Granted(Box::new(expected.clone())));
         assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected.clone()));
-        assert_eq!(kept.record().await["v"], AttributeValue::N("2".to_owned()));
         expected.complete(expected.fence(), samples::output("Paris"), after(70)).unwrap();
         kept.tasks.update(&expected).await.unwrap();
         assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected));
         kept.aws.delete_table(&kept.table).await;
     }
+}
+
+#[tokio::test]
+async fn a_history_of_a_hundred_changes_loses_none_of_them() {
+    let kept = Kept::with(&[HUNDRED]).await;
+    let mut task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let before: Vec<_> = task.progress().history.numbered().map(|(number, change)| (number, change.clone())).collect();
+    assert_eq!(before.len(), 100);
+    task.cancel(after(400)).unwrap();
+    kept.tasks.update(&task).await.unwrap();
+    let task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let history = &task.progress().history;
+    assert!(history.kept().len() <= MAX_HISTORY, "{history:?}");
+    let mut told = kept.tasks.earlier_history(kept.id, 0..history.first(), 1_000).await.unwrap();
+    told.extend(history.numbered().map(|(number, change)| (number, change.clone())));
+    assert_eq!(told.pop().map(|(_, change)| change.event), Some(Event::Canceled));
+    assert_eq!(told, before);
+    kept.aws.delete_table(&kept.table).await;
+}
+
+#[tokio::test]
+async fn a_task_whose_input_and_history_are_apart_is_read_claimed_ended_and_purged() {
+    let kept = Kept::with(&[APART, INPUT, BLOCK]).await;
+    let expected = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    assert_eq!(expected.progress().history.first(), 15);
+    let (lease, now) = (lease_until(after(500)), after(400));
+    let Claimed::Granted(claimed) = kept.claim(lease, now).await.unwrap() else { panic!("refused") };
+    assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()), "an earlier version still refuses it");
+    let mut ended = *claimed;
+    ended.complete(ended.fence(), samples::output("Paris"), after(401)).unwrap();
+    kept.tasks.update(&ended).await.unwrap();
+    assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()));
+    let whole = kept.tasks.with_input(ended).await.unwrap().unwrap();
+    assert_eq!(whole.spec().input.as_ref().unwrap().as_str().len(), 8_193);
+    assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap().len(), 15);
+    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.tasks.input(kept.id).await.unwrap(), None);
+    assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap(), []);
+    kept.aws.delete_table(&kept.table).await;
 }
 
 #[tokio::test]
@@ -81,11 +168,11 @@ async fn an_ended_task_of_the_first_version_is_opened_again_with_nothing_left_ov
     for stale in ["failure_code", "failure_message", "failed_attempts"] {
         assert!(!record.contains_key(stale), "{stale}");
     }
-    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Kept);
+    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
     kept.aws.delete_table(&kept.table).await;
 
     let kept = Kept::with(&[FAILED, STEP]).await;
-    assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Gone);
     assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), None);
     kept.aws.delete_table(&kept.table).await;
 }
@@ -106,7 +193,7 @@ async fn a_journal_has_steps_of_both_versions() {
 #[tokio::test]
 async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_watchdog() {
     let kept = Kept::with(&[]).await;
-    let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "3""#)).unwrap();
+    let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "4""#)).unwrap();
     let records: Vec<Value> = (0..800_u16)
         .map(|number| {
             let [high, low] = number.to_be_bytes();
@@ -135,18 +222,91 @@ async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_
     kept.aws.delete_table(&kept.table).await;
 }
 
+/// A newer version wrote a thousand live tasks in a form of its own, and then this version is back: a rollback. It can't read
+/// them and must leave them as they are, in sweeps, for their messages and for those that the queue gave up on. When the newer
+/// version is back, which here is this one on records of its own form, every one of them completes.
+#[tokio::test]
+async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_it_is_back() {
+    let kept = Kept::with(&[]).await;
+    let agents = Arc::new(DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str()));
+    let agent = samples::agent(&kept.tenant);
+    agents.create(&agent).await.unwrap();
+    let tasks: Vec<Task> = (0..1_000).map(|_| samples::task(&agent, START)).collect();
+    for (number, some) in tasks.chunks(50).enumerate() {
+        join_all(some.iter().map(async |task| {
+            kept.tasks.create(task).await.unwrap();
+            // Every fourth has a worker, whose lease ends like every other.
+            if number % 4 == 0 {
+                kept.tasks.claim(&kept.tenant, task.id(), lease_until(after(60)), after(1)).await.unwrap();
+            }
+        }))
+        .await;
+    }
+    kept.rewrite(&tasks, "3").await;
+    let before = kept.records(&tasks).await;
+
+    let (clock, queue) = (ManualClock::at(after(70)), MemoryQueue::default());
+    let journal = Arc::new(DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str()));
+    let sweeper = Sweeper {
+        tasks: Arc::new(kept.tasks.clone()),
+        journal: Arc::<DynamoJournal>::clone(&journal),
+        queue: Arc::new(queue.clone()),
+        clock: Arc::new(clock.clone()),
+    };
+    let runner = Runner {
+        agents,
+        tasks: Arc::new(kept.tasks.clone()),
+        journal,
+        queue: Arc::new(queue.clone()),
+        model: Arc::new(ScriptedModel::default()),
+        tools: Arc::new(ScriptedTools::default()),
+        clock: Arc::new(clock.clone()),
+        cache: CacheRules::Off,
+        times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+        slots: None,
+        room: Room::default(),
+    };
+    let undelivered = Undelivered { tasks: Arc::new(kept.tasks.clone()), clock: Arc::new(clock.clone()) };
+    let before_end = Horizon { ended_before: Some(after(90_000)), quiet_before: after(90_000) };
+    let message = |task: &Task| TaskMessage { tenant: kept.tenant.clone(), task: task.id(), alone: false };
+    let swept = sweeper.sweep(after(600)).await.unwrap();
+    assert_eq!((swept.failed, swept.overdue, queue.sent().len()), (1_000, 1_000, 0), "{swept:?}");
+    for some in tasks.chunks(50) {
+        join_all(some.iter().map(async |task| {
+            let ran = runner.run(&message(task), after(600)).await;
+            assert!(matches!(ran, Err(RunError::Store(StoreError::Corrupt { .. }))), "{ran:?}");
+            let buried = undelivered.bury(&message(task).to_body(), 6).await;
+            assert!(matches!(buried, Err(StoreError::Corrupt { .. })), "{buried:?}");
+            assert_eq!(kept.retention.purge(task.id(), before_end).await.unwrap(), Purged::Kept);
+        }))
+        .await;
+    }
+    assert!(kept.records(&tasks).await == before, "a record changed");
+
+    kept.rewrite(&tasks, "2").await;
+    let swept = sweeper.sweep(after(600)).await.unwrap();
+    assert_eq!((swept.resent + swept.left_in_backlog, swept.requeued, swept.failed), (750, 250, 0), "{swept:?}");
+    for some in tasks.chunks(50) {
+        join_all(some.iter().map(async |task| {
+            assert_eq!(runner.run(&message(task), after(600)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+        }))
+        .await;
+    }
+    kept.aws.delete_table(&kept.table).await;
+}
+
 #[tokio::test]
 async fn a_task_of_a_later_version_is_reported_and_left_alone() {
     for (record, now) in [(QUEUED, after(1)), (FAILED, after(3))] {
-        let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "3""#)]).await;
-        let before = kept.record().await;
-        assert_eq!(before["v"], AttributeValue::N("3".to_owned()));
+        let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "4""#)]).await;
+        let record = kept.record().await;
+        assert_eq!(record["v"], AttributeValue::N("4".to_owned()));
         let read = kept.tasks.task(&kept.tenant, kept.id).await;
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
         let claimed = kept.claim(lease_until(after(60)), now).await;
         assert!(matches!(claimed, Err(StoreError::Corrupt { .. })), "{claimed:?}");
-        assert_eq!(kept.tasks.purge(kept.id, after(90_000)).await.unwrap(), Purged::Kept);
-        assert_eq!(kept.record().await, before);
+        assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
+        assert_eq!(kept.record().await, record);
         kept.aws.delete_table(&kept.table).await;
     }
 }
@@ -174,7 +334,22 @@ async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
     kept.aws.delete_table(&kept.table).await;
 }
 
-/// A purge that died after its first write, or in the middle.
+#[tokio::test]
+async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
+    let mut later: Value = serde_json::from_str(AGENT).unwrap();
+    later["v"]["N"] = "99".into();
+    let kept = Kept::with(&[&later.to_string()]).await;
+    let agents = DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str());
+    let agent = samples::agent(&kept.tenant);
+    agents.create(&agent).await.unwrap();
+    let page = agents.list(&kept.tenant, &PageRequest { limit: 10, after: None }).await.unwrap();
+    let [Err(unreadable), Ok(listed)] = page.entries.as_slice() else { panic!("{page:?}") };
+    assert_eq!((unreadable.id.to_string(), listed), ("agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".to_owned(), &agent));
+    assert!(unreadable.reason.contains("version 99"), "{unreadable:?}");
+    kept.aws.delete_table(&kept.table).await;
+}
+
+/// A purge of an earlier version that died after its first write, or in the middle.
 #[tokio::test]
 async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     let kept = Kept::with(&[]).await;
@@ -205,10 +380,10 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     task.reopen(ReopenFrom::Checkpoint, task.limits(), after(2)).unwrap();
     let reopened = tasks.update(&task).await;
     assert!(matches!(reopened, Err(StoreError::Conflict)), "{reopened:?}");
-    let again = tasks.create(&created).await;
-    assert!(matches!(again, Err(StoreError::Unavailable(_))), "{again:?}");
-    assert_eq!(tasks.ended_before(after(60), 10).await.unwrap(), [task.id()]);
-    assert_eq!(tasks.purge(task.id(), after(60)).await.unwrap(), Purged::Gone);
-    assert_eq!(tasks.ended_before(after(60), 10).await.unwrap(), []);
+    assert_eq!(tasks.create(&created).await.unwrap(), Created::Deleted);
+    assert_eq!(tasks.delete(&kept.tenant, task.id()).await.unwrap(), Deletion::Begun);
+    assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), [task.id()]);
+    assert_eq!(kept.retention.purge(task.id(), before(after(60))).await.unwrap(), Purged::Gone);
+    assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), []);
     kept.aws.delete_table(&kept.table).await;
 }

@@ -18,12 +18,12 @@ use aws_sdk_sqs::types::QueueAttributeName::{
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::domain::{Agent, AgentId, CacheUse, Step, Task, TaskId, TaskInput, TenantId, Timestamp};
+use shared::domain::{Agent, AgentId, CacheUse, Change, Step, Task, TaskId, TaskInput, TenantId, Timestamp};
 use shared::ports::{AgentStore, Journal, TaskMessage, TaskStore};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use tokio::sync::OnceCell;
 
-use crate::platform::unique;
+use crate::platform::{history_of, unique};
 use crate::{Platform, processes};
 
 /// Set once the functions' code lies where the copies have it from.
@@ -233,6 +233,11 @@ impl Deployment {
     /// Waits until the task is in this state.
     pub async fn until_status(&self, task: TaskId, status: &str) -> Task {
         self.until_task(task, |task| task.status().as_str() == status, status).await
+    }
+
+    /// All that happened to a task.
+    pub async fn history(&self, task: &Task) -> Vec<Change> {
+        history_of(&self.tasks(), task).await
     }
 
     /// The task's recorded steps.

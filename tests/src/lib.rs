@@ -12,7 +12,7 @@ pub mod telemetry;
 pub mod unreliable;
 pub mod unreliable_aws;
 
-pub use call_counter::CallCounter;
+pub use call_counter::{CallCounter, Units};
 pub use deployment::Deployment;
 pub use local_aws::LocalAws;
 pub use platform::Platform;

@@ -19,9 +19,9 @@ use crate::{LocalAws, Unreliable, UnreliableAws, processes};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
-use shared::domain::{Step, Task, TaskId, Timestamp};
+use shared::domain::{Change, Step, Task, TaskId, Timestamp};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Journal, TaskStore};
+use shared::ports::{Clock, Journal, TaskDetails, TaskStore};
 use shared::store::{DynamoJournal, DynamoTaskStore};
 
 /// Far more than anything here takes; a test that waits so long has failed.
@@ -278,6 +278,12 @@ impl Platform {
         tasks.task(&tenant(), id(task)).await.unwrap().unwrap()
     }
 
+    /// All that happened to a task.
+    pub async fn history(&self, task: &str) -> Vec<Change> {
+        let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
+        history_of(&tasks, &self.task(task).await).await
+    }
+
     /// Runs the watchdog, besides its schedule.
     pub async fn invoke_cleanup(&self) {
         self.services.invoke_later(&self.cleanup_function, &json!({})).await;
@@ -302,6 +308,13 @@ impl Platform {
     pub fn unreliable_aws(&self) -> UnreliableAws {
         UnreliableAws::start(self.aws_url())
     }
+}
+
+/// All that happened to a task.
+pub(crate) async fn history_of(tasks: &DynamoTaskStore, task: &Task) -> Vec<Change> {
+    let history = &task.progress().history;
+    let earlier = tasks.earlier_history(task.id(), 0..history.first(), u32::MAX).await.unwrap();
+    earlier.into_iter().map(|(_, change)| change).chain(history.kept().iter().cloned()).collect()
 }
 
 /// Where a function of the template logs.

@@ -53,6 +53,7 @@ pub fn router(api: Api) -> Router {
         .route("/agents/{id}", get(agents::find_agent))
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
         .route("/tasks/{id}", get(tasks::find_task))
+        .route("/tasks/{id}/history", get(tasks::list_history))
         .route("/tasks/{id}/output", get(tasks::read_output))
         .route("/tasks/{id}/steps", get(tasks::list_steps))
         .route("/tasks/{id}/steps/{number}/text", get(tasks::read_step_text))

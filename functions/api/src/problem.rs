@@ -125,6 +125,16 @@ impl From<AppError> for Problem {
                 "conflict",
                 format!("this can't be done: the task is {}", status.as_str()),
             ),
+            AppError::AgentInUse { agent, task } => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                format!("agent {agent} can't be deleted: task {task} names it; delete its tasks first"),
+            ),
+            AppError::TaskDeleted => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "the task that this Idempotency-Key made was deleted; take a new key for a new task",
+            ),
             AppError::AnsweredOtherwise(_) => Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string())),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -241,7 +251,7 @@ mod tests {
     use axum::body::Body;
     use http_body_util::BodyExt;
     use serde_json::Value;
-    use shared::domain::TaskStatus;
+    use shared::domain::{AgentId, TaskId, TaskStatus, Timestamp};
     use shared::ports::StoreError;
 
     use super::*;
@@ -256,10 +266,13 @@ mod tests {
     async fn every_app_error_has_its_status_and_code() {
         let secret = || Box::new(std::io::Error::other("table prod-secret-name"));
         let corrupt = StoreError::Corrupt { key: "TASK#secret".to_owned(), reason: "secret".to_owned() };
+        let now = Timestamp::from_millis(0);
         let table = [
             (AppError::invalid("/name", "is required"), 422, "validation_failed", false),
             (AppError::NotFound("task".to_owned()), 404, "not_found", false),
             (AppError::IdempotencyKeyReused, 422, "idempotency_key_reused", false),
+            (AppError::AgentInUse { agent: AgentId::new(now), task: TaskId::new(now) }, 409, "conflict", false),
+            (AppError::TaskDeleted, 409, "conflict", false),
             (AppError::WrongState(TaskStatus::Completed), 409, "conflict", false),
             (AppError::AnsweredOtherwise("toolu_1".to_owned()), 409, "conflict", false),
             (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),

@@ -9,9 +9,11 @@ use shared::config::{ConfigError, Environment};
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks and steps.
     pub state_table: String,
+    /// `EPHEMERAL_TABLE`: the table of cached answers, which go with the tasks that used them.
+    pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that workers read.
     pub task_queue_url: String,
-    /// `TASK_RETENTION_DAYS`: how long tasks are kept after their end; 0 for ever.
+    /// `TASK_RETENTION_DAYS`: how long tasks are kept after their end; 0 until their clients delete them.
     pub task_retention: Option<Duration>,
 }
 
@@ -20,6 +22,7 @@ impl Config {
     pub fn read(environment: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             state_table: environment.required("STATE_TABLE")?,
+            ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             task_retention: Some(environment.parsed("TASK_RETENTION_DAYS")?).filter(|days| *days > 0).map(days),
         })

@@ -12,7 +12,7 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::app::{PurgeSummary, Purger, Sweeper, Swept, Undelivered};
+use shared::app::{AgentDeletion, AgentPurgeSummary, PurgeSummary, Purger, Sweeper, Swept, Undelivered};
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
 use shared::ports::StoreError;
@@ -25,8 +25,10 @@ const RESERVE: Duration = Duration::from_secs(10);
 pub struct Cleanup {
     /// Looks after overdue tasks.
     pub sweeper: Sweeper,
-    /// Deletes tasks that ended long ago.
+    /// Deletes tasks that their clients deleted or that ended long ago.
     pub purger: Purger,
+    /// Deletes agents that their clients deleted.
+    pub agents: AgentDeletion,
     /// Looks after messages that the queue gave up on.
     pub undelivered: Undelivered,
 }
@@ -82,6 +84,7 @@ impl Cleanup {
             let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
             self.sweep(until).await?;
             self.purge(until).await?;
+            self.purge_agents(until).await?;
             Ok(SqsBatchResponse::default())
         };
         work.instrument(trace).instrument(log).await
@@ -113,15 +116,27 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Deletes what is old, in what the sweep left of the time.
+    /// Deletes what is due for it, in what the sweep left of the time.
     async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.purger.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of old tasks broke off");
+            tracing::error!(error = %Causes(error), "deletion of tasks broke off");
         })?;
         if purged != PurgeSummary::default() {
-            let PurgeSummary { deleted, moved_on, failed, unfinished } = purged;
-            tracing::info!(deleted, moved_on, failed, unfinished, "old tasks deleted");
+            let PurgeSummary { deleted, emptied, moved_on, failed, unfinished } = purged;
+            tracing::info!(deleted, emptied, moved_on, failed, unfinished, "ended tasks deleted");
             metric::TASKS_PURGED.add([], deleted.into());
+        }
+        Ok(())
+    }
+
+    /// Deletes agents, in what is left of the time after that.
+    async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
+        let purged = self.agents.purge(until).await.inspect_err(|error| {
+            tracing::error!(error = %Causes(error), "deletion of agents broke off");
+        })?;
+        if purged != AgentPurgeSummary::default() {
+            let AgentPurgeSummary { deleted, restored, failed, unfinished } = purged;
+            tracing::info!(deleted, restored, failed, unfinished, "agents deleted");
         }
         Ok(())
     }

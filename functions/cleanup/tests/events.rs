@@ -13,7 +13,7 @@ use std::time::Duration;
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{Purger, Sweeper, Undelivered};
+use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
 use shared::domain::{FailureCode, Task, TaskState, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
@@ -44,7 +44,8 @@ async fn handle(event: Value, store: MemoryStore, queue: &MemoryQueue) -> Result
         keep_for: Some(Duration::from_hours(1)),
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks: tasks(), clock } };
+    let agents = AgentDeletion { agents: tasks(), retention: tasks(), clock: Arc::<ManualClock>::clone(&clock) };
+    let cleanup = Cleanup { sweeper, purger, agents, undelivered: Undelivered { tasks: tasks(), clock } };
     let response = cleanup.handle(LambdaEvent::new(event, context)).await?;
     Ok(serde_json::to_string(&response).unwrap())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use cleanup::Cleanup;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{Purger, Sweeper, Undelivered};
+use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
 use shared::config::Environment;
 use shared::ports::{Clock, TaskStore};
 use shared::telemetry::{start, write_metrics};
@@ -39,7 +39,12 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
     };
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
-    let cleanup = Cleanup { sweeper, purger, undelivered: Undelivered { tasks, clock } };
+    let agents = AgentDeletion {
+        agents: Arc::<MemoryStore>::clone(&tasks),
+        retention: Arc::<MemoryStore>::clone(&tasks),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
+    let cleanup = Cleanup { sweeper, purger, agents, undelivered: Undelivered { tasks, clock } };
     cleanup.handle(LambdaEvent::new(Value::Null, context)).await.unwrap();
 
     let mut written = Vec::new();

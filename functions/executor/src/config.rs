@@ -14,6 +14,9 @@ use shared::ports::Secrets;
 /// The most tasks that an executor works on at once: the template's `BatchSize`.
 pub const BATCH_SIZE: u32 = 10;
 
+/// The variable in which Lambda itself names the function's memory.
+pub const MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
+
 /// What the deployment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -39,6 +42,8 @@ pub struct Config {
     /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number. None, too, if all
     /// executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then counting them would cost writes for nothing.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
+    /// [`MEMORY_SIZE`]: the function's memory in MB, of which conversations get a share.
+    pub memory_mb: u64,
 }
 
 /// How the model providers are reached, and how long they may take.
@@ -80,6 +85,7 @@ impl Config {
             },
             daily_caps: daily_caps(environment)?,
             tenant_max_running_tasks: tenant_max_running_tasks(environment)?,
+            memory_mb: environment.parsed(MEMORY_SIZE)?,
         })
     }
 }
@@ -203,6 +209,7 @@ mod tests {
             ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "7"),
             ("TENANT_MAX_RUNNING_TASKS", most),
             ("EXECUTOR_MAX_CONCURRENCY", "10"),
+            (MEMORY_SIZE, "512"),
         ]))
     }
 

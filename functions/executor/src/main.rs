@@ -50,7 +50,7 @@ async fn main() -> Result<(), Error> {
         cache: config.cache,
         times: config.times,
         slots: config.tenant_max_running_tasks.map(|most| TenantSlots::new(Arc::new(slots), most)),
-        room: Room::default(),
+        room: Room::of_function(config.memory_mb),
     };
     let executor = Executor { runner: Arc::new(runner), queue };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {

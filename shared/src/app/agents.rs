@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
 use crate::policy::schemas;
-use crate::ports::{AgentStore, Clock, Page, PageRequest};
+use crate::ports::{AgentStore, Clock, Page, PageRequest, UnreadableAgent};
 
 /// The use cases on agents.
 #[derive(Clone)]
@@ -63,8 +63,16 @@ impl Agents {
         found.ok_or_else(|| AppError::NotFound(format!("agent {id}")))
     }
 
-    /// The tenant's agents, oldest first.
-    pub async fn list_agents(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, AppError> {
-        Ok(self.store.list(tenant, page).await?)
+    /// The tenant's agents, oldest first. One that can't be read hides none of the others.
+    pub async fn list_agents(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, AppError> {
+        let listed = self.store.list(tenant, page).await?;
+        for UnreadableAgent { id, reason } in listed.entries.iter().filter_map(|entry| entry.as_ref().err()) {
+            tracing::error!(agent_id = %id, error = reason.as_str(), "agent can't be read; the list names its id only");
+        }
+        Ok(listed)
     }
 }

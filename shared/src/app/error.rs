@@ -1,6 +1,6 @@
 //! Why a use case that a client asked for did not succeed.
 
-use crate::domain::{Invalid, TaskStatus, WrongState};
+use crate::domain::{AgentId, Invalid, TaskId, TaskStatus, WrongState};
 use crate::ports::StoreError;
 
 /// A use case did not succeed, by what the client can do about it.
@@ -15,9 +15,20 @@ pub enum AppError {
     /// The wish doesn't go with the state that the task is in.
     #[error("the task is {}", .0.as_str())]
     WrongState(TaskStatus),
+    /// The agent can't be deleted, because this task names it; maybe others do as well.
+    #[error("task {task} names agent {agent}")]
+    AgentInUse {
+        /// The agent.
+        agent: AgentId,
+        /// The task.
+        task: TaskId,
+    },
     /// Another answer to the tool call with this id is recorded already.
     #[error("another answer to call {0} is recorded")]
     AnsweredOtherwise(String),
+    /// The task that the idempotency key made was deleted, and something of it is left.
+    #[error("the idempotency key's task was deleted")]
+    TaskDeleted,
     /// The idempotency key came with another request before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,

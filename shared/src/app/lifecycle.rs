@@ -1,6 +1,6 @@
-//! What clients do with their tasks once they are submitted: cancel, retry, resume and answer them.
+//! What clients do with their tasks once they are submitted: cancel, retry, resume, answer and delete them.
 //!
-//! Each reads the task, makes one transition and stores it if nobody changed the task in between, or else tries again. A
+//! Each reads the task, with its input because the client is shown it, makes one transition and stores it if nobody changed the task in between, or else tries again. A
 //! task that goes on is written before its message is sent; the watchdog sends one that got lost.
 
 use std::time::Duration;
@@ -18,7 +18,8 @@ use crate::domain::{
     Cancellation, Causes, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind, Task, TaskId, TaskState,
     TaskStatus, TenantId, ToolRunner, is_last_word, journal_heads,
 };
-use crate::ports::StoreError;
+use crate::metric;
+use crate::ports::{Deletion, StoreError};
 
 /// How often a transition is tried; each time somebody else changed the task in between.
 const MOST_TRIES: usize = 8;
@@ -57,6 +58,21 @@ impl Tasks {
             Ok((Draft::of(task), ()))
         };
         self.go_on(tenant, id, reopen).await
+    }
+
+    /// Deletes a task that has ended, with all that belongs to it. From now on nobody has it; what is left of it, and the cached
+    /// answers that it used, are deleted within minutes. Doing so twice is no error as long as something is left.
+    pub async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<(), AppError> {
+        Span::current().record("task_id", id.to_string());
+        match self.store.delete(tenant, id).await? {
+            Deletion::Begun => {
+                tracing::info!("task deleted");
+                metric::TASKS_DELETED.add([], 1);
+                Ok(())
+            }
+            Deletion::NotEnded(status) => Err(AppError::WrongState(status)),
+            Deletion::Unknown => Err(AppError::NotFound(format!("task {id}"))),
+        }
     }
 
     /// Goes on with a paused task, with limits that let it.
@@ -186,7 +202,7 @@ impl Tasks {
         F: Future<Output = Result<(Draft, T), AppError>>,
     {
         for _ in 0..MOST_TRIES {
-            let task = self.find_task(tenant, id).await?;
+            let task = self.with_input(self.find_task(tenant, id).await?).await?;
             Span::current().record("agent_id", task.spec().agent.id.to_string());
             let before = task.progress().revision;
             let (Draft { task, steps }, outcome) = transition(task).await?;

@@ -3,11 +3,13 @@
 //! Each is a small type that holds the ports it needs. Errors are decided and logged here, once; how they look over HTTP
 //! or in a batch is the functions' business.
 
+mod agent_deletion;
 mod agents;
 mod answers;
 mod change;
 mod dead_letters;
 mod error;
+mod history;
 mod lifecycle;
 mod lost;
 mod model_failure;
@@ -23,9 +25,11 @@ mod texts;
 mod undelivered;
 mod waits;
 
+pub use agent_deletion::{AgentDeletion, AgentPurgeSummary};
 pub use agents::Agents;
 pub use answers::ToolAnswer;
 pub use error::AppError;
+pub use history::HistoryPart;
 pub use lifecycle::RetryFrom;
 pub use purge::{PurgeSummary, Purger};
 pub use readiness::Readiness;

@@ -92,6 +92,7 @@ impl Tasks {
                 metric::IDEMPOTENT_REPLAYS.add([], 1);
                 return Ok(existing);
             }
+            Created::Deleted => return Err(AppError::TaskDeleted),
         }
         metric::TASKS_SUBMITTED.add([], 1);
         match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
@@ -116,10 +117,15 @@ impl Tasks {
         }
     }
 
-    /// The task as it is.
+    /// The task as it is, perhaps without its input.
     pub async fn find_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
-        let found = self.store.task(tenant, id).await?;
-        found.ok_or_else(|| AppError::NotFound(format!("task {id}")))
+        self.store.task(tenant, id).await?.ok_or_else(|| unknown(id))
+    }
+
+    /// The task with its input.
+    pub(super) async fn with_input(&self, task: Task) -> Result<Task, AppError> {
+        let id = task.id();
+        self.store.with_input(task).await?.ok_or_else(|| unknown(id))
     }
 
     /// The tenant's tasks, newest first.
@@ -131,6 +137,10 @@ impl Tasks {
     ) -> Result<Page<TaskSummary>, AppError> {
         Ok(self.store.list(tenant, filter, page).await?)
     }
+}
+
+fn unknown(id: TaskId) -> AppError {
+    AppError::NotFound(format!("task {id}"))
 }
 
 /// Broken rules of bounds at their place in a request.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{AppError, Tasks};
 use crate::domain::{Causes, Task, TaskId, TaskState, TenantId};
+use crate::metric;
 use crate::ports::{Slot, Slots, Taken};
 
 /// The pauses between two reads of a task: the first one, and the longest.
@@ -58,9 +59,14 @@ impl Waits {
         Self { tasks, slots, most }
     }
 
-    /// The task as it is once it has ended, waits for its client, or `wait` is over, whichever comes first; and at once if
+    /// The task, with its input, as it is once it has ended, waits for its client, or `wait` is over, whichever comes first; and at once if
     /// it is parked beyond the wait, or the tenant waits as often as it may.
     pub async fn find_task(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Found, AppError> {
+        let Found { task, ask_again_after } = self.wait_for(tenant, id, wait).await?;
+        Ok(Found { task: self.tasks.with_input(task).await?, ask_again_after })
+    }
+
+    async fn wait_for(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Found, AppError> {
         let task = self.tasks.find_task(tenant, id).await?;
         let end = Instant::now() + wait;
         if wait.is_zero() || is_settled(&task) {
@@ -72,6 +78,7 @@ impl Waits {
         let Some(most) = self.most else { return self.follow(task, end).await };
         let place = self.place(wait);
         if !self.take(tenant, &place, most).await {
+            metric::WAITS_REFUSED.add([], 1);
             return Ok(Found::too_soon(task, REFUSED_FOR));
         }
         let found = self.follow(task, end).await;
@@ -120,7 +127,11 @@ impl Waits {
 
     async fn take(&self, tenant: &TenantId, place: &Slot, most: NonZeroU32) -> bool {
         match self.slots.take(tenant, place, most.get(), self.tasks.clock.now()).await {
-            Ok(taken) => taken == Taken::Granted,
+            Ok(Taken::Granted) => true,
+            Ok(Taken::Full) => {
+                tracing::info!(most = most.get(), "wait is refused: the tenant waits as often as it may");
+                false
+            }
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "waits can't be counted; the client does not wait");
                 false

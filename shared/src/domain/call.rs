@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::answer_key::AnswerKey;
 use super::chain::{ModelChain, ModelChoice, ModelRef};
 use super::deadline::Deadline;
 use super::hidden::Hidden;
@@ -120,6 +121,8 @@ pub struct ModelAnswer {
     pub spend: Spend,
     /// The attempts that failed before it.
     pub failed: Vec<FailedAttempt>,
+    /// What the response cache has it under, if it came from there or was kept there.
+    pub kept_as: Option<Box<AnswerKey>>,
 }
 
 impl ModelAnswer {

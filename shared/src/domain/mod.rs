@@ -4,6 +4,7 @@
 //! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
 
 pub mod agent;
+pub mod answer_key;
 pub mod arguments;
 pub mod bounded_text;
 pub mod call;
@@ -33,6 +34,7 @@ pub mod usage;
 pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
+pub use answer_key::AnswerKey;
 pub use arguments::check_arguments;
 pub use bounded_text::BoundedText;
 pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};
@@ -59,8 +61,8 @@ pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 pub use task::{
-    Cancellation, Change, ClaimRefused, Event, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput, TaskState,
-    WrongState,
+    Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput,
+    TaskState, WrongState,
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};

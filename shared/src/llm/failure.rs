@@ -83,6 +83,7 @@ impl Exchange {
             origin: Origin::Provider,
             spend: self.spend,
             failed: Vec::new(),
+            kept_as: None,
         }
     }
 

@@ -29,6 +29,7 @@ use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
+use crate::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
@@ -41,10 +42,10 @@ const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the end of a stream is waited for after the end of its answer, so that the connection can be used again.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The HTTP client for all providers. Build it once: it reads the machine's root certificates and pools connections.
+/// The HTTP client for all providers. Build it once: it pools connections.
 pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
-        .tls_backend_rustls()
+        .tls_backend_preconfigured(tls::client_config())
         .user_agent(USER_AGENT)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_keepalive(TCP_KEEPALIVE)

@@ -5,8 +5,7 @@ use std::io;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{ModelChoice, ModelRequest, Prompt};
-use crate::ports::AnswerKey;
+use crate::domain::{AnswerKey, ModelChoice, ModelRequest, Prompt};
 
 /// The version of this form. It goes up with any change of what a key is made of, and of what is kept under it, so that
 /// two deployments never misread each other's answers.

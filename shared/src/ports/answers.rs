@@ -1,35 +1,9 @@
 //! Answers of models that are kept for the same question, and the claim to be the one who asks it.
 
-use std::fmt;
-
 use async_trait::async_trait;
 
 use super::store::StoreError;
-use crate::domain::{ModelAnswer, Timestamp, WorkerId};
-
-/// Stands for a question, its tenant included: a digest of all that could change the answer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct AnswerKey([u8; 32]);
-
-impl AnswerKey {
-    /// The key of this digest.
-    pub const fn new(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-}
-
-impl fmt::Display for AnswerKey {
-    /// In hexadecimal.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for AnswerKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
+use crate::domain::{AnswerKey, ModelAnswer, Timestamp, WorkerId};
 
 /// A kept answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 //! Errors are named by what the caller can do about them. Each trait has an in-memory twin in `testing`, and one suite of
 //! rules that both it and the real adapter pass.
 
+pub mod agent_retention;
 pub mod answers;
 pub mod budgets;
 pub mod circuits;
@@ -16,18 +17,19 @@ pub mod slots;
 pub mod store;
 pub mod tools;
 
-pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer};
+pub use agent_retention::{AgentRetention, DeletedAgent, TaskSearch};
+pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
 pub use model::{BudgetScope, Model, ModelError, ModelErrorKind};
 pub use queue::{MessageError, QueueError, TaskMessage, TaskQueue};
-pub use retention::{Purged, Retention};
+pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentStore, Claimed, Created, Journal, Page, PageRequest, StepsPage, StepsRequest, StoreError, TaskFilter,
-    TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page, PageRequest, StepsPage, StepsRequest,
+    StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

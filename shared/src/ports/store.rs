@@ -1,12 +1,13 @@
 //! Where agents, tasks and journals are kept.
 
 use std::error::Error;
+use std::ops::Range;
 
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, ClaimRefused, FailureCode, Lease, Step, StepHead, StepPlace, Task, TaskId,
-    TaskStatus, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepHead, StepPlace, Task, TaskId,
+    TaskInput, TaskStatus, TenantId, Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -58,6 +59,15 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// An agent whose record is in no form that this version reads: a newer version wrote it, or it is damaged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadableAgent {
+    /// Its id.
+    pub id: AgentId,
+    /// What is wrong with its record, for the log.
+    pub reason: String,
+}
+
 /// Keeps agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
@@ -71,8 +81,12 @@ pub trait AgentStore: Send + Sync {
     /// One version of an agent; `None` if the tenant has no such version.
     async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError>;
 
-    /// The tenant's agents in their newest versions, oldest agent first.
-    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError>;
+    /// The tenant's agents in their newest versions, oldest agent first. One that can't be read takes its place among them.
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError>;
 }
 
 /// Which tasks are wanted; `None` stands for any.
@@ -108,8 +122,21 @@ pub struct TaskSummary {
 pub enum Created {
     /// It was, and is kept now.
     New,
-    /// A task with this id is kept already; nothing changed.
+    /// A task with this id is kept already, and comes with its input; nothing changed.
     Existing(Box<Task>),
+    /// A task with this id was deleted, and something of it is left: the id is not free yet.
+    Deleted,
+}
+
+/// What became of a client's wish to delete a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Nobody has the task any more; [`Retention`](super::Retention) deletes what is left of it. So it is the second time.
+    Begun,
+    /// The task has not ended, and nothing changed.
+    NotEnded(TaskStatus),
+    /// The tenant has no such task.
+    Unknown,
 }
 
 /// What became of a claim.
@@ -123,11 +150,42 @@ pub enum Claimed {
     Unknown,
 }
 
-/// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
+/// How many bytes of an input a task's own record has at most.
+pub const INPUT_IN_RECORD: usize = 8 * 1_024;
+
+/// Reads what is kept beside a task's own record, so that a change of the task does not write it again.
 #[async_trait]
-pub trait TaskStore: Send + Sync {
+pub trait TaskDetails: Send + Sync {
+    /// The input of a task that comes without it; none if there is no such task, or its input comes with it.
+    async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError>;
+
+    /// The changes of these numbers that have left the task's record, each with its number, oldest first; up to `limit` of
+    /// them. A caller that wants all changes reads the task first: what has left its record by then is here, and stays as it is.
+    async fn earlier_history(
+        &self,
+        id: TaskId,
+        numbers: Range<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Change)>, StoreError>;
+
+    /// The task with its input; none if the input is gone, and the task with it.
+    async fn with_input(&self, task: Task) -> Result<Option<Task>, StoreError> {
+        if task.spec().input.is_some() {
+            return Ok(Some(task));
+        }
+        let input = self.input(task.id()).await?;
+        Ok(input.map(|input| task.with_input(Some(input))))
+    }
+}
+
+/// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
+///
+/// A task whose input has more than [`INPUT_IN_RECORD`] comes without it: see [`TaskDetails::with_input`]. No change needs it.
+#[async_trait]
+pub trait TaskStore: TaskDetails {
     /// Adds a task unless one with its id is there. The very same task counts as new a second time, because a store's
-    /// answer can get lost after its write. An id that is another tenant's is a [`StoreError::Conflict`].
+    /// answer can get lost after its write. An id that is another tenant's is a [`StoreError::Conflict`], and one that somebody
+    /// else is just adding may be.
     async fn create(&self, task: &Task) -> Result<Created, StoreError>;
 
     /// The task as it stands; `None` if the tenant has no such task.
@@ -145,7 +203,8 @@ pub trait TaskStore: Send + Sync {
     /// that holds the lease already is granted it again, unchanged.
     async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError>;
 
-    /// Stores a transition if the task still has the revision before it; else fails with [`StoreError::Conflict`].
+    /// Stores a transition if the task still has the revision before it, and with it what leaves the task's history; else fails
+    /// with [`StoreError::Conflict`].
     /// Storing the same transition twice succeeds, because a store's answer can get lost after its write.
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 
@@ -153,6 +212,10 @@ pub trait TaskStore: Send + Sync {
     /// Fails with [`StoreError::Conflict`] also if one of the steps' numbers is recorded for its run. There are at most
     /// [`MAX_OPEN_CALLS`](crate::domain::task::MAX_OPEN_CALLS) steps.
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError>;
+
+    /// Deletes a task if it has ended, whatever its record and its steps hold: in one write, after which nobody gets, lists,
+    /// claims or changes it.
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError>;
 
     /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
     /// store can tell. One that can't be read takes no other's place.

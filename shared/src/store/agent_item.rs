@@ -29,7 +29,15 @@ const LIMITS: &str = "limits";
 const MAX_OUTPUT_TOKENS: &str = "max_output_tokens";
 const TIMEOUT_SECONDS: &str = "timeout_seconds";
 const MAX_COST_MICRO_USD: &str = "max_cost_micro_usd";
-const CREATED_AT: &str = "created_at";
+pub(super) const CREATED_AT: &str = "created_at";
+/// When its client deleted the agent. It is no agent any more, but may become one again.
+pub(super) const DELETED_AT: &str = "deleted_at";
+/// That the agent is being removed for good.
+pub(super) const REMOVING: &str = "removing";
+/// Up to where its tenant's tasks were searched for one that names the deleted agent.
+pub(super) const SEARCHED_TO: &str = "searched_to";
+/// What clients said of the agent.
+pub(super) const SAID: [&str; 6] = [NAME, INSTRUCTIONS, MODELS, TOOLS, BUILTIN_TOOLS, OUTPUT_SCHEMA];
 
 const OFF: &str = "off";
 const ON: &str = "on";
@@ -72,6 +80,11 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
         ]),
     }
     items::item(key, attributes)
+}
+
+/// Whether the record is of an agent that was deleted.
+pub(super) fn is_deleted(item: &Item) -> bool {
+    item.contains_key(DELETED_AT)
 }
 
 /// The agent in a record.

@@ -107,6 +107,7 @@ impl Found<'_> {
             origin: Origin::Provider,
             spend: Spend::default(),
             failed: Vec::new(),
+            kept_as: None,
         };
         Ok(KeptAnswer { answer, made_at: self.made_at, fresh_until: self.fresh_until, ends_at: self.ends_at })
     }
@@ -129,7 +130,7 @@ mod tests {
     use super::super::items::{self, text};
     use super::super::keys;
     use super::*;
-    use crate::ports::AnswerKey;
+    use crate::domain::AnswerKey;
     use crate::testing::samples::{self, after};
 
     fn kept() -> KeptAnswer {

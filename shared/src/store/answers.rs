@@ -11,12 +11,12 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 
 use super::answer_item::{self, ALONE_UNTIL, FRESH_UNTIL, Found, LEASE_UNTIL, MADE_AT, OWNER};
 use super::blob::{self, Blob};
-use super::error::kept_instead_of_update;
+use super::error::{failure, kept_instead_of_update};
 use super::items::{Attributes, Fields, Item, V, VERSION, moment, number, text};
 use super::keys::{self, EXPIRES_AT};
-use super::table::Table;
-use crate::domain::{Causes, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer, StoreError};
+use super::table::{self, Table};
+use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
 
 /// When the question may be had: nobody else's claim, not each alone, and no fresh answer that is good enough.
 const CLAIMABLE: &str = "(attribute_not_exists(#owner) OR #owner = :owner OR #lease_until <= :now) \
@@ -36,6 +36,13 @@ impl DynamoAnswerCache {
     /// Keeps answers in the table of this name, whose records expire by `expires_at`.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self { table: Table::new(client, table) }
+    }
+
+    /// Deletes the answer, its pieces, and the claim to ask.
+    pub(super) async fn forget(&self, key: &AnswerKey) -> Result<(), StoreError> {
+        let query = self.table.query_keys(keys::answer_partition(key));
+        let found: Vec<Item> = query.into_paginator().items().send().try_collect().await.map_err(failure)?;
+        self.table.delete_all(found.iter().map(table::key_of).collect::<Result<_, _>>()?).await
     }
 
     /// Claims; `None` if there is a fresh answer that can't be read.

@@ -155,7 +155,6 @@ impl<'a> Head<'a> {
     }
 
     /// The value, which the head must have.
-    #[cfg(any(test, feature = "testing"))]
     pub(super) fn value_in_head(&self) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Head(stored) => self.unpack(stored),

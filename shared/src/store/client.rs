@@ -18,10 +18,11 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_smithy_runtime_api::client::interceptors::context::Input;
 
 use crate::telemetry::aws::AwsCalls;
+use crate::tls;
 
 /// What all AWS clients share, read from the environment. Built once, before the first client.
 pub async fn sdk_config() -> SdkConfig {
-    aws_config::defaults(BehaviorVersion::v2026_01_12()).load().await
+    aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(tls::aws_client()).load().await
 }
 
 /// The DynamoDB client of a function. Cheap to clone.

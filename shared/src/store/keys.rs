@@ -3,9 +3,9 @@
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
 use std::fmt;
+use std::time::Duration;
 
-use crate::domain::{AgentId, AgentVersion, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
-use crate::ports::AnswerKey;
+use crate::domain::{AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
 use crate::ports::BudgetKey;
 
 /// The table's partition key.
@@ -36,13 +36,26 @@ pub(super) const META: &str = "META";
 /// What the sort keys of a task's steps begin with.
 pub(super) const STEP_PREFIX: &str = "STEP#";
 
+/// What the sort keys of the blocks of a task's history begin with.
+const HISTORY_PREFIX: &str = "HISTORY#";
+
 /// Into how many records the budget of a day is split. Changed, the day of the change would begin again.
 pub(super) const BUDGET_PARTS: u8 = 8;
 
 const TASK_PREFIX: &str = "TASK#";
+const TENANT_PREFIX: &str = "TENANT#";
 const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
 const ENDED_PREFIX: &str = "done#";
+
+/// The shard of [`DUE`] that agents are in while they are being deleted, by the moment of their mark.
+pub(super) const DELETED_AGENTS: &str = "agents";
+
+/// By how much the clocks of two machines may differ.
+pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
+
+/// The shard of [`DUE`] that a deleted task is in once it has been emptied. Few are there at a time, so one will do.
+pub(super) const EMPTIED_SHARD: &str = "emptied";
 
 /// A record's place in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +77,7 @@ pub(super) fn nobody() -> Key {
 
 /// Where all of a tenant's agents are.
 pub(super) fn tenant(tenant: &TenantId) -> String {
-    format!("TENANT#{tenant}")
+    format!("{TENANT_PREFIX}{tenant}")
 }
 
 /// The newest version of an agent.
@@ -72,9 +85,24 @@ pub(super) fn agent(tenant: &TenantId, id: AgentId) -> Key {
     Key { pk: self::tenant(tenant), sk: format!("{AGENT_PREFIX}{id}") }
 }
 
+/// The agent that the sort key of a newest version is of.
+pub(super) fn parse_agent(sk: &str) -> Option<AgentId> {
+    sk.strip_prefix(AGENT_PREFIX)?.parse().ok()
+}
+
+/// The tenant whose agents a partition has.
+pub(super) fn parse_tenant(pk: &str) -> Option<TenantId> {
+    pk.strip_prefix(TENANT_PREFIX)?.parse().ok()
+}
+
+/// What the sort keys of an agent's versions begin with.
+pub(super) fn agent_versions(id: AgentId) -> String {
+    format!("AGENTVERSION#{id}#")
+}
+
 /// One version of an agent.
 pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
-    Key { pk: self::tenant(tenant), sk: format!("AGENTVERSION#{}#{:08}", version.id, version.version) }
+    Key { pk: self::tenant(tenant), sk: format!("{}{:08}", agent_versions(version.id), version.version) }
 }
 
 /// A task.
@@ -107,6 +135,25 @@ fn step_sort_key(StepPlace { number, base }: StepPlace) -> String {
 pub(super) fn steps_after(place: StepPlace) -> (String, String) {
     // The character that comes before the one that begins a later run's key, and the one that comes after the last digit.
     (format!("{}!", step_sort_key(place)), format!("{STEP_PREFIX}:"))
+}
+
+/// The input of a task, if the task's own record doesn't have it.
+pub(super) fn task_input(task: TaskId) -> Key {
+    Key { pk: task_partition(task), sk: "INPUT".to_owned() }
+}
+
+/// A block of a task's history that begins with the change of this number.
+pub(super) fn history_block(task: TaskId, first: u32) -> Key {
+    Key { pk: task_partition(task), sk: history_sort_key(first) }
+}
+
+/// The range of the sort keys of the blocks whose first changes have these numbers, both included.
+pub(super) fn history_blocks(first: u32, last: u32) -> (String, String) {
+    (history_sort_key(first), history_sort_key(last))
+}
+
+fn history_sort_key(first: u32) -> String {
+    format!("{HISTORY_PREFIX}{first:08}")
 }
 
 /// A piece of a step or of a task's result that one record can't hold.
@@ -164,6 +211,11 @@ fn date(day: u64) -> String {
 /// A task's place in [`BY_TENANT`].
 pub(super) fn created(at: Timestamp, id: TaskId) -> String {
     format!("{:013}#{id}", at.as_millis())
+}
+
+/// The first place in [`BY_TENANT`] of a task that is not older than this.
+pub(super) fn created_since(at: Timestamp) -> String {
+    format!("{:013}", at.as_millis())
 }
 
 /// The moment and the task of a place in [`BY_TENANT`].
@@ -274,7 +326,7 @@ mod tests {
     fn the_range_after_a_step_has_all_steps_after_it_and_no_other_record() {
         let sort_key = |(number, base)| step_sort_key(StepPlace { number, base });
         let places = [(1, 0), (2, 0), (2, 1), (2, 13), (3, 0), (10, 9), (1_000, 0), (1_001, 1_000)];
-        let others = [META.to_owned(), "BUDGET".to_owned(), chunks(&[255])];
+        let others = [META.to_owned(), "BUDGET".to_owned(), "INPUT".to_owned(), history_sort_key(15), chunks(&[255])];
         for (number, base) in places.into_iter().chain([(0, u32::MAX), (1, u32::MAX), (999, u32::MAX)]) {
             let (first, last) = steps_after(StepPlace { number, base });
             let within = |key: &String| (&first..=&last).contains(&key);
@@ -294,10 +346,13 @@ mod tests {
             answer_chunk(&question, &[1, 255], 7).to_string(),
             agent(&tenant, id).to_string(),
             agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
+            created_since(Timestamp::from_millis(5)),
             self::task(task).to_string(),
             step(task, 0, 12).to_string(),
             step(task, 7, 12).to_string(),
             task_chunk(&task_partition(task), &[1, 255], 7).to_string(),
+            task_input(task).to_string(),
+            history_block(task, 15).to_string(),
             circuit(&samples::model()).to_string(),
             slots(&tenant).to_string(),
             waits(&tenant).to_string(),
@@ -309,10 +364,13 @@ mod tests {
             format!("ANSWER#{digest} CHUNK#01ff#0007"),
             format!("TENANT#acme AGENT#{AGENT}"),
             format!("TENANT#acme AGENTVERSION#{AGENT}#00000007"),
+            "0000000000005".to_owned(),
             format!("TASK#{TASK} META"),
             format!("TASK#{TASK} STEP#00000012"),
             format!("TASK#{TASK} STEP#00000012#00000007"),
             format!("TASK#{TASK} CHUNK#01ff#0007"),
+            format!("TASK#{TASK} INPUT"),
+            format!("TASK#{TASK} HISTORY#00000015"),
             "CIRCUIT#anthropic#claude-sonnet-5-5 STATE".to_owned(),
             "SLOTS#acme HELD".to_owned(),
             "WAITS#acme HELD".to_owned(),

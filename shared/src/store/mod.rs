@@ -5,6 +5,7 @@
 //! are told apart without another read. Every read of one record is strongly consistent; only the lists on an index lag.
 
 mod agent_item;
+mod agent_retention;
 mod agent_store;
 mod answer_item;
 mod answers;
@@ -25,6 +26,7 @@ mod step_item;
 mod table;
 mod task_claim;
 mod task_content;
+mod task_details;
 mod task_item;
 mod task_list;
 mod task_overdue;
@@ -37,4 +39,5 @@ pub use budgets::DynamoBudgets;
 pub use circuits::DynamoCircuits;
 pub use journal::DynamoJournal;
 pub use slots::DynamoSlots;
+pub use task_retention::DynamoRetention;
 pub use task_store::DynamoTaskStore;

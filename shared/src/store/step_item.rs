@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
 use super::blob::{self, Blob, Head};
-use super::items::{self, Attributes, Fields, Item, V, moment, name, number, text};
+use super::items::{self, Attributes, Fields, Item, V, bytes, moment, name, number, text};
 use super::keys;
-use crate::domain::{HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
+use crate::domain::{AnswerKey, HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
 use crate::ports::StoreError;
 
 /// The newest form's version, and the one written.
@@ -34,6 +34,8 @@ const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
 const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
+/// What the response cache has the answer under, for whoever deletes the task. Absent if it has not, or from before it was noted.
+pub(super) const ANSWER_KEY: &str = "answer_key";
 
 /// What [`read_head`] needs.
 pub(super) const OF_HEAD: [&str; 9] = [keys::PK, keys::SK, V, NUMBER, BASE, KIND, BY, SPEND, blob::RAW_BYTES];
@@ -94,6 +96,7 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
     ];
     attributes.extend(items::model(requested));
     attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
+    attributes.extend(answer.kept_as.as_ref().map(|key| (ANSWER_KEY, bytes(key.as_bytes()))));
     attributes
 }
 
@@ -164,7 +167,15 @@ fn answer(fields: &Fields<'_>, content: &[u8]) -> Result<ModelAnswer, StoreError
         failed: fields.json(FAILED)?,
         served_model: fields.text(SERVED_MODEL)?.to_owned(),
         request_id: fields.optional(REQUEST_ID, Fields::text)?.map(str::to_owned),
+        kept_as: answer_key(fields)?.map(Box::new),
     })
+}
+
+/// What the response cache has the answer of a step under, by a record that has at least its key and this attribute.
+pub(super) fn answer_key(fields: &Fields<'_>) -> Result<Option<AnswerKey>, StoreError> {
+    let Some(digest) = fields.optional(ANSWER_KEY, Fields::bytes)? else { return Ok(None) };
+    let digest = digest.try_into().map_err(|_| fields.corrupt("its answer's key is not a digest"))?;
+    Ok(Some(AnswerKey::new(digest)))
 }
 
 #[cfg(test)]
@@ -188,13 +199,25 @@ mod tests {
         let mut step = samples::step(TaskId::new(samples::START), 3, "Paris 🗼");
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
         if let StepKind::ModelCall { answer, .. } = &mut step.kind {
-            answer.request_id = None;
+            (answer.request_id, answer.kept_as) = (None, Some(Box::new(AnswerKey::new([7; 32]))));
         }
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
         for (base, by) in [(0, ToolRunner::Platform), (3, ToolRunner::Client), (1, ToolRunner::Nobody)] {
             let step = Step { base, ..samples::tool_step(step.task, 4, by, "18 °C") };
             assert_eq!(read_whole(&record(&step)).unwrap(), step);
         }
+    }
+
+    #[test]
+    fn a_record_from_before_answers_keys_were_noted_is_read() {
+        let step = samples::step(TaskId::new(samples::START), 3, "Paris");
+        let mut noted = step.clone();
+        if let StepKind::ModelCall { answer, .. } = &mut noted.kind {
+            answer.kept_as = Some(Box::new(AnswerKey::new([7; 32])));
+        }
+        let mut item = record(&noted);
+        assert!(item.remove(ANSWER_KEY).is_some());
+        assert_eq!(read_whole(&item).unwrap(), step);
     }
 
     #[test]

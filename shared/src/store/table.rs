@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::error::{failure, failure_of_reads};
-use super::items::{Item, text};
+use super::items::{Fields, Item, text};
 use super::keys::{Key, NOTHING_THERE, PK, SK};
 use crate::ports::StoreError;
 
@@ -76,6 +76,12 @@ impl Table {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
+    /// A put, whatever is there, as a part of a transaction.
+    pub(super) fn transact_put(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder().table_name(&self.name).set_item(Some(item)).build();
+        Ok(TransactWriteItem::builder().put(put.map_err(|error| StoreError::Refused(Box::new(error)))?).build())
+    }
+
     /// An update as a part of a transaction.
     pub(super) fn transact_update(&self, update: &UpdateItemFluentBuilder) -> Result<TransactWriteItem, StoreError> {
         let update = update.as_input();
@@ -131,6 +137,17 @@ impl Table {
         self.client.query().table_name(&self.name)
     }
 
+    /// The keys of all records of a partition, as of now. Its pages still have to be asked for.
+    pub(super) fn query_keys(&self, partition: String) -> QueryFluentBuilder {
+        self.query()
+            .key_condition_expression("#pk = :pk")
+            .projection_expression("#pk, #sk")
+            .expression_attribute_names("#pk", PK)
+            .expression_attribute_names("#sk", SK)
+            .expression_attribute_values(":pk", text(partition))
+            .consistent_read(true)
+    }
+
     /// All records of a partition whose sort key is in this range, its ends included, as of now, in the order of their sort keys.
     /// Its pages still have to be asked for.
     pub(super) fn query_range(&self, partition: String, first: String, last: String) -> QueryFluentBuilder {
@@ -155,6 +172,12 @@ impl Table {
             .expression_attribute_values(":prefix", text(prefix))
             .consistent_read(true)
     }
+}
+
+/// The key of a record.
+pub(super) fn key_of(item: &Item) -> Result<Key, StoreError> {
+    let fields = Fields::of_index(item);
+    Ok(Key { pk: fields.text(PK)?.to_owned(), sk: fields.text(SK)?.to_owned() })
 }
 
 /// The key as attributes.

@@ -22,11 +22,10 @@ const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND
     OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts \
     AND attribute_not_exists(#cancel_requested)))";
 
-/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too. The history may
-/// get longer than the domain's, because nothing here can cut it; readers do, and the next transition writes what they read.
+/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
     #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
-    #history = list_append(if_not_exists(#history, :nothing), :claimed), #v = :v REMOVE #resend_at, #wait_until, #wait_reason";
+    #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason";
 
 impl DynamoTaskStore {
     pub(super) async fn claim_task(

@@ -79,7 +79,7 @@ fn filtered(query: QueryFluentBuilder, filter: &TaskFilter) -> QueryFluentBuilde
 }
 
 /// The place in the tenant's part of the index right after the task, whether it is there or not.
-fn start_key(tenant: &TenantId, at: Timestamp, id: TaskId) -> Item {
+pub(super) fn start_key(tenant: &TenantId, at: Timestamp, id: TaskId) -> Item {
     let index = [(TENANT_ID, text(tenant.as_str())), (CREATED, text(keys::created(at, id)))];
     let index = index.into_iter().map(|(name, value)| (name.to_owned(), value));
     index.chain(table::attributes(keys::task(id))).collect::<HashMap<_, _>>()

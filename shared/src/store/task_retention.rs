@@ -1,106 +1,209 @@
-//! Deleting a task that ended long ago: its record is marked and emptied, then all that belongs to it goes, and the record
-//! goes last.
+//! Deleting a task that has ended: its record is marked and emptied, then all that belongs to it goes, and the record goes
+//! last.
 //!
 //! The mark is the one write that decides, so that nobody gets or opens again a task of which parts are missing. It leaves
-//! the record its place in the index, where the next one finds it if this one dies.
+//! the record a place in the index, where the next one finds it if this one dies. A client's mark comes before all others in
+//! the shard of ended tasks. What a worker writes after the task's end is deleted with the record, which stays until no worker
+//! is left: until then it lies in the shard of emptied tasks by the moment of its end.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use futures::future::{try_join, try_join_all};
 
+use super::answers::DynamoAnswerCache;
 use super::error::{failure, kept_instead_of_update};
 use super::items::{Fields, V, moment, name, number, text};
-use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, Key, META, PK, SK};
+use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, META, TENANT_ID};
+use super::step_item::{self, ANSWER_KEY};
 use super::table;
-use super::task_item::{DELETING, INPUT, MUTABLE, STATUS, UPDATED_AT, VERSION};
+use super::task_item::{self, DELETING, ENDED_AT, INPUT, MUTABLE, STATUS, UPDATED_AT, VERSION};
 use super::task_overdue::Shard;
 use super::task_store::DynamoTaskStore;
-use crate::domain::{TaskId, TaskStatus, Timestamp};
-use crate::ports::{Purged, Retention, StoreError};
+use crate::domain::{AnswerKey, Causes, TaskId, TaskStatus, TenantId, Timestamp};
+use crate::ports::{Deletion, Horizon, Purged, Retention, StoreError};
 
 /// What the mark leaves of [`MUTABLE`]: what the next mark and the index need.
 const LEFT: [&str; 4] = [STATUS, UPDATED_AT, DUE_SHARD, DUE_AT];
 
-#[async_trait]
-impl Retention for DynamoTaskStore {
-    async fn ended_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        let mut shards: Vec<Shard> = keys::ended_shards().map(Shard::new).collect();
-        let ended = self.in_shards(&mut shards, "#due_at < :moment", moment, limit).await?;
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(ended.into_iter().take(most).map(|(_, id)| id).collect())
-    }
+/// The moment of a client's mark in the index: before the end of every task.
+const FIRST: Timestamp = Timestamp::from_millis(0);
 
-    async fn purge(&self, id: TaskId, ended_before: Timestamp) -> Result<Purged, StoreError> {
-        if let Err(error) = self.mark(id, ended_before).send().await {
-            let kept = kept_instead_of_update(error)?;
-            return Ok(if kept.is_some() { Purged::Kept } else { Purged::Gone });
-        }
-        self.delete_belongings(id).await?;
-        self.delete_marked(id).await
+/// How many cached answers are deleted at once.
+const FORGOTTEN_AT_ONCE: usize = 8;
+
+/// Deletes tasks, which lie in one DynamoDB table, with the cached answers that they used, which lie in another.
+#[derive(Debug, Clone)]
+pub struct DynamoRetention {
+    tasks: DynamoTaskStore,
+    answers: DynamoAnswerCache,
+}
+
+impl DynamoRetention {
+    /// Deletes from the tables of tasks and of cached answers with these names.
+    pub fn new(client: Client, tasks: impl Into<String>, answers: impl Into<String>) -> Self {
+        let answers = DynamoAnswerCache::new(client.clone(), answers);
+        Self { tasks: DynamoTaskStore::new(client, tasks), answers }
     }
 }
 
-impl DynamoTaskStore {
-    /// Marks and empties the record, if the task ended before the moment. Without its place in `by_tenant` it is in no list.
-    fn mark(&self, id: TaskId, ended_before: Timestamp) -> UpdateItemFluentBuilder {
-        let ended: Vec<TaskStatus> = TaskStatus::ALL.into_iter().filter(|status| status.is_terminal()).collect();
-        let mut request = self.table.update(keys::task(id));
-        let (mut removed, mut statuses) = (Vec::new(), Vec::new());
-        for emptied in MUTABLE.into_iter().filter(|name| !LEFT.contains(name)).chain([CREATED, INPUT]) {
-            removed.push(format!("#{emptied}"));
-            request = request.expression_attribute_names(format!("#{emptied}"), emptied);
-        }
-        for status in &ended {
-            statuses.push(format!(":{}", status.as_str()));
-            request = request.expression_attribute_values(format!(":{}", status.as_str()), name(status));
-        }
-        let set = "#v = :v, #deleting = :deleting, #due_shard = :due_shard, #due_at = #updated_at";
-        request
-            .update_expression(format!("SET {set} REMOVE {}", removed.join(", ")))
-            .condition_expression(format!(
-                "#v <= :v AND #status IN ({}) AND #updated_at < :ended_before",
-                statuses.join(", ")
-            ))
-            .expression_attribute_names("#v", V)
-            .expression_attribute_names("#deleting", DELETING)
-            .expression_attribute_names("#due_shard", DUE_SHARD)
-            .expression_attribute_names("#due_at", DUE_AT)
-            .expression_attribute_names("#status", STATUS)
-            .expression_attribute_names("#updated_at", UPDATED_AT)
-            .expression_attribute_values(":v", number(VERSION))
-            .expression_attribute_values(":deleting", AttributeValue::Bool(true))
-            .expression_attribute_values(":due_shard", text(keys::ended_shard(id)))
-            .expression_attribute_values(":ended_before", moment(ended_before))
+#[async_trait]
+impl Retention for DynamoRetention {
+    async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        let mut ended: Vec<Shard> = keys::ended_shards().map(Shard::new).collect();
+        let mut emptied = [Shard::new(keys::EMPTIED_SHARD.to_owned())];
+        let ended_before = ended_before(horizon);
+        let (emptied, ended) = try_join(
+            self.tasks.in_shards(&mut emptied, "#due_at < :moment", horizon.quiet_before, limit),
+            self.tasks.in_shards(&mut ended, "#due_at < :moment", ended_before, limit),
+        )
+        .await?;
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(emptied.into_iter().chain(ended).take(most).map(|(_, id)| id).collect())
     }
 
-    /// Deletes all of the task's partition but its own record: its steps first, so that no step is there without its pieces.
+    async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
+        let mark = self
+            .tasks
+            .mark(id, keys::EMPTIED_SHARD, &format!("if_not_exists(#{ENDED_AT}, #{UPDATED_AT})"))
+            .condition_expression(format!("{} AND #{UPDATED_AT} < :ended_before", condition_of_mark()))
+            .expression_attribute_values(":ended_before", moment(ended_before(horizon)))
+            .return_values(ReturnValue::AllNew);
+        let marked = match mark.send().await {
+            Ok(marked) => marked.attributes.unwrap_or_default(),
+            Err(error) => {
+                let kept = kept_instead_of_update(error)?;
+                return Ok(if kept.is_some() { Purged::Kept } else { Purged::Gone });
+            }
+        };
+        self.delete_belongings(id).await?;
+        if Fields::of_index(&marked).moment(ENDED_AT)? >= horizon.quiet_before {
+            return Ok(Purged::Emptied);
+        }
+        self.tasks.delete_marked(id).await
+    }
+}
+
+/// The moment in a record before which its task is to be deleted. No task ended at the first, but for those that are marked.
+fn ended_before(horizon: Horizon) -> Timestamp {
+    horizon.ended_before.unwrap_or_else(|| FIRST.plus(Duration::from_millis(1)))
+}
+
+impl DynamoRetention {
+    /// Deletes all of the task's partition but its own record, and the cached answers that steps name before those steps. Steps
+    /// go first, so that no step is there without its pieces.
     async fn delete_belongings(&self, id: TaskId) -> Result<(), StoreError> {
         let query = self
+            .tasks
             .table
-            .query()
-            .key_condition_expression("#pk = :pk")
-            .projection_expression("#pk, #sk")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_names("#sk", SK)
-            .expression_attribute_values(":pk", text(keys::task_partition(id)))
-            .consistent_read(true)
+            .query_keys(keys::task_partition(id))
+            .projection_expression("#pk, #sk, #answer_key")
+            .expression_attribute_names("#answer_key", ANSWER_KEY)
             .scan_index_forward(false);
         let mut start = None;
         loop {
             let page = query.clone().set_exclusive_start_key(start).send().await.map_err(failure)?;
-            let mut belongings = Vec::new();
+            let (mut belongings, mut answers) = (Vec::new(), Vec::new());
             for item in page.items() {
-                let fields = Fields::of_index(item);
-                let key = Key { pk: fields.text(PK)?.to_owned(), sk: fields.text(SK)?.to_owned() };
-                belongings.extend(Some(key).filter(|key| key.sk != META));
+                belongings.extend(Some(table::key_of(item)?).filter(|key| key.sk != META));
+                answers.extend(answer_of(&Fields::of_index(item)));
             }
-            self.table.delete_all(belongings).await?;
+            if !belongings.is_empty() {
+                // Another may have finished since, and a new task have the id: what was read is the old one's only if its
+                // record is still there.
+                if !self.tasks.is_marked(id).await? {
+                    return Ok(());
+                }
+                for some in answers.chunks(FORGOTTEN_AT_ONCE) {
+                    try_join_all(some.iter().map(|key| self.answers.forget(key))).await?;
+                }
+                self.tasks.table.delete_all(belongings).await?;
+            }
             start = page.last_evaluated_key;
             if start.is_none() {
                 return Ok(());
             }
         }
+    }
+}
+
+/// The key of the cached answer that a record names. One that can't be read keeps nothing from being deleted.
+fn answer_of(fields: &Fields<'_>) -> Option<AnswerKey> {
+    step_item::answer_key(fields).unwrap_or_else(|error| {
+        tracing::warn!(error = %Causes(&error), "a cached answer can't be found and stays until it expires");
+        None
+    })
+}
+
+/// When the record may be marked: it is of a form that this version reads, and its task has ended.
+fn condition_of_mark() -> String {
+    let ended = TaskStatus::ALL.into_iter().filter(|status| status.is_terminal());
+    let ended: Vec<String> = ended.map(|status| format!(":{}", status.as_str())).collect();
+    format!("#{V} <= :{V} AND #{STATUS} IN ({})", ended.join(", "))
+}
+
+impl DynamoTaskStore {
+    /// Marks and empties the record of the tenant's task, if it has ended.
+    pub(super) async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        let mark = self
+            .mark(id, &keys::ended_shard(id), ":first")
+            .condition_expression(format!(
+                "{} AND #{TENANT_ID} = :tenant AND attribute_not_exists(#{DELETING})",
+                condition_of_mark()
+            ))
+            .expression_attribute_names(format!("#{TENANT_ID}"), TENANT_ID)
+            .expression_attribute_values(":tenant", text(tenant.as_str()));
+        let Err(error) = mark.send().await else { return Ok(Deletion::Begun) };
+        let Some(kept) = kept_instead_of_update(error)? else { return Ok(Deletion::Unknown) };
+        if !task_item::is_of(tenant, &kept)? {
+            return Ok(Deletion::Unknown);
+        }
+        if task_item::is_deleting(&kept) {
+            return Ok(Deletion::Begun);
+        }
+        match Fields::of_index(&kept).name::<TaskStatus>(STATUS)? {
+            status if status.is_terminal() => Err(StoreError::Conflict),
+            status => Ok(Deletion::NotEnded(status)),
+        }
+    }
+
+    /// A mark, still without its condition. It keeps the moment of the task's end, and takes the record out of every list of
+    /// tasks, which it is in by [`CREATED`].
+    fn mark(&self, id: TaskId, due_shard: &str, due_at: &str) -> UpdateItemFluentBuilder {
+        let set = [
+            format!("#{V} = :{V}"),
+            format!("#{DELETING} = :deleting"),
+            format!("#{DUE_SHARD} = :due_shard"),
+            format!("#{DUE_AT} = {due_at}"),
+            format!("#{ENDED_AT} = if_not_exists(#{ENDED_AT}, #{UPDATED_AT})"),
+            format!("#{UPDATED_AT} = :first"),
+        ];
+        let mut request = self.table.update(keys::task(id));
+        let mut removed = Vec::new();
+        for emptied in emptied() {
+            removed.push(format!("#{emptied}"));
+            request = request.expression_attribute_names(format!("#{emptied}"), emptied);
+        }
+        for used in [V, DELETING, ENDED_AT].into_iter().chain(LEFT) {
+            request = request.expression_attribute_names(format!("#{used}"), used);
+        }
+        for status in TaskStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
+            request = request.expression_attribute_values(format!(":{}", status.as_str()), name(&status));
+        }
+        request
+            .update_expression(format!("SET {} REMOVE {}", set.join(", "), removed.join(", ")))
+            .expression_attribute_values(format!(":{V}"), number(VERSION))
+            .expression_attribute_values(":deleting", AttributeValue::Bool(true))
+            .expression_attribute_values(":due_shard", text(due_shard))
+            .expression_attribute_values(":first", moment(FIRST))
+    }
+
+    async fn is_marked(&self, id: TaskId) -> Result<bool, StoreError> {
+        Ok(self.table.read(keys::task(id)).await?.is_some_and(|item| task_item::is_deleting(&item)))
     }
 
     /// Deletes the record. If it is not marked, another one was here before, and a new task may have the id.
@@ -120,5 +223,45 @@ impl DynamoTaskStore {
                 Some(_) | None => Err(failure(error)),
             },
         }
+    }
+}
+
+/// What the mark takes from the record.
+fn emptied() -> impl Iterator<Item = &'static str> {
+    MUTABLE.into_iter().filter(|name| !LEFT.contains(name)).chain([CREATED, INPUT])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::testing::samples::{self, START, after, lease_until};
+
+    /// A new attribute of the record is either here, because it holds nothing of the task's content, or emptied.
+    #[test]
+    fn a_mark_leaves_nothing_of_what_a_client_or_a_model_said() {
+        let mut task = samples::task(&samples::agent(&samples::tenant("acme")), START);
+        task.claim(lease_until(after(60)), after(1)).unwrap();
+        task.complete(1, samples::output("Paris"), after(2)).unwrap();
+        let record = task_item::write(&task, task_item::pack(&task).unwrap().as_ref());
+        let emptied: BTreeSet<&str> = emptied().collect();
+        let mut left: Vec<&str> = record.keys().map(String::as_str).filter(|name| !emptied.contains(name)).collect();
+        left.sort_unstable();
+        let expected = [
+            "agent_id",
+            "agent_version",
+            "cache_mode",
+            "created_at",
+            "due_at",
+            "due_shard",
+            "pk",
+            "sk",
+            "status",
+            "tenant_id",
+            "updated_at",
+            "v",
+        ];
+        assert_eq!(left, expected);
     }
 }

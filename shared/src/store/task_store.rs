@@ -7,13 +7,14 @@ use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::blob::Blob;
 use super::error::{kept_instead_of_put, kept_instead_of_update, reasons_of_transaction};
-use super::items::{Fields, Item, V, number, text};
+use super::items::{Fields, Item, number, text};
 use super::table::Table;
 use super::task_item::{self, MUTABLE, REVISION};
-use super::{keys, step_item, task_content};
+use super::{keys, step_item, task_content, task_details};
 use crate::domain::{Lease, Step, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{
-    Claimed, Created, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+    Claimed, Created, Deletion, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskDetails, TaskFilter,
+    TaskStore, TaskSummary,
 };
 
 /// What the record of each step holds of its content where several are written together: a transaction has at most 4 MB.
@@ -31,7 +32,7 @@ impl DynamoTaskStore {
         Self { table: Table::new(client, table) }
     }
 
-    /// The task in a record; `None` if it is being purged.
+    /// The task in a record; `None` if it is deleted.
     pub(super) async fn restored(&self, item: &Item) -> Result<Option<Task>, StoreError> {
         if task_item::is_deleting(item) {
             return Ok(None);
@@ -41,9 +42,33 @@ impl DynamoTaskStore {
         task_item::read(item, content).map(Some)
     }
 
-    /// The task in a record; `None` if it is another tenant's, or is being purged.
+    /// The task in a record; `None` if it is another tenant's, or is deleted.
     pub(super) async fn restored_of(&self, tenant: &TenantId, item: &Item) -> Result<Option<Task>, StoreError> {
         if task_item::is_of(tenant, item)? { self.restored(item).await } else { Ok(None) }
+    }
+
+    /// Whether the record is as the task's last transition left it. What never changes is not compared, for the input may be apart.
+    async fn is_stored(&self, task: &Task, kept: &Item) -> Result<bool, StoreError> {
+        Ok(self.restored(kept).await?.is_some_and(|kept| kept.progress() == task.progress()))
+    }
+
+    /// Puts a new task, with its input if that is apart: both or none. The record that is there instead, if one is.
+    async fn kept_instead(&self, task: &Task) -> Result<Option<Item>, StoreError> {
+        let item = task_item::write(task, self.packed(task).await?.as_ref());
+        let kept = match task_details::input(task)? {
+            None => match self.table.put_new(item).send().await {
+                Ok(_) => return Ok(None),
+                Err(error) => kept_instead_of_put(error)?,
+            },
+            Some(input) => {
+                let puts = [self.table.transact_put_new(item)?, self.table.transact_put(input)?];
+                match self.table.client.transact_write_items().set_transact_items(Some(puts.into())).send().await {
+                    Ok(_) => return Ok(None),
+                    Err(error) => reasons_of_transaction(error)?.into_iter().next().and_then(|reason| reason.item),
+                }
+            }
+        };
+        kept.map(Some).ok_or(StoreError::Conflict)
     }
 
     /// Writes the pieces of what is large of the task's state. The record that this is for comes after them.
@@ -67,7 +92,7 @@ impl DynamoTaskStore {
             request = request.expression_attribute_names(format!("#{name}"), name);
         }
         let mut set = Vec::new();
-        for (name, value) in written.into_iter().chain([(V, number(task_item::VERSION))]) {
+        for (name, value) in written {
             set.push(format!("#{name} = :{name}"));
             request = request
                 .expression_attribute_names(format!("#{name}"), name)
@@ -85,16 +110,12 @@ impl DynamoTaskStore {
 #[async_trait]
 impl TaskStore for DynamoTaskStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
-        let content = self.packed(task).await?;
-        let put = self.table.put_new(task_item::write(task, content.as_ref()));
-        let Err(error) = put.send().await else { return Ok(Created::New) };
-        let kept = kept_instead_of_put(error)?.ok_or(StoreError::Conflict)?;
+        let Some(kept) = self.kept_instead(task).await? else { return Ok(Created::New) };
         if !task_item::is_of(&task.spec().tenant, &kept)? {
             return Err(StoreError::Conflict);
         }
-        // In a moment its id is free again.
-        let purged = || StoreError::Unavailable("an earlier task of this id is being deleted".into());
-        let kept = self.restored(&kept).await?.ok_or_else(purged)?;
+        let Some(kept) = self.restored(&kept).await? else { return Ok(Created::Deleted) };
+        let Some(kept) = self.with_input(kept).await? else { return Ok(Created::Deleted) };
         Ok(if kept == *task { Created::New } else { Created::Existing(Box::new(kept)) })
     }
 
@@ -117,10 +138,13 @@ impl TaskStore for DynamoTaskStore {
     }
 
     async fn update(&self, task: &Task) -> Result<(), StoreError> {
+        if task.progress().history.leaving().next().is_some() {
+            return self.update_with(task, &[]).await;
+        }
         let content = self.packed(task).await?;
         let Err(error) = self.transition(task, content.as_ref()).send().await else { return Ok(()) };
         let kept = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
-        if self.restored(&kept).await?.as_ref() == Some(task) { Ok(()) } else { Err(StoreError::Conflict) }
+        if self.is_stored(task, &kept).await? { Ok(()) } else { Err(StoreError::Conflict) }
     }
 
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
@@ -135,12 +159,19 @@ impl TaskStore for DynamoTaskStore {
             request = request.transact_items(self.table.transact_put_new(item.clone())?);
             items.push(item);
         }
+        for block in task_details::history_blocks(task) {
+            request = request.transact_items(self.table.transact_put(block)?);
+        }
         let Err(error) = request.send().await else { return Ok(()) };
         let reasons = reasons_of_transaction(error)?;
         let mut kept = reasons.iter().map(CancellationReason::item);
         let Some(kept_task) = kept.next().flatten() else { return Err(StoreError::Conflict) };
-        let stored = self.restored(kept_task).await?.as_ref() == Some(task) && kept.eq(items.iter().map(Some));
+        let stored = self.is_stored(task, kept_task).await? && kept.take(items.len()).eq(items.iter().map(Some));
         if stored { Ok(()) } else { Err(StoreError::Conflict) }
+    }
+
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.delete_task(tenant, id).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use super::faults::Faults;
 use super::lock;
-use crate::domain::{Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::domain::{AnswerKey, Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
 
 /// The most bytes that an answer may have.
 const MAX_BYTES: usize = 16 * 1_024 * 1_024;
@@ -34,6 +34,11 @@ impl MemoryAnswers {
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
         Self { faults, ..self.clone() }
+    }
+
+    /// Deletes the answer and the claim to ask.
+    pub(super) fn forget(&self, key: &AnswerKey) {
+        lock(&self.records).remove(key);
     }
 
     async fn run<T>(

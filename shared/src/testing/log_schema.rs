@@ -90,6 +90,8 @@ const NUMBERS: &[&str] = &[
     "overdue",
     "oldest_overdue_ms",
     "deleted",
+    "emptied",
+    "restored",
     "cap_micro_usd",
     "committed_micro_usd",
     "held_micro_usd",

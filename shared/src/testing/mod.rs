@@ -4,6 +4,7 @@
 //! runs against the fake here and against a real service in the integration tests, so that a fake can't drift from the
 //! truth. Fakes are handles: a clone shares the content, and may fail by a plan of its own (see [`Faults`]).
 
+mod agent_retention;
 mod answers;
 mod budgets;
 mod circuits;

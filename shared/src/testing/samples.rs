@@ -84,13 +84,12 @@ pub fn task(agent: &Agent, now: Timestamp) -> Task {
 
 /// A new task for `agent` with this input, submitted at `now`.
 pub fn task_with_input(agent: &Agent, input: &str, now: Timestamp) -> Task {
-    Task::submit(
-        TaskId::new(now),
-        agent,
-        TaskInput::new(input.to_owned()).expect("a valid input"),
-        CacheUse::default(),
-        now,
-    )
+    Task::submit(TaskId::new(now), agent, self::input(input), CacheUse::default(), now)
+}
+
+/// This text as an input.
+pub fn input(text: &str) -> TaskInput {
+    TaskInput::new(text.to_owned()).expect("a valid input")
 }
 
 /// A text of so many bytes, which is the same for the same `seed` and hardly compresses.
@@ -163,6 +162,7 @@ pub fn answer(text: &str) -> ModelAnswer {
         origin: Origin::Provider,
         spend: Spend { attempts: 1, usage: usage(), cost: Cost::default() },
         failed: Vec::new(),
+        kept_as: None,
         served_model: "claude-sonnet-5-5-20260915".to_owned(),
         request_id: Some("req_011CT".to_owned()),
     }

@@ -1,20 +1,24 @@
 //! Agents, tasks and journals in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::json;
 
+use super::answers::MemoryAnswers;
 use super::budgets::MemoryBudgets;
 use super::faults::Faults;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskState, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, Lease, ModelAnswer, Step, StepHead, StepKind, StepPlace, Task, TaskId,
+    TaskInput, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Dependency, Journal, NoAnswer, Page, PageRequest, Purged, Retention, StepsPage,
-    StepsRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
+    AgentStore, Claimed, Created, Deletion, Dependency, Horizon, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest,
+    Purged, Retention, StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary,
+    UnreadableAgent,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -28,15 +32,39 @@ pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
     /// In the real store, a task's budget lies with the task.
     budgets: MemoryBudgets,
+    /// The cached answers that go with the tasks that used them.
+    answers: MemoryAnswers,
     faults: Faults,
 }
 
 #[derive(Debug, Default)]
-struct Records {
-    agents: BTreeMap<(AgentId, u32), Agent>,
-    tasks: BTreeMap<TaskId, Task>,
+pub(super) struct Records {
+    pub(super) agents: Agents,
+    /// Those with large inputs without them.
+    pub(super) tasks: BTreeMap<TaskId, Task>,
+    inputs: BTreeMap<TaskId, TaskInput>,
+    /// What has left the histories, by task and number.
+    history: BTreeMap<(TaskId, u32), Change>,
+    /// What is left of deleted tasks.
+    marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
     steps: BTreeMap<(TaskId, u32, u32), Step>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Agents {
+    pub(super) all: BTreeMap<(AgentId, u32), Agent>,
+    /// Those whose records can't be read.
+    damaged: BTreeSet<AgentId>,
+    /// Those that their clients deleted, since when, and up to where tasks were searched.
+    pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
+}
+
+#[derive(Debug)]
+struct Marked {
+    tenant: TenantId,
+    ended_at: Timestamp,
+    is_emptied: bool,
 }
 
 impl MemoryStore {
@@ -52,6 +80,12 @@ impl MemoryStore {
         Self { budgets, ..self.clone() }
     }
 
+    /// The same store, whose tasks use these cached answers.
+    #[must_use]
+    pub fn with_answers(&self, answers: MemoryAnswers) -> Self {
+        Self { answers, ..self.clone() }
+    }
+
     /// The task as it stands and its recorded steps, at once: for tests that must not let others go first.
     pub fn peek(&self, task: TaskId) -> (Option<Task>, Vec<Step>) {
         let records = lock(&self.records);
@@ -59,9 +93,31 @@ impl MemoryStore {
         (records.tasks.get(&task).cloned(), steps.collect())
     }
 
-    async fn run<T>(&self, effect: impl FnOnce(&mut Records) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// From now on, the agent's record can't be read.
+    pub fn damage_agent(&self, agent: AgentId) {
+        lock(&self.records).agents.damaged.insert(agent);
+    }
+
+    pub(super) async fn run<T>(
+        &self,
+        effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
+    }
+}
+
+impl Records {
+    fn mark(&mut self, id: TaskId, ended_at: Timestamp) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.marked.insert(id, Marked { tenant: task.spec().tenant.clone(), ended_at, is_emptied: false });
+    }
+}
+
+impl Agents {
+    fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
+        let corrupt = || StoreError::Corrupt { key: format!("AGENT#{agent}"), reason: "it is damaged".to_owned() };
+        if self.damaged.contains(&agent) { Err(corrupt()) } else { Ok(()) }
     }
 }
 
@@ -69,7 +125,7 @@ impl MemoryStore {
 impl AgentStore for MemoryStore {
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
         self.run(|records| {
-            let kept = records.agents.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
+            let kept = records.agents.all.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
             if kept == agent { Ok(()) } else { Err(StoreError::Conflict) }
         })
         .await
@@ -77,7 +133,11 @@ impl AgentStore for MemoryStore {
 
     async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
-            let versions = records.agents.range((id, 0)..=(id, u32::MAX));
+            records.agents.readable(id)?;
+            if records.agents.marked.contains_key(&id) {
+                return Ok(None);
+            }
+            let versions = records.agents.all.range((id, 0)..=(id, u32::MAX));
             Ok(versions.last().map(|(_, agent)| agent).filter(|agent| agent.tenant == *tenant).cloned())
         })
         .await
@@ -85,21 +145,53 @@ impl AgentStore for MemoryStore {
 
     async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
-            let agent = records.agents.get(&(version.id, version.version));
+            let agent = records.agents.all.get(&(version.id, version.version));
             Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
         })
         .await
     }
 
-    async fn list(&self, tenant: &TenantId, page: &PageRequest) -> Result<Page<Agent>, StoreError> {
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        page: &PageRequest,
+    ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
         self.run(|records| {
             let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
             let mut newest = BTreeMap::new();
-            for agent in records.agents.values().filter(|agent| agent.tenant == *tenant) {
+            let is_marked = |agent: &Agent| records.agents.marked.contains_key(&agent.id);
+            let ours = records.agents.all.values().filter(|agent| agent.tenant == *tenant);
+            for agent in ours.filter(|agent| !is_marked(agent)) {
                 newest.insert(agent.id, agent.clone());
             }
             let rest = newest.into_values().filter(|agent| after.is_none_or(|after| agent.id > after));
-            Ok(cut(rest, page, |agent| agent.id.to_string()))
+            let Page { entries, next } = cut(rest, page, |agent| agent.id.to_string());
+            let listed = |agent: Agent| match records.agents.readable(agent.id) {
+                Ok(()) => Ok(agent),
+                Err(error) => Err(UnreadableAgent { id: agent.id, reason: error.to_string() }),
+            };
+            Ok(Page { entries: entries.into_iter().map(listed).collect(), next })
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl TaskDetails for MemoryStore {
+    async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError> {
+        self.run(|records| Ok(records.inputs.get(&id).cloned())).await
+    }
+
+    async fn earlier_history(
+        &self,
+        id: TaskId,
+        numbers: Range<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Change)>, StoreError> {
+        self.run(|records| {
+            let all = records.history.range((id, 0)..=(id, u32::MAX)).map(|((_, number), change)| (*number, change));
+            let wanted = all.filter(|(number, _)| numbers.contains(number)).take(limit as usize);
+            Ok(wanted.map(|(number, change)| (number, change.clone())).collect())
         })
         .await
     }
@@ -109,14 +201,18 @@ impl AgentStore for MemoryStore {
 impl TaskStore for MemoryStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
         fits(content_of_task(task).len())?;
-        self.run(|records| match records.tasks.get(&task.id()) {
-            Some(kept) if kept == task => Ok(Created::New),
-            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept.clone()))),
+        self.run(|records| match records.whole(task.id()) {
+            Some(kept) if kept == *task => Ok(Created::New),
+            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept))),
             Some(_) => Err(StoreError::Conflict),
-            None => {
-                records.tasks.insert(task.id(), task.clone());
-                Ok(Created::New)
-            }
+            None => match records.marked.get(&task.id()) {
+                Some(marked) if marked.tenant == task.spec().tenant => Ok(Created::Deleted),
+                Some(_) => Err(StoreError::Conflict),
+                None => {
+                    records.add(task);
+                    Ok(Created::New)
+                }
+            },
         })
         .await
     }
@@ -166,10 +262,10 @@ impl TaskStore for MemoryStore {
 
     async fn update(&self, task: &Task) -> Result<(), StoreError> {
         fits(content_of_task(task).len())?;
-        self.run(|records| match records.tasks.get_mut(&task.id()) {
-            Some(kept) if kept == task => Ok(()),
+        self.run(|records| match records.tasks.get(&task.id()) {
+            Some(kept) if kept.progress() == task.progress() => Ok(()),
             Some(kept) if precedes(kept, task) => {
-                *kept = task.clone();
+                records.change(task);
                 Ok(())
             }
             Some(_) | None => Err(StoreError::Conflict),
@@ -186,15 +282,28 @@ impl TaskStore for MemoryStore {
             let key = |step: &Step| (step.task, step.number, step.base);
             let is_free = steps.iter().all(|step| !records.steps.contains_key(&key(step)));
             let is_there = steps.iter().all(|step| records.steps.get(&key(step)) == Some(step));
-            match records.tasks.get_mut(&task.id()) {
-                Some(kept) if kept == task && is_there => Ok(()),
+            match records.tasks.get(&task.id()) {
+                Some(kept) if kept.progress() == task.progress() && is_there => Ok(()),
                 Some(kept) if precedes(kept, task) && is_free => {
-                    *kept = task.clone();
+                    records.change(task);
                     records.steps.extend(steps.iter().map(|step| (key(step), step.clone())));
                     Ok(())
                 }
                 Some(_) | None => Err(StoreError::Conflict),
             }
+        })
+        .await
+    }
+
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.run(|records| {
+            let Some(task) = records.tasks.get(&id).filter(|task| task.spec().tenant == *tenant) else {
+                let marked = records.marked.get(&id).filter(|marked| marked.tenant == *tenant);
+                return Ok(marked.map_or(Deletion::Unknown, |_| Deletion::Begun));
+            };
+            let Some(ended_at) = task.finished_at() else { return Ok(Deletion::NotEnded(task.status())) };
+            records.mark(id, ended_at);
+            Ok(Deletion::Begun)
         })
         .await
     }
@@ -264,35 +373,77 @@ impl Dependency for MemoryStore {
 
 #[async_trait]
 impl Retention for MemoryStore {
-    async fn ended_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+    async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError> {
         self.run(|records| {
-            let ended = |task: &Task| Some((task.finished_at().filter(|ended| *ended < moment)?, task.id()));
+            let is_old = |ended: &Timestamp| horizon.ended_before.is_some_and(|before| *ended < before);
+            let ended = |task: &Task| Some((task.finished_at().filter(is_old)?, task.id()));
             let mut ended: Vec<(Timestamp, TaskId)> = records.tasks.values().filter_map(ended).collect();
             ended.sort_unstable();
-            ended.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-            Ok(ended.into_iter().map(|(_, id)| id).collect())
+            let is_due = |marked: &Marked| !marked.is_emptied || marked.ended_at < horizon.quiet_before;
+            let marked = records.marked.iter().filter(|(_, marked)| is_due(marked)).map(|(id, _)| *id);
+            let most = usize::try_from(limit).unwrap_or(usize::MAX);
+            Ok(marked.chain(ended.into_iter().map(|(_, id)| id)).take(most).collect())
         })
         .await
     }
 
-    async fn purge(&self, id: TaskId, ended_before: Timestamp) -> Result<Purged, StoreError> {
+    async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
         self.run(|records| {
-            let Some(task) = records.tasks.get(&id) else { return Ok(Purged::Gone) };
-            if task.finished_at().is_none_or(|ended| ended >= ended_before) {
-                return Ok(Purged::Kept);
+            if let Some(task) = records.tasks.get(&id) {
+                let old = task.finished_at().filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
+                let Some(ended_at) = old else { return Ok(Purged::Kept) };
+                records.mark(id, ended_at);
             }
-            records.tasks.remove(&id);
-            records.steps.retain(|(task, ..), _| *task != id);
+            let Some(marked) = records.marked.get_mut(&id) else { return Ok(Purged::Gone) };
+            marked.is_emptied = true;
+            let is_quiet = marked.ended_at < horizon.quiet_before;
+            for step in records.steps.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true) {
+                if let StepKind::ModelCall { answer: ModelAnswer { kept_as: Some(key), .. }, .. } = step.1.kind {
+                    self.answers.forget(&key);
+                }
+            }
+            records.inputs.remove(&id);
+            records.history.retain(|(task, _), _| *task != id);
             self.budgets.forget(id);
-            Ok(Purged::Gone)
+            if is_quiet {
+                records.marked.remove(&id);
+            }
+            Ok(if is_quiet { Purged::Gone } else { Purged::Emptied })
         })
         .await
     }
 }
 
-/// Whether `next` follows `kept` by one transition: only the progress may differ, and its revision by one.
+impl Records {
+    /// The task with its input.
+    fn whole(&self, id: TaskId) -> Option<Task> {
+        let task = self.tasks.get(&id)?.clone();
+        Some(match self.inputs.get(&id) {
+            Some(input) => task.with_input(Some(input.clone())),
+            None => task,
+        })
+    }
+
+    fn add(&mut self, task: &Task) {
+        let large = task.spec().input.as_ref().filter(|input| input.as_str().len() > INPUT_IN_RECORD);
+        let kept = if large.is_some() { task.clone().with_input(None) } else { task.clone() };
+        self.inputs.extend(large.map(|input| (task.id(), input.clone())));
+        self.tasks.insert(task.id(), kept);
+    }
+
+    /// Makes the task's last transition.
+    fn change(&mut self, task: &Task) {
+        let Some(kept) = self.tasks.get_mut(&task.id()) else { return };
+        *kept = Task::restore(kept.spec().clone(), task.progress().clone());
+        for (first, block) in task.progress().history.leaving() {
+            self.history.extend((first..).zip(block).map(|(number, change)| ((task.id(), number), change.clone())));
+        }
+    }
+}
+
+/// Whether `next` follows `kept` by one transition: its revision differs by one.
 fn precedes(kept: &Task, next: &Task) -> bool {
-    kept.spec() == next.spec() && kept.progress().revision + 1 == next.progress().revision
+    kept.spec().tenant == next.spec().tenant && kept.progress().revision + 1 == next.progress().revision
 }
 
 fn position(task: &TaskSummary) -> (Timestamp, TaskId) {
@@ -363,9 +514,11 @@ mod tests {
     #[tokio::test]
     async fn the_fake_keeps_the_contract_of_retention() {
         let budgets = MemoryBudgets::default();
-        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()));
+        let answers = MemoryAnswers::default();
+        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()).with_answers(answers.clone()));
         let (tasks, journal) = (Arc::clone(&store), Arc::clone(&store));
-        contract::retention(contract::Kept { tasks, journal, budgets: Arc::new(budgets), retention: store }).await;
+        let (budgets, answers) = (Arc::new(budgets), Arc::new(answers));
+        contract::retention(contract::Kept { tasks, journal, budgets, answers, retention: store }).await;
     }
 
     #[tokio::test]

@@ -1,15 +1,17 @@
 //! What a worker does beside its steps: it renews its lease, and hears its client's wish to cancel.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use shared::app::{Ran, Runner, Tasks, WorkTimes};
 use shared::domain::{
-    BuiltinTool, Lease, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp,
+    BuiltinTool, Change, Lease, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskInput, TaskState, TaskStatus,
+    TenantId, Timestamp,
 };
-use shared::ports::store::{Claimed, Created, Page, PageRequest, TaskFilter, TaskSummary};
-use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskStore};
+use shared::ports::store::{Claimed, Created, Deletion, Page, PageRequest, TaskFilter, TaskSummary};
+use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskDetails, TaskStore};
 use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, TokioClock, samples};
 
 use crate::steps::{ask_human, calculate, calling, world};
@@ -32,6 +34,22 @@ impl Model for Brief {
 
 /// A store of which reading or changing a task takes [`STORING`]; dropped before that, it has done nothing.
 struct Slower(MemoryStore);
+
+#[async_trait]
+impl TaskDetails for Slower {
+    async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError> {
+        self.0.input(id).await
+    }
+
+    async fn earlier_history(
+        &self,
+        id: TaskId,
+        numbers: Range<u32>,
+        limit: u32,
+    ) -> Result<Vec<(u32, Change)>, StoreError> {
+        self.0.earlier_history(id, numbers, limit).await
+    }
+}
 
 #[async_trait]
 impl TaskStore for Slower {
@@ -64,6 +82,10 @@ impl TaskStore for Slower {
 
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
         self.0.update_with(task, steps).await
+    }
+
+    async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+        self.0.delete(tenant, id).await
     }
 
     async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {

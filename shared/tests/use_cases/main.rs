@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
 
+mod agent_deletion;
 mod attended;
+mod changes;
 mod crash;
+mod deletion;
 mod fairness;
 mod histories;
 mod late;

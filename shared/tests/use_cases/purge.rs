@@ -11,12 +11,12 @@ use crate::world::{INVOCATION, World};
 
 const DAY: u64 = 86_400;
 
-fn purger(world: &World, faults: &Faults, keep_for: Option<Duration>) -> Purger {
+pub(crate) fn purger(world: &World, faults: &Faults, keep_for: Option<Duration>) -> Purger {
     let retention = Arc::new(world.store.with_faults(faults.clone()));
     Purger { retention, keep_for, clock: Arc::new(world.clock.clone()) }
 }
 
-async fn purge(world: &World, faults: &Faults) -> PurgeSummary {
+pub(crate) async fn purge(world: &World, faults: &Faults) -> PurgeSummary {
     let until = world.clock.clone();
     let until = shared::ports::Clock::now(&until).plus(INVOCATION);
     purger(world, faults, Some(Duration::from_secs(DAY))).purge(until).await.unwrap()

@@ -17,9 +17,9 @@ use crate::body::Body;
 use crate::delivery::{MAX_BODY_BYTES, fit};
 use crate::path::PathId;
 use crate::problem::Problem;
-use crate::query::{ListResponse, Params};
+use crate::query::Params;
 use request::CreateAgentRequest;
-use response::{AgentResponse, ListedAgentResponse};
+use response::{AgentListResponse, AgentResponse};
 
 /// `POST /v1/agents`: creates an agent.
 pub(crate) async fn create_agent(
@@ -46,14 +46,14 @@ pub(crate) async fn find_agent(
     Ok(Json(AgentResponse::from(&agent)))
 }
 
-/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first.
+/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of those that can't be read.
 pub(crate) async fn list_agents(
     State(api): State<Api>,
     Caller(tenant): Caller,
     mut params: Params,
-) -> Result<Json<ListResponse<ListedAgentResponse>>, Problem> {
+) -> Result<Json<AgentListResponse>, Problem> {
     let page = params.take_page()?;
     params.finish()?;
     let agents = api.agents.list_agents(&tenant, &page).await?;
-    Ok(Json(fit(ListResponse::from(agents), MAX_BODY_BYTES)))
+    Ok(Json(fit(AgentListResponse::from(agents), MAX_BODY_BYTES)))
 }

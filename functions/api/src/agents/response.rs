@@ -5,9 +5,11 @@ use shared::domain::{
     Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputLimitField, OutputSchema,
     ReasoningEffort, RetryRules, Thousandths, ToolDefinition, Transfer,
 };
+use shared::ports::{Page, UnreadableAgent};
 
 use crate::delivery::{LongText, LongTexts};
 use crate::limits::LimitsResponse;
+use crate::query::ListResponse;
 use crate::time::rfc3339;
 
 /// An agent in its newest version.
@@ -18,6 +20,16 @@ pub(crate) struct AgentResponse {
     tools: Vec<ToolDefinition>,
     builtin_tools: Vec<BuiltinTool>,
     output_schema: Option<OutputSchema>,
+}
+
+/// A page of agents.
+#[derive(Serialize)]
+pub(crate) struct AgentListResponse {
+    #[serde(flatten)]
+    list: ListResponse<ListedAgentResponse>,
+    /// The ids of the page's agents whose records can't be read. Absent if there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<String>,
 }
 
 /// An agent in a list: everything but its tools and its schema, of which a page could not hold as many.
@@ -85,6 +97,25 @@ impl From<&Agent> for ListedAgentResponse {
             limits: LimitsResponse::from(*limits),
             created_at: rfc3339(agent.created_at),
         }
+    }
+}
+
+impl From<Page<Result<Agent, UnreadableAgent>>> for AgentListResponse {
+    fn from(page: Page<Result<Agent, UnreadableAgent>>) -> Self {
+        let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+        for entry in page.entries {
+            match entry {
+                Ok(agent) => entries.push(agent),
+                Err(UnreadableAgent { id, .. }) => unreadable.push(id.to_string()),
+            }
+        }
+        Self { list: Page { entries, next: page.next }.into(), unreadable }
+    }
+}
+
+impl LongTexts for AgentListResponse {
+    fn long_texts(&mut self) -> Vec<&mut LongText> {
+        self.list.long_texts()
     }
 }
 

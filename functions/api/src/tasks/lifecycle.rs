@@ -1,4 +1,4 @@
-//! What clients do with their tasks once they are submitted, and the journal.
+//! What clients do with their tasks once they are submitted, and what is recorded of them.
 
 use axum::Json;
 use axum::extract::State;
@@ -7,7 +7,7 @@ use shared::domain::TaskId;
 use shared::ports::Page;
 
 use super::request::{AnswerTaskRequest, ResumeTaskRequest, RetryTaskRequest};
-use super::response::TaskResponse;
+use super::response::{NumberedChangeResponse, TaskResponse};
 use super::steps::StepResponse;
 use crate::Api;
 use crate::auth::Caller;
@@ -84,11 +84,9 @@ pub(crate) async fn list_steps(
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<ListResponse<StepResponse>>, Problem> {
-    let page = params.take_page()?;
+    let (after, limit) = place_and_limit(&mut params)?;
     params.finish()?;
-    let after = page.after.as_deref().map_or(Ok(0), str::parse::<u32>);
-    let after = after.map_err(|_| refused("cursor", "must be a next_cursor that this list gave"))?;
-    let part = api.tasks.list_steps(&tenant, id, after, page.limit).await?;
+    let part = api.tasks.list_steps(&tenant, id, after.unwrap_or(0), limit).await?;
     let (mut entries, mut bytes, mut more) = (Vec::new(), 0, part.more);
     for step in part.steps {
         let (number, entry) = (step.number, fit(StepResponse::from(&step), MAX_BODY_BYTES - PAGE_FRAME_BYTES));
@@ -102,4 +100,27 @@ pub(crate) async fn list_steps(
     let next = entries.last().filter(|_| more).map(|(number, _)| number.to_string());
     let entries = entries.into_iter().map(|(_, entry)| entry).collect();
     Ok(Json(ListResponse::of(Page { entries, next })))
+}
+
+/// `GET /v1/tasks/{id}/history?limit=&cursor=`: everything that happened to the task, in order.
+pub(crate) async fn list_history(
+    State(api): State<Api>,
+    Caller(tenant): Caller,
+    PathId(id): PathId<TaskId>,
+    mut params: Params,
+) -> Result<Json<ListResponse<NumberedChangeResponse>>, Problem> {
+    let (after, limit) = place_and_limit(&mut params)?;
+    params.finish()?;
+    let from = after.map_or(0, |after| after.saturating_add(1));
+    let part = api.tasks.list_history(&tenant, id, from, limit).await?;
+    let next = part.changes.last().filter(|_| part.more).map(|(number, _)| number.to_string());
+    Ok(Json(ListResponse::from(Page { entries: part.changes, next })))
+}
+
+/// Takes `limit` and `cursor` of a list in which the number of an entry is its place.
+fn place_and_limit(params: &mut Params) -> Result<(Option<u32>, u32), Problem> {
+    let page = params.take_page()?;
+    let place = page.after.as_deref().map(str::parse).transpose();
+    let place = place.map_err(|_| refused("cursor", "must be a next_cursor that this list gave"))?;
+    Ok((place, page.limit))
 }

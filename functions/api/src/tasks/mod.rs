@@ -23,7 +23,7 @@ use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 use crate::trace::{RequestSpan, Trace};
-pub(crate) use lifecycle::{answer_task, cancel_task, list_steps, resume_task, retry_task};
+pub(crate) use lifecycle::{answer_task, cancel_task, list_history, list_steps, resume_task, retry_task};
 use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
 pub(crate) use texts::{read_call_arguments, read_output, read_step_text};

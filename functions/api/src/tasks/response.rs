@@ -21,7 +21,8 @@ pub(crate) struct TaskResponse {
     status: TaskStatus,
     agent_id: String,
     agent_version: u32,
-    input: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting: Option<WaitResponse>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +48,16 @@ pub(crate) struct TaskResponse {
     deadline_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     finished_at: Option<String>,
+    history_first: u32,
     history: Vec<ChangeResponse>,
+}
+
+/// A change of a task's state, and its number in the task's history.
+#[derive(Serialize)]
+pub(crate) struct NumberedChangeResponse {
+    number: u32,
+    #[serde(flatten)]
+    change: ChangeResponse,
 }
 
 /// A change of a task's state.
@@ -164,7 +174,7 @@ impl From<&Task> for TaskResponse {
             status: task.status(),
             agent_id: spec.agent.id.to_string(),
             agent_version: spec.agent.version,
-            input: spec.input.as_str().to_owned(),
+            input: spec.input.as_ref().map(|input| input.as_str().to_owned()),
             waiting,
             input_required,
             paused,
@@ -183,7 +193,8 @@ impl From<&Task> for TaskResponse {
             updated_at: rfc3339(task.progress().updated_at),
             deadline_at: rfc3339(task.deadline()),
             finished_at: task.finished_at().map(rfc3339),
-            history: task.progress().history.iter().map(ChangeResponse::from).collect(),
+            history_first: task.progress().history.first(),
+            history: task.progress().history.kept().iter().map(ChangeResponse::from).collect(),
         };
         fit(whole, MAX_BODY_BYTES)
     }
@@ -194,6 +205,12 @@ impl LongTexts for TaskResponse {
         let calls = self.input_required.iter_mut().flat_map(|waiting| &mut waiting.calls);
         let of_calls = calls.flat_map(|call| [&mut call.call_id, &mut call.arguments]);
         of_calls.chain(self.output.iter_mut().map(|output| &mut output.output)).collect()
+    }
+}
+
+impl From<&(u32, Change)> for NumberedChangeResponse {
+    fn from((number, change): &(u32, Change)) -> Self {
+        Self { number: *number, change: change.into() }
     }
 }
 

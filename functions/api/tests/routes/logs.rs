@@ -113,3 +113,30 @@ async fn a_clients_own_id_is_logged_beside_the_platforms_if_it_is_fit_for_a_log(
         assert_ne!(line["request_id"], "abc-123");
     }
 }
+
+#[tokio::test]
+async fn an_agent_that_can_not_be_read_is_named_in_list_and_log_and_the_others_are_listed() {
+    let platform = Platform::new();
+    let [first, damaged, last] =
+        [platform.create_agent().await, platform.create_agent().await, platform.create_agent().await];
+    platform.store.damage_agent(damaged.parse().unwrap());
+    let (heard, _guard) = hear();
+    let (mut seen, mut unreadable, mut path) = (Vec::new(), Vec::new(), "/v1/agents?limit=2".to_owned());
+    loop {
+        let page = platform.get(&path).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        seen.extend(page.body["data"].as_array().unwrap().iter().map(|agent| agent["id"].clone()));
+        unreadable.extend(page.body["unreadable"].as_array().cloned().unwrap_or_default());
+        let Some(next) = page.body["next_cursor"].as_str() else { break };
+        path = format!("/v1/agents?limit=2&cursor={next}");
+    }
+    // Those of one millisecond come in any order.
+    seen.sort_by_key(Value::to_string);
+    let mut readable = [first, last];
+    readable.sort();
+    assert_eq!((json!(seen), json!(unreadable)), (json!(readable), json!([damaged])));
+    let line = ["agent can't be read; the list names its id only".into(), Value::Null, json!(damaged)];
+    assert_eq!(said(&heard, 0).into_iter().filter(|said| *said == line).count(), 1, "{}", heard.text());
+    let refused = platform.get(&format!("/v1/agents/{damaged}")).await;
+    assert_eq!(refused.body["code"], "unreadable_record");
+}

@@ -19,7 +19,7 @@ fn shown(set: Value) -> Value {
             "max_output_tokens": 4_096, "timeout_seconds": 1_800, "max_cost_micro_usd": null, "max_steps": 100,
             "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
         },
-        "steps": 0, "hops": 0, "history": [{ "at": "[time]", "event": "submitted" }],
+        "steps": 0, "hops": 0, "history_first": 0, "history": [{ "at": "[time]", "event": "submitted" }],
         "attempts": 0, "model_attempts": 0, "cost_micro_usd": 0, "unpriced_calls": 0, "spent": Usage::default(),
         "created_at": "[time]", "updated_at": "[time]", "deadline_at": "[time]",
     });
@@ -201,6 +201,62 @@ async fn a_history_says_that_a_worker_was_lost() {
     let claimed = json!({ "at": "[time]", "event": "claimed", "worker": "[worker]" });
     let lost = json!({ "at": "[time]", "event": "requeued", "lost": true });
     assert_eq!(history, json!([{ "at": "[time]", "event": "submitted" }, claimed, lost]));
+}
+
+#[tokio::test]
+async fn a_history_is_listed_whole_however_long_it_is() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let id = platform.submit(&agent, "hello").await["id"].as_str().unwrap().to_owned();
+    let mut task =
+        TaskStore::task(&platform.store, &samples::tenant("default"), id.parse().unwrap()).await.unwrap().unwrap();
+    for hop in 1..=30 {
+        task.claim(samples::lease_until(samples::after(60)), samples::after(1)).unwrap();
+        platform.store.update(&task).await.unwrap();
+        task.hand_over(hop, samples::after(2)).unwrap();
+        platform.store.update(&task).await.unwrap();
+    }
+    let shown = platform.get(&format!("/v1/tasks/{id}")).await.body;
+    let (first, kept) = (shown["history_first"].as_u64().unwrap(), shown["history"].as_array().unwrap());
+    assert!(first > 0 && kept.len() <= 25 && first + kept.len() as u64 == 61, "{shown}");
+    for limit in [1, 7, 60, 61, 100] {
+        let (mut changes, mut path) = (Vec::new(), format!("/v1/tasks/{id}/history?limit={limit}"));
+        loop {
+            let page = platform.get(&path).await.body;
+            changes.extend(page["data"].as_array().unwrap().clone());
+            let Some(cursor) = page["next_cursor"].as_str() else { break };
+            path = format!("/v1/tasks/{id}/history?limit={limit}&cursor={cursor}");
+        }
+        let numbers: Vec<Option<u64>> = changes.iter().map(|change| change["number"].as_u64()).collect();
+        assert_eq!(numbers, (0..61).map(Some).collect::<Vec<_>>(), "{limit}");
+        let last: Vec<Value> = changes[usize::try_from(first).unwrap()..].to_vec();
+        let unnumbered = |mut change: Value| {
+            change.as_object_mut().unwrap().remove("number");
+            change
+        };
+        assert_eq!(last.into_iter().map(unnumbered).collect::<Vec<_>>(), *kept);
+        assert_eq!((&changes[0]["event"], &changes[60]["hop"]), (&json!("submitted"), &json!(30)));
+    }
+    for path in [format!("/v1/tasks/{id}/history?cursor=x"), format!("/v1/tasks/{id}/history?after=1")] {
+        assert_eq!(platform.get(&path).await.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_input_is_worked_on_and_shown() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let input = samples::noise(128 * 1_024, 1);
+    let task = platform.submit(&agent, &input).await;
+    assert_eq!(task["input"], input.as_str());
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let canceled = platform.post(&format!("{path}/cancel"), "").await.body;
+    assert_eq!((&canceled["status"], &canceled["input"]), (&json!("canceled"), &json!(input)));
+    let retried = platform.post(&format!("{path}/retry"), "").await.body;
+    assert_eq!((&retried["status"], &retried["input"]), (&json!("queued"), &json!(input)));
+    platform.drain(ScriptedModel::default()).await;
+    let ended = platform.get(&path).await.body;
+    assert_eq!((&ended["output"], &ended["input"]), (&json!(input), &json!(input)), "the model repeats its input");
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ impl Runner {
 
 /// Since when a task that was just claimed had been there for the taking: since the change before, or the end of its wait.
 fn ready_since(task: &Task) -> Timestamp {
-    match task.progress().history.iter().rev().nth(1) {
+    match task.progress().history.kept().iter().rev().nth(1) {
         Some(before) => match before.event {
             Event::Parked { until, .. } => until,
             _ => before.at,

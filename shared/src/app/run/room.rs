@@ -13,9 +13,9 @@ use crate::domain::{Spent, StepHead, Task, Timestamp, Wait, WaitReason, whole_mi
 use crate::metric;
 use crate::ports::StoreError;
 
-/// The most bytes of conversations that an executor with 512 MB works on at once. A conversation is in memory about four times
-/// while a model is asked: as steps, as a prompt, as a request's body and on its way.
-const MOST_BYTES: u64 = 32 * 1_024 * 1_024;
+/// The bytes of conversations that an executor works on at once, for each MB of its memory: 32 MiB of 512 MB. A conversation is in
+/// memory about four times while a model is asked: as steps, as a prompt, as a request's body and on its way.
+const BYTES_PER_MB: u64 = 64 * 1_024;
 
 /// Room for the conversations of a process.
 #[derive(Debug)]
@@ -41,11 +41,16 @@ impl Taken {
 
 impl Default for Room {
     fn default() -> Self {
-        Self::of(MOST_BYTES)
+        Self::of_function(512)
     }
 }
 
 impl Room {
+    /// The room that a function with so many MB of memory has.
+    pub const fn of_function(memory_mb: u64) -> Self {
+        Self::of(memory_mb.saturating_mul(BYTES_PER_MB))
+    }
+
     /// Room for conversations of so many bytes, or for a single one of any size.
     pub const fn of(most_bytes: u64) -> Self {
         Self { most_bytes, taken: Mutex::new(Taken { next_id: 0, places: Vec::new() }) }

@@ -12,8 +12,8 @@ use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, is_last_try, too_large};
 use crate::domain::{
     Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, LimitKind, Message, ModelAnswer,
-    ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, Timestamp, ToolCall,
-    ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
+    ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, TaskInput, Timestamp,
+    ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
@@ -126,10 +126,10 @@ fn definitions(agent: &Agent) -> impl Iterator<Item = ToolDefinition> {
 
 impl Work<'_> {
     /// Asks a model and records its answer as the step of this number.
-    pub(super) async fn ask(&mut self, agent: &Agent, number: u32) -> Result<(), End> {
+    pub(super) async fn ask(&mut self, agent: &Agent, input: &TaskInput, number: u32) -> Result<(), End> {
         let runner = self.runner;
         let started_at = runner.clock.now();
-        let request = self.request(agent);
+        let request = self.request(agent, input);
         let log = tracing::info_span!("step", step = number);
         let trace = log.in_scope(|| chat(number, &request));
         let asking = runner.model.ask(&request).instrument(trace.clone()).instrument(log);
@@ -220,9 +220,9 @@ impl Work<'_> {
         }
     }
 
-    fn request(&self, agent: &Agent) -> ModelRequest {
+    fn request(&self, agent: &Agent, input: &TaskInput) -> ModelRequest {
         let (config, spec, limits) = (&agent.config, self.task.spec(), self.task.limits());
-        let mut messages = self.conversation.messages(&spec.input);
+        let mut messages = self.conversation.messages(input);
         let tool_use = if self.wraps_up() { ToolUse::Forbidden } else { ToolUse::Allowed };
         if tool_use == ToolUse::Forbidden {
             say(&mut messages, WRAP_UP);

@@ -1,5 +1,6 @@
 //! The loop: what the journal says is next, as long as there is time and nothing stands against it.
 
+use futures::future::try_join;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::app::outcome::{conversation_too_long, outcome_of};
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
     Agent, Conversation, Failure, FailureCode, LimitKind, MAX_CONVERSATION_BYTES, Next, OnLimit, PendingCall, Spent,
-    StepPlace, Task, Timestamp,
+    StepPlace, Task, TaskInput, Timestamp,
 };
 use crate::ports::{StepsRequest, StoreError};
 
@@ -77,7 +78,7 @@ impl<'a> Work<'a> {
         if self.task.fence() > 1 {
             self.read_journal().await?;
         }
-        let mut agent = None;
+        let mut given = None;
         let mut done = 0_u32;
         loop {
             let next = match self.conversation.next() {
@@ -94,9 +95,9 @@ impl<'a> Work<'a> {
             if done > 0 && self.is_short_of_time() {
                 return Ok(End::HandedOver);
             }
-            let agent = match &agent {
-                Some(agent) => agent,
-                None => agent.insert(self.read_agent().await?),
+            let (agent, input) = match &given {
+                Some(given) => given,
+                None => given.insert(try_join(self.read_agent(), self.read_input()).await?),
             };
             // Someone else may have the task by now. Nothing is waited for between this and the step.
             if self.lease_has_ended() {
@@ -107,7 +108,7 @@ impl<'a> Work<'a> {
                     self.limit_steps(number)?;
                     self.limit_tokens()?;
                     self.limit_conversation()?;
-                    self.ask(agent, number).await?;
+                    self.ask(agent, input, number).await?;
                 }
                 Next::Tools(calls) => self.answer_calls(agent, calls).await?,
                 Next::Finish(_) => {}
@@ -153,6 +154,16 @@ impl<'a> Work<'a> {
             let Some(next) = page.next else { return Ok(()) };
             wanted.after = next;
         }
+    }
+
+    /// The task's input, which a large one's record does not have.
+    async fn read_input(&self) -> Result<TaskInput, End> {
+        let input = match &self.task.spec().input {
+            Some(input) => Some(input.clone()),
+            None => self.runner.tasks.input(self.task.id()).await?,
+        };
+        let gone = || StoreError::Corrupt { key: self.task.id().to_string(), reason: "its input is gone".to_owned() };
+        input.ok_or_else(|| gone().into())
     }
 
     async fn read_agent(&self) -> Result<Agent, End> {

@@ -1,4 +1,7 @@
 //! A task's audit trail: what happened to it and when, kept in its own record by the very write that makes it happen.
+//!
+//! A change has a number, counted from 0, and never changes. The record has the last few; the oldest leave it in blocks, which
+//! a store keeps apart. Only changes that are stored already leave, so that a block is the same whoever moves it.
 
 use std::ops::Not;
 use std::time::Duration;
@@ -12,8 +15,109 @@ use crate::domain::outcome::FailureCode;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::WaitReason;
 
-/// The most changes that a record keeps; beyond, the oldest are forgotten.
-pub const MAX_HISTORY: usize = 100;
+/// The most changes that a task's record has.
+pub const MAX_HISTORY: usize = 25;
+
+/// How many changes leave the record as one block.
+pub const HISTORY_BLOCK: u32 = 15;
+const BLOCK: usize = HISTORY_BLOCK as usize;
+
+/// From how many changes on the next transition moves blocks. A claim adds a change and moves none; at most
+/// [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) of them follow each other.
+const FULL: usize = 20;
+
+/// How many changes a record of an earlier version had at most. Such a version removed the oldest beyond and did not count them.
+const UNCOUNTED: usize = 100;
+
+/// The part of a task's history that its record has, and what a transition takes out of it.
+///
+/// Two are equal if the record has the same: what leaves is the store's business with one write.
+#[derive(Debug, Clone, Eq)]
+pub struct History {
+    first: u32,
+    kept: Vec<Change>,
+    leaving: Vec<Change>,
+}
+
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        (self.first, &self.kept) == (other.first, &other.kept)
+    }
+}
+
+impl History {
+    /// A history that begins with this change.
+    pub(super) fn beginning(change: Change) -> Self {
+        Self { first: 0, kept: vec![change], leaving: Vec::new() }
+    }
+
+    /// The history as a task's record of this `revision` has it. A version that kept [`UNCOUNTED`] changes may have removed
+    /// some of a record that has as many, and nobody knows how many. No number that was given before is given to another change
+    /// then: each change took a revision, so that all of these numbers are below `first` and the revision together.
+    pub fn restore(first: u32, kept: Vec<Change>, revision: u64) -> Self {
+        let is_whole =
+            kept.len() < UNCOUNTED || matches!(kept.first(), Some(change) if change.event == Event::Submitted);
+        let given = if is_whole { 0 } else { u32::try_from(revision).unwrap_or(u32::MAX) };
+        Self { first: first.saturating_add(given), kept, leaving: Vec::new() }
+    }
+
+    /// The number of the first change that the record has.
+    pub const fn first(&self) -> u32 {
+        self.first
+    }
+
+    /// The changes that the record has, oldest first; at most [`MAX_HISTORY`], but for a record that an earlier version wrote.
+    pub fn kept(&self) -> &[Change] {
+        &self.kept
+    }
+
+    /// The changes that the record has, each with its number.
+    pub fn numbered(&self) -> impl Iterator<Item = (u32, &Change)> {
+        (self.first..).zip(&self.kept)
+    }
+
+    /// The blocks of [`HISTORY_BLOCK`] changes that the last transition took out, each with the number of its first change. They
+    /// must be stored with the transition.
+    pub fn leaving(&self) -> impl Iterator<Item = (u32, &[Change])> {
+        let moved = u32::try_from(self.leaving.len()).unwrap_or(u32::MAX);
+        let blocks = self.leaving.chunks(BLOCK);
+        (self.first.saturating_sub(moved)..).step_by(BLOCK).zip(blocks)
+    }
+
+    /// Takes blocks out if there are enough changes. To be called before a change is added: all that leaves is stored.
+    pub(super) fn make_room(&mut self) {
+        let blocks = (self.kept.len() + BLOCK).saturating_sub(FULL) / BLOCK;
+        self.leaving = self.kept.drain(..blocks * BLOCK).collect();
+        self.first = self.first.saturating_add(u32::try_from(self.leaving.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Adds a change.
+    pub(super) fn push(&mut self, change: Change) {
+        self.kept.push(change);
+    }
+
+    /// Adds a claim, which a store makes where the record is: nothing leaves with it.
+    pub(super) fn push_claim(&mut self, change: Change) {
+        self.leaving.clear();
+        self.kept.push(change);
+    }
+
+    /// Says of the last change that it ended the work of a lost worker.
+    pub(super) fn note_lost(&mut self) {
+        if let Some(last) = self.kept.last_mut() {
+            last.lost = true;
+        }
+    }
+
+    /// The state that the last change ended, and how long it had lasted; none if it ended none, or if the record does not have
+    /// when it began.
+    pub(super) fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
+        let (last, before) = self.kept.split_last()?;
+        last.event.state()?;
+        let began = before.iter().rev().find_map(|change| Some((change.event.state()?, change.at)));
+        began.map(|(state, since)| (state, last.at.since(since)))
+    }
+}
 
 /// A change of a task's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,24 +223,60 @@ impl Event {
     }
 }
 
-/// The state that the last change ended, and how long it had lasted; none if it ended none, or it is forgotten when it began.
-pub(super) fn last_stay(history: &[Change]) -> Option<(TaskStatus, Duration)> {
-    let (last, before) = history.split_last()?;
-    last.event.state()?;
-    let began = before.iter().rev().find_map(|change| Some((change.event.state()?, change.at)));
-    began.map(|(state, since)| (state, last.at.since(since)))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Adds a change, and forgets the oldest if there are too many.
-pub(super) fn note(history: &mut Vec<Change>, at: Timestamp, event: Event) {
-    history.push(Change::new(at, event));
-    let surplus = history.len().saturating_sub(MAX_HISTORY);
-    history.drain(..surplus);
-}
+    fn changes(count: u32) -> Vec<Change> {
+        let change = |number| Change::new(Timestamp::from_millis(number), Event::Requeued);
+        (0..u64::from(count)).map(change).collect()
+    }
 
-/// Says of the last change that it ended the work of a lost worker.
-pub(super) fn note_lost(history: &mut [Change]) {
-    if let Some(last) = history.last_mut() {
-        last.lost = true;
+    /// How many changes a history of `count` has after a transition, and where its blocks begin.
+    #[track_caller]
+    fn check_room(count: u32, left: usize, blocks: &[u32]) {
+        let mut history = History::restore(30, changes(count), 1_000);
+        history.make_room();
+        let leaving: Vec<(u32, &[Change])> = history.leaving().collect();
+        let all: Vec<Change> =
+            leaving.iter().flat_map(|(_, block)| block.iter()).chain(history.kept()).cloned().collect();
+        assert_eq!(all, changes(count));
+        assert!(leaving.iter().all(|(_, block)| block.len() == BLOCK));
+        assert_eq!(leaving.iter().map(|(first, _)| *first).collect::<Vec<_>>(), blocks, "{count}");
+        assert_eq!(
+            (history.kept().len(), history.numbered().next().map(|(number, _)| number)),
+            (left, Some(history.first))
+        );
+    }
+
+    #[test]
+    fn a_full_history_leaves_in_blocks_and_the_last_few_changes_stay() {
+        check_room(1, 1, &[]);
+        check_room(19, 19, &[]);
+        check_room(20, 5, &[30]);
+        check_room(25, 10, &[30]);
+        check_room(99, 9, &[30, 45, 60, 75, 90, 105]);
+    }
+
+    #[test]
+    fn what_leaves_is_of_one_transition() {
+        let mut history = History::restore(0, changes(25), 25);
+        history.make_room();
+        assert_eq!(history.leaving().count(), 1);
+        history.push_claim(Change::new(Timestamp::from_millis(99), Event::Resent));
+        assert_eq!((history.leaving().count(), history.first(), history.kept().len()), (0, 15, 11));
+        history.make_room();
+        assert_eq!((history.leaving().count(), history.first()), (0, 15));
+    }
+
+    /// A version that kept a hundred changes did not count those that it removed.
+    #[test]
+    fn no_number_is_given_twice_after_a_version_that_removed_changes() {
+        let first = |first, kept: Vec<Change>, revision| History::restore(first, kept, revision).first();
+        assert_eq!(first(0, changes(99), 500), 0, "it has removed none");
+        assert_eq!(first(0, changes(100), 500), 500);
+        assert_eq!(first(450, changes(105), 500), 950);
+        let submitted = vec![Change::new(Timestamp::from_millis(0), Event::Submitted)];
+        assert_eq!(first(0, [submitted, changes(99)].concat(), 500), 0, "it begins with the first change");
     }
 }

@@ -14,7 +14,7 @@ mod watchdog;
 mod worker;
 
 pub use client::{Cancellation, ReopenFrom, WrongState};
-pub use history::{Change, Event, MAX_HISTORY};
+pub use history::{Change, Event, HISTORY_BLOCK, History, MAX_HISTORY};
 pub use parkings::Parkings;
 pub use watchdog::Overdue;
 
@@ -110,8 +110,8 @@ pub struct TaskSpec {
     pub tenant: TenantId,
     /// The agent version that it runs.
     pub agent: AgentVersion,
-    /// What it works on.
-    pub input: TaskInput,
+    /// What it works on; none if the store keeps it apart and the task was read without it.
+    pub input: Option<TaskInput>,
     /// What it wants of the response cache.
     pub cache_use: CacheUse,
     /// When it was accepted.
@@ -151,8 +151,8 @@ pub struct Progress {
     pub deadline: Timestamp,
     /// What its model calls came to so far, as far as their workers could tell.
     pub spend: Spend,
-    /// What happened to it, oldest first; at most [`MAX_HISTORY`] changes.
-    pub history: Vec<Change>,
+    /// The last part of what happened to it.
+    pub history: History,
     /// When the last transition was made.
     pub updated_at: Timestamp,
     /// Where it is in its life.
@@ -262,7 +262,7 @@ impl Task {
                 id,
                 tenant: agent.tenant.clone(),
                 agent: agent.version_ref(),
-                input,
+                input: Some(input),
                 cache_use,
                 created_at: now,
                 trace: None,
@@ -281,7 +281,7 @@ impl Task {
                 limits: agent.config.limits,
                 deadline: now.plus(agent.config.limits.timeout()),
                 spend: Spend::default(),
-                history: vec![Change::new(now, Event::Submitted)],
+                history: History::beginning(Change::new(now, Event::Submitted)),
                 updated_at: now,
                 state: TaskState::Queued { due_at: now.plus(FIRST_WAIT) },
             },
@@ -300,6 +300,13 @@ impl Task {
     #[must_use]
     pub fn traced(mut self, trace: Option<TraceHeader>) -> Self {
         self.spec.trace = trace;
+        self
+    }
+
+    /// This task with its input, or without it.
+    #[must_use]
+    pub fn with_input(mut self, input: Option<TaskInput>) -> Self {
+        self.spec.input = input;
         self
     }
 
@@ -343,10 +350,10 @@ impl Task {
         self.progress.spend
     }
 
-    /// The state that its last change ended, and how long it had lasted; none if the change ended none, or it is forgotten when
-    /// that state began.
+    /// The state that its last change ended, and how long it had lasted; none if the change ended none, or if its record does
+    /// not have when that state began.
     pub fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
-        history::last_stay(&self.progress.history)
+        self.progress.history.last_stay()
     }
 
     /// The state without its content.
@@ -445,7 +452,7 @@ impl Task {
         let is_lost = self.has_lost_worker(now);
         let changed = change(self);
         if is_lost {
-            history::note_lost(&mut self.progress.history);
+            self.progress.history.note_lost();
         }
         changed
     }
@@ -468,7 +475,13 @@ impl Task {
 
     /// Makes a transition of what was changed already.
     fn note(&mut self, event: Event, now: Timestamp) {
-        history::note(&mut self.progress.history, now, event);
+        self.turn(now);
+        self.progress.history.push(Change::new(now, event));
+    }
+
+    /// Makes a transition that the history does not tell of.
+    fn turn(&mut self, now: Timestamp) {
+        self.progress.history.make_room();
         self.progress.revision += 1;
         self.progress.updated_at = now;
     }

@@ -395,7 +395,7 @@ fn a_history_tells_lost_workers_from_others() {
         let mut task = running();
         prepare(&mut task);
         task.settle_overdue(after(moment)).unwrap();
-        task.progress.history.last().unwrap().lost
+        task.progress.history.kept().last().unwrap().lost
     };
     assert!(was_lost(|_| {}, 60), "requeued");
     assert!(was_lost(|_| {}, 1_800), "timed out");
@@ -403,20 +403,12 @@ fn a_history_tells_lost_workers_from_others() {
     assert!(was_lost(|task| task.progress.attempts = MAX_ATTEMPTS, 60), "given up");
     let mut by_client = running();
     by_client.cancel(after(60)).unwrap();
-    assert!(by_client.progress.history.last().unwrap().lost, "canceled by its client, who came before the watchdog");
+    assert!(
+        by_client.progress.history.kept().last().unwrap().lost,
+        "canceled by its client, who came before the watchdog"
+    );
     assert!(!was_lost(|task| task.renew(1, after(2_000), after(1)).unwrap(), 1_800), "timed out by its worker");
     assert!(!was_lost(|task| task.release(1, Spent::Attempt, after(1)).unwrap(), 90), "resent");
-}
-
-#[test]
-fn a_history_forgets_its_oldest_changes() {
-    let mut task = queued();
-    for _ in 0..MAX_HISTORY {
-        task.claim(lease(60), after(0)).unwrap();
-        task.hand_over(task.fence(), after(1)).unwrap();
-    }
-    assert_eq!(task.progress.history.len(), MAX_HISTORY);
-    assert_eq!(task.progress.history.last().map(|change| &change.event), Some(&Event::HandedOver { hop: 100 }));
 }
 
 proptest! {
@@ -435,11 +427,12 @@ proptest! {
     }
 
     /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one raises the revision
-    /// by one, fences only grow, an ended task stays as it is, and every other one has a moment to look at it.
+    /// by one, fences only grow, an ended task stays as it is, and every other one has a moment to look at it. What left its
+    /// history and what is left are all changes, each as it was.
     #[test]
-    fn any_history_keeps_the_rules(history in prop::collection::vec((0..20_u8, 0..120_u64, 0..7_u64), 0..60)) {
+    fn any_history_keeps_the_rules(history in prop::collection::vec((0..20_u8, 0..120_u64, 0..7_u64), 0..90)) {
         let mut task = queued();
-        let mut now = 0;
+        let (mut now, mut moved, mut whole) = (0, Vec::new(), task.progress.history.kept().to_vec());
         for (act, seconds, fence) in history {
             now += seconds;
             let before = task.clone();
@@ -468,6 +461,15 @@ proptest! {
             if changed {
                 prop_assert_eq!(task.progress.revision, before.progress.revision + 1);
                 prop_assert!(!before.status().is_terminal() || act == 14);
+                for (first, block) in task.progress.history.leaving() {
+                    prop_assert_eq!((first as usize, block.len()), (moved.len(), HISTORY_BLOCK as usize));
+                    moved.extend_from_slice(block);
+                }
+                let told = [moved.as_slice(), task.progress.history.kept()].concat();
+                prop_assert!(told.starts_with(&whole) && told.len() <= whole.len() + 1);
+                prop_assert_eq!(task.progress.history.first() as usize, moved.len());
+                prop_assert!(task.progress.history.kept().len() <= MAX_HISTORY);
+                whole = told;
             } else {
                 prop_assert_eq!(&task, &before);
             }

@@ -62,7 +62,7 @@ impl Task {
     /// Whether the task may be what ends its workers: it waits for one because the last was lost, and not for the first time since
     /// its journal last grew.
     pub fn is_suspect(&self) -> bool {
-        let changes = self.progress.history.iter().rev();
+        let changes = self.progress.history.kept().iter().rev();
         let last = changes.map(|change| &change.event).find(|event| **event != Event::Resent);
         let has_lost_worker = matches!(self.progress.state, TaskState::Queued { .. }) && last == Some(&Event::Requeued);
         has_lost_worker && self.progress.attempts >= LOSSES_BESIDE_OTHERS
@@ -78,8 +78,7 @@ impl Task {
     /// Leaves a task that [was sent again](Self::was_sent_again) to its messages, for a while: another would feed the backlog.
     pub fn leave_in_backlog(&mut self, now: Timestamp) -> Overdue {
         self.progress.state = TaskState::Queued { due_at: now.plus(BACKLOG_WAIT) };
-        self.progress.revision += 1;
-        self.progress.updated_at = now;
+        self.turn(now);
         Overdue::LeftInBacklog
     }
 

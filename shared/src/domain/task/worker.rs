@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::Event;
+use super::history::{Change, Event};
 use super::parkings::Parkings;
 use super::{
     ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
@@ -46,7 +46,10 @@ impl Task {
         self.progress.fence += 1;
         self.progress.attempts += 1;
         self.progress.sends = 0;
-        self.enter(TaskState::Running(lease), Event::Claimed { worker: lease.worker }, now);
+        self.progress.state = TaskState::Running(lease);
+        self.progress.revision += 1;
+        self.progress.updated_at = now;
+        self.progress.history.push_claim(Change::new(now, Event::Claimed { worker: lease.worker }));
         Ok(())
     }
 
@@ -86,8 +89,7 @@ impl Task {
     pub fn renew(&mut self, fence: u64, expires_at: Timestamp, now: Timestamp) -> Result<(), LeaseLost> {
         let lease = self.must_hold(fence)?;
         self.progress.state = TaskState::Running(Lease { expires_at, ..lease });
-        self.progress.revision += 1;
-        self.progress.updated_at = now;
+        self.turn(now);
         Ok(())
     }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::kept::{longest_kept, usable_since};
-use crate::domain::{CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, Asking, Clock, KeptAnswer, StoreError};
+use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Asking, Clock, KeptAnswer, StoreError};
 
 /// The first wait for somebody else's answer; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::domain::RetryRules;
-use crate::ports::{AnswerKey, KeptAnswer, ModelError};
+use crate::domain::{AnswerKey, RetryRules};
+use crate::ports::{KeptAnswer, ModelError};
 
 /// What those who waited get.
 #[derive(Debug, Clone)]

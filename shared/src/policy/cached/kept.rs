@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{AssistantContent, CacheTerms, ModelAnswer, Origin, Spend, StopReason, Timestamp};
+use crate::domain::{AnswerKey, AssistantContent, CacheTerms, ModelAnswer, Origin, Spend, StopReason, Timestamp};
 use crate::ports::KeptAnswer;
 
 /// The share of its time by which an answer's freshness may be shorter or longer, so that answers of one moment don't all
@@ -33,11 +33,20 @@ pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
     of_provider && whole && says_something && answer.tool_calls().next().is_none()
 }
 
+/// The answer to the question of this key, with the key if the cache may have the answer under it.
+pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
+    let of_cache = match answer.origin {
+        Origin::Provider => is_keepable(&answer),
+        Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => true,
+    };
+    ModelAnswer { kept_as: of_cache.then(|| Box::new(key)), ..answer }
+}
+
 /// The answer, given at `now`, as it is kept on these terms.
 pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> KeptAnswer {
     let fresh_until = now.plus(terms.ttl().mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64()));
     KeptAnswer {
-        answer: ModelAnswer { spend: Spend::default(), failed: Vec::new(), ..answer.clone() },
+        answer: ModelAnswer { spend: Spend::default(), failed: Vec::new(), kept_as: None, ..answer.clone() },
         made_at: now,
         fresh_until,
         ends_at: fresh_until.plus(terms.stale()),

@@ -22,7 +22,7 @@ use tracing::Span;
 
 use self::claiming::{Claims, Question, Turn};
 use self::flight::{Flights, Follower, Landing, Leader, Seat, SharedFailure};
-use self::kept::{fresh_since, is_keepable, kept};
+use self::kept::{fresh_since, is_keepable, kept, noted};
 use self::nearby::Nearby;
 use super::cache_key;
 use crate::domain::{
@@ -255,11 +255,20 @@ impl Model for Cached {
         let CacheRules::On(terms) = request.cache else { return self.inner.ask(request).await };
         let mode = request.cache_use.mode;
         let outcome = match mode {
-            CacheMode::Default => self.shared(&self.question(request, terms)).await,
-            CacheMode::Refresh => self.refreshed(&self.question(request, terms)).await,
+            CacheMode::Default => {
+                let question = self.question(request, terms);
+                self.shared(&question).await.map(|answer| noted(answer, question.key))
+            }
+            CacheMode::Refresh => {
+                let question = self.question(request, terms);
+                self.refreshed(&question).await.map(|answer| noted(answer, question.key))
+            }
             CacheMode::Bypass => match self.inner.ask(request).await {
                 Ok(answer) => Ok(answer),
-                failed => self.or_stale(&self.question(request, terms), failed).await,
+                failed => {
+                    let question = self.question(request, terms);
+                    self.or_stale(&question, failed).await.map(|answer| noted(answer, question.key))
+                }
             },
             CacheMode::Off => self.inner.ask(request).await,
         };

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::flight::lock;
-use crate::domain::Timestamp;
-use crate::ports::{AnswerKey, KeptAnswer};
+use crate::domain::{AnswerKey, Timestamp};
+use crate::ports::KeptAnswer;
 
 /// The most copies; few enough to be searched one by one.
 const MAX_COPIES: usize = 256;

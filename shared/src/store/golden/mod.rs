@@ -1,17 +1,21 @@
-//! Records as the code of version 1 wrote them, or of version 2 where the name says so, and the proof that today's code reads them.
+//! Records as the code of version 1 wrote them, or of a later one where the name says so, and the proof that today's code reads
+//! them.
 //!
 //! Each file is one record in DynamoDB's JSON. They never change.
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::primitives::Blob;
     use aws_sdk_dynamodb::types::AttributeValue;
+    use aws_smithy_types::base64;
     use serde_json::Value;
 
     use super::super::items::Item;
-    use super::super::{agent_item, step_item, task_item};
+    use super::super::{agent_item, step_item, task_details, task_item};
     use crate::domain::task::{Parkings, Progress};
     use crate::domain::{
-        Agent, AgentConfig, CacheUse, Lease, Limits, Spent, Task, TaskId, TaskInput, Timestamp, Wait, WaitReason,
+        Agent, AgentConfig, CacheUse, Change, Event, History, Lease, Limits, Spent, Task, TaskId, TaskInput, TaskState,
+        Timestamp, Wait, WaitReason,
     };
     use crate::testing::samples::{self, after};
 
@@ -70,6 +74,7 @@ mod tests {
         let (kind, value) = typed.as_object().unwrap().iter().next().unwrap();
         match kind.as_str() {
             "S" => AttributeValue::S(value.as_str().unwrap().to_owned()),
+            "B" => AttributeValue::B(Blob::new(base64::decode(value.as_str().unwrap()).unwrap())),
             "N" => AttributeValue::N(value.as_str().unwrap().to_owned()),
             "M" => AttributeValue::M(attributes(value)),
             "L" => AttributeValue::L(value.as_array().unwrap().iter().map(attribute).collect()),
@@ -89,8 +94,12 @@ mod tests {
         for (task, json) in tasks() {
             let item = record(json);
             let parkings = Parkings { all: task.progress().parkings.all, ..Parkings::default() };
-            let expected =
-                Progress { history: Vec::new(), parkings, conversation_bytes: None, ..task.progress().clone() };
+            let expected = Progress {
+                history: History::restore(0, Vec::new(), 0),
+                parkings,
+                conversation_bytes: None,
+                ..task.progress().clone()
+            };
             let expected = Task::restore(task.spec().clone(), expected);
             assert!(task_item::head(&item).unwrap().is_none());
             assert_eq!(task_item::read(&item, None).unwrap(), expected);
@@ -105,6 +114,71 @@ mod tests {
         let expected = Progress { steps: 3, conversation_bytes: None, ..running.progress().clone() };
         let expected = Task::restore(running.spec().clone(), expected);
         assert_eq!(task_item::read(&record(include_str!("task_running_2.json")), None).unwrap(), expected);
+    }
+
+    /// A task with a hundred changes, of which the last is a claim.
+    fn of_a_hundred_changes() -> Task {
+        let [(task, _), ..] = tasks();
+        let mut changes = vec![Change::new(after(0), Event::Submitted)];
+        while changes.len() < 100 {
+            let at = after(changes.len() as u64);
+            let event = match changes.len() % 2 {
+                0 => Event::HandedOver { hop: u32::try_from(changes.len() / 2).unwrap() },
+                _ => Event::Claimed { worker: lease_until(at).worker },
+            };
+            changes.push(Change::new(at, event));
+        }
+        let state = TaskState::Running(lease_until(after(160)));
+        let history = History::restore(0, changes, 100);
+        let progress = Progress {
+            revision: 100,
+            fence: 50,
+            hops: 49,
+            updated_at: after(99),
+            state,
+            history,
+            ..task.progress().clone()
+        };
+        Task::restore(task.spec().clone(), progress)
+    }
+
+    /// A task of which the input and the first block of its history are apart.
+    fn with_details() -> Task {
+        let mut task = Task::submit(
+            task_id(),
+            &agent(limits()),
+            samples::input(&"x".repeat(8_193)),
+            CacheUse::default(),
+            after(0),
+        );
+        for hop in 1..=10 {
+            task.claim(lease_until(after(60)), after(hop)).unwrap();
+            task.hand_over(hop, after(hop)).unwrap();
+        }
+        task
+    }
+
+    /// As it was written before changes left the record.
+    #[test]
+    fn a_task_with_a_hundred_changes_is_read_with_all_of_them() {
+        assert_eq!(
+            task_item::read(&record(include_str!("task_hundred_changes.json")), None).unwrap(),
+            of_a_hundred_changes()
+        );
+    }
+
+    #[test]
+    fn a_task_of_the_third_version_is_read_with_its_details() {
+        let task = with_details();
+        let item = record(include_str!("task_apart_3.json"));
+        assert_eq!(task_item::read(&item, None).unwrap(), task.clone().with_input(None));
+        assert_eq!(
+            Some(task_details::read_input(&record(include_str!("task_input.json"))).unwrap()),
+            task.spec().input
+        );
+        let block = task_details::read_block(&record(include_str!("history_block.json"))).unwrap();
+        let moved: Vec<Change> = task.progress().history.leaving().flat_map(|(_, block)| block).cloned().collect();
+        assert_eq!(block, (0..).zip(moved).collect::<Vec<_>>());
     }
 
     #[test]

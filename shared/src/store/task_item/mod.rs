@@ -2,9 +2,11 @@
 //!
 //! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing of the state before is
 //! left over. What may be large, an output, a failure or a list of calls, is packed (see
-//! [`task_content`](super::task_content)); records of version 1 have it in attributes, and no limits, history or steps.
+//! [`task_content`](super::task_content)); records of version 1 have it in attributes, and no limits, history or steps. A record
+//! without its task's input, which is [in a record of its own](super::task_details), is of version 3, for earlier versions would
+//! not find it; all others are of version 2. A transition leaves the version as it is.
 //!
-//! A record that is marked as [`DELETING`] is what is left of a task that is being purged: there is no task any more.
+//! A record that is marked as [`DELETING`] is what is left of a task that is deleted: there is no task any more.
 
 use std::time::Duration;
 
@@ -14,17 +16,21 @@ use serde::{Deserialize, Serialize};
 use super::blob::{self, Blob, Head};
 use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
-use crate::domain::task::{MAX_HISTORY, Progress, TaskSpec};
+use crate::domain::task::{Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, CacheUse, Change, Failure, Lease, Limits, Output, Parkings, Task, TaskId, TaskInput, TaskState,
-    TaskStatus, TenantId, Wait,
+    AgentVersion, CacheUse, Change, Failure, History, Lease, Limits, Output, Parkings, Task, TaskId, TaskInput,
+    TaskState, TaskStatus, TenantId, Wait,
 };
-use crate::ports::{StoreError, TaskSummary};
+use crate::ports::{INPUT_IN_RECORD, StoreError, TaskSummary};
 
-/// The newest form's version, and the one written.
-pub(super) const VERSION: u32 = 2;
+/// The newest form's version.
+pub(super) const VERSION: u32 = 3;
 
-/// What the record holds of what may be large. The input has up to 128 KiB, and 400 KB is the most for a record.
+/// The version of a record that has its task's input.
+const WITH_INPUT: u32 = 2;
+
+/// What the record holds of what may be large. An earlier version's has an input of up to 128 KiB besides, and 400 KB is the most
+/// for a record.
 const IN_HEAD: usize = 128 * 1_024;
 
 pub(super) const AGENT_ID: &str = "agent_id";
@@ -43,7 +49,12 @@ pub(super) const WAIT_UNTIL: &str = "wait_until";
 pub(super) const INPUT: &str = "input";
 pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
 pub(super) const HISTORY: &str = "history";
+const HISTORY_FIRST: &str = "history_first";
+/// In place of an input that is in a record of its own.
+const INPUT_BYTES: &str = "input_bytes";
 pub(super) const DELETING: &str = "deleting";
+/// When the task ended whose record is marked.
+pub(super) const ENDED_AT: &str = "ended_at";
 
 const AGENT_VERSION: &str = "agent_version";
 const CREATED_AT: &str = "created_at";
@@ -79,7 +90,7 @@ const FAILED_ATTEMPTS: &str = "failed_attempts";
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 43] = [
+pub(super) const MUTABLE: [&str; 44] = [
     blob::CODEC,
     blob::RAW_BYTES,
     blob::SHA256,
@@ -94,6 +105,7 @@ pub(super) const MUTABLE: [&str; 43] = [
     LIMITS,
     DEADLINE,
     HISTORY,
+    HISTORY_FIRST,
     LIMIT,
     SINCE,
     EXPIRES_AT,
@@ -153,19 +165,30 @@ pub(super) fn pack(task: &Task) -> Result<Option<Blob>, StoreError> {
 /// The task, with what [`pack`] made of it, as its record.
 pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
     let TaskSpec { id, tenant, agent, input, cache_use, created_at, trace } = task.spec();
+    let input = input.as_ref().map_or("", TaskInput::as_str);
+    let (version, input) = if is_apart(input) {
+        (VERSION, (INPUT_BYTES, number(input.len())))
+    } else {
+        (WITH_INPUT, (INPUT, text(input)))
+    };
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (CREATED, text(keys::created(*created_at, *id))),
         (CREATED_AT, moment(*created_at)),
         (AGENT_ID, text(agent.id.to_string())),
         (AGENT_VERSION, number(agent.version)),
-        (INPUT, text(input.as_str())),
+        input,
         (CACHE_MODE, name(&cache_use.mode)),
     ];
     attributes.extend(cache_use.max_age.map(|age| (CACHE_MAX_AGE, number(age.as_secs()))));
     attributes.extend(trace.as_ref().map(|trace| (TRACE, text(trace.as_str()))));
     attributes.extend(progress(task, content));
-    items::versioned(VERSION, keys::task(*id), attributes)
+    items::versioned(version, keys::task(*id), attributes)
+}
+
+/// Whether an input is in a record of its own: what a task's record has is written again with each change of the task.
+pub(super) const fn is_apart(input: &str) -> bool {
+    input.len() > INPUT_IN_RECORD
 }
 
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
@@ -184,7 +207,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         (BASE, number(base)),
         items::json(LIMITS, limits),
         (DEADLINE, moment(*deadline)),
-        (HISTORY, items::list(history.iter().map(change))),
+        (HISTORY, items::list(history.kept().iter().map(change))),
         items::json(SPEND, spend),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),
@@ -196,6 +219,8 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     attributes.extend([(DUE_SHARD, text(shard)), (DUE_AT, moment(due_at))]);
     attributes.extend(content.into_iter().flat_map(Blob::head));
     let counts = [(OUTAGES, parkings.outages), (RATE_LIMITS, parkings.rate_limits), (TURNS, parkings.turns)];
+    let history_first = Some(history.first()).filter(|first| *first > 0);
+    attributes.extend(history_first.map(|first| (HISTORY_FIRST, number(first))));
     attributes.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, number(count))));
     if let Some(bytes) = conversation_bytes {
         attributes.extend([(CONVERSATION_BYTES, number(bytes)), (CONVERSATION_STEPS, number(steps))]);
@@ -269,7 +294,7 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         id: id(&fields)?,
         tenant: fields.parsed(TENANT_ID)?,
         agent: agent(&fields)?,
-        input: fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned()))?,
+        input: input(&fields)?,
         cache_use: cache_use(&fields)?,
         created_at: fields.moment(CREATED_AT)?,
         trace: fields.optional(TRACE, Fields::parsed)?,
@@ -287,7 +312,7 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         cancel_requested: item.contains_key(CANCEL_REQUESTED),
         limits: limits(&fields)?,
         deadline: fields.moment(DEADLINE)?,
-        history: fields.optional(HISTORY, |fields, name| fields.json_list(name, MAX_HISTORY))?.unwrap_or_default(),
+        history: history(&fields)?,
         spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
         updated_at: fields.moment(UPDATED_AT)?,
         state: state(&fields, content)?,
@@ -315,6 +340,20 @@ fn id(fields: &Fields<'_>) -> Result<TaskId, StoreError> {
 
 fn agent(fields: &Fields<'_>) -> Result<AgentVersion, StoreError> {
     Ok(AgentVersion { id: fields.parsed(AGENT_ID)?, version: fields.number(AGENT_VERSION)? })
+}
+
+fn input(fields: &Fields<'_>) -> Result<Option<TaskInput>, StoreError> {
+    if fields.has(INPUT_BYTES) {
+        return Ok(None);
+    }
+    fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned())).map(Some)
+}
+
+/// Whole, however long an earlier version let it become.
+fn history(fields: &Fields<'_>) -> Result<History, StoreError> {
+    let kept = fields.optional(HISTORY, Fields::json_list)?.unwrap_or_default();
+    let first = fields.optional(HISTORY_FIRST, Fields::number)?.unwrap_or(0);
+    Ok(History::restore(first, kept, fields.number(REVISION)?))
 }
 
 fn cache_use(fields: &Fields<'_>) -> Result<CacheUse, StoreError> {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Check, Outcome, holds, same};
-use crate::domain::{ModelAnswer, Spend, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerKey, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::domain::{AnswerKey, ModelAnswer, Spend, Timestamp, WorkerId};
+use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
 use crate::testing::samples::{self, START, after};
 
 type Answers = Arc<dyn AnswerCache>;

@@ -3,6 +3,7 @@
 //! A suite takes one implementation, runs every check and then fails with the list of broken rules. Each check makes its
 //! own tenant and ids, so that suites can run side by side on one shared store.
 
+mod agent_retention;
 mod agent_store;
 mod answers;
 mod budgets;
@@ -12,6 +13,7 @@ mod moves;
 mod retention;
 mod slots;
 mod task_claim;
+mod task_details;
 mod task_list;
 mod task_overdue;
 mod task_queue;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, Slots, TaskQueue, TaskStore};
 
+pub use agent_retention::AgentsKept;
 pub use retention::Kept;
 pub use task_queue::Inbox;
 
@@ -60,7 +63,8 @@ pub async fn answers(answers: Arc<dyn AnswerCache>) {
 /// # Panics
 /// When a rule is broken.
 pub async fn task_store(store: Arc<dyn TaskStore>) {
-    run(&store, &[task_store::CHECKS, task_list::CHECKS, task_claim::CHECKS, task_overdue::CHECKS]).await;
+    let task_store = [task_store::CHECKS, task_list::CHECKS, task_claim::CHECKS, task_overdue::CHECKS];
+    run(&store, &[task_store.as_slice(), &[task_details::CHECKS]].concat()).await;
 }
 
 /// Checks the rules of [`Journal`], and of what the store of its tasks records with a transition.
@@ -78,6 +82,14 @@ pub async fn journal(journal: Arc<dyn Journal>, tasks: Arc<dyn TaskStore>) {
 /// When a rule is broken.
 pub async fn retention(kept: Kept) {
     run(&kept, &[retention::CHECKS]).await;
+}
+
+/// Checks the rules of [`AgentRetention`](crate::ports::AgentRetention).
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn agent_retention(kept: AgentsKept) {
+    run(&kept, &[agent_retention::CHECKS]).await;
 }
 
 /// Checks the rules of [`Circuits`].

@@ -20,9 +20,12 @@ pub(super) async fn stored(store: &Store, agent: &Agent, now: Timestamp) -> Resu
     store.create(&task).await.map(|_| task)
 }
 
-/// The task as the store has it.
+/// The task as the store has it, with its input.
 pub(super) async fn read(store: &Store, task: &Task) -> Result<Option<Task>, StoreError> {
-    store.task(&task.spec().tenant, task.id()).await
+    match store.task(&task.spec().tenant, task.id()).await? {
+        Some(task) => store.with_input(task).await,
+        None => Ok(None),
+    }
 }
 
 /// A transition at a moment.

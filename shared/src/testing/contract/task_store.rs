@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::moves::{Move, Store, advance, agent, calls, read, stored};
 use super::{Broken, Check, Outcome, holds, same, shown};
 use crate::domain::{
-    Agent, ClaimRefused, Failure, LimitKind, Output, ReopenFrom, StopReason, Task, TaskId, TaskStatus, Usage, Wait,
-    WaitReason,
+    Agent, CacheUse, ClaimRefused, Failure, LimitKind, Output, ReopenFrom, StopReason, Task, TaskId, TaskStatus, Usage,
+    Wait, WaitReason,
 };
 use crate::ports::{Claimed, Created, StoreError};
 use crate::testing::samples::{self, after, lease_until};
@@ -37,7 +37,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
 ];
 
 #[track_caller]
-fn conflicts(outcome: &Result<(), StoreError>) -> Outcome {
+pub(super) fn conflicts(outcome: &Result<(), StoreError>) -> Outcome {
     holds(matches!(outcome, Err(StoreError::Conflict)), || format!("{outcome:?}"))
 }
 
@@ -70,9 +70,8 @@ async fn foreign_is_none(store: Store) -> Outcome {
     same(&read(&store, &task).await?, &Some(task))
 }
 
-fn under_id(id: TaskId, agent: &Agent, input: &str) -> Task {
-    let spec = samples::task_with_input(agent, input, after(1)).spec().clone();
-    Task::submit(id, agent, spec.input, spec.cache_use, after(1))
+pub(super) fn under_id(id: TaskId, agent: &Agent, input: &str) -> Task {
+    Task::submit(id, agent, samples::input(input), CacheUse::default(), after(1))
 }
 
 async fn second_under_an_id(store: Store) -> Outcome {
@@ -103,7 +102,7 @@ async fn one_of_many(store: Store) -> Outcome {
     let mut kept = Vec::new();
     for created in creations.join_all().await {
         match created? {
-            Created::New => {}
+            Created::New | Created::Deleted => {}
             Created::Existing(task) => kept.push(Some(*task)),
         }
     }
@@ -273,7 +272,7 @@ async fn refused_with_large_result(store: Store) -> Outcome {
     advance(&store, &mut task, Move::Complete(samples::output(&samples::noise(1_024 * 1_024, 1)), after(2))).await?;
     let claimed = store.claim(&task.spec().tenant, task.id(), lease_until(after(90)), after(3)).await?;
     let reason = ClaimRefused::Finished(TaskStatus::Completed);
-    same(&claimed, &Claimed::Refused(Box::new(task.clone()), reason))?;
+    same(&claimed, &Claimed::Refused(Box::new(task.clone().with_input(None)), reason))?;
     let again = under_id(task.id(), &Agent { tenant: task.spec().tenant.clone(), ..agent() }, "again");
     same(&store.create(&again).await?, &Created::Existing(Box::new(task)))
 }

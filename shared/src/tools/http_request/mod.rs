@@ -30,6 +30,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::{HttpMethod, HttpRules};
 use crate::metric;
 use crate::ports::ToolOutput;
+use crate::tls;
 use failure::{Blocked, Failure, Rule};
 use resolver::CheckedResolver;
 
@@ -59,7 +60,7 @@ impl HttpRequester {
     /// A client that connects only to what is within `reach`, and keeps no connection.
     pub(super) fn new(reach: Reach, resolver: Arc<dyn Resolver>) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
-            .tls_backend_rustls()
+            .tls_backend_preconfigured(tls::client_config())
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_max_idle_per_host(0)

@@ -223,11 +223,25 @@ async fn switched_off_the_cache_makes_no_store_call() {
 async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
     let world = World::new();
     let first = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
-    assert_eq!(first, samples::answer("hello"));
+    let kept_as = Some(Box::new(cache_key::of(&world.question(CacheMode::Default))));
+    assert_eq!(first, ModelAnswer { kept_as, ..samples::answer("hello") });
     pass(7).await;
     let second = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
     let origin = Origin::Cache { age_seconds: 7 };
     assert_eq!(second, ModelAnswer { origin, spend: Spend::default(), ..first });
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_names_its_key_if_it_came_from_the_cache_or_went_there_and_else_none() {
+    let world = World::new();
+    let asked = async |mode| world.process().ask(&world.question(mode)).await.unwrap().kept_as;
+    let key = Some(Box::new(cache_key::of(&world.question(CacheMode::Default))));
+    assert_eq!(asked(CacheMode::Off).await, None);
+    assert_eq!(asked(CacheMode::Bypass).await, None);
+    world.model.then(Reply::Answer(ModelAnswer { stop_reason: StopReason::MaxTokens, ..samples::answer("cut") }));
+    assert_eq!(asked(CacheMode::Refresh).await, None);
+    assert_eq!(asked(CacheMode::Refresh).await, key);
+    assert_eq!(asked(CacheMode::Default).await, key);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,11 @@
 //! Records of tasks: each state survives, damage is reported, and what earlier versions left out is unknown.
 
+mod sizes;
+
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::domain::{LimitKind, PendingCall, Spent, ToolCall, WaitReason};
+use crate::domain::{Event, LimitKind, PendingCall, Spent, ToolCall, WaitReason};
 use crate::testing::samples::{self, after, lease_until};
 
 /// A task in each state.
@@ -122,5 +126,47 @@ fn a_record_is_of_its_tenant_only() {
     for task in histories() {
         assert!(is_of(&samples::tenant("acme"), &record(&task)).unwrap());
         assert!(!is_of(&samples::tenant("other"), &record(&task)).unwrap());
+    }
+}
+
+/// What the version before makes of the history in a record when it changes the task, or renews its lease: it keeps a hundred
+/// changes, does not know of their numbers, and may find claims beyond. Returns how many it removed.
+fn changed_by_the_version_before(item: &mut Item, change: Option<&Change>) -> usize {
+    let Some(AttributeValue::L(entries)) = item.get_mut(HISTORY) else { panic!("no history") };
+    entries.extend(change.map(super::change));
+    let surplus = entries.len().saturating_sub(100);
+    entries.drain(..surplus);
+    let revision: u64 = Fields::of_index(item).number(REVISION).unwrap();
+    item.insert(REVISION.to_owned(), number(revision + 1));
+    surplus
+}
+
+/// This version and the one before change a task in turns, as while one is deployed, or for long after a rollback. No number
+/// that this version wrote ever stands for another change, and none is missing unless the version before removed changes.
+#[test]
+fn no_number_is_given_twice_whatever_the_version_before_does() {
+    for (ours, theirs) in [(30, 1), (1, 30), (12, 70), (3, 150), (1, 300)] {
+        let mut item = record(&samples::task(&samples::agent(&samples::tenant("acme")), after(0)));
+        let (mut told, mut removed) = (BTreeMap::new(), 0);
+        for round in 0..800 {
+            if round % (ours + theirs) >= ours {
+                let resent = Change::new(after(round), Event::Resent);
+                removed += changed_by_the_version_before(&mut item, (round % 3 > 0).then_some(&resent));
+                continue;
+            }
+            let mut task = read_whole(&item).unwrap();
+            if task.hand_over(task.fence(), after(round)).is_err() {
+                task.claim(lease_until(after(99_999)), after(round)).unwrap();
+            }
+            let history = &task.progress().history;
+            let moved = history.leaving().flat_map(|(first, block)| (first..).zip(block));
+            for (number, change) in moved.chain(history.numbered()) {
+                let before = told.insert(number, change.clone());
+                assert!(before.is_none_or(|before| before == *change), "{ours}, {theirs}: {number} was another");
+            }
+            item = record(&task);
+        }
+        let last = told.keys().last().copied().unwrap_or_default();
+        assert_eq!((removed == 0, theirs < 150), (told.len() == last as usize + 1, removed == 0), "{ours}, {theirs}");
     }
 }

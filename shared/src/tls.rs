@@ -1,0 +1,57 @@
+//! Which servers are trusted: the root certificates of this machine, read once and used by the SDK, the models' client and the
+//! tools' client.
+//!
+//! Each of these clients would read them by itself: some 150 certificates each time, and most of what a function's start takes
+//! (`make bench-start`). `SSL_CERT_FILE` and `SSL_CERT_DIR` name others than the machine's
+//! (<https://docs.rs/rustls-native-certs>).
+
+use std::sync::LazyLock;
+
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_types::base64;
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+static ROOTS: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
+    let read = rustls_native_certs::load_native_certs();
+    if read.certs.is_empty() {
+        let errors: Vec<String> = read.errors.iter().map(ToString::to_string).collect();
+        tracing::error!(error = errors.join("; "), "this machine has no root certificates: no server is trusted");
+    }
+    read.certs
+});
+
+static CLIENT: LazyLock<ClientConfig> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    // Some machines have certificates that nobody can read. The others count.
+    roots.add_parsable_certificates(ROOTS.iter().cloned());
+    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+});
+
+/// TLS for a `reqwest` client. Clones share what they know of servers.
+pub(crate) fn client_config() -> ClientConfig {
+    CLIENT.clone()
+}
+
+/// The HTTP client of all AWS clients, with the SDK's own settings.
+pub(crate) fn aws_client() -> SharedHttpClient {
+    let encoded: String = ROOTS.iter().map(|root| pem(root)).collect();
+    let trusted = TrustStore::empty().with_pem_certificate(encoded);
+    let context = TlsContext::builder().with_trust_store(trusted).build();
+    let builder = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    match context {
+        Ok(context) => builder.tls_context(context).build_https(),
+        // It then reads the certificates by itself.
+        Err(error) => {
+            tracing::warn!(%error, "the SDK can't use the root certificates that were read");
+            builder.build_https()
+        }
+    }
+}
+
+fn pem(certificate: &[u8]) -> String {
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64::encode(certificate))
+}
