@@ -54,14 +54,18 @@ pub struct Stopped(Vec<u32>);
 impl Stopped {
     /// Stops them.
     pub fn all(processes: Vec<u32>) -> Self {
-        processes.iter().for_each(|process| signal("STOP", *process));
+        for process in &processes {
+            signal("STOP", *process);
+        }
         Self(processes)
     }
 }
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        self.0.iter().for_each(|process| signal("CONT", *process));
+        for process in &self.0 {
+            signal("CONT", *process);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod config;
 mod verdict;
 
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -63,10 +64,10 @@ impl Executor {
         let messages = messages.inspect_err(|error| tracing::error!(%error, "batch refused"))?;
         let (alone, together): (Vec<&Received>, Vec<&Received>) =
             messages.iter().partition(|received| received.message.as_ref().is_ok_and(|message| message.alone));
-        let verdicts = join_all(together.iter().map(|received| self.judge(received, invocation))).await;
-        let mut judged: Vec<(&Received, Verdict)> = together.into_iter().zip(verdicts).collect();
-        for received in alone {
-            judged.push((received, self.judge(received, invocation).await));
+        let mut judged = Vec::new();
+        for group in iter::once(&*together).chain(alone.chunks(1)) {
+            let verdicts = join_all(group.iter().map(|received| self.judge(received, invocation))).await;
+            judged.extend(group.iter().zip(verdicts));
         }
         let mut response = SqsBatchResponse::default();
         for (received, verdict) in judged {
