@@ -157,7 +157,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
 
     let task = tasks.submit_task(tenant, new_task(agent.id, "k1")).await.unwrap();
     check_cost(calls, (1.0 + 2.0, 1.0), [("GetItem", 1), ("PutItem", 1), ("SendMessage", 1)]);
-    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     check_cost(calls, (2.0 * (2.0 + 3.0) + 1.0, 1.0), [("GetItem", 1), ("PutItem", 1), ("UpdateItem", 2)]);
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::EndedBefore(TaskStatus::Completed));
@@ -171,7 +171,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     model.then(Reply::Answer(samples::answer_calling(twice)));
     let task = tasks.submit_task(tenant, new_task(agent.id, "k2")).await.unwrap();
     calls.reset();
-    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
 
@@ -181,7 +181,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     let of_both = 2.0 * (97.0 + 1.0) + 2.0;
     check_cost(calls, (of_both, 1.0), [("GetItem", 1), ("TransactWriteItems", 1), ("SendMessage", 1)]);
     model.then(Reply::Answer(samples::answer("Paris")));
-    let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+    let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
     assert_eq!(runner.run(&message, after(60)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     check_cost(calls, (2.0 * (2.0 + 3.0) + 1.0, 26.0), [("GetItem", 2), ("PutItem", 1), ("UpdateItem", 2)]);
 

@@ -268,7 +268,7 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
     };
     let undelivered = Undelivered { tasks: Arc::new(kept.tasks.clone()), clock: Arc::new(clock.clone()) };
     let before_end = Horizon { ended_before: Some(after(90_000)), quiet_before: after(90_000) };
-    let message = |task: &Task| TaskMessage { tenant: kept.tenant.clone(), task: task.id() };
+    let message = |task: &Task| TaskMessage { tenant: kept.tenant.clone(), task: task.id(), alone: false };
     let swept = sweeper.sweep(after(600)).await.unwrap();
     assert_eq!((swept.failed, swept.overdue, queue.sent().len()), (1_000, 1_000, 0), "{swept:?}");
     for some in tasks.chunks(50) {

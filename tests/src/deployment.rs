@@ -10,23 +10,30 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_sqs::types::QueueAttributeName::{QueueArn, RedrivePolicy, VisibilityTimeout};
+use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::QueueAttributeName::{
+    ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible, QueueArn,
+    RedrivePolicy, VisibilityTimeout,
+};
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::domain::{Agent, AgentId, CacheUse, Task, TaskId, TaskInput, TenantId, Timestamp};
-use shared::ports::{AgentStore, TaskMessage, TaskStore};
-use shared::store::{DynamoAgentStore, DynamoTaskStore};
+use shared::domain::{Agent, AgentId, CacheUse, Change, Step, Task, TaskId, TaskInput, TenantId, Timestamp};
+use shared::ports::{AgentStore, Journal, TaskMessage, TaskStore};
+use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use tokio::sync::OnceCell;
 
-use crate::Platform;
-use crate::platform::unique;
+use crate::platform::{history_of, unique};
+use crate::{Platform, processes};
 
 /// Set once the functions' code lies where the copies have it from.
 static CODE: OnceCell<Vec<()>> = OnceCell::const_new();
 
 /// The bucket that the deployment of `make test` has put code into, too.
 pub(crate) const BUCKET: &str = "artifacts";
+
+/// Instead of a status, if the function came to no answer.
+const NO_ANSWER: u16 = 0;
 
 /// What a copy of a function has of the original.
 const COPIED: [&str; 8] =
@@ -41,6 +48,8 @@ pub struct Deployment {
     table: String,
     queue_url: String,
     dead_letter_url: String,
+    /// The id of what hands the queue's messages to the executor.
+    deliveries: String,
     /// What functions said that failed to start, which the local AWS answers with instead of logging it.
     last_words: Mutex<String>,
 }
@@ -54,25 +63,27 @@ impl Deployment {
         CODE.get_or_init(keep_code).await;
         let name = unique("faults").replace(' ', "-");
         let sqs = platform.aws.sqs();
-        let queue = async |kind: &str, attribute, value| {
-            let created = sqs.create_queue().queue_name(format!("{name}-{kind}")).attributes(attribute, value);
+        let queue = async |kind: &str, attributes| {
+            let created = sqs.create_queue().queue_name(format!("{name}-{kind}")).set_attributes(Some(attributes));
             created.send().await.unwrap().queue_url.unwrap()
         };
-        let arn = async |url: &str| {
-            let asked = sqs.get_queue_attributes().queue_url(url).attribute_names(QueueArn);
-            asked.send().await.unwrap().attributes.unwrap()[&QueueArn].clone()
+        let attribute = async |url: &str, attribute: QueueAttributeName| {
+            let asked = sqs.get_queue_attributes().queue_url(url).attribute_names(attribute.clone());
+            asked.send().await.unwrap().attributes.unwrap()[&attribute].clone()
         };
-        let dead_letter_url = queue("dead", VisibilityTimeout, "300".to_owned()).await;
-        let dead_letter_arn = arn(&dead_letter_url).await;
-        let redrive = json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": 5 });
-        let queue_url = queue("tasks", RedrivePolicy, redrive.to_string()).await;
-        let queue_arn = arn(&queue_url).await;
+        let dead_letter_url = queue("dead", [(VisibilityTimeout, "300".to_owned())].into()).await;
+        let dead_letter_arn = attribute(&dead_letter_url, QueueArn).await;
+        let redrive = json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": 5 }).to_string();
+        let hidden = attribute(&platform.task_queue_url, VisibilityTimeout).await;
+        let queue_url = queue("tasks", [(RedrivePolicy, redrive), (VisibilityTimeout, hidden)].into()).await;
+        let queue_arn = attribute(&queue_url, QueueArn).await;
         let table = platform.aws.create_state_table().await;
-        let deployment = Self { platform, name, table, queue_url, dead_letter_url, last_words: Mutex::default() };
+        let (deliveries, last_words) = (String::new(), Mutex::default());
+        let mut deployment = Self { platform, name, table, queue_url, dead_letter_url, deliveries, last_words };
         for (kind, original) in deployment.platform.functions() {
             deployment.copy(kind, original, changes).await;
         }
-        deployment.deliver(&queue_arn, "executor").await;
+        deployment.deliveries = deployment.deliver(&queue_arn, "executor").await;
         deployment.deliver(&dead_letter_arn, "cleanup").await;
         deployment
     }
@@ -96,16 +107,45 @@ impl Deployment {
         assert_eq!(self.platform.services.lambda(Method::POST, "functions", &copy).await.0, StatusCode::CREATED);
     }
 
-    /// Has the function read the queue.
-    async fn deliver(&self, queue_arn: &str, kind: &str) {
+    /// Has the function read the queue, and returns the id of what does so.
+    async fn deliver(&self, queue_arn: &str, kind: &str) -> String {
         let mapping = json!({
             "FunctionName": format!("{}-{kind}", self.name), "EventSourceArn": queue_arn, "BatchSize": 10,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         });
-        assert_eq!(
-            self.platform.services.lambda(Method::POST, "event-source-mappings", &mapping).await.0,
-            StatusCode::ACCEPTED
-        );
+        let (status, made) = self.platform.services.lambda(Method::POST, "event-source-mappings", &mapping).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{made}");
+        made["UUID"].as_str().unwrap().to_owned()
+    }
+
+    /// From now on, messages stay in the task queue, so that the next that are delivered come together.
+    pub async fn hold_messages(&self) {
+        self.change(&format!("event-source-mappings/{}", self.deliveries), &json!({ "Enabled": false })).await;
+    }
+
+    /// From now on, they are delivered.
+    pub async fn deliver_messages(&self) {
+        self.change(&format!("event-source-mappings/{}", self.deliveries), &json!({ "Enabled": true })).await;
+    }
+
+    /// From now on, an invocation of the function may take so long.
+    pub async fn set_timeout(&self, kind: &str, seconds: u32) {
+        self.change(&format!("functions/{}-{kind}/configuration", self.name), &json!({ "Timeout": seconds })).await;
+    }
+
+    async fn change(&self, path: &str, change: &Value) {
+        let (status, answer) = self.platform.services.lambda(Method::PUT, path, change).await;
+        assert!(status.is_success(), "{answer}");
+    }
+
+    /// The platform of which it is a copy.
+    pub const fn platform(&self) -> &Platform {
+        &self.platform
+    }
+
+    /// The processes of a function.
+    pub fn processes(&self, kind: &str) -> Vec<u32> {
+        processes::of_function(&format!("{}-{kind}", self.name), self.platform.aws_url())
     }
 
     fn log_group(&self) -> String {
@@ -114,19 +154,33 @@ impl Deployment {
 
     /// Runs a function and returns its answer, or an error's.
     pub async fn invoke(&self, kind: &str, event: &Value) -> Value {
+        self.try_invoke(kind, event).await.unwrap()
+    }
+
+    async fn try_invoke(&self, kind: &str, event: &Value) -> reqwest::Result<Value> {
         let path = format!("functions/{}-{kind}/invocations", self.name);
-        let (status, answer) = self.platform.services.lambda(Method::POST, &path, event).await;
+        let (status, answer) = self.platform.services.try_lambda(Method::POST, &path, event).await?;
         assert_eq!(status, StatusCode::OK, "{answer}");
         if let Some(said) = answer["errorMessage"].as_str() {
             let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
             *words = format!("{words}{said}\n");
         }
-        answer
+        Ok(answer)
+    }
+
+    /// Has the watchdog look, which it does here at no other time. It may be killed over it.
+    pub async fn sweep(&self) {
+        self.invoke("cleanup", &json!({})).await;
     }
 
     /// Sends a request to the API, as API Gateway does, and returns the status and the body of its answer.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
-        let event = json!({
+        answer_of(&self.invoke("api", &self.request(&method, path, body)).await)
+    }
+
+    /// A request as API Gateway hands it over.
+    fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> Value {
+        json!({
             "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "",
             "headers": {
                 "authorization": format!("Bearer {}", self.platform.api_key()), "content-type": "application/json",
@@ -136,10 +190,7 @@ impl Deployment {
                 "http": { "method": method.as_str(), "path": path },
             },
             "body": body.map(Value::to_string), "isBase64Encoded": false,
-        });
-        let answer = self.invoke("api", &event).await;
-        let body = answer["body"].as_str().map(|text| serde_json::from_str(text).unwrap());
-        (answer["statusCode"].as_u64().map_or(0, |status| u16::try_from(status).unwrap()), body.unwrap_or_default())
+        })
     }
 
     /// Creates an agent with these fields besides its name and instructions, and returns its id.
@@ -159,10 +210,40 @@ impl Deployment {
         task["id"].as_str().unwrap().parse().unwrap()
     }
 
+    /// Submits a task, again and again if the API gives no answer, and returns its id.
+    pub async fn submit_surely(&self, agent: &str, input: &str) -> TaskId {
+        let body = json!({ "agent_id": agent, "input": input });
+        let mut request = self.request(&Method::POST, "/v1/tasks", Some(&body));
+        request["headers"]["idempotency-key"] = json!(unique("key"));
+        let submit = async || {
+            let answer = self.try_invoke("api", &request).await.unwrap_or_default();
+            let (status, task) = answer_of(&answer);
+            assert!(matches!(status, NO_ANSWER | 202 | 503), "{status} {task}");
+            task["id"].as_str().map(|id| id.parse().unwrap())
+        };
+        self.platform.until_some(submit, "the task is accepted").await
+    }
+
+    /// The task as it is kept, once it is `wanted`. A store that is slow is asked again.
+    pub async fn until_task(&self, task: TaskId, wanted: impl Fn(&Task) -> bool, what: &str) -> Task {
+        let find = async || self.tasks().task(&tenant(), task).await.ok().flatten().filter(&wanted);
+        self.platform.until_some(find, what).await
+    }
+
     /// Waits until the task is in this state.
-    pub async fn until_status(&self, task: TaskId, status: &str) {
-        let is_there = async || self.tasks().task(&tenant(), task).await.unwrap().unwrap().status().as_str() == status;
-        self.platform.until(is_there, status).await;
+    pub async fn until_status(&self, task: TaskId, status: &str) -> Task {
+        self.until_task(task, |task| task.status().as_str() == status, status).await
+    }
+
+    /// All that happened to a task.
+    pub async fn history(&self, task: &Task) -> Vec<Change> {
+        history_of(&self.tasks(), task).await
+    }
+
+    /// The task's recorded steps.
+    pub async fn journal(&self, task: TaskId) -> Vec<Step> {
+        let journal = DynamoJournal::new(self.platform.aws.dynamodb(), &*self.table);
+        self.platform.until_some(async || journal.steps(task).await.ok(), "the journal is read").await
     }
 
     /// Writes a task that the agent's client submitted at this moment, of which nobody sent a message.
@@ -188,6 +269,25 @@ impl Deployment {
     /// Sends a message to the task queue.
     pub async fn send(&self, body: &str) {
         self.platform.aws.sqs().send_message().queue_url(&self.queue_url).message_body(body).send().await.unwrap();
+    }
+
+    /// How many messages the task queue has, be they waiting, delayed or being worked on.
+    pub async fn messages(&self) -> u32 {
+        let kinds =
+            [ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible];
+        let asked = self.platform.aws.sqs().get_queue_attributes().queue_url(&self.queue_url);
+        let counts = asked.set_attribute_names(Some(kinds.into())).send().await.unwrap().attributes.unwrap();
+        counts.values().map(|count| count.parse::<u32>().unwrap()).sum()
+    }
+
+    /// Deletes all messages of the task queue.
+    pub async fn purge_messages(&self) {
+        self.platform.aws.sqs().purge_queue().queue_url(&self.queue_url).send().await.unwrap();
+    }
+
+    /// Writes a record that is in DynamoDB's JSON.
+    pub async fn put_record(&self, record: &Value) {
+        self.platform.aws.put_record(&self.table, record).await;
     }
 
     /// Sends the task's message to the dead-letter queue, as if it had come to nothing too often.
@@ -231,9 +331,16 @@ impl Deployment {
     }
 }
 
+/// The status and the body of what the API answered to API Gateway.
+fn answer_of(answer: &Value) -> (u16, Value) {
+    let body = answer["body"].as_str().map(|text| serde_json::from_str(text).unwrap());
+    let status = answer["statusCode"].as_u64().map_or(NO_ANSWER, |status| u16::try_from(status).unwrap());
+    (status, body.unwrap_or_default())
+}
+
 /// The message of a task.
 pub fn message(task: TaskId) -> String {
-    TaskMessage { tenant: tenant(), task }.to_body()
+    TaskMessage { tenant: tenant(), task, alone: false }.to_body()
 }
 
 /// The tenant whose the deployment's key is.

@@ -5,6 +5,7 @@ pub mod calls;
 pub mod deployment;
 mod local_aws;
 pub mod platform;
+pub mod processes;
 mod services;
 pub mod stack;
 pub mod telemetry;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::deployment::tenant;
 use crate::services::Services;
-use crate::{LocalAws, Unreliable, UnreliableAws};
+use crate::{LocalAws, Unreliable, UnreliableAws, processes};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::{Value, json};
 use shared::config::Environment;
@@ -26,9 +26,6 @@ use shared::store::{DynamoJournal, DynamoTaskStore};
 
 /// Far more than anything here takes; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_mins(5);
-
-/// The state of an open connection in `/proc/net/tcp`.
-const ESTABLISHED: &str = "01";
 
 /// The platform that `make test` deployed.
 pub struct Platform {
@@ -194,27 +191,12 @@ impl Platform {
     /// Waits until someone has a connection to the model stand-in, which lists a request only once it is answered.
     pub async fn until_model_is_asked(&self) {
         let port = Url::parse(&self.model_url).unwrap().port().unwrap();
-        let remote = format!(":{port:04X}");
-        let connected = || {
-            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-            let mut rows = table.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
-            rows.any(|row| row[2].ends_with(&remote) && row[3] == ESTABLISHED)
-        };
-        self.until(async || connected(), "the model is asked").await;
+        self.until(async || processes::anybody_is_connected_to(port), "the model is asked").await;
     }
 
     /// The processes of its executor, and of no other stack's on this machine.
     pub fn executor_processes(&self) -> Vec<u32> {
-        let function = format!("AWS_LAMBDA_FUNCTION_NAME={}", self.executor_function);
-        let aws = format!("AWS_ENDPOINT_URL={}", self.aws_url());
-        let entries = std::fs::read_dir("/proc").unwrap();
-        let processes = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let is_executor = |process: &u32| {
-            let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-            let has = |wanted: &str| variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
-            has(&function) && has(&aws)
-        };
-        processes.filter(is_executor).collect()
+        processes::of_function(&self.executor_function, self.aws_url())
     }
 
     /// The log lines of a function, as JSON, that contain `text`.
@@ -264,8 +246,16 @@ impl Platform {
 
     /// Waits until `condition` holds.
     pub async fn until(&self, condition: impl AsyncFn() -> bool, what: &str) {
+        self.until_some(async || condition().await.then_some(()), what).await;
+    }
+
+    /// Waits until `find` finds something, and returns that.
+    pub async fn until_some<T>(&self, find: impl AsyncFn() -> Option<T>, what: &str) -> T {
         let begun = Instant::now();
-        while !condition().await {
+        loop {
+            if let Some(found) = find().await {
+                return found;
+            }
             assert!(begun.elapsed() < PATIENCE, "never happened: {what}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -290,10 +280,8 @@ impl Platform {
 
     /// All that happened to a task.
     pub async fn history(&self, task: &str) -> Vec<Change> {
-        let history = self.task(task).await.progress().history.clone();
         let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
-        let earlier = tasks.earlier_history(id(task), 0..history.first(), u32::MAX).await.unwrap();
-        earlier.into_iter().map(|(_, change)| change).chain(history.kept().iter().cloned()).collect()
+        history_of(&tasks, &self.task(task).await).await
     }
 
     /// Runs the watchdog, besides its schedule.
@@ -320,6 +308,13 @@ impl Platform {
     pub fn unreliable_aws(&self) -> UnreliableAws {
         UnreliableAws::start(self.aws_url())
     }
+}
+
+/// All that happened to a task.
+pub(crate) async fn history_of(tasks: &DynamoTaskStore, task: &Task) -> Vec<Change> {
+    let history = &task.progress().history;
+    let earlier = tasks.earlier_history(task.id(), 0..history.first(), u32::MAX).await.unwrap();
+    earlier.into_iter().map(|(_, change)| change).chain(history.kept().iter().cloned()).collect()
 }
 
 /// Where a function of the template logs.

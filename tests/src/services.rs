@@ -25,7 +25,9 @@ pub(crate) struct Services {
 impl Services {
     /// Those of the AWS at `url`.
     pub(crate) fn at(url: &str) -> Self {
-        Self { http: Client::builder().no_proxy().build().unwrap(), url: url.to_owned() }
+        // No idle connections: an AWS that was frozen for a while ends them.
+        let http = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        Self { http, url: url.to_owned() }
     }
 
     /// What a log group has that matches a
@@ -98,9 +100,19 @@ impl Services {
 
     /// Calls the Lambda API.
     pub(crate) async fn lambda(&self, method: Method, path: &str, body: &Value) -> (StatusCode, Value) {
+        self.try_lambda(method, path, body).await.unwrap()
+    }
+
+    /// The same, for a call that may get no answer.
+    pub(crate) async fn try_lambda(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> reqwest::Result<(StatusCode, Value)> {
         let request = self.http.request(method, format!("{}/2015-03-31/{path}", self.url)).json(body);
-        let response = request.send().await.unwrap();
-        (response.status(), response.json().await.unwrap())
+        let response = request.send().await?;
+        Ok((response.status(), response.json().await?))
     }
 
     /// Has a function run, without waiting for it.

@@ -14,18 +14,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+use crate::processes;
 
 /// What becomes of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +55,8 @@ pub enum Fate {
     Wordless,
     /// A stream that stops before its first event, with the connection open.
     Stalled,
+    /// Whoever asks is killed over it, as if the task had more of its worker than there is.
+    Deadly,
 }
 
 impl Fate {
@@ -96,6 +101,7 @@ pub struct Unreliable {
     next: Arc<Mutex<BTreeMap<String, Fate>>>,
     held: watch::Sender<BTreeSet<String>>,
     url: String,
+    port: u16,
 }
 
 static SHARED: OnceLock<Unreliable> = OnceLock::new();
@@ -137,6 +143,7 @@ impl Unreliable {
     /// It outlives the test that starts it, and so must its runtime.
     fn on_port(stand_in: &str, port: u16) -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let address = listener.local_addr().unwrap();
         let provider = Self {
             stand_in: stand_in.to_owned(),
             http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap(),
@@ -144,13 +151,15 @@ impl Unreliable {
             always: Arc::default(),
             next: Arc::default(),
             held: watch::Sender::default(),
-            url: format!("http://{}", listener.local_addr().unwrap()),
+            url: format!("http://{address}"),
+            port: address.port(),
         };
         listener.set_nonblocking(true).unwrap();
         let router = Router::new().fallback(answer).with_state(provider.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { axum::serve(TcpListener::from_std(listener).unwrap(), router).await })
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            runtime.block_on(async { axum::serve(TcpListener::from_std(listener).unwrap(), service).await })
         });
         provider
     }
@@ -227,7 +236,11 @@ impl Unreliable {
     }
 }
 
-async fn answer(State(provider): State<Unreliable>, request: Request<Body>) -> Response<Body> {
+async fn answer(
+    State(provider): State<Unreliable>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request<Body>,
+) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
     let question: Value = serde_json::from_slice(&body).unwrap();
@@ -259,6 +272,10 @@ async fn answer(State(provider): State<Unreliable>, request: Request<Body>) -> R
             let stalled = stream::once(async { Ok::<_, io::Error>(Bytes::from(": started\n\n")) });
             let body = Body::from_stream(stalled.chain(stream::pending()));
             Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+        }
+        Fate::Deadly => {
+            processes::connected(peer.port(), provider.port).into_iter().for_each(processes::kill);
+            ok("application/json", "")
         }
     }
 }

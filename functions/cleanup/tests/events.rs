@@ -87,7 +87,7 @@ async fn submitted(store: &MemoryStore) -> Task {
 }
 
 fn body_of(task: &Task) -> String {
-    TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() }.to_body()
+    TaskMessage { tenant: task.spec().tenant.clone(), task: task.id(), alone: false }.to_body()
 }
 
 #[tokio::test]

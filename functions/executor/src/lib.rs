@@ -1,12 +1,14 @@
 //! The queue's worker: one invocation takes a batch of messages and runs their tasks side by side.
 //!
 //! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its own: one that is rubbish,
-//! fails or panics is the only one to come back. The response follows the rules of `ReportBatchItemFailures` (Lambda
+//! fails or panics is the only one to come back. A task that may be what ended its last workers is worked on when the others of
+//! its batch have been left. The response follows the rules of `ReportBatchItemFailures` (Lambda
 //! developer guide, "Handling errors for an SQS event source").
 
 pub mod config;
 mod verdict;
 
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use futures::future::join_all;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use shared::app::Runner;
 use shared::domain::{Causes, Timestamp, TraceHeader};
-use shared::ports::{TaskMessage, TaskQueue};
+use shared::ports::{MessageError, TaskMessage, TaskQueue};
 use tracing::{Instrument, Span, field};
 
 use verdict::Verdict;
@@ -60,11 +62,17 @@ impl Executor {
     async fn handle_batch(&self, batch: SqsEvent, invocation: &Invocation) -> Result<SqsBatchResponse, BatchError> {
         let messages = batch.records.into_iter().map(Received::try_from).collect::<Result<Vec<_>, _>>();
         let messages = messages.inspect_err(|error| tracing::error!(%error, "batch refused"))?;
-        let verdicts = join_all(messages.iter().map(|message| self.judge(message, invocation))).await;
+        let (alone, together): (Vec<&Received>, Vec<&Received>) =
+            messages.iter().partition(|received| received.message.as_ref().is_ok_and(|message| message.alone));
+        let mut judged = Vec::new();
+        for group in iter::once(&*together).chain(alone.chunks(1)) {
+            let verdicts = join_all(group.iter().map(|received| self.judge(received, invocation))).await;
+            judged.extend(group.iter().zip(verdicts));
+        }
         let mut response = SqsBatchResponse::default();
-        for (message, verdict) in messages.iter().zip(verdicts) {
+        for (received, verdict) in judged {
             if verdict != Verdict::Done {
-                response.add_failure(&message.id);
+                response.add_failure(&received.id);
             }
         }
         Ok(response)
@@ -90,9 +98,9 @@ impl Executor {
     }
 
     async fn work(&self, received: &Received, until: Timestamp) -> Verdict {
-        let message = match TaskMessage::from_body(&received.body) {
+        let message = match &received.message {
             Ok(message) => message,
-            Err(error) => return verdict::of_bad_message(&error, received.receives),
+            Err(error) => return verdict::of_bad_message(error, received.receives),
         };
         let span = tracing::info_span!(
             "task",
@@ -102,7 +110,10 @@ impl Executor {
             hop = field::Empty
         );
         async {
-            let ran = self.runner.run(&message, until).await;
+            if message.alone {
+                tracing::warn!("task is worked on alone: it has lost one worker after the other");
+            }
+            let ran = self.runner.run(message, until).await;
             verdict::of_run(ran, received.receives, self.runner.clock.now())
         }
         .instrument(span)
@@ -150,7 +161,7 @@ fn spans(message: &Received, invocation: &Invocation, now: Timestamp) -> (Span, 
 struct Received {
     id: String,
     receipt: String,
-    body: String,
+    message: Result<TaskMessage, MessageError>,
     /// How often the queue has delivered it, this time included.
     receives: u32,
     /// Where its task's trace goes on.
@@ -166,7 +177,7 @@ impl TryFrom<SqsMessage> for Received {
         Ok(Self {
             id,
             receipt: message.receipt_handle.unwrap_or_default(),
-            body: message.body.unwrap_or_default(),
+            message: TaskMessage::from_body(&message.body.unwrap_or_default()),
             receives: receives.unwrap_or(1),
             trace: message.attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok()),
         })

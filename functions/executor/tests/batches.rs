@@ -36,9 +36,14 @@ impl Platform {
     }
 
     async fn task(&self) -> Task {
+        self.task_of(|message| message).await
+    }
+
+    /// A task whose message is changed in this way.
+    async fn task_of(&self, change: impl Fn(TaskMessage) -> TaskMessage) -> Task {
         let task = samples::task(&self.agent, self.clock.now());
         TaskStore::create(&self.store, &task).await.unwrap();
-        let message = TaskMessage { tenant: self.agent.tenant.clone(), task: task.id() };
+        let message = change(TaskMessage { tenant: self.agent.tenant.clone(), task: task.id(), alone: false });
         self.queue.send(&message, None, Duration::ZERO).await.unwrap();
         task
     }
@@ -209,6 +214,24 @@ async fn a_panic_fails_alone() {
     let statuses =
         [platform.status(&tasks[0]).await, platform.status(&tasks[1]).await, platform.status(&tasks[2]).await];
     assert_eq!(statuses, [TaskStatus::Running, TaskStatus::Completed, TaskStatus::Completed]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_may_end_their_worker_begin_one_by_one_when_the_others_have_ended() {
+    let platform = Platform::new().await;
+    let alone = |message| TaskMessage { alone: true, ..message };
+    let suspects = [platform.task_of(alone).await, platform.task_of(alone).await];
+    let others = [platform.task().await, platform.task().await];
+    let answer = || Reply::Answer(samples::answer("Paris"));
+    let model = ScriptedModel::new([answer(), answer(), Reply::Hang, answer()]).on(platform.clock.clone());
+    let status = async |tasks: &[Task; 2]| [platform.status(&tasks[0]).await, platform.status(&tasks[1]).await];
+    let watching = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(status(&others).await, [TaskStatus::Completed; 2], "the first to ask");
+        assert_eq!(status(&suspects).await, [TaskStatus::Running, TaskStatus::Queued]);
+    };
+    let (response, ()) = tokio::join!(platform.handle(platform.batch(), model), watching);
+    check_golden(&response, include_str!("golden/all_ok.json"));
 }
 
 #[tokio::test]

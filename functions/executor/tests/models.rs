@@ -63,7 +63,7 @@ impl Platform {
         let task = samples::task(agent, samples::START);
         TaskStore::create(&self.store, &task).await.unwrap();
         let tenant: &TenantId = &agent.tenant;
-        let message = TaskMessage { tenant: tenant.clone(), task: task.id() };
+        let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
         self.runner.run(&message, samples::after(60)).await.unwrap();
         TaskStore::task(&self.store, tenant, task.id()).await.unwrap().unwrap()
     }

@@ -101,7 +101,7 @@ impl Bench {
     async fn submit(&self) -> Result<TaskMessage, Failure> {
         let task = samples::task(&self.agent, SystemClock.now());
         TaskStore::create(&self.store, &task).await?;
-        Ok(TaskMessage { tenant: self.agent.tenant.clone(), task: task.id() })
+        Ok(TaskMessage { tenant: self.agent.tenant.clone(), task: task.id(), alone: false })
     }
 
     async fn run(&self, message: &TaskMessage) -> Ran {

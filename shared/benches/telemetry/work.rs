@@ -125,7 +125,7 @@ impl Function {
         let now = SystemClock.now();
         let task = samples::task(&self.agent, now);
         TaskStore::create(&self.store, &task).await?;
-        let message = TaskMessage { tenant: self.agent.tenant.clone(), task: task.id() };
+        let message = TaskMessage { tenant: self.agent.tenant.clone(), task: task.id(), alone: false };
         let (since_1970, recorded) = (now.as_millis() / 1_000, u8::from(way != Way::Unrecorded));
         let header =
             format!("Root=1-{since_1970:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={recorded}");

@@ -20,14 +20,19 @@ pub struct TaskMessage {
     pub tenant: TenantId,
     /// The task.
     pub task: TaskId,
+    /// Whether a worker works on it beside no other task: [it may be what ends workers](crate::domain::Task::is_suspect).
+    pub alone: bool,
 }
 
-/// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`.
+/// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`, with `"alone":true` if it is. A worker of the
+/// version before does not know of that, and works on the task beside others.
 #[derive(Serialize, Deserialize)]
 struct Wire {
     version: u64,
     tenant_id: String,
     task_id: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    alone: bool,
 }
 
 /// A message's body can't be used.
@@ -45,7 +50,7 @@ impl TaskMessage {
     /// The body to send.
     pub fn to_body(&self) -> String {
         let (tenant_id, task_id) = (self.tenant.to_string(), self.task.to_string());
-        serde_json::json!(Wire { version: VERSION, tenant_id, task_id }).to_string()
+        serde_json::json!(Wire { version: VERSION, tenant_id, task_id, alone: self.alone }).to_string()
     }
 
     /// Reads a received body. Fields that this version doesn't know are ignored.
@@ -61,7 +66,7 @@ impl TaskMessage {
         let wire: Wire = serde_json::from_value(Value::Object(fields)).map_err(|_| NotOurs("it lacks an id"))?;
         let tenant = wire.tenant_id.parse().map_err(|_| NotOurs("its tenant_id is none"))?;
         let task = wire.task_id.parse().map_err(|_| NotOurs("its task_id is none"))?;
-        Ok(Self { tenant, task })
+        Ok(Self { tenant, task, alone: wire.alone })
     }
 }
 
@@ -95,6 +100,8 @@ mod tests {
     fn a_message_survives_the_wire() {
         let message = TaskMessage::from_body(BODY).unwrap();
         assert_eq!(message.to_body(), BODY);
+        let alone = TaskMessage { alone: true, ..message };
+        assert_eq!(TaskMessage::from_body(&alone.to_body()).unwrap(), alone);
     }
 
     #[test]

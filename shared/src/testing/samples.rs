@@ -228,5 +228,5 @@ pub fn answer_calling(calls: impl IntoIterator<Item = ToolCall>) -> ModelAnswer 
 
 /// A message about a new task of a fresh tenant.
 pub fn message() -> TaskMessage {
-    TaskMessage { tenant: fresh_tenant(), task: TaskId::new(START) }
+    TaskMessage { tenant: fresh_tenant(), task: TaskId::new(START), alone: false }
 }

@@ -117,7 +117,8 @@ impl World {
     /// Has batch after batch come of all tasks that have not ended, until all have: how many batches it took.
     async fn run(&self, tasks: &[TaskId]) -> usize {
         for batch in 1..=3 * TASKS {
-            let messages = tasks.iter().map(|task| TaskMessage { tenant: self.agent.tenant.clone(), task: *task });
+            let messages =
+                tasks.iter().map(|task| TaskMessage { tenant: self.agent.tenant.clone(), task: *task, alone: false });
             let until = self.clock.now().plus(Duration::from_mins(15));
             let ran = join_all(messages.map(|message| async move { self.runner.run(&message, until).await })).await;
             assert!(ran.iter().flatten().all(|ran| !matches!(ran, Ran::LeaseLost | Ran::Unknown)), "{ran:?}");

@@ -42,7 +42,7 @@ impl Fair {
     }
 
     async fn run_by(&self, runner: &Runner, task: &Task) -> Result<Ran, RunError> {
-        let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id() };
+        let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id(), alone: false };
         runner.run(&message, self.world.now().plus(INVOCATION)).await
     }
 
@@ -231,7 +231,7 @@ async fn a_worker_that_panics_keeps_its_slot_no_longer_than_its_invocation() {
     let fair = Fair::new(1, []).await;
     let tasks = fair.submit(2).await;
     let runner = Runner { model: Arc::new(Panicking), ..fair.worker_failing(&Faults::default()) };
-    let message = TaskMessage { tenant: fair.world.tenant().clone(), task: tasks[0].id() };
+    let message = TaskMessage { tenant: fair.world.tenant().clone(), task: tasks[0].id(), alone: false };
     let until = fair.world.now().plus(INVOCATION);
     assert!(tokio::spawn(async move { runner.run(&message, until).await }).await.is_err_and(|died| died.is_panic()));
     turn_of(&fair.run(&tasks[1]).await);

@@ -72,7 +72,7 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
         world.store.update(&stranded).await.unwrap();
     }
     let undelivered = Undelivered { tasks: Arc::new(world.store.clone()), clock: Arc::new(world.clock.clone()) };
-    let body = TaskMessage { tenant: world.tenant().clone(), task: stranded.id() }.to_body();
+    let body = TaskMessage { tenant: world.tenant().clone(), task: stranded.id(), alone: false }.to_body();
     undelivered.bury(&body, 6).instrument(span()).await.unwrap();
     expected.push(("failed", stranded.id()));
 

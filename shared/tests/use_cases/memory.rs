@@ -295,7 +295,7 @@ async fn room_is_free_again_however_a_worker_leaves() {
         assert_eq!(world.run_by(&worker, task).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     }
     let task = begun(&world).await;
-    let message = TaskMessage { tenant: world.tenant().clone(), task };
+    let message = TaskMessage { tenant: world.tenant().clone(), task, alone: false };
     let until = world.now().plus(Duration::from_mins(1));
     let panicking = Arc::new(Runner { model: Arc::new(Panicking), ..world.worker_with_room(1) });
     let runner = Arc::clone(&panicking);

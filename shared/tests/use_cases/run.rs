@@ -74,7 +74,7 @@ async fn messages_of_unknown_and_of_foreign_tasks_are_done_with() {
     let world = World::new().await;
     assert_eq!(world.run(TaskId::new(world.now())).await.unwrap(), Ran::Unknown);
     let task = world.submit("hello").await.unwrap();
-    let foreign = TaskMessage { tenant: samples::tenant("other"), task: task.id() };
+    let foreign = TaskMessage { tenant: samples::tenant("other"), task: task.id(), alone: false };
     let worker = world.worker_failing(&Faults::default());
     assert_eq!(worker.run(&foreign, world.now().plus(INVOCATION)).await.unwrap(), Ran::Unknown);
     assert_eq!(world.status(task.id()).await, TaskStatus::Queued);
@@ -186,7 +186,7 @@ async fn a_task_of_a_missing_agent_fails() {
 async fn a_model_call_never_outlives_its_invocation_or_the_task() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id(), alone: false };
     let worker = world.worker_failing(&Faults::default());
     worker.run(&message, world.now().plus(Duration::from_secs(25))).await.unwrap();
     let late = world.submit("hello").await.unwrap();
@@ -343,7 +343,7 @@ async fn a_panic_in_the_model_leaves_the_task_to_the_next_worker() {
     let new = NewTask { idempotency_key: None, ..world.new_task("hello") };
     let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
     let worker = world.worker_failing(&Faults::default());
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id(), alone: false };
     let until = world.now().plus(INVOCATION);
     let panicked = tokio::spawn(async move { worker.run(&message, until).await }).await;
     assert!(panicked.is_err_and(|error| error.is_panic()));

@@ -291,7 +291,7 @@ async fn a_lease_is_renewed_as_long_as_its_worker_lives() {
     let world = world([]).await;
     let task = world.submit("hello").await.unwrap();
     world.model.hold();
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id() };
+    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id(), alone: false };
     let worker = world.worker_failing(&Faults::default());
     let long = worker.run(&message, world.now().plus(Duration::from_mins(10)));
     let others = async {

@@ -58,6 +58,21 @@ async fn a_dead_workers_task_is_queued_again_and_completes() {
 }
 
 #[tokio::test]
+async fn a_task_that_lost_two_workers_in_a_row_is_worked_on_alone() {
+    let world = World::new().await;
+    let task = world.submit("hello").await.unwrap();
+    for _ in 0..3 {
+        claim_and_die(&world, task.id()).await;
+        world.pass(DEAD);
+        check(&world.sweep().await.unwrap(), Swept { requeued: 1, ..Swept::default() });
+    }
+    world.pass(600);
+    check(&world.sweep().await.unwrap(), Swept { resent: 1, ..Swept::default() });
+    let alone: Vec<bool> = world.queue.sent().iter().map(|message| message.alone).collect();
+    assert_eq!(alone, [false, false, true, true, true]);
+}
+
+#[tokio::test]
 async fn a_task_that_kills_five_workers_is_given_up() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();

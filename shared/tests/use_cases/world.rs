@@ -137,7 +137,7 @@ impl World {
     }
 
     pub(crate) async fn run_by(&self, worker: &Runner, task: TaskId) -> Result<Ran, RunError> {
-        let message = TaskMessage { tenant: self.tenant().clone(), task };
+        let message = TaskMessage { tenant: self.tenant().clone(), task, alone: false };
         worker.run(&message, self.now().plus(INVOCATION)).await
     }
 

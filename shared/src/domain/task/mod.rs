@@ -39,6 +39,10 @@ const MAX_INPUT_BYTES: usize = 128 * 1_024;
 /// lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
 
+/// How many workers a task may lose in a row beside other tasks. One that has lost so many may be what ends them, and is worked on
+/// alone: the tasks beside it lose as few attempts, and so are never given up for it.
+const LOSSES_BESIDE_OTHERS: u64 = 2;
+
 /// How many tool calls a task may ask its client to answer at once: their answers are stored together.
 pub const MAX_OPEN_CALLS: usize = 64;
 

@@ -1,7 +1,7 @@
 //! What the watchdog does to tasks that nobody else will look at again.
 
 use super::history::Event;
-use super::{BACKLOG_WAIT, MAX_SENDS, Task, TaskState};
+use super::{BACKLOG_WAIT, LOSSES_BESIDE_OTHERS, MAX_SENDS, Task, TaskState};
 use crate::domain::outcome::Failure;
 use crate::domain::time::Timestamp;
 
@@ -57,6 +57,15 @@ impl Task {
             return self.settle_late(now);
         }
         self.without_worker(now, |task| task.settle_due(now))
+    }
+
+    /// Whether the task may be what ends its workers: it waits for one because the last was lost, and not for the first time since
+    /// its journal last grew.
+    pub fn is_suspect(&self) -> bool {
+        let changes = self.progress.history.kept().iter().rev();
+        let last = changes.map(|change| &change.event).find(|event| **event != Event::Resent);
+        let has_lost_worker = matches!(self.progress.state, TaskState::Queued { .. }) && last == Some(&Event::Requeued);
+        has_lost_worker && self.progress.attempts >= LOSSES_BESIDE_OTHERS
     }
 
     /// Whether nothing is due but another message, and more than one was sent already: if messages wait in the queue, the task's
