@@ -85,6 +85,7 @@ fn deployed(seconds: &str) -> CacheRules {
         ("BREAKER_OPEN_SECONDS", "30"),
         ("LEASE_SECONDS", "60"),
         ("STEP_RESERVE_SECONDS", "60"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512"),
         ("TENANT_DAILY_BUDGET_MICRO_USD", "0"),
         ("DEPLOYMENT_DAILY_BUDGET_MICRO_USD", "0"),
         ("TENANT_MAX_RUNNING_TASKS", "0"),

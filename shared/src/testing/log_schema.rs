@@ -54,6 +54,7 @@ const NUMBERS: &[&str] = &[
     "step",
     "hop",
     "receives",
+    "most",
     "attempt",
     "attempts",
     "parkings",
