@@ -8,6 +8,7 @@ alike: only the ratios say something.
 """
 
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -72,7 +73,7 @@ def measure(program, environment):
             "AWS_SECRET_ACCESS_KEY": "test",
         }
         begun = time.perf_counter()
-        process = subprocess.Popen([program], env=lambda_environment | environment, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([program], env=lambda_environment | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             connection, _ = server.accept()
             with connection:
@@ -83,7 +84,8 @@ def measure(program, environment):
             if b"/runtime/invocation/next" not in question:
                 raise SystemExit(f"{program.name} does not start; run it to see why: {question[:200]!r}")
         finally:
-            process.kill()
+            # Not by `process`, which would reap it.
+            os.kill(process.pid, signal.SIGKILL)
             _, _, used = os.wait4(process.pid, 0)
             process.returncode = 0
         return seconds, used.ru_utime + used.ru_stime, memory
