@@ -51,7 +51,7 @@ impl History {
         Self { first: 0, kept: vec![change], leaving: Vec::new() }
     }
 
-    /// The history as a task's record of this `revision` has it. A version that kept [`UNCOUNTED`] changes may have removed
+    /// The history as a task's record of this `revision` has it. A version that kept `UNCOUNTED` changes may have removed
     /// some of a record that has as many, and nobody knows how many. No number that was given before is given to another change
     /// then: each change took a revision, so that all of these numbers are below `first` and the revision together.
     pub fn restore(first: u32, kept: Vec<Change>, revision: u64) -> Self {
