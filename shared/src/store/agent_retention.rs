@@ -4,7 +4,6 @@
 //! that the agent can be restored if a task names it after all.
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::agent_item::{CREATED_AT, DELETED_AT, REMOVING, SAID, SEARCHED_TO};
@@ -158,21 +157,6 @@ impl AgentRetention for DynamoAgentStore {
             .await
             .map_err(failure)?;
         self.table.delete_all(found.iter().map(table::key_of).collect::<Result<_, _>>()?).await?;
-        let request = self
-            .table
-            .client
-            .delete_item()
-            .table_name(&self.table.name)
-            .set_key(Some(table::attributes(key)))
-            .condition_expression("attribute_exists(#removing)")
-            .expression_attribute_names("#removing", REMOVING);
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                // Another was faster.
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
-                Some(_) | None => Err(failure(error)),
-            },
-        }
+        self.table.delete_if_has(key, REMOVING).await
     }
 }

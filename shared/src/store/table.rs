@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
@@ -104,6 +105,22 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(attributes(key)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    /// Deletes the record if it has this attribute. If it has not, or is gone, another deletion was faster.
+    pub(super) async fn delete_if_has(&self, key: Key, attribute: &str) -> Result<(), StoreError> {
+        let request = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(attributes(key)))
+            .condition_expression("attribute_exists(#attribute)")
+            .expression_attribute_names("#attribute", attribute);
+        let Err(error) = request.send().await else { return Ok(()) };
+        match error.as_service_error() {
+            Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
+            Some(_) | None => Err(failure(error)),
+        }
     }
 
     /// Deletes these records, in batches. What DynamoDB leaves undone because it is busy is asked of it again, a few times.

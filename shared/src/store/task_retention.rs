@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use futures::future::{try_join, try_join_all};
@@ -84,7 +83,9 @@ impl Retention for DynamoRetention {
         if Fields::of_index(&marked).moment(ENDED_AT)? >= horizon.quiet_before {
             return Ok(Purged::Emptied);
         }
-        self.tasks.delete_marked(id).await
+        // If it is not marked any more, another one was here before, and a new task may have the id.
+        self.tasks.table.delete_if_has(keys::task(id), DELETING).await?;
+        Ok(Purged::Gone)
     }
 }
 
@@ -204,25 +205,6 @@ impl DynamoTaskStore {
 
     async fn is_marked(&self, id: TaskId) -> Result<bool, StoreError> {
         Ok(self.table.read(keys::task(id)).await?.is_some_and(|item| task_item::is_deleting(&item)))
-    }
-
-    /// Deletes the record. If it is not marked, another one was here before, and a new task may have the id.
-    async fn delete_marked(&self, id: TaskId) -> Result<Purged, StoreError> {
-        let request = self
-            .table
-            .client
-            .delete_item()
-            .table_name(&self.table.name)
-            .set_key(Some(table::attributes(keys::task(id))))
-            .condition_expression("attribute_exists(#deleting)")
-            .expression_attribute_names("#deleting", DELETING);
-        match request.send().await {
-            Ok(_) => Ok(Purged::Gone),
-            Err(error) => match error.as_service_error() {
-                Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(Purged::Gone),
-                Some(_) | None => Err(failure(error)),
-            },
-        }
     }
 }
 
