@@ -56,7 +56,7 @@ pub use limits::{LimitChanges, LimitKind, Limits, OnLimit};
 pub use outcome::{Failure, FailureCode, Output};
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;
-pub(crate) use schema::{Holds, holds, leads_nowhere};
+pub(crate) use schema::{Holds, MOST_REFERENCES, holds, leads_nowhere, target};
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};

@@ -11,8 +11,8 @@ use super::invalid::Invalid;
 
 const MAX_BYTES: usize = 32 * 1_024;
 
-/// How many references in a row are followed.
-const MOST_REFERENCES: usize = 8;
+/// How many references in a row are followed; a longer chain is a circle.
+pub(crate) const MOST_REFERENCES: usize = 8;
 
 const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
 
@@ -254,12 +254,17 @@ impl Check<'_> {
     }
 }
 
-/// The type of a schema, or of what it refers to if it says none. A chain of references longer than this is a circle.
+/// The part of a schema that a reference by a JSON pointer leads to.
+pub(crate) fn target<'a>(reference: &Value, root: &'a Value) -> Option<&'a Value> {
+    root.pointer(reference.as_str()?.strip_prefix('#')?)
+}
+
+/// The type of a schema, or of what it refers to if it says none.
 fn type_of(root: &Value) -> Option<&Value> {
     let mut schema = root;
     for _ in 0..MOST_REFERENCES {
         let Some(reference) = schema.get("$ref").filter(|_| schema.get("type").is_none()) else { break };
-        schema = root.pointer(reference.as_str()?.strip_prefix('#')?)?;
+        schema = target(reference, root)?;
     }
     schema.get("type")
 }

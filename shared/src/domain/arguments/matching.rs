@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use serde_json::{Map, Number, Value};
 
 use super::values::{compare, equal, is_multiple, is_of_type};
+use crate::domain::schema::target;
 
 /// How deep schemas and references are followed.
 const MAX_DEPTH: usize = 64;
@@ -121,8 +122,7 @@ impl<'a> Matching<'a> {
     }
 
     fn reference(&mut self, reference: &Value, value: &Value, at: &str, depth: usize) -> Match {
-        let pointer = reference.as_str().and_then(|reference| reference.strip_prefix('#'));
-        match pointer.and_then(|pointer| self.root.pointer(pointer)) {
+        match target(reference, self.root) {
             Some(schema) => self.schema(schema, value, at, depth + 1),
             None => Match::Perhaps,
         }

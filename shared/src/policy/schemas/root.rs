@@ -3,21 +3,16 @@
 use serde_json::{Map, Value};
 
 use super::describe;
-
-/// How many references in a row are followed from the root.
-const MOST_REFERENCES: usize = 8;
+use crate::domain::{MOST_REFERENCES, target};
 
 /// What vendors refuse at the root of a tool's schema.
 pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
 
 /// The schema with what it refers to instead of the reference at its root, beside its own keywords.
 pub(super) fn without_reference(mut root: Value) -> Value {
-    // A definition may refer to another one; a chain longer than this is a circle.
     for _ in 0..MOST_REFERENCES {
-        let place = root.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
-        let Some(definition) = place.and_then(|place| root.pointer(place)).and_then(Value::as_object).cloned() else {
-            return root;
-        };
+        let definition = root.get("$ref").and_then(|reference| target(reference, &root));
+        let Some(definition) = definition.and_then(Value::as_object).cloned() else { return root };
         let Value::Object(keywords) = &mut root else { return root };
         keywords.shift_remove("$ref");
         for (keyword, value) in definition {
