@@ -1,5 +1,5 @@
-//! Which servers are trusted: the root certificates of this machine, read once and used by the SDK, the models' client and the
-//! tools' client.
+//! Which servers are trusted: the root certificates of this machine, read once for the SDK, the models' client and the tools'
+//! client of one function.
 //!
 //! Each of these clients would read them by itself: some 150 certificates each time, and most of what a function's start takes
 //! (`make bench-start`). `SSL_CERT_FILE` and `SSL_CERT_DIR` name others than the machine's

@@ -14,7 +14,7 @@ use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Secrets};
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
-use shared::store::client::{dynamodb, sdk_config};
+use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots, DynamoTaskStore,
 };
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start("executor", &environment);
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;
-    let sdk = sdk_config().await;
+    let sdk = sdk_config_beside_others().await;
     let table = dynamodb(&sdk);
     let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));

@@ -22,6 +22,12 @@ use crate::tls;
 
 /// What all AWS clients share, read from the environment. Built once, before the first client.
 pub async fn sdk_config() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::v2026_01_12()).load().await
+}
+
+/// The same for a function that has HTTP clients beside those of AWS: all of them share the root certificates that were read. A
+/// function without others starts sooner with the SDK's own way.
+pub async fn sdk_config_beside_others() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(tls::aws_client()).load().await
 }
 
