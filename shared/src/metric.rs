@@ -189,9 +189,9 @@ pub const TASKS_GIVEN_UP: Counter<0> = Counter::new("TasksGivenUp", []);
 pub const TASKS_EXPIRED: Counter<0> = Counter::new("TasksExpired", []);
 /// Ended tasks that their clients deleted.
 pub const TASKS_DELETED: Counter<0> = Counter::new("TasksDeleted", []);
-/// Tasks, deleted by their clients or kept for long enough, of which it deleted the last record.
+/// Tasks that were deleted, last record included: by their clients, or because they were kept for long enough.
 pub const TASKS_PURGED: Counter<0> = Counter::new("TasksPurged", []);
-/// Deleted agents of which it deleted the last record.
+/// Agents that were deleted, last record included.
 pub const AGENTS_DELETED: Counter<0> = Counter::new("AgentsDeleted", []);
 /// Poison that the dead-letter queue gave up.
 pub const POISON_DROPPED: Counter<0> = Counter::new("PoisonDropped", []);

@@ -23,10 +23,10 @@ mod functions;
 mod services;
 mod watchdog;
 
-/// Whoever kills executors of the one platform kills those of the other tests as well.
+/// A test that kills executors of the one platform kills those of the other tests as well.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
-/// Whoever stops the AWS stops it for all.
+/// A test that stops the AWS stops it for all tests.
 static AWS: RwLock<()> = RwLock::const_new(());
 
 /// A deployment whose tasks are soon taken over from a worker that is gone.

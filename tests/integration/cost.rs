@@ -271,7 +271,7 @@ async fn a_change_of_a_task_costs_the_same_however_long_its_history() {
         tasks.task(&agent.tenant, task.id()).await.unwrap();
         check_cost(calls, (0.0, 1.0), [("GetItem", 1)]);
     }
-    // 301 changes, of which the record has up to 25.
+    // 301 changes, up to 25 of them in the record.
     assert_eq!(moves, 19);
     let all = tasks.earlier_history(task.id(), 0..u32::MAX, 100).await.unwrap();
     assert_eq!(all.len(), 100);

@@ -138,7 +138,7 @@ impl Deployment {
         assert!(status.is_success(), "{answer}");
     }
 
-    /// The platform of which it is a copy.
+    /// The platform that it copies.
     pub const fn platform(&self) -> &Platform {
         &self.platform
     }

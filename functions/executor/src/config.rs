@@ -42,7 +42,7 @@ pub struct Config {
     /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number. None, too, if all
     /// executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then counting them would cost writes for nothing.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
-    /// [`MEMORY_SIZE`]: the function's memory in MB, of which conversations get a share.
+    /// [`MEMORY_SIZE`]: the function's memory in MB. Conversations get a share of it.
     pub memory_mb: u64,
 }
 

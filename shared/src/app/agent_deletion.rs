@@ -30,7 +30,7 @@ const SEARCHES_OF_ROUND: u32 = 50;
 /// What one round of deletions did, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AgentPurgeSummary {
-    /// Agents of which nothing is left.
+    /// Agents that were removed with all their versions.
     pub deleted: u32,
     /// Agents that a task names after all, and which are as before.
     pub restored: u32,

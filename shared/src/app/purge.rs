@@ -20,9 +20,9 @@ const LONGEST_WORK: Duration = Duration::from_mins(20);
 /// What one round of deletions did, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PurgeSummary {
-    /// Tasks of which nothing is left.
+    /// Tasks that were deleted with everything that belonged to them.
     pub deleted: u32,
-    /// Tasks that ended lately, of which only an empty record is left; a later round deletes it.
+    /// Tasks that ended lately: their content was deleted, and a later round deletes the empty record.
     pub emptied: u32,
     /// Tasks that someone else had opened again by then.
     pub moved_on: u32,

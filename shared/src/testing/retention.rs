@@ -6,7 +6,7 @@ use super::store::{MemoryStore, Records};
 use crate::domain::{ModelAnswer, StepKind, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{Horizon, Purged, Retention, StoreError};
 
-/// What is left of a task that was deleted.
+/// The empty record of a task that was deleted.
 #[derive(Debug)]
 pub(super) struct Marked {
     pub(super) tenant: TenantId,

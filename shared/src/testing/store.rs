@@ -45,7 +45,7 @@ pub(super) struct Records {
     pub(super) inputs: BTreeMap<TaskId, TaskInput>,
     /// What has left the histories, by task and number.
     pub(super) history: BTreeMap<(TaskId, u32), Change>,
-    /// What is left of deleted tasks.
+    /// The empty records of deleted tasks.
     pub(super) marked: BTreeMap<TaskId, Marked>,
     /// By task, number and run.
     pub(super) steps: BTreeMap<(TaskId, u32, u32), Step>,

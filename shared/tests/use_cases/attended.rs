@@ -32,7 +32,7 @@ impl Model for Brief {
     }
 }
 
-/// A store of which reading or changing a task takes [`STORING`]; dropped before that, it has done nothing.
+/// A store that takes [`STORING`] to read or change a task. A call that is dropped before that has done nothing.
 struct Slower(MemoryStore);
 
 #[async_trait]

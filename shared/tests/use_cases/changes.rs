@@ -1,4 +1,4 @@
-//! A task's history is whole: whoever changes the task, at once or too late, and wherever it dies.
+//! A task's history is whole, although several writers change the task at once or too late, and die at any point.
 
 #![allow(clippy::indexing_slicing, reason = "there are as many writers as places")]
 

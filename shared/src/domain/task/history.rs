@@ -1,7 +1,7 @@
 //! A task's audit trail: what happened to it and when, kept in its own record by the very write that makes it happen.
 //!
 //! A change has a number, counted from 0, and never changes. The record has the last few; the oldest leave it in blocks, which
-//! a store keeps apart. Only changes that are stored already leave, so that a block is the same whoever moves it.
+//! a store keeps apart. Only changes that are stored already leave, so that every writer moves the same block.
 
 use std::ops::Not;
 use std::time::Duration;

@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(task_item::read(&record(include_str!("task_running_2.json")), None).unwrap(), expected);
     }
 
-    /// A task with a hundred changes, of which the last is a claim.
+    /// A task with a hundred changes, the last of them a claim.
     fn of_a_hundred_changes() -> Task {
         let [(task, _), ..] = tasks();
         let mut changes = vec![Change::new(after(0), Event::Submitted)];
@@ -142,7 +142,7 @@ mod tests {
         Task::restore(task.spec().clone(), progress)
     }
 
-    /// A task of which the input and the first block of its history are apart.
+    /// A task whose input and first block of history have records of their own.
     fn with_details() -> Task {
         let mut task = Task::submit(
             task_id(),
