@@ -19,7 +19,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 15
+	@sed -nE 's/^([a-z-]+):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15 2>/dev/null || [ $$? = 141 ]
 
 # ---- run it on this machine -----------------------------------------------------------------------------------------
 
@@ -27,14 +27,14 @@ help: ## This list
 run: install-run ## Build, start a local AWS, deploy to it, run a task: make run [PROMPT="…"] [AWS_PORT=…] [MODEL_PORT=…]
 	@$(STACK) run
 
-down: ## Stop what this folder has running; keeps what is installed and built
-	@if [ -x .local/aws/bin/python ]; then $(STACK) down; else echo "down      nothing is running"; fi
+down: python ## Stop what this folder has running; keeps what is installed and built
+	@$(PYTHON) local/servers.py
 
-logs: ## Follow the logs of the three functions, or of one task: make logs [TASK=tsk_…]; Ctrl-C ends
-	@if [ -x .local/aws/bin/python ]; then $(STACK) logs; else echo "Nothing is running here. Start it: make run" >&2; exit 1; fi
+logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task's]; Ctrl-C ends
+	@$(STACK) logs
 
-trace: ## A task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]
-	@if [ -x .local/aws/bin/python ]; then $(STACK) trace; else echo "Nothing is installed here. First: make install-run" >&2; exit 1; fi
+trace: install-aws ## A task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]
+	@$(STACK) trace
 
 build: install-run ## Build the functions for this machine, as `make run` does
 	@$(STACK) build
@@ -107,12 +107,15 @@ validate: install-sam ## sam validate
 
 # ---- install: pinned tools, into .local/ only -----------------------------------------------------------------------
 
-.PHONY: install install-run install-sam install-deny install-fuzz
+.PHONY: install install-run install-aws install-sam install-deny install-fuzz
 install: install-run install-deny install-fuzz ## Install every tool that the other targets need
 
-install-run install-sam install-deny install-fuzz: python
+install-run install-aws install-sam install-deny install-fuzz: python
 install-run:
 	@$(PYTHON) local/install.py aws sam model
+
+install-aws:
+	@$(PYTHON) local/install.py aws
 
 install-sam:
 	@$(PYTHON) local/install.py sam
@@ -130,7 +133,8 @@ python:
 # ---- deploy to AWS --------------------------------------------------------------------------------------------------
 
 .PHONY: deploy
-deploy: install-sam ## Deploy to your AWS account: make deploy ENV=dev|staging|prod (see samconfig.toml)
+deploy: python ## Deploy to your AWS account: make deploy ENV=dev|staging|prod (see samconfig.toml)
 	@case "$(ENV)" in dev|staging|prod) ;; *) echo "Say where to: make deploy ENV=dev|staging|prod" >&2; exit 2 ;; esac
+	@$(PYTHON) local/install.py sam
 	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build --config-env $(ENV)
 	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-env $(ENV)

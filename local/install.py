@@ -24,14 +24,18 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
 CARGO_DENY = "0.20.2"
 CARGO_FUZZ = "0.13.2"
+# For a shell, it runs the script with the Python beside it; for that Python, it is a text.
+BESIDE = b"""#!/bin/sh
+'''exec' "$(dirname -- "$(realpath -- "$0")")"/python "$0" "$@"
+' '''
+"""
 
 
 def main(tools):
     check_machine(tools)
-    LOCAL.mkdir(exist_ok=True)
-    with lock("install"):
+    with lock("install") as held:
         for tool in tools:
-            INSTALLERS[tool]()
+            INSTALLERS[tool](held)
 
 
 def check_machine(tools):
@@ -48,11 +52,14 @@ def check_machine(tools):
                 wanted = ".".join(map(str, oldest))
                 problems.append(f"{command} {wanted} or newer is needed, this is {found.strip() or 'unknown'}: {why}")
 
+    # The other tools come as they are; these are compiled, or compile.
+    compiles = {"sam", "deny", "fuzz"}.intersection(tools)
     rust = re.search(r'^rust-version\s*=\s*"([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.M)
     oldest_rust = tuple(map(int, rust.group(1).split("."))) if rust else (0,)
-    need("cargo", "install Rust with rustup")
-    need("rustc", "run `rustup update`", ["rustc", "--version"], oldest_rust)
-    need("cc", "install a C compiler (Debian: apt install build-essential)")
+    if compiles:
+        need("cargo", "install Rust with rustup")
+        need("rustc", "run `rustup update`", ["rustc", "--version"], oldest_rust)
+        need("cc", "install a C compiler (Debian: apt install build-essential)")
     if "fuzz" in tools:
         need("c++", "install a C++ compiler (Debian: apt install build-essential)")
     if "model" in tools:
@@ -71,7 +78,7 @@ def check_machine(tools):
 
 @contextlib.contextmanager
 def lock(name):
-    """One holder at a time; the system frees it when the holder dies, however it dies."""
+    """One holder at a time. The system frees it when the holder has died, and those that it was handed on to."""
     LOCAL.mkdir(exist_ok=True)
     with open(LOCAL / f"{name}.lock", "w") as file:
         try:
@@ -79,67 +86,91 @@ def lock(name):
         except BlockingIOError:
             phase.say(name, "waiting for another one in this folder to finish")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file
 
 
-def install(name, folder, inputs, *commands):
-    """Runs the commands unless they once succeeded for the same inputs in the same place."""
+def install(held, name, inputs, *commands, finish=lambda folder: None):
+    """Runs the commands in the tool's folder, unless they once succeeded there for the same inputs.
+
+    The commands name no place but that folder, as `.`, so that a moved or copied checkout has what it needs.
+    """
+    folder = LOCAL / name
     stamp = folder / ".installed"
-    digest = hashlib.sha256(repr([inputs, commands, str(ROOT), sys.version]).encode()).hexdigest()
+    done = [inputs, sys.version, [argv[1:] for _, argv in commands]]
+    digest = hashlib.sha256(repr(done).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == digest:
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise phase.Failed(f"What an earlier install left can't be removed: {error}\nRemove {folder} yourself.") from None
     folder.mkdir(parents=True)
+    # The caches that these tools keep in the home folder belong into the project's.
+    caches = {"XDG_CACHE_HOME": str(LOCAL / "cache"), "npm_config_cache": str(LOCAL / "cache" / "npm")}
     for doing, argv in commands:
-        # The caches that these tools keep in the home folder belong into the project's.
-        caches = {"XDG_CACHE_HOME": str(LOCAL / "cache"), "npm_config_cache": str(LOCAL / "cache" / "npm")}
-        phase.run("install", doing, argv, str(LOCAL / "log" / f"install-{name}.log"), env={**os.environ, **caches}, cwd=folder)
+        # A command that outlives us, because we are killed, still writes: until it ends, nobody else installs.
+        options = {"env": {**os.environ, **caches}, "cwd": folder, "pass_fds": [held.fileno()]}
+        phase.run("install", doing, argv, str(LOCAL / "log" / f"install-{name}.log"), **options)
+    finish(folder)
     stamp.write_text(digest)
 
 
-def install_venv(name, doing):
-    requirements = ROOT / "local" / f"requirements-{name}.txt"
-    folder = LOCAL / name
+def install_venv(held, name, doing):
+    requirements = (ROOT / "local" / f"requirements-{name}.txt").read_text()
+    if not (LOCAL / name / "bin" / "python").exists():
+        # The Python that it was made with, and leads to, is gone.
+        (LOCAL / name / ".installed").unlink(missing_ok=True)
     install(
+        held,
         name,
-        folder,
-        requirements.read_text(),
-        (f"{doing}: environment", [sys.executable, "-m", "venv", str(folder)]),
-        (doing, [str(folder / "bin" / "pip"), "install", "--disable-pip-version-check", "-r", str(requirements)]),
+        requirements,
+        (f"{doing}: environment", [sys.executable, "-m", "venv", "."]),
+        (doing, ["bin/python", "-m", "pip", "install", "--disable-pip-version-check", "-r", f"../../local/requirements-{name}.txt"]),
+        finish=make_movable,
     )
 
 
-def install_model():
-    folder = LOCAL / "model"
-    sources = [ROOT / "local" / "package.json", ROOT / "local" / "package-lock.json"]
+def make_movable(folder):
+    """Lets the scripts of a virtual environment find its Python beside them, wherever the checkout is moved or copied to.
+
+    pip writes them with the place of that Python, in the first line or, if that would get too long, in the first three.
+    """
+    for script in (folder / "bin").iterdir():
+        if script.is_symlink() or not script.is_file():
+            continue
+        first, _, rest = script.read_bytes().partition(b"\n")
+        if first == b"#!/bin/sh" and rest.startswith(b"'''exec' "):
+            rest = rest.split(b"\n", 2)[2]
+        elif not re.fullmatch(rb"#!.*/bin/python[0-9.]*", first):
+            continue
+        script.write_bytes(BESIDE + rest)
+
+
+def install_model(held):
+    sources = ["package.json", "package-lock.json"]
     install(
+        held,
         "model",
-        folder,
-        [source.read_text() for source in sources],
-        ("model stand-in: files", ["cp", *map(str, sources), str(folder)]),
+        [(ROOT / "local" / source).read_text() for source in sources],
+        ("model stand-in: files", ["cp", *(f"../../local/{source}" for source in sources), "."]),
         ("model stand-in", ["npm", "ci", "--no-audit", "--no-fund"]),
     )
 
 
-def install_cargo(name, version):
-    folder = LOCAL / name
+def install_cargo(held, name, version):
     crate = f"cargo-{name}"
-    argv = ["cargo", "install", "--locked", "--debug", "--root", str(folder), "--target-dir", str(folder / "target"), f"{crate}@{version}"]
-    install(name, folder, version, (crate, argv), (f"{crate}: tidy up", ["rm", "-rf", str(folder / "target")]))
+    argv = ["cargo", "install", "--locked", "--debug", "--root", ".", "--target-dir", "target", f"{crate}@{version}"]
+    install(held, name, version, (crate, argv), (f"{crate}: tidy up", ["rm", "-rf", "target"]))
 
 
 INSTALLERS = {
-    "aws": lambda: install_venv("aws", "local AWS"),
-    "sam": lambda: install_venv("sam", "SAM CLI, cargo-lambda and cfn-lint"),
+    "aws": lambda held: install_venv(held, "aws", "local AWS"),
+    "sam": lambda held: install_venv(held, "sam", "SAM CLI, cargo-lambda and cfn-lint"),
     "model": install_model,
-    "deny": lambda: install_cargo("deny", CARGO_DENY),
-    "fuzz": lambda: install_cargo("fuzz", CARGO_FUZZ),
+    "deny": lambda held: install_cargo(held, "deny", CARGO_DENY),
+    "fuzz": lambda held: install_cargo(held, "fuzz", CARGO_FUZZ),
 }
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except phase.Failed as failure:
-        sys.exit(f"\n{failure}")
-    except KeyboardInterrupt:
-        sys.exit("\nInterrupted. The same command continues.")
+    phase.main(lambda: main(sys.argv[1:]), "Interrupted. The same command continues.")

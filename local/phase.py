@@ -1,4 +1,4 @@
-"""Runs one long command: shows that it lives, keeps its output in a log, and on failure shows where it broke."""
+"""What a script says: how far it is, what went wrong, and of a long command that it lives."""
 
 import os
 import subprocess
@@ -11,11 +11,25 @@ class Failed(Exception):
     """What went wrong and what to do about it, for a person to read."""
 
 
+def main(script, interrupted):
+    """Runs a script, and ends as a person expects it: without a traceback for what is no defect."""
+    try:
+        script()
+    except Failed as failure:
+        sys.exit(f"\n{failure}")
+    except KeyboardInterrupt:
+        sys.exit(f"\n{interrupted}")
+    except BrokenPipeError:
+        # Whoever read has read enough, as `head` does. Python would say at its end that it can't write what is left.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def say(title, text):
     print(f"{title:<9} {text}", flush=True)
 
 
 def run(title, doing, argv, log, **options):
+    """Runs one long command with its output in a log, of which it shows the end if the command fails."""
     os.makedirs(os.path.dirname(log), exist_ok=True)
     began = time.monotonic()
     with open(log, "w+b") as output:
@@ -38,6 +52,13 @@ def run(title, doing, argv, log, **options):
 
 
 def _tick(title, doing, log, began, done):
+    try:
+        _show_progress(title, doing, log, began, done)
+    except BrokenPipeError:
+        pass  # the next one to write notices
+
+
+def _show_progress(title, doing, log, began, done):
     terminal = sys.stdout.isatty()
     while not done.wait(1 if terminal else 20):
         elapsed = f"{time.monotonic() - began:.0f} s"

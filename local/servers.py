@@ -1,4 +1,7 @@
-"""The servers of a local stack - the local AWS, the model stand-in, the collector of traces - and everything they start."""
+"""The servers of a local stack - the local AWS, the model stand-in, the collector of traces - and everything they start.
+
+    servers.py     stops those of all stacks of this folder; needs nothing that is installed
+"""
 
 import json
 import os
@@ -24,7 +27,8 @@ HEALTH = {"AWS_PORT": "/_ministack/health", "MODEL_PORT": "/health"}
 
 
 class Servers:
-    def __init__(self, name, ports, fixtures):
+    def __init__(self, name, ports, fixtures=None):
+        """`fixtures` is the file of local/fixtures/ with the answers of the model stand-in; without, it is model.mjs."""
         self.folder = LOCAL / "stacks" / name
         self.ports = ports
         self.fixtures = fixtures
@@ -39,16 +43,17 @@ class Servers:
     def running(self):
         """The local AWS answers, on the ports that are asked for now."""
         record = self.folder / "ports.json"
-        mine = record.exists() and json.loads(record.read_text()) == self.ports and bool(_pids(self.folder))
+        mine = record.exists() and _json(record) == self.ports and str(self.folder) in _marked().values()
         return mine and _answers(self.ports["AWS_PORT"], HEALTH["AWS_PORT"])
 
     def check_ports(self):
         """Fails if another program listens on one of the ports. A server of this very stack may."""
         for name, port in self.ports.items():
-            if _taken(port) and not _listens(_pids(self.folder), port):
-                raise phase.Failed(
-                    f"Port {port} is taken by another program. Stop that, or choose a free one: make … {name}=<port>"
-                )
+            if not _taken(port) or _listens(_pids(self.folder), port):
+                continue
+            other = next((mark for pid, mark in _marked().items() if _listens([pid], port)), None)
+            who = f"the local stack of {Path(other).parents[2]} (`make down` there)" if other else "another program"
+            raise phase.Failed(f"Port {port} is taken by {who}. Stop that, or choose a free one: make … {name}=<port>")
 
     def start(self):
         self.check_ports()
@@ -71,13 +76,18 @@ class Servers:
         """Has the model stand-in answer, if it doesn't: it holds nothing that anybody would miss."""
         if _answers(self.ports["MODEL_PORT"], HEALTH["MODEL_PORT"]):
             return
-        aimock = LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
-        model = self._spawn(
-            "model",
-            ["node", str(aimock), "--host", "127.0.0.1", "--port", str(self.ports["MODEL_PORT"])]
-            + ["--fixtures", str(ROOT / "local" / "fixtures" / self.fixtures), "--validate-on-load", "--journal-max", "10000"],
-        )
-        self._await("model", model, "MODEL_PORT")
+        port = str(self.ports["MODEL_PORT"])
+        argv = [str(ROOT / "local" / "model.mjs"), port]
+        if self.fixtures:
+            argv = [str(LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"), "--host", "127.0.0.1", "--port", port]
+            argv += ["--fixtures", str(ROOT / "local" / "fixtures" / self.fixtures), "--validate-on-load", "--journal-max", "10000"]
+        self._await("model", self._spawn("model", ["node", *argv]), "MODEL_PORT")
+
+    def start_forwarder(self, address):
+        """Lets containers reach these servers at this address of the machine, until `make down`."""
+        ports = [str(port) for port in self.ports.values()]
+        forwarder = self._spawn("forwarder", [str(LOCAL / "aws" / "bin" / "python"), str(ROOT / "local" / "forwarder.py"), address, *ports])
+        self._await("forwarder", forwarder, "AWS_PORT", address)
 
     def _spawn(self, server, argv, **more):
         """A session of its own, so that Ctrl-C in the terminal does not reach it; an environment of its own, because the
@@ -102,9 +112,9 @@ class Servers:
                 argv, env=environment, cwd=temp, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
 
-    def _await(self, server, process, port):
+    def _await(self, server, process, port, address="127.0.0.1"):
         deadline = time.monotonic() + 60
-        while not _answers(self.ports[port], HEALTH[port]):
+        while not _answers(self.ports[port], HEALTH[port], address):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise phase.Failed(f"The {server} server did not start. See {self.folder / server}.log")
             time.sleep(0.1)
@@ -125,6 +135,11 @@ def stop(folder):
     return bool(found)
 
 
+def down():
+    stopped = [folder for folder in (LOCAL / "stacks").glob("*") if stop(folder)]
+    phase.say("down", "stopped; what was installed and built stays" if stopped else "nothing is running")
+
+
 def aws_environment(url):
     """Credentials and address of the local AWS, complete enough that no file in the home folder is consulted."""
     return {
@@ -139,6 +154,13 @@ def aws_environment(url):
     }
 
 
+def _json(file):
+    try:
+        return json.loads(file.read_text())
+    except ValueError:
+        return None  # half written
+
+
 def free_port(kind=socket.SOCK_STREAM):
     with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -146,15 +168,31 @@ def free_port(kind=socket.SOCK_STREAM):
 
 
 def _pids(folder):
-    mark = f"{MARK}={folder}".encode()
-    pids = []
+    """The processes of the stack, also of one that was started before the checkout was moved to where it is now."""
+    marked = _marked()
+    ours = {str(folder), *(mark for pid, mark in marked.items() if _works_in(pid, folder))}
+    return [pid for pid, mark in marked.items() if mark in ours]
+
+
+def _marked():
+    """The processes of all stacks of all checkouts, each with the folder of its stack as it was called at the start."""
+    prefix, marked = f"{MARK}=".encode(), {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                pids.append(int(process.name))
+            variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:
-            pass  # gone meanwhile, or another user's
-    return pids
+            continue  # gone meanwhile, or another user's
+        for variable in variables:
+            if variable.startswith(prefix):
+                marked[int(process.name)] = os.fsdecode(variable.removeprefix(prefix))
+    return marked
+
+
+def _works_in(pid, folder):
+    try:
+        return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(folder)
+    except OSError:
+        return False
 
 
 def _taken(port):
@@ -192,9 +230,13 @@ def _open_files(pid):
     return links
 
 
-def _answers(port, path):
+def _answers(port, path, address="127.0.0.1"):
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2):
+        with urllib.request.urlopen(f"http://{address}:{port}{path}", timeout=2):
             return True
     except OSError:
         return False
+
+
+if __name__ == "__main__":
+    phase.main(down, "Interrupted.")
