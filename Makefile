@@ -23,14 +23,17 @@ help: ## This list
 
 # ---- run it on this machine -----------------------------------------------------------------------------------------
 
-.PHONY: run down logs trace build
+.PHONY: run demo down logs trace build
 run: install-run ## Build, start a local AWS, deploy to it, run a task: make run [PROMPT="…"] [AWS_PORT=…] [MODEL_PORT=…]
 	@$(STACK) run
+
+demo: install-run ## See agents use tools, ask, pause, survive an outage, fall back: scenes in a minute or two, no key needed
+	@$(STACK) demo
 
 down: python ## Stop what this folder has running; keeps what is installed and built
 	@$(PYTHON) local/servers.py
 
-logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task's]; Ctrl-C ends
+logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task's] [FULL=1 for all fields]; Ctrl-C ends
 	@$(STACK) logs
 
 trace: install-aws ## A task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]

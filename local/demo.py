@@ -1,78 +1,133 @@
-"""One task through the running platform: makes an agent, submits PROMPT, follows the task, prints the answer."""
+"""What the platform does, in six scenes that the model stand-in plays. Each says what happened and ends with a command that shows it.
+
+A scene that goes otherwise fails: the demo is a test as well.
+"""
 
 import json
-import os
-import shlex
+import secrets
 import time
-import urllib.error
 import urllib.request
 
 import phase
+import platform_api
 
-DEFAULT_PROMPT = "In two sentences: why put a queue between two services?"
-MODELS = {"anthropic": "claude-sonnet-5-5", "openai": "gpt-6.1-terra"}
-PATIENCE_SECONDS = 180
-TERMINAL = ("completed", "failed", "timed_out")
+FIRST, SECOND = "claude-sonnet-5-5", "gpt-6.1-terra"
+AGENT = {
+    "name": "order desk",
+    "instructions": "You take orders for lamps. Ask the customer what you can't know.",
+    "models": [{"provider": "anthropic", "model": FIRST}, {"provider": "openai", "model": SECOND}],
+    "builtin_tools": [{"name": "calculator"}, {"name": "current_time"}],
+    "tools": [
+        {
+            "name": "ask_customer",
+            "description": "Asks the customer, who answers within a day.",
+            "input_schema": {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]},
+        }
+    ],
+    "retry": {"max_attempts": 2},
+    "cache": {"mode": "on", "ttl_seconds": 3600},
+    "max_output_tokens": 512,
+}
+# Enough for two calls of the model, not for the third.
+SMALL_BUDGET_MICRO_USD, LARGE_BUDGET_MICRO_USD = 20_000, 100_000
+PATIENCE_SECONDS = 150
+# An outage ends by itself, should the demo be killed in it.
+OUTAGE_SECONDS = 120
 
 
-def run(url, key, provider, make):
-    """`make` completes a target to the command that means this stack."""
-
-    def call(method, path, body=None):
-        return _request(method, url + path, key, body, make)
-
+def run(api, model_url):
     began = time.monotonic()
-    model = MODELS[provider]
-    instructions = "Answer briefly and plainly."
-    agent = call("POST", "/v1/agents", {"name": "demo", "instructions": instructions, "models": [{"provider": provider, "model": model}]})
-    task = call("POST", "/v1/tasks", {"agent_id": agent["id"], "input": os.environ.get("PROMPT") or DEFAULT_PROMPT})
-    task_id = task["id"]
-    phase.say("run", f"agent {agent['id']} ({model}), task {task_id}")
-    last = None
-    while True:
-        seconds = time.monotonic() - began
-        if task["status"] != last:
-            last = task["status"]
-            phase.say("run", f"{last} ({seconds:.1f} s)")
-        if last in TERMINAL:
-            break
-        if seconds > PATIENCE_SECONDS:
-            raise phase.Failed(f"The task is still {last} after {PATIENCE_SECONDS} s. See why: {make('logs')}")
-        # The API answers when the task has finished, or when two seconds are over; at once if the task is parked for longer.
-        task = call("GET", f"/v1/tasks/{task_id}?wait=2")
-        if task["status"] == "waiting":
-            time.sleep(1)
-    if last != "completed":
-        error = task.get("error") or {}
-        raise phase.Failed(f"The task {last}: {error.get('message') or error.get('code') or 'no reason given'}\nSee more: {make('logs')}")
-    usage = task.get("usage") or {}
-    print(f"\n{task['output']}\n")
-    cost = "kept from an earlier call" if task["origin"] == "cache" else f"{task['cost_micro_usd'] / 1e6:.6f} USD"
-    print(f"{task['model']['model']}: {usage.get('input_tokens', '?')} tokens in, {usage.get('output_tokens', '?')} out, {cost}, {seconds:.1f} s\n")
-    print(how_to_go_on(url, key, agent["id"], task_id, make))
+    demo = Demo(api, model_url)
+    demo.say("demo", f"agent {demo.agent} asks {FIRST}, or else {SECOND}; the model stand-in plays both")
+    order = demo.tools()
+    demo.client(order)
+    demo.budget(order)
+    demo.fallback()
+    question = demo.outage()
+    demo.cache(question)
+    demo.say("demo", f"six scenes in {time.monotonic() - began:.0f} s; the stack stays up")
 
 
-def _request(method, url, key, body, make):
-    request = urllib.request.Request(url, method=method, headers={"Authorization": f"Bearer {key}"})
-    if body is not None:
-        request.data = json.dumps(body).encode()
-        request.add_header("Content-Type", "application/json")
-    try:
-        with urllib.request.urlopen(request, timeout=40) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as error:
-        raise phase.Failed(f"{method} {url} answered {error.code}: {error.read().decode(errors='replace')}\nSee more: {make('logs')}") from None
-    except OSError as error:
-        raise phase.Failed(f"{method} {url} failed: {error}. See the servers' logs in .local/stacks/run/") from None
+class Demo:
+    def __init__(self, api, model_url):
+        self.api, self.model_url = api, model_url
+        self.agent = api.call("POST", "/v1/agents", AGENT)["id"]
+        # No answer to an earlier demo's questions is kept for these.
+        self.number = secrets.token_hex(3)
+
+    def say(self, scene, text, *commands):
+        phase.say(scene, text)
+        for command in commands:
+            phase.say("", self.api.make(command))
+
+    def tools(self):
+        task = self.api.submit(self.agent, f"Order {self.number}: 3 lamps at 24.50 EUR, with 20 % tax.", limits={"max_cost_micro_usd": SMALL_BUDGET_MICRO_USD})
+        task = self.until(task, "input_required")
+        steps = self.api.call("GET", f"/v1/tasks/{task['id']}/steps?limit=100")["data"]
+        ran = {step["name"]: step["text"] for step in steps if step["kind"] == "tool_call" and step["by"] == "platform"}
+        expect(ran.keys() == {"calculator", "current_time"}, task, "the platform ran two tools", steps)
+        said = f"{ran['calculator']} and {json.loads(ran['current_time'])['rfc3339']}"
+        self.say("tools", f"the model called {' and '.join(ran)}, and the platform ran both: {said}", f"trace TASK={task['id']}")
+        return task
+
+    def client(self, task):
+        call = task["input_required"]["calls"][0]
+        question = json.loads(call["arguments"])["question"]
+        self.say("client", f"the task waits for its client, {call['name']}: “{question}” We answer “express”", f"logs TASK={task['id']}")
+        results = [{"call_id": call["call_id"], "step": call["step"], "text": "express"}]
+        self.api.call("POST", f"/v1/tasks/{task['id']}/input", {"results": results})
+
+    def budget(self, task):
+        task = self.until(task, "paused")
+        expect(task["paused"]["limit"] == "budget", task, "it paused at its budget", task["paused"])
+        spent = money(task["cost_micro_usd"])
+        self.say("budget", f"{spent} of {money(SMALL_BUDGET_MICRO_USD)} are spent, and the next call may cost more than the rest: paused")
+        task = self.api.call("POST", f"/v1/tasks/{task['id']}/resume", {"limits": {"max_cost_micro_usd": LARGE_BUDGET_MICRO_USD}})
+        task = self.until(task, "completed")
+        expect("express" in task["output"], task, "the answer has what the client said", task["output"])
+        self.say("", f"resumed with {money(LARGE_BUDGET_MICRO_USD)} → “{task['output']}”", f"trace TASK={task['id']}")
+
+    def fallback(self):
+        self.break_down(FIRST)
+        task = self.until(self.api.submit(self.agent, f"Is the shop of order {self.number} open?"), "completed")
+        expect(task["model"]["model"] == SECOND, task, "the second model answered", task["model"])
+        calls = f"{task['model_attempts']} attempts"
+        self.say("fallback", f"{FIRST} is down: {SECOND} answered instead, after {calls}", f"logs TASK={task['id']}")
+
+    def outage(self):
+        self.break_down(FIRST, SECOND)
+        question = f"When does order {self.number} arrive?"
+        task = self.until(self.api.submit(self.agent, question), "waiting")
+        waiting = task["waiting"]
+        self.say("outage", f"both models are down: the task waits without a worker, until {waiting['until'][11:19]} UTC ({waiting['reason']})")
+        self.break_down()
+        since = time.monotonic()
+        task = self.until(task, "completed")
+        expect(task["origin"] == "provider", task, "a model answered", task["origin"])
+        self.say("", f"both are back: completed {time.monotonic() - since:.0f} s later, by itself", f"trace TASK={task['id']}")
+        return question
+
+    def cache(self, question):
+        task = self.until(self.api.submit(self.agent, question), "completed")
+        expect(task["origin"] == "cache" and task["cost_micro_usd"] == 0, task, "a kept answer served it", task["origin"])
+        self.say("cache", f"the same question again: the kept answer serves, for {money(0)}", f"logs TASK={task['id']}")
+
+    def until(self, task, status):
+        for task in self.api.follow({**task, "status": ""}, PATIENCE_SECONDS, {*platform_api.STILL, status}):
+            pass
+        expect(task["status"] == status, task, f"it is {status}", task["status"], task.get("error"))
+        return task
+
+    def break_down(self, *models):
+        """Only these models of the stand-in are down from now on."""
+        body = json.dumps({"models": models, "seconds": OUTAGE_SECONDS}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{self.model_url}/outage", body), timeout=10).close()
 
 
-def how_to_go_on(url, key, agent_id, task_id, make):
-    body = shlex.quote(json.dumps({"agent_id": agent_id, "input": "And what does it cost?"}))
-    return f"""The stack stays up. Go on with:
+def expect(holds, task, what, *seen):
+    if not holds:
+        raise phase.Failed(f"The demo went wrong with task {task['id']}: not so that {what}, but {seen}")
 
-  export API_URL={url} API_KEY={key}
-  curl -s $API_URL/v1/tasks/{task_id} -H "Authorization: Bearer $API_KEY"
-  curl -s $API_URL/v1/tasks -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" -d {body}
-  {make('run PROMPT="your own question"')}
-  {make('logs')}
-  make down"""
+
+def money(micro_usd):
+    return f"{micro_usd / 1e6:.4f} USD"

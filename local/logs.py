@@ -1,4 +1,4 @@
-"""Prints the functions' log lines as they arrive, one short line each."""
+"""Prints the functions' log lines as they arrive, one line each: in short what a person reads, or all fields."""
 
 import json
 import time
@@ -10,6 +10,9 @@ import terminal
 
 # Said on every line anyway, or of no use to a reader.
 QUIET = {"timestamp", "level", "message", "name", "service", "target"}
+# Ids that lead on to other lines, and what follows from the message.
+ONLY_IN_FULL = {"function_request_id", "xray_trace_id", "request_id", "client_request_id", "provider_request_id", "message_id"}
+ONLY_IN_FULL |= {"tenant_id", "agent_id", "worker", "method", "hop", "receives", "held_level", "location"}
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
@@ -18,8 +21,9 @@ HISTORY_SECONDS = 600
 SETTLE_SECONDS = 2
 
 
-def follow(groups, task):
+def follow(groups, task, full=False):
     """Of one task, from its beginning, or else of all that happens, from ten minutes ago."""
+    hidden = QUIET if full else QUIET | ONLY_IN_FULL | ({"task_id"} if task else set())
     client = boto3.client("logs")
     paint = terminal.painter()
     since = dict.fromkeys(groups, 0 if task else int((time.time() - HISTORY_SECONDS) * 1000))
@@ -36,7 +40,7 @@ def follow(groups, task):
             lines.sort(key=lambda line: line[0])
             while lines and lines[0][0] <= settled:
                 _, function, message = lines.pop(0)
-                text = pretty(function, message, paint) if task in message else None
+                text = pretty(function, message, paint, hidden) if task in message else None
                 if text:
                     print(text, flush=True)
             time.sleep(1)  # what `aws logs tail --follow` does: there is nothing to wait on
@@ -65,8 +69,8 @@ def _said_at(event):
         return event["timestamp"] / 1000
 
 
-def pretty(function, message, paint):
-    """One line for an event; None for what the platform says of itself, unless it is bad news, and for metrics."""
+def pretty(function, message, paint, hidden=QUIET):
+    """One line for an event; None for what the platform says of itself, unless it is bad news, for metrics, and in short for reads."""
     message = message.strip()
     if message.startswith(("START ", "END ", "REPORT ", "INIT_START ")):
         return None
@@ -77,15 +81,22 @@ def pretty(function, message, paint):
         return f"{name} {terminal.printable(message)}"
     if "_aws" in fields or (str(fields.get("type", "")).startswith("platform.") and not _is_bad_news(fields)):
         return None
+    if hidden != QUIET and _is_answered_read(fields):
+        return None
     clock = paint(str(fields.get("timestamp", fields.get("time", "")))[11:23], "dim")
     level = paint(f"{fields.get('level', ''):<5}", LEVELS.get(fields.get("level")))
     rest = [
         paint(f"{field}=", "dim") + terminal.printable(value if isinstance(value, str) else json.dumps(value))
         for field, value in fields.items()
-        if field not in QUIET
+        if field not in hidden
     ]
     said = paint(terminal.printable(str(fields.get("message", ""))), "bold")
     return f"{clock} {level} {name} {said}  {' '.join(rest)}".rstrip()
+
+
+def _is_answered_read(fields):
+    """A client's question how a task is, of which there may be thousands."""
+    return fields.get("message") == "request handled" and fields.get("method") == "GET" and int(fields.get("status", 500)) < 400
 
 
 def _is_bad_news(fields):

@@ -2,15 +2,17 @@
 
     stack.py build                 builds the functions for this machine, with fast settings
     stack.py run                   stack up, then one task through it; the prompt is in PROMPT
+    stack.py demo                  stack up, then the scenes of demo.py, played by the model stand-in whatever keys the caller has
     stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
-    stack.py down                  stops what this folder has running
-    stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines
+    stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines, FULL=1 all fields
     stack.py trace                 draws the life of the task in TASK, of `run` or of what API_URL and API_KEY lead to
 """
 
+import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,9 +21,11 @@ import boto3
 
 import demo
 import logs
+import one_task
 import phase
 import trace
 from install import lock
+from platform_api import Api
 from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_port, stop
 
 STACK = "agents-local"
@@ -40,7 +44,9 @@ def main(command, *arguments):
     # ... and no proxy stands between us and this machine.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    {"build": build, "run": run, "test": test, "down": down, "logs": follow_logs, "trace": show_trace}[command](*arguments)
+    commands = {"build": build, "run": run, "demo": show_demo}
+    commands |= {"test": test, "logs": follow_logs, "trace": show_trace}
+    commands[command](*arguments)
 
 
 def build():
@@ -49,17 +55,29 @@ def build():
 
 
 def run():
+    provider = "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic"
+    with stack_of_run(KEYS) as (_, api, _):
+        one_task.run(api, provider)
+
+
+def show_demo():
+    with stack_of_run(keys={}) as (servers, api, _):
+        demo.run(api, servers.model_url)
+
+
+@contextlib.contextmanager
+def stack_of_run(keys):
+    """The stack that stays up, with what is built now."""
     with lock("run"):
         servers = run_servers()
         # Before anything is built or stopped: a refusal must leave a running stack alone.
         servers.check_ports()
-        outputs = up(servers, {}, fresh=not servers.running(), keys=KEYS)
-        provider = "openai" if KEYS["OpenAi"] and not KEYS["Anthropic"] else "anthropic"
-        demo.run(api_url(servers, outputs), api_key(outputs), provider, servers.make)
+        outputs = up(servers, {}, fresh=not servers.running(), keys=keys)
+        yield servers, Api(api_url(servers, outputs), api_key(outputs), servers.make), outputs
 
 
 def test(*command):
-    servers = Servers("test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, "tests.json")
+    servers = Servers("test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, fixtures="tests.json")
     with lock("test"):
         try:
             # A server that the tests themselves start when they need one that fails as they say.
@@ -84,18 +102,13 @@ def test(*command):
         raise phase.Failed(f"The tests failed (exit {status}). The servers' logs: {servers.folder}/*.log")
 
 
-def down():
-    stopped = [folder for folder in (LOCAL / "stacks").glob("*") if stop(folder)]
-    phase.say("down", "stopped; what was installed and built stays" if stopped else "nothing is running")
-
-
 def follow_logs():
     task = os.environ.get("TASK", "").strip()
     if task and not trace.is_task_id(task):
         raise phase.Failed("Say which task, by its whole id: make logs TASK=tsk_…")
     use_running()
     phase.say("logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this")
-    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}, task)
+    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}, task, os.environ.get("FULL") == "1")
 
 
 def show_trace():
@@ -122,7 +135,7 @@ def run_servers():
         ports = {name: int(os.environ.get(name) or default) for name, default in DEFAULT_PORTS.items()}
     except ValueError as error:
         raise phase.Failed(f"AWS_PORT and MODEL_PORT must be numbers: {error}") from None
-    return Servers("run", ports, "demo.json")
+    return Servers("run", ports)
 
 
 def up(servers, parameters, fresh, keys):
@@ -145,6 +158,7 @@ def _build():
         "CARGO_PROFILE_RELEASE_LTO": "off",
         "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
         "CARGO_INCREMENTAL": "1",
+        **compilers(),
     }
     # What `sam build` runs, beforehand: it would hide the compiler's progress and warnings.
     for function in FUNCTIONS:
@@ -153,6 +167,29 @@ def _build():
         if subprocess.run(compiler, cwd=ROOT / "functions" / function, env=environment).returncode != 0:
             raise phase.Failed(f"functions/{function} does not compile. The reason is above.")
     sam("build", "package", ["build", "--parameter-overrides", f"Architecture={architecture()}"], environment)
+
+
+def compilers():
+    """Names for the C compiler and the linker that don't change with the checkout's place.
+
+    cargo-zigbuild, which `cargo lambda` compiles with, sets each variable that is not set to a script in its cache, by its whole path.
+    Cargo would compile everything again for another path.
+    """
+    wrappers = LOCAL / "cache" / "cargo-zigbuild"
+    # It writes them again. Those from before a move lead to tools in the old place.
+    shutil.rmtree(wrappers, ignore_errors=True)
+    names = LOCAL / "bin"
+    names.mkdir(exist_ok=True)
+    target = f"{platform.machine()}_unknown_linux_gnu".replace("arm64", "aarch64")
+    variables = {f"CC_{target}": "cc", f"CXX_{target}": "cxx", f"AR_{target}": "ar", f"RANLIB_{target}": "ranlib"}
+    files = {"cc": "zigcc-*.sh", "cxx": "zigcxx-*.sh", "ar": "ar", "ranlib": "zigranlib.sh"}
+    for name, file in files.items():
+        script = names / f"zig-{name}"
+        script.write_text(f'#!/bin/sh\nexec "$(dirname -- "$0")"/../cache/cargo-zigbuild/*/wrappers/*/{file} "$@"\n')
+        script.chmod(0o755)
+    variables[f"CARGO_TARGET_{target.upper()}_LINKER"] = "cc"
+    path = f"{LOCAL / 'sam' / 'bin'}:{names}:{os.environ['PATH']}"
+    return {"PATH": path, **{variable: f"zig-{name}" for variable, name in variables.items()}}
 
 
 def deploy(servers, parameters):
@@ -174,11 +211,13 @@ def stack_outputs():
 
 
 def mend():
-    """The local AWS keeps a number that comes from a template parameter as text, and then fails to compare it."""
+    """The local AWS keeps a number that comes from a template parameter as text, and then fails to compare it. A `sam-local` that was
+    killed has left a mapping off."""
     client = boto3.client("lambda")
     for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
-        if most := mapping.get("ScalingConfig", {}).get("MaximumConcurrency"):
-            client.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": int(most)})
+        most = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
+        scaling = {"ScalingConfig": {"MaximumConcurrency": int(most)}} if most else {}
+        client.update_event_source_mapping(UUID=mapping["UUID"], Enabled=True, **scaling)
 
 
 def model_parameters(servers, keys):
@@ -242,9 +281,4 @@ def architecture():
 
 
 if __name__ == "__main__":
-    try:
-        main(*sys.argv[1:])
-    except phase.Failed as failure:
-        sys.exit(f"\n{failure}")
-    except KeyboardInterrupt:
-        sys.exit("\nInterrupted. The same command continues; `make down` stops what is running.")
+    phase.main(lambda: main(*sys.argv[1:]), "Interrupted. The same command continues; `make down` stops what is running.")

@@ -14,9 +14,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from unittest import mock
 
-import demo
 import logs
+import one_task
 import phase
+import platform_api
 import servers
 import stack
 import terminal
@@ -37,8 +38,8 @@ MOST_EVENTS = 4
 
 
 class Processes(unittest.TestCase):
-    def start(self, argv=SLEEPER, **environment):
-        process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.PIPE)
+    def start(self, argv=SLEEPER, cwd=None, **environment):
+        process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.PIPE, cwd=cwd)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -56,6 +57,26 @@ class Processes(unittest.TestCase):
             self.assertIsNone(stranger.poll())
             self.assertFalse(servers.stop(Path(folder)))
 
+    def test_processes_are_found_from_where_their_checkout_was_moved_to_and_not_from_a_copy(self):
+        with tempfile.TemporaryDirectory() as folder:
+            old, new, copy = (Path(folder) / name for name in ("old", "new", "copy"))
+            (old / "tmp").mkdir(parents=True)
+            (copy / "tmp").mkdir(parents=True)
+            server = self.start(cwd=old / "tmp", **{servers.MARK: str(old)})
+            function = self.start(cwd="/", **{servers.MARK: str(old)})
+            old.rename(new)
+            self.assertFalse(servers.stop(copy))
+            self.assertTrue(servers.stop(new))
+            self.assertIsNotNone(server.wait(timeout=5))
+            self.assertIsNotNone(function.wait(timeout=5))
+
+    def test_a_port_that_another_checkout_has_leads_to_it(self):
+        ports = {"AWS_PORT": servers.free_port(), "MODEL_PORT": servers.free_port()}
+        listener = [sys.executable, "-c", LISTENER, str(ports["AWS_PORT"])]
+        self.start(listener, **{servers.MARK: "/home/me/other/.local/stacks/run"})
+        with self.assertRaisesRegex(phase.Failed, "the local stack of /home/me/other "):
+            servers.Servers("never-started", ports).check_ports()
+
     def taken_ports(self):
         """Ports for a stack, of which a stranger - this process - has that of the model."""
         taken = socket.socket()
@@ -67,18 +88,18 @@ class Processes(unittest.TestCase):
     def test_a_taken_port_is_named_with_its_variable(self):
         ports = self.taken_ports()
         with self.assertRaisesRegex(phase.Failed, f"{ports['MODEL_PORT']}.*MODEL_PORT"):
-            servers.Servers("never-started", ports, "demo.json").start()
+            servers.Servers("never-started", ports).start()
 
     def test_a_taken_port_leaves_the_running_stack_alone(self):
-        stack_servers = servers.Servers("never-started", self.taken_ports(), "demo.json")
+        stack_servers = servers.Servers("never-started", self.taken_ports())
         running = self.start(**{servers.MARK: str(stack_servers.folder)})
         with self.assertRaises(phase.Failed):
             stack_servers.start()
         self.assertIsNone(running.poll())
 
     def test_a_taken_port_is_noticed_before_anything_is_built(self):
-        stack_servers = servers.Servers("never-started", self.taken_ports(), "demo.json")
-        patches = {"lock": mock.MagicMock(), "run_servers": lambda: stack_servers, "up": mock.DEFAULT, "demo": mock.DEFAULT}
+        stack_servers = servers.Servers("never-started", self.taken_ports())
+        patches = {"lock": mock.MagicMock(), "run_servers": lambda: stack_servers, "up": mock.DEFAULT, "one_task": mock.DEFAULT}
         with mock.patch.multiple("stack", **patches) as mocks:
             with self.assertRaises(phase.Failed):
                 stack.run()
@@ -86,11 +107,11 @@ class Processes(unittest.TestCase):
 
     def test_a_port_of_the_running_stack_is_not_taken(self):
         ports = {"AWS_PORT": servers.free_port(), "MODEL_PORT": servers.free_port()}
-        stack_servers = servers.Servers("never-started", ports, "demo.json")
+        stack_servers = servers.Servers("never-started", ports)
         listener = [sys.executable, "-c", LISTENER, str(ports["AWS_PORT"])]
         self.start(listener, **{servers.MARK: str(stack_servers.folder)})
         stack_servers.check_ports()
-        other = servers.Servers("never-started-either", ports, "demo.json")
+        other = servers.Servers("never-started-either", ports)
         with self.assertRaisesRegex(phase.Failed, str(ports["AWS_PORT"])):
             other.check_ports()
 
@@ -102,18 +123,18 @@ class Processes(unittest.TestCase):
 
 class Hints(unittest.TestCase):
     def hints(self, ports):
-        make = servers.Servers("never-started", ports, "demo.json").make
-        shown = demo.how_to_go_on("http://127.0.0.1:1", "key", "agt_1", "tsk_1", make)
+        make = servers.Servers("never-started", ports).make
+        shown = one_task.how_to_go_on(platform_api.Api("http://127.0.0.1:1", "key", make), "agt_1", "tsk_1")
         return [line.strip() for line in shown.splitlines() if line.strip().startswith("make")]
 
     def test_they_are_short_on_the_usual_ports(self):
-        self.assertEqual(self.hints(servers.DEFAULT_PORTS), ['make run PROMPT="your own question"', "make logs", "make down"])
+        usual = ['make run PROMPT="your own question"', "make demo", "make trace TASK=tsk_1", "make logs", "make down"]
+        self.assertEqual(self.hints(servers.DEFAULT_PORTS), usual)
 
     def test_they_name_other_ports_where_these_matter(self):
-        self.assertEqual(
-            self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4010}),
-            ['make run PROMPT="your own question" AWS_PORT=4930', "make logs AWS_PORT=4930", "make down"],
-        )
+        hints = self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4010})
+        for hint in ('make run PROMPT="your own question" AWS_PORT=4930', "make logs AWS_PORT=4930", "make down"):
+            self.assertIn(hint, hints)
         self.assertIn("make logs AWS_PORT=4930 MODEL_PORT=4931", self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4931}))
 
     def test_the_usual_ports_are_those_of_the_makefile(self):
@@ -191,6 +212,23 @@ class LogLines(unittest.TestCase):
     def test_a_json_line_becomes_one_readable_line(self):
         line = '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO","message":"task finished","task_id":"tsk_1","n":2}'
         self.assertEqual(logs.pretty("executor", line, terminal.plain), "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2")
+
+    def test_in_short_a_line_has_no_ids_that_lead_elsewhere_and_a_read_that_was_answered_none(self):
+        request = {"level": "INFO", "message": "request handled", "status": 200, "task_id": "tsk_1", "request_id": "r", "tenant_id": "default"}
+        hidden = logs.QUIET | logs.ONLY_IN_FULL
+
+        def short(**fields):
+            return logs.pretty("api", json.dumps(request | fields), terminal.plain, hidden)
+
+        self.assertEqual(short(method="POST").split()[-2:], ["status=200", "task_id=tsk_1"])
+        self.assertIsNone(short(method="GET"))
+        self.assertIn("status=404", short(method="GET", status=404))
+        self.assertIn("request_id=r tenant_id=default method=GET", logs.pretty("api", json.dumps(request | {"method": "GET"}), terminal.plain))
+
+    def test_fields_that_are_left_out_in_short_are_fields_of_our_lines(self):
+        schema = (servers.ROOT / "shared" / "src" / "testing" / "log_schema.rs").read_text()
+        for field in logs.ONLY_IN_FULL:
+            self.assertIn(f'"{field}"', schema)
 
     def test_other_lines_pass_and_the_platform_s_own_are_dropped(self):
         self.assertEqual(logs.pretty("api", "panicked at x\nhere\n", terminal.plain), "api       panicked at x⏎here")
