@@ -7,6 +7,8 @@ STACK := .local/aws/bin/python local/stack.py
 # Where `make run` listens.
 export AWS_PORT ?= 4566
 export MODEL_PORT ?= 4010
+# Where `make sam-local-api` does.
+export API_PORT ?= 3000
 # They travel in the environment and unexpanded, so that neither make nor a shell sees a `$` or a quote of them.
 override PROMPT := $(value PROMPT)
 export PROMPT
@@ -23,7 +25,7 @@ help: ## This list
 
 # ---- run it on this machine -----------------------------------------------------------------------------------------
 
-.PHONY: run demo down logs trace build
+.PHONY: run demo down logs trace build sam-local sam-local-api
 run: install-run ## Build, start a local AWS, deploy to it, run a task: make run [PROMPT="…"] [AWS_PORT=…] [MODEL_PORT=…]
 	@$(STACK) run
 
@@ -42,16 +44,26 @@ trace: install-aws ## A task's life as a waterfall: make trace TASK=tsk_… [API
 build: install-run ## Build the functions for this machine, as `make run` does
 	@$(STACK) build
 
+EVENT ?= $(wildcard events/*.json)
+sam-local: install-run ## Run each file of events/ in a container, by `sam local invoke`; needs Docker: make sam-local [EVENT=events/….json]
+	@$(STACK) sam-local $(EVENT)
+
+sam-local-api: install-run ## The HTTP API in containers, by `sam local start-api`; needs Docker: make sam-local-api [API_PORT=3000]
+	@$(STACK) sam-local
+
 # ---- test and check -------------------------------------------------------------------------------------------------
 
-.PHONY: test unit scripts integration fuzz
-test: unit scripts integration fuzz ## All tests
+.PHONY: test unit scripts walkthrough integration fuzz
+test: unit scripts walkthrough integration fuzz ## All tests
 
 unit: ## Tests that need nothing but cargo
 	cargo test --workspace
 
 scripts: install-run ## Tests of the local scripts
 	@.local/aws/bin/python -m unittest discover --start-directory local
+
+walkthrough: install-run ## The demo twice, and the files of events/ in containers if there is Docker, with a local AWS of their own
+	@$(STACK) walkthrough
 
 # Packages are chosen as for the unit tests: by another choice cargo would build all dependencies once more.
 ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --test integration --test logs

@@ -3,6 +3,9 @@
     stack.py build                 builds the functions for this machine, with fast settings
     stack.py run                   stack up, then one task through it; the prompt is in PROMPT
     stack.py demo                  stack up, then the scenes of demo.py, played by the model stand-in whatever keys the caller has
+    stack.py sam-local FILE...     stack up, then each of these events in a container, by `sam local invoke`
+    stack.py sam-local             stack up, then the API in containers, by `sam local start-api`, on API_PORT
+    stack.py walkthrough           the demo twice, and the events in containers if there is Docker, with a stack of its own
     stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
     stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines, FULL=1 all fields
     stack.py trace                 draws the life of the task in TASK, of `run` or of what API_URL and API_KEY lead to
@@ -16,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import boto3
 
@@ -23,6 +27,7 @@ import demo
 import logs
 import one_task
 import phase
+import sam_local
 import trace
 from install import lock
 from platform_api import Api
@@ -44,7 +49,7 @@ def main(command, *arguments):
     # ... and no proxy stands between us and this machine.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    commands = {"build": build, "run": run, "demo": show_demo}
+    commands = {"build": build, "run": run, "demo": show_demo, "sam-local": run_in_containers, "walkthrough": walk_through}
     commands |= {"test": test, "logs": follow_logs, "trace": show_trace}
     commands[command](*arguments)
 
@@ -63,6 +68,37 @@ def run():
 def show_demo():
     with stack_of_run(keys={}) as (servers, api, _):
         demo.run(api, servers.model_url)
+
+
+def run_in_containers(*files):
+    """The events in containers; without any, the API in containers until it is interrupted."""
+    sam_local.require_docker()
+    with stack_of_run(KEYS) as (servers, api, outputs):
+        containers = sam_local.SamLocal(servers, api, outputs, architecture(), tools_environment())
+        if files:
+            containers.invoke_all([Path(file) for file in files])
+    if not files:
+        containers.start_api(os.environ.get("API_PORT") or 3000)
+
+
+def walk_through():
+    """What a newcomer is shown, on a stack of its own: the demo twice, and the functions in containers where there is Docker."""
+    servers = Servers("walkthrough", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()})
+    with lock("walkthrough"):
+        try:
+            outputs = up(servers, {}, fresh=True, keys={})
+            api = Api(api_url(servers, outputs), api_key(outputs), servers.make)
+            for _ in range(2):
+                demo.run(api, servers.model_url)
+            try:
+                containers = sam_local.SamLocal(servers, api, outputs, architecture(), tools_environment())
+            except sam_local.NoDocker as reason:
+                phase.say("skipped", f"the events in containers. {reason}")
+            else:
+                containers.invoke_all(sorted((ROOT / "events").glob("*.json")))
+                containers.check_api(free_port())
+        finally:
+            stop(servers.folder)
 
 
 @contextlib.contextmanager
