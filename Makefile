@@ -110,7 +110,10 @@ doc: ## Does the documentation build, private items too?
 deny: install-deny ## Licences, sources and unwanted crates
 	.local/deny/bin/cargo-deny --workspace check bans licenses sources
 
-.PHONY: dashboard
+.PHONY: dashboard pictures
+pictures: install-run ## Draw the README's pictures again: what `make demo`, `make trace` and `make logs` show
+	@$(STACK) pictures
+
 dashboard: install-run ## Draw docs/dashboard.svg again, after a change of the dashboard
 	@.local/aws/bin/python local/dashboard.py
 

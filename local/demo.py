@@ -36,16 +36,18 @@ OUTAGE_SECONDS = 120
 
 
 def run(api, model_url):
+    """Returns the ids of the tasks that lived through most: the order's, and that of the outage."""
     began = time.monotonic()
     demo = Demo(api, model_url)
-    demo.say("demo", f"agent {demo.agent} asks {FIRST}, or else {SECOND}; the model stand-in plays both")
+    demo.say("demo", f"agent {demo.agent} with {FIRST} and {SECOND}, played by the stand-in")
     order = demo.tools()
     demo.client(order)
     demo.budget(order)
     demo.fallback()
-    question = demo.outage()
+    question, task = demo.outage()
     demo.cache(question)
-    demo.say("demo", f"six scenes in {time.monotonic() - began:.0f} s; the stack stays up")
+    demo.say("demo", f"six scenes in {time.monotonic() - began:.0f} s")
+    return order["id"], task["id"]
 
 
 class Demo:
@@ -105,7 +107,7 @@ class Demo:
         task = self.until(task, "completed")
         expect(task["origin"] == "provider", task, "a model answered", task["origin"])
         self.say("", f"both are back: completed {time.monotonic() - since:.0f} s later, by itself", f"trace TASK={task['id']}")
-        return question
+        return question, task
 
     def cache(self, question):
         task = self.until(self.api.submit(self.agent, question), "completed")

@@ -23,7 +23,7 @@ SETTLE_SECONDS = 2
 
 def follow(groups, task, full=False):
     """Of one task, from its beginning, or else of all that happens, from ten minutes ago."""
-    hidden = QUIET if full else QUIET | ONLY_IN_FULL | ({"task_id"} if task else set())
+    hidden = QUIET if full else in_short(task)
     client = boto3.client("logs")
     paint = terminal.painter()
     since = dict.fromkeys(groups, 0 if task else int((time.time() - HISTORY_SECONDS) * 1000))
@@ -46,6 +46,20 @@ def follow(groups, task, full=False):
             time.sleep(1)  # what `aws logs tail --follow` does: there is nothing to wait on
     except KeyboardInterrupt:
         print()
+
+
+def so_far(groups, task, paint):
+    """The lines of a task until now, in short."""
+    client, since, seen = boto3.client("logs"), dict.fromkeys(groups, 0), set()
+    only = {"filterPattern": f'"{task}"'}
+    lines = [line for function, group in groups.items() for line in _look(client, function, group, since, seen, only)]
+    printed = [pretty(function, message, paint, in_short(task)) for _, function, message in sorted(lines)]
+    return [line for line in printed if line]
+
+
+def in_short(task):
+    """The fields that are left out."""
+    return QUIET | ONLY_IN_FULL | ({"task_id"} if task else set())
 
 
 def _look(client, function, group, since, seen, only):

@@ -33,7 +33,7 @@ mock.onTurn(1, lamps, {
   usage: { input_tokens: 1600, output_tokens: 40 },
 }, THINKS);
 mock.onTurn(2, lamps, (request) => ({
-  content: `The 3 lamps cost ${toolTexts(request)[0]} EUR with tax. The customer said: ${toolTexts(request).at(-1)}. The order is booked.`,
+  content: `Booked: 3 lamps for ${toolTexts(request)[0]} EUR with tax. The customer chose ${toolTexts(request).at(-1)}.`,
   usage: { input_tokens: 1700, output_tokens: 60 },
 }), THINKS);
 

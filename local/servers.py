@@ -73,9 +73,8 @@ class Servers:
         phase.say("start", f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)")
 
     def start_model(self):
-        """Has the model stand-in answer, if it doesn't: it holds nothing that anybody would miss."""
-        if _answers(self.ports["MODEL_PORT"], HEALTH["MODEL_PORT"]):
-            return
+        """Starts the model stand-in, again if it runs: it holds nothing that anybody would miss, and may be of an earlier version."""
+        _stop(lambda: [pid for pid in _pids(self.folder) if _is_node(pid)])
         port = str(self.ports["MODEL_PORT"])
         argv = [str(ROOT / "local" / "model.mjs"), port]
         if self.fixtures:
@@ -122,15 +121,19 @@ class Servers:
 
 def stop(folder):
     """Stops every process of the stack; says whether there was one."""
-    found = _pids(folder)
+    return _stop(lambda: _pids(folder))
+
+
+def _stop(find):
+    found = find()
     for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         deadline = time.monotonic() + patience
-        for pid in _pids(folder):
+        for pid in find():
             try:
                 os.kill(pid, number)
             except ProcessLookupError:
                 pass
-        while _pids(folder) and time.monotonic() < deadline:
+        while find() and time.monotonic() < deadline:
             time.sleep(0.05)
     return bool(found)
 
@@ -186,6 +189,13 @@ def _marked():
             if variable.startswith(prefix):
                 marked[int(process.name)] = os.fsdecode(variable.removeprefix(prefix))
     return marked
+
+
+def _is_node(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"node\0")
+    except OSError:
+        return False
 
 
 def _works_in(pid, folder):

@@ -3,6 +3,7 @@
     stack.py build                 builds the functions for this machine, with fast settings
     stack.py run                   stack up, then one task through it; the prompt is in PROMPT
     stack.py demo                  stack up, then the scenes of demo.py, played by the model stand-in whatever keys the caller has
+    stack.py pictures              the demo again, and its pictures for the README
     stack.py sam-local FILE...     stack up, then each of these events in a container, by `sam local invoke`
     stack.py sam-local             stack up, then the API in containers, by `sam local start-api`, on API_PORT
     stack.py walkthrough           the demo twice, and the events in containers if there is Docker, with a stack of its own
@@ -27,6 +28,7 @@ import demo
 import logs
 import one_task
 import phase
+import pictures
 import sam_local
 import trace
 from install import lock
@@ -35,6 +37,7 @@ from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_p
 
 STACK = "agents-local"
 FUNCTIONS = ("api", "executor", "cleanup")
+LOG_GROUPS = {name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}
 PROVIDERS = {
     "Anthropic": ("ANTHROPIC_API_KEY", "https://api.anthropic.com"),
     "OpenAi": ("OPENAI_API_KEY", "https://api.openai.com"),
@@ -50,7 +53,7 @@ def main(command, *arguments):
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     commands = {"build": build, "run": run, "demo": show_demo, "sam-local": run_in_containers, "walkthrough": walk_through}
-    commands |= {"test": test, "logs": follow_logs, "trace": show_trace}
+    commands |= {"test": test, "pictures": draw_pictures, "logs": follow_logs, "trace": show_trace}
     commands[command](*arguments)
 
 
@@ -68,6 +71,11 @@ def run():
 def show_demo():
     with stack_of_run(keys={}) as (servers, api, _):
         demo.run(api, servers.model_url)
+
+
+def draw_pictures():
+    with stack_of_run(keys={}) as (servers, api, _):
+        pictures.draw(api, servers.model_url, LOG_GROUPS)
 
 
 def run_in_containers(*files):
@@ -144,7 +152,7 @@ def follow_logs():
         raise phase.Failed("Say which task, by its whole id: make logs TASK=tsk_…")
     use_running()
     phase.say("logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this")
-    logs.follow({name: f"/aws/lambda/{STACK}/{name}" for name in FUNCTIONS}, task, os.environ.get("FULL") == "1")
+    logs.follow(LOG_GROUPS, task, os.environ.get("FULL") == "1")
 
 
 def show_trace():
