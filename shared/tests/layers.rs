@@ -25,7 +25,7 @@ const INSIDE: [(&str, &[&str]); 16] = [
     ("llm", &["domain", "llm", "metric", "policy", "ports", "runtime", "tls"]),
     ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
-    ("tools", &["domain", "metric", "ports", "tls", "tools"]),
+    ("tools", &["domain", "metric", "ports", "runtime", "tls", "tools"]),
     ("lib", &[]),
 ];
 
