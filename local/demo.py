@@ -123,7 +123,10 @@ class Demo:
     def break_down(self, *models):
         """Only these models of the stand-in are down from now on."""
         body = json.dumps({"models": models, "seconds": OUTAGE_SECONDS}).encode()
-        urllib.request.urlopen(urllib.request.Request(f"{self.model_url}/outage", body), timeout=10).close()
+        try:
+            urllib.request.urlopen(urllib.request.Request(f"{self.model_url}/outage", body), timeout=10).close()
+        except OSError as error:
+            raise phase.Failed(f"The model stand-in does not answer: {error}. See its log in .local/stacks/") from None
 
 
 def expect(holds, task, what, *seen):

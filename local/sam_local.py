@@ -67,7 +67,7 @@ class SamLocal:
         for function in FUNCTIONS.values():
             found = client.get_function_configuration(FunctionName=self.outputs[function])["Environment"]["Variables"]
             found["AWS_ENDPOINT_URL"] = self.servers.aws_url
-            variables[function] = {name: value.replace("http://127.0.0.1:", f"http://{HOST}:") for name, value in found.items()}
+            variables[function] = {name: str(value).replace("http://127.0.0.1:", f"http://{HOST}:") for name, value in found.items()}
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "events").mkdir(parents=True)
         (self.folder / "env.json").write_text(json.dumps(variables, indent=2))
@@ -180,7 +180,7 @@ class SamLocal:
 def require_docker():
     if shutil.which("docker") is None:
         raise NoDocker("`sam local` runs functions in containers, and there is no `docker` here: install Docker.")
-    said = subprocess.run(["docker", "info", "--format", "{{.ServerVersion}}"], capture_output=True, text=True)
+    said = subprocess.run(["docker", "ps", "--quiet"], capture_output=True, text=True)
     if said.returncode != 0:
         raise NoDocker(f"`sam local` runs functions in containers, and Docker does not answer: {(said.stderr or said.stdout).strip()}")
 
