@@ -22,10 +22,11 @@ mod trace;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
 use shared::app::{Agents, Readiness, Tasks, Waits};
 
 pub use auth::ApiKeys;
@@ -44,6 +45,8 @@ pub struct Api {
     pub readiness: Arc<Readiness>,
     /// Who may call.
     pub keys: ApiKeys,
+    /// The commit that the API was built from, as `/healthz` says it.
+    pub version: &'static str,
 }
 
 /// All routes.
@@ -79,9 +82,15 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Says that the function runs; asks nothing of anyone.
-async fn healthz() -> &'static str {
-    "ok"
+/// Says that the function runs, and which version; asks nothing of anyone.
+async fn healthz(State(api): State<Api>) -> Json<HealthResponse> {
+    Json(HealthResponse { status: "ok", version: api.version })
+}
+
+#[derive(Serialize)]
+struct HealthResponse {
+    status: &'static str,
+    version: &'static str,
 }
 
 async fn unknown_route() -> Problem {

@@ -19,15 +19,18 @@ use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoSlots, DynamoTaskStore};
-use shared::telemetry;
+use shared::telemetry::{self, Service};
 
 /// Until keys are managed by the API itself, the deployment's one key stands for this one tenant.
 const TENANT: &str = "default";
 
+/// The commit that this was built from.
+const VERSION: &str = env!("VERSION");
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
-    telemetry::start("api", &environment);
+    telemetry::start(Service::new("api", VERSION), &environment);
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
@@ -49,6 +52,7 @@ async fn main() -> Result<(), Error> {
         tasks,
         readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
         keys: ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?),
+        version: VERSION,
     };
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }

@@ -14,7 +14,7 @@ use shared::app::{Room, Runner, WorkTimes};
 use shared::domain::{Agent, CacheRules, Task, TaskStatus};
 use shared::ports::{AgentStore, Clock, TaskMessage, TaskQueue, TaskStore};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{Service, logs};
 use shared::testing::{
     Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, listen_to, samples,
 };
@@ -141,7 +141,7 @@ async fn the_work_is_in_its_tasks_trace_as_long_as_that_one_takes_spans() {
         let mut messages = platform.batch();
         messages[0].attributes.insert("AWSTraceHeader".to_owned(), begun.to_string());
         let (heard, _listening) =
-            listen_to(|log| logs::layer("executor", LevelFilter::INFO, HeldLines::default(), log));
+            listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, HeldLines::default(), log));
         platform.handle(messages, ScriptedModel::default()).await;
         let line: Value = serde_json::from_str(heard.text().lines().last().unwrap()).unwrap();
         traces.push(line["xray_trace_id"].as_str().unwrap().to_owned());

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{Service, logs};
 use shared::testing::log_schema::check_log_line;
 use shared::testing::{Captured, Faults, When, listen_to};
 use tracing::subscriber::DefaultGuard;
@@ -14,7 +14,7 @@ use crate::platform::Platform;
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    listen_to(|log| logs::layer("api", LevelFilter::INFO, HeldLines::default(), log))
+    listen_to(|log| logs::layer(Service::new("api", "v1"), LevelFilter::INFO, HeldLines::default(), log))
 }
 
 /// Sorted, as many tasks are worked on at once.

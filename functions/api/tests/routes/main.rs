@@ -129,7 +129,7 @@ async fn without_the_key_every_v1_route_is_closed() {
     }
     assert!(platform.wrote_nothing().await);
     let health = platform.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
-    assert_eq!((health.status, health.body), (StatusCode::OK, json!("ok")));
+    assert_eq!((health.status, health.body), (StatusCode::OK, json!({ "status": "ok", "version": "v1" })));
 }
 
 #[tokio::test]

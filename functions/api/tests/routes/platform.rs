@@ -82,6 +82,7 @@ impl Platform {
                 Duration::from_hours(1),
                 samples::tenant("default"),
             ),
+            version: "v1",
         });
         Self { router, store, queue, clock, secrets }
     }
