@@ -46,13 +46,22 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let places = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
+    let keys = ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?);
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
         waits: Waits::new(tasks.clone(), Arc::new(places), config.tenant_max_waits),
         tasks,
-        readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
-        keys: ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?),
+        readiness: Arc::new(Readiness::new(
+            vec![
+                ("the state table", store),
+                ("the task queue", queue),
+                ("the API key's secret", Arc::new(keys.clone())),
+            ],
+            Arc::new(SystemClock),
+        )),
+        keys,
         version: VERSION,
+        runbook_url: config.runbook_url,
     };
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }

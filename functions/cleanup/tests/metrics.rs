@@ -16,7 +16,10 @@ use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, sampl
 
 #[tokio::test]
 async fn an_overdue_task_that_cannot_be_changed_is_counted() {
-    start(Service::new("cleanup", "v1"), &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]));
+    start(
+        Service::new("cleanup", "v1"),
+        &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]),
+    );
     let (store, faults) = (MemoryStore::default(), Faults::default());
     for _ in 0..2 {
         let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);

@@ -126,7 +126,8 @@ mod tests {
 
     /// The lines that are logged at `level`, as text.
     fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
-        let (captured, _listening) = listen_to(|log| layer(Service::new("executor", "v1"), level, HeldLines::default(), log));
+        let (captured, _listening) =
+            listen_to(|log| layer(Service::new("executor", "v1"), level, HeldLines::default(), log));
         say();
         captured.text()
     }

@@ -126,7 +126,8 @@ mod tests {
     /// does this.
     async fn said(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
         let held = HeldLines::default();
-        let (log, _listening) = listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, held.clone(), log));
+        let (log, _listening) =
+            listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, held.clone(), log));
         tracing::debug!("of the invocation before");
         let (begun, said) = (Instant::now(), Mutex::new(Vec::new()));
         let speak = || {

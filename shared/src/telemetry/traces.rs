@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::net::{AddrParseError, SocketAddr};
 use std::{fmt, io};
 
-use opentelemetry::{Context as TraceContext, KeyValue};
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::{Context as TraceContext, KeyValue};
 use opentelemetry_aws::trace::XrayIdGenerator;
 use opentelemetry_aws::trace::xray_propagator::{span_context_from_str, span_context_to_string};
 use opentelemetry_aws::xray_exporter::daemon_client::XrayDaemonClient;

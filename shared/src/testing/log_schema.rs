@@ -87,6 +87,7 @@ const NUMBERS: &[&str] = &[
     "canceled",
     "expired",
     "left_in_backlog",
+    "unclaimed",
     "moved_on",
     "failed",
     "overdue",

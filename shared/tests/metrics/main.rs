@@ -89,7 +89,10 @@ fn check_form(document: &Value) {
 
 #[tokio::test]
 async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
-    start(Service::new("executor", "v1"), &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]));
+    start(
+        Service::new("executor", "v1"),
+        &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]),
+    );
     assert_eq!(counts()["ColdStarts"], 1);
 
     let call = samples::tool_call("a", "calculator", r#"{"expression":"1+1"}"#);

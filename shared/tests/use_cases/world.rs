@@ -183,7 +183,8 @@ impl World {
 fn check_logs() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let layer = logs::layer(Service::new("use_cases", "v1"), LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
+        let layer =
+            logs::layer(Service::new("use_cases", "v1"), LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
         listen_everywhere(tracing_subscriber::registry().with(layer));
     });
 }
