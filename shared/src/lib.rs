@@ -13,6 +13,7 @@ pub mod metric;
 pub mod policy;
 pub mod ports;
 pub mod queue;
+pub mod runtime;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;

@@ -10,26 +10,27 @@ use std::path::{Path, PathBuf};
 const MAX_LINES: usize = 500;
 
 /// Modules of `shared` and the modules of `shared` that they may import.
-const INSIDE: [(&str, &[&str]); 15] = [
+const INSIDE: [(&str, &[&str]); 16] = [
     ("domain", &["domain"]),
     ("ports", &["domain", "ports"]),
-    ("app", &["app", "domain", "metric", "policy", "ports"]),
-    ("policy", &["domain", "metric", "policy", "ports"]),
+    ("app", &["app", "domain", "metric", "policy", "ports", "runtime"]),
+    ("policy", &["domain", "metric", "policy", "ports", "runtime"]),
     ("config", &[]),
     ("metric", &[]),
+    ("runtime", &[]),
     ("tls", &[]),
     ("telemetry", &["config", "metric", "telemetry"]),
-    ("store", &["domain", "ports", "store", "telemetry", "tls"]),
+    ("store", &["domain", "ports", "runtime", "store", "telemetry", "tls"]),
     ("queue", &["domain", "ports", "queue", "telemetry"]),
-    ("llm", &["domain", "llm", "metric", "policy", "ports", "tls"]),
+    ("llm", &["domain", "llm", "metric", "policy", "ports", "runtime", "tls"]),
     ("secrets", &["domain", "ports", "secrets"]),
     ("testing", &["domain", "ports", "testing"]),
-    ("tools", &["domain", "metric", "ports", "tls", "tools"]),
+    ("tools", &["domain", "metric", "ports", "runtime", "tls", "tools"]),
     ("lib", &[]),
 ];
 
 /// What a function's library may import of `shared`; its `main.rs` and `config.rs` wire and may import everything.
-const IN_FUNCTIONS: &[&str] = &["app", "domain", "metric", "ports"];
+const IN_FUNCTIONS: &[&str] = &["app", "domain", "metric", "ports", "runtime"];
 
 /// Outside crates that a layer must not name, by the start of the crate's name.
 const OUTSIDE: [(&str, &[&str]); 6] = [

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::Deployment;
+use shared::domain::{Step, StepKind, TaskId, ToolRunner};
+use shared::testing::samples;
 use tests::platform::{now, tell, unique};
+use tests::{Deployment, processes};
 
 /// The stand-in takes a second for each of these.
 const PROMPT: &str = "[second]";
@@ -29,4 +31,41 @@ async fn ten_tasks_of_one_batch_are_billed_as_little_more_than_one() {
     ));
     // The benchmark has the target of 1.25 s: here other tests take the processor, too.
     assert!(ten >= Duration::from_secs(1) && ten < Duration::from_secs(5), "{ten:?}");
+}
+
+/// Four turns of a task, each an answer and the result of its tool, of about so many bytes together.
+fn turns(task: TaskId, bytes: usize) -> impl Iterator<Item = Step> {
+    let call = samples::tool_call("call_1", "calculator", r#"{"expression":"1+1"}"#);
+    let mut answer = samples::answer_calling([call]);
+    answer.content.push(samples::said(&"a".repeat(bytes / 4)));
+    [1, 3, 5, 7].into_iter().flat_map(move |number| {
+        let kind = StepKind::ModelCall { requested: samples::model(), answer: answer.clone() };
+        let result = samples::tool_step(task, number + 1, ToolRunner::Platform, "2");
+        [Step { kind, ..samples::step(task, number, "") }, result]
+    })
+}
+
+/// The kernel counts the most memory that the function's processes ever had (`VmHWM` of proc(5)); the function has 512 MB.
+#[tokio::test]
+async fn a_batch_of_large_conversations_leaves_the_executor_under_400_mib() {
+    let deployment = Deployment::with(&[]).await;
+    let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
+    let fields = json!({ "models": models, "builtin_tools": [{ "name": "calculator" }] });
+    let agent = deployment.agent_of(&fields).await;
+    let mut tasks = Vec::new();
+    // The largest that there may be, and nine that have room together.
+    for mebibytes in [31, 3, 3, 3, 3, 3, 3, 3, 3, 3] {
+        let task = deployment.write_task(&agent, now()).await.id();
+        for step in turns(task, mebibytes * 1_024 * 1_024) {
+            deployment.record_step(&step).await;
+        }
+        tasks.push(task);
+    }
+    deployment.run_batch(&tasks).await;
+    for task in tasks {
+        deployment.until_status(task, "completed").await;
+    }
+    let peaks: Vec<u64> = deployment.processes("executor").into_iter().map(processes::peak_mebibytes).collect();
+    tell(&format!("the most memory that executors had for large conversations, in MiB: {peaks:?}"));
+    assert!(!peaks.is_empty() && peaks.iter().all(|peak| *peak < 400), "{peaks:?}");
 }

@@ -261,6 +261,11 @@ impl Deployment {
         task
     }
 
+    /// Records a step, as if a worker had done it.
+    pub async fn record_step(&self, step: &Step) {
+        DynamoJournal::new(self.platform.aws.dynamodb(), &*self.table).append(step).await.unwrap();
+    }
+
     /// The tasks as they are kept, whatever way the functions have to them.
     pub fn tasks(&self) -> DynamoTaskStore {
         DynamoTaskStore::new(self.platform.aws.dynamodb(), &*self.table)

@@ -1,16 +1,16 @@
 //! The queue's worker: one invocation takes a batch of messages and runs their tasks side by side.
 //!
 //! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its own: one that is rubbish,
-//! fails or panics is the only one to come back. A task that may be what ended its last workers is worked on when the others of
+//! fails or panics is the only one to come back, and one with much to read or to compress holds up none of the others. A task that may be what ended its last workers is worked on when the others of
 //! its batch have been left. The response follows the rules of `ReportBatchItemFailures` (Lambda
 //! developer guide, "Handling errors for an SQS event source").
 
 pub mod config;
 mod verdict;
 
-use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::{io, iter};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt;
@@ -19,9 +19,17 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use shared::app::Runner;
 use shared::domain::{Causes, Timestamp, TraceHeader};
 use shared::ports::{MessageError, TaskMessage, TaskQueue};
+use shared::runtime::in_own_task;
+use tokio::runtime::{Builder, Runtime};
 use tracing::{Instrument, Span, field};
 
 use verdict::Verdict;
+
+/// The runtime of the function: one thread, and another one while a task computes for long
+/// ([`computed`](shared::runtime::computed)).
+pub fn runtime() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
 
 /// Works on batches.
 #[derive(Clone)]
@@ -54,28 +62,41 @@ impl Executor {
         let trace: Option<TraceHeader> = xray_trace_id.and_then(|header| header.parse().ok());
         let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
         let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
-        let invocation = Invocation { until: Timestamp::from_millis(deadline), request_id, trace };
+        let invocation = Arc::new(Invocation { until: Timestamp::from_millis(deadline), request_id, trace });
         self.handle_batch(event.payload, &invocation).instrument(span).await
     }
 
     /// Works on every message of the batch.
-    async fn handle_batch(&self, batch: SqsEvent, invocation: &Invocation) -> Result<SqsBatchResponse, BatchError> {
+    async fn handle_batch(
+        &self,
+        batch: SqsEvent,
+        invocation: &Arc<Invocation>,
+    ) -> Result<SqsBatchResponse, BatchError> {
         let messages = batch.records.into_iter().map(Received::try_from).collect::<Result<Vec<_>, _>>();
         let messages = messages.inspect_err(|error| tracing::error!(%error, "batch refused"))?;
-        let (alone, together): (Vec<&Received>, Vec<&Received>) =
-            messages.iter().partition(|received| received.message.as_ref().is_ok_and(|message| message.alone));
-        let mut judged = Vec::new();
-        for group in iter::once(&*together).chain(alone.chunks(1)) {
-            let verdicts = join_all(group.iter().map(|received| self.judge(received, invocation))).await;
-            judged.extend(group.iter().zip(verdicts));
-        }
+        let (alone, together): (Vec<Received>, Vec<Received>) =
+            messages.into_iter().partition(|received| received.message.as_ref().is_ok_and(|message| message.alone));
         let mut response = SqsBatchResponse::default();
-        for (received, verdict) in judged {
-            if verdict != Verdict::Done {
-                response.add_failure(&received.id);
+        for group in iter::once(together).chain(alone.into_iter().map(|received| vec![received])) {
+            for (id, verdict) in
+                join_all(group.into_iter().map(|received| self.judge_apart(received, invocation))).await
+            {
+                if verdict != Verdict::Done {
+                    response.add_failure(&id);
+                }
             }
         }
         Ok(response)
+    }
+
+    /// Works on one message in a task of the runtime, so that the others go on while this one computes.
+    async fn judge_apart(&self, message: Received, invocation: &Arc<Invocation>) -> (String, Verdict) {
+        let (executor, invocation) = (self.clone(), Arc::clone(invocation));
+        let work = async move {
+            let verdict = executor.judge(&message, &invocation).await;
+            (message.id, verdict)
+        };
+        in_own_task(work.in_current_span()).await
     }
 
     /// Works on one message and sees to it that it comes back when it should.

@@ -21,8 +21,11 @@ use shared::store::{
 use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Error> {
+fn main() -> Result<(), Error> {
+    executor::runtime()?.block_on(run())
+}
+
+async fn run() -> Result<(), Error> {
     let environment = Environment::process();
     telemetry::start(Service::new("executor", env!("VERSION")), &environment);
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;

@@ -74,6 +74,11 @@ pub struct Prompt {
 }
 
 impl Prompt {
+    /// About how many bytes the conversation has. Unlike its JSON, whose length this is about, it takes no time to tell.
+    pub fn conversation_bytes(&self) -> usize {
+        self.messages.iter().map(Message::bytes).sum()
+    }
+
     /// Whether there are tools that the model must not call.
     pub fn forbids_tools(&self) -> bool {
         self.tool_use == ToolUse::Forbidden && !self.tools.is_empty()

@@ -134,10 +134,14 @@ impl Conversation {
         self.tool_text_bytes() >= MAX_TOOL_TEXTS_BYTES
     }
 
-    /// The tool calls that could not be made.
+    /// The tool calls of earlier answers that could not be made. Those of the last answer say nothing yet of what the model makes
+    /// of that.
     pub fn bad_calls(&self) -> usize {
         let refused = HeadKind::ToolCall { by: ToolRunner::Nobody };
-        self.outline.heads().filter(|head| head.kind == refused).count()
+        let last_answer =
+            self.outline.heads().filter(|head| head.kind == HeadKind::ModelCall).map(|head| head.number).max();
+        let is_earlier = |number| last_answer.is_some_and(|answer| number < answer);
+        self.outline.heads().filter(|head| head.kind == refused && is_earlier(head.number)).count()
     }
 
     /// What is to be done next.
@@ -330,6 +334,18 @@ mod tests {
         assert!(!conversation.is_full());
         conversation.push(said(4, "x"));
         assert!(conversation.is_full());
+    }
+
+    /// A worker may have been lost, or put the task off, among the calls of one answer.
+    #[test]
+    fn calls_that_could_not_be_made_count_once_the_model_has_been_told() {
+        let refused = |number| samples::tool_step(task(), number, ToolRunner::Nobody, "no");
+        let mut conversation = Conversation::new(0, [asking(1, 3), refused(2), refused(3)]);
+        assert_eq!(conversation.bad_calls(), 0);
+        conversation.push(refused(4));
+        assert_eq!(conversation.bad_calls(), 0);
+        conversation.push(asking(5, 1));
+        assert_eq!(conversation.bad_calls(), 3);
     }
 
     fn in_run<const N: usize>(base: u32, steps: [Step; N]) -> [Step; N] {

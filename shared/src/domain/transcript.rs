@@ -36,6 +36,15 @@ impl Message {
     pub fn user(text: impl Into<String>) -> Self {
         Self::User(vec![UserPart::Text(text.into())])
     }
+
+    /// About how many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::User(parts) => parts.iter().map(UserPart::bytes).sum(),
+            Self::Assistant(parts) => parts.iter().map(AssistantPart::bytes).sum(),
+            Self::ToolResults(results) => results.iter().map(|result| result.text.len()).sum(),
+        }
+    }
 }
 
 /// A part of what the user says.
@@ -58,6 +67,14 @@ pub enum UserPart {
     },
 }
 
+impl UserPart {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) | Self::ImageUrl(text) | Self::Image { base64: text, .. } => text.len(),
+        }
+    }
+}
+
 /// A part of what a model says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssistantPart {
@@ -66,6 +83,27 @@ pub struct AssistantPart {
     /// The vendor's own block, where the neutral form alone would lose something that the vendor wants back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
+}
+
+impl AssistantPart {
+    fn bytes(&self) -> usize {
+        let content = match &self.content {
+            AssistantContent::Text(text) | AssistantContent::Reasoning(text) => text.len(),
+            AssistantContent::ToolCall(call) => call.arguments.len(),
+            AssistantContent::Opaque => 0,
+        };
+        content + self.original.as_ref().map_or(0, |original| bytes_of(&original.block))
+    }
+}
+
+/// About how many bytes the value's JSON has.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::String(text) => text.len(),
+        Value::Array(entries) => entries.iter().map(bytes_of).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + bytes_of(value)).sum(),
+    }
 }
 
 /// What a part of a model's turn says, for everyone.

@@ -5,16 +5,16 @@
 
 use std::str;
 
-use serde::de::IgnoredAny;
-
 use super::dialect::{Answer, Fault, Progress, Reading};
 use super::failure::{BodyTooLarge, Failure};
 use super::finished::{self, Silence};
 use super::halves;
 use super::sse::{Event, Parser};
 use super::unreadable::Unreadable;
+use super::whole::Whole;
 use crate::domain::{ModelRequest, Transfer, Usage};
 use crate::ports::ModelErrorKind;
+use crate::runtime::computed;
 
 /// The largest whole answer, or event of a stream, that is read.
 const MAX_ANSWER_BYTES: usize = 8 * 1_024 * 1_024;
@@ -82,7 +82,7 @@ enum Form {
     /// Only blanks so far, or a part of a byte order mark.
     Unknown(Vec<u8>),
     Stream(Parser),
-    Whole(Vec<u8>),
+    Whole(Whole),
 }
 
 impl<R: Reading> Decoder<R> {
@@ -115,8 +115,8 @@ impl<R: Reading> Decoder<R> {
         match &mut self.form {
             Form::Unknown(_) => end.and(Err(Failure::new(empty, Unreadable::Empty))),
             Form::Whole(body) => {
-                let body = std::mem::take(body);
-                self.read_whole(&body).or_else(|failure| end.and(Err(failure)))
+                let body = std::mem::take(body).into_bytes();
+                computed(body.len(), || self.read_whole(&body)).or_else(|failure| end.and(Err(failure)))
             }
             Form::Stream(parser) => {
                 if let Some(event) = parser.finish() {
@@ -134,11 +134,13 @@ impl<R: Reading> Decoder<R> {
 
     /// The answer, if the body has ended well.
     pub(super) fn finish(self) -> Result<Answer, Failure> {
-        let mut answer = self.reading.finish()?;
-        if self.has_halves {
-            finished::join_halves(&mut answer);
-        }
-        Ok(finished::settled(answer, self.expected.silence)?)
+        computed(self.bytes, || {
+            let mut answer = self.reading.finish()?;
+            if self.has_halves {
+                finished::join_halves(&mut answer);
+            }
+            Ok(finished::settled(answer, self.expected.silence)?)
+        })
     }
 
     fn is_labelled_stream(&self) -> bool {
@@ -157,7 +159,7 @@ impl<R: Reading> Decoder<R> {
         match &mut self.form {
             Form::Stream(_) => self.read_events(chunk),
             Form::Whole(body) => {
-                body.extend_from_slice(chunk);
+                body.extend(chunk);
                 Ok(whole(body))
             }
             Form::Unknown(held) if held.is_empty() => self.begin(chunk),
@@ -174,11 +176,11 @@ impl<R: Reading> Decoder<R> {
         let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
         match start {
             _ if BYTE_ORDER_MARK.starts_with(start) => self.form = Form::Unknown(start.to_vec()),
-            [b'{' | b'[' | b'<', ..] => self.form = Form::Whole(start.to_vec()),
+            [b'{' | b'[' | b'<', ..] => self.form = Form::Whole(begun(start)),
             // The start of `data`, `event`, `id`, `retry` or a comment.
             [b'd' | b'e' | b'i' | b'r' | b':', ..] => self.form = Form::Stream(new_parser()),
             _ if self.is_labelled_stream() => self.form = Form::Stream(new_parser()),
-            _ => self.form = Form::Whole(start.to_vec()),
+            _ => self.form = Form::Whole(begun(start)),
         }
         match &self.form {
             Form::Unknown(_) => Ok(Step::Waiting),
@@ -255,10 +257,15 @@ impl<R: Reading> Decoder<R> {
     }
 }
 
-/// How far a whole answer is. Servers leave the connection open after it.
-fn whole(body: &[u8]) -> Step {
-    let is_complete = body.trim_ascii_end().ends_with(b"}") && serde_json::from_slice::<IgnoredAny>(body).is_ok();
-    if is_complete { Step::Complete } else { Step::Whole }
+/// How far a whole answer is.
+fn whole(body: &Whole) -> Step {
+    if body.is_complete() { Step::Complete } else { Step::Whole }
+}
+
+fn begun(start: &[u8]) -> Whole {
+    let mut body = Whole::default();
+    body.extend(start);
+    body
 }
 
 const fn new_parser() -> Parser {
@@ -267,6 +274,10 @@ const fn new_parser() -> Parser {
 
 /// Takes in an event. If it has half characters, they are marked.
 fn read_event(reading: &mut impl Reading, event: &Event, has_halves: &mut bool) -> Result<Progress, Fault> {
+    computed(event.data.len(), || read_marking(reading, event, has_halves))
+}
+
+fn read_marking(reading: &mut impl Reading, event: &Event, has_halves: &mut bool) -> Result<Progress, Fault> {
     match reading.event(event) {
         Err(Fault::Malformed(error)) => match halves::marked(&event.data) {
             Some(data) => {

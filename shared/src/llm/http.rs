@@ -5,16 +5,13 @@
 //! no redirect and uses no proxy, because each would hand prompt and key to someone who was not chosen. Tokens of an
 //! answer that broke off are counted as far as they are known.
 
-use std::future::pending;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect, retry};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 use tracing::{Instrument, Span, field};
@@ -29,6 +26,7 @@ use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
+use crate::runtime::{computed, in_own_task};
 use crate::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,7 +154,8 @@ impl<D: Dialect> Endpoint<D> {
         if let Some(authorization) = authorization {
             post = post.header(AUTHORIZATION, authorization);
         }
-        post.json(&D::question(request)).send().await
+        let bytes = request.prompt.conversation_bytes();
+        computed(bytes, || post.json(&D::question(request))).send().await
     }
 
     /// What an answer with a status other than 200 means.
@@ -183,18 +182,6 @@ impl<D: Dialect> Model for Client<D> {
         let span = trace.clone().or_current();
         // Pieces of a stream come by the hundred, and each would wake the whole stack of layers and enter all of its spans.
         in_own_task(async move { endpoint.ask(&request, &trace).await }.instrument(span)).await
-    }
-}
-
-/// Does the work in a task of its own, which is dropped and panics with the caller.
-async fn in_own_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    let mut tasks = JoinSet::new();
-    tasks.spawn(work);
-    match tasks.join_next().await {
-        Some(Ok(done)) => done,
-        Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-        // Nobody but a runtime that ends cancels it, and then this task as well.
-        Some(Err(_)) | None => pending().await,
     }
 }
 
@@ -275,25 +262,4 @@ async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> 
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::panic::AssertUnwindSafe;
-
-    use futures::FutureExt;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn work_in_a_task_of_its_own_is_dropped_and_panics_with_the_caller() {
-        let held = Arc::new(());
-        let holding = Arc::clone(&held);
-        let endless = in_own_task(async move { pending::<()>().map(|()| drop(holding)).await });
-        assert!(tokio::time::timeout(Duration::from_secs(1), endless).await.is_err());
-        tokio::task::yield_now().await;
-        assert_eq!(Arc::strong_count(&held), 1);
-        let panicking = AssertUnwindSafe(in_own_task(async { panic!("on purpose") }));
-        assert!(panicking.catch_unwind().await.is_err_and(|panic| panic.is::<&str>()));
-    }
 }

@@ -29,6 +29,7 @@ pub mod router;
 pub mod sse;
 mod transcript;
 mod unreadable;
+mod whole;
 
 pub use access::{Access, BaseUrl, InvalidBaseUrl};
 pub use http::http_client;

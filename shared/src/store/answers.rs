@@ -17,6 +17,7 @@ use super::keys::{self, EXPIRES_AT};
 use super::table::{self, Table};
 use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
 use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::runtime::computed;
 
 /// When the question may be had: nobody else's claim, not each alone, and no fresh answer that is good enough.
 const CLAIMABLE: &str = "(attribute_not_exists(#owner) OR #owner = :owner OR #lease_until <= :now) \
@@ -109,7 +110,7 @@ impl DynamoAnswerCache {
             let Some(found) = answer_item::read(item)?.filter(good) else { return Ok(Answer::None) };
             let prefix = keys::chunks(found.head.digest());
             let raw = found.head.value(&self.table, keys::answer_partition(key), &prefix).await?;
-            Ok(Answer::Read(Box::new(found.unpacked(&raw)?)))
+            Ok(Answer::Read(Box::new(computed(raw.len(), || found.unpacked(&raw))?)))
         };
         match kept.await {
             Err(error @ StoreError::Corrupt { .. }) => {

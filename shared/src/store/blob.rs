@@ -12,6 +12,7 @@ use super::items::{self, Attributes, Fields, bytes, number, text};
 use super::keys::Key;
 use super::table::Table;
 use crate::ports::StoreError;
+use crate::runtime::computed;
 
 /// The most bytes that a value may have.
 pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
@@ -53,12 +54,14 @@ impl Blob {
         if raw_bytes > MAX_BYTES {
             return Err(StoreError::TooLarge);
         }
-        let compressed = (raw_bytes >= COMPRESS_FROM).then(|| miniz_oxide::deflate::compress_to_vec(&raw, LEVEL));
-        let (codec, stored) = match compressed {
-            Some(compressed) if compressed.len() < raw_bytes => (DEFLATE, compressed),
-            Some(_) | None => (PLAIN, raw),
-        };
-        Ok(Self { codec, raw_bytes, digest: Sha256::digest(&stored).to_vec(), stored, in_head })
+        Ok(computed(raw_bytes, || {
+            let compressed = (raw_bytes >= COMPRESS_FROM).then(|| miniz_oxide::deflate::compress_to_vec(&raw, LEVEL));
+            let (codec, stored) = match compressed {
+                Some(compressed) if compressed.len() < raw_bytes => (DEFLATE, compressed),
+                Some(_) | None => (PLAIN, raw),
+            };
+            Self { codec, raw_bytes, digest: Sha256::digest(&stored).to_vec(), stored, in_head }
+        }))
     }
 
     /// The SHA-256 of the stored bytes.
@@ -164,6 +167,10 @@ impl<'a> Head<'a> {
 
     /// The value whose stored bytes these should be.
     pub(super) fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
+        computed(self.raw_bytes.max(stored.len()), || self.unpack_here(stored))
+    }
+
+    fn unpack_here(&self, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
         if Sha256::digest(stored).as_slice() != self.digest {
             return Err(self.fields.corrupt("its value is damaged or incomplete"));
         }

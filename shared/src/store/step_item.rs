@@ -11,6 +11,7 @@ use super::items::{self, Attributes, Fields, Item, V, bytes, moment, name, numbe
 use super::keys;
 use crate::domain::{AnswerKey, HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
 use crate::ports::StoreError;
+use crate::runtime::computed;
 
 /// The newest form's version, and the one written.
 const VERSION: u32 = 2;
@@ -126,6 +127,10 @@ pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
 
 /// The step in a record, with what [`head`] led to.
 pub(super) fn read(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
+    computed(content.map_or(0, <[u8]>::len), || read_here(item, content))
+}
+
+fn read_here(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let task = keys::parse_task_partition(fields.text(keys::PK)?);
     let content = match content {

@@ -16,6 +16,7 @@ use shared::domain::{
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, TaskStore};
+use shared::runtime::in_own_task;
 use shared::testing::{
     ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore, samples,
 };
@@ -73,7 +74,7 @@ struct World {
     journal: Arc<PackedJournal>,
     clock: ManualClock,
     agent: Agent,
-    runner: Runner,
+    runner: Arc<Runner>,
 }
 
 impl World {
@@ -101,7 +102,7 @@ impl World {
             slots: None,
             room: Room::default(),
         };
-        Self { store, journal, clock, agent, runner }
+        Self { store, journal, clock, agent, runner: Arc::new(runner) }
     }
 
     async fn submit(&self) -> TaskId {
@@ -120,14 +121,19 @@ impl World {
             let messages =
                 tasks.iter().map(|task| TaskMessage { tenant: self.agent.tenant.clone(), task: *task, alone: false });
             let until = self.clock.now().plus(Duration::from_mins(15));
-            let ran = join_all(messages.map(|message| async move { self.runner.run(&message, until).await })).await;
+            let ran = join_all(messages.map(|message| {
+                let runner = Arc::clone(&self.runner);
+                in_own_task(async move { runner.run(&message, until).await })
+            }));
+            let ran = ran.await;
             assert!(ran.iter().flatten().all(|ran| !matches!(ran, Ran::LeaseLost | Ran::Unknown)), "{ran:?}");
             let tasks = join_all(tasks.iter().map(|task| self.task(*task))).await;
             if tasks.iter().all(|task| task.status() == TaskStatus::Completed) {
                 assert!(tasks.iter().all(|task| task.attempts() <= 1 && task.progress().hops == 0));
                 return batch;
             }
-            assert!(tasks.iter().all(|task| !matches!(task.status(), TaskStatus::Failed)), "{tasks:?}");
+            let failed = tasks.iter().find(|task| task.status() == TaskStatus::Failed);
+            assert!(failed.is_none(), "{:?}", failed.map(Task::state));
             self.clock.advance(Duration::from_secs(61));
         }
         unreachable!("the tasks come to an end")

@@ -11,12 +11,13 @@ use super::work::Work;
 use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, is_last_try, too_large};
 use crate::domain::{
-    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, LimitKind, Message, ModelAnswer,
-    ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, TaskInput, Timestamp,
-    ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
+    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, JsonSchema, LimitKind, Message,
+    ModelAnswer, ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, TaskInput,
+    Timestamp, ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
+use crate::runtime::computed;
 
 /// How many tools of one answer run at once.
 const AT_ONCE: usize = 8;
@@ -88,8 +89,9 @@ impl Occasion {
         let ToolCall { name, arguments, .. } = &call.call;
         let builtin = agent.config.builtin_tools.iter().find(|tool| tool.name() == name);
         let client = agent.config.tools.iter().find(|tool| tool.name.as_str() == name);
+        let check = |schema: &JsonSchema| computed(arguments.len(), || check_arguments(schema, arguments));
         match (builtin, client) {
-            (Some(tool), _) => match check_arguments(&tool.definition().input_schema, arguments) {
+            (Some(tool), _) => match check(&tool.definition().input_schema) {
                 Ok(arguments) => {
                     let idempotency_key = self.idempotency_key(call.number);
                     let request =
@@ -98,7 +100,7 @@ impl Occasion {
                 }
                 Err(why) => Ok(Job::refused(call, why)),
             },
-            (None, Some(tool)) => match check_arguments(&tool.input_schema, arguments) {
+            (None, Some(tool)) => match check(&tool.input_schema) {
                 Ok(_) => Err(call),
                 Err(why) => Ok(Job::refused(call, why)),
             },

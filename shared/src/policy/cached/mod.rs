@@ -31,6 +31,7 @@ use crate::domain::{
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{AnswerCache, Clock, KeptAnswer, Model, ModelError, ModelErrorKind};
+use crate::runtime::computed;
 
 /// How the cache behaves, whosever answers it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,8 @@ impl Cached {
     fn question<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> Question<'a> {
         let asked_at = self.clock.now();
         let fresh_since = fresh_since(terms, request.cache_use.max_age, asked_at);
-        Question { request, key: cache_key::of(request), terms, asked_at, fresh_since }
+        let key = computed(request.prompt.conversation_bytes(), || cache_key::of(request));
+        Question { request, key, terms, asked_at, fresh_since }
     }
 
     /// Takes an answer from wherever there is one, and asks if nobody else does.

@@ -37,6 +37,7 @@ use crate::metric;
 use crate::ports::{
     Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved, Settled,
 };
+use crate::runtime::computed;
 
 /// How long after a call's deadline its reservation expires: for the settlement, and for clocks that differ.
 const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
@@ -108,7 +109,7 @@ impl Metered {
     async fn ask_under(&self, caps: &[Cap], request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
         let prompt = &request.prompt;
-        let (input, output) = (token_bound(prompt), prompt.max_output_tokens);
+        let (input, output) = (computed(prompt.conversation_bytes(), || token_bound(prompt)), prompt.max_output_tokens);
         if !self.prices.has_price(model, now) && caps.iter().any(|cap| cap.scope == BudgetScope::Task) {
             self.report_unpriced(model);
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::failure::Failure;
 use crate::domain::{BoundedText, HttpRules, MAX_TOOL_TEXT_BYTES};
 use crate::ports::ToolOutput;
+use crate::runtime::computed;
 
 const MAX_CONTENT_TYPE_CHARS: usize = 100;
 
@@ -32,13 +33,15 @@ pub(super) async fn read(mut response: Response, rules: &HttpRules, url: &Url) -
             break;
         }
     }
-    let mut text = BoundedText::new(most);
-    text.push_bytes(if is_cut { without_half_a_character(&body) } else { &body });
-    let truncated = is_cut || text.is_cut();
-    drop(body);
-    let output =
-        json!({ "status": status, "content_type": content_type, "body": text.into_string(), "truncated": truncated });
-    Ok(ToolOutput { text: output.to_string(), is_error: status >= 400 })
+    let text = computed(body.len(), || {
+        let mut text = BoundedText::new(most);
+        text.push_bytes(if is_cut { without_half_a_character(&body) } else { &body });
+        drop(body);
+        let truncated = is_cut || text.is_cut();
+        let output = json!({ "status": status, "content_type": content_type, "body": text.into_string(), "truncated": truncated });
+        output.to_string()
+    });
+    Ok(ToolOutput { text, is_error: status >= 400 })
 }
 
 /// The bytes but for a character at their end that was cut in two.
