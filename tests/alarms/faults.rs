@@ -14,13 +14,13 @@ use super::stack::{Stack, tenant};
 type Fault = fn() -> BoxFuture<'static, Stack>;
 
 pub(crate) const FAULTS: &[(&[&str], Fault)] = &[
-    (&["ModelAccess", "UsersAreHurt"], || access(ModelErrorKind::Authentication).boxed()),
+    (&["ModelAccess"], || access(ModelErrorKind::Authentication).boxed()),
     (&["ModelAccess"], || access(ModelErrorKind::KeyMissing).boxed()),
     (&["ModelAccess"], || access(ModelErrorKind::QuotaExhausted).boxed()),
     (&["TasksUnclaimed", "UsersAreHurt"], || mapping_off().boxed()),
     (&["EphemeralFailures"], || ephemeral_table_gone().boxed()),
     (&["KeyAttacks"], || keys_tried().boxed()),
-    (&["TasksLost"], || tasks_lost().boxed()),
+    (&["TasksLost", "UsersAreHurt"], || tasks_lost().boxed()),
     (&["ApiServerErrors", "SubmitBurn", "SubmitBurn1h", "SubmitBurn5m", "SubmitBurn6h", "SubmitBurn30m"], || {
         submissions_fail().boxed()
     }),
