@@ -140,3 +140,29 @@ async fn an_agent_that_can_not_be_read_is_named_in_list_and_log_and_the_others_a
     let refused = platform.get(&format!("/v1/agents/{damaged}")).await;
     assert_eq!(refused.body["code"], "unreadable_record");
 }
+
+/// Who tries keys leaves a trace in the log, and no key.
+#[tokio::test]
+async fn a_request_whose_key_is_refused_says_what_was_wrong_with_it() {
+    let platform = Platform::new();
+    let (heard, _guard) = hear();
+    let cases = [
+        (None, "absent"),
+        (Some("Basic c2VjcmV0"), "malformed"),
+        (Some("s3cret"), "malformed"),
+        (Some("Bearer s3cret"), "wrong"),
+    ];
+    for (credential, _) in cases {
+        let request = Request::get("/v1/agents");
+        let request = credential.into_iter().fold(request, |request, value| request.header("authorization", value));
+        let answer = platform.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{credential:?}");
+    }
+    let text = heard.text();
+    assert!(!text.contains("s3cret") && !text.contains("c2VjcmV0"), "{text}");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused =
+        lines.filter(|line| line["message"] == "API key refused").inspect(|line| check_log_line(line).unwrap());
+    let reasons: Vec<Value> = refused.map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, cases.map(|(_, reason)| json!(reason)));
+}
