@@ -133,4 +133,4 @@ python:
 deploy: install-sam ## Deploy to your AWS account: make deploy ENV=dev|staging|prod (see samconfig.toml)
 	@case "$(ENV)" in dev|staging|prod) ;; *) echo "Say where to: make deploy ENV=dev|staging|prod" >&2; exit 2 ;; esac
 	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build --config-env $(ENV)
-	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-env $(ENV)
+	config=$$($(PYTHON) local/release.py); PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-file "$$config" --config-env $(ENV)

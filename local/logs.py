@@ -9,7 +9,7 @@ import boto3
 import terminal
 
 # Said on every line anyway, or of no use to a reader.
-QUIET = {"timestamp", "level", "message", "name", "service", "target"}
+QUIET = {"timestamp", "level", "message", "name", "service", "target", "version"}
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600

@@ -20,6 +20,7 @@ import boto3
 import demo
 import logs
 import phase
+import release
 import trace
 from install import lock
 from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_port, stop
@@ -159,7 +160,7 @@ def deploy(servers, parameters):
     bucket = "artifacts"
     boto3.client("s3").create_bucket(Bucket=bucket)
     # Its CloudFormation refuses what comes with "full": the types CompositeAlarm and QueryDefinition, and Metrics of an Alarm.
-    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **parameters}
+    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **release.parameters(), **parameters}
     arguments = ["deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
     arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
     arguments += [f'{name}="{value}"' for name, value in overrides.items()]  # quoted, or SAM refuses an empty one
