@@ -155,4 +155,4 @@ deploy: python ## Deploy to your AWS account: make deploy ENV=dev|staging|prod (
 	@case "$(ENV)" in dev|staging|prod) ;; *) echo "Say where to: make deploy ENV=dev|staging|prod" >&2; exit 2 ;; esac
 	@$(PYTHON) local/install.py sam
 	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build --config-env $(ENV)
-	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-env $(ENV)
+	config=$$($(PYTHON) local/release.py); PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-file "$$config" --config-env $(ENV)

@@ -77,7 +77,7 @@ def draw():
         wide, high = width * COLUMN - MARGIN, height * ROW - MARGIN
         bottom = max(bottom, (y + height) * ROW)
         if widget["type"] == "text":
-            heading = widget["properties"]["markdown"].splitlines()[0].lstrip("# ").replace("${AWS::StackName}", "agents-dev")
+            heading = widget["properties"]["markdown"].splitlines()[0].lstrip("# ").replace("${AWS::StackName} ${Version}", "agents-dev")
             shapes.append(f'<text class="h" x="{left:g}" y="{top + high / 2 + 6:g}">{escape(heading)}</text>')
             continue
         shapes.append(f'<rect class="{widget["type"]}" x="{left:g}" y="{top:g}" width="{wide:g}" height="{high:g}" rx="3"/>')

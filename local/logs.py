@@ -12,7 +12,7 @@ import terminal
 QUIET = {"timestamp", "level", "message", "name", "service", "target"}
 # Ids that lead on to other lines, and what follows from the message.
 ONLY_IN_FULL = {"function_request_id", "xray_trace_id", "request_id", "client_request_id", "provider_request_id", "message_id"}
-ONLY_IN_FULL |= {"tenant_id", "agent_id", "worker", "method", "hop", "receives", "held_level", "location"}
+ONLY_IN_FULL |= {"version", "tenant_id", "agent_id", "worker", "method", "hop", "receives", "held_level", "location"}
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600

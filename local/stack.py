@@ -29,6 +29,7 @@ import logs
 import one_task
 import phase
 import pictures
+import release
 import sam_local
 import trace
 from install import lock
@@ -240,7 +241,7 @@ def deploy(servers, parameters):
     bucket = "artifacts"
     boto3.client("s3").create_bucket(Bucket=bucket)
     # Its CloudFormation refuses what comes with "full": the types CompositeAlarm and QueryDefinition, and Metrics of an Alarm.
-    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **parameters}
+    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **release.parameters(), **parameters}
     arguments = ["deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
     arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
     arguments += [f'{name}="{value}"' for name, value in overrides.items()]  # quoted, or SAM refuses an empty one

@@ -19,7 +19,7 @@ COMPOSITES = dashboard.resources("AWS::CloudWatch::CompositeAlarm")
 # Half of a condition: they speak through the composite alarm that names them.
 WINDOWS = set(re.findall(r'ALARM\("\$\{(\w+Burn\d+[hm])\}"\)', str(COMPOSITES)))
 BASE = {"service", "environment"}
-BESIDES = ({"provider", "model"}, {"provider", "error"}, {"tool"})
+BESIDES = ({"provider", "model"}, {"provider", "error"}, {"tool"}, {"reason"})
 
 
 def listed():
@@ -156,9 +156,9 @@ class Operations(unittest.TestCase):
 
     def test_the_table_of_faults_leads_from_what_is_counted_to_an_alarm(self):
         """That the faults leave it behind is tested where they are brought about, in tests/faults."""
-        table = OPERATIONS.split("## The ten faults")[1].split("\n## ")[0]
+        table = OPERATIONS.split("## The thirteen faults")[1].split("\n## ")[0]
         rows = [row.strip("|").split(" | ") for row in re.findall(r"^\|.*\|$", table, re.M)[2:]]
-        self.assertEqual(len(rows), 10)
+        self.assertEqual(len(rows), 13)
         drawn = {f"{namespace} {name}" for widget in dashboard.widgets() for namespace, name, _ in dashboard.metrics_of(widget)}
         for fault, messages, measured, entries in rows:
             with self.subTest(fault.strip()):
@@ -173,6 +173,34 @@ class Operations(unittest.TestCase):
                     left = {metric if "/" in metric else f"{dashboard.OURS} {metric}" for metric in _quoted(measured)}
                     self.assertTrue(watched & left, f"{alarm} watches {watched}")
                     self.assertEqual(anchor, alarm.lower())
+
+    def test_the_errors_that_are_explained_exist(self):
+        table = OPERATIONS.split("## By error text")[1].split("\n## ")[0]
+        rows = [row.strip("|").split(" | ") for row in re.findall(r"^\|.*\|$", table, re.M)[2:]]
+        self.assertGreater(len(rows), 15)
+        sources = re.sub(r"\\\n\s*", "", SOURCES)  # texts that go on in the next line
+        for texts, *_ in rows:
+            for text in _quoted(texts):
+                with self.subTest(text):
+                    self.assertIn(text, sources)
+
+    def test_every_error_that_the_functions_log_of_their_dependencies_is_explained(self):
+        """Those that name no task: a task's own errors are found by its id."""
+        table = OPERATIONS.split("## By error text")[1].split("\n## ")[0]
+        for text in (
+            "configuration refused",
+            "the api key can't be read",
+            "a dependency does not answer",
+            "request failed",
+            "kept answers are out of reach",
+            "circuit can't be shared with other functions",
+            "slots can't be told",
+            "waits can't be counted",
+            "task run broke off",
+            "sweep broke off",
+            "the queue's backlog can't be read",
+        ):
+            self.assertIn(f"`{text}", table)
 
     def test_the_saved_queries_ask_for_messages_that_exist(self):
         queries = dashboard.resources("AWS::Logs::QueryDefinition")
@@ -222,7 +250,9 @@ def _quoted(text):
 
 
 # The words of Logs Insights' language that our queries use.
-INSIGHTS = set("fields filter sort asc desc limit stats by in or and like as count count_distinct latest sum coalesce".split())
+# The fields of spans in the log group aws/spans.
+SPANS = {"name", "durationNano", "traceId", "spanId", "parentSpanId"}
+INSIGHTS = SPANS | set("fields filter sort asc desc limit stats by in or and like as count count_distinct latest sum coalesce".split())
 
 # The fields that a line may have; the suite holds every line that is logged to them.
 FIELDS = set(re.findall(r'"(\w+)"', (dashboard.ROOT / "shared/src/testing/log_schema.rs").read_text().split("/// Says what")[0]))

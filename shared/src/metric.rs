@@ -22,6 +22,17 @@ pub struct Timer<const N: usize> {
     dimensions: [&'static str; N],
 }
 
+/// Tells how often of all times something is so: its average is a share in percent.
+#[derive(Debug)]
+pub struct Share(&'static str);
+
+impl Share {
+    /// Notes one time.
+    pub fn note(&self, is_so: bool) {
+        metrics::histogram!(self.0).record(if is_so { 100.0 } else { 0.0 });
+    }
+}
+
 impl<const N: usize> Counter<N> {
     const fn new(name: &'static str, dimensions: [&'static str; N]) -> Self {
         Self { name, dimensions }
@@ -67,6 +78,8 @@ pub const SERVER_ERRORS: Counter<0> = Counter::new("ServerErrors", []);
 pub const REQUEST_LATENCY: Timer<0> = Timer::new("RequestLatency", []);
 /// Waits for a task that were refused because their tenant waited as often as it may, or could not be counted.
 pub const WAITS_REFUSED: Counter<0> = Counter::new("WaitsRefused", []);
+/// Requests whose API key was refused, by what was wrong with it: absent, malformed or wrong.
+pub const AUTH_FAILURES: Counter<1> = Counter::new("AuthFailures", ["reason"]);
 /// Tasks accepted.
 pub const TASKS_SUBMITTED: Counter<0> = Counter::new("TasksSubmitted", []);
 /// Submissions that met their own earlier task.
@@ -91,6 +104,8 @@ pub const TIME_PAUSED: Timer<0> = Timer::new("TimePaused", []);
 pub const TASKS_COMPLETED: Counter<0> = Counter::new("TasksCompleted", []);
 /// Tasks that ended without one.
 pub const TASKS_FAILED: Counter<0> = Counter::new("TasksFailed", []);
+/// Of the tasks that ended with an answer or for a reason that is not their client's, the share without an answer.
+pub const TASKS_LOST: Share = Share("TasksLost");
 /// Tasks whose time was up.
 pub const TASKS_TIMED_OUT: Counter<0> = Counter::new("TasksTimedOut", []);
 /// Tasks that their client canceled.
@@ -119,6 +134,8 @@ pub const POISON_MESSAGES: Counter<0> = Counter::new("PoisonMessages", []);
 pub const PANICS: Counter<0> = Counter::new("Panics", []);
 /// Runs that broke off because the store failed.
 pub const STORE_FAILURES: Counter<0> = Counter::new("StoreFailures", []);
+/// Reads and writes of the ephemeral table that failed; the work went on without it.
+pub const EPHEMERAL_FAILURES: Counter<0> = Counter::new("EphemeralFailures", []);
 /// Messages of tasks that could not be sent; cleanup sends them later.
 pub const SEND_FAILURES: Counter<0> = Counter::new("SendFailures", []);
 /// Tool calls that could not be made.
@@ -129,6 +146,8 @@ pub const DEAD_LETTERS: Counter<0> = Counter::new("DeadLetters", []);
 pub const MODEL_CALLS: Counter<2> = Counter::new("ModelCalls", MODEL);
 /// Requests to providers that came to nothing, by failure code.
 pub const MODEL_ERRORS: Counter<2> = Counter::new("ModelErrors", ["provider", "error"]);
+/// Requests to providers that failed until a person mends a key or an account: refused or missing keys, and used up quotas.
+pub const MODEL_ACCESS_ERRORS: Counter<0> = Counter::new("ModelAccessErrors", []);
 /// Time that a request to a provider took.
 pub const MODEL_LATENCY: Timer<2> = Timer::new("ModelLatency", MODEL);
 /// Time from a request to the first event of its streamed answer.
@@ -177,6 +196,8 @@ pub const TOOLS_BLOCKED: Counter<1> = Counter::new("ToolsBlocked", ["tool"]);
 pub const OVERDUE_TASKS: Counter<0> = Counter::new("OverdueTasks", []);
 /// For how long the most overdue of them had been.
 pub const OLDEST_OVERDUE: Timer<0> = Timer::new("OldestOverdueMs", []);
+/// Tasks that no worker took in time while their messages wait in the queue and nobody receives any.
+pub const TASKS_UNCLAIMED: Counter<0> = Counter::new("TasksUnclaimed", []);
 /// Messages that the watchdog sent again.
 pub const MESSAGES_RESENT: Counter<0> = Counter::new("MessagesResent", []);
 /// Tasks that it took from workers that were gone.
@@ -203,12 +224,13 @@ pub const SWEEPS_UNFINISHED: Counter<0> = Counter::new("SweepsUnfinished", []);
 pub const COLD_STARTS: Counter<0> = Counter::new("ColdStarts", []);
 
 /// The name of each metric, its unit, and what it is divided by.
-pub const ALL: [(&str, Unit, &[&str]); 72] = [
+pub const ALL: [(&str, Unit, &[&str]); 77] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
     (REQUEST_LATENCY.name, Unit::Milliseconds, &REQUEST_LATENCY.dimensions),
     (WAITS_REFUSED.name, Unit::Count, &WAITS_REFUSED.dimensions),
+    (AUTH_FAILURES.name, Unit::Count, &AUTH_FAILURES.dimensions),
     (TASKS_SUBMITTED.name, Unit::Count, &TASKS_SUBMITTED.dimensions),
     (IDEMPOTENT_REPLAYS.name, Unit::Count, &IDEMPOTENT_REPLAYS.dimensions),
     (SUBMIT_FAILURES.name, Unit::Count, &SUBMIT_FAILURES.dimensions),
@@ -221,6 +243,7 @@ pub const ALL: [(&str, Unit, &[&str]); 72] = [
     (TIME_PAUSED.name, Unit::Milliseconds, &TIME_PAUSED.dimensions),
     (TASKS_COMPLETED.name, Unit::Count, &TASKS_COMPLETED.dimensions),
     (TASKS_FAILED.name, Unit::Count, &TASKS_FAILED.dimensions),
+    (TASKS_LOST.0, Unit::Percent, &[]),
     (TASKS_TIMED_OUT.name, Unit::Count, &TASKS_TIMED_OUT.dimensions),
     (TASKS_CANCELED.name, Unit::Count, &TASKS_CANCELED.dimensions),
     (TASKS_PAUSED.name, Unit::Count, &TASKS_PAUSED.dimensions),
@@ -235,11 +258,13 @@ pub const ALL: [(&str, Unit, &[&str]); 72] = [
     (POISON_MESSAGES.name, Unit::Count, &POISON_MESSAGES.dimensions),
     (PANICS.name, Unit::Count, &PANICS.dimensions),
     (STORE_FAILURES.name, Unit::Count, &STORE_FAILURES.dimensions),
+    (EPHEMERAL_FAILURES.name, Unit::Count, &EPHEMERAL_FAILURES.dimensions),
     (SEND_FAILURES.name, Unit::Count, &SEND_FAILURES.dimensions),
     (BAD_TOOL_CALLS.name, Unit::Count, &BAD_TOOL_CALLS.dimensions),
     (DEAD_LETTERS.name, Unit::Count, &DEAD_LETTERS.dimensions),
     (MODEL_CALLS.name, Unit::Count, &MODEL_CALLS.dimensions),
     (MODEL_ERRORS.name, Unit::Count, &MODEL_ERRORS.dimensions),
+    (MODEL_ACCESS_ERRORS.name, Unit::Count, &MODEL_ACCESS_ERRORS.dimensions),
     (MODEL_LATENCY.name, Unit::Milliseconds, &MODEL_LATENCY.dimensions),
     (TIME_TO_FIRST_CHUNK.name, Unit::Milliseconds, &TIME_TO_FIRST_CHUNK.dimensions),
     (MODEL_RETRIES.name, Unit::Count, &MODEL_RETRIES.dimensions),
@@ -264,6 +289,7 @@ pub const ALL: [(&str, Unit, &[&str]); 72] = [
     (TOOLS_BLOCKED.name, Unit::Count, &TOOLS_BLOCKED.dimensions),
     (OVERDUE_TASKS.name, Unit::Count, &OVERDUE_TASKS.dimensions),
     (OLDEST_OVERDUE.name, Unit::Milliseconds, &OLDEST_OVERDUE.dimensions),
+    (TASKS_UNCLAIMED.name, Unit::Count, &TASKS_UNCLAIMED.dimensions),
     (MESSAGES_RESENT.name, Unit::Count, &MESSAGES_RESENT.dimensions),
     (TASKS_REQUEUED.name, Unit::Count, &TASKS_REQUEUED.dimensions),
     (TASKS_AWAKENED.name, Unit::Count, &TASKS_AWAKENED.dimensions),
@@ -279,7 +305,7 @@ pub const ALL: [(&str, Unit, &[&str]); 72] = [
 ];
 
 /// The dimensions that a metric may have. Each value of each is paid for.
-pub const DIMENSIONS: [&str; 4] = ["provider", "model", "error", "tool"];
+pub const DIMENSIONS: [&str; 5] = ["provider", "model", "error", "tool", "reason"];
 
 #[cfg(test)]
 mod tests {
@@ -289,9 +315,9 @@ mod tests {
 
     #[test]
     fn each_metric_is_listed_once_and_divided_by_nothing_that_has_many_values() {
-        let declared = include_str!("metric.rs")
-            .lines()
-            .filter(|line| line.starts_with("pub const") && (line.contains("Counter<") || line.contains("Timer<")));
+        let declared = include_str!("metric.rs").lines().filter(|line| {
+            line.starts_with("pub const") && (["Counter<", "Timer<", ": Share"].iter().any(|kind| line.contains(kind)))
+        });
         assert_eq!(declared.count(), ALL.len());
         assert_eq!(ALL.map(|(name, _, _)| name).into_iter().collect::<BTreeSet<_>>().len(), ALL.len());
         for (name, _, dimensions) in ALL {

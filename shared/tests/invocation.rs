@@ -12,7 +12,7 @@ use shared::config::Environment;
 use shared::metric;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
-use shared::telemetry::{TRACE, invocation, start};
+use shared::telemetry::{Service, TRACE, invocation, start};
 use shared::testing::XrayDaemon;
 use tokio::time::sleep;
 use tracing::Instrument;
@@ -67,7 +67,10 @@ fn lines(text: &str) -> Vec<Value> {
 
 /// The process: a function that is invoked a few times. Its time passes in jumps.
 fn function(daemon: &str) {
-    start("executor", &Environment::of([("AWS_XRAY_DAEMON_ADDRESS", daemon), ("ENVIRONMENT", "test")]));
+    start(
+        Service::new("executor", "v1"),
+        &Environment::of([("AWS_XRAY_DAEMON_ADDRESS", daemon), ("ENVIRONMENT", "test")]),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     for (number, (ends, recorded)) in (0_u64..).zip(INVOCATIONS) {
         std::io::stdout().write_all(format!("{MARK}\n").as_bytes()).unwrap();

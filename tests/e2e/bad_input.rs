@@ -23,6 +23,11 @@ async fn refusals_come_through_the_gateway_whole() {
         assert_eq!((status.as_u16(), &problem["code"]), (expected, &json!(code)), "{problem}");
         assert!(problem["request_id"].is_string(), "{problem}");
     }
+    let (status, ready) = platform.call_with_key(Method::GET, "/readyz", None, "").await;
+    assert_eq!((status, ready), (StatusCode::OK, json!({ "status": "ready" })));
     let (status, health) = platform.call_with_key(Method::GET, "/healthz", None, "").await;
-    assert_eq!((status, health), (StatusCode::OK, json!("ok")));
+    assert_eq!((status, &health["status"]), (StatusCode::OK, &json!("ok")));
+    let version = health["version"].as_str().unwrap();
+    let commit = version.trim_end_matches("-dirty");
+    assert!(version == "unknown" || commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{version}");
 }

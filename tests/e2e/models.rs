@@ -67,7 +67,8 @@ async fn a_failing_provider_fails_the_task_with_a_reason_and_a_log_line() {
         ("[rate-limited]", "model_rate_limited", Some(429)),
         ("[server-error]", "model_unavailable", Some(500)),
         ("[overloaded]", "model_unavailable", Some(529)),
-        ("[bad-key]", "model_authentication", Some(401)),
+        // None is sent: the deployment names no secret.
+        ("[bad-key]", "model_key_unavailable", Some(401)),
         ("[malformed]", "model_bad_answer", Some(200)),
         ("[disconnect]", "model_unavailable", None),
     ];

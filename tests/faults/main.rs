@@ -1,4 +1,4 @@
-//! The ten faults of `docs/operations.md`: each is brought about, and must leave behind what the table there says.
+//! The thirteen faults of `docs/operations.md`: each is brought about, and must leave behind what the table there says.
 //!
 //! The table is the expectation. Each fault has a deployment of its own, so that what is found in its log is that fault's.
 
@@ -34,7 +34,7 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let table = OPERATIONS.split("## The ten faults").nth(1).unwrap().split("\n## ").next().unwrap();
+    let table = OPERATIONS.split("## The thirteen faults").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
     let cells = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
     cells.map(|cells| Row { fault: cells[0], lines: quoted(cells[1]), metrics: quoted(cells[2]) }).collect()
@@ -96,7 +96,7 @@ fn claude() -> Value {
 #[test]
 fn every_fault_of_the_table_is_brought_about() {
     let rows = rows();
-    assert_eq!(rows.len(), 10);
+    assert_eq!(rows.len(), 13);
     for row in rows {
         assert!(!row.lines.is_empty() && !row.metrics.is_empty(), "{}", row.fault);
         assert!(
@@ -205,6 +205,37 @@ async fn a_bad_configuration() {
         assert!(said.contains("configuration refused") && said.contains("STATE_TABLE"), "{function}: {answer}");
     }
     check_traces(&deployment, "bad configuration deployed").await;
+}
+
+#[tokio::test]
+async fn a_providers_key_that_is_missing() {
+    let deployment = Deployment::with(&[("ANTHROPIC_KEY_SECRET", "nobody/has/this")]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude() })).await;
+    let task = deployment.submit(&agent, &unique("[ok]")).await;
+    deployment.until_status(task, "failed").await;
+    check_traces(&deployment, "provider key missing").await;
+}
+
+/// Its tasks are none the worse for it.
+#[tokio::test]
+async fn an_ephemeral_table_that_is_gone() {
+    let deployment = Deployment::with(&[("EPHEMERAL_TABLE", "gone")]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude() })).await;
+    let task = deployment.submit(&agent, &unique("[ok]")).await;
+    deployment.until_status(task, "completed").await;
+    check_traces(&deployment, "ephemeral table gone").await;
+}
+
+/// Such as with the event source mapping off.
+#[tokio::test]
+async fn messages_that_nobody_receives() {
+    let deployment = Deployment::with(&[]).await;
+    let agent = deployment.agent_of(&json!({ "models": claude(), "timeout_seconds": 3_600 })).await;
+    deployment.hold_messages().await;
+    deployment.write_task(&agent, long_ago(now())).await;
+    deployment.submit(&agent, &unique("[ok]")).await;
+    deployment.invoke("cleanup", &json!({})).await;
+    check_traces(&deployment, "messages not received").await;
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ pub fn is_ours(line: &Value) -> bool {
 pub struct ListedMetric {
     /// Its name.
     pub name: &'static str,
-    /// Its unit: `Count` or `Milliseconds`.
+    /// Its unit: `Count`, `Milliseconds` or `Percent`.
     pub unit: &'static str,
     /// The services that may write it.
     pub services: Vec<&'static str>,

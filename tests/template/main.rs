@@ -22,6 +22,7 @@ fn environment() -> Environment {
         ("STATE_TABLE", "state"),
         ("TASK_QUEUE_URL", "https://queue"),
         ("API_KEY_SECRET", "key"),
+        ("RUNBOOK_URL", "docs/operations.md"),
         ("API_KEY_GRACE_SECONDS", "3600"),
         ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
         ("OPENAI_BASE_URL", "https://api.openai.com"),
@@ -77,7 +78,11 @@ fn the_list_of_metrics_is_the_codes() {
     let listed: BTreeSet<_> =
         listed_metrics().into_iter().map(|metric| (metric.name, metric.unit, metric.besides)).collect();
     let written = metric::ALL.iter().map(|(name, unit, besides)| {
-        let unit = if *unit == Unit::Milliseconds { "Milliseconds" } else { "Count" };
+        let unit = match unit {
+            Unit::Milliseconds => "Milliseconds",
+            Unit::Percent => "Percent",
+            _ => "Count",
+        };
         (*name, unit, besides.to_vec())
     });
     assert_eq!(listed, written.collect());
@@ -336,7 +341,7 @@ fn the_stage_is_made_after_every_route() {
 }
 
 #[test]
-fn the_access_log_holds_nothing_that_a_client_wrote() {
+fn the_access_log_holds_nothing_that_a_client_wrote_but_its_name_at_the_end() {
     let template = template();
     let stage = &template["Resources"]["HttpApiStage"]["Properties"];
     let format = stage["AccessLogSettings"]["Format"].as_str().unwrap();
@@ -350,7 +355,12 @@ fn the_access_log_holds_nothing_that_a_client_wrote() {
         "status",
         "responseLatency",
         "integrationErrorMessage",
+        "error.message",
+        "identity.sourceIp",
+        // A client's own word, and so the last one.
+        "identity.userAgent",
     ];
     let used: Vec<&str> = format.split("$context.").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert_eq!(used.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(ours));
+    assert_eq!(used.last(), Some(&"identity.userAgent"));
 }

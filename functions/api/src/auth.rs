@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -13,7 +14,8 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use shared::domain::{Causes, TenantId};
-use shared::ports::{Secret, SecretError, Secrets};
+use shared::metric;
+use shared::ports::{Dependency, NoAnswer, Secret, SecretError, Secrets};
 use subtle::{Choice, ConstantTimeEq};
 use tracing::Span;
 
@@ -41,14 +43,33 @@ impl ApiKeys {
     }
 
     async fn tenant_of(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
-        let presented = bearer(headers).ok_or_else(Problem::unauthorized)?;
+        if !headers.contains_key(AUTHORIZATION) {
+            return Err(refused("absent"));
+        }
+        let presented = bearer(headers).ok_or_else(|| refused("malformed"))?;
         for max_age in MAX_AGES {
             let keys = self.secrets.accepted(&self.secret_name, self.grace, max_age).await;
             if is_one_of(presented, &keys.map_err(|error| refuse_all(&error))?) {
                 return Ok(self.tenant.clone());
             }
         }
-        Err(Problem::unauthorized())
+        Err(refused("wrong"))
+    }
+}
+
+/// Refuses a request whose key is wrong in this way, and leaves a trace of it: many of them are an attack, or a client with an old key.
+fn refused(reason: &'static str) -> Problem {
+    metric::AUTH_FAILURES.add([reason], 1);
+    tracing::info!(reason, "API key refused");
+    Problem::unauthorized()
+}
+
+#[async_trait]
+impl Dependency for ApiKeys {
+    /// Reads the secret, or what was read of it within five minutes.
+    async fn answer(&self) -> Result<(), NoAnswer> {
+        let [usual, _] = MAX_AGES;
+        Ok(self.secrets.accepted(&self.secret_name, self.grace, usual).await.map(drop)?)
     }
 }
 
@@ -66,10 +87,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 fn refuse_all(error: &SecretError) -> Problem {
     tracing::error!(error = %Causes(error), "the api key can't be read");
-    match error {
-        SecretError::Missing { .. } => Problem::internal(),
-        SecretError::Unavailable(_) => Problem::unavailable(),
-    }
+    Problem::keyless(error)
 }
 
 /// Lets a request pass if it has a key, and notes its tenant for handlers and logs.
@@ -102,7 +120,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 mod tests {
     use std::sync::Mutex;
 
-    use async_trait::async_trait;
     use axum::http::HeaderValue;
     use shared::testing::samples;
 

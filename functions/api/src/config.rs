@@ -19,6 +19,8 @@ pub struct Config {
     pub api_key_secret: String,
     /// `API_KEY_GRACE_SECONDS`: how old the API key must be for the one before it to open the API no more.
     pub api_key_grace: Duration,
+    /// `RUNBOOK_URL`: where the runbook is read.
+    pub runbook_url: String,
     /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask such a server.
     pub compatible_server: CompatibleServer,
     /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any number.
@@ -34,6 +36,7 @@ impl Config {
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             api_key_secret: environment.required("API_KEY_SECRET")?,
             api_key_grace: Duration::from_secs(environment.parsed("API_KEY_GRACE_SECONDS")?),
+            runbook_url: environment.required("RUNBOOK_URL")?,
             compatible_server: match environment.optional("OPENAI_COMPATIBLE_BASE_URL") {
                 Some(_) => CompatibleServer::Present,
                 None => CompatibleServer::Absent,

@@ -2,10 +2,11 @@
 //! refusal of responses that Lambda would not return, and the headers that every response has.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -32,10 +33,14 @@ const SAFETY: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// The route that accepts tasks.
+/// Where the runbook is read, if its URL is absolute.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Runbook(pub(crate) Option<Arc<str>>);
+
 const SUBMIT: &str = "/v1/tasks";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem document.
-pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
+pub(crate) async fn frame(State(runbook): State<Runbook>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let request_id = Uuid::now_v7().to_string();
     let (method, route) = (request.method().clone(), route(&request));
@@ -78,7 +83,7 @@ pub(crate) async fn frame(mut request: Request, next: Next) -> Response {
         };
         let response = deliverable(response).await;
         let code = response.extensions().get::<Problem>().map(Problem::code);
-        let mut response = render(response, &request_id);
+        let mut response = render(response, &request_id, runbook.0.as_deref());
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert(REQUEST_ID, value);
         }
@@ -140,7 +145,7 @@ fn route(request: &Request) -> String {
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::middleware::from_fn;
+    use axum::middleware::from_fn_with_state;
     use axum::routing::get;
     use serde_json::{Value, json};
     use tower::ServiceExt;
@@ -148,7 +153,9 @@ mod tests {
     use super::*;
 
     async fn answer_to(said: &'static str, times: usize) -> (StatusCode, Vec<u8>) {
-        let router = Router::new().route("/", get(move || async move { said.repeat(times) })).layer(from_fn(frame));
+        let router = Router::new()
+            .route("/", get(move || async move { said.repeat(times) }))
+            .layer(from_fn_with_state(Runbook::default(), frame));
         let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
         (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
     }

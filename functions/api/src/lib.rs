@@ -22,13 +22,15 @@ mod trace;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Serialize;
 use shared::app::{Agents, Readiness, Tasks, Waits};
 
 pub use auth::ApiKeys;
+use edge::Runbook;
 use problem::Problem;
 
 /// What the routes need.
@@ -44,10 +46,16 @@ pub struct Api {
     pub readiness: Arc<Readiness>,
     /// Who may call.
     pub keys: ApiKeys,
+    /// The commit that the API was built from, as `/healthz` says it.
+    pub version: &'static str,
+    /// Where the runbook is read. Problem documents link to it if it is an absolute URL.
+    pub runbook_url: String,
 }
 
 /// All routes.
 pub fn router(api: Api) -> Router {
+    let runbook = Some(api.runbook_url.as_str()).filter(|url| url.starts_with("https://"));
+    let runbook = Runbook(runbook.map(Arc::from));
     let v1 = Router::new()
         .route("/agents", get(agents::list_agents).post(agents::create_agent))
         .route("/agents/{id}", get(agents::find_agent))
@@ -75,13 +83,19 @@ pub fn router(api: Api) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(body::MAX_BYTES))
-        .layer(from_fn(edge::frame))
+        .layer(from_fn_with_state(runbook, edge::frame))
         .with_state(api)
 }
 
-/// Says that the function runs; asks nothing of anyone.
-async fn healthz() -> &'static str {
-    "ok"
+/// Says that the function runs, and which version; asks nothing of anyone.
+async fn healthz(State(api): State<Api>) -> Json<HealthResponse> {
+    Json(HealthResponse { status: "ok", version: api.version })
+}
+
+#[derive(Serialize)]
+struct HealthResponse {
+    status: &'static str,
+    version: &'static str,
 }
 
 async fn unknown_route() -> Problem {

@@ -19,15 +19,18 @@ use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoSlots, DynamoTaskStore};
-use shared::telemetry;
+use shared::telemetry::{self, Service};
 
 /// Until keys are managed by the API itself, the deployment's one key stands for this one tenant.
 const TENANT: &str = "default";
 
+/// The commit that this was built from.
+const VERSION: &str = env!("VERSION");
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
-    telemetry::start("api", &environment);
+    telemetry::start(Service::new("api", VERSION), &environment);
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config().await;
     let table = dynamodb(&sdk);
@@ -43,12 +46,22 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let places = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
+    let keys = ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?);
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
         waits: Waits::new(tasks.clone(), Arc::new(places), config.tenant_max_waits),
         tasks,
-        readiness: Arc::new(Readiness::new(store, queue, Arc::new(SystemClock))),
-        keys: ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?),
+        readiness: Arc::new(Readiness::new(
+            vec![
+                ("the state table", store),
+                ("the task queue", queue),
+                ("the API key's secret", Arc::new(keys.clone())),
+            ],
+            Arc::new(SystemClock),
+        )),
+        keys,
+        version: VERSION,
+        runbook_url: config.runbook_url,
     };
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }

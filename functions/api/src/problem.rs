@@ -6,8 +6,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use shared::app::AppError;
+use shared::app::{AppError, Missing};
 use shared::domain::{Causes, Invalid};
+use shared::ports::{SecretError, StoreError};
 
 /// What a client is told of a failure of ours, whatever it was; the log has the rest.
 const INTERNAL: &str = "the platform failed to handle the request; the failure is logged under this request_id";
@@ -92,9 +93,40 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
-    /// These dependencies don't answer.
-    pub(crate) fn not_ready(missing: &[&str]) -> Self {
-        Self { detail: format!("no answer from {}", missing.join(" and ")), ..Self::unavailable() }
+    /// These dependencies can't be used.
+    pub(crate) fn not_ready(missing: &[Missing]) -> Self {
+        let troubles: Vec<String> =
+            missing.iter().map(|Missing { name, trouble }| format!("{name} {trouble}")).collect();
+        Self { detail: troubles.join(", and "), ..Self::unavailable() }
+    }
+
+    /// No API key can be checked, because this is the matter with the secret that holds it.
+    pub(crate) fn keyless(error: &SecretError) -> Self {
+        match error {
+            SecretError::Missing { .. } => {
+                let detail = "no API key can be checked: the secret that holds the deployment's key is missing, empty, or may \
+                              not be read";
+                Self { detail: detail.to_owned(), ..Self::internal() }
+            }
+            SecretError::Unavailable(_) => {
+                let detail = "no API key can be checked: Secrets Manager does not answer; try again in a moment";
+                Self { detail: detail.to_owned(), ..Self::unavailable() }
+            }
+        }
+    }
+
+    /// The state table can't be used now.
+    fn of_table(error: &StoreError) -> Self {
+        let detail = match error {
+            StoreError::Throttled(_) => "the state table refuses requests for their rate; try again in a moment",
+            StoreError::Conflict => "others changed the same record again and again; try again in a moment",
+            StoreError::Unavailable(_)
+            | StoreError::TooLarge
+            | StoreError::Refused(_)
+            | StoreError::Cursor
+            | StoreError::Corrupt { .. } => "the state table does not answer; try again in a moment",
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
     /// The response is larger than Lambda returns; the same request will not do better.
@@ -125,6 +157,14 @@ impl From<AppError> for Problem {
                 "conflict",
                 format!("this can't be done: the task is {}", status.as_str()),
             ),
+            AppError::LimitNotRaised { limit, bound } => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                format!(
+                    "the task paused at its {limit} of {bound}, and would pause again: send limits with a higher {}",
+                    limit.setting()
+                ),
+            ),
             AppError::AgentInUse { agent, task } => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
@@ -141,9 +181,9 @@ impl From<AppError> for Problem {
                 "idempotency_key_reused",
                 "the Idempotency-Key came with another request before; take a new key for a new request",
             ),
-            AppError::Unavailable(_) => {
+            AppError::Unavailable(ref cause) => {
                 tracing::warn!(error = %Causes(&error), "request failed");
-                Self::unavailable()
+                Self::of_table(cause)
             }
             AppError::Unreadable(_) => {
                 tracing::error!(error = %Causes(&error), "request failed");
@@ -166,8 +206,9 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns a response that is a [`Problem`] into its document; leaves every other as it is.
-pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
+/// Turns a response that is a [`Problem`] into its document; leaves every other as it is. What the platform or its deployment is to
+/// blame for leads to the `runbook`, if that has an absolute URL.
+pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&str>) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let document = Document {
         r#type: "about:blank",
@@ -177,6 +218,7 @@ pub(crate) fn render(mut response: Response, request_id: &str) -> Response {
         detail: &problem.detail,
         retryable: problem.status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
+        runbook: runbook.filter(|_| problem.status.is_server_error()).map(|runbook| format!("{runbook}#by-error-text")),
         errors: &problem.errors,
     };
     let mut rendered = (problem.status, Json(document)).into_response();
@@ -204,6 +246,8 @@ struct Document<'a> {
     detail: &'a str,
     retryable: bool,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runbook: Option<String>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [BrokenRule],
 }
@@ -251,13 +295,12 @@ mod tests {
     use axum::body::Body;
     use http_body_util::BodyExt;
     use serde_json::Value;
-    use shared::domain::{AgentId, TaskId, TaskStatus, Timestamp};
-    use shared::ports::StoreError;
+    use shared::domain::{AgentId, LimitKind, TaskId, TaskStatus, Timestamp};
 
     use super::*;
 
     async fn rendered(error: AppError) -> Value {
-        let response: Response<Body> = render(Problem::from(error).into_response(), "r1");
+        let response: Response<Body> = render(Problem::from(error).into_response(), "r1", Some("https://runbook"));
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
     }
@@ -274,6 +317,7 @@ mod tests {
             (AppError::AgentInUse { agent: AgentId::new(now), task: TaskId::new(now) }, 409, "conflict", false),
             (AppError::TaskDeleted, 409, "conflict", false),
             (AppError::WrongState(TaskStatus::Completed), 409, "conflict", false),
+            (AppError::LimitNotRaised { limit: LimitKind::MaxSteps, bound: 2 }, 409, "conflict", false),
             (AppError::AnsweredOtherwise("toolu_1".to_owned()), 409, "conflict", false),
             (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),
             (AppError::Internal(StoreError::Refused(secret())), 500, "internal", false),
@@ -284,6 +328,8 @@ mod tests {
             assert_eq!((&shown["status"], &shown["code"]), (&status.into(), &code.into()), "{shown}");
             assert_eq!((&shown["retryable"], &shown["request_id"]), (&retryable.into(), &"r1".into()), "{shown}");
             assert!(!shown.to_string().contains("secret"), "{shown}");
+            let leads_on = shown["runbook"].as_str().is_some_and(|link| link.starts_with("https://runbook#"));
+            assert_eq!(leads_on, status >= 500, "{shown}");
         }
     }
 }

@@ -98,6 +98,7 @@ impl Cleanup {
         tracing::info!(
             resent = swept.resent,
             left_in_backlog = swept.left_in_backlog,
+            unclaimed = swept.unclaimed,
             requeued = swept.requeued,
             awakened = swept.awakened,
             timed_out = swept.timed_out,
@@ -185,6 +186,7 @@ impl Cleanup {
 fn count(swept: &Swept) {
     metric::OVERDUE_TASKS.add([], swept.overdue.into());
     metric::OLDEST_OVERDUE.note([], swept.oldest_overdue);
+    metric::TASKS_UNCLAIMED.add([], swept.unclaimed.into());
     metric::MESSAGES_RESENT.add([], swept.resent.into());
     metric::TASKS_REQUEUED.add([], swept.requeued.into());
     metric::TASKS_AWAKENED.add([], swept.awakened.into());

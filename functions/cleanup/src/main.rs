@@ -14,12 +14,12 @@ use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
-use shared::telemetry;
+use shared::telemetry::{self, Service};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let environment = Environment::process();
-    telemetry::start("cleanup", &environment);
+    telemetry::start(Service::new("cleanup", env!("VERSION")), &environment);
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config().await;
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));

@@ -18,7 +18,7 @@ use shared::domain::{FailureCode, Task, TaskState, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::{logs, traces};
+use shared::telemetry::{Service, logs, traces};
 use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, XrayDaemon, listen_to, samples};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
@@ -61,7 +61,7 @@ async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<String, Cleanu
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    listen_to(|log| logs::layer("cleanup", LevelFilter::INFO, HeldLines::default(), log))
+    listen_to(|log| logs::layer(Service::new("cleanup", "v1"), LevelFilter::INFO, HeldLines::default(), log))
 }
 
 /// A batch of the dead-letter queue with these bodies, as `m1`, `m2`, ….
@@ -125,7 +125,7 @@ async fn an_undelivered_message_is_looked_after_in_its_trace_and_later_with_a_li
     let closed = samples::trace_of(samples::START.minus(Duration::from_hours(31 * 24)));
     for (trace, linked) in [(open, false), (closed, true)] {
         let daemon = XrayDaemon::start().unwrap();
-        let layer = traces::to_daemon("cleanup", &daemon.address().unwrap()).unwrap();
+        let layer = traces::to_daemon(Service::new("cleanup", "v1"), &daemon.address().unwrap()).unwrap();
         let (_, _listening) = listen_to(|_| layer);
         let store = MemoryStore::default();
         let task = submitted(&store).await;

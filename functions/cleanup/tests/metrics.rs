@@ -11,12 +11,15 @@ use serde_json::Value;
 use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
 use shared::config::Environment;
 use shared::ports::{Clock, TaskStore};
-use shared::telemetry::{start, write_metrics};
+use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
 
 #[tokio::test]
 async fn an_overdue_task_that_cannot_be_changed_is_counted() {
-    start("cleanup", &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]));
+    start(
+        Service::new("cleanup", "v1"),
+        &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]),
+    );
     let (store, faults) = (MemoryStore::default(), Faults::default());
     for _ in 0..2 {
         let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);

@@ -18,7 +18,7 @@ use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots, DynamoTaskStore,
 };
-use shared::telemetry;
+use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
 
 fn main() -> Result<(), Error> {
@@ -27,7 +27,7 @@ fn main() -> Result<(), Error> {
 
 async fn run() -> Result<(), Error> {
     let environment = Environment::process();
-    telemetry::start("executor", &environment);
+    telemetry::start(Service::new("executor", env!("VERSION")), &environment);
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config_beside_others().await;
     let table = dynamodb(&sdk);

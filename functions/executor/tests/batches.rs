@@ -16,7 +16,7 @@ use shared::domain::{Agent, CacheRules, ModelAnswer, ModelRequest, Task, TaskSta
 use shared::ports::{AgentStore, Clock, Model, ModelError, TaskMessage, TaskQueue, TaskStore};
 use shared::runtime::computed;
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{Service, logs};
 use shared::testing::{
     Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, listen_to, samples,
 };
@@ -143,7 +143,7 @@ async fn the_work_is_in_its_tasks_trace_as_long_as_that_one_takes_spans() {
         let mut messages = platform.batch();
         messages[0].attributes.insert("AWSTraceHeader".to_owned(), begun.to_string());
         let (heard, _listening) =
-            listen_to(|log| logs::layer("executor", LevelFilter::INFO, HeldLines::default(), log));
+            listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, HeldLines::default(), log));
         platform.handle(messages, ScriptedModel::default()).await;
         let line: Value = serde_json::from_str(heard.text().lines().last().unwrap()).unwrap();
         traces.push(line["xray_trace_id"].as_str().unwrap().to_owned());

@@ -67,7 +67,7 @@ pub(crate) fn work(way: Way, turns: u32, rounds: u32, outside: &Outside<'_>) -> 
         ]);
         let (cpu, begun) = (ThreadTime::now(), Instant::now());
         if way != Way::Off {
-            telemetry::start("executor", &environment);
+            telemetry::start(telemetry::Service::new("executor", "v1"), &environment);
         }
         let start = (micros(begun.elapsed()), micros(cpu.elapsed()));
         let function = Function::new(turns, outside.provider).await?;

@@ -53,7 +53,7 @@ impl Agents {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;
         Span::current().record("agent_id", agent.id.to_string());
-        tracing::info!(version = agent.version, "agent created");
+        tracing::info!(agent_version = agent.version, "agent created");
         Ok(agent)
     }
 

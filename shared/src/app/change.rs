@@ -51,14 +51,23 @@ fn tell_end(task: &Task) {
 /// Counts the end that the state is, and returns its failure if it is one.
 fn count(state: &TaskState) -> Option<&Failure> {
     match state {
-        TaskState::Completed(_) => metric::TASKS_COMPLETED.add([], 1),
+        TaskState::Completed(_) => {
+            metric::TASKS_COMPLETED.add([], 1);
+            metric::TASKS_LOST.note(false);
+        }
         TaskState::Failed(failure) => {
             metric::TASKS_FAILED.add([], 1);
+            if !failure.code.is_of_client() {
+                metric::TASKS_LOST.note(true);
+            }
             metric::DEAD_LETTERS.add([], u64::from(failure.code.is_dead_letter()));
             return Some(failure);
         }
         TaskState::Canceled => metric::TASKS_CANCELED.add([], 1),
-        TaskState::TimedOut => metric::TASKS_TIMED_OUT.add([], 1),
+        TaskState::TimedOut => {
+            metric::TASKS_TIMED_OUT.add([], 1);
+            metric::TASKS_LOST.note(true);
+        }
         TaskState::Queued { .. }
         | TaskState::Running(_)
         | TaskState::Waiting { .. }

@@ -1,6 +1,6 @@
 //! Why a use case that a client asked for did not succeed.
 
-use crate::domain::{AgentId, Invalid, TaskId, TaskStatus, WrongState};
+use crate::domain::{AgentId, Invalid, LimitKind, ResumeRefused, TaskId, TaskStatus, WrongState};
 use crate::ports::StoreError;
 
 /// A use case did not succeed, by what the client can do about it.
@@ -15,6 +15,14 @@ pub enum AppError {
     /// The wish doesn't go with the state that the task is in.
     #[error("the task is {}", .0.as_str())]
     WrongState(TaskStatus),
+    /// A task that paused at this limit would pause at it again.
+    #[error("the task paused at its {limit} of {bound}")]
+    LimitNotRaised {
+        /// The limit.
+        limit: LimitKind,
+        /// What it is.
+        bound: u64,
+    },
     /// The agent can't be deleted, because this task names it; maybe others do as well.
     #[error("task {task} names agent {agent}")]
     AgentInUse {
@@ -57,6 +65,15 @@ impl From<StoreError> for AppError {
             StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => Self::Unavailable(error),
             StoreError::Corrupt { .. } => Self::Unreadable(error),
             StoreError::TooLarge | StoreError::Refused(_) => Self::Internal(error),
+        }
+    }
+}
+
+impl From<ResumeRefused> for AppError {
+    fn from(refused: ResumeRefused) -> Self {
+        match refused {
+            ResumeRefused::WrongState(wrong) => wrong.into(),
+            ResumeRefused::NotRaised { limit, bound } => Self::LimitNotRaised { limit, bound },
         }
     }
 }

@@ -32,7 +32,7 @@ pub use error::AppError;
 pub use history::HistoryPart;
 pub use lifecycle::RetryFrom;
 pub use purge::{PurgeSummary, Purger};
-pub use readiness::Readiness;
+pub use readiness::{Missing, Readiness};
 pub use reading::StepsPart;
 pub use run::{Ran, Room, RunError, Runner, TenantSlots, WorkTimes};
 pub use submit::{IdempotencyKey, NewTask, Tasks};

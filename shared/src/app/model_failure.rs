@@ -1,7 +1,6 @@
 //! What a failed model call is called to its task's owner: who failed how, what the provider said, and what to mend where.
 
-use crate::domain::{FailedAttempt, Failure, FailureCode, Provider, ProviderError};
-use crate::ports::model::BudgetScope;
+use crate::domain::{BudgetScope, FailedAttempt, Failure, FailureCode, Provider, ProviderError};
 use crate::ports::{ModelError, ModelErrorKind};
 
 /// The failure that a failed model call makes.
@@ -73,6 +72,15 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
         }
         ModelErrorKind::KeyUnavailable => {
             format!("check that the secret that {key} names can be read, and retry the task")
+        }
+        ModelErrorKind::KeyMissing if trouble.status.is_some() => {
+            format!("no key was sent, because {key} is empty: store the key as a secret, and name that in {key}")
+        }
+        ModelErrorKind::KeyMissing => {
+            format!(
+                "create the secret that {key} names, with the key as its text, or let the executor read it \
+                 (secretsmanager:GetSecretValue); then retry the task"
+            )
         }
         ModelErrorKind::Timeout => {
             "lower the agent's max_output_tokens, raise the deployment's ModelTimeoutSeconds, or retry the task later"
@@ -221,6 +229,7 @@ mod tests {
             (ModelErrorKind::QuotaExhausted, "AnthropicKeySecret"),
             (ModelErrorKind::Authentication, "AnthropicKeySecret"),
             (ModelErrorKind::KeyUnavailable, "AnthropicKeySecret"),
+            (ModelErrorKind::KeyMissing, "no key was sent, because AnthropicKeySecret is empty"),
             (ModelErrorKind::ContextTooLong, "context window"),
             (ModelErrorKind::Refused, "instructions"),
             (ModelErrorKind::BadAnswer, "AnthropicBaseUrl"),

@@ -106,7 +106,8 @@ pub(super) fn aftermath(task: &Task, agent_wants: Outage, error: &ModelError, no
         return Aftermath::Park(wait, spent);
     }
     let Failure { message, attempts, .. } = failure_of(error);
-    let message = format!("{MAX_ATTEMPTS} attempts in a row came to no result; the last one: {message}");
+    let met = &task.progress().setbacks;
+    let message = format!("{MAX_ATTEMPTS} attempts in a row came to no result: {met}; the last one: {message}");
     Aftermath::Fail(Failure { code: FailureCode::AttemptsExhausted, message, attempts })
 }
 
@@ -174,6 +175,7 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
         | ModelErrorKind::KeyUnavailable => (error.should_retry != Some(false)).then_some(pause),
         ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyMissing
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
         | ModelErrorKind::Refused

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::domain::{Causes, Timestamp};
-use crate::ports::{Clock, Dependency};
+use crate::ports::{Clock, Dependency, NoAnswer};
 
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -18,27 +18,35 @@ const STANDS_FOR: Duration = Duration::from_secs(5);
 
 /// Looks whether dependencies answer.
 pub struct Readiness {
-    dependencies: [(&'static str, Arc<dyn Dependency>); 2],
+    dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
     clock: Arc<dyn Clock>,
     last: Mutex<Option<Look>>,
+}
+
+/// A dependency that can't be used now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// Its name, with its article.
+    pub name: &'static str,
+    /// What is the matter with it, as a predicate that anyone may read.
+    pub trouble: String,
 }
 
 /// What was found.
 #[derive(Clone)]
 struct Look {
     at: Timestamp,
-    missing: Vec<&'static str>,
+    missing: Vec<Missing>,
 }
 
 impl Readiness {
-    /// Looks at these two.
-    pub fn new(state_table: Arc<dyn Dependency>, task_queue: Arc<dyn Dependency>, clock: Arc<dyn Clock>) -> Self {
-        let dependencies = [("the state table", state_table), ("the task queue", task_queue)];
+    /// Looks at these, each with its name and that one's article.
+    pub fn new(dependencies: Vec<(&'static str, Arc<dyn Dependency>)>, clock: Arc<dyn Clock>) -> Self {
         Self { dependencies, clock, last: Mutex::default() }
     }
 
-    /// The names of those that give no answer, as of the last few seconds. Those who ask at the same time share one look.
-    pub async fn missing(&self) -> Vec<&'static str> {
+    /// Those that can't be used, as of the last few seconds. Those who ask at the same time share one look.
+    pub async fn missing(&self) -> Vec<Missing> {
         let mut last = self.last.lock().await;
         let now = self.clock.now();
         let found = match last.take().filter(|look| look.at <= now && now.since(look.at) < STANDS_FOR) {
@@ -48,15 +56,12 @@ impl Readiness {
         last.insert(found).missing.clone()
     }
 
-    async fn look(&self) -> Vec<&'static str> {
+    async fn look(&self) -> Vec<Missing> {
         let looks = self.dependencies.iter().map(async |(name, dependency)| {
-            let error = match timeout(PATIENCE, dependency.answer()).await {
-                Ok(Ok(())) => return None,
-                Ok(Err(error)) => Causes(&error).to_string(),
-                Err(late) => late.to_string(),
-            };
-            tracing::warn!(dependency = name, error, "a dependency does not answer");
-            Some(*name)
+            let late = |late| Err(NoAnswer::Silent(Box::new(late)));
+            let error = timeout(PATIENCE, dependency.answer()).await.unwrap_or_else(late).err()?;
+            tracing::warn!(dependency = name, error = %Causes(&error), "a dependency does not answer");
+            Some(Missing { name, trouble: error.to_string() })
         });
         // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
         let looks: Vec<_> = looks.collect();
@@ -70,7 +75,6 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::ports::NoAnswer;
     use crate::testing::{MemoryQueue, TokioClock};
 
     struct Silent;
@@ -85,10 +89,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_dependency_is_missing_after_a_second_and_asked_once_for_all() {
         let queue = Arc::new(MemoryQueue::default());
-        let readiness = Readiness::new(Arc::new(Silent), queue, Arc::new(TokioClock::default()));
+        let dependencies: Vec<(_, Arc<dyn Dependency>)> =
+            vec![("the state table", Arc::new(Silent)), ("the task queue", queue)];
+        let readiness = Readiness::new(dependencies, Arc::new(TokioClock::default()));
         let begun = Instant::now();
         let both = tokio::join!(readiness.missing(), readiness.missing());
-        assert_eq!(both, (vec!["the state table"], vec!["the state table"]));
+        let silent = vec![Missing { name: "the state table", trouble: "does not answer".to_owned() }];
+        assert_eq!(both, (silent.clone(), silent));
         assert_eq!(begun.elapsed(), PATIENCE);
     }
 }

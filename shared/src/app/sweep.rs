@@ -17,8 +17,8 @@ use tracing::{Instrument, Span};
 use super::change::note_change;
 use super::lost::note_lost_steps;
 use super::send::try_send;
-use crate::domain::{Causes, Overdue, Task, Timestamp, TraceHeader};
-use crate::ports::{Clock, Journal, StoreError, TaskQueue, TaskStore};
+use crate::domain::{Causes, Overdue, Task, TaskStatus, Timestamp, TraceHeader};
+use crate::ports::{Backlog, Clock, Journal, StoreError, TaskQueue, TaskStore};
 
 const PAGE: u32 = 100;
 const AT_ONCE: usize = 10;
@@ -32,6 +32,8 @@ const INDEX_LAG: Duration = Duration::from_millis(200);
 pub struct Swept {
     /// Tasks whose message was sent again because no worker had claimed them.
     pub resent: u32,
+    /// Of the tasks that no worker had claimed, those whose queue has messages that nobody receives.
+    pub unclaimed: u32,
     /// Tasks that wait for a worker with many others: no further message was sent for them.
     pub left_in_backlog: u32,
     /// Tasks that were queued again because their worker was gone.
@@ -94,6 +96,10 @@ impl Sweeper {
             let overdue: Vec<_> = overdue.into_iter().filter(is_new).collect();
             let now = self.clock.now();
             swept.found(&overdue, now);
+            let unclaimed = count_queued(&overdue);
+            if unclaimed > 0 && self.backlog(&backlog).await.is_unattended() {
+                swept.unclaimed = swept.unclaimed.saturating_add(unclaimed);
+            }
             let settled: Vec<Settled> = stream::iter(overdue)
                 .map(|task| self.settle(task, &backlog, now))
                 .buffer_unordered(AT_ONCE)
@@ -117,19 +123,19 @@ impl Sweeper {
         }
     }
 
-    /// Whether messages wait for workers, which is asked once a sweep. If the queue doesn't say, none do.
-    async fn has_backlog(&self, backlog: &OnceCell<bool>) -> bool {
+    /// The messages that are in the queue, which is asked once a sweep. If it doesn't say, there are none.
+    async fn backlog(&self, backlog: &OnceCell<Backlog>) -> Backlog {
         let ask = async || match self.queue.backlog().await {
-            Ok(waiting) => waiting > 0,
+            Ok(backlog) => backlog,
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "the queue's backlog can't be read");
-                false
+                Backlog::default()
             }
         };
         *backlog.get_or_init(ask).await
     }
 
-    async fn settle(&self, task: Result<Task, StoreError>, backlog: &OnceCell<bool>, now: Timestamp) -> Settled {
+    async fn settle(&self, task: Result<Task, StoreError>, backlog: &OnceCell<Backlog>, now: Timestamp) -> Settled {
         match task {
             Ok(task) => {
                 let (log, trace) = spans(&task, now);
@@ -139,12 +145,12 @@ impl Sweeper {
         }
     }
 
-    async fn settle_task(&self, mut task: Task, backlog: &OnceCell<bool>) -> Settled {
+    async fn settle_task(&self, mut task: Task, backlog: &OnceCell<Backlog>) -> Settled {
         if let Err(error) = note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await {
             return failed(&error, "overdue task's journal can't be read");
         }
         let now = self.clock.now();
-        let settled = if task.was_sent_again(now) && self.has_backlog(backlog).await {
+        let settled = if task.was_sent_again(now) && self.backlog(backlog).await.waiting > 0 {
             Some(task.leave_in_backlog(now))
         } else {
             task.settle_overdue(now)
@@ -214,6 +220,12 @@ pub(super) fn settling(task: &Task, trace: Option<&TraceHeader>, linked: Option<
         agent_id = %spec.agent.id,
         settled = field::Empty,
     )
+}
+
+/// How many of the tasks wait for a worker.
+fn count_queued(tasks: &[Result<Task, StoreError>]) -> u32 {
+    let queued = tasks.iter().flatten().filter(|task| task.status() == TaskStatus::Queued).count();
+    u32::try_from(queued).unwrap_or(u32::MAX)
 }
 
 fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {

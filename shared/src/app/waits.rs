@@ -133,6 +133,7 @@ impl Waits {
                 false
             }
             Err(error) => {
+                metric::EPHEMERAL_FAILURES.add([], 1);
                 tracing::warn!(error = %Causes(&error), "waits can't be counted; the client does not wait");
                 false
             }

@@ -75,6 +75,28 @@ impl fmt::Display for LimitKind {
     }
 }
 
+/// Whose cap on cost it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BudgetScope {
+    /// The task's.
+    Task,
+    /// The tenant's, of a day.
+    Tenant,
+    /// The deployment's, of a day.
+    Deployment,
+}
+
+impl fmt::Display for BudgetScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Task => "task",
+            Self::Tenant => "tenant",
+            Self::Deployment => "deployment",
+        })
+    }
+}
+
 impl Default for Limits {
     /// 4,096 tokens an answer, half an hour, 100 steps, 200 tool calls, any cost, any tokens, and a day for a client to
     /// answer. A task that reaches one of them pauses.
@@ -93,6 +115,16 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The bound of this kind; none if there is none.
+    pub fn bound(self, limit: LimitKind) -> Option<u64> {
+        match limit {
+            LimitKind::Budget => self.max_cost_micro_usd,
+            LimitKind::MaxSteps => Some(self.max_steps.into()),
+            LimitKind::MaxToolCalls => Some(self.max_tool_calls.into()),
+            LimitKind::MaxTokens => self.max_tokens,
+        }
+    }
+
     /// These limits with 1 to 128,000 tokens for an answer: the most that any listed model writes.
     pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
         Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=128_000)?, ..self })

@@ -52,7 +52,7 @@ pub use deadline::Deadline;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;
-pub use limits::{LimitChanges, LimitKind, Limits, OnLimit};
+pub use limits::{BudgetScope, LimitChanges, LimitKind, Limits, OnLimit};
 pub use outcome::{Failure, FailureCode, Output};
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;
@@ -61,8 +61,8 @@ pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 pub use task::{
-    Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom, Spent, Task, TaskInput,
-    TaskState, WrongState,
+    Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom, ResumeRefused, Setbacks,
+    Spent, Task, TaskInput, TaskState, WrongState,
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};

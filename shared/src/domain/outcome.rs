@@ -6,6 +6,7 @@ use super::call::{FailedAttempt, Origin, StopReason};
 use super::chain::ModelRef;
 use super::hidden::Hidden;
 use super::limits::LimitKind;
+use super::task::Setbacks;
 use super::usage::Usage;
 
 /// What a completed task produced.
@@ -111,6 +112,34 @@ impl FailureCode {
         }
     }
 
+    /// Whether the cause is the client's: its agent, input or limits, or that it did nothing. Of the others, the platform, its deployment
+    /// or a provider is the cause.
+    pub const fn is_of_client(self) -> bool {
+        match self {
+            Self::ModelRejected
+            | Self::ContextTooLong
+            | Self::ModelRefused
+            | Self::BudgetExhausted
+            | Self::ModelUnpriced
+            | Self::OutputTooLarge
+            | Self::AgentMissing
+            | Self::LimitReached
+            | Self::HopsExhausted
+            | Self::BadToolCalls
+            | Self::InputExpired => true,
+            Self::ModelUnavailable
+            | Self::ModelTimeout
+            | Self::ModelRateLimited
+            | Self::ModelQuotaExhausted
+            | Self::ModelAuthentication
+            | Self::ModelKeyUnavailable
+            | Self::ModelCircuitOpen
+            | Self::ModelBadAnswer
+            | Self::AttemptsExhausted
+            | Self::Undeliverable => false,
+        }
+    }
+
     /// Whether the task was given up by the platform rather than ended by an answer about it.
     pub const fn is_dead_letter(self) -> bool {
         matches!(self, Self::AttemptsExhausted | Self::Undeliverable)
@@ -129,8 +158,11 @@ impl Failure {
     }
 
     /// The failure of a task whose workers all disappeared.
-    pub(super) fn attempts_exhausted(attempts: u64, steps: u32) -> Self {
-        let message = format!("given up after {attempts} attempts that came to nothing; {steps} steps are recorded");
+    pub(super) fn attempts_exhausted(attempts: u64, steps: u32, setbacks: &Setbacks) -> Self {
+        let message = format!(
+            "given up after {attempts} attempts that came to nothing: workers were lost or could not record what they did; since \
+             step {steps}, they reported {setbacks}"
+        );
         Self::of_its_own(FailureCode::AttemptsExhausted, message)
     }
 

@@ -164,7 +164,14 @@ impl<D: Dialect> Endpoint<D> {
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BYTES));
         let body = pace.by(pace.end(), body).await.ok().and_then(Result::ok).and_then(Result::ok);
         let complaint = body.map(|body| Complaint::from_body(&body)).unwrap_or_default();
-        Failure::complaint(complaint.kind(status, exchange.retry_after()), complaint)
+        let kind = match complaint.kind(status, exchange.retry_after()) {
+            // No key was sent: who says that it is refused misleads.
+            ModelErrorKind::Authentication if status == 401 && matches!(self.key, ApiKey::Absent) => {
+                ModelErrorKind::KeyMissing
+            }
+            kind => kind,
+        };
+        Failure::complaint(kind, complaint)
     }
 }
 

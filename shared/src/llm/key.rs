@@ -54,7 +54,7 @@ impl KeyError {
     pub(super) const fn kind(&self) -> ModelErrorKind {
         match self {
             Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::KeyUnavailable,
-            Self::Secret(SecretError::Missing { .. }) | Self::Unusable => ModelErrorKind::Authentication,
+            Self::Secret(SecretError::Missing { .. }) | Self::Unusable => ModelErrorKind::KeyMissing,
         }
     }
 }
@@ -82,11 +82,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unusable_key_is_an_authentication_error_and_an_absent_store_is_not() {
+    async fn an_unusable_key_is_told_from_a_store_that_does_not_answer() {
         for value in ["", " \n", "sk\n1", "sk\u{7f}", "sk\0"] {
-            check_kind(key(Stored::Value(value)).authorization().await, &ModelErrorKind::Authentication);
+            check_kind(key(Stored::Value(value)).authorization().await, &ModelErrorKind::KeyMissing);
         }
-        check_kind(key(Stored::Missing).authorization().await, &ModelErrorKind::Authentication);
+        check_kind(key(Stored::Missing).authorization().await, &ModelErrorKind::KeyMissing);
         check_kind(key(Stored::Unavailable).authorization().await, &ModelErrorKind::KeyUnavailable);
     }
 }

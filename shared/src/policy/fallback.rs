@@ -131,6 +131,7 @@ const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
         | ModelErrorKind::RateLimited
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyMissing
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong
@@ -233,10 +234,11 @@ mod tests {
         let finals = [
             ModelErrorKind::QuotaExhausted,
             ModelErrorKind::Authentication,
+            ModelErrorKind::KeyMissing,
             ModelErrorKind::Rejected,
             ModelErrorKind::Refused,
             ModelErrorKind::ContextTooLong,
-            ModelErrorKind::BudgetExhausted(crate::ports::BudgetScope::Tenant),
+            ModelErrorKind::BudgetExhausted(crate::domain::BudgetScope::Tenant),
             ModelErrorKind::Unpriced,
             park(after(9), WaitReason::Budget),
         ];

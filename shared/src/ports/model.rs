@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError, Spend, Timestamp, Wait, WaitReason,
+    BudgetScope, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError, Spend, Timestamp,
+    Wait, WaitReason,
 };
 
 /// Answers questions.
@@ -72,9 +73,12 @@ pub enum ModelErrorKind {
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
     #[error("says that the account's quota is used up")]
     QuotaExhausted,
-    /// The key is refused or missing: nothing but a person helps.
+    /// The key is refused: nothing but a person helps.
     #[error("refuses the key")]
     Authentication,
+    /// There is no key that could be sent, or none is set and the provider wants one: nothing but a person helps.
+    #[error("has no usable key")]
+    KeyMissing,
     /// The key could not be read just now; the provider was not asked.
     #[error("could not be asked without its key")]
     KeyUnavailable,
@@ -97,27 +101,6 @@ pub enum ModelErrorKind {
     /// A cap on cost can't be kept, because the model has no price; the call was not made.
     #[error("is not asked, because a cap on cost can't be kept for a model without a price")]
     Unpriced,
-}
-
-/// Whose cap on cost it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BudgetScope {
-    /// The task's.
-    Task,
-    /// The tenant's, of a day.
-    Tenant,
-    /// The deployment's, of a day.
-    Deployment,
-}
-
-impl std::fmt::Display for BudgetScope {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Task => "task",
-            Self::Tenant => "tenant",
-            Self::Deployment => "deployment",
-        })
-    }
 }
 
 impl ModelError {
@@ -201,6 +184,7 @@ impl ModelErrorKind {
             | Self::ParkAtMost(_)
             | Self::QuotaExhausted
             | Self::Authentication
+            | Self::KeyMissing
             | Self::Rejected
             | Self::ContextTooLong
             | Self::Refused
@@ -229,12 +213,18 @@ impl ModelErrorKind {
             },
             Self::QuotaExhausted
             | Self::Authentication
+            | Self::KeyMissing
             | Self::Rejected
             | Self::ContextTooLong
             | Self::Refused
             | Self::BudgetExhausted(_)
             | Self::Unpriced => false,
         }
+    }
+
+    /// Whether the deployment may not use the provider until a person mends a key or an account.
+    pub const fn is_of_access(&self) -> bool {
+        matches!(self, Self::Authentication | Self::KeyMissing | Self::QuotaExhausted)
     }
 
     /// What the failure is called to the task's owner.
@@ -255,7 +245,7 @@ impl ModelErrorKind {
             Self::CircuitOpen { .. } => FailureCode::ModelCircuitOpen,
             Self::QuotaExhausted => FailureCode::ModelQuotaExhausted,
             Self::Authentication => FailureCode::ModelAuthentication,
-            Self::KeyUnavailable => FailureCode::ModelKeyUnavailable,
+            Self::KeyMissing | Self::KeyUnavailable => FailureCode::ModelKeyUnavailable,
             Self::Rejected => FailureCode::ModelRejected,
             Self::ContextTooLong => FailureCode::ContextTooLong,
             Self::Refused => FailureCode::ModelRefused,

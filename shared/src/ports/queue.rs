@@ -75,6 +75,22 @@ impl TaskMessage {
 #[error("the task queue is unavailable")]
 pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
 
+/// About how many messages are in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Those that wait to be received.
+    pub waiting: u64,
+    /// Those that were received, and are neither done with nor back in the queue.
+    pub in_flight: u64,
+}
+
+impl Backlog {
+    /// Whether messages wait and nobody receives any.
+    pub const fn is_unattended(self) -> bool {
+        self.waiting > 0 && self.in_flight == 0
+    }
+}
+
 /// Carries messages to the workers, at least once each, in any order.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
@@ -86,8 +102,8 @@ pub trait TaskQueue: Send + Sync {
     /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from its receipt).
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError>;
 
-    /// About how many messages wait to be received.
-    async fn backlog(&self) -> Result<u64, QueueError>;
+    /// About how many messages are in the queue.
+    async fn backlog(&self) -> Result<Backlog, QueueError>;
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName};
 use tracing::{Instrument, Span};
 
 use crate::domain::TraceHeader;
-use crate::ports::{Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
+use crate::ports::{Backlog, Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
 use crate::telemetry::{TRACE, traces};
 
 /// The longest visibility timeout that SQS knows.
@@ -79,13 +80,18 @@ impl TaskQueue for SqsTaskQueue {
         request.send().instrument(span).await.map(drop).map_err(|error| QueueError(Box::new(error)))
     }
 
-    async fn backlog(&self) -> Result<u64, QueueError> {
-        let name = QueueAttributeName::ApproximateNumberOfMessages;
-        let request = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(name.clone());
+    async fn backlog(&self) -> Result<Backlog, QueueError> {
+        let [waiting, in_flight] = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let request = self.client.get_queue_attributes().queue_url(&self.url);
+        let request = request.attribute_names(waiting.clone()).attribute_names(in_flight.clone());
         let span = tracing::info_span!(target: TRACE, "SQS.GetQueueAttributes");
         let told = request.send().instrument(span).await.map_err(|error| QueueError(Box::new(error)))?;
-        let count = told.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
-        count.ok_or_else(|| QueueError("the queue did not say how many messages wait".into()))
+        let count = |name| told.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+        let backlog = count(waiting).zip(count(in_flight)).map(|(waiting, in_flight)| Backlog { waiting, in_flight });
+        backlog.ok_or_else(|| QueueError("the queue did not say how many messages it has".into()))
     }
 }
 
@@ -94,7 +100,14 @@ impl Dependency for SqsTaskQueue {
     async fn answer(&self) -> Result<(), NoAnswer> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
         let asked = request.attribute_names(QueueAttributeName::QueueArn).send().await;
-        asked.map(drop).map_err(|error| NoAnswer(Box::new(error)))
+        asked.map(drop).map_err(|error| {
+            let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+            match error.code() {
+                Some("RequestThrottled" | "ThrottlingException") => NoAnswer::Throttled(Box::new(error)),
+                Some(_) if (400..500).contains(&status) => NoAnswer::Refused(Box::new(error)),
+                Some(_) | None => NoAnswer::Silent(Box::new(error)),
+            }
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Logs: one flat JSON object a line on standard output, which is where Lambda takes them from.
 //!
-//! Every line has `timestamp` (RFC 3339), `level`, `message`, `service` and `target`; the fields of the event and of all
+//! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`; the fields of the event and of all
 //! spans around it stand beside them, with the innermost span's `name`, so that a line names its request, tenant and
 //! task without anyone passing them on.
 //! Spans with the target [`TRACE`] are left out: they are for the trace.
@@ -20,8 +20,8 @@ use tracing_subscriber::fmt::time::UtcTime;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
-use super::TRACE;
 use super::held::{HeldLines, Holding};
+use super::{Service, TRACE};
 use crate::config::Environment;
 
 /// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids, errors and panics.
@@ -34,9 +34,9 @@ const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
 /// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
 const LIBRARIES: LevelFilter = LevelFilter::INFO;
 
-/// The layer that logs for the function called `service` as Lambda's logging configuration says.
+/// The layer that logs for the function `service` as Lambda's logging configuration says.
 pub(super) fn to_stdout<S>(
-    service: &'static str,
+    service: Service,
     environment: &Environment,
     held: HeldLines,
 ) -> Box<dyn Layer<S> + Send + Sync>
@@ -62,9 +62,9 @@ fn level(environment: &Environment) -> LevelFilter {
     level.unwrap_or(LevelFilter::INFO)
 }
 
-/// The layer that logs for the function called `service`, at the `level` and above. Our own lines below it are `held`.
+/// The layer that logs for the function `service`, at the `level` and above. Our own lines below it are `held`.
 pub fn layer<S, W>(
-    service: &'static str,
+    service: Service,
     level: LevelFilter,
     held: HeldLines,
     writer: W,
@@ -77,7 +77,8 @@ where
     layer.with_timer("timestamp", UtcTime::rfc_3339());
     layer.with_level("level");
     layer.with_target("target");
-    layer.add_static_field("service", json!(service));
+    layer.add_static_field("service", json!(service.name));
+    layer.add_static_field("version", json!(service.version));
     layer.with_flattened_event();
     layer.with_top_level_flattened_span_list();
     layer.with_filter(filter(level))
@@ -125,7 +126,8 @@ mod tests {
 
     /// The lines that are logged at `level`, as text.
     fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
-        let (captured, _listening) = listen_to(|log| layer("executor", level, HeldLines::default(), log));
+        let (captured, _listening) =
+            listen_to(|log| layer(Service::new("executor", "v1"), level, HeldLines::default(), log));
         say();
         captured.text()
     }
@@ -146,7 +148,7 @@ mod tests {
         let timestamp = line["timestamp"].take();
         assert!(timestamp.as_str().is_some_and(|text| text.ends_with('Z') && text.contains('T')), "{timestamp}");
         let expected = json!({
-            "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor",
+            "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor", "version": "v1",
             "target": "shared::telemetry::logs::tests", "function_request_id": "r1", "xray_trace_id": "1-2-3", "task_id": "tsk_1", "step": 1,
             "name": "task", "error": "broken pipe",
         });

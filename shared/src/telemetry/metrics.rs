@@ -27,7 +27,7 @@ pub(super) fn start(service: &'static str, environment: &Environment) {
         COLLECTOR.get_or_init(|| collector);
         for (name, unit, _) in metric::ALL {
             match unit {
-                Unit::Milliseconds => metrics::describe_histogram!(name, unit, ""),
+                Unit::Milliseconds | Unit::Percent => metrics::describe_histogram!(name, unit, ""),
                 _ => metrics::describe_counter!(name, unit, ""),
             }
         }

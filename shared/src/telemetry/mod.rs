@@ -24,6 +24,22 @@ use held::HeldLines;
 
 pub use metrics::write_metrics;
 
+/// A function as its logs, traces and metrics name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Service {
+    /// Its name: `api`, `executor` or `cleanup`.
+    pub name: &'static str,
+    /// The commit that it was built from, with `-dirty` if files were changed since; `unknown` if it was built outside a repository.
+    pub version: &'static str,
+}
+
+impl Service {
+    /// The function of this name and version.
+    pub const fn new(name: &'static str, version: &'static str) -> Self {
+        Self { name, version }
+    }
+}
+
 /// The target of spans that are for the trace.
 pub const TRACE: &str = "trace";
 
@@ -33,12 +49,12 @@ static HELD: OnceLock<HeldLines> = OnceLock::new();
 /// So long before an invocation is killed, what its log holds back is written: afterwards it can't be.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// Starts the logs, traces and metrics of the function called `service`.
+/// Starts the logs, traces and metrics of the function `service`.
 ///
 /// Logs have the level and the format that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`, and
 /// `AWS_LAMBDA_LOG_FORMAT`, default `JSON`). Traces go to
 /// the X-Ray daemon that Lambda runs, at `AWS_XRAY_DAEMON_ADDRESS`; without it there are none. Does nothing if it was called before.
-pub fn start(service: &'static str, environment: &Environment) {
+pub fn start(service: Service, environment: &Environment) {
     let held = HELD.get_or_init(HeldLines::default).clone();
     let daemon = environment.optional("AWS_XRAY_DAEMON_ADDRESS");
     let (traces, failure) = match daemon.map(|address| traces::to_daemon(service, &address)).transpose() {
@@ -53,7 +69,7 @@ pub fn start(service: &'static str, environment: &Environment) {
     };
     if started.is_ok() {
         std::panic::set_hook(Box::new(logs::log_panic));
-        metrics::start(service, environment);
+        metrics::start(service.name, environment);
         if let Some(error) = failure {
             tracing::warn!(%error, "there are no traces");
         }
@@ -110,7 +126,8 @@ mod tests {
     /// does this.
     async fn said(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
         let held = HeldLines::default();
-        let (log, _listening) = listen_to(|log| logs::layer("executor", LevelFilter::INFO, held.clone(), log));
+        let (log, _listening) =
+            listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, held.clone(), log));
         tracing::debug!("of the invocation before");
         let (begun, said) = (Instant::now(), Mutex::new(Vec::new()));
         let speak = || {

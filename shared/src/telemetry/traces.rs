@@ -12,8 +12,8 @@ use std::borrow::Cow;
 use std::net::{AddrParseError, SocketAddr};
 use std::{fmt, io};
 
-use opentelemetry::Context as TraceContext;
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::{Context as TraceContext, KeyValue};
 use opentelemetry_aws::trace::XrayIdGenerator;
 use opentelemetry_aws::trace::xray_propagator::{span_context_from_str, span_context_to_string};
 use opentelemetry_aws::xray_exporter::daemon_client::XrayDaemonClient;
@@ -30,7 +30,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{TRACE, semconv};
+use super::{Service, TRACE, semconv};
 
 /// The field of a span with the X-Ray tracing header that it goes on from.
 pub const PARENT: &str = "xray_parent";
@@ -53,7 +53,7 @@ pub enum TraceError {
 }
 
 /// The layer that sends the spans with the target [`TRACE`] to the daemon at `address`.
-pub fn to_daemon<S>(service: &'static str, address: &str) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
+pub fn to_daemon<S>(service: Service, address: &str) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
@@ -64,10 +64,10 @@ where
         .with_id_generator(XrayIdGenerator::default())
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
         .with_simple_exporter(Named(XrayExporter::new(daemon).with_translator(translator)))
-        .with_resource(Resource::builder_empty().with_service_name(service).build())
+        .with_resource(resource(service))
         .build();
     let spans = tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer(service))
+        .with_tracer(provider.tracer(service.name))
         .with_location(false)
         .with_threads(false)
         .with_target(false)
@@ -75,6 +75,12 @@ where
         .with_tracked_inactivity(false)
         .with_context_activation(false);
     Ok(Parents.and_then(spans).with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TRACE)))
+}
+
+/// What every span says of the function.
+fn resource(service: Service) -> Resource {
+    let version = KeyValue::new("service.version", service.version);
+    Resource::builder_empty().with_service_name(service.name).with_attribute(version).build()
 }
 
 /// The tracing header for whoever goes on from `span`. `None` if there are no traces.
@@ -175,7 +181,7 @@ mod tests {
     /// The documents that a daemon gets of what is said.
     fn sent(say: impl FnOnce()) -> Vec<Value> {
         let daemon = XrayDaemon::start().unwrap();
-        let layer = to_daemon("executor", &daemon.address().unwrap()).unwrap();
+        let layer = to_daemon(Service::new("executor", "v1"), &daemon.address().unwrap()).unwrap();
         let _listening = listen(tracing_subscriber::registry().with(layer));
         say();
         daemon.spans()
@@ -204,6 +210,7 @@ mod tests {
         assert!(documents.iter().all(|document| document["trace_id"] == root[..]), "{documents:?}");
         assert_eq!(task["annotations"], serde_json::json!({ "task_id": "tsk_1", "agent_id": "agt_1" }));
         assert_eq!(chat["metadata"]["gen_ai.request.model"], "m", "{chat}");
+        assert!(documents.iter().all(|span| span["metadata"]["service.version"] == "v1"), "{documents:?}");
         assert_eq!(chat["fault"], true, "{chat}");
         assert!(!task.to_string().contains(PARENT), "{task}");
     }
@@ -271,7 +278,7 @@ mod tests {
     #[test]
     fn an_address_that_is_none_is_said() {
         assert!(matches!(
-            to_daemon::<tracing_subscriber::Registry>("api", "daemon").err(),
+            to_daemon::<tracing_subscriber::Registry>(Service::new("api", "v1"), "daemon").err(),
             Some(TraceError::Address(_))
         ));
     }

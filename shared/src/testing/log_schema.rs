@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// The fields that every line has.
-const ALWAYS: [&str; 5] = ["timestamp", "level", "message", "service", "target"];
+const ALWAYS: [&str; 6] = ["timestamp", "level", "message", "service", "version", "target"];
 
 const TEXTS: &[&str] = &[
     "timestamp",
@@ -11,6 +11,7 @@ const TEXTS: &[&str] = &[
     "held_level",
     "message",
     "service",
+    "version",
     "target",
     "name",
     "function_request_id",
@@ -63,7 +64,7 @@ const NUMBERS: &[&str] = &[
     "base",
     "calls",
     "bytes",
-    "version",
+    "agent_version",
     "duration_ms",
     "after_ms",
     "after_seconds",
@@ -86,6 +87,7 @@ const NUMBERS: &[&str] = &[
     "canceled",
     "expired",
     "left_in_backlog",
+    "unclaimed",
     "moved_on",
     "failed",
     "overdue",

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::faults::Faults;
 use super::lock;
 use crate::domain::TraceHeader;
-use crate::ports::{Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
+use crate::ports::{Backlog, Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
 
 /// A message as a worker receives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,15 +139,18 @@ impl TaskQueue for MemoryQueue {
         })
     }
 
-    async fn backlog(&self) -> Result<u64, QueueError> {
-        self.run(|content| Ok(content.waiting.len() as u64))
+    async fn backlog(&self) -> Result<Backlog, QueueError> {
+        self.run(|content| {
+            let (waiting, in_flight) = (content.waiting.len() as u64, content.in_flight.len() as u64);
+            Ok(Backlog { waiting, in_flight })
+        })
     }
 }
 
 #[async_trait]
 impl Dependency for MemoryQueue {
     async fn answer(&self) -> Result<(), NoAnswer> {
-        self.run(|_| Ok(())).map_err(|error| NoAnswer(Box::new(error)))
+        self.run(|_| Ok(())).map_err(|error| NoAnswer::Silent(Box::new(error)))
     }
 }
 

@@ -353,7 +353,7 @@ impl Journal for MemoryStore {
 #[async_trait]
 impl Dependency for MemoryStore {
     async fn answer(&self) -> Result<(), NoAnswer> {
-        self.run(|_| Ok(())).await.map_err(|error| NoAnswer(Box::new(error)))
+        Ok(self.run(|_| Ok(())).await?)
     }
 }
 

@@ -30,7 +30,7 @@ use shared::llm::{Access, ApiKey, Providers, Timeouts, http_client, router};
 use shared::metric;
 use shared::policy::{Breaker, BreakerSettings, DailyCaps, Metered, PriceTable};
 use shared::ports::{Clock, Model, ModelErrorKind, TaskStore};
-use shared::telemetry::{start, write_metrics};
+use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
     Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel, TokioClock, When, samples,
 };
@@ -89,7 +89,10 @@ fn check_form(document: &Value) {
 
 #[tokio::test]
 async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
-    start("executor", &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]));
+    start(
+        Service::new("executor", "v1"),
+        &Environment::of([("ENVIRONMENT", "test"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]),
+    );
     assert_eq!(counts()["ColdStarts"], 1);
 
     let call = samples::tool_call("a", "calculator", r#"{"expression":"1+1"}"#);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use shared::app::{Ran, RunError, Runner, TenantSlots};
+use shared::domain::BudgetScope;
 use shared::domain::{Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason};
-use shared::ports::model::BudgetScope;
 use shared::ports::{AgentStore, Model, ModelError, ModelErrorKind, Slot, Slots, Taken, TaskMessage};
 use shared::testing::{Captured, Faults, MemorySlots, Reply, ScriptedModel, When, listen, samples};
 

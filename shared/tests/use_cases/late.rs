@@ -414,6 +414,10 @@ async fn a_task_whose_journal_can_not_be_read_is_given_up_by_its_workers() {
     let given_up = world.task(task).await;
     let TaskState::Failed(failure) = given_up.state() else { panic!("{given_up:?}") };
     assert_eq!(failure.code, FailureCode::AttemptsExhausted);
-    assert_eq!(failure.message, "given up after 5 attempts that came to nothing; 0 steps are recorded");
+    assert_eq!(
+        failure.message,
+        "given up after 5 attempts that came to nothing: workers were lost or could not record what they did; since step 0, they \
+         reported no failed model call"
+    );
     assert!(world.model.asked().is_empty());
 }

@@ -14,7 +14,7 @@ use shared::domain::{
 use shared::policy::{Backoff, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget};
 use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{Service, logs};
 use shared::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples};
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -25,7 +25,7 @@ use crate::world::{INVOCATION, World};
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    listen_to(|log| logs::layer("use_cases", LevelFilter::INFO, HeldLines::default(), log))
+    listen_to(|log| logs::layer(Service::new("use_cases", "v1"), LevelFilter::INFO, HeldLines::default(), log))
 }
 
 fn lines(captured: &Captured) -> Vec<Value> {
@@ -103,7 +103,7 @@ async fn an_overdue_tasks_message_that_can_not_be_sent_is_one_line() {
     world.pass(120);
     let (heard, _guard) = hear();
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_at(2, When::Before); // the first call asks how many messages wait
     assert_eq!(world.sweep_failing(&faults).await.unwrap().resent, 1);
     assert_eq!(troubles(&heard), ["overdue task's message can't be sent"]);
 }

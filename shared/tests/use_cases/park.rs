@@ -76,6 +76,25 @@ async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
     assert_eq!(task.spend().attempts as usize, world.model.asked().len(), "each attempt is accounted for");
 }
 
+/// Each attempt may have been billed, and so counts.
+#[tokio::test]
+async fn a_task_without_attempts_left_says_what_all_of_them_met() {
+    let spend = Spend { attempts: 1, usage: samples::usage(), ..Spend::default() };
+    let paid = |kind, status| Reply::FailWith { kind, status, should_retry: None, retry_after: None, spend };
+    let down = || paid(UNAVAILABLE, Some(503));
+    let slow = || paid(ModelErrorKind::Timeout, None);
+    let world = World::with_model(ScriptedModel::new([down(), slow(), down(), slow(), down()])).await;
+    let task = world.submit("hello").await.unwrap();
+    while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
+        world.clock.set(wait.until);
+    }
+    let task = world.task(task.id()).await;
+    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(failure.code, FailureCode::AttemptsExhausted);
+    let met = "no result: 3 times anthropic model_unavailable with HTTP status 503, 2 times anthropic model_timeout; the last one: ";
+    assert!(failure.message.contains(met), "{}", failure.message);
+}
+
 #[tokio::test]
 async fn the_first_outage_after_many_other_waits_is_a_short_one() {
     let limited = (0..6).map(|_| Reply::Fail(park(0, WaitReason::RateLimit)));

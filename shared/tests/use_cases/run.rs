@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use shared::app::{NewTask, Ran, RunError, WorkTimes};
+use shared::domain::BudgetScope;
 use shared::domain::{
     Caller, Deadline, FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId, TaskState,
     TaskStatus,
 };
-use shared::ports::{BudgetScope, ModelErrorKind, TaskMessage, TaskStore};
+use shared::ports::{ModelErrorKind, TaskMessage, TaskStore};
 use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
@@ -90,6 +91,7 @@ async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
         (ModelErrorKind::CircuitOpen { until: samples::after(30) }, FailureCode::ModelCircuitOpen),
         (ModelErrorKind::QuotaExhausted, FailureCode::ModelQuotaExhausted),
         (ModelErrorKind::Authentication, FailureCode::ModelAuthentication),
+        (ModelErrorKind::KeyMissing, FailureCode::ModelKeyUnavailable),
         (ModelErrorKind::Rejected, FailureCode::ModelRejected),
         (ModelErrorKind::Refused, FailureCode::ModelRefused),
         (ModelErrorKind::ContextTooLong, FailureCode::ContextTooLong),

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shared::app::{AppError, NewTask, Ran, RetryFrom, RunError, Runner, Swept, ToolAnswer};
+use shared::domain::BudgetScope;
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer, ModelRequest, OnLimit, Step,
     StepKind, StopReason, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolResult, ToolRunner,
     ToolUse,
 };
-use shared::ports::{BudgetScope, Clock, Model, ModelError, ModelErrorKind, TaskMessage, ToolOutput};
+use shared::ports::{Clock, Model, ModelError, ModelErrorKind, TaskMessage, ToolOutput};
 use shared::testing::{Faults, ManualClock, Reply, ScriptedModel, ToolReply, samples};
 
 use crate::world::World;
@@ -215,8 +216,9 @@ async fn a_budget_that_is_used_up_pauses_the_task() {
     let world = world([used_up]).await;
     let task = world.submit("hello").await.unwrap();
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::Paused));
-    let changes = LimitChanges { max_cost_micro_usd: Some(7), ..LimitChanges::default() };
-    world.tasks().resume_task(world.tenant(), task.id(), changes).await.unwrap();
+    let none = LimitChanges::default();
+    let capped = LimitChanges { max_cost_micro_usd: Some(7), ..none };
+    world.tasks().resume_task(world.tenant(), task.id(), capped).await.unwrap();
     assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
     assert_eq!(world.model.asked()[1].task_cap, Some(7));
 }

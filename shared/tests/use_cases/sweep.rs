@@ -13,8 +13,8 @@ const DEAD: u64 = INVOCATION.as_secs() + 2;
 /// Checks what was done; how much was found and since when is another test's.
 #[track_caller]
 fn check(swept: &Swept, done: Swept) {
-    let (overdue, oldest_overdue) = (swept.overdue, swept.oldest_overdue);
-    assert_eq!(*swept, Swept { overdue, oldest_overdue, ..done });
+    let Swept { overdue, oldest_overdue, unclaimed, .. } = *swept;
+    assert_eq!(*swept, Swept { overdue, oldest_overdue, unclaimed, ..done });
 }
 
 #[tokio::test]
@@ -26,6 +26,34 @@ async fn a_sweep_tells_how_much_was_overdue_and_since_when() {
     world.pass(65);
     let swept = world.sweep().await.unwrap();
     assert_eq!((swept.overdue, swept.oldest_overdue), (2, Duration::from_secs(15)));
+}
+
+/// Such as when the event source mapping is off. Two minutes at most pass from the submission of the first task to the sweep.
+#[tokio::test]
+async fn tasks_are_unclaimed_if_their_messages_wait_and_nobody_receives_any() {
+    let unclaimed = async |world: &World| world.sweep().await.unwrap().unclaimed;
+    let world = World::new().await;
+    for _ in 0..2 {
+        world.submit("hello").await.unwrap();
+    }
+    world.pass(60);
+    assert_eq!(unclaimed(&world).await, 2);
+    assert_eq!(unclaimed(&world).await, 0, "each is counted when it comes due");
+    world.pass(300);
+    assert_eq!(unclaimed(&world).await, 2, "those that are left to their messages, too");
+
+    // Workers are busy with other messages.
+    world.queue.receive().unwrap();
+    world.pass(300);
+    assert_eq!(unclaimed(&world).await, 0);
+
+    // The message is lost, and no other one waits.
+    let world = World::new().await;
+    world.submit("hello").await.unwrap();
+    let lost = world.queue.receive().unwrap();
+    world.queue.acknowledge(&lost.receipt);
+    world.pass(60);
+    assert_eq!(unclaimed(&world).await, 0);
 }
 
 /// Has a worker claim the task and die.
@@ -120,7 +148,7 @@ async fn a_message_that_can_not_be_sent_comes_due_again() {
     world.queue.receive().unwrap();
     world.pass(60);
     let faults = Faults::default();
-    faults.fail_at(1, When::Before);
+    faults.fail_at(2, When::Before); // the first call asks for the backlog
     check(&world.sweep_failing(&faults).await.unwrap(), Swept { resent: 1, ..Swept::default() });
     world.pass(120);
     check(&world.sweep().await.unwrap(), Swept { resent: 1, ..Swept::default() });

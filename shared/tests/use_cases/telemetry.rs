@@ -8,7 +8,7 @@ use shared::app::{NewTask, Ran, ToolAnswer};
 use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ToolOutput};
-use shared::telemetry::{TRACE, traces};
+use shared::telemetry::{Service, TRACE, traces};
 use shared::testing::{Reply, ScriptedModel, ToolReply, XrayDaemon, listen, samples};
 use tracing::Instrument;
 use tracing::subscriber::DefaultGuard;
@@ -26,7 +26,7 @@ fn header() -> TraceHeader {
 /// A daemon that gets the spans of this thread until the guard is dropped.
 fn daemon() -> (XrayDaemon, DefaultGuard) {
     let daemon = XrayDaemon::start().unwrap();
-    let layer = traces::to_daemon("executor", &daemon.address().unwrap()).unwrap();
+    let layer = traces::to_daemon(Service::new("executor", "v1"), &daemon.address().unwrap()).unwrap();
     (daemon, listen(tracing_subscriber::registry().with(layer)))
 }
 

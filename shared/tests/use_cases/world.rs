@@ -11,7 +11,7 @@ use shared::domain::{
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{Service, logs};
 use shared::testing::log_schema::check_log_line;
 use shared::testing::{
     Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, listen_everywhere, samples,
@@ -183,7 +183,8 @@ impl World {
 fn check_logs() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let layer = logs::layer("use_cases", LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
+        let layer =
+            logs::layer(Service::new("use_cases", "v1"), LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
         listen_everywhere(tracing_subscriber::registry().with(layer));
     });
 }

@@ -209,6 +209,13 @@ async fn a_paused_task_says_at_which_limit_and_is_resumed_with_a_higher_one() {
     let resume = format!("{path}/resume");
     let refused = platform.post(&resume, r#"{"limits":{"max_steps":0}}"#).await;
     check_refused(&refused, &[("/limits/max_steps", "must be 1 to 1000")], "resume");
+    for unchanged in ["{}", r#"{"limits":{"max_steps":20}}"#, r#"{"limits":{"max_tokens":900}}"#] {
+        let refused = platform.post(&resume, unchanged).await;
+        check(&refused, 409, "code", "conflict");
+        let detail =
+            "the task paused at its max_steps of 20, and would pause again: send limits with a higher max_steps";
+        assert_eq!(refused.body["detail"], detail, "{unchanged}");
+    }
     check(&platform.post(&resume, r#"{"limits":{"max_steps":30}}"#).await, 202, "status", "queued");
     platform.drain(ScriptedModel::default()).await;
     assert_eq!(platform.get(&path).await.body["status"], "completed");

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::logs;
+use shared::telemetry::{Service, logs};
 use shared::testing::log_schema::check_log_line;
 use shared::testing::{Captured, Faults, When, listen_to};
 use tracing::subscriber::DefaultGuard;
@@ -14,7 +14,7 @@ use crate::platform::Platform;
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    listen_to(|log| logs::layer("api", LevelFilter::INFO, HeldLines::default(), log))
+    listen_to(|log| logs::layer(Service::new("api", "v1"), LevelFilter::INFO, HeldLines::default(), log))
 }
 
 /// Sorted, as many tasks are worked on at once.
@@ -139,4 +139,30 @@ async fn an_agent_that_can_not_be_read_is_named_in_list_and_log_and_the_others_a
     assert_eq!(said(&heard, 0).into_iter().filter(|said| *said == line).count(), 1, "{}", heard.text());
     let refused = platform.get(&format!("/v1/agents/{damaged}")).await;
     assert_eq!(refused.body["code"], "unreadable_record");
+}
+
+/// Who tries keys leaves a trace in the log, and no key.
+#[tokio::test]
+async fn a_request_whose_key_is_refused_says_what_was_wrong_with_it() {
+    let platform = Platform::new();
+    let (heard, _guard) = hear();
+    let cases = [
+        (None, "absent"),
+        (Some("Basic c2VjcmV0"), "malformed"),
+        (Some("s3cret"), "malformed"),
+        (Some("Bearer s3cret"), "wrong"),
+    ];
+    for (credential, _) in cases {
+        let request = Request::get("/v1/agents");
+        let request = credential.into_iter().fold(request, |request, value| request.header("authorization", value));
+        let answer = platform.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{credential:?}");
+    }
+    let text = heard.text();
+    assert!(!text.contains("s3cret") && !text.contains("c2VjcmV0"), "{text}");
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused =
+        lines.filter(|line| line["message"] == "API key refused").inspect(|line| check_log_line(line).unwrap());
+    let reasons: Vec<Value> = refused.map(|line| line["reason"].clone()).collect();
+    assert_eq!(reasons, cases.map(|(_, reason)| json!(reason)));
 }

@@ -129,7 +129,7 @@ async fn without_the_key_every_v1_route_is_closed() {
     }
     assert!(platform.wrote_nothing().await);
     let health = platform.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
-    assert_eq!((health.status, health.body), (StatusCode::OK, json!("ok")));
+    assert_eq!((health.status, health.body), (StatusCode::OK, json!({ "status": "ok", "version": "v1" })));
 }
 
 #[tokio::test]
@@ -158,6 +158,13 @@ async fn a_dependency_that_is_down_is_a_retryable_503() {
     platform.secrets.remove("api-key");
     let answer = platform.get("/v1/agents").await;
     assert_eq!((answer.status, &answer.body["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("internal")));
+    assert!(answer.body["detail"].as_str().unwrap().contains("the secret that holds the deployment's key"));
+    let ready = platform.send(Request::get("/readyz").body(Body::empty()).unwrap()).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    let detail = "the API key's secret is missing, or the platform may not use it";
+    assert!(ready.body["detail"].as_str().unwrap().ends_with(detail), "{}", ready.body);
+    let link = ready.body["runbook"].as_str().unwrap();
+    assert!(link.starts_with("https://wiki.example/runbook#"), "{link}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,7 +180,7 @@ async fn the_platform_is_ready_if_its_table_and_queue_answer() {
     for _ in 0..2 {
         let broken = ready().await;
         assert_eq!((broken.status, &broken.body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
-        assert_eq!(broken.body["detail"], "no answer from the state table and the task queue");
+        assert_eq!(broken.body["detail"], "the state table does not answer, and the task queue does not answer");
     }
     assert_eq!(faults.calls(), 2, "one look at each");
     faults.clear();

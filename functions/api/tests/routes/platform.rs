@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::app::{Agents, Readiness, Room, Runner, Tasks, Waits, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
-use shared::ports::{Clock, TaskMessage, TaskStore};
+use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
     Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, ScriptedModel, ScriptedTools, samples,
 };
@@ -71,17 +71,25 @@ impl Platform {
             queue: Arc::new(queue.clone()),
             clock: time(),
         };
+        let keys = ApiKeys::new(
+            Arc::new(secrets.clone()),
+            "api-key".to_owned(),
+            Duration::from_hours(1),
+            samples::tenant("default"),
+        );
+        let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
+            ("the state table", failing()),
+            ("the task queue", Arc::new(queue.with_faults(faults.clone()))),
+            ("the API key's secret", Arc::new(keys.clone())),
+        ];
         let router = router(Api {
             agents: Agents::new(failing(), compatible_server, time()),
             waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), NonZeroU32::new(MOST_WAITS)),
             tasks,
-            readiness: Arc::new(Readiness::new(failing(), Arc::new(queue.with_faults(faults.clone())), time())),
-            keys: ApiKeys::new(
-                Arc::new(secrets.clone()),
-                "api-key".to_owned(),
-                Duration::from_hours(1),
-                samples::tenant("default"),
-            ),
+            readiness: Arc::new(Readiness::new(dependencies, time())),
+            keys,
+            version: "v1",
+            runbook_url: "https://wiki.example/runbook".to_owned(),
         });
         Self { router, store, queue, clock, secrets }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::telemetry::held::HeldLines;
-use shared::telemetry::{logs, traces};
+use shared::telemetry::{Service, logs, traces};
 use shared::testing::{XrayDaemon, listen, samples};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -26,9 +26,9 @@ fn traced(request: axum::http::request::Builder, body: impl Into<Body>) -> Reque
 #[tokio::test]
 async fn a_requests_span_can_be_found_by_whom_and_what_it_is_about() {
     let daemon = XrayDaemon::start().unwrap();
-    let layer = traces::to_daemon("api", &daemon.address().unwrap()).unwrap();
+    let layer = traces::to_daemon(Service::new("api", "v1"), &daemon.address().unwrap()).unwrap();
     // The log has spans of its own within those of the trace, as where it is deployed.
-    let log = logs::layer("api", LevelFilter::INFO, HeldLines::default(), io::sink);
+    let log = logs::layer(Service::new("api", "v1"), LevelFilter::INFO, HeldLines::default(), io::sink);
     let _listening = listen(tracing_subscriber::registry().with(layer).with(log));
     let annotations = || {
         let [span] = &daemon.spans()[..] else { panic!("one request is one span") };

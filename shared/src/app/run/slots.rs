@@ -14,6 +14,7 @@ use super::room::Place;
 use super::work::Work;
 use super::{Ran, RunError, Runner, SKEW};
 use crate::domain::{Causes, Spent, Task, TenantId, Timestamp, Wait, WaitReason};
+use crate::metric;
 use crate::ports::{Slot, Slots, StoreError, Taken};
 
 /// A cap on how many tasks of one tenant run at once.
@@ -49,6 +50,7 @@ impl TenantSlots {
 
     /// Tells of the store's failure, once in each invocation: one that is down fails every task of every batch.
     fn complain(&self, error: &StoreError, until: Timestamp) {
+        metric::EPHEMERAL_FAILURES.add([], 1);
         if self.complained.swap(until.as_millis(), Ordering::Relaxed) != until.as_millis() {
             tracing::warn!(error = %Causes(error), "slots can't be told: the cap on running tasks is not kept");
         }

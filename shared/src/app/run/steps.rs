@@ -212,6 +212,11 @@ impl Work<'_> {
     /// How the work ends when no model answered.
     fn unanswered(&mut self, agent: &Agent, error: &ModelError) -> End {
         self.task.add_spend(error.spend);
+        let cap = match error.kind {
+            ModelErrorKind::BudgetExhausted(scope) => Some(scope),
+            _ => None,
+        };
+        self.task.note_setbacks(&error.attempts(), cap);
         let limit = self.limit(LimitKind::Budget);
         match (&error.kind, limit) {
             (ModelErrorKind::BudgetExhausted(_), paused @ End::Paused(_)) => paused,

@@ -2,8 +2,9 @@
 
 use super::history::Event;
 use super::parkings::Parkings;
+use super::setbacks::Setbacks;
 use super::{Lease, Task, TaskState};
-use crate::domain::limits::Limits;
+use crate::domain::limits::{BudgetScope, LimitKind, Limits};
 use crate::domain::status::TaskStatus;
 use crate::domain::time::Timestamp;
 
@@ -11,6 +12,22 @@ use crate::domain::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the task is {}", .0.as_str())]
 pub struct WrongState(pub TaskStatus);
+
+/// A paused task can't be resumed like this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ResumeRefused {
+    /// It is not paused.
+    #[error(transparent)]
+    WrongState(#[from] WrongState),
+    /// It paused at this limit, and would pause at it again.
+    #[error("the task paused at its {limit} of {bound}")]
+    NotRaised {
+        /// The limit.
+        limit: LimitKind,
+        /// What it is.
+        bound: u64,
+    },
+}
 
 /// What became of a wish to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +106,7 @@ impl Task {
         self.progress.hops = 0;
         self.progress.attempts = 0;
         self.progress.parkings = Parkings::default();
+        self.progress.setbacks = Setbacks::default();
         self.progress.sends = 0;
         self.progress.cancel_requested = false;
         self.queue(Event::Reopened { base: self.progress.base }, now);
@@ -96,9 +114,16 @@ impl Task {
     }
 
     /// Goes on with a paused task under these limits, of whose time it has used some already. Whoever does it sends a message
-    /// for the task.
-    pub fn resume(&mut self, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
-        let TaskState::Paused { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
+    /// for the task. The limit that it paused at must be higher than before, unless the cap on cost was another's.
+    pub fn resume(&mut self, limits: Limits, now: Timestamp) -> Result<(), ResumeRefused> {
+        let TaskState::Paused { limit, since, .. } = self.progress.state else {
+            return Err(WrongState(self.status()).into());
+        };
+        let is_own = limit != LimitKind::Budget || self.progress.setbacks.cap() == Some(BudgetScope::Task);
+        let bounds = limits.bound(limit).zip(self.progress.limits.bound(limit));
+        if let Some((_, bound)) = bounds.filter(|(raised, bound)| is_own && raised <= bound) {
+            return Err(ResumeRefused::NotRaised { limit, bound });
+        }
         let began = self.progress.deadline.minus(self.progress.limits.timeout());
         self.progress.deadline = began.plus(limits.timeout());
         self.progress.limits = limits;

@@ -10,12 +10,14 @@ use std::time::Duration;
 mod client;
 mod history;
 mod parkings;
+mod setbacks;
 mod watchdog;
 mod worker;
 
-pub use client::{Cancellation, ReopenFrom, WrongState};
+pub use client::{Cancellation, ReopenFrom, ResumeRefused, WrongState};
 pub use history::{Change, Event, HISTORY_BLOCK, History, MAX_HISTORY};
 pub use parkings::Parkings;
+pub use setbacks::Setbacks;
 pub use watchdog::Overdue;
 
 use super::agent::{Agent, AgentVersion};
@@ -127,21 +129,21 @@ pub struct Progress {
     pub revision: u64,
     /// Leases granted so far; the number of the present one.
     pub fence: u64,
-    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, but for those that were given back with
-    /// nothing spent.
+    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, but for those given back with nothing spent.
     pub attempts: u64,
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
     /// How often it was parked since the journal last grew.
     pub parkings: Parkings,
+    /// What its failed model calls met since the journal last grew.
+    pub setbacks: Setbacks,
     /// How often a worker ran out of time and another went on.
     pub hops: u32,
     /// The journal has all steps up to this number, at least; `spend` has theirs.
     pub steps: u32,
     /// Steps up to this number are of an earlier run and count no more.
     pub base: u32,
-    /// How many bytes the steps of its run have that were recorded when it was last looked; unknown for a task whose record is
-    /// of an earlier version. It is what its next worker needs memory for.
+    /// How many bytes its run's recorded steps had when last counted, for which its next worker needs memory; unknown in old records.
     pub conversation_bytes: Option<u64>,
     /// Whether its client wants it to be canceled, while it has a worker.
     pub cancel_requested: bool,
@@ -273,6 +275,7 @@ impl Task {
                 attempts: 0,
                 sends: 1,
                 parkings: Parkings::default(),
+                setbacks: Setbacks::default(),
                 hops: 0,
                 steps: 0,
                 base: 0,

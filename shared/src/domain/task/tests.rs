@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, FailureCode, HeadKind, Instructions, Limits, ModelChain, ModelRef, Origin, Provider,
-    RetryRules, StepHead, StopReason, ToolCall, Usage, WaitReason,
+    AgentConfig, AgentName, BudgetScope, FailureCode, HeadKind, Instructions, Limits, ModelChain, ModelRef, Origin,
+    Provider, RetryRules, StepHead, StopReason, ToolCall, Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -344,16 +344,35 @@ fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
     paused.pause(1, LimitKind::MaxSteps, after(100)).unwrap();
     assert_eq!(paused.due_at(), Some(after(86_500)));
     let mut resumed = paused.clone();
-    resumed.resume(Limits::default().with_max_steps(7).unwrap(), after(200)).unwrap();
-    assert_eq!((resumed.deadline(), resumed.limits().max_steps()), (after(1_900), 7));
+    resumed.resume(Limits::default().with_max_steps(107).unwrap(), after(200)).unwrap();
+    assert_eq!((resumed.deadline(), resumed.limits().max_steps()), (after(1_900), 107));
     for (timeout, deadline) in [(3_600, 3_700), (60, 160)] {
         let mut resumed = paused.clone();
-        resumed.resume(Limits::default().with_timeout_seconds(timeout).unwrap(), after(200)).unwrap();
+        let limits = Limits::default().with_max_steps(101).unwrap().with_timeout_seconds(timeout).unwrap();
+        resumed.resume(limits, after(200)).unwrap();
         assert_eq!(resumed.deadline(), after(deadline), "what the task has used of its time stays used");
+    }
+    for max_steps in [100, 7] {
+        let refused = paused.clone().resume(Limits::default().with_max_steps(max_steps).unwrap(), after(200));
+        assert_eq!(refused, Err(ResumeRefused::NotRaised { limit: LimitKind::MaxSteps, bound: 100 }));
     }
     assert_eq!(paused.settle_overdue(after(86_500)), Some(Overdue::Expired));
     let TaskState::Failed(failure) = paused.state() else { panic!("{paused:?}") };
     assert_eq!(failure.code, FailureCode::LimitReached);
+}
+
+#[test]
+fn a_task_goes_on_under_its_own_cap_on_cost_only_if_the_cap_of_another_stopped_it() {
+    let capped = Limits::default().with_max_cost_micro_usd(50).unwrap();
+    let raised = Limits::default().with_max_cost_micro_usd(51).unwrap();
+    for (cap, goes_on) in [(Some(BudgetScope::Task), false), (Some(BudgetScope::Tenant), true), (None, true)] {
+        let mut task = queued().within(capped);
+        task.claim(lease(60), after(0)).unwrap();
+        task.note_setbacks(&[], cap);
+        task.pause(1, LimitKind::Budget, after(1)).unwrap();
+        assert_eq!(task.clone().resume(capped, after(2)).is_ok(), goes_on, "{cap:?}");
+        assert_eq!(task.resume(raised, after(2)), Ok(()), "{cap:?}");
+    }
 }
 
 #[test]
@@ -363,7 +382,7 @@ fn an_ended_task_is_opened_again_with_all_its_time() {
         let mut task = running();
         task.note_steps(recorded(3));
         assert_eq!(task.reopen(from, limits, after(1)), Err(WrongState(TaskStatus::Running)));
-        task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), after(1)).unwrap();
+        task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS, 0, &Setbacks::default()), after(1)).unwrap();
         task.reopen(from, limits, after(5_000)).unwrap();
         assert_eq!((task.status(), task.deadline(), task.progress.base), (TaskStatus::Queued, after(5_060), base));
         assert_eq!((task.attempts(), task.progress.steps), (0, 3.max(base)));
@@ -440,7 +459,7 @@ proptest! {
             let changed = match act {
                 0 => task.claim(lease(now + 45), at).is_ok(),
                 1 => task.complete(fence, output(), at).is_ok(),
-                2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS, 0), at).is_ok(),
+                2 => task.fail(fence, Failure::attempts_exhausted(MAX_ATTEMPTS, 0, &Setbacks::default()), at).is_ok(),
                 3 => task.complete(current, output(), at).is_ok(),
                 4 => task.release(fence, Spent::Nothing, at).is_ok(),
                 5 => task.release(fence, Spent::Attempt, at).is_ok(),

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use super::history::{Change, Event};
 use super::parkings::Parkings;
+use super::setbacks::Setbacks;
 use super::{
     ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
     TaskState,
 };
+use crate::domain::call::FailedAttempt;
 use crate::domain::conversation::PendingCall;
-use crate::domain::limits::LimitKind;
+use crate::domain::limits::{BudgetScope, LimitKind};
 use crate::domain::outcome::{Failure, Output};
 use crate::domain::spend::Spend;
 use crate::domain::step::StepHead;
@@ -58,6 +60,11 @@ impl Task {
         self.progress.spend = self.progress.spend.plus(spend);
     }
 
+    /// Takes note of what a failed model call met, and whose cap on cost refused it. It becomes durable with the transition that follows.
+    pub fn note_setbacks(&mut self, attempts: &[FailedAttempt], cap: Option<BudgetScope>) {
+        self.progress.setbacks.note(attempts, cap);
+    }
+
     /// Takes note of all the steps that are recorded, and of what those came to that were not known yet. A worker under which
     /// the journal grows is worth its attempt: the attempts before it count no more, nor do the waits. It becomes durable with
     /// the transition that follows. Returns whether there was news.
@@ -82,6 +89,7 @@ impl Task {
         self.progress.steps = last;
         self.progress.attempts = 1;
         self.progress.parkings = Parkings::default();
+        self.progress.setbacks = Setbacks::default();
         true
     }
 
@@ -219,7 +227,7 @@ impl Task {
             self.queue(Event::Requeued, now);
             return Overdue::Requeued;
         }
-        self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS, self.progress.steps), now);
+        self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS, self.progress.steps, &self.progress.setbacks), now);
         Overdue::GivenUp
     }
 

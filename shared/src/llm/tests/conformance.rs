@@ -296,8 +296,8 @@ async fn a_call_whose_deadline_has_passed_is_not_made() {
 #[tokio::test]
 async fn without_a_usable_key_nobody_is_asked() {
     let keys = [
-        (Stored::Missing, ModelErrorKind::Authentication),
-        (Stored::Value("canary\nkey"), ModelErrorKind::Authentication),
+        (Stored::Missing, ModelErrorKind::KeyMissing),
+        (Stored::Value("canary\nkey"), ModelErrorKind::KeyMissing),
         (Stored::Unavailable, ModelErrorKind::KeyUnavailable),
         (Stored::Silent, ModelErrorKind::KeyUnavailable),
     ];

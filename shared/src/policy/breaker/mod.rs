@@ -210,6 +210,7 @@ fn sign(error: &ModelError) -> Sign {
         | ModelErrorKind::ParkAtMost(_)
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyMissing
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong

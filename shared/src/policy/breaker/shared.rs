@@ -13,6 +13,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use super::settings::BreakerSettings;
 use super::view::{Candidacy, Decision, Sign, View};
 use crate::domain::{Causes, Circuit, CircuitCause, Deadline, ModelRef, TaskId, Timestamp};
+use crate::metric;
 use crate::ports::{Circuits, Clock, Replaced, StoreError};
 
 /// How long the store may take.
@@ -116,6 +117,7 @@ impl SharedCircuits {
     }
 
     fn failed(&self, model: &ModelRef, error: &StoreError) {
+        metric::EPHEMERAL_FAILURES.add([], 1);
         if self.with(model, |entry, now| entry.view.blinded(self.settings.view_for(), now)) {
             let (provider, error) = (model.provider(), Causes(error));
             tracing::warn!(%provider, model = model.name(), %error, "circuit can't be shared with other functions");

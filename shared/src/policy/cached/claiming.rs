@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::kept::{longest_kept, usable_since};
 use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
+use crate::metric;
 use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Asking, Clock, KeptAnswer, StoreError};
 
 /// The first wait for somebody else's answer; it doubles each time.
@@ -198,6 +199,7 @@ impl Claims {
                 None
             }
             Err(_) => {
+                metric::EPHEMERAL_FAILURES.add([], 1);
                 tracing::warn!(error = "timeout", "kept answers are out of reach");
                 None
             }
@@ -206,5 +208,6 @@ impl Claims {
 }
 
 fn warn(error: &StoreError) {
+    metric::EPHEMERAL_FAILURES.add([], 1);
     tracing::warn!(error = %Causes(error), "kept answers are out of reach");
 }

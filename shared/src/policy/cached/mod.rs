@@ -170,6 +170,7 @@ impl Cached {
             ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => in_time && !wait.reason.is_our_own(),
             ModelErrorKind::QuotaExhausted
             | ModelErrorKind::Authentication
+            | ModelErrorKind::KeyMissing
             | ModelErrorKind::Rejected
             | ModelErrorKind::ContextTooLong
             | ModelErrorKind::Refused => true,

@@ -31,12 +31,11 @@ use tokio::time::Instant;
 use self::size::token_bound;
 use super::price::PriceTable;
 use crate::domain::{
-    Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp, Usage, Wait, WaitReason,
+    BudgetScope, Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp, Usage, Wait, WaitReason,
 };
 use crate::metric;
 use crate::ports::{
-    Allowance, BudgetKey, BudgetScope, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved,
-    Settled,
+    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved, Settled,
 };
 use crate::runtime::computed;
 
@@ -309,6 +308,7 @@ fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Durat
         Ok(answer) => answer.spend,
         Err(error) => {
             metric::MODEL_ERRORS.add([model.provider().as_str(), error.kind.code().as_str()], 1);
+            metric::MODEL_ACCESS_ERRORS.add([], u64::from(error.kind.is_of_access()));
             error.spend
         }
     };

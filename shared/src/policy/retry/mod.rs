@@ -195,6 +195,7 @@ const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
         | ModelErrorKind::ParkAtMost(_)
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyMissing
         | ModelErrorKind::KeyUnavailable
         | ModelErrorKind::Rejected
         | ModelErrorKind::ContextTooLong

@@ -65,6 +65,7 @@ const PARKINGS: &str = "parkings";
 const OUTAGES: &str = "outages";
 const RATE_LIMITS: &str = "rate_limits";
 const TURNS: &str = "turns";
+const SETBACKS: &str = "setbacks";
 const HOPS: &str = "hops";
 const STEPS: &str = "steps";
 const BASE: &str = "base";
@@ -90,7 +91,7 @@ const FAILED_ATTEMPTS: &str = "failed_attempts";
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
-pub(super) const MUTABLE: [&str; 44] = [
+pub(super) const MUTABLE: [&str; 45] = [
     blob::CODEC,
     blob::RAW_BYTES,
     blob::SHA256,
@@ -113,6 +114,7 @@ pub(super) const MUTABLE: [&str; 44] = [
     OUTAGES,
     RATE_LIMITS,
     TURNS,
+    SETBACKS,
     SPEND,
     WAIT_REASON,
     WAIT_UNTIL,
@@ -194,8 +196,7 @@ pub(super) const fn is_apart(input: &str) -> bool {
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
 pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     let Progress { revision, fence, attempts, sends, parkings, hops, steps, base, .. } = task.progress();
-    let Progress { conversation_bytes, cancel_requested, limits, deadline, spend, history, updated_at, state, .. } =
-        task.progress();
+    let Progress { cancel_requested, limits, deadline, spend, history, updated_at, state, .. } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
         (FENCE, number(fence)),
@@ -218,13 +219,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     };
     attributes.extend([(DUE_SHARD, text(shard)), (DUE_AT, moment(due_at))]);
     attributes.extend(content.into_iter().flat_map(Blob::head));
-    let counts = [(OUTAGES, parkings.outages), (RATE_LIMITS, parkings.rate_limits), (TURNS, parkings.turns)];
-    let history_first = Some(history.first()).filter(|first| *first > 0);
-    attributes.extend(history_first.map(|first| (HISTORY_FIRST, number(first))));
-    attributes.extend(counts.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name, number(count))));
-    if let Some(bytes) = conversation_bytes {
-        attributes.extend([(CONVERSATION_BYTES, number(bytes)), (CONVERSATION_STEPS, number(steps))]);
-    }
+    attributes.extend(occasional(task.progress()));
     if *cancel_requested {
         attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
     }
@@ -251,6 +246,21 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         ]),
         TaskState::Failed(failure) => attributes.push((FAILURE_CODE, name(&failure.code))),
         TaskState::Canceled | TaskState::TimedOut => {}
+    }
+    attributes
+}
+
+/// What most records have not.
+fn occasional(progress: &Progress) -> Attributes {
+    let Progress { parkings, setbacks, history, conversation_bytes, steps, .. } = progress;
+    let counts = [(OUTAGES, parkings.outages), (RATE_LIMITS, parkings.rate_limits), (TURNS, parkings.turns)];
+    let counts = counts.into_iter().chain([(HISTORY_FIRST, history.first())]).filter(|(_, count)| *count > 0);
+    let mut attributes: Attributes = counts.map(|(name, count)| (name, number(count))).collect();
+    if let Some(bytes) = conversation_bytes {
+        attributes.extend([(CONVERSATION_BYTES, number(bytes)), (CONVERSATION_STEPS, number(steps))]);
+    }
+    if !setbacks.is_empty() {
+        attributes.push(items::json(SETBACKS, setbacks));
     }
     attributes
 }
@@ -305,6 +315,8 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         attempts: fields.number(ATTEMPTS)?,
         sends: fields.number(SENDS)?,
         parkings: parkings(&fields)?,
+        // One that a later version wrote with words of its own is left out: it only explains.
+        setbacks: fields.optional(SETBACKS, Fields::json).ok().flatten().unwrap_or_default(),
         hops: fields.optional(HOPS, Fields::number)?.unwrap_or(0),
         steps: fields.optional(STEPS, Fields::number)?.unwrap_or(0),
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),

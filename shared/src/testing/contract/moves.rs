@@ -48,7 +48,7 @@ pub(super) enum Move {
     Pause(LimitKind, Timestamp),
     /// See [`Task::answered`].
     Answer(Timestamp),
-    /// See [`Task::resume`]; under the same limits.
+    /// See [`Task::resume`]; with one step more than before.
     Resume(Timestamp),
     /// See [`Task::cancel`].
     Cancel(Timestamp),
@@ -74,7 +74,7 @@ impl Move {
             Self::RequireInput(calls, now) => task.require_input(fence, calls, now)?,
             Self::Pause(limit, now) => task.pause(fence, limit, now)?,
             Self::Answer(now) => task.answered(9, now)?,
-            Self::Resume(now) => task.resume(task.limits(), now)?,
+            Self::Resume(now) => task.resume(task.limits().with_max_steps(task.limits().max_steps() + 1)?, now)?,
             Self::Cancel(now) => return task.cancel(now)?.map(|_| ()).ok_or_else(|| "it is canceled already".into()),
             Self::EndCanceled(now) => task.end_canceled(fence, now)?,
             Self::Reopen(from, now) => task.reopen(from, task.limits(), now)?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Broken, Check, Outcome, holds, same};
-use crate::ports::{TaskMessage, TaskQueue};
+use crate::ports::{Backlog, TaskMessage, TaskQueue};
 use crate::testing::{Delivery, MemoryQueue, samples};
 
 /// The end of a queue at which messages come out; in production that is the platform's, not ours.
@@ -26,6 +26,7 @@ impl Inbox for MemoryQueue {
 type Queue = (Arc<dyn TaskQueue>, Arc<dyn Inbox>);
 
 pub(super) const CHECKS: &[Check<Queue>] = &[
+    ("what waits is told from what was received", |q| Box::pin(backlog(q))),
     ("what is sent is received as it was", |q| Box::pin(round_trip(q))),
     ("a message carries its task's trace", |q| Box::pin(trace(q))),
     ("a message is in its tenant's group", |q| Box::pin(group(q))),
@@ -34,6 +35,15 @@ pub(super) const CHECKS: &[Check<Queue>] = &[
     ("a delayed message is not there before its time, even beyond the longest delay", |q| Box::pin(delayed(q))),
     ("a made-up receipt is refused", |q| Box::pin(made_up_receipt(q))),
 ];
+
+/// Before the other checks, whose messages would come back meanwhile.
+async fn backlog((queue, inbox): Queue) -> Outcome {
+    same(&queue.backlog().await?, &Backlog::default())?;
+    queue.send(&samples::message(), None, Duration::ZERO).await?;
+    same(&queue.backlog().await?, &Backlog { waiting: 1, in_flight: 0 })?;
+    expect(&*inbox).await?;
+    same(&queue.backlog().await?, &Backlog { waiting: 0, in_flight: 1 })
+}
 
 async fn round_trip((queue, inbox): Queue) -> Outcome {
     let mut sent = [samples::message(), samples::message()].map(|message| message.to_body());

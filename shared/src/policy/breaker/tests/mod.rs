@@ -12,11 +12,12 @@ use async_trait::async_trait;
 use tokio::time::advance;
 
 use super::{Breaker, BreakerSettings};
+use crate::domain::BudgetScope;
 use crate::domain::{
     Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend, TaskId,
     Timestamp, Wait, WaitReason,
 };
-use crate::ports::{BudgetScope, Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
+use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
 use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};
 
 const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
@@ -107,6 +108,7 @@ async fn only_outages_open_the_circuit() {
         (ModelErrorKind::Park(wait), false),
         (ModelErrorKind::QuotaExhausted, false),
         (ModelErrorKind::Authentication, false),
+        (ModelErrorKind::KeyMissing, false),
         (ModelErrorKind::KeyUnavailable, false),
         (ModelErrorKind::Rejected, false),
         (ModelErrorKind::Refused, false),

@@ -3,8 +3,9 @@
 use super::super::sign;
 use super::super::view::Sign::{self, Limited, Unclear};
 use super::{BUSY, DOWN};
+use crate::domain::BudgetScope;
 use crate::domain::{CircuitCause, Spend, Usage, Wait, WaitReason};
-use crate::ports::{BudgetScope, ModelError, ModelErrorKind};
+use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples;
 
 /// What is known of the answer: its status, and the tokens of it that came.
@@ -35,6 +36,7 @@ fn only_a_provider_that_fails_stays_silent_or_cannot_be_read_is_down() {
         wait(WaitReason::RetryAfter),
         ModelErrorKind::QuotaExhausted,
         ModelErrorKind::Authentication,
+        ModelErrorKind::KeyMissing,
         ModelErrorKind::KeyUnavailable,
         ModelErrorKind::Rejected,
         ModelErrorKind::Refused,

@@ -3,8 +3,9 @@
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
+use crate::domain::BudgetScope;
 use crate::domain::{Caller, RetryRules, TaskId, Timestamp};
-use crate::ports::{BudgetScope, KeptAnswer};
+use crate::ports::KeptAnswer;
 
 type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
 
@@ -202,6 +203,7 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
     for kind in [
         ModelErrorKind::QuotaExhausted,
         ModelErrorKind::Authentication,
+        ModelErrorKind::KeyMissing,
         ModelErrorKind::Rejected,
         ModelErrorKind::Refused,
         ModelErrorKind::ContextTooLong,

@@ -302,6 +302,7 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
         (ModelErrorKind::Rejected, "failed"),
         (ModelErrorKind::Refused, "failed"),
         (ModelErrorKind::Authentication, "failed"),
+        (ModelErrorKind::KeyMissing, "failed"),
         (ModelErrorKind::ContextTooLong, "failed"),
     ] {
         for mode in [CacheMode::Default, CacheMode::Bypass, CacheMode::Refresh] {

@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::domain::BudgetScope;
 use crate::domain::{Deadline, FailureCode, RetryRules, Spend};
-use crate::ports::BudgetScope;
 use crate::testing::samples::{START, after, question};
 use crate::testing::{Reply, ScriptedModel, TokioClock};
 
@@ -117,6 +117,7 @@ fn what_another_attempt_cannot_mend_is_final_at_once() {
         park(9_000, WaitReason::SingleFlight),
         ModelErrorKind::QuotaExhausted,
         ModelErrorKind::Authentication,
+        ModelErrorKind::KeyMissing,
         ModelErrorKind::Rejected,
         ModelErrorKind::Refused,
         ModelErrorKind::ContextTooLong,

@@ -5,7 +5,8 @@ mod sizes;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::{Event, LimitKind, PendingCall, Spent, ToolCall, WaitReason};
+use crate::domain::{BudgetScope, Event, LimitKind, PendingCall, Spent, ToolCall, WaitReason};
+use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples::{self, after, lease_until};
 
 /// A task in each state.
@@ -17,6 +18,8 @@ fn histories() -> Vec<Task> {
     let mut waiting = running.clone();
     let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
     waiting.add_spend(samples::answer("").spend);
+    let down = ModelError { status: Some(503), ..ModelError::new(samples::model(), ModelErrorKind::Unavailable) };
+    waiting.note_setbacks(&down.attempts(), Some(BudgetScope::Tenant));
     waiting.park(1, wait, Spent::Nothing, after(2)).unwrap();
     let (mut asking, mut paused, mut canceled) = (running.clone(), running.clone(), queued.clone());
     let call = ToolCall { id: "call_1".to_owned(), name: "ask".to_owned(), arguments: "{}".to_owned() };
@@ -47,6 +50,16 @@ fn a_task_in_each_state_survives_its_record() {
         let summary = read_summary(&record(&task)).unwrap();
         assert_eq!((summary.id, summary.status, summary.attempts), (task.id(), task.status(), task.attempts()));
     }
+}
+
+#[test]
+fn setbacks_of_a_later_version_are_left_out_and_the_task_is_read() {
+    let [_, _, task, ..] = &histories()[..] else { panic!("no task") };
+    assert!(!task.progress().setbacks.is_empty());
+    let mut item = record(task);
+    let later = r#"{"met":[{"provider":"anthropic","code":"of_a_later_version","status":null,"times":1}]}"#;
+    item.insert(SETBACKS.to_owned(), text(later));
+    assert!(read_whole(&item).unwrap().progress().setbacks.is_empty());
 }
 
 #[test]
