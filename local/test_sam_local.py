@@ -7,6 +7,7 @@ import unittest
 from pathlib import Path
 from unittest import mock
 
+import dashboard
 import forwarder
 import phase
 import pictures
@@ -70,6 +71,13 @@ class Events(unittest.TestCase):
             docker.chmod(0o755)
             with mock.patch.dict("os.environ", PATH=folder), self.assertRaisesRegex(phase.Failed, "is the daemon running"):
                 sam_local.require_docker()
+
+
+class Variables(unittest.TestCase):
+    def test_no_variable_of_a_function_is_a_number_with_which_the_local_aws_could_not_start_it(self):
+        for name, function in dashboard.resources("AWS::Serverless::Function").items():
+            for variable, value in function["Properties"]["Environment"]["Variables"].items():
+                self.assertNotIsInstance(value, int, f"{name}: {variable}")
 
 
 class Forwarder(unittest.TestCase):
