@@ -53,8 +53,8 @@ async fn a_batch_of_large_conversations_leaves_the_executor_under_400_mib() {
     let fields = json!({ "models": models, "builtin_tools": [{ "name": "calculator" }] });
     let agent = deployment.agent_of(&fields).await;
     let mut tasks = Vec::new();
-    // The largest that there may be, and nine that have room together.
-    for mebibytes in [31, 3, 3, 3, 3, 3, 3, 3, 3, 3] {
+    // More than an executor has room for. The stand-in takes 10 MiB at most; `shared/tests/memory` has larger ones.
+    for mebibytes in [9, 9, 9, 9, 3, 3, 3, 3, 3, 3] {
         let task = deployment.write_task(&agent, now()).await.id();
         for step in turns(task, mebibytes * 1_024 * 1_024) {
             deployment.record_step(&step).await;

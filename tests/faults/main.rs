@@ -219,7 +219,7 @@ async fn a_providers_key_that_is_missing() {
 /// Its tasks are none the worse for it.
 #[tokio::test]
 async fn an_ephemeral_table_that_is_gone() {
-    let deployment = Deployment::with(&[("EPHEMERAL_TABLE", "gone")]).await;
+    let deployment = Deployment::with(&[("EPHEMERAL_TABLE", "gone"), ("TENANT_MAX_RUNNING_TASKS", "5")]).await;
     let agent = deployment.agent_of(&json!({ "models": claude() })).await;
     let task = deployment.submit(&agent, &unique("[ok]")).await;
     deployment.until_status(task, "completed").await;
