@@ -14,15 +14,24 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::base64;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
 
 static ROOTS: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
-    let read = rustls_native_certs::load_native_certs();
+    let read = read_roots();
     if read.certs.is_empty() {
         let errors: Vec<String> = read.errors.iter().map(ToString::to_string).collect();
         tracing::error!(error = errors.join("; "), "this machine has no root certificates: no server is trusted");
     }
     read.certs
 });
+
+/// Where `SSL_CERT_FILE` and `SSL_CERT_DIR` say nothing, the machine's bundle is enough: its folders have the same certificates once
+/// or twice more, in hundreds of files.
+fn read_roots() -> CertificateResult {
+    let bundle = openssl_probe::probe().cert_file.filter(|_| !openssl_probe::has_ssl_cert_env_vars());
+    let read = bundle.map(|bundle| load_certs_from_paths(Some(&bundle), None));
+    read.filter(|read| !read.certs.is_empty()).unwrap_or_else(load_native_certs)
+}
 
 static CLIENT: LazyLock<ClientConfig> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
