@@ -2,6 +2,8 @@
 
 use serde::de::IgnoredAny;
 
+use crate::runtime::computed;
+
 /// The bytes of an answer so far.
 ///
 /// Brackets are counted as they arrive, and the text is parsed only once, when the last of them is closed: parsed with each piece
@@ -35,7 +37,7 @@ impl Whole {
             self.follow(*byte);
         }
         if self.object == Object::Closed {
-            let is_valid = serde_json::from_slice::<IgnoredAny>(&self.bytes).is_ok();
+            let is_valid = computed(self.bytes.len(), || serde_json::from_slice::<IgnoredAny>(&self.bytes).is_ok());
             self.object = if is_valid { Object::Complete } else { Object::Broken };
         }
     }
