@@ -6,6 +6,7 @@
 //! the claim at once.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,7 +74,7 @@ impl Claims {
                 Ok(Some(turn)) => return turn,
                 Ok(None) => {}
                 Err(error) => {
-                    warn(&error);
+                    warn(Causes(&error));
                     return Turn::Unstored;
                 }
             }
@@ -147,7 +148,7 @@ impl Claims {
                 // In a conflict another has the claim by now, so the answer will be the other's.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => {
-                    warn(&error);
+                    warn(Causes(&error));
                     self.answers.give_up(&question.key, self.owner, None).await
                 }
             }
@@ -195,19 +196,18 @@ impl Claims {
         match timeout(left.max(GRACE), call).await {
             Ok(Ok(done)) => Some(done),
             Ok(Err(error)) => {
-                warn(&error);
+                warn(Causes(&error));
                 None
             }
             Err(_) => {
-                metric::EPHEMERAL_FAILURES.add([], 1);
-                tracing::warn!(error = "timeout", "kept answers are out of reach");
+                warn("timeout");
                 None
             }
         }
     }
 }
 
-fn warn(error: &StoreError) {
+fn warn(error: impl Display) {
     metric::EPHEMERAL_FAILURES.add([], 1);
-    tracing::warn!(error = %Causes(error), "kept answers are out of reach");
+    tracing::warn!(%error, "kept answers are out of reach");
 }

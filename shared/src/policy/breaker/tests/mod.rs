@@ -12,10 +12,9 @@ use async_trait::async_trait;
 use tokio::time::advance;
 
 use super::{Breaker, BreakerSettings};
-use crate::domain::BudgetScope;
 use crate::domain::{
-    Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend, TaskId,
-    Timestamp, Wait, WaitReason,
+    BudgetScope, Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend,
+    TaskId, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
 use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};

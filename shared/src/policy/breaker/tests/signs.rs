@@ -3,8 +3,7 @@
 use super::super::sign;
 use super::super::view::Sign::{self, Limited, Unclear};
 use super::{BUSY, DOWN};
-use crate::domain::BudgetScope;
-use crate::domain::{CircuitCause, Spend, Usage, Wait, WaitReason};
+use crate::domain::{BudgetScope, CircuitCause, Spend, Usage, Wait, WaitReason};
 use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples;
 

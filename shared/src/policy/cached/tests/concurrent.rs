@@ -3,8 +3,7 @@
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
-use crate::domain::BudgetScope;
-use crate::domain::{Caller, RetryRules, TaskId, Timestamp};
+use crate::domain::{BudgetScope, Caller, RetryRules, TaskId, Timestamp};
 use crate::ports::KeptAnswer;
 
 type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;

@@ -3,8 +3,7 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::domain::BudgetScope;
-use crate::domain::{Deadline, FailureCode, RetryRules, Spend};
+use crate::domain::{BudgetScope, Deadline, FailureCode, RetryRules, Spend};
 use crate::testing::samples::{START, after, question};
 use crate::testing::{Reply, ScriptedModel, TokioClock};
 
