@@ -5,13 +5,19 @@
 //! cancel. Such work is [`computed`]: it keeps its thread, and the runtime goes on with all other tasks on another one.
 
 use std::future::pending;
+use std::io;
 use std::panic::resume_unwind;
 
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::{self, JoinSet};
 
 /// From how many bytes on work is worth another thread. Less takes a few milliseconds at most.
 const LONG_FROM_BYTES: usize = 128 * 1_024;
+
+/// A runtime for many tasks that wait: one thread, and another one while a task's work is [`computed`].
+pub fn for_tasks() -> io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+}
 
 /// Does work whose length grows with this many bytes, without an `await` in it.
 ///

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use shared::domain::{Step, StepKind, TaskId, ToolRunner};
+use shared::testing::memory::peak_mebibytes;
 use shared::testing::samples;
+use tests::Deployment;
 use tests::platform::{now, tell, unique};
-use tests::{Deployment, processes};
 
 /// The stand-in takes a second for each of these.
 const PROMPT: &str = "[second]";
@@ -65,7 +66,8 @@ async fn a_batch_of_large_conversations_leaves_the_executor_under_400_mib() {
     for task in tasks {
         deployment.until_status(task, "completed").await;
     }
-    let peaks: Vec<u64> = deployment.processes("executor").into_iter().map(processes::peak_mebibytes).collect();
+    let executors = deployment.processes("executor").into_iter();
+    let peaks: Vec<u64> = executors.map(|process| peak_mebibytes(&process.to_string()).unwrap()).collect();
     tell(&format!("the most memory that executors had for large conversations, in MiB: {peaks:?}"));
     assert!(!peaks.is_empty() && peaks.iter().all(|peak| *peak < 400), "{peaks:?}");
 }

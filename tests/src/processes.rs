@@ -43,13 +43,6 @@ pub fn anybody_is_connected_to(port: u16) -> bool {
     sockets().iter().any(|socket| socket.state == ESTABLISHED && socket.remote_port == port)
 }
 
-/// The most memory of a process that was ever resident.
-pub fn peak_mebibytes(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
-}
-
 /// Kills a process, which may have ended by itself meanwhile.
 pub fn kill(process: u32) {
     signal("KILL", process);

@@ -1,16 +1,16 @@
 //! The queue's worker: one invocation takes a batch of messages and runs their tasks side by side.
 //!
 //! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its own: one that is rubbish,
-//! fails or panics is the only one to come back, and one with much to read or to compress holds up none of the others. A task that may be what ended its last workers is worked on when the others of
-//! its batch have been left. The response follows the rules of `ReportBatchItemFailures` (Lambda
-//! developer guide, "Handling errors for an SQS event source").
+//! fails or panics is the only one to come back, and one with much to read or to compress holds up none of the others. A task
+//! that may be what ended its last workers is worked on when the others of its batch have been left. The response follows the
+//! rules of `ReportBatchItemFailures` (Lambda developer guide, "Handling errors for an SQS event source").
 
 pub mod config;
 mod verdict;
 
+use std::iter;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::{io, iter};
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt;
@@ -20,16 +20,9 @@ use shared::app::Runner;
 use shared::domain::{Causes, Timestamp, TraceHeader};
 use shared::ports::{MessageError, TaskMessage, TaskQueue};
 use shared::runtime::in_own_task;
-use tokio::runtime::{Builder, Runtime};
 use tracing::{Instrument, Span, field};
 
 use verdict::Verdict;
-
-/// The runtime of the function: one thread, and another one while a task computes for long
-/// ([`computed`](shared::runtime::computed)).
-pub fn runtime() -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build()
-}
 
 /// Works on batches.
 #[derive(Clone)]

@@ -13,6 +13,7 @@ use shared::llm::{self, Layers};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Secrets};
 use shared::queue::{SqsTaskQueue, sqs};
+use shared::runtime;
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
@@ -22,7 +23,7 @@ use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
 
 fn main() -> Result<(), Error> {
-    executor::runtime()?.block_on(run())
+    runtime::for_tasks()?.block_on(run())
 }
 
 async fn run() -> Result<(), Error> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use shared::app::{Room, Runner, WorkTimes};
 use shared::domain::{Agent, CacheRules, ModelAnswer, ModelRequest, Task, TaskStatus};
 use shared::ports::{AgentStore, Clock, Model, ModelError, TaskMessage, TaskQueue, TaskStore};
-use shared::runtime::computed;
+use shared::runtime::{self, computed};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
@@ -218,7 +218,7 @@ impl Model for Computing {
 
 #[test]
 fn no_task_of_a_batch_waits_until_another_one_has_computed() {
-    executor::runtime().unwrap().block_on(async {
+    runtime::for_tasks().unwrap().block_on(async {
         let platform = Platform::new().await;
         let mut tasks = Vec::new();
         for _ in 0..10 {

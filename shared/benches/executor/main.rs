@@ -28,6 +28,7 @@ use shared::domain::{
 use shared::ports::clock::SystemClock;
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, TaskStore};
 use shared::store::decoding;
+use shared::testing::memory::resident_mebibytes;
 use shared::testing::{Faults, MemoryQueue, MemoryStore, ScriptedTools, samples};
 
 /// How often each way is measured, and in a test.
@@ -190,13 +191,6 @@ async fn batch() -> Result<(Duration, Duration), Failure> {
     Ok(took)
 }
 
-/// The memory of this process that is resident, in MiB (`VmRSS` of proc(5)).
-fn resident_mebibytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1_024)
-}
-
 fn main() -> Result<(), Failure> {
     // Cargo says so when it runs a benchmark rather than a test.
     let is_benchmark = std::env::args().any(|argument| argument == "--bench");
@@ -206,7 +200,7 @@ fn main() -> Result<(), Failure> {
         let (took, cpu) = runtime.block_on(batch())?;
         let met = if took <= BATCH.2 { "met" } else { "missed" };
         println!("A batch of {} tasks with a model of {:?}: {took:?} of {:?}, {met}.", BATCH.0, BATCH.1, BATCH.2);
-        println!("It took {cpu:?} of the processor and {} MiB.\n", resident_mebibytes().unwrap_or_default());
+        println!("It took {cpu:?} of the processor and {} MiB.\n", resident_mebibytes("self").unwrap_or_default());
     }
     let mut rows = Vec::new();
     for turns in TURNS {

@@ -15,6 +15,7 @@ mod faults;
 pub(crate) mod http;
 mod listening;
 pub mod log_schema;
+pub mod memory;
 mod model;
 mod queue;
 mod retention;

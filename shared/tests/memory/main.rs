@@ -20,6 +20,8 @@ use std::alloc::System;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use shared::runtime;
+use shared::testing::memory::peak_mebibytes;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -37,6 +39,9 @@ const LEFT_MEBIBYTES: u64 = 24;
 /// The longest that tasks may hold each other up, on the processor: without optimization, as tests are built. With all of it on one
 /// thread it was 2,500.
 const MOST_HOLD_MS: u64 = 600;
+
+/// The variable of the C library that the template sets for the executor.
+const MMAP_THRESHOLD: &str = "MALLOC_MMAP_THRESHOLD_";
 
 /// What is done, and the most that it may take.
 const SCENARIOS: [(&str, u64); 4] = [
@@ -57,8 +62,7 @@ fn main() {
 /// Plays a scenario in a process of its own.
 fn check((scenario, most): (&str, u64)) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    // As the template has it.
-    child.env("MALLOC_MMAP_THRESHOLD_", "131072");
+    child.env(MMAP_THRESHOLD, mmap_threshold());
     let done = child.args(["child", scenario]).stderr(Stdio::inherit()).output().unwrap();
     assert!(done.status.success(), "{scenario}: {}", done.status);
     let measured: Value = serde_json::from_slice(&done.stdout).unwrap();
@@ -71,9 +75,15 @@ fn check((scenario, most): (&str, u64)) {
     assert!(hold < MOST_HOLD_MS, "{scenario}: a task holds the others up for {hold} ms");
 }
 
+/// What the template sets it to.
+fn mmap_threshold() -> &'static str {
+    let template = include_str!("../../../template.yaml");
+    let line = template.lines().find_map(|line| line.trim().strip_prefix(MMAP_THRESHOLD)).unwrap();
+    line.split('"').nth(1).unwrap()
+}
+
 fn play(scenario: &str) {
-    // As the executor's.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = runtime::for_tasks().unwrap();
     let holds = holds::watch(&runtime);
     let left = runtime.block_on(async {
         match scenario {
@@ -84,7 +94,7 @@ fn play(scenario: &str) {
             other => unreachable!("{other}"),
         }
     });
-    let (peak, hold) = (peak_mebibytes(), holds.longest());
+    let (peak, hold) = (peak_mebibytes("self"), holds.longest());
     println!("{}", json!({ "peak_mebibytes": peak, "left_mebibytes": left, "longest_hold_ms": hold.as_millis() }));
 }
 
@@ -92,11 +102,4 @@ fn play(scenario: &str) {
 fn left_since(begun: &Region<'_, System>) -> u64 {
     let change = begun.change();
     (change.bytes_allocated.saturating_sub(change.bytes_deallocated) / 1_024 / 1_024) as u64
-}
-
-/// The most memory of this process that was ever resident.
-fn peak_mebibytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
 }

@@ -1,0 +1,17 @@
+//! What the kernel says of a process's memory.
+
+/// The most memory of a process that was ever resident, in MiB: `VmHWM` of proc(5). `self` is the process that asks.
+pub fn peak_mebibytes(process: &str) -> Option<u64> {
+    figure(process, "VmHWM:")
+}
+
+/// The memory of a process that is resident, in MiB: `VmRSS` of proc(5). `self` is the process that asks.
+pub fn resident_mebibytes(process: &str) -> Option<u64> {
+    figure(process, "VmRSS:")
+}
+
+fn figure(process: &str, name: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(line.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1_024)
+}
