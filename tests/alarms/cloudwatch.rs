@@ -285,26 +285,26 @@ impl Formula<'_> {
         let word = self.word();
         match word.as_str() {
             "FILL" => {
-                self.expect("(");
-                let value = self.comparison();
-                self.expect(",");
-                let otherwise = self.comparison();
-                self.expect(")");
+                let [value, otherwise] = self.arguments();
                 value.or(otherwise)
             }
             "IF" => {
-                self.expect("(");
-                let condition = self.comparison();
-                self.expect(",");
-                let then = self.comparison();
-                self.expect(",");
-                let otherwise = self.comparison();
-                self.expect(")");
+                let [condition, then, otherwise] = self.arguments();
                 if condition? == 0.0 { otherwise } else { then }
             }
             word if word.starts_with(|first: char| first.is_ascii_digit()) => Some(word.parse().unwrap()),
             id => *self.measured.get(id).unwrap_or_else(|| panic!("no metric is called {id}")),
         }
+    }
+
+    /// The values in the parentheses of a function.
+    fn arguments<const COUNT: usize>(&mut self) -> [Option<f64>; COUNT] {
+        let values = std::array::from_fn(|place| {
+            self.expect(if place == 0 { "(" } else { "," });
+            self.comparison()
+        });
+        self.expect(")");
+        values
     }
 
     fn word(&mut self) -> String {

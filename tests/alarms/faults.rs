@@ -243,9 +243,7 @@ async fn stray_message() -> Stack {
 async fn queue_takes_no_submission() -> Stack {
     let stack = Stack::new().await;
     stack.sending.die_at(1, When::Before);
-    for _ in 0..6 {
-        stack.submit().await;
-    }
+    stack.submit_many(6).await;
     stack
 }
 
@@ -253,9 +251,7 @@ async fn queue_takes_no_submission() -> Stack {
 async fn queue_takes_no_continuation() -> Stack {
     let stack = Stack::new().await;
     stack.answers((0..40).map(|_| Reply::Fail(ModelErrorKind::Unavailable)));
-    for _ in 0..6 {
-        stack.submit().await;
-    }
+    stack.submit_many(6).await;
     stack.sending.die_at(1, When::Before);
     stack.work().await;
     stack
@@ -264,9 +260,7 @@ async fn queue_takes_no_continuation() -> Stack {
 async fn messages_get_lost() -> Stack {
     let stack = Stack::new().await;
     for _ in 0..25 {
-        for _ in 0..4 {
-            stack.submit().await;
-        }
+        stack.submit_many(4).await;
         while let Some(lost) = stack.queue.receive() {
             stack.queue.acknowledge(&lost.receipt);
         }
@@ -308,9 +302,7 @@ async fn workers_stall() -> Stack {
 
 async fn state_table_gone() -> Stack {
     let stack = Stack::new().await;
-    for _ in 0..6 {
-        stack.submit().await;
-    }
+    stack.submit_many(6).await;
     stack.state.die_at(1, When::Before);
     stack.work().await;
     stack
@@ -365,9 +357,7 @@ async fn dear_answer() -> Stack {
 async fn budget_used_up() -> Stack {
     let stack = Stack::with(DailyCaps { tenant: Some(1), deployment: None }).await;
     for _ in 0..25 {
-        for _ in 0..4 {
-            stack.submit().await;
-        }
+        stack.submit_many(4).await;
         stack.work().await;
         stack.pass(60);
     }

@@ -153,6 +153,12 @@ impl Stack {
         self.submit_to(&self.agent).await
     }
 
+    pub(crate) async fn submit_many(&self, count: usize) {
+        for _ in 0..count {
+            self.submit().await;
+        }
+    }
+
     pub(crate) async fn submit_to(&self, agent: &str) -> String {
         let number = self.submitted.fetch_add(1, Ordering::Relaxed);
         let task = json!({ "agent_id": agent, "input": format!("hello {number}") });

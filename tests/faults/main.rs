@@ -45,6 +45,13 @@ fn quoted(text: &'static str) -> Vec<&'static str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
+/// Submits a task to an agent with these fields, and waits until it is in this state.
+async fn run_until(deployment: &Deployment, agent: &Value, prompt: &str, status: &str) {
+    let agent = deployment.agent_of(agent).await;
+    let task = deployment.submit(&agent, &unique(prompt)).await;
+    deployment.until_status(task, status).await;
+}
+
 /// Checks that the deployment says and counts all that the table says of the fault, and nothing that has no place in a log.
 async fn check_traces(deployment: &Deployment, fault: &str) {
     let row = rows().into_iter().find(|row| row.fault == fault).unwrap();
@@ -126,9 +133,8 @@ async fn an_overloaded_provider() {
 async fn a_slow_provider() {
     let deployment = Deployment::with(&[("MODEL_TIMEOUT_SECONDS", "1")]).await;
     let retry = json!({ "max_attempts": 2, "outage": "fail" });
-    let agent = deployment.agent_of(&json!({ "models": claude(), "retry": retry })).await;
-    let task = deployment.submit(&agent, &unique("[slow]")).await;
-    deployment.until_status(task, "failed").await;
+    let agent = json!({ "models": claude(), "retry": retry });
+    run_until(&deployment, &agent, "[slow]", "failed").await;
     check_traces(&deployment, "provider slow").await;
 }
 
@@ -190,9 +196,7 @@ async fn a_lost_lease() {
 async fn a_budget_that_is_hit() {
     let deployment = Deployment::with(&[]).await;
     let agent = json!({ "models": claude(), "max_cost_micro_usd": 100, "on_limit": "pause" });
-    let agent = deployment.agent_of(&agent).await;
-    let task = deployment.submit(&agent, &unique("[ok]")).await;
-    deployment.until_status(task, "paused").await;
+    run_until(&deployment, &agent, "[ok]", "paused").await;
     check_traces(&deployment, "budget hit").await;
 }
 
@@ -210,9 +214,7 @@ async fn a_bad_configuration() {
 #[tokio::test]
 async fn a_providers_key_that_is_missing() {
     let deployment = Deployment::with(&[("ANTHROPIC_KEY_SECRET", "nobody/has/this")]).await;
-    let agent = deployment.agent_of(&json!({ "models": claude() })).await;
-    let task = deployment.submit(&agent, &unique("[ok]")).await;
-    deployment.until_status(task, "failed").await;
+    run_until(&deployment, &json!({ "models": claude() }), "[ok]", "failed").await;
     check_traces(&deployment, "provider key missing").await;
 }
 
@@ -220,9 +222,7 @@ async fn a_providers_key_that_is_missing() {
 #[tokio::test]
 async fn an_ephemeral_table_that_is_gone() {
     let deployment = Deployment::with(&[("EPHEMERAL_TABLE", "gone"), ("TENANT_MAX_RUNNING_TASKS", "5")]).await;
-    let agent = deployment.agent_of(&json!({ "models": claude() })).await;
-    let task = deployment.submit(&agent, &unique("[ok]")).await;
-    deployment.until_status(task, "completed").await;
+    run_until(&deployment, &json!({ "models": claude() }), "[ok]", "completed").await;
     check_traces(&deployment, "ephemeral table gone").await;
 }
 
@@ -242,9 +242,8 @@ async fn messages_that_nobody_receives() {
 async fn a_tool_that_the_guard_blocks() {
     let deployment = Deployment::with(&[]).await;
     let tools = json!([{ "name": "http_request", "hosts": ["api.example.com"] }]);
-    let agent = deployment.agent_of(&json!({ "models": claude(), "builtin_tools": tools })).await;
-    let task = deployment.submit(&agent, &unique("[private-host]")).await;
-    deployment.until_status(task, "completed").await;
+    let agent = json!({ "models": claude(), "builtin_tools": tools });
+    run_until(&deployment, &agent, "[private-host]", "completed").await;
     check_traces(&deployment, "tool blocked by the guard").await;
 }
 
