@@ -1,9 +1,14 @@
-//! Tells the function's crate the commit that it is built from: the environment variable `VERSION`, for the compiler.
+//! Tells the function's crate the commit that it is built from: the environment variable `VERSION`,
+//! for the compiler.
 //!
-//! It is the build script of the three functions' crates and of no other, so that a commit rebuilds them alone. Builds for tests have the
-//! version `test`: they need no commit, and none of them is rebuilt for one.
+//! It is the build script of the three functions' crates and of no other, so that a commit rebuilds
+//! them alone. Builds for tests have the version `test`: they need no commit, and none of them is
+//! rebuilt for one.
 
-#![allow(clippy::print_stdout, reason = "a build script tells cargo by its output")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a build script tells cargo by its output"
+)]
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +16,10 @@ use std::process::Command;
 /// What a function is built from besides its own folder, as seen from there.
 const SOURCES: [&str; 4] = ["..", "../../shared", "../../Cargo.toml", "../../Cargo.lock"];
 
-#[expect(clippy::disallowed_methods, reason = "cargo tells a build script by the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script by the environment"
+)]
 fn main() {
     println!("cargo:rerun-if-changed=../version.rs");
     if std::env::var("PROFILE").as_deref() != Ok("release") {
@@ -24,12 +32,25 @@ fn main() {
     for path in SOURCES.into_iter().chain(head.as_deref()) {
         println!("cargo:rerun-if-changed={path}");
     }
-    let version = git(&["describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]);
-    println!("cargo:rustc-env=VERSION={}", version.as_deref().unwrap_or("unknown"));
+    let version = git(&[
+        "describe",
+        "--always",
+        "--dirty",
+        "--exclude=*",
+        "--abbrev=12",
+    ]);
+    println!(
+        "cargo:rustc-env=VERSION={}",
+        version.as_deref().unwrap_or("unknown")
+    );
 }
 
 /// What git answers; `None` if there is no git or no repository.
 fn git(arguments: &[&str]) -> Option<String> {
-    let answer = Command::new("git").args(arguments).output().ok().filter(|answer| answer.status.success())?;
+    let answer = Command::new("git")
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|answer| answer.status.success())?;
     Some(String::from_utf8(answer.stdout).ok()?.trim().to_owned())
 }

@@ -1,4 +1,5 @@
-//! Whatever the bytes and however they are cut: the same events, none over the limit, and no line over it accepted.
+//! Whatever the bytes and however they are cut: the same events, none over the limit, and no line
+//! over it accepted.
 
 #![no_main]
 
@@ -10,12 +11,23 @@ fuzz_target!(|input: (u16, [u8; 8], &[u8])| {
     let (limit_bytes, sizes, stream) = input;
     let limit_bytes = usize::from(limit_bytes);
     let whole = read(limit_bytes, [stream]);
-    assert_eq!(read(limit_bytes, pieces(stream, &sizes)), whole, "in pieces");
+    assert_eq!(
+        read(limit_bytes, pieces(stream, &sizes)),
+        whole,
+        "in pieces"
+    );
     assert_eq!(read(limit_bytes, stream.chunks(1)), whole, "in bytes");
 
-    let Outcome { events, is_too_large, .. } = whole;
+    let Outcome {
+        events,
+        is_too_large,
+        ..
+    } = whole;
     assert!(events.iter().all(|event| event.data.len() <= limit_bytes));
-    let longest_line = stream.split(|byte| b"\r\n".contains(byte)).map(<[u8]>::len).max();
+    let longest_line = stream
+        .split(|byte| b"\r\n".contains(byte))
+        .map(<[u8]>::len)
+        .max();
     assert!(is_too_large || longest_line <= Some(limit_bytes));
 });
 
@@ -29,11 +41,24 @@ struct Outcome {
 fn read<'a>(limit_bytes: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
     let mut parser = Parser::new(limit_bytes);
     let mut events = Vec::new();
-    for event in pieces.into_iter().flat_map(|piece| parser.feed(piece).collect::<Vec<_>>()) {
+    for event in pieces
+        .into_iter()
+        .flat_map(|piece| parser.feed(piece).collect::<Vec<_>>())
+    {
         match event {
             Ok(event) => events.push(event),
-            Err(_) => return Outcome { events, is_too_large: true, is_mid_event: true },
+            Err(_) => {
+                return Outcome {
+                    events,
+                    is_too_large: true,
+                    is_mid_event: true,
+                };
+            }
         }
     }
-    Outcome { events, is_too_large: false, is_mid_event: parser.is_mid_event() }
+    Outcome {
+        events,
+        is_too_large: false,
+        is_mid_event: parser.is_mid_event(),
+    }
 }

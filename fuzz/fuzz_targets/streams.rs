@@ -1,6 +1,8 @@
-//! Whatever a provider streams and however it is cut: the same answer or the same error, and no panic.
+//! Whatever a provider streams and however it is cut: the same answer or the same error, and no
+//! panic.
 //!
-//! The bytes of the input are the stream, or they choose a recorded exchange and what goes wrong with it.
+//! The bytes of the input are the stream, or they choose a recorded exchange and what goes wrong
+//! with it.
 
 #![no_main]
 
@@ -22,7 +24,11 @@ fuzz_target!(|input: (u8, [u8; 8], &[u8])| {
             check(exchange.provider, &sizes, &mutated.bytes);
         }
         None => {
-            let providers = [Provider::Anthropic, Provider::OpenAi, Provider::OpenAiCompatible];
+            let providers = [
+                Provider::Anthropic,
+                Provider::OpenAi,
+                Provider::OpenAiCompatible,
+            ];
             check(providers[usize::from(choice) % 3], &sizes, bytes);
         }
     }
@@ -43,7 +49,11 @@ fn check(provider: Provider, sizes: &[u8; 8], stream: &[u8]) {
             assert_eq!(whole.kind, in_pieces.kind);
             assert_eq!(whole.spend, in_pieces.spend);
         }
-        (whole, in_pieces) => panic!("{} whole, but {} in pieces", whole.is_ok(), in_pieces.is_ok()),
+        (whole, in_pieces) => panic!(
+            "{} whole, but {} in pieces",
+            whole.is_ok(),
+            in_pieces.is_ok()
+        ),
     }
     drop(decode_whole(&model, stream));
 }

@@ -1,4 +1,5 @@
-//! A function with the SDK clients of ours and nothing else: what `make bench-start` measures the start of our functions against.
+//! A function with the SDK clients of ours and nothing else: what `make bench-start` measures the
+//! start of our functions against.
 
 use aws_config::BehaviorVersion;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -12,5 +13,8 @@ async fn main() -> Result<(), Error> {
         aws_sdk_sqs::Client::new(&sdk),
         aws_sdk_secretsmanager::Client::new(&sdk),
     );
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move { Ok::<_, Error>(event.payload) })).await
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+        Ok::<_, Error>(event.payload)
+    }))
+    .await
 }

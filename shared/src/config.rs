@@ -1,7 +1,7 @@
 //! Reading configuration from environment variables.
 //!
-//! A function's `config.rs` lists its variables; everything below it gets values. Tests feed pairs to the same reader
-//! instead of changing the process's environment.
+//! A function's `config.rs` lists its variables; everything below it gets values. Tests feed pairs
+//! to the same reader instead of changing the process's environment.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,11 @@ pub struct ConfigError {
 impl ConfigError {
     /// Logs it, for a function that ends with it.
     pub fn log(&self) {
-        tracing::error!(variable = self.variable, reason = self.reason, "configuration refused");
+        tracing::error!(
+            variable = self.variable,
+            reason = self.reason,
+            "configuration refused"
+        );
     }
 }
 
@@ -34,19 +38,31 @@ pub struct Environment {
 
 impl Environment {
     /// The process's own environment.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the process's environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the process's environment"
+    )]
     pub fn process() -> Self {
-        Self { lookup: Box::new(|name| std::env::var(name).ok()), asked: RefCell::default() }
+        Self {
+            lookup: Box::new(|name| std::env::var(name).ok()),
+            asked: RefCell::default(),
+        }
     }
 
     /// These variables and no others.
     pub fn of<const N: usize>(pairs: [(&str, &str); N]) -> Self {
-        let pairs: BTreeMap<String, String> =
-            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { lookup: Box::new(move |name| pairs.get(name).cloned()), asked: RefCell::default() }
+        let pairs: BTreeMap<String, String> = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        Self {
+            lookup: Box::new(move |name| pairs.get(name).cloned()),
+            asked: RefCell::default(),
+        }
     }
 
-    /// The variable's value; `None` if it is not set or empty, because a template can't leave a variable out.
+    /// The variable's value; `None` if it is not set or empty, because a template can't leave a
+    /// variable out.
     pub fn optional(&self, variable: &'static str) -> Option<String> {
         self.asked.borrow_mut().insert(variable);
         (self.lookup)(variable).filter(|value| !value.is_empty())
@@ -54,14 +70,23 @@ impl Environment {
 
     /// The variable's value, which must be set.
     pub fn required(&self, variable: &'static str) -> Result<String, ConfigError> {
-        self.optional(variable).ok_or_else(|| ConfigError { variable, reason: "must be set".to_owned() })
+        self.optional(variable).ok_or_else(|| ConfigError {
+            variable,
+            reason: "must be set".to_owned(),
+        })
     }
 
     /// The variable's value, which must be set and have the form of a `T`.
-    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(&self, variable: &'static str) -> Result<T, ConfigError> {
+    pub fn parsed<T: FromStr<Err: std::fmt::Display>>(
+        &self,
+        variable: &'static str,
+    ) -> Result<T, ConfigError> {
         self.required(variable)?
             .parse()
-            .map_err(|error: T::Err| ConfigError { variable, reason: format!("can't be used: {error}") })
+            .map_err(|error: T::Err| ConfigError {
+                variable,
+                reason: format!("can't be used: {error}"),
+            })
     }
 
     /// The variables that were asked for so far, so that a test can hold them against the template.
@@ -78,7 +103,10 @@ mod tests {
     fn an_empty_variable_counts_as_missing() {
         let environment = Environment::of([("EMPTY", ""), ("COUNT", "x")]);
         assert_eq!(environment.optional("EMPTY"), None);
-        assert_eq!(environment.required("EMPTY").unwrap_err().to_string(), "environment variable EMPTY must be set");
+        assert_eq!(
+            environment.required("EMPTY").unwrap_err().to_string(),
+            "environment variable EMPTY must be set"
+        );
         assert!(environment.parsed::<u32>("COUNT").is_err());
         assert_eq!(environment.asked(), BTreeSet::from(["COUNT", "EMPTY"]));
     }

@@ -1,8 +1,10 @@
-//! Every metric by name, unit and dimensions: the one place that a dashboard or an alarm has to agree with.
+//! Every metric by name, unit and dimensions: the one place that a dashboard or an alarm has to
+//! agree with.
 //!
-//! A metric costs money by the combination of its dimensions' values, so there are few, and tenants, agents and tasks are
-//! none of them: logs and traces have these. Whoever counts does so beside the log line that says the same; where it goes is
-//! the recorder's business ([`telemetry`](crate::telemetry)), and without one it costs next to nothing.
+//! A metric costs money by the combination of its dimensions' values, so there are few, and
+//! tenants, agents and tasks are none of them: logs and traces have these. Whoever counts does so
+//! beside the log line that says the same; where it goes is the recorder's business
+//! ([`telemetry`](crate::telemetry)), and without one it costs next to nothing.
 
 use std::time::Duration;
 
@@ -38,7 +40,8 @@ impl<const N: usize> Counter<N> {
         Self { name, dimensions }
     }
 
-    /// Adds to the count with these values of its dimensions, and to the count of all of them together.
+    /// Adds to the count with these values of its dimensions, and to the count of all of them
+    /// together.
     pub fn add(&self, values: [&str; N], by: u64) {
         metrics::counter!(self.name).increment(by);
         if N > 0 {
@@ -63,7 +66,11 @@ impl<const N: usize> Timer<N> {
 }
 
 fn labels<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Vec<Label> {
-    names.into_iter().zip(values).map(|(name, value)| Label::new(name, value.to_owned())).collect()
+    names
+        .into_iter()
+        .zip(values)
+        .map(|(name, value)| Label::new(name, value.to_owned()))
+        .collect()
 }
 
 const MODEL: [&str; 2] = ["provider", "model"];
@@ -76,7 +83,8 @@ pub const CLIENT_ERRORS: Counter<0> = Counter::new("ClientErrors", []);
 pub const SERVER_ERRORS: Counter<0> = Counter::new("ServerErrors", []);
 /// Time to answer a request, waits that it asked for included.
 pub const REQUEST_LATENCY: Timer<0> = Timer::new("RequestLatency", []);
-/// Waits for a task that were refused because their tenant waited as often as it may, or could not be counted.
+/// Waits for a task that were refused because their tenant waited as often as it may, or could not
+/// be counted.
 pub const WAITS_REFUSED: Counter<0> = Counter::new("WaitsRefused", []);
 /// Requests whose API key was refused, by what was wrong with it: absent, malformed or wrong.
 pub const AUTH_FAILURES: Counter<1> = Counter::new("AuthFailures", ["reason"]);
@@ -104,7 +112,8 @@ pub const TIME_PAUSED: Timer<0> = Timer::new("TimePaused", []);
 pub const TASKS_COMPLETED: Counter<0> = Counter::new("TasksCompleted", []);
 /// Tasks that ended without one.
 pub const TASKS_FAILED: Counter<0> = Counter::new("TasksFailed", []);
-/// Of the tasks that ended with an answer or for a reason that is not their client's, the share without an answer.
+/// Of the tasks that ended with an answer or for a reason that is not their client's, the share
+/// without an answer.
 pub const TASKS_LOST: Share = Share("TasksLost");
 /// Tasks whose time was up.
 pub const TASKS_TIMED_OUT: Counter<0> = Counter::new("TasksTimedOut", []);
@@ -146,7 +155,8 @@ pub const DEAD_LETTERS: Counter<0> = Counter::new("DeadLetters", []);
 pub const MODEL_CALLS: Counter<2> = Counter::new("ModelCalls", MODEL);
 /// Requests to providers that came to nothing, by failure code.
 pub const MODEL_ERRORS: Counter<2> = Counter::new("ModelErrors", ["provider", "error"]);
-/// Requests to providers that failed until a person mends a key or an account: refused or missing keys, and used up quotas.
+/// Requests to providers that failed until a person mends a key or an account: refused or missing
+/// keys, and used up quotas.
 pub const MODEL_ACCESS_ERRORS: Counter<0> = Counter::new("ModelAccessErrors", []);
 /// Time that a request to a provider took.
 pub const MODEL_LATENCY: Timer<2> = Timer::new("ModelLatency", MODEL);
@@ -196,7 +206,8 @@ pub const TOOLS_BLOCKED: Counter<1> = Counter::new("ToolsBlocked", ["tool"]);
 pub const OVERDUE_TASKS: Counter<0> = Counter::new("OverdueTasks", []);
 /// For how long the most overdue of them had been.
 pub const OLDEST_OVERDUE: Timer<0> = Timer::new("OldestOverdueMs", []);
-/// Tasks that no worker took in time while their messages wait in the queue and nobody receives any.
+/// Tasks that no worker took in time while their messages wait in the queue and nobody receives
+/// any.
 pub const TASKS_UNCLAIMED: Counter<0> = Counter::new("TasksUnclaimed", []);
 /// Messages that the watchdog sent again.
 pub const MESSAGES_RESENT: Counter<0> = Counter::new("MessagesResent", []);
@@ -210,7 +221,8 @@ pub const TASKS_GIVEN_UP: Counter<0> = Counter::new("TasksGivenUp", []);
 pub const TASKS_EXPIRED: Counter<0> = Counter::new("TasksExpired", []);
 /// Ended tasks that their clients deleted.
 pub const TASKS_DELETED: Counter<0> = Counter::new("TasksDeleted", []);
-/// Tasks that were deleted, last record included: by their clients, or because they were kept for long enough.
+/// Tasks that were deleted, last record included: by their clients, or because they were kept for
+/// long enough.
 pub const TASKS_PURGED: Counter<0> = Counter::new("TasksPurged", []);
 /// Agents that were deleted, last record included.
 pub const AGENTS_DELETED: Counter<0> = Counter::new("AgentsDeleted", []);
@@ -228,69 +240,197 @@ pub const ALL: [(&str, Unit, &[&str]); 77] = [
     (REQUESTS.name, Unit::Count, &REQUESTS.dimensions),
     (CLIENT_ERRORS.name, Unit::Count, &CLIENT_ERRORS.dimensions),
     (SERVER_ERRORS.name, Unit::Count, &SERVER_ERRORS.dimensions),
-    (REQUEST_LATENCY.name, Unit::Milliseconds, &REQUEST_LATENCY.dimensions),
+    (
+        REQUEST_LATENCY.name,
+        Unit::Milliseconds,
+        &REQUEST_LATENCY.dimensions,
+    ),
     (WAITS_REFUSED.name, Unit::Count, &WAITS_REFUSED.dimensions),
     (AUTH_FAILURES.name, Unit::Count, &AUTH_FAILURES.dimensions),
-    (TASKS_SUBMITTED.name, Unit::Count, &TASKS_SUBMITTED.dimensions),
-    (IDEMPOTENT_REPLAYS.name, Unit::Count, &IDEMPOTENT_REPLAYS.dimensions),
-    (SUBMIT_FAILURES.name, Unit::Count, &SUBMIT_FAILURES.dimensions),
-    (SUBMIT_LATENCY.name, Unit::Milliseconds, &SUBMIT_LATENCY.dimensions),
+    (
+        TASKS_SUBMITTED.name,
+        Unit::Count,
+        &TASKS_SUBMITTED.dimensions,
+    ),
+    (
+        IDEMPOTENT_REPLAYS.name,
+        Unit::Count,
+        &IDEMPOTENT_REPLAYS.dimensions,
+    ),
+    (
+        SUBMIT_FAILURES.name,
+        Unit::Count,
+        &SUBMIT_FAILURES.dimensions,
+    ),
+    (
+        SUBMIT_LATENCY.name,
+        Unit::Milliseconds,
+        &SUBMIT_LATENCY.dimensions,
+    ),
     (TASKS_CLAIMED.name, Unit::Count, &TASKS_CLAIMED.dimensions),
     (QUEUE_WAIT.name, Unit::Milliseconds, &QUEUE_WAIT.dimensions),
-    (TIME_RUNNING.name, Unit::Milliseconds, &TIME_RUNNING.dimensions),
-    (TIME_WAITING.name, Unit::Milliseconds, &TIME_WAITING.dimensions),
-    (TIME_AWAITING_INPUT.name, Unit::Milliseconds, &TIME_AWAITING_INPUT.dimensions),
-    (TIME_PAUSED.name, Unit::Milliseconds, &TIME_PAUSED.dimensions),
-    (TASKS_COMPLETED.name, Unit::Count, &TASKS_COMPLETED.dimensions),
+    (
+        TIME_RUNNING.name,
+        Unit::Milliseconds,
+        &TIME_RUNNING.dimensions,
+    ),
+    (
+        TIME_WAITING.name,
+        Unit::Milliseconds,
+        &TIME_WAITING.dimensions,
+    ),
+    (
+        TIME_AWAITING_INPUT.name,
+        Unit::Milliseconds,
+        &TIME_AWAITING_INPUT.dimensions,
+    ),
+    (
+        TIME_PAUSED.name,
+        Unit::Milliseconds,
+        &TIME_PAUSED.dimensions,
+    ),
+    (
+        TASKS_COMPLETED.name,
+        Unit::Count,
+        &TASKS_COMPLETED.dimensions,
+    ),
     (TASKS_FAILED.name, Unit::Count, &TASKS_FAILED.dimensions),
     (TASKS_LOST.0, Unit::Percent, &[]),
-    (TASKS_TIMED_OUT.name, Unit::Count, &TASKS_TIMED_OUT.dimensions),
+    (
+        TASKS_TIMED_OUT.name,
+        Unit::Count,
+        &TASKS_TIMED_OUT.dimensions,
+    ),
     (TASKS_CANCELED.name, Unit::Count, &TASKS_CANCELED.dimensions),
     (TASKS_PAUSED.name, Unit::Count, &TASKS_PAUSED.dimensions),
-    (TASKS_AWAITING_INPUT.name, Unit::Count, &TASKS_AWAITING_INPUT.dimensions),
+    (
+        TASKS_AWAITING_INPUT.name,
+        Unit::Count,
+        &TASKS_AWAITING_INPUT.dimensions,
+    ),
     (TASKS_PARKED.name, Unit::Count, &TASKS_PARKED.dimensions),
-    (TASKS_CROWDED_OUT.name, Unit::Count, &TASKS_CROWDED_OUT.dimensions),
-    (TASK_DURATION.name, Unit::Milliseconds, &TASK_DURATION.dimensions),
+    (
+        TASKS_CROWDED_OUT.name,
+        Unit::Count,
+        &TASKS_CROWDED_OUT.dimensions,
+    ),
+    (
+        TASK_DURATION.name,
+        Unit::Milliseconds,
+        &TASK_DURATION.dimensions,
+    ),
     (HOPS.name, Unit::Count, &HOPS.dimensions),
-    (STEP_DURATION.name, Unit::Milliseconds, &STEP_DURATION.dimensions),
+    (
+        STEP_DURATION.name,
+        Unit::Milliseconds,
+        &STEP_DURATION.dimensions,
+    ),
     (LEASES_LOST.name, Unit::Count, &LEASES_LOST.dimensions),
-    (DUPLICATE_MESSAGES.name, Unit::Count, &DUPLICATE_MESSAGES.dimensions),
-    (POISON_MESSAGES.name, Unit::Count, &POISON_MESSAGES.dimensions),
+    (
+        DUPLICATE_MESSAGES.name,
+        Unit::Count,
+        &DUPLICATE_MESSAGES.dimensions,
+    ),
+    (
+        POISON_MESSAGES.name,
+        Unit::Count,
+        &POISON_MESSAGES.dimensions,
+    ),
     (PANICS.name, Unit::Count, &PANICS.dimensions),
     (STORE_FAILURES.name, Unit::Count, &STORE_FAILURES.dimensions),
-    (EPHEMERAL_FAILURES.name, Unit::Count, &EPHEMERAL_FAILURES.dimensions),
+    (
+        EPHEMERAL_FAILURES.name,
+        Unit::Count,
+        &EPHEMERAL_FAILURES.dimensions,
+    ),
     (SEND_FAILURES.name, Unit::Count, &SEND_FAILURES.dimensions),
     (BAD_TOOL_CALLS.name, Unit::Count, &BAD_TOOL_CALLS.dimensions),
     (DEAD_LETTERS.name, Unit::Count, &DEAD_LETTERS.dimensions),
     (MODEL_CALLS.name, Unit::Count, &MODEL_CALLS.dimensions),
     (MODEL_ERRORS.name, Unit::Count, &MODEL_ERRORS.dimensions),
-    (MODEL_ACCESS_ERRORS.name, Unit::Count, &MODEL_ACCESS_ERRORS.dimensions),
-    (MODEL_LATENCY.name, Unit::Milliseconds, &MODEL_LATENCY.dimensions),
-    (TIME_TO_FIRST_CHUNK.name, Unit::Milliseconds, &TIME_TO_FIRST_CHUNK.dimensions),
+    (
+        MODEL_ACCESS_ERRORS.name,
+        Unit::Count,
+        &MODEL_ACCESS_ERRORS.dimensions,
+    ),
+    (
+        MODEL_LATENCY.name,
+        Unit::Milliseconds,
+        &MODEL_LATENCY.dimensions,
+    ),
+    (
+        TIME_TO_FIRST_CHUNK.name,
+        Unit::Milliseconds,
+        &TIME_TO_FIRST_CHUNK.dimensions,
+    ),
     (MODEL_RETRIES.name, Unit::Count, &MODEL_RETRIES.dimensions),
     (FALLBACKS.name, Unit::Count, &FALLBACKS.dimensions),
-    (CIRCUITS_OPENED.name, Unit::Count, &CIRCUITS_OPENED.dimensions),
+    (
+        CIRCUITS_OPENED.name,
+        Unit::Count,
+        &CIRCUITS_OPENED.dimensions,
+    ),
     (CIRCUIT_OPEN.name, Unit::Count, &CIRCUIT_OPEN.dimensions),
     (INPUT_TOKENS.name, Unit::Count, &INPUT_TOKENS.dimensions),
     (OUTPUT_TOKENS.name, Unit::Count, &OUTPUT_TOKENS.dimensions),
-    (CACHE_READ_TOKENS.name, Unit::Count, &CACHE_READ_TOKENS.dimensions),
-    (CACHE_WRITE_TOKENS.name, Unit::Count, &CACHE_WRITE_TOKENS.dimensions),
-    (MODEL_COST_MICRO_USD.name, Unit::Count, &MODEL_COST_MICRO_USD.dimensions),
+    (
+        CACHE_READ_TOKENS.name,
+        Unit::Count,
+        &CACHE_READ_TOKENS.dimensions,
+    ),
+    (
+        CACHE_WRITE_TOKENS.name,
+        Unit::Count,
+        &CACHE_WRITE_TOKENS.dimensions,
+    ),
+    (
+        MODEL_COST_MICRO_USD.name,
+        Unit::Count,
+        &MODEL_COST_MICRO_USD.dimensions,
+    ),
     (UNPRICED_CALLS.name, Unit::Count, &UNPRICED_CALLS.dimensions),
     (CACHE_HITS.name, Unit::Count, &CACHE_HITS.dimensions),
     (CACHE_MISSES.name, Unit::Count, &CACHE_MISSES.dimensions),
     (CACHE_STALE.name, Unit::Count, &CACHE_STALE.dimensions),
-    (CACHE_COALESCED.name, Unit::Count, &CACHE_COALESCED.dimensions),
-    (SAVED_MICRO_USD.name, Unit::Count, &SAVED_MICRO_USD.dimensions),
-    (BUDGET_REFUSALS.name, Unit::Count, &BUDGET_REFUSALS.dimensions),
+    (
+        CACHE_COALESCED.name,
+        Unit::Count,
+        &CACHE_COALESCED.dimensions,
+    ),
+    (
+        SAVED_MICRO_USD.name,
+        Unit::Count,
+        &SAVED_MICRO_USD.dimensions,
+    ),
+    (
+        BUDGET_REFUSALS.name,
+        Unit::Count,
+        &BUDGET_REFUSALS.dimensions,
+    ),
     (TOOL_CALLS.name, Unit::Count, &TOOL_CALLS.dimensions),
     (TOOL_ERRORS.name, Unit::Count, &TOOL_ERRORS.dimensions),
-    (TOOL_LATENCY.name, Unit::Milliseconds, &TOOL_LATENCY.dimensions),
+    (
+        TOOL_LATENCY.name,
+        Unit::Milliseconds,
+        &TOOL_LATENCY.dimensions,
+    ),
     (TOOLS_BLOCKED.name, Unit::Count, &TOOLS_BLOCKED.dimensions),
     (OVERDUE_TASKS.name, Unit::Count, &OVERDUE_TASKS.dimensions),
-    (OLDEST_OVERDUE.name, Unit::Milliseconds, &OLDEST_OVERDUE.dimensions),
-    (TASKS_UNCLAIMED.name, Unit::Count, &TASKS_UNCLAIMED.dimensions),
-    (MESSAGES_RESENT.name, Unit::Count, &MESSAGES_RESENT.dimensions),
+    (
+        OLDEST_OVERDUE.name,
+        Unit::Milliseconds,
+        &OLDEST_OVERDUE.dimensions,
+    ),
+    (
+        TASKS_UNCLAIMED.name,
+        Unit::Count,
+        &TASKS_UNCLAIMED.dimensions,
+    ),
+    (
+        MESSAGES_RESENT.name,
+        Unit::Count,
+        &MESSAGES_RESENT.dimensions,
+    ),
     (TASKS_REQUEUED.name, Unit::Count, &TASKS_REQUEUED.dimensions),
     (TASKS_AWAKENED.name, Unit::Count, &TASKS_AWAKENED.dimensions),
     (TASKS_GIVEN_UP.name, Unit::Count, &TASKS_GIVEN_UP.dimensions),
@@ -300,7 +440,11 @@ pub const ALL: [(&str, Unit, &[&str]); 77] = [
     (AGENTS_DELETED.name, Unit::Count, &AGENTS_DELETED.dimensions),
     (POISON_DROPPED.name, Unit::Count, &POISON_DROPPED.dimensions),
     (SWEEP_FAILURES.name, Unit::Count, &SWEEP_FAILURES.dimensions),
-    (SWEEPS_UNFINISHED.name, Unit::Count, &SWEEPS_UNFINISHED.dimensions),
+    (
+        SWEEPS_UNFINISHED.name,
+        Unit::Count,
+        &SWEEPS_UNFINISHED.dimensions,
+    ),
     (COLD_STARTS.name, Unit::Count, &COLD_STARTS.dimensions),
 ];
 
@@ -316,12 +460,26 @@ mod tests {
     #[test]
     fn each_metric_is_listed_once_and_divided_by_nothing_that_has_many_values() {
         let declared = include_str!("metric.rs").lines().filter(|line| {
-            line.starts_with("pub const") && (["Counter<", "Timer<", ": Share"].iter().any(|kind| line.contains(kind)))
+            line.starts_with("pub const")
+                && (["Counter<", "Timer<", ": Share"]
+                    .iter()
+                    .any(|kind| line.contains(kind)))
         });
         assert_eq!(declared.count(), ALL.len());
-        assert_eq!(ALL.map(|(name, _, _)| name).into_iter().collect::<BTreeSet<_>>().len(), ALL.len());
+        assert_eq!(
+            ALL.map(|(name, _, _)| name)
+                .into_iter()
+                .collect::<BTreeSet<_>>()
+                .len(),
+            ALL.len()
+        );
         for (name, _, dimensions) in ALL {
-            assert!(dimensions.iter().all(|dimension| DIMENSIONS.contains(dimension)), "{name}: {dimensions:?}");
+            assert!(
+                dimensions
+                    .iter()
+                    .all(|dimension| DIMENSIONS.contains(dimension)),
+                "{name}: {dimensions:?}"
+            );
         }
     }
 }

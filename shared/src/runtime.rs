@@ -1,8 +1,9 @@
 //! What the work asks of the runtime so that one task's work holds up no other's.
 //!
-//! The executor's tasks share one thread, which suits waiting for models. What a stranger sends can take that thread for long,
-//! though: an answer of 8 MB is parsed, a step of 16 MB is compressed, and meanwhile the other tasks renew no lease and hear no
-//! cancel. Such work is [`computed`]: it keeps its thread, and the runtime goes on with all other tasks on another one.
+//! The executor's tasks share one thread, which suits waiting for models. What a stranger sends can
+//! take that thread for long, though: an answer of 8 MB is parsed, a step of 16 MB is compressed,
+//! and meanwhile the other tasks renew no lease and hear no cancel. Such work is [`computed`]: it
+//! keeps its thread, and the runtime goes on with all other tasks on another one.
 
 use std::future::pending;
 use std::io;
@@ -14,19 +15,29 @@ use tokio::task::{self, JoinSet};
 /// From how many bytes on work is worth another thread. Less takes a few milliseconds at most.
 const LONG_FROM_BYTES: usize = 128 * 1_024;
 
-/// A runtime for many tasks that wait: one thread, and another one while a task's work is [`computed`].
+/// A runtime for many tasks that wait: one thread, and another one while a task's work is
+/// [`computed`].
 pub fn for_tasks() -> io::Result<Runtime> {
-    Builder::new_multi_thread().worker_threads(1).enable_all().build()
+    Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
 }
 
 /// Does work whose length grows with this many bytes, without an `await` in it.
 ///
 /// If they are many, the runtime goes on with its other tasks on another thread
-/// (<https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html>). What else the same task waits for at the time, as in a
-/// `join!`, has to wait. A runtime that has no more than the one thread has nobody to go on, and waits.
+/// (<https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html>). What else the same task
+/// waits for at the time, as in a `join!`, has to wait. A runtime that has no more than the one
+/// thread has nobody to go on, and waits.
 pub fn computed<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
-    let may_move = Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes < LONG_FROM_BYTES || !may_move { work() } else { task::block_in_place(work) }
+    let may_move = Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if bytes < LONG_FROM_BYTES || !may_move {
+        work()
+    } else {
+        task::block_in_place(work)
+    }
 }
 
 /// Does the work in a task of its own, which is dropped and panics with the caller.
@@ -54,9 +65,15 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn while_one_task_computes_for_long_the_others_go_on() {
         let (say, heard) = std::sync::mpsc::channel();
-        let computing =
-            tokio::spawn(async move { computed(LONG_FROM_BYTES, || heard.recv_timeout(Duration::from_mins(1))) });
-        tokio::spawn(async move { say.send("we went on") }).await.unwrap().unwrap();
+        let computing = tokio::spawn(async move {
+            computed(LONG_FROM_BYTES, || {
+                heard.recv_timeout(Duration::from_mins(1))
+            })
+        });
+        tokio::spawn(async move { say.send("we went on") })
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(computing.await.unwrap(), Ok("we went on"));
     }
 
@@ -75,10 +92,19 @@ mod tests {
         let held = Arc::new(());
         let holding = Arc::clone(&held);
         let endless = in_own_task(async move { pending::<()>().map(|()| drop(holding)).await });
-        assert!(tokio::time::timeout(Duration::from_secs(1), endless).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(1), endless)
+                .await
+                .is_err()
+        );
         task::yield_now().await;
         assert_eq!(Arc::strong_count(&held), 1);
         let panicking = AssertUnwindSafe(in_own_task(async { panic!("on purpose") }));
-        assert!(panicking.catch_unwind().await.is_err_and(|panic| panic.is::<&str>()));
+        assert!(
+            panicking
+                .catch_unwind()
+                .await
+                .is_err_and(|panic| panic.is::<&str>())
+        );
     }
 }

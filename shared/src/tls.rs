@@ -1,9 +1,9 @@
-//! Which servers are trusted: the root certificates of this machine, read once for the SDK, the models' client and the tools'
-//! client of one function.
+//! Which servers are trusted: the root certificates of this machine, read once for the SDK, the
+//! models' client and the tools' client of one function.
 //!
-//! Each of these clients would read them by itself: some 150 certificates each time, and most of what a function's start takes
-//! (`make bench-start`). `SSL_CERT_FILE` and `SSL_CERT_DIR` name others than the machine's
-//! (<https://docs.rs/rustls-native-certs>).
+//! Each of these clients would read them by itself: some 150 certificates each time, and most of
+//! what a function's start takes (`make bench-start`). `SSL_CERT_FILE` and `SSL_CERT_DIR` name
+//! others than the machine's (<https://docs.rs/rustls-native-certs>).
 
 use std::sync::LazyLock;
 
@@ -20,24 +20,32 @@ static ROOTS: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
     let read = read_roots();
     if read.certs.is_empty() {
         let errors: Vec<String> = read.errors.iter().map(ToString::to_string).collect();
-        tracing::error!(error = errors.join("; "), "this machine has no root certificates: no server is trusted");
+        tracing::error!(
+            error = errors.join("; "),
+            "this machine has no root certificates: no server is trusted"
+        );
     }
     read.certs
 });
 
-/// Where `SSL_CERT_FILE` and `SSL_CERT_DIR` say nothing, the machine's bundle is enough: its folders have the same certificates once
-/// or twice more, in hundreds of files.
+/// Where `SSL_CERT_FILE` and `SSL_CERT_DIR` say nothing, the machine's bundle is enough: its
+/// folders have the same certificates once or twice more, in hundreds of files.
 fn read_roots() -> CertificateResult {
-    let bundle = openssl_probe::probe().cert_file.filter(|_| !openssl_probe::has_ssl_cert_env_vars());
+    let bundle = openssl_probe::probe()
+        .cert_file
+        .filter(|_| !openssl_probe::has_ssl_cert_env_vars());
     let read = bundle.map(|bundle| load_certs_from_paths(Some(&bundle), None));
-    read.filter(|read| !read.certs.is_empty()).unwrap_or_else(load_native_certs)
+    read.filter(|read| !read.certs.is_empty())
+        .unwrap_or_else(load_native_certs)
 }
 
 static CLIENT: LazyLock<ClientConfig> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
     // Some machines have certificates that nobody can read. The others count.
     roots.add_parsable_certificates(ROOTS.iter().cloned());
-    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+    ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 });
 
 /// TLS for a `reqwest` client. Clones share what they know of servers.
@@ -62,5 +70,8 @@ pub(crate) fn aws_client() -> SharedHttpClient {
 }
 
 fn pem(certificate: &[u8]) -> String {
-    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", base64::encode(certificate))
+    format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        base64::encode(certificate)
+    )
 }

@@ -1,7 +1,11 @@
-//! What an invocation says, counts and traces, as Lambda and the X-Ray daemon get it: of a process of its own, because
-//! telemetry is one, and a test's standard output is the harness's.
+//! What an invocation says, counts and traces, as Lambda and the X-Ray daemon get it: of a process
+//! of its own, because telemetry is one, and a test's standard output is the harness's.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -35,9 +39,15 @@ enum Ends {
     Late,
 }
 
-/// The invocations of the process, one after the other: how each ends, and whether its trace is recorded, if it has one.
-const INVOCATIONS: [(Ends, Option<u8>); 5] =
-    [(Ends::Well, Some(1)), (Ends::Badly, Some(0)), (Ends::Well, None), (Ends::Late, Some(1)), (Ends::Badly, None)];
+/// The invocations of the process, one after the other: how each ends, and whether its trace is
+/// recorded, if it has one.
+const INVOCATIONS: [(Ends, Option<u8>); 5] = [
+    (Ends::Well, Some(1)),
+    (Ends::Badly, Some(0)),
+    (Ends::Well, None),
+    (Ends::Late, Some(1)),
+    (Ends::Badly, None),
+];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -49,7 +59,11 @@ fn main() {
     let daemon = XrayDaemon::start().unwrap();
     let address = daemon.address().unwrap();
     let mut child = Command::new(std::env::current_exe().unwrap());
-    let told = child.args(["child", &address]).stderr(Stdio::inherit()).output().unwrap();
+    let told = child
+        .args(["child", &address])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
     assert!(told.status.success());
     let told = String::from_utf8(told.stdout).unwrap();
     let told: Vec<Vec<Value>> = told.split(MARK).skip(1).map(lines).collect();
@@ -62,7 +76,10 @@ fn main() {
 }
 
 fn lines(text: &str) -> Vec<Value> {
-    text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The process: a function that is invoked a few times. Its time passes in jumps.
@@ -71,16 +88,26 @@ fn function(daemon: &str) {
         Service::new("executor", "v1"),
         &Environment::of([("AWS_XRAY_DAEMON_ADDRESS", daemon), ("ENVIRONMENT", "test")]),
     );
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     for (number, (ends, recorded)) in (0_u64..).zip(INVOCATIONS) {
-        std::io::stdout().write_all(format!("{MARK}\n").as_bytes()).unwrap();
+        std::io::stdout()
+            .write_all(format!("{MARK}\n").as_bytes())
+            .unwrap();
         let seconds = SystemClock.now().as_millis() / 1_000;
-        let parent = recorded
-            .map(|recorded| format!("Root=1-{seconds:08x}-{TRACE_ID};Parent=53995c3f42cd8ad8;Sampled={recorded}"));
+        let parent = recorded.map(|recorded| {
+            format!("Root=1-{seconds:08x}-{TRACE_ID};Parent=53995c3f42cd8ad8;Sampled={recorded}")
+        });
         let context = tracing::info_span!(target: "executor", "invoke", function_request_id = number.to_string());
         let spans = tracing::info_span!(target: TRACE, parent: &context, "tasks process", xray_parent = parent, number);
         let work = work(number, ends).instrument(spans).instrument(context);
-        assert_eq!(runtime.block_on(invocation(LEFT, work)).is_ok(), !matches!(ends, Ends::Badly));
+        assert_eq!(
+            runtime.block_on(invocation(LEFT, work)).is_ok(),
+            !matches!(ends, Ends::Badly)
+        );
     }
 }
 
@@ -102,11 +129,20 @@ async fn work(number: u64, ends: Ends) -> Result<(), ()> {
 
 /// What an invocation wrote, in order: messages, and counts of hops.
 fn written(lines: &[Value]) -> Vec<Value> {
-    let what = |line: &Value| if line["_aws"].is_object() { &line["Hops"] } else { &line["message"] }.clone();
+    let what = |line: &Value| {
+        if line["_aws"].is_object() {
+            &line["Hops"]
+        } else {
+            &line["message"]
+        }
+        .clone()
+    };
     lines.iter().map(what).collect()
 }
 
-fn lines_below_the_level_are_written_only_if_the_invocation_fails_or_takes_too_long(told: &[Vec<Value>]) {
+fn lines_below_the_level_are_written_only_if_the_invocation_fails_or_takes_too_long(
+    told: &[Vec<Value>],
+) {
     let messages = told.iter().map(|lines| {
         let messages = written(lines).into_iter().filter(Value::is_string);
         messages.collect::<Vec<_>>()
@@ -123,8 +159,14 @@ fn lines_below_the_level_are_written_only_if_the_invocation_fails_or_takes_too_l
         messages.collect::<Vec<_>>(),
         expected.map(|messages| messages.iter().map(|it| json!(it)).collect::<Vec<_>>())
     );
-    let released = told[1].iter().find(|line| line["message"] == "looked at 1").unwrap();
-    assert_eq!((&released["level"], &released["held_level"]), (&json!("INFO"), &json!("DEBUG")));
+    let released = told[1]
+        .iter()
+        .find(|line| line["message"] == "looked at 1")
+        .unwrap();
+    assert_eq!(
+        (&released["level"], &released["held_level"]),
+        (&json!("INFO"), &json!("DEBUG"))
+    );
 }
 
 fn every_line_names_the_invocation(told: &[Vec<Value>]) {
@@ -138,18 +180,45 @@ fn every_line_names_the_invocation(told: &[Vec<Value>]) {
     }
 }
 
-fn counts_are_written_once_by_the_end_of_their_invocation_or_just_before_it_is_killed(told: &[Vec<Value>]) {
-    let hops = |lines: &Vec<Value>| written(lines).into_iter().filter(Value::is_number).collect::<Vec<_>>();
+fn counts_are_written_once_by_the_end_of_their_invocation_or_just_before_it_is_killed(
+    told: &[Vec<Value>],
+) {
+    let hops = |lines: &Vec<Value>| {
+        written(lines)
+            .into_iter()
+            .filter(Value::is_number)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(
         told.iter().map(hops).collect::<Vec<_>>(),
-        [vec![json!(1)], vec![json!(1)], vec![json!(1)], vec![json!(1), json!(10)], vec![json!(1)]]
+        [
+            vec![json!(1)],
+            vec![json!(1)],
+            vec![json!(1)],
+            vec![json!(1), json!(10)],
+            vec![json!(1)]
+        ]
     );
     let late = written(&told[3]);
-    assert_eq!(late, [json!("works"), json!("looked at 3"), json!(1), json!("still works"), json!(10)]);
+    assert_eq!(
+        late,
+        [
+            json!("works"),
+            json!("looked at 3"),
+            json!(1),
+            json!("still works"),
+            json!(10)
+        ]
+    );
 }
 
 fn a_start_is_counted_once(told: &[Vec<Value>]) {
-    let starts = told.iter().map(|lines| lines.iter().filter_map(|line| line["ColdStarts"].as_u64()).sum());
+    let starts = told.iter().map(|lines| {
+        lines
+            .iter()
+            .filter_map(|line| line["ColdStarts"].as_u64())
+            .sum()
+    });
     assert_eq!(starts.collect::<Vec<u64>>(), [1, 0, 0, 0, 0]);
 }
 

@@ -14,24 +14,55 @@ use super::stack::{Stack, tenant};
 type Fault = fn() -> BoxFuture<'static, Stack>;
 
 pub(crate) const FAULTS: &[(&[&str], Fault)] = &[
-    (&["ModelAccess"], || access(ModelErrorKind::Authentication).boxed()),
-    (&["ModelAccess"], || access(ModelErrorKind::KeyMissing).boxed()),
-    (&["ModelAccess"], || access(ModelErrorKind::QuotaExhausted).boxed()),
-    (&["TasksUnclaimed", "UsersAreHurt"], || mapping_off().boxed()),
+    (&["ModelAccess"], || {
+        access(ModelErrorKind::Authentication).boxed()
+    }),
+    (&["ModelAccess"], || {
+        access(ModelErrorKind::KeyMissing).boxed()
+    }),
+    (&["ModelAccess"], || {
+        access(ModelErrorKind::QuotaExhausted).boxed()
+    }),
+    (&["TasksUnclaimed", "UsersAreHurt"], || {
+        mapping_off().boxed()
+    }),
     (&["EphemeralFailures"], || ephemeral_table_gone().boxed()),
     (&["KeyAttacks"], || keys_tried().boxed()),
     (&["TasksLost", "UsersAreHurt"], || tasks_lost().boxed()),
-    (&["ApiServerErrors", "SubmitBurn", "SubmitBurn1h", "SubmitBurn5m", "SubmitBurn6h", "SubmitBurn30m"], || {
-        submissions_fail().boxed()
-    }),
-    (&["TaskBurn", "TaskBurn1h", "TaskBurn5m", "TaskBurn6h", "TaskBurn30m"], || tasks_fail().boxed()),
+    (
+        &[
+            "ApiServerErrors",
+            "SubmitBurn",
+            "SubmitBurn1h",
+            "SubmitBurn5m",
+            "SubmitBurn6h",
+            "SubmitBurn30m",
+        ],
+        || submissions_fail().boxed(),
+    ),
+    (
+        &[
+            "TaskBurn",
+            "TaskBurn1h",
+            "TaskBurn5m",
+            "TaskBurn6h",
+            "TaskBurn30m",
+        ],
+        || tasks_fail().boxed(),
+    ),
     (&["SubmitSlow"], || secrets_slow().boxed()),
-    (&["OldestDueTask", "SweepFailures"], || overdue_tasks_cannot_be_changed().boxed()),
+    (&["OldestDueTask", "SweepFailures"], || {
+        overdue_tasks_cannot_be_changed().boxed()
+    }),
     (&["DeadLetters"], || workers_die().boxed()),
-    (&["DeadLettersAtWork"], || answers_are_paid_and_lost().boxed()),
+    (&["DeadLettersAtWork"], || {
+        answers_are_paid_and_lost().boxed()
+    }),
     (&["PoisonMessages"], || stray_message().boxed()),
     (&["SendFailures"], || queue_takes_no_submission().boxed()),
-    (&["ContinuationFailures"], || queue_takes_no_continuation().boxed()),
+    (&["ContinuationFailures"], || {
+        queue_takes_no_continuation().boxed()
+    }),
     (&["MessagesResent"], || messages_get_lost().boxed()),
     (&["Panics"], || defect().boxed()),
     (&["LeaseLosses"], || workers_stall().boxed()),
@@ -43,25 +74,51 @@ pub(crate) const FAULTS: &[(&[&str], Fault)] = &[
     (&["BudgetRefusals"], || budget_used_up().boxed()),
     (&["SweepsUnfinished"], || too_much_is_due().boxed()),
     (&["QueueAge"], || {
-        told_by_aws("AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", "TaskQueue.QueueName")], 3_700.0)
-            .boxed()
+        told_by_aws(
+            "AWS/SQS",
+            "ApproximateAgeOfOldestMessage",
+            &[("QueueName", "TaskQueue.QueueName")],
+            3_700.0,
+        )
+        .boxed()
     }),
     (&["DeadLettersWaiting"], || {
         let queue = &[("QueueName", "DeadLetterQueue.QueueName")];
         told_by_aws("AWS/SQS", "ApproximateNumberOfMessagesVisible", queue, 1.0).boxed()
     }),
-    (&["ApiErrors"], || of_function("ApiFunction", "Errors").boxed()),
-    (&["ExecutorErrors"], || of_function("ExecutorFunction", "Errors").boxed()),
-    (&["CleanupErrors"], || of_function("CleanupFunction", "Errors").boxed()),
-    (&["ApiThrottles"], || of_function("ApiFunction", "Throttles").boxed()),
-    (&["ExecutorThrottles"], || of_function("ExecutorFunction", "Throttles").boxed()),
-    (&["RecursionDropped"], || of_function("ExecutorFunction", "RecursiveInvocationsDropped").boxed()),
+    (&["ApiErrors"], || {
+        of_function("ApiFunction", "Errors").boxed()
+    }),
+    (&["ExecutorErrors"], || {
+        of_function("ExecutorFunction", "Errors").boxed()
+    }),
+    (&["CleanupErrors"], || {
+        of_function("CleanupFunction", "Errors").boxed()
+    }),
+    (&["ApiThrottles"], || {
+        of_function("ApiFunction", "Throttles").boxed()
+    }),
+    (&["ExecutorThrottles"], || {
+        of_function("ExecutorFunction", "Throttles").boxed()
+    }),
+    (&["RecursionDropped"], || {
+        of_function("ExecutorFunction", "RecursiveInvocationsDropped").boxed()
+    }),
     (&["CleanupNotRunning"], || schedule_off().boxed()),
     (&["TableThrottles"], || {
-        told_by_aws("AWS/DynamoDB", "WriteThrottleEvents", &[("TableName", "StateTable")], 5.0).boxed()
+        told_by_aws(
+            "AWS/DynamoDB",
+            "WriteThrottleEvents",
+            &[("TableName", "StateTable")],
+            5.0,
+        )
+        .boxed()
     }),
     (&["DueIndexThrottles"], || {
-        let index = &[("TableName", "StateTable"), ("GlobalSecondaryIndexName", "due")];
+        let index = &[
+            ("TableName", "StateTable"),
+            ("GlobalSecondaryIndexName", "due"),
+        ];
         told_by_aws("AWS/DynamoDB", "WriteThrottleEvents", index, 5.0).boxed()
     }),
 ];
@@ -78,9 +135,19 @@ pub(crate) async fn healthy_day() -> Stack {
             }
         }
         stack.aws("AWS/ApiGateway", "5xx", &[("ApiId", "HttpApi")], 0.0);
-        stack.aws("AWS/SQS", "ApproximateAgeOfOldestMessage", &[("QueueName", "TaskQueue.QueueName")], 1.0);
+        stack.aws(
+            "AWS/SQS",
+            "ApproximateAgeOfOldestMessage",
+            &[("QueueName", "TaskQueue.QueueName")],
+            1.0,
+        );
         let dead_letters = [("QueueName", "DeadLetterQueue.QueueName")];
-        stack.aws("AWS/SQS", "ApproximateNumberOfMessagesVisible", &dead_letters, 0.0);
+        stack.aws(
+            "AWS/SQS",
+            "ApproximateNumberOfMessagesVisible",
+            &dead_letters,
+            0.0,
+        );
         stack.pass(60);
         stack.sweep().await;
     }
@@ -89,7 +156,9 @@ pub(crate) async fn healthy_day() -> Stack {
 
 /// One task fails because of its provider.
 pub(crate) async fn lose_a_task(stack: &Stack) {
-    let hasty = stack.agent_with(&json!({ "retry": { "outage": "fail", "max_attempts": 1 } })).await;
+    let hasty = stack
+        .agent_with(&json!({ "retry": { "outage": "fail", "max_attempts": 1 } }))
+        .await;
     stack.answers([Reply::Fail(ModelErrorKind::Unavailable)]);
     stack.submit_to(&hasty).await;
     stack.work().await;
@@ -167,7 +236,10 @@ async fn submissions_fail() -> Stack {
 async fn tasks_fail() -> Stack {
     let stack = Stack::new().await;
     for _ in 0..720 {
-        stack.answers([Reply::Answer(samples::answer("done")), Reply::Fail(ModelErrorKind::Rejected)]);
+        stack.answers([
+            Reply::Answer(samples::answer("done")),
+            Reply::Fail(ModelErrorKind::Rejected),
+        ]);
         stack.submit().await;
         stack.submit().await;
         stack.work().await;
@@ -213,16 +285,23 @@ async fn workers_die() -> Stack {
     stack
 }
 
-/// However long the task waits between its attempts, it has time for all of them. For the longest wait, the watchdog wakes it.
+/// However long the task waits between its attempts, it has time for all of them. For the longest
+/// wait, the watchdog wakes it.
 async fn answers_are_paid_and_lost() -> Stack {
     let stack = Stack::new().await;
-    let patient = stack.agent_with(&json!({ "timeout_seconds": 86_400 })).await;
+    let patient = stack
+        .agent_with(&json!({ "timeout_seconds": 86_400 }))
+        .await;
     let paid = || Reply::FailWith {
         kind: ModelErrorKind::BadAnswer,
         status: Some(200),
         should_retry: None,
         retry_after: None,
-        spend: Spend { attempts: 1, usage: samples::usage(), ..Spend::default() },
+        spend: Spend {
+            attempts: 1,
+            usage: samples::usage(),
+            ..Spend::default()
+        },
     };
     stack.answers((0..400).map(|_| paid()));
     stack.submit_to(&patient).await;
@@ -292,7 +371,9 @@ async fn workers_stall() -> Stack {
         for task in &tasks {
             let now = stack.clock.now();
             let lease = samples::lease_until(now.plus(Duration::from_mins(1)));
-            TaskStore::claim(&stack.store, &tenant(), *task, lease, now).await.unwrap();
+            TaskStore::claim(&stack.store, &tenant(), *task, lease, now)
+                .await
+                .unwrap();
         }
         stack.provider.release();
     };
@@ -336,7 +417,8 @@ async fn agent_talked_into_it() -> Stack {
     let tools = json!([{ "name": "http_request", "hosts": ["api.example.com"] }]);
     let agent = stack.agent_with(&json!({ "builtin_tools": tools })).await;
     let ask = r#"{"method":"GET","url":"https://169.254.169.254/latest/meta-data"}"#;
-    let calls = (0..12).map(|number| samples::tool_call(&format!("call_{number}"), "http_request", ask));
+    let calls =
+        (0..12).map(|number| samples::tool_call(&format!("call_{number}"), "http_request", ask));
     stack.answers([Reply::Answer(samples::answer_calling(calls))]);
     stack.submit_to(&agent).await;
     stack.work().await;
@@ -355,7 +437,11 @@ async fn dear_answer() -> Stack {
 }
 
 async fn budget_used_up() -> Stack {
-    let stack = Stack::with(DailyCaps { tenant: Some(1), deployment: None }).await;
+    let stack = Stack::with(DailyCaps {
+        tenant: Some(1),
+        deployment: None,
+    })
+    .await;
     for _ in 0..25 {
         stack.submit_many(4).await;
         stack.work().await;
@@ -378,7 +464,12 @@ async fn too_much_is_due() -> Stack {
 }
 
 /// AWS says so each minute, for as long as it takes.
-async fn told_by_aws(namespace: &str, metric: &str, dimensions: &[(&str, &str)], value: f64) -> Stack {
+async fn told_by_aws(
+    namespace: &str,
+    metric: &str,
+    dimensions: &[(&str, &str)],
+    value: f64,
+) -> Stack {
     let stack = Stack::new().await;
     for _ in 0..30 {
         stack.aws(namespace, metric, dimensions, value);

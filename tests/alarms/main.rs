@@ -1,6 +1,7 @@
-//! Each alarm of the template is fired once by its fault, over the metrics that the code wrote as the fault went on, and none by a
-//! healthy day. Where AWS itself writes the metric, it gets what AWS documents of that fault (Lambda developer guide, "Types of
-//! metrics for Lambda functions"; SQS developer guide, "Available `CloudWatch` metrics"; `DynamoDB` developer guide, "Metrics and
+//! Each alarm of the template is fired once by its fault, over the metrics that the code wrote as
+//! the fault went on, and none by a healthy day. Where AWS itself writes the metric, it gets what
+//! AWS documents of that fault (Lambda developer guide, "Types of metrics for Lambda functions";
+//! SQS developer guide, "Available `CloudWatch` metrics"; `DynamoDB` developer guide, "Metrics and
 //! dimensions"; API Gateway developer guide, "Monitor HTTP API metrics").
 
 #![allow(
@@ -34,12 +35,21 @@ async fn each_alarm_is_fired_by_its_fault_and_none_by_a_healthy_day() -> Result<
         }
     }
     let unlike: BTreeSet<String> = &covered ^ &alarms();
-    wrong.extend(unlike.into_iter().map(|name| format!("{name} has no fault, or is no alarm")));
-    for (day, stack) in
-        [("healthy day", faults::healthy_day().await), ("night with single failures", near_misses().await)]
-    {
+    wrong.extend(
+        unlike
+            .into_iter()
+            .map(|name| format!("{name} has no fault, or is no alarm")),
+    );
+    for (day, stack) in [
+        ("healthy day", faults::healthy_day().await),
+        ("night with single failures", near_misses().await),
+    ] {
         let (_, fired) = stack.fired();
-        wrong.extend(fired.into_iter().map(|name| format!("{name} is fired by a {day}")));
+        wrong.extend(
+            fired
+                .into_iter()
+                .map(|name| format!("{name} is fired by a {day}")),
+        );
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }

@@ -1,7 +1,9 @@
-//! The platform in memory: the real functions over ports in memory, whose metrics go to a `CloudWatch` in memory.
+//! The platform in memory: the real functions over ports in memory, whose metrics go to a
+//! `CloudWatch` in memory.
 //!
-//! There is one recorder in a process, and so one `service` for all that is counted here: each document gets the name of the function
-//! that ran when it was written. That each function writes the metrics that `docs/metrics.txt` lists for it is another test's.
+//! There is one recorder in a process, and so one `service` for all that is counted here: each
+//! document gets the name of the function that ran when it was written. That each function writes
+//! the metrics that `docs/metrics.txt` lists for it is another test's.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -21,20 +23,21 @@ use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::app::{
-    AgentDeletion, Agents, Purger, Readiness, Room, Runner, Sweeper, Tasks, TenantSlots, Undelivered, Waits, WorkTimes,
+    AgentDeletion, Agents, Purger, Readiness, Room, Runner, Sweeper, Tasks, TenantSlots,
+    Undelivered, Waits, WorkTimes,
 };
 use shared::config::Environment;
 use shared::domain::{CacheRules, CacheTerms, TenantId};
 use shared::policy::admission::CompatibleServer;
 use shared::policy::{
-    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered, PriceTable, Retry,
-    RetryBudget,
+    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
+    PriceTable, Retry, RetryBudget,
 };
 use shared::ports::{Clock, Model, Secret, SecretError, Secrets, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Delivery, Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets,
-    MemorySlots, MemoryStore, Reply, ScriptedModel, samples,
+    Delivery, Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue,
+    MemorySecrets, MemorySlots, MemoryStore, Reply, ScriptedModel, samples,
 };
 use shared::tools::BuiltinTools;
 use tower::ServiceExt;
@@ -87,7 +90,12 @@ impl Secrets for Secretive {
         self.secrets.secret(name).await
     }
 
-    async fn accepted(&self, name: &str, grace: Duration, max_age: Duration) -> Result<Vec<Secret>, SecretError> {
+    async fn accepted(
+        &self,
+        name: &str,
+        grace: Duration,
+        max_age: Duration,
+    ) -> Result<Vec<Secret>, SecretError> {
         let delay = *self.delay.lock().unwrap();
         tokio::time::sleep(delay).await;
         self.secrets.accepted(name, grace, max_age).await
@@ -102,10 +110,15 @@ impl Stack {
     pub(crate) async fn with(caps: DailyCaps) -> Self {
         static STARTED: OnceLock<()> = OnceLock::new();
         STARTED.get_or_init(|| {
-            let environment = Environment::of([("ENVIRONMENT", "dev"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]);
+            let environment =
+                Environment::of([("ENVIRONMENT", "dev"), ("AWS_LAMBDA_LOG_LEVEL", "ERROR")]);
             start(Service::new("alarms", "v1"), &environment);
         });
-        let (clock, store, queue) = (ManualClock::at(samples::START), MemoryStore::default(), MemoryQueue::default());
+        let (clock, store, queue) = (
+            ManualClock::at(samples::START),
+            MemoryStore::default(),
+            MemoryQueue::default(),
+        );
         let provider = Arc::new(ScriptedModel::default().on(clock.clone()));
         let (state, sending, ephemeral) = (Faults::default(), Faults::default(), Faults::default());
         let secrets = Arc::new(Secretive::default());
@@ -115,10 +128,19 @@ impl Stack {
             store: store.with_faults(state.clone()),
             queue: queue.with_faults(sending.clone()),
         };
-        let model = model(Arc::<ScriptedModel>::clone(&provider), &ephemeral, caps, &clock);
+        let model = model(
+            Arc::<ScriptedModel>::clone(&provider),
+            &ephemeral,
+            caps,
+            &clock,
+        );
         let slots = MemorySlots::default().with_faults(ephemeral.clone());
         let slots = TenantSlots::new(Arc::new(slots), NonZeroU32::new(500).unwrap());
-        let (api, executor, cleanup) = (ports.api(&secrets), ports.executor(model, slots), ports.cleanup());
+        let (api, executor, cleanup) = (
+            ports.api(&secrets),
+            ports.executor(model, slots),
+            ports.cleanup(),
+        );
         let mut stack = Self {
             clock,
             store,
@@ -142,7 +164,10 @@ impl Stack {
     /// An agent with these settings.
     pub(crate) async fn agent_with(&self, settings: &Value) -> String {
         let mut agent = json!({"name": "clerk", "models": [{"provider": "anthropic", "model": "claude-sonnet-5-5"}]});
-        agent.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        agent
+            .as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
         let (status, agent) = self.call("/v1/agents", KEY, &agent).await;
         assert_eq!(status, StatusCode::CREATED, "{agent}");
         agent["id"].as_str().unwrap().to_owned()
@@ -178,7 +203,9 @@ impl Stack {
             .body(Body::from(body.to_string()));
         let response = self.api.clone().oneshot(request.unwrap()).await.unwrap();
         let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
         self.collect("api");
         if status.is_server_error() {
             // As API Gateway counts it ("Monitor HTTP API metrics").
@@ -197,8 +224,11 @@ impl Stack {
         }
         let event = LambdaEvent::new(batch, self.context(INVOCATION));
         let response = self.executor.handle(event).await.unwrap();
-        let failed: BTreeSet<String> =
-            response.batch_item_failures.into_iter().map(|one| one.item_identifier).collect();
+        let failed: BTreeSet<String> = response
+            .batch_item_failures
+            .into_iter()
+            .map(|one| one.item_identifier)
+            .collect();
         for receipt in receipts.iter().filter(|receipt| !failed.contains(*receipt)) {
             self.queue.acknowledge(receipt);
         }
@@ -209,15 +239,28 @@ impl Stack {
     pub(crate) async fn deliver(&self, body: &str) {
         let mut batch = SqsEvent::default();
         batch.records = vec![message("stray", body)];
-        drop(self.executor.handle(LambdaEvent::new(batch, self.context(INVOCATION))).await);
+        drop(
+            self.executor
+                .handle(LambdaEvent::new(batch, self.context(INVOCATION)))
+                .await,
+        );
         self.collect("executor");
     }
 
     /// Lets the watchdog sweep in an invocation with so much time, and Lambda count that.
     pub(crate) async fn sweep_within(&self, time: Duration) {
-        drop(self.cleanup.handle(LambdaEvent::new(Value::Null, self.context(time))).await);
+        drop(
+            self.cleanup
+                .handle(LambdaEvent::new(Value::Null, self.context(time)))
+                .await,
+        );
         self.collect("cleanup");
-        self.aws("AWS/Lambda", "Invocations", &[("FunctionName", "CleanupFunction")], 1.0);
+        self.aws(
+            "AWS/Lambda",
+            "Invocations",
+            &[("FunctionName", "CleanupFunction")],
+            1.0,
+        );
     }
 
     pub(crate) async fn sweep(&self) {
@@ -237,12 +280,19 @@ impl Stack {
 
     /// The provider's next answers.
     pub(crate) fn answers(&self, replies: impl IntoIterator<Item = Reply>) {
-        replies.into_iter().for_each(|reply| self.provider.then(reply));
+        replies
+            .into_iter()
+            .for_each(|reply| self.provider.then(reply));
     }
 
     /// What AWS itself writes.
     pub(crate) fn aws(&self, namespace: &str, name: &str, dimensions: &[(&str, &str)], value: f64) {
-        self.metrics.lock().unwrap().put((namespace, name), dimensions, self.clock.now().as_millis() / 1_000, value);
+        self.metrics.lock().unwrap().put(
+            (namespace, name),
+            dimensions,
+            self.clock.now().as_millis() / 1_000,
+            value,
+        );
     }
 
     /// The alarms that fire wherever the edges of periods fall, and those that fire anywhere.
@@ -251,8 +301,14 @@ impl Stack {
         let metrics = self.metrics.lock().unwrap();
         let fired = OFFSETS.map(|offset| metrics.fired(&template, offset));
         let [first, rest @ ..] = fired;
-        let always = rest.iter().fold(first.clone(), |always, fired| &always & fired);
-        (always, rest.iter().fold(first, |sometimes, fired| &sometimes | fired))
+        let always = rest
+            .iter()
+            .fold(first.clone(), |always, fired| &always & fired);
+        (
+            always,
+            rest.iter()
+                .fold(first, |sometimes, fired| &sometimes | fired),
+        )
     }
 
     fn collect(&self, service: &str) {
@@ -278,9 +334,14 @@ pub(crate) fn alarms() -> BTreeSet<String> {
     let template = Yaml::load_from_str(TEMPLATE).unwrap().remove(0);
     let resources = template["Resources"].as_mapping().unwrap().iter();
     let alarms = resources.filter(|(_, resource)| {
-        matches!(resource["Type"].as_str(), Some("AWS::CloudWatch::Alarm" | "AWS::CloudWatch::CompositeAlarm"))
+        matches!(
+            resource["Type"].as_str(),
+            Some("AWS::CloudWatch::Alarm" | "AWS::CloudWatch::CompositeAlarm")
+        )
     });
-    alarms.map(|(name, _)| name.as_str().unwrap().to_owned()).collect()
+    alarms
+        .map(|(name, _)| name.as_str().unwrap().to_owned())
+        .collect()
 }
 
 pub(crate) fn tenant() -> TenantId {
@@ -292,20 +353,48 @@ fn message(id: &str, body: &str) -> SqsMessage {
     message.message_id = Some(id.to_owned());
     message.receipt_handle = Some(id.to_owned());
     message.body = Some(body.to_owned());
-    message.attributes.insert("ApproximateReceiveCount".to_owned(), "1".to_owned());
+    message
+        .attributes
+        .insert("ApproximateReceiveCount".to_owned(), "1".to_owned());
     message
 }
 
 /// What a model call goes through, as `shared::llm::model` has it, around a scripted provider.
-fn model(provider: Arc<ScriptedModel>, ephemeral: &Faults, caps: DailyCaps, clock: &ManualClock) -> Arc<dyn Model> {
+fn model(
+    provider: Arc<ScriptedModel>,
+    ephemeral: &Faults,
+    caps: DailyCaps,
+    clock: &ManualClock,
+) -> Arc<dyn Model> {
     let time = || -> Arc<dyn Clock> { Arc::new(clock.clone()) };
     let circuits = Arc::new(MemoryCircuits::default().with_faults(ephemeral.clone()));
     let answers = Arc::new(MemoryAnswers::default().with_faults(ephemeral.clone()));
-    let metered = Metered::new(provider, PriceTable::current(), Arc::new(MemoryBudgets::default()), caps, time());
-    let breaker = Breaker::new(Arc::new(metered), circuits, BreakerSettings::default(), time());
-    let retry = Retry::new(Arc::new(breaker), RetryBudget::default(), Backoff::Steady, time());
+    let metered = Metered::new(
+        provider,
+        PriceTable::current(),
+        Arc::new(MemoryBudgets::default()),
+        caps,
+        time(),
+    );
+    let breaker = Breaker::new(
+        Arc::new(metered),
+        circuits,
+        BreakerSettings::default(),
+        time(),
+    );
+    let retry = Retry::new(
+        Arc::new(breaker),
+        RetryBudget::default(),
+        Backoff::Steady,
+        time(),
+    );
     let retry = retry.with_longest_cooldown(BreakerSettings::default().longest_cooldown());
-    Arc::new(Cached::new(Arc::new(Fallback::new(Arc::new(retry))), answers, CacheSettings::default(), time()))
+    Arc::new(Cached::new(
+        Arc::new(Fallback::new(Arc::new(retry))),
+        answers,
+        CacheSettings::default(),
+        time(),
+    ))
 }
 
 /// What the functions share.
@@ -354,11 +443,17 @@ impl Ports {
             tools: Arc::new(BuiltinTools::new(self.time()).unwrap()),
             clock: self.time(),
             cache: CacheRules::On(CacheTerms::default()),
-            times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+            times: WorkTimes {
+                step_reserve: Duration::ZERO,
+                ..WorkTimes::default()
+            },
             slots: Some(slots),
             room: Room::default(),
         };
-        Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) }
+        Executor {
+            runner: Arc::new(runner),
+            queue: Arc::new(self.queue.clone()),
+        }
     }
 
     fn cleanup(&self) -> Cleanup {
@@ -369,9 +464,20 @@ impl Ports {
                 queue: Arc::new(self.queue.clone()),
                 clock: self.time(),
             },
-            purger: Purger { retention: self.store(), keep_for: None, clock: self.time() },
-            agents: AgentDeletion { agents: self.store(), retention: self.store(), clock: self.time() },
-            undelivered: Undelivered { tasks: self.store(), clock: self.time() },
+            purger: Purger {
+                retention: self.store(),
+                keep_for: None,
+                clock: self.time(),
+            },
+            agents: AgentDeletion {
+                agents: self.store(),
+                retention: self.store(),
+                clock: self.time(),
+            },
+            undelivered: Undelivered {
+                tasks: self.store(),
+                clock: self.time(),
+            },
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Functions that die all at once, that come back from the dead, and that one task kills again and again.
+//! Functions that die all at once, that come back from the dead, and that one task kills again and
+//! again.
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -11,7 +12,10 @@ use tests::processes::{Stopped, kill};
 use tests::unreliable::Fate;
 
 use crate::evidence::{Prompts, five_steps};
-use crate::{AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked, watched};
+use crate::{
+    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked,
+    watched,
+};
 
 /// How often all functions are killed: less often than a task has attempts.
 const KILLS: usize = 4;
@@ -21,17 +25,28 @@ async fn tasks_complete_although_all_functions_are_killed_at_once() {
     let _running = AWS.read().await;
     let deployment = deployment(&[]).await;
     let (platform, model) = (deployment.platform(), own_model());
-    let (agent, held_agent) = (deployment.agent_of(&five_steps()).await, deployment.agent_of(&agent_on(&model)).await);
+    let (agent, held_agent) = (
+        deployment.agent_of(&five_steps()).await,
+        deployment.agent_of(&agent_on(&model)).await,
+    );
     let prompts = Prompts::new(KILLS * 10);
     let (mut tasks, mut held, mut held_prompts) = (Vec::new(), Vec::new(), Vec::new());
     platform.unreliable().hold(&model);
     for prompts in prompts.all.chunks(10) {
-        // A worker is in the middle of a model call, tasks are on their way to the API, and the watchdog looks.
+        // A worker is in the middle of a model call, tasks are on their way to the API, and the
+        // watchdog looks.
         held_prompts.push(unique("[ok]"));
         held.extend(submit_all(&deployment, &held_agent, &held_prompts[held.len()..]).await);
         until_asked(&deployment, &model, &held_prompts).await;
         let submitted = submit_all(&deployment, &agent, prompts);
-        tasks.extend(tokio::join!(submitted, deployment.sweep(), kill_all_functions(&deployment)).0);
+        tasks.extend(
+            tokio::join!(
+                submitted,
+                deployment.sweep(),
+                kill_all_functions(&deployment)
+            )
+            .0,
+        );
     }
     platform.unreliable().release(&model);
     check_completed(&deployment, &prompts, &tasks).await;
@@ -48,9 +63,14 @@ async fn tasks_complete_although_all_functions_are_killed_at_once() {
 async fn kill_all_functions(deployment: &Deployment) {
     let processes = async || {
         let all = ["api", "executor", "cleanup"].map(|kind| deployment.processes(kind));
-        all.iter().all(|processes| !processes.is_empty()).then(|| all.concat())
+        all.iter()
+            .all(|processes| !processes.is_empty())
+            .then(|| all.concat())
     };
-    let all = deployment.platform().until_some(processes, "all functions run").await;
+    let all = deployment
+        .platform()
+        .until_some(processes, "all functions run")
+        .await;
     all.into_iter().for_each(kill);
 }
 
@@ -73,11 +93,13 @@ async fn workers_that_come_back_when_others_have_ended_their_tasks_change_nothin
     check_zombies(Back::Late).await;
 }
 
-/// Stops workers in the middle of model calls for longer than their leases last, and has them go on later.
+/// Stops workers in the middle of model calls for longer than their leases last, and has them go on
+/// later.
 async fn check_zombies(back: Back) {
     let _running = AWS.read().await;
     // Nobody but this test ends a worker, or a call that is held.
-    let patient = ["MODEL_TIMEOUT_SECONDS", "MODEL_FIRST_BYTE_SECONDS"].map(|variable| (variable, "250"));
+    let patient =
+        ["MODEL_TIMEOUT_SECONDS", "MODEL_FIRST_BYTE_SECONDS"].map(|variable| (variable, "250"));
     let deployment = deployment(&patient).await;
     deployment.set_timeout("executor", 300).await;
     let (provider, model) = (deployment.platform().unreliable(), own_model());
@@ -92,7 +114,9 @@ async fn check_zombies(back: Back) {
     let zombies = Stopped::all(deployment.processes("executor"));
     deployment.hold_messages().await;
     let is_queued = |task: &Task| task.status() == TaskStatus::Queued;
-    let queued = tasks.iter().map(|task| deployment.until_task(*task, is_queued, "the watchdog queues the task"));
+    let queued = tasks
+        .iter()
+        .map(|task| deployment.until_task(*task, is_queued, "the watchdog queues the task"));
     watched(&deployment, join_all(queued)).await;
     if back == Back::Late {
         provider.release(&model);
@@ -107,14 +131,33 @@ async fn check_zombies(back: Back) {
     // The queue deletes the messages of those who come back when they are done with them.
     let left = if back == Back::Late { 0 } else { 12 };
     let are_done = async || deployment.messages().await == left;
-    deployment.platform().until(are_done, "those who came back are done").await;
+    deployment
+        .platform()
+        .until(are_done, "those who came back are done")
+        .await;
     provider.release(&model);
     for task in all_ended(&deployment, &tasks).await {
-        assert_eq!((task.status(), task.fence()), (TaskStatus::Completed, 2), "{task:?}");
+        assert_eq!(
+            (task.status(), task.fence()),
+            (TaskStatus::Completed, 2),
+            "{task:?}"
+        );
         let steps = deployment.journal(task.id()).await;
-        assert_eq!(steps.iter().map(|step| (step.number, step.fence)).collect::<Vec<_>>(), [(1, 2)]);
+        assert_eq!(
+            steps
+                .iter()
+                .map(|step| (step.number, step.fence))
+                .collect::<Vec<_>>(),
+            [(1, 2)]
+        );
     }
-    assert!(provider.asked_by_prompt(&model).values().all(|asked| asked.len() == 2), "who came back asked again");
+    assert!(
+        provider
+            .asked_by_prompt(&model)
+            .values()
+            .all(|asked| asked.len() == 2),
+        "who came back asked again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,22 +165,54 @@ async fn a_task_that_kills_its_worker_is_given_up_and_the_nine_beside_it_complet
     let _running = AWS.read().await;
     let deployment = deployment(&[]).await;
     let (provider, model) = (deployment.platform().unreliable(), own_model());
-    let (agent, deadly) = (deployment.agent_of(&five_steps()).await, deployment.agent_of(&agent_on(&model)).await);
+    let (agent, deadly) = (
+        deployment.agent_of(&five_steps()).await,
+        deployment.agent_of(&agent_on(&model)).await,
+    );
     provider.fail(&model, Fate::Deadly);
     deployment.hold_messages().await;
     let fatal = deployment.submit_surely(&deadly, &unique("[ok]")).await;
     let prompts = Prompts::new(9);
     let tasks = submit_all(&deployment, &agent, &prompts.all).await;
-    deployment.platform().until(async || deployment.messages().await == 10, "all messages wait").await;
+    deployment
+        .platform()
+        .until(
+            async || deployment.messages().await == 10,
+            "all messages wait",
+        )
+        .await;
     deployment.deliver_messages().await;
     let done = check_completed(&deployment, &prompts, &tasks).await;
-    tell(&format!("nine tasks beside one that kills its worker: {done:?}"));
+    tell(&format!(
+        "nine tasks beside one that kills its worker: {done:?}"
+    ));
 
-    let given_up = watched(&deployment, all_ended(&deployment, &[fatal])).await.remove(0);
-    let TaskState::Failed(failure) = given_up.state() else { panic!("{given_up:?}") };
-    assert_eq!((failure.code, given_up.attempts()), (FailureCode::AttemptsExhausted, 5), "{given_up:?}");
-    assert_eq!(provider.asked_of(&model).len(), 5, "one call for each attempt");
+    let given_up = watched(&deployment, all_ended(&deployment, &[fatal]))
+        .await
+        .remove(0);
+    let TaskState::Failed(failure) = given_up.state() else {
+        panic!("{given_up:?}")
+    };
+    assert_eq!(
+        (failure.code, given_up.attempts()),
+        (FailureCode::AttemptsExhausted, 5),
+        "{given_up:?}"
+    );
+    assert_eq!(
+        provider.asked_of(&model).len(),
+        5,
+        "one call for each attempt"
+    );
     let (_, listed) = deployment.call(Method::GET, "/v1/dead-letters", None).await;
-    let listed: Vec<&Value> = listed["data"].as_array().unwrap().iter().map(|task| &task["id"]).collect();
-    assert_eq!(listed, [&json!(fatal.to_string())], "the nine others are none");
+    let listed: Vec<&Value> = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| &task["id"])
+        .collect();
+    assert_eq!(
+        listed,
+        [&json!(fatal.to_string())],
+        "the nine others are none"
+    );
 }

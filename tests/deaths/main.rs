@@ -1,8 +1,13 @@
-//! Workers of the deployed platform that die in the middle of their work, and what else can be taken from it at any moment:
-//! all its functions, the queue's messages, the whole AWS. A program of its own, because whatever else is worked on suffers with
-//! it. After each, every accepted task has come to its end, and no recorded step was done again.
+//! Workers of the deployed platform that die in the middle of their work, and what else can be
+//! taken from it at any moment: all its functions, the queue's messages, the whole AWS. A program
+//! of its own, because whatever else is worked on suffers with it. After each, every accepted task
+//! has come to its end, and no recorded step was done again.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::time::Duration;
 
@@ -44,9 +49,14 @@ fn agent_on(model: &str) -> Value {
     json!({ "models": [{ "provider": "openai_compatible", "model": model }] })
 }
 
-/// The tasks, in the order of their prompts. Few are submitted at once: the local AWS is one process.
+/// The tasks, in the order of their prompts. Few are submitted at once: the local AWS is one
+/// process.
 async fn submit_all(deployment: &Deployment, agent: &str, prompts: &[String]) -> Vec<TaskId> {
-    stream::iter(prompts).map(|prompt| deployment.submit_surely(agent, prompt)).buffered(6).collect().await
+    stream::iter(prompts)
+        .map(|prompt| deployment.submit_surely(agent, prompt))
+        .buffered(6)
+        .collect()
+        .await
 }
 
 /// What comes of `work`, while the watchdog looks every second.
@@ -66,7 +76,8 @@ async fn watched<T>(deployment: &Deployment, work: impl Future<Output = T>) -> T
 /// The tasks once all have ended.
 async fn all_ended(deployment: &Deployment, tasks: &[TaskId]) -> Vec<Task> {
     let is_over = |task: &Task| task.status().is_terminal();
-    let ended = stream::iter(tasks).map(|task| deployment.until_task(*task, is_over, "the task ends"));
+    let ended =
+        stream::iter(tasks).map(|task| deployment.until_task(*task, is_over, "the task ends"));
     ended.buffered(4).collect().await
 }
 
@@ -77,17 +88,24 @@ async fn until_asked(deployment: &Deployment, model: &str, prompts: &[String]) {
         let asked = provider.asked_by_prompt(model);
         prompts.iter().all(|prompt| asked.contains_key(prompt))
     };
-    deployment.platform().until(are_asked, "the model is asked for all tasks").await;
+    deployment
+        .platform()
+        .until(are_asked, "the model is asked for all tasks")
+        .await;
 }
 
-/// Checks that tasks of five steps complete with nothing done again that was recorded; returns what was done.
+/// Checks that tasks of five steps complete with nothing done again that was recorded; returns what
+/// was done.
 async fn check_completed(deployment: &Deployment, prompts: &Prompts, tasks: &[TaskId]) -> Done {
     let ended = watched(deployment, all_ended(deployment, tasks)).await;
     let evidence = Evidence::of(deployment.platform(), &prompts.mark).await;
     let mut done = Vec::new();
     for (prompt, task) in prompts.all.iter().zip(&ended) {
         assert_eq!(task.status(), TaskStatus::Completed, "{task:?}");
-        let (history, steps) = (deployment.history(task).await, deployment.journal(task.id()).await);
+        let (history, steps) = (
+            deployment.history(task).await,
+            deployment.journal(task.id()).await,
+        );
         done.push(evidence.check(prompt, task, &history, &steps));
     }
     done.into_iter().sum()
@@ -110,53 +128,91 @@ async fn a_task_whose_executor_is_killed_in_a_model_call_completes_with_one_step
     };
     assert_eq!(ended["status"], "completed", "{ended}");
     let changes = ended["history"].as_array().unwrap();
-    assert_eq!(changes.iter().filter(|change| change["lost"] == true).count(), 1, "{ended}");
-    assert_eq!(platform.steps(&task).await, [(1, 2)], "the one step is of the second attempt");
-    assert!(platform.model_requests(&prompt).await.len() <= 2, "only the call that was cut off is repeated");
+    assert_eq!(
+        changes
+            .iter()
+            .filter(|change| change["lost"] == true)
+            .count(),
+        1,
+        "{ended}"
+    );
+    assert_eq!(
+        platform.steps(&task).await,
+        [(1, 2)],
+        "the one step is of the second attempt"
+    );
+    assert!(
+        platform.model_requests(&prompt).await.len() <= 2,
+        "only the call that was cut off is repeated"
+    );
 }
 
 const TASKS: usize = 200;
 
-/// How many are submitted in a second. So whatever the machine's speed, there is work in each of these 25 seconds, and in them
-/// no task can lose the five attempts after which it is given up, as each time its lease has to run out first.
+/// How many are submitted in a second. So whatever the machine's speed, there is work in each of
+/// these 25 seconds, and in them no task can lose the five attempts after which it is given up, as
+/// each time its lease has to run out first.
 const TASKS_A_SECOND: usize = 8;
 
-/// In every second, at any moment of it, any of the executors is killed, while there come new tasks. What the stand-in was
-/// asked and the traces then tell whether a step was ever done again that was recorded.
+/// In every second, at any moment of it, any of the executors is killed, while there come new
+/// tasks. What the stand-in was asked and the traces then tell whether a step was ever done again
+/// that was recorded.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_tasks_complete_although_an_executor_is_killed_in_every_second() {
     let (_running, _alone) = (AWS.read().await, ALONE.lock().await);
     let platform = Platform::deployed().await;
-    let seed =
-        Environment::process().optional("KILL_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
-    tell(&format!("KILL_SEED={seed} chooses again whom this test kills and when"));
+    let seed = Environment::process()
+        .optional("KILL_SEED")
+        .map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
+    tell(&format!(
+        "KILL_SEED={seed} chooses again whom this test kills and when"
+    ));
     let agent = platform.agent_of(five_steps()).await;
     let prompts = Prompts::new(TASKS);
 
     let (mut random, mut killed, mut tasks) = (Rng::with_seed(seed), 0, Vec::new());
     for prompts in prompts.all.chunks(TASKS_A_SECOND) {
-        let submitted = stream::iter(prompts).map(|prompt| platform.submit(&agent, prompt)).buffered(TASKS_A_SECOND);
+        let submitted = stream::iter(prompts)
+            .map(|prompt| platform.submit(&agent, prompt))
+            .buffered(TASKS_A_SECOND);
         let kill = kill_one(&platform, &mut random, &mut killed);
         tasks.extend(tokio::join!(submitted.collect::<Vec<String>>(), kill).0);
     }
-    let all_ended = stream::iter(&tasks).map(|task| platform.ended(task)).buffered(4).collect::<Vec<Value>>();
+    let all_ended = stream::iter(&tasks)
+        .map(|task| platform.ended(task))
+        .buffered(4)
+        .collect::<Vec<Value>>();
     let ended = tokio::select! {
         ended = all_ended => ended,
         never = watch(&platform) => never,
     };
 
-    let unfinished: Vec<&Value> = ended.iter().filter(|task| task["status"] != "completed").collect();
-    assert!(unfinished.is_empty() && killed >= 10, "{killed} killed; {unfinished:?}");
+    let unfinished: Vec<&Value> = ended
+        .iter()
+        .filter(|task| task["status"] != "completed")
+        .collect();
+    assert!(
+        unfinished.is_empty() && killed >= 10,
+        "{killed} killed; {unfinished:?}"
+    );
     let evidence = Evidence::of(&platform, &prompts.mark).await;
     let mut done = Vec::new();
     for (prompt, id) in prompts.all.iter().zip(&tasks) {
         let (history, steps) = (platform.history(id).await, platform.journal(id).await);
         done.push(evidence.check(prompt, &platform.task(id).await, &history, &steps));
     }
-    let Done { leases_lost, asked_again, run_once, run_again } = done.into_iter().sum();
+    let Done {
+        leases_lost,
+        asked_again,
+        run_once,
+        run_again,
+    } = done.into_iter().sum();
     check_rescues(&platform, &tasks).await;
     assert!(leases_lost > 0, "only idle executors were killed");
-    assert!(run_once > TASKS, "hardly any span of a tool arrived: {run_once}");
+    assert!(
+        run_once > TASKS,
+        "hardly any span of a tool arrived: {run_once}"
+    );
     tell(&format!(
         "{killed} executors killed, which had {leases_lost} leases; {TASKS} tasks of 5 steps completed; recorded steps that were \
          done again: 0; unrecorded ones that were: {asked_again} model calls besides {}, {run_again} tool runs besides {run_once}",
@@ -167,12 +223,23 @@ async fn two_hundred_tasks_complete_although_an_executor_is_killed_in_every_seco
 /// Checks that what the watchdog did for lost workers' tasks is in the traces of these.
 async fn check_rescues(platform: &Platform, tasks: &[String]) {
     let traces = platform.traces();
-    let spans = traces.lines().filter(|line| line.contains("settle overdue"));
+    let spans = traces
+        .lines()
+        .filter(|line| line.contains("settle overdue"));
     let mut rescues = 0;
     for span in spans.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        let Some(task) = tasks.iter().find(|task| span["annotations"]["task_id"] == task.as_str()) else { continue };
+        let Some(task) = tasks
+            .iter()
+            .find(|task| span["annotations"]["task_id"] == task.as_str())
+        else {
+            continue;
+        };
         let task = platform.task(task).await;
-        assert_eq!(span["trace_id"], task.spec().trace.as_ref().unwrap().trace_id(), "{span}");
+        assert_eq!(
+            span["trace_id"],
+            task.spec().trace.as_ref().unwrap().trace_id(),
+            "{span}"
+        );
         rescues += 1;
     }
     assert!(rescues > 0, "the watchdog is in no trace");
@@ -189,7 +256,8 @@ async fn kill_one(platform: &Platform, random: &mut Rng, killed: &mut usize) {
     tokio::time::sleep(Duration::from_millis(1_000 - moment)).await;
 }
 
-/// Has the watchdog look every three seconds. By its schedule it does so each minute, for which there is no time here.
+/// Has the watchdog look every three seconds. By its schedule it does so each minute, for which
+/// there is no time here.
 async fn watch(platform: &Platform) -> ! {
     loop {
         tokio::time::sleep(Duration::from_secs(3)).await;

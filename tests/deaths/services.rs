@@ -11,7 +11,10 @@ use tests::processes::{Stopped, listening_on};
 use tests::unreliable::Fate;
 
 use crate::evidence::{Prompts, five_steps};
-use crate::{AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked, watched};
+use crate::{
+    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked,
+    watched,
+};
 
 /// A wait over which a task is parked, with a delayed message.
 const PARKED_SECONDS: u64 = 11;
@@ -20,15 +23,19 @@ const PARKED_SECONDS: u64 = 11;
 async fn tasks_complete_although_the_queue_is_purged() {
     let _running = AWS.read().await;
     let deployment = deployment(&[("MODEL_TIMEOUT_SECONDS", "19")]).await;
-    let (provider, held_model, limited_model) = (deployment.platform().unreliable(), own_model(), own_model());
+    let (provider, held_model, limited_model) =
+        (deployment.platform().unreliable(), own_model(), own_model());
     let agent = deployment.agent_of(&five_steps()).await;
     let held_agent = deployment.agent_of(&agent_on(&held_model)).await;
     let limited_agent = deployment.agent_of(&agent_on(&limited_model)).await;
 
-    // One task's message is delayed, those of others are being worked on, and those of the rest wait.
+    // One task's message is delayed, those of others are being worked on, and those of the rest
+    // wait.
     provider.fail_next(&limited_model, Fate::RateLimited(PARKED_SECONDS));
     let parked_prompt = unique("[ok]");
-    let parked = deployment.submit_surely(&limited_agent, &parked_prompt).await;
+    let parked = deployment
+        .submit_surely(&limited_agent, &parked_prompt)
+        .await;
     deployment.until_status(parked, "waiting").await;
     provider.hold(&held_model);
     deployment.hold_messages().await;
@@ -48,14 +55,27 @@ async fn tasks_complete_although_the_queue_is_purged() {
     check_completed(&deployment, &prompts, &waiting).await;
     let others: Vec<TaskId> = held.into_iter().chain([parked]).collect();
     for task in watched(&deployment, all_ended(&deployment, &others)).await {
-        assert_eq!((task.status(), task.progress().steps), (TaskStatus::Completed, 1), "{task:?}");
+        assert_eq!(
+            (task.status(), task.progress().steps),
+            (TaskStatus::Completed, 1),
+            "{task:?}"
+        );
     }
-    let requests =
-        held_prompts.iter().chain([&parked_prompt]).map(|prompt| deployment.platform().model_requests(prompt));
-    assert!(join_all(requests).await.iter().all(|requests| requests.len() == 1), "an answer was paid twice");
+    let requests = held_prompts
+        .iter()
+        .chain([&parked_prompt])
+        .map(|prompt| deployment.platform().model_requests(prompt));
+    assert!(
+        join_all(requests)
+            .await
+            .iter()
+            .all(|requests| requests.len() == 1),
+        "an answer was paid twice"
+    );
 }
 
-/// For how long the AWS stands still: four times as long as a lease lasts, and far longer than any call to it may take.
+/// For how long the AWS stands still: four times as long as a lease lasts, and far longer than any
+/// call to it may take.
 const FROZEN: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,9 +87,14 @@ async fn tasks_complete_although_the_aws_stands_still() {
     let (before, meanwhile) = prompts.all.split_at(30);
     let mut tasks = submit_all(&deployment, &agent, before).await;
     for task in &tasks[25..] {
-        deployment.until_task(*task, |task| task.fence() > 0, "a worker has the task").await;
+        deployment
+            .until_task(*task, |task| task.fence() > 0, "a worker has the task")
+            .await;
     }
-    let port = Url::parse(deployment.platform().aws_url()).unwrap().port().unwrap();
+    let port = Url::parse(deployment.platform().aws_url())
+        .unwrap()
+        .port()
+        .unwrap();
     let frozen = Stopped::all(vec![listening_on(port)]);
     let thawed = async {
         tokio::time::sleep(FROZEN).await;

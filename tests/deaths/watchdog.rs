@@ -9,7 +9,9 @@ use tests::platform::{now, unique};
 use tests::processes::kill;
 
 use crate::evidence::{Prompts, five_steps};
-use crate::{AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked};
+use crate::{
+    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked,
+};
 
 const SWEEPS: usize = 12;
 
@@ -18,7 +20,10 @@ async fn of_twelve_sweeps_at_once_one_settles_each_task() {
     let _running = AWS.read().await;
     let deployment = deployment(&[]).await;
     let (provider, model) = (deployment.platform().unreliable(), own_model());
-    let (agent, held_agent) = (deployment.agent_of(&five_steps()).await, deployment.agent_of(&agent_on(&model)).await);
+    let (agent, held_agent) = (
+        deployment.agent_of(&five_steps()).await,
+        deployment.agent_of(&agent_on(&model)).await,
+    );
     // Workers die, and their leases end.
     provider.hold(&model);
     deployment.hold_messages().await;
@@ -29,23 +34,37 @@ async fn of_twelve_sweeps_at_once_one_settles_each_task() {
     deployment.hold_messages().await;
     deployment.processes("executor").into_iter().for_each(kill);
     for task in &lost {
-        deployment.until_task(*task, |task| task.has_lost_worker(now()), "the lease ends").await;
+        deployment
+            .until_task(*task, |task| task.has_lost_worker(now()), "the lease ends")
+            .await;
     }
     provider.release(&model);
     // Other tasks never had a message.
     let prompts = Prompts::new(30);
     let mut unsent = Vec::new();
     for prompt in &prompts.all {
-        unsent.push(deployment.write_task_of(&agent, prompt, long_ago(now())).await.id());
+        unsent.push(
+            deployment
+                .write_task_of(&agent, prompt, long_ago(now()))
+                .await
+                .id(),
+        );
     }
     deployment.purge_messages().await;
     join_all((0..SWEEPS).map(|_| deployment.sweep())).await;
     assert_eq!(deployment.messages().await, 40, "one message for each task");
     for task in lost.iter().chain(&unsent) {
-        let task = deployment.until_task(*task, |_| true, "the task is read").await;
+        let task = deployment
+            .until_task(*task, |_| true, "the task is read")
+            .await;
         let settled = |event: &Event| matches!(event, Event::Requeued | Event::Resent);
         assert_eq!(
-            deployment.history(&task).await.iter().filter(|change| settled(&change.event)).count(),
+            deployment
+                .history(&task)
+                .await
+                .iter()
+                .filter(|change| settled(&change.event))
+                .count(),
             1,
             "{task:?}"
         );
@@ -53,10 +72,22 @@ async fn of_twelve_sweeps_at_once_one_settles_each_task() {
     deployment.deliver_messages().await;
     check_completed(&deployment, &prompts, &unsent).await;
     for task in all_ended(&deployment, &lost).await {
-        assert_eq!((task.status(), task.fence()), (TaskStatus::Completed, 2), "{task:?}");
+        assert_eq!(
+            (task.status(), task.fence()),
+            (TaskStatus::Completed, 2),
+            "{task:?}"
+        );
     }
-    let requests = lost_prompts.iter().map(|prompt| deployment.platform().model_requests(prompt));
-    assert!(join_all(requests).await.iter().all(|requests| requests.len() == 1), "an answer was paid twice");
+    let requests = lost_prompts
+        .iter()
+        .map(|prompt| deployment.platform().model_requests(prompt));
+    assert!(
+        join_all(requests)
+            .await
+            .iter()
+            .all(|requests| requests.len() == 1),
+        "an answer was paid twice"
+    );
 }
 
 /// A record as a later version may write it.
@@ -82,14 +113,25 @@ async fn tasks_complete_beside_eight_hundred_due_records_that_nobody_can_read() 
     let agent = deployment.agent_of(&five_steps()).await;
     let (prompts, mut tasks) = (Prompts::new(20), Vec::new());
     for prompt in &prompts.all {
-        tasks.push(deployment.write_task_of(&agent, prompt, long_ago(now())).await.id());
+        tasks.push(
+            deployment
+                .write_task_of(&agent, prompt, long_ago(now()))
+                .await
+                .id(),
+        );
     }
     for _ in 0..2 {
         deployment.sweep().await;
     }
     for task in &tasks {
-        let task = deployment.until_task(*task, |_| true, "the task is read").await;
-        let was_found = deployment.history(&task).await.iter().any(|change| change.event == Event::Resent);
+        let task = deployment
+            .until_task(*task, |_| true, "the task is read")
+            .await;
+        let was_found = deployment
+            .history(&task)
+            .await
+            .iter()
+            .any(|change| change.event == Event::Resent);
         assert!(was_found, "two sweeps did not find it: {task:?}");
     }
     check_completed(&deployment, &prompts, &tasks).await;

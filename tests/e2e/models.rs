@@ -11,10 +11,23 @@ async fn check_answer(provider: &str, model: &str, path: &str) {
     let prompt = unique("[ok]");
     let task = platform.submit(&agent, &prompt).await;
     let ended = platform.ended(&task).await;
-    assert_eq!((&ended["status"], &ended["output"]), (&json!("completed"), &json!("canary answer")), "{ended}");
-    assert_eq!((&ended["usage"]["input_tokens"], &ended["usage"]["output_tokens"]), (&json!(9), &json!(3)));
+    assert_eq!(
+        (&ended["status"], &ended["output"]),
+        (&json!("completed"), &json!("canary answer")),
+        "{ended}"
+    );
+    assert_eq!(
+        (
+            &ended["usage"]["input_tokens"],
+            &ended["usage"]["output_tokens"]
+        ),
+        (&json!(9), &json!(3))
+    );
     let requests = platform.model_requests(&prompt).await;
-    let asked: Vec<_> = requests.iter().map(|request| (&request["path"], &request["body"]["model"])).collect();
+    let asked: Vec<_> = requests
+        .iter()
+        .map(|request| (&request["path"], &request["body"]["model"]))
+        .collect();
     assert_eq!(asked, [(&json!(path), &json!(model))]);
     assert_eq!(platform.steps(&task).await, [(1, 1)]);
 }
@@ -37,11 +50,22 @@ async fn logs_tell_where_a_task_went_and_not_what_it_said() {
     let task = platform.submit(&agent, &canary).await;
     platform.ended(&task).await;
     let accepted = platform.logged("api", "task accepted", &task).await;
-    assert_eq!((&accepted["agent_id"], &accepted["tenant_id"]), (&json!(agent), &json!("default")), "{accepted}");
+    assert_eq!(
+        (&accepted["agent_id"], &accepted["tenant_id"]),
+        (&json!(agent), &json!("default")),
+        "{accepted}"
+    );
     let answered = platform.logged("executor", "model answered", &task).await;
-    assert_eq!((&answered["agent_id"], &answered["output_tokens"]), (&json!(agent), &json!(3)), "{answered}");
+    assert_eq!(
+        (&answered["agent_id"], &answered["output_tokens"]),
+        (&json!(agent), &json!(3)),
+        "{answered}"
+    );
     let ended = platform.logged("executor", "task ended", &task).await;
-    assert!(ended["function_request_id"].is_string() && ended["duration_ms"].is_u64(), "{ended}");
+    assert!(
+        ended["function_request_id"].is_string() && ended["duration_ms"].is_u64(),
+        "{ended}"
+    );
     for function in ["api", "executor", "cleanup"] {
         let log = platform.log(function).await;
         for secret in [canary.as_str(), "canary answer", platform.api_key()] {
@@ -53,9 +77,15 @@ async fn logs_tell_where_a_task_went_and_not_what_it_said() {
 #[tokio::test]
 async fn a_cut_answer_says_so() {
     let platform = Platform::deployed().await;
-    let task = platform.submit(&platform.claude().await, &unique("[truncated]")).await;
+    let task = platform
+        .submit(&platform.claude().await, &unique("[truncated]"))
+        .await;
     let ended = platform.ended(&task).await;
-    assert_eq!((&ended["status"], &ended["stop_reason"]), (&json!("completed"), &json!("max_tokens")), "{ended}");
+    assert_eq!(
+        (&ended["status"], &ended["stop_reason"]),
+        (&json!("completed"), &json!("max_tokens")),
+        "{ended}"
+    );
 }
 
 #[tokio::test]
@@ -78,16 +108,38 @@ async fn a_failing_provider_fails_the_task_with_a_reason_and_a_log_line() {
             let task = platform.submit(&agent, &unique(prompt)).await;
             let ended = platform.ended(&task).await;
             let error = &ended["error"];
-            assert_eq!((&ended["status"], &error["code"]), (&json!("failed"), &json!(code)), "{provider} {ended}");
+            assert_eq!(
+                (&ended["status"], &error["code"]),
+                (&json!("failed"), &json!(code)),
+                "{provider} {ended}"
+            );
             let attempts = error["attempts"].as_array().unwrap();
-            assert_eq!((attempts.len(), attempts[0]["status"].as_u64()), (1, status), "{provider} {prompt} {ended}");
-            let line = platform.logged("executor", "model call failed", &task).await;
-            assert_eq!((&line["level"], &line["provider"]), (&json!("WARN"), &json!(provider)), "{line}");
+            assert_eq!(
+                (attempts.len(), attempts[0]["status"].as_u64()),
+                (1, status),
+                "{provider} {prompt} {ended}"
+            );
+            let line = platform
+                .logged("executor", "model call failed", &task)
+                .await;
+            assert_eq!(
+                (&line["level"], &line["provider"]),
+                (&json!("WARN"), &json!(provider)),
+                "{line}"
+            );
             assert_eq!(line["provider_status"].as_u64(), status, "{line}");
             if provider == "openai" && status.is_some() {
-                assert!(line["provider_request_id"].as_str().is_some_and(|id| id.starts_with("req-")), "{line}");
+                assert!(
+                    line["provider_request_id"]
+                        .as_str()
+                        .is_some_and(|id| id.starts_with("req-")),
+                    "{line}"
+                );
             }
-            assert!(!line.to_string().contains(prompt), "the prompt is in the log: {line}");
+            assert!(
+                !line.to_string().contains(prompt),
+                "the prompt is in the log: {line}"
+            );
         }
     }
 }
@@ -98,5 +150,9 @@ async fn a_silent_provider_fails_the_task_in_time() {
     let agent = platform.impatient_agent("anthropic", "claude-opus-5").await;
     let task = platform.submit(&agent, &unique("[silent]")).await;
     let ended = platform.ended(&task).await;
-    assert_eq!((&ended["status"], &ended["error"]["code"]), (&json!("failed"), &json!("model_timeout")), "{ended}");
+    assert_eq!(
+        (&ended["status"], &ended["error"]["code"]),
+        (&json!("failed"), &json!("model_timeout")),
+        "{ended}"
+    );
 }

@@ -17,20 +17,47 @@ async fn a_hundred_tasks_at_once_complete_once_each() {
     let agent = platform.claude().await;
     let prompt = unique("[ok]");
     // The local AWS is one process; more requests at once than this only make it time out.
-    let submitted = stream::iter(0..100).map(|_| platform.submit(&agent, &prompt)).buffered(25);
+    let submitted = stream::iter(0..100)
+        .map(|_| platform.submit(&agent, &prompt))
+        .buffered(25);
     let tasks: Vec<String> = submitted.collect().await;
-    let ended: Vec<_> = stream::iter(&tasks).map(|task| platform.ended(task)).buffered(10).collect().await;
+    let ended: Vec<_> = stream::iter(&tasks)
+        .map(|task| platform.ended(task))
+        .buffered(10)
+        .collect()
+        .await;
     for task in &ended {
-        assert_eq!((&task["status"], &task["attempts"]), (&json!("completed"), &json!(1)), "{task}");
+        assert_eq!(
+            (&task["status"], &task["attempts"]),
+            (&json!("completed"), &json!(1)),
+            "{task}"
+        );
     }
     assert_eq!(platform.model_requests(&prompt).await.len(), 100);
     let steps = join_all(tasks.iter().map(|task| platform.steps(task))).await;
     assert!(steps.iter().all(|steps| *steps == [(1, 1)]), "{steps:?}");
-    let (status, page) = platform.call(Method::GET, "/v1/tasks?status=completed&limit=50", None).await;
-    assert_eq!((status, page["data"].as_array().map(Vec::len)), (StatusCode::OK, Some(50)), "{page}");
-    assert!(page["data"].as_array().unwrap().iter().all(|task| task["attempts"].is_u64()), "{page}");
+    let (status, page) = platform
+        .call(Method::GET, "/v1/tasks?status=completed&limit=50", None)
+        .await;
+    assert_eq!(
+        (status, page["data"].as_array().map(Vec::len)),
+        (StatusCode::OK, Some(50)),
+        "{page}"
+    );
+    assert!(
+        page["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|task| task["attempts"].is_u64()),
+        "{page}"
+    );
     let (status, page) = platform.call(Method::GET, "/v1/dead-letters", None).await;
-    assert_eq!((status, page["data"].as_array().map(Vec::len)), (StatusCode::OK, Some(0)), "{page}");
+    assert_eq!(
+        (status, page["data"].as_array().map(Vec::len)),
+        (StatusCode::OK, Some(0)),
+        "{page}"
+    );
 }
 
 #[tokio::test]
@@ -38,17 +65,24 @@ async fn a_task_whose_message_was_never_sent_is_found_by_the_watchdog() {
     let platform = Platform::deployed().await;
     let agent: AgentId = platform.claude().await.parse().unwrap();
     let agents = DynamoAgentStore::new(platform.aws.dynamodb(), platform.state_table.as_str());
-    let agent = agents.newest(&"default".parse().unwrap(), agent).await.unwrap().unwrap();
+    let agent = agents
+        .newest(&"default".parse().unwrap(), agent)
+        .await
+        .unwrap()
+        .unwrap();
     // As if the api had died between its write and its send, a minute ago.
     let minute_ago = shared::domain::Timestamp::from_millis(now().as_millis() - 60_000);
     let task_id = shared::domain::TaskId::new(now());
     let input = TaskInput::new(unique("[ok]")).unwrap();
-    let task = shared::domain::Task::submit(task_id, &agent, input, CacheUse::default(), minute_ago);
+    let task =
+        shared::domain::Task::submit(task_id, &agent, input, CacheUse::default(), minute_ago);
     let tasks = DynamoTaskStore::new(platform.aws.dynamodb(), platform.state_table.as_str());
     tasks.create(&task).await.unwrap();
     let ended = platform.ended(&task_id.to_string()).await;
     assert_eq!(ended["status"], "completed", "{ended}");
-    let line = platform.logged("cleanup", "task was overdue", &task_id.to_string()).await;
+    let line = platform
+        .logged("cleanup", "task was overdue", &task_id.to_string())
+        .await;
     assert_eq!(line["settled"], "Resent", "{line}");
 }
 
@@ -57,16 +91,36 @@ async fn rubbish_in_the_queue_is_given_up_by_name_and_harms_nobody() {
     let platform = Platform::deployed().await;
     let rubbish = unique("not ours");
     let queue = platform.aws.sqs();
-    queue.send_message().queue_url(&platform.task_queue_url).message_body(&rubbish).send().await.unwrap();
-    let task = platform.submit(&platform.claude().await, &unique("[ok]")).await;
+    queue
+        .send_message()
+        .queue_url(&platform.task_queue_url)
+        .message_body(&rubbish)
+        .send()
+        .await
+        .unwrap();
+    let task = platform
+        .submit(&platform.claude().await, &unique("[ok]"))
+        .await;
     assert_eq!(platform.ended(&task).await["status"], "completed");
-    let dropped = async || platform.log_lines("cleanup", "poison message dropped").await;
-    platform.until(async || !dropped().await.is_empty(), "the rubbish is given up").await;
+    let dropped = async || {
+        platform
+            .log_lines("cleanup", "poison message dropped")
+            .await
+    };
+    platform
+        .until(
+            async || !dropped().await.is_empty(),
+            "the rubbish is given up",
+        )
+        .await;
     assert_eq!(dropped().await[0]["bytes"], rubbish.len());
     assert!(!platform.log("cleanup").await.contains(&rubbish));
     let logged = platform.log_lines("executor", "poison message").await;
     assert!(!logged.is_empty());
-    assert!(logged.iter().all(|line| line["receives"] == 1), "logged on its first receive only: {logged:?}");
+    assert!(
+        logged.iter().all(|line| line["receives"] == 1),
+        "logged on its first receive only: {logged:?}"
+    );
 }
 
 #[tokio::test]
@@ -77,10 +131,18 @@ async fn a_message_that_comes_twice_is_one_task() {
     let body = json!({ "version": 1, "tenant_id": "default", "task_id": task }).to_string();
     let queue = platform.aws.sqs();
     for _ in 0..3 {
-        queue.send_message().queue_url(&platform.task_queue_url).message_body(&body).send().await.unwrap();
+        queue
+            .send_message()
+            .queue_url(&platform.task_queue_url)
+            .message_body(&body)
+            .send()
+            .await
+            .unwrap();
     }
     assert_eq!(platform.ended(&task).await["status"], "completed");
-    platform.logged("executor", "duplicate message of an ended task", &task).await;
+    platform
+        .logged("executor", "duplicate message of an ended task", &task)
+        .await;
     assert_eq!(platform.model_requests(&prompt).await.len(), 1);
     assert_eq!(platform.steps(&task).await, [(1, 1)]);
     assert_eq!(id(&task).to_string(), task);

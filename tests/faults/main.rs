@@ -1,8 +1,14 @@
-//! The thirteen faults of `docs/operations.md`: each is brought about, and must leave behind what the table there says.
+//! The thirteen faults of `docs/operations.md`: each is brought about, and must leave behind what
+//! the table there says.
 //!
-//! The table is the expectation. Each fault has a deployment of its own, so that what is found in its log is that fault's.
+//! The table is the expectation. Each fault has a deployment of its own, so that what is found in
+//! its log is that fault's.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +26,8 @@ use tests::{Deployment, Platform};
 
 const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
-/// What AWS counts and the local one doesn't. `local/test_operations.py` sees to it that these have a place in the template.
+/// What AWS counts and the local one doesn't. `local/test_operations.py` sees to it that these have
+/// a place in the template.
 const UNCOUNTED_HERE: [&str; 2] = ["AWS/DynamoDB WriteThrottleEvents", "AWS/ApiGateway 5xx"];
 
 /// Far more than any trace takes.
@@ -34,10 +41,27 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
-    let table = OPERATIONS.split("## The thirteen faults").nth(1).unwrap().split("\n## ").next().unwrap();
+    let table = OPERATIONS
+        .split("## The thirteen faults")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
     let rows = table.lines().filter(|line| line.starts_with('|')).skip(2);
-    let cells = rows.map(|row| row.trim_matches('|').split(" | ").map(str::trim).collect::<Vec<_>>());
-    cells.map(|cells| Row { fault: cells[0], lines: quoted(cells[1]), metrics: quoted(cells[2]) }).collect()
+    let cells = rows.map(|row| {
+        row.trim_matches('|')
+            .split(" | ")
+            .map(str::trim)
+            .collect::<Vec<_>>()
+    });
+    cells
+        .map(|cells| Row {
+            fault: cells[0],
+            lines: quoted(cells[1]),
+            metrics: quoted(cells[2]),
+        })
+        .collect()
 }
 
 /// What stands between backticks.
@@ -52,7 +76,8 @@ async fn run_until(deployment: &Deployment, agent: &Value, prompt: &str, status:
     deployment.until_status(task, status).await;
 }
 
-/// Checks that the deployment says and counts all that the table says of the fault, and nothing that has no place in a log.
+/// Checks that the deployment says and counts all that the table says of the fault, and nothing
+/// that has no place in a log.
 async fn check_traces(deployment: &Deployment, fault: &str) {
     let row = rows().into_iter().find(|row| row.fault == fault).unwrap();
     until_left(deployment, &row).await;
@@ -68,7 +93,11 @@ async fn until_left(deployment: &Deployment, traces: &Row) {
         if missing.is_empty() {
             return;
         }
-        assert!(begun.elapsed() < PATIENCE, "{} leaves no trace of {missing:?}", traces.fault);
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{} leaves no trace of {missing:?}",
+            traces.fault
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -77,11 +106,21 @@ async fn until_left(deployment: &Deployment, traces: &Row) {
 async fn missing(deployment: &Deployment, row: &Row) -> Vec<&'static str> {
     let said = deployment.said().await;
     let mut missing: Vec<&str> = row.lines.clone();
-    missing.retain(|line| !said.iter().any(|one| one["message"] == *line && one["level"] != "DEBUG"));
-    for metric in row.metrics.iter().filter(|metric| !UNCOUNTED_HERE.contains(metric)) {
+    missing.retain(|line| {
+        !said
+            .iter()
+            .any(|one| one["message"] == *line && one["level"] != "DEBUG")
+    });
+    for metric in row
+        .metrics
+        .iter()
+        .filter(|metric| !UNCOUNTED_HERE.contains(metric))
+    {
         let counted = match metric.split_once(' ') {
             Some((namespace, name)) => deployment.aws_has_counted(namespace, name).await,
-            None => said.iter().any(|document| document["_aws"].is_object() && is_counted(&document[metric])),
+            None => said
+                .iter()
+                .any(|document| document["_aws"].is_object() && is_counted(&document[metric])),
         };
         if !counted {
             missing.push(metric);
@@ -93,7 +132,10 @@ async fn missing(deployment: &Deployment, row: &Row) -> Vec<&'static str> {
 /// Whether a metric's value in a document says that anything was: a count, or measurements.
 fn is_counted(value: &Value) -> bool {
     let positive = |value: &Value| value.as_f64().is_some_and(|value| value > 0.0);
-    positive(value) || value.as_array().is_some_and(|values| values.iter().any(positive))
+    positive(value)
+        || value
+            .as_array()
+            .is_some_and(|values| values.iter().any(positive))
 }
 
 fn claude() -> Value {
@@ -105,9 +147,14 @@ fn every_fault_of_the_table_is_brought_about() {
     let rows = rows();
     assert_eq!(rows.len(), 13);
     for row in rows {
-        assert!(!row.lines.is_empty() && !row.metrics.is_empty(), "{}", row.fault);
         assert!(
-            include_str!("main.rs").contains(&format!("check_traces(&deployment, \"{}\")", row.fault)),
+            !row.lines.is_empty() && !row.metrics.is_empty(),
+            "{}",
+            row.fault
+        );
+        assert!(
+            include_str!("main.rs")
+                .contains(&format!("check_traces(&deployment, \"{}\")", row.fault)),
             "{}",
             row.fault
         );
@@ -116,11 +163,14 @@ fn every_fault_of_the_table_is_brought_about() {
 
 #[tokio::test]
 async fn an_overloaded_provider() {
-    let deployment = Deployment::with(&[("BREAKER_FAILURES", "2"), ("BREAKER_OPEN_SECONDS", "60")]).await;
+    let deployment =
+        Deployment::with(&[("BREAKER_FAILURES", "2"), ("BREAKER_OPEN_SECONDS", "60")]).await;
     let chain = json!([
         { "provider": "anthropic", "model": "claude-sonnet-5-5" }, { "provider": "openai", "model": "gpt-6.1-terra" },
     ]);
-    let agent = deployment.agent_of(&json!({ "models": chain, "retry": { "max_attempts": 2 } })).await;
+    let agent = deployment
+        .agent_of(&json!({ "models": chain, "retry": { "max_attempts": 2 } }))
+        .await;
     // The first opens the circuits; the second meets them open.
     for _ in 0..2 {
         let task = deployment.submit(&agent, &unique("[overloaded]")).await;
@@ -146,7 +196,13 @@ async fn a_throttled_table() {
     let task = deployment.write_task(&agent, long_ago(now())).await;
     table.refuse("DynamoDB", Refusal::Throttled);
     let body = json!({ "agent_id": agent, "input": "[ok]" });
-    assert_eq!(deployment.call(Method::POST, "/v1/tasks", Some(&body)).await.0, 503);
+    assert_eq!(
+        deployment
+            .call(Method::POST, "/v1/tasks", Some(&body))
+            .await
+            .0,
+        503
+    );
     deployment.send(&message(task.id())).await;
     deployment.invoke("cleanup", &json!({})).await;
     check_traces(&deployment, "table throttled").await;
@@ -158,12 +214,18 @@ async fn a_throttled_table() {
 async fn a_queue_that_takes_no_message() {
     let queue = Platform::deployed().await.unreliable_aws();
     let deployment = Deployment::with(&[("AWS_ENDPOINT_URL_SQS", queue.url())]).await;
-    let agent = deployment.agent_of(&json!({ "models": claude(), "retry": { "max_attempts": 1 } })).await;
+    let agent = deployment
+        .agent_of(&json!({ "models": claude(), "retry": { "max_attempts": 1 } }))
+        .await;
     let forgotten = deployment.write_task(&agent, long_ago(now())).await;
     queue.refuse("AmazonSQS.SendMessage", Refusal::Broken);
     let task = deployment.submit(&agent, &unique("[overloaded]")).await;
     deployment.send(&message(task)).await;
-    let unsent = Row { fault: "a park", lines: vec!["the task's message is left to cleanup"], metrics: Vec::new() };
+    let unsent = Row {
+        fault: "a park",
+        lines: vec!["the task's message is left to cleanup"],
+        metrics: Vec::new(),
+    };
     until_left(&deployment, &unsent).await;
     queue.recover();
     deployment.invoke("cleanup", &json!({})).await;
@@ -186,8 +248,15 @@ async fn a_lost_lease() {
     deployment.until_status(task, "running").await;
     // Another worker, for which the lease's 10 seconds have passed already.
     let later = now().plus(Duration::from_secs(20));
-    let lease = Lease { worker: WorkerId::new(later), expires_at: later.plus(Duration::from_secs(20)) };
-    let claimed = deployment.tasks().claim(&tenant(), task, lease, later).await.unwrap();
+    let lease = Lease {
+        worker: WorkerId::new(later),
+        expires_at: later.plus(Duration::from_secs(20)),
+    };
+    let claimed = deployment
+        .tasks()
+        .claim(&tenant(), task, lease, later)
+        .await
+        .unwrap();
     assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
     check_traces(&deployment, "lease lost").await;
 }
@@ -206,7 +275,10 @@ async fn a_bad_configuration() {
     for function in ["api", "executor", "cleanup"] {
         let answer = deployment.invoke(function, &json!({})).await;
         let said = answer["errorMessage"].as_str().unwrap();
-        assert!(said.contains("configuration refused") && said.contains("STATE_TABLE"), "{function}: {answer}");
+        assert!(
+            said.contains("configuration refused") && said.contains("STATE_TABLE"),
+            "{function}: {answer}"
+        );
     }
     check_traces(&deployment, "bad configuration deployed").await;
 }
@@ -214,15 +286,31 @@ async fn a_bad_configuration() {
 #[tokio::test]
 async fn a_providers_key_that_is_missing() {
     let deployment = Deployment::with(&[("ANTHROPIC_KEY_SECRET", "nobody/has/this")]).await;
-    run_until(&deployment, &json!({ "models": claude() }), "[ok]", "failed").await;
+    run_until(
+        &deployment,
+        &json!({ "models": claude() }),
+        "[ok]",
+        "failed",
+    )
+    .await;
     check_traces(&deployment, "provider key missing").await;
 }
 
 /// Its tasks are none the worse for it.
 #[tokio::test]
 async fn an_ephemeral_table_that_is_gone() {
-    let deployment = Deployment::with(&[("EPHEMERAL_TABLE", "gone"), ("TENANT_MAX_RUNNING_TASKS", "5")]).await;
-    run_until(&deployment, &json!({ "models": claude() }), "[ok]", "completed").await;
+    let deployment = Deployment::with(&[
+        ("EPHEMERAL_TABLE", "gone"),
+        ("TENANT_MAX_RUNNING_TASKS", "5"),
+    ])
+    .await;
+    run_until(
+        &deployment,
+        &json!({ "models": claude() }),
+        "[ok]",
+        "completed",
+    )
+    .await;
     check_traces(&deployment, "ephemeral table gone").await;
 }
 
@@ -230,7 +318,9 @@ async fn an_ephemeral_table_that_is_gone() {
 #[tokio::test]
 async fn messages_that_nobody_receives() {
     let deployment = Deployment::with(&[]).await;
-    let agent = deployment.agent_of(&json!({ "models": claude(), "timeout_seconds": 3_600 })).await;
+    let agent = deployment
+        .agent_of(&json!({ "models": claude(), "timeout_seconds": 3_600 }))
+        .await;
     deployment.hold_messages().await;
     deployment.write_task(&agent, long_ago(now())).await;
     deployment.submit(&agent, &unique("[ok]")).await;
@@ -250,7 +340,9 @@ async fn a_tool_that_the_guard_blocks() {
 #[tokio::test]
 async fn tasks_that_are_stuck() {
     let deployment = Deployment::with(&[]).await;
-    let agent = deployment.agent_of(&json!({ "models": claude(), "timeout_seconds": 3_600 })).await;
+    let agent = deployment
+        .agent_of(&json!({ "models": claude(), "timeout_seconds": 3_600 }))
+        .await;
     let (tasks, begun) = (deployment.tasks(), long_ago(now()));
 
     // Its one worker died, and with another's fifth worker that task's last attempt.
@@ -258,7 +350,10 @@ async fn tasks_that_are_stuck() {
         let task = deployment.write_task(&agent, begun).await;
         for attempt in 1..=attempts {
             let at = begun.plus(Duration::from_secs(attempt));
-            let lease = Lease { worker: WorkerId::new(at), expires_at: at };
+            let lease = Lease {
+                worker: WorkerId::new(at),
+                expires_at: at,
+            };
             let claimed = tasks.claim(&tenant(), task.id(), lease, at).await.unwrap();
             assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
         }

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use shared::queue::SqsTaskQueue;
 use shared::store::{
-    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoRetention, DynamoSlots,
-    DynamoTaskStore,
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal,
+    DynamoRetention, DynamoSlots, DynamoTaskStore,
 };
 use shared::testing::Delivery;
 use shared::testing::contract::{self, AgentsKept, Inbox, Kept};
@@ -29,7 +29,11 @@ async fn dynamodb_keeps_the_contract_of_the_agent_store() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let store = DynamoAgentStore::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::agent_store(Arc::new(store))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::agent_store(Arc::new(store))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +41,11 @@ async fn dynamodb_keeps_the_contract_of_the_task_store() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let store = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::task_store(Arc::new(store))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::task_store(Arc::new(store))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +54,11 @@ async fn dynamodb_keeps_the_contract_of_the_journal() {
     let table = aws.create_state_table().await;
     let journal = DynamoJournal::new(aws.dynamodb(), table.as_str());
     let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::journal(Arc::new(journal), Arc::new(tasks))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::journal(Arc::new(journal), Arc::new(tasks))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,9 +70,17 @@ async fn dynamodb_keeps_the_contract_of_retention() {
         journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
         budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), table.as_str())),
         answers: Arc::new(DynamoAnswerCache::new(aws.dynamodb(), table.as_str())),
-        retention: Arc::new(DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str())),
+        retention: Arc::new(DynamoRetention::new(
+            aws.dynamodb(),
+            table.as_str(),
+            table.as_str(),
+        )),
     };
-    finish(tokio::spawn(contract::retention(kept)), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::retention(kept)),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,8 +89,16 @@ async fn dynamodb_keeps_the_contract_of_the_deletion_of_agents() {
     let table = aws.create_state_table().await;
     let agents = Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str()));
     let tasks = Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
-    let kept = AgentsKept { agents: Arc::<DynamoAgentStore>::clone(&agents), tasks, retention: agents };
-    finish(tokio::spawn(contract::agent_retention(kept)), aws.delete_table(&table)).await;
+    let kept = AgentsKept {
+        agents: Arc::<DynamoAgentStore>::clone(&agents),
+        tasks,
+        retention: agents,
+    };
+    finish(
+        tokio::spawn(contract::agent_retention(kept)),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,7 +106,11 @@ async fn dynamodb_keeps_the_contract_of_the_circuits() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let circuits = DynamoCircuits::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::circuits(Arc::new(circuits))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::circuits(Arc::new(circuits))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +118,11 @@ async fn dynamodb_keeps_the_contract_of_budgets() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let budgets = DynamoBudgets::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::budgets(Arc::new(budgets))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::budgets(Arc::new(budgets))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +130,11 @@ async fn dynamodb_keeps_the_contract_of_slots() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let slots = DynamoSlots::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::slots(Arc::new(slots))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::slots(Arc::new(slots))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +142,11 @@ async fn dynamodb_keeps_the_contract_of_the_answer_cache() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
     let answers = DynamoAnswerCache::new(aws.dynamodb(), table.as_str());
-    finish(tokio::spawn(contract::answers(Arc::new(answers))), aws.delete_table(&table)).await;
+    finish(
+        tokio::spawn(contract::answers(Arc::new(answers))),
+        aws.delete_table(&table),
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,8 +154,15 @@ async fn sqs_keeps_the_contract_of_the_task_queue() {
     let aws = LocalAws::from_env().await;
     let url = aws.create_queue().await;
     let queue = SqsTaskQueue::new(aws.sqs(), url.as_str());
-    let inbox = SqsInbox { client: aws.sqs(), url: url.clone() };
-    finish(tokio::spawn(contract::task_queue(Arc::new(queue), Arc::new(inbox))), aws.delete_queue(&url)).await;
+    let inbox = SqsInbox {
+        client: aws.sqs(),
+        url: url.clone(),
+    };
+    finish(
+        tokio::spawn(contract::task_queue(Arc::new(queue), Arc::new(inbox))),
+        aws.delete_queue(&url),
+    )
+    .await;
 }
 
 struct SqsInbox {
@@ -122,15 +173,33 @@ struct SqsInbox {
 #[async_trait]
 impl Inbox for SqsInbox {
     async fn receive(&self) -> Result<Option<Delivery>, Box<dyn std::error::Error + Send + Sync>> {
-        let request = self.client.receive_message().queue_url(&self.url).max_number_of_messages(1).wait_time_seconds(1);
-        let request = request.message_system_attribute_names(MessageSystemAttributeName::AwsTraceHeader);
-        let request = request.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
-        let Some(message) = request.send().await?.messages.unwrap_or_default().pop() else { return Ok(None) };
+        let request = self
+            .client
+            .receive_message()
+            .queue_url(&self.url)
+            .max_number_of_messages(1)
+            .wait_time_seconds(1);
+        let request =
+            request.message_system_attribute_names(MessageSystemAttributeName::AwsTraceHeader);
+        let request =
+            request.message_system_attribute_names(MessageSystemAttributeName::MessageGroupId);
+        let Some(message) = request.send().await?.messages.unwrap_or_default().pop() else {
+            return Ok(None);
+        };
         let mut attributes = message.attributes.unwrap_or_default();
         let group = attributes.remove(&MessageSystemAttributeName::MessageGroupId);
-        let trace =
-            attributes.get(&MessageSystemAttributeName::AwsTraceHeader).map(|header| header.parse()).transpose()?;
-        let receipt = message.receipt_handle.ok_or("a message without a receipt")?;
-        Ok(Some(Delivery { receipt, body: message.body.ok_or("a message without a body")?, trace, group }))
+        let trace = attributes
+            .get(&MessageSystemAttributeName::AwsTraceHeader)
+            .map(|header| header.parse())
+            .transpose()?;
+        let receipt = message
+            .receipt_handle
+            .ok_or("a message without a receipt")?;
+        Ok(Some(Delivery {
+            receipt,
+            body: message.body.ok_or("a message without a body")?,
+            trace,
+            group,
+        }))
     }
 }

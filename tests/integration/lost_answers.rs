@@ -1,11 +1,11 @@
-//! Answers of DynamoDB that get lost after the write. The SDK then sends the request again, and the conditions of a second
-//! write fail; the stores see that it is their own first one that made them fail. Of a transaction DynamoDB itself sees it, by
-//! the token that the SDK sends with both.
+//! Answers of DynamoDB that get lost after the write. The SDK then sends the request again, and the
+//! conditions of a second write fail; the stores see that it is their own first one that made them
+//! fail. Of a transaction DynamoDB itself sees it, by the token that the SDK sends with both.
 
 use shared::domain::{ReservationId, Task, TaskId, ToolRunner};
 use shared::ports::{
-    Allowance, Budget, BudgetKey, Budgets, Claimed, Created, Journal, Reservation, Reserved, Settled, TaskDetails,
-    TaskStore,
+    Allowance, Budget, BudgetKey, Budgets, Claimed, Created, Journal, Reservation, Reserved,
+    Settled, TaskDetails, TaskStore,
 };
 use shared::store::{DynamoBudgets, DynamoJournal, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
@@ -31,16 +31,25 @@ impl Lossy {
 
     /// Makes a call of which the first answer gets lost, and checks that the SDK sent it twice.
     async fn losing<T>(&self, operation: &str, call: impl Future<Output = T>) -> T {
-        self.way.lose_answer(&format!("DynamoDB_20120810.{operation}"));
+        self.way
+            .lose_answer(&format!("DynamoDB_20120810.{operation}"));
         self.aws.calls().reset();
         let outcome = call.await;
-        assert_eq!(self.aws.calls().counts().get(operation), Some(&2), "{operation}");
+        assert_eq!(
+            self.aws.calls().counts().get(operation),
+            Some(&2),
+            "{operation}"
+        );
         outcome
     }
 
     /// The task is kept as it is here.
     async fn has(&self, task: &Task) {
-        let kept = self.tasks().task(&task.spec().tenant, task.id()).await.unwrap();
+        let kept = self
+            .tasks()
+            .task(&task.spec().tenant, task.id())
+            .await
+            .unwrap();
         assert_eq!(kept.as_ref(), Some(task));
     }
 
@@ -57,7 +66,10 @@ fn task() -> Task {
 async fn a_task_is_created_and_new() {
     let lossy = Lossy::new().await;
     let (tasks, task) = (lossy.tasks(), task());
-    assert_eq!(lossy.losing("PutItem", tasks.create(&task)).await.unwrap(), Created::New);
+    assert_eq!(
+        lossy.losing("PutItem", tasks.create(&task)).await.unwrap(),
+        Created::New
+    );
     lossy.has(&task).await;
     lossy.end().await;
 }
@@ -66,8 +78,17 @@ async fn a_task_is_created_and_new() {
 async fn a_task_with_a_large_input_is_created_and_new() {
     let lossy = Lossy::new().await;
     let agent = samples::agent(&samples::tenant("acme"));
-    let (tasks, task) = (lossy.tasks(), samples::task_with_input(&agent, &samples::noise(64 * 1_024, 1), START));
-    assert_eq!(lossy.losing("TransactWriteItems", tasks.create(&task)).await.unwrap(), Created::New);
+    let (tasks, task) = (
+        lossy.tasks(),
+        samples::task_with_input(&agent, &samples::noise(64 * 1_024, 1), START),
+    );
+    assert_eq!(
+        lossy
+            .losing("TransactWriteItems", tasks.create(&task))
+            .await
+            .unwrap(),
+        Created::New
+    );
     lossy.has(&task.clone().with_input(None)).await;
     assert_eq!(tasks.input(task.id()).await.unwrap(), task.spec().input);
     lossy.end().await;
@@ -87,9 +108,15 @@ async fn a_transition_that_moves_changes_is_stored_once() {
     task.claim(lease_until(after(60)), after(1)).unwrap();
     tasks.update(&task).await.unwrap();
     task.hand_over(10, after(2)).unwrap();
-    lossy.losing("TransactWriteItems", tasks.update(&task)).await.unwrap();
+    lossy
+        .losing("TransactWriteItems", tasks.update(&task))
+        .await
+        .unwrap();
     lossy.has(&task).await;
-    let moved = tasks.earlier_history(task.id(), 0..u32::MAX, 100).await.unwrap();
+    let moved = tasks
+        .earlier_history(task.id(), 0..u32::MAX, 100)
+        .await
+        .unwrap();
     assert_eq!(moved.len(), task.progress().history.first() as usize);
     lossy.end().await;
 }
@@ -113,7 +140,10 @@ async fn a_transition_is_stored_once() {
     let (tasks, mut task) = (lossy.tasks(), task());
     tasks.create(&task).await.unwrap();
     task.cancel(after(1)).unwrap();
-    lossy.losing("UpdateItem", tasks.update(&task)).await.unwrap();
+    lossy
+        .losing("UpdateItem", tasks.update(&task))
+        .await
+        .unwrap();
     lossy.has(&task).await;
     lossy.end().await;
 }
@@ -121,12 +151,19 @@ async fn a_transition_is_stored_once() {
 #[tokio::test]
 async fn a_transition_and_its_steps_are_stored_once() {
     let lossy = Lossy::new().await;
-    let (tasks, journal) = (lossy.tasks(), DynamoJournal::new(lossy.aws.dynamodb(), &*lossy.table));
+    let (tasks, journal) = (
+        lossy.tasks(),
+        DynamoJournal::new(lossy.aws.dynamodb(), &*lossy.table),
+    );
     let mut task = task();
     tasks.create(&task).await.unwrap();
     task.cancel(after(1)).unwrap();
-    let steps = [1, 2].map(|number| samples::tool_step(task.id(), number, ToolRunner::Client, "18 °C"));
-    lossy.losing("TransactWriteItems", tasks.update_with(&task, &steps)).await.unwrap();
+    let steps =
+        [1, 2].map(|number| samples::tool_step(task.id(), number, ToolRunner::Client, "18 °C"));
+    lossy
+        .losing("TransactWriteItems", tasks.update_with(&task, &steps))
+        .await
+        .unwrap();
     lossy.has(&task).await;
     assert_eq!(journal.steps(task.id()).await.unwrap(), steps);
     lossy.end().await;
@@ -137,7 +174,10 @@ async fn a_step_is_recorded_once() {
     let lossy = Lossy::new().await;
     let journal = DynamoJournal::new(lossy.aws.dynamodb(), &*lossy.table);
     let step = samples::step(TaskId::new(START), 1, "Paris");
-    lossy.losing("PutItem", journal.append(&step)).await.unwrap();
+    lossy
+        .losing("PutItem", journal.append(&step))
+        .await
+        .unwrap();
     assert_eq!(journal.steps(step.task).await.unwrap(), [step]);
     lossy.end().await;
 }
@@ -147,17 +187,42 @@ async fn money_is_set_aside_and_settled_once() {
     let lossy = Lossy::new().await;
     let budgets = DynamoBudgets::new(lossy.aws.dynamodb(), &*lossy.table);
     let key = BudgetKey::Task(TaskId::new(START));
-    let reservation = Reservation { id: ReservationId::new(START), amount_micro_usd: 60, expires_at: after(60) };
+    let reservation = Reservation {
+        id: ReservationId::new(START),
+        amount_micro_usd: 60,
+        expires_at: after(60),
+    };
     // There is no room for it twice.
-    let allowance = Allowance { cap_micro_usd: 100, spent_before_micro_usd: 0 };
-    let reserved = lossy.losing("UpdateItem", budgets.reserve(&key, &reservation, allowance, START)).await.unwrap();
+    let allowance = Allowance {
+        cap_micro_usd: 100,
+        spent_before_micro_usd: 0,
+    };
+    let reserved = lossy
+        .losing(
+            "UpdateItem",
+            budgets.reserve(&key, &reservation, allowance, START),
+        )
+        .await
+        .unwrap();
     assert_eq!(reserved, Reserved::Granted);
-    let held = Budget { committed_micro_usd: 60, held: vec![reservation.clone()] };
+    let held = Budget {
+        committed_micro_usd: 60,
+        held: vec![reservation.clone()],
+    };
     assert_eq!(budgets.budget(&key, START).await.unwrap(), held);
 
     // Nothing is left to tell who settled it, and nobody needs to know.
-    let settled = lossy.losing("UpdateItem", budgets.settle(&key, &reservation, 25, START)).await.unwrap();
+    let settled = lossy
+        .losing("UpdateItem", budgets.settle(&key, &reservation, 25, START))
+        .await
+        .unwrap();
     assert_eq!(settled, Settled::Gone);
-    assert_eq!(budgets.budget(&key, START).await.unwrap(), Budget { committed_micro_usd: 25, held: vec![] });
+    assert_eq!(
+        budgets.budget(&key, START).await.unwrap(),
+        Budget {
+            committed_micro_usd: 25,
+            held: vec![]
+        }
+    );
     lossy.end().await;
 }

@@ -1,4 +1,5 @@
-//! Records that an earlier version wrote are read, claimed and changed; those of a later one are left alone.
+//! Records that an earlier version wrote are read, claimed and changed; those of a later one are
+//! left alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,15 +8,17 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
-use shared::app::{AppError, Ran, RetryFrom, Room, RunError, Runner, Sweeper, Tasks, Undelivered, WorkTimes};
+use shared::app::{
+    AppError, Ran, RetryFrom, Room, RunError, Runner, Sweeper, Tasks, Undelivered, WorkTimes,
+};
 use shared::domain::task::MAX_HISTORY;
 use shared::domain::{
-    CacheRules, Event, Lease, LimitChanges, ReopenFrom, StepPlace, Task, TaskId, TaskStatus, TenantId, Timestamp,
-    ToolRunner,
+    CacheRules, Event, Lease, LimitChanges, ReopenFrom, StepPlace, Task, TaskId, TaskStatus,
+    TenantId, Timestamp, ToolRunner,
 };
 use shared::ports::{
-    AgentStore, Claimed, Created, Deletion, Horizon, Journal, PageRequest, Purged, Retention, StepsRequest, StoreError,
-    TaskDetails, TaskMessage, TaskStore,
+    AgentStore, Claimed, Created, Deletion, Horizon, Journal, PageRequest, Purged, Retention,
+    StepsRequest, StoreError, TaskDetails, TaskMessage, TaskStore,
 };
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoRetention, DynamoTaskStore};
 use shared::testing::samples::{self, START, after, lease_until};
@@ -47,26 +50,54 @@ impl Kept {
         let aws = LocalAws::from_env().await;
         let table = aws.create_state_table().await;
         for record in records {
-            aws.put_record(&table, &serde_json::from_str(record).unwrap()).await;
+            aws.put_record(&table, &serde_json::from_str(record).unwrap())
+                .await;
         }
         let tasks = DynamoTaskStore::new(aws.dynamodb(), table.as_str());
         let id = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
         let retention = DynamoRetention::new(aws.dynamodb(), table.as_str(), table.as_str());
-        Self { aws, table, tasks, retention, tenant: samples::tenant("acme"), id }
+        Self {
+            aws,
+            table,
+            tasks,
+            retention,
+            tenant: samples::tenant("acme"),
+            id,
+        }
     }
 
     async fn record(&self) -> HashMap<String, AttributeValue> {
-        let request = self.aws.dynamodb().get_item().table_name(&self.table).consistent_read(true);
-        request.set_key(Some(key(self.id))).send().await.unwrap().item.unwrap()
+        let request = self
+            .aws
+            .dynamodb()
+            .get_item()
+            .table_name(&self.table)
+            .consistent_read(true);
+        request
+            .set_key(Some(key(self.id)))
+            .send()
+            .await
+            .unwrap()
+            .item
+            .unwrap()
     }
 
     /// Makes the tasks' records of this version, as a newer version would write them.
     async fn rewrite(&self, tasks: &[Task], version: &str) {
         for some in tasks.chunks(50) {
             join_all(some.iter().map(async |task| {
-                let update = self.aws.dynamodb().update_item().table_name(&self.table).set_key(Some(key(task.id())));
+                let update = self
+                    .aws
+                    .dynamodb()
+                    .update_item()
+                    .table_name(&self.table)
+                    .set_key(Some(key(task.id())));
                 let update = update.update_expression("SET v = :v");
-                update.expression_attribute_values(":v", AttributeValue::N(version.to_owned())).send().await.unwrap();
+                update
+                    .expression_attribute_values(":v", AttributeValue::N(version.to_owned()))
+                    .send()
+                    .await
+                    .unwrap();
             }))
             .await;
         }
@@ -77,8 +108,19 @@ impl Kept {
         let mut records = Vec::new();
         for some in tasks.chunks(50) {
             let read = some.iter().map(async |task| {
-                let request = self.aws.dynamodb().get_item().table_name(&self.table).consistent_read(true);
-                request.set_key(Some(key(task.id()))).send().await.unwrap().item.unwrap()
+                let request = self
+                    .aws
+                    .dynamodb()
+                    .get_item()
+                    .table_name(&self.table)
+                    .consistent_read(true);
+                request
+                    .set_key(Some(key(task.id())))
+                    .send()
+                    .await
+                    .unwrap()
+                    .item
+                    .unwrap()
             });
             records.extend(join_all(read).await);
         }
@@ -93,26 +135,46 @@ impl Kept {
 /// Where the task's record is.
 fn key(id: TaskId) -> HashMap<String, AttributeValue> {
     let key = [("pk", format!("TASK#{id}")), ("sk", "META".to_owned())];
-    key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
+    key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)))
+        .into()
 }
 
 /// Tasks that ended before this moment are deleted, and nobody works for them any more.
 const fn before(moment: Timestamp) -> Horizon {
-    Horizon { ended_before: Some(moment), quiet_before: moment }
+    Horizon {
+        ended_before: Some(moment),
+        quiet_before: moment,
+    }
 }
 
 #[tokio::test]
 async fn a_task_of_the_first_version_is_claimed_and_ended() {
     for (record, now) in [(QUEUED, after(1)), (RUNNING, after(60))] {
         let kept = Kept::with(&[record]).await;
-        let mut expected = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+        let mut expected = kept
+            .tasks
+            .task(&kept.tenant, kept.id)
+            .await
+            .unwrap()
+            .unwrap();
         let lease = lease_until(after(120));
         expected.claim(lease, now).unwrap();
-        assert_eq!(kept.claim(lease, now).await.unwrap(), Claimed::Granted(Box::new(expected.clone())));
-        assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected.clone()));
-        expected.complete(expected.fence(), samples::output("Paris"), after(70)).unwrap();
+        assert_eq!(
+            kept.claim(lease, now).await.unwrap(),
+            Claimed::Granted(Box::new(expected.clone()))
+        );
+        assert_eq!(
+            kept.tasks.task(&kept.tenant, kept.id).await.unwrap(),
+            Some(expected.clone())
+        );
+        expected
+            .complete(expected.fence(), samples::output("Paris"), after(70))
+            .unwrap();
         kept.tasks.update(&expected).await.unwrap();
-        assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(expected));
+        assert_eq!(
+            kept.tasks.task(&kept.tenant, kept.id).await.unwrap(),
+            Some(expected)
+        );
         kept.aws.delete_table(&kept.table).await;
     }
 }
@@ -120,17 +182,43 @@ async fn a_task_of_the_first_version_is_claimed_and_ended() {
 #[tokio::test]
 async fn a_history_of_a_hundred_changes_loses_none_of_them() {
     let kept = Kept::with(&[HUNDRED]).await;
-    let mut task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
-    let before: Vec<_> = task.progress().history.numbered().map(|(number, change)| (number, change.clone())).collect();
+    let mut task = kept
+        .tasks
+        .task(&kept.tenant, kept.id)
+        .await
+        .unwrap()
+        .unwrap();
+    let before: Vec<_> = task
+        .progress()
+        .history
+        .numbered()
+        .map(|(number, change)| (number, change.clone()))
+        .collect();
     assert_eq!(before.len(), 100);
     task.cancel(after(400)).unwrap();
     kept.tasks.update(&task).await.unwrap();
-    let task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let task = kept
+        .tasks
+        .task(&kept.tenant, kept.id)
+        .await
+        .unwrap()
+        .unwrap();
     let history = &task.progress().history;
     assert!(history.kept().len() <= MAX_HISTORY, "{history:?}");
-    let mut told = kept.tasks.earlier_history(kept.id, 0..history.first(), 1_000).await.unwrap();
-    told.extend(history.numbered().map(|(number, change)| (number, change.clone())));
-    assert_eq!(told.pop().map(|(_, change)| change.event), Some(Event::Canceled));
+    let mut told = kept
+        .tasks
+        .earlier_history(kept.id, 0..history.first(), 1_000)
+        .await
+        .unwrap();
+    told.extend(
+        history
+            .numbered()
+            .map(|(number, change)| (number, change.clone())),
+    );
+    assert_eq!(
+        told.pop().map(|(_, change)| change.event),
+        Some(Event::Canceled)
+    );
     assert_eq!(told, before);
     kept.aws.delete_table(&kept.table).await;
 }
@@ -138,41 +226,94 @@ async fn a_history_of_a_hundred_changes_loses_none_of_them() {
 #[tokio::test]
 async fn a_task_whose_input_and_history_are_apart_is_read_claimed_ended_and_purged() {
     let kept = Kept::with(&[APART, INPUT, BLOCK]).await;
-    let expected = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let expected = kept
+        .tasks
+        .task(&kept.tenant, kept.id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(expected.progress().history.first(), 15);
     let (lease, now) = (lease_until(after(500)), after(400));
-    let Claimed::Granted(claimed) = kept.claim(lease, now).await.unwrap() else { panic!("refused") };
-    assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()), "an earlier version still refuses it");
+    let Claimed::Granted(claimed) = kept.claim(lease, now).await.unwrap() else {
+        panic!("refused")
+    };
+    assert_eq!(
+        kept.record().await["v"],
+        AttributeValue::N("3".to_owned()),
+        "an earlier version still refuses it"
+    );
     let mut ended = *claimed;
-    ended.complete(ended.fence(), samples::output("Paris"), after(401)).unwrap();
+    ended
+        .complete(ended.fence(), samples::output("Paris"), after(401))
+        .unwrap();
     kept.tasks.update(&ended).await.unwrap();
     assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()));
     let whole = kept.tasks.with_input(ended).await.unwrap().unwrap();
     assert_eq!(whole.spec().input.as_ref().unwrap().as_str().len(), 8_193);
-    assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap().len(), 15);
-    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Gone);
+    assert_eq!(
+        kept.tasks
+            .earlier_history(kept.id, 0..15, 100)
+            .await
+            .unwrap()
+            .len(),
+        15
+    );
+    assert_eq!(
+        kept.retention
+            .purge(kept.id, before(after(90_000)))
+            .await
+            .unwrap(),
+        Purged::Gone
+    );
     assert_eq!(kept.tasks.input(kept.id).await.unwrap(), None);
-    assert_eq!(kept.tasks.earlier_history(kept.id, 0..15, 100).await.unwrap(), []);
+    assert_eq!(
+        kept.tasks
+            .earlier_history(kept.id, 0..15, 100)
+            .await
+            .unwrap(),
+        []
+    );
     kept.aws.delete_table(&kept.table).await;
 }
 
 #[tokio::test]
 async fn an_ended_task_of_the_first_version_is_opened_again_with_nothing_left_over_or_purged() {
     let kept = Kept::with(&[FAILED, STEP]).await;
-    let mut task = kept.tasks.task(&kept.tenant, kept.id).await.unwrap().unwrap();
+    let mut task = kept
+        .tasks
+        .task(&kept.tenant, kept.id)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(task.status(), TaskStatus::Failed);
-    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(700)).unwrap();
+    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(700))
+        .unwrap();
     kept.tasks.update(&task).await.unwrap();
-    assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), Some(task.clone()));
+    assert_eq!(
+        kept.tasks.task(&kept.tenant, kept.id).await.unwrap(),
+        Some(task.clone())
+    );
     let record = kept.record().await;
     for stale in ["failure_code", "failure_message", "failed_attempts"] {
         assert!(!record.contains_key(stale), "{stale}");
     }
-    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
+    assert_eq!(
+        kept.retention
+            .purge(kept.id, before(after(90_000)))
+            .await
+            .unwrap(),
+        Purged::Kept
+    );
     kept.aws.delete_table(&kept.table).await;
 
     let kept = Kept::with(&[FAILED, STEP]).await;
-    assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Gone);
+    assert_eq!(
+        kept.retention
+            .purge(kept.id, before(after(90_000)))
+            .await
+            .unwrap(),
+        Purged::Gone
+    );
     assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), None);
     kept.aws.delete_table(&kept.table).await;
 }
@@ -182,7 +323,12 @@ async fn a_journal_has_steps_of_both_versions() {
     let kept = Kept::with(&[STEP]).await;
     let journal = DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str());
     let first = samples::step(kept.id, 1, "Paris");
-    let second = samples::tool_step(kept.id, 2, ToolRunner::Platform, &samples::noise(512 * 1_024, 1));
+    let second = samples::tool_step(
+        kept.id,
+        2,
+        ToolRunner::Platform,
+        &samples::noise(512 * 1_024, 1),
+    );
     journal.append(&first).await.unwrap();
     journal.append(&second).await.unwrap();
     assert_eq!(journal.steps(kept.id).await.unwrap(), [first, second]);
@@ -205,11 +351,18 @@ async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_
         })
         .collect();
     for some in records.chunks(50) {
-        join_all(some.iter().map(|record| kept.aws.put_record(&kept.table, record))).await;
+        join_all(
+            some.iter()
+                .map(|record| kept.aws.put_record(&kept.table, record)),
+        )
+        .await;
     }
     let agent = samples::agent(&kept.tenant);
     for _ in 0..20 {
-        kept.tasks.create(&samples::task(&agent, START)).await.unwrap();
+        kept.tasks
+            .create(&samples::task(&agent, START))
+            .await
+            .unwrap();
     }
     let sweeper = Sweeper {
         tasks: Arc::new(kept.tasks.clone()),
@@ -218,17 +371,29 @@ async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_
         clock: Arc::new(ManualClock::at(after(3_000))),
     };
     let swept = sweeper.sweep(after(3_600)).await.unwrap();
-    assert_eq!((swept.failed, swept.timed_out + swept.resent, swept.unfinished), (800, 20, false), "{swept:?}");
+    assert_eq!(
+        (
+            swept.failed,
+            swept.timed_out + swept.resent,
+            swept.unfinished
+        ),
+        (800, 20, false),
+        "{swept:?}"
+    );
     kept.aws.delete_table(&kept.table).await;
 }
 
-/// A newer version wrote a thousand live tasks in a form of its own, and then this version is back: a rollback. It can't read
-/// them and must leave them as they are, in sweeps, for their messages and for those that the queue gave up on. When the newer
-/// version is back, which here is this one on records of its own form, every one of them completes.
+/// A newer version wrote a thousand live tasks in a form of its own, and then this version is back:
+/// a rollback. It can't read them and must leave them as they are, in sweeps, for their messages
+/// and for those that the queue gave up on. When the newer version is back, which here is this one
+/// on records of its own form, every one of them completes.
 #[tokio::test]
 async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_it_is_back() {
     let kept = Kept::with(&[]).await;
-    let agents = Arc::new(DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str()));
+    let agents = Arc::new(DynamoAgentStore::new(
+        kept.aws.dynamodb(),
+        kept.table.as_str(),
+    ));
     let agent = samples::agent(&kept.tenant);
     agents.create(&agent).await.unwrap();
     let tasks: Vec<Task> = (0..1_000).map(|_| samples::task(&agent, START)).collect();
@@ -237,7 +402,10 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
             kept.tasks.create(task).await.unwrap();
             // Every fourth has a worker, whose lease ends like every other.
             if number % 4 == 0 {
-                kept.tasks.claim(&kept.tenant, task.id(), lease_until(after(60)), after(1)).await.unwrap();
+                kept.tasks
+                    .claim(&kept.tenant, task.id(), lease_until(after(60)), after(1))
+                    .await
+                    .unwrap();
             }
         }))
         .await;
@@ -262,22 +430,48 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
         tools: Arc::new(ScriptedTools::default()),
         clock: Arc::new(clock.clone()),
         cache: CacheRules::Off,
-        times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+        times: WorkTimes {
+            step_reserve: Duration::ZERO,
+            ..WorkTimes::default()
+        },
         slots: None,
         room: Room::default(),
     };
-    let undelivered = Undelivered { tasks: Arc::new(kept.tasks.clone()), clock: Arc::new(clock.clone()) };
-    let before_end = Horizon { ended_before: Some(after(90_000)), quiet_before: after(90_000) };
-    let message = |task: &Task| TaskMessage { tenant: kept.tenant.clone(), task: task.id(), alone: false };
+    let undelivered = Undelivered {
+        tasks: Arc::new(kept.tasks.clone()),
+        clock: Arc::new(clock.clone()),
+    };
+    let before_end = Horizon {
+        ended_before: Some(after(90_000)),
+        quiet_before: after(90_000),
+    };
+    let message = |task: &Task| TaskMessage {
+        tenant: kept.tenant.clone(),
+        task: task.id(),
+        alone: false,
+    };
     let swept = sweeper.sweep(after(600)).await.unwrap();
-    assert_eq!((swept.failed, swept.overdue, queue.sent().len()), (1_000, 1_000, 0), "{swept:?}");
+    assert_eq!(
+        (swept.failed, swept.overdue, queue.sent().len()),
+        (1_000, 1_000, 0),
+        "{swept:?}"
+    );
     for some in tasks.chunks(50) {
         join_all(some.iter().map(async |task| {
             let ran = runner.run(&message(task), after(600)).await;
-            assert!(matches!(ran, Err(RunError::Store(StoreError::Corrupt { .. }))), "{ran:?}");
+            assert!(
+                matches!(ran, Err(RunError::Store(StoreError::Corrupt { .. }))),
+                "{ran:?}"
+            );
             let buried = undelivered.bury(&message(task).to_body(), 6).await;
-            assert!(matches!(buried, Err(StoreError::Corrupt { .. })), "{buried:?}");
-            assert_eq!(kept.retention.purge(task.id(), before_end).await.unwrap(), Purged::Kept);
+            assert!(
+                matches!(buried, Err(StoreError::Corrupt { .. })),
+                "{buried:?}"
+            );
+            assert_eq!(
+                kept.retention.purge(task.id(), before_end).await.unwrap(),
+                Purged::Kept
+            );
         }))
         .await;
     }
@@ -285,10 +479,21 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
 
     kept.rewrite(&tasks, "2").await;
     let swept = sweeper.sweep(after(600)).await.unwrap();
-    assert_eq!((swept.resent + swept.left_in_backlog, swept.requeued, swept.failed), (750, 250, 0), "{swept:?}");
+    assert_eq!(
+        (
+            swept.resent + swept.left_in_backlog,
+            swept.requeued,
+            swept.failed
+        ),
+        (750, 250, 0),
+        "{swept:?}"
+    );
     for some in tasks.chunks(50) {
         join_all(some.iter().map(async |task| {
-            assert_eq!(runner.run(&message(task), after(600)).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+            assert_eq!(
+                runner.run(&message(task), after(600)).await.unwrap(),
+                Ran::Ended(TaskStatus::Completed)
+            );
         }))
         .await;
     }
@@ -304,8 +509,17 @@ async fn a_task_of_a_later_version_is_reported_and_left_alone() {
         let read = kept.tasks.task(&kept.tenant, kept.id).await;
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
         let claimed = kept.claim(lease_until(after(60)), now).await;
-        assert!(matches!(claimed, Err(StoreError::Corrupt { .. })), "{claimed:?}");
-        assert_eq!(kept.retention.purge(kept.id, before(after(90_000))).await.unwrap(), Purged::Kept);
+        assert!(
+            matches!(claimed, Err(StoreError::Corrupt { .. })),
+            "{claimed:?}"
+        );
+        assert_eq!(
+            kept.retention
+                .purge(kept.id, before(after(90_000)))
+                .await
+                .unwrap(),
+            Purged::Kept
+        );
         assert_eq!(kept.record().await, record);
         kept.aws.delete_table(&kept.table).await;
     }
@@ -315,9 +529,15 @@ async fn a_task_of_a_later_version_is_reported_and_left_alone() {
 async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
     let kept = Kept::with(&[FAILED, &STEP.replace(r#""N": "1""#, r#""N": "99""#)]).await;
     let journal = DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str());
-    assert!(matches!(journal.steps(kept.id).await, Err(StoreError::Corrupt { .. })));
+    assert!(matches!(
+        journal.steps(kept.id).await,
+        Err(StoreError::Corrupt { .. })
+    ));
     let tasks = Tasks {
-        agents: Arc::new(DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str())),
+        agents: Arc::new(DynamoAgentStore::new(
+            kept.aws.dynamodb(),
+            kept.table.as_str(),
+        )),
         store: Arc::new(kept.tasks.clone()),
         journal: Arc::new(journal.clone()),
         queue: Arc::new(MemoryQueue::default()),
@@ -325,12 +545,30 @@ async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
     };
     let retry = |from| tasks.retry_task(&kept.tenant, kept.id, from, LimitChanges::default());
     let refused = retry(RetryFrom::Checkpoint).await;
-    assert!(matches!(refused, Err(AppError::Unreadable(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(AppError::Unreadable(_))),
+        "{refused:?}"
+    );
     let afresh = retry(RetryFrom::Start).await.unwrap();
     assert_eq!(afresh.status(), TaskStatus::Queued);
-    let rest = StepsRequest { after: StepPlace::after(afresh.progress().base), limit: 10, max_bytes: 1_000 };
-    assert_eq!(journal.page(kept.id, &rest).await.unwrap().steps, [], "its worker reads none of them");
-    assert_eq!(tasks.cancel_task(&kept.tenant, kept.id).await.unwrap().status(), TaskStatus::Canceled);
+    let rest = StepsRequest {
+        after: StepPlace::after(afresh.progress().base),
+        limit: 10,
+        max_bytes: 1_000,
+    };
+    assert_eq!(
+        journal.page(kept.id, &rest).await.unwrap().steps,
+        [],
+        "its worker reads none of them"
+    );
+    assert_eq!(
+        tasks
+            .cancel_task(&kept.tenant, kept.id)
+            .await
+            .unwrap()
+            .status(),
+        TaskStatus::Canceled
+    );
     kept.aws.delete_table(&kept.table).await;
 }
 
@@ -342,9 +580,26 @@ async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
     let agents = DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str());
     let agent = samples::agent(&kept.tenant);
     agents.create(&agent).await.unwrap();
-    let page = agents.list(&kept.tenant, &PageRequest { limit: 10, after: None }).await.unwrap();
-    let [Err(unreadable), Ok(listed)] = page.entries.as_slice() else { panic!("{page:?}") };
-    assert_eq!((unreadable.id.to_string(), listed), ("agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".to_owned(), &agent));
+    let page = agents
+        .list(
+            &kept.tenant,
+            &PageRequest {
+                limit: 10,
+                after: None,
+            },
+        )
+        .await
+        .unwrap();
+    let [Err(unreadable), Ok(listed)] = page.entries.as_slice() else {
+        panic!("{page:?}")
+    };
+    assert_eq!(
+        (unreadable.id.to_string(), listed),
+        (
+            "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".to_owned(),
+            &agent
+        )
+    );
     assert!(unreadable.reason.contains("version 99"), "{unreadable:?}");
     kept.aws.delete_table(&kept.table).await;
 }
@@ -359,14 +614,22 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     let created = task.clone();
     task.cancel(after(1)).unwrap();
     kept.tasks.update(&task).await.unwrap();
-    let kept = Kept { id: task.id(), ..kept };
+    let kept = Kept {
+        id: task.id(),
+        ..kept
+    };
     let key = ["pk", "sk"].map(|name| (name.to_owned(), AttributeValue::S(String::new())));
     let mut key: HashMap<String, AttributeValue> = key.into();
     let record = kept.record().await;
     for (name, value) in &mut key {
         *value = record[name].clone();
     }
-    let mark = kept.aws.dynamodb().update_item().table_name(&kept.table).set_key(Some(key));
+    let mark = kept
+        .aws
+        .dynamodb()
+        .update_item()
+        .table_name(&kept.table)
+        .set_key(Some(key));
     mark.update_expression("SET deleting = :yes REMOVE revision, history, #input, created")
         .expression_attribute_names("#input", "input")
         .expression_attribute_values(":yes", AttributeValue::Bool(true))
@@ -376,14 +639,33 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
 
     let tasks = Arc::new(kept.tasks.clone());
     assert_eq!(tasks.task(&kept.tenant, task.id()).await.unwrap(), None);
-    assert_eq!(kept.claim(lease_until(after(60)), after(2)).await.unwrap(), Claimed::Unknown);
-    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(2)).unwrap();
+    assert_eq!(
+        kept.claim(lease_until(after(60)), after(2)).await.unwrap(),
+        Claimed::Unknown
+    );
+    task.reopen(ReopenFrom::Checkpoint, task.limits(), after(2))
+        .unwrap();
     let reopened = tasks.update(&task).await;
-    assert!(matches!(reopened, Err(StoreError::Conflict)), "{reopened:?}");
+    assert!(
+        matches!(reopened, Err(StoreError::Conflict)),
+        "{reopened:?}"
+    );
     assert_eq!(tasks.create(&created).await.unwrap(), Created::Deleted);
-    assert_eq!(tasks.delete(&kept.tenant, task.id()).await.unwrap(), Deletion::Begun);
-    assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), [task.id()]);
-    assert_eq!(kept.retention.purge(task.id(), before(after(60))).await.unwrap(), Purged::Gone);
+    assert_eq!(
+        tasks.delete(&kept.tenant, task.id()).await.unwrap(),
+        Deletion::Begun
+    );
+    assert_eq!(
+        kept.retention.due(before(after(60)), 10).await.unwrap(),
+        [task.id()]
+    );
+    assert_eq!(
+        kept.retention
+            .purge(task.id(), before(after(60)))
+            .await
+            .unwrap(),
+        Purged::Gone
+    );
     assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), []);
     kept.aws.delete_table(&kept.table).await;
 }

@@ -1,7 +1,11 @@
-//! What all functions of all deployments have logged and traced while the other suites ran, which come before this one by
-//! their names: nothing here looks while others still write.
+//! What all functions of all deployments have logged and traced while the other suites ran, which
+//! come before this one by their names: nothing here looks while others still write.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +21,9 @@ const CANARIES: [&str; 2] = ["canary prompt", "canary answer"];
 #[tokio::test]
 async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_are_about() {
     let platform = Platform::deployed().await;
-    let task = platform.submit(&platform.claude().await, &unique("[ok] canary prompt")).await;
+    let task = platform
+        .submit(&platform.claude().await, &unique("[ok] canary prompt"))
+        .await;
     assert_eq!(platform.ended(&task).await["output"], "canary answer");
     platform.logged("executor", "task ended", &task).await;
     platform.invoke_cleanup().await;
@@ -25,19 +31,27 @@ async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_
     platform.until(has_counted, "the watchdog counts").await;
 
     let secrets = || CANARIES.into_iter().chain([platform.api_key()]);
-    let listed: BTreeMap<_, _> =
-        listed_metrics().into_iter().map(|metric| (metric.name.to_owned(), metric.services)).collect();
+    let listed: BTreeMap<_, _> = listed_metrics()
+        .into_iter()
+        .map(|metric| (metric.name.to_owned(), metric.services))
+        .collect();
     let (mut lines, mut counting) = (0, BTreeSet::new());
     for (group, log) in platform.all_logs().await {
         for secret in secrets() {
             assert!(!log.contains(secret), "{group} tells {secret}");
         }
-        for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        for line in log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        {
             if line["_aws"].is_object() {
                 let service = line["service"].as_str().unwrap();
                 counting.insert(service.to_owned());
                 for metric in metrics_of(&line) {
-                    assert!(listed[&metric].contains(&service), "docs/metrics.txt lists no {metric} of {service}");
+                    assert!(
+                        listed[&metric].contains(&service),
+                        "docs/metrics.txt lists no {metric} of {service}"
+                    );
                 }
             } else if is_ours(&line) {
                 check_log_line(&line).unwrap();
@@ -45,7 +59,10 @@ async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_
             }
         }
     }
-    assert_eq!(counting, ["api", "cleanup", "executor"].map(str::to_owned).into());
+    assert_eq!(
+        counting,
+        ["api", "cleanup", "executor"].map(str::to_owned).into()
+    );
     assert!(lines >= 4, "hardly anything is logged");
 
     let traces = platform.traces();
@@ -53,11 +70,19 @@ async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_
         assert!(!traces.contains(secret), "a trace tells {secret}");
     }
     assert!(traces.lines().all(|span| span.len() < 65_536));
-    tell(&format!("{lines} lines and {} spans keep to what is promised of them", traces.lines().count()));
+    tell(&format!(
+        "{lines} lines and {} spans keep to what is promised of them",
+        traces.lines().count()
+    ));
 }
 
 /// The names of the metrics in a document.
 fn metrics_of(document: &Value) -> Vec<String> {
-    let declared = document["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
-    declared.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned()).collect()
+    let declared = document["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+        .as_array()
+        .unwrap();
+    declared
+        .iter()
+        .map(|metric| metric["Name"].as_str().unwrap().to_owned())
+        .collect()
 }

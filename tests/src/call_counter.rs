@@ -1,6 +1,10 @@
-//! Counting the calls that reach AWS, and the units that DynamoDB bills for them, because each costs time and money.
+//! Counting the calls that reach AWS, and the units that DynamoDB bills for them, because each
+//! costs time and money.
 
-#![allow(clippy::indexing_slicing, reason = "a JSON value has nothing at an unknown name")]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a JSON value has nothing at an unknown name"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,12 +26,14 @@ use serde_json::Value;
 /// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html>).
 const READ_UNIT_BYTES: usize = 4 * 1_024;
 
-/// Counts requests by their operation, such as `UpdateItem` or `SendMessage`, each attempt on its own, and DynamoDB's units.
+/// Counts requests by their operation, such as `UpdateItem` or `SendMessage`, each attempt on its
+/// own, and DynamoDB's units.
 ///
-/// Write units are those that DynamoDB reports, its indexes' included. The local AWS reports them by the size of the larger of
-/// the records before and after, like AWS, but read units without regard to size: these are computed from the records that are
-/// returned, as of strongly consistent reads. That is twice what a read of an index costs, and too little for a read with a
-/// projection, which is billed for whole records.
+/// Write units are those that DynamoDB reports, its indexes' included. The local AWS reports them
+/// by the size of the larger of the records before and after, like AWS, but read units without
+/// regard to size: these are computed from the records that are returned, as of strongly consistent
+/// reads. That is twice what a read of an index costs, and too little for a read with a projection,
+/// which is billed for whole records.
 ///
 /// Attach it to a client's configuration with `interceptor`. Clones count together.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +106,10 @@ impl Intercept for CallCounter {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let operation = config.load::<Metadata>().map_or("unknown", Metadata::name).to_owned();
+        let operation = config
+            .load::<Metadata>()
+            .map_or("unknown", Metadata::name)
+            .to_owned();
         *self.counted().calls.entry(operation).or_default() += 1;
         Ok(())
     }
@@ -111,8 +120,12 @@ impl Intercept for CallCounter {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let Some(body) = context.response().body().bytes() else { return Ok(()) };
-        let Ok(answer) = serde_json::from_slice::<Value>(body) else { return Ok(()) };
+        let Some(body) = context.response().body().bytes() else {
+            return Ok(());
+        };
+        let Ok(answer) = serde_json::from_slice::<Value>(body) else {
+            return Ok(());
+        };
         let mut counted = self.counted();
         counted.units.written += written(&answer["ConsumedCapacity"]);
         counted.units.read += read(&answer);
@@ -144,17 +157,26 @@ fn read(answer: &Value) -> f64 {
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>.
 fn bytes_of_record(record: &Value) -> usize {
     let attributes = record.as_object().into_iter().flatten();
-    attributes.map(|(name, value)| name.len() + bytes_of_value(value)).sum()
+    attributes
+        .map(|(name, value)| name.len() + bytes_of_value(value))
+        .sum()
 }
 
 fn bytes_of_value(value: &Value) -> usize {
-    let Some((kind, value)) = value.as_object().and_then(|typed| typed.iter().next()) else { return 0 };
+    let Some((kind, value)) = value.as_object().and_then(|typed| typed.iter().next()) else {
+        return 0;
+    };
     match (kind.as_str(), value) {
         ("S", Value::String(text)) => text.len(),
         // Two digits in a byte, and one for the sign and the exponent.
         ("N", Value::String(digits)) => digits.len().div_ceil(2) + 1,
         ("B", Value::String(base64)) => base64.trim_end_matches('=').len() * 3 / 4,
-        ("L", Value::Array(entries)) => 3 + entries.iter().map(|entry| 1 + bytes_of_value(entry)).sum::<usize>(),
+        ("L", Value::Array(entries)) => {
+            3 + entries
+                .iter()
+                .map(|entry| 1 + bytes_of_value(entry))
+                .sum::<usize>()
+        }
         ("M", map) => 3 + map.as_object().map_or(0, serde_json::Map::len) + bytes_of_record(map),
         _ => 1,
     }
@@ -176,16 +198,28 @@ mod tests {
         });
         assert_eq!(units, [1.0, 1.0, 1.0, 2.0, 32.0]);
         let two = json!({ "Items": [answer(3_000)["Item"], answer(3_000)["Item"]], "Count": 2 });
-        assert_eq!((read(&two), read(&json!({ "ConsumedCapacity": {} }))), (2.0, 0.0));
+        assert_eq!(
+            (read(&two), read(&json!({ "ConsumedCapacity": {} }))),
+            (2.0, 0.0)
+        );
         let record = json!({ "n": { "N": "1795000000000" }, "b": { "B": "AAAA" }, "l": { "L": [{ "S": "ab" }, { "BOOL": true }] },
             "m": { "M": { "k": { "NULL": true } } } });
-        assert_eq!(bytes_of_record(&record), (1 + 8) + (1 + 3) + (1 + 3 + 3 + 2) + (1 + 3 + 1 + 2));
+        assert_eq!(
+            bytes_of_record(&record),
+            (1 + 8) + (1 + 3) + (1 + 3 + 3 + 2) + (1 + 3 + 1 + 2)
+        );
     }
 
     #[test]
     fn a_write_is_billed_as_dynamodb_says() {
-        assert_eq!(written(&json!({ "TableName": "t", "CapacityUnits": 3.0 })), 3.0);
-        assert_eq!(written(&json!([{ "CapacityUnits": 3.0 }, { "CapacityUnits": 4.0 }])), 7.0);
+        assert_eq!(
+            written(&json!({ "TableName": "t", "CapacityUnits": 3.0 })),
+            3.0
+        );
+        assert_eq!(
+            written(&json!([{ "CapacityUnits": 3.0 }, { "CapacityUnits": 4.0 }])),
+            7.0
+        );
         assert_eq!(written(&Value::Null), 0.0);
     }
 }

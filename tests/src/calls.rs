@@ -1,13 +1,17 @@
 //! Model calls without a task around them, through the same stack as the executor's.
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test without its surroundings can only fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use shared::domain::{
-    CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain, ModelRef, ModelRequest, Prompt, Provider,
-    RetryRules, TaskId, ToolUse,
+    CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain, ModelRef,
+    ModelRequest, Prompt, Provider, RetryRules, TaskId, ToolUse,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
@@ -18,7 +22,12 @@ use shared::store::{DynamoAnswerCache, DynamoBudgets, DynamoCircuits};
 use crate::LocalAws;
 
 /// The executor's stack, on tables of the local AWS, with every provider at `url`.
-pub fn stack(aws: &LocalAws, ephemeral_table: &str, state_table: &str, url: &str) -> Arc<dyn Model> {
+pub fn stack(
+    aws: &LocalAws,
+    ephemeral_table: &str,
+    state_table: &str,
+    url: &str,
+) -> Arc<dyn Model> {
     stack_with_caps(aws, ephemeral_table, state_table, url, DailyCaps::default())
 }
 
@@ -30,10 +39,18 @@ pub fn stack_with_caps(
     url: &str,
     daily_caps: DailyCaps,
 ) -> Arc<dyn Model> {
-    let access = || Access { base_url: url.parse().unwrap(), key: ApiKey::Absent };
+    let access = || Access {
+        base_url: url.parse().unwrap(),
+        key: ApiKey::Absent,
+    };
     let openai_compatible = Some(access());
     let timeouts = Timeouts::default();
-    let providers = Providers { anthropic: access(), openai: access(), openai_compatible, timeouts };
+    let providers = Providers {
+        anthropic: access(),
+        openai: access(),
+        openai_compatible,
+        timeouts,
+    };
     let layers = Layers {
         answers: Arc::new(DynamoAnswerCache::new(aws.dynamodb(), ephemeral_table)),
         circuits: Arc::new(DynamoCircuits::new(aws.dynamodb(), ephemeral_table)),
@@ -71,7 +88,10 @@ impl Question<'_> {
                 output_schema: None,
                 max_output_tokens: 100,
             }),
-            caller: Caller { tenant: self.tenant.parse().unwrap(), task: TaskId::new(now) },
+            caller: Caller {
+                tenant: self.tenant.parse().unwrap(),
+                task: TaskId::new(now),
+            },
             retry: RetryRules::default(),
             cache: CacheRules::Off,
             cache_use: CacheUse::default(),
@@ -84,6 +104,9 @@ impl Question<'_> {
 
     /// The same, with the response cache.
     pub fn cached(&self) -> ModelRequest {
-        ModelRequest { cache: CacheRules::On(CacheTerms::default()), ..self.uncached() }
+        ModelRequest {
+            cache: CacheRules::On(CacheTerms::default()),
+            ..self.uncached()
+        }
     }
 }

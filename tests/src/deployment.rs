@@ -1,4 +1,5 @@
-//! A deployment of a test's own, for faults that nobody else is to meet and whose traces are to be told from all others.
+//! A deployment of a test's own, for faults that nobody else is to meet and whose traces are to be
+//! told from all others.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,13 +13,15 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use aws_sdk_sqs::types::QueueAttributeName::{
-    ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible, QueueArn,
-    RedrivePolicy, VisibilityTimeout,
+    ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed,
+    ApproximateNumberOfMessagesNotVisible, QueueArn, RedrivePolicy, VisibilityTimeout,
 };
 use futures::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::domain::{Agent, AgentId, CacheUse, Change, Step, Task, TaskId, TaskInput, TenantId, Timestamp};
+use shared::domain::{
+    Agent, AgentId, CacheUse, Change, Step, Task, TaskId, TaskInput, TenantId, Timestamp,
+};
 use shared::ports::{AgentStore, Journal, TaskMessage, TaskStore};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoTaskStore};
 use tokio::sync::OnceCell;
@@ -36,10 +39,19 @@ pub(crate) const BUCKET: &str = "artifacts";
 const NO_ANSWER: u16 = 0;
 
 /// What a copy of a function has of the original.
-const COPIED: [&str; 8] =
-    ["Runtime", "Role", "Handler", "Timeout", "MemorySize", "Architectures", "TracingConfig", "Environment"];
+const COPIED: [&str; 8] = [
+    "Runtime",
+    "Role",
+    "Handler",
+    "Timeout",
+    "MemorySize",
+    "Architectures",
+    "TracingConfig",
+    "Environment",
+];
 
-/// Copies of the deployed functions, as the template configures them, with a table, queues and a log of their own.
+/// Copies of the deployed functions, as the template configures them, with a table, queues and a
+/// log of their own.
 pub struct Deployment {
     platform: Platform,
     /// The name, which each function's begins with.
@@ -50,7 +62,8 @@ pub struct Deployment {
     dead_letter_url: String,
     /// The id of what hands the queue's messages to the executor.
     deliveries: String,
-    /// What functions said that failed to start, which the local AWS answers with instead of logging it.
+    /// What functions said that failed to start, which the local AWS answers with instead of
+    /// logging it.
     last_words: Mutex<String>,
 }
 
@@ -58,28 +71,52 @@ impl Deployment {
     /// A new one, whose functions have these environment variables besides or instead of their own.
     pub async fn with(changes: &[(&str, &str)]) -> Self {
         let platform = Platform::deployed().await;
-        let keep_code =
-            || join_all(platform.functions().map(|(_, function)| platform.services.keep_code(BUCKET, function)));
+        let keep_code = || {
+            join_all(
+                platform
+                    .functions()
+                    .map(|(_, function)| platform.services.keep_code(BUCKET, function)),
+            )
+        };
         CODE.get_or_init(keep_code).await;
         let name = unique("faults").replace(' ', "-");
         let sqs = platform.aws.sqs();
         let queue = async |kind: &str, attributes| {
-            let created = sqs.create_queue().queue_name(format!("{name}-{kind}")).set_attributes(Some(attributes));
+            let created = sqs
+                .create_queue()
+                .queue_name(format!("{name}-{kind}"))
+                .set_attributes(Some(attributes));
             created.send().await.unwrap().queue_url.unwrap()
         };
         let attribute = async |url: &str, attribute: QueueAttributeName| {
-            let asked = sqs.get_queue_attributes().queue_url(url).attribute_names(attribute.clone());
+            let asked = sqs
+                .get_queue_attributes()
+                .queue_url(url)
+                .attribute_names(attribute.clone());
             asked.send().await.unwrap().attributes.unwrap()[&attribute].clone()
         };
         let dead_letter_url = queue("dead", [(VisibilityTimeout, "300".to_owned())].into()).await;
         let dead_letter_arn = attribute(&dead_letter_url, QueueArn).await;
-        let redrive = json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": 5 }).to_string();
+        let redrive =
+            json!({ "deadLetterTargetArn": dead_letter_arn, "maxReceiveCount": 5 }).to_string();
         let hidden = attribute(&platform.task_queue_url, VisibilityTimeout).await;
-        let queue_url = queue("tasks", [(RedrivePolicy, redrive), (VisibilityTimeout, hidden)].into()).await;
+        let queue_url = queue(
+            "tasks",
+            [(RedrivePolicy, redrive), (VisibilityTimeout, hidden)].into(),
+        )
+        .await;
         let queue_arn = attribute(&queue_url, QueueArn).await;
         let table = platform.aws.create_state_table().await;
         let (deliveries, last_words) = (String::new(), Mutex::default());
-        let mut deployment = Self { platform, name, table, queue_url, dead_letter_url, deliveries, last_words };
+        let mut deployment = Self {
+            platform,
+            name,
+            table,
+            queue_url,
+            dead_letter_url,
+            deliveries,
+            last_words,
+        };
         for (kind, original) in deployment.platform.functions() {
             deployment.copy(kind, original, changes).await;
         }
@@ -90,7 +127,12 @@ impl Deployment {
 
     async fn copy(&self, kind: &str, original: &str, changes: &[(&str, &str)]) {
         let path = format!("functions/{original}/configuration");
-        let deployed = self.platform.services.lambda(Method::GET, &path, &Value::Null).await.1;
+        let deployed = self
+            .platform
+            .services
+            .lambda(Method::GET, &path, &Value::Null)
+            .await
+            .1;
         let mut copy = json!({
             "FunctionName": format!("{}-{kind}", self.name),
             "Code": { "S3Bucket": BUCKET, "S3Key": original },
@@ -99,12 +141,22 @@ impl Deployment {
         for field in COPIED {
             copy[field] = deployed[field].clone();
         }
-        let own =
-            [("STATE_TABLE", &*self.table), ("EPHEMERAL_TABLE", &self.table), ("TASK_QUEUE_URL", &self.queue_url)];
+        let own = [
+            ("STATE_TABLE", &*self.table),
+            ("EPHEMERAL_TABLE", &self.table),
+            ("TASK_QUEUE_URL", &self.queue_url),
+        ];
         for (variable, value) in own.iter().chain(changes) {
             copy["Environment"]["Variables"][variable] = json!(value);
         }
-        assert_eq!(self.platform.services.lambda(Method::POST, "functions", &copy).await.0, StatusCode::CREATED);
+        assert_eq!(
+            self.platform
+                .services
+                .lambda(Method::POST, "functions", &copy)
+                .await
+                .0,
+            StatusCode::CREATED
+        );
     }
 
     /// Has the function read the queue, and returns the id of what does so.
@@ -113,28 +165,49 @@ impl Deployment {
             "FunctionName": format!("{}-{kind}", self.name), "EventSourceArn": queue_arn, "BatchSize": 10,
             "FunctionResponseTypes": ["ReportBatchItemFailures"],
         });
-        let (status, made) = self.platform.services.lambda(Method::POST, "event-source-mappings", &mapping).await;
+        let (status, made) = self
+            .platform
+            .services
+            .lambda(Method::POST, "event-source-mappings", &mapping)
+            .await;
         assert_eq!(status, StatusCode::ACCEPTED, "{made}");
         made["UUID"].as_str().unwrap().to_owned()
     }
 
-    /// From now on, messages stay in the task queue, so that the next that are delivered come together.
+    /// From now on, messages stay in the task queue, so that the next that are delivered come
+    /// together.
     pub async fn hold_messages(&self) {
-        self.change(&format!("event-source-mappings/{}", self.deliveries), &json!({ "Enabled": false })).await;
+        self.change(
+            &format!("event-source-mappings/{}", self.deliveries),
+            &json!({ "Enabled": false }),
+        )
+        .await;
     }
 
     /// From now on, they are delivered.
     pub async fn deliver_messages(&self) {
-        self.change(&format!("event-source-mappings/{}", self.deliveries), &json!({ "Enabled": true })).await;
+        self.change(
+            &format!("event-source-mappings/{}", self.deliveries),
+            &json!({ "Enabled": true }),
+        )
+        .await;
     }
 
     /// From now on, an invocation of the function may take so long.
     pub async fn set_timeout(&self, kind: &str, seconds: u32) {
-        self.change(&format!("functions/{}-{kind}/configuration", self.name), &json!({ "Timeout": seconds })).await;
+        self.change(
+            &format!("functions/{}-{kind}/configuration", self.name),
+            &json!({ "Timeout": seconds }),
+        )
+        .await;
     }
 
     async fn change(&self, path: &str, change: &Value) {
-        let (status, answer) = self.platform.services.lambda(Method::PUT, path, change).await;
+        let (status, answer) = self
+            .platform
+            .services
+            .lambda(Method::PUT, path, change)
+            .await;
         assert!(status.is_success(), "{answer}");
     }
 
@@ -159,10 +232,17 @@ impl Deployment {
 
     async fn try_invoke(&self, kind: &str, event: &Value) -> reqwest::Result<Value> {
         let path = format!("functions/{}-{kind}/invocations", self.name);
-        let (status, answer) = self.platform.services.try_lambda(Method::POST, &path, event).await?;
+        let (status, answer) = self
+            .platform
+            .services
+            .try_lambda(Method::POST, &path, event)
+            .await?;
         assert_eq!(status, StatusCode::OK, "{answer}");
         if let Some(said) = answer["errorMessage"].as_str() {
-            let mut words = self.last_words.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut words = self
+                .last_words
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             *words = format!("{words}{said}\n");
         }
         Ok(answer)
@@ -173,7 +253,8 @@ impl Deployment {
         self.invoke("cleanup", &json!({})).await;
     }
 
-    /// Sends a request to the API, as API Gateway does, and returns the status and the body of its answer.
+    /// Sends a request to the API, as API Gateway does, and returns the status and the body of its
+    /// answer.
     pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (u16, Value) {
         answer_of(&self.invoke("api", &self.request(&method, path, body)).await)
     }
@@ -196,7 +277,9 @@ impl Deployment {
     /// Creates an agent with these fields besides its name and instructions, and returns its id.
     pub async fn agent_of(&self, fields: &Value) -> String {
         let mut body = json!({ "name": "clerk", "instructions": "Be brief." });
-        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
         let (status, agent) = self.call(Method::POST, "/v1/agents", Some(&body)).await;
         assert_eq!(status, 201, "{agent}");
         agent["id"].as_str().unwrap().to_owned()
@@ -221,18 +304,33 @@ impl Deployment {
             assert!(matches!(status, NO_ANSWER | 202 | 503), "{status} {task}");
             task["id"].as_str().map(|id| id.parse().unwrap())
         };
-        self.platform.until_some(submit, "the task is accepted").await
+        self.platform
+            .until_some(submit, "the task is accepted")
+            .await
     }
 
     /// The task as it is kept, once it is `wanted`. A store that is slow is asked again.
-    pub async fn until_task(&self, task: TaskId, wanted: impl Fn(&Task) -> bool, what: &str) -> Task {
-        let find = async || self.tasks().task(&tenant(), task).await.ok().flatten().filter(&wanted);
+    pub async fn until_task(
+        &self,
+        task: TaskId,
+        wanted: impl Fn(&Task) -> bool,
+        what: &str,
+    ) -> Task {
+        let find = async || {
+            self.tasks()
+                .task(&tenant(), task)
+                .await
+                .ok()
+                .flatten()
+                .filter(&wanted)
+        };
         self.platform.until_some(find, what).await
     }
 
     /// Waits until the task is in this state.
     pub async fn until_status(&self, task: TaskId, status: &str) -> Task {
-        self.until_task(task, |task| task.status().as_str() == status, status).await
+        self.until_task(task, |task| task.status().as_str() == status, status)
+            .await
     }
 
     /// All that happened to a task.
@@ -243,10 +341,16 @@ impl Deployment {
     /// The task's recorded steps.
     pub async fn journal(&self, task: TaskId) -> Vec<Step> {
         let journal = DynamoJournal::new(self.platform.aws.dynamodb(), &*self.table);
-        self.platform.until_some(async || journal.steps(task).await.ok(), "the journal is read").await
+        self.platform
+            .until_some(
+                async || journal.steps(task).await.ok(),
+                "the journal is read",
+            )
+            .await
     }
 
-    /// Writes a task that the agent's client submitted at this moment, of which nobody sent a message.
+    /// Writes a task that the agent's client submitted at this moment, of which nobody sent a
+    /// message.
     pub async fn write_task(&self, agent: &str, at: Timestamp) -> Task {
         self.write_task_of(agent, &unique("[ok]"), at).await
     }
@@ -254,7 +358,11 @@ impl Deployment {
     /// The same, with this input.
     pub async fn write_task_of(&self, agent: &str, input: &str, at: Timestamp) -> Task {
         let agents = DynamoAgentStore::new(self.platform.aws.dynamodb(), &*self.table);
-        let agent: Agent = agents.newest(&tenant(), agent.parse::<AgentId>().unwrap()).await.unwrap().unwrap();
+        let agent: Agent = agents
+            .newest(&tenant(), agent.parse::<AgentId>().unwrap())
+            .await
+            .unwrap()
+            .unwrap();
         let input = TaskInput::new(input.to_owned()).unwrap();
         let task = Task::submit(TaskId::new(at), &agent, input, CacheUse::default(), at);
         self.tasks().create(&task).await.unwrap();
@@ -263,7 +371,10 @@ impl Deployment {
 
     /// Records a step, as if a worker had done it.
     pub async fn record_step(&self, step: &Step) {
-        DynamoJournal::new(self.platform.aws.dynamodb(), &*self.table).append(step).await.unwrap();
+        DynamoJournal::new(self.platform.aws.dynamodb(), &*self.table)
+            .append(step)
+            .await
+            .unwrap();
     }
 
     /// The tasks as they are kept, whatever way the functions have to them.
@@ -273,21 +384,53 @@ impl Deployment {
 
     /// Sends a message to the task queue.
     pub async fn send(&self, body: &str) {
-        self.platform.aws.sqs().send_message().queue_url(&self.queue_url).message_body(body).send().await.unwrap();
+        self.platform
+            .aws
+            .sqs()
+            .send_message()
+            .queue_url(&self.queue_url)
+            .message_body(body)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// How many messages the task queue has, be they waiting, delayed or being worked on.
     pub async fn messages(&self) -> u32 {
-        let kinds =
-            [ApproximateNumberOfMessages, ApproximateNumberOfMessagesDelayed, ApproximateNumberOfMessagesNotVisible];
-        let asked = self.platform.aws.sqs().get_queue_attributes().queue_url(&self.queue_url);
-        let counts = asked.set_attribute_names(Some(kinds.into())).send().await.unwrap().attributes.unwrap();
-        counts.values().map(|count| count.parse::<u32>().unwrap()).sum()
+        let kinds = [
+            ApproximateNumberOfMessages,
+            ApproximateNumberOfMessagesDelayed,
+            ApproximateNumberOfMessagesNotVisible,
+        ];
+        let asked = self
+            .platform
+            .aws
+            .sqs()
+            .get_queue_attributes()
+            .queue_url(&self.queue_url);
+        let counts = asked
+            .set_attribute_names(Some(kinds.into()))
+            .send()
+            .await
+            .unwrap()
+            .attributes
+            .unwrap();
+        counts
+            .values()
+            .map(|count| count.parse::<u32>().unwrap())
+            .sum()
     }
 
     /// Deletes all messages of the task queue.
     pub async fn purge_messages(&self) {
-        self.platform.aws.sqs().purge_queue().queue_url(&self.queue_url).send().await.unwrap();
+        self.platform
+            .aws
+            .sqs()
+            .purge_queue()
+            .queue_url(&self.queue_url)
+            .send()
+            .await
+            .unwrap();
     }
 
     /// Writes a record that is in DynamoDB's JSON.
@@ -298,38 +441,61 @@ impl Deployment {
     /// Sends the task's message to the dead-letter queue, as if it had come to nothing too often.
     pub async fn give_up(&self, task: TaskId) {
         let sqs = self.platform.aws.sqs();
-        sqs.send_message().queue_url(&self.dead_letter_url).message_body(message(task)).send().await.unwrap();
+        sqs.send_message()
+            .queue_url(&self.dead_letter_url)
+            .message_body(message(task))
+            .send()
+            .await
+            .unwrap();
     }
 
     /// All lines of JSON that the functions have said so far: those of the log, and metrics.
     pub async fn said(&self) -> Vec<Value> {
         let mut lines = self.platform.services.log(&self.log_group(), "").await;
-        lines.extend(self.last_words.lock().unwrap_or_else(PoisonError::into_inner).lines().map(str::to_owned));
+        lines.extend(
+            self.last_words
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .lines()
+                .map(str::to_owned),
+        );
         // Before the first line of one that didn't start, the local AWS says so.
-        let json = lines.iter().filter_map(|line| line.find('{').and_then(|begin| line.get(begin..)));
-        json.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        let json = lines
+            .iter()
+            .filter_map(|line| line.find('{').and_then(|begin| line.get(begin..)));
+        json.filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
-    /// Has one invocation of the executor work on these tasks, as if their messages were a batch, and returns for how long it
-    /// ran by AWS's own count, which is what it is billed for.
+    /// Has one invocation of the executor work on these tasks, as if their messages were a batch,
+    /// and returns for how long it ran by AWS's own count, which is what it is billed for.
     pub async fn run_batch(&self, tasks: &[TaskId]) -> Duration {
-        let record = |task: &TaskId| json!({ "messageId": task.to_string(), "body": message(*task) });
+        let record =
+            |task: &TaskId| json!({ "messageId": task.to_string(), "body": message(*task) });
         let event = json!({ "Records": tasks.iter().map(record).collect::<Vec<_>>() });
         let before = self.executor_millis().await;
-        assert_eq!(self.invoke("executor", &event).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(
+            self.invoke("executor", &event).await,
+            json!({ "batchItemFailures": [] })
+        );
         Duration::from_secs_f64((self.executor_millis().await - before) / 1_000.0)
     }
 
     /// For how long its executor has run so far.
     async fn executor_millis(&self) -> f64 {
-        let dimension = json!({ "Name": "FunctionName", "Value": format!("{}-executor", self.name) });
-        self.platform.services.sum("AWS/Lambda", "Duration", dimension).await
+        let dimension =
+            json!({ "Name": "FunctionName", "Value": format!("{}-executor", self.name) });
+        self.platform
+            .services
+            .sum("AWS/Lambda", "Duration", dimension)
+            .await
     }
 
     /// Whether AWS itself has counted the metric for one of the functions.
     pub async fn aws_has_counted(&self, namespace: &str, metric: &str) -> bool {
         let counts = self.platform.functions().map(|(kind, _)| {
-            let dimension = json!({ "Name": "FunctionName", "Value": format!("{}-{kind}", self.name) });
+            let dimension =
+                json!({ "Name": "FunctionName", "Value": format!("{}-{kind}", self.name) });
             self.platform.services.sum(namespace, metric, dimension)
         });
         join_all(counts).await.iter().any(|sum| *sum > 0.0)
@@ -338,14 +504,23 @@ impl Deployment {
 
 /// The status and the body of what the API answered to API Gateway.
 fn answer_of(answer: &Value) -> (u16, Value) {
-    let body = answer["body"].as_str().map(|text| serde_json::from_str(text).unwrap());
-    let status = answer["statusCode"].as_u64().map_or(NO_ANSWER, |status| u16::try_from(status).unwrap());
+    let body = answer["body"]
+        .as_str()
+        .map(|text| serde_json::from_str(text).unwrap());
+    let status = answer["statusCode"]
+        .as_u64()
+        .map_or(NO_ANSWER, |status| u16::try_from(status).unwrap());
     (status, body.unwrap_or_default())
 }
 
 /// The message of a task.
 pub fn message(task: TaskId) -> String {
-    TaskMessage { tenant: tenant(), task, alone: false }.to_body()
+    TaskMessage {
+        tenant: tenant(),
+        task,
+        alone: false,
+    }
+    .to_body()
 }
 
 /// The tenant whose the deployment's key is.

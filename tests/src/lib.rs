@@ -1,4 +1,5 @@
-//! What tests against a local AWS need: its address, tables and queues of their own, and a count of the calls made.
+//! What tests against a local AWS need: its address, tables and queues of their own, and a count of
+//! the calls made.
 
 mod call_counter;
 pub mod calls;

@@ -52,8 +52,11 @@ impl Platform {
     /// The one that the environment names.
     pub async fn deployed() -> Self {
         let environment = Environment::process();
-        let read =
-            |name| environment.required(name).expect("`make test` deploys the platform and runs these tests on it");
+        let read = |name| {
+            environment
+                .required(name)
+                .expect("`make test` deploys the platform and runs these tests on it")
+        };
         Self {
             aws: LocalAws::from_env().await,
             state_table: read("STATE_TABLE"),
@@ -81,7 +84,12 @@ impl Platform {
     }
 
     /// Sends a request with the key and a JSON body.
-    pub async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> (StatusCode, Value) {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
         self.call_with_key(method, path, body, &self.api_key).await
     }
 
@@ -93,7 +101,8 @@ impl Platform {
         body: Option<&Value>,
         key: &str,
     ) -> (StatusCode, Value) {
-        self.call_at(method, &format!("{}{path}", self.api_url), body, key).await
+        self.call_at(method, &format!("{}{path}", self.api_url), body, key)
+            .await
     }
 
     /// Sends a request to any URL.
@@ -112,24 +121,31 @@ impl Platform {
         let response = request.send().await.unwrap();
         let status = response.status();
         let text = response.text().await.unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        )
     }
 
     /// Creates an agent of one model and returns its id.
     pub async fn agent(&self, provider: &str, model: &str) -> String {
-        self.agent_of(json!({ "models": [{ "provider": provider, "model": model }] })).await
+        self.agent_of(json!({ "models": [{ "provider": provider, "model": model }] }))
+            .await
     }
 
     /// Creates an agent whose tasks fail at the first failure of its model, and returns its id.
     pub async fn impatient_agent(&self, provider: &str, model: &str) -> String {
         let models = json!([{ "provider": provider, "model": model }]);
-        self.agent_of(json!({ "models": models, "retry": { "max_attempts": 1, "outage": "fail" } })).await
+        self.agent_of(json!({ "models": models, "retry": { "max_attempts": 1, "outage": "fail" } }))
+            .await
     }
 
     /// Creates an agent with these fields besides its name and instructions, and returns its id.
     pub async fn agent_of(&self, fields: Value) -> String {
         let mut body = json!({ "name": "clerk", "instructions": "Be brief." });
-        let Value::Object(fields) = fields else { panic!("not an object: {fields}") };
+        let Value::Object(fields) = fields else {
+            panic!("not an object: {fields}")
+        };
         body.as_object_mut().unwrap().extend(fields);
         let (status, agent) = self.call(Method::POST, "/v1/agents", Some(&body)).await;
         assert_eq!(status, StatusCode::CREATED, "{agent}");
@@ -143,7 +159,8 @@ impl Platform {
 
     /// Submits a task and returns its id.
     pub async fn submit(&self, agent: &str, input: &str) -> String {
-        self.submit_body(&json!({ "agent_id": agent, "input": input })).await
+        self.submit_body(&json!({ "agent_id": agent, "input": input }))
+            .await
     }
 
     /// Submits a task as it is written and returns its id.
@@ -153,17 +170,23 @@ impl Platform {
         task["id"].as_str().unwrap().to_owned()
     }
 
-    /// The task once it has ended. Like any client, it asks again if it is told that this makes sense.
+    /// The task once it has ended. Like any client, it asks again if it is told that this makes
+    /// sense.
     pub async fn ended(&self, task: &str) -> Value {
         let begun = Instant::now();
         loop {
-            let (status, task) = self.call(Method::GET, &format!("/v1/tasks/{task}?wait=5"), None).await;
+            let (status, task) = self
+                .call(Method::GET, &format!("/v1/tasks/{task}?wait=5"), None)
+                .await;
             if task["retryable"] == true && begun.elapsed() < PATIENCE {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
             assert_eq!(status, StatusCode::OK, "{task}");
-            if !matches!(task["status"].as_str(), Some("queued" | "running" | "waiting")) {
+            if !matches!(
+                task["status"].as_str(),
+                Some("queued" | "running" | "waiting")
+            ) {
                 return task;
             }
             assert!(begun.elapsed() < PATIENCE, "still not ended: {task}");
@@ -177,21 +200,35 @@ impl Platform {
     /// Waits until the task is in this state.
     pub async fn until_status(&self, task: &str, status: &str) {
         let path = format!("/v1/tasks/{task}");
-        self.until(async || self.call(Method::GET, &path, None).await.1["status"] == status, status).await;
+        self.until(
+            async || self.call(Method::GET, &path, None).await.1["status"] == status,
+            status,
+        )
+        .await;
     }
 
     /// Every request that reached the model stand-in with `text` in its last message.
     pub async fn model_requests(&self, text: &str) -> Vec<Value> {
-        let journal = self.http.get(format!("{}/__aimock/journal", self.model_url)).send().await.unwrap();
+        let journal = self
+            .http
+            .get(format!("{}/__aimock/journal", self.model_url))
+            .send()
+            .await
+            .unwrap();
         let entries: Vec<Value> = journal.json().await.unwrap();
         let asks = |entry: &Value| entry["body"]["messages"].to_string().contains(text);
         entries.into_iter().filter(asks).collect()
     }
 
-    /// Waits until someone has a connection to the model stand-in, which lists a request only once it is answered.
+    /// Waits until someone has a connection to the model stand-in, which lists a request only once
+    /// it is answered.
     pub async fn until_model_is_asked(&self) {
         let port = Url::parse(&self.model_url).unwrap().port().unwrap();
-        self.until(async || processes::anybody_is_connected_to(port), "the model is asked").await;
+        self.until(
+            async || processes::anybody_is_connected_to(port),
+            "the model is asked",
+        )
+        .await;
     }
 
     /// The processes of its executor, and of no other stack's on this machine.
@@ -201,9 +238,14 @@ impl Platform {
 
     /// The log lines of a function, as JSON, that contain `text`.
     pub async fn log_lines(&self, function: &str, text: &str) -> Vec<Value> {
-        let messages = self.services.log(&log_group(function), &format!("\"{text}\"")).await;
+        let messages = self
+            .services
+            .log(&log_group(function), &format!("\"{text}\""))
+            .await;
         let lines = messages.iter().filter(|line| line.contains(text));
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// All that a function has logged, whatever its form.
@@ -211,7 +253,8 @@ impl Platform {
         self.services.log(&log_group(function), "").await.join("\n")
     }
 
-    /// All that the functions of all deployments have logged, whatever its form, by their log groups.
+    /// All that the functions of all deployments have logged, whatever its form, by their log
+    /// groups.
     pub async fn all_logs(&self) -> BTreeMap<String, String> {
         let mut logs = BTreeMap::new();
         for group in self.services.log_groups().await {
@@ -231,7 +274,9 @@ impl Platform {
         let traces = self.traces();
         let of_trace = traces.lines().filter(|line| line.contains(trace));
         // The last line may be half written.
-        of_trace.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        of_trace
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Waits until a function has logged `message` for the task, and returns the line.
@@ -240,13 +285,15 @@ impl Platform {
             let lines = self.log_lines(function, task).await;
             lines.into_iter().find(|line| line["message"] == message)
         };
-        self.until(async || of_task().await.is_some(), message).await;
+        self.until(async || of_task().await.is_some(), message)
+            .await;
         of_task().await.unwrap()
     }
 
     /// Waits until `condition` holds.
     pub async fn until(&self, condition: impl AsyncFn() -> bool, what: &str) {
-        self.until_some(async || condition().await.then_some(()), what).await;
+        self.until_some(async || condition().await.then_some(()), what)
+            .await;
     }
 
     /// Waits until `find` finds something, and returns that.
@@ -263,7 +310,11 @@ impl Platform {
 
     /// The numbers and fences of the task's recorded steps.
     pub async fn steps(&self, task: &str) -> Vec<(u32, u64)> {
-        self.journal(task).await.iter().map(|step| (step.number, step.fence)).collect()
+        self.journal(task)
+            .await
+            .iter()
+            .map(|step| (step.number, step.fence))
+            .collect()
     }
 
     /// The task's recorded steps.
@@ -286,12 +337,18 @@ impl Platform {
 
     /// Runs the watchdog, besides its schedule.
     pub async fn invoke_cleanup(&self) {
-        self.services.invoke_later(&self.cleanup_function, &json!({})).await;
+        self.services
+            .invoke_later(&self.cleanup_function, &json!({}))
+            .await;
     }
 
     /// The functions, with what each is called when it is deployed.
     pub(crate) fn functions(&self) -> [(&'static str, &str); 3] {
-        [("api", &self.api_function), ("executor", &self.executor_function), ("cleanup", &self.cleanup_function)]
+        [
+            ("api", &self.api_function),
+            ("executor", &self.executor_function),
+            ("cleanup", &self.cleanup_function),
+        ]
     }
 
     /// The names of all schedules in its account and region.
@@ -313,8 +370,15 @@ impl Platform {
 /// All that happened to a task.
 pub(crate) async fn history_of(tasks: &DynamoTaskStore, task: &Task) -> Vec<Change> {
     let history = &task.progress().history;
-    let earlier = tasks.earlier_history(task.id(), 0..history.first(), u32::MAX).await.unwrap();
-    earlier.into_iter().map(|(_, change)| change).chain(history.kept().iter().cloned()).collect()
+    let earlier = tasks
+        .earlier_history(task.id(), 0..history.first(), u32::MAX)
+        .await
+        .unwrap();
+    earlier
+        .into_iter()
+        .map(|(_, change)| change)
+        .chain(history.kept().iter().cloned())
+        .collect()
 }
 
 /// Where a function of the template logs.
@@ -337,7 +401,10 @@ pub fn unique(text: &str) -> String {
     format!("{text} {}", TaskId::new(now()))
 }
 
-/// Says something that is to be seen although the test passes: what is printed, its harness keeps to itself.
+/// Says something that is to be seen although the test passes: what is printed, its harness keeps
+/// to itself.
 pub fn tell(text: &str) {
-    std::io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
+    std::io::stderr()
+        .write_all(format!("{text}\n").as_bytes())
+        .unwrap();
 }

@@ -1,5 +1,6 @@
-//! The processes of this machine: the functions of a local AWS, and whoever has a connection. They are killed, stopped and
-//! continued as the kernel or a hypervisor would do it, without their knowledge.
+//! The processes of this machine: the functions of a local AWS, and whoever has a connection. They
+//! are killed, stopped and continued as the kernel or a hypervisor would do it, without their
+//! knowledge.
 
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +22,11 @@ pub fn of_function(function: &str, aws_url: &str) -> Vec<u32> {
     let aws = format!("AWS_ENDPOINT_URL={aws_url}");
     let is_of_function = |process: &u32| {
         let variables = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        let has = |wanted: &str| variables.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
+        let has = |wanted: &str| {
+            variables
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == wanted.as_bytes())
+        };
         has(&function) && has(&aws)
     };
     all().filter(is_of_function).collect()
@@ -33,14 +38,19 @@ pub fn listening_on(port: u16) -> u32 {
     owner(listens).expect("somebody listens on the port")
 }
 
-/// The process that is connected from one port of this machine to another; none if it has ended the connection.
+/// The process that is connected from one port of this machine to another; none if it has ended the
+/// connection.
 pub fn connected(from: u16, to: u16) -> Option<u32> {
-    owner(|socket| socket.state == ESTABLISHED && (socket.local_port, socket.remote_port) == (from, to))
+    owner(|socket| {
+        socket.state == ESTABLISHED && (socket.local_port, socket.remote_port) == (from, to)
+    })
 }
 
 /// Whether anybody on this machine has a connection to a port.
 pub fn anybody_is_connected_to(port: u16) -> bool {
-    sockets().iter().any(|socket| socket.state == ESTABLISHED && socket.remote_port == port)
+    sockets()
+        .iter()
+        .any(|socket| socket.state == ESTABLISHED && socket.remote_port == port)
 }
 
 /// Kills a process, which may have ended by itself meanwhile.
@@ -70,11 +80,16 @@ impl Drop for Stopped {
 }
 
 fn signal(name: &str, process: u32) {
-    Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap();
+    Command::new("kill")
+        .args([&format!("-{name}"), &process.to_string()])
+        .status()
+        .unwrap();
 }
 
 fn all() -> impl Iterator<Item = u32> {
-    std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 /// A row of `/proc/net/tcp`.
@@ -87,8 +102,12 @@ struct Socket {
 
 fn sockets() -> Vec<Socket> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows = table.lines().skip(1).map(|row| row.split_whitespace().collect::<Vec<_>>());
-    let port = |address: &str| u16::from_str_radix(address.split(':').next_back().unwrap(), 16).unwrap();
+    let rows = table
+        .lines()
+        .skip(1)
+        .map(|row| row.split_whitespace().collect::<Vec<_>>());
+    let port =
+        |address: &str| u16::from_str_radix(address.split(':').next_back().unwrap(), 16).unwrap();
     rows.map(|row| Socket {
         local_port: port(row[1]),
         remote_port: port(row[2]),
@@ -103,8 +122,12 @@ fn owner(is_it: impl Fn(&Socket) -> bool) -> Option<u32> {
     let inode = sockets().into_iter().find(is_it)?.inode;
     let link = format!("socket:[{inode}]");
     let has_it = |process: &u32| {
-        let Ok(files) = std::fs::read_dir(format!("/proc/{process}/fd")) else { return false };
-        files.flatten().any(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.as_os_str() == &*link))
+        let Ok(files) = std::fs::read_dir(format!("/proc/{process}/fd")) else {
+            return false;
+        };
+        files.flatten().any(|file| {
+            std::fs::read_link(file.path()).is_ok_and(|path| path.as_os_str() == &*link)
+        })
     };
     all().find(has_it)
 }
@@ -119,9 +142,14 @@ mod tests {
     fn a_function_of_another_stack_is_left_alone() {
         let start = |aws_url: &str| {
             let function = ("AWS_LAMBDA_FUNCTION_NAME", "executor-of-a-test");
-            Command::new("sleep").arg("60").envs([function, ("AWS_ENDPOINT_URL", aws_url)]).spawn().unwrap()
+            Command::new("sleep")
+                .arg("60")
+                .envs([function, ("AWS_ENDPOINT_URL", aws_url)])
+                .spawn()
+                .unwrap()
         };
-        let [our_aws, other_aws] = ["ours", "another"].map(|aws| format!("http://{aws}-{}", std::process::id()));
+        let [our_aws, other_aws] =
+            ["ours", "another"].map(|aws| format!("http://{aws}-{}", std::process::id()));
         let [mut ours, mut stranger] = [&our_aws, &other_aws].map(|aws| start(aws));
         let found = of_function("executor-of-a-test", &our_aws);
         for process in [&mut ours, &mut stranger] {

@@ -7,7 +7,9 @@ const OURS: [&str; 4] = ["api", "executor", "cleanup", "shared"];
 
 /// Whether a line of a log is of our own code, and not of the Lambda runtime's.
 pub fn is_ours(line: &Value) -> bool {
-    let krate = line["target"].as_str().and_then(|target| target.split("::").next());
+    let krate = line["target"]
+        .as_str()
+        .and_then(|target| target.split("::").next());
     krate.is_some_and(|krate| OURS.contains(&krate))
 }
 
@@ -26,11 +28,25 @@ pub struct ListedMetric {
 /// All metrics of `docs/metrics.txt`.
 pub fn listed_metrics() -> Vec<ListedMetric> {
     let lines = include_str!("../../docs/metrics.txt").lines();
-    let rows = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
-        let mut columns = line.split_whitespace();
-        let (name, unit) = (columns.next().unwrap_or_default(), columns.next().unwrap_or_default());
-        let mut list = || columns.next().map_or_else(Vec::new, |names| names.split(',').collect());
-        ListedMetric { name, unit, services: list(), besides: list() }
-    });
+    let rows = lines
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let mut columns = line.split_whitespace();
+            let (name, unit) = (
+                columns.next().unwrap_or_default(),
+                columns.next().unwrap_or_default(),
+            );
+            let mut list = || {
+                columns
+                    .next()
+                    .map_or_else(Vec::new, |names| names.split(',').collect())
+            };
+            ListedMetric {
+                name,
+                unit,
+                services: list(),
+                besides: list(),
+            }
+        });
     rows.collect()
 }

@@ -1,7 +1,8 @@
-//! A model provider that fails as often as a test says, in every way that providers fail, and remembers all of it.
+//! A model provider that fails as often as a test says, in every way that providers fail, and
+//! remembers all of it.
 //!
-//! What it does with a question depends on the question and on how often it was asked, not on chance: a failing run can be
-//! repeated. Good answers come from the model stand-in.
+//! What it does with a question depends on the question and on how often it was asked, not on
+//! chance: a failing run can be repeated. Good answers come from the model stand-in.
 
 #![allow(
     clippy::unwrap_used,
@@ -111,10 +112,15 @@ fn any_failure(prompt: &str, nth: usize) -> Fate {
     let mut hasher = DefaultHasher::new();
     (prompt, nth).hash(&mut hasher);
     let drawn = usize::try_from(hasher.finish() >> 1).unwrap();
-    if drawn % 100 < 30 { Fate::FAILURES[drawn / 100 % Fate::FAILURES.len()] } else { Fate::Answered }
+    if drawn % 100 < 30 {
+        Fate::FAILURES[drawn / 100 % Fate::FAILURES.len()]
+    } else {
+        Fate::Answered
+    }
 }
 
-/// Three questions in ten meet trouble: 429 with a short or a long `Retry-After`, 500, a cut connection, a slow answer.
+/// Three questions in ten meet trouble: 429 with a short or a long `Retry-After`, 500, a cut
+/// connection, a slow answer.
 fn three_in_ten(prompt: &str, nth: usize) -> Fate {
     let mut hasher = DefaultHasher::new();
     (prompt, nth).hash(&mut hasher);
@@ -129,10 +135,14 @@ fn three_in_ten(prompt: &str, nth: usize) -> Fate {
 }
 
 impl Unreliable {
-    /// The one that listens on `UNRELIABLE_PORT` of this machine, where the deployed platform looks for an
-    /// OpenAI-compatible server, and gets its answers from `stand_in`.
+    /// The one that listens on `UNRELIABLE_PORT` of this machine, where the deployed platform looks
+    /// for an OpenAI-compatible server, and gets its answers from `stand_in`.
     pub fn shared(stand_in: &str) -> Self {
-        SHARED.get_or_init(|| Self::on_port(stand_in, environment("UNRELIABLE_PORT").parse().unwrap())).clone()
+        SHARED
+            .get_or_init(|| {
+                Self::on_port(stand_in, environment("UNRELIABLE_PORT").parse().unwrap())
+            })
+            .clone()
     }
 
     /// One on a port of its own, with the stand-in of `make test` behind it.
@@ -146,7 +156,11 @@ impl Unreliable {
         let address = listener.local_addr().unwrap();
         let provider = Self {
             stand_in: stand_in.to_owned(),
-            http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .build()
+                .unwrap(),
             asked: Arc::default(),
             always: Arc::default(),
             next: Arc::default(),
@@ -157,9 +171,14 @@ impl Unreliable {
         listener.set_nonblocking(true).unwrap();
         let router = Router::new().fallback(answer).with_state(provider.clone());
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
             let service = router.into_make_service_with_connect_info::<SocketAddr>();
-            runtime.block_on(async { axum::serve(TcpListener::from_std(listener).unwrap(), service).await })
+            runtime.block_on(async {
+                axum::serve(TcpListener::from_std(listener).unwrap(), service).await
+            })
         });
         provider
     }
@@ -171,7 +190,8 @@ impl Unreliable {
 
     /// From now on, the model keeps every question open.
     pub fn hold(&self, model: &str) {
-        self.held.send_if_modified(|held| held.insert(model.to_owned()));
+        self.held
+            .send_if_modified(|held| held.insert(model.to_owned()));
     }
 
     /// From now on, it doesn't any more, and gets on with those that are open.
@@ -201,38 +221,67 @@ impl Unreliable {
 
     /// Every question that the model was asked.
     pub fn asked_of(&self, model: &str) -> Vec<Asked> {
-        lock(&self.asked).iter().filter(|asked| asked.model == model).cloned().collect()
+        lock(&self.asked)
+            .iter()
+            .filter(|asked| asked.model == model)
+            .cloned()
+            .collect()
     }
 
     /// The same, each question by itself.
     pub fn asked_by_prompt(&self, model: &str) -> BTreeMap<String, Vec<Asked>> {
         let mut by_prompt: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
         for asked in self.asked_of(model) {
-            by_prompt.entry(asked.prompt.clone()).or_default().push(asked);
+            by_prompt
+                .entry(asked.prompt.clone())
+                .or_default()
+                .push(asked);
         }
         by_prompt
     }
 
-    /// Notes the question and decides on it. Only models whose name begins with `wobbly` or `faulty` fail by themselves.
+    /// Notes the question and decides on it. Only models whose name begins with `wobbly` or
+    /// `faulty` fail by themselves.
     fn decide(&self, model: String, prompt: String) -> Fate {
         let mut asked = lock(&self.asked);
-        let nth = asked.iter().filter(|earlier| earlier.prompt == prompt && earlier.model == model).count() + 1;
-        let ordered = lock(&self.next).remove(&model).or_else(|| lock(&self.always).get(&model).copied());
+        let nth = asked
+            .iter()
+            .filter(|earlier| earlier.prompt == prompt && earlier.model == model)
+            .count()
+            + 1;
+        let ordered = lock(&self.next)
+            .remove(&model)
+            .or_else(|| lock(&self.always).get(&model).copied());
         let fate = ordered.unwrap_or_else(|| match model.as_str() {
             wobbly if wobbly.starts_with("wobbly") => three_in_ten(&prompt, nth),
             faulty if faulty.starts_with("faulty") => any_failure(&prompt, nth),
             _ => Fate::Answered,
         });
-        asked.push(Asked { model, prompt, at: Instant::now(), fate });
+        asked.push(Asked {
+            model,
+            prompt,
+            at: Instant::now(),
+            fate,
+        });
         fate
     }
 
     async fn forward(&self, path: &str, body: Bytes) -> Response<Body> {
-        let request = self.http.post(format!("{}{path}", self.stand_in)).header("content-type", "application/json");
+        let request = self
+            .http
+            .post(format!("{}{path}", self.stand_in))
+            .header("content-type", "application/json");
         let answered = request.body(body).send().await.unwrap();
-        let (status, kind) = (answered.status(), answered.headers()["content-type"].clone());
+        let (status, kind) = (
+            answered.status(),
+            answered.headers()["content-type"].clone(),
+        );
         let body = answered.bytes().await.unwrap();
-        Response::builder().status(status).header("content-type", kind).body(Body::from(body)).unwrap()
+        Response::builder()
+            .status(status)
+            .header("content-type", kind)
+            .body(Body::from(body))
+            .unwrap()
     }
 }
 
@@ -242,11 +291,19 @@ async fn answer(
     request: Request<Body>,
 ) -> Response<Body> {
     let path = request.uri().path().to_owned();
-    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX)
+        .await
+        .unwrap();
     let question: Value = serde_json::from_slice(&body).unwrap();
     let model = question["model"].as_str().unwrap_or_default().to_owned();
     let fate = provider.decide(model.clone(), last_text(&question));
-    drop(provider.held.subscribe().wait_for(|held| !held.contains(&model)).await);
+    drop(
+        provider
+            .held
+            .subscribe()
+            .wait_for(|held| !held.contains(&model))
+            .await,
+    );
     match fate {
         Fate::Answered => provider.forward(&path, body).await,
         Fate::Late => {
@@ -256,25 +313,45 @@ async fn answer(
         Fate::RateLimited(seconds) => {
             let error = r#"{"error":{"message":"slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#;
             let response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
-            response.header("retry-after", seconds).body(Body::from(error)).unwrap()
+            response
+                .header("retry-after", seconds)
+                .body(Body::from(error))
+                .unwrap()
         }
-        Fate::Broken => Response::builder().status(500).body(Body::from("<html>oops</html>")).unwrap(),
+        Fate::Broken => Response::builder()
+            .status(500)
+            .body(Body::from("<html>oops</html>"))
+            .unwrap(),
         Fate::Overloaded => {
             let error = r#"{"error":{"message":"Overloaded","type":"overloaded_error"}}"#;
-            Response::builder().status(529).body(Body::from(error)).unwrap()
+            Response::builder()
+                .status(529)
+                .body(Body::from(error))
+                .unwrap()
         }
         Fate::Cut => cut(provider.forward(&path, body).await).await,
-        Fate::Html => ok("text/html", "<!DOCTYPE html><html><body>We will be back soon.</body></html>"),
-        Fate::BrokenJson => ok("application/json", r#"{"id":"x","choices":[{"index":0,"message":{"role":"assi"#),
+        Fate::Html => ok(
+            "text/html",
+            "<!DOCTYPE html><html><body>We will be back soon.</body></html>",
+        ),
+        Fate::BrokenJson => ok(
+            "application/json",
+            r#"{"id":"x","choices":[{"index":0,"message":{"role":"assi"#,
+        ),
         Fate::Empty => ok("application/json", ""),
         Fate::Wordless => ok("application/json", WORDLESS),
         Fate::Stalled => {
             let stalled = stream::once(async { Ok::<_, io::Error>(Bytes::from(": started\n\n")) });
             let body = Body::from_stream(stalled.chain(stream::pending()));
-            Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+            Response::builder()
+                .header("content-type", "text/event-stream")
+                .body(body)
+                .unwrap()
         }
         Fate::Deadly => {
-            processes::connected(peer.port(), provider.port).into_iter().for_each(processes::kill);
+            processes::connected(peer.port(), provider.port)
+                .into_iter()
+                .for_each(processes::kill);
             ok("application/json", "")
         }
     }
@@ -285,7 +362,10 @@ const WORDLESS: &str = r#"{"id":"x","object":"chat.completion","model":"m","choi
     "finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#;
 
 fn ok(content_type: &str, body: &'static str) -> Response<Body> {
-    Response::builder().header("content-type", content_type).body(Body::from(body)).unwrap()
+    Response::builder()
+        .header("content-type", content_type)
+        .body(Body::from(body))
+        .unwrap()
 }
 
 /// The first half of a response, and then the end of the connection.
@@ -293,16 +373,25 @@ async fn cut(response: Response<Body>) -> Response<Body> {
     let (parts, body) = response.into_parts();
     let whole = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let half = whole.slice(..whole.len() / 2);
-    let chunks = stream::iter([Ok(half), Err(io::Error::from(io::ErrorKind::ConnectionReset))]);
+    let chunks = stream::iter([
+        Ok(half),
+        Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+    ]);
     Response::from_parts(parts, Body::from_stream(chunks))
 }
 
 /// The text of the last message, in whatever form.
 fn last_text(question: &Value) -> String {
-    let last = question["messages"].as_array().and_then(|messages| messages.last()).map(|last| &last["content"]);
+    let last = question["messages"]
+        .as_array()
+        .and_then(|messages| messages.last())
+        .map(|last| &last["content"]);
     match last {
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        Some(Value::Array(parts)) => parts
+            .iter()
+            .filter_map(|part| part["text"].as_str())
+            .collect(),
         Some(_) | None => String::new(),
     }
 }

@@ -1,6 +1,11 @@
-//! The local AWS with calls that fail, or whose answers get lost, as often as a test says, which it never does by itself.
+//! The local AWS with calls that fail, or whose answers get lost, as often as a test says, which it
+//! never does by itself.
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test without its surroundings can only fail")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,14 +29,17 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The answer in the AWS JSON protocol, of which a client reads the status and the name after the `#`.
+    /// The answer in the AWS JSON protocol, of which a client reads the status and the name after
+    /// the `#`.
     fn response(self) -> Response<Body> {
         let (status, kind) = match self {
             Self::Throttled => (StatusCode::BAD_REQUEST, "ThrottlingException"),
             Self::Broken => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
         };
         let body = format!(r#"{{"__type":"com.amazonaws#{kind}","message":"said by a test"}}"#);
-        let response = Response::builder().status(status).header("content-type", "application/x-amz-json-1.0");
+        let response = Response::builder()
+            .status(status)
+            .header("content-type", "application/x-amz-json-1.0");
         response.body(Body::from(body)).unwrap()
     }
 }
@@ -47,21 +55,31 @@ pub struct UnreliableAws {
 }
 
 impl UnreliableAws {
-    /// A new one to the AWS at `aws_url`. It outlives the test that starts it, and so must its runtime.
+    /// A new one to the AWS at `aws_url`. It outlives the test that starts it, and so must its
+    /// runtime.
     pub(crate) fn start(aws_url: &str) -> Self {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let aws = Self {
             aws_url: aws_url.to_owned(),
-            http: reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap(),
+            http: reqwest::Client::builder()
+                .no_proxy()
+                .pool_max_idle_per_host(0)
+                .build()
+                .unwrap(),
             refused: Arc::default(),
             unanswered: Arc::default(),
             url: format!("http://{}", listener.local_addr().unwrap()),
         };
         let router = Router::new().fallback(answer).with_state(aws.clone());
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async { axum::serve(TcpListener::from_std(listener).unwrap(), router).await })
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                axum::serve(TcpListener::from_std(listener).unwrap(), router).await
+            })
         });
         aws
     }
@@ -81,24 +99,34 @@ impl UnreliableAws {
         *lock(&self.refused) = None;
     }
 
-    /// The next call whose `X-Amz-Target` begins so has its effect, and then the connection ends without an answer.
+    /// The next call whose `X-Amz-Target` begins so has its effect, and then the connection ends
+    /// without an answer.
     pub fn lose_answer(&self, target: &str) {
         *lock(&self.unanswered) = Some(target.to_owned());
     }
 
     fn loses_answer(&self, target: &str) -> bool {
-        lock(&self.unanswered).take_if(|prefix| target.starts_with(&**prefix)).is_some()
+        lock(&self.unanswered)
+            .take_if(|prefix| target.starts_with(&**prefix))
+            .is_some()
     }
 
     fn refusal(&self, target: &str) -> Option<Refusal> {
         let refused = lock(&self.refused);
-        refused.as_ref().filter(|(prefix, _)| target.starts_with(prefix)).map(|(_, refusal)| *refusal)
+        refused
+            .as_ref()
+            .filter(|(prefix, _)| target.starts_with(prefix))
+            .map(|(_, refusal)| *refusal)
     }
 }
 
 async fn answer(State(aws): State<UnreliableAws>, request: Request<Body>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let target = head.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+    let target = head
+        .headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default();
     if let Some(refusal) = aws.refusal(target) {
         return refusal.response();
     }
@@ -107,7 +135,11 @@ async fn answer(State(aws): State<UnreliableAws>, request: Request<Body>) -> Res
     let mut headers = head.headers;
     headers.remove(HOST);
     headers.remove(CONTENT_LENGTH);
-    let forwarded = aws.http.request(head.method, format!("{}{}", aws.aws_url, head.uri)).headers(headers).body(body);
+    let forwarded = aws
+        .http
+        .request(head.method, format!("{}{}", aws.aws_url, head.uri))
+        .headers(headers)
+        .body(body);
     let answered = forwarded.send().await.unwrap();
     if answer_is_lost {
         return no_answer();
@@ -120,9 +152,12 @@ async fn answer(State(aws): State<UnreliableAws>, request: Request<Body>) -> Res
     response
 }
 
-/// Has the server end the connection: an answer is sent with the first part of its body, which never comes.
+/// Has the server end the connection: an answer is sent with the first part of its body, which
+/// never comes.
 fn no_answer() -> Response<Body> {
-    let nothing = stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset))]);
+    let nothing = stream::iter([Err::<Bytes, _>(io::Error::from(
+        io::ErrorKind::ConnectionReset,
+    ))]);
     Response::new(Body::from_stream(nothing))
 }
 

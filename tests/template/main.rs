@@ -1,6 +1,10 @@
 //! The template says what the code needs, no more and no less.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::collections::BTreeSet;
 
@@ -50,12 +54,21 @@ fn environment() -> Environment {
 fn check_variables(function: &str, environment: &Environment) {
     let template = template();
     let variables = &template["Resources"][function]["Properties"]["Environment"]["Variables"];
-    let given = variables.as_mapping().unwrap().keys().filter_map(Yaml::as_str);
+    let given = variables
+        .as_mapping()
+        .unwrap()
+        .keys()
+        .filter_map(Yaml::as_str);
     // The C library reads its own.
-    let given: BTreeSet<&str> = given.filter(|variable| !variable.starts_with("MALLOC_")).collect();
+    let given: BTreeSet<&str> = given
+        .filter(|variable| !variable.starts_with("MALLOC_"))
+        .collect();
     // Lambda sets these itself.
-    let read: BTreeSet<&str> =
-        environment.asked().into_iter().filter(|variable| !variable.starts_with("AWS_LAMBDA_")).collect();
+    let read: BTreeSet<&str> = environment
+        .asked()
+        .into_iter()
+        .filter(|variable| !variable.starts_with("AWS_LAMBDA_"))
+        .collect();
     assert_eq!(given, read, "{function}");
 }
 
@@ -75,8 +88,10 @@ fn every_function_is_given_the_variables_that_it_reads() {
 /// What dashboard and alarms may use is what the code writes.
 #[test]
 fn the_list_of_metrics_is_the_codes() {
-    let listed: BTreeSet<_> =
-        listed_metrics().into_iter().map(|metric| (metric.name, metric.unit, metric.besides)).collect();
+    let listed: BTreeSet<_> = listed_metrics()
+        .into_iter()
+        .map(|metric| (metric.name, metric.unit, metric.besides))
+        .collect();
     let written = metric::ALL.iter().map(|(name, unit, besides)| {
         let unit = match unit {
             Unit::Milliseconds => "Milliseconds",
@@ -99,7 +114,9 @@ fn values_of<'a>(node: &'a Yaml<'a>, name: &str, found: &mut Vec<&'a Yaml<'a>>) 
                 values_of(value, name, found);
             }
         }
-        Yaml::Sequence(entries) => entries.iter().for_each(|entry| values_of(entry, name, found)),
+        Yaml::Sequence(entries) => entries
+            .iter()
+            .for_each(|entry| values_of(entry, name, found)),
         Yaml::Tagged(_, inner) => values_of(inner, name, found),
         _ => {}
     }
@@ -111,7 +128,11 @@ fn actions(role: &str) -> BTreeSet<String> {
     let mut found = Vec::new();
     values_of(policies, "Action", &mut found);
     let names = found.into_iter().flat_map(|action| match action {
-        Yaml::Sequence(names) => names.iter().filter_map(Yaml::as_str).map(str::to_owned).collect(),
+        Yaml::Sequence(names) => names
+            .iter()
+            .filter_map(Yaml::as_str)
+            .map(str::to_owned)
+            .collect(),
         name => vec![name.as_str().unwrap().to_owned()],
     });
     names.collect()
@@ -119,9 +140,18 @@ fn actions(role: &str) -> BTreeSet<String> {
 
 #[track_caller]
 fn check_actions(role: &str, expected: &[&str]) {
-    let telemetry = ["logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"];
+    let telemetry = [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ];
     let expected = expected.iter().chain(&telemetry);
-    assert_eq!(actions(role), expected.copied().map(str::to_owned).collect(), "{role}");
+    assert_eq!(
+        actions(role),
+        expected.copied().map(str::to_owned).collect(),
+        "{role}"
+    );
 }
 
 #[test]
@@ -180,33 +210,70 @@ fn no_permission_is_for_every_resource() {
         values_of(policies, "Resource", &mut resources);
     }
     assert!(resources.len() >= 10, "{resources:?}");
-    assert_eq!(resources.iter().filter(|resource| resource.as_str() == Some("*")).count(), 3, "{resources:?}");
-    let statements = statements.iter().filter_map(|list| list.as_sequence()).flatten();
-    let statements: Vec<_> = statements.filter(|statement| statement.is_mapping()).collect();
-    // X-Ray's actions know no resources (service authorization reference, "Actions defined by AWS X-Ray").
+    assert_eq!(
+        resources
+            .iter()
+            .filter(|resource| resource.as_str() == Some("*"))
+            .count(),
+        3,
+        "{resources:?}"
+    );
+    let statements = statements
+        .iter()
+        .filter_map(|list| list.as_sequence())
+        .flatten();
+    let statements: Vec<_> = statements
+        .filter(|statement| statement.is_mapping())
+        .collect();
+    // X-Ray's actions know no resources (service authorization reference, "Actions defined by AWS
+    // X-Ray").
     let is_xrays = |statement: &Yaml<'_>| {
         let actions = statement["Action"].as_sequence();
-        actions
-            .is_some_and(|names| names.iter().all(|name| name.as_str().is_some_and(|name| name.starts_with("xray:"))))
+        actions.is_some_and(|names| {
+            names
+                .iter()
+                .all(|name| name.as_str().is_some_and(|name| name.starts_with("xray:")))
+        })
     };
-    let for_all = statements.iter().filter(|statement| statement["Resource"].as_str() == Some("*"));
+    let for_all = statements
+        .iter()
+        .filter(|statement| statement["Resource"].as_str() == Some("*"));
     let for_all: Vec<_> = for_all.collect();
     assert_eq!(for_all.len(), 3, "{for_all:?}");
-    assert!(for_all.iter().all(|statement| is_xrays(statement)), "{for_all:?}");
+    assert!(
+        for_all.iter().all(|statement| is_xrays(statement)),
+        "{for_all:?}"
+    );
 }
 
 /// What the documents promise and only the deployment can keep.
 #[test]
 fn the_deployment_keeps_what_the_documents_promise() {
     let table = [
-        // docs/architecture.md: batches of 10, of which only what failed comes back, five times at most.
-        ("ExecutorFunction Properties Events Tasks Properties BatchSize", "10"),
-        ("ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes", "[ReportBatchItemFailures]"),
-        ("CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes", "[ReportBatchItemFailures]"),
+        // docs/architecture.md: batches of 10, of which only what failed comes back, five times at
+        // most.
+        (
+            "ExecutorFunction Properties Events Tasks Properties BatchSize",
+            "10",
+        ),
+        (
+            "ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes",
+            "[ReportBatchItemFailures]",
+        ),
+        (
+            "CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes",
+            "[ReportBatchItemFailures]",
+        ),
         ("TaskQueue Properties RedrivePolicy maxReceiveCount", "5"),
-        ("TaskQueue Properties RedrivePolicy deadLetterTargetArn", "!GetAtt DeadLetterQueue.Arn"),
+        (
+            "TaskQueue Properties RedrivePolicy deadLetterTargetArn",
+            "!GetAtt DeadLetterQueue.Arn",
+        ),
         // docs/operations.md: it keeps them for 14 days.
-        ("DeadLetterQueue Properties MessageRetentionPeriod", "1209600"),
+        (
+            "DeadLetterQueue Properties MessageRetentionPeriod",
+            "1209600",
+        ),
         // docs/operations.md: how many executors there are at most is the operator's to say.
         (
             "ExecutorFunction Properties Events Tasks Properties ScalingConfig MaximumConcurrency",
@@ -214,10 +281,19 @@ fn the_deployment_keeps_what_the_documents_promise() {
         ),
         // Decision 6: a long task would be stopped as a loop.
         ("ExecutorFunction Properties RecursiveLoop", "Allow"),
-        ("ExecutorFunction Properties Timeout", "!Ref ExecutorTimeoutSeconds"),
-        ("TaskQueue Properties VisibilityTimeout", "!Ref TaskVisibilitySeconds"),
+        (
+            "ExecutorFunction Properties Timeout",
+            "!Ref ExecutorTimeoutSeconds",
+        ),
+        (
+            "TaskQueue Properties VisibilityTimeout",
+            "!Ref TaskVisibilitySeconds",
+        ),
         // docs/architecture.md: one look a minute.
-        ("CleanupFunction Properties Events EveryMinute Properties ScheduleExpression", "rate(1 minute)"),
+        (
+            "CleanupFunction Properties Events EveryMinute Properties ScheduleExpression",
+            "rate(1 minute)",
+        ),
         // samconfig.toml: an API or a watchdog that has its concurrency reserved.
         (
             "ApiFunction Properties ReservedConcurrentExecutions",
@@ -229,39 +305,64 @@ fn the_deployment_keeps_what_the_documents_promise() {
         ),
         // samconfig.toml: the API key goes with the stack.
         ("ApiKeySecret DeletionPolicy", "Delete"),
-        ("EphemeralTable Properties TimeToLiveSpecification", "{ AttributeName: expires_at, Enabled: true }"),
+        (
+            "EphemeralTable Properties TimeToLiveSpecification",
+            "{ AttributeName: expires_at, Enabled: true }",
+        ),
     ];
     let template = template();
     for (path, promised) in table {
-        let value = path.split(' ').try_fold(&template["Resources"], |node, field| node.as_mapping_get(field));
-        assert_eq!(value, Yaml::load_from_str(promised).unwrap().first(), "{path}");
+        let value = path
+            .split(' ')
+            .try_fold(&template["Resources"], |node, field| {
+                node.as_mapping_get(field)
+            });
+        assert_eq!(
+            value,
+            Yaml::load_from_str(promised).unwrap().first(),
+            "{path}"
+        );
     }
 }
 
-/// A message comes back only when nobody can be at it any more (Lambda developer guide, "Configuring an SQS queue").
+/// A message comes back only when nobody can be at it any more (Lambda developer guide,
+/// "Configuring an SQS queue").
 #[test]
 fn a_message_stays_hidden_for_six_times_as_long_as_its_executor_may_take() {
     let template = template();
-    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
+    let default = |parameter: &str| {
+        template["Parameters"][parameter]["Default"]
+            .as_integer()
+            .unwrap()
+    };
     assert!(default("TaskVisibilitySeconds") >= 6 * default("ExecutorTimeoutSeconds"));
 }
 
-/// Whether a name differs between two stacks: it is built from the stack's name or refers to another resource.
+/// Whether a name differs between two stacks: it is built from the stack's name or refers to
+/// another resource.
 fn is_of_the_stack(name: &Yaml<'_>, resources: &Yaml<'_>) -> bool {
-    let Yaml::Tagged(_, inner) = name else { return false };
-    let Some(text) = inner.as_str() else { return false };
+    let Yaml::Tagged(_, inner) = name else {
+        return false;
+    };
+    let Some(text) = inner.as_str() else {
+        return false;
+    };
     text.contains("AWS::StackName") || resources.as_mapping_get(text).is_some()
 }
 
-/// The names that resources have of their own, but for those that only count within another resource.
+/// The names that resources have of their own, but for those that only count within another
+/// resource.
 fn resource_names<'a>(resource: &'a Yaml<'a>) -> Vec<(&'a str, &'a Yaml<'a>)> {
     let within_another = ["MetricName", "StageName", "DisplayName"];
     let properties = resource["Properties"].as_mapping().unwrap().iter();
     let named = properties.filter_map(|(key, value)| Some((key.as_str()?, value)));
-    named.filter(|(key, _)| key.ends_with("Name") && !within_another.contains(key)).collect()
+    named
+        .filter(|(key, _)| key.ends_with("Name") && !within_another.contains(key))
+        .collect()
 }
 
-/// Most names must be unique in a region and an account, so that a second stack with a fixed one fails.
+/// Most names must be unique in a region and an account, so that a second stack with a fixed one
+/// fails.
 #[test]
 fn two_stacks_of_the_template_share_no_name() {
     let template = template();
@@ -270,7 +371,11 @@ fn two_stacks_of_the_template_share_no_name() {
     for (id, resource) in resources.as_mapping().unwrap() {
         for (key, name) in resource_names(resource) {
             names += 1;
-            assert!(is_of_the_stack(name, resources), "{}: {key}", id.as_str().unwrap());
+            assert!(
+                is_of_the_stack(name, resources),
+                "{}: {key}",
+                id.as_str().unwrap()
+            );
         }
     }
     assert!(names >= 10, "{names}");
@@ -282,22 +387,43 @@ fn no_schedule_is_named_by_sam() {
     let template = template();
     let mut events = Vec::new();
     values_of(&template["Resources"], "Events", &mut events);
-    let events = events.iter().filter_map(|events| events.as_mapping()).flatten();
-    let is_schedule = |event: &&Yaml<'_>| event["Type"].as_str().is_some_and(|kind| kind.starts_with("Schedule"));
+    let events = events
+        .iter()
+        .filter_map(|events| events.as_mapping())
+        .flatten();
+    let is_schedule = |event: &&Yaml<'_>| {
+        event["Type"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("Schedule"))
+    };
     let schedules: Vec<_> = events.map(|(_, event)| event).filter(is_schedule).collect();
     assert_eq!(schedules.len(), 1);
-    assert!(schedules.iter().all(|schedule| schedule["Properties"]["OmitName"].as_bool() == Some(true)));
+    assert!(
+        schedules
+            .iter()
+            .all(|schedule| schedule["Properties"]["OmitName"].as_bool() == Some(true))
+    );
 }
 
 /// What a misused key can cost and take is bounded unless somebody chooses otherwise.
 #[test]
 fn a_deployment_that_says_nothing_has_bounds() {
     let template = template();
-    let default = |parameter: &str| template["Parameters"][parameter]["Default"].as_integer().unwrap();
-    for bound in ["TenantDailyBudgetMicroUsd", "CostPerHourAlarmMicroUsd", "TenantMaxRunningTasks", "TenantMaxWaits"] {
+    let default = |parameter: &str| {
+        template["Parameters"][parameter]["Default"]
+            .as_integer()
+            .unwrap()
+    };
+    for bound in [
+        "TenantDailyBudgetMicroUsd",
+        "CostPerHourAlarmMicroUsd",
+        "TenantMaxRunningTasks",
+        "TenantMaxWaits",
+    ] {
         assert!(default(bound) > 0, "{bound}");
     }
-    let batch = &template["Resources"]["ExecutorFunction"]["Properties"]["Events"]["Tasks"]["Properties"]["BatchSize"];
+    let batch = &template["Resources"]["ExecutorFunction"]["Properties"]["Events"]["Tasks"]["Properties"]
+        ["BatchSize"];
     let batch = batch.as_integer().unwrap();
     assert_eq!(batch, i64::from(executor::config::BATCH_SIZE));
     // The one tenant of a fresh deployment has all executors.
@@ -307,8 +433,16 @@ fn a_deployment_that_says_nothing_has_bounds() {
 /// The gateway's routes, by their ids in the template.
 fn routes<'a>(resources: &'a Yaml<'a>) -> Vec<(&'a str, &'a str)> {
     let all = resources.as_mapping().unwrap().iter();
-    let routes = all.filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route"));
-    routes.map(|(id, route)| (id.as_str().unwrap(), route["Properties"]["RouteKey"].as_str().unwrap())).collect()
+    let routes =
+        all.filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route"));
+    routes
+        .map(|(id, route)| {
+            (
+                id.as_str().unwrap(),
+                route["Properties"]["RouteKey"].as_str().unwrap(),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -320,13 +454,35 @@ fn requests_without_a_key_have_limits_of_their_own() {
     let named: BTreeSet<&str> = settings.keys().filter_map(Yaml::as_str).collect();
     let routes = routes(resources);
     let keys: BTreeSet<&str> = routes.iter().map(|(_, key)| *key).collect();
-    assert_eq!(keys, BTreeSet::from(["$default", "ANY /v1/{proxy+}", "GET /healthz", "GET /readyz"]));
+    assert_eq!(
+        keys,
+        BTreeSet::from([
+            "$default",
+            "ANY /v1/{proxy+}",
+            "GET /healthz",
+            "GET /readyz"
+        ])
+    );
     // What needs a key has what the stage has by default.
-    assert_eq!(named, keys.iter().copied().filter(|key| !key.contains("/v1/")).collect());
-    let most = template["Parameters"]["ApiRateLimit"]["Default"].as_integer().unwrap();
+    assert_eq!(
+        named,
+        keys.iter()
+            .copied()
+            .filter(|key| !key.contains("/v1/"))
+            .collect()
+    );
+    let most = template["Parameters"]["ApiRateLimit"]["Default"]
+        .as_integer()
+        .unwrap();
     for limits in settings.values() {
-        assert!(limits["ThrottlingRateLimit"].as_integer().unwrap() * 10 <= most, "{limits:?}");
-        assert!(limits["ThrottlingBurstLimit"].as_integer().unwrap() * 10 <= most, "{limits:?}");
+        assert!(
+            limits["ThrottlingRateLimit"].as_integer().unwrap() * 10 <= most,
+            "{limits:?}"
+        );
+        assert!(
+            limits["ThrottlingBurstLimit"].as_integer().unwrap() * 10 <= most,
+            "{limits:?}"
+        );
     }
 }
 
@@ -335,9 +491,16 @@ fn requests_without_a_key_have_limits_of_their_own() {
 fn the_stage_is_made_after_every_route() {
     let template = template();
     let resources = &template["Resources"];
-    let before: BTreeSet<&str> =
-        resources["HttpApiStage"]["DependsOn"].as_sequence().unwrap().iter().filter_map(Yaml::as_str).collect();
-    assert_eq!(before, routes(resources).into_iter().map(|(id, _)| id).collect());
+    let before: BTreeSet<&str> = resources["HttpApiStage"]["DependsOn"]
+        .as_sequence()
+        .unwrap()
+        .iter()
+        .filter_map(Yaml::as_str)
+        .collect();
+    assert_eq!(
+        before,
+        routes(resources).into_iter().map(|(id, _)| id).collect()
+    );
 }
 
 #[test]
@@ -360,7 +523,14 @@ fn the_access_log_holds_nothing_that_a_client_wrote_but_its_name_at_the_end() {
         // A client's own word, and so the last one.
         "identity.userAgent",
     ];
-    let used: Vec<&str> = format.split("$context.").skip(1).filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(used.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from(ours));
+    let used: Vec<&str> = format
+        .split("$context.")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(
+        used.iter().copied().collect::<BTreeSet<_>>(),
+        BTreeSet::from(ours)
+    );
     assert_eq!(used.last(), Some(&"identity.userAgent"));
 }

@@ -51,10 +51,12 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 }
 
 async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, state).await.map_err(|refused| match refused.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(MAX_BYTES),
-        _ => Problem::unreadable_body(),
-    })
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|refused| match refused.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::body_too_large(MAX_BYTES),
+            _ => Problem::unreadable_body(),
+        })
 }
 
 /// The body must be JSON as it is, without a content coding.
@@ -62,17 +64,25 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     if !is_json(headers) {
         return Err(Problem::wrong_content_type());
     }
-    let codings =
-        headers.get_all(CONTENT_ENCODING).iter().map(|value| value.to_str().unwrap_or("of unknown characters"));
+    let codings = headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .map(|value| value.to_str().unwrap_or("of unknown characters"));
     let coding = codings.flat_map(|value| value.split(',')).map(str::trim);
-    match coding.into_iter().find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity")) {
+    match coding
+        .into_iter()
+        .find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+    {
         Some(coding) => Err(Problem::wrong_content_encoding(coding)),
         None => Ok(()),
     }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
 }
@@ -125,7 +135,10 @@ impl Broken {
         let mut broken = Self::default();
         let value = read(&mut broken);
         let noted = broken.0.into_iter();
-        self.0.extend(noted.map(|invalid| Invalid { field: format!("{place}{}", invalid.field), ..invalid }));
+        self.0.extend(noted.map(|invalid| Invalid {
+            field: format!("{place}{}", invalid.field),
+            ..invalid
+        }));
         value
     }
 
@@ -133,7 +146,9 @@ impl Broken {
     pub(crate) fn finish<T>(self, whole: Option<T>) -> Result<T, Problem> {
         match whole {
             Some(whole) if self.0.is_empty() => Ok(whole),
-            Some(_) | None => Err(Problem::validation_failed(self.0.iter().take(MAX_BROKEN).map(BrokenRule::from))),
+            Some(_) | None => Err(Problem::validation_failed(
+                self.0.iter().take(MAX_BROKEN).map(BrokenRule::from),
+            )),
         }
     }
 }
@@ -144,16 +159,27 @@ pub(crate) fn required<T>(field: &str, value: Option<T>) -> Result<T, Invalid> {
 }
 
 /// The one of `T`'s names, spelled as in serde; `names` lists them.
-pub(crate) fn named<T: DeserializeOwned>(field: &str, name: &str, names: &str) -> Result<T, Invalid> {
+pub(crate) fn named<T: DeserializeOwned>(
+    field: &str,
+    name: &str,
+    names: &str,
+) -> Result<T, Invalid> {
     let spelled = StrDeserializer::<NameError>::new(name);
     T::deserialize(spelled).map_err(|_| Invalid::new(field, format!("must be {names}")))
 }
 
 /// The list, if it has as many entries as it may have.
-pub(crate) fn counted<T>(field: &str, list: Vec<T>, range: RangeInclusive<usize>) -> Result<Vec<T>, Invalid> {
+pub(crate) fn counted<T>(
+    field: &str,
+    list: Vec<T>,
+    range: RangeInclusive<usize>,
+) -> Result<Vec<T>, Invalid> {
     if range.contains(&list.len()) {
         return Ok(list);
     }
     let (least, most) = (range.start(), range.end());
-    Err(Invalid::new(field, format!("must have {least} to {most} entries, has {}", list.len())))
+    Err(Invalid::new(
+        field,
+        format!("must have {least} to {most} entries, has {}", list.len()),
+    ))
 }

@@ -17,13 +17,16 @@ pub struct Config {
     pub task_queue_url: String,
     /// `API_KEY_SECRET`: name or ARN of the secret that holds the API key.
     pub api_key_secret: String,
-    /// `API_KEY_GRACE_SECONDS`: how old the API key must be for the one before it to open the API no more.
+    /// `API_KEY_GRACE_SECONDS`: how old the API key must be for the one before it to open the API
+    /// no more.
     pub api_key_grace: Duration,
     /// `RUNBOOK_URL`: where the runbook is read.
     pub runbook_url: String,
-    /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask such a server.
+    /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask
+    /// such a server.
     pub compatible_server: CompatibleServer,
-    /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any number.
+    /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any
+    /// number.
     pub tenant_max_waits: Option<NonZeroU32>,
 }
 

@@ -31,10 +31,13 @@ pub(crate) async fn list_dead_letters(
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
     let page = params.take_page()?;
     params.finish()?;
-    Ok(Json(ListResponse::from(api.tasks.list_dead_letters(&tenant, &page).await?)))
+    Ok(Json(ListResponse::from(
+        api.tasks.list_dead_letters(&tenant, &page).await?,
+    )))
 }
 
-/// `POST /v1/dead-letters/{id}/redrive`: has a dead-lettered task go on after its last recorded step.
+/// `POST /v1/dead-letters/{id}/redrive`: has a dead-lettered task go on after its last recorded
+/// step.
 pub(crate) async fn redrive(
     State(api): State<Api>,
     Caller(tenant): Caller,
@@ -71,12 +74,17 @@ pub(crate) async fn redrive_many(
 ) -> Result<Json<ListResponse<RedrivenResponse>>, Problem> {
     params.finish()?;
     let mut broken = Broken::default();
-    let ids = broken.keep(required("/ids", request.ids).and_then(|ids| counted("/ids", ids, 1..=MAX_IDS)));
+    let ids = broken
+        .keep(required("/ids", request.ids).and_then(|ids| counted("/ids", ids, 1..=MAX_IDS)));
     let ids = broken.finish(ids)?;
     let redrives = ids.into_iter().map(|id| async {
         let task: Option<TaskId> = id.parse().ok();
         // Of many tasks, none is the request's own.
-        let span = tracing::info_span!("task", task_id = task.map(field::display), agent_id = field::Empty);
+        let span = tracing::info_span!(
+            "task",
+            task_id = task.map(field::display),
+            agent_id = field::Empty
+        );
         let redrive = async {
             let redriven = match task {
                 Some(task) => api.tasks.redrive(&tenant, task).await,
@@ -85,10 +93,17 @@ pub(crate) async fn redrive_many(
             redriven.err().map(|error| Problem::from(error).code())
         };
         let error = redrive.instrument(span).await;
-        RedrivenResponse { id, redriven: error.is_none(), error }
+        RedrivenResponse {
+            id,
+            redriven: error.is_none(),
+            error,
+        }
     });
     // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
     let redrives: Vec<_> = redrives.collect();
     let entries = stream::iter(redrives).buffered(AT_ONCE).collect().await;
-    Ok(Json(ListResponse::of(shared::ports::Page { entries, next: None })))
+    Ok(Json(ListResponse::of(shared::ports::Page {
+        entries,
+        next: None,
+    })))
 }

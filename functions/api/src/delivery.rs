@@ -1,8 +1,10 @@
-//! What Lambda can return. A function's response document has at most [`MAX_DOCUMENT_BYTES`], and in it our body is a JSON
-//! string: its quotes and backslashes are escaped once more. A larger document is a `502` to the client.
+//! What Lambda can return. A function's response document has at most [`MAX_DOCUMENT_BYTES`], and
+//! in it our body is a JSON string: its quotes and backslashes are escaped once more. A larger
+//! document is a `502` to the client.
 //!
-//! A response with texts of any size is measured as it will stand in the document, and its texts are cut to what fits
-//! ([`fit`]). The whole of a text is read in parts ([`TextResponse`]). What is still too large is refused in `edge.rs`.
+//! A response with texts of any size is measured as it will stand in the document, and its texts
+//! are cut to what fits ([`fit`]). The whole of a text is read in parts ([`TextResponse`]). What is
+//! still too large is refused in `edge.rs`.
 
 use std::io;
 use std::mem::take;
@@ -91,8 +93,8 @@ fn beginning(text: &str, room: usize) -> &str {
     end.and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// A text of any size as the member `name` of a response. If it is cut, `<name>_truncated` is true and `<name>_bytes` is the
-/// size of the whole text.
+/// A text of any size as the member `name` of a response. If it is cut, `<name>_truncated` is true
+/// and `<name>_bytes` is the size of the whole text.
 pub(crate) struct LongText {
     name: &'static str,
     text: String,
@@ -103,7 +105,11 @@ impl LongText {
     /// The whole text.
     pub(crate) fn new(name: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { name, whole_bytes: text.len(), text }
+        Self {
+            name,
+            whole_bytes: text.len(),
+            text,
+        }
     }
 
     /// The text with at most so many of its bytes.
@@ -131,15 +137,23 @@ pub(crate) trait LongTexts: Serialize {
     fn long_texts(&mut self) -> Vec<&mut LongText>;
 }
 
-/// The response with its texts cut such that it takes at most `room` bytes in the document, if it would take more. Every text
-/// may have an equal share; what a short text leaves of its share goes to the others.
+/// The response with its texts cut such that it takes at most `room` bytes in the document, if it
+/// would take more. Every text may have an equal share; what a short text leaves of its share goes
+/// to the others.
 pub(crate) fn fit<T: LongTexts>(mut response: T, room: usize) -> T {
     if bytes_of(&response) <= room {
         return response;
     }
-    let texts: Vec<String> = response.long_texts().into_iter().map(|place| take(&mut place.text)).collect();
+    let texts: Vec<String> = response
+        .long_texts()
+        .into_iter()
+        .map(|place| take(&mut place.text))
+        .collect();
     let rest = bytes_of(&response);
-    let share = equal_share(texts.iter().map(|text| bytes_of_text(text)).collect(), room.saturating_sub(rest));
+    let share = equal_share(
+        texts.iter().map(|text| bytes_of_text(text)).collect(),
+        room.saturating_sub(rest),
+    );
     for (place, mut text) in response.long_texts().into_iter().zip(texts) {
         text.truncate(beginning(&text, share).len());
         place.text = text;
@@ -169,7 +183,9 @@ pub(crate) struct TextRange {
 impl TextRange {
     /// Takes `offset` and `limit`, both in bytes of UTF-8.
     pub(crate) fn take(params: &mut Params) -> Result<Self, Problem> {
-        let offset = params.take("offset", "must be a number of bytes, 0 or a next_offset")?.unwrap_or(0);
+        let offset = params
+            .take("offset", "must be a number of bytes, 0 or a next_offset")?
+            .unwrap_or(0);
         let form = format!("must be a number of bytes from {MIN_PART_BYTES} to {MAX_PART_BYTES}");
         let limit = params.take("limit", &form)?.unwrap_or(MAX_PART_BYTES);
         if !(MIN_PART_BYTES..=MAX_PART_BYTES).contains(&limit) {
@@ -193,15 +209,26 @@ impl TextResponse {
     pub(crate) fn of(text: &str, TextRange { offset, limit }: TextRange) -> Result<Self, Problem> {
         let total_bytes = text.len();
         if offset > total_bytes {
-            return Err(refused("offset", &format!("must be at most {total_bytes}, the size of the text in bytes")));
+            return Err(refused(
+                "offset",
+                &format!("must be at most {total_bytes}, the size of the text in bytes"),
+            ));
         }
         let Some(rest) = text.get(offset..) else {
-            return Err(refused("offset", "must not be inside a character: take a next_offset"));
+            return Err(refused(
+                "offset",
+                "must not be inside a character: take a next_offset",
+            ));
         };
         let wanted = rest.get(..rest.floor_char_boundary(limit)).unwrap_or(rest);
         let part = beginning(wanted, MAX_BODY_BYTES - PART_FRAME_BYTES);
         let end = offset + part.len();
-        Ok(Self { text: part.to_owned(), offset, next_offset: (end < total_bytes).then_some(end), total_bytes })
+        Ok(Self {
+            text: part.to_owned(),
+            offset,
+            next_offset: (end < total_bytes).then_some(end),
+            total_bytes,
+        })
     }
 }
 
@@ -227,14 +254,21 @@ mod tests {
     }
 
     fn sample(a: &str, b: &str) -> Sample {
-        Sample { a: LongText::new("a", a), b: LongText::new("b", b), rest: "\"rest\"" }
+        Sample {
+            a: LongText::new("a", a),
+            b: LongText::new("b", b),
+            rest: "\"rest\"",
+        }
     }
 
     /// All kinds of bytes and characters.
     fn texts() -> Vec<String> {
         let ascii = (0..=0x7f_u8).map(char::from);
         let others = "\u{80}é\u{2028}\u{fffd}🦀".chars();
-        ascii.chain(others).map(|character| character.to_string().repeat(100)).collect()
+        ascii
+            .chain(others)
+            .map(|character| character.to_string().repeat(100))
+            .collect()
     }
 
     #[test]
@@ -243,8 +277,16 @@ mod tests {
             let body = json!({ "text": text }).to_string();
             let document = serde_json::to_string(&body).unwrap();
             let measured = bytes_of(&json!({ "text": text }));
-            assert_eq!((measured, bytes_of_body(body.as_bytes())), (document.len() - 2, measured), "{text:?}");
-            assert_eq!(bytes_of_text(&text), document.len() - r#""{\"text\":\"\"}""#.len(), "{text:?}");
+            assert_eq!(
+                (measured, bytes_of_body(body.as_bytes())),
+                (document.len() - 2, measured),
+                "{text:?}"
+            );
+            assert_eq!(
+                bytes_of_text(&text),
+                document.len() - r#""{\"text\":\"\"}""#.len(),
+                "{text:?}"
+            );
         }
     }
 
@@ -255,12 +297,22 @@ mod tests {
                 let cut = fit(sample(&text.repeat(3), "short"), room);
                 // A text that may have to be cut has room for saying so, whether or not it is.
                 let (bytes, spare) = (bytes_of(&cut), 48);
-                assert!((room - spare..=room).contains(&bytes), "{text:?} {room} {bytes}");
+                assert!(
+                    (room - spare..=room).contains(&bytes),
+                    "{text:?} {room} {bytes}"
+                );
                 assert!(text.repeat(3).starts_with(&cut.a.text));
                 let shown: Value = serde_json::to_value(&cut).unwrap();
                 let whole = json!(text.len() * 3);
-                assert_eq!((&shown["a_truncated"], &shown["a_bytes"]), (&json!(true), &whole), "{text:?}");
-                assert_eq!((&shown["b"], shown.get("b_truncated")), (&json!("short"), None));
+                assert_eq!(
+                    (&shown["a_truncated"], &shown["a_bytes"]),
+                    (&json!(true), &whole),
+                    "{text:?}"
+                );
+                assert_eq!(
+                    (&shown["b"], shown.get("b_truncated")),
+                    (&json!("short"), None)
+                );
             }
         }
         let whole = serde_json::to_value(fit(sample("a", "b"), 100)).unwrap();
@@ -269,8 +321,13 @@ mod tests {
 
     #[test]
     fn what_a_short_text_leaves_goes_to_the_long_ones() {
-        let table: [(&[usize], usize, usize); 5] =
-            [(&[], 0, usize::MAX), (&[3, 4], 7, usize::MAX), (&[9, 9], 10, 5), (&[2, 9, 9], 10, 4), (&[1, 9], 0, 0)];
+        let table: [(&[usize], usize, usize); 5] = [
+            (&[], 0, usize::MAX),
+            (&[3, 4], 7, usize::MAX),
+            (&[9, 9], 10, 5),
+            (&[2, 9, 9], 10, 4),
+            (&[1, 9], 0, 0),
+        ];
         for (sizes, room, share) in table {
             assert_eq!(equal_share(sizes.to_vec(), room), share, "{sizes:?} {room}");
         }
@@ -282,8 +339,14 @@ mod tests {
         for limit in [4, 5, 7, 1_000, MAX_PART_BYTES] {
             let (mut read, mut next) = (String::new(), Some(0));
             while let Some(offset) = next {
-                let Ok(part) = TextResponse::of(&text, TextRange { offset, limit }) else { panic!("{offset}") };
-                assert!(part.text.len() <= limit && part.total_bytes == text.len() && part.offset == offset);
+                let Ok(part) = TextResponse::of(&text, TextRange { offset, limit }) else {
+                    panic!("{offset}")
+                };
+                assert!(
+                    part.text.len() <= limit
+                        && part.total_bytes == text.len()
+                        && part.offset == offset
+                );
                 read.push_str(&part.text);
                 next = part.next_offset;
             }
@@ -295,9 +358,17 @@ mod tests {
     fn a_part_of_the_costliest_text_still_fits() {
         for character in ["\u{1}", "\"", "\n", "é", "x"] {
             let text = character.repeat(8 * 1_024 * 1_024);
-            let range = TextRange { offset: 0, limit: MAX_PART_BYTES };
-            let Ok(part) = TextResponse::of(&text, range) else { panic!("{character:?}") };
-            assert!(bytes_of(&part) <= MAX_BODY_BYTES && part.text.len() > 800_000, "{character:?}");
+            let range = TextRange {
+                offset: 0,
+                limit: MAX_PART_BYTES,
+            };
+            let Ok(part) = TextResponse::of(&text, range) else {
+                panic!("{character:?}")
+            };
+            assert!(
+                bytes_of(&part) <= MAX_BODY_BYTES && part.text.len() > 800_000,
+                "{character:?}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What every request passes on its way in and out: its id, its span, its access log line, the catching of panics, the
-//! refusal of responses that Lambda would not return, and the headers that every response has.
+//! What every request passes on its way in and out: its id, its span, its access log line, the
+//! catching of panics, the refusal of responses that Lambda would not return, and the headers that
+//! every response has.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -24,12 +25,15 @@ use crate::trace::{RequestSpan, Trace, linked_trace_id};
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// What every response says: nobody keeps it, nobody takes it for another type, and the next request is encrypted, too
-/// (OWASP, "REST Security Cheat Sheet").
+/// What every response says: nobody keeps it, nobody takes it for another type, and the next
+/// request is encrypted, too (OWASP, "REST Security Cheat Sheet").
 const SAFETY: [(HeaderName, HeaderValue); 3] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-    (STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000")),
+    (
+        STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=31536000"),
+    ),
 ];
 
 /// The route that accepts tasks.
@@ -39,8 +43,13 @@ pub(crate) struct Runbook(pub(crate) Option<Arc<str>>);
 
 const SUBMIT: &str = "/v1/tasks";
 
-/// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem document.
-pub(crate) async fn frame(State(runbook): State<Runbook>, mut request: Request, next: Next) -> Response {
+/// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem
+/// document.
+pub(crate) async fn frame(
+    State(runbook): State<Runbook>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let request_id = Uuid::now_v7().to_string();
     let (method, route) = (request.method().clone(), route(&request));
@@ -60,7 +69,8 @@ pub(crate) async fn frame(State(runbook): State<Runbook>, mut request: Request, 
         status_code = field::Empty,
         otel.status_code = field::Empty,
     );
-    // Within the other, so that it is the current one, which is told the tenant, agent and task as they become known.
+    // Within the other, so that it is the current one, which is told the tenant, agent and task as
+    // they become known.
     let log = trace.in_scope(|| {
         tracing::info_span!(
             "request",
@@ -103,7 +113,8 @@ pub(crate) async fn frame(State(runbook): State<Runbook>, mut request: Request, 
     .await
 }
 
-/// The response, or a problem in its place if Lambda would not return it: to the client that would be a `502` without a word.
+/// The response, or a problem in its place if Lambda would not return it: to the client that would
+/// be a `502` without a word.
 async fn deliverable(response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else {
@@ -130,9 +141,11 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     }
 }
 
-/// The client's own id for the request, if it is fit for a log. It is no name of ours: anybody can say anybody else's.
+/// The client's own id for the request, if it is fit for a log. It is no name of ours: anybody can
+/// say anybody else's.
 fn client_request_id(request: &Request) -> Option<&str> {
-    let fit = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    let fit =
+        |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     request.headers().get(REQUEST_ID)?.to_str().ok().filter(fit)
 }
 
@@ -157,18 +170,36 @@ mod tests {
             .route("/", get(move || async move { said.repeat(times) }))
             .layer(from_fn_with_state(Runbook::default(), frame));
         let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
-        (response.status(), to_bytes(response.into_body(), usize::MAX).await.unwrap().to_vec())
+        (
+            response.status(),
+            to_bytes(response.into_body(), usize::MAX)
+                .await
+                .unwrap()
+                .to_vec(),
+        )
     }
 
     #[tokio::test]
     async fn a_response_that_lambda_would_not_return_is_a_problem_instead() {
-        for (said, most) in [("x", MAX_BODY_BYTES), ("\"", MAX_BODY_BYTES / 2), ("\u{1}", MAX_BODY_BYTES / 6)] {
+        for (said, most) in [
+            ("x", MAX_BODY_BYTES),
+            ("\"", MAX_BODY_BYTES / 2),
+            ("\u{1}", MAX_BODY_BYTES / 6),
+        ] {
             let (status, body) = answer_to(said, most).await;
             assert_eq!((status, body.len()), (StatusCode::OK, most), "{said:?}");
             let (status, body) = answer_to(said, most + 1).await;
             let problem: Value = serde_json::from_slice(&body).unwrap();
-            let expected = (StatusCode::INTERNAL_SERVER_ERROR, &json!("response_too_large"), &json!(false));
-            assert_eq!((status, &problem["code"], &problem["retryable"]), expected, "{said:?}");
+            let expected = (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &json!("response_too_large"),
+                &json!(false),
+            );
+            assert_eq!(
+                (status, &problem["code"], &problem["retryable"]),
+                expected,
+                "{said:?}"
+            );
         }
     }
 }

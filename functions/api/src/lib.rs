@@ -1,7 +1,9 @@
-//! The HTTP API: routes, and how requests and results look over HTTP. What they do is in `shared::app`.
+//! The HTTP API: routes, and how requests and results look over HTTP. What they do is in
+//! `shared::app`.
 //!
-//! [`router`] is a plain axum router, so tests drive it without Lambda. Every route under `/v1` needs the API key; every
-//! failure is an `application/problem+json` document made in `problem.rs`, the only file that knows status codes.
+//! [`router`] is a plain axum router, so tests drive it without Lambda. Every route under `/v1`
+//! needs the API key; every failure is an `application/problem+json` document made in `problem.rs`,
+//! the only file that knows status codes.
 
 mod agents;
 mod auth;
@@ -57,15 +59,24 @@ pub fn router(api: Api) -> Router {
     let runbook = Some(api.runbook_url.as_str()).filter(|url| url.starts_with("https://"));
     let runbook = Runbook(runbook.map(Arc::from));
     let v1 = Router::new()
-        .route("/agents", get(agents::list_agents).post(agents::create_agent))
+        .route(
+            "/agents",
+            get(agents::list_agents).post(agents::create_agent),
+        )
         .route("/agents/{id}", get(agents::find_agent))
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
         .route("/tasks/{id}", get(tasks::find_task))
         .route("/tasks/{id}/history", get(tasks::list_history))
         .route("/tasks/{id}/output", get(tasks::read_output))
         .route("/tasks/{id}/steps", get(tasks::list_steps))
-        .route("/tasks/{id}/steps/{number}/text", get(tasks::read_step_text))
-        .route("/tasks/{id}/steps/{number}/arguments", get(tasks::read_call_arguments))
+        .route(
+            "/tasks/{id}/steps/{number}/text",
+            get(tasks::read_step_text),
+        )
+        .route(
+            "/tasks/{id}/steps/{number}/arguments",
+            get(tasks::read_call_arguments),
+        )
         .route("/tasks/{id}/cancel", post(tasks::cancel_task))
         .route("/tasks/{id}/retry", post(tasks::retry_task))
         .route("/tasks/{id}/resume", post(tasks::resume_task))
@@ -89,7 +100,10 @@ pub fn router(api: Api) -> Router {
 
 /// Says that the function runs, and which version; asks nothing of anyone.
 async fn healthz(State(api): State<Api>) -> Json<HealthResponse> {
-    Json(HealthResponse { status: "ok", version: api.version })
+    Json(HealthResponse {
+        status: "ok",
+        version: api.version,
+    })
 }
 
 #[derive(Serialize)]

@@ -16,8 +16,20 @@ pub(crate) struct LimitsEntry {
 
 impl From<LimitsEntry> for LimitChanges {
     fn from(entry: LimitsEntry) -> Self {
-        let LimitsEntry { timeout_seconds, max_cost_micro_usd, max_steps, max_tool_calls, max_tokens } = entry;
-        Self { timeout_seconds, max_cost_micro_usd, max_steps, max_tool_calls, max_tokens }
+        let LimitsEntry {
+            timeout_seconds,
+            max_cost_micro_usd,
+            max_steps,
+            max_tool_calls,
+            max_tokens,
+        } = entry;
+        Self {
+            timeout_seconds,
+            max_cost_micro_usd,
+            max_steps,
+            max_tool_calls,
+            max_tokens,
+        }
     }
 }
 

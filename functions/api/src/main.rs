@@ -37,7 +37,10 @@ async fn main() -> Result<(), Error> {
     let store = Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table));
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let agents = || Arc::new(DynamoAgentStore::new(table.clone(), &config.state_table));
-    let secrets = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
+    let secrets = Arc::new(SecretsManager::new(
+        secrets_manager(&sdk),
+        Arc::new(SystemClock),
+    ));
     let tasks = Tasks {
         agents: agents(),
         store: Arc::<DynamoTaskStore>::clone(&store),
@@ -46,7 +49,12 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let places = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
-    let keys = ApiKeys::new(secrets, config.api_key_secret, config.api_key_grace, TENANT.parse()?);
+    let keys = ApiKeys::new(
+        secrets,
+        config.api_key_secret,
+        config.api_key_grace,
+        TENANT.parse()?,
+    );
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
         waits: Waits::new(tasks.clone(), Arc::new(places), config.tenant_max_waits),
@@ -68,6 +76,10 @@ async fn main() -> Result<(), Error> {
 
 async fn invocation(request: Request, next: Next) -> Result<Response, Infallible> {
     let context = request.extensions().get::<lambda_http::Context>();
-    let left = context.map(|context| Timestamp::from_millis(context.deadline).since(SystemClock.now()));
-    telemetry::invocation(left.unwrap_or(Duration::MAX), async { Ok(next.run(request).await) }).await
+    let left =
+        context.map(|context| Timestamp::from_millis(context.deadline).since(SystemClock.now()));
+    telemetry::invocation(left.unwrap_or(Duration::MAX), async {
+        Ok(next.run(request).await)
+    })
+    .await
 }

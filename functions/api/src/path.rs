@@ -33,7 +33,9 @@ impl<T: Subject + FromStr + ToString, S: Send + Sync> FromRequestParts<S> for Pa
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id: T = parameter(parts, state, "id").await?;
         Span::current().record(T::FIELD, id.to_string());
-        RequestSpan::of(&parts.extensions).0.record(T::FIELD, id.to_string());
+        RequestSpan::of(&parts.extensions)
+            .0
+            .record(T::FIELD, id.to_string());
         Ok(Self(id))
     }
 }
@@ -49,8 +51,17 @@ impl<S: Send + Sync> FromRequestParts<S> for PathNumber {
     }
 }
 
-async fn parameter<T: FromStr, S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<T, Problem> {
-    let params = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::unknown_id())?;
-    let text = params.iter().find_map(|(key, text)| (key == name).then_some(text)).ok_or_else(Problem::unknown_id)?;
+async fn parameter<T: FromStr, S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    name: &str,
+) -> Result<T, Problem> {
+    let params = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| Problem::unknown_id())?;
+    let text = params
+        .iter()
+        .find_map(|(key, text)| (key == name).then_some(text))
+        .ok_or_else(Problem::unknown_id)?;
     text.parse().map_err(|_| Problem::unknown_id())
 }

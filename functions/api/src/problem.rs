@@ -11,7 +11,8 @@ use shared::domain::{Causes, Invalid};
 use shared::ports::{SecretError, StoreError};
 
 /// What a client is told of a failure of ours, whatever it was; the log has the rest.
-const INTERNAL: &str = "the platform failed to handle the request; the failure is logged under this request_id";
+const INTERNAL: &str =
+    "the platform failed to handle the request; the failure is logged under this request_id";
 
 /// A failed request. It becomes a document in [`render`], once the request's id is known.
 #[derive(Debug, Clone)]
@@ -24,20 +25,35 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Arc::new([]) }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Arc::new([]),
+        }
     }
 
     /// The request breaks rules, at least one.
     pub(crate) fn validation_failed(errors: impl IntoIterator<Item = BrokenRule>) -> Self {
         let detail = "the request breaks the rules listed under errors";
-        let problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, "validation_failed", detail);
-        Self { errors: errors.into_iter().collect(), ..problem }
+        let problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "validation_failed",
+            detail,
+        );
+        Self {
+            errors: errors.into_iter().collect(),
+            ..problem
+        }
     }
 
     pub(crate) fn malformed_json(reason: &str) -> Self {
         let detail = format!("the body is not valid JSON: it {reason}");
         let problem = Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail);
-        Self { errors: [BrokenRule::in_body("", reason)].into(), ..problem }
+        Self {
+            errors: [BrokenRule::in_body("", reason)].into(),
+            ..problem
+        }
     }
 
     /// The body is no text in UTF-8; the detail says what it is instead.
@@ -51,19 +67,33 @@ impl Problem {
     }
 
     pub(crate) fn unreadable_body() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid_request", "the body broke off")
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "the body broke off",
+        )
     }
 
     pub(crate) fn wrong_content_type() -> Self {
         let detail = "the body must have the content type application/json";
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
     }
 
     /// The body has this content coding, in which no body is read.
     pub(crate) fn wrong_content_encoding(coding: &str) -> Self {
-        let detail =
-            format!("the request has the Content-Encoding {}; send it uncompressed, without this header", cut(coding));
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+        let detail = format!(
+            "the request has the Content-Encoding {}; send it uncompressed, without this header",
+            cut(coding)
+        );
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
     }
 
     pub(crate) fn body_too_large(limit: usize) -> Self {
@@ -85,7 +115,11 @@ impl Problem {
     }
 
     pub(crate) fn wrong_method() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "the route doesn't have this method")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "the route doesn't have this method",
+        )
     }
 
     pub(crate) fn unavailable() -> Self {
@@ -95,9 +129,14 @@ impl Problem {
 
     /// These dependencies can't be used.
     pub(crate) fn not_ready(missing: &[Missing]) -> Self {
-        let troubles: Vec<String> =
-            missing.iter().map(|Missing { name, trouble }| format!("{name} {trouble}")).collect();
-        Self { detail: troubles.join(", and "), ..Self::unavailable() }
+        let troubles: Vec<String> = missing
+            .iter()
+            .map(|Missing { name, trouble }| format!("{name} {trouble}"))
+            .collect();
+        Self {
+            detail: troubles.join(", and "),
+            ..Self::unavailable()
+        }
     }
 
     /// No API key can be checked, because this is the matter with the secret that holds it.
@@ -106,11 +145,17 @@ impl Problem {
             SecretError::Missing { .. } => {
                 let detail = "no API key can be checked: the secret that holds the deployment's key is missing, empty, or may \
                               not be read";
-                Self { detail: detail.to_owned(), ..Self::internal() }
+                Self {
+                    detail: detail.to_owned(),
+                    ..Self::internal()
+                }
             }
             SecretError::Unavailable(_) => {
                 let detail = "no API key can be checked: Secrets Manager does not answer; try again in a moment";
-                Self { detail: detail.to_owned(), ..Self::unavailable() }
+                Self {
+                    detail: detail.to_owned(),
+                    ..Self::unavailable()
+                }
             }
         }
     }
@@ -118,13 +163,19 @@ impl Problem {
     /// The state table can't be used now.
     fn of_table(error: &StoreError) -> Self {
         let detail = match error {
-            StoreError::Throttled(_) => "the state table refuses requests for their rate; try again in a moment",
-            StoreError::Conflict => "others changed the same record again and again; try again in a moment",
+            StoreError::Throttled(_) => {
+                "the state table refuses requests for their rate; try again in a moment"
+            }
+            StoreError::Conflict => {
+                "others changed the same record again and again; try again in a moment"
+            }
             StoreError::Unavailable(_)
             | StoreError::TooLarge
             | StoreError::Refused(_)
             | StoreError::Cursor
-            | StoreError::Corrupt { .. } => "the state table does not answer; try again in a moment",
+            | StoreError::Corrupt { .. } => {
+                "the state table does not answer; try again in a moment"
+            }
         };
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
@@ -132,14 +183,22 @@ impl Problem {
     /// The response is larger than Lambda returns; the same request will not do better.
     pub(crate) fn response_too_large() -> Self {
         let detail = "the response is larger than the 6 MB that can be returned; where the route has a limit, lower it";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "response_too_large", detail)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "response_too_large",
+            detail,
+        )
     }
 
     /// A record is in no form that this version reads.
     pub(crate) fn unreadable_record() -> Self {
         let detail = "a stored record can't be read by this version of the platform: a newer version wrote it, or it is \
                       damaged; the log names the record and the reason under this request_id";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "unreadable_record", detail)
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "unreadable_record",
+            detail,
+        )
     }
 
     pub(crate) fn internal() -> Self {
@@ -150,8 +209,14 @@ impl Problem {
 impl From<AppError> for Problem {
     fn from(error: AppError) -> Self {
         match error {
-            AppError::Invalid(errors) => Self::validation_failed(errors.iter().map(BrokenRule::from)),
-            AppError::NotFound(what) => Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} not found")),
+            AppError::Invalid(errors) => {
+                Self::validation_failed(errors.iter().map(BrokenRule::from))
+            }
+            AppError::NotFound(what) => Self::new(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                format!("{what} not found"),
+            ),
             AppError::WrongState(status) => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
@@ -168,14 +233,18 @@ impl From<AppError> for Problem {
             AppError::AgentInUse { agent, task } => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
-                format!("agent {agent} can't be deleted: task {task} names it; delete its tasks first"),
+                format!(
+                    "agent {agent} can't be deleted: task {task} names it; delete its tasks first"
+                ),
             ),
             AppError::TaskDeleted => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
                 "the task that this Idempotency-Key made was deleted; take a new key for a new task",
             ),
-            AppError::AnsweredOtherwise(_) => Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string())),
+            AppError::AnsweredOtherwise(_) => {
+                Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string()))
+            }
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
@@ -206,10 +275,12 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns a response that is a [`Problem`] into its document; leaves every other as it is. What the platform or its deployment is to
-/// blame for leads to the `runbook`, if that has an absolute URL.
+/// Turns a response that is a [`Problem`] into its document; leaves every other as it is. What the
+/// platform or its deployment is to blame for leads to the `runbook`, if that has an absolute URL.
 pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&str>) -> Response {
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        return response;
+    };
     let document = Document {
         r#type: "about:blank",
         title: problem.status.canonical_reason().unwrap_or("Unknown"),
@@ -218,20 +289,31 @@ pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&
         detail: &problem.detail,
         retryable: problem.status == StatusCode::SERVICE_UNAVAILABLE,
         request_id,
-        runbook: runbook.filter(|_| problem.status.is_server_error()).map(|runbook| format!("{runbook}#by-error-text")),
+        runbook: runbook
+            .filter(|_| problem.status.is_server_error())
+            .map(|runbook| format!("{runbook}#by-error-text")),
         errors: &problem.errors,
     };
     let mut rendered = (problem.status, Json(document)).into_response();
     // Headers set below us, such as Allow, stay; those of the empty body go.
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().remove(header::CONTENT_TYPE);
-    rendered.headers_mut().extend(std::mem::take(response.headers_mut()));
-    rendered.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    rendered
+        .headers_mut()
+        .extend(std::mem::take(response.headers_mut()));
+    rendered.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     if problem.status == StatusCode::UNAUTHORIZED {
-        rendered.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        rendered
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
-        rendered.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        rendered
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     rendered
 }
@@ -252,8 +334,8 @@ struct Document<'a> {
     errors: &'a [BrokenRule],
 }
 
-/// One broken rule: of the body at a JSON pointer (RFC 6901), or of a query parameter or header by its name. Both may
-/// quote the request, and are cut so that the answer stays small.
+/// One broken rule: of the body at a JSON pointer (RFC 6901), or of a query parameter or header by
+/// its name. Both may quote the request, and are cut so that the answer stays small.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct BrokenRule {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -266,12 +348,20 @@ pub(crate) struct BrokenRule {
 impl BrokenRule {
     /// A rule that the body breaks at `pointer`.
     pub(crate) fn in_body(pointer: &str, detail: &str) -> Self {
-        Self { pointer: Some(cut(pointer)), parameter: None, detail: cut(detail) }
+        Self {
+            pointer: Some(cut(pointer)),
+            parameter: None,
+            detail: cut(detail),
+        }
     }
 
     /// A rule that the query parameter or header called `name` breaks.
     pub(crate) fn in_parameter(name: &str, detail: &str) -> Self {
-        Self { pointer: None, parameter: Some(cut(name)), detail: cut(detail) }
+        Self {
+            pointer: None,
+            parameter: Some(cut(name)),
+            detail: cut(detail),
+        }
     }
 }
 
@@ -279,7 +369,11 @@ impl From<&Invalid> for BrokenRule {
     /// The domain names places in bodies by pointers, and everything else by its bare name.
     fn from(broken: &Invalid) -> Self {
         let Invalid { field, reason } = broken;
-        if field.starts_with('/') { Self::in_body(field, reason) } else { Self::in_parameter(field, reason) }
+        if field.starts_with('/') {
+            Self::in_body(field, reason)
+        } else {
+            Self::in_parameter(field, reason)
+        }
     }
 }
 
@@ -287,7 +381,11 @@ impl From<&Invalid> for BrokenRule {
 fn cut(text: &str) -> String {
     const MAX_CHARS: usize = 200;
     let beginning: String = text.chars().take(MAX_CHARS).collect();
-    if beginning.len() == text.len() { beginning } else { beginning + "…" }
+    if beginning.len() == text.len() {
+        beginning
+    } else {
+        beginning + "…"
+    }
 }
 
 #[cfg(test)]
@@ -300,7 +398,11 @@ mod tests {
     use super::*;
 
     async fn rendered(error: AppError) -> Value {
-        let response: Response<Body> = render(Problem::from(error).into_response(), "r1", Some("https://runbook"));
+        let response: Response<Body> = render(
+            Problem::from(error).into_response(),
+            "r1",
+            Some("https://runbook"),
+        );
         let body = response.into_body().collect().await.unwrap().to_bytes();
         serde_json::from_slice(&body).unwrap()
     }
@@ -308,27 +410,91 @@ mod tests {
     #[tokio::test]
     async fn every_app_error_has_its_status_and_code() {
         let secret = || Box::new(std::io::Error::other("table prod-secret-name"));
-        let corrupt = StoreError::Corrupt { key: "TASK#secret".to_owned(), reason: "secret".to_owned() };
+        let corrupt = StoreError::Corrupt {
+            key: "TASK#secret".to_owned(),
+            reason: "secret".to_owned(),
+        };
         let now = Timestamp::from_millis(0);
         let table = [
-            (AppError::invalid("/name", "is required"), 422, "validation_failed", false),
-            (AppError::NotFound("task".to_owned()), 404, "not_found", false),
-            (AppError::IdempotencyKeyReused, 422, "idempotency_key_reused", false),
-            (AppError::AgentInUse { agent: AgentId::new(now), task: TaskId::new(now) }, 409, "conflict", false),
+            (
+                AppError::invalid("/name", "is required"),
+                422,
+                "validation_failed",
+                false,
+            ),
+            (
+                AppError::NotFound("task".to_owned()),
+                404,
+                "not_found",
+                false,
+            ),
+            (
+                AppError::IdempotencyKeyReused,
+                422,
+                "idempotency_key_reused",
+                false,
+            ),
+            (
+                AppError::AgentInUse {
+                    agent: AgentId::new(now),
+                    task: TaskId::new(now),
+                },
+                409,
+                "conflict",
+                false,
+            ),
             (AppError::TaskDeleted, 409, "conflict", false),
-            (AppError::WrongState(TaskStatus::Completed), 409, "conflict", false),
-            (AppError::LimitNotRaised { limit: LimitKind::MaxSteps, bound: 2 }, 409, "conflict", false),
-            (AppError::AnsweredOtherwise("toolu_1".to_owned()), 409, "conflict", false),
-            (AppError::Unavailable(StoreError::Throttled(secret())), 503, "unavailable", true),
-            (AppError::Internal(StoreError::Refused(secret())), 500, "internal", false),
+            (
+                AppError::WrongState(TaskStatus::Completed),
+                409,
+                "conflict",
+                false,
+            ),
+            (
+                AppError::LimitNotRaised {
+                    limit: LimitKind::MaxSteps,
+                    bound: 2,
+                },
+                409,
+                "conflict",
+                false,
+            ),
+            (
+                AppError::AnsweredOtherwise("toolu_1".to_owned()),
+                409,
+                "conflict",
+                false,
+            ),
+            (
+                AppError::Unavailable(StoreError::Throttled(secret())),
+                503,
+                "unavailable",
+                true,
+            ),
+            (
+                AppError::Internal(StoreError::Refused(secret())),
+                500,
+                "internal",
+                false,
+            ),
             (AppError::from(corrupt), 500, "unreadable_record", false),
         ];
         for (error, status, code, retryable) in table {
             let shown = rendered(error).await;
-            assert_eq!((&shown["status"], &shown["code"]), (&status.into(), &code.into()), "{shown}");
-            assert_eq!((&shown["retryable"], &shown["request_id"]), (&retryable.into(), &"r1".into()), "{shown}");
+            assert_eq!(
+                (&shown["status"], &shown["code"]),
+                (&status.into(), &code.into()),
+                "{shown}"
+            );
+            assert_eq!(
+                (&shown["retryable"], &shown["request_id"]),
+                (&retryable.into(), &"r1".into()),
+                "{shown}"
+            );
             assert!(!shown.to_string().contains("secret"), "{shown}");
-            let leads_on = shown["runbook"].as_str().is_some_and(|link| link.starts_with("https://runbook#"));
+            let leads_on = shown["runbook"]
+                .as_str()
+                .is_some_and(|link| link.starts_with("https://runbook#"));
             assert_eq!(leads_on, status >= 500, "{shown}");
         }
     }

@@ -1,4 +1,5 @@
-//! Reading query parameters, so that whatever is wrong with one is said with its name; and the pages that they ask for.
+//! Reading query parameters, so that whatever is wrong with one is said with its name; and the
+//! pages that they ask for.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -22,7 +23,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        let Query(pairs) = read.map_err(|_| refused("query", "must be percent-encoded name=value pairs"))?;
+        let Query(pairs) =
+            read.map_err(|_| refused("query", "must be percent-encoded name=value pairs"))?;
         let mut params = BTreeMap::new();
         for (name, value) in pairs {
             if params.contains_key(&name) {
@@ -36,8 +38,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
 
 impl Params {
     /// Takes the parameter `name`, if it is given, as a `T`; `form` says what it must look like.
-    pub(crate) fn take<T: FromStr>(&mut self, name: &str, form: &str) -> Result<Option<T>, Problem> {
-        let Some(text) = self.0.remove(name) else { return Ok(None) };
+    pub(crate) fn take<T: FromStr>(
+        &mut self,
+        name: &str,
+        form: &str,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.0.remove(name) else {
+            return Ok(None);
+        };
         text.parse().map(Some).map_err(|_| refused(name, form))
     }
 
@@ -48,7 +56,10 @@ impl Params {
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(refused("limit", &form));
         }
-        Ok(PageRequest { limit, after: self.0.remove("cursor") })
+        Ok(PageRequest {
+            limit,
+            after: self.0.remove("cursor"),
+        })
     }
 
     /// Refuses parameters that nobody took: a misspelt filter must not look like an answer.
@@ -75,18 +86,27 @@ pub(crate) struct ListResponse<T> {
 impl<T> ListResponse<T> {
     /// The page as it is.
     pub(crate) fn of(page: Page<T>) -> Self {
-        Self { data: page.entries, next_cursor: page.next }
+        Self {
+            data: page.entries,
+            next_cursor: page.next,
+        }
     }
 }
 
 impl<E, T: for<'a> From<&'a E>> From<Page<E>> for ListResponse<T> {
     fn from(page: Page<E>) -> Self {
-        Self { data: page.entries.iter().map(T::from).collect(), next_cursor: page.next }
+        Self {
+            data: page.entries.iter().map(T::from).collect(),
+            next_cursor: page.next,
+        }
     }
 }
 
 impl<T: LongTexts> LongTexts for ListResponse<T> {
     fn long_texts(&mut self) -> Vec<&mut LongText> {
-        self.data.iter_mut().flat_map(LongTexts::long_texts).collect()
+        self.data
+            .iter_mut()
+            .flat_map(LongTexts::long_texts)
+            .collect()
     }
 }

@@ -15,5 +15,9 @@ pub(crate) struct ReadyResponse {
 /// `GET /readyz`: whether requests can be served, as of the last few seconds. Needs no key.
 pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<ReadyResponse>, Problem> {
     let missing = api.readiness.missing().await;
-    if missing.is_empty() { Ok(Json(ReadyResponse { status: "ready" })) } else { Err(Problem::not_ready(&missing)) }
+    if missing.is_empty() {
+        Ok(Json(ReadyResponse { status: "ready" }))
+    } else {
+        Err(Problem::not_ready(&missing))
+    }
 }

@@ -8,8 +8,8 @@ use axum::http::request::Parts;
 use shared::domain::TraceHeader;
 use tracing::Span;
 
-/// The trace that Lambda gave the request's invocation, if it gave one. The request's own header is of no use: behind an
-/// HTTP API it says neither which span goes on nor whether it is recorded.
+/// The trace that Lambda gave the request's invocation, if it gave one. The request's own header is
+/// of no use: behind an HTTP API it says neither which span goes on nor whether it is recorded.
 pub(crate) struct Trace(pub(crate) Option<TraceHeader>);
 
 impl Trace {
@@ -32,13 +32,17 @@ impl<S: Sync> FromRequestParts<S> for Trace {
     }
 }
 
-/// The request's span in the trace, which whoever finds out about a tenant, agent or task notes that in.
+/// The request's span in the trace, which whoever finds out about a tenant, agent or task notes
+/// that in.
 #[derive(Clone)]
 pub(crate) struct RequestSpan(pub(crate) Span);
 
 impl RequestSpan {
     pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions.get().cloned().unwrap_or_else(|| Self(Span::none()))
+        extensions
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Self(Span::none()))
     }
 }
 
@@ -50,12 +54,15 @@ impl<S: Sync> FromRequestParts<S> for RequestSpan {
     }
 }
 
-/// The trace id of a `traceparent` header of the client's (W3C Trace Context), whose trace ours is not a part of.
+/// The trace id of a `traceparent` header of the client's (W3C Trace Context), whose trace ours is
+/// not a part of.
 pub(crate) fn linked_trace_id(request: &Request) -> Option<&str> {
     let header = request.headers().get("traceparent")?.to_str().ok()?;
     let (version, rest) = header.split_once('-')?;
     let (trace_id, _) = rest.split_once('-')?;
-    let is_hex = |text: &str, digits| text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_hex = |text: &str, digits| {
+        text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
     (is_hex(version, 2) && is_hex(trace_id, 32)).then_some(trace_id)
 }
 
@@ -67,7 +74,10 @@ mod tests {
 
     #[track_caller]
     fn check_link(traceparent: &str, expected: Option<&str>) {
-        let request = Request::builder().header("traceparent", traceparent).body(Body::empty()).unwrap();
+        let request = Request::builder()
+            .header("traceparent", traceparent)
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(linked_trace_id(&request), expected, "{traceparent}");
     }
 
@@ -75,7 +85,13 @@ mod tests {
     fn a_clients_trace_is_told_by_its_id() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         check_link(&format!("00-{id}-00f067aa0ba902b7-01"), Some(id));
-        for other in ["", "00", &format!("00-{id}"), "00-x-y-01", &format!("zz-{id}-00f067aa0ba902b7-01")] {
+        for other in [
+            "",
+            "00",
+            &format!("00-{id}"),
+            "00-x-y-01",
+            &format!("zz-{id}-00f067aa0ba902b7-01"),
+        ] {
             check_link(other, None);
         }
     }

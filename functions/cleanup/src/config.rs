@@ -13,7 +13,8 @@ pub struct Config {
     pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that workers read.
     pub task_queue_url: String,
-    /// `TASK_RETENTION_DAYS`: how long tasks are kept after their end; 0 until their clients delete them.
+    /// `TASK_RETENTION_DAYS`: how long tasks are kept after their end; 0 until their clients delete
+    /// them.
     pub task_retention: Option<Duration>,
 }
 
@@ -24,7 +25,9 @@ impl Config {
             state_table: environment.required("STATE_TABLE")?,
             ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
-            task_retention: Some(environment.parsed("TASK_RETENTION_DAYS")?).filter(|days| *days > 0).map(days),
+            task_retention: Some(environment.parsed("TASK_RETENTION_DAYS")?)
+                .filter(|days| *days > 0)
+                .map(days),
         })
     }
 }

@@ -1,8 +1,8 @@
-//! The watchdog's triggers: each minute a schedule has it look after every overdue task, and the dead-letter queue hands it
-//! the messages that no worker could take.
+//! The watchdog's triggers: each minute a schedule has it look after every overdue task, and the
+//! dead-letter queue hands it the messages that no worker could take.
 //!
-//! What is overdue and what is done about it is in `shared::app`; this runs it within the invocation's time and logs one
-//! summary.
+//! What is overdue and what is done about it is in `shared::app`; this runs it within the
+//! invocation's time and logs one summary.
 
 pub mod config;
 
@@ -12,7 +12,9 @@ use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::app::{AgentDeletion, AgentPurgeSummary, PurgeSummary, Purger, Sweeper, Swept, Undelivered};
+use shared::app::{
+    AgentDeletion, AgentPurgeSummary, PurgeSummary, Purger, Sweeper, Swept, Undelivered,
+};
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
 use shared::ports::StoreError;
@@ -50,15 +52,27 @@ impl From<CleanupError> for Diagnostic {
             CleanupError::SweepBrokeOff(_) => "SweepBrokeOff",
             CleanupError::NoBatch => "NoBatch",
         };
-        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+        Self {
+            error_type: error_type.to_owned(),
+            error_message: error.to_string(),
+        }
     }
 }
 
 impl Cleanup {
-    /// Handles one invocation: a batch of the dead-letter queue, or else the schedule, of which it doesn't matter what it
-    /// sends. A sweep fails if the store does, so that the function's error metric shows it; the next minute tries again.
-    pub async fn handle(&self, event: LambdaEvent<Value>) -> Result<SqsBatchResponse, CleanupError> {
-        let Context { request_id, xray_trace_id, deadline, .. } = event.context;
+    /// Handles one invocation: a batch of the dead-letter queue, or else the schedule, of which it
+    /// doesn't matter what it sends. A sweep fails if the store does, so that the function's error
+    /// metric shows it; the next minute tries again.
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<Value>,
+    ) -> Result<SqsBatchResponse, CleanupError> {
+        let Context {
+            request_id,
+            xray_trace_id,
+            deadline,
+            ..
+        } = event.context;
         let trace: Option<TraceHeader> = xray_trace_id.and_then(|header| header.parse().ok());
         let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
         let log = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
@@ -123,8 +137,21 @@ impl Cleanup {
             tracing::error!(error = %Causes(error), "deletion of tasks broke off");
         })?;
         if purged != PurgeSummary::default() {
-            let PurgeSummary { deleted, emptied, moved_on, failed, unfinished } = purged;
-            tracing::info!(deleted, emptied, moved_on, failed, unfinished, "ended tasks deleted");
+            let PurgeSummary {
+                deleted,
+                emptied,
+                moved_on,
+                failed,
+                unfinished,
+            } = purged;
+            tracing::info!(
+                deleted,
+                emptied,
+                moved_on,
+                failed,
+                unfinished,
+                "ended tasks deleted"
+            );
             metric::TASKS_PURGED.add([], deleted.into());
         }
         Ok(())
@@ -136,7 +163,12 @@ impl Cleanup {
             tracing::error!(error = %Causes(error), "deletion of agents broke off");
         })?;
         if purged != AgentPurgeSummary::default() {
-            let AgentPurgeSummary { deleted, restored, failed, unfinished } = purged;
+            let AgentPurgeSummary {
+                deleted,
+                restored,
+                failed,
+                unfinished,
+            } = purged;
             tracing::info!(deleted, restored, failed, unfinished, "agents deleted");
         }
         Ok(())
@@ -146,11 +178,22 @@ impl Cleanup {
     async fn bury(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
         let mut response = SqsBatchResponse::default();
         for message in messages {
-            let SqsMessage { message_id, body, attributes, .. } = message;
+            let SqsMessage {
+                message_id,
+                body,
+                attributes,
+                ..
+            } = message;
             let (id, body) = (message_id.unwrap_or_default(), body.unwrap_or_default());
-            let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-            let trace: Option<TraceHeader> = attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok());
-            let (trace, linked) = TraceHeader::open_or_over(trace.as_ref(), self.sweeper.clock.now());
+            let receives = attributes
+                .get("ApproximateReceiveCount")
+                .and_then(|count| count.parse().ok())
+                .unwrap_or(1);
+            let trace: Option<TraceHeader> = attributes
+                .get("AWSTraceHeader")
+                .and_then(|header| header.parse().ok());
+            let (trace, linked) =
+                TraceHeader::open_or_over(trace.as_ref(), self.sweeper.clock.now());
             let span = tracing::info_span!(
                 "message",
                 message_id = id,
@@ -171,7 +214,11 @@ impl Cleanup {
                     receives,
                 )
             });
-            let burying = self.undelivered.bury(&body, receives).instrument(span.clone()).instrument(trace);
+            let burying = self
+                .undelivered
+                .bury(&body, receives)
+                .instrument(span.clone())
+                .instrument(trace);
             if let Err(error) = burying.await {
                 metric::STORE_FAILURES.add([], 1);
                 span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message is left in its queue"));

@@ -24,18 +24,33 @@ async fn main() -> Result<(), Error> {
     let sdk = sdk_config().await;
     let tasks = Arc::new(DynamoTaskStore::new(dynamodb(&sdk), &config.state_table));
     let agents = DynamoAgentStore::new(dynamodb(&sdk), &config.state_table);
-    let retention = DynamoRetention::new(dynamodb(&sdk), &config.state_table, config.ephemeral_table);
+    let retention =
+        DynamoRetention::new(dynamodb(&sdk), &config.state_table, config.ephemeral_table);
     let sweeper = Sweeper {
         tasks: Arc::<DynamoTaskStore>::clone(&tasks),
         journal: Arc::new(DynamoJournal::new(dynamodb(&sdk), config.state_table)),
         queue: Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url)),
         clock: Arc::new(SystemClock),
     };
-    let purger =
-        Purger { retention: Arc::new(retention), keep_for: config.task_retention, clock: Arc::new(SystemClock) };
-    let agents =
-        AgentDeletion { agents: Arc::new(agents.clone()), retention: Arc::new(agents), clock: Arc::new(SystemClock) };
-    let cleanup = Cleanup { sweeper, purger, agents, undelivered: Undelivered { tasks, clock: Arc::new(SystemClock) } };
+    let purger = Purger {
+        retention: Arc::new(retention),
+        keep_for: config.task_retention,
+        clock: Arc::new(SystemClock),
+    };
+    let agents = AgentDeletion {
+        agents: Arc::new(agents.clone()),
+        retention: Arc::new(agents),
+        clock: Arc::new(SystemClock),
+    };
+    let cleanup = Cleanup {
+        sweeper,
+        purger,
+        agents,
+        undelivered: Undelivered {
+            tasks,
+            clock: Arc::new(SystemClock),
+        },
+    };
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
         let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());
         telemetry::invocation(left, cleanup.handle(event))

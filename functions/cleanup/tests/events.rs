@@ -19,14 +19,20 @@ use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs, traces};
-use shared::testing::{Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, XrayDaemon, listen_to, samples};
+use shared::testing::{
+    Captured, Faults, ManualClock, MemoryQueue, MemoryStore, When, XrayDaemon, listen_to, samples,
+};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
 const EVENT: &str = include_str!("../../../events/schedule-cleanup.json");
 
 /// What the function answers to Lambda.
-async fn handle(event: Value, store: MemoryStore, queue: &MemoryQueue) -> Result<String, CleanupError> {
+async fn handle(
+    event: Value,
+    store: MemoryStore,
+    queue: &MemoryQueue,
+) -> Result<String, CleanupError> {
     let clock = Arc::new(ManualClock::at(samples::after(60)));
     let mut context = Context::default();
     context.deadline = clock.now().plus(Duration::from_mins(1)).as_millis();
@@ -44,13 +50,26 @@ async fn handle(event: Value, store: MemoryStore, queue: &MemoryQueue) -> Result
         keep_for: Some(Duration::from_hours(1)),
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let agents = AgentDeletion { agents: tasks(), retention: tasks(), clock: Arc::<ManualClock>::clone(&clock) };
-    let cleanup = Cleanup { sweeper, purger, agents, undelivered: Undelivered { tasks: tasks(), clock } };
+    let agents = AgentDeletion {
+        agents: tasks(),
+        retention: tasks(),
+        clock: Arc::<ManualClock>::clone(&clock),
+    };
+    let cleanup = Cleanup {
+        sweeper,
+        purger,
+        agents,
+        undelivered: Undelivered {
+            tasks: tasks(),
+            clock,
+        },
+    };
     let response = cleanup.handle(LambdaEvent::new(event, context)).await?;
     Ok(serde_json::to_string(&response).unwrap())
 }
 
-/// The trace of an invocation. The exporter takes only those that began lately by the system's clock.
+/// The trace of an invocation. The exporter takes only those that began lately by the system's
+/// clock.
 fn own_trace() -> TraceHeader {
     samples::trace_of(SystemClock.now())
 }
@@ -61,7 +80,14 @@ async fn sweep(store: MemoryStore, queue: &MemoryQueue) -> Result<String, Cleanu
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    listen_to(|log| logs::layer(Service::new("cleanup", "v1"), LevelFilter::INFO, HeldLines::default(), log))
+    listen_to(|log| {
+        logs::layer(
+            Service::new("cleanup", "v1"),
+            LevelFilter::INFO,
+            HeldLines::default(),
+            log,
+        )
+    })
 }
 
 /// A batch of the dead-letter queue with these bodies, as `m1`, `m2`, ….
@@ -87,7 +113,12 @@ async fn submitted(store: &MemoryStore) -> Task {
 }
 
 fn body_of(task: &Task) -> String {
-    TaskMessage { tenant: task.spec().tenant.clone(), task: task.id(), alone: false }.to_body()
+    TaskMessage {
+        tenant: task.spec().tenant.clone(),
+        task: task.id(),
+        alone: false,
+    }
+    .to_body()
 }
 
 #[tokio::test]
@@ -100,23 +131,62 @@ async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_
     }
     let unlucky = submitted(&store).await;
     let lease = samples::lease_until(samples::after(600));
-    store.claim(&running.spec().tenant, running.id(), lease, samples::after(1)).await.unwrap();
+    store
+        .claim(
+            &running.spec().tenant,
+            running.id(),
+            lease,
+            samples::after(1),
+        )
+        .await
+        .unwrap();
     let gone = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
-    let bodies = [&stranded, &running, &gone, &unlucky].map(body_of).into_iter().chain(["not ours".to_owned()]);
+    let bodies = [&stranded, &running, &gone, &unlucky]
+        .map(body_of)
+        .into_iter()
+        .chain(["not ours".to_owned()]);
     let bodies: Vec<String> = bodies.collect();
     let (heard, _listening) = hear();
-    let response = handle(dead_letters(&bodies), store.clone(), &queue).await.unwrap();
+    let response = handle(dead_letters(&bodies), store.clone(), &queue)
+        .await
+        .unwrap();
     assert_eq!(response, r#"{"batchItemFailures":[]}"#);
-    let lines: Vec<Value> = heard.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let told = lines.iter().find(|line| line["message"] == "task dead-lettered: no worker could claim it").unwrap();
-    assert_eq!(told["xray_trace_id"], samples::trace_of(samples::START).trace_id(), "{told}");
+    let lines: Vec<Value> = heard
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told = lines
+        .iter()
+        .find(|line| line["message"] == "task dead-lettered: no worker could claim it")
+        .unwrap();
+    assert_eq!(
+        told["xray_trace_id"],
+        samples::trace_of(samples::START).trace_id(),
+        "{told}"
+    );
     assert_eq!(told["task_id"], stranded.id().to_string(), "{told}");
-    let failed = TaskStore::task(&store, &stranded.spec().tenant, stranded.id()).await.unwrap().unwrap();
-    let TaskState::Failed(failure) = failed.state() else { panic!("{failed:?}") };
+    let failed = TaskStore::task(&store, &stranded.spec().tenant, stranded.id())
+        .await
+        .unwrap()
+        .unwrap();
+    let TaskState::Failed(failure) = failed.state() else {
+        panic!("{failed:?}")
+    };
     assert_eq!(failure.code, FailureCode::Undeliverable);
-    assert_eq!(TaskStore::task(&store, &unlucky.spec().tenant, unlucky.id()).await.unwrap(), Some(unlucky.clone()));
+    assert_eq!(
+        TaskStore::task(&store, &unlucky.spec().tenant, unlucky.id())
+            .await
+            .unwrap(),
+        Some(unlucky.clone())
+    );
     running.claim(lease, samples::after(1)).unwrap();
-    assert_eq!(TaskStore::task(&store, &running.spec().tenant, running.id()).await.unwrap(), Some(running));
+    assert_eq!(
+        TaskStore::task(&store, &running.spec().tenant, running.id())
+            .await
+            .unwrap(),
+        Some(running)
+    );
 }
 
 #[tokio::test]
@@ -125,18 +195,35 @@ async fn an_undelivered_message_is_looked_after_in_its_trace_and_later_with_a_li
     let closed = samples::trace_of(samples::START.minus(Duration::from_hours(31 * 24)));
     for (trace, linked) in [(open, false), (closed, true)] {
         let daemon = XrayDaemon::start().unwrap();
-        let layer = traces::to_daemon(Service::new("cleanup", "v1"), &daemon.address().unwrap()).unwrap();
+        let layer =
+            traces::to_daemon(Service::new("cleanup", "v1"), &daemon.address().unwrap()).unwrap();
         let (_, _listening) = listen_to(|_| layer);
         let store = MemoryStore::default();
         let task = submitted(&store).await;
-        handle(dead_letters_of(&trace, &[body_of(&task)]), store, &MemoryQueue::default()).await.unwrap();
+        handle(
+            dead_letters_of(&trace, &[body_of(&task)]),
+            store,
+            &MemoryQueue::default(),
+        )
+        .await
+        .unwrap();
 
         let spans = daemon.spans();
-        let names: Vec<&str> = spans.iter().map(|span| span["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> = spans
+            .iter()
+            .map(|span| span["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names, ["undelivered message", "undelivered messages"]);
         let (of_message, of_invocation) = (&spans[0]["trace_id"], &spans[1]["trace_id"]);
-        assert_eq!((of_message == trace.trace_id(), of_message == of_invocation), (!linked, linked));
-        let link = if linked { Value::from(trace.trace_id()) } else { Value::Null };
+        assert_eq!(
+            (of_message == trace.trace_id(), of_message == of_invocation),
+            (!linked, linked)
+        );
+        let link = if linked {
+            Value::from(trace.trace_id())
+        } else {
+            Value::Null
+        };
         assert_eq!(spans[0]["annotations"]["linked_trace_id"], link);
     }
 }
@@ -147,7 +234,12 @@ async fn an_event_that_is_no_batch_after_all_is_one_line() {
     let event = serde_json::json!({ "Records": [{ "attributes": 7 }] });
     let refused = handle(event, MemoryStore::default(), &MemoryQueue::default()).await;
     assert!(matches!(refused, Err(CleanupError::NoBatch)), "{refused:?}");
-    assert_eq!(heard.text().matches("batch refused").count(), 1, "{}", heard.text());
+    assert_eq!(
+        heard.text().matches("batch refused").count(),
+        1,
+        "{}",
+        heard.text()
+    );
 }
 
 #[tokio::test]
@@ -156,8 +248,17 @@ async fn a_dead_letter_that_could_not_be_told_stays_in_its_queue() {
     let (one, two) = (submitted(&store).await, submitted(&store).await);
     faults.fail_at(1, When::Before);
     let bodies = [body_of(&one), body_of(&two)];
-    let response = handle(dead_letters(&bodies), store.with_faults(faults), &MemoryQueue::default()).await.unwrap();
-    assert_eq!(response, r#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#);
+    let response = handle(
+        dead_letters(&bodies),
+        store.with_faults(faults),
+        &MemoryQueue::default(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        response,
+        r#"{"batchItemFailures":[{"itemIdentifier":"m1"}]}"#
+    );
 }
 
 #[tokio::test]
@@ -174,6 +275,13 @@ async fn the_schedules_event_sweeps() {
 async fn a_failing_store_fails_the_invocation() {
     let faults = Faults::default();
     faults.die_at(1, When::Before);
-    let swept = sweep(MemoryStore::default().with_faults(faults), &MemoryQueue::default()).await;
-    assert!(matches!(swept, Err(CleanupError::SweepBrokeOff(_))), "{swept:?}");
+    let swept = sweep(
+        MemoryStore::default().with_faults(faults),
+        &MemoryQueue::default(),
+    )
+    .await;
+    assert!(
+        matches!(swept, Err(CleanupError::SweepBrokeOff(_))),
+        "{swept:?}"
+    );
 }

@@ -1,6 +1,10 @@
 //! What a sweep counts. A program of its own, because there is one recorder in a process.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,12 +51,21 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         retention: Arc::<MemoryStore>::clone(&tasks),
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let cleanup = Cleanup { sweeper, purger, agents, undelivered: Undelivered { tasks, clock } };
-    cleanup.handle(LambdaEvent::new(Value::Null, context)).await.unwrap();
+    let cleanup = Cleanup {
+        sweeper,
+        purger,
+        agents,
+        undelivered: Undelivered { tasks, clock },
+    };
+    cleanup
+        .handle(LambdaEvent::new(Value::Null, context))
+        .await
+        .unwrap();
 
     let mut written = Vec::new();
     write_metrics(&mut written).unwrap();
     let counted: Value = serde_json::from_slice(&written).unwrap();
-    let counts = ["OverdueTasks", "MessagesResent", "SweepFailures"].map(|name| counted[name].as_u64());
+    let counts =
+        ["OverdueTasks", "MessagesResent", "SweepFailures"].map(|name| counted[name].as_u64());
     assert_eq!(counts, [Some(2), Some(1), Some(1)], "{counted}");
 }

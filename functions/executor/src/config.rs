@@ -28,19 +28,23 @@ pub struct Config {
     pub task_queue_url: String,
     /// The model providers.
     pub upstreams: Upstreams,
-    /// `MODEL_CACHE_SECONDS`: how long answers are kept for agents that don't say; 0 for not at all.
+    /// `MODEL_CACHE_SECONDS`: how long answers are kept for agents that don't say; 0 for not at
+    /// all.
     pub cache: CacheRules,
-    /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model is left alone, and how long.
+    /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model is
+    /// left alone, and how long.
     pub breaker: BreakerSettings,
-    /// `LEASE_SECONDS`: how long a worker has a task without renewing its lease; so long does a killed worker's task wait.
-    /// `STEP_RESERVE_SECONDS`: the time that a step should have; an invocation begins no
-    /// further step with less than that left.
+    /// `LEASE_SECONDS`: how long a worker has a task without renewing its lease; so long does a
+    /// killed worker's task wait. `STEP_RESERVE_SECONDS`: the time that a step should have; an
+    /// invocation begins no further step with less than that left.
     pub times: WorkTimes,
-    /// `TENANT_DAILY_BUDGET_MICRO_USD` and `DEPLOYMENT_DAILY_BUDGET_MICRO_USD`: the most that the model calls of each tenant, and of all
-    /// tenants together, may cost in a day (UTC); 0 for any amount.
+    /// `TENANT_DAILY_BUDGET_MICRO_USD` and `DEPLOYMENT_DAILY_BUDGET_MICRO_USD`: the most that the
+    /// model calls of each tenant, and of all tenants together, may cost in a day (UTC); 0 for any
+    /// amount.
     pub daily_caps: DailyCaps,
-    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number. None, too, if all
-    /// executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then counting them would cost writes for nothing.
+    /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
+    /// None, too, if all executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then
+    /// counting them would cost writes for nothing.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
     /// [`MEMORY_SIZE`]: the function's memory in MB. Conversations get a share of it.
     pub memory_mb: u64,
@@ -53,10 +57,12 @@ pub struct Upstreams {
     pub anthropic: Upstream,
     /// `OPENAI_*`: the OpenAI API.
     pub openai: Upstream,
-    /// `OPENAI_COMPATIBLE_*`: a server with OpenAI's Chat Completions API; without a base URL there is none.
+    /// `OPENAI_COMPATIBLE_*`: a server with OpenAI's Chat Completions API; without a base URL there
+    /// is none.
     pub openai_compatible: Option<Upstream>,
-    /// `MODEL_TIMEOUT_SECONDS`: the longest that one attempt at a model call may take; `MODEL_FIRST_BYTE_SECONDS`: the longest
-    /// before the first byte of its answer; `MODEL_IDLE_SECONDS`: the longest silence after that, see [`Timeouts`].
+    /// `MODEL_TIMEOUT_SECONDS`: the longest that one attempt at a model call may take;
+    /// `MODEL_FIRST_BYTE_SECONDS`: the longest before the first byte of its answer;
+    /// `MODEL_IDLE_SECONDS`: the longest silence after that, see [`Timeouts`].
     pub timeouts: Timeouts,
 }
 
@@ -91,7 +97,11 @@ impl Config {
 }
 
 fn daily_caps(environment: &Environment) -> Result<DailyCaps, ConfigError> {
-    let cap = |variable| environment.parsed::<u64>(variable).map(|cap| Some(cap).filter(|cap| *cap > 0));
+    let cap = |variable| {
+        environment
+            .parsed::<u64>(variable)
+            .map(|cap| Some(cap).filter(|cap| *cap > 0))
+    };
     Ok(DailyCaps {
         tenant: cap("TENANT_DAILY_BUDGET_MICRO_USD")?,
         deployment: cap("DEPLOYMENT_DAILY_BUDGET_MICRO_USD")?,
@@ -108,7 +118,12 @@ impl Upstreams {
             idle: seconds("MODEL_IDLE_SECONDS")?,
             overall: seconds("MODEL_TIMEOUT_SECONDS")?,
         };
-        Ok(Self { anthropic, openai, openai_compatible: openai_compatible(environment)?, timeouts })
+        Ok(Self {
+            anthropic,
+            openai,
+            openai_compatible: openai_compatible(environment)?,
+            timeouts,
+        })
     }
 
     /// The providers, with keys from `store`.
@@ -116,7 +131,9 @@ impl Upstreams {
         Providers {
             anthropic: self.anthropic.access(store),
             openai: self.openai.access(store),
-            openai_compatible: self.openai_compatible.map(|upstream| upstream.access(store)),
+            openai_compatible: self
+                .openai_compatible
+                .map(|upstream| upstream.access(store)),
             timeouts: self.timeouts,
         }
     }
@@ -124,21 +141,39 @@ impl Upstreams {
 
 impl Upstream {
     /// Refuses to send a key where others could read it.
-    fn read(environment: &Environment, base_url: &'static str, key_secret: &'static str) -> Result<Self, ConfigError> {
-        let upstream = Self { base_url: environment.parsed(base_url)?, key_secret: environment.optional(key_secret) };
+    fn read(
+        environment: &Environment,
+        base_url: &'static str,
+        key_secret: &'static str,
+    ) -> Result<Self, ConfigError> {
+        let upstream = Self {
+            base_url: environment.parsed(base_url)?,
+            key_secret: environment.optional(key_secret),
+        };
         if upstream.key_secret.is_some() && !upstream.base_url.is_private() {
             let reason = format!(
                 "must start with https://, because {key_secret} names a key that would be sent to it; http:// is only for \
                  servers that take no key, and for this machine"
             );
-            return Err(ConfigError { variable: base_url, reason });
+            return Err(ConfigError {
+                variable: base_url,
+                reason,
+            });
         }
         Ok(upstream)
     }
 
     fn access(self, store: &Arc<dyn Secrets>) -> Access {
-        let key = self.key_secret.map_or(ApiKey::Absent, |name| ApiKey::Secret { store: Arc::clone(store), name });
-        Access { base_url: self.base_url, key }
+        let key = self
+            .key_secret
+            .map_or(ApiKey::Absent, |name| ApiKey::Secret {
+                store: Arc::clone(store),
+                name,
+            });
+        Access {
+            base_url: self.base_url,
+            key,
+        }
     }
 }
 
@@ -146,7 +181,9 @@ fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, Conf
     let (base_url, key_secret) = ("OPENAI_COMPATIBLE_BASE_URL", "OPENAI_COMPATIBLE_KEY_SECRET");
     // Asked for in any case: the deployment sets it in any case.
     environment.optional(key_secret);
-    let Some(_) = environment.optional(base_url) else { return Ok(None) };
+    let Some(_) = environment.optional(base_url) else {
+        return Ok(None);
+    };
     Upstream::read(environment, base_url, key_secret).map(Some)
 }
 
@@ -162,18 +199,26 @@ fn cache(environment: &Environment) -> Result<CacheRules, ConfigError> {
     if seconds == 0 {
         return Ok(CacheRules::Off);
     }
-    CacheTerms::default().with_ttl_seconds(seconds).map(CacheRules::On).map_err(|invalid| refused(variable, invalid))
+    CacheTerms::default()
+        .with_ttl_seconds(seconds)
+        .map(CacheRules::On)
+        .map_err(|invalid| refused(variable, invalid))
 }
 
 fn breaker(environment: &Environment) -> Result<BreakerSettings, ConfigError> {
     let (failures, open_seconds) = ("BREAKER_FAILURES", "BREAKER_OPEN_SECONDS");
     let settings = BreakerSettings::default().with_failures(environment.parsed(failures)?);
     let settings = settings.map_err(|invalid| refused(failures, invalid))?;
-    settings.with_open_seconds(environment.parsed(open_seconds)?).map_err(|invalid| refused(open_seconds, invalid))
+    settings
+        .with_open_seconds(environment.parsed(open_seconds)?)
+        .map_err(|invalid| refused(open_seconds, invalid))
 }
 
 fn refused(variable: &'static str, invalid: Invalid) -> ConfigError {
-    ConfigError { variable, reason: invalid.reason }
+    ConfigError {
+        variable,
+        reason: invalid.reason,
+    }
 }
 
 #[cfg(test)]
@@ -216,12 +261,18 @@ mod tests {
     #[test]
     fn a_tenant_may_have_any_number_of_tasks_run_unless_the_deployment_says_otherwise() {
         assert_eq!(read("0").unwrap().tenant_max_running_tasks, None);
-        assert_eq!(read("50").unwrap().tenant_max_running_tasks, NonZeroU32::new(50));
+        assert_eq!(
+            read("50").unwrap().tenant_max_running_tasks,
+            NonZeroU32::new(50)
+        );
     }
 
     #[test]
     fn a_cap_that_all_executors_together_do_not_reach_is_not_counted() {
-        assert_eq!(read("99").unwrap().tenant_max_running_tasks, NonZeroU32::new(99));
+        assert_eq!(
+            read("99").unwrap().tenant_max_running_tasks,
+            NonZeroU32::new(99)
+        );
         assert_eq!(read("100").unwrap().tenant_max_running_tasks, None);
     }
 
@@ -230,25 +281,49 @@ mod tests {
         let vendor = "https://api.anthropic.com";
         for taken in [
             [vendor, "key", "http://vllm.internal:8000", ""],
-            ["http://api.anthropic.com", "", "https://gateway.example", "key"],
-            ["http://127.0.0.1:4010", "key", "http://localhost:8000", "key"],
+            [
+                "http://api.anthropic.com",
+                "",
+                "https://gateway.example",
+                "key",
+            ],
+            [
+                "http://127.0.0.1:4010",
+                "key",
+                "http://localhost:8000",
+                "key",
+            ],
         ] {
             assert!(read_from("0", taken).is_ok(), "{taken:?}");
         }
         for (refused, upstreams) in [
-            ("ANTHROPIC_BASE_URL", ["http://api.anthropic.com", "key", "", ""]),
-            ("OPENAI_COMPATIBLE_BASE_URL", [vendor, "key", "http://vllm.internal:8000", "key"]),
+            (
+                "ANTHROPIC_BASE_URL",
+                ["http://api.anthropic.com", "key", "", ""],
+            ),
+            (
+                "OPENAI_COMPATIBLE_BASE_URL",
+                [vendor, "key", "http://vllm.internal:8000", "key"],
+            ),
         ] {
             let error = read_from("0", upstreams).unwrap_err();
             assert_eq!(error.variable, refused);
-            assert!(error.reason.contains("must start with https://"), "{}", error.reason);
+            assert!(
+                error.reason.contains("must start with https://"),
+                "{}",
+                error.reason
+            );
         }
     }
 
     #[test]
     fn a_number_of_running_tasks_that_is_none_is_refused_by_its_variable() {
         for refused in ["", "-1", "1.5", "many", "4294967296"] {
-            assert_eq!(read(refused).unwrap_err().variable, "TENANT_MAX_RUNNING_TASKS", "{refused}");
+            assert_eq!(
+                read(refused).unwrap_err().variable,
+                "TENANT_MAX_RUNNING_TASKS",
+                "{refused}"
+            );
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The queue's worker: one invocation takes a batch of messages and runs their tasks side by side.
 //!
-//! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its own: one that is rubbish,
-//! fails or panics is the only one to come back, and one with much to read or to compress holds up none of the others. A task
-//! that may be what ended its last workers is worked on when the others of its batch have been left. The response follows the
-//! rules of `ReportBatchItemFailures` (Lambda developer guide, "Handling errors for an SQS event source").
+//! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its
+//! own: one that is rubbish, fails or panics is the only one to come back, and one with much to
+//! read or to compress holds up none of the others. A task that may be what ended its last workers
+//! is worked on when the others of its batch have been left. The response follows the rules of
+//! `ReportBatchItemFailures` (Lambda developer guide, "Handling errors for an SQS event source").
 
 pub mod config;
 mod verdict;
@@ -36,7 +37,8 @@ pub struct Executor {
 /// A batch that can't be answered for message by message: all of it must come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
-    /// A message has no id, so its failure could not be reported; an empty id would fail or lose the whole batch.
+    /// A message has no id, so its failure could not be reported; an empty id would fail or lose
+    /// the whole batch.
     #[error("a message of the batch has no messageId")]
     MissingMessageId,
 }
@@ -44,19 +46,36 @@ pub enum BatchError {
 impl From<BatchError> for Diagnostic {
     fn from(error: BatchError) -> Self {
         let BatchError::MissingMessageId = error;
-        Self { error_type: "MissingMessageId".to_owned(), error_message: error.to_string() }
+        Self {
+            error_type: "MissingMessageId".to_owned(),
+            error_message: error.to_string(),
+        }
     }
 }
 
 impl Executor {
     /// Handles one invocation.
-    pub async fn handle(&self, event: LambdaEvent<SqsEvent>) -> Result<SqsBatchResponse, BatchError> {
-        let Context { request_id, xray_trace_id, deadline, .. } = event.context;
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<SqsEvent>,
+    ) -> Result<SqsBatchResponse, BatchError> {
+        let Context {
+            request_id,
+            xray_trace_id,
+            deadline,
+            ..
+        } = event.context;
         let trace: Option<TraceHeader> = xray_trace_id.and_then(|header| header.parse().ok());
         let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
         let span = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
-        let invocation = Arc::new(Invocation { until: Timestamp::from_millis(deadline), request_id, trace });
-        self.handle_batch(event.payload, &invocation).instrument(span).await
+        let invocation = Arc::new(Invocation {
+            until: Timestamp::from_millis(deadline),
+            request_id,
+            trace,
+        });
+        self.handle_batch(event.payload, &invocation)
+            .instrument(span)
+            .await
     }
 
     /// Works on every message of the batch.
@@ -65,14 +84,23 @@ impl Executor {
         batch: SqsEvent,
         invocation: &Arc<Invocation>,
     ) -> Result<SqsBatchResponse, BatchError> {
-        let messages = batch.records.into_iter().map(Received::try_from).collect::<Result<Vec<_>, _>>();
+        let messages = batch
+            .records
+            .into_iter()
+            .map(Received::try_from)
+            .collect::<Result<Vec<_>, _>>();
         let messages = messages.inspect_err(|error| tracing::error!(%error, "batch refused"))?;
-        let (alone, together): (Vec<Received>, Vec<Received>) =
-            messages.into_iter().partition(|received| received.message.as_ref().is_ok_and(|message| message.alone));
+        let (alone, together): (Vec<Received>, Vec<Received>) = messages
+            .into_iter()
+            .partition(|received| received.message.as_ref().is_ok_and(|message| message.alone));
         let mut response = SqsBatchResponse::default();
         for group in iter::once(together).chain(alone.into_iter().map(|received| vec![received])) {
-            for (id, verdict) in
-                join_all(group.into_iter().map(|received| self.judge_apart(received, invocation))).await
+            for (id, verdict) in join_all(
+                group
+                    .into_iter()
+                    .map(|received| self.judge_apart(received, invocation)),
+            )
+            .await
             {
                 if verdict != Verdict::Done {
                     response.add_failure(&id);
@@ -82,8 +110,13 @@ impl Executor {
         Ok(response)
     }
 
-    /// Works on one message in a task of the runtime, so that the others go on while this one computes.
-    async fn judge_apart(&self, message: Received, invocation: &Arc<Invocation>) -> (String, Verdict) {
+    /// Works on one message in a task of the runtime, so that the others go on while this one
+    /// computes.
+    async fn judge_apart(
+        &self,
+        message: Received,
+        invocation: &Arc<Invocation>,
+    ) -> (String, Verdict) {
         let (executor, invocation) = (self.clone(), Arc::clone(invocation));
         let work = async move {
             let verdict = executor.judge(&message, &invocation).await;
@@ -186,14 +219,23 @@ impl TryFrom<SqsMessage> for Received {
     type Error = BatchError;
 
     fn try_from(message: SqsMessage) -> Result<Self, BatchError> {
-        let id = message.message_id.filter(|id| !id.is_empty()).ok_or(BatchError::MissingMessageId)?;
-        let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+        let id = message
+            .message_id
+            .filter(|id| !id.is_empty())
+            .ok_or(BatchError::MissingMessageId)?;
+        let receives = message
+            .attributes
+            .get("ApproximateReceiveCount")
+            .and_then(|count| count.parse().ok());
         Ok(Self {
             id,
             receipt: message.receipt_handle.unwrap_or_default(),
             message: TaskMessage::from_body(&message.body.unwrap_or_default()),
             receives: receives.unwrap_or(1),
-            trace: message.attributes.get("AWSTraceHeader").and_then(|header| header.parse().ok()),
+            trace: message
+                .attributes
+                .get("AWSTraceHeader")
+                .and_then(|header| header.parse().ok()),
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Wires the executor to DynamoDB, SQS, Secrets Manager and the model providers, and runs it in Lambda.
+//! Wires the executor to DynamoDB, SQS, Secrets Manager and the model providers, and runs it in
+//! Lambda.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use shared::runtime;
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config_beside_others};
 use shared::store::{
-    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots, DynamoTaskStore,
+    DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal, DynamoSlots,
+    DynamoTaskStore,
 };
 use shared::telemetry::{self, Service};
 use shared::tools::BuiltinTools;
@@ -32,10 +34,16 @@ async fn run() -> Result<(), Error> {
     let config = Config::read(&environment).inspect_err(ConfigError::log)?;
     let sdk = sdk_config_beside_others().await;
     let table = dynamodb(&sdk);
-    let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(secrets_manager(&sdk), Arc::new(SystemClock)));
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretsManager::new(
+        secrets_manager(&sdk),
+        Arc::new(SystemClock),
+    ));
     let queue = Arc::new(SqsTaskQueue::new(sqs(&sdk), config.task_queue_url));
     let layers = Layers {
-        answers: Arc::new(DynamoAnswerCache::new(table.clone(), &config.ephemeral_table)),
+        answers: Arc::new(DynamoAnswerCache::new(
+            table.clone(),
+            &config.ephemeral_table,
+        )),
         circuits: Arc::new(DynamoCircuits::new(table.clone(), &config.ephemeral_table)),
         breaker: config.breaker,
         budgets: Arc::new(DynamoBudgets::new(table.clone(), &config.state_table)),
@@ -48,15 +56,24 @@ async fn run() -> Result<(), Error> {
         tasks: Arc::new(DynamoTaskStore::new(table.clone(), &config.state_table)),
         journal: Arc::new(DynamoJournal::new(table, &config.state_table)),
         queue: Arc::<SqsTaskQueue>::clone(&queue),
-        model: llm::model(&llm::http_client().inspect_err(log_failure)?, config.upstreams.providers(&secrets), layers),
+        model: llm::model(
+            &llm::http_client().inspect_err(log_failure)?,
+            config.upstreams.providers(&secrets),
+            layers,
+        ),
         tools: Arc::new(BuiltinTools::new(Arc::new(SystemClock)).inspect_err(log_failure)?),
         clock: Arc::new(SystemClock),
         cache: config.cache,
         times: config.times,
-        slots: config.tenant_max_running_tasks.map(|most| TenantSlots::new(Arc::new(slots), most)),
+        slots: config
+            .tenant_max_running_tasks
+            .map(|most| TenantSlots::new(Arc::new(slots), most)),
         room: Room::of_function(config.memory_mb),
     };
-    let executor = Executor { runner: Arc::new(runner), queue };
+    let executor = Executor {
+        runner: Arc::new(runner),
+        queue,
+    };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let executor = executor.clone();
         let left = Timestamp::from_millis(event.context.deadline).since(SystemClock.now());

@@ -1,4 +1,5 @@
-//! What becomes of a message: the one place that decides, and logs, whether it is done with or comes back.
+//! What becomes of a message: the one place that decides, and logs, whether it is done with or
+//! comes back.
 
 use std::time::Duration;
 
@@ -38,7 +39,10 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
         // Of a task that goes on later, another message was sent, or the watchdog sends one.
         Ok(Ran::Ended(_) | Ran::Parked(_) | Ran::HandedOver) => Verdict::Done,
         Ok(Ran::EndedBefore(status)) => {
-            tracing::info!(status = status.as_str(), "duplicate message of an ended task");
+            tracing::info!(
+                status = status.as_str(),
+                "duplicate message of an ended task"
+            );
             metric::DUPLICATE_MESSAGES.add([], 1);
             Verdict::Done
         }
@@ -57,18 +61,26 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
         }
         Err(RunError::Leased { until }) => {
             let after = until.since(now).saturating_add(CLOCK_MARGIN);
-            tracing::info!(after_seconds = after.as_secs(), "another worker holds the task");
+            tracing::info!(
+                after_seconds = after.as_secs(),
+                "another worker holds the task"
+            );
             Verdict::ComeBack { after }
         }
         Err(RunError::Waiting { until }) => {
             let after = until.since(now);
-            tracing::info!(after_seconds = after.as_secs(), "message of a parked task is early");
+            tracing::info!(
+                after_seconds = after.as_secs(),
+                "message of a parked task is early"
+            );
             Verdict::ComeBack { after }
         }
         Err(error @ RunError::Store(_)) => {
             tracing::error!(error = %Causes(&error), "task run broke off");
             metric::STORE_FAILURES.add([], 1);
-            Verdict::ComeBack { after: backoff(receives) }
+            Verdict::ComeBack {
+                after: backoff(receives),
+            }
         }
     }
 }
@@ -76,33 +88,42 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
 /// The verdict on a message that can't be read.
 pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
     match error {
-        // Rubbish stays rubbish: it comes back at once until the queue gives it up, and is logged on its first visit.
+        // Rubbish stays rubbish: it comes back at once until the queue gives it up, and is logged
+        // on its first visit.
         MessageError::NotOurs(_) => {
             if receives <= 1 {
                 tracing::error!(error = %Causes(error), "poison message, left to the dead-letter queue");
                 metric::POISON_MESSAGES.add([], 1);
             }
-            Verdict::ComeBack { after: Duration::ZERO }
+            Verdict::ComeBack {
+                after: Duration::ZERO,
+            }
         }
         MessageError::Newer(_) => {
             if receives <= 1 {
                 tracing::warn!(%error, "message is left to a newer worker");
             }
-            Verdict::ComeBack { after: UPGRADE_WAIT }
+            Verdict::ComeBack {
+                after: UPGRADE_WAIT,
+            }
         }
     }
 }
 
-/// The verdict on a message whose handling panicked. The panic hook has logged it, because it knows where it happened.
-/// Its task may be left under a lease that ends with the invocation, at `until`.
+/// The verdict on a message whose handling panicked. The panic hook has logged it, because it knows
+/// where it happened. Its task may be left under a lease that ends with the invocation, at `until`.
 pub(crate) fn of_panic(until: Timestamp, now: Timestamp) -> Verdict {
     metric::PANICS.add([], 1);
-    Verdict::ComeBack { after: until.since(now).saturating_add(LEASE_MARGIN) }
+    Verdict::ComeBack {
+        after: until.since(now).saturating_add(LEASE_MARGIN),
+    }
 }
 
 fn backoff(receives: u32) -> Duration {
     let doublings = receives.saturating_sub(1).min(10);
-    FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF)
+    FIRST_BACKOFF
+        .saturating_mul(1 << doublings)
+        .min(LONGEST_BACKOFF)
 }
 
 #[cfg(test)]
@@ -111,7 +132,9 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_limit() {
-        let seconds: Vec<u64> = [0, 1, 2, 3, 7, 8, u32::MAX].map(|receives| backoff(receives).as_secs()).to_vec();
+        let seconds: Vec<u64> = [0, 1, 2, 3, 7, 8, u32::MAX]
+            .map(|receives| backoff(receives).as_secs())
+            .to_vec();
         assert_eq!(seconds, [5, 5, 10, 20, 300, 300, 300]);
     }
 }

@@ -1,7 +1,11 @@
-//! Batches over the platform in memory. Responses are compared byte for byte, because Lambda takes a response that it
-//! doesn't understand for success, and deletes the batch.
+//! Batches over the platform in memory. Responses are compared byte for byte, because Lambda takes
+//! a response that it doesn't understand for success, and deletes the batch.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -18,7 +22,8 @@ use shared::runtime::{self, computed};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When, listen_to, samples,
+    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When,
+    listen_to, samples,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -34,7 +39,12 @@ impl Platform {
         let agent = samples::agent(&samples::tenant("acme"));
         let store = MemoryStore::default();
         AgentStore::create(&store, &agent).await.unwrap();
-        Self { store, queue: MemoryQueue::default(), clock: ManualClock::at(samples::START), agent }
+        Self {
+            store,
+            queue: MemoryQueue::default(),
+            clock: ManualClock::at(samples::START),
+            agent,
+        }
     }
 
     async fn task(&self) -> Task {
@@ -45,8 +55,15 @@ impl Platform {
     async fn task_of(&self, change: impl Fn(TaskMessage) -> TaskMessage) -> Task {
         let task = samples::task(&self.agent, self.clock.now());
         TaskStore::create(&self.store, &task).await.unwrap();
-        let message = change(TaskMessage { tenant: self.agent.tenant.clone(), task: task.id(), alone: false });
-        self.queue.send(&message, None, Duration::ZERO).await.unwrap();
+        let message = change(TaskMessage {
+            tenant: self.agent.tenant.clone(),
+            task: task.id(),
+            alone: false,
+        });
+        self.queue
+            .send(&message, None, Duration::ZERO)
+            .await
+            .unwrap();
         task
     }
 
@@ -54,24 +71,43 @@ impl Platform {
     fn batch(&self) -> Vec<SqsMessage> {
         let mut messages = Vec::new();
         while let Some(delivery) = self.queue.receive() {
-            messages.push(message(&format!("m{}", messages.len() + 1), &delivery.receipt, &delivery.body));
+            messages.push(message(
+                &format!("m{}", messages.len() + 1),
+                &delivery.receipt,
+                &delivery.body,
+            ));
         }
         messages
     }
 
     async fn status(&self, task: &Task) -> TaskStatus {
-        TaskStore::task(&self.store, &self.agent.tenant, task.id()).await.unwrap().unwrap().status()
+        TaskStore::task(&self.store, &self.agent.tenant, task.id())
+            .await
+            .unwrap()
+            .unwrap()
+            .status()
     }
 
     async fn handle(&self, messages: Vec<SqsMessage>, model: ScriptedModel) -> String {
-        self.handle_failing(messages, model, &Faults::default()).await
+        self.handle_failing(messages, model, &Faults::default())
+            .await
     }
 
-    async fn handle_failing(&self, messages: Vec<SqsMessage>, model: ScriptedModel, faults: &Faults) -> String {
+    async fn handle_failing(
+        &self,
+        messages: Vec<SqsMessage>,
+        model: ScriptedModel,
+        faults: &Faults,
+    ) -> String {
         self.handle_asking(messages, Arc::new(model), faults).await
     }
 
-    async fn handle_asking(&self, messages: Vec<SqsMessage>, model: Arc<ScriptedModel>, faults: &Faults) -> String {
+    async fn handle_asking(
+        &self,
+        messages: Vec<SqsMessage>,
+        model: Arc<ScriptedModel>,
+        faults: &Faults,
+    ) -> String {
         self.handle_by(messages, self.runner(model, faults)).await
     }
 
@@ -86,7 +122,10 @@ impl Platform {
             queue: Arc::new(self.queue.clone()),
             tools: Arc::new(ScriptedTools::default()),
             cache: CacheRules::Off,
-            times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+            times: WorkTimes {
+                step_reserve: Duration::ZERO,
+                ..WorkTimes::default()
+            },
             slots: None,
             room: Room::default(),
         }
@@ -94,7 +133,10 @@ impl Platform {
 
     /// What the function answers to Lambda: the response, or the error document.
     async fn handle_by(&self, messages: Vec<SqsMessage>, runner: Runner) -> String {
-        let executor = Executor { runner: Arc::new(runner), queue: Arc::new(self.queue.clone()) };
+        let executor = Executor {
+            runner: Arc::new(runner),
+            queue: Arc::new(self.queue.clone()),
+        };
         let mut batch = SqsEvent::default();
         batch.records = messages;
         let mut context = Context::default();
@@ -112,7 +154,9 @@ fn message(id: &str, receipt: &str, body: &str) -> SqsMessage {
     message.message_id = Some(id.to_owned());
     message.receipt_handle = Some(receipt.to_owned());
     message.body = Some(body.to_owned());
-    message.attributes.insert("ApproximateReceiveCount".to_owned(), "1".to_owned());
+    message
+        .attributes
+        .insert("ApproximateReceiveCount".to_owned(), "1".to_owned());
     message
 }
 
@@ -124,8 +168,14 @@ fn check_golden(response: &str, golden: &str) {
 #[tokio::test]
 async fn all_well() {
     let platform = Platform::new().await;
-    let tasks = [platform.task().await, platform.task().await, platform.task().await];
-    let response = platform.handle(platform.batch(), ScriptedModel::default()).await;
+    let tasks = [
+        platform.task().await,
+        platform.task().await,
+        platform.task().await,
+    ];
+    let response = platform
+        .handle(platform.batch(), ScriptedModel::default())
+        .await;
     check_golden(&response, include_str!("golden/all_ok.json"));
     for task in &tasks {
         assert_eq!(platform.status(task).await, TaskStatus::Completed);
@@ -141,9 +191,17 @@ async fn the_work_is_in_its_tasks_trace_as_long_as_that_one_takes_spans() {
         platform.clock.advance(Duration::from_hours(24 * days));
         platform.task().await;
         let mut messages = platform.batch();
-        messages[0].attributes.insert("AWSTraceHeader".to_owned(), begun.to_string());
-        let (heard, _listening) =
-            listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, HeldLines::default(), log));
+        messages[0]
+            .attributes
+            .insert("AWSTraceHeader".to_owned(), begun.to_string());
+        let (heard, _listening) = listen_to(|log| {
+            logs::layer(
+                Service::new("executor", "v1"),
+                LevelFilter::INFO,
+                HeldLines::default(),
+                log,
+            )
+        });
         platform.handle(messages, ScriptedModel::default()).await;
         let line: Value = serde_json::from_str(heard.text().lines().last().unwrap()).unwrap();
         traces.push(line["xray_trace_id"].as_str().unwrap().to_owned());
@@ -163,22 +221,45 @@ async fn a_bad_body_fails_alone_and_comes_back_at_once() {
     let response = platform.handle(messages, ScriptedModel::default()).await;
     check_golden(&response, include_str!("golden/bad_body.json"));
     assert_eq!(platform.status(&good).await, TaskStatus::Completed);
-    assert_eq!(platform.queue.postponed(), [(poison.receipt, Duration::ZERO)]);
+    assert_eq!(
+        platform.queue.postponed(),
+        [(poison.receipt, Duration::ZERO)]
+    );
 }
 
 /// The first of the batch, that is: each task of the others comes back with a message of its own.
 #[tokio::test]
-async fn tasks_that_do_not_fit_into_memory_together_come_back_one_after_the_other_and_fail_no_message() {
+async fn tasks_that_do_not_fit_into_memory_together_come_back_one_after_the_other_and_fail_no_message()
+ {
     let platform = Platform::new().await;
-    let tasks = [platform.task().await, platform.task().await, platform.task().await];
-    let calling = || Reply::Answer(samples::answer_calling([samples::tool_call("a", "search", "{}")]));
+    let tasks = [
+        platform.task().await,
+        platform.task().await,
+        platform.task().await,
+    ];
+    let calling = || {
+        Reply::Answer(samples::answer_calling([samples::tool_call(
+            "a", "search", "{}",
+        )]))
+    };
     let model = Arc::new(ScriptedModel::new([calling(), calling(), calling()]));
     let mut completed = Vec::new();
     for _ in 0..3 {
         let runner = platform.runner(Arc::clone(&model), &Faults::default());
         let batch = platform.batch();
-        let receipts: Vec<String> = batch.iter().filter_map(|message| message.receipt_handle.clone()).collect();
-        let response = platform.handle_by(batch, Runner { room: Room::of(1), ..runner }).await;
+        let receipts: Vec<String> = batch
+            .iter()
+            .filter_map(|message| message.receipt_handle.clone())
+            .collect();
+        let response = platform
+            .handle_by(
+                batch,
+                Runner {
+                    room: Room::of(1),
+                    ..runner
+                },
+            )
+            .await;
         check_golden(&response, include_str!("golden/all_ok.json"));
         for receipt in &receipts {
             platform.queue.acknowledge(receipt);
@@ -187,12 +268,21 @@ async fn tasks_that_do_not_fit_into_memory_together_come_back_one_after_the_othe
         for task in &tasks {
             statuses.push(platform.status(task).await);
         }
-        completed.push(statuses.iter().filter(|status| **status == TaskStatus::Completed).count());
+        completed.push(
+            statuses
+                .iter()
+                .filter(|status| **status == TaskStatus::Completed)
+                .count(),
+        );
         platform.clock.advance(Duration::from_secs(10));
         platform.queue.elapse();
     }
     assert_eq!(completed, [1, 2, 3]);
-    assert_eq!((model.asked().len(), platform.queue.postponed()), (6, vec![]), "each task asks twice");
+    assert_eq!(
+        (model.asked().len(), platform.queue.postponed()),
+        (6, vec![]),
+        "each task asks twice"
+    );
 }
 
 /// A model whose answers are computed until a whole batch of them is.
@@ -209,8 +299,13 @@ impl Model for Computing {
             let mut begun = self.begun.lock().unwrap();
             *begun += 1;
             self.all_have.notify_all();
-            let waited = self.all_have.wait_timeout_while(begun, Duration::from_mins(1), |begun| *begun < 10);
-            assert!(!waited.unwrap().1.timed_out(), "a task waits until another one has computed");
+            let waited = self
+                .all_have
+                .wait_timeout_while(begun, Duration::from_mins(1), |begun| *begun < 10);
+            assert!(
+                !waited.unwrap().1.timed_out(),
+                "a task waits until another one has computed"
+            );
         });
         ScriptedModel::default().ask(request).await
     }
@@ -225,8 +320,14 @@ fn no_task_of_a_batch_waits_until_another_one_has_computed() {
             tasks.push(platform.task().await);
         }
         let runner = platform.runner(Arc::default(), &Faults::default());
-        let runner = Runner { model: Arc::new(Computing::default()), ..runner };
-        check_golden(&platform.handle_by(platform.batch(), runner).await, include_str!("golden/all_ok.json"));
+        let runner = Runner {
+            model: Arc::new(Computing::default()),
+            ..runner
+        };
+        check_golden(
+            &platform.handle_by(platform.batch(), runner).await,
+            include_str!("golden/all_ok.json"),
+        );
         for task in &tasks {
             assert_eq!(platform.status(task).await, TaskStatus::Completed);
         }
@@ -241,34 +342,67 @@ async fn a_newer_message_fails_alone_and_waits_for_a_newer_worker() {
     let newer = message("m1", &delivery.receipt, r#"{"version":2}"#);
     let response = platform.handle(vec![newer], ScriptedModel::default()).await;
     check_golden(&response, include_str!("golden/newer_version.json"));
-    assert_eq!(platform.queue.postponed(), [(delivery.receipt, Duration::from_mins(1))]);
+    assert_eq!(
+        platform.queue.postponed(),
+        [(delivery.receipt, Duration::from_mins(1))]
+    );
 }
 
 #[tokio::test]
 async fn a_panic_fails_alone() {
     let platform = Platform::new().await;
-    let tasks = [platform.task().await, platform.task().await, platform.task().await];
+    let tasks = [
+        platform.task().await,
+        platform.task().await,
+        platform.task().await,
+    ];
     let model = ScriptedModel::new([Reply::Panic]);
     let response = platform.handle(platform.batch(), model).await;
     check_golden(&response, include_str!("golden/panic.json"));
-    let statuses =
-        [platform.status(&tasks[0]).await, platform.status(&tasks[1]).await, platform.status(&tasks[2]).await];
-    assert_eq!(statuses, [TaskStatus::Running, TaskStatus::Completed, TaskStatus::Completed]);
+    let statuses = [
+        platform.status(&tasks[0]).await,
+        platform.status(&tasks[1]).await,
+        platform.status(&tasks[2]).await,
+    ];
+    assert_eq!(
+        statuses,
+        [
+            TaskStatus::Running,
+            TaskStatus::Completed,
+            TaskStatus::Completed
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn tasks_that_may_end_their_worker_begin_one_by_one_when_the_others_have_ended() {
     let platform = Platform::new().await;
-    let alone = |message| TaskMessage { alone: true, ..message };
+    let alone = |message| TaskMessage {
+        alone: true,
+        ..message
+    };
     let suspects = [platform.task_of(alone).await, platform.task_of(alone).await];
     let others = [platform.task().await, platform.task().await];
     let answer = || Reply::Answer(samples::answer("Paris"));
-    let model = ScriptedModel::new([answer(), answer(), Reply::Hang, answer()]).on(platform.clock.clone());
-    let status = async |tasks: &[Task; 2]| [platform.status(&tasks[0]).await, platform.status(&tasks[1]).await];
+    let model =
+        ScriptedModel::new([answer(), answer(), Reply::Hang, answer()]).on(platform.clock.clone());
+    let status = async |tasks: &[Task; 2]| {
+        [
+            platform.status(&tasks[0]).await,
+            platform.status(&tasks[1]).await,
+        ]
+    };
     let watching = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
-        assert_eq!(status(&others).await, [TaskStatus::Completed; 2], "the first to ask");
-        assert_eq!(status(&suspects).await, [TaskStatus::Running, TaskStatus::Queued]);
+        assert_eq!(
+            status(&others).await,
+            [TaskStatus::Completed; 2],
+            "the first to ask"
+        );
+        assert_eq!(
+            status(&suspects).await,
+            [TaskStatus::Running, TaskStatus::Queued]
+        );
     };
     let (response, ()) = tokio::join!(platform.handle(platform.batch(), model), watching);
     check_golden(&response, include_str!("golden/all_ok.json"));
@@ -280,11 +414,18 @@ async fn a_failing_store_fails_its_message_which_comes_back_soon() {
     let task = platform.task().await;
     let faults = Faults::default();
     faults.die_at(1, When::Before);
-    let response = platform.handle_failing(platform.batch(), ScriptedModel::default(), &faults).await;
+    let response = platform
+        .handle_failing(platform.batch(), ScriptedModel::default(), &faults)
+        .await;
     check_golden(&response, include_str!("golden/retryable.json"));
-    assert_eq!(platform.queue.postponed(), [("receipt-1".to_owned(), Duration::from_secs(5))]);
+    assert_eq!(
+        platform.queue.postponed(),
+        [("receipt-1".to_owned(), Duration::from_secs(5))]
+    );
     platform.queue.elapse();
-    platform.handle(platform.batch(), ScriptedModel::default()).await;
+    platform
+        .handle(platform.batch(), ScriptedModel::default())
+        .await;
     assert_eq!(platform.status(&task).await, TaskStatus::Completed);
 }
 
@@ -314,13 +455,25 @@ async fn an_empty_batch_is_a_success() {
 async fn a_duplicate_in_the_batch_waits_for_the_lease_and_is_then_done_with() {
     let platform = Platform::new().await;
     let task = platform.task().await;
-    platform.queue.send(&platform.queue.sent()[0], None, Duration::ZERO).await.unwrap();
-    let response = platform.handle(platform.batch(), ScriptedModel::default()).await;
+    platform
+        .queue
+        .send(&platform.queue.sent()[0], None, Duration::ZERO)
+        .await
+        .unwrap();
+    let response = platform
+        .handle(platform.batch(), ScriptedModel::default())
+        .await;
     // Either of the two may be first.
     let late = if response.contains("m1") { 1 } else { 2 };
-    check_golden(&response.replace("m1", "m2"), include_str!("golden/duplicate.json"));
+    check_golden(
+        &response.replace("m1", "m2"),
+        include_str!("golden/duplicate.json"),
+    );
     let lease_end = WorkTimes::default().lease + Duration::from_secs(1);
-    assert_eq!(platform.queue.postponed(), [(format!("receipt-{late}"), lease_end)]);
+    assert_eq!(
+        platform.queue.postponed(),
+        [(format!("receipt-{late}"), lease_end)]
+    );
     platform.queue.elapse();
     platform.clock.advance(lease_end);
     let model = ScriptedModel::default();
@@ -332,8 +485,12 @@ async fn a_duplicate_in_the_batch_waits_for_the_lease_and_is_then_done_with() {
 #[tokio::test]
 async fn tasks_for_nobody_are_done_with() {
     let platform = Platform::new().await;
-    let response =
-        platform.handle(vec![message("m1", "r1", &samples::message().to_body())], ScriptedModel::default()).await;
+    let response = platform
+        .handle(
+            vec![message("m1", "r1", &samples::message().to_body())],
+            ScriptedModel::default(),
+        )
+        .await;
     check_golden(&response, include_str!("golden/all_ok.json"));
     assert_eq!(platform.queue.postponed(), []);
 }
@@ -370,22 +527,46 @@ async fn a_batch_takes_as_long_as_its_slowest_task() {
     let begun = tokio::time::Instant::now();
     let response = platform.handle(platform.batch(), model).await;
     check_golden(&response, include_str!("golden/all_ok.json"));
-    assert_eq!(begun.elapsed(), Duration::from_secs(50), "ten calls that hang as long as they may");
+    assert_eq!(
+        begun.elapsed(),
+        Duration::from_secs(50),
+        "ten calls that hang as long as they may"
+    );
 }
 
-/// The files under `events/`, for local invokes, are what Lambda sends; the number is that of their bad messages.
+/// The files under `events/`, for local invokes, are what Lambda sends; the number is that of their
+/// bad messages.
 #[tokio::test]
 async fn every_sample_event_is_handled() {
     let table = [
         ("sqs-task", include_str!("../../../events/sqs-task.json"), 0),
-        ("sqs-duplicate", include_str!("../../../events/sqs-duplicate.json"), 0),
-        ("sqs-malformed-body", include_str!("../../../events/sqs-malformed-body.json"), 1),
-        ("sqs-mixed-batch", include_str!("../../../events/sqs-mixed-batch.json"), 1),
+        (
+            "sqs-duplicate",
+            include_str!("../../../events/sqs-duplicate.json"),
+            0,
+        ),
+        (
+            "sqs-malformed-body",
+            include_str!("../../../events/sqs-malformed-body.json"),
+            1,
+        ),
+        (
+            "sqs-mixed-batch",
+            include_str!("../../../events/sqs-mixed-batch.json"),
+            1,
+        ),
     ];
     for (name, event, bad) in table {
         let batch: SqsEvent = serde_json::from_str(event).unwrap();
         assert!(!batch.records.is_empty(), "{name}");
-        let response = Platform::new().await.handle(batch.records, ScriptedModel::default()).await;
-        assert_eq!(response.matches("itemIdentifier").count(), bad, "{name}: {response}");
+        let response = Platform::new()
+            .await
+            .handle(batch.records, ScriptedModel::default())
+            .await;
+        assert_eq!(
+            response.matches("itemIdentifier").count(),
+            bad,
+            "{name}: {response}"
+        );
     }
 }

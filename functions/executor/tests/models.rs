@@ -1,6 +1,11 @@
-//! Tasks over the layers around a model, as the function puts them together; everything else is in memory.
+//! Tasks over the layers around a model, as the function puts them together; everything else is in
+//! memory.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +14,14 @@ use executor::config::Config;
 use shared::app::{Room, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
-    Agent, AgentConfig, AssistantContent, BuiltinTool, CacheRules, CacheTerms, Message, ModelChain, ModelRef, Provider,
-    Step, StepKind, Task, TaskStatus, TenantId,
+    Agent, AgentConfig, AssistantContent, BuiltinTool, CacheRules, CacheTerms, Message, ModelChain,
+    ModelRef, Provider, Step, StepKind, Task, TaskStatus, TenantId,
 };
 use shared::policy::{Backoff, CacheSettings, Cached, Fallback, Retry, RetryBudget};
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelErrorKind, TaskMessage, TaskStore};
 use shared::testing::{
-    ManualClock, MemoryAnswers, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, samples,
+    ManualClock, MemoryAnswers, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools,
+    samples,
 };
 
 /// The layers around a model that answers by a script, and what is kept of its tasks.
@@ -32,9 +38,19 @@ impl Platform {
         let clock = || Arc::new(clock.clone()) as Arc<dyn Clock>;
         let model = Arc::new(ScriptedModel::new(script));
         let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-        let retry = Arc::new(Retry::new(inner, RetryBudget::default(), Backoff::Steady, clock()));
+        let retry = Arc::new(Retry::new(
+            inner,
+            RetryBudget::default(),
+            Backoff::Steady,
+            clock(),
+        ));
         let fallback = Arc::new(Fallback::new(retry));
-        let cached = Cached::new(fallback, Arc::new(MemoryAnswers::default()), CacheSettings::default(), clock());
+        let cached = Cached::new(
+            fallback,
+            Arc::new(MemoryAnswers::default()),
+            CacheSettings::default(),
+            clock(),
+        );
         let runner = Runner {
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
@@ -44,11 +60,18 @@ impl Platform {
             tools: Arc::new(ScriptedTools::default()),
             clock: clock(),
             cache,
-            times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+            times: WorkTimes {
+                step_reserve: Duration::ZERO,
+                ..WorkTimes::default()
+            },
             slots: None,
             room: Room::default(),
         };
-        Self { store, model, runner }
+        Self {
+            store,
+            model,
+            runner,
+        }
     }
 
     async fn agent(&self, set: impl FnOnce(&mut AgentConfig)) -> Agent {
@@ -63,9 +86,16 @@ impl Platform {
         let task = samples::task(agent, samples::START);
         TaskStore::create(&self.store, &task).await.unwrap();
         let tenant: &TenantId = &agent.tenant;
-        let message = TaskMessage { tenant: tenant.clone(), task: task.id(), alone: false };
+        let message = TaskMessage {
+            tenant: tenant.clone(),
+            task: task.id(),
+            alone: false,
+        };
         self.runner.run(&message, samples::after(60)).await.unwrap();
-        TaskStore::task(&self.store, tenant, task.id()).await.unwrap().unwrap()
+        TaskStore::task(&self.store, tenant, task.id())
+            .await
+            .unwrap()
+            .unwrap()
     }
 }
 
@@ -97,17 +127,29 @@ fn deployed(seconds: &str) -> CacheRules {
 #[tokio::test(start_paused = true)]
 async fn the_deployment_says_whether_answers_are_kept_and_an_agent_knows_better() {
     let hour = CacheRules::On(CacheTerms::default());
-    let cases = [("3600", None, 1), ("0", None, 2), ("3600", Some(CacheRules::Off), 2), ("0", Some(hour), 1)];
+    let cases = [
+        ("3600", None, 1),
+        ("0", None, 2),
+        ("3600", Some(CacheRules::Off), 2),
+        ("0", Some(hour), 1),
+    ];
     for (seconds, of_agent, asked) in cases {
         let platform = Platform::new([], deployed(seconds));
         let agent = platform.agent(|config| config.cache = of_agent).await;
         for _ in 0..2 {
             assert_eq!(platform.run(&agent).await.status(), TaskStatus::Completed);
         }
-        assert_eq!(platform.model.asked().len(), asked, "{seconds} {of_agent:?}");
+        assert_eq!(
+            platform.model.asked().len(),
+            asked,
+            "{seconds} {of_agent:?}"
+        );
     }
     assert_eq!(deployed("3600"), hour);
-    assert_eq!(deployed("60"), CacheRules::On(CacheTerms::default().with_ttl_seconds(60).unwrap()));
+    assert_eq!(
+        deployed("60"),
+        CacheRules::On(CacheTerms::default().with_ttl_seconds(60).unwrap())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,8 +162,14 @@ async fn a_task_goes_on_with_another_vendors_model_in_the_middle() {
         retry_after: None,
         spend: samples::answer("").spend,
     };
-    let platform = Platform::new([Reply::Answer(samples::answer_calling([call.clone()])), away], CacheRules::Off);
-    let (first, second) = (samples::model(), ModelRef::new(Provider::OpenAi, "gpt-6-luna").unwrap());
+    let platform = Platform::new(
+        [Reply::Answer(samples::answer_calling([call.clone()])), away],
+        CacheRules::Off,
+    );
+    let (first, second) = (
+        samples::model(),
+        ModelRef::new(Provider::OpenAi, "gpt-6-luna").unwrap(),
+    );
     let agent = platform.agent(|config| {
         config.models = ModelChain::new(vec![first.clone().into(), second.clone().into()]).unwrap();
         config.builtin_tools = vec![BuiltinTool::Calculator];
@@ -130,20 +178,42 @@ async fn a_task_goes_on_with_another_vendors_model_in_the_middle() {
     assert_eq!(task.status(), TaskStatus::Completed);
 
     let asked = platform.model.asked();
-    let order: Vec<_> = asked.iter().map(|request| request.model().clone()).collect();
+    let order: Vec<_> = asked
+        .iter()
+        .map(|request| request.model().clone())
+        .collect();
     assert_eq!(order, [first.clone(), first.clone(), second.clone()]);
     let messages = &asked.last().unwrap().prompt.messages;
-    let [Message::User(_), Message::Assistant(said), Message::ToolResults(results)] = &messages[..] else {
+    let [
+        Message::User(_),
+        Message::Assistant(said),
+        Message::ToolResults(results),
+    ] = &messages[..]
+    else {
         panic!("{messages:?}");
     };
-    assert_eq!(said.iter().map(|part| &part.content).collect::<Vec<_>>(), [&AssistantContent::ToolCall(call)]);
-    assert_eq!(results.iter().map(|result| result.call_id.as_str()).collect::<Vec<_>>(), ["call_1"]);
+    assert_eq!(
+        said.iter().map(|part| &part.content).collect::<Vec<_>>(),
+        [&AssistantContent::ToolCall(call)]
+    );
+    assert_eq!(
+        results
+            .iter()
+            .map(|result| result.call_id.as_str())
+            .collect::<Vec<_>>(),
+        ["call_1"]
+    );
 
     let steps: Vec<Step> = platform.store.steps(task.id()).await.unwrap();
     let calls = steps.iter().filter_map(|step| match &step.kind {
-        StepKind::ModelCall { requested, answer } => Some((requested, &answer.model, answer.failed.len())),
+        StepKind::ModelCall { requested, answer } => {
+            Some((requested, &answer.model, answer.failed.len()))
+        }
         StepKind::ToolCall { .. } => None,
     });
-    assert_eq!(calls.collect::<Vec<_>>(), [(&first, &first, 0), (&first, &second, 1)]);
+    assert_eq!(
+        calls.collect::<Vec<_>>(),
+        [(&first, &first, 0), (&first, &second, 1)]
+    );
     assert_eq!(task.spend().attempts, 3);
 }

@@ -1,8 +1,9 @@
 //! What the executor costs by itself: `make bench`, explained in `docs/benchmarks.md`.
 //!
-//! Models and tools answer at once and the stores are in memory, so that what is left is the executor's own work: time on
-//! the processor, allocations, and the calls that it makes to store and queue. `cargo test` runs a few rounds, for the
-//! numbers of calls, which are checked in every run.
+//! Models and tools answer at once and the stores are in memory, so that what is left is the
+//! executor's own work: time on the processor, allocations, and the calls that it makes to store
+//! and queue. `cargo test` runs a few rounds, for the numbers of calls, which are checked in every
+//! run.
 
 #![expect(
     clippy::print_stdout,
@@ -23,7 +24,8 @@ use futures::future::join_all;
 use measure::{Samples, Summary};
 use shared::app::{Ran, Room, Runner, WorkTimes};
 use shared::domain::{
-    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskStatus, ToolRunner,
+    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskStatus,
+    ToolRunner,
 };
 use shared::ports::clock::SystemClock;
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, TaskStore};
@@ -42,11 +44,13 @@ const RESUME_CALLS: u32 = 6;
 /// The most that resuming it may take, without the network.
 const RESUME_TARGET: Duration = Duration::from_millis(50);
 /// A batch of tasks, how long their model takes, and how long the invocation may take in all.
-const BATCH: (usize, Duration, Duration) = (10, Duration::from_secs(1), Duration::from_millis(1_250));
+const BATCH: (usize, Duration, Duration) =
+    (10, Duration::from_secs(1), Duration::from_millis(1_250));
 
 type Failure = Box<dyn Error>;
 
-/// A model that calls a tool in each of its first turns, as the conversation tells, and takes its time.
+/// A model that calls a tool in each of its first turns, as the conversation tells, and takes its
+/// time.
 struct Turns {
     turns: u32,
     latency: Duration,
@@ -96,18 +100,30 @@ impl Bench {
             slots: None,
             room: Room::default(),
         };
-        Ok(Self { store: plain, calls, agent, runner })
+        Ok(Self {
+            store: plain,
+            calls,
+            agent,
+            runner,
+        })
     }
 
     async fn submit(&self) -> Result<TaskMessage, Failure> {
         let task = samples::task(&self.agent, SystemClock.now());
         TaskStore::create(&self.store, &task).await?;
-        Ok(TaskMessage { tenant: self.agent.tenant.clone(), task: task.id(), alone: false })
+        Ok(TaskMessage {
+            tenant: self.agent.tenant.clone(),
+            task: task.id(),
+            alone: false,
+        })
     }
 
     async fn run(&self, message: &TaskMessage) -> Ran {
         let until = SystemClock.now().plus(Duration::from_mins(15));
-        self.runner.run(message, until).await.expect("the store in memory works")
+        self.runner
+            .run(message, until)
+            .await
+            .expect("the store in memory works")
     }
 
     /// A task that a worker recorded so many steps of and then left, as after a crash.
@@ -117,7 +133,11 @@ impl Bench {
         for step in &steps {
             self.store.append(step).await?;
         }
-        let mut task = self.store.task(&message.tenant, message.task).await?.ok_or("the task is there")?;
+        let mut task = self
+            .store
+            .task(&message.tenant, message.task)
+            .await?
+            .ok_or("the task is there")?;
         let now = SystemClock.now();
         task.claim(samples::lease_until(now), now)?;
         self.store.update(&task).await?;
@@ -130,7 +150,11 @@ fn journal(task: TaskId, steps: u32) -> Vec<Step> {
     let text = "It is a long way to the end of a conversation. ".repeat(60);
     let step = |number: u32| match number % 2 {
         1 => {
-            let call = samples::tool_call(&number.to_string(), "calculator", r#"{"expression":"6 * 7"}"#);
+            let call = samples::tool_call(
+                &number.to_string(),
+                "calculator",
+                r#"{"expression":"6 * 7"}"#,
+            );
             let mut step = samples::step(task, number, "");
             if let shared::domain::StepKind::ModelCall { answer, .. } = &mut step.kind {
                 *answer = samples::answer_calling([call]);
@@ -153,12 +177,17 @@ async fn whole_tasks(turns: u32, rounds: u32) -> Result<(Summary, u32), Failure>
         assert_eq!(ran, Ran::Ended(TaskStatus::Completed));
         calls = bench.calls.calls();
         // Claim, agent, one write for each step, end.
-        assert_eq!(calls, 3 + 2 * turns + 1, "calls to store and queue for {turns} turns");
+        assert_eq!(
+            calls,
+            3 + 2 * turns + 1,
+            "calls to store and queue for {turns} turns"
+        );
     }
     Ok((samples.summary(), calls))
 }
 
-/// A task that another worker left after many steps, up to its next answer; and the reading of its records.
+/// A task that another worker left after many steps, up to its next answer; and the reading of its
+/// records.
 async fn resumed_tasks(rounds: u32) -> Result<(Summary, Summary), Failure> {
     let bench = Bench::new(RESUMED / 2, Duration::ZERO).await?;
     let (mut resumed, mut read) = (Samples::default(), Samples::default());
@@ -167,7 +196,11 @@ async fn resumed_tasks(rounds: u32) -> Result<(Summary, Summary), Failure> {
         bench.calls.clear();
         let ran = resumed.take(1, bench.run(&message)).await;
         assert_eq!(ran, Ran::Ended(TaskStatus::Completed));
-        assert_eq!(bench.calls.calls(), RESUME_CALLS, "calls to store and queue for a resumption");
+        assert_eq!(
+            bench.calls.calls(),
+            RESUME_CALLS,
+            "calls to store and queue for a resumption"
+        );
         let records = decoding::records(&steps)?;
         let decoded = read.take(1, async { decoding::steps(&records) }).await?;
         assert_eq!(decoded, steps);
@@ -175,7 +208,8 @@ async fn resumed_tasks(rounds: u32) -> Result<(Summary, Summary), Failure> {
     Ok((resumed.summary(), read.summary()))
 }
 
-/// One invocation with a batch of tasks of one slow answer each: what is billed is the time of the slowest.
+/// One invocation with a batch of tasks of one slow answer each: what is billed is the time of the
+/// slowest.
 async fn batch() -> Result<(Duration, Duration), Failure> {
     let bench = Bench::new(0, BATCH.1).await?;
     let mut messages = Vec::new();
@@ -185,9 +219,24 @@ async fn batch() -> Result<(Duration, Duration), Failure> {
     let (begun, cpu) = (Instant::now(), ThreadTime::now());
     let ran = join_all(messages.iter().map(|message| bench.run(message))).await;
     let took = (begun.elapsed(), cpu.elapsed());
-    assert!(ran.iter().all(|ran| *ran == Ran::Ended(TaskStatus::Completed)), "{ran:?}");
-    let ended = join_all(messages.iter().map(|message| bench.store.task(&message.tenant, message.task))).await;
-    assert!(ended.into_iter().flatten().flatten().all(|task: Task| task.attempts() == 1));
+    assert!(
+        ran.iter()
+            .all(|ran| *ran == Ran::Ended(TaskStatus::Completed)),
+        "{ran:?}"
+    );
+    let ended = join_all(
+        messages
+            .iter()
+            .map(|message| bench.store.task(&message.tenant, message.task)),
+    )
+    .await;
+    assert!(
+        ended
+            .into_iter()
+            .flatten()
+            .flatten()
+            .all(|task: Task| task.attempts() == 1)
+    );
     Ok(took)
 }
 
@@ -195,27 +244,51 @@ fn main() -> Result<(), Failure> {
     // Cargo says so when it runs a benchmark rather than a test.
     let is_benchmark = std::env::args().any(|argument| argument == "--bench");
     let rounds = if is_benchmark { ROUNDS.0 } else { ROUNDS.1 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     if is_benchmark {
         let (took, cpu) = runtime.block_on(batch())?;
         let met = if took <= BATCH.2 { "met" } else { "missed" };
-        println!("A batch of {} tasks with a model of {:?}: {took:?} of {:?}, {met}.", BATCH.0, BATCH.1, BATCH.2);
-        println!("It took {cpu:?} of the processor and {} MiB.\n", resident_mebibytes("self").unwrap_or_default());
+        println!(
+            "A batch of {} tasks with a model of {:?}: {took:?} of {:?}, {met}.",
+            BATCH.0, BATCH.1, BATCH.2
+        );
+        println!(
+            "It took {cpu:?} of the processor and {} MiB.\n",
+            resident_mebibytes("self").unwrap_or_default()
+        );
     }
     let mut rows = Vec::new();
     for turns in TURNS {
         let (summary, calls) = runtime.block_on(whole_tasks(turns, rounds))?;
-        rows.push((format!("task of {} steps", 2 * turns + 1), 2 * turns + 1, calls, summary));
+        rows.push((
+            format!("task of {} steps", 2 * turns + 1),
+            2 * turns + 1,
+            calls,
+            summary,
+        ));
     }
     let (resumed, read) = runtime.block_on(resumed_tasks((rounds / 10).max(1)))?;
     let whole = (resumed.p50 + read.p50) / 1_000.0;
-    rows.push((format!("resume after {RESUMED} steps"), 1, RESUME_CALLS, resumed));
+    rows.push((
+        format!("resume after {RESUMED} steps"),
+        1,
+        RESUME_CALLS,
+        resumed,
+    ));
     rows.push((format!("read {RESUMED} records"), RESUMED, 0, read));
     if is_benchmark {
         print(&rows);
         let target = RESUME_TARGET.as_millis();
-        let met = if whole <= RESUME_TARGET.as_secs_f64() * 1_000.0 { "met" } else { "missed" };
-        println!("Resume of {RESUMED} steps without the network: {whole:.1} ms of {target} ms, {met}.");
+        let met = if whole <= RESUME_TARGET.as_secs_f64() * 1_000.0 {
+            "met"
+        } else {
+            "missed"
+        };
+        println!(
+            "Resume of {RESUMED} steps without the network: {whole:.1} ms of {target} ms, {met}."
+        );
     }
     Ok(())
 }

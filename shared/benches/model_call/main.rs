@@ -1,8 +1,10 @@
-//! What the layers around a model call cost by themselves: `make bench`, explained in `docs/benchmarks.md`.
+//! What the layers around a model call cost by themselves: `make bench`, explained in
+//! `docs/benchmarks.md`.
 //!
-//! The provider is on loopback and takes no time, the stores are in memory, and the runtime has one thread, as in a
-//! function. All ways to call take turns, sample by sample, so that whatever else the machine does hits all of them
-//! alike. `cargo test` runs a few rounds, for the numbers of calls to provider and stores, which are checked in every run.
+//! The provider is on loopback and takes no time, the stores are in memory, and the runtime has one
+//! thread, as in a function. All ways to call take turns, sample by sample, so that whatever else
+//! the machine does hits all of them alike. `cargo test` runs a few rounds, for the numbers of
+//! calls to provider and stores, which are checked in every run.
 
 #![expect(
     clippy::print_stdout,
@@ -24,13 +26,16 @@ use measure::{Samples, Summary};
 use provider::Provider;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use shared::domain::{
-    CacheRules, CacheTerms, Caller, Deadline, Message, ModelRequest, Prompt, TaskId, TenantId, ToolDefinition, ToolName,
+    CacheRules, CacheTerms, Caller, Deadline, Message, ModelRequest, Prompt, TaskId, TenantId,
+    ToolDefinition, ToolName,
 };
 use shared::llm::{Access, ApiKey, Layers, Providers, Timeouts, http_client, model, router};
 use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Model, ModelError};
-use shared::testing::{Faults, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemorySecrets, samples};
+use shared::testing::{
+    Faults, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemorySecrets, samples,
+};
 
 /// How often each way is measured, and in a test.
 const ROUNDS: (u32, u32) = (3_000, 3);
@@ -59,8 +64,16 @@ enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 8] =
-        [Self::Bare, Self::Client, Self::Off, Self::Capped, Self::Miss, Self::Kept, Self::Nearby, Self::Coalesced];
+    const ALL: [Self; 8] = [
+        Self::Bare,
+        Self::Client,
+        Self::Off,
+        Self::Capped,
+        Self::Miss,
+        Self::Kept,
+        Self::Nearby,
+        Self::Coalesced,
+    ];
 
     const fn name(self) -> &'static str {
         match self {
@@ -79,11 +92,18 @@ impl Way {
     const fn calls(self) -> u32 {
         match self {
             Self::Coalesced => AT_ONCE,
-            Self::Bare | Self::Client | Self::Off | Self::Capped | Self::Miss | Self::Kept | Self::Nearby => 1,
+            Self::Bare
+            | Self::Client
+            | Self::Off
+            | Self::Capped
+            | Self::Miss
+            | Self::Kept
+            | Self::Nearby => 1,
         }
     }
 
-    /// The calls to the provider, the answers' store and the budgets' store that one sample leads to.
+    /// The calls to the provider, the answers' store and the budgets' store that one sample leads
+    /// to.
     const fn expected(self) -> (u64, u32, u32) {
         match self {
             Self::Bare | Self::Client | Self::Off => (1, 0, 0),
@@ -115,8 +135,14 @@ impl Bench {
         let (provider, http) = (Provider::start()?, http_client()?);
         let secrets = MemorySecrets::default();
         secrets.set("key", "sk-1");
-        let key = ApiKey::Secret { store: Arc::new(secrets), name: "key".to_owned() };
-        let access = Access { base_url: format!("http://{}", provider.address).parse()?, key };
+        let key = ApiKey::Secret {
+            store: Arc::new(secrets),
+            name: "key".to_owned(),
+        };
+        let access = Access {
+            base_url: format!("http://{}", provider.address).parse()?,
+            key,
+        };
         let providers = Providers {
             anthropic: access.clone(),
             openai: access,
@@ -129,7 +155,10 @@ impl Bench {
             stack: Arc::clone(&client) as Arc<dyn Model>,
             capped: Arc::clone(&client) as Arc<dyn Model>,
             client,
-            answers: (MemoryAnswers::default().with_faults(answers.clone()), answers),
+            answers: (
+                MemoryAnswers::default().with_faults(answers.clone()),
+                answers,
+            ),
             circuits: MemoryCircuits::default(),
             budgets,
             prompt: Arc::new(prompt(bytes)?),
@@ -149,7 +178,10 @@ impl Bench {
             circuits: Arc::new(self.circuits.clone()),
             breaker: BreakerSettings::default(),
             budgets: Arc::new(MemoryBudgets::default().with_faults(self.budgets.clone())),
-            daily_caps: DailyCaps { tenant: tenant_daily_cap, deployment: None },
+            daily_caps: DailyCaps {
+                tenant: tenant_daily_cap,
+                deployment: None,
+            },
             clock: clock(),
         };
         model(&self.http, self.providers.clone(), layers)
@@ -162,7 +194,10 @@ impl Bench {
         let tenant: TenantId = format!("t-{}", self.tenants).parse()?;
         Ok(ModelRequest {
             prompt: Arc::clone(&self.prompt),
-            caller: Caller { tenant, task: TaskId::new(now) },
+            caller: Caller {
+                tenant,
+                task: TaskId::new(now),
+            },
             cache,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),
             ..samples::question("")
@@ -170,10 +205,18 @@ impl Bench {
     }
 
     /// Takes one sample.
-    async fn sample(&mut self, way: Way, body: &Bytes, samples: &mut Samples) -> Result<(), Failure> {
+    async fn sample(
+        &mut self,
+        way: Way,
+        body: &Bytes,
+        samples: &mut Samples,
+    ) -> Result<(), Failure> {
         let cached = CacheRules::On(CacheTerms::default());
-        let request =
-            self.request(if way.expected().1 > 0 || way == Way::Nearby { cached } else { CacheRules::Off })?;
+        let request = self.request(if way.expected().1 > 0 || way == Way::Nearby {
+            cached
+        } else {
+            CacheRules::Off
+        })?;
         let stack = &self.stack;
         if matches!(way, Way::Kept | Way::Nearby) {
             stack.ask(&request).await?;
@@ -188,7 +231,10 @@ impl Bench {
             Way::Client => samples.take(1, ask(&self.client, &request)).await?,
             Way::Off | Way::Miss | Way::Nearby => samples.take(1, ask(stack, &request)).await?,
             Way::Capped => {
-                let request = ModelRequest { task_cap: Some(u64::MAX), ..request };
+                let request = ModelRequest {
+                    task_cap: Some(u64::MAX),
+                    ..request
+                };
                 samples.take(1, ask(&self.capped, &request)).await?;
             }
             Way::Kept => {
@@ -197,25 +243,47 @@ impl Bench {
             }
             Way::Coalesced => {
                 let all = (0..AT_ONCE).map(|_| ask(stack, &request));
-                samples.take(AT_ONCE, async { try_join_all(all).await.map(drop) }).await?;
+                samples
+                    .take(AT_ONCE, async { try_join_all(all).await.map(drop) })
+                    .await?;
             }
         }
         let after = self.counts();
         let made = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
-        assert_eq!(made, way.expected(), "calls to provider, answers and budgets for: {}", way.name());
+        assert_eq!(
+            made,
+            way.expected(),
+            "calls to provider, answers and budgets for: {}",
+            way.name()
+        );
         Ok(())
     }
 
     /// The calls so far to the provider, the answers and the budgets.
     fn counts(&self) -> (u64, u32, u32) {
-        (self.provider.questions(), self.answers.1.calls(), self.budgets.calls())
+        (
+            self.provider.questions(),
+            self.answers.1.calls(),
+            self.budgets.calls(),
+        )
     }
 
     async fn bare(&self, body: &Bytes) -> Result<(), reqwest::Error> {
-        let post = self.http.post(format!("http://{}/v1/messages", self.provider.address));
-        let post = post.header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/json");
-        let post = post.header(AUTHORIZATION, "Bearer sk-1").header("anthropic-version", "2026-10-21");
-        post.body(body.clone()).send().await?.bytes().await.map(drop)
+        let post = self
+            .http
+            .post(format!("http://{}/v1/messages", self.provider.address));
+        let post = post
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json");
+        let post = post
+            .header(AUTHORIZATION, "Bearer sk-1")
+            .header("anthropic-version", "2026-10-21");
+        post.body(body.clone())
+            .send()
+            .await?
+            .bytes()
+            .await
+            .map(drop)
     }
 
     /// What every way takes, in the order of [`Way::ALL`].
@@ -235,7 +303,10 @@ impl Bench {
             }
         }
         all.sort_unstable_by_key(|(way, _)| *way);
-        Ok(all.into_iter().map(|(_, mut samples)| samples.summary()).collect())
+        Ok(all
+            .into_iter()
+            .map(|(_, mut samples)| samples.summary())
+            .collect())
     }
 }
 
@@ -249,12 +320,17 @@ fn clock() -> Arc<dyn Clock> {
 
 /// A conversation of some turns, with tools, that has about that many bytes.
 fn prompt(bytes: usize) -> Result<Prompt, Failure> {
-    let text = |share: usize| "It is a long way to the end of a conversation. ".repeat(bytes / share / 47 + 1);
-    let schema =
-        r#"{"type":"object","properties":{"place":{"type":"string"},"days":{"type":"integer"}},"required":["place"]}"#;
+    let text = |share: usize| {
+        "It is a long way to the end of a conversation. ".repeat(bytes / share / 47 + 1)
+    };
+    let schema = r#"{"type":"object","properties":{"place":{"type":"string"},"days":{"type":"integer"}},"required":["place"]}"#;
     let tool = |name: &str| -> Result<ToolDefinition, Failure> {
         let name = ToolName::new(name.to_owned())?;
-        Ok(ToolDefinition::new(name, text(64), serde_json::from_str(schema)?)?)
+        Ok(ToolDefinition::new(
+            name,
+            text(64),
+            serde_json::from_str(schema)?,
+        )?)
     };
     Ok(Prompt {
         instructions: text(4),
@@ -268,7 +344,9 @@ fn main() -> Result<(), Failure> {
     // Cargo says so when it runs a benchmark rather than a test.
     let is_benchmark = std::env::args().any(|argument| argument == "--bench");
     let rounds = if is_benchmark { ROUNDS.0 } else { ROUNDS.1 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     for bytes in PROMPT_BYTES {
         let mut bench = Bench::new(bytes)?;
         let summaries = runtime.block_on(bench.run(rounds))?;
@@ -283,7 +361,10 @@ fn main() -> Result<(), Failure> {
 
 fn print(bytes: usize, rounds: u32, summaries: &[Summary]) {
     let bare = summaries.first().expect("the first way is the bare call");
-    println!("A prompt of {} KiB, {rounds} samples of each way, times in µs per call", bytes / 1_024);
+    println!(
+        "A prompt of {} KiB, {rounds} samples of each way, times in µs per call",
+        bytes / 1_024
+    );
     println!(
         "{:<22}{:>9}{:>9}{:>9}{:>9}{:>8}{:>8}{:>9}{:>9}{:>9}  target",
         "", "p50", "p99", "+p50", "+p99", "cpu", "allocs", "KiB", "answers", "budgets"
@@ -291,7 +372,11 @@ fn print(bytes: usize, rounds: u32, summaries: &[Summary]) {
     for (way, it) in Way::ALL.into_iter().zip(summaries) {
         let (p50, p99) = (it.p50 - bare.p50, it.p99 - bare.p99);
         let (_, answers, budgets) = way.expected();
-        let met = if p50 <= TARGET.0 && p99 <= TARGET.1 { "met" } else { "missed" };
+        let met = if p50 <= TARGET.0 && p99 <= TARGET.1 {
+            "met"
+        } else {
+            "missed"
+        };
         println!(
             "{:<22}{:>9.1}{:>9.1}{p50:>+9.1}{p99:>+9.1}{:>8.1}{:>8.1}{:>9.1}{:>9.2}{:>9.2}  {}",
             way.name(),

@@ -1,7 +1,8 @@
-//! A provider on loopback that takes no time: a thread per connection, and the same bytes for every question.
+//! A provider on loopback that takes no time: a thread per connection, and the same bytes for every
+//! question.
 //!
-//! It is plain `std` over buffers that are made once: neither its threads' time nor any allocation of theirs gets into
-//! what is measured of the caller.
+//! It is plain `std` over buffers that are made once: neither its threads' time nor any allocation
+//! of theirs gets into what is measured of the caller.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -34,7 +35,11 @@ impl Provider {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;
         let last = Mutex::new(Vec::with_capacity(MAX_BYTES));
-        let shared = Arc::new(Shared { reply: reply(), questions: AtomicU64::new(0), last });
+        let shared = Arc::new(Shared {
+            reply: reply(),
+            questions: AtomicU64::new(0),
+            last,
+        });
         let serving = Arc::clone(&shared);
         thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -53,7 +58,13 @@ impl Provider {
 
     /// The body of the last question.
     pub(crate) fn last(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.shared.last.lock().unwrap_or_else(PoisonError::into_inner))
+        Bytes::copy_from_slice(
+            &self
+                .shared
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 }
 
@@ -88,10 +99,15 @@ fn body(bytes: &[u8]) -> Option<&[u8]> {
     const LENGTH: &[u8] = b"content-length: ";
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let (head, body) = bytes.split_at_checked(end + 4)?;
-    let line = head
-        .split(|byte| *byte == b'\n')
-        .find(|line| line.get(..LENGTH.len()).is_some_and(|name| name.eq_ignore_ascii_case(LENGTH)))?;
-    let length: usize = str::from_utf8(line.get(LENGTH.len()..)?).ok()?.trim().parse().ok()?;
+    let line = head.split(|byte| *byte == b'\n').find(|line| {
+        line.get(..LENGTH.len())
+            .is_some_and(|name| name.eq_ignore_ascii_case(LENGTH))
+    })?;
+    let length: usize = str::from_utf8(line.get(LENGTH.len()..)?)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     (body.len() == length).then_some(body)
 }
 

@@ -1,9 +1,10 @@
 //! What logs, traces and metrics cost: `make bench`, explained in `docs/benchmarks.md`.
 //!
-//! Telemetry is a process's own, so each way is measured in processes of its own, which take turns: they start as a function
-//! does and work on tasks. What they say is read here, as Lambda and the X-Ray daemon do it. A step asks a provider on this
-//! machine through all layers and is written by the SDK to a table that takes everything, so that it has all of the spans,
-//! lines and counts of a real one. `cargo test` runs one small process of each way, and holds it to what hardly differs
+//! Telemetry is a process's own, so each way is measured in processes of its own, which take turns:
+//! they start as a function does and work on tasks. What they say is read here, as Lambda and the
+//! X-Ray daemon do it. A step asks a provider on this machine through all layers and is written by
+//! the SDK to a table that takes everything, so that it has all of the spans, lines and counts of a
+//! real one. `cargo test` runs one small process of each way, and holds it to what hardly differs
 //! between machines: allocations and bytes.
 
 #![expect(
@@ -34,12 +35,14 @@ const PROCESSES: (u32, u32) = (15, 1);
 const ROUNDS: (u32, u32) = (200, 2);
 /// Turns of a model and a tool before the last answer.
 const TURNS: [u32; 2] = [0, 5];
-/// The most that telemetry may take of a step: this share of its time on the processor or these microseconds, whichever is
-/// more; and of a function's start, in microseconds.
+/// The most that telemetry may take of a step: this share of its time on the processor or these
+/// microseconds, whichever is more; and of a function's start, in microseconds.
 const TARGETS: (f64, f64, f64) = (0.05, 200.0, 3_000.0);
-/// The share of an invocation's allocations, their number as their size, that telemetry may add; it adds a fifth.
+/// The share of an invocation's allocations, their number as their size, that telemetry may add; it
+/// adds a fifth.
 const MOST_ADDED: f64 = 0.3;
-/// The bytes of logs and metrics, and those of spans, that telemetry may write for an invocation and for each of its steps.
+/// The bytes of logs and metrics, and those of spans, that telemetry may write for an invocation
+/// and for each of its steps.
 const MOST_WRITTEN: [(f64, f64); 2] = [(3_072.0, 1_024.0), (4_096.0, 2_048.0)];
 /// Says to the daemon that nothing comes any more.
 const END: &[u8] = b"end";
@@ -71,13 +74,24 @@ impl Way {
 /// What one process, or the middle one of many, took; times in microseconds.
 #[derive(Default, Clone)]
 struct Row {
-    /// Start as it passed, start, first invocation, p50, p99, CPU, allocations and KiB of an invocation, bytes on standard
-    /// output, spans and bytes to the daemon.
+    /// Start as it passed, start, first invocation, p50, p99, CPU, allocations and KiB of an
+    /// invocation, bytes on standard output, spans and bytes to the daemon.
     columns: Vec<f64>,
 }
 
-const COLUMNS: [&str; 11] =
-    ["start", "cpu", "1st cpu", "p50", "p99", "cpu", "allocs", "KiB", "bytes out", "spans", "span bytes"];
+const COLUMNS: [&str; 11] = [
+    "start",
+    "cpu",
+    "1st cpu",
+    "p50",
+    "p99",
+    "cpu",
+    "allocs",
+    "KiB",
+    "bytes out",
+    "spans",
+    "span bytes",
+];
 
 impl Row {
     fn at(&self, column: usize) -> f64 {
@@ -91,7 +105,9 @@ impl Row {
             values.sort_unstable_by(f64::total_cmp);
             values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
         };
-        Self { columns: (0..COLUMNS.len()).map(column).collect() }
+        Self {
+            columns: (0..COLUMNS.len()).map(column).collect(),
+        }
     }
 }
 
@@ -100,9 +116,17 @@ fn process(way: Way, turns: u32, rounds: u32, provider: &Provider) -> Result<Row
     let daemon = UdpSocket::bind("127.0.0.1:0")?;
     let address = daemon.local_addr()?;
     let reading = thread::spawn(move || received(&daemon));
-    let index = Way::ALL.iter().position(|other| *other == way).unwrap_or_default();
+    let index = Way::ALL
+        .iter()
+        .position(|other| *other == way)
+        .unwrap_or_default();
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["work", &index.to_string(), &turns.to_string(), &rounds.to_string()])
+        .args([
+            "work",
+            &index.to_string(),
+            &turns.to_string(),
+            &rounds.to_string(),
+        ])
         .args([address.to_string(), provider.address.to_string()])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -110,14 +134,21 @@ fn process(way: Way, turns: u32, rounds: u32, provider: &Provider) -> Result<Row
     let mut out = child.stdout.take().ok_or("standard output is piped")?;
     let written = thread::spawn(move || io::copy(&mut out, &mut io::sink()));
     let mut told = String::new();
-    child.stderr.take().ok_or("standard error is piped")?.read_to_string(&mut told)?;
+    child
+        .stderr
+        .take()
+        .ok_or("standard error is piped")?
+        .read_to_string(&mut told)?;
     let status = child.wait()?;
     assert!(status.success(), "{told}");
     UdpSocket::bind("127.0.0.1:0")?.send_to(END, address)?;
     let written = written.join().expect("reading doesn't panic")?;
     let (spans, bytes) = reading.join().expect("reading doesn't panic")?;
     assert_eq!(spans > 0, way == Way::All, "spans of: {}", way.name());
-    let mut columns = told.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>()?;
+    let mut columns = told
+        .split_whitespace()
+        .map(str::parse)
+        .collect::<Result<Vec<f64>, _>>()?;
     let invocations = f64::from(rounds + 1);
     columns.extend([written, spans, bytes].map(|count| whole(count) / invocations));
     Ok(Row { columns })
@@ -144,9 +175,18 @@ fn whole(count: u64) -> f64 {
 
 /// The process that is measured: tells its columns on standard error.
 fn child(arguments: &[String]) -> Result<(), Failure> {
-    let [way, turns, rounds, daemon, provider] = arguments else { return Err("five arguments are needed".into()) };
-    let way = *Way::ALL.get(way.parse::<usize>()?).ok_or("an unknown way")?;
-    let it = work(way, turns.parse()?, rounds.parse()?, &Outside { daemon, provider })?;
+    let [way, turns, rounds, daemon, provider] = arguments else {
+        return Err("five arguments are needed".into());
+    };
+    let way = *Way::ALL
+        .get(way.parse::<usize>()?)
+        .ok_or("an unknown way")?;
+    let it = work(
+        way,
+        turns.parse()?,
+        rounds.parse()?,
+        &Outside { daemon, provider },
+    )?;
     let one = it.invocations;
     eprintln!(
         "{} {} {} {} {} {} {} {}",
@@ -157,12 +197,19 @@ fn child(arguments: &[String]) -> Result<(), Failure> {
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("work", rest)) = arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+    if let Some(("work", rest)) = arguments
+        .split_first()
+        .map(|(first, rest)| (first.as_str(), rest))
+    {
         return child(rest);
     }
     // Cargo says so when it runs a benchmark rather than a test.
     let is_benchmark = arguments.iter().any(|argument| argument == "--bench");
-    let (processes, rounds) = if is_benchmark { (PROCESSES.0, ROUNDS.0) } else { (PROCESSES.1, ROUNDS.1) };
+    let (processes, rounds) = if is_benchmark {
+        (PROCESSES.0, ROUNDS.0)
+    } else {
+        (PROCESSES.1, ROUNDS.1)
+    };
     let provider = Provider::start()?;
     for turns in TURNS {
         let mut all = Way::ALL.map(|way| (way, Vec::new()));
@@ -196,7 +243,11 @@ fn check(turns: u32, rows: &[(Way, Row)]) {
             ("bytes of log and metrics", row.at(8), log),
             ("bytes of spans", row.at(10), spans),
         ] {
-            assert!(found <= most, "{}, {steps} steps: {what} {found:.2}, at most {most}", way.name());
+            assert!(
+                found <= most,
+                "{}, {steps} steps: {what} {found:.2}, at most {most}",
+                way.name()
+            );
         }
     }
 }
@@ -204,7 +255,10 @@ fn check(turns: u32, rows: &[(Way, Row)]) {
 fn print(turns: u32, rows: &[(Way, Row)]) {
     let steps = f64::from(2 * turns + 1);
     let off = rows.first().map(|(_, row)| row.clone()).unwrap_or_default();
-    println!("An invocation with a task of {steps} steps; medians of {} processes, times in µs", PROCESSES.0);
+    println!(
+        "An invocation with a task of {steps} steps; medians of {} processes, times in µs",
+        PROCESSES.0
+    );
     print!("{:<20}", "");
     for column in COLUMNS {
         print!("{column:>11}");
@@ -218,7 +272,11 @@ fn print(turns: u32, rows: &[(Way, Row)]) {
         let step = off.at(5) / steps;
         let added = (row.at(5) - off.at(5)) / steps;
         let met = added <= TARGETS.1.max(TARGETS.0 * step) && row.at(0) <= TARGETS.2;
-        println!("{added:>+11.1}{:>8.1}%  {}", 100.0 * added / step, if met { "met" } else { "missed" });
+        println!(
+            "{added:>+11.1}{:>8.1}%  {}",
+            100.0 * added / step,
+            if met { "met" } else { "missed" }
+        );
     }
     println!();
 }

@@ -1,4 +1,5 @@
-//! The process that is measured: a function's start and its invocations, each with one message, as the executor handles it.
+//! The process that is measured: a function's start and its invocations, each with one message, as
+//! the executor handles it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,20 +17,22 @@ use cpu_time::ThreadTime;
 use shared::app::{Ran, Room, RunError, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
-    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepHead, StepPlace, TaskId, TaskStatus,
-    TraceHeader,
+    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepHead, StepPlace, TaskId,
+    TaskStatus, TraceHeader,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::clock::SystemClock;
 use shared::ports::{
-    AgentStore, Clock, Journal, Model, ModelError, StepsPage, StepsRequest, StoreError, TaskMessage, TaskStore,
+    AgentStore, Clock, Journal, Model, ModelError, StepsPage, StepsRequest, StoreError,
+    TaskMessage, TaskStore,
 };
 use shared::store::client::dynamodb;
 use shared::store::{DynamoAgentStore, DynamoJournal};
 use shared::telemetry::{self, TRACE};
 use shared::testing::{
-    MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore, ScriptedTools, samples,
+    MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore,
+    ScriptedTools, samples,
 };
 use tracing::{Instrument, field};
 
@@ -57,12 +60,27 @@ pub(crate) struct Outside<'a> {
     pub(crate) provider: &'a str,
 }
 
-/// Starts as a function does, and makes `rounds` invocations whose task calls a tool in each of its first `turns`.
-pub(crate) fn work(way: Way, turns: u32, rounds: u32, outside: &Outside<'_>) -> Result<Measured, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// Starts as a function does, and makes `rounds` invocations whose task calls a tool in each of its
+/// first `turns`.
+pub(crate) fn work(
+    way: Way,
+    turns: u32,
+    rounds: u32,
+    outside: &Outside<'_>,
+) -> Result<Measured, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let environment = Environment::of([
-            ("AWS_XRAY_DAEMON_ADDRESS", if way == Way::Untraced { "" } else { outside.daemon }),
+            (
+                "AWS_XRAY_DAEMON_ADDRESS",
+                if way == Way::Untraced {
+                    ""
+                } else {
+                    outside.daemon
+                },
+            ),
             ("ENVIRONMENT", "prod"),
         ]);
         let (cpu, begun) = (ThreadTime::now(), Instant::now());
@@ -72,13 +90,19 @@ pub(crate) fn work(way: Way, turns: u32, rounds: u32, outside: &Outside<'_>) -> 
         let start = (micros(begun.elapsed()), micros(cpu.elapsed()));
         let function = Function::new(turns, outside.provider).await?;
         let cpu = ThreadTime::now();
-        function.submit_and_run(way, &mut Samples::default()).await?;
+        function
+            .submit_and_run(way, &mut Samples::default())
+            .await?;
         let first = micros(cpu.elapsed());
         let mut samples = Samples::default();
         for _ in 0..rounds {
             function.submit_and_run(way, &mut samples).await?;
         }
-        Ok(Measured { start, first, invocations: samples.summary() })
+        Ok(Measured {
+            start,
+            first,
+            invocations: samples.summary(),
+        })
     })
 }
 
@@ -108,9 +132,15 @@ impl Function {
         let runner = Runner {
             agents: Arc::new(store.clone()),
             tasks: Arc::new(store.clone()),
-            journal: Arc::new(Both { read: store.clone(), written: DynamoJournal::new(table.clone(), "state") }),
+            journal: Arc::new(Both {
+                read: store.clone(),
+                written: DynamoJournal::new(table.clone(), "state"),
+            }),
             queue: Arc::new(queue),
-            model: Arc::new(Turns { turns, model: model(provider)? }),
+            model: Arc::new(Turns {
+                turns,
+                model: model(provider)?,
+            }),
             tools: Arc::new(ScriptedTools::default()),
             clock: Arc::new(SystemClock),
             cache: CacheRules::Off,
@@ -118,17 +148,27 @@ impl Function {
             slots: None,
             room: Room::default(),
         };
-        Ok(Self { store, table: DynamoAgentStore::new(table, "state"), agent, runner })
+        Ok(Self {
+            store,
+            table: DynamoAgentStore::new(table, "state"),
+            agent,
+            runner,
+        })
     }
 
     async fn submit_and_run(&self, way: Way, samples: &mut Samples) -> Result<(), Failure> {
         let now = SystemClock.now();
         let task = samples::task(&self.agent, now);
         TaskStore::create(&self.store, &task).await?;
-        let message = TaskMessage { tenant: self.agent.tenant.clone(), task: task.id(), alone: false };
+        let message = TaskMessage {
+            tenant: self.agent.tenant.clone(),
+            task: task.id(),
+            alone: false,
+        };
         let (since_1970, recorded) = (now.as_millis() / 1_000, u8::from(way != Way::Unrecorded));
-        let header =
-            format!("Root=1-{since_1970:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={recorded}");
+        let header = format!(
+            "Root=1-{since_1970:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled={recorded}"
+        );
         let work = Box::pin(self.invoke(message, header.parse()?));
         let invocation = telemetry::invocation(Duration::from_mins(15), work);
         let ran = samples.take(1, invocation).await?;
@@ -139,9 +179,12 @@ impl Function {
     /// The spans are those of `functions/executor`.
     async fn invoke(&self, message: TaskMessage, trace: TraceHeader) -> Result<Ran, RunError> {
         let xray_trace_id = trace.trace_id();
-        let (function_request_id, message_id) =
-            ("8476a536-e9f4-11e8-9739-2dfe598c3fcd", "059f36b4-87a3-44ab-83d2-661975830a7d");
-        let invoke = tracing::info_span!(target: "executor", "invoke", function_request_id, xray_trace_id);
+        let (function_request_id, message_id) = (
+            "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
+            "059f36b4-87a3-44ab-83d2-661975830a7d",
+        );
+        let invoke =
+            tracing::info_span!(target: "executor", "invoke", function_request_id, xray_trace_id);
         let log = invoke
             .in_scope(|| tracing::info_span!(target: "executor", "message", message_id, receives = 1, xray_trace_id));
         let process = log.in_scope(|| {
@@ -162,9 +205,15 @@ impl Function {
             for _ in 0..CALLS_BESIDES_STEPS {
                 self.table.newest(&message.tenant, self.agent.id).await?;
             }
-            self.runner.run(&message, SystemClock.now().plus(Duration::from_mins(15))).await
+            self.runner
+                .run(&message, SystemClock.now().plus(Duration::from_mins(15)))
+                .await
         };
-        work.instrument(task).instrument(process).instrument(log).instrument(invoke).await
+        work.instrument(task)
+            .instrument(process)
+            .instrument(log)
+            .instrument(invoke)
+            .await
     }
 }
 
@@ -172,10 +221,20 @@ impl Function {
 fn model(address: &str) -> Result<Arc<dyn Model>, Failure> {
     let secrets = MemorySecrets::default();
     secrets.set("key", "sk-1");
-    let key = ApiKey::Secret { store: Arc::new(secrets), name: "key".to_owned() };
-    let access = Access { base_url: format!("http://{address}").parse()?, key };
-    let providers =
-        Providers { anthropic: access.clone(), openai: access, openai_compatible: None, timeouts: Timeouts::default() };
+    let key = ApiKey::Secret {
+        store: Arc::new(secrets),
+        name: "key".to_owned(),
+    };
+    let access = Access {
+        base_url: format!("http://{address}").parse()?,
+        key,
+    };
+    let providers = Providers {
+        anthropic: access.clone(),
+        openai: access,
+        openai_compatible: None,
+        timeouts: Timeouts::default(),
+    };
     let layers = Layers {
         answers: Arc::new(MemoryAnswers::default()),
         circuits: Arc::new(MemoryCircuits::default()),
@@ -202,7 +261,10 @@ impl Model for Turns {
             return Ok(answer);
         }
         let call = samples::tool_call(&turn.to_string(), "calculator", r#"{"expression":"6 * 7"}"#);
-        Ok(ModelAnswer { spend: answer.spend, ..samples::answer_calling([call]) })
+        Ok(ModelAnswer {
+            spend: answer.spend,
+            ..samples::answer_calling([call])
+        })
     }
 }
 
@@ -237,14 +299,20 @@ impl Journal for Both {
 struct Taking;
 
 impl HttpClient for Taking {
-    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
         SharedHttpConnector::new(self.clone())
     }
 }
 
 impl HttpConnector for Taking {
     fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-        let response = 200.try_into().map(|status| HttpResponse::new(status, SdkBody::from("{}")));
+        let response = 200
+            .try_into()
+            .map(|status| HttpResponse::new(status, SdkBody::from("{}")));
         HttpConnectorFuture::ready(Ok(response.expect("a status")))
     }
 }

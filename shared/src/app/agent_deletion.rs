@@ -1,8 +1,9 @@
 //! Deleting agents that no task names.
 //!
-//! A marked agent takes no more tasks. A submission that read it before may still write its task; so the watchdog searches
-//! again once every such submission has ended, and removes the agent only if no task names it. If one does, the submission
-//! came first, and the agent is restored. Safe to run twice and at the same time.
+//! A marked agent takes no more tasks. A submission that read it before may still write its task;
+//! so the watchdog searches again once every such submission has ended, and removes the agent only
+//! if no task names it. If one does, the submission came first, and the agent is restored. Safe to
+//! run twice and at the same time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use crate::domain::{AgentId, Causes, TenantId, Timestamp};
 use crate::metric;
 use crate::ports::{AgentRetention, AgentStore, Clock, DeletedAgent, StoreError, TaskSearch};
 
-/// How much of a tenant's tasks a request searches: some ten thousand. The watchdog searches the rest.
+/// How much of a tenant's tasks a request searches: some ten thousand. The watchdog searches the
+/// rest.
 const SEARCHES: u32 = 4;
 
-/// After which time no submission is under way that read the agent before it was marked, and the index shows the task of each.
-/// An API function lasts 30 s, and an index lags for less than a second, unless it is in trouble.
+/// After which time no submission is under way that read the agent before it was marked, and the
+/// index shows the task of each. An API function lasts 30 s, and an index lags for less than a
+/// second, unless it is in trouble.
 const LONGEST_SUBMISSION: Duration = Duration::from_mins(15);
 
 /// How many agents a round deals with.
@@ -51,14 +54,23 @@ pub struct AgentDeletion {
 }
 
 impl AgentDeletion {
-    /// Deletes the agent unless a task names it. From now on nobody gets, lists or submits to it; its versions go within half an
-    /// hour, unless a submission at the same moment was faster.
+    /// Deletes the agent unless a task names it. From now on nobody gets, lists or submits to it;
+    /// its versions go within half an hour, unless a submission at the same moment was faster.
     pub async fn delete_agent(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
         Span::current().record("agent_id", id.to_string());
         let not_found = || AppError::NotFound(format!("agent {id}"));
-        let agent = self.agents.newest(tenant, id).await?.ok_or_else(not_found)?;
+        let agent = self
+            .agents
+            .newest(tenant, id)
+            .await?
+            .ok_or_else(not_found)?;
         let created_at = agent.created_at;
-        let mut searched = DeletedAgent { tenant: tenant.clone(), id, created_at, searched_to: None };
+        let mut searched = DeletedAgent {
+            tenant: tenant.clone(),
+            id,
+            created_at,
+            searched_to: None,
+        };
         if let TaskSearch::Found(task) = self.search(&mut searched, SEARCHES).await? {
             return Err(AppError::AgentInUse { agent: id, task });
         }
@@ -69,7 +81,8 @@ impl AgentDeletion {
         Ok(())
     }
 
-    /// Removes marked agents that no task names, and restores the others, until none is left or `until` has come.
+    /// Removes marked agents that no task names, and restores the others, until none is left or
+    /// `until` has come.
     pub async fn purge(&self, until: Timestamp) -> Result<AgentPurgeSummary, StoreError> {
         let mut summary = AgentPurgeSummary::default();
         let moment = self.clock.now().minus(LONGEST_SUBMISSION);
@@ -88,7 +101,9 @@ impl AgentDeletion {
                 // Another round was faster, or came to another end.
                 Err(StoreError::Conflict) => {}
                 Err(error) => {
-                    log.in_scope(|| tracing::error!(error = %Causes(&error), "agent can't be deleted"));
+                    log.in_scope(
+                        || tracing::error!(error = %Causes(&error), "agent can't be deleted"),
+                    );
                     summary.failed += 1;
                 }
             }
@@ -117,7 +132,9 @@ impl AgentDeletion {
     async fn search(&self, agent: &mut DeletedAgent, parts: u32) -> Result<TaskSearch, StoreError> {
         let mut search = self.retention.find_task(agent).await?;
         for _ in 1..parts {
-            let TaskSearch::Unfinished(place) = &search else { break };
+            let TaskSearch::Unfinished(place) = &search else {
+                break;
+            };
             agent.searched_to = Some(place.clone());
             search = self.retention.find_task(agent).await?;
         }

@@ -6,7 +6,8 @@ use tracing::Span;
 
 use super::AppError;
 use crate::domain::{
-    Agent, AgentConfig, AgentId, Invalid, Limits, ModelChain, ModelChoice, TenantId, ToolDefinition, Unlisted,
+    Agent, AgentConfig, AgentId, Invalid, Limits, ModelChain, ModelChoice, TenantId,
+    ToolDefinition, Unlisted,
 };
 use crate::policy::admission::{Admission, CompatibleServer, output_refusals};
 use crate::policy::schemas;
@@ -22,34 +23,61 @@ pub struct Agents {
 
 impl Agents {
     /// Agents kept in `store`, of a deployment that has a server of its own or none.
-    pub fn new(store: Arc<dyn AgentStore>, compatible_server: CompatibleServer, clock: Arc<dyn Clock>) -> Self {
-        Self { store, compatible_server, clock }
+    pub fn new(
+        store: Arc<dyn AgentStore>,
+        compatible_server: CompatibleServer,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store,
+            compatible_server,
+            clock,
+        }
     }
 
-    /// Every rule that a model of a new agent with this cap on cost breaks, at pointers relative to the model: somebody must
-    /// serve it, it must be known, unless its owner allows otherwise, have a price where a cap needs one, and take its settings.
-    pub fn refusals(&self, model: &ModelChoice, unlisted: Unlisted, max_cost_micro_usd: Option<u64>) -> Vec<Invalid> {
+    /// Every rule that a model of a new agent with this cap on cost breaks, at pointers relative to
+    /// the model: somebody must serve it, it must be known, unless its owner allows otherwise, have
+    /// a price where a cap needs one, and take its settings.
+    pub fn refusals(
+        &self,
+        model: &ModelChoice,
+        unlisted: Unlisted,
+        max_cost_micro_usd: Option<u64>,
+    ) -> Vec<Invalid> {
         let (now, compatible_server) = (self.clock.now(), self.compatible_server);
-        Admission { now, max_cost_micro_usd, compatible_server }.refusals(model, unlisted)
+        Admission {
+            now,
+            max_cost_micro_usd,
+            compatible_server,
+        }
+        .refusals(model, unlisted)
     }
 
-    /// Every rule of the chain's vendors that the tools and limits of a new agent break, at pointers from its root. What
-    /// can be repaired without a change of meaning breaks none.
-    pub fn vendor_refusals(&self, models: &ModelChain, tools: &[ToolDefinition], limits: Limits) -> Vec<Invalid> {
+    /// Every rule of the chain's vendors that the tools and limits of a new agent break, at
+    /// pointers from its root. What can be repaired without a change of meaning breaks none.
+    pub fn vendor_refusals(
+        &self,
+        models: &ModelChain,
+        tools: &[ToolDefinition],
+        limits: Limits,
+    ) -> Vec<Invalid> {
         let mut refused = output_refusals(models, limits.max_output_tokens(), self.clock.now());
         for (place, tool) in tools.iter().enumerate() {
             let of_tool = schemas::refusals(tool.input_schema.as_value(), models).into_iter();
-            refused.extend(
-                of_tool.map(|Invalid { field, reason }| {
-                    Invalid::new(format!("/tools/{place}/input_schema{field}"), reason)
-                }),
-            );
+            refused.extend(of_tool.map(|Invalid { field, reason }| {
+                Invalid::new(format!("/tools/{place}/input_schema{field}"), reason)
+            }));
         }
         refused
     }
 
-    /// Creates an agent with its first version. It has passed [`Agents::refusals`] and [`Agents::vendor_refusals`].
-    pub async fn create_agent(&self, tenant: TenantId, config: AgentConfig) -> Result<Agent, AppError> {
+    /// Creates an agent with its first version. It has passed [`Agents::refusals`] and
+    /// [`Agents::vendor_refusals`].
+    pub async fn create_agent(
+        &self,
+        tenant: TenantId,
+        config: AgentConfig,
+    ) -> Result<Agent, AppError> {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;
         Span::current().record("agent_id", agent.id.to_string());
@@ -70,7 +98,11 @@ impl Agents {
         page: &PageRequest,
     ) -> Result<Page<Result<Agent, UnreadableAgent>>, AppError> {
         let listed = self.store.list(tenant, page).await?;
-        for UnreadableAgent { id, reason } in listed.entries.iter().filter_map(|entry| entry.as_ref().err()) {
+        for UnreadableAgent { id, reason } in listed
+            .entries
+            .iter()
+            .filter_map(|entry| entry.as_ref().err())
+        {
             tracing::error!(agent_id = %id, error = reason.as_str(), "agent can't be read; the list names its id only");
         }
         Ok(listed)

@@ -1,6 +1,8 @@
 //! A client's answers to tool calls: which call each is for.
 
-use crate::domain::{Hidden, Invalid, PendingCall, Step, StepKind, Task, Timestamp, ToolCall, ToolRunner};
+use crate::domain::{
+    Hidden, Invalid, PendingCall, Step, StepKind, Task, Timestamp, ToolCall, ToolRunner,
+};
 
 use super::AppError;
 
@@ -9,7 +11,8 @@ use super::AppError;
 pub struct ToolAnswer {
     /// The call's id.
     pub call_id: Option<String>,
-    /// The number of the step that the answer will be. It alone names one call for sure: a model may use an id again.
+    /// The number of the step that the answer will be. It alone names one call for sure: a model
+    /// may use an id again.
     pub step: Option<u32>,
     /// What the tool says.
     #[debug("{}", Hidden(text))]
@@ -20,7 +23,12 @@ pub struct ToolAnswer {
 
 impl ToolAnswer {
     /// This answer to the call as a step of the task.
-    pub(super) fn step(&self, task: &Task, PendingCall { number, call }: &PendingCall, now: Timestamp) -> Step {
+    pub(super) fn step(
+        &self,
+        task: &Task,
+        PendingCall { number, call }: &PendingCall,
+        now: Timestamp,
+    ) -> Step {
         let kind = StepKind::ToolCall {
             call: call.clone(),
             by: ToolRunner::Client,
@@ -28,7 +36,15 @@ impl ToolAnswer {
             is_error: self.is_error,
         };
         let (base, fence) = (task.progress().base, task.fence());
-        Step { task: task.id(), base, number: *number, fence, kind, started_at: now, finished_at: now }
+        Step {
+            task: task.id(),
+            base,
+            number: *number,
+            fence,
+            kind,
+            started_at: now,
+            finished_at: now,
+        }
     }
 
     /// Whether it answers the call whose result is the step of this number.
@@ -38,10 +54,15 @@ impl ToolAnswer {
         names_call && same_id && self.step.is_none_or(|step| step == number)
     }
 
-    /// The call that the step answers, if a client answered it and this answer is for the same call.
+    /// The call that the step answers, if a client answered it and this answer is for the same
+    /// call.
     pub(super) fn answered_call<'a>(&self, step: &'a Step) -> Option<&'a ToolCall> {
         match &step.kind {
-            StepKind::ToolCall { call, by: ToolRunner::Client, .. } => self.is_about(step.number, call).then_some(call),
+            StepKind::ToolCall {
+                call,
+                by: ToolRunner::Client,
+                ..
+            } => self.is_about(step.number, call).then_some(call),
             StepKind::ToolCall { .. } | StepKind::ModelCall { .. } => None,
         }
     }
@@ -49,7 +70,9 @@ impl ToolAnswer {
     /// Whether the step is this very answer.
     pub(super) fn is_in(&self, step: &Step) -> bool {
         let same = match &step.kind {
-            StepKind::ToolCall { text, is_error, .. } => (text, is_error) == (&self.text, &self.is_error),
+            StepKind::ToolCall { text, is_error, .. } => {
+                (text, is_error) == (&self.text, &self.is_error)
+            }
             StepKind::ModelCall { .. } => false,
         };
         same && self.answered_call(step).is_some()
@@ -58,38 +81,60 @@ impl ToolAnswer {
     /// Why it answers none of the open calls, and the field that is wrong.
     fn refusal(&self, place: usize, open: &[&PendingCall]) -> Invalid {
         let (field, reason) = match self.step {
-            Some(step) if open.iter().any(|call| call.number == step) => {
-                ("call_id", format!("must be the id of the call of step {step}, or be left out"))
-            }
-            Some(_) => ("step", "must be the step of a call that the task waits for, each once".to_owned()),
-            None => ("call_id", "must be the id of a call that the task waits for, each once".to_owned()),
+            Some(step) if open.iter().any(|call| call.number == step) => (
+                "call_id",
+                format!("must be the id of the call of step {step}, or be left out"),
+            ),
+            Some(_) => (
+                "step",
+                "must be the step of a call that the task waits for, each once".to_owned(),
+            ),
+            None => (
+                "call_id",
+                "must be the id of a call that the task waits for, each once".to_owned(),
+            ),
         };
         Invalid::new(format!("/results/{place}/{field}"), reason)
     }
 }
 
-/// Each call with its answer, or every rule that the answers break: one for each call, and no other.
+/// Each call with its answer, or every rule that the answers break: one for each call, and no
+/// other.
 pub(super) fn paired<'a>(
     calls: &'a [PendingCall],
     answers: &'a [ToolAnswer],
 ) -> Result<Vec<(&'a PendingCall, &'a ToolAnswer)>, AppError> {
     let (mut pairs, mut broken) = (Vec::new(), Vec::new());
     let mut open: Vec<&PendingCall> = calls.iter().collect();
-    // Answers that name their step first: any of the calls with the same id may be left to the others.
-    let (exact, others): (Vec<_>, Vec<_>) = answers.iter().enumerate().partition(|(_, answer)| answer.step.is_some());
+    // Answers that name their step first: any of the calls with the same id may be left to the
+    // others.
+    let (exact, others): (Vec<_>, Vec<_>) = answers
+        .iter()
+        .enumerate()
+        .partition(|(_, answer)| answer.step.is_some());
     for (place, answer) in exact.into_iter().chain(others) {
-        match open.iter().position(|call| answer.is_about(call.number, &call.call)) {
+        match open
+            .iter()
+            .position(|call| answer.is_about(call.number, &call.call))
+        {
             Some(found) => pairs.push((open.remove(found), answer)),
             None => broken.push(answer.refusal(place, &open)),
         }
     }
     broken.extend(open.iter().map(|call| unanswered(call, calls)));
-    if broken.is_empty() { Ok(pairs) } else { Err(AppError::Invalid(broken)) }
+    if broken.is_empty() {
+        Ok(pairs)
+    } else {
+        Err(AppError::Invalid(broken))
+    }
 }
 
 /// Says that a call has no answer, and how to tell it from others with its id.
 fn unanswered(PendingCall { number, call }: &PendingCall, calls: &[PendingCall]) -> Invalid {
-    let with_this_id = calls.iter().filter(|other| other.call.id == call.id).count();
+    let with_this_id = calls
+        .iter()
+        .filter(|other| other.call.id == call.id)
+        .count();
     let reason = match with_this_id {
         0 | 1 => format!("must have a result for step {number}, call {}", call.id),
         2.. => format!(
@@ -106,23 +151,49 @@ mod tests {
     use crate::testing::samples;
 
     fn calls(ids: &[&str]) -> Vec<PendingCall> {
-        let call = |(number, id): (u32, &&str)| PendingCall { number, call: samples::tool_call(id, "ask_human", "{}") };
+        let call = |(number, id): (u32, &&str)| PendingCall {
+            number,
+            call: samples::tool_call(id, "ask_human", "{}"),
+        };
         (2..).zip(ids).map(call).collect()
     }
 
     fn answer(call_id: Option<&str>, step: Option<u32>) -> ToolAnswer {
-        ToolAnswer { call_id: call_id.map(str::to_owned), step, text: String::new(), is_error: false }
+        ToolAnswer {
+            call_id: call_id.map(str::to_owned),
+            step,
+            text: String::new(),
+            is_error: false,
+        }
     }
 
     /// The numbers of the calls in the order of their answers, or the broken rules.
-    fn pairs(ids: &[&str], answers: &[(Option<&str>, Option<u32>)]) -> Result<Vec<u32>, Vec<(String, String)>> {
-        let (calls, answers) = (calls(ids), answers.iter().map(|(id, step)| answer(*id, *step)).collect::<Vec<_>>());
+    fn pairs(
+        ids: &[&str],
+        answers: &[(Option<&str>, Option<u32>)],
+    ) -> Result<Vec<u32>, Vec<(String, String)>> {
+        let (calls, answers) = (
+            calls(ids),
+            answers
+                .iter()
+                .map(|(id, step)| answer(*id, *step))
+                .collect::<Vec<_>>(),
+        );
         let number_for = |wanted: &ToolAnswer, pairs: &[(&PendingCall, &ToolAnswer)]| {
-            pairs.iter().find(|(_, answer)| std::ptr::eq(*answer, wanted)).map_or(0, |(call, _)| call.number)
+            pairs
+                .iter()
+                .find(|(_, answer)| std::ptr::eq(*answer, wanted))
+                .map_or(0, |(call, _)| call.number)
         };
         match paired(&calls, &answers) {
-            Ok(pairs) => Ok(answers.iter().map(|answer| number_for(answer, &pairs)).collect()),
-            Err(AppError::Invalid(broken)) => Err(broken.into_iter().map(|rule| (rule.field, rule.reason)).collect()),
+            Ok(pairs) => Ok(answers
+                .iter()
+                .map(|answer| number_for(answer, &pairs))
+                .collect()),
+            Err(AppError::Invalid(broken)) => Err(broken
+                .into_iter()
+                .map(|rule| (rule.field, rule.reason))
+                .collect()),
             Err(other) => panic!("{other}"),
         }
     }
@@ -131,36 +202,80 @@ mod tests {
     fn each_answer_goes_to_the_call_that_it_names() {
         type Given<'a> = &'a [(Option<&'a str>, Option<u32>)];
         let table: [(&[&str], Given<'_>, &[u32]); 6] = [
-            (&["a", "b"], &[(Some("b"), None), (Some("a"), None)], &[3, 2]),
+            (
+                &["a", "b"],
+                &[(Some("b"), None), (Some("a"), None)],
+                &[3, 2],
+            ),
             (&["a", "b"], &[(None, Some(3)), (None, Some(2))], &[3, 2]),
             (&["a", "a"], &[(None, Some(3)), (None, Some(2))], &[3, 2]),
-            (&["a", "a"], &[(Some("a"), Some(3)), (Some("a"), Some(2))], &[3, 2]),
-            (&["a", "a"], &[(Some("a"), None), (Some("a"), None)], &[2, 3]),
-            (&["a", "a", "b"], &[(Some("a"), None), (Some("a"), Some(2)), (Some("b"), None)], &[3, 2, 4]),
+            (
+                &["a", "a"],
+                &[(Some("a"), Some(3)), (Some("a"), Some(2))],
+                &[3, 2],
+            ),
+            (
+                &["a", "a"],
+                &[(Some("a"), None), (Some("a"), None)],
+                &[2, 3],
+            ),
+            (
+                &["a", "a", "b"],
+                &[(Some("a"), None), (Some("a"), Some(2)), (Some("b"), None)],
+                &[3, 2, 4],
+            ),
         ];
         for (ids, answers, expected) in table {
-            assert_eq!(pairs(ids, answers), Ok(expected.to_vec()), "{ids:?} {answers:?}");
+            assert_eq!(
+                pairs(ids, answers),
+                Ok(expected.to_vec()),
+                "{ids:?} {answers:?}"
+            );
         }
     }
 
     #[test]
     fn answers_that_name_no_call_are_refused_at_the_field_that_is_wrong() {
         let rule = |field: &str, reason: &str| (field.to_owned(), reason.to_owned());
-        let waits = |what: &str| format!("must be the {what} of a call that the task waits for, each once");
-        let missing = |step| rule("/results", &format!("must have a result for step {step}, call a"));
+        let waits =
+            |what: &str| format!("must be the {what} of a call that the task waits for, each once");
+        let missing = |step| {
+            rule(
+                "/results",
+                &format!("must have a result for step {step}, call a"),
+            )
+        };
         assert_eq!(pairs(&["a"], &[]), Err(vec![missing(2)]));
-        assert_eq!(pairs(&["a"], &[(None, None)]), Err(vec![rule("/results/0/call_id", &waits("id")), missing(2)]));
-        assert_eq!(pairs(&["a"], &[(None, Some(3))]), Err(vec![rule("/results/0/step", &waits("step")), missing(2)]));
-        let other = rule("/results/0/call_id", "must be the id of the call of step 2, or be left out");
-        assert_eq!(pairs(&["a"], &[(Some("b"), Some(2))]), Err(vec![other, missing(2)]));
+        assert_eq!(
+            pairs(&["a"], &[(None, None)]),
+            Err(vec![rule("/results/0/call_id", &waits("id")), missing(2)])
+        );
+        assert_eq!(
+            pairs(&["a"], &[(None, Some(3))]),
+            Err(vec![rule("/results/0/step", &waits("step")), missing(2)])
+        );
+        let other = rule(
+            "/results/0/call_id",
+            "must be the id of the call of step 2, or be left out",
+        );
+        assert_eq!(
+            pairs(&["a"], &[(Some("b"), Some(2))]),
+            Err(vec![other, missing(2)])
+        );
         let twice = rule("/results/1/step", &waits("step"));
-        assert_eq!(pairs(&["a"], &[(None, Some(2)), (None, Some(2))]), Err(vec![twice]));
+        assert_eq!(
+            pairs(&["a"], &[(None, Some(2)), (None, Some(2))]),
+            Err(vec![twice])
+        );
     }
 
     #[test]
     fn a_call_that_shares_its_id_is_told_from_the_others_by_its_step() {
         let reason = "must have a result for step 3; name the step in each result, as 2 calls have the id call_a";
         let expected = Err(vec![("/results".to_owned(), reason.to_owned())]);
-        assert_eq!(pairs(&["call_a", "call_a"], &[(Some("call_a"), None)]), expected);
+        assert_eq!(
+            pairs(&["call_a", "call_a"], &[(Some("call_a"), None)]),
+            expected
+        );
     }
 }

@@ -3,8 +3,8 @@
 use crate::domain::{Failure, Task, TaskState, TaskStatus, whole_millis};
 use crate::metric;
 
-/// Notes a change of the task that was just stored: how long the task had been in the state that the change ended, and its end
-/// if it has ended. To be called where lines have the task's ids.
+/// Notes a change of the task that was just stored: how long the task had been in the state that
+/// the change ended, and its end if it has ended. To be called where lines have the task's ids.
 pub(super) fn note_change(task: &Task) {
     note_stay(task);
     tell_end(task);
@@ -12,7 +12,9 @@ pub(super) fn note_change(task: &Task) {
 
 /// What the task waited in the queue is measured when a worker takes it.
 fn note_stay(task: &Task) {
-    let Some((state, duration)) = task.last_stay() else { return };
+    let Some((state, duration)) = task.last_stay() else {
+        return;
+    };
     match state {
         TaskStatus::Running => metric::TIME_RUNNING.note([], duration),
         TaskStatus::Waiting => metric::TIME_WAITING.note([], duration),

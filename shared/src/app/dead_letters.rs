@@ -5,19 +5,25 @@ use crate::domain::{FailureCode, LimitChanges, Task, TaskId, TaskState, TaskStat
 use crate::ports::{Page, PageRequest, TaskFilter, TaskSummary};
 
 impl Tasks {
-    /// The tenant's dead-lettered tasks, newest first. A page may be short, even empty, and not be the last.
+    /// The tenant's dead-lettered tasks, newest first. A page may be short, even empty, and not be
+    /// the last.
     pub async fn list_dead_letters(
         &self,
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<TaskSummary>, AppError> {
-        let failed = TaskFilter { status: Some(TaskStatus::Failed), agent: None };
+        let failed = TaskFilter {
+            status: Some(TaskStatus::Failed),
+            agent: None,
+        };
         let mut page = self.store.list(tenant, &failed, page).await?;
-        page.entries.retain(|task| task.failure.is_some_and(FailureCode::is_dead_letter));
+        page.entries
+            .retain(|task| task.failure.is_some_and(FailureCode::is_dead_letter));
         Ok(page)
     }
 
-    /// Has a dead-lettered task go on after its last recorded step, or afresh if its steps can't be read, with all its time.
+    /// Has a dead-lettered task go on after its last recorded step, or afresh if its steps can't be
+    /// read, with all its time.
     pub async fn redrive(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let task = self.find_task(tenant, id).await?;
         match task.state() {

@@ -43,7 +43,8 @@ pub enum AppError {
     /// Something that the platform needs doesn't answer now: the same request may succeed later.
     #[error("a dependency is unavailable")]
     Unavailable(#[source] StoreError),
-    /// A record that this takes is in no form that this version reads: a newer version wrote it, or it is damaged.
+    /// A record that this takes is in no form that this version reads: a newer version wrote it, or
+    /// it is damaged.
     #[error("a record can't be read")]
     Unreadable(#[source] StoreError),
     /// A defect of the platform or its deployment.
@@ -61,8 +62,12 @@ impl AppError {
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Cursor => Self::invalid("cursor", "must be a next_cursor that this list gave"),
-            StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => Self::Unavailable(error),
+            StoreError::Cursor => {
+                Self::invalid("cursor", "must be a next_cursor that this list gave")
+            }
+            StoreError::Conflict | StoreError::Throttled(_) | StoreError::Unavailable(_) => {
+                Self::Unavailable(error)
+            }
             StoreError::Corrupt { .. } => Self::Unreadable(error),
             StoreError::TooLarge | StoreError::Refused(_) => Self::Internal(error),
         }

@@ -13,8 +13,9 @@ pub struct HistoryPart {
 }
 
 impl Tasks {
-    /// The changes of the task from the number `from` on, up to `limit` of them. A change keeps its number and stays as it is. A
-    /// number without a change is one that an earlier version of the platform did not keep.
+    /// The changes of the task from the number `from` on, up to `limit` of them. A change keeps its
+    /// number and stays as it is. A number without a change is one that an earlier version of the
+    /// platform did not keep.
     pub async fn list_history(
         &self,
         tenant: &TenantId,
@@ -27,10 +28,16 @@ impl Tasks {
         let history = &task.progress().history;
         let mut changes = Vec::new();
         if from < history.first() {
-            changes = self.store.earlier_history(id, from..history.first(), limit.saturating_add(1)).await?;
+            changes = self
+                .store
+                .earlier_history(id, from..history.first(), limit.saturating_add(1))
+                .await?;
         }
         changes.extend(
-            history.numbered().filter(|(number, _)| *number >= from).map(|(number, change)| (number, change.clone())),
+            history
+                .numbered()
+                .filter(|(number, _)| *number >= from)
+                .map(|(number, change)| (number, change.clone())),
         );
         let more = changes.len() > limit as usize;
         changes.truncate(limit as usize);

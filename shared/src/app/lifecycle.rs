@@ -1,7 +1,9 @@
-//! What clients do with their tasks once they are submitted: cancel, retry, resume, answer and delete them.
+//! What clients do with their tasks once they are submitted: cancel, retry, resume, answer and
+//! delete them.
 //!
-//! Each reads the task, with its input because the client is shown it, makes one transition and stores it if nobody changed the task in between, or else tries again. A
-//! task that goes on is written before its message is sent; the watchdog sends one that got lost.
+//! Each reads the task, with its input because the client is shown it, makes one transition and
+//! stores it if nobody changed the task in between, or else tries again. A task that goes on is
+//! written before its message is sent; the watchdog sends one that got lost.
 
 use std::time::Duration;
 
@@ -15,8 +17,8 @@ use super::send::send;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, Causes, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind, Task, TaskId, TaskState,
-    TaskStatus, TenantId, ToolRunner, is_last_word, journal_heads,
+    Cancellation, Causes, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind,
+    Task, TaskId, TaskState, TaskStatus, TenantId, ToolRunner, is_last_word, journal_heads,
 };
 use crate::metric;
 use crate::ports::{Deletion, StoreError};
@@ -39,8 +41,8 @@ impl Tasks {
         Ok(task)
     }
 
-    /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or afresh. Only afresh if its
-    /// steps can't be read.
+    /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or
+    /// afresh. Only afresh if its steps can't be read.
     pub async fn retry_task(
         &self,
         tenant: &TenantId,
@@ -60,8 +62,9 @@ impl Tasks {
         self.go_on(tenant, id, reopen).await
     }
 
-    /// Deletes a task that has ended, with all that belongs to it. From now on nobody has it; what is left of it, and the cached
-    /// answers that it used, are deleted within minutes. Doing so twice is no error as long as something is left.
+    /// Deletes a task that has ended, with all that belongs to it. From now on nobody has it; what
+    /// is left of it, and the cached answers that it used, are deleted within minutes. Doing so
+    /// twice is no error as long as something is left.
     pub async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<(), AppError> {
         Span::current().record("task_id", id.to_string());
         match self.store.delete(tenant, id).await? {
@@ -76,7 +79,12 @@ impl Tasks {
     }
 
     /// Goes on with a paused task, with limits that let it.
-    pub async fn resume_task(&self, tenant: &TenantId, id: TaskId, limits: LimitChanges) -> Result<Task, AppError> {
+    pub async fn resume_task(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        limits: LimitChanges,
+    ) -> Result<Task, AppError> {
         let resume = |mut task: Task| async move {
             let limits = self.changed_limits(&task, limits).await?;
             task.resume(limits, self.clock.now())?;
@@ -85,9 +93,15 @@ impl Tasks {
         self.go_on(tenant, id, resume).await
     }
 
-    /// Records the client's answers to the calls that its task waits for, all of them, and goes on. Of several clients that
-    /// answer at once one is heard, with all its answers. The very same answers may come twice.
-    pub async fn answer_task(&self, tenant: &TenantId, id: TaskId, answers: Vec<ToolAnswer>) -> Result<Task, AppError> {
+    /// Records the client's answers to the calls that its task waits for, all of them, and goes on.
+    /// Of several clients that answer at once one is heard, with all its answers. The very same
+    /// answers may come twice.
+    pub async fn answer_task(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        answers: Vec<ToolAnswer>,
+    ) -> Result<Task, AppError> {
         let answers = answers.as_slice();
         let answer = |mut task: Task| async move {
             let TaskState::InputRequired { calls, .. } = task.state() else {
@@ -99,34 +113,53 @@ impl Tasks {
                 Err(broken) => return self.answered_before(task, answers, broken).await,
             };
             let now = self.clock.now();
-            let steps: Vec<Step> = pairs.into_iter().map(|(call, answer)| answer.step(&task, call, now)).collect();
-            task.answered(steps.iter().map(|step| step.kind.content_bytes()).sum(), now)?;
+            let steps: Vec<Step> = pairs
+                .into_iter()
+                .map(|(call, answer)| answer.step(&task, call, now))
+                .collect();
+            task.answered(
+                steps.iter().map(|step| step.kind.content_bytes()).sum(),
+                now,
+            )?;
             Ok((Draft { task, steps }, ()))
         };
         self.go_on(tenant, id, answer).await
     }
 
     /// Where a task that is retried starts. It takes note of its recorded steps.
-    async fn reopened_from(&self, task: &mut Task, from: RetryFrom) -> Result<ReopenFrom, StoreError> {
+    async fn reopened_from(
+        &self,
+        task: &mut Task,
+        from: RetryFrom,
+    ) -> Result<ReopenFrom, StoreError> {
         let heads = match self.journal.heads(task.id()).await {
             Err(error @ StoreError::Corrupt { .. }) if from == RetryFrom::Start => {
                 tracing::error!(error = %Causes(&error), "the task begins afresh after steps that can't be read");
-                // What it recorded without its record's knowledge lies beyond, at places of the earlier run.
-                return Ok(ReopenFrom::Start { last_step: task.progress().steps.max(task.progress().base) + 1 });
+                // What it recorded without its record's knowledge lies beyond, at places of the
+                // earlier run.
+                return Ok(ReopenFrom::Start {
+                    last_step: task.progress().steps.max(task.progress().base) + 1,
+                });
             }
             heads => heads?,
         };
         let outline = Outline::new(task.progress().base, heads);
         task.note_steps(outline.heads());
         Ok(match from {
-            RetryFrom::Checkpoint if !self.is_failure_itself(task.id(), &outline).await? => ReopenFrom::Checkpoint,
-            RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start { last_step: outline.complete_until() },
+            RetryFrom::Checkpoint if !self.is_failure_itself(task.id(), &outline).await? => {
+                ReopenFrom::Checkpoint
+            }
+            RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start {
+                last_step: outline.complete_until(),
+            },
         })
     }
 
     /// Whether the last recorded answer was the failure itself: it would only fail the task again.
     async fn is_failure_itself(&self, task: TaskId, outline: &Outline) -> Result<bool, StoreError> {
-        let Some(last) = outline.last_answer() else { return Ok(false) };
+        let Some(last) = outline.last_answer() else {
+            return Ok(false);
+        };
         let step = self.journal.step(task, last.place()).await?;
         Ok(match step.map(|step| step.kind) {
             Some(StepKind::ModelCall { answer, .. }) if is_last_word(&answer) => {
@@ -136,8 +169,8 @@ impl Tasks {
         })
     }
 
-    /// The task as it is, if its journal has these very answers, at least one; else the `refusal`, or that one of them was
-    /// given otherwise.
+    /// The task as it is, if its journal has these very answers, at least one; else the `refusal`,
+    /// or that one of them was given otherwise.
     async fn answered_before(
         &self,
         task: Task,
@@ -146,14 +179,29 @@ impl Tasks {
     ) -> Result<(Draft, ()), AppError> {
         let mut unknown: Vec<&ToolAnswer> = answers.iter().collect();
         let mut answered: Vec<Option<String>> = vec![None; answers.len()];
-        let by_client = HeadKind::ToolCall { by: ToolRunner::Client };
+        let by_client = HeadKind::ToolCall {
+            by: ToolRunner::Client,
+        };
         let heads = journal_heads(task.progress().base, self.journal.heads(task.id()).await?);
-        let may_be = |number| answers.iter().any(|answer| answer.step.is_none_or(|step| step == number));
+        let may_be = |number| {
+            answers
+                .iter()
+                .any(|answer| answer.step.is_none_or(|step| step == number))
+        };
         // One at a time: each may be large.
-        for head in heads.iter().filter(|head| head.kind == by_client && may_be(head.number)) {
-            let Some(step) = self.journal.step(task.id(), head.place()).await? else { continue };
+        for head in heads
+            .iter()
+            .filter(|head| head.kind == by_client && may_be(head.number))
+        {
+            let Some(step) = self.journal.step(task.id(), head.place()).await? else {
+                continue;
+            };
             unknown.retain(|answer| !answer.is_in(&step));
-            for (call, answer) in answered.iter_mut().zip(answers).filter(|(call, _)| call.is_none()) {
+            for (call, answer) in answered
+                .iter_mut()
+                .zip(answers)
+                .filter(|(call, _)| call.is_none())
+            {
                 *call = answer.answered_call(&step).map(|call| call.id.clone());
             }
         }
@@ -178,7 +226,12 @@ impl Tasks {
     }
 
     /// Makes a transition after which the task goes on, and sends its message.
-    async fn go_on<F>(&self, tenant: &TenantId, id: TaskId, transition: impl Fn(Task) -> F) -> Result<Task, AppError>
+    async fn go_on<F>(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        transition: impl Fn(Task) -> F,
+    ) -> Result<Task, AppError>
     where
         F: Future<Output = Result<(Draft, ()), AppError>>,
     {
@@ -190,8 +243,8 @@ impl Tasks {
         Ok(task)
     }
 
-    /// Makes a transition of the task as it stands, and stores it if it is one; again and again as long as others change the
-    /// task in between.
+    /// Makes a transition of the task as it stands, and stores it if it is one; again and again as
+    /// long as others change the task in between.
     async fn change<T, F>(
         &self,
         tenant: &TenantId,
@@ -220,7 +273,10 @@ impl Tasks {
                 }
                 Err(StoreError::Conflict) => {}
                 Err(StoreError::TooLarge) if !steps.is_empty() => {
-                    return Err(AppError::invalid("/results", "has a text that is too large"));
+                    return Err(AppError::invalid(
+                        "/results",
+                        "has a text that is too large",
+                    ));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -237,7 +293,10 @@ struct Draft {
 
 impl Draft {
     const fn of(task: Task) -> Self {
-        Self { task, steps: Vec::new() }
+        Self {
+            task,
+            steps: Vec::new(),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a failed model call is called to its task's owner: who failed how, what the provider said, and what to mend where.
+//! What a failed model call is called to its task's owner: who failed how, what the provider said,
+//! and what to mend where.
 
 use crate::domain::{BudgetScope, FailedAttempt, Failure, FailureCode, Provider, ProviderError};
 use crate::ports::{ModelError, ModelErrorKind};
@@ -14,29 +15,69 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
     };
     let status = trouble.status.map(|status| format!("HTTP status {status}"));
     let code = said.code.as_ref().map(|code| format!("code {code}"));
-    let particulars: Vec<String> = said.param.iter().cloned().chain(status).chain(code).collect();
-    let particulars = if particulars.is_empty() { String::new() } else { format!(" ({})", particulars.join(", ")) };
+    let particulars: Vec<String> = said
+        .param
+        .iter()
+        .cloned()
+        .chain(status)
+        .chain(code)
+        .collect();
+    let particulars = if particulars.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", particulars.join(", "))
+    };
     // Of a response that can't be read, and of a call that was not made, the words are ours.
-    let is_ours =
-        matches!(trouble.kind, ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen { .. }) && said.code.is_none();
+    let is_ours = matches!(
+        trouble.kind,
+        ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen { .. }
+    ) && said.code.is_none();
     let speaker = if is_ours { "" } else { "the provider says: " };
-    let message = said.message.as_ref().map(|message| format!("; {speaker}{message}")).unwrap_or_default();
+    let message = said
+        .message
+        .as_ref()
+        .map(|message| format!("; {speaker}{message}"))
+        .unwrap_or_default();
     let advice = advice(trouble, said);
     let before = before_it(error, trouble);
     let message = format!("{provider} {model} {what}{particulars}: {advice}{message}{before}");
-    Failure { code: trouble.kind.code(), message, attempts: error.attempts() }
+    Failure {
+        code: trouble.kind.code(),
+        message,
+        attempts: error.attempts(),
+    }
 }
 
-/// What the model answered last, if the failure itself is that it was not asked again or not in time.
+/// What the model answered last, if the failure itself is that it was not asked again or not in
+/// time.
 fn before_it(error: &ModelError, trouble: &ModelError) -> String {
-    let says_nothing = trouble.kind.is_advice() || matches!(trouble.kind, ModelErrorKind::CircuitOpen { .. });
-    let is_answer =
-        |failed: &&FailedAttempt| failed.model == trouble.model && failed.code != FailureCode::ModelCircuitOpen;
-    let Some(last) = error.earlier.iter().rfind(is_answer).filter(|_| says_nothing) else { return String::new() };
-    let status = last.status.map(|status| format!(" with HTTP status {status}")).unwrap_or_default();
+    let says_nothing =
+        trouble.kind.is_advice() || matches!(trouble.kind, ModelErrorKind::CircuitOpen { .. });
+    let is_answer = |failed: &&FailedAttempt| {
+        failed.model == trouble.model && failed.code != FailureCode::ModelCircuitOpen
+    };
+    let Some(last) = error
+        .earlier
+        .iter()
+        .rfind(is_answer)
+        .filter(|_| says_nothing)
+    else {
+        return String::new();
+    };
+    let status = last
+        .status
+        .map(|status| format!(" with HTTP status {status}"))
+        .unwrap_or_default();
     let said = ProviderError::or_nothing(last.said.as_deref());
-    let message = said.message.as_ref().map(|message| format!(": {message}")).unwrap_or_default();
-    format!("; the last attempt before that failed as {}{status}{message}", last.code.as_str())
+    let message = said
+        .message
+        .as_ref()
+        .map(|message| format!(": {message}"))
+        .unwrap_or_default();
+    format!(
+        "; the last attempt before that failed as {}{status}{message}",
+        last.code.as_str()
+    )
 }
 
 /// The deployment's parameters that say how a provider is reached.
@@ -47,11 +88,18 @@ struct Parameters {
 
 const fn parameters(provider: Provider) -> Parameters {
     match provider {
-        Provider::Anthropic => Parameters { base_url: "AnthropicBaseUrl", key: "AnthropicKeySecret" },
-        Provider::OpenAi => Parameters { base_url: "OpenAiBaseUrl", key: "OpenAiKeySecret" },
-        Provider::OpenAiCompatible => {
-            Parameters { base_url: "OpenAiCompatibleBaseUrl", key: "OpenAiCompatibleKeySecret" }
-        }
+        Provider::Anthropic => Parameters {
+            base_url: "AnthropicBaseUrl",
+            key: "AnthropicKeySecret",
+        },
+        Provider::OpenAi => Parameters {
+            base_url: "OpenAiBaseUrl",
+            key: "OpenAiKeySecret",
+        },
+        Provider::OpenAiCompatible => Parameters {
+            base_url: "OpenAiCompatibleBaseUrl",
+            key: "OpenAiCompatibleKeySecret",
+        },
     }
 }
 
@@ -117,13 +165,25 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
 /// What to do about a request that is refused, by the part of it that the provider names.
 fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
     let base_url = parameters(trouble.model.provider()).base_url;
-    let root = said.param.as_deref().map(|param| param.split(['.', '[', '/']).next().unwrap_or_default());
+    let root = said
+        .param
+        .as_deref()
+        .map(|param| param.split(['.', '[', '/']).next().unwrap_or_default());
     let advice = match root {
         _ if said.tool.is_some() => "change that tool's input_schema in the agent's tools",
-        Some("tools" | "functions" | "tool_choice" | "parallel_tool_calls") => "change the agent's tools",
-        Some("response_format" | "text" | "output_config" | "output_format") => "change the agent's output_schema",
+        Some("tools" | "functions" | "tool_choice" | "parallel_tool_calls") => {
+            "change the agent's tools"
+        }
+        Some("response_format" | "text" | "output_config" | "output_format") => {
+            "change the agent's output_schema"
+        }
         Some("model") => "check this model's name in the agent's models",
-        Some("max_tokens") if said.message.as_deref().is_some_and(|text| text.contains("max_completion_tokens")) => {
+        Some("max_tokens")
+            if said
+                .message
+                .as_deref()
+                .is_some_and(|text| text.contains("max_completion_tokens")) =>
+        {
             "set output_limit_field of this model in the agent's models to max_completion_tokens"
         }
         Some("max_tokens" | "max_output_tokens" | "max_completion_tokens" | "max_new_tokens") => {
@@ -132,10 +192,12 @@ fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
         Some("temperature" | "top_p" | "reasoning" | "reasoning_effort" | "thinking") => {
             "change temperature, top_p or reasoning_effort of this model in the agent's models"
         }
-        Some("stream" | "stream_options") => "set stream to false for this model in the agent's models",
-        Some("messages" | "input" | "inputs" | "system" | "instructions" | "prompt" | "contents") => {
-            "check the task's input, the agent's instructions and the results of the task's calls"
+        Some("stream" | "stream_options") => {
+            "set stream to false for this model in the agent's models"
         }
+        Some(
+            "messages" | "input" | "inputs" | "system" | "instructions" | "prompt" | "contents",
+        ) => "check the task's input, the agent's instructions and the results of the task's calls",
         Some(_) | None if trouble.status == Some(404) => {
             return format!("check this model's name in the agent's models, and {base_url}");
         }
@@ -152,10 +214,19 @@ mod tests {
     use crate::domain::{ModelRef, Wait, WaitReason};
     use crate::testing::samples::START;
 
-    fn message(provider: Provider, kind: ModelErrorKind, status: u16, said: ProviderError) -> String {
+    fn message(
+        provider: Provider,
+        kind: ModelErrorKind,
+        status: u16,
+        said: ProviderError,
+    ) -> String {
         let model = ModelRef::new(provider, "m-1").unwrap();
-        failure_of(&ModelError { status: Some(status), said: Some(Box::new(said)), ..ModelError::new(model, kind) })
-            .message
+        failure_of(&ModelError {
+            status: Some(status),
+            said: Some(Box::new(said)),
+            ..ModelError::new(model, kind)
+        })
+        .message
     }
 
     #[test]
@@ -164,7 +235,10 @@ mod tests {
             code: Some("invalid_request_error/invalid_function_parameters".to_owned()),
             param: Some("tools[3].function.parameters".to_owned()),
             tool: Some("look_up".to_owned()),
-            message: Some("Invalid schema for function 'look_up': object schema missing properties.".to_owned()),
+            message: Some(
+                "Invalid schema for function 'look_up': object schema missing properties."
+                    .to_owned(),
+            ),
         };
         assert_eq!(
             message(Provider::OpenAi, ModelErrorKind::Rejected, 400, said),
@@ -177,19 +251,51 @@ mod tests {
     #[test]
     fn a_call_that_is_not_made_leaves_the_word_to_the_attempt_before_it() {
         let model = ModelRef::new(Provider::OpenAi, "m-1").unwrap();
-        let limited = ModelError { status: Some(429), ..ModelError::new(model.clone(), ModelErrorKind::RateLimited) };
-        let page = ModelError { status: Some(200), ..ModelError::new(model.clone(), ModelErrorKind::BadAnswer) };
-        let wait = Wait { until: START, reason: WaitReason::OutOfTime };
+        let limited = ModelError {
+            status: Some(429),
+            ..ModelError::new(model.clone(), ModelErrorKind::RateLimited)
+        };
+        let page = ModelError {
+            status: Some(200),
+            ..ModelError::new(model.clone(), ModelErrorKind::BadAnswer)
+        };
+        let wait = Wait {
+            until: START,
+            reason: WaitReason::OutOfTime,
+        };
         for (kind, earlier, expected) in [
-            (ModelErrorKind::CircuitOpen { until: START }, &limited, "model_rate_limited with HTTP status 429"),
-            (ModelErrorKind::CircuitOpen { until: START }, &page, "model_bad_answer with HTTP status 200"),
-            (ModelErrorKind::Park(wait), &page, "model_bad_answer with HTTP status 200"),
+            (
+                ModelErrorKind::CircuitOpen { until: START },
+                &limited,
+                "model_rate_limited with HTTP status 429",
+            ),
+            (
+                ModelErrorKind::CircuitOpen { until: START },
+                &page,
+                "model_bad_answer with HTTP status 200",
+            ),
+            (
+                ModelErrorKind::Park(wait),
+                &page,
+                "model_bad_answer with HTTP status 200",
+            ),
         ] {
-            let error = ModelError { earlier: vec![earlier.attempt()], ..ModelError::new(model.clone(), kind) };
+            let error = ModelError {
+                earlier: vec![earlier.attempt()],
+                ..ModelError::new(model.clone(), kind)
+            };
             let message = failure_of(&error).message;
-            assert!(message.ends_with(&format!("; the last attempt before that failed as {expected}")), "{message}");
+            assert!(
+                message.ends_with(&format!(
+                    "; the last attempt before that failed as {expected}"
+                )),
+                "{message}"
+            );
         }
-        let again = ModelError { earlier: vec![limited.attempt()], ..page };
+        let again = ModelError {
+            earlier: vec![limited.attempt()],
+            ..page
+        };
         assert!(!failure_of(&again).message.contains("429"));
     }
 
@@ -209,13 +315,31 @@ mod tests {
             ("store", "max_output_tokens"),
         ];
         for (param, field) in fields {
-            let said = ProviderError { param: Some(param.to_owned()), ..ProviderError::default() };
-            let message = message(Provider::OpenAiCompatible, ModelErrorKind::Rejected, 400, said);
-            assert!(message.contains(field) && message.contains(param), "{param}: {message}");
+            let said = ProviderError {
+                param: Some(param.to_owned()),
+                ..ProviderError::default()
+            };
+            let message = message(
+                Provider::OpenAiCompatible,
+                ModelErrorKind::Rejected,
+                400,
+                said,
+            );
+            assert!(
+                message.contains(field) && message.contains(param),
+                "{param}: {message}"
+            );
         }
-        let unknown = message(Provider::OpenAiCompatible, ModelErrorKind::Rejected, 404, ProviderError::default());
+        let unknown = message(
+            Provider::OpenAiCompatible,
+            ModelErrorKind::Rejected,
+            404,
+            ProviderError::default(),
+        );
         assert!(
-            unknown.ends_with("check this model's name in the agent's models, and OpenAiCompatibleBaseUrl"),
+            unknown.ends_with(
+                "check this model's name in the agent's models, and OpenAiCompatibleBaseUrl"
+            ),
             "{unknown}"
         );
     }
@@ -229,20 +353,35 @@ mod tests {
             (ModelErrorKind::QuotaExhausted, "AnthropicKeySecret"),
             (ModelErrorKind::Authentication, "AnthropicKeySecret"),
             (ModelErrorKind::KeyUnavailable, "AnthropicKeySecret"),
-            (ModelErrorKind::KeyMissing, "no key was sent, because AnthropicKeySecret is empty"),
+            (
+                ModelErrorKind::KeyMissing,
+                "no key was sent, because AnthropicKeySecret is empty",
+            ),
             (ModelErrorKind::ContextTooLong, "context window"),
             (ModelErrorKind::Refused, "instructions"),
             (ModelErrorKind::BadAnswer, "AnthropicBaseUrl"),
         ];
         for (kind, setting) in settings {
             let message = message(Provider::Anthropic, kind, 418, ProviderError::default());
-            assert!(message.starts_with("anthropic m-1 ") && message.contains(" (HTTP status 418): "), "{message}");
+            assert!(
+                message.starts_with("anthropic m-1 ") && message.contains(" (HTTP status 418): "),
+                "{message}"
+            );
             assert!(message.contains(setting), "{message}");
         }
-        let said = ProviderError { code: Some("tool_use_failed".to_owned()), ..ProviderError::default() };
-        let bad_call = message(Provider::OpenAiCompatible, ModelErrorKind::BadAnswer, 400, said);
+        let said = ProviderError {
+            code: Some("tool_use_failed".to_owned()),
+            ..ProviderError::default()
+        };
+        let bad_call = message(
+            Provider::OpenAiCompatible,
+            ModelErrorKind::BadAnswer,
+            400,
+            said,
+        );
         assert!(
-            bad_call.contains("code tool_use_failed") && bad_call.contains("simplify the agent's tools"),
+            bad_call.contains("code tool_use_failed")
+                && bad_call.contains("simplify the agent's tools"),
             "{bad_call}"
         );
     }
@@ -271,7 +410,10 @@ mod tests {
             };
             let model = ModelRef::new(Provider::Anthropic, "m-1").unwrap();
             let advice = advice(&ModelError::new(model, kind), &ProviderError::default());
-            assert!(row.contains(expected) && row.ends_with(&format!(" | {advice} |")), "{row}");
+            assert!(
+                row.contains(expected) && row.ends_with(&format!(" | {advice} |")),
+                "{row}"
+            );
         }
     }
 }

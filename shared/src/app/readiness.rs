@@ -41,17 +41,31 @@ struct Look {
 
 impl Readiness {
     /// Looks at these, each with its name and that one's article.
-    pub fn new(dependencies: Vec<(&'static str, Arc<dyn Dependency>)>, clock: Arc<dyn Clock>) -> Self {
-        Self { dependencies, clock, last: Mutex::default() }
+    pub fn new(
+        dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            dependencies,
+            clock,
+            last: Mutex::default(),
+        }
     }
 
-    /// Those that can't be used, as of the last few seconds. Those who ask at the same time share one look.
+    /// Those that can't be used, as of the last few seconds. Those who ask at the same time share
+    /// one look.
     pub async fn missing(&self) -> Vec<Missing> {
         let mut last = self.last.lock().await;
         let now = self.clock.now();
-        let found = match last.take().filter(|look| look.at <= now && now.since(look.at) < STANDS_FOR) {
+        let found = match last
+            .take()
+            .filter(|look| look.at <= now && now.since(look.at) < STANDS_FOR)
+        {
             Some(look) => look,
-            None => Look { at: now, missing: self.look().await },
+            None => Look {
+                at: now,
+                missing: self.look().await,
+            },
         };
         last.insert(found).missing.clone()
     }
@@ -89,12 +103,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_silent_dependency_is_missing_after_a_second_and_asked_once_for_all() {
         let queue = Arc::new(MemoryQueue::default());
-        let dependencies: Vec<(_, Arc<dyn Dependency>)> =
-            vec![("the state table", Arc::new(Silent)), ("the task queue", queue)];
+        let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
+            ("the state table", Arc::new(Silent)),
+            ("the task queue", queue),
+        ];
         let readiness = Readiness::new(dependencies, Arc::new(TokioClock::default()));
         let begun = Instant::now();
         let both = tokio::join!(readiness.missing(), readiness.missing());
-        let silent = vec![Missing { name: "the state table", trouble: "does not answer".to_owned() }];
+        let silent = vec![Missing {
+            name: "the state table",
+            trouble: "does not answer".to_owned(),
+        }];
         assert_eq!(both, (silent.clone(), silent));
         assert_eq!(begun.elapsed(), PATIENCE);
     }

@@ -1,7 +1,10 @@
-//! Reading a task's journal, which may be larger than this process's memory: no more of it is held than a response has.
+//! Reading a task's journal, which may be larger than this process's memory: no more of it is held
+//! than a response has.
 
 use super::{AppError, Tasks};
-use crate::domain::{HeadKind, Step, StepHead, StepPlace, Task, TaskId, TenantId, journal_heads, may_count};
+use crate::domain::{
+    HeadKind, Step, StepHead, StepPlace, Task, TaskId, TenantId, journal_heads, may_count,
+};
 use crate::ports::{StepsRequest, StoreError};
 
 /// The most bytes of steps that a part of a journal holds, unless a single step has more.
@@ -20,7 +23,8 @@ pub struct StepsPart {
 }
 
 impl Tasks {
-    /// The steps of the task's journal with higher numbers than `after`: up to `limit` of them, and up to some MB.
+    /// The steps of the task's journal with higher numbers than `after`: up to `limit` of them, and
+    /// up to some MB.
     pub async fn list_steps(
         &self,
         tenant: &TenantId,
@@ -33,28 +37,53 @@ impl Tasks {
     }
 
     /// The step of this number in the task's journal.
-    pub(super) async fn step_at(&self, task: &Task, number: u32) -> Result<Option<Step>, StoreError> {
-        let Some(before) = number.checked_sub(1) else { return Ok(None) };
+    pub(super) async fn step_at(
+        &self,
+        task: &Task,
+        number: u32,
+    ) -> Result<Option<Step>, StoreError> {
+        let Some(before) = number.checked_sub(1) else {
+            return Ok(None);
+        };
         let part = self.steps_after(task, before, 1).await?;
         Ok(part.steps.into_iter().find(|step| step.number == number))
     }
 
     /// The last answer of a model in the task's journal before the step of this number.
-    pub(super) async fn answer_before(&self, task: &Task, number: u32) -> Result<Option<Step>, StoreError> {
+    pub(super) async fn answer_before(
+        &self,
+        task: &Task,
+        number: u32,
+    ) -> Result<Option<Step>, StoreError> {
         let heads = journal_heads(task.progress().base, self.journal.heads(task.id()).await?);
         let is_it = |head: &&StepHead| head.number < number && head.kind == HeadKind::ModelCall;
-        let Some(head) = heads.iter().rev().find(is_it) else { return Ok(None) };
+        let Some(head) = heads.iter().rev().find(is_it) else {
+            return Ok(None);
+        };
         self.journal.step(task.id(), head.place()).await
     }
 
-    async fn steps_after(&self, task: &Task, after: u32, limit: u32) -> Result<StepsPart, StoreError> {
+    async fn steps_after(
+        &self,
+        task: &Task,
+        after: u32,
+        limit: u32,
+    ) -> Result<StepsPart, StoreError> {
         let (base, most) = (task.progress().base, limit as usize);
         let limit = limit.saturating_add(SPARE_STEPS);
-        let mut wanted = StepsRequest { after: StepPlace::after(after), limit, max_bytes: MAX_PART_BYTES };
+        let mut wanted = StepsRequest {
+            after: StepPlace::after(after),
+            limit,
+            max_bytes: MAX_PART_BYTES,
+        };
         let (mut steps, mut bytes) = (Vec::<Step>::new(), 0);
         loop {
             let page = self.journal.page(task.id(), &wanted).await?;
-            for step in page.steps.into_iter().filter(|step| may_count(base, step.place())) {
+            for step in page
+                .steps
+                .into_iter()
+                .filter(|step| may_count(base, step.place()))
+            {
                 bytes += step.kind.content_bytes();
                 match steps.last_mut() {
                     Some(last) if last.number == step.number => *last = step,
@@ -69,7 +98,11 @@ impl Tasks {
                     return Ok(StepsPart { steps, more: true });
                 }
                 Some(next) => {
-                    wanted = StepsRequest { after: next, max_bytes: MAX_PART_BYTES.saturating_sub(bytes), ..wanted };
+                    wanted = StepsRequest {
+                        after: next,
+                        max_bytes: MAX_PART_BYTES.saturating_sub(bytes),
+                        ..wanted
+                    };
                 }
                 None => return Ok(StepsPart { steps, more: false }),
             }

@@ -14,8 +14,18 @@ pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
 }
 
 /// Sends the message that has a worker take up the task after `delay`.
-pub(super) async fn try_send(queue: &dyn TaskQueue, task: &Task, delay: Duration) -> Result<(), QueueError> {
-    let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id(), alone: task.is_suspect() };
-    let sent = queue.send(&message, task.spec().trace.as_ref(), delay).await;
+pub(super) async fn try_send(
+    queue: &dyn TaskQueue,
+    task: &Task,
+    delay: Duration,
+) -> Result<(), QueueError> {
+    let message = TaskMessage {
+        tenant: task.spec().tenant.clone(),
+        task: task.id(),
+        alone: task.is_suspect(),
+    };
+    let sent = queue
+        .send(&message, task.spec().trace.as_ref(), delay)
+        .await;
     sent.inspect_err(|_| metric::SEND_FAILURES.add([], 1))
 }

@@ -1,7 +1,7 @@
 //! Submitting and reading tasks.
 //!
-//! A task is durable before its message is sent, and accepted even if the message could not be sent: the watchdog finds
-//! every task that no worker claimed.
+//! A task is durable before its message is sent, and accepted even if the message could not be
+//! sent: the watchdog finds every task that no worker claimed.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,17 +13,19 @@ use tracing::Span;
 use super::AppError;
 use super::send::try_send;
 use crate::domain::{
-    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput, TenantId,
-    TraceHeader, Usage,
+    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput,
+    TenantId, TraceHeader, Usage,
 };
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{
-    AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskQueue, TaskStore, TaskSummary,
+    AgentStore, Clock, Created, Journal, Page, PageRequest, TaskFilter, TaskQueue, TaskStore,
+    TaskSummary,
 };
 
-/// A client's name for one submission, so that sending it twice makes one task (the `Idempotency-Key` header of
-/// draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII characters.
+/// A client's name for one submission, so that sending it twice makes one task (the
+/// `Idempotency-Key` header of draft-ietf-httpapi-idempotency-key-header): 1 to 255 printable ASCII
+/// characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
@@ -31,10 +33,17 @@ impl FromStr for IdempotencyKey {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        if (1..=255).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() || byte == b' ')
+        {
             return Ok(Self(text.to_owned()));
         }
-        Err(Invalid::new("Idempotency-Key", "must have 1 to 255 printable ASCII characters"))
+        Err(Invalid::new(
+            "Idempotency-Key",
+            "must have 1 to 255 printable ASCII characters",
+        ))
     }
 }
 
@@ -71,20 +80,28 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Accepts a task. The same submission under the same idempotency key returns the task that it made at first.
+    /// Accepts a task. The same submission under the same idempotency key returns the task that it
+    /// made at first.
     pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
         let Some(agent) = self.agents.newest(tenant, new.agent).await? else {
-            return Err(AppError::invalid("/agent_id", format!("agent {} not found", new.agent)));
+            return Err(AppError::invalid(
+                "/agent_id",
+                format!("agent {} not found", new.agent),
+            ));
         };
         let now = self.clock.now();
         let id = match &new.idempotency_key {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
-        Span::current().record("task_id", id.to_string()).record("agent_id", agent.id.to_string());
+        Span::current()
+            .record("task_id", id.to_string())
+            .record("agent_id", agent.id.to_string());
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
         self.check_cap(&agent, new.limits)?;
-        let task = Task::submit(id, &agent, new.input, new.cache_use, now).within(limits).traced(new.trace);
+        let task = Task::submit(id, &agent, new.input, new.cache_use, now)
+            .within(limits)
+            .traced(new.trace);
         match self.store.create(&task).await? {
             Created::New => {}
             Created::Existing(existing) => {
@@ -97,7 +114,9 @@ impl Tasks {
         metric::TASKS_SUBMITTED.add([], 1);
         match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
             Ok(()) => tracing::info!("task accepted"),
-            Err(error) => tracing::warn!(error = %Causes(&error), "task accepted, its message is left to cleanup"),
+            Err(error) => {
+                tracing::warn!(error = %Causes(&error), "task accepted, its message is left to cleanup");
+            }
         }
         Ok(task)
     }
@@ -105,12 +124,20 @@ impl Tasks {
     /// A cap on cost needs models whose cost is known.
     pub(super) fn check_cap(&self, agent: &Agent, changes: LimitChanges) -> Result<(), AppError> {
         let now = self.clock.now();
-        let Some(most) = changes.max_cost_micro_usd else { return Ok(()) };
-        let is_unpriced =
-            |choice: &&ModelChoice| PriceTable::current().cost(&choice.model, &Usage::default(), now).is_none();
+        let Some(most) = changes.max_cost_micro_usd else {
+            return Ok(());
+        };
+        let is_unpriced = |choice: &&ModelChoice| {
+            PriceTable::current()
+                .cost(&choice.model, &Usage::default(), now)
+                .is_none()
+        };
         match agent.config.models.iter().find(is_unpriced) {
             Some(choice) => {
-                let reason = format!("can't be {most}: {} has no price, so that no cap can be kept", choice.model);
+                let reason = format!(
+                    "can't be {most}: {} has no price, so that no cap can be kept",
+                    choice.model
+                );
                 Err(AppError::invalid("/limits/max_cost_micro_usd", reason))
             }
             None => Ok(()),
@@ -119,13 +146,19 @@ impl Tasks {
 
     /// The task as it is, perhaps without its input.
     pub async fn find_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
-        self.store.task(tenant, id).await?.ok_or_else(|| unknown(id))
+        self.store
+            .task(tenant, id)
+            .await?
+            .ok_or_else(|| unknown(id))
     }
 
     /// The task with its input.
     pub(super) async fn with_input(&self, task: Task) -> Result<Task, AppError> {
         let id = task.id();
-        self.store.with_input(task).await?.ok_or_else(|| unknown(id))
+        self.store
+            .with_input(task)
+            .await?
+            .ok_or_else(|| unknown(id))
     }
 
     /// The tenant's tasks, newest first.
@@ -145,15 +178,25 @@ fn unknown(id: TaskId) -> AppError {
 
 /// Broken rules of bounds at their place in a request.
 pub(super) fn in_limits(broken: Vec<Invalid>) -> AppError {
-    let placed = |invalid: Invalid| Invalid { field: format!("/limits{}", invalid.field), ..invalid };
+    let placed = |invalid: Invalid| Invalid {
+        field: format!("/limits{}", invalid.field),
+        ..invalid
+    };
     AppError::Invalid(broken.into_iter().map(placed).collect())
 }
 
 /// The task id that belongs to the tenant's `key`: the key needs no record of its own.
 fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
-    let digest = Sha256::new().chain_update(tenant.as_str()).chain_update([0]).chain_update(&key.0).finalize();
+    let digest = Sha256::new()
+        .chain_update(tenant.as_str())
+        .chain_update([0])
+        .chain_update(&key.0)
+        .finalize();
     let mut bytes = [0; 16];
-    bytes.iter_mut().zip(digest).for_each(|(byte, from)| *byte = from);
+    bytes
+        .iter_mut()
+        .zip(digest)
+        .for_each(|(byte, from)| *byte = from);
     TaskId::derived(bytes)
 }
 

@@ -1,7 +1,7 @@
 //! The watchdog: finds every task that nobody will look at again by itself and does what is due.
 //!
-//! It may run twice or at the same time: each change is one conditional write, and only its winner sends a message. A
-//! message that can't be sent is no loss, because the task comes due again.
+//! It may run twice or at the same time: each change is one conditional write, and only its winner
+//! sends a message. A message that can't be sent is no loss, because the task comes due again.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -23,7 +23,8 @@ use crate::ports::{Backlog, Clock, Journal, StoreError, TaskQueue, TaskStore};
 const PAGE: u32 = 100;
 const AT_ONCE: usize = 10;
 
-/// How many pages may pass without anything settled: the index may still list what the page before settled.
+/// How many pages may pass without anything settled: the index may still list what the page before
+/// settled.
 const IDLE_PAGES: u32 = 5;
 const INDEX_LAG: Duration = Duration::from_millis(200);
 
@@ -32,7 +33,8 @@ const INDEX_LAG: Duration = Duration::from_millis(200);
 pub struct Swept {
     /// Tasks whose message was sent again because no worker had claimed them.
     pub resent: u32,
-    /// Of the tasks that no worker had claimed, those whose queue has messages that nobody receives.
+    /// Of the tasks that no worker had claimed, those whose queue has messages that nobody
+    /// receives.
     pub unclaimed: u32,
     /// Tasks that wait for a worker with many others: no further message was sent for them.
     pub left_in_backlog: u32,
@@ -123,7 +125,8 @@ impl Sweeper {
         }
     }
 
-    /// The messages that are in the queue, which is asked once a sweep. If it doesn't say, there are none.
+    /// The messages that are in the queue, which is asked once a sweep. If it doesn't say, there
+    /// are none.
     async fn backlog(&self, backlog: &OnceCell<Backlog>) -> Backlog {
         let ask = async || match self.queue.backlog().await {
             Ok(backlog) => backlog,
@@ -135,18 +138,28 @@ impl Sweeper {
         *backlog.get_or_init(ask).await
     }
 
-    async fn settle(&self, task: Result<Task, StoreError>, backlog: &OnceCell<Backlog>, now: Timestamp) -> Settled {
+    async fn settle(
+        &self,
+        task: Result<Task, StoreError>,
+        backlog: &OnceCell<Backlog>,
+        now: Timestamp,
+    ) -> Settled {
         match task {
             Ok(task) => {
                 let (log, trace) = spans(&task, now);
-                self.settle_task(task, backlog).instrument(trace).instrument(log).await
+                self.settle_task(task, backlog)
+                    .instrument(trace)
+                    .instrument(log)
+                    .await
             }
             Err(error) => failed(&error, "overdue task can't be read"),
         }
     }
 
     async fn settle_task(&self, mut task: Task, backlog: &OnceCell<Backlog>) -> Settled {
-        if let Err(error) = note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await {
+        if let Err(error) =
+            note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await
+        {
             return failed(&error, "overdue task's journal can't be read");
         }
         let now = self.clock.now();
@@ -155,7 +168,9 @@ impl Sweeper {
         } else {
             task.settle_overdue(now)
         };
-        let Some(overdue) = settled else { return Settled::MovedOn };
+        let Some(overdue) = settled else {
+            return Settled::MovedOn;
+        };
         match self.tasks.update(&task).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Settled::MovedOn,
@@ -165,11 +180,15 @@ impl Sweeper {
             note_change(&task);
         }
         Span::current().record("settled", debug(overdue));
-        let sent =
-            if overdue.wants_message() { try_send(self.queue.as_ref(), &task, Duration::ZERO).await } else { Ok(()) };
+        let sent = if overdue.wants_message() {
+            try_send(self.queue.as_ref(), &task, Duration::ZERO).await
+        } else {
+            Ok(())
+        };
         let (status, attempts) = (task.status().as_str(), task.attempts());
         if let Err(error) = &sent {
-            // It is settled all the same, and comes due again: who counts how often that happens sees the queue fail.
+            // It is settled all the same, and comes due again: who counts how often that happens
+            // sees the queue fail.
             tracing::error!(settled = ?overdue, status, attempts, error = %Causes(error), "overdue task's message can't be sent");
             return Settled::Done(overdue);
         }
@@ -177,7 +196,9 @@ impl Sweeper {
             // The usual way for a wait that is longer than a message can be delayed.
             Overdue::Awakened => tracing::info!(status, attempts, "parked task is due"),
             // The sweep's summary counts them.
-            Overdue::LeftInBacklog => tracing::debug!(status, attempts, "task waits in the queue's backlog"),
+            Overdue::LeftInBacklog => {
+                tracing::debug!(status, attempts, "task waits in the queue's backlog");
+            }
             Overdue::Resent
             | Overdue::Requeued
             | Overdue::TimedOut
@@ -191,8 +212,8 @@ impl Sweeper {
     }
 }
 
-/// The spans of what is done about an overdue task, for the log and, within that, for the task's own trace, or the sweep's if
-/// that one takes no more spans.
+/// The spans of what is done about an overdue task, for the log and, within that, for the task's
+/// own trace, or the sweep's if that one takes no more spans.
 fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
     let spec = task.spec();
     let (trace, linked) = TraceHeader::open_or_over(spec.trace.as_ref(), now);
@@ -207,8 +228,13 @@ fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
     (log, trace)
 }
 
-/// The trace's span of what is done about an overdue task. It goes on from `trace`, or else is within the current one.
-pub(super) fn settling(task: &Task, trace: Option<&TraceHeader>, linked: Option<&TraceHeader>) -> Span {
+/// The trace's span of what is done about an overdue task. It goes on from `trace`, or else is
+/// within the current one.
+pub(super) fn settling(
+    task: &Task,
+    trace: Option<&TraceHeader>,
+    linked: Option<&TraceHeader>,
+) -> Span {
     let spec = task.spec();
     tracing::info_span!(
         target: "trace",
@@ -224,7 +250,11 @@ pub(super) fn settling(task: &Task, trace: Option<&TraceHeader>, linked: Option<
 
 /// How many of the tasks wait for a worker.
 fn count_queued(tasks: &[Result<Task, StoreError>]) -> u32 {
-    let queued = tasks.iter().flatten().filter(|task| task.status() == TaskStatus::Queued).count();
+    let queued = tasks
+        .iter()
+        .flatten()
+        .filter(|task| task.status() == TaskStatus::Queued)
+        .count();
     u32::try_from(queued).unwrap_or(u32::MAX)
 }
 
@@ -236,8 +266,14 @@ fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {
 impl Swept {
     /// Notes how much was overdue, and since when.
     fn found(&mut self, overdue: &[Result<Task, StoreError>], now: Timestamp) {
-        self.overdue = self.overdue.saturating_add(u32::try_from(overdue.len()).unwrap_or(u32::MAX));
-        let since = overdue.iter().flatten().filter_map(Task::due_at).map(|due_at| now.since(due_at));
+        self.overdue = self
+            .overdue
+            .saturating_add(u32::try_from(overdue.len()).unwrap_or(u32::MAX));
+        let since = overdue
+            .iter()
+            .flatten()
+            .filter_map(Task::due_at)
+            .map(|due_at| now.since(due_at));
         self.oldest_overdue = since.fold(self.oldest_overdue, Duration::max);
     }
 

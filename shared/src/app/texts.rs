@@ -21,7 +21,12 @@ impl Tasks {
     }
 
     /// What the model or the tool said in the step of this number.
-    pub async fn step_text(&self, tenant: &TenantId, id: TaskId, number: u32) -> Result<String, AppError> {
+    pub async fn step_text(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        number: u32,
+    ) -> Result<String, AppError> {
         let task = self.find_task(tenant, id).await?;
         let step = self.step_at(&task, number).await?;
         match step.map(|step| step.kind) {
@@ -32,7 +37,12 @@ impl Tasks {
     }
 
     /// The arguments of the tool call whose result is, or will be, the step of this number.
-    pub async fn call_arguments(&self, tenant: &TenantId, id: TaskId, number: u32) -> Result<String, AppError> {
+    pub async fn call_arguments(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        number: u32,
+    ) -> Result<String, AppError> {
         let task = self.find_task(tenant, id).await?;
         if let TaskState::InputRequired { calls, .. } = task.state()
             && let Some(PendingCall { call, .. }) = calls.iter().find(|call| call.number == number)
@@ -45,7 +55,10 @@ impl Tasks {
             Some(StepKind::ModelCall { .. }) => Err(not_found()),
             None => {
                 let asked = self.answer_before(&task, number).await?;
-                asked.and_then(|step| call_of(step, number)).map(|call| call.arguments).ok_or_else(not_found)
+                asked
+                    .and_then(|step| call_of(step, number))
+                    .map(|call| call.arguments)
+                    .ok_or_else(not_found)
             }
         }
     }

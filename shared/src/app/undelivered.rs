@@ -1,4 +1,5 @@
-//! What becomes of messages that the queue gave up on: the task behind one is told, so that nothing disappears silently.
+//! What becomes of messages that the queue gave up on: the task behind one is told, so that nothing
+//! disappears silently.
 
 use std::sync::Arc;
 
@@ -32,9 +33,9 @@ pub struct Undelivered {
 }
 
 impl Undelivered {
-    /// Fails the task of the message with this body, which was delivered `receives` times in vain, if its messages before came to
-    /// nothing either. A message that is none of ours is logged by its size; its body may be anything. The ids of any other are noted
-    /// in the current span.
+    /// Fails the task of the message with this body, which was delivered `receives` times in vain,
+    /// if its messages before came to nothing either. A message that is none of ours is logged by
+    /// its size; its body may be anything. The ids of any other are noted in the current span.
     pub async fn bury(&self, body: &str, receives: u32) -> Result<Buried, StoreError> {
         let message = match TaskMessage::from_body(body) {
             Ok(message) => message,
@@ -45,7 +46,8 @@ impl Undelivered {
             }
         };
         let span = Span::current();
-        span.record("task_id", message.task.to_string()).record("tenant_id", message.tenant.as_str());
+        span.record("task_id", message.task.to_string())
+            .record("tenant_id", message.tenant.as_str());
         for _ in 0..MOST_TRIES {
             let Some(mut task) = self.tasks.task(&message.tenant, message.task).await? else {
                 tracing::warn!("undelivered message of an unknown task");
@@ -53,7 +55,10 @@ impl Undelivered {
             };
             span.record("agent_id", task.spec().agent.id.to_string());
             if !task.dead_letter(self.clock.now()) {
-                tracing::info!(status = task.status().as_str(), "undelivered message, and its task lives");
+                tracing::info!(
+                    status = task.status().as_str(),
+                    "undelivered message, and its task lives"
+                );
                 return Ok(Buried::LeftAlone);
             }
             match self.tasks.update(&task).await {

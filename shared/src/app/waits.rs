@@ -1,9 +1,10 @@
 //! Waiting for a task on behalf of a client that holds its request open.
 //!
-//! Each wait holds an API function, which takes concurrency that executors may need. So a tenant waits only so many times
-//! at once, counted in one place for all functions, because each of them serves one request at a time. A wait that can
-//! bring nothing, for a task that is parked for longer, ends at once. So does one that can't be counted. The client is told
-//! when to ask again. The store is read soon at first, then ever more seldom.
+//! Each wait holds an API function, which takes concurrency that executors may need. So a tenant
+//! waits only so many times at once, counted in one place for all functions, because each of them
+//! serves one request at a time. A wait that can bring nothing, for a task that is parked for
+//! longer, ends at once. So does one that can't be counted. The client is told when to ask again.
+//! The store is read soon at first, then ever more seldom.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -37,11 +38,17 @@ pub struct Found {
 
 impl Found {
     const fn in_time(task: Task) -> Self {
-        Self { task, ask_again_after: None }
+        Self {
+            task,
+            ask_again_after: None,
+        }
     }
 
     const fn too_soon(task: Task, ask_again_after: Duration) -> Self {
-        Self { task, ask_again_after: Some(ask_again_after) }
+        Self {
+            task,
+            ask_again_after: Some(ask_again_after),
+        }
     }
 }
 
@@ -54,19 +61,37 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// Waits for these tasks, at most `most` of a tenant at once, counted in `slots`; any number without `most`.
+    /// Waits for these tasks, at most `most` of a tenant at once, counted in `slots`; any number
+    /// without `most`.
     pub fn new(tasks: Tasks, slots: Arc<dyn Slots>, most: Option<NonZeroU32>) -> Self {
         Self { tasks, slots, most }
     }
 
-    /// The task, with its input, as it is once it has ended, waits for its client, or `wait` is over, whichever comes first; and at once if
-    /// it is parked beyond the wait, or the tenant waits as often as it may.
-    pub async fn find_task(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Found, AppError> {
-        let Found { task, ask_again_after } = self.wait_for(tenant, id, wait).await?;
-        Ok(Found { task: self.tasks.with_input(task).await?, ask_again_after })
+    /// The task, with its input, as it is once it has ended, waits for its client, or `wait` is
+    /// over, whichever comes first; and at once if it is parked beyond the wait, or the tenant
+    /// waits as often as it may.
+    pub async fn find_task(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        wait: Duration,
+    ) -> Result<Found, AppError> {
+        let Found {
+            task,
+            ask_again_after,
+        } = self.wait_for(tenant, id, wait).await?;
+        Ok(Found {
+            task: self.tasks.with_input(task).await?,
+            ask_again_after,
+        })
     }
 
-    async fn wait_for(&self, tenant: &TenantId, id: TaskId, wait: Duration) -> Result<Found, AppError> {
+    async fn wait_for(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        wait: Duration,
+    ) -> Result<Found, AppError> {
         let task = self.tasks.find_task(tenant, id).await?;
         let end = Instant::now() + wait;
         if wait.is_zero() || is_settled(&task) {
@@ -75,7 +100,9 @@ impl Waits {
         if let Some(left) = self.parked_beyond(&task, end) {
             return Ok(Found::too_soon(task, left));
         }
-        let Some(most) = self.most else { return self.follow(task, end).await };
+        let Some(most) = self.most else {
+            return self.follow(task, end).await;
+        };
         let place = self.place(wait);
         if !self.take(tenant, &place, most).await {
             metric::WAITS_REFUSED.add([], 1);
@@ -105,31 +132,50 @@ impl Waits {
             if let Some(left) = self.parked_beyond(&task, end) {
                 return Ok(Found::too_soon(task, left));
             }
-            pause = if parked.is_some() { FIRST_PAUSE } else { LONGEST_PAUSE.min(pause.mul_f32(1.5)) };
+            pause = if parked.is_some() {
+                FIRST_PAUSE
+            } else {
+                LONGEST_PAUSE.min(pause.mul_f32(1.5))
+            };
         }
     }
 
     /// How long the task stays parked, if it is.
     fn parked_for(&self, task: &Task) -> Option<Duration> {
-        let TaskState::Waiting { wait, .. } = task.state() else { return None };
+        let TaskState::Waiting { wait, .. } = task.state() else {
+            return None;
+        };
         Some(wait.until.since(self.tasks.clock.now()))
     }
 
     fn parked_beyond(&self, task: &Task, end: Instant) -> Option<Duration> {
-        self.parked_for(task).filter(|left| *left > end.saturating_duration_since(Instant::now()))
+        self.parked_for(task)
+            .filter(|left| *left > end.saturating_duration_since(Instant::now()))
     }
 
-    /// A place for a new wait. It has an id like a task's, because several clients may wait for one task.
+    /// A place for a new wait. It has an id like a task's, because several clients may wait for one
+    /// task.
     fn place(&self, wait: Duration) -> Slot {
         let now = self.tasks.clock.now();
-        Slot { task: TaskId::new(now), fence: 0, until: now.plus(wait).plus(PLACE_OUTLIVES) }
+        Slot {
+            task: TaskId::new(now),
+            fence: 0,
+            until: now.plus(wait).plus(PLACE_OUTLIVES),
+        }
     }
 
     async fn take(&self, tenant: &TenantId, place: &Slot, most: NonZeroU32) -> bool {
-        match self.slots.take(tenant, place, most.get(), self.tasks.clock.now()).await {
+        match self
+            .slots
+            .take(tenant, place, most.get(), self.tasks.clock.now())
+            .await
+        {
             Ok(Taken::Granted) => true,
             Ok(Taken::Full) => {
-                tracing::info!(most = most.get(), "wait is refused: the tenant waits as often as it may");
+                tracing::info!(
+                    most = most.get(),
+                    "wait is refused: the tenant waits as often as it may"
+                );
                 false
             }
             Err(error) => {

@@ -32,12 +32,21 @@ pub struct Agent {
 impl Agent {
     /// The first version of a new agent.
     pub fn create(tenant: TenantId, config: AgentConfig, now: Timestamp) -> Self {
-        Self { id: AgentId::new(now), tenant, version: 1, config, created_at: now }
+        Self {
+            id: AgentId::new(now),
+            tenant,
+            version: 1,
+            config,
+            created_at: now,
+        }
     }
 
     /// Names this version.
     pub const fn version_ref(&self) -> AgentVersion {
-        AgentVersion { id: self.id, version: self.version }
+        AgentVersion {
+            id: self.id,
+            version: self.version,
+        }
     }
 }
 
@@ -82,7 +91,10 @@ impl AgentName {
     pub fn new(name: String) -> Result<Self, Invalid> {
         let length = name.chars().count();
         if name.trim().is_empty() || length > MAX_NAME_CHARS {
-            return Err(Invalid::new("/name", format!("must have 1 to {MAX_NAME_CHARS} characters, has {length}")));
+            return Err(Invalid::new(
+                "/name",
+                format!("must have 1 to {MAX_NAME_CHARS} characters, has {length}"),
+            ));
         }
         if name.chars().any(char::is_control) {
             return Err(Invalid::new("/name", "must not contain control characters"));

@@ -1,7 +1,7 @@
 //! Text that strangers write, bounded by the bytes that it takes in a JSON string.
 //!
-//! A limit on the bytes that are read is no limit on what is kept and sent: a control character takes six bytes in JSON, and
-//! a byte that is not UTF-8 becomes a replacement character of three.
+//! A limit on the bytes that are read is no limit on what is kept and sent: a control character
+//! takes six bytes in JSON, and a byte that is not UTF-8 becomes a replacement character of three.
 
 /// A text that takes at most so many bytes in a JSON string. What comes after that is cut.
 #[derive(derive_more::Debug)]
@@ -15,11 +15,15 @@ pub struct BoundedText {
 impl BoundedText {
     /// An empty text with room for `room` bytes of a JSON string, its quotes left out.
     pub const fn new(room: usize) -> Self {
-        Self { text: String::new(), room, is_cut: false }
+        Self {
+            text: String::new(),
+            room,
+            is_cut: false,
+        }
     }
 
-    /// Adds a text without its control characters, up to the first character that does not fit. Tabs, line feeds and carriage
-    /// returns stay.
+    /// Adds a text without its control characters, up to the first character that does not fit.
+    /// Tabs, line feeds and carriage returns stay.
     pub fn push_str(&mut self, text: &str) {
         for character in text.chars().filter(|character| is_kept(*character)) {
             let bytes = json_bytes(character);
@@ -80,7 +84,11 @@ mod tests {
 
     #[test]
     fn control_characters_are_dropped_and_take_no_room() {
-        let body = [b"\x00\x01\x1f\x7f\xc2\x85".repeat(1_000), b"a\tb\r\n".to_vec()].concat();
+        let body = [
+            b"\x00\x01\x1f\x7f\xc2\x85".repeat(1_000),
+            b"a\tb\r\n".to_vec(),
+        ]
+        .concat();
         assert_eq!(bounded(8, &body), ("a\tb\r\n".to_owned(), false));
     }
 
@@ -97,8 +105,14 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_text_take_the_room_of_their_replacement() {
-        assert_eq!(bounded(6, b"\xff\xff"), ("\u{fffd}\u{fffd}".to_owned(), false));
-        assert_eq!(bounded(6, b"\xff\xff\xff"), ("\u{fffd}\u{fffd}".to_owned(), true));
+        assert_eq!(
+            bounded(6, b"\xff\xff"),
+            ("\u{fffd}\u{fffd}".to_owned(), false)
+        );
+        assert_eq!(
+            bounded(6, b"\xff\xff\xff"),
+            ("\u{fffd}\u{fffd}".to_owned(), true)
+        );
     }
 
     proptest! {

@@ -14,7 +14,9 @@ use super::outcome::FailureCode;
 use super::rules::{CacheRules, CacheUse, RetryRules};
 use super::spend::Spend;
 use super::tenant::TenantId;
-use super::transcript::{AssistantContent, AssistantPart, Message, OutputSchema, ToolCall, ToolDefinition};
+use super::transcript::{
+    AssistantContent, AssistantPart, Message, OutputSchema, ToolCall, ToolDefinition,
+};
 use super::usage::Usage;
 
 /// A question to the models of a chain, and the terms on which it is asked. Cheap to clone.
@@ -34,11 +36,13 @@ pub struct ModelRequest {
     pub cache_use: CacheUse,
     /// The most that the whole task may cost, in micro-USD.
     pub task_cap: Option<u64>,
-    /// What it has cost so far as its record knows, in micro-USD: what a cap begins with that was set later.
+    /// What it has cost so far as its record knows, in micro-USD: what a cap begins with that was
+    /// set later.
     pub task_spent: u64,
     /// When the answer must be there.
     pub deadline: Deadline,
-    /// Whether the task's time ends with this call: it is made even if other calls had no success before.
+    /// Whether the task's time ends with this call: it is made even if other calls had no success
+    /// before.
     pub is_last_try: bool,
 }
 
@@ -51,7 +55,10 @@ impl ModelRequest {
     /// The same question to one model only.
     #[must_use]
     pub fn to_only(&self, choice: &ModelChoice) -> Self {
-        Self { chain: ModelChain::only(choice.clone()), ..self.clone() }
+        Self {
+            chain: ModelChain::only(choice.clone()),
+            ..self.clone()
+        }
     }
 }
 
@@ -74,7 +81,8 @@ pub struct Prompt {
 }
 
 impl Prompt {
-    /// About how many bytes the conversation has. Unlike its JSON, whose length this is about, it takes no time to tell.
+    /// About how many bytes the conversation has. Unlike its JSON, whose length this is about, it
+    /// takes no time to tell.
     pub fn conversation_bytes(&self) -> usize {
         self.messages.iter().map(Message::bytes).sum()
     }
@@ -116,13 +124,15 @@ pub struct ModelAnswer {
     pub usage: Usage,
     /// The model of the chain that answered.
     pub model: ModelRef,
-    /// The vendor's name for the model that it says it served, often a dated form of the one asked for.
+    /// The vendor's name for the model that it says it served, often a dated form of the one asked
+    /// for.
     pub served_model: String,
     /// The provider's id for the exchange, which its support asks for.
     pub request_id: Option<String>,
     /// Where the answer came from.
     pub origin: Origin,
-    /// What was spent to get it this time, failed attempts included; nothing for one that was kept or shared.
+    /// What was spent to get it this time, failed attempts included; nothing for one that was kept
+    /// or shared.
     pub spend: Spend,
     /// The attempts that failed before it.
     pub failed: Vec<FailedAttempt>,
@@ -135,7 +145,9 @@ impl ModelAnswer {
     pub fn text(&self) -> String {
         let texts = self.content.iter().filter_map(|part| match &part.content {
             AssistantContent::Text(text) => Some(text.as_str()),
-            AssistantContent::ToolCall(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+            AssistantContent::ToolCall(_)
+            | AssistantContent::Reasoning(_)
+            | AssistantContent::Opaque => None,
         });
         texts.collect()
     }
@@ -144,7 +156,9 @@ impl ModelAnswer {
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.content.iter().filter_map(|part| match &part.content {
             AssistantContent::ToolCall(call) => Some(call),
-            AssistantContent::Text(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+            AssistantContent::Text(_)
+            | AssistantContent::Reasoning(_)
+            | AssistantContent::Opaque => None,
         })
     }
 }
@@ -161,7 +175,8 @@ pub enum Origin {
         /// How old it is, in seconds.
         age_seconds: u64,
     },
-    /// It was kept from an earlier call, is past its freshness, and no model answers: the caller is served worse than usual.
+    /// It was kept from an earlier call, is past its freshness, and no model answers: the caller is
+    /// served worse than usual.
     Stale {
         /// How old it is, in seconds.
         age_seconds: u64,
@@ -189,7 +204,9 @@ impl Origin {
     /// How old the answer is, if it is not new.
     pub const fn age(self) -> Option<Duration> {
         match self {
-            Self::Cache { age_seconds } | Self::Stale { age_seconds } => Some(Duration::from_secs(age_seconds)),
+            Self::Cache { age_seconds } | Self::Stale { age_seconds } => {
+                Some(Duration::from_secs(age_seconds))
+            }
             Self::Provider | Self::SingleFlight => None,
         }
     }
@@ -211,16 +228,20 @@ pub struct FailedAttempt {
     pub said: Option<Box<ProviderError>>,
 }
 
-/// What a provider said about a failed attempt, as far as it is fit for records, responses and logs.
+/// What a provider said about a failed attempt, as far as it is fit for records, responses and
+/// logs.
 ///
-/// None of it can quote a prompt, an answer or a key: what could is left out where the error is read.
+/// None of it can quote a prompt, an answer or a key: what could is left out where the error is
+/// read.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProviderError {
-    /// What the provider calls the error, such as `invalid_request_error/invalid_function_parameters`.
+    /// What the provider calls the error, such as
+    /// `invalid_request_error/invalid_function_parameters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The part of the request that the provider refuses, in its own words, such as `tools[3].function.parameters`.
+    /// The part of the request that the provider refuses, in its own words, such as
+    /// `tools[3].function.parameters`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub param: Option<String>,
     /// The name of the agent's tool which that part belongs to.
@@ -234,7 +255,12 @@ pub struct ProviderError {
 impl ProviderError {
     /// What was said, or an error that says nothing.
     pub fn or_nothing(said: Option<&Self>) -> &Self {
-        static NOTHING: ProviderError = ProviderError { code: None, param: None, tool: None, message: None };
+        static NOTHING: ProviderError = ProviderError {
+            code: None,
+            param: None,
+            tool: None,
+            message: None,
+        };
         said.unwrap_or(&NOTHING)
     }
 }
@@ -290,9 +316,17 @@ mod tests {
         assert_eq!(attempt.said, None);
         assert_eq!(json!(attempt), recorded);
         let said = json!({"code": "invalid_request_error", "later": "field"});
-        let telling = recorded.as_object().unwrap().iter().map(|(key, value)| (key.clone(), value.clone()));
+        let telling = recorded
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()));
         let telling = telling.chain([("said".to_owned(), said)]).collect();
-        let attempt: FailedAttempt = serde_json::from_value(serde_json::Value::Object(telling)).unwrap();
-        assert_eq!(attempt.said.unwrap().code.as_deref(), Some("invalid_request_error"));
+        let attempt: FailedAttempt =
+            serde_json::from_value(serde_json::Value::Object(telling)).unwrap();
+        assert_eq!(
+            attempt.said.unwrap().code.as_deref(),
+            Some("invalid_request_error")
+        );
     }
 }

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// Shows an error and all its causes, outermost first: `the task queue is unavailable: connection refused`.
+/// Shows an error and all its causes, outermost first: `the task queue is unavailable: connection
+/// refused`.
 pub struct Causes<'a>(pub &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {

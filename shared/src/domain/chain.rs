@@ -43,7 +43,10 @@ impl FromStr for Provider {
             "anthropic" => Ok(Self::Anthropic),
             "openai" => Ok(Self::OpenAi),
             "openai_compatible" => Ok(Self::OpenAiCompatible),
-            _ => Err(Invalid::new("/provider", "must be anthropic, openai or openai_compatible")),
+            _ => Err(Invalid::new(
+                "/provider",
+                "must be anthropic, openai or openai_compatible",
+            )),
         }
     }
 }
@@ -69,7 +72,10 @@ impl ModelRef {
         if (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Ok(Self { provider, name });
         }
-        Err(Invalid::new("/model", "must have 1 to 128 printable ASCII characters without spaces"))
+        Err(Invalid::new(
+            "/model",
+            "must have 1 to 128 printable ASCII characters without spaces",
+        ))
     }
 
     /// The provider that serves the model.
@@ -127,9 +133,17 @@ impl Thousandths {
     /// Checks that the number at `field` is from 0 to `most` and has at most three decimals.
     pub fn new(field: &str, number: f64, most: Self) -> Result<Self, Invalid> {
         let whole = format!("{:.0}", number * 1_000.0).parse().ok().map(Self);
-        whole.filter(|exact| exact.as_f64().total_cmp(&number).is_eq() && *exact <= most).ok_or_else(|| {
-            Invalid::new(field, format!("must be 0 to {} with at most 3 decimals, is {number}", most.as_f64()))
-        })
+        whole
+            .filter(|exact| exact.as_f64().total_cmp(&number).is_eq() && *exact <= most)
+            .ok_or_else(|| {
+                Invalid::new(
+                    field,
+                    format!(
+                        "must be 0 to {} with at most 3 decimals, is {number}",
+                        most.as_f64()
+                    ),
+                )
+            })
     }
 
     /// The number as vendors want it.
@@ -222,7 +236,8 @@ pub enum ApiVersion {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transfer {
-    /// As a stream of events: a silent provider is noticed early, and what a broken answer used is known.
+    /// As a stream of events: a silent provider is noticed early, and what a broken answer used is
+    /// known.
     #[default]
     Stream,
     /// In one piece, for servers that can't stream.
@@ -241,20 +256,36 @@ impl ModelChain {
     pub fn new(models: Vec<ModelChoice>) -> Result<Self, Invalid> {
         let count = models.len();
         for (place, choice) in models.iter().enumerate() {
-            if models.iter().take(place).any(|earlier| earlier.model == choice.model) {
-                return Err(Invalid::new(format!("/models/{place}"), "must not be in the chain twice"));
+            if models
+                .iter()
+                .take(place)
+                .any(|earlier| earlier.model == choice.model)
+            {
+                return Err(Invalid::new(
+                    format!("/models/{place}"),
+                    "must not be in the chain twice",
+                ));
             }
         }
         let mut models = models.into_iter();
         match models.next() {
-            Some(first) if count <= MAX_MODELS => Ok(Self { first, others: models.collect() }),
-            Some(_) | None => Err(Invalid::new("/models", format!("must have 1 to {MAX_MODELS} entries, has {count}"))),
+            Some(first) if count <= MAX_MODELS => Ok(Self {
+                first,
+                others: models.collect(),
+            }),
+            Some(_) | None => Err(Invalid::new(
+                "/models",
+                format!("must have 1 to {MAX_MODELS} entries, has {count}"),
+            )),
         }
     }
 
     /// The chain of one model with the vendor's defaults.
     pub fn only(choice: ModelChoice) -> Self {
-        Self { first: choice, others: Vec::new() }
+        Self {
+            first: choice,
+            others: Vec::new(),
+        }
     }
 
     /// The preferred model.
@@ -271,7 +302,10 @@ impl ModelChain {
 
 impl From<ModelRef> for ModelChoice {
     fn from(model: ModelRef) -> Self {
-        Self { model, settings: ModelSettings::default() }
+        Self {
+            model,
+            settings: ModelSettings::default(),
+        }
     }
 }
 
@@ -286,11 +320,29 @@ mod tests {
     #[test]
     fn a_small_number_has_at_most_three_decimals() {
         let (one, two) = (Thousandths(1_000), Thousandths(2_000));
-        for (number, most, exact) in [(0.0, one, 0), (0.7, one, 700), (1.0, one, 1_000), (1.999, two, 1_999)] {
+        for (number, most, exact) in [
+            (0.0, one, 0),
+            (0.7, one, 700),
+            (1.0, one, 1_000),
+            (1.999, two, 1_999),
+        ] {
             assert_eq!(Thousandths::new("/x", number, most), Ok(Thousandths(exact)));
         }
-        for number in [-0.001, 0.000_1, 0.700_1, 1.001, 66.0, 1e300, f64::NAN, f64::INFINITY] {
-            assert_eq!(Thousandths::new("/x", number, one).unwrap_err().field, "/x", "{number}");
+        for number in [
+            -0.001,
+            0.000_1,
+            0.700_1,
+            1.001,
+            66.0,
+            1e300,
+            f64::NAN,
+            f64::INFINITY,
+        ] {
+            assert_eq!(
+                Thousandths::new("/x", number, one).unwrap_err().field,
+                "/x",
+                "{number}"
+            );
         }
     }
 
@@ -307,15 +359,27 @@ mod tests {
     fn settings_of_a_record_from_before_are_the_default() {
         let written = serde_json::to_string(&ModelSettings::default()).unwrap();
         assert!(!written.contains("output_limit_field"), "{written}");
-        assert_eq!(serde_json::from_str::<ModelSettings>(&written).unwrap(), ModelSettings::default());
+        assert_eq!(
+            serde_json::from_str::<ModelSettings>(&written).unwrap(),
+            ModelSettings::default()
+        );
     }
 
     #[test]
     fn a_chain_has_one_to_five_models_each_once() {
-        let names = |count: usize| (0..count).map(|number| choice(&format!("m{number}"))).collect::<Vec<_>>();
+        let names = |count: usize| {
+            (0..count)
+                .map(|number| choice(&format!("m{number}")))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(ModelChain::new(Vec::new()).unwrap_err().field, "/models");
         assert_eq!(ModelChain::new(names(6)).unwrap_err().field, "/models");
-        assert_eq!(ModelChain::new(vec![choice("a"), choice("b"), choice("a")]).unwrap_err().field, "/models/2");
+        assert_eq!(
+            ModelChain::new(vec![choice("a"), choice("b"), choice("a")])
+                .unwrap_err()
+                .field,
+            "/models/2"
+        );
         let chain = ModelChain::new(names(5)).unwrap();
         assert_eq!(chain.iter().cloned().collect::<Vec<_>>(), names(5));
     }

@@ -1,7 +1,7 @@
 //! What a journal says of a task: the conversation so far, and what is to be done next.
 //!
-//! Both are pure functions of the recorded steps, so that whoever takes a task up goes on exactly where the last one
-//! stopped, wherever that was.
+//! Both are pure functions of the recorded steps, so that whoever takes a task up goes on exactly
+//! where the last one stopped, wherever that was.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,8 +13,8 @@ use super::step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 use super::task::TaskInput;
 use super::transcript::{Message, ToolCall};
 
-/// The most bytes of tools' results in a conversation: when it has them, no more tools are run. It is about a million tokens,
-/// more than models take.
+/// The most bytes of tools' results in a conversation: when it has them, no more tools are run. It
+/// is about a million tokens, more than models take.
 pub const MAX_TOOL_TEXTS_BYTES: u64 = 4 * 1_024 * 1_024;
 
 /// The most bytes of a conversation that is sent to a model, as JSON.
@@ -29,10 +29,16 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The outline of the run `base`, of these steps in any order. Those of other runs do not count.
+    /// The outline of the run `base`, of these steps in any order. Those of other runs do not
+    /// count.
     pub fn new(base: u32, heads: impl IntoIterator<Item = StepHead>) -> Self {
-        let counted = heads.into_iter().filter(|head| is_of_run(base, head.place()));
-        Self { base, heads: counted.map(|head| (head.number, head)).collect() }
+        let counted = heads
+            .into_iter()
+            .filter(|head| is_of_run(base, head.place()));
+        Self {
+            base,
+            heads: counted.map(|head| (head.number, head)).collect(),
+        }
     }
 
     /// The steps that count, in order.
@@ -57,7 +63,10 @@ impl Outline {
 
     /// The tool calls that were answered.
     pub fn tool_calls(&self) -> u32 {
-        let calls = self.heads().filter(|head| head.kind != HeadKind::ModelCall).count();
+        let calls = self
+            .heads()
+            .filter(|head| head.kind != HeadKind::ModelCall)
+            .count();
         u32::try_from(calls).unwrap_or(u32::MAX)
     }
 
@@ -98,9 +107,13 @@ pub enum Next {
 }
 
 impl Conversation {
-    /// The conversation in these steps, in any order, of the run `base`. Those of other runs don't count.
+    /// The conversation in these steps, in any order, of the run `base`. Those of other runs don't
+    /// count.
     pub fn new(base: u32, steps: impl IntoIterator<Item = Step>) -> Self {
-        let mut conversation = Self { outline: Outline::new(base, []), steps: BTreeMap::new() };
+        let mut conversation = Self {
+            outline: Outline::new(base, []),
+            steps: BTreeMap::new(),
+        };
         for step in steps {
             conversation.push(step);
         }
@@ -134,14 +147,23 @@ impl Conversation {
         self.tool_text_bytes() >= MAX_TOOL_TEXTS_BYTES
     }
 
-    /// The tool calls of earlier answers that could not be made. Those of the last answer say nothing yet of what the model makes
-    /// of that.
+    /// The tool calls of earlier answers that could not be made. Those of the last answer say
+    /// nothing yet of what the model makes of that.
     pub fn bad_calls(&self) -> usize {
-        let refused = HeadKind::ToolCall { by: ToolRunner::Nobody };
-        let last_answer =
-            self.outline.heads().filter(|head| head.kind == HeadKind::ModelCall).map(|head| head.number).max();
+        let refused = HeadKind::ToolCall {
+            by: ToolRunner::Nobody,
+        };
+        let last_answer = self
+            .outline
+            .heads()
+            .filter(|head| head.kind == HeadKind::ModelCall)
+            .map(|head| head.number)
+            .max();
         let is_earlier = |number| last_answer.is_some_and(|answer| number < answer);
-        self.outline.heads().filter(|head| head.kind == refused && is_earlier(head.number)).count()
+        self.outline
+            .heads()
+            .filter(|head| head.kind == refused && is_earlier(head.number))
+            .count()
     }
 
     /// What is to be done next.
@@ -155,7 +177,10 @@ impl Conversation {
             let numbered = (number + 1..).zip(calls);
             let pending: Vec<PendingCall> = numbered
                 .filter(|(number, _)| !self.steps.contains_key(number))
-                .map(|(number, call)| PendingCall { number, call: call.clone() })
+                .map(|(number, call)| PendingCall {
+                    number,
+                    call: call.clone(),
+                })
                 .collect();
             if !pending.is_empty() {
                 return Next::Tools(pending);
@@ -165,14 +190,22 @@ impl Conversation {
         Next::Ask { number }
     }
 
-    /// The conversation as a model gets it: what the client said, and then each answer with the results of its calls.
+    /// The conversation as a model gets it: what the client said, and then each answer with the
+    /// results of its calls.
     pub fn messages(&self, input: &TaskInput) -> Vec<Message> {
         let mut messages = vec![Message::user(input.as_str())];
         let mut number = self.outline.base + 1;
         while let Some(answer) = self.answer(number) {
             let after = after_calls_of(number, answer);
-            let results = self.steps.range(number + 1..after).filter_map(|(_, step)| step.kind.tool_result()).collect();
-            messages.extend([Message::Assistant(answer.content.clone()), Message::ToolResults(results)]);
+            let results = self
+                .steps
+                .range(number + 1..after)
+                .filter_map(|(_, step)| step.kind.tool_result())
+                .collect();
+            messages.extend([
+                Message::Assistant(answer.content.clone()),
+                Message::ToolResults(results),
+            ]);
             number = after;
         }
         messages
@@ -193,14 +226,14 @@ const fn is_of_run(base: u32, place: StepPlace) -> bool {
 
 /// Whether a step at this place may be in the journal of a task in the run `base`.
 ///
-/// A worker may have recorded it for an earlier run after the next one had begun. Of several with one number the one of the
-/// latest run counts.
+/// A worker may have recorded it for an earlier run after the next one had begun. Of several with
+/// one number the one of the latest run counts.
 pub const fn may_count(base: u32, place: StepPlace) -> bool {
     place.base == base || (place.base < base && place.number <= base)
 }
 
-/// The journal of a task in the run `base`, in order, of all the steps that were recorded, in any order: without those that
-/// a worker recorded for an earlier run after the next one had begun.
+/// The journal of a task in the run `base`, in order, of all the steps that were recorded, in any
+/// order: without those that a worker recorded for an earlier run after the next one had begun.
 pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step> {
     counted(base, recorded, Step::place)
 }
@@ -210,20 +243,30 @@ pub fn journal_heads(base: u32, recorded: impl IntoIterator<Item = StepHead>) ->
     counted(base, recorded, StepHead::place)
 }
 
-fn counted<T>(base: u32, recorded: impl IntoIterator<Item = T>, place: impl Fn(&T) -> StepPlace) -> Vec<T> {
+fn counted<T>(
+    base: u32,
+    recorded: impl IntoIterator<Item = T>,
+    place: impl Fn(&T) -> StepPlace,
+) -> Vec<T> {
     let mut kept: BTreeMap<u32, T> = BTreeMap::new();
-    for step in recorded.into_iter().filter(|step| may_count(base, place(step))) {
+    for step in recorded
+        .into_iter()
+        .filter(|step| may_count(base, place(step)))
+    {
         match kept.entry(place(&step).number) {
             Entry::Vacant(free) => drop(free.insert(step)),
             // A later run began before this number, and has it.
-            Entry::Occupied(mut taken) if place(taken.get()) < place(&step) => drop(taken.insert(step)),
+            Entry::Occupied(mut taken) if place(taken.get()) < place(&step) => {
+                drop(taken.insert(step));
+            }
             Entry::Occupied(_) => {}
         }
     }
     kept.into_values().collect()
 }
 
-/// Whether nothing is to be done after this answer of a model: it calls no tools, or none that are run.
+/// Whether nothing is to be done after this answer of a model: it calls no tools, or none that are
+/// run.
 pub fn is_last_word(answer: &ModelAnswer) -> bool {
     wanted(answer).is_empty()
 }
@@ -233,7 +276,8 @@ fn after_calls_of(number: u32, answer: &ModelAnswer) -> u32 {
     number + 1 + u32::try_from(wanted(answer).len()).unwrap_or(u32::MAX / 2)
 }
 
-/// The tool calls that an answer wants to go on with; those of one that was cut or declined are not to be trusted.
+/// The tool calls that an answer wants to go on with; those of one that was cut or declined are not
+/// to be trusted.
 fn wanted(answer: &ModelAnswer) -> Vec<&ToolCall> {
     match answer.stop_reason {
         StopReason::ToolUse | StopReason::EndTurn | StopReason::Paused | StopReason::Other => {
@@ -255,9 +299,16 @@ mod tests {
 
     /// An answer that calls `calls` tools, as the step of this number.
     fn asking(number: u32, calls: usize) -> Step {
-        let calls = (0..calls).map(|place| samples::tool_call(&format!("{number}.{place}"), "calculator", "{}"));
-        let kind = StepKind::ModelCall { requested: samples::model(), answer: samples::answer_calling(calls) };
-        Step { kind, ..samples::step(task(), number, "") }
+        let calls = (0..calls)
+            .map(|place| samples::tool_call(&format!("{number}.{place}"), "calculator", "{}"));
+        let kind = StepKind::ModelCall {
+            requested: samples::model(),
+            answer: samples::answer_calling(calls),
+        };
+        Step {
+            kind,
+            ..samples::step(task(), number, "")
+        }
     }
 
     fn result(number: u32) -> Step {
@@ -272,7 +323,11 @@ mod tests {
             Next::Tools(calls) => calls.iter().map(|call| call.number).collect(),
             Next::Finish(_) => Vec::new(),
         };
-        assert_eq!((next.as_slice(), conversation.outline().complete_until()), (expected, complete_until), "{steps:?}");
+        assert_eq!(
+            (next.as_slice(), conversation.outline().complete_until()),
+            (expected, complete_until),
+            "{steps:?}"
+        );
     }
 
     #[test]
@@ -282,14 +337,24 @@ mod tests {
         check_next(0, &[result(3), asking(1, 3)], &[2, 4], 1);
         check_next(0, &[asking(1, 3), result(4), result(2), result(3)], &[5], 4);
         check_next(0, &[asking(1, 1), result(2), asking(3, 1)], &[4], 3);
-        check_next(0, &[asking(1, 1), result(2), samples::step(task(), 3, "done")], &[], 3);
+        check_next(
+            0,
+            &[asking(1, 1), result(2), samples::step(task(), 3, "done")],
+            &[],
+            3,
+        );
     }
 
     #[test]
     fn steps_of_an_earlier_run_do_not_count() {
         let earlier = [asking(1, 1), result(2), samples::step(task(), 3, "done")];
         check_next(3, &earlier, &[4], 3);
-        check_next(3, &[earlier.as_slice(), &in_run(3, [asking(4, 2)])].concat(), &[5, 6], 4);
+        check_next(
+            3,
+            &[earlier.as_slice(), &in_run(3, [asking(4, 2)])].concat(),
+            &[5, 6],
+            4,
+        );
         let steps = [earlier.as_slice(), &in_run(3, [asking(4, 1), result(5)])].concat();
         let conversation = Conversation::new(3, steps);
         let input = TaskInput::new("hello".to_owned()).unwrap();
@@ -303,9 +368,17 @@ mod tests {
         let late = [asking(4, 1), result(5)];
         let second = in_run(3, [asking(4, 1), result(5)]);
         check_next(3, &[first.as_slice(), &late].concat(), &[4], 3);
-        check_next(3, &[first.as_slice(), &late, &second[..1]].concat(), &[5], 4);
+        check_next(
+            3,
+            &[first.as_slice(), &late, &second[..1]].concat(),
+            &[5],
+            4,
+        );
         let recorded = [&second[1..], &late, &second[..1], &first].concat();
-        assert_eq!(journal(3, recorded.clone()), [first.as_slice(), &second].concat());
+        assert_eq!(
+            journal(3, recorded.clone()),
+            [first.as_slice(), &second].concat()
+        );
         assert_eq!(journal(5, recorded), [first.as_slice(), &second].concat());
         assert_eq!(journal(3, [first.as_slice(), &late].concat()), first);
     }
@@ -313,24 +386,51 @@ mod tests {
     #[test]
     fn an_outline_tells_of_the_last_answer_that_nothing_before_it_is_missing() {
         let heads = |steps: &[Step]| steps.iter().map(Step::head).collect::<Vec<_>>();
-        let steps = [asking(1, 2), result(2), result(3), samples::step(task(), 4, "done")];
-        let last = |steps: &[Step]| Outline::new(0, heads(steps)).last_answer().map(|head| head.number);
-        assert_eq!([1, 2, 3, 4].map(|count| last(&steps[..count])), [Some(1), None, None, Some(4)]);
-        assert_eq!(last(&[steps[0].clone(), steps[2].clone(), steps[3].clone()]), Some(1));
+        let steps = [
+            asking(1, 2),
+            result(2),
+            result(3),
+            samples::step(task(), 4, "done"),
+        ];
+        let last = |steps: &[Step]| {
+            Outline::new(0, heads(steps))
+                .last_answer()
+                .map(|head| head.number)
+        };
+        assert_eq!(
+            [1, 2, 3, 4].map(|count| last(&steps[..count])),
+            [Some(1), None, None, Some(4)]
+        );
+        assert_eq!(
+            last(&[steps[0].clone(), steps[2].clone(), steps[3].clone()]),
+            Some(1)
+        );
         assert_eq!(last(&[]), None);
         let outline = Outline::new(0, heads(&steps));
         let bytes: u64 = steps.iter().map(|step| step.kind.content_bytes()).sum();
-        assert_eq!((outline.tool_calls(), outline.complete_until(), outline.bytes()), (2, 4, bytes));
+        assert_eq!(
+            (
+                outline.tool_calls(),
+                outline.complete_until(),
+                outline.bytes()
+            ),
+            (2, 4, bytes)
+        );
     }
 
     #[test]
     fn a_conversation_is_full_when_its_tools_have_said_all_that_it_takes() {
         let half = "x".repeat(usize::try_from(MAX_TOOL_TEXTS_BYTES / 2).unwrap());
-        let said = |number, text: &str| samples::tool_step(task(), number, ToolRunner::Client, text);
-        let mut conversation = Conversation::new(0, [asking(1, 3), said(2, &half), said(3, &half[1..])]);
+        let said =
+            |number, text: &str| samples::tool_step(task(), number, ToolRunner::Client, text);
+        let mut conversation =
+            Conversation::new(0, [asking(1, 3), said(2, &half), said(3, &half[1..])]);
         assert!(!conversation.is_full());
         // Its own steps only.
-        conversation.push(Step { base: 1, ..said(4, "x") });
+        conversation.push(Step {
+            base: 1,
+            ..said(4, "x")
+        });
         assert!(!conversation.is_full());
         conversation.push(said(4, "x"));
         assert!(conversation.is_full());
@@ -354,7 +454,11 @@ mod tests {
 
     #[test]
     fn calls_of_an_answer_that_was_cut_are_not_made() {
-        for stop_reason in [StopReason::MaxTokens, StopReason::ContextWindow, StopReason::Refusal] {
+        for stop_reason in [
+            StopReason::MaxTokens,
+            StopReason::ContextWindow,
+            StopReason::Refusal,
+        ] {
             let mut cut = asking(1, 2);
             if let StepKind::ModelCall { answer, .. } = &mut cut.kind {
                 answer.stop_reason = stop_reason;

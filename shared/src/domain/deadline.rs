@@ -6,8 +6,8 @@ use super::time::Timestamp;
 
 /// The moment by which work must have ended.
 ///
-/// It is the smaller of the task's and this invocation's, less what is kept for recording the result. It is a moment rather
-/// than a duration, so that handing it down costs none of it.
+/// It is the smaller of the task's and this invocation's, less what is kept for recording the
+/// result. It is a moment rather than a duration, so that handing it down costs none of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Timestamp);
 
@@ -54,9 +54,14 @@ mod tests {
     #[test]
     fn the_earlier_deadline_counts_and_a_reserve_brings_it_forward() {
         let (early, late) = (Timestamp::from_millis(5_000), Timestamp::from_millis(9_000));
-        let deadline = Deadline::at(late).or_earlier(Deadline::at(early)).less(SECOND);
+        let deadline = Deadline::at(late)
+            .or_earlier(Deadline::at(early))
+            .less(SECOND);
         assert_eq!(deadline.moment(), Timestamp::from_millis(4_000));
-        assert_eq!(Deadline::at(early).less(SECOND * 9).moment(), Timestamp::from_millis(0));
+        assert_eq!(
+            Deadline::at(early).less(SECOND * 9).moment(),
+            Timestamp::from_millis(0)
+        );
     }
 
     #[test]

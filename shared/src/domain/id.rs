@@ -1,7 +1,8 @@
 //! Identifiers: a short prefix that names the kind, and a UUID.
 //!
-//! Ids are opaque to clients and sort by creation where they are version 7. Each has exactly one spelling, because it is
-//! used as a database key: parsing refuses capitals, braces and any other form of the same UUID.
+//! Ids are opaque to clients and sort by creation where they are version 7. Each has exactly one
+//! spelling, because it is used as a database key: parsing refuses capitals, braces and any other
+//! form of the same UUID.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -67,16 +68,24 @@ impl<K: Kind> Id<K> {
     pub fn new(now: Timestamp) -> Self {
         let seconds = now.as_millis() / 1_000;
         let nanos = u32::try_from(now.as_millis() % 1_000 * 1_000_000).unwrap_or_default();
-        Self::from_uuid(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)))
+        Self::from_uuid(Uuid::new_v7(uuid::Timestamp::from_unix(
+            uuid::NoContext,
+            seconds,
+            nanos,
+        )))
     }
 
-    /// The id that always belongs to `digest` (UUID version 8, RFC 9562), for ids that must come out the same twice.
+    /// The id that always belongs to `digest` (UUID version 8, RFC 9562), for ids that must come
+    /// out the same twice.
     pub fn derived(digest: [u8; 16]) -> Self {
         Self::from_uuid(uuid::Builder::from_custom_bytes(digest).into_uuid())
     }
 
     const fn from_uuid(uuid: Uuid) -> Self {
-        Self { uuid, kind: PhantomData }
+        Self {
+            uuid,
+            kind: PhantomData,
+        }
     }
 
     /// The id's bytes, for spreading ids over shards.
@@ -97,9 +106,15 @@ impl<K: Kind> FromStr for Id<K> {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let refused = NotAnId { prefix: K::PREFIX };
-        let Some(Ok(uuid)) = text.strip_prefix(K::PREFIX).map(Uuid::try_parse) else { return Err(refused) };
+        let Some(Ok(uuid)) = text.strip_prefix(K::PREFIX).map(Uuid::try_parse) else {
+            return Err(refused);
+        };
         let id = Self::from_uuid(uuid);
-        if id.to_string() == text { Ok(id) } else { Err(refused) }
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err(refused)
+        }
     }
 }
 
@@ -123,7 +138,9 @@ impl<K: Kind> Serialize for Id<K> {
 
 impl<'de, K: Kind> Deserialize<'de> for Id<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 
 /// A value that breaks a rule of the domain.
 ///
-/// `field` is a JSON pointer (RFC 6901) relative to the document that the value came from, so that the edge can show it
-/// to a client unchanged; `reason` completes the sentence "`field` …".
+/// `field` is a JSON pointer (RFC 6901) relative to the document that the value came from, so that
+/// the edge can show it to a client unchanged; `reason` completes the sentence "`field` …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {reason}")]
 pub struct Invalid {
@@ -19,7 +19,10 @@ pub struct Invalid {
 impl Invalid {
     /// Refuses the value at `field`.
     pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { field: field.into(), reason: reason.into() }
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -29,15 +32,25 @@ pub(super) fn text(field: &str, text: String, max_bytes: usize) -> Result<String
         return Err(Invalid::new(field, "must not be empty"));
     }
     if text.len() > max_bytes {
-        return Err(Invalid::new(field, format!("must have at most {max_bytes} bytes, has {}", text.len())));
+        return Err(Invalid::new(
+            field,
+            format!("must have at most {max_bytes} bytes, has {}", text.len()),
+        ));
     }
     Ok(text)
 }
 
 /// Checks that `value` lies in `range`, both ends included.
-pub(super) fn within<N: PartialOrd + Display>(field: &str, value: N, range: RangeInclusive<N>) -> Result<N, Invalid> {
+pub(super) fn within<N: PartialOrd + Display>(
+    field: &str,
+    value: N,
+    range: RangeInclusive<N>,
+) -> Result<N, Invalid> {
     if range.contains(&value) {
         return Ok(value);
     }
-    Err(Invalid::new(field, format!("must be {} to {}, is {value}", range.start(), range.end())))
+    Err(Invalid::new(
+        field,
+        format!("must be {} to {}, is {value}", range.start(), range.end()),
+    ))
 }

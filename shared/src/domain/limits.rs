@@ -98,8 +98,8 @@ impl fmt::Display for BudgetScope {
 }
 
 impl Default for Limits {
-    /// 4,096 tokens an answer, half an hour, 100 steps, 200 tool calls, any cost, any tokens, and a day for a client to
-    /// answer. A task that reaches one of them pauses.
+    /// 4,096 tokens an answer, half an hour, 100 steps, 200 tool calls, any cost, any tokens, and a
+    /// day for a client to answer. A task that reaches one of them pauses.
     fn default() -> Self {
         Self {
             max_output_tokens: 4_096,
@@ -127,38 +127,62 @@ impl Limits {
 
     /// These limits with 1 to 128,000 tokens for an answer: the most that any listed model writes.
     pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_output_tokens: within("/max_output_tokens", tokens, 1..=128_000)?, ..self })
+        Ok(Self {
+            max_output_tokens: within("/max_output_tokens", tokens, 1..=128_000)?,
+            ..self
+        })
     }
 
-    /// These limits with 10 to 86,400 seconds from submission to the end, not counting waits for a person.
+    /// These limits with 10 to 86,400 seconds from submission to the end, not counting waits for a
+    /// person.
     pub fn with_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?, ..self })
+        Ok(Self {
+            timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?,
+            ..self
+        })
     }
 
-    /// These limits with a cap on what a task's model calls cost, in micro-USD: 1 to 1,000,000,000 (1,000 USD).
+    /// These limits with a cap on what a task's model calls cost, in micro-USD: 1 to 1,000,000,000
+    /// (1,000 USD).
     pub fn with_max_cost_micro_usd(self, micro_usd: u64) -> Result<Self, Invalid> {
         let most = within("/max_cost_micro_usd", micro_usd, 1..=1_000_000_000)?;
-        Ok(Self { max_cost_micro_usd: Some(most), ..self })
+        Ok(Self {
+            max_cost_micro_usd: Some(most),
+            ..self
+        })
     }
 
     /// These limits with 1 to 1,000 steps, each a model call or a tool call.
     pub fn with_max_steps(self, steps: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_steps: within("/max_steps", steps, 1..=1_000)?, ..self })
+        Ok(Self {
+            max_steps: within("/max_steps", steps, 1..=1_000)?,
+            ..self
+        })
     }
 
     /// These limits with 0 to 1,000 tool calls.
     pub fn with_max_tool_calls(self, calls: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_tool_calls: within("/max_tool_calls", calls, 0..=1_000)?, ..self })
+        Ok(Self {
+            max_tool_calls: within("/max_tool_calls", calls, 0..=1_000)?,
+            ..self
+        })
     }
 
     /// These limits with 1 to 1,000,000,000 tokens of all model calls, input and output.
     pub fn with_max_tokens(self, tokens: u64) -> Result<Self, Invalid> {
-        Ok(Self { max_tokens: Some(within("/max_tokens", tokens, 1..=1_000_000_000)?), ..self })
+        Ok(Self {
+            max_tokens: Some(within("/max_tokens", tokens, 1..=1_000_000_000)?),
+            ..self
+        })
     }
 
-    /// These limits with 60 seconds to 30 days for which a task waits for a client's answer, or for its resumption.
+    /// These limits with 60 seconds to 30 days for which a task waits for a client's answer, or for
+    /// its resumption.
     pub fn with_input_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { input_timeout_seconds: within("/input_timeout_seconds", seconds, 60..=2_592_000)?, ..self })
+        Ok(Self {
+            input_timeout_seconds: within("/input_timeout_seconds", seconds, 60..=2_592_000)?,
+            ..self
+        })
     }
 
     /// The most tokens that one answer may have.
@@ -226,17 +250,41 @@ impl LimitChanges {
     /// `limits` with these changes, or every one that is out of bounds.
     pub fn apply(self, limits: Limits) -> Result<Limits, Vec<Invalid>> {
         let (mut changed, mut broken) = (limits, Vec::new());
-        let mut take = |outcome: Option<Result<Limits, Invalid>>, changed: &mut Limits| match outcome {
-            Some(Ok(limits)) => *changed = limits,
-            Some(Err(invalid)) => broken.push(invalid),
-            None => {}
-        };
-        take(self.timeout_seconds.map(|seconds| changed.with_timeout_seconds(seconds)), &mut changed);
-        take(self.max_cost_micro_usd.map(|most| changed.with_max_cost_micro_usd(most)), &mut changed);
-        take(self.max_steps.map(|steps| changed.with_max_steps(steps)), &mut changed);
-        take(self.max_tool_calls.map(|calls| changed.with_max_tool_calls(calls)), &mut changed);
-        take(self.max_tokens.map(|tokens| changed.with_max_tokens(tokens)), &mut changed);
-        if broken.is_empty() { Ok(changed) } else { Err(broken) }
+        let mut take =
+            |outcome: Option<Result<Limits, Invalid>>, changed: &mut Limits| match outcome {
+                Some(Ok(limits)) => *changed = limits,
+                Some(Err(invalid)) => broken.push(invalid),
+                None => {}
+            };
+        take(
+            self.timeout_seconds
+                .map(|seconds| changed.with_timeout_seconds(seconds)),
+            &mut changed,
+        );
+        take(
+            self.max_cost_micro_usd
+                .map(|most| changed.with_max_cost_micro_usd(most)),
+            &mut changed,
+        );
+        take(
+            self.max_steps.map(|steps| changed.with_max_steps(steps)),
+            &mut changed,
+        );
+        take(
+            self.max_tool_calls
+                .map(|calls| changed.with_max_tool_calls(calls)),
+            &mut changed,
+        );
+        take(
+            self.max_tokens
+                .map(|tokens| changed.with_max_tokens(tokens)),
+            &mut changed,
+        );
+        if broken.is_empty() {
+            Ok(changed)
+        } else {
+            Err(broken)
+        }
     }
 }
 
@@ -247,8 +295,16 @@ mod tests {
     #[test]
     fn changes_take_the_place_of_what_they_name_and_every_broken_one_is_named() {
         let limits = Limits::default();
-        let changes = LimitChanges { max_steps: Some(7), max_tokens: Some(9), ..LimitChanges::default() };
-        let expected = limits.with_max_steps(7).unwrap().with_max_tokens(9).unwrap();
+        let changes = LimitChanges {
+            max_steps: Some(7),
+            max_tokens: Some(9),
+            ..LimitChanges::default()
+        };
+        let expected = limits
+            .with_max_steps(7)
+            .unwrap()
+            .with_max_tokens(9)
+            .unwrap();
         assert_eq!(changes.apply(limits), Ok(expected));
         assert_eq!(LimitChanges::default().apply(limits), Ok(limits));
         let broken = LimitChanges {
@@ -258,7 +314,21 @@ mod tests {
             max_tool_calls: Some(1_001),
             max_tokens: Some(0),
         };
-        let fields: Vec<String> = broken.apply(limits).unwrap_err().into_iter().map(|broken| broken.field).collect();
-        assert_eq!(fields, ["/timeout_seconds", "/max_cost_micro_usd", "/max_steps", "/max_tool_calls", "/max_tokens"]);
+        let fields: Vec<String> = broken
+            .apply(limits)
+            .unwrap_err()
+            .into_iter()
+            .map(|broken| broken.field)
+            .collect();
+        assert_eq!(
+            fields,
+            [
+                "/timeout_seconds",
+                "/max_cost_micro_usd",
+                "/max_steps",
+                "/max_tool_calls",
+                "/max_tokens"
+            ]
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The platform's nouns and rules, without I/O and without async.
 //!
-//! A value that exists is valid: constructors refuse with [`Invalid`], and a task changes state only through the methods
-//! of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
+//! A value that exists is valid: constructors refuse with [`Invalid`], and a task changes state
+//! only through the methods of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
 
 pub mod agent;
 pub mod answer_key;
@@ -37,16 +37,19 @@ pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use answer_key::AnswerKey;
 pub use arguments::check_arguments;
 pub use bounded_text::BoundedText;
-pub use call::{Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason, ToolUse};
+pub use call::{
+    Caller, FailedAttempt, ModelAnswer, ModelRequest, Origin, Prompt, ProviderError, StopReason,
+    ToolUse,
+};
 pub use causes::Causes;
 pub use chain::{
-    ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider, ReasoningEffort,
-    Thousandths, Transfer, Unlisted,
+    ApiVersion, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider,
+    ReasoningEffort, Thousandths, Transfer, Unlisted,
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{
-    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, PendingCall, is_last_word, journal,
-    journal_heads, may_count,
+    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, PendingCall,
+    is_last_word, journal, journal_heads, may_count,
 };
 pub use deadline::Deadline;
 pub use hidden::Hidden;
@@ -61,8 +64,8 @@ pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
 pub use task::{
-    Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom, ResumeRefused, Setbacks,
-    Spent, Task, TaskInput, TaskState, WrongState,
+    Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom,
+    ResumeRefused, Setbacks, Spent, Task, TaskInput, TaskState, WrongState,
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
@@ -70,8 +73,8 @@ pub use tool::{BuiltinTool, MAX_TOOL_TEXT_BYTES};
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 pub use trace::TraceHeader;
 pub use transcript::{
-    AssistantContent, AssistantPart, Message, Original, OutputSchema, ToolCall, ToolDefinition, ToolName, ToolResult,
-    UserPart,
+    AssistantContent, AssistantPart, Message, Original, OutputSchema, ToolCall, ToolDefinition,
+    ToolName, ToolResult, UserPart,
 };
 pub use usage::Usage;
 pub use wait::{Wait, WaitReason};

@@ -70,7 +70,8 @@ pub enum FailureCode {
     OutputTooLarge,
     /// The agent version is gone.
     AgentMissing,
-    /// The task used up its attempts without a result; see [`MAX_ATTEMPTS`](super::task::MAX_ATTEMPTS).
+    /// The task used up its attempts without a result; see
+    /// [`MAX_ATTEMPTS`](super::task::MAX_ATTEMPTS).
     AttemptsExhausted,
     /// The task reached one of its limits.
     LimitReached,
@@ -112,8 +113,8 @@ impl FailureCode {
         }
     }
 
-    /// Whether the cause is the client's: its agent, input or limits, or that it did nothing. Of the others, the platform, its deployment
-    /// or a provider is the cause.
+    /// Whether the cause is the client's: its agent, input or limits, or that it did nothing. Of
+    /// the others, the platform, its deployment or a provider is the cause.
     pub const fn is_of_client(self) -> bool {
         match self {
             Self::ModelRejected
@@ -149,12 +150,19 @@ impl FailureCode {
 impl Failure {
     /// A failure in which no model had a part.
     pub fn of_its_own(code: FailureCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), attempts: Vec::new() }
+        Self {
+            code,
+            message: message.into(),
+            attempts: Vec::new(),
+        }
     }
 
     /// The failure of a task that reached a limit.
     pub fn limit_reached(limit: LimitKind) -> Self {
-        Self::of_its_own(FailureCode::LimitReached, format!("the task reached its {limit}: raise {}", limit.setting()))
+        Self::of_its_own(
+            FailureCode::LimitReached,
+            format!("the task reached its {limit}: raise {}", limit.setting()),
+        )
     }
 
     /// The failure of a task whose workers all disappeared.
@@ -168,12 +176,18 @@ impl Failure {
 
     /// The failure of a task that never ends.
     pub(super) fn hops_exhausted(hops: u32) -> Self {
-        Self::of_its_own(FailureCode::HopsExhausted, format!("given up after {hops} invocations"))
+        Self::of_its_own(
+            FailureCode::HopsExhausted,
+            format!("given up after {hops} invocations"),
+        )
     }
 
     /// The failure of a task whose client stayed silent.
     pub(super) fn input_expired() -> Self {
-        Self::of_its_own(FailureCode::InputExpired, "no answer came in time: raise input_timeout_seconds or retry")
+        Self::of_its_own(
+            FailureCode::InputExpired,
+            "no answer came in time: raise input_timeout_seconds or retry",
+        )
     }
 
     /// The failure of a task whose messages no worker could take.

@@ -29,19 +29,29 @@ pub enum Outage {
 impl Default for RetryRules {
     /// Three attempts within a minute, as in the vendors' own clients; then the task waits.
     fn default() -> Self {
-        Self { max_attempts: 3, max_seconds: 60, outage: Outage::Wait }
+        Self {
+            max_attempts: 3,
+            max_seconds: 60,
+            outage: Outage::Wait,
+        }
     }
 }
 
 impl RetryRules {
     /// These rules with 1 to 10 attempts at each model.
     pub fn with_max_attempts(self, attempts: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_attempts: within("/retry/max_attempts", attempts, 1..=10)?, ..self })
+        Ok(Self {
+            max_attempts: within("/retry/max_attempts", attempts, 1..=10)?,
+            ..self
+        })
     }
 
     /// These rules with 1 to 600 seconds from a model's first attempt to the start of its last.
     pub fn with_max_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_seconds: within("/retry/max_seconds", seconds, 1..=600)?, ..self })
+        Ok(Self {
+            max_seconds: within("/retry/max_seconds", seconds, 1..=600)?,
+            ..self
+        })
     }
 
     /// The most attempts at each model.
@@ -74,20 +84,29 @@ pub struct CacheTerms {
 impl Default for CacheTerms {
     /// An hour, and never stale.
     fn default() -> Self {
-        Self { ttl_seconds: 3_600, stale_seconds: 0 }
+        Self {
+            ttl_seconds: 3_600,
+            stale_seconds: 0,
+        }
     }
 }
 
 impl CacheTerms {
     /// These terms with 1 second to 30 days for which an answer counts as fresh.
     pub fn with_ttl_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { ttl_seconds: within("/cache/ttl_seconds", seconds, 1..=2_592_000)?, ..self })
+        Ok(Self {
+            ttl_seconds: within("/cache/ttl_seconds", seconds, 1..=2_592_000)?,
+            ..self
+        })
     }
 
-    /// These terms with up to 30 days after its freshness in which an answer still serves, marked as degraded, when no
-    /// model does; 0 for never.
+    /// These terms with up to 30 days after its freshness in which an answer still serves, marked
+    /// as degraded, when no model does; 0 for never.
     pub fn with_stale_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { stale_seconds: within("/cache/stale_seconds", seconds, 0..=2_592_000)?, ..self })
+        Ok(Self {
+            stale_seconds: within("/cache/stale_seconds", seconds, 0..=2_592_000)?,
+            ..self
+        })
     }
 
     /// How long an answer counts as fresh.
@@ -114,7 +133,10 @@ impl CacheUse {
     /// This use of answers that are at most so many seconds old: 0 to 30 days.
     pub fn with_max_age_seconds(self, seconds: u32) -> Result<Self, Invalid> {
         let seconds = within("/max_age_seconds", seconds, 0..=2_592_000)?;
-        Ok(Self { max_age: Some(Duration::from_secs(seconds.into())), ..self })
+        Ok(Self {
+            max_age: Some(Duration::from_secs(seconds.into())),
+            ..self
+        })
     }
 }
 
@@ -127,7 +149,8 @@ pub enum CacheMode {
     Default,
     /// Neither read nor shared nor written, but for a stale answer when no model answers.
     Bypass,
-    /// Neither read, but for a stale answer when no model answers, nor shared, but written: a fresh answer for everyone.
+    /// Neither read, but for a stale answer when no model answers, nor shared, but written: a fresh
+    /// answer for everyone.
     Refresh,
     /// None whatsoever.
     Off,

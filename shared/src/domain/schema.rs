@@ -1,8 +1,8 @@
 //! JSON schemas.
 //!
-//! A schema is held against the forms that the meta-schemas of JSON Schema give to their keywords: those of 2020-12, or of
-//! the draft that it names. What isn't a keyword is allowed, as there. A reference may only point into the schema itself,
-//! so that nobody ever fetches one.
+//! A schema is held against the forms that the meta-schemas of JSON Schema give to their keywords:
+//! those of 2020-12, or of the draft that it names. What isn't a keyword is allowed, as there. A
+//! reference may only point into the schema itself, so that nobody ever fetches one.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
@@ -14,9 +14,12 @@ const MAX_BYTES: usize = 32 * 1_024;
 /// How many references in a row are followed; a longer chain is a circle.
 pub(crate) const MOST_REFERENCES: usize = 8;
 
-const TYPES: [&str; 7] = ["array", "boolean", "integer", "null", "number", "object", "string"];
+const TYPES: [&str; 7] = [
+    "array", "boolean", "integer", "null", "number", "object", "string",
+];
 
-/// A JSON schema whose instances are objects: at most 32 KiB, without references to other documents.
+/// A JSON schema whose instances are objects: at most 32 KiB, without references to other
+/// documents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JsonSchema(Value);
@@ -26,18 +29,29 @@ impl JsonSchema {
     pub fn new(schema: Value) -> Result<Self, Vec<Invalid>> {
         let bytes = schema.to_string().len();
         if bytes > MAX_BYTES {
-            return Err(vec![Invalid::new("", format!("must have at most {MAX_BYTES} bytes, has {bytes}"))]);
+            return Err(vec![Invalid::new(
+                "",
+                format!("must have at most {MAX_BYTES} bytes, has {bytes}"),
+            )]);
         }
         let Value::Object(keywords) = &schema else {
             return Err(vec![Invalid::new("", "must be an object")]);
         };
-        let mut check = Check { root: &schema, draft: draft(keywords.get("$schema")), found: Vec::new() };
+        let mut check = Check {
+            root: &schema,
+            draft: draft(keywords.get("$schema")),
+            found: Vec::new(),
+        };
         check.schema("", &schema);
         let mut found = check.found;
         if found.is_empty() && type_of(&schema).and_then(Value::as_str) != Some("object") {
             found.push(Invalid::new("/type", "must be object"));
         }
-        if found.is_empty() { Ok(Self(schema)) } else { Err(found) }
+        if found.is_empty() {
+            Ok(Self(schema))
+        } else {
+            Err(found)
+        }
     }
 
     /// The schema as JSON.
@@ -59,11 +73,16 @@ enum Draft {
 
 /// The draft that `$schema` names. Of a name that it doesn't know, [`Check`] complains.
 fn draft(named: Option<&Value>) -> Draft {
-    named.and_then(Value::as_str).and_then(draft_called).unwrap_or(Draft::Current)
+    named
+        .and_then(Value::as_str)
+        .and_then(draft_called)
+        .unwrap_or(Draft::Current)
 }
 
 fn draft_called(name: &str) -> Option<Draft> {
-    let name = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"))?;
+    let name = name
+        .strip_prefix("https://")
+        .or_else(|| name.strip_prefix("http://"))?;
     match name.strip_suffix('#').unwrap_or(name) {
         "json-schema.org/draft/2020-12/schema" => Some(Draft::Current),
         "json-schema.org/draft/2019-09/schema"
@@ -122,16 +141,18 @@ fn form_of(keyword: &str) -> Option<Form> {
         | "unevaluatedProperties" => Form::Schema,
         "allOf" | "anyOf" | "oneOf" | "prefixItems" => Form::Schemas,
         "items" => Form::Items,
-        "$defs" | "definitions" | "dependentSchemas" | "patternProperties" | "properties" => Form::Properties,
+        "$defs" | "definitions" | "dependentSchemas" | "patternProperties" | "properties" => {
+            Form::Properties
+        }
         "dependencies" => Form::Dependencies,
         "dependentRequired" => Form::Requirements,
         "required" => Form::Names,
         "type" => Form::Types,
-        "$anchor" | "$comment" | "$dynamicAnchor" | "$id" | "contentEncoding" | "contentMediaType" | "description"
-        | "format" | "pattern" | "title" => Form::Text,
+        "$anchor" | "$comment" | "$dynamicAnchor" | "$id" | "contentEncoding"
+        | "contentMediaType" | "description" | "format" | "pattern" | "title" => Form::Text,
         "deprecated" | "readOnly" | "uniqueItems" | "writeOnly" => Form::Flag,
-        "maxContains" | "maxItems" | "maxLength" | "maxProperties" | "minContains" | "minItems" | "minLength"
-        | "minProperties" => Form::Count,
+        "maxContains" | "maxItems" | "maxLength" | "maxProperties" | "minContains" | "minItems"
+        | "minLength" | "minProperties" => Form::Count,
         "maximum" | "minimum" => Form::Number,
         "multipleOf" => Form::Factor,
         "exclusiveMaximum" | "exclusiveMinimum" => Form::ExclusiveBound,
@@ -176,7 +197,11 @@ struct Check<'a> {
 impl Check<'_> {
     fn schema(&mut self, at: &str, schema: &Value) {
         let Value::Object(keywords) = schema else {
-            return self.expect(at, schema.is_boolean(), "must be a schema: an object or a boolean");
+            return self.expect(
+                at,
+                schema.is_boolean(),
+                "must be a schema: an object or a boolean",
+            );
         };
         for (keyword, value) in keywords {
             if let Some(form) = form_of(keyword) {
@@ -188,7 +213,9 @@ impl Check<'_> {
     fn value(&mut self, at: &str, value: &Value, form: Form) {
         match form {
             Form::Schemas => self.schemas(at, value),
-            Form::Items if value.is_array() && self.draft != Draft::Current => self.schemas(at, value),
+            Form::Items if value.is_array() && self.draft != Draft::Current => {
+                self.schemas(at, value);
+            }
             Form::Schema | Form::Items => self.schema(at, value),
             Form::Properties => self.each(at, value, Form::Schema),
             Form::Dependencies => self.each(at, value, Form::Dependencies),
@@ -201,25 +228,53 @@ impl Check<'_> {
             Form::Text => self.expect(at, value.is_string(), "must be a text"),
             Form::Flag => self.expect(at, value.is_boolean(), "must be true or false"),
             Form::Count => {
-                self.expect(at, value.as_number().is_some_and(is_count), "must be a whole number from 0 on");
+                self.expect(
+                    at,
+                    value.as_number().is_some_and(is_count),
+                    "must be a whole number from 0 on",
+                );
             }
             Form::ExclusiveBound if self.draft == Draft::Four => {
                 self.expect(at, value.is_boolean(), "must be true or false in draft 4");
             }
-            Form::Number | Form::ExclusiveBound => self.expect(at, value.is_number(), "must be a number"),
+            Form::Number | Form::ExclusiveBound => {
+                self.expect(at, value.is_number(), "must be a number");
+            }
             Form::Factor => {
-                self.expect(at, value.as_f64().is_some_and(|factor| factor > 0.0), "must be a number over 0");
+                self.expect(
+                    at,
+                    value.as_f64().is_some_and(|factor| factor > 0.0),
+                    "must be a number over 0",
+                );
             }
             Form::List => self.expect(at, value.is_array(), "must be a list"),
             Form::Reference => {
-                let is_local = value.as_str().is_some_and(|reference| reference.starts_with('#'));
-                self.expect(at, is_local, "must point into the schema itself, such as #/$defs/name");
-                let is_lost = value.as_str().is_some_and(|reference| leads_nowhere(reference, self.root));
-                self.expect(at, !is_lost, "must lead to a part of the schema; there is none at this place");
+                let is_local = value
+                    .as_str()
+                    .is_some_and(|reference| reference.starts_with('#'));
+                self.expect(
+                    at,
+                    is_local,
+                    "must point into the schema itself, such as #/$defs/name",
+                );
+                let is_lost = value
+                    .as_str()
+                    .is_some_and(|reference| leads_nowhere(reference, self.root));
+                self.expect(
+                    at,
+                    !is_lost,
+                    "must lead to a part of the schema; there is none at this place",
+                );
             }
             Form::Draft => {
-                let is_known = value.as_str().is_some_and(|name| draft_called(name).is_some());
-                self.expect(at, is_known, "must name JSON Schema 2020-12, 2019-09 or draft 7, 6 or 4");
+                let is_known = value
+                    .as_str()
+                    .is_some_and(|name| draft_called(name).is_some());
+                self.expect(
+                    at,
+                    is_known,
+                    "must name JSON Schema 2020-12, 2019-09 or draft 7, 6 or 4",
+                );
             }
         }
     }
@@ -263,7 +318,9 @@ pub(crate) fn target<'a>(reference: &Value, root: &'a Value) -> Option<&'a Value
 fn type_of(root: &Value) -> Option<&Value> {
     let mut schema = root;
     for _ in 0..MOST_REFERENCES {
-        let Some(reference) = schema.get("$ref").filter(|_| schema.get("type").is_none()) else { break };
+        let Some(reference) = schema.get("$ref").filter(|_| schema.get("type").is_none()) else {
+            break;
+        };
         schema = target(reference, root)?;
     }
     schema.get("type")
@@ -273,7 +330,9 @@ fn type_of(root: &Value) -> Option<&Value> {
 pub(crate) fn leads_nowhere(reference: &str, root: &Value) -> bool {
     match reference.strip_prefix('#') {
         Some(place) if place.contains('%') => false,
-        Some(pointer) if pointer.is_empty() || pointer.starts_with('/') => root.pointer(pointer).is_none(),
+        Some(pointer) if pointer.is_empty() || pointer.starts_with('/') => {
+            root.pointer(pointer).is_none()
+        }
         Some(anchor) => !has_anchor(root, anchor),
         None => false,
     }
@@ -282,11 +341,19 @@ pub(crate) fn leads_nowhere(reference: &str, root: &Value) -> bool {
 /// Whether a part of the schema has this name.
 fn has_anchor(part: &Value, anchor: &str) -> bool {
     match part {
-        Value::Object(fields) => fields.iter().any(|(keyword, value)| match (keyword.as_str(), value) {
-            ("$anchor" | "$dynamicAnchor", Value::String(name)) if name == anchor => true,
-            ("$id" | "id", Value::String(name)) if name.strip_prefix('#') == Some(anchor) => true,
-            (_, value) => has_anchor(value, anchor),
-        }),
+        Value::Object(fields) => {
+            fields
+                .iter()
+                .any(|(keyword, value)| match (keyword.as_str(), value) {
+                    ("$anchor" | "$dynamicAnchor", Value::String(name)) if name == anchor => true,
+                    ("$id" | "id", Value::String(name))
+                        if name.strip_prefix('#') == Some(anchor) =>
+                    {
+                        true
+                    }
+                    (_, value) => has_anchor(value, anchor),
+                })
+        }
         Value::Array(parts) => parts.iter().any(|part| has_anchor(part, anchor)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
@@ -298,12 +365,15 @@ fn below(at: &str, name: &str) -> String {
 }
 
 fn are_names(value: &Value) -> bool {
-    value.as_array().is_some_and(|names| names.iter().all(Value::is_string) && are_different(names))
+    value
+        .as_array()
+        .is_some_and(|names| names.iter().all(Value::is_string) && are_different(names))
 }
 
 fn are_types(value: &Value) -> bool {
     let is_type = |value: &Value| value.as_str().is_some_and(|name| TYPES.contains(&name));
-    let are_types = |types: &[Value]| !types.is_empty() && types.iter().all(is_type) && are_different(types);
+    let are_types =
+        |types: &[Value]| !types.is_empty() && types.iter().all(is_type) && are_different(types);
     is_type(value) || value.as_array().is_some_and(|types| are_types(types))
 }
 
@@ -316,7 +386,10 @@ fn are_different(values: &[Value]) -> bool {
 
 /// A number such as 3.0 is whole too.
 fn is_count(number: &Number) -> bool {
-    number.is_u64() || number.as_f64().is_some_and(|number| number >= 0.0 && number.fract() == 0.0)
+    number.is_u64()
+        || number
+            .as_f64()
+            .is_some_and(|number| number >= 0.0 && number.fract() == 0.0)
 }
 
 #[cfg(test)]
@@ -370,37 +443,73 @@ mod tests {
             (many("7"), "/properties/x"),
             (many(r#"{"items":[{}]}"#), "/properties/x/items"),
             (many(r#"{"prefixItems":[]}"#), "/properties/x/prefixItems"),
-            (many(r#"{"anyOf":[{},{"not":1}]}"#), "/properties/x/anyOf/1/not"),
+            (
+                many(r#"{"anyOf":[{},{"not":1}]}"#),
+                "/properties/x/anyOf/1/not",
+            ),
             (many(r#"{"required":"y"}"#), "/properties/x/required"),
             (many(r#"{"required":["y","y"]}"#), "/properties/x/required"),
             (many(r#"{"properties":[]}"#), "/properties/x/properties"),
-            (many(r#"{"properties":{"a/b~c":1}}"#), "/properties/x/properties/a~1b~0c"),
-            (many(r#"{"dependencies":{"a":1}}"#), "/properties/x/dependencies/a"),
-            (many(r#"{"dependentRequired":{"a":{}}}"#), "/properties/x/dependentRequired/a"),
+            (
+                many(r#"{"properties":{"a/b~c":1}}"#),
+                "/properties/x/properties/a~1b~0c",
+            ),
+            (
+                many(r#"{"dependencies":{"a":1}}"#),
+                "/properties/x/dependencies/a",
+            ),
+            (
+                many(r#"{"dependentRequired":{"a":{}}}"#),
+                "/properties/x/dependentRequired/a",
+            ),
             (many(r#"{"minLength":-1}"#), "/properties/x/minLength"),
             (many(r#"{"maxItems":1.5}"#), "/properties/x/maxItems"),
             (many(r#"{"minimum":"1"}"#), "/properties/x/minimum"),
-            (many(r#"{"exclusiveMinimum":true}"#), "/properties/x/exclusiveMinimum"),
+            (
+                many(r#"{"exclusiveMinimum":true}"#),
+                "/properties/x/exclusiveMinimum",
+            ),
             (many(r#"{"multipleOf":0}"#), "/properties/x/multipleOf"),
             (many(r#"{"enum":"a"}"#), "/properties/x/enum"),
             (many(r#"{"pattern":7}"#), "/properties/x/pattern"),
             (many(r#"{"uniqueItems":1}"#), "/properties/x/uniqueItems"),
-            (many(r#"{"$ref":"https://example.com/other.json"}"#), "/properties/x/$ref"),
+            (
+                many(r#"{"$ref":"https://example.com/other.json"}"#),
+                "/properties/x/$ref",
+            ),
             (many(r##"{"$ref":"#/$defs/y"}"##), "/properties/x/$ref"),
-            (many(r##"{"items":{"$ref":"#/properties/y"}}"##), "/properties/x/items/$ref"),
+            (
+                many(r##"{"items":{"$ref":"#/properties/y"}}"##),
+                "/properties/x/items/$ref",
+            ),
             (many(r##"{"$ref":"#y"}"##), "/properties/x/$ref"),
-            (r##"{"$ref":"#/$defs/a","$defs":{"a":{"type":"string"}}}"##.to_owned(), "/type"),
-            (many(r#"{"$dynamicRef":"other.json#/a"}"#), "/properties/x/$dynamicRef"),
-            (r#"{"$schema":"https://example.com/mine","type":"object"}"#.to_owned(), "/$schema"),
+            (
+                r##"{"$ref":"#/$defs/a","$defs":{"a":{"type":"string"}}}"##.to_owned(),
+                "/type",
+            ),
+            (
+                many(r#"{"$dynamicRef":"other.json#/a"}"#),
+                "/properties/x/$dynamicRef",
+            ),
+            (
+                r#"{"$schema":"https://example.com/mine","type":"object"}"#.to_owned(),
+                "/$schema",
+            ),
             (r#"{"type":"array"}"#.to_owned(), "/type"),
             (r#"{"type":["object"]}"#.to_owned(), "/type"),
             ("{}".to_owned(), "/type"),
             ("true".to_owned(), ""),
-            (format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(MAX_BYTES)), ""),
+            (
+                format!(r#"{{"type":"object","title":"{}"}}"#, "x".repeat(MAX_BYTES)),
+                "",
+            ),
         ];
         for (schema, pointer) in table {
             let refused = JsonSchema::new(serde_json::from_str(&schema).unwrap()).unwrap_err();
-            let fields: Vec<_> = refused.iter().map(|invalid| invalid.field.as_str()).collect();
+            let fields: Vec<_> = refused
+                .iter()
+                .map(|invalid| invalid.field.as_str())
+                .collect();
             assert_eq!(fields, [pointer], "{schema:.200}");
         }
     }
@@ -408,8 +517,15 @@ mod tests {
     #[test]
     fn all_broken_keywords_are_named_at_once() {
         let schema = json!({ "type": "object", "title": 1, "properties": { "x": { "type": "y", "minItems": -1 } } });
-        let mut fields: Vec<_> = JsonSchema::new(schema).unwrap_err().into_iter().map(|broken| broken.field).collect();
+        let mut fields: Vec<_> = JsonSchema::new(schema)
+            .unwrap_err()
+            .into_iter()
+            .map(|broken| broken.field)
+            .collect();
         fields.sort();
-        assert_eq!(fields, ["/properties/x/minItems", "/properties/x/type", "/title"]);
+        assert_eq!(
+            fields,
+            ["/properties/x/minItems", "/properties/x/type", "/title"]
+        );
     }
 }

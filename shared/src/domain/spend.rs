@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::usage::Usage;
 
-/// What one or more attempts at a model call came to, failed ones included: their tokens are paid too.
+/// What one or more attempts at a model call came to, failed ones included: their tokens are paid
+/// too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spend {
     /// Requests that went out to a provider.
@@ -20,8 +21,8 @@ pub struct Spend {
 pub struct Cost {
     /// Millionths of a US dollar.
     pub micro_usd: u64,
-    /// Calls whose cost is not, or not all of it, in `micro_usd`, and not zero: their model has no price here, or their
-    /// provider didn't tell what they used.
+    /// Calls whose cost is not, or not all of it, in `micro_usd`, and not zero: their model has no
+    /// price here, or their provider didn't tell what they used.
     #[serde(default)]
     pub unpriced_calls: u32,
 }

@@ -40,10 +40,13 @@ impl TaskStatus {
         Self::TimedOut,
     ];
 
-    /// Whether nothing more will happen by itself or by an answer; only [`Task::reopen`](super::Task::reopen) goes on.
+    /// Whether nothing more will happen by itself or by an answer; only
+    /// [`Task::reopen`](super::Task::reopen) goes on.
     pub const fn is_terminal(self) -> bool {
         match self {
-            Self::Queued | Self::Running | Self::Waiting | Self::InputRequired | Self::Paused => false,
+            Self::Queued | Self::Running | Self::Waiting | Self::InputRequired | Self::Paused => {
+                false
+            }
             Self::Completed | Self::Failed | Self::Canceled | Self::TimedOut => true,
         }
     }

@@ -17,11 +17,12 @@ use super::transcript::{ToolCall, ToolResult};
 pub struct Step {
     /// The task it belongs to.
     pub task: TaskId,
-    /// The run that it is of: a task that begins afresh begins another run. A run is told by the number of the last step
-    /// before it, 0 for the first.
+    /// The run that it is of: a task that begins afresh begins another run. A run is told by the
+    /// number of the last step before it, 0 for the first.
     pub base: u32,
-    /// Its place in the journal, from 1 without gaps. The results of tools that a model calls together have the numbers
-    /// after the model's answer, in the order of the calls; which of them is recorded first is left to the tools.
+    /// Its place in the journal, from 1 without gaps. The results of tools that a model calls
+    /// together have the numbers after the model's answer, in the order of the calls; which of them
+    /// is recorded first is left to the tools.
     pub number: u32,
     /// The fence of the lease under which it was done.
     pub fence: u64,
@@ -33,7 +34,8 @@ pub struct Step {
     pub finished_at: Timestamp,
 }
 
-/// Where a step is among a task's steps, which are in the order of their numbers and then of their runs.
+/// Where a step is among a task's steps, which are in the order of their numbers and then of their
+/// runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct StepPlace {
     /// The step's number.
@@ -45,7 +47,10 @@ pub struct StepPlace {
 impl StepPlace {
     /// The place after which the steps begin that have a higher number.
     pub const fn after(number: u32) -> Self {
-        Self { number, base: u32::MAX }
+        Self {
+            number,
+            base: u32::MAX,
+        }
     }
 }
 
@@ -79,7 +84,10 @@ pub enum HeadKind {
 impl StepHead {
     /// Where the step is.
     pub const fn place(&self) -> StepPlace {
-        StepPlace { number: self.number, base: self.base }
+        StepPlace {
+            number: self.number,
+            base: self.base,
+        }
     }
 }
 
@@ -91,12 +99,21 @@ impl Step {
             StepKind::ToolCall { by, .. } => HeadKind::ToolCall { by: *by },
         };
         let (spend, bytes) = (self.kind.spend(), self.kind.content_bytes());
-        StepHead { base: self.base, number: self.number, kind, spend, bytes }
+        StepHead {
+            base: self.base,
+            number: self.number,
+            kind,
+            spend,
+            bytes,
+        }
     }
 
     /// Where the step is.
     pub const fn place(&self) -> StepPlace {
-        StepPlace { number: self.number, base: self.base }
+        StepPlace {
+            number: self.number,
+            base: self.base,
+        }
     }
 }
 
@@ -158,7 +175,9 @@ impl StepKind {
         let mut counted = Counter(0);
         let written = match self {
             Self::ModelCall { answer, .. } => serde_json::to_writer(&mut counted, &answer.content),
-            Self::ToolCall { call, text, .. } => serde_json::to_writer(&mut counted, &Called { call, text }),
+            Self::ToolCall { call, text, .. } => {
+                serde_json::to_writer(&mut counted, &Called { call, text })
+            }
         };
         written.map_or(u64::MAX, |()| counted.0)
     }
@@ -167,9 +186,16 @@ impl StepKind {
     pub(super) fn tool_result(&self) -> Option<ToolResult> {
         match self {
             Self::ModelCall { .. } => None,
-            Self::ToolCall { call, text, is_error, by: _ } => {
-                Some(ToolResult { call_id: call.id.clone(), text: text.clone(), is_error: *is_error })
-            }
+            Self::ToolCall {
+                call,
+                text,
+                is_error,
+                by: _,
+            } => Some(ToolResult {
+                call_id: call.id.clone(),
+                text: text.clone(),
+                is_error: *is_error,
+            }),
         }
     }
 }

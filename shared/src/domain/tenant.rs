@@ -19,13 +19,17 @@ impl TenantId {
 impl FromStr for TenantId {
     type Err = Invalid;
 
-    /// Accepts 1 to 64 characters of `a-z`, `0-9` and `-`; the set keeps keys and log searches free of escapes.
+    /// Accepts 1 to 64 characters of `a-z`, `0-9` and `-`; the set keeps keys and log searches free
+    /// of escapes.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
             return Ok(Self(text.to_owned()));
         }
-        Err(Invalid::new("/tenant_id", "must have 1 to 64 characters of a-z, 0-9 and -"))
+        Err(Invalid::new(
+            "/tenant_id",
+            "must have 1 to 64 characters of a-z, 0-9 and -",
+        ))
     }
 }
 

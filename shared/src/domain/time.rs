@@ -1,4 +1,5 @@
-//! Moments in time as the domain counts them. Reading the clock is a port; printing a date is the edge's business.
+//! Moments in time as the domain counts them. Reading the clock is a port; printing a date is the
+//! edge's business.
 
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ impl Timestamp {
         Self(self.0.saturating_sub(whole_millis(duration)))
     }
 
-    /// The time from `earlier` to this moment; zero if `earlier` is the later one, as clocks of two machines may differ.
+    /// The time from `earlier` to this moment; zero if `earlier` is the later one, as clocks of two
+    /// machines may differ.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }

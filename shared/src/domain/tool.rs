@@ -55,10 +55,17 @@ impl BuiltinTool {
         }
     }
 
-    /// Checks the tools at `/builtin_tools` together: each once, and none with the name of one of an agent's other `tools`.
-    pub fn check_all(builtin_tools: Vec<Self>, tools: &[ToolDefinition]) -> Result<Vec<Self>, Invalid> {
+    /// Checks the tools at `/builtin_tools` together: each once, and none with the name of one of
+    /// an agent's other `tools`.
+    pub fn check_all(
+        builtin_tools: Vec<Self>,
+        tools: &[ToolDefinition],
+    ) -> Result<Vec<Self>, Invalid> {
         for (place, tool) in builtin_tools.iter().enumerate() {
-            let twice = builtin_tools.iter().take(place).any(|earlier| earlier.name() == tool.name());
+            let twice = builtin_tools
+                .iter()
+                .take(place)
+                .any(|earlier| earlier.name() == tool.name());
             if twice || tools.iter().any(|other| other.name.as_str() == tool.name()) {
                 return Err(Invalid::new(
                     format!("/builtin_tools/{place}/name"),
@@ -109,7 +116,11 @@ fn http_request_description(rules: &HttpRules) -> String {
 
 fn http_request(rules: &HttpRules) -> Value {
     let hosts: Vec<&str> = rules.hosts().iter().map(HostPattern::as_str).collect();
-    let methods: Vec<&str> = rules.methods().iter().map(|method| method.as_str()).collect();
+    let methods: Vec<&str> = rules
+        .methods()
+        .iter()
+        .map(|method| method.as_str())
+        .collect();
     let scheme = match rules.schemes {
         Schemes::HttpsOnly => "https",
         Schemes::HttpToo => "https or http",
@@ -134,7 +145,11 @@ fn http_request(rules: &HttpRules) -> Value {
     {
         properties.shift_remove("body");
     }
-    let required: &[&str] = if rules.allows_method(HttpMethod::Get) { &["url"] } else { &["url", "method"] };
+    let required: &[&str] = if rules.allows_method(HttpMethod::Get) {
+        &["url"]
+    } else {
+        &["url", "method"]
+    };
     object(&properties, required)
 }
 
@@ -143,7 +158,10 @@ mod tests {
     use super::*;
 
     fn http(hosts: impl IntoIterator<Item = String>, methods: &[HttpMethod]) -> BuiltinTool {
-        let hosts = hosts.into_iter().map(|host| HostPattern::new(&host).unwrap()).collect();
+        let hosts = hosts
+            .into_iter()
+            .map(|host| HostPattern::new(&host).unwrap())
+            .collect();
         let rules = HttpRules::new(hosts).and_then(|rules| rules.with_methods(methods.to_vec()));
         BuiltinTool::HttpRequest(rules.unwrap())
     }
@@ -162,10 +180,17 @@ mod tests {
     #[test]
     fn a_definition_keeps_the_rules_for_tools_whatever_its_tool_is_set_to() {
         for tool in all() {
-            let ToolDefinition { name, description, input_schema } = tool.definition();
+            let ToolDefinition {
+                name,
+                description,
+                input_schema,
+            } = tool.definition();
             assert_eq!(name.as_str(), tool.name());
             assert_eq!(input_schema.as_value()["additionalProperties"], false);
-            ToolDefinition::check_all(vec![ToolDefinition::new(name, description, input_schema).unwrap()]).unwrap();
+            ToolDefinition::check_all(vec![
+                ToolDefinition::new(name, description, input_schema).unwrap(),
+            ])
+            .unwrap();
         }
     }
 
@@ -174,7 +199,12 @@ mod tests {
         let schema = |tool: &BuiltinTool| tool.definition().input_schema.as_value().clone();
         let [_, _, reads, posts, _] = all();
         let (reads, posts) = (schema(&reads), schema(&posts));
-        assert!(reads["properties"]["url"]["description"].as_str().unwrap().ends_with("hosts: api.example.com"));
+        assert!(
+            reads["properties"]["url"]["description"]
+                .as_str()
+                .unwrap()
+                .ends_with("hosts: api.example.com")
+        );
         assert_eq!(reads["required"], json!(["url"]));
         assert!(reads["properties"].get("body").is_none());
         assert_eq!(posts["required"], json!(["url", "method"]));
@@ -205,7 +235,13 @@ mod tests {
         };
         let fine = vec![time.clone(), calculator.clone(), reads.clone()];
         assert_eq!(check(fine.clone(), &[]), Ok(fine));
-        assert_eq!(check(vec![reads, posts], &[]), Err("/builtin_tools/1/name".to_owned()));
-        assert_eq!(check(vec![time, calculator], &[other]), Err("/builtin_tools/1/name".to_owned()));
+        assert_eq!(
+            check(vec![reads, posts], &[]),
+            Err("/builtin_tools/1/name".to_owned())
+        );
+        assert_eq!(
+            check(vec![time, calculator], &[other]),
+            Err("/builtin_tools/1/name".to_owned())
+        );
     }
 }

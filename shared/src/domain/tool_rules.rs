@@ -1,7 +1,7 @@
 //! Where an agent's HTTP requests may go, and how large and slow an answer may be.
 //!
-//! A host is allowed by its name only. What its name leads to, an address of the public internet or not, is known only when
-//! the request is made, and is the adapter's to check.
+//! A host is allowed by its name only. What its name leads to, an address of the public internet or
+//! not, is known only when the request is made, and is the adapter's to check.
 
 use serde::{Deserialize, Serialize};
 
@@ -76,26 +76,42 @@ impl HttpMethod {
 }
 
 impl HttpRules {
-    /// GET requests over HTTPS to these 1 to 32 different hosts, checked at `/hosts`: 256 KiB and 20 seconds an answer.
+    /// GET requests over HTTPS to these 1 to 32 different hosts, checked at `/hosts`: 256 KiB and
+    /// 20 seconds an answer.
     pub fn new(hosts: Vec<HostPattern>) -> Result<Self, Invalid> {
         let hosts = different("/hosts", hosts, MAX_HOSTS)?;
         let (schemes, methods) = (Schemes::default(), vec![HttpMethod::Get]);
-        Ok(Self { hosts, schemes, methods, max_response_bytes: 256 * 1_024, timeout_seconds: 20 })
+        Ok(Self {
+            hosts,
+            schemes,
+            methods,
+            max_response_bytes: 256 * 1_024,
+            timeout_seconds: 20,
+        })
     }
 
     /// These rules with at least one method, each once.
     pub fn with_methods(self, methods: Vec<HttpMethod>) -> Result<Self, Invalid> {
-        Ok(Self { methods: different("/methods", methods, 6)?, ..self })
+        Ok(Self {
+            methods: different("/methods", methods, 6)?,
+            ..self
+        })
     }
 
     /// These rules with answers of 1 KiB to 2 MiB; what is longer is cut.
     pub fn with_max_response_bytes(self, bytes: u32) -> Result<Self, Invalid> {
-        Ok(Self { max_response_bytes: within("/max_response_bytes", bytes, 1_024..=2_097_152)?, ..self })
+        Ok(Self {
+            max_response_bytes: within("/max_response_bytes", bytes, 1_024..=2_097_152)?,
+            ..self
+        })
     }
 
     /// These rules with 1 to 120 seconds for an answer, redirects included.
     pub fn with_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
-        Ok(Self { timeout_seconds: within("/timeout_seconds", seconds, 1..=120)?, ..self })
+        Ok(Self {
+            timeout_seconds: within("/timeout_seconds", seconds, 1..=120)?,
+            ..self
+        })
     }
 
     /// The hosts that may be asked.
@@ -136,18 +152,26 @@ impl HttpRules {
 
 fn different<T: PartialEq>(field: &str, list: Vec<T>, most: usize) -> Result<Vec<T>, Invalid> {
     if !(1..=most).contains(&list.len()) {
-        return Err(Invalid::new(field, format!("must have 1 to {most} entries, has {}", list.len())));
+        return Err(Invalid::new(
+            field,
+            format!("must have 1 to {most} entries, has {}", list.len()),
+        ));
     }
-    let twice =
-        list.iter().enumerate().find(|(place, entry)| list.iter().take(*place).any(|earlier| earlier == *entry));
+    let twice = list
+        .iter()
+        .enumerate()
+        .find(|(place, entry)| list.iter().take(*place).any(|earlier| earlier == *entry));
     match twice {
-        Some((place, _)) => Err(Invalid::new(format!("{field}/{place}"), "must not be there twice")),
+        Some((place, _)) => Err(Invalid::new(
+            format!("{field}/{place}"),
+            "must not be there twice",
+        )),
         None => Ok(list),
     }
 }
 
-/// A host by name, or all hosts below a name: `api.example.com` or `*.example.com`. Lower-cased; international names are
-/// given in their ASCII form.
+/// A host by name, or all hosts below a name: `api.example.com` or `*.example.com`. Lower-cased;
+/// international names are given in their ASCII form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPattern(String);
@@ -158,8 +182,12 @@ impl HostPattern {
         let pattern = pattern.to_ascii_lowercase();
         let name = pattern.strip_prefix("*.").unwrap_or(&pattern);
         let labels: Vec<&str> = name.split('.').collect();
-        if name.len() > MAX_NAME_BYTES || labels.len() < 2 || !labels.iter().copied().all(is_label) {
-            return Err(Invalid::new("", "must be a host name such as api.example.com or *.example.com"));
+        if name.len() > MAX_NAME_BYTES || labels.len() < 2 || !labels.iter().copied().all(is_label)
+        {
+            return Err(Invalid::new(
+                "",
+                "must be a host name such as api.example.com or *.example.com",
+            ));
         }
         // The URL standard takes a name that ends in a number for an IPv4 address.
         if labels.last().is_none_or(|last| is_number(last)) {
@@ -176,7 +204,9 @@ impl HostPattern {
     /// Whether it stands for this lower-cased host.
     fn matches(&self, host: &str) -> bool {
         match self.0.strip_prefix('*') {
-            Some(suffix) => host.strip_suffix(suffix).is_some_and(|rest| !rest.is_empty()),
+            Some(suffix) => host
+                .strip_suffix(suffix)
+                .is_some_and(|rest| !rest.is_empty()),
             None => host == self.0,
         }
     }
@@ -229,15 +259,31 @@ impl TryFrom<Form> for HttpRules {
             .with_methods(form.methods)?
             .with_max_response_bytes(form.max_response_bytes)?
             .with_timeout_seconds(form.timeout_seconds)?;
-        rules.schemes = if form.allow_http { Schemes::HttpToo } else { Schemes::HttpsOnly };
+        rules.schemes = if form.allow_http {
+            Schemes::HttpToo
+        } else {
+            Schemes::HttpsOnly
+        };
         Ok(rules)
     }
 }
 
 impl From<HttpRules> for Form {
     fn from(rules: HttpRules) -> Self {
-        let HttpRules { hosts, schemes, methods, max_response_bytes, timeout_seconds } = rules;
-        Self { hosts, allow_http: schemes == Schemes::HttpToo, methods, max_response_bytes, timeout_seconds }
+        let HttpRules {
+            hosts,
+            schemes,
+            methods,
+            max_response_bytes,
+            timeout_seconds,
+        } = rules;
+        Self {
+            hosts,
+            allow_http: schemes == Schemes::HttpToo,
+            methods,
+            max_response_bytes,
+            timeout_seconds,
+        }
     }
 }
 
@@ -246,21 +292,38 @@ mod tests {
     use super::*;
 
     fn rules(hosts: &[&str]) -> HttpRules {
-        HttpRules::new(hosts.iter().map(|host| HostPattern::new(host).unwrap()).collect()).unwrap()
+        HttpRules::new(
+            hosts
+                .iter()
+                .map(|host| HostPattern::new(host).unwrap())
+                .collect(),
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_host_is_a_name_with_a_dot_and_no_address() {
-        for host in ["api.example.com", "API.Example.COM", "*.example.com", "xn--grsse-lva.example", "1.2.3.4.example"]
-        {
-            assert_eq!(HostPattern::new(host).unwrap().as_str(), host.to_ascii_lowercase());
+        for host in [
+            "api.example.com",
+            "API.Example.COM",
+            "*.example.com",
+            "xn--grsse-lva.example",
+            "1.2.3.4.example",
+        ] {
+            assert_eq!(
+                HostPattern::new(host).unwrap().as_str(),
+                host.to_ascii_lowercase()
+            );
         }
         let long = format!("{}.com", "x".repeat(64));
         let longer = format!("{}com", "x.".repeat(126));
         let refused = "* *.com localhost example.com. .example.com a..b größe.de a_b.com -a.com a-.com *.*.com api.*.com \
                        *example.com user@example.com example.com:443 https://example.com example.com/x %65xample.com \
                        127.0.0.1 127.1 0x7f.1 *.0.0.1 1.0x7f 1.0x 2130706433 [::1] ::1 0177.0.0.01";
-        for host in refused.split_whitespace().chain(["", "a b.com", &long, &longer]) {
+        for host in refused
+            .split_whitespace()
+            .chain(["", "a b.com", &long, &longer])
+        {
             assert_eq!(HostPattern::new(host).unwrap_err().field, "", "{host}");
         }
     }
@@ -271,9 +334,14 @@ mod tests {
         for host in ["api.example.com", "a.example.org", "a.b.example.org"] {
             assert!(rules.allows_host(host), "{host}");
         }
-        for host in
-            ["example.com", "x.api.example.com", "example.org", ".example.org", "badexample.org", "a.example.org."]
-        {
+        for host in [
+            "example.com",
+            "x.api.example.com",
+            "example.org",
+            ".example.org",
+            "badexample.org",
+            "a.example.org.",
+        ] {
             assert!(!rules.allows_host(host), "{host}");
         }
     }
@@ -287,9 +355,18 @@ mod tests {
             (HttpRules::new((0..33).map(host).collect()), "/hosts"),
             (HttpRules::new(vec![host(0), host(1), host(0)]), "/hosts/2"),
             (rules().with_methods(Vec::new()), "/methods"),
-            (rules().with_methods(vec![HttpMethod::Get, HttpMethod::Get]), "/methods/1"),
-            (rules().with_max_response_bytes(1_023), "/max_response_bytes"),
-            (rules().with_max_response_bytes(2_097_153), "/max_response_bytes"),
+            (
+                rules().with_methods(vec![HttpMethod::Get, HttpMethod::Get]),
+                "/methods/1",
+            ),
+            (
+                rules().with_max_response_bytes(1_023),
+                "/max_response_bytes",
+            ),
+            (
+                rules().with_max_response_bytes(2_097_153),
+                "/max_response_bytes",
+            ),
             (rules().with_timeout_seconds(0), "/timeout_seconds"),
             (rules().with_timeout_seconds(121), "/timeout_seconds"),
         ];

@@ -11,7 +11,8 @@ const OPEN_FOR: Duration = Duration::from_hours(30 * 24 - 1);
 
 /// A trace, the span of it that goes on, and whether it is recorded.
 ///
-/// It has the form `Root=1-…-…;Parent=…;Sampled=1` (X-Ray developer guide, "Tracing header"). Other fields of a header, such as `Lineage`, are of one hop only and are left out.
+/// It has the form `Root=1-…-…;Parent=…;Sampled=1` (X-Ray developer guide, "Tracing header"). Other
+/// fields of a header, such as `Lineage`, are of one hop only and are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceHeader(String);
 
@@ -23,17 +24,28 @@ impl TraceHeader {
 
     /// The trace's id, as X-Ray shows it.
     pub fn trace_id(&self) -> &str {
-        self.0.split(';').find_map(|field| field.strip_prefix("Root=")).unwrap_or_default()
+        self.0
+            .split(';')
+            .find_map(|field| field.strip_prefix("Root="))
+            .unwrap_or_default()
     }
 
-    /// Whether X-Ray still takes spans of this trace: 30 days from its beginning, which is in its id (X-Ray API reference,
-    /// `PutTraceSegments`), less an hour for spans that are about to begin.
+    /// Whether X-Ray still takes spans of this trace: 30 days from its beginning, which is in its
+    /// id (X-Ray API reference, `PutTraceSegments`), less an hour for spans that are about to
+    /// begin.
     pub fn is_open(&self, now: Timestamp) -> bool {
-        let begun = self.trace_id().split('-').nth(1).and_then(|seconds| u64::from_str_radix(seconds, 16).ok());
-        begun.is_some_and(|seconds| now.since(Timestamp::from_millis(seconds.saturating_mul(1_000))) < OPEN_FOR)
+        let begun = self
+            .trace_id()
+            .split('-')
+            .nth(1)
+            .and_then(|seconds| u64::from_str_radix(seconds, 16).ok());
+        begun.is_some_and(|seconds| {
+            now.since(Timestamp::from_millis(seconds.saturating_mul(1_000))) < OPEN_FOR
+        })
     }
 
-    /// The trace, if X-Ray still takes spans of it; or else, second, the trace that can only be linked to.
+    /// The trace, if X-Ray still takes spans of it; or else, second, the trace that can only be
+    /// linked to.
     pub fn open_or_over(header: Option<&Self>, now: Timestamp) -> (Option<&Self>, Option<&Self>) {
         match header {
             Some(trace) if trace.is_open(now) => (Some(trace), None),
@@ -53,9 +65,14 @@ impl FromStr for TraceHeader {
 
     /// Reads a header. Who leaves the decision open whether the trace is recorded has none that is.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let field = |name: &str| text.split(';').find_map(|field| field.trim().strip_prefix(name));
+        let field = |name: &str| {
+            text.split(';')
+                .find_map(|field| field.trim().strip_prefix(name))
+        };
         let root = field("Root=").filter(|root| is_trace_id(root));
-        let Some(root) = root else { return Err(Invalid::new("trace", "must be an X-Ray tracing header")) };
+        let Some(root) = root else {
+            return Err(Invalid::new("trace", "must be an X-Ray tracing header"));
+        };
         let parent = match field("Parent=") {
             Some(parent) if is_hex(parent, 16) => format!(";Parent={parent}"),
             Some(_) | None => String::new(),
@@ -74,7 +91,10 @@ fn is_trace_id(text: &str) -> bool {
 }
 
 fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    text.len() == digits
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 #[cfg(test)]
@@ -93,22 +113,39 @@ mod tests {
     fn a_header_is_kept_in_one_form() {
         let whole = format!("{ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
         check_header(&whole, Some(&whole));
-        check_header(&format!("Self=x; {whole};Lineage=1:a87bd80c:0"), Some(&whole));
+        check_header(
+            &format!("Self=x; {whole};Lineage=1:a87bd80c:0"),
+            Some(&whole),
+        );
         check_header(ROOT, Some(&format!("{ROOT};Sampled=0")));
-        check_header(&format!("{ROOT};Parent=x;Sampled=?"), Some(&format!("{ROOT};Sampled=0")));
+        check_header(
+            &format!("{ROOT};Parent=x;Sampled=?"),
+            Some(&format!("{ROOT};Sampled=0")),
+        );
     }
 
     #[test]
     fn a_trace_is_open_for_thirty_days() {
         let header: TraceHeader = ROOT.parse().unwrap();
-        let at = |days: u64| Timestamp::from_millis(0x5759_e988 * 1_000).plus(Duration::from_hours(24 * days));
-        assert_eq!([0, 29, 30, 400].map(|days| header.is_open(at(days))), [true, true, false, false]);
+        let at = |days: u64| {
+            Timestamp::from_millis(0x5759_e988 * 1_000).plus(Duration::from_hours(24 * days))
+        };
+        assert_eq!(
+            [0, 29, 30, 400].map(|days| header.is_open(at(days))),
+            [true, true, false, false]
+        );
     }
 
     #[test]
     fn what_names_no_trace_is_refused() {
         let long = format!("{ROOT}-0");
-        for text in ["", "Root=", "Root=1-5759e988", "Root=2-5759e988-bd862e3fe1be46a994272793", &long] {
+        for text in [
+            "",
+            "Root=",
+            "Root=1-5759e988",
+            "Root=2-5759e988-bd862e3fe1be46a994272793",
+            &long,
+        ] {
             check_header(text, None);
         }
         check_header("Root=1-5759e98Z-bd862e3fe1be46a994272793", None);

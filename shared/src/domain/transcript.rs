@@ -1,8 +1,8 @@
 //! What is said between a user, a model and tools, free of any vendor's format.
 //!
-//! A vendor whose own blocks must come back to it unchanged, such as signed or encrypted reasoning, keeps them beside the
-//! neutral form ([`Original`]): the same vendor gets them back, another one gets the neutral form. So a conversation can
-//! move from one vendor to another at any turn.
+//! A vendor whose own blocks must come back to it unchanged, such as signed or encrypted reasoning,
+//! keeps them beside the neutral form ([`Original`]): the same vendor gets them back, another one
+//! gets the neutral form. So a conversation can move from one vendor to another at any turn.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,7 +70,9 @@ pub enum UserPart {
 impl UserPart {
     fn bytes(&self) -> usize {
         match self {
-            Self::Text(text) | Self::ImageUrl(text) | Self::Image { base64: text, .. } => text.len(),
+            Self::Text(text) | Self::ImageUrl(text) | Self::Image { base64: text, .. } => {
+                text.len()
+            }
         }
     }
 }
@@ -80,7 +82,8 @@ impl UserPart {
 pub struct AssistantPart {
     /// What it says, for everyone.
     pub content: AssistantContent,
-    /// The vendor's own block, where the neutral form alone would lose something that the vendor wants back.
+    /// The vendor's own block, where the neutral form alone would lose something that the vendor
+    /// wants back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
 }
@@ -92,7 +95,11 @@ impl AssistantPart {
             AssistantContent::ToolCall(call) => call.arguments.len(),
             AssistantContent::Opaque => 0,
         };
-        content + self.original.as_ref().map_or(0, |original| bytes_of(&original.block))
+        content
+            + self
+                .original
+                .as_ref()
+                .map_or(0, |original| bytes_of(&original.block))
     }
 }
 
@@ -102,7 +109,10 @@ fn bytes_of(value: &Value) -> usize {
         Value::Null | Value::Bool(_) | Value::Number(_) => 4,
         Value::String(text) => text.len(),
         Value::Array(entries) => entries.iter().map(bytes_of).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + bytes_of(value)).sum(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| name.len() + bytes_of(value))
+            .sum(),
     }
 }
 
@@ -115,7 +125,8 @@ pub enum AssistantContent {
     Text(String),
     /// The model wants a tool to be run.
     ToolCall(ToolCall),
-    /// How the model came to it, as far as the vendor shows it; may be empty. Never sent to another vendor.
+    /// How the model came to it, as far as the vendor shows it; may be empty. Never sent to another
+    /// vendor.
     #[debug("Reasoning({})", Hidden(_0))]
     Reasoning(String),
     /// Something that only its vendor understands; it lives in the part's [`Original`].
@@ -170,27 +181,52 @@ pub struct ToolDefinition {
 
 impl ToolDefinition {
     /// A tool with a description of at most 16 KiB, checked at `/description`; it may be empty.
-    pub fn new(name: ToolName, description: String, input_schema: JsonSchema) -> Result<Self, Invalid> {
+    pub fn new(
+        name: ToolName,
+        description: String,
+        input_schema: JsonSchema,
+    ) -> Result<Self, Invalid> {
         if description.len() > MAX_DESCRIPTION_BYTES {
-            let reason = format!("must have at most {MAX_DESCRIPTION_BYTES} bytes, has {}", description.len());
+            let reason = format!(
+                "must have at most {MAX_DESCRIPTION_BYTES} bytes, has {}",
+                description.len()
+            );
             return Err(Invalid::new("/description", reason));
         }
-        Ok(Self { name, description, input_schema })
+        Ok(Self {
+            name,
+            description,
+            input_schema,
+        })
     }
 
-    /// Checks the tools at `/tools` together: at most [`MAX_TOOLS`], each name once, and at most 128 KiB as JSON.
+    /// Checks the tools at `/tools` together: at most [`MAX_TOOLS`], each name once, and at most
+    /// 128 KiB as JSON.
     pub fn check_all(tools: Vec<Self>) -> Result<Vec<Self>, Invalid> {
         for (place, tool) in tools.iter().enumerate() {
-            if tools.iter().take(place).any(|earlier| earlier.name == tool.name) {
-                return Err(Invalid::new(format!("/tools/{place}/name"), "must not be the name of another tool"));
+            if tools
+                .iter()
+                .take(place)
+                .any(|earlier| earlier.name == tool.name)
+            {
+                return Err(Invalid::new(
+                    format!("/tools/{place}/name"),
+                    "must not be the name of another tool",
+                ));
             }
         }
         let (count, bytes) = (tools.len(), serde_json::json!(tools).to_string().len());
         if count > MAX_TOOLS {
-            return Err(Invalid::new("/tools", format!("must have at most {MAX_TOOLS} entries, has {count}")));
+            return Err(Invalid::new(
+                "/tools",
+                format!("must have at most {MAX_TOOLS} entries, has {count}"),
+            ));
         }
         if bytes > MAX_TOOLS_BYTES {
-            return Err(Invalid::new("/tools", format!("must have at most {MAX_TOOLS_BYTES} bytes, has {bytes}")));
+            return Err(Invalid::new(
+                "/tools",
+                format!("must have at most {MAX_TOOLS_BYTES} bytes, has {bytes}"),
+            ));
         }
         Ok(tools)
     }
@@ -217,7 +253,10 @@ impl ToolName {
         if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
             return Ok(Self(name));
         }
-        Err(Invalid::new("/name", "must have 1 to 64 characters of A-Z, a-z, 0-9, _ and -"))
+        Err(Invalid::new(
+            "/name",
+            "must have 1 to 64 characters of A-Z, a-z, 0-9, _ and -",
+        ))
     }
 
     /// The name as text.

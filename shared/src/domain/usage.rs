@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// Tokens by class.
 ///
-/// `input_tokens` is the whole input, cached or not, and `output_tokens` the whole output, reasoning included: the other
-/// classes are shares of these two, as in OpenTelemetry's conventions for generative AI.
+/// `input_tokens` is the whole input, cached or not, and `output_tokens` the whole output,
+/// reasoning included: the other classes are shares of these two, as in OpenTelemetry's conventions
+/// for generative AI.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// All input tokens.
@@ -25,8 +26,13 @@ pub struct Usage {
 
 impl Usage {
     /// No tokens.
-    pub const NONE: Self =
-        Self { input_tokens: 0, output_tokens: 0, cache_read_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 };
+    pub const NONE: Self = Self {
+        input_tokens: 0,
+        output_tokens: 0,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        reasoning_tokens: 0,
+    };
 
     /// Both together; saturates.
     #[must_use]
@@ -34,8 +40,12 @@ impl Usage {
         Self {
             input_tokens: self.input_tokens.saturating_add(other.input_tokens),
             output_tokens: self.output_tokens.saturating_add(other.output_tokens),
-            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
-            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
+            cache_read_tokens: self
+                .cache_read_tokens
+                .saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self
+                .cache_write_tokens
+                .saturating_add(other.cache_write_tokens),
             reasoning_tokens: self.reasoning_tokens.saturating_add(other.reasoning_tokens),
         }
     }

@@ -1,7 +1,9 @@
-//! Decodes the body of a response with status 200 as its bytes arrive; knows no connection and no clock.
+//! Decodes the body of a response with status 200 as its bytes arrive; knows no connection and no
+//! clock.
 //!
-//! The first bytes decide whether the body is JSON or an event stream, because servers mislabel both. Once the reason to stop
-//! is known, the answer is taken whatever comes after it. A body that holds no answer fails with words that say what it is.
+//! The first bytes decide whether the body is JSON or an event stream, because servers mislabel
+//! both. Once the reason to stop is known, the answer is taken whatever comes after it. A body that
+//! holds no answer fails with words that say what it is.
 
 use std::str;
 
@@ -89,14 +91,27 @@ impl<R: Reading> Decoder<R> {
     pub(super) fn new(expected: Expected) -> Self {
         let form = Form::Unknown(Vec::new());
         let reading = R::default();
-        Self { reading, expected, label: None, form, bytes: 0, has_begun: false, is_stopped: false, has_halves: false }
+        Self {
+            reading,
+            expected,
+            label: None,
+            form,
+            bytes: 0,
+            has_begun: false,
+            is_stopped: false,
+            has_halves: false,
+        }
     }
 
     /// Takes note of the content type, which only decides where the first bytes do not.
     pub(super) fn label(&mut self, content_type: &str) {
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         let is_stream = essence.eq_ignore_ascii_case("text/event-stream");
-        self.label = Some(if is_stream { Transfer::Stream } else { Transfer::Whole });
+        self.label = Some(if is_stream {
+            Transfer::Stream
+        } else {
+            Transfer::Whole
+        });
     }
 
     /// Takes in the next bytes. After [`Progress::Done`] or an error, no more are to come.
@@ -107,22 +122,32 @@ impl<R: Reading> Decoder<R> {
         }
     }
 
-    /// Ends the body, because it was whole or for the failure in `end`. Fails with it unless the answer can be taken.
+    /// Ends the body, because it was whole or for the failure in `end`. Fails with it unless the
+    /// answer can be taken.
     pub(super) fn end(&mut self, end: Result<(), Failure>) -> Result<(), Failure> {
         // A stream that ends before it begins is a stream that was broken off.
         let is_stream = self.is_labelled_stream();
-        let empty = if is_stream { ModelErrorKind::Unavailable } else { ModelErrorKind::BadAnswer };
+        let empty = if is_stream {
+            ModelErrorKind::Unavailable
+        } else {
+            ModelErrorKind::BadAnswer
+        };
         match &mut self.form {
             Form::Unknown(_) => end.and(Err(Failure::new(empty, Unreadable::Empty))),
             Form::Whole(body) => {
                 let body = std::mem::take(body).into_bytes();
-                computed(body.len(), || self.read_whole(&body)).or_else(|failure| end.and(Err(failure)))
+                computed(body.len(), || self.read_whole(&body))
+                    .or_else(|failure| end.and(Err(failure)))
             }
             Form::Stream(parser) => {
                 if let Some(event) = parser.finish() {
                     self.read_last(&event)?;
                 }
-                if self.is_stopped { Ok(()) } else { end.and_then(|()| self.check_is_stream()) }
+                if self.is_stopped {
+                    Ok(())
+                } else {
+                    end.and_then(|()| self.check_is_stream())
+                }
             }
         }
     }
@@ -173,7 +198,10 @@ impl<R: Reading> Decoder<R> {
     /// Takes in the first bytes, and finds out what the body is.
     fn begin(&mut self, start: &[u8]) -> Result<Step, Failure> {
         let start = start.trim_ascii_start();
-        let start = start.strip_prefix(BYTE_ORDER_MARK).unwrap_or(start).trim_ascii_start();
+        let start = start
+            .strip_prefix(BYTE_ORDER_MARK)
+            .unwrap_or(start)
+            .trim_ascii_start();
         match start {
             _ if BYTE_ORDER_MARK.starts_with(start) => self.form = Form::Unknown(start.to_vec()),
             [b'{' | b'[' | b'<', ..] => self.form = Form::Whole(begun(start)),
@@ -190,10 +218,22 @@ impl<R: Reading> Decoder<R> {
     }
 
     fn read_events(&mut self, chunk: &[u8]) -> Result<Step, Failure> {
-        let Self { form: Form::Stream(parser), reading, has_begun, is_stopped, has_halves, .. } = self else {
+        let Self {
+            form: Form::Stream(parser),
+            reading,
+            has_begun,
+            is_stopped,
+            has_halves,
+            ..
+        } = self
+        else {
             return Ok(Step::Nothing);
         };
-        let mut step = if *has_begun { Step::Nothing } else { Step::Waiting };
+        let mut step = if *has_begun {
+            Step::Nothing
+        } else {
+            Step::Waiting
+        };
         for event in parser.feed(chunk) {
             let event = event?;
             if event.data.trim_ascii().is_empty() {
@@ -203,7 +243,10 @@ impl<R: Reading> Decoder<R> {
                 Ok(progress) => progress,
                 Err(Fault::Malformed(_)) if KEEP_ALIVES.contains(&event.name.as_str()) => continue,
                 Err(Fault::Malformed(error)) => {
-                    return Err(Failure::new(ModelErrorKind::BadAnswer, Unreadable::event(&error)));
+                    return Err(Failure::new(
+                        ModelErrorKind::BadAnswer,
+                        Unreadable::event(&error),
+                    ));
                 }
                 Err(fault) => return Err(fault.into()),
             };
@@ -241,9 +284,10 @@ impl<R: Reading> Decoder<R> {
         }
         match read {
             Ok(()) => Ok(()),
-            Err(Fault::Malformed(error)) => {
-                Err(Failure::new(ModelErrorKind::BadAnswer, Unreadable::body(&body, &error)))
-            }
+            Err(Fault::Malformed(error)) => Err(Failure::new(
+                ModelErrorKind::BadAnswer,
+                Unreadable::body(&body, &error),
+            )),
             Err(fault) => Err(fault.into()),
         }
     }
@@ -259,7 +303,11 @@ impl<R: Reading> Decoder<R> {
 
 /// How far a whole answer is.
 fn whole(body: &Whole) -> Step {
-    if body.is_complete() { Step::Complete } else { Step::Whole }
+    if body.is_complete() {
+        Step::Complete
+    } else {
+        Step::Whole
+    }
 }
 
 fn begun(start: &[u8]) -> Whole {
@@ -273,16 +321,29 @@ const fn new_parser() -> Parser {
 }
 
 /// Takes in an event. If it has half characters, they are marked.
-fn read_event(reading: &mut impl Reading, event: &Event, has_halves: &mut bool) -> Result<Progress, Fault> {
-    computed(event.data.len(), || read_marking(reading, event, has_halves))
+fn read_event(
+    reading: &mut impl Reading,
+    event: &Event,
+    has_halves: &mut bool,
+) -> Result<Progress, Fault> {
+    computed(event.data.len(), || {
+        read_marking(reading, event, has_halves)
+    })
 }
 
-fn read_marking(reading: &mut impl Reading, event: &Event, has_halves: &mut bool) -> Result<Progress, Fault> {
+fn read_marking(
+    reading: &mut impl Reading,
+    event: &Event,
+    has_halves: &mut bool,
+) -> Result<Progress, Fault> {
     match reading.event(event) {
         Err(Fault::Malformed(error)) => match halves::marked(&event.data) {
             Some(data) => {
                 *has_halves = true;
-                reading.event(&Event { name: event.name.clone(), data })
+                reading.event(&Event {
+                    name: event.name.clone(),
+                    data,
+                })
             }
             None => Err(Fault::Malformed(error)),
         },

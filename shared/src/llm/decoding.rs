@@ -41,7 +41,11 @@ fn decode_as<'a, D: Dialect>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<ModelAnswer, Box<ModelError>> {
     let mut exchange = Exchange::new(model.clone());
-    let expected = Expected { transfer, max_output_tokens: u64::MAX, silence: Silence::Refused };
+    let expected = Expected {
+        transfer,
+        max_output_tokens: u64::MAX,
+        silence: Silence::Refused,
+    };
     let mut decoder = Decoder::<D::Reading>::new(expected);
     let mut end = Ok(());
     for piece in pieces {

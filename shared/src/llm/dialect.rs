@@ -1,7 +1,8 @@
-//! What sets a vendor's API apart from another's: the question's form, the answer's, and the names of errors.
+//! What sets a vendor's API apart from another's: the question's form, the answer's, and the names
+//! of errors.
 //!
-//! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what comes back to its
-//! [`Reading`], in one piece or event by event.
+//! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what
+//! comes back to its [`Reading`], in one piece or event by event.
 
 use serde::Serialize;
 
@@ -37,8 +38,8 @@ pub(super) trait Reading: Default + Send {
     /// Takes in an answer that came in one piece.
     fn whole(&mut self, body: &str) -> Result<(), Fault>;
 
-    /// The tokens used, as far as they are known: they are counted even if the answer never gets whole. Output that the
-    /// server did not count is estimated, at `max_output_tokens` at most.
+    /// The tokens used, as far as they are known: they are counted even if the answer never gets
+    /// whole. Output that the server did not count is estimated, at `max_output_tokens` at most.
     fn usage(&self, max_output_tokens: u64) -> Usage;
 
     /// The answer, at its end or at the end of the body, whichever came first.

@@ -1,6 +1,7 @@
 //! Why a model stopped, in the words of all vendors and servers.
 //!
-//! Gateways pass the words of the model behind them on, so that any server may use any of these, in upper or lower case.
+//! Gateways pass the words of the model behind them on, so that any server may use any of these, in
+//! upper or lower case.
 
 use crate::domain::StopReason;
 
@@ -19,21 +20,25 @@ pub(super) enum Ending {
     Unknown,
 }
 
-/// What the reason means. Names that are no reason, such as `null` as text, are to be left out before.
+/// What the reason means. Names that are no reason, such as `null` as text, are to be left out
+/// before.
 pub(super) fn ending(reason: &str) -> Ending {
     match reason.to_ascii_lowercase().as_str() {
         // OpenAI, Anthropic, Cohere; TGI, Together and vLLM.
         "stop" | "end_turn" | "stop_sequence" | "complete" | "completed" | "eos" | "eos_token" => {
             Ending::Whole(StopReason::EndTurn)
         }
-        "tool_calls" | "tool_call" | "tool_use" | "function_call" => Ending::Whole(StopReason::ToolUse),
+        "tool_calls" | "tool_call" | "tool_use" | "function_call" => {
+            Ending::Whole(StopReason::ToolUse)
+        }
         "pause_turn" => Ending::Whole(StopReason::Paused),
         // OpenAI's two APIs, Anthropic and Gemini.
         "length" | "max_output_tokens" | "max_tokens" => Ending::Cut(StopReason::MaxTokens),
         // Mistral, Anthropic and Z.ai, Cohere.
-        "model_length" | "model_context_window_exceeded" | "context_length_exceeded" | "error_limit" => {
-            Ending::Cut(StopReason::ContextWindow)
-        }
+        "model_length"
+        | "model_context_window_exceeded"
+        | "context_length_exceeded"
+        | "error_limit" => Ending::Cut(StopReason::ContextWindow),
         // OpenAI, Anthropic; Gemini; Zhipu; Bedrock; Cohere.
         "content_filter"
         | "refusal"
@@ -62,16 +67,22 @@ pub(super) fn ending(reason: &str) -> Ending {
         | "unavailable"
         | "overloaded" => Ending::BrokenOff,
         // Gemini; Bedrock.
-        "malformed_function_call" | "unexpected_tool_call" | "malformed_tool_use" | "malformed_model_output" => {
-            Ending::Garbled
-        }
+        "malformed_function_call"
+        | "unexpected_tool_call"
+        | "malformed_tool_use"
+        | "malformed_model_output" => Ending::Garbled,
         _ => Ending::Unknown,
     }
 }
 
-/// The reason, if the text is one: some servers send an empty text, or `"null"`, before there is any.
+/// The reason, if the text is one: some servers send an empty text, or `"null"`, before there is
+/// any.
 pub(super) fn reason(text: Option<String>) -> Option<String> {
-    text.filter(|text| !["", "null", "none"].iter().any(|none| text.trim().eq_ignore_ascii_case(none)))
+    text.filter(|text| {
+        !["", "null", "none"]
+            .iter()
+            .any(|none| text.trim().eq_ignore_ascii_case(none))
+    })
 }
 
 #[cfg(test)]
@@ -81,7 +92,11 @@ mod tests {
     #[test]
     fn the_case_of_a_reason_does_not_matter() {
         for reason in ["MAX_TOKENS", "max_tokens", "Length"] {
-            assert_eq!(ending(reason), Ending::Cut(StopReason::MaxTokens), "{reason}");
+            assert_eq!(
+                ending(reason),
+                Ending::Cut(StopReason::MaxTokens),
+                "{reason}"
+            );
         }
         assert_eq!(ending("MALFORMED_FUNCTION_CALL"), Ending::Garbled);
         assert_eq!(ending("invented_later"), Ending::Unknown);

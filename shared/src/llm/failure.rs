@@ -1,7 +1,8 @@
 //! What a failed exchange means, and what of it may be logged.
 //!
-//! What a provider's own error means is told by [`provider_error`](super::provider_error). No text of an answer gets into an
-//! error: messages of providers quote prompts and keys, and messages of parsers quote what they parsed.
+//! What a provider's own error means is told by [`provider_error`](super::provider_error). No text
+//! of an answer gets into an error: messages of providers quote prompts and keys, and messages of
+//! parsers quote what they parsed.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ pub(super) use super::provider_error::Complaint;
 use super::provider_error::{Request, retry_after};
 use super::sse::TooLarge;
 use crate::domain::{
-    AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, ProviderError, Spend, Timestamp,
-    Wait, WaitReason,
+    AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, ProviderError,
+    Spend, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{ModelError, ModelErrorKind};
 
@@ -42,7 +43,10 @@ pub(super) struct Exchange {
 impl Exchange {
     /// An exchange about this request that has not begun.
     pub(super) fn about(request: &ModelRequest) -> Self {
-        Self { prompt: Some(Arc::clone(&request.prompt)), ..Self::new(request.model().clone()) }
+        Self {
+            prompt: Some(Arc::clone(&request.prompt)),
+            ..Self::new(request.model().clone())
+        }
     }
 
     /// The wait that a header of the provider's answer names.
@@ -53,14 +57,25 @@ impl Exchange {
     /// An exchange that has not begun, about nothing known.
     pub(super) fn new(model: ModelRef) -> Self {
         let spend = Spend::default();
-        Self { model, prompt: None, status: None, request_id: None, should_retry: None, retry_after: None, spend }
+        Self {
+            model,
+            prompt: None,
+            status: None,
+            request_id: None,
+            should_retry: None,
+            retry_after: None,
+            spend,
+        }
     }
 
-    /// Takes down the head of the provider's answer. Successes have no say in whether and when to try again.
+    /// Takes down the head of the provider's answer. Successes have no say in whether and when to
+    /// try again.
     pub(super) fn answered(&mut self, response: &Response, id_header: &str, now: Timestamp) {
         let headers = response.headers();
         self.status = Some(response.status().as_u16());
-        self.request_id = text(headers, id_header).filter(|id| is_token(id)).map(str::to_owned);
+        self.request_id = text(headers, id_header)
+            .filter(|id| is_token(id))
+            .map(str::to_owned);
         if response.status() != StatusCode::OK {
             self.should_retry = text(headers, "x-should-retry").and_then(|word| word.parse().ok());
             self.retry_after = retry_after(headers, now);
@@ -72,13 +87,19 @@ impl Exchange {
         let model = self.model;
         let part = |part: Part| AssistantPart {
             content: part.content,
-            original: part.original.map(|block| Original { model: model.clone(), block }),
+            original: part.original.map(|block| Original {
+                model: model.clone(),
+                block,
+            }),
         };
         ModelAnswer {
             content: answer.content.into_iter().map(part).collect(),
             stop_reason: answer.stop_reason,
             usage: self.spend.usage,
-            served_model: answer.served_model.filter(|name| is_token(name)).unwrap_or_else(|| model.name().to_owned()),
+            served_model: answer
+                .served_model
+                .filter(|name| is_token(name))
+                .unwrap_or_else(|| model.name().to_owned()),
             model,
             request_id: self.request_id,
             origin: Origin::Provider,
@@ -90,19 +111,38 @@ impl Exchange {
 
     /// The error that ends the exchange.
     pub(super) fn fail(self, failure: Failure) -> ModelError {
-        let Failure { kind, source, complaint } = failure;
+        let Failure {
+            kind,
+            source,
+            complaint,
+        } = failure;
         // A quota that is used up stays so, whatever else the provider says.
-        let should_retry = self.should_retry.filter(|_| kind != ModelErrorKind::QuotaExhausted);
+        let should_retry = self
+            .should_retry
+            .filter(|_| kind != ModelErrorKind::QuotaExhausted);
         // When to try again is nothing that a failure says which no other try can mend.
-        let retry_after = self.retry_after.or_else(|| wait_of(&kind, complaint.as_deref()));
+        let retry_after = self
+            .retry_after
+            .or_else(|| wait_of(&kind, complaint.as_deref()));
         let retry_after = retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
-        let Self { model, prompt, status, request_id, spend, .. } = self;
-        let request = Request { model: &model, prompt: prompt.as_deref() };
+        let Self {
+            model,
+            prompt,
+            status,
+            request_id,
+            spend,
+            ..
+        } = self;
+        let request = Request {
+            model: &model,
+            prompt: prompt.as_deref(),
+        };
         let said = match complaint {
             Some(complaint) => complaint.detail(&kind, &request),
-            None => {
-                source.as_ref().filter(|_| kind == ModelErrorKind::BadAnswer).map(|reason| unreadable(reason.as_ref()))
-            }
+            None => source
+                .as_ref()
+                .filter(|_| kind == ModelErrorKind::BadAnswer)
+                .map(|reason| unreadable(reason.as_ref())),
         };
         let said = said.map(Box::new);
         ModelError {
@@ -120,13 +160,19 @@ impl Exchange {
 
 /// Why a response can't be read, for the task's owner. The words are ours.
 fn unreadable(reason: &dyn Error) -> ProviderError {
-    ProviderError { message: Some(reason.to_string()), ..ProviderError::default() }
+    ProviderError {
+        message: Some(reason.to_string()),
+        ..ProviderError::default()
+    }
 }
 
-/// The wait that an error names, in one of its fields or in words. An error that is not about limits or load may quote words of
-/// a prompt that name one.
+/// The wait that an error names, in one of its fields or in words. An error that is not about
+/// limits or load may quote words of a prompt that name one.
 fn wait_of(kind: &ModelErrorKind, complaint: Option<&Complaint>) -> Option<Duration> {
-    let names_waits = matches!(kind, ModelErrorKind::RateLimited | ModelErrorKind::Unavailable);
+    let names_waits = matches!(
+        kind,
+        ModelErrorKind::RateLimited | ModelErrorKind::Unavailable
+    );
     complaint.filter(|_| names_waits)?.wait()
 }
 
@@ -167,7 +213,11 @@ struct BrokenOff;
 
 impl Failure {
     pub(super) fn new(kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
-        Self { kind, source: Some(Box::new(source)), complaint: None }
+        Self {
+            kind,
+            source: Some(Box::new(source)),
+            complaint: None,
+        }
     }
 
     /// The connection didn't come about, or broke off.
@@ -178,7 +228,11 @@ impl Failure {
     /// The provider complains.
     pub(super) fn complaint(kind: ModelErrorKind, complaint: Complaint) -> Self {
         let source = complaint.name().map(Into::into);
-        Self { kind, source, complaint: Some(Box::new(complaint)) }
+        Self {
+            kind,
+            source,
+            complaint: Some(Box::new(complaint)),
+        }
     }
 }
 
@@ -186,9 +240,16 @@ impl From<Late> for Failure {
     fn from(late: Late) -> Self {
         let kind = match late.ender {
             Ender::Timeouts => ModelErrorKind::Timeout,
-            Ender::Deadline => ModelErrorKind::Park(Wait { until: late.now, reason: WaitReason::OutOfTime }),
+            Ender::Deadline => ModelErrorKind::Park(Wait {
+                until: late.now,
+                reason: WaitReason::OutOfTime,
+            }),
         };
-        Self { kind, source: None, complaint: None }
+        Self {
+            kind,
+            source: None,
+            complaint: None,
+        }
     }
 }
 
@@ -233,7 +294,11 @@ pub(super) struct Malformed {
 
 impl From<serde_json::Error> for Malformed {
     fn from(error: serde_json::Error) -> Self {
-        Self { category: error.classify(), line: error.line(), column: error.column() }
+        Self {
+            category: error.classify(),
+            line: error.line(),
+            column: error.column(),
+        }
     }
 }
 

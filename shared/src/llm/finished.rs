@@ -1,8 +1,9 @@
 //! What every dialect's answer goes through once it is whole.
 //!
-//! Half characters are joined. Each tool call gets arguments that are one JSON value, if they can be told apart, and an id
-//! of its own; a call that was sent twice is one call. An answer that says nothing is refused, unless the model was given
-//! the results of its tools: models do end such a turn without a word.
+//! Half characters are joined. Each tool call gets arguments that are one JSON value, if they can
+//! be told apart, and an id of its own; a call that was sent twice is one call. An answer that says
+//! nothing is refused, unless the model was given the results of its tools: models do end such a
+//! turn without a word.
 
 use std::collections::HashMap;
 
@@ -25,8 +26,15 @@ pub(super) enum Silence {
 
 impl From<&Prompt> for Silence {
     fn from(prompt: &Prompt) -> Self {
-        let has_results = prompt.messages.iter().any(|message| matches!(message, Message::ToolResults(_)));
-        if has_results { Self::Allowed } else { Self::Refused }
+        let has_results = prompt
+            .messages
+            .iter()
+            .any(|message| matches!(message, Message::ToolResults(_)));
+        if has_results {
+            Self::Allowed
+        } else {
+            Self::Refused
+        }
     }
 }
 
@@ -36,7 +44,11 @@ pub(super) fn join_halves(answer: &mut Answer) {
         part.original.iter_mut().for_each(halves::join_all);
         match &mut part.content {
             AssistantContent::Text(text) | AssistantContent::Reasoning(text) => halves::join(text),
-            AssistantContent::ToolCall(ToolCall { id, name, arguments }) => {
+            AssistantContent::ToolCall(ToolCall {
+                id,
+                name,
+                arguments,
+            }) => {
                 [id, name, arguments].into_iter().for_each(halves::join);
             }
             AssistantContent::Opaque => {}
@@ -50,14 +62,20 @@ pub(super) fn settled(answer: Answer, silence: Silence) -> Result<Answer, Fault>
     for part in answer.content {
         calls.take(part);
     }
-    let answer = Answer { content: calls.parts, ..answer };
+    let answer = Answer {
+        content: calls.parts,
+        ..answer
+    };
     if silence == Silence::Refused && is_silent(&answer) {
-        return Err(Fault::Senseless("the answer has neither text nor tool calls"));
+        return Err(Fault::Senseless(
+            "the answer has neither text nor tool calls",
+        ));
     }
     Ok(answer)
 }
 
-/// Whether an answer that claims to be whole says nothing. That a cut or declined one says nothing has its own meaning.
+/// Whether an answer that claims to be whole says nothing. That a cut or declined one says nothing
+/// has its own meaning.
 fn is_silent(answer: &Answer) -> bool {
     let is_paused = match answer.stop_reason {
         StopReason::MaxTokens | StopReason::ContextWindow | StopReason::Refusal => return false,
@@ -82,18 +100,31 @@ struct Calls {
 
 impl Calls {
     fn take(&mut self, part: Part) {
-        let AssistantContent::ToolCall(call) = part.content else { return self.parts.push(part) };
+        let AssistantContent::ToolCall(call) = part.content else {
+            return self.parts.push(part);
+        };
         let mut original = part.original;
         let mut id = Some(call.id);
         for arguments in versions(call.arguments) {
             let id = id.take().unwrap_or_default();
-            self.add(ToolCall { id, name: call.name.clone(), arguments }, original.take());
+            self.add(
+                ToolCall {
+                    id,
+                    name: call.name.clone(),
+                    arguments,
+                },
+                original.take(),
+            );
         }
     }
 
     /// Adds a call, with an id of ours if it has none, or that of another call.
     fn add(&mut self, mut call: ToolCall, mut original: Option<Value>) {
-        if let Some(earlier) = self.places.get(&call.id).and_then(|place| self.parts.get(*place)) {
+        if let Some(earlier) = self
+            .places
+            .get(&call.id)
+            .and_then(|place| self.parts.get(*place))
+        {
             match &earlier.content {
                 AssistantContent::ToolCall(earlier) if is_same(earlier, &call) => return,
                 AssistantContent::ToolCall(_)
@@ -109,19 +140,25 @@ impl Calls {
             align(original, &call);
         }
         self.places.insert(call.id.clone(), self.parts.len());
-        self.parts.push(Part { content: AssistantContent::ToolCall(call), original });
+        self.parts.push(Part {
+            content: AssistantContent::ToolCall(call),
+            original,
+        });
     }
 }
 
 fn is_same(earlier: &ToolCall, call: &ToolCall) -> bool {
     let parsed = |call: &ToolCall| serde_json::from_str::<Value>(&call.arguments).ok();
     earlier.name == call.name
-        && (earlier.arguments == call.arguments || parsed(earlier).is_some_and(|value| Some(value) == parsed(call)))
+        && (earlier.arguments == call.arguments
+            || parsed(earlier).is_some_and(|value| Some(value) == parsed(call)))
 }
 
 /// Gives the vendor's own block of a call the id and the arguments of the call.
 fn align(original: &mut Value, call: &ToolCall) {
-    let Value::Object(block) = original else { return };
+    let Value::Object(block) = original else {
+        return;
+    };
     let fields: Vec<(&str, &str)> = match block.get("type").and_then(Value::as_str) {
         Some("function_call") => vec![("call_id", &call.id), ("arguments", &call.arguments)],
         Some("tool_use") => vec![("id", &call.id)],
@@ -131,7 +168,10 @@ fn align(original: &mut Value, call: &ToolCall) {
     if block.contains_key("input") && !block.get("input").is_some_and(is_input) {
         // The vendor takes nothing but an object.
         let input = serde_json::from_str(&call.arguments).ok().filter(is_input);
-        block.insert("input".to_owned(), input.unwrap_or_else(|| json!({ "arguments": call.arguments })));
+        block.insert(
+            "input".to_owned(),
+            input.unwrap_or_else(|| json!({ "arguments": call.arguments })),
+        );
     }
     for (field, text) in fields {
         if block.get(field).and_then(Value::as_str) != Some(text) {
@@ -143,8 +183,9 @@ fn align(original: &mut Value, call: &ToolCall) {
 /// More calls than any server writes into the arguments of one.
 const MAX_VERSIONS: usize = 64;
 
-/// The arguments of a call. Servers send an empty object before the real ones, all of them again, or those of another
-/// call, so that several JSON values come in a row. What is no JSON is left to the caller of the tool.
+/// The arguments of a call. Servers send an empty object before the real ones, all of them again,
+/// or those of another call, so that several JSON values come in a row. What is no JSON is left to
+/// the caller of the tool.
 fn versions(arguments: String) -> Vec<String> {
     let arguments = match halves::marked(&arguments) {
         Some(mut marked) => {
@@ -173,7 +214,11 @@ fn versions(arguments: String) -> Vec<String> {
         }
         start = end;
     }
-    if versions.is_empty() { vec!["{}".to_owned()] } else { versions }
+    if versions.is_empty() {
+        vec!["{}".to_owned()]
+    } else {
+        versions
+    }
 }
 
 #[cfg(test)]
@@ -181,28 +226,54 @@ mod tests {
     use super::*;
 
     fn call(id: &str, arguments: &str) -> Part {
-        let call = ToolCall { id: id.to_owned(), name: "f".to_owned(), arguments: arguments.to_owned() };
-        Part { content: AssistantContent::ToolCall(call), original: None }
+        let call = ToolCall {
+            id: id.to_owned(),
+            name: "f".to_owned(),
+            arguments: arguments.to_owned(),
+        };
+        Part {
+            content: AssistantContent::ToolCall(call),
+            original: None,
+        }
     }
 
     fn answer(stop_reason: StopReason, content: Vec<Part>) -> Answer {
-        Answer { content, stop_reason, served_model: None }
+        Answer {
+            content,
+            stop_reason,
+            served_model: None,
+        }
     }
 
     /// The ids and arguments of the calls; ids of ours are cut to their start.
     fn calls(content: Vec<Part>) -> Vec<(String, String)> {
-        let answer = settled(answer(StopReason::ToolUse, content), Silence::Refused).ok().unwrap();
-        let calls = answer.content.into_iter().filter_map(|part| match part.content {
-            AssistantContent::ToolCall(call) => Some((call.id[..call.id.len().min(5)].to_owned(), call.arguments)),
-            AssistantContent::Text(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
-        });
+        let answer = settled(answer(StopReason::ToolUse, content), Silence::Refused)
+            .ok()
+            .unwrap();
+        let calls = answer
+            .content
+            .into_iter()
+            .filter_map(|part| match part.content {
+                AssistantContent::ToolCall(call) => {
+                    Some((call.id[..call.id.len().min(5)].to_owned(), call.arguments))
+                }
+                AssistantContent::Text(_)
+                | AssistantContent::Reasoning(_)
+                | AssistantContent::Opaque => None,
+            });
         calls.collect()
     }
 
     #[track_caller]
     fn check(content: Vec<Part>, expected: &[(&str, &str)]) {
         let calls = calls(content);
-        assert_eq!(calls.iter().map(|(id, text)| (id.as_str(), text.as_str())).collect::<Vec<_>>(), expected);
+        assert_eq!(
+            calls
+                .iter()
+                .map(|(id, text)| (id.as_str(), text.as_str()))
+                .collect::<Vec<_>>(),
+            expected
+        );
     }
 
     #[test]
@@ -223,30 +294,55 @@ mod tests {
 
     #[test]
     fn a_call_that_comes_twice_is_one_and_two_with_one_id_are_two() {
-        check(vec![call("a", r#"{"x":1}"#), call("a", r#"{ "x": 1 }"#)], &[("a", r#"{"x":1}"#)]);
+        check(
+            vec![call("a", r#"{"x":1}"#), call("a", r#"{ "x": 1 }"#)],
+            &[("a", r#"{"x":1}"#)],
+        );
         check(vec![call("a", r#"{"x":1}{"x":1}"#)], &[("a", r#"{"x":1}"#)]);
         let two = [("a", r#"{"x":1}"#), ("call_", r#"{"x":2}"#)];
         check(vec![call("a", r#"{"x":1}"#), call("a", r#"{"x":2}"#)], &two);
         check(vec![call("a", r#"{"x":1}{"x":2}"#)], &two);
-        check(vec![call("", "{}"), call("", "{}")], &[("call_", "{}"), ("call_", "{}")]);
+        check(
+            vec![call("", "{}"), call("", "{}")],
+            &[("call_", "{}"), ("call_", "{}")],
+        );
     }
 
     #[test]
     fn half_characters_in_arguments_are_replaced() {
-        check(vec![call("a", r#"{"x":"\ud83d"}"#)], &[("a", "{\"x\":\"\u{fffd}\"}")]);
-        check(vec![call("a", r#"{"x":"\ud83d\ude00"}"#)], &[("a", r#"{"x":"\ud83d\ude00"}"#)]);
+        check(
+            vec![call("a", r#"{"x":"\ud83d"}"#)],
+            &[("a", "{\"x\":\"\u{fffd}\"}")],
+        );
+        check(
+            vec![call("a", r#"{"x":"\ud83d\ude00"}"#)],
+            &[("a", r#"{"x":"\ud83d\ude00"}"#)],
+        );
     }
 
     #[test]
     fn the_vendors_block_has_the_id_and_the_arguments_of_the_call() {
         for (block, expected) in [
-            (json!({"type": "function_call", "arguments": {}}), json!({"type": "function_call", "arguments": "{}"})),
+            (
+                json!({"type": "function_call", "arguments": {}}),
+                json!({"type": "function_call", "arguments": "{}"}),
+            ),
             (json!({"type": "tool_use"}), json!({"type": "tool_use"})),
             (json!({"sealed": 1}), json!({"sealed": 1})),
         ] {
-            let part = Part { original: Some(block), ..call("", "{}") };
-            let answer = settled(answer(StopReason::ToolUse, vec![part]), Silence::Refused).ok().unwrap();
-            let [Part { content: AssistantContent::ToolCall(call), original: Some(block) }] = &answer.content[..]
+            let part = Part {
+                original: Some(block),
+                ..call("", "{}")
+            };
+            let answer = settled(answer(StopReason::ToolUse, vec![part]), Silence::Refused)
+                .ok()
+                .unwrap();
+            let [
+                Part {
+                    content: AssistantContent::ToolCall(call),
+                    original: Some(block),
+                },
+            ] = &answer.content[..]
             else {
                 panic!()
             };
@@ -262,20 +358,41 @@ mod tests {
 
     #[test]
     fn an_answer_that_says_nothing_is_refused_unless_it_may_or_is_cut() {
-        let part = |content| Part { content, original: None };
+        let part = |content| Part {
+            content,
+            original: None,
+        };
         let blank = || part(AssistantContent::Text(" \n".to_owned()));
         let thought = || part(AssistantContent::Reasoning("hm".to_owned()));
         let opaque = || part(AssistantContent::Opaque);
-        for reason in [StopReason::EndTurn, StopReason::Other, StopReason::ToolUse, StopReason::Paused] {
+        for reason in [
+            StopReason::EndTurn,
+            StopReason::Other,
+            StopReason::ToolUse,
+            StopReason::Paused,
+        ] {
             for content in [vec![], vec![blank()], vec![thought(), blank()]] {
-                assert!(settled(answer(reason, content), Silence::Refused).is_err(), "{reason:?}");
+                assert!(
+                    settled(answer(reason, content), Silence::Refused).is_err(),
+                    "{reason:?}"
+                );
             }
             assert!(settled(answer(reason, vec![thought()]), Silence::Allowed).is_ok());
             let is_paused = reason == StopReason::Paused;
-            assert_eq!(settled(answer(reason, vec![opaque()]), Silence::Refused).is_ok(), is_paused);
+            assert_eq!(
+                settled(answer(reason, vec![opaque()]), Silence::Refused).is_ok(),
+                is_paused
+            );
         }
-        for reason in [StopReason::MaxTokens, StopReason::ContextWindow, StopReason::Refusal] {
-            assert!(settled(answer(reason, vec![]), Silence::Refused).is_ok(), "{reason:?}");
+        for reason in [
+            StopReason::MaxTokens,
+            StopReason::ContextWindow,
+            StopReason::Refusal,
+        ] {
+            assert!(
+                settled(answer(reason, vec![]), Silence::Refused).is_ok(),
+                "{reason:?}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Half characters: escapes such as `\ud83d` that stand for one half of a UTF-16 surrogate pair.
 //!
-//! Servers that cut text between the halves send one at the end of a delta and the other at the start of the next. A Rust
-//! string can't hold a half, so [`marked`] replaces each lone one by a private character, and [`join`] makes whole
-//! characters of neighbours once the text is together. A half that stays alone becomes U+FFFD.
+//! Servers that cut text between the halves send one at the end of a delta and the other at the
+//! start of the next. A Rust string can't hold a half, so [`marked`] replaces each lone one by a
+//! private character, and [`join`] makes whole characters of neighbours once the text is together.
+//! A half that stays alone becomes U+FFFD.
 
 use std::borrow::Cow;
 
@@ -21,7 +22,12 @@ pub(super) fn marked(json: &str) -> Option<String> {
         out.push_str(before);
         let pair = unit(escape).zip(escape.get(6..).and_then(unit));
         let taken = match unit(escape) {
-            Some(_) if pair.is_some_and(|(left, right)| HIGH.contains(&left) && LOW.contains(&right)) => 12,
+            Some(_)
+                if pair
+                    .is_some_and(|(left, right)| HIGH.contains(&left) && LOW.contains(&right)) =>
+            {
+                12
+            }
             Some(half) if (HIGH.start..LOW.end).contains(&half) => {
                 out.extend(char::from_u32(FIRST_MARK + (half - HIGH.start)));
                 has_marks = true;
@@ -41,7 +47,11 @@ pub(super) fn marked(json: &str) -> Option<String> {
 /// The UTF-16 unit of the escape `\uXXXX` that the text starts with.
 fn unit(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("\\u")?.get(..4)?;
-    if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) { u32::from_str_radix(digits, 16).ok() } else { None }
+    if digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        u32::from_str_radix(digits, 16).ok()
+    } else {
+        None
+    }
 }
 
 /// Joins the marked halves of a text.
@@ -72,9 +82,14 @@ fn joined(text: &str) -> Cow<'_, str> {
             out.push(char);
             continue;
         };
-        let right = chars.peek().copied().and_then(half).filter(|right| LOW.contains(right) && HIGH.contains(&left));
-        let whole =
-            right.and_then(|right| char::from_u32(0x1_0000 + ((left - HIGH.start) << 10) + (right - LOW.start)));
+        let right = chars
+            .peek()
+            .copied()
+            .and_then(half)
+            .filter(|right| LOW.contains(right) && HIGH.contains(&left));
+        let whole = right.and_then(|right| {
+            char::from_u32(0x1_0000 + ((left - HIGH.start) << 10) + (right - LOW.start))
+        });
         if whole.is_some() {
             chars.next();
         }
@@ -85,7 +100,9 @@ fn joined(text: &str) -> Cow<'_, str> {
 
 /// The half that a mark stands for.
 fn half(mark: char) -> Option<u32> {
-    u32::from(mark).checked_sub(FIRST_MARK).map(|offset| HIGH.start + offset)
+    u32::from(mark)
+        .checked_sub(FIRST_MARK)
+        .map(|offset| HIGH.start + offset)
 }
 
 #[cfg(test)]
@@ -106,19 +123,36 @@ mod tests {
     #[test]
     fn halves_next_to_each_other_are_joined_and_lone_ones_replaced() {
         assert_eq!(together(&[r#""a\ud83d""#, r#""\ude00b""#]), "a😀b");
-        assert_eq!(together(&[r#""a\uD83D""#, r#""""#, r#""\uDE00\ud83d\ude00""#]), "a😀😀");
+        assert_eq!(
+            together(&[r#""a\uD83D""#, r#""""#, r#""\uDE00\ud83d\ude00""#]),
+            "a😀😀"
+        );
         assert_eq!(together(&[r#""\ud83d""#, r#""b""#]), "\u{fffd}b");
         assert_eq!(together(&[r#""\ude00\ud83d""#]), "\u{fffd}\u{fffd}");
-        assert_eq!(together(&[r#""\ud83d\ud83d""#, r#""\ude00""#]), "\u{fffd}😀");
+        assert_eq!(
+            together(&[r#""\ud83d\ud83d""#, r#""\ude00""#]),
+            "\u{fffd}😀"
+        );
         assert_eq!(together(&[r#""\ud83d\n\u00fc""#]), "\u{fffd}\nü");
-        assert_eq!(together(&[r#""\udfff""#, r#""\udbff""#, r#""\udfff""#]), "\u{fffd}\u{10ffff}");
+        assert_eq!(
+            together(&[r#""\udfff""#, r#""\udbff""#, r#""\udfff""#]),
+            "\u{fffd}\u{10ffff}"
+        );
     }
 
     #[test]
     fn json_without_a_lone_half_is_left_alone() {
-        for json in
-            [r#""😀""#, r#""\ud83d\ude00""#, r#""\\ud83d""#, r#""\u00fc\"""#, "{", "\\", r"\ud8", r"\u😀😀", r#""\"#]
-        {
+        for json in [
+            r#""😀""#,
+            r#""\ud83d\ude00""#,
+            r#""\\ud83d""#,
+            r#""\u00fc\"""#,
+            "{",
+            "\\",
+            r"\ud8",
+            r"\u😀😀",
+            r#""\"#,
+        ] {
             assert_eq!(marked(json), None, "{json}");
         }
         let mut private = "\u{10F7FF}é".to_owned();
@@ -131,6 +165,9 @@ mod tests {
         let json = marked(r#"{"a": ["\ud83d", {"b": "\ude00"}], "c": 1}"#).unwrap();
         let mut value: Value = serde_json::from_str(&json).unwrap();
         join_all(&mut value);
-        assert_eq!(value, serde_json::json!({"a": ["\u{fffd}", {"b": "\u{fffd}"}], "c": 1}));
+        assert_eq!(
+            value,
+            serde_json::json!({"a": ["\u{fffd}", {"b": "\u{fffd}"}], "c": 1})
+        );
     }
 }

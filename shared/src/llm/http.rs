@@ -1,9 +1,10 @@
-//! One exchange over HTTP, as all vendors do it: a JSON question is posted, and a stream of events comes back or a whole
-//! JSON answer.
+//! One exchange over HTTP, as all vendors do it: a JSON question is posted, and a stream of events
+//! comes back or a whole JSON answer.
 //!
-//! An exchange ends in time, whatever the server does, and takes up a bounded amount of memory. It is tried once, follows
-//! no redirect and uses no proxy, because each would hand prompt and key to someone who was not chosen. Tokens of an
-//! answer that broke off are counted as far as they are known.
+//! An exchange ends in time, whatever the server does, and takes up a bounded amount of memory. It
+//! is tried once, follows no redirect and uses no proxy, because each would hand prompt and key to
+//! someone who was not chosen. Tokens of an answer that broke off are counted as far as they are
+//! known.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -33,11 +34,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("aiagent-platform/", env!("CARGO_PKG_VERSION"));
 
-/// The largest body of an error that is read, and how long it may take: the status alone says most of it.
+/// The largest body of an error that is read, and how long it may take: the status alone says most
+/// of it.
 const MAX_ERROR_BYTES: usize = 64 * 1_024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the end of a stream is waited for after the end of its answer, so that the connection can be used again.
+/// How long the end of a stream is waited for after the end of its answer, so that the connection
+/// can be used again.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The HTTP client for all providers. Build it once: it pools connections.
@@ -68,9 +71,21 @@ struct Endpoint<D> {
 
 impl<D: Dialect> Client<D> {
     /// A client for the API at `access`. The clock only turns deadlines into durations.
-    pub(super) fn new(http: reqwest::Client, access: Access, timeouts: Timeouts, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(
+        http: reqwest::Client,
+        access: Access,
+        timeouts: Timeouts,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let url = access.base_url.at(D::PATH);
-        Self(Arc::new(Endpoint { http, url, key: access.key, timeouts, clock, dialect: PhantomData }))
+        Self(Arc::new(Endpoint {
+            http,
+            url,
+            key: access.key,
+            timeouts,
+            clock,
+            dialect: PhantomData,
+        }))
     }
 }
 
@@ -80,7 +95,9 @@ impl<D: Dialect> Endpoint<D> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::about(request);
         let mut decoder = Decoder::new(Expected::from(request));
-        let read = self.exchange(request, &pace, &mut exchange, &mut decoder).await;
+        let read = self
+            .exchange(request, &pace, &mut exchange, &mut decoder)
+            .await;
         exchange.spend.usage = decoder.usage();
         match read.and_then(|()| decoder.finish()) {
             Ok(answer) => {
@@ -100,8 +117,8 @@ impl<D: Dialect> Endpoint<D> {
         }
     }
 
-    /// Sends the request, and decodes the response. What becomes known on the way is in `exchange` and `decoder`, whatever the
-    /// end.
+    /// Sends the request, and decodes the response. What becomes known on the way is in `exchange`
+    /// and `decoder`, whatever the end.
     async fn exchange(
         &self,
         request: &ModelRequest,
@@ -117,11 +134,14 @@ impl<D: Dialect> Endpoint<D> {
         let authorization = self.authorization(pace).await?;
         exchange.spend.attempts = 1;
         let sent = Instant::now();
-        let response = pace.by(begin, self.send(request, authorization)).await?.map_err(|error| {
-            // Without a connection nothing was sent, and nothing can be billed.
-            exchange.spend.attempts = u32::from(!error.is_connect());
-            Failure::broken(error)
-        })?;
+        let response = pace
+            .by(begin, self.send(request, authorization))
+            .await?
+            .map_err(|error| {
+                // Without a connection nothing was sent, and nothing can be billed.
+                exchange.spend.attempts = u32::from(!error.is_connect());
+                Failure::broken(error)
+            })?;
         exchange.answered(&response, D::REQUEST_ID, self.clock.now());
         if response.status() != StatusCode::OK {
             return Err(self.refused(response, pace, exchange).await);
@@ -137,7 +157,10 @@ impl<D: Dialect> Endpoint<D> {
     async fn authorization(&self, pace: &Pace<'_>) -> Result<Option<HeaderValue>, Failure> {
         match pace.by(pace.first_byte(), self.key.authorization()).await {
             Ok(authorization) => Ok(authorization?),
-            Err(Late { ender: Ender::Timeouts, .. }) => Err(Failure::new(ModelErrorKind::KeyUnavailable, KeyTimeout)),
+            Err(Late {
+                ender: Ender::Timeouts,
+                ..
+            }) => Err(Failure::new(ModelErrorKind::KeyUnavailable, KeyTimeout)),
             Err(late) => Err(late.into()),
         }
     }
@@ -147,7 +170,10 @@ impl<D: Dialect> Endpoint<D> {
         request: &ModelRequest,
         authorization: Option<HeaderValue>,
     ) -> Result<Response, reqwest::Error> {
-        let mut post = self.http.post(self.url.clone()).header(ACCEPT, HeaderValue::from_static("application/json"));
+        let mut post = self
+            .http
+            .post(self.url.clone())
+            .header(ACCEPT, HeaderValue::from_static("application/json"));
         for (name, value) in D::headers(request) {
             post = post.header(name, value);
         }
@@ -155,18 +181,29 @@ impl<D: Dialect> Endpoint<D> {
             post = post.header(AUTHORIZATION, authorization);
         }
         let bytes = request.prompt.conversation_bytes();
-        computed(bytes, || post.json(&D::question(request))).send().await
+        computed(bytes, || post.json(&D::question(request)))
+            .send()
+            .await
     }
 
     /// What an answer with a status other than 200 means.
     async fn refused(&self, response: Response, pace: &Pace<'_>, exchange: &Exchange) -> Failure {
         let status = response.status().as_u16();
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BYTES));
-        let body = pace.by(pace.end(), body).await.ok().and_then(Result::ok).and_then(Result::ok);
-        let complaint = body.map(|body| Complaint::from_body(&body)).unwrap_or_default();
+        let body = pace
+            .by(pace.end(), body)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .and_then(Result::ok);
+        let complaint = body
+            .map(|body| Complaint::from_body(&body))
+            .unwrap_or_default();
         let kind = match complaint.kind(status, exchange.retry_after()) {
             // No key was sent: who says that it is refused misleads.
-            ModelErrorKind::Authentication if status == 401 && matches!(self.key, ApiKey::Absent) => {
+            ModelErrorKind::Authentication
+                if status == 401 && matches!(self.key, ApiKey::Absent) =>
+            {
                 ModelErrorKind::KeyMissing
             }
             kind => kind,
@@ -180,7 +217,8 @@ impl<D: Dialect> Model for Client<D> {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let (endpoint, request, trace) = (Arc::clone(&self.0), request.clone(), attempt(request));
         let span = trace.clone().or_current();
-        // Pieces of a stream come by the hundred, and each would wake the whole stack of layers and enter all of its spans.
+        // Pieces of a stream come by the hundred, and each would wake the whole stack of layers and
+        // enter all of its spans.
         in_own_task(async move { endpoint.ask(&request, &trace).await }.instrument(span)).await
     }
 }
@@ -200,11 +238,13 @@ fn attempt(request: &ModelRequest) -> Span {
     )
 }
 
-/// Receives a body to the end of its answer, or else to its own. The first of it must be there by `due`.
+/// Receives a body to the end of its answer, or else to its own. The first of it must be there by
+/// `due`.
 ///
-/// Before the first event of a stream, every byte is a sign of life: gateways send comments while a model loads or queues.
-/// After it, only events are, because a gateway goes on with its comments when its model has stalled. After the reason to
-/// stop, usage and the mark of the end have little time, and so has the end of a whole answer. The first event is `first`'s.
+/// Before the first event of a stream, every byte is a sign of life: gateways send comments while a
+/// model loads or queues. After it, only events are, because a gateway goes on with its comments
+/// when its model has stalled. After the reason to stop, usage and the mark of the end have little
+/// time, and so has the end of a whole answer. The first event is `first`'s.
 async fn receive<R: Reading>(
     mut response: Response,
     pace: &Pace<'_>,
@@ -213,7 +253,11 @@ async fn receive<R: Reading>(
     first: impl Fn(),
 ) -> Result<(), Failure> {
     let mut has_begun = false;
-    while let Some(chunk) = pace.by(due, response.chunk()).await?.map_err(Failure::broken)? {
+    while let Some(chunk) = pace
+        .by(due, response.chunk())
+        .await?
+        .map_err(Failure::broken)?
+    {
         let step = decoder.feed(&chunk)?;
         if matches!(step, Step::Events(_)) && !std::mem::replace(&mut has_begun, true) {
             first();
@@ -251,7 +295,10 @@ async fn drain(mut response: Response) {
 /// Reads a body of at most `limit` bytes, whatever length it claims.
 async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
     let too_large = BodyTooLarge { limit_bytes: limit };
-    if response.content_length().is_some_and(|length| length > limit as u64) {
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit as u64)
+    {
         return Err(too_large.into());
     }
     let mut body = Vec::new();

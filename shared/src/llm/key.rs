@@ -1,7 +1,8 @@
 //! The key for a provider's API.
 //!
-//! A key is read from the secret store for each call, so that a rotated key is picked up without a new deployment; the
-//! store's adapter keeps it for a while. The key leaves this file only as a header value marked as sensitive.
+//! A key is read from the secret store for each call, so that a rotated key is picked up without a
+//! new deployment; the store's adapter keeps it for a while. The key leaves this file only as a
+//! header value marked as sensitive.
 
 use std::sync::Arc;
 
@@ -36,14 +37,17 @@ pub(super) enum KeyError {
 impl ApiKey {
     /// The value of the `Authorization` header; `None` if no key is sent.
     pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, KeyError> {
-        let Self::Secret { store, name } = self else { return Ok(None) };
+        let Self::Secret { store, name } = self else {
+            return Ok(None);
+        };
         let secret = store.secret(name).await.map_err(KeyError::Secret)?;
         // Secrets that were set from a file or a pipe end with a line break.
         let key = secret.expose().trim();
         if key.is_empty() {
             return Err(KeyError::Unusable);
         }
-        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| KeyError::Unusable)?;
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| KeyError::Unusable)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }
@@ -54,7 +58,9 @@ impl KeyError {
     pub(super) const fn kind(&self) -> ModelErrorKind {
         match self {
             Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::KeyUnavailable,
-            Self::Secret(SecretError::Missing { .. }) | Self::Unusable => ModelErrorKind::KeyMissing,
+            Self::Secret(SecretError::Missing { .. }) | Self::Unusable => {
+                ModelErrorKind::KeyMissing
+            }
         }
     }
 }
@@ -71,7 +77,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_sent_as_a_sensitive_bearer_token() {
-        let header = key(Stored::Value("sk-1\n")).authorization().await.unwrap().unwrap();
+        let header = key(Stored::Value("sk-1\n"))
+            .authorization()
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(header, "Bearer sk-1");
         assert_eq!(format!("{header:?}"), "Sensitive");
     }
@@ -84,9 +94,18 @@ mod tests {
     #[tokio::test]
     async fn an_unusable_key_is_told_from_a_store_that_does_not_answer() {
         for value in ["", " \n", "sk\n1", "sk\u{7f}", "sk\0"] {
-            check_kind(key(Stored::Value(value)).authorization().await, &ModelErrorKind::KeyMissing);
+            check_kind(
+                key(Stored::Value(value)).authorization().await,
+                &ModelErrorKind::KeyMissing,
+            );
         }
-        check_kind(key(Stored::Missing).authorization().await, &ModelErrorKind::KeyMissing);
-        check_kind(key(Stored::Unavailable).authorization().await, &ModelErrorKind::KeyUnavailable);
+        check_kind(
+            key(Stored::Missing).authorization().await,
+            &ModelErrorKind::KeyMissing,
+        );
+        check_kind(
+            key(Stored::Unavailable).authorization().await,
+            &ModelErrorKind::KeyUnavailable,
+        );
     }
 }

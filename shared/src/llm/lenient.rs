@@ -1,7 +1,9 @@
-//! Reads fields that servers send in another type than documented, such as a count as a float or an id as a number.
+//! Reads fields that servers send in another type than documented, such as a count as a float or an
+//! id as a number.
 //!
-//! For use as `deserialize_with`. What can't be read counts as missing and never fails the response. Only fields that are
-//! no part of what the model says are read like this: content in another type is an error, because it would be lost.
+//! For use as `deserialize_with`. What can't be read counts as missing and never fails the
+//! response. Only fields that are no part of what the model says are read like this: content in
+//! another type is an error, because it would be lost.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -28,8 +30,8 @@ pub(super) fn is_json(text: &str) -> bool {
     serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// A number that counts something: whole and not negative, maybe as a float or as text. A count that no model reaches is none: it
-/// is the server's mistake, and would use up a cap on cost.
+/// A number that counts something: whole and not negative, maybe as a float or as text. A count
+/// that no model reaches is none: it is the server's mistake, and would use up a cap on cost.
 pub(super) fn count<'de, D: Deserializer<'de>>(field: D) -> Result<Option<u64>, D::Error> {
     Ok(match field.deserialize_any(ScalarVisitor)? {
         Scalar::Count(count) => Some(count),
@@ -49,7 +51,9 @@ pub(super) fn name<'de, D: Deserializer<'de>>(field: D) -> Result<Option<String>
 }
 
 /// An object.
-pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+pub(super) fn object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<T>, D::Error> {
     field.deserialize_any(ObjectVisitor(PhantomData))
 }
 
@@ -153,8 +157,16 @@ impl<'de> Visitor<'de> for ScalarVisitor {
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
         let is_count = (0.0..=MAX_EXACT_FLOAT).contains(&number) && number.fract() == 0.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole and in the range")]
-        Ok(if is_count { Scalar::Count(number as u64) } else { Scalar::Other })
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and in the range"
+        )]
+        Ok(if is_count {
+            Scalar::Count(number as u64)
+        } else {
+            Scalar::Other
+        })
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
@@ -283,9 +295,16 @@ mod tests {
             (json!([1, [2]]), None),
             (json!({"n": {"m": 1}}), None),
         ] {
-            let expected = Report { tokens: expected, ..Report::default() };
+            let expected = Report {
+                tokens: expected,
+                ..Report::default()
+            };
             assert_eq!(read(&json!({"tokens": sent})), expected, "{sent}");
-            assert_eq!(serde_json::from_value::<Report>(json!({"tokens": sent})).unwrap(), expected, "{sent}");
+            assert_eq!(
+                serde_json::from_value::<Report>(json!({"tokens": sent})).unwrap(),
+                expected,
+                "{sent}"
+            );
         }
     }
 
@@ -325,21 +344,46 @@ mod tests {
             (json!(["ping"]), Named::Missing),
             (json!({"ping": 1}), Named::Missing),
         ] {
-            assert_eq!(serde_json::from_str::<Named<Ping>>(&sent.to_string()).unwrap(), expected, "{sent}");
+            assert_eq!(
+                serde_json::from_str::<Named<Ping>>(&sent.to_string()).unwrap(),
+                expected,
+                "{sent}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_object_is_unknown() {
-        for sent in [json!(null), json!(1), json!(-1), json!(0.5), json!("x"), json!(false), json!([{}])] {
-            assert_eq!(read(&json!({"details": sent, "id": "a"})).details, None, "{sent}");
+        for sent in [
+            json!(null),
+            json!(1),
+            json!(-1),
+            json!(0.5),
+            json!("x"),
+            json!(false),
+            json!([{}]),
+        ] {
+            assert_eq!(
+                read(&json!({"details": sent, "id": "a"})).details,
+                None,
+                "{sent}"
+            );
         }
-        let details = Report { tokens: Some(1), ..Report::default() };
-        assert_eq!(read(&json!({"details": {"tokens": 1}})).details, Some(Box::new(details)));
+        let details = Report {
+            tokens: Some(1),
+            ..Report::default()
+        };
+        assert_eq!(
+            read(&json!({"details": {"tokens": 1}})).details,
+            Some(Box::new(details))
+        );
     }
 
     #[test]
     fn no_more_tokens_are_estimated_than_were_requested() {
-        assert_eq!([0, 1, 9, 400].map(|bytes| estimated_tokens(bytes, 50)), [0, 1, 3, 50]);
+        assert_eq!(
+            [0, 1, 9, 400].map(|bytes| estimated_tokens(bytes, 50)),
+            [0, 1, 3, 50]
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! The model providers behind the [`Model`] port.
 //!
-//! [`model()`] stacks what a call goes through. The clients here try a call once, wait for nothing and repeat nothing; the
-//! layers around them, one behaviour a file, are in [`policy`](crate::policy). No error and no log line made here has text
-//! of a prompt, an answer or a key.
+//! [`model()`] stacks what a call goes through. The clients here try a call once, wait for nothing
+//! and repeat nothing; the layers around them, one behaviour a file, are in
+//! [`policy`](crate::policy). No error and no log line made here has text of a prompt, an answer or
+//! a key.
 
 use std::sync::Arc;
 
@@ -42,8 +43,8 @@ use chat::ChatClient;
 use openai::OpenAiClient;
 
 use crate::policy::{
-    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered, PriceTable, Retry,
-    RetryBudget,
+    Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
+    PriceTable, Retry, RetryBudget,
 };
 use crate::ports::{AnswerCache, Budgets, Circuits, Clock, Model};
 
@@ -77,28 +78,68 @@ pub struct Layers {
     pub clock: Arc<dyn Clock>,
 }
 
-/// All models of all providers as one, over the client that [`http_client`] builds: what a call goes through, from the
-/// provider outwards. Why in this order is in `docs/decisions/0004-model-stack.md`.
+/// All models of all providers as one, over the client that [`http_client`] builds: what a call
+/// goes through, from the provider outwards. Why in this order is in
+/// `docs/decisions/0004-model-stack.md`.
 pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Arc<dyn Model> {
-    let Layers { answers, circuits, breaker, budgets, daily_caps, clock } = layers;
+    let Layers {
+        answers,
+        circuits,
+        breaker,
+        budgets,
+        daily_caps,
+        clock,
+    } = layers;
     let clock = || Arc::clone(&clock);
     let model = Arc::new(router(http, providers, &clock()));
-    let model = Arc::new(Metered::new(model, PriceTable::current(), budgets, daily_caps, clock()));
+    let model = Arc::new(Metered::new(
+        model,
+        PriceTable::current(),
+        budgets,
+        daily_caps,
+        clock(),
+    ));
     let model = Arc::new(Breaker::new(model, circuits, breaker, clock()));
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Jittered, clock());
     let model = Arc::new(retry.with_longest_cooldown(breaker.longest_cooldown()));
     let model = Arc::new(Fallback::new(model));
-    Arc::new(Cached::new(model, answers, CacheSettings::default(), clock()))
+    Arc::new(Cached::new(
+        model,
+        answers,
+        CacheSettings::default(),
+        clock(),
+    ))
 }
 
 /// The providers alone, with nothing around them.
 pub fn router(http: &reqwest::Client, providers: Providers, clock: &Arc<dyn Clock>) -> ModelRouter {
-    let Providers { anthropic, openai, openai_compatible, timeouts } = providers;
-    let compatible =
-        |access| Arc::new(ChatClient::new(http.clone(), access, timeouts, Arc::clone(clock))) as Arc<dyn Model>;
+    let Providers {
+        anthropic,
+        openai,
+        openai_compatible,
+        timeouts,
+    } = providers;
+    let compatible = |access| {
+        Arc::new(ChatClient::new(
+            http.clone(),
+            access,
+            timeouts,
+            Arc::clone(clock),
+        )) as Arc<dyn Model>
+    };
     ModelRouter {
-        anthropic: Arc::new(AnthropicClient::new(http.clone(), anthropic, timeouts, Arc::clone(clock))),
-        openai: Arc::new(OpenAiClient::new(http.clone(), openai, timeouts, Arc::clone(clock))),
+        anthropic: Arc::new(AnthropicClient::new(
+            http.clone(),
+            anthropic,
+            timeouts,
+            Arc::clone(clock),
+        )),
+        openai: Arc::new(OpenAiClient::new(
+            http.clone(),
+            openai,
+            timeouts,
+            Arc::clone(clock),
+        )),
         openai_compatible: openai_compatible.map(compatible),
     }
 }

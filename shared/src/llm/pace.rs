@@ -27,7 +27,11 @@ pub struct Timeouts {
 impl Default for Timeouts {
     /// A minute, half a minute, and ten minutes as in the vendors' own clients.
     fn default() -> Self {
-        Self { first_byte: Duration::from_mins(1), idle: Duration::from_secs(30), overall: Duration::from_mins(10) }
+        Self {
+            first_byte: Duration::from_mins(1),
+            idle: Duration::from_secs(30),
+            overall: Duration::from_mins(10),
+        }
     }
 }
 
@@ -63,8 +67,18 @@ impl<'a> Pace<'a> {
     /// The pace of an exchange that begins now.
     pub(super) fn new(request: &ModelRequest, timeouts: Timeouts, clock: &'a dyn Clock) -> Self {
         let (begun, left) = (Instant::now(), request.deadline.left(clock.now()));
-        let ender = if left < timeouts.overall { Ender::Deadline } else { Ender::Timeouts };
-        Self { clock, timeouts, begun, end: begun + left.min(timeouts.overall), ender }
+        let ender = if left < timeouts.overall {
+            Ender::Deadline
+        } else {
+            Ender::Timeouts
+        };
+        Self {
+            clock,
+            timeouts,
+            begun,
+            end: begun + left.min(timeouts.overall),
+            ender,
+        }
     }
 
     /// The end of the exchange.
@@ -92,13 +106,27 @@ impl<'a> Pace<'a> {
         Instant::now() + END_WAIT
     }
 
-    /// Waits for `work` until `moment`, but not beyond the end of the exchange; after that, it is not even begun.
-    pub(super) async fn by<T>(&self, moment: Instant, work: impl Future<Output = T>) -> Result<T, Late> {
-        let ender = if moment < self.end { Ender::Timeouts } else { self.ender };
-        let late = || Late { ender, now: self.clock.now() };
+    /// Waits for `work` until `moment`, but not beyond the end of the exchange; after that, it is
+    /// not even begun.
+    pub(super) async fn by<T>(
+        &self,
+        moment: Instant,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Late> {
+        let ender = if moment < self.end {
+            Ender::Timeouts
+        } else {
+            self.ender
+        };
+        let late = || Late {
+            ender,
+            now: self.clock.now(),
+        };
         if Instant::now() >= self.end {
             return Err(late());
         }
-        tokio::time::timeout_at(moment.min(self.end), work).await.map_err(|_| late())
+        tokio::time::timeout_at(moment.min(self.end), work)
+            .await
+            .map_err(|_| late())
     }
 }

@@ -32,7 +32,10 @@ impl Model for ModelRouter {
         };
         let Some(client) = client else {
             let refused = ModelError::new(request.model().clone(), ModelErrorKind::Rejected);
-            return Err(ModelError { source: Some(Box::new(NoSuchProvider)), ..refused });
+            return Err(ModelError {
+                source: Some(Box::new(NoSuchProvider)),
+                ..refused
+            });
         };
         client.ask(request).await
     }
@@ -46,27 +49,51 @@ mod tests {
 
     fn asking(provider: Provider) -> ModelRequest {
         let model = ModelRef::new(provider, "m").unwrap();
-        ModelRequest { chain: ModelChain::only(model.into()), ..samples::question("hello") }
+        ModelRequest {
+            chain: ModelChain::only(model.into()),
+            ..samples::question("hello")
+        }
     }
 
     #[tokio::test]
     async fn each_provider_is_asked_for_its_own_models() {
         let models = [(); 3].map(|()| Arc::new(ScriptedModel::default()));
         let [anthropic, openai, compatible] = models.clone().map(|model| model as Arc<dyn Model>);
-        let router = ModelRouter { anthropic, openai, openai_compatible: Some(compatible) };
-        let providers = [Provider::Anthropic, Provider::OpenAi, Provider::OpenAiCompatible];
+        let router = ModelRouter {
+            anthropic,
+            openai,
+            openai_compatible: Some(compatible),
+        };
+        let providers = [
+            Provider::Anthropic,
+            Provider::OpenAi,
+            Provider::OpenAiCompatible,
+        ];
         let requests = providers.map(asking);
         for request in &requests {
             router.ask(request).await.unwrap();
         }
-        assert_eq!(models.map(|model| model.asked()), requests.map(|request| vec![request]));
+        assert_eq!(
+            models.map(|model| model.asked()),
+            requests.map(|request| vec![request])
+        );
     }
 
     #[tokio::test]
     async fn a_provider_that_the_deployment_lacks_refuses() {
         let anthropic: Arc<dyn Model> = Arc::new(ScriptedModel::default());
-        let router = ModelRouter { openai: Arc::clone(&anthropic), anthropic, openai_compatible: None };
-        let error = router.ask(&asking(Provider::OpenAiCompatible)).await.unwrap_err();
-        assert_eq!((error.kind, error.spend.attempts), (ModelErrorKind::Rejected, 0));
+        let router = ModelRouter {
+            openai: Arc::clone(&anthropic),
+            anthropic,
+            openai_compatible: None,
+        };
+        let error = router
+            .ask(&asking(Provider::OpenAiCompatible))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind, error.spend.attempts),
+            (ModelErrorKind::Rejected, 0)
+        );
     }
 }

@@ -1,10 +1,11 @@
-//! Server-sent events out of a stream of bytes, by the
-//! [WHATWG specification](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
+//! Server-sent events out of a stream of bytes, by the [WHATWG
+//! specification](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 //!
-//! The bytes may be cut anywhere: the events are those of the whole stream, each byte is looked at once, and what is held
-//! of an unfinished event is bounded. There is no reconnecting, so `id` and `retry` are ignored. The event that the stream ends
-//! in is given out only on request, by [`Parser::finish`]: the specification wants it dropped, but servers leave out the last
-//! blank line.
+//! The bytes may be cut anywhere: the events are those of the whole stream, each byte is looked at
+//! once, and what is held of an unfinished event is bounded. There is no reconnecting, so `id` and
+//! `retry` are ignored. The event that the stream ends in is given out only on request, by
+//! [`Parser::finish`]: the specification wants it dropped, but servers leave out the last blank
+//! line.
 
 use std::borrow::Cow;
 use std::{mem, str};
@@ -64,51 +65,88 @@ pub struct Events<'a> {
 }
 
 impl Parser {
-    /// A parser at the start of a stream, for events of at most `limit_bytes`: name, data and the line being read.
+    /// A parser at the start of a stream, for events of at most `limit_bytes`: name, data and the
+    /// line being read.
     pub const fn new(limit_bytes: usize) -> Self {
-        let event = Unfinished { name: String::new(), data: String::new() };
-        Self { limit_bytes, line: Vec::new(), is_first_line: true, is_after_return: false, event }
+        let event = Unfinished {
+            name: String::new(),
+            data: String::new(),
+        };
+        Self {
+            limit_bytes,
+            line: Vec::new(),
+            is_first_line: true,
+            is_after_return: false,
+            event,
+        }
     }
 
     /// Reads the next bytes of the stream, as far as the events are taken.
     ///
     /// Every event before one that is too large is given out, and nothing after it.
     pub const fn feed<'a>(&'a mut self, bytes: &'a [u8]) -> Events<'a> {
-        Events { parser: self, bytes }
+        Events {
+            parser: self,
+            bytes,
+        }
     }
 
-    /// Whether the stream is inside an event or a line, so that one of them is lost if it ends here.
+    /// Whether the stream is inside an event or a line, so that one of them is lost if it ends
+    /// here.
     pub fn is_mid_event(&self) -> bool {
         self.held_bytes() > 0
     }
 
-    /// Ends the stream, and gives out the event that it ended in, if that has data. Whether the data is whole is for the
-    /// caller to find out.
+    /// Ends the stream, and gives out the event that it ended in, if that has data. Whether the
+    /// data is whole is for the caller to find out.
     pub fn finish(&mut self) -> Option<Event> {
         if self.held_bytes() > self.limit_bytes {
             return None;
         }
-        let event = if self.line.is_empty() { None } else { self.end_line() };
+        let event = if self.line.is_empty() {
+            None
+        } else {
+            self.end_line()
+        };
         event.or_else(|| self.event.finish())
     }
 
-    /// Reads to the end of the line, or all that there is. Returns the event that this completes, and the bytes left.
+    /// Reads to the end of the line, or all that there is. Returns the event that this completes,
+    /// and the bytes left.
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<(Option<Event>, &'a [u8]), TooLarge> {
         let ends_return = mem::take(&mut self.is_after_return);
-        let bytes = bytes.strip_prefix(b"\n").filter(|_| ends_return).unwrap_or(bytes);
-        let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+        let bytes = bytes
+            .strip_prefix(b"\n")
+            .filter(|_| ends_return)
+            .unwrap_or(bytes);
+        let end = bytes
+            .iter()
+            .position(|byte| matches!(byte, b'\r' | b'\n'))
+            .unwrap_or(bytes.len());
         let (part, rest) = bytes.split_at(end);
         self.hold(part)?;
-        let Some((end, rest)) = rest.split_first() else { return Ok((None, rest)) };
+        let Some((end, rest)) = rest.split_first() else {
+            return Ok((None, rest));
+        };
         self.is_after_return = *end == b'\r';
         Ok((self.end_line(), rest))
     }
 
     /// Adds to the line. One byte over the limit is kept, so that no later bytes are accepted.
     fn hold(&mut self, part: &[u8]) -> Result<(), TooLarge> {
-        let room = self.limit_bytes.saturating_add(1).saturating_sub(self.held_bytes());
-        self.line.extend_from_slice(part.get(..room).unwrap_or(part));
-        if self.held_bytes() > self.limit_bytes { Err(TooLarge { limit_bytes: self.limit_bytes }) } else { Ok(()) }
+        let room = self
+            .limit_bytes
+            .saturating_add(1)
+            .saturating_sub(self.held_bytes());
+        self.line
+            .extend_from_slice(part.get(..room).unwrap_or(part));
+        if self.held_bytes() > self.limit_bytes {
+            Err(TooLarge {
+                limit_bytes: self.limit_bytes,
+            })
+        } else {
+            Ok(())
+        }
     }
 
     fn held_bytes(&self) -> usize {
@@ -117,7 +155,11 @@ impl Parser {
 
     fn end_line(&mut self) -> Option<Event> {
         let is_first = mem::take(&mut self.is_first_line);
-        let line = self.line.strip_prefix(BYTE_ORDER_MARK).filter(|_| is_first).unwrap_or(&self.line);
+        let line = self
+            .line
+            .strip_prefix(BYTE_ORDER_MARK)
+            .filter(|_| is_first)
+            .unwrap_or(&self.line);
         let event = if line.is_empty() {
             self.event.finish()
         } else {
@@ -132,15 +174,19 @@ impl Parser {
 impl Unfinished {
     /// Adds a line `field`, `field:value` or `field: value`. A comment is a field without a name.
     ///
-    /// No byte of a longer UTF-8 sequence looks like a colon or an end of line, so values decode the same on their own
-    /// as in the whole stream.
+    /// No byte of a longer UTF-8 sequence looks like a colon or an end of line, so values decode
+    /// the same on their own as in the whole stream.
     fn add(&mut self, line: &[u8]) {
-        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let colon = line
+            .iter()
+            .position(|byte| *byte == b':')
+            .unwrap_or(line.len());
         let (field, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
         // Checking alone is several times as fast as replacing.
-        let value = str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed);
+        let value =
+            str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed);
         match field {
             b"data" => {
                 self.data.push_str(&value);
@@ -155,7 +201,14 @@ impl Unfinished {
     fn finish(&mut self) -> Option<Event> {
         let Self { name, mut data } = mem::take(self);
         data.pop()?;
-        Some(Event { name: if name.is_empty() { "message".to_owned() } else { name }, data })
+        Some(Event {
+            name: if name.is_empty() {
+                "message".to_owned()
+            } else {
+                name
+            },
+            data,
+        })
     }
 }
 
@@ -209,18 +262,31 @@ mod tests {
             }
             assert!(parser.line.len() <= limit_bytes + 1);
             if is_too_large {
-                assert_eq!(parser.feed(b"\n").next(), Some(Err(TooLarge { limit_bytes })));
+                assert_eq!(
+                    parser.feed(b"\n").next(),
+                    Some(Err(TooLarge { limit_bytes }))
+                );
                 break;
             }
         }
-        Outcome { events, is_too_large, is_mid_event: parser.is_mid_event() }
+        Outcome {
+            events,
+            is_too_large,
+            is_mid_event: parser.is_mid_event(),
+        }
     }
 
     /// The specification word for word, for a whole stream: decode, split into lines, interpret.
     fn reference(stream: &[u8]) -> Outcome {
-        let text = String::from_utf8_lossy(stream).replace("\r\n", "\n").replace('\r', "\n");
+        let text = String::from_utf8_lossy(stream)
+            .replace("\r\n", "\n")
+            .replace('\r', "\n");
         let is_mid_line = !text.is_empty() && !text.ends_with('\n');
-        let mut lines: Vec<&str> = text.strip_prefix('\u{feff}').unwrap_or(&text).split('\n').collect();
+        let mut lines: Vec<&str> = text
+            .strip_prefix('\u{feff}')
+            .unwrap_or(&text)
+            .split('\n')
+            .collect();
         lines.pop();
         let (mut events, mut name, mut data) = (Vec::new(), String::new(), String::new());
         for line in lines {
@@ -230,7 +296,10 @@ mod tests {
                 ("", _) => {
                     if let Some(data) = data.strip_suffix('\n') {
                         let name = if name.is_empty() { "message" } else { &name };
-                        events.push(Event { name: name.to_owned(), data: data.to_owned() });
+                        events.push(Event {
+                            name: name.to_owned(),
+                            data: data.to_owned(),
+                        });
                     }
                     (name, data) = (String::new(), String::new());
                 }
@@ -240,36 +309,60 @@ mod tests {
             }
         }
         let is_mid_event = is_mid_line || !name.is_empty() || !data.is_empty();
-        Outcome { events, is_too_large: false, is_mid_event }
+        Outcome {
+            events,
+            is_too_large: false,
+            is_mid_event,
+        }
     }
 
-    /// Checks what comes of the stream: in one piece, cut at each place, and in single bytes with empty pieces between.
+    /// Checks what comes of the stream: in one piece, cut at each place, and in single bytes with
+    /// empty pieces between.
     #[track_caller]
     fn check_within(limit_bytes: usize, stream: &[u8], expected: &Outcome) {
         let shown = stream.escape_ascii();
         for at in 0..=stream.len() {
             let (left, right) = stream.split_at(at);
-            assert_eq!(&parse(limit_bytes, [left, right]), expected, "{shown} cut at {at}");
+            assert_eq!(
+                &parse(limit_bytes, [left, right]),
+                expected,
+                "{shown} cut at {at}"
+            );
         }
         let bytes = stream.chunks(1).flat_map(|byte| [byte, b""]);
         assert_eq!(&parse(limit_bytes, bytes), expected, "{shown} in bytes");
     }
 
     fn outcome(events: &[(&str, &str)], is_mid_event: bool) -> Outcome {
-        let event = |&(name, data): &(&str, &str)| Event { name: name.to_owned(), data: data.to_owned() };
-        Outcome { events: events.iter().map(event).collect(), is_too_large: false, is_mid_event }
+        let event = |&(name, data): &(&str, &str)| Event {
+            name: name.to_owned(),
+            data: data.to_owned(),
+        };
+        Outcome {
+            events: events.iter().map(event).collect(),
+            is_too_large: false,
+            is_mid_event,
+        }
     }
 
     #[track_caller]
     fn check(stream: impl AsRef<[u8]>, events: &[(&str, &str)]) {
         check_within(AMPLE_BYTES, stream.as_ref(), &outcome(events, false));
-        assert_eq!(reference(stream.as_ref()), outcome(events, false), "the reference");
+        assert_eq!(
+            reference(stream.as_ref()),
+            outcome(events, false),
+            "the reference"
+        );
     }
 
     #[track_caller]
     fn check_cut(stream: &str, events: &[(&str, &str)]) {
         check_within(AMPLE_BYTES, stream.as_bytes(), &outcome(events, true));
-        assert_eq!(reference(stream.as_bytes()), outcome(events, true), "the reference");
+        assert_eq!(
+            reference(stream.as_bytes()),
+            outcome(events, true),
+            "the reference"
+        );
     }
 
     #[test]
@@ -278,7 +371,10 @@ mod tests {
         check("data: a\n\n", &[("message", "a")]);
         check("event: ping\ndata: {}\n\n", &[("ping", "{}")]);
         check("data: {}\nevent: ping\n\n", &[("ping", "{}")]);
-        check("event: a\nevent: b\ndata: 1\n\ndata: 2\n\n", &[("b", "1"), ("message", "2")]);
+        check(
+            "event: a\nevent: b\ndata: 1\n\ndata: 2\n\n",
+            &[("b", "1"), ("message", "2")],
+        );
         check("event: a\nevent\ndata: 1\n\n", &[("message", "1")]);
         check("data: [DONE]\n\n\n\n", &[("message", "[DONE]")]);
     }
@@ -287,10 +383,16 @@ mod tests {
     fn lines_end_with_cr_or_lf_or_both() {
         let expected = [("a", "1\n2"), ("message", "3")];
         for end in ["\n", "\r", "\r\n"] {
-            check(["event: a", "data: 1", "data: 2", "", "data: 3", "", ""].join(end), &expected);
+            check(
+                ["event: a", "data: 1", "data: 2", "", "data: 3", "", ""].join(end),
+                &expected,
+            );
         }
         check("event: a\rdata: 1\r\ndata: 2\n\rdata: 3\r\n\n", &expected);
-        check("data: 1\n\r\n\rdata: 2\r\r\n", &[("message", "1"), ("message", "2")]);
+        check(
+            "data: 1\n\r\n\rdata: 2\r\r\n",
+            &[("message", "1"), ("message", "2")],
+        );
         check("data: 1\r\r", &[("message", "1")]);
     }
 
@@ -301,12 +403,18 @@ mod tests {
         check("data:\n\n", &[("message", "")]);
         check("data: \n\n", &[("message", "")]);
         check("data\ndata\n\n", &[("message", "\n")]);
-        check("data: a\n: a comment\nid: 7\ndata: b\n\n", &[("message", "a\nb")]);
+        check(
+            "data: a\n: a comment\nid: 7\ndata: b\n\n",
+            &[("message", "a\nb")],
+        );
     }
 
     #[test]
     fn one_space_after_the_colon_is_no_data() {
-        check("data:a\n\ndata: b\n\ndata:  c \n\n", &[("message", "a"), ("message", "b"), ("message", " c ")]);
+        check(
+            "data:a\n\ndata: b\n\ndata:  c \n\n",
+            &[("message", "a"), ("message", "b"), ("message", " c ")],
+        );
         check("data:\ta:b: c\n\n", &[("message", "\ta:b: c")]);
         check("data : a\n\n data: b\n\n", &[]);
     }
@@ -320,7 +428,10 @@ mod tests {
 
     #[test]
     fn fields_that_mean_nothing_here_are_ignored() {
-        check("id: 1\nid\nretry: soon\nuser: me\nDATA: a\nEvent: b\ndatum: c\ndata: d\n\n", &[("message", "d")]);
+        check(
+            "id: 1\nid\nretry: soon\nuser: me\nDATA: a\nEvent: b\ndatum: c\ndata: d\n\n",
+            &[("message", "d")],
+        );
         check("dat\ndata\0: x\n: data: y\n:data: z\n\n", &[]);
     }
 
@@ -335,22 +446,41 @@ mod tests {
 
     #[test]
     fn text_of_any_kind_arrives_as_it_was_sent() {
-        check("event: Ü\ndata: “Ü” 🦀\u{2028}\u{85}\u{b}\n\n", &[("Ü", "“Ü” 🦀\u{2028}\u{85}\u{b}")]);
+        check(
+            "event: Ü\ndata: “Ü” 🦀\u{2028}\u{85}\u{b}\n\n",
+            &[("Ü", "“Ü” 🦀\u{2028}\u{85}\u{b}")],
+        );
         check("event: \0\ndata: a\0b\n\n", &[("\0", "a\0b")]);
     }
 
     #[test]
     fn invalid_utf_8_is_replaced() {
         check(b"data: a\xFFb\n\n", &[("message", "a\u{fffd}b")]);
-        check(b"data: \xF0\x9F\xA6\ndata: \x80\n\n", &[("message", "\u{fffd}\n\u{fffd}")]);
-        check(b"event: \xE2\x82\r\ndata: \xC0\x80\xED\xA0\x80\r\n\r\n", &[("\u{fffd}", &"\u{fffd}".repeat(5))]);
+        check(
+            b"data: \xF0\x9F\xA6\ndata: \x80\n\n",
+            &[("message", "\u{fffd}\n\u{fffd}")],
+        );
+        check(
+            b"event: \xE2\x82\r\ndata: \xC0\x80\xED\xA0\x80\r\n\r\n",
+            &[("\u{fffd}", &"\u{fffd}".repeat(5))],
+        );
         check(b"data\xFF: a\n\xFF\n\n", &[]);
     }
 
     #[test]
     fn an_event_that_the_stream_ends_in_is_not_given_out() {
         let whole = [("message", "1")];
-        for rest in ["d", "data: 2", "data: 2\n", "data: 2\r\n", "data\n", "event: a\n", ": no", "\u{feff}", " "] {
+        for rest in [
+            "d",
+            "data: 2",
+            "data: 2\n",
+            "data: 2\r\n",
+            "data\n",
+            "event: a\n",
+            ": no",
+            "\u{feff}",
+            " ",
+        ] {
             check_cut(&format!("data: 1\n\n{rest}"), &whole);
         }
         check_cut("data: [DONE]\n", &[]);
@@ -362,11 +492,20 @@ mod tests {
             let mut parser = Parser::new(AMPLE_BYTES);
             assert_eq!(parser.feed(stream.as_bytes()).count(), 0, "{stream:?}");
             let event = parser.finish();
-            assert!(!parser.is_mid_event() && parser.finish().is_none(), "{stream:?}");
+            assert!(
+                !parser.is_mid_event() && parser.finish().is_none(),
+                "{stream:?}"
+            );
             event.map(|event| (event.name, event.data))
         };
         let event = |name: &str, data: &str| Some((name.to_owned(), data.to_owned()));
-        for stream in ["data: 2", "data: 2\n", "data: 2\r\n", "data:2\r", "\u{feff}data: 2"] {
+        for stream in [
+            "data: 2",
+            "data: 2\n",
+            "data: 2\r\n",
+            "data:2\r",
+            "\u{feff}data: 2",
+        ] {
             assert_eq!(last(stream), event("message", "2"), "{stream:?}");
         }
         assert_eq!(last("event: a\ndata: 2\ndata: 3"), event("a", "2\n3"));
@@ -374,13 +513,19 @@ mod tests {
             assert_eq!(last(stream), None, "{stream:?}");
         }
         let mut full = Parser::new(10);
-        assert_eq!(full.feed(b"data: 34567").next(), Some(Err(TooLarge { limit_bytes: 10 })));
+        assert_eq!(
+            full.feed(b"data: 34567").next(),
+            Some(Err(TooLarge { limit_bytes: 10 }))
+        );
         assert_eq!(full.finish(), None);
     }
 
     #[test]
     fn an_event_may_be_as_large_as_the_limit_and_no_larger() {
-        let too_large = |events| Outcome { is_too_large: true, ..outcome(events, true) };
+        let too_large = |events| Outcome {
+            is_too_large: true,
+            ..outcome(events, true)
+        };
         let first = [("message", "1")];
         let first_and = |data| [("message", "1"), ("message", data)];
         let cases: [(&str, Outcome); 9] = [
@@ -391,7 +536,10 @@ mod tests {
             (": 345678901", too_large(&first)),
             ("data:a\ndata:b\n\n", outcome(&first_and("a\nb"), false)),
             ("data:ab\ndata:cde\n\n", too_large(&first)),
-            ("event:ab\ndata:cde\n\n", outcome(&[("message", "1"), ("ab", "cde")], false)),
+            (
+                "event:ab\ndata:cde\n\n",
+                outcome(&[("message", "1"), ("ab", "cde")], false),
+            ),
             ("event:ab\ndata:cdef\n\n", too_large(&first)),
         ];
         for (rest, expected) in cases {
@@ -401,8 +549,16 @@ mod tests {
 
     #[test]
     fn replacements_count_with_the_bytes_that_they_take() {
-        check_within(10, b"data:\xFF\xFF\xFF\n\n", &outcome(&[("message", "\u{fffd}\u{fffd}\u{fffd}")], false));
-        let too_large = Outcome { events: vec![], is_too_large: true, is_mid_event: true };
+        check_within(
+            10,
+            b"data:\xFF\xFF\xFF\n\n",
+            &outcome(&[("message", "\u{fffd}\u{fffd}\u{fffd}")], false),
+        );
+        let too_large = Outcome {
+            events: vec![],
+            is_too_large: true,
+            is_mid_event: true,
+        };
         check_within(10, b"data:\xFF\xFF\xFF\xFF\n\n", &too_large);
     }
 
@@ -410,10 +566,25 @@ mod tests {
     fn a_stream_without_end_is_bounded() {
         let endless = |piece: &'static [u8]| std::iter::repeat_n(piece, 100_000);
         for piece in [&b"data: a\n"[..], b"data: a", b":", b"\xFF", b"event"] {
-            assert!(parse(1_000, endless(piece)).is_too_large, "{}", piece.escape_ascii());
+            assert!(
+                parse(1_000, endless(piece)).is_too_large,
+                "{}",
+                piece.escape_ascii()
+            );
         }
-        for piece in [&b"\r"[..], b"\n", b": ping\n", b"id: 1\r\n", b"event: a\n", b"retry\r"] {
-            assert!(!parse(1_000, endless(piece)).is_too_large, "{}", piece.escape_ascii());
+        for piece in [
+            &b"\r"[..],
+            b"\n",
+            b": ping\n",
+            b"id: 1\r\n",
+            b"event: a\n",
+            b"retry\r",
+        ] {
+            assert!(
+                !parse(1_000, endless(piece)).is_too_large,
+                "{}",
+                piece.escape_ascii()
+            );
         }
     }
 
@@ -422,7 +593,10 @@ mod tests {
     fn a_large_event_in_single_bytes_takes_linear_time() {
         let data = "x".repeat(AMPLE_BYTES - 6);
         let stream = format!("data: {data}\n\n");
-        assert_eq!(parse(AMPLE_BYTES, stream.as_bytes().chunks(1)), outcome(&[("message", &data)], false));
+        assert_eq!(
+            parse(AMPLE_BYTES, stream.as_bytes().chunks(1)),
+            outcome(&[("message", &data)], false)
+        );
     }
 
     /// Streams of pieces that mean something, whole or broken.

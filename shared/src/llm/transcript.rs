@@ -1,15 +1,18 @@
 //! A conversation as every vendor takes it, whatever was recorded of it.
 //!
-//! Vendors refuse a request whose conversation breaks one of their rules, and would refuse it again with every further
-//! attempt. So here, once for all dialects:
+//! Vendors refuse a request whose conversation breaks one of their rules, and would refuse it again
+//! with every further attempt. So here, once for all dialects:
 //!
 //! - Blank texts are left out ("text content blocks must contain non-whitespace text",
 //!   <https://github.com/anthropics/claude-code/issues/23369>), and turns that have nothing else.
-//! - Each call has exactly one result, in the turn after it, and each result a call ("`tool_use` ids were found without
-//!   `tool_result` blocks immediately after", "messages with role 'tool' must be a response to a preceding message").
+//! - Each call has exactly one result, in the turn after it, and each result a call ("`tool_use`
+//!   ids were found without `tool_result` blocks immediately after", "messages with role 'tool'
+//!   must be a response to a preceding message").
 //! - Each result has words ("content cannot be empty if `is_error` is true",
-//!   <https://github.com/bytedance/trae-agent/issues/230>; without an error: <https://github.com/anomalyco/opencode/issues/15371>).
-//! - The ids of calls are unique ("`tool_use` ids must be unique"): some servers count from 0 in each turn.
+//!   <https://github.com/bytedance/trae-agent/issues/230>; without an error:
+//!   <https://github.com/anomalyco/opencode/issues/15371>).
+//! - The ids of calls are unique ("`tool_use` ids must be unique"): some servers count from 0 in
+//!   each turn.
 //! - The first and the last turn are not the model's.
 
 use std::borrow::Cow;
@@ -19,7 +22,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, Original, Provider, ToolCall, ToolResult, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, Original, Provider, ToolCall, ToolResult,
+    UserPart,
 };
 
 /// What a result says whose tool said nothing.
@@ -67,25 +71,37 @@ pub(super) enum UniqueIn {
 }
 
 /// The turns of a conversation, for this model.
-pub(super) fn turns<'a>(messages: &'a [Message], model: &ModelRef, unique_in: UniqueIn) -> Vec<Turn<'a>> {
+pub(super) fn turns<'a>(
+    messages: &'a [Message],
+    model: &ModelRef,
+    unique_in: UniqueIn,
+) -> Vec<Turn<'a>> {
     let (mut turns, mut ids) = (Vec::new(), HashSet::new());
     let mut messages = messages.iter().peekable();
     while let Some(message) = messages.next() {
         match message {
-            Message::User(parts) => turns.push(Turn::User(parts.iter().filter(|part| says_something(part)).collect())),
+            Message::User(parts) => turns.push(Turn::User(
+                parts.iter().filter(|part| says_something(part)).collect(),
+            )),
             Message::Assistant(parts) => {
                 if unique_in == UniqueIn::Turn {
                     ids.clear();
                 }
-                let said: Vec<_> =
-                    parts.iter().filter(|part| is_kept(part, model)).map(|part| said(part, &mut ids)).collect();
+                let said: Vec<_> = parts
+                    .iter()
+                    .filter(|part| is_kept(part, model))
+                    .map(|part| said(part, &mut ids))
+                    .collect();
                 let mut results = Vec::new();
                 while let Some(Message::ToolResults(more)) =
                     messages.next_if(|message| matches!(message, Message::ToolResults(_)))
                 {
                     results.extend(more.iter().map(Some));
                 }
-                let answers = said.iter().filter_map(|said| answer(said, &mut results)).collect();
+                let answers = said
+                    .iter()
+                    .filter_map(|said| answer(said, &mut results))
+                    .collect();
                 turns.extend([Turn::Assistant(said), Turn::Results(answers)]);
             }
             // Without a call.
@@ -113,38 +129,63 @@ fn says_something(part: &UserPart) -> bool {
     }
 }
 
-/// Whether a part of a model's turn is sent. `OpenAI` wants each item back that its reasoning led to, blank or not.
+/// Whether a part of a model's turn is sent. `OpenAI` wants each item back that its reasoning led
+/// to, blank or not.
 fn is_kept(part: &AssistantPart, model: &ModelRef) -> bool {
     match &part.content {
         AssistantContent::Text(text) => {
-            let is_own = part.original.as_ref().is_some_and(|original| original.model == *model);
+            let is_own = part
+                .original
+                .as_ref()
+                .is_some_and(|original| original.model == *model);
             !text.trim().is_empty() || (is_own && model.provider() == Provider::OpenAi)
         }
-        AssistantContent::ToolCall(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => true,
+        AssistantContent::ToolCall(_)
+        | AssistantContent::Reasoning(_)
+        | AssistantContent::Opaque => true,
     }
 }
 
 fn said<'a>(part: &'a AssistantPart, ids: &mut HashSet<String>) -> Said<'a> {
-    let AssistantContent::ToolCall(call) = &part.content else { return Said { part, new_id: None } };
+    let AssistantContent::ToolCall(call) = &part.content else {
+        return Said { part, new_id: None };
+    };
     let wanted = if call.id.is_empty() { "call" } else { &call.id };
     let numbered = (2_u32..).map(|number| format!("{wanted}_{number}"));
-    let mut free = std::iter::once(wanted.to_owned()).chain(numbered).skip_while(|id| ids.contains(id));
+    let mut free = std::iter::once(wanted.to_owned())
+        .chain(numbered)
+        .skip_while(|id| ids.contains(id));
     let id = free.next().unwrap_or_default();
     ids.insert(id.clone());
-    Said { part, new_id: (id != call.id).then_some(id) }
+    Said {
+        part,
+        new_id: (id != call.id).then_some(id),
+    }
 }
 
 /// The result of the call, if it is one: the first that has its id and no call yet.
 fn answer<'a>(said: &Said<'a>, results: &mut [Option<&'a ToolResult>]) -> Option<CallResult<'a>> {
     let call = said.call()?;
-    let is_of = |result: &&mut Option<&ToolResult>| result.is_some_and(|result| result.call_id == call.id);
+    let is_of =
+        |result: &&mut Option<&ToolResult>| result.is_some_and(|result| result.call_id == call.id);
     let result = results.iter_mut().find(is_of).and_then(Option::take);
     let (text, is_error) = match result {
         None => (NOT_RUN, true),
         Some(result) if !result.text.trim().is_empty() => (result.text.as_str(), result.is_error),
-        Some(result) => (if result.is_error { NO_REASON } else { NO_OUTPUT }, result.is_error),
+        Some(result) => (
+            if result.is_error {
+                NO_REASON
+            } else {
+                NO_OUTPUT
+            },
+            result.is_error,
+        ),
     };
-    Some(CallResult { call_id: said.id(call), text, is_error })
+    Some(CallResult {
+        call_id: said.id(call),
+        text,
+        is_error,
+    })
 }
 
 impl<'a> Said<'a> {
@@ -152,19 +193,25 @@ impl<'a> Said<'a> {
     fn call(&self) -> Option<&'a ToolCall> {
         match &self.part.content {
             AssistantContent::ToolCall(call) => Some(call),
-            AssistantContent::Text(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
+            AssistantContent::Text(_)
+            | AssistantContent::Reasoning(_)
+            | AssistantContent::Opaque => None,
         }
     }
 
     /// The id of a call, as it is sent.
     pub(super) fn id(&self, call: &'a ToolCall) -> Cow<'a, str> {
-        self.new_id.clone().map_or_else(|| Cow::Borrowed(call.id.as_str()), Cow::Owned)
+        self.new_id
+            .clone()
+            .map_or_else(|| Cow::Borrowed(call.id.as_str()), Cow::Owned)
     }
 
-    /// The vendor's own block, with the call's id in this field, and a name that the vendor takes back: models write others. A block
-    /// with a new id is no longer known by another.
+    /// The vendor's own block, with the call's id in this field, and a name that the vendor takes
+    /// back: models write others. A block with a new id is no longer known by another.
     pub(super) fn block(&self, original: &'a Original, id_field: &str) -> Cow<'a, Value> {
-        let new_name = self.call().and_then(|call| Some(tool_name(&call.name)).filter(|name| **name != *call.name));
+        let new_name = self
+            .call()
+            .and_then(|call| Some(tool_name(&call.name)).filter(|name| **name != *call.name));
         if self.new_id.is_none() && new_name.is_none() {
             return Cow::Borrowed(&original.block);
         }
@@ -184,14 +231,21 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The name of a tool as vendors take it: 1 to 64 of `A-Z a-z 0-9 _ -`. Models write other names too; such a call was
-/// refused, and only has to be readable.
+/// The name of a tool as vendors take it: 1 to 64 of `A-Z a-z 0-9 _ -`. Models write other names
+/// too; such a call was refused, and only has to be readable.
 pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     if (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(allowed) {
         return name.into();
     }
-    let plain = name.chars().take(MAX_NAME_BYTES).map(|letter| if allowed(letter) { letter } else { '_' });
+    let plain = name
+        .chars()
+        .take(MAX_NAME_BYTES)
+        .map(|letter| if allowed(letter) { letter } else { '_' });
     let plain: String = plain.collect();
-    if plain.is_empty() { "unnamed".into() } else { plain.into() }
+    if plain.is_empty() {
+        "unnamed".into()
+    } else {
+        plain.into()
+    }
 }

@@ -1,4 +1,5 @@
-//! Why the body of a response with status 200 can't be read, in words for the operator that quote nothing of it.
+//! Why the body of a response with status 200 can't be read, in words for the operator that quote
+//! nothing of it.
 
 use serde_json::error::Category;
 
@@ -19,7 +20,9 @@ pub(super) enum Unreadable {
     Cut,
     #[error("the response body is not valid JSON at line {line} column {column}")]
     Invalid { line: usize, column: usize },
-    #[error("the response body is JSON, but not in the documented form, at line {line} column {column}")]
+    #[error(
+        "the response body is JSON, but not in the documented form, at line {line} column {column}"
+    )]
     Undocumented { line: usize, column: usize },
     #[error("an event of the response ended inside its JSON")]
     CutEvent,
@@ -74,11 +77,23 @@ mod tests {
             (" \n", "the response body is empty"),
             ("<html>", "the response body is HTML, not JSON"),
             (" <!DOCTYPE html>", "the response body is HTML, not JSON"),
-            ("\u{1f}\u{fffd}", "the response body is compressed, which was not requested"),
-            ("Bad gateway", "the response body is neither JSON nor an event stream"),
+            (
+                "\u{1f}\u{fffd}",
+                "the response body is compressed, which was not requested",
+            ),
+            (
+                "Bad gateway",
+                "the response body is neither JSON nor an event stream",
+            ),
             ("{\"id", "the response ended inside its JSON"),
-            ("{\"id\":1}}", "the response body is not valid JSON at line 1 column 9"),
-            ("{\"id\":\"x\"}", "the response body is JSON, but not in the documented form, at line 1 column 9"),
+            (
+                "{\"id\":1}}",
+                "the response body is not valid JSON at line 1 column 9",
+            ),
+            (
+                "{\"id\":\"x\"}",
+                "the response body is JSON, but not in the documented form, at line 1 column 9",
+            ),
         ] {
             let error = Malformed::from(serde_json::from_str::<Form>(body).unwrap_err());
             assert_eq!(Unreadable::body(body, &error).to_string(), words);
@@ -89,8 +104,14 @@ mod tests {
     fn each_fault_of_an_event_has_plain_words() {
         for (data, words) in [
             ("{", "an event of the response ended inside its JSON"),
-            ("x", "an event of the response is not valid JSON at column 1"),
-            ("{}", "an event of the response is JSON, but not in the documented form, at column 2"),
+            (
+                "x",
+                "an event of the response is not valid JSON at column 1",
+            ),
+            (
+                "{}",
+                "an event of the response is JSON, but not in the documented form, at column 2",
+            ),
         ] {
             let error = Malformed::from(serde_json::from_str::<Form>(data).unwrap_err());
             assert_eq!(Unreadable::event(&error).to_string(), words);

@@ -1,4 +1,5 @@
-//! A whole answer as its bytes arrive, and when it is one: servers leave the connection open after it.
+//! A whole answer as its bytes arrive, and when it is one: servers leave the connection open after
+//! it.
 
 use serde::de::IgnoredAny;
 
@@ -6,8 +7,9 @@ use crate::runtime::computed;
 
 /// The bytes of an answer so far.
 ///
-/// Brackets are counted as they arrive, and the text is parsed only once, when the last of them is closed: parsed with each piece
-/// that ends in a bracket, an answer of 8 MB in small pieces would take minutes.
+/// Brackets are counted as they arrive, and the text is parsed only once, when the last of them is
+/// closed: parsed with each piece that ends in a bracket, an answer of 8 MB in small pieces would
+/// take minutes.
 #[derive(Default)]
 pub(super) struct Whole {
     bytes: Vec<u8>,
@@ -37,8 +39,14 @@ impl Whole {
             self.follow(*byte);
         }
         if self.object == Object::Closed {
-            let is_valid = computed(self.bytes.len(), || serde_json::from_slice::<IgnoredAny>(&self.bytes).is_ok());
-            self.object = if is_valid { Object::Complete } else { Object::Broken };
+            let is_valid = computed(self.bytes.len(), || {
+                serde_json::from_slice::<IgnoredAny>(&self.bytes).is_ok()
+            });
+            self.object = if is_valid {
+                Object::Complete
+            } else {
+                Object::Broken
+            };
         }
     }
 
@@ -53,7 +61,11 @@ impl Whole {
             b'}' | b']' => {
                 self.depth = self.depth.saturating_sub(1);
                 if self.depth == 0 {
-                    self.object = if byte == b'}' { Object::Closed } else { Object::Broken };
+                    self.object = if byte == b'}' {
+                        Object::Closed
+                    } else {
+                        Object::Broken
+                    };
                 }
             }
             _ => {}
@@ -98,7 +110,13 @@ mod tests {
 
     #[test]
     fn what_is_no_object_is_never_complete() {
-        for pieces in [["[{}", "]"], ["{]", "}"], ["{}", "x"], ["<p>{}", "</p>"], ["{\"a\":1", "}}"]] {
+        for pieces in [
+            ["[{}", "]"],
+            ["{]", "}"],
+            ["{}", "x"],
+            ["<p>{}", "</p>"],
+            ["{\"a\":1", "}}"],
+        ] {
             let mut whole = Whole::default();
             whole.extend(pieces[0].as_bytes());
             whole.extend(pieces[1].as_bytes());

@@ -1,15 +1,16 @@
 //! Which models, set in which way, a new agent may have.
 //!
-//! A model that this version has no price for is taken only if its owner says so: a mistyped name is found when the agent
-//! is made, not when its first task fails. So is a model of a server that the deployment doesn't have. Sampling parameters
-//! and an effort are refused where the vendor refuses them. What is known of a model is known by its name; of a name that
-//! nobody here knows, the vendor is the judge.
+//! A model that this version has no price for is taken only if its owner says so: a mistyped name
+//! is found when the agent is made, not when its first task fails. So is a model of a server that
+//! the deployment doesn't have. Sampling parameters and an effort are refused where the vendor
+//! refuses them. What is known of a model is known by its name; of a name that nobody here knows,
+//! the vendor is the judge.
 
 use super::models::{efforts, reasons_by_default, refuses_sampling};
 use super::price::PriceTable;
 use crate::domain::{
-    ApiVersion, Invalid, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, Provider, ReasoningEffort,
-    Thousandths, Timestamp, Unlisted,
+    ApiVersion, Invalid, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField,
+    Provider, ReasoningEffort, Thousandths, Timestamp, Unlisted,
 };
 
 /// Whether the deployment has a server of its own for models of `openai_compatible`.
@@ -46,10 +47,14 @@ impl Admission {
             pair(model, settings),
         ];
         let reason = no_sampling(model, settings);
-        let sampling = [("/temperature", settings.temperature), ("/top_p", settings.top_p)];
+        let sampling = [
+            ("/temperature", settings.temperature),
+            ("/top_p", settings.top_p),
+        ];
         let refused = sampling.into_iter().filter(|(_, set)| set.is_some());
-        let refused =
-            reason.into_iter().flat_map(|reason| refused.clone().map(move |(at, _)| Invalid::new(at, reason)));
+        let refused = reason
+            .into_iter()
+            .flat_map(|reason| refused.clone().map(move |(at, _)| Invalid::new(at, reason)));
         rules.into_iter().flatten().chain(refused).collect()
     }
 
@@ -97,7 +102,10 @@ fn output_limit_field(model: &ModelRef, settings: &ModelSettings) -> Option<Inva
         (
             Provider::Anthropic | Provider::OpenAi,
             OutputLimitField::MaxTokens | OutputLimitField::MaxCompletionTokens,
-        ) => Some(Invalid::new("/output_limit_field", "is for openai_compatible only")),
+        ) => Some(Invalid::new(
+            "/output_limit_field",
+            "is for openai_compatible only",
+        )),
     }
 }
 
@@ -111,23 +119,30 @@ fn api_version(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
 }
 
 fn temperature_range(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
-    let is_over = model.provider() == Provider::Anthropic && settings.temperature > Some(Thousandths(1_000));
+    let is_over =
+        model.provider() == Provider::Anthropic && settings.temperature > Some(Thousandths(1_000));
     is_over.then(|| Invalid::new("/temperature", "must be 0 to 1 for anthropic"))
 }
 
 /// Anthropic's models from generation 4 on take one of the two.
 fn pair(model: &ModelRef, settings: &ModelSettings) -> Option<Invalid> {
     let has_both = settings.temperature.is_some() && settings.top_p.is_some();
-    let is_wrong = model.provider() == Provider::Anthropic && has_both && no_sampling(model, settings).is_none();
+    let is_wrong = model.provider() == Provider::Anthropic
+        && has_both
+        && no_sampling(model, settings).is_none();
     is_wrong.then(|| Invalid::new("/top_p", "must not be set beside temperature for anthropic"))
 }
 
 /// Why the model takes no sampling parameters, if it takes none.
 fn no_sampling(model: &ModelRef, settings: &ModelSettings) -> Option<&'static str> {
     match model.provider() {
-        Provider::Anthropic | Provider::OpenAi if refuses_sampling(model) => Some("is not taken by this model"),
+        Provider::Anthropic | Provider::OpenAi if refuses_sampling(model) => {
+            Some("is not taken by this model")
+        }
         Provider::Anthropic => match settings.api_version {
-            ApiVersion::Current => Some("is not taken by Anthropic's current API; select api_version 2023-06-01"),
+            ApiVersion::Current => {
+                Some("is not taken by Anthropic's current API; select api_version 2023-06-01")
+            }
             ApiVersion::Anthropic20230601 => None,
         },
         Provider::OpenAi if efforts(model).is_none_or(<[_]>::is_empty) => None,
@@ -140,11 +155,19 @@ fn no_sampling(model: &ModelRef, settings: &ModelSettings) -> Option<&'static st
     }
 }
 
-/// For each model of the chain that writes fewer tokens in an answer, why `max_output_tokens` is refused, at that pointer.
-pub fn output_refusals(models: &ModelChain, max_output_tokens: u32, now: Timestamp) -> Vec<Invalid> {
+/// For each model of the chain that writes fewer tokens in an answer, why `max_output_tokens` is
+/// refused, at that pointer.
+pub fn output_refusals(
+    models: &ModelChain,
+    max_output_tokens: u32,
+    now: Timestamp,
+) -> Vec<Invalid> {
     let limits = models.iter().filter_map(|choice| {
         let most = PriceTable::current().max_output_tokens(&choice.model, now)?;
-        let reason = format!("must be at most {most}, which is the limit of {}", choice.model);
+        let reason = format!(
+            "must be at most {most}, which is the limit of {}",
+            choice.model
+        );
         (max_output_tokens > most).then(|| Invalid::new("/max_output_tokens", reason))
     });
     limits.collect()
@@ -157,52 +180,124 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
     fn choice(provider: Provider, name: &str, settings: ModelSettings) -> ModelChoice {
-        ModelChoice { model: ModelRef::new(provider, name).unwrap(), settings }
+        ModelChoice {
+            model: ModelRef::new(provider, name).unwrap(),
+            settings,
+        }
     }
 
     #[track_caller]
-    fn check(choice: &ModelChoice, cap: Option<u64>, unlisted: Unlisted, expected: &[(&str, &str)]) {
+    fn check(
+        choice: &ModelChoice,
+        cap: Option<u64>,
+        unlisted: Unlisted,
+        expected: &[(&str, &str)],
+    ) {
         let compatible_server = CompatibleServer::Present;
-        check_with(Admission { now: NOW, max_cost_micro_usd: cap, compatible_server }, choice, unlisted, expected);
+        check_with(
+            Admission {
+                now: NOW,
+                max_cost_micro_usd: cap,
+                compatible_server,
+            },
+            choice,
+            unlisted,
+            expected,
+        );
     }
 
     #[track_caller]
-    fn check_with(admission: Admission, choice: &ModelChoice, unlisted: Unlisted, expected: &[(&str, &str)]) {
+    fn check_with(
+        admission: Admission,
+        choice: &ModelChoice,
+        unlisted: Unlisted,
+        expected: &[(&str, &str)],
+    ) {
         let found = admission.refusals(choice, unlisted);
-        let found: Vec<_> = found.iter().map(|broken| (broken.field.as_str(), broken.reason.as_str())).collect();
-        let matches =
-            |(found, expected): (&(&str, &str), &(&str, &str))| found.0 == expected.0 && found.1.contains(expected.1);
-        assert!(found.len() == expected.len() && found.iter().zip(expected).all(matches), "{choice:?}: {found:?}");
+        let found: Vec<_> = found
+            .iter()
+            .map(|broken| (broken.field.as_str(), broken.reason.as_str()))
+            .collect();
+        let matches = |(found, expected): (&(&str, &str), &(&str, &str))| {
+            found.0 == expected.0 && found.1.contains(expected.1)
+        };
+        assert!(
+            found.len() == expected.len() && found.iter().zip(expected).all(matches),
+            "{choice:?}: {found:?}"
+        );
     }
 
     #[test]
     fn an_unknown_model_is_taken_only_on_its_owners_word_and_never_under_a_cap() {
         use Provider::{Anthropic, OpenAi, OpenAiCompatible};
-        let (unknown, unpriced) = ([("/model", "allow_unlisted")], [("/model", "max_cost_micro_usd")]);
+        let (unknown, unpriced) = (
+            [("/model", "allow_unlisted")],
+            [("/model", "max_cost_micro_usd")],
+        );
         let table: [(_, _, _, _, &[_]); 8] = [
             (Anthropic, "claude-sonnet-5-5", None, Unlisted::Refused, &[]),
-            (Anthropic, "claude-sonnet-5-5", Some(1), Unlisted::Refused, &[]),
-            (OpenAi, "claude-sonnet-5-5", None, Unlisted::Refused, &unknown),
+            (
+                Anthropic,
+                "claude-sonnet-5-5",
+                Some(1),
+                Unlisted::Refused,
+                &[],
+            ),
+            (
+                OpenAi,
+                "claude-sonnet-5-5",
+                None,
+                Unlisted::Refused,
+                &unknown,
+            ),
             (OpenAi, "gpt-6.9-nova", None, Unlisted::Refused, &unknown),
             (OpenAi, "gpt-6.9-nova", None, Unlisted::Allowed, &[]),
-            (OpenAi, "gpt-6.9-nova", Some(1), Unlisted::Allowed, &unpriced),
+            (
+                OpenAi,
+                "gpt-6.9-nova",
+                Some(1),
+                Unlisted::Allowed,
+                &unpriced,
+            ),
             (OpenAiCompatible, "llama", None, Unlisted::Refused, &[]),
-            (OpenAiCompatible, "llama", Some(1), Unlisted::Allowed, &unpriced),
+            (
+                OpenAiCompatible,
+                "llama",
+                Some(1),
+                Unlisted::Allowed,
+                &unpriced,
+            ),
         ];
         for (provider, name, cap, unlisted, expected) in table {
-            check(&choice(provider, name, ModelSettings::default()), cap, unlisted, expected);
+            check(
+                &choice(provider, name, ModelSettings::default()),
+                cap,
+                unlisted,
+                expected,
+            );
         }
     }
 
     #[test]
     fn a_model_of_a_server_that_is_not_there_is_refused() {
         let compatible_server = CompatibleServer::Absent;
-        let admission = Admission { now: NOW, max_cost_micro_usd: None, compatible_server };
+        let admission = Admission {
+            now: NOW,
+            max_cost_micro_usd: None,
+            compatible_server,
+        };
         let none: (&str, &str) = ("/provider", "OpenAiCompatibleBaseUrl");
-        for (provider, expected) in
-            [(Provider::Anthropic, &[] as &[_]), (Provider::OpenAi, &[]), (Provider::OpenAiCompatible, &[none])]
-        {
-            check_with(admission, &choice(provider, "m", ModelSettings::default()), Unlisted::Allowed, expected);
+        for (provider, expected) in [
+            (Provider::Anthropic, &[] as &[_]),
+            (Provider::OpenAi, &[]),
+            (Provider::OpenAiCompatible, &[none]),
+        ] {
+            check_with(
+                admission,
+                &choice(provider, "m", ModelSettings::default()),
+                Unlisted::Allowed,
+                expected,
+            );
         }
     }
 
@@ -213,23 +308,65 @@ mod tests {
         let none = Some(ReasoningEffort::None);
         let low = Some(ReasoningEffort::Low);
         let table = [
-            (Anthropic, "claude-sonnet-4-6", Current, None, Some("2023-06-01")),
+            (
+                Anthropic,
+                "claude-sonnet-4-6",
+                Current,
+                None,
+                Some("2023-06-01"),
+            ),
             (Anthropic, "claude-sonnet-4-6", Old, None, None),
             (Anthropic, "claude-haiku-4-5-20251001", Old, None, None),
-            (Anthropic, "claude-sonnet-5-5", Current, None, Some("this model")),
-            (Anthropic, "claude-sonnet-5-5", Old, None, Some("this model")),
+            (
+                Anthropic,
+                "claude-sonnet-5-5",
+                Current,
+                None,
+                Some("this model"),
+            ),
+            (
+                Anthropic,
+                "claude-sonnet-5-5",
+                Old,
+                None,
+                Some("this model"),
+            ),
             (Anthropic, "claude-opus-4-7", Old, None, Some("this model")),
             (Anthropic, "claude-opus-4-6", Old, None, None),
-            (OpenAi, "gpt-6.1-terra", Current, None, Some("reasoning_effort none")),
-            (OpenAi, "gpt-6.1-terra", Current, low, Some("reasoning_effort none")),
+            (
+                OpenAi,
+                "gpt-6.1-terra",
+                Current,
+                None,
+                Some("reasoning_effort none"),
+            ),
+            (
+                OpenAi,
+                "gpt-6.1-terra",
+                Current,
+                low,
+                Some("reasoning_effort none"),
+            ),
             (OpenAi, "gpt-6.1-terra", Current, none, None),
             (OpenAi, "gpt-6.1-sol", Current, low, Some("this model")),
             (OpenAi, "gpt-5-nano", Current, None, Some("this model")),
             (OpenAi, "gpt-5.5", Current, none, None),
-            (OpenAi, "gpt-5.5", Current, None, Some("reasoning_effort none")),
+            (
+                OpenAi,
+                "gpt-5.5",
+                Current,
+                None,
+                Some("reasoning_effort none"),
+            ),
             (OpenAi, "gpt-5.1", Current, None, None),
             (OpenAi, "gpt-5.1", Current, none, None),
-            (OpenAi, "gpt-5.1", Current, low, Some("reasoning_effort none")),
+            (
+                OpenAi,
+                "gpt-5.1",
+                Current,
+                low,
+                Some("reasoning_effort none"),
+            ),
             (OpenAi, "gpt-5.4-mini", Current, None, None),
             (OpenAi, "gpt-5.1-codex", Current, None, Some("this model")),
             (OpenAi, "gpt-5-chat-latest", Current, None, None),
@@ -239,13 +376,24 @@ mod tests {
             (OpenAiCompatible, "gpt-6.1-sol", Current, low, None),
         ];
         for (provider, name, api_version, reasoning_effort, refused) in table {
-            for (place, temperature, top_p) in
-                [("/temperature", Some(Thousandths(700)), None), ("/top_p", None, Some(Thousandths(1_000)))]
-            {
-                let settings =
-                    ModelSettings { temperature, top_p, reasoning_effort, api_version, ..ModelSettings::default() };
+            for (place, temperature, top_p) in [
+                ("/temperature", Some(Thousandths(700)), None),
+                ("/top_p", None, Some(Thousandths(1_000))),
+            ] {
+                let settings = ModelSettings {
+                    temperature,
+                    top_p,
+                    reasoning_effort,
+                    api_version,
+                    ..ModelSettings::default()
+                };
                 let expected: Vec<_> = refused.map(|reason| (place, reason)).into_iter().collect();
-                check(&choice(provider, name, settings), None, Unlisted::Allowed, &expected);
+                check(
+                    &choice(provider, name, settings),
+                    None,
+                    Unlisted::Allowed,
+                    &expected,
+                );
             }
         }
     }
@@ -256,35 +404,137 @@ mod tests {
         use ReasoningEffort::{High, Low, Max, Medium, Minimal, None as Without, Xhigh};
         const ALL: [ReasoningEffort; 7] = [Without, Minimal, Low, Medium, High, Xhigh, Max];
         let table: [(_, _, &[_], _); 22] = [
-            (Anthropic, "claude-haiku-4-5", &[Without], "must be none for this model, or left out"),
-            (Anthropic, "claude-sonnet-4-5-20250929", &[Without], "must be none"),
-            (Anthropic, "claude-opus-4-5", &[Without, Low, Medium, High], "none, low, medium or high"),
-            (Anthropic, "claude-opus-4-6", &[Without, Low, Medium, High, Max], "high or max"),
-            (Anthropic, "claude-opus-4-7", &[Without, Low, Medium, High, Xhigh, Max], "xhigh or max"),
-            (Anthropic, "claude-sonnet-5-5", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
-            (Anthropic, "claude-haiku-5-5", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
-            (Anthropic, "claude-opus-5-5", &[Low, Medium, High, Xhigh, Max], "must be low, medium"),
-            (Anthropic, "claude-fable-5-2", &[Low, Medium, High, Xhigh, Max], "must be low, medium"),
-            (Anthropic, "claude-opus-5", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
+            (
+                Anthropic,
+                "claude-haiku-4-5",
+                &[Without],
+                "must be none for this model, or left out",
+            ),
+            (
+                Anthropic,
+                "claude-sonnet-4-5-20250929",
+                &[Without],
+                "must be none",
+            ),
+            (
+                Anthropic,
+                "claude-opus-4-5",
+                &[Without, Low, Medium, High],
+                "none, low, medium or high",
+            ),
+            (
+                Anthropic,
+                "claude-opus-4-6",
+                &[Without, Low, Medium, High, Max],
+                "high or max",
+            ),
+            (
+                Anthropic,
+                "claude-opus-4-7",
+                &[Without, Low, Medium, High, Xhigh, Max],
+                "xhigh or max",
+            ),
+            (
+                Anthropic,
+                "claude-sonnet-5-5",
+                &[Without, Low, Medium, High, Xhigh, Max],
+                "none, low",
+            ),
+            (
+                Anthropic,
+                "claude-haiku-5-5",
+                &[Without, Low, Medium, High, Xhigh, Max],
+                "none, low",
+            ),
+            (
+                Anthropic,
+                "claude-opus-5-5",
+                &[Low, Medium, High, Xhigh, Max],
+                "must be low, medium",
+            ),
+            (
+                Anthropic,
+                "claude-fable-5-2",
+                &[Low, Medium, High, Xhigh, Max],
+                "must be low, medium",
+            ),
+            (
+                Anthropic,
+                "claude-opus-5",
+                &[Without, Low, Medium, High, Xhigh, Max],
+                "none, low",
+            ),
             (OpenAi, "gpt-4.1", &[], "does not reason"),
-            (OpenAi, "gpt-5", &[Minimal, Low, Medium, High], "minimal, low, medium or high"),
-            (OpenAi, "gpt-5-nano-2025-08-07", &[Minimal, Low, Medium, High], "minimal, low, medium or high"),
-            (OpenAi, "gpt-5-pro", &[High], "must be high for this model, or left out"),
-            (OpenAi, "gpt-5.1", &[Without, Low, Medium, High], "none, low, medium or high"),
-            (OpenAi, "gpt-5.1-codex-max", &[Low, Medium, High, Xhigh], "high or xhigh"),
-            (OpenAi, "gpt-5.5", &[Without, Low, Medium, High, Xhigh], "high or xhigh"),
-            (OpenAi, "gpt-6.1-terra", &[Without, Low, Medium, High, Xhigh, Max], "none, low"),
-            (OpenAi, "gpt-6.2-sol", &[Low, Medium, High, Xhigh, Max], "must be low, medium"),
+            (
+                OpenAi,
+                "gpt-5",
+                &[Minimal, Low, Medium, High],
+                "minimal, low, medium or high",
+            ),
+            (
+                OpenAi,
+                "gpt-5-nano-2025-08-07",
+                &[Minimal, Low, Medium, High],
+                "minimal, low, medium or high",
+            ),
+            (
+                OpenAi,
+                "gpt-5-pro",
+                &[High],
+                "must be high for this model, or left out",
+            ),
+            (
+                OpenAi,
+                "gpt-5.1",
+                &[Without, Low, Medium, High],
+                "none, low, medium or high",
+            ),
+            (
+                OpenAi,
+                "gpt-5.1-codex-max",
+                &[Low, Medium, High, Xhigh],
+                "high or xhigh",
+            ),
+            (
+                OpenAi,
+                "gpt-5.5",
+                &[Without, Low, Medium, High, Xhigh],
+                "high or xhigh",
+            ),
+            (
+                OpenAi,
+                "gpt-6.1-terra",
+                &[Without, Low, Medium, High, Xhigh, Max],
+                "none, low",
+            ),
+            (
+                OpenAi,
+                "gpt-6.2-sol",
+                &[Low, Medium, High, Xhigh, Max],
+                "must be low, medium",
+            ),
             (OpenAi, "o3", &[Low, Medium, High], "low, medium or high"),
             (OpenAi, "invented-later", &ALL, ""),
             (OpenAiCompatible, "claude-haiku-4-5", &ALL, ""),
         ];
         for (provider, name, taken, reason) in table {
             for effort in ALL {
-                let settings = ModelSettings { reasoning_effort: Some(effort), ..ModelSettings::default() };
+                let settings = ModelSettings {
+                    reasoning_effort: Some(effort),
+                    ..ModelSettings::default()
+                };
                 let refused = [("/reasoning_effort", reason)];
-                let expected: &[_] = if taken.contains(&effort) { &[] } else { &refused };
-                check(&choice(provider, name, settings), None, Unlisted::Allowed, expected);
+                let expected: &[_] = if taken.contains(&effort) {
+                    &[]
+                } else {
+                    &refused
+                };
+                check(
+                    &choice(provider, name, settings),
+                    None,
+                    Unlisted::Allowed,
+                    expected,
+                );
             }
         }
     }
@@ -312,17 +562,48 @@ mod tests {
             api_version: ApiVersion::Anthropic20230601,
             ..ModelSettings::default()
         };
-        let none = ModelSettings { reasoning_effort: Some(ReasoningEffort::None), ..both };
-        let check = |provider, name, settings, expected: &[_]| {
-            check(&choice(provider, name, settings), None, Unlisted::Allowed, expected);
+        let none = ModelSettings {
+            reasoning_effort: Some(ReasoningEffort::None),
+            ..both
         };
-        check(Anthropic, "claude-sonnet-4-6", both, &[("/temperature", "0 to 1"), ("/top_p", "beside temperature")]);
-        check(OpenAiCompatible, "llama", both, &[("/api_version", "anthropic only")]);
+        let check = |provider, name, settings, expected: &[_]| {
+            check(
+                &choice(provider, name, settings),
+                None,
+                Unlisted::Allowed,
+                expected,
+            );
+        };
+        check(
+            Anthropic,
+            "claude-sonnet-4-6",
+            both,
+            &[("/temperature", "0 to 1"), ("/top_p", "beside temperature")],
+        );
+        check(
+            OpenAiCompatible,
+            "llama",
+            both,
+            &[("/api_version", "anthropic only")],
+        );
         let field = OutputLimitField::MaxCompletionTokens;
-        let named = ModelSettings { output_limit_field: field, ..ModelSettings::default() };
+        let named = ModelSettings {
+            output_limit_field: field,
+            ..ModelSettings::default()
+        };
         check(OpenAiCompatible, "llama", named, &[]);
-        check(OpenAi, "gpt-6.1-sol", named, &[("/output_limit_field", "openai_compatible only")]);
-        let all = [("/reasoning_effort", "low"), ("/api_version", ""), ("/temperature", "model"), ("/top_p", "model")];
+        check(
+            OpenAi,
+            "gpt-6.1-sol",
+            named,
+            &[("/output_limit_field", "openai_compatible only")],
+        );
+        let all = [
+            ("/reasoning_effort", "low"),
+            ("/api_version", ""),
+            ("/temperature", "model"),
+            ("/top_p", "model"),
+        ];
         check(OpenAi, "gpt-6.2-sol", none, &all);
     }
 }

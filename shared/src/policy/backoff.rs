@@ -1,8 +1,9 @@
 //! How long to wait before the next attempt.
 //!
-//! Many callers that failed at the same moment must not come back at the same moment: chance spreads them, over the whole
-//! wait if it is our own guess ("full jitter" in AWS's "Exponential Backoff And Jitter"), and only upwards if the provider
-//! named it, because nobody may come earlier than told.
+//! Many callers that failed at the same moment must not come back at the same moment: chance
+//! spreads them, over the whole wait if it is our own guess ("full jitter" in AWS's "Exponential
+//! Backoff And Jitter"), and only upwards if the provider named it, because nobody may come earlier
+//! than told.
 
 use std::time::Duration;
 
@@ -24,25 +25,32 @@ pub enum Backoff {
     /// Spread by chance.
     #[default]
     Jittered,
-    /// Without chance: every guessed wait is the longest, and a named one is kept to the millisecond. For tests.
+    /// Without chance: every guessed wait is the longest, and a named one is kept to the
+    /// millisecond. For tests.
     Steady,
 }
 
 impl Backoff {
-    /// The wait after the `failures`-th failure in a row, if the provider named none: up to 0.5, 1, 2, 4, 8, 8, … seconds.
+    /// The wait after the `failures`-th failure in a row, if the provider named none: up to 0.5, 1,
+    /// 2, 4, 8, 8, … seconds.
     pub fn guess(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1);
-        let longest = BASE.saturating_mul(2_u32.saturating_pow(doublings)).min(CAP);
+        let longest = BASE
+            .saturating_mul(2_u32.saturating_pow(doublings))
+            .min(CAP);
         match self {
             Self::Jittered => share_of(longest),
             Self::Steady => longest,
         }
     }
 
-    /// The wait if the provider named one: at least that, and up to a quarter more, which is 0.25 to 4 seconds.
+    /// The wait if the provider named one: at least that, and up to a quarter more, which is 0.25
+    /// to 4 seconds.
     pub fn from_hint(self, hint: Duration) -> Duration {
         match self {
-            Self::Jittered => hint.saturating_add(share_of((hint / 4).clamp(MIN_SPREAD, MAX_SPREAD))),
+            Self::Jittered => {
+                hint.saturating_add(share_of((hint / 4).clamp(MIN_SPREAD, MAX_SPREAD)))
+            }
             Self::Steady => hint,
         }
     }
@@ -61,17 +69,36 @@ mod tests {
 
     #[test]
     fn a_guess_doubles_up_to_its_cap() {
-        let millis = [0, 1, 2, 3, 4, 5, 6, 33, u32::MAX].map(|failures| Backoff::Steady.guess(failures).as_millis());
-        assert_eq!(millis, [500, 500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000, 8_000]);
+        let millis = [0, 1, 2, 3, 4, 5, 6, 33, u32::MAX]
+            .map(|failures| Backoff::Steady.guess(failures).as_millis());
+        assert_eq!(
+            millis,
+            [500, 500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000, 8_000]
+        );
     }
 
     #[test]
     fn jitter_uses_the_whole_wait() {
         fastrand::seed(7);
-        let millis: Vec<_> = (0..1_000).map(|_| Backoff::Jittered.guess(5).as_millis()).collect();
-        let within = |from, to| millis.iter().filter(|wait| (from..to).contains(*wait)).count();
-        let quarters = [within(0, 2_000), within(2_000, 4_000), within(4_000, 6_000), within(6_000, 8_000)];
-        assert!(quarters.iter().all(|count| (200..300).contains(count)), "{quarters:?}");
+        let millis: Vec<_> = (0..1_000)
+            .map(|_| Backoff::Jittered.guess(5).as_millis())
+            .collect();
+        let within = |from, to| {
+            millis
+                .iter()
+                .filter(|wait| (from..to).contains(*wait))
+                .count()
+        };
+        let quarters = [
+            within(0, 2_000),
+            within(2_000, 4_000),
+            within(4_000, 6_000),
+            within(6_000, 8_000),
+        ];
+        assert!(
+            quarters.iter().all(|count| (200..300).contains(count)),
+            "{quarters:?}"
+        );
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! The key under which an answer is kept: the same for the same question of the same tenant, in every process.
+//! The key under which an answer is kept: the same for the same question of the same tenant, in
+//! every process.
 
 use std::io;
 
@@ -7,12 +8,12 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{AnswerKey, ModelChoice, ModelRequest, Prompt};
 
-/// The version of this form. It goes up with any change of what a key is made of, and of what is kept under it, so that
-/// two deployments never misread each other's answers.
+/// The version of this form. It goes up with any change of what a key is made of, and of what is
+/// kept under it, so that two deployments never misread each other's answers.
 const VERSION: u32 = 3;
 
-/// All that could change the answer, and whose question it is. What a call costs, how it is repeated, who waits for it and
-/// until when is no part of the question.
+/// All that could change the answer, and whose question it is. What a call costs, how it is
+/// repeated, who waits for it and until when is no part of the question.
 #[derive(Serialize)]
 struct Question<'a> {
     version: u32,
@@ -32,11 +33,15 @@ pub fn of(request: &ModelRequest) -> AnswerKey {
     AnswerKey::new(digest(&question))
 }
 
-/// The digest of the question's JSON. Our fields come in the order of their declaration, and those of schemas in the order
-/// in which they were written: models write properties in that order, so that another order is another question.
+/// The digest of the question's JSON. Our fields come in the order of their declaration, and those
+/// of schemas in the order in which they were written: models write properties in that order, so
+/// that another order is another question.
 fn digest(question: &Question<'_>) -> [u8; 32] {
     let mut digested = Digested(Sha256::new());
-    #[expect(clippy::expect_used, reason = "a digest takes whatever it is fed, and all names of fields are texts")]
+    #[expect(
+        clippy::expect_used,
+        reason = "a digest takes whatever it is fed, and all names of fields are texts"
+    )]
     serde_json::to_writer(&mut digested, question).expect("a question can be written as JSON");
     digested.0.finalize().into()
 }
@@ -65,9 +70,9 @@ mod tests {
 
     use super::*;
     use crate::domain::{
-        CacheMode, CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain, ModelRef, ModelSettings,
-        OutputSchema, Provider, ReasoningEffort, RetryRules, TaskId, Thousandths, ToolDefinition, ToolName, Transfer,
-        UserPart,
+        CacheMode, CacheRules, CacheTerms, CacheUse, Caller, Deadline, Message, ModelChain,
+        ModelRef, ModelSettings, OutputSchema, Provider, ReasoningEffort, RetryRules, TaskId,
+        Thousandths, ToolDefinition, ToolName, Transfer, UserPart,
     };
     use crate::testing::samples;
 
@@ -82,11 +87,17 @@ mod tests {
     fn with_prompt(change: impl FnOnce(&mut Prompt)) -> ModelRequest {
         let mut prompt = samples::prompt("hello");
         change(&mut prompt);
-        ModelRequest { prompt: Arc::new(prompt), ..samples::question("hello") }
+        ModelRequest {
+            prompt: Arc::new(prompt),
+            ..samples::question("hello")
+        }
     }
 
     fn with_chain(choices: Vec<ModelChoice>) -> ModelRequest {
-        ModelRequest { chain: ModelChain::new(choices).unwrap(), ..samples::question("hello") }
+        ModelRequest {
+            chain: ModelChain::new(choices).unwrap(),
+            ..samples::question("hello")
+        }
     }
 
     fn set(change: impl FnOnce(&mut ModelSettings)) -> ModelRequest {
@@ -97,20 +108,33 @@ mod tests {
 
     #[test]
     fn a_key_is_the_same_in_every_process() {
-        let request =
-            with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#)));
-        assert_eq!(of(&request).to_string(), "ec3a8656901183106f45b4ba17f819aa7a9ddf82784606b44862c3a60ca4c832");
+        let request = with_prompt(|prompt| {
+            prompt
+                .tools
+                .push(tool("weather", r#"{"type":"object","a":{"z":1,"b":2}}"#));
+        });
+        assert_eq!(
+            of(&request).to_string(),
+            "ec3a8656901183106f45b4ba17f819aa7a9ddf82784606b44862c3a60ca4c832"
+        );
     }
 
     #[test]
     fn the_order_of_a_schemas_properties_is_part_of_the_question() {
-        let [first, second] =
-            [r#"{"properties":{"reasoning":{},"answer":{}}}"#, r#"{"properties":{"answer":{},"reasoning":{}}}"#];
+        let [first, second] = [
+            r#"{"properties":{"reasoning":{},"answer":{}}}"#,
+            r#"{"properties":{"answer":{},"reasoning":{}}}"#,
+        ];
         let with_tool = |schema| with_prompt(|prompt| prompt.tools.push(tool("weather", schema)));
         let with_form = |schema| {
             with_prompt(|prompt| {
-                let ToolDefinition { name, input_schema, .. } = tool("answer", schema);
-                prompt.output_schema = Some(OutputSchema { name, schema: input_schema });
+                let ToolDefinition {
+                    name, input_schema, ..
+                } = tool("answer", schema);
+                prompt.output_schema = Some(OutputSchema {
+                    name,
+                    schema: input_schema,
+                });
             })
         };
         assert_eq!(of(&with_tool(first)), of(&with_tool(first)));
@@ -122,11 +146,17 @@ mod tests {
     fn whatever_could_change_the_answer_changes_the_key() {
         let other = || ModelRef::new(Provider::OpenAi, "claude-sonnet-5-5").unwrap();
         let model = || ModelChoice::from(samples::model());
-        let asked_by = |tenant| Caller { tenant: samples::tenant(tenant), task: TaskId::new(samples::START) };
+        let asked_by = |tenant| Caller {
+            tenant: samples::tenant(tenant),
+            task: TaskId::new(samples::START),
+        };
         let questions = [
             samples::question("hello"),
             samples::question("hello "),
-            ModelRequest { caller: asked_by("acme-2"), ..samples::question("hello") },
+            ModelRequest {
+                caller: asked_by("acme-2"),
+                ..samples::question("hello")
+            },
             with_chain(vec![other().into()]),
             with_chain(vec![model(), other().into()]),
             with_chain(vec![other().into(), model()]),
@@ -138,7 +168,9 @@ mod tests {
             set(|settings| settings.transfer = Transfer::Whole),
             with_prompt(|prompt| prompt.instructions.clear()),
             with_prompt(|prompt| prompt.messages.push(Message::user("hello"))),
-            with_prompt(|prompt| prompt.messages = vec![Message::Assistant(vec![samples::said("hello")])]),
+            with_prompt(|prompt| {
+                prompt.messages = vec![Message::Assistant(vec![samples::said("hello")])];
+            }),
             with_prompt(|prompt| {
                 prompt.messages = vec![Message::User(vec![UserPart::ImageUrl("hello".to_owned())])];
             }),
@@ -146,8 +178,13 @@ mod tests {
             with_prompt(|prompt| prompt.tools.push(tool("whether", "{}"))),
             with_prompt(|prompt| prompt.tools.push(tool("weather", r#"{"type":"object"}"#))),
             with_prompt(|prompt| {
-                let ToolDefinition { name, input_schema, .. } = tool("weather", "{}");
-                prompt.output_schema = Some(OutputSchema { name, schema: input_schema });
+                let ToolDefinition {
+                    name, input_schema, ..
+                } = tool("weather", "{}");
+                prompt.output_schema = Some(OutputSchema {
+                    name,
+                    schema: input_schema,
+                });
             }),
             with_prompt(|prompt| prompt.max_output_tokens += 1),
         ];
@@ -160,10 +197,16 @@ mod tests {
         let request = samples::question("hello");
         let id = TaskId::derived([7; 16]);
         let changed = ModelRequest {
-            caller: Caller { task: id, ..request.caller.clone() },
+            caller: Caller {
+                task: id,
+                ..request.caller.clone()
+            },
             retry: RetryRules::default().with_max_attempts(9).unwrap(),
             cache: CacheRules::On(CacheTerms::default()),
-            cache_use: CacheUse { mode: CacheMode::Refresh, max_age: Some(Duration::from_secs(1)) },
+            cache_use: CacheUse {
+                mode: CacheMode::Refresh,
+                max_age: Some(Duration::from_secs(1)),
+            },
             task_cap: Some(1),
             deadline: Deadline::at(samples::after(1)),
             ..request.clone()

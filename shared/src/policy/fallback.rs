@@ -1,9 +1,11 @@
 //! From a model that is out of service to the next one of the chain.
 //!
-//! An outage leads on, and an answer that ends at the output limit before its first word, as a model that reasons too long gives:
-//! another model may reason less. If none of the others answers, that answer is the outcome, as it is without others. What one model refuses, such as a bad request, or a cap on cost forbids, is not asked of another.
-//! When all are out, the error lists every attempt and says when it is worth coming back: at the earliest moment that a model
-//! named, or even before, if another one named none.
+//! An outage leads on, and an answer that ends at the output limit before its first word, as a
+//! model that reasons too long gives: another model may reason less. If none of the others answers,
+//! that answer is the outcome, as it is without others. What one model refuses, such as a bad
+//! request, or a cap on cost forbids, is not asked of another. When all are out, the error lists
+//! every attempt and says when it is worth coming back: at the earliest moment that a model named,
+//! or even before, if another one named none.
 
 use std::sync::Arc;
 
@@ -11,7 +13,9 @@ use async_trait::async_trait;
 use tracing::Instrument;
 
 use super::tried::{Tried, parked};
-use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait, WaitReason};
+use crate::domain::{
+    Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait, WaitReason,
+};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Model, ModelError, ModelErrorKind};
@@ -40,8 +44,14 @@ impl Model for Fallback {
         let mut others = request.chain.iter().skip(1);
         loop {
             let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
-            let trace = tracing::info_span!(target: "trace", "model of chain", position, provider, model);
-            let error = match self.inner.ask(&request.to_only(choice)).instrument(trace).await {
+            let trace =
+                tracing::info_span!(target: "trace", "model of chain", position, provider, model);
+            let error = match self
+                .inner
+                .ask(&request.to_only(choice))
+                .instrument(trace)
+                .await
+            {
                 Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => {
                     let error = wordless(&answer);
                     cut.get_or_insert_with(|| (answer, tried.count() + error.earlier.len()));
@@ -58,7 +68,11 @@ impl Model for Fallback {
                     tried.add(&error);
                     return Ok(tried.around_answer(answer, place));
                 }
-                let error = if is_outage { comebacks.all_out(error) } else { error };
+                let error = if is_outage {
+                    comebacks.all_out(error)
+                } else {
+                    error
+                };
                 return Err(tried.before_error(error));
             };
             log_fallback(&error, &next.model);
@@ -78,7 +92,10 @@ fn is_cut_before_its_first_word(answer: &ModelAnswer) -> bool {
 /// The answer as a failed attempt, with what it and those before it cost.
 fn wordless(answer: &ModelAnswer) -> ModelError {
     let words = "the answer ended at max_output_tokens before its first word";
-    let said = ProviderError { message: Some(words.to_owned()), ..ProviderError::default() };
+    let said = ProviderError {
+        message: Some(words.to_owned()),
+        ..ProviderError::default()
+    };
     ModelError {
         request_id: answer.request_id.clone(),
         said: Some(Box::new(said)),
@@ -115,7 +132,10 @@ impl Comebacks {
             Some(wait) if self.has_unnamed => parked(last, ModelErrorKind::ParkAtMost(wait)),
             Some(wait) => parked(last, ModelErrorKind::Park(wait)),
             // One that forbids another try speaks for itself only.
-            None if self.has_unnamed => ModelError { should_retry: None, ..last },
+            None if self.has_unnamed => ModelError {
+                should_retry: None,
+                ..last
+            },
             None => last,
         }
     }
@@ -125,7 +145,10 @@ impl Comebacks {
 const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
     match kind {
         ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => Some(*wait),
-        ModelErrorKind::CircuitOpen { until } => Some(Wait { until: *until, reason: WaitReason::Breaker }),
+        ModelErrorKind::CircuitOpen { until } => Some(Wait {
+            until: *until,
+            reason: WaitReason::Breaker,
+        }),
         ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
         | ModelErrorKind::RateLimited
@@ -171,7 +194,8 @@ mod tests {
     use super::super::{Backoff, Retry, RetryBudget};
     use super::*;
     use crate::domain::{
-        Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend, Timestamp,
+        Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend,
+        Timestamp,
     };
     use crate::ports::Clock;
     use crate::testing::samples::{START, after, answer, question};
@@ -180,28 +204,48 @@ mod tests {
     const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
 
     fn names(count: usize) -> Vec<ModelRef> {
-        let providers = [Provider::Anthropic, Provider::OpenAi, Provider::OpenAiCompatible];
+        let providers = [
+            Provider::Anthropic,
+            Provider::OpenAi,
+            Provider::OpenAiCompatible,
+        ];
         let named = providers.into_iter().cycle().enumerate().take(count);
-        named.map(|(number, provider)| ModelRef::new(provider, format!("m{number}")).unwrap()).collect()
+        named
+            .map(|(number, provider)| ModelRef::new(provider, format!("m{number}")).unwrap())
+            .collect()
     }
 
     /// A question to that many models.
     fn to_chain(count: usize) -> ModelRequest {
         let chain = ModelChain::new(names(count).into_iter().map(Into::into).collect()).unwrap();
-        ModelRequest { chain, ..question("hello") }
+        ModelRequest {
+            chain,
+            ..question("hello")
+        }
     }
 
     const fn park(until: Timestamp, reason: WaitReason) -> ModelErrorKind {
         ModelErrorKind::Park(Wait { until, reason })
     }
 
-    async fn ask_three(kinds: impl IntoIterator<Item = ModelErrorKind>) -> (Result<ModelAnswer, ModelError>, usize) {
+    async fn ask_three(
+        kinds: impl IntoIterator<Item = ModelErrorKind>,
+    ) -> (Result<ModelAnswer, ModelError>, usize) {
         let model = Arc::new(ScriptedModel::new(kinds.into_iter().map(Reply::Fail)));
         let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
         let asked = Fallback::new(inner).ask(&to_chain(3)).await;
-        let order: Vec<_> = model.asked().iter().map(|request| request.model().clone()).collect();
+        let order: Vec<_> = model
+            .asked()
+            .iter()
+            .map(|request| request.model().clone())
+            .collect();
         assert_eq!(order, names(order.len()));
-        assert!(model.asked().iter().all(|request| request.chain.iter().len() == 1));
+        assert!(
+            model
+                .asked()
+                .iter()
+                .all(|request| request.chain.iter().len() == 1)
+        );
         (asked, order.len())
     }
 
@@ -212,8 +256,18 @@ mod tests {
         let (asked, _) = ask_three([DOWN, ModelErrorKind::CircuitOpen { until: after(9) }]).await;
         let answer = asked.unwrap();
         assert_eq!(answer.model, names(3)[2]);
-        let failed: Vec<_> = answer.failed.iter().map(|failed| (failed.model.name(), failed.code)).collect();
-        assert_eq!(failed, [("m0", FailureCode::ModelUnavailable), ("m1", FailureCode::ModelCircuitOpen)]);
+        let failed: Vec<_> = answer
+            .failed
+            .iter()
+            .map(|failed| (failed.model.name(), failed.code))
+            .collect();
+        assert_eq!(
+            failed,
+            [
+                ("m0", FailureCode::ModelUnavailable),
+                ("m1", FailureCode::ModelCircuitOpen)
+            ]
+        );
         assert_eq!(answer.spend.attempts, 3);
     }
 
@@ -229,7 +283,11 @@ mod tests {
             park(after(9), WaitReason::RateLimit),
         ];
         for outage in outages {
-            assert_eq!(ask_three([outage.clone()]).await.0.unwrap().model, names(2)[1], "{outage}");
+            assert_eq!(
+                ask_three([outage.clone()]).await.0.unwrap().model,
+                names(2)[1],
+                "{outage}"
+            );
         }
         let finals = [
             ModelErrorKind::QuotaExhausted,
@@ -245,68 +303,151 @@ mod tests {
         for kind in finals {
             let (asked, calls) = ask_three([DOWN, kind.clone()]).await;
             let error = asked.unwrap_err();
-            let attempts = if matches!(kind, ModelErrorKind::Park(_)) { 1 } else { 2 };
-            assert_eq!((calls, error.attempts().len(), error.spend.attempts), (2, attempts, 2), "{kind}");
+            let attempts = if matches!(kind, ModelErrorKind::Park(_)) {
+                1
+            } else {
+                2
+            };
+            assert_eq!(
+                (calls, error.attempts().len(), error.spend.attempts),
+                (2, attempts, 2),
+                "{kind}"
+            );
             assert_eq!((error.kind, error.model), (kind, names(2)[1].clone()));
         }
     }
 
     #[tokio::test]
     async fn an_answer_that_is_cut_before_its_first_word_leads_on_while_there_is_another_model() {
-        let cut = |text: &str| ModelAnswer { stop_reason: StopReason::MaxTokens, ..answer(text) };
+        let cut = |text: &str| ModelAnswer {
+            stop_reason: StopReason::MaxTokens,
+            ..answer(text)
+        };
         for (first, models, calls, text) in [
             (cut(""), 2, 2, "said"),
             (cut(" "), 2, 2, "said"),
             (cut(""), 1, 1, ""),
             (cut("begun"), 2, 1, "begun"),
-            (ModelAnswer { content: cut("").content, ..answer("") }, 2, 1, ""),
+            (
+                ModelAnswer {
+                    content: cut("").content,
+                    ..answer("")
+                },
+                2,
+                1,
+                "",
+            ),
         ] {
-            let model = Arc::new(ScriptedModel::new([Reply::Answer(first), Reply::Answer(answer("said"))]));
+            let model = Arc::new(ScriptedModel::new([
+                Reply::Answer(first),
+                Reply::Answer(answer("said")),
+            ]));
             let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
             let answer = Fallback::new(inner).ask(&to_chain(models)).await.unwrap();
             assert_eq!((model.asked().len(), answer.text().as_str()), (calls, text));
             assert_eq!(answer.failed.len(), calls - 1);
-            assert_eq!(answer.spend.attempts as usize, calls, "what is paid for nothing is counted");
+            assert_eq!(
+                answer.spend.attempts as usize, calls,
+                "what is paid for nothing is counted"
+            );
         }
     }
 
     #[tokio::test]
-    async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_model_answers() {
-        for kind in [DOWN, ModelErrorKind::Rejected, park(after(9), WaitReason::RateLimit)] {
-            let cut = ModelAnswer { stop_reason: StopReason::MaxTokens, ..answer("") };
-            let script = [Reply::Fail(DOWN), Reply::Answer(cut), Reply::Fail(kind.clone())];
+    async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_model_answers()
+    {
+        for kind in [
+            DOWN,
+            ModelErrorKind::Rejected,
+            park(after(9), WaitReason::RateLimit),
+        ] {
+            let cut = ModelAnswer {
+                stop_reason: StopReason::MaxTokens,
+                ..answer("")
+            };
+            let script = [
+                Reply::Fail(DOWN),
+                Reply::Answer(cut),
+                Reply::Fail(kind.clone()),
+            ];
             let fallback = Fallback::new(Arc::new(ScriptedModel::new(script)));
             let answer = fallback.ask(&to_chain(3)).await.unwrap();
-            assert_eq!((answer.stop_reason, answer.text()), (StopReason::MaxTokens, String::new()));
+            assert_eq!(
+                (answer.stop_reason, answer.text()),
+                (StopReason::MaxTokens, String::new())
+            );
             let failed: Vec<_> = answer.failed.iter().map(|failed| failed.code).collect();
-            let last = if kind.is_advice() { vec![] } else { vec![kind.code()] };
-            assert_eq!(failed, [vec![FailureCode::ModelUnavailable], last].concat(), "{kind}");
+            let last = if kind.is_advice() {
+                vec![]
+            } else {
+                vec![kind.code()]
+            };
+            assert_eq!(
+                failed,
+                [vec![FailureCode::ModelUnavailable], last].concat(),
+                "{kind}"
+            );
             assert_eq!(answer.spend.attempts, 3);
         }
     }
 
     #[tokio::test]
     async fn when_all_are_out_the_earliest_return_comes_out() {
-        let open = |seconds| ModelErrorKind::CircuitOpen { until: after(seconds) };
+        let open = |seconds| ModelErrorKind::CircuitOpen {
+            until: after(seconds),
+        };
         let limited = |seconds| park(after(seconds), WaitReason::RateLimit);
         let rushed = |seconds| park(after(seconds), WaitReason::OutOfTime);
-        let at_most = |seconds, reason| ModelErrorKind::ParkAtMost(Wait { until: after(seconds), reason });
+        let at_most = |seconds, reason| {
+            ModelErrorKind::ParkAtMost(Wait {
+                until: after(seconds),
+                reason,
+            })
+        };
         let cases = [
-            ([DOWN, DOWN, ModelErrorKind::Timeout], ModelErrorKind::Timeout, 3),
+            (
+                [DOWN, DOWN, ModelErrorKind::Timeout],
+                ModelErrorKind::Timeout,
+                3,
+            ),
             ([open(9), DOWN, DOWN], at_most(9, WaitReason::Breaker), 3),
             ([DOWN, DOWN, open(9)], at_most(9, WaitReason::Breaker), 3),
-            ([open(9), limited(8), DOWN], at_most(8, WaitReason::RateLimit), 2),
-            ([DOWN, limited(8), limited(9)], at_most(8, WaitReason::RateLimit), 1),
-            ([limited(9), open(8), limited(9)], park(after(8), WaitReason::Breaker), 1),
+            (
+                [open(9), limited(8), DOWN],
+                at_most(8, WaitReason::RateLimit),
+                2,
+            ),
+            (
+                [DOWN, limited(8), limited(9)],
+                at_most(8, WaitReason::RateLimit),
+                1,
+            ),
+            (
+                [limited(9), open(8), limited(9)],
+                park(after(8), WaitReason::Breaker),
+                1,
+            ),
             ([limited(7), limited(9), open(8)], limited(7), 1),
             ([limited(7), rushed(9), limited(8)], rushed(7), 0),
-            ([rushed(7), limited(9), DOWN], at_most(7, WaitReason::OutOfTime), 1),
-            ([at_most(7, WaitReason::RateLimit), limited(9), limited(9)], at_most(7, WaitReason::RateLimit), 0),
+            (
+                [rushed(7), limited(9), DOWN],
+                at_most(7, WaitReason::OutOfTime),
+                1,
+            ),
+            (
+                [at_most(7, WaitReason::RateLimit), limited(9), limited(9)],
+                at_most(7, WaitReason::RateLimit),
+                0,
+            ),
         ];
         for (kinds, expected, attempts) in cases {
             let (asked, calls) = ask_three(kinds.clone()).await;
             let error = asked.unwrap_err();
-            assert_eq!((calls, error.attempts().len(), error.spend.attempts), (3, attempts, 3), "{kinds:?}");
+            assert_eq!(
+                (calls, error.attempts().len(), error.spend.attempts),
+                (3, attempts, 3),
+                "{kinds:?}"
+            );
             assert_eq!(error.kind, expected, "{kinds:?}");
         }
     }
@@ -318,16 +459,31 @@ mod tests {
             status: Some(429),
             should_retry: None,
             retry_after: Some(Duration::from_mins(1)),
-            spend: Spend { attempts: 1, ..Spend::default() },
+            spend: Spend {
+                attempts: 1,
+                ..Spend::default()
+            },
         };
         let model = Arc::new(ScriptedModel::new([limited]));
         let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-        let retry = Retry::new(inner, RetryBudget::default(), Backoff::Steady, Arc::new(TokioClock::default()));
+        let retry = Retry::new(
+            inner,
+            RetryBudget::default(),
+            Backoff::Steady,
+            Arc::new(TokioClock::default()),
+        );
         let fallback = Fallback::new(Arc::new(retry));
         let step = async || {
-            let request = ModelRequest { deadline: Deadline::at(after(120)), ..to_chain(2) };
+            let request = ModelRequest {
+                deadline: Deadline::at(after(120)),
+                ..to_chain(2)
+            };
             let answer = fallback.ask(&request).await.unwrap();
-            let failed: Vec<_> = answer.failed.iter().map(|failed| (failed.code, failed.status)).collect();
+            let failed: Vec<_> = answer
+                .failed
+                .iter()
+                .map(|failed| (failed.code, failed.status))
+                .collect();
             (answer.model.name().to_owned(), failed)
         };
         let code = FailureCode::ModelRateLimited;
@@ -335,7 +491,11 @@ mod tests {
         assert_eq!(step().await, ("m1".to_owned(), vec![(code, None)]));
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(step().await, ("m0".to_owned(), vec![]));
-        let asked: Vec<_> = model.asked().iter().map(|request| request.model().name().to_owned()).collect();
+        let asked: Vec<_> = model
+            .asked()
+            .iter()
+            .map(|request| request.model().name().to_owned())
+            .collect();
         assert_eq!(asked, ["m0", "m1", "m1", "m0"]);
     }
 
@@ -346,14 +506,20 @@ mod tests {
             status: Some(503),
             should_retry: Some(false),
             retry_after: None,
-            spend: Spend { attempts: 1, ..Spend::default() },
+            spend: Spend {
+                attempts: 1,
+                ..Spend::default()
+            },
         };
         let limited = park(after(9), WaitReason::RateLimit);
         let cases = [
             ([Reply::Fail(DOWN), last_word()], (DOWN, None)),
             ([last_word(), Reply::Fail(DOWN)], (DOWN, None)),
             ([last_word(), last_word()], (DOWN, Some(false))),
-            ([last_word(), Reply::Fail(limited.clone())], (limited.clone(), None)),
+            (
+                [last_word(), Reply::Fail(limited.clone())],
+                (limited.clone(), None),
+            ),
             ([Reply::Fail(limited.clone()), last_word()], (limited, None)),
         ];
         for (script, expected) in cases {
@@ -394,7 +560,10 @@ mod tests {
                 acts.rotate_left(1);
                 *acts.back().unwrap()
             };
-            let (takes, named) = (Duration::from_millis(takes_ms), Duration::from_millis(named_ms));
+            let (takes, named) = (
+                Duration::from_millis(takes_ms),
+                Duration::from_millis(named_ms),
+            );
             let in_time = request.deadline.allows(takes, begun);
             tokio::time::sleep(takes.min(request.deadline.left(begun))).await;
             let until = self.clock.now().plus(named);
@@ -410,20 +579,45 @@ mod tests {
             };
             let mut seen = self.seen.lock().unwrap();
             let number = u16::try_from(seen.len()).unwrap();
-            let spend =
-                Spend { attempts: 1, cost: Cost { micro_usd: 1 << number, unpriced_calls: 0 }, ..Spend::default() };
+            let spend = Spend {
+                attempts: 1,
+                cost: Cost {
+                    micro_usd: 1 << number,
+                    unpriced_calls: 0,
+                },
+                ..Spend::default()
+            };
             let model = request.model().clone();
             let result = match kind {
-                None => Ok(ModelAnswer { model: model.clone(), spend, ..answer("yes") }),
+                None => Ok(ModelAnswer {
+                    model: model.clone(),
+                    spend,
+                    ..answer("yes")
+                }),
                 Some(kind) => {
                     let source = Some(std::io::Error::other("trouble").into());
                     let retry_after = matches!(what, 3..=5).then_some(named).filter(|_| in_time);
                     let failed = ModelError::new(model.clone(), kind);
-                    Err(ModelError { status: Some(number), retry_after, spend, source, ..failed })
+                    Err(ModelError {
+                        status: Some(number),
+                        retry_after,
+                        spend,
+                        source,
+                        ..failed
+                    })
                 }
             };
-            let failed = result.as_ref().err().and_then(|error| error.attempts().pop());
-            seen.push(Seen { model, begun, failed, not_before, spend });
+            let failed = result
+                .as_ref()
+                .err()
+                .and_then(|error| error.attempts().pop());
+            seen.push(Seen {
+                model,
+                begun,
+                failed,
+                not_before,
+                spend,
+            });
             result
         }
     }
@@ -435,8 +629,9 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the models do, through both layers: in time, within the limits, never before a wait is over that the
-        /// model named, and with every attempt and all that it cost accounted for.
+        /// Whatever the models do, through both layers: in time, within the limits, never before a
+        /// wait is over that the model named, and with every attempt and all that it cost accounted
+        /// for.
         #[test]
         fn any_trouble_keeps_the_rules(
             acts in prop::collection::vec(act(), 1..20),

@@ -1,8 +1,10 @@
-//! How model calls are made to survive: one behaviour a file, each a [`Model`](crate::ports::Model) around another.
+//! How model calls are made to survive: one behaviour a file, each a [`Model`](crate::ports::Model)
+//! around another.
 //!
-//! A layer knows nothing of its neighbours but the port, so that the stack can be written down in one place. Each hands on
-//! and adds up what was spent and which attempts failed below it: nothing that was paid is forgotten. What a call costs is
-//! [`price`]'s to say, from a table in a data file, which models a new agent may have [`admission`]'s, and which schemas vendors take
+//! A layer knows nothing of its neighbours but the port, so that the stack can be written down in
+//! one place. Each hands on and adds up what was spent and which attempts failed below it: nothing
+//! that was paid is forgotten. What a call costs is [`price`]'s to say, from a table in a data
+//! file, which models a new agent may have [`admission`]'s, and which schemas vendors take
 //! `schemas`'s.
 
 pub mod admission;

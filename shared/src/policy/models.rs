@@ -1,17 +1,27 @@
-//! What is known of vendors' models, by how their names begin. Of a name that nobody here knows, the vendor is the judge.
+//! What is known of vendors' models, by how their names begin. Of a name that nobody here knows,
+//! the vendor is the judge.
 //!
-//! Sources, read in November 2026: for Anthropic <https://platform.claude.com/docs/en/build-with-claude/effort> and
-//! <https://platform.claude.com/docs/en/build-with-claude/thinking>; for OpenAI the pages of its models at
-//! <https://developers.openai.com/api/docs/models>, and for the generations before them the table at
+//! Sources, read in November 2026: for Anthropic
+//! <https://platform.claude.com/docs/en/build-with-claude/effort> and
+//! <https://platform.claude.com/docs/en/build-with-claude/thinking>; for OpenAI the pages of its
+//! models at <https://developers.openai.com/api/docs/models>, and for the generations before them
+//! the table at
 //! <https://community.openai.com/t/request-for-compatibility-matrix-reasoning-effort-sampling-parameters-across-gpt-5-series/1371738>.
 
 use crate::domain::{ModelRef, Provider, ReasoningEffort};
 
 use ReasoningEffort::{High, Low, Max, Medium, Minimal, None as Without, Xhigh};
 
-/// Anthropic's models that refuse sampling under every version of the API: those from Opus 4.7 and Sonnet 5 on.
-const WITHOUT_SAMPLING: [&str; 6] =
-    ["claude-fable-", "claude-haiku-5", "claude-opus-4-7", "claude-opus-4-8", "claude-opus-5", "claude-sonnet-5"];
+/// Anthropic's models that refuse sampling under every version of the API: those from Opus 4.7 and
+/// Sonnet 5 on.
+const WITHOUT_SAMPLING: [&str; 6] = [
+    "claude-fable-",
+    "claude-haiku-5",
+    "claude-opus-4-7",
+    "claude-opus-4-8",
+    "claude-opus-5",
+    "claude-sonnet-5",
+];
 
 /// OpenAI's models that don't reason unless a request has an effort.
 const WITHOUT_EFFORT_BY_DEFAULT: [&str; 3] = ["gpt-5.1", "gpt-5.2", "gpt-5.4"];
@@ -74,24 +84,33 @@ pub(super) fn efforts(model: &ModelRef) -> Option<&'static [ReasoningEffort]> {
         Provider::OpenAi => &OPENAI,
         Provider::OpenAiCompatible => &[],
     };
-    rows.iter().find(|(beginning, _)| begins(model, beginning)).map(|(_, efforts)| *efforts)
+    rows.iter()
+        .find(|(beginning, _)| begins(model, beginning))
+        .map(|(_, efforts)| *efforts)
 }
 
-/// Whether the model is not known to be without reasoning. Others refuse requests for encrypted reasoning.
+/// Whether the model is not known to be without reasoning. Others refuse requests for encrypted
+/// reasoning.
 pub(crate) fn may_reason(model: &ModelRef) -> bool {
     efforts(model).is_none_or(|efforts| !efforts.is_empty())
 }
 
 /// Whether the model reasons although no effort is set.
 pub(super) fn reasons_by_default(model: &ModelRef) -> bool {
-    !WITHOUT_EFFORT_BY_DEFAULT.iter().any(|beginning| begins(model, beginning))
+    !WITHOUT_EFFORT_BY_DEFAULT
+        .iter()
+        .any(|beginning| begins(model, beginning))
 }
 
 /// Whether the model refuses sampling parameters, however it is set.
 pub(super) fn refuses_sampling(model: &ModelRef) -> bool {
     match model.provider() {
-        Provider::Anthropic => WITHOUT_SAMPLING.iter().any(|beginning| begins(model, beginning)),
-        Provider::OpenAi => efforts(model).is_some_and(|efforts| !efforts.is_empty() && !efforts.contains(&Without)),
+        Provider::Anthropic => WITHOUT_SAMPLING
+            .iter()
+            .any(|beginning| begins(model, beginning)),
+        Provider::OpenAi => {
+            efforts(model).is_some_and(|efforts| !efforts.is_empty() && !efforts.contains(&Without))
+        }
         Provider::OpenAiCompatible => false,
     }
 }
@@ -102,8 +121,8 @@ pub(crate) fn thinks_between_tools(model: &ModelRef) -> bool {
     begins(model, "claude-sonnet-5-5")
 }
 
-/// Whether a Chat Completions server refuses `max_tokens` for the model, which a gateway may name with its vendor, as in
-/// `openai/gpt-5`.
+/// Whether a Chat Completions server refuses `max_tokens` for the model, which a gateway may name
+/// with its vendor, as in `openai/gpt-5`.
 pub(crate) fn wants_max_completion_tokens(model: &ModelRef) -> bool {
     let name = model.name().rsplit('/').next().unwrap_or_default();
     let is_of = |family: &str| {
@@ -138,7 +157,11 @@ mod tests {
             ("o3", true),
             ("invented-later", true),
         ] {
-            assert_eq!(may_reason(&model(Provider::OpenAi, name)), expected, "{name}");
+            assert_eq!(
+                may_reason(&model(Provider::OpenAi, name)),
+                expected,
+                "{name}"
+            );
         }
     }
 
@@ -158,7 +181,11 @@ mod tests {
             ("gpt-5/llama", false),
             ("qwen3-coder", false),
         ] {
-            assert_eq!(wants_max_completion_tokens(&model(Provider::OpenAiCompatible, name)), expected, "{name}");
+            assert_eq!(
+                wants_max_completion_tokens(&model(Provider::OpenAiCompatible, name)),
+                expected,
+                "{name}"
+            );
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Which models are not to be asked just now, because one of them said so to any call of this process.
+//! Which models are not to be asked just now, because one of them said so to any call of this
+//! process.
 //!
-//! A provider's `retry-after` is about the key, not about the call that met it: whoever asks the model next, another step
-//! of the same task or another task, would come too early. What one process was told, another one isn't; each is told for
-//! itself, since keeping it in a table would cost a read or a write of it for each call.
+//! A provider's `retry-after` is about the key, not about the call that met it: whoever asks the
+//! model next, another step of the same task or another task, would come too early. What one
+//! process was told, another one isn't; each is told for itself, since keeping it in a table would
+//! cost a read or a write of it for each call.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::domain::{ModelRef, Timestamp};
 use crate::ports::ModelErrorKind;
 
-/// The most pauses that are kept. Agents name their models freely, but not many are throttled at once.
+/// The most pauses that are kept. Agents name their models freely, but not many are throttled at
+/// once.
 const MOST: usize = 1_000;
 
 /// The pauses that models asked for.
@@ -27,11 +30,14 @@ pub(super) struct Pause {
 }
 
 impl Pauses {
-    /// Takes down a pause, unless the model has a longer one. Of more than [`MOST`] at once, the last is forgotten.
+    /// Takes down a pause, unless the model has a longer one. Of more than [`MOST`] at once, the
+    /// last is forgotten.
     pub(super) fn add(&self, model: &ModelRef, pause: Pause, now: Timestamp) {
         let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pauses.retain(|_, kept| kept.until > now);
-        let is_longest = pauses.get(model).map_or(pauses.len() < MOST, |kept| kept.until < pause.until);
+        let is_longest = pauses
+            .get(model)
+            .map_or(pauses.len() < MOST, |kept| kept.until < pause.until);
         if is_longest {
             pauses.insert(model.clone(), pause);
         }
@@ -51,7 +57,10 @@ mod tests {
     use crate::testing::samples::{START, after, model};
 
     fn until(seconds: u64) -> Pause {
-        Pause { until: after(seconds), kind: ModelErrorKind::RateLimited }
+        Pause {
+            until: after(seconds),
+            kind: ModelErrorKind::RateLimited,
+        }
     }
 
     #[test]
@@ -69,7 +78,8 @@ mod tests {
     #[test]
     fn so_many_are_kept_and_those_that_are_over_make_room() {
         let pauses = Pauses::default();
-        let named = |number| ModelRef::new(Provider::OpenAiCompatible, format!("m{number}")).unwrap();
+        let named =
+            |number| ModelRef::new(Provider::OpenAiCompatible, format!("m{number}")).unwrap();
         for number in 0..=MOST {
             pauses.add(&named(number), until(5), START);
         }

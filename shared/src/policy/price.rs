@@ -1,10 +1,11 @@
 //! What model calls cost, in whole micro-USD.
 //!
-//! The table is the data file `prices.json`: list prices by model and date, each with its source and the day on which
-//! it was checked; one whose first day isn't known begins on the day it was first seen. A model without a row that day
-//! has no price, which is for the caller to report: an unknown price is never zero. Prices are those of the vendors'
-//! standard tier, with the shorter of the cache lifetimes: 5 minutes at Anthropic, 30 at OpenAI. Batch and fast modes,
-//! regional surcharges and fees of server-side tools are not in it.
+//! The table is the data file `prices.json`: list prices by model and date, each with its source
+//! and the day on which it was checked; one whose first day isn't known begins on the day it was
+//! first seen. A model without a row that day has no price, which is for the caller to report: an
+//! unknown price is never zero. Prices are those of the vendors' standard tier, with the shorter of
+//! the cache lifetimes: 5 minutes at Anthropic, 30 at OpenAI. Batch and fast modes, regional
+//! surcharges and fees of server-side tools are not in it.
 
 use std::sync::LazyLock;
 
@@ -17,9 +18,13 @@ const TOKENS: u128 = 1_000_000;
 
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1000;
 
-#[expect(clippy::expect_used, reason = "the table is part of the program, and a test reads it")]
-static CURRENT: LazyLock<PriceTable> =
-    LazyLock::new(|| serde_json::from_str(include_str!("prices.json")).expect("the price table is sound"));
+#[expect(
+    clippy::expect_used,
+    reason = "the table is part of the program, and a test reads it"
+)]
+static CURRENT: LazyLock<PriceTable> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("prices.json")).expect("the price table is sound")
+});
 
 /// The prices of models, by date.
 #[derive(Debug, Deserialize)]
@@ -76,7 +81,8 @@ impl PriceTable {
         &self.version
     }
 
-    /// What `usage` of `model` costs at `at`, rounded up to a whole micro-USD; `None` if the table has no row for it.
+    /// What `usage` of `model` costs at `at`, rounded up to a whole micro-USD; `None` if the table
+    /// has no row for it.
     ///
     /// Shares that exceed their total are cut to it, the dearest class first.
     pub fn cost(&self, model: &ModelRef, usage: &Usage, at: Timestamp) -> Option<u64> {
@@ -84,12 +90,18 @@ impl PriceTable {
         Some(micro_usd(row.prices_for(usage.input_tokens).total(usage)))
     }
 
-    /// The most, in micro-USD, that a call of `model` costs at `at` with at most `input_bytes` tokens of input and
-    /// `max_output_tokens` of output; `None` if the table has no row for it.
+    /// The most, in micro-USD, that a call of `model` costs at `at` with at most `input_bytes`
+    /// tokens of input and `max_output_tokens` of output; `None` if the table has no row for it.
     ///
-    /// A token of text is at least one byte, so that the size of a request bounds its input. What isn't in the request's
-    /// bytes, such as an image given by its URL, is for the caller to add.
-    pub fn bound(&self, model: &ModelRef, input_bytes: u64, max_output_tokens: u32, at: Timestamp) -> Option<u64> {
+    /// A token of text is at least one byte, so that the size of a request bounds its input. What
+    /// isn't in the request's bytes, such as an image given by its URL, is for the caller to add.
+    pub fn bound(
+        &self,
+        model: &ModelRef,
+        input_bytes: u64,
+        max_output_tokens: u32,
+        at: Timestamp,
+    ) -> Option<u64> {
         Some(self.row(model, at)?.bound(input_bytes, max_output_tokens))
     }
 
@@ -98,12 +110,16 @@ impl PriceTable {
         self.row(model, at).is_some()
     }
 
-    /// [`cost`](Self::cost), where a model without a row counts as the dearest of its provider; `None` for a provider without rows.
+    /// [`cost`](Self::cost), where a model without a row counts as the dearest of its provider;
+    /// `None` for a provider without rows.
     pub fn assumed_cost(&self, model: &ModelRef, usage: &Usage, at: Timestamp) -> Option<u64> {
-        self.assumed_rows(model, at).map(|row| micro_usd(row.prices_for(usage.input_tokens).total(usage))).max()
+        self.assumed_rows(model, at)
+            .map(|row| micro_usd(row.prices_for(usage.input_tokens).total(usage)))
+            .max()
     }
 
-    /// [`bound`](Self::bound), where a model without a row counts as the dearest of its provider; `None` for a provider without rows.
+    /// [`bound`](Self::bound), where a model without a row counts as the dearest of its provider;
+    /// `None` for a provider without rows.
     pub fn assumed_bound(
         &self,
         model: &ModelRef,
@@ -111,7 +127,9 @@ impl PriceTable {
         max_output_tokens: u32,
         at: Timestamp,
     ) -> Option<u64> {
-        self.assumed_rows(model, at).map(|row| row.bound(input_bytes, max_output_tokens)).max()
+        self.assumed_rows(model, at)
+            .map(|row| row.bound(input_bytes, max_output_tokens))
+            .max()
     }
 
     /// The most tokens that `model` writes in one answer at `at`; `None` if nobody here knows.
@@ -119,32 +137,47 @@ impl PriceTable {
         self.row(model, at)?.max_output_tokens
     }
 
-    /// The provider and the model as dimensions of a metric. Names that the table doesn't have are any number of them, and each
-    /// would be paid for: they count as one.
+    /// The provider and the model as dimensions of a metric. Names that the table doesn't have are
+    /// any number of them, and each would be paid for: they count as one.
     pub fn labels<'a>(&self, model: &'a ModelRef) -> [&'a str; 2] {
         let is_listed = self.rows.iter().any(|row| row.is_of(model));
-        [model.provider().as_str(), if is_listed { model.name() } else { "unlisted" }]
+        [
+            model.provider().as_str(),
+            if is_listed { model.name() } else { "unlisted" },
+        ]
     }
 
     /// The model's row, or all rows of its provider if it has none.
     fn assumed_rows(&self, model: &ModelRef, at: Timestamp) -> impl Iterator<Item = &Row> {
         let (own, provider) = (self.row(model, at), model.provider().as_str());
-        let others = self.rows.iter().filter(move |row| own.is_none() && row.provider == provider && row.is_valid(at));
+        let others = self
+            .rows
+            .iter()
+            .filter(move |row| own.is_none() && row.provider == provider && row.is_valid(at));
         own.into_iter().chain(others)
     }
 
     fn row(&self, model: &ModelRef, at: Timestamp) -> Option<&Row> {
-        self.rows.iter().find(|row| row.is_of(model) && row.is_valid(at))
+        self.rows
+            .iter()
+            .find(|row| row.is_of(model) && row.is_valid(at))
     }
 }
 
 impl Row {
-    /// Whether the row's model is asked for by its name or by that of a dated snapshot, such as `claude-haiku-4-5-20251001`
-    /// or `gpt-5.5-2026-04-23`. A longer name is another model with another price: `gpt-5.4-mini` is no `gpt-5.4`.
+    /// Whether the row's model is asked for by its name or by that of a dated snapshot, such as
+    /// `claude-haiku-4-5-20251001` or `gpt-5.5-2026-04-23`. A longer name is another model with
+    /// another price: `gpt-5.4-mini` is no `gpt-5.4`.
     fn is_of(&self, model: &ModelRef) -> bool {
-        let is_snapshot = |rest: &str| rest.strip_prefix('-').is_some_and(|date| epoch_day(date).is_some());
+        let is_snapshot = |rest: &str| {
+            rest.strip_prefix('-')
+                .is_some_and(|date| epoch_day(date).is_some())
+        };
         self.provider == model.provider().as_str()
-            && model.name().strip_prefix(&self.model).is_some_and(|rest| rest.is_empty() || is_snapshot(rest))
+            && model
+                .name()
+                .strip_prefix(&self.model)
+                .is_some_and(|rest| rest.is_empty() || is_snapshot(rest))
     }
 
     fn is_valid(&self, at: Timestamp) -> bool {
@@ -153,12 +186,17 @@ impl Row {
 
     fn bound(&self, input_bytes: u64, max_output_tokens: u32) -> u64 {
         let short = self.prices.dearest(input_bytes, max_output_tokens);
-        let reached = self.prices_for(input_bytes).dearest(input_bytes, max_output_tokens);
+        let reached = self
+            .prices_for(input_bytes)
+            .dearest(input_bytes, max_output_tokens);
         micro_usd(short.max(reached))
     }
 
     fn prices_for(&self, input_tokens: u64) -> &Prices {
-        let long = self.long_prompt.as_ref().filter(|long| input_tokens > long.over_input_tokens);
+        let long = self
+            .long_prompt
+            .as_ref()
+            .filter(|long| input_tokens > long.over_input_tokens);
         long.map_or(&self.prices, |long| &long.prices)
     }
 }
@@ -199,8 +237,9 @@ fn micro_usd(total: u128) -> u64 {
     u64::try_from(total.div_ceil(TOKENS)).unwrap_or(u64::MAX)
 }
 
-/// The days from the epoch to a date, written as `2026-10-07` or `20261007`. The arithmetic is that of Howard Hinnant's
-/// `days_from_civil`: years begin in March, so that a leap day is the last of its year.
+/// The days from the epoch to a date, written as `2026-10-07` or `20261007`. The arithmetic is that
+/// of Howard Hinnant's `days_from_civil`: years begin in March, so that a leap day is the last of
+/// its year.
 fn epoch_day(date: &str) -> Option<u64> {
     let (year, rest) = date.split_at_checked(4)?;
     let (month, day) = match rest.strip_prefix('-') {
@@ -211,8 +250,14 @@ fn epoch_day(date: &str) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    Some(365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468)
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    Some(
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468,
+    )
 }
 
 /// The number that `text` is if it has exactly this many digits and nothing else.
@@ -250,12 +295,27 @@ mod tests {
         ];
         assert!(epoch_day(PriceTable::current().version()).is_some());
         for row in table["rows"].as_array().unwrap() {
-            let unknown: Vec<_> =
-                row.as_object().unwrap().keys().filter(|key| !known.contains(&key.as_str())).collect();
+            let unknown: Vec<_> = row
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|key| !known.contains(&key.as_str()))
+                .collect();
             assert!(unknown.is_empty(), "{unknown:?} in {row}");
-            assert!(row["source"].as_str().unwrap().starts_with("https://"), "{row}");
-            assert!(epoch_day(row["checked"].as_str().unwrap()) <= epoch_day(PriceTable::current().version()), "{row}");
-            assert!(row["context_window"].as_u64().unwrap() > row["max_output_tokens"].as_u64().unwrap_or(0), "{row}");
+            assert!(
+                row["source"].as_str().unwrap().starts_with("https://"),
+                "{row}"
+            );
+            assert!(
+                epoch_day(row["checked"].as_str().unwrap())
+                    <= epoch_day(PriceTable::current().version()),
+                "{row}"
+            );
+            assert!(
+                row["context_window"].as_u64().unwrap()
+                    > row["max_output_tokens"].as_u64().unwrap_or(0),
+                "{row}"
+            );
         }
     }
 
@@ -263,31 +323,69 @@ mod tests {
     fn rows_are_plausible_and_never_two_at_once() {
         let rows = &PriceTable::current().rows;
         for (index, row) in rows.iter().enumerate() {
-            assert!(ModelRef::new(Provider::from_str(&row.provider).unwrap(), &row.model).is_ok(), "{row:?}");
-            assert!(row.valid_until.is_none_or(|until| row.valid_from.0 < until.0), "{row:?}");
-            let Prices { input, cache_read, cache_write, output } = row.prices;
-            assert!(0 < cache_read && cache_read < input && input <= cache_write && cache_write < output, "{row:?}");
-            assert!(row.long_prompt.as_ref().is_none_or(|long| long.prices.input > input), "{row:?}");
-            let ended = |other: &Row| other.valid_until.is_some_and(|until| until.0 <= row.valid_from.0);
+            assert!(
+                ModelRef::new(Provider::from_str(&row.provider).unwrap(), &row.model).is_ok(),
+                "{row:?}"
+            );
+            assert!(
+                row.valid_until
+                    .is_none_or(|until| row.valid_from.0 < until.0),
+                "{row:?}"
+            );
+            let Prices {
+                input,
+                cache_read,
+                cache_write,
+                output,
+            } = row.prices;
+            assert!(
+                0 < cache_read
+                    && cache_read < input
+                    && input <= cache_write
+                    && cache_write < output,
+                "{row:?}"
+            );
+            assert!(
+                row.long_prompt
+                    .as_ref()
+                    .is_none_or(|long| long.prices.input > input),
+                "{row:?}"
+            );
+            let ended = |other: &Row| {
+                other
+                    .valid_until
+                    .is_some_and(|until| until.0 <= row.valid_from.0)
+            };
             let same = |other: &&Row| other.provider == row.provider && other.model == row.model;
-            assert!(rows[..index].iter().filter(same).all(ended), "{row:?} begins before its predecessor ends");
+            assert!(
+                rows[..index].iter().filter(same).all(ended),
+                "{row:?} begins before its predecessor ends"
+            );
         }
     }
 
     #[test]
     fn each_class_has_its_price() {
-        // 1,000 tokens of 2, 0.10, 2.50 and 10 USD a million are 2,000, 100, 2,500 and 10,000 micro-USD.
+        // 1,000 tokens of 2, 0.10, 2.50 and 10 USD a million are 2,000, 100, 2,500 and 10,000
+        // micro-USD.
         check_cost("claude-sonnet-5-5", usage(1_000, 0, 0, 0), 2_000);
         check_cost("claude-sonnet-5-5", usage(1_000, 1_000, 0, 0), 100);
         check_cost("claude-sonnet-5-5", usage(1_000, 0, 1_000, 0), 2_500);
         check_cost("claude-sonnet-5-5", usage(0, 0, 0, 1_000), 10_000);
-        check_cost("claude-sonnet-5-5", usage(3_000, 1_000, 1_000, 1_000), 14_600);
+        check_cost(
+            "claude-sonnet-5-5",
+            usage(3_000, 1_000, 1_000, 1_000),
+            14_600,
+        );
         check_cost("gpt-6.1-terra", usage(1_000_000 / 4, 0, 0, 1_000), 255_000);
     }
 
     #[test]
     fn reasoning_is_paid_once_as_the_output_it_is() {
-        let reasoned = Usage { reasoning_tokens: 900, ..usage(0, 0, 0, 1_000) };
+        let reasoned = Usage {
+            reasoning_tokens: 900,
+            ..usage(0, 0, 0, 1_000)
+        };
         check_cost("gpt-6.1-terra", reasoned, 5_000);
     }
 
@@ -314,15 +412,29 @@ mod tests {
         check_cost("claude-sonnet-5-5", usage(1_000, 5_000, 0, 0), 100);
         check_cost("claude-sonnet-5-5", usage(1_000, 900, 900, 0), 2_260);
         check_cost("claude-sonnet-5-5", usage(0, u64::MAX, u64::MAX, 0), 0);
-        check_cost("claude-opus-5-5", usage(u64::MAX, u64::MAX, u64::MAX, u64::MAX), u64::MAX);
-        let bound = PriceTable::current().bound(&model("gpt-6.1-terra"), u64::MAX, u32::MAX, at(DAY));
+        check_cost(
+            "claude-opus-5-5",
+            usage(u64::MAX, u64::MAX, u64::MAX, u64::MAX),
+            u64::MAX,
+        );
+        let bound =
+            PriceTable::current().bound(&model("gpt-6.1-terra"), u64::MAX, u32::MAX, at(DAY));
         assert_eq!(bound, Some(u64::MAX));
     }
 
     #[test]
     fn a_name_stands_for_its_dated_snapshots_and_for_no_other_model() {
-        let is_priced = |name: &str| PriceTable::current().bound(&model(name), 1, 1, at(DAY)).is_some();
-        for name in ["claude-sonnet-5-5", "claude-sonnet-5-5-20260915", "gpt-6-luna", "gpt-6-luna-2026-08-20"] {
+        let is_priced = |name: &str| {
+            PriceTable::current()
+                .bound(&model(name), 1, 1, at(DAY))
+                .is_some()
+        };
+        for name in [
+            "claude-sonnet-5-5",
+            "claude-sonnet-5-5-20260915",
+            "gpt-6-luna",
+            "gpt-6-luna-2026-08-20",
+        ] {
             assert!(is_priced(name), "{name}");
         }
         let others = [
@@ -346,31 +458,56 @@ mod tests {
     #[test]
     fn a_model_without_a_row_counts_as_the_dearest_of_its_provider() {
         let (table, unlisted) = (PriceTable::current(), model("claude-unheard-of"));
-        let usage = Usage { input_tokens: 1_000, output_tokens: 1_000, ..Usage::NONE };
-        let rows: Vec<_> =
-            table.rows.iter().filter(|row| row.provider == "anthropic" && row.is_valid(at(DAY))).collect();
+        let usage = Usage {
+            input_tokens: 1_000,
+            output_tokens: 1_000,
+            ..Usage::NONE
+        };
+        let rows: Vec<_> = table
+            .rows
+            .iter()
+            .filter(|row| row.provider == "anthropic" && row.is_valid(at(DAY)))
+            .collect();
         let names = || rows.iter().map(|row| model(&row.model));
-        let dearest = names().filter_map(|model| table.cost(&model, &usage, at(DAY))).max();
+        let dearest = names()
+            .filter_map(|model| table.cost(&model, &usage, at(DAY)))
+            .max();
         assert!(dearest.is_some_and(|cost| cost > 0));
         assert_eq!(table.assumed_cost(&unlisted, &usage, at(DAY)), dearest);
-        let dearest = names().filter_map(|model| table.bound(&model, 300_000, 9, at(DAY))).max();
+        let dearest = names()
+            .filter_map(|model| table.bound(&model, 300_000, 9, at(DAY)))
+            .max();
         assert_eq!(table.assumed_bound(&unlisted, 300_000, 9, at(DAY)), dearest);
         let listed = names().next().unwrap();
-        assert_eq!(table.assumed_cost(&listed, &usage, at(DAY)), table.cost(&listed, &usage, at(DAY)));
+        assert_eq!(
+            table.assumed_cost(&listed, &usage, at(DAY)),
+            table.cost(&listed, &usage, at(DAY))
+        );
         let own = ModelRef::new(Provider::OpenAiCompatible, "qwen").unwrap();
-        assert_eq!((table.assumed_cost(&own, &usage, at(DAY)), table.assumed_bound(&own, 1, 1, at(DAY))), (None, None));
+        assert_eq!(
+            (
+                table.assumed_cost(&own, &usage, at(DAY)),
+                table.assumed_bound(&own, 1, 1, at(DAY))
+            ),
+            (None, None)
+        );
     }
 
     #[test]
     fn a_model_is_priced_at_its_own_provider_only() {
         let astray = ModelRef::new(Provider::OpenAi, "claude-sonnet-5-5").unwrap();
-        assert_eq!(PriceTable::current().cost(&astray, &usage(1, 0, 0, 1), at(DAY)), None);
+        assert_eq!(
+            PriceTable::current().cost(&astray, &usage(1, 0, 0, 1), at(DAY)),
+            None
+        );
         assert_eq!(PriceTable::current().bound(&astray, 1, 1, at(DAY)), None);
     }
 
     #[test]
     fn a_price_holds_from_the_start_of_its_first_day_to_the_end_of_its_last() {
-        let cost = |name: &str, at| PriceTable::current().cost(&model(name), &usage(1_000, 1_000, 0, 0), at);
+        let cost = |name: &str, at| {
+            PriceTable::current().cost(&model(name), &usage(1_000, 1_000, 0, 0), at)
+        };
         let before = |day| Timestamp::from_millis(at(day).as_millis() - 1);
         assert_eq!(cost("claude-sonnet-5-5", before("2026-09-29")), None);
         assert_eq!(cost("claude-sonnet-5-5", at("2026-09-29")), Some(200));
@@ -407,7 +544,8 @@ mod tests {
 
     #[test]
     fn a_bound_is_that_of_the_dearest_class() {
-        let bound = |bytes| PriceTable::current().bound(&model("claude-haiku-5-5"), bytes, 1_000, at(DAY));
+        let bound =
+            |bytes| PriceTable::current().bound(&model("claude-haiku-5-5"), bytes, 1_000, at(DAY));
         assert_eq!(bound(0), Some(500));
         assert_eq!(bound(100_000), Some(12_500 + 500));
         assert_eq!(bound(100_001), Some(62_501 + 2_500));
@@ -456,11 +594,26 @@ mod tests {
 
     #[track_caller]
     fn check_cost(name: &str, usage: Usage, expected: u64) {
-        assert_eq!(PriceTable::current().cost(&model(name), &usage, at(DAY)), Some(expected), "{name} {usage:?}");
+        assert_eq!(
+            PriceTable::current().cost(&model(name), &usage, at(DAY)),
+            Some(expected),
+            "{name} {usage:?}"
+        );
     }
 
-    fn usage(input_tokens: u64, cache_read_tokens: u64, cache_write_tokens: u64, output_tokens: u64) -> Usage {
-        Usage { input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens: 0 }
+    fn usage(
+        input_tokens: u64,
+        cache_read_tokens: u64,
+        cache_write_tokens: u64,
+        output_tokens: u64,
+    ) -> Usage {
+        Usage {
+            input_tokens,
+            output_tokens,
+            cache_read_tokens,
+            cache_write_tokens,
+            reasoning_tokens: 0,
+        }
     }
 
     /// Shares may exceed their totals, as a vendor's mistake would have it.
@@ -472,12 +625,19 @@ mod tests {
 
     /// The models that have a price on the tests' day.
     fn names() -> impl Strategy<Value = String> {
-        let live = PriceTable::current().rows.iter().filter(|row| row.is_valid(at(DAY)));
+        let live = PriceTable::current()
+            .rows
+            .iter()
+            .filter(|row| row.is_valid(at(DAY)));
         prop::sample::select(live.map(|row| row.model.clone()).collect::<Vec<_>>())
     }
 
     fn model(name: &str) -> ModelRef {
-        let provider = if name.starts_with("claude") { Provider::Anthropic } else { Provider::OpenAi };
+        let provider = if name.starts_with("claude") {
+            Provider::Anthropic
+        } else {
+            Provider::OpenAi
+        };
         ModelRef::new(provider, name).unwrap()
     }
 

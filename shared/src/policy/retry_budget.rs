@@ -1,12 +1,14 @@
 //! What keeps retries a bounded share of all calls.
 //!
-//! A limit on the attempts of one call doesn't protect a provider that is down: every call uses it up, and traffic triples
-//! just then. So all calls of a process to a provider share a bucket: each call puts a fraction of a retry in, each retry
-//! takes one out, and an empty bucket means that a failure is final (AWS Builders' Library, "Timeouts, retries, and
-//! backoff with jitter"; the retry budgets of Finagle and tower). It needs no clock and no store.
+//! A limit on the attempts of one call doesn't protect a provider that is down: every call uses it
+//! up, and traffic triples just then. So all calls of a process to a provider share a bucket: each
+//! call puts a fraction of a retry in, each retry takes one out, and an empty bucket means that a
+//! failure is final (AWS Builders' Library, "Timeouts, retries, and backoff with jitter"; the retry
+//! budgets of Finagle and tower). It needs no clock and no store.
 //!
-//! One bucket per provider: a vendor in trouble doesn't use up the retries of another, and their number doesn't grow with
-//! the names of models. What is the trouble of one model only is the breaker's.
+//! One bucket per provider: a vendor in trouble doesn't use up the retries of another, and their
+//! number doesn't grow with the names of models. What is the trouble of one model only is the
+//! breaker's.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -17,10 +19,11 @@ const RETRY: u32 = 100;
 
 /// The retries that the process may make at each provider.
 ///
-/// The default is 10 retries at the start and at most, and three more for every ten calls. A process works on ten tasks at a
-/// time, so each of its first calls may be retried once although it has no history. When three of ten attempts fail, which
-/// is bad but no outage, a simulation of 5 processes with 100 calls each grants about 35 of 40 retries. When all fail, 100 calls
-/// make 39 more instead of 200, and from then on 1.3 times the traffic rather than three times.
+/// The default is 10 retries at the start and at most, and three more for every ten calls. A
+/// process works on ten tasks at a time, so each of its first calls may be retried once although it
+/// has no history. When three of ten attempts fail, which is bad but no outage, a simulation of 5
+/// processes with 100 calls each grants about 35 of 40 retries. When all fail, 100 calls make 39
+/// more instead of 200, and from then on 1.3 times the traffic rather than three times.
 #[derive(Debug)]
 pub struct RetryBudget {
     percent: u32,
@@ -37,14 +40,20 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// A budget of 1 to 100 retries per 100 calls, and of 1 to 1,000 that a fresh process may make before that. No more
-    /// than these are ever saved up.
+    /// A budget of 1 to 100 retries per 100 calls, and of 1 to 1,000 that a fresh process may make
+    /// before that. No more than these are ever saved up.
     pub fn new(percent: u32, reserve: u32) -> Result<Self, Invalid> {
         if !(1..=100).contains(&percent) {
-            return Err(Invalid::new("/percent", format!("must be 1 to 100, is {percent}")));
+            return Err(Invalid::new(
+                "/percent",
+                format!("must be 1 to 100, is {percent}"),
+            ));
         }
         if !(1..=1_000).contains(&reserve) {
-            return Err(Invalid::new("/reserve", format!("must be 1 to 1000, is {reserve}")));
+            return Err(Invalid::new(
+                "/reserve",
+                format!("must be 1 to 1000, is {reserve}"),
+            ));
         }
         Ok(Self::of(percent, reserve))
     }
@@ -52,19 +61,28 @@ impl RetryBudget {
     fn of(percent: u32, reserve: u32) -> Self {
         let capacity = reserve * RETRY;
         let full = || AtomicU32::new(capacity);
-        Self { percent, capacity, anthropic: full(), openai: full(), openai_compatible: full() }
+        Self {
+            percent,
+            capacity,
+            anthropic: full(),
+            openai: full(),
+            openai_compatible: full(),
+        }
     }
 
     /// Counts a call, however many attempts it will take.
     pub(super) fn deposit(&self, provider: Provider) {
         let more = |balance: u32| balance.saturating_add(self.percent).min(self.capacity);
-        self.balance(provider).update(Ordering::Relaxed, Ordering::Relaxed, more);
+        self.balance(provider)
+            .update(Ordering::Relaxed, Ordering::Relaxed, more);
     }
 
     /// Takes one retry out. Says whether there was one.
     pub(super) fn withdraw(&self, provider: Provider) -> bool {
         let less = |balance: u32| balance.checked_sub(RETRY);
-        self.balance(provider).try_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+        self.balance(provider)
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     const fn balance(&self, provider: Provider) -> &AtomicU32 {
@@ -82,13 +100,20 @@ mod tests {
 
     use super::*;
 
-    const PROVIDERS: [Provider; 3] = [Provider::Anthropic, Provider::OpenAi, Provider::OpenAiCompatible];
+    const PROVIDERS: [Provider; 3] = [
+        Provider::Anthropic,
+        Provider::OpenAi,
+        Provider::OpenAiCompatible,
+    ];
 
     fn withdrawn(budget: &RetryBudget, provider: Provider) -> usize {
-        (0..10_000).take_while(|_| budget.withdraw(provider)).count()
+        (0..10_000)
+            .take_while(|_| budget.withdraw(provider))
+            .count()
     }
 
-    /// The retries that `calls` calls wanted and got, with three attempts each of which fails by `fails`.
+    /// The retries that `calls` calls wanted and got, with three attempts each of which fails by
+    /// `fails`.
     fn simulate(calls: u32, mut fails: impl FnMut() -> bool) -> (u32, u32) {
         let budget = RetryBudget::default();
         let (mut wanted, mut got) = (0, 0);
@@ -110,28 +135,43 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for (percent, reserve, field) in
-            [(0, 10, "/percent"), (101, 10, "/percent"), (25, 0, "/reserve"), (25, 1_001, "/reserve")]
-        {
+        for (percent, reserve, field) in [
+            (0, 10, "/percent"),
+            (101, 10, "/percent"),
+            (25, 0, "/reserve"),
+            (25, 1_001, "/reserve"),
+        ] {
             assert_eq!(RetryBudget::new(percent, reserve).unwrap_err().field, field);
         }
-        assert_eq!(withdrawn(&RetryBudget::new(100, 1_000).unwrap(), Provider::OpenAi), 1_000);
+        assert_eq!(
+            withdrawn(&RetryBudget::new(100, 1_000).unwrap(), Provider::OpenAi),
+            1_000
+        );
     }
 
     #[test]
     fn a_fresh_process_may_retry_at_each_provider() {
         let budget = RetryBudget::new(25, 3).unwrap();
-        assert_eq!(PROVIDERS.map(|provider| withdrawn(&budget, provider)), [3, 3, 3]);
+        assert_eq!(
+            PROVIDERS.map(|provider| withdrawn(&budget, provider)),
+            [3, 3, 3]
+        );
     }
 
     #[test]
     fn four_calls_pay_for_one_retry_at_their_own_provider() {
         let budget = RetryBudget::new(25, 1).unwrap();
-        assert_eq!(PROVIDERS.map(|provider| withdrawn(&budget, provider)), [1, 1, 1]);
+        assert_eq!(
+            PROVIDERS.map(|provider| withdrawn(&budget, provider)),
+            [1, 1, 1]
+        );
         (0..3).for_each(|_| budget.deposit(Provider::OpenAi));
         assert_eq!(withdrawn(&budget, Provider::OpenAi), 0);
         budget.deposit(Provider::OpenAi);
-        assert_eq!(PROVIDERS.map(|provider| withdrawn(&budget, provider)), [0, 1, 0]);
+        assert_eq!(
+            PROVIDERS.map(|provider| withdrawn(&budget, provider)),
+            [0, 1, 0]
+        );
     }
 
     #[test]
@@ -144,8 +184,12 @@ mod tests {
     #[test]
     fn most_retries_are_made_when_three_of_ten_attempts_fail() {
         let mut random = fastrand::Rng::with_seed(3);
-        let processes: Vec<_> = (0..5).map(|_| simulate(100, || random.u8(0..10) < 3)).collect();
-        let (wanted, got) = processes.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let processes: Vec<_> = (0..5)
+            .map(|_| simulate(100, || random.u8(0..10) < 3))
+            .collect();
+        let (wanted, got) = processes
+            .iter()
+            .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         assert!(got * 100 >= wanted * 85, "{processes:?}");
         assert!((500 + got) * 10 <= 500 * 16, "{processes:?}");
     }

@@ -14,7 +14,8 @@ pub struct DeletedAgent {
     pub id: AgentId,
     /// When it was created: no task that names it is older.
     pub created_at: Timestamp,
-    /// Up to where the tenant's tasks have been searched for one that names it, as [`TaskSearch::Unfinished`] said.
+    /// Up to where the tenant's tasks have been searched for one that names it, as
+    /// [`TaskSearch::Unfinished`] said.
     pub searched_to: Option<String>,
 }
 
@@ -29,27 +30,42 @@ pub enum TaskSearch {
     Unfinished(String),
 }
 
-/// Deletes agents, in two stages: a marked agent takes no more tasks, and is removed if then no task names it.
+/// Deletes agents, in two stages: a marked agent takes no more tasks, and is removed if then no
+/// task names it.
 #[async_trait]
 pub trait AgentRetention: Send + Sync {
-    /// Marks the agent as deleted at `now`, or since it was before: it is no tenant's newest version and in no list any more, but
-    /// its versions are still there for tasks. False if the tenant has no such agent.
-    async fn mark(&self, tenant: &TenantId, agent: AgentId, now: Timestamp) -> Result<bool, StoreError>;
+    /// Marks the agent as deleted at `now`, or since it was before: it is no tenant's newest
+    /// version and in no list any more, but its versions are still there for tasks. False if the
+    /// tenant has no such agent.
+    async fn mark(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
-    /// Searches a bounded part of the tenant's tasks, newest first, for one that names the agent, whether it can be read or not.
-    /// It goes on after [`DeletedAgent::searched_to`]. May lag behind writes for a moment.
+    /// Searches a bounded part of the tenant's tasks, newest first, for one that names the agent,
+    /// whether it can be read or not. It goes on after [`DeletedAgent::searched_to`]. May lag
+    /// behind writes for a moment.
     async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError>;
 
-    /// Up to `limit` agents that were marked before the moment, of all tenants. May lag behind writes for a moment.
-    async fn marked_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<DeletedAgent>, StoreError>;
+    /// Up to `limit` agents that were marked before the moment, of all tenants. May lag behind
+    /// writes for a moment.
+    async fn marked_before(
+        &self,
+        moment: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeletedAgent>, StoreError>;
 
     /// Notes [`DeletedAgent::searched_to`], if the agent is still marked.
     async fn note_search(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 
-    /// Takes the mark away, if the agent is marked and its removal has not begun; else fails with [`StoreError::Conflict`].
+    /// Takes the mark away, if the agent is marked and its removal has not begun; else fails with
+    /// [`StoreError::Conflict`].
     async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 
-    /// Removes a marked agent with all its versions; fails with [`StoreError::Conflict`] if it is not marked any more. Whoever
-    /// dies over it leaves one that [`Self::marked_before`] finds again. May be done twice, and by several at the same time.
+    /// Removes a marked agent with all its versions; fails with [`StoreError::Conflict`] if it is
+    /// not marked any more. Whoever dies over it leaves one that [`Self::marked_before`] finds
+    /// again. May be done twice, and by several at the same time.
     async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 }

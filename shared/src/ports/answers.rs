@@ -8,13 +8,15 @@ use crate::domain::{AnswerKey, ModelAnswer, Timestamp, WorkerId};
 /// A kept answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptAnswer {
-    /// The answer as the provider gave it. What was spent and what failed on the way to it is not kept.
+    /// The answer as the provider gave it. What was spent and what failed on the way to it is not
+    /// kept.
     pub answer: ModelAnswer,
     /// When the provider gave it.
     pub made_at: Timestamp,
     /// Until when it counts as fresh.
     pub fresh_until: Timestamp,
-    /// Until when it may serve if no model does. From then on it counts as absent, whether it still lies there or not.
+    /// Until when it may serve if no model does. From then on it counts as absent, whether it still
+    /// lies there or not.
     pub ends_at: Timestamp,
 }
 
@@ -75,22 +77,44 @@ pub enum Asking {
 /// Keeps answers. An answer that can't be read, or is past its end, counts as absent.
 #[async_trait]
 pub trait AnswerCache: Send + Sync {
-    /// Claims the question unless there is a fresh answer that is good enough or another's claim, in one write that returns
-    /// what there is. The holder is granted its claim again, with the new end.
-    async fn claim(&self, key: &AnswerKey, claim: &AnswerClaim) -> Result<AnswerClaimed, StoreError>;
+    /// Claims the question unless there is a fresh answer that is good enough or another's claim,
+    /// in one write that returns what there is. The holder is granted its claim again, with the new
+    /// end.
+    async fn claim(
+        &self,
+        key: &AnswerKey,
+        claim: &AnswerClaim,
+    ) -> Result<AnswerClaimed, StoreError>;
 
     /// What there is at `now`; an answer that was made before `not_before` is not good enough.
-    async fn look(&self, key: &AnswerKey, now: Timestamp, not_before: Timestamp) -> Result<AnswerSeen, StoreError>;
+    async fn look(
+        &self,
+        key: &AnswerKey,
+        now: Timestamp,
+        not_before: Timestamp,
+    ) -> Result<AnswerSeen, StoreError>;
 
-    /// Keeps the answer in place of any other and ends the owner's claim; fails with [`StoreError::Conflict`] if the owner
-    /// holds it no more. Keeping the very same answer twice succeeds, because a store's answer can get lost after its write.
-    async fn keep(&self, key: &AnswerKey, owner: WorkerId, kept: &KeptAnswer) -> Result<(), StoreError>;
+    /// Keeps the answer in place of any other and ends the owner's claim; fails with
+    /// [`StoreError::Conflict`] if the owner holds it no more. Keeping the very same answer twice
+    /// succeeds, because a store's answer can get lost after its write.
+    async fn keep(
+        &self,
+        key: &AnswerKey,
+        owner: WorkerId,
+        kept: &KeptAnswer,
+    ) -> Result<(), StoreError>;
 
-    /// Keeps the answer without a claim, and leaves others' alone; fails with [`StoreError::Conflict`] if a newer one is
-    /// there. Keeping the very same answer twice succeeds.
+    /// Keeps the answer without a claim, and leaves others' alone; fails with
+    /// [`StoreError::Conflict`] if a newer one is there. Keeping the very same answer twice
+    /// succeeds.
     async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError>;
 
-    /// Ends the owner's claim, if it is still held, without an answer. Until `alone_until`, if given, nobody is granted one.
-    async fn give_up(&self, key: &AnswerKey, owner: WorkerId, alone_until: Option<Timestamp>)
-    -> Result<(), StoreError>;
+    /// Ends the owner's claim, if it is still held, without an answer. Until `alone_until`, if
+    /// given, nobody is granted one.
+    async fn give_up(
+        &self,
+        key: &AnswerKey,
+        owner: WorkerId,
+        alone_until: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
 }

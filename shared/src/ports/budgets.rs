@@ -29,12 +29,17 @@ pub enum BudgetKey {
 impl BudgetKey {
     /// The tenant's budget of the day that `now` is in.
     pub fn tenant_day(tenant: &TenantId, now: Timestamp) -> Self {
-        Self::TenantDay { tenant: tenant.clone(), day: now.as_millis() / MILLIS_PER_DAY }
+        Self::TenantDay {
+            tenant: tenant.clone(),
+            day: now.as_millis() / MILLIS_PER_DAY,
+        }
     }
 
     /// The deployment's budget of the day that `now` is in.
     pub const fn deployment_day(now: Timestamp) -> Self {
-        Self::DeploymentDay { day: now.as_millis() / MILLIS_PER_DAY }
+        Self::DeploymentDay {
+            day: now.as_millis() / MILLIS_PER_DAY,
+        }
     }
 }
 
@@ -77,7 +82,8 @@ pub enum Reserved {
 pub enum Settled {
     /// The actual cost took the reservation's place.
     Done,
-    /// The reservation is not there, and nothing changed: it is settled already, or it expired and counts in full.
+    /// The reservation is not there, and nothing changed: it is settled already, or it expired and
+    /// counts in full.
     Gone,
 }
 
@@ -93,31 +99,38 @@ pub struct Budget {
 impl Budget {
     /// What is spent.
     pub fn spent_micro_usd(&self) -> u64 {
-        self.committed_micro_usd.saturating_sub(self.held_micro_usd())
+        self.committed_micro_usd
+            .saturating_sub(self.held_micro_usd())
     }
 
     /// What is set aside.
     pub fn held_micro_usd(&self) -> u64 {
-        self.held.iter().fold(0, |sum, held| sum.saturating_add(held.amount_micro_usd))
+        self.held
+            .iter()
+            .fold(0, |sum, held| sum.saturating_add(held.amount_micro_usd))
     }
 
     /// The refusal of a reservation that it has no room for.
     pub fn refusal(&self) -> Reserved {
-        let (committed_micro_usd, held_micro_usd) = (self.committed_micro_usd, self.held_micro_usd());
-        Reserved::Refused { committed_micro_usd, held_micro_usd }
+        let (committed_micro_usd, held_micro_usd) =
+            (self.committed_micro_usd, self.held_micro_usd());
+        Reserved::Refused {
+            committed_micro_usd,
+            held_micro_usd,
+        }
     }
 }
 
-/// Keeps budgets. What is spent and set aside together never passes the cap, however many reserve at once, unless an
-/// attempt turns out to cost more than was reserved for it.
+/// Keeps budgets. What is spent and set aside together never passes the cap, however many reserve
+/// at once, unless an attempt turns out to cost more than was reserved for it.
 ///
-/// A reservation that outlives its expiry is that of a dead worker, whose call may have been paid: its amount counts as
-/// spent, and the next reservation or settlement in the same budget clears it away. A clock that runs ahead does so too
-/// early, and then too much is counted, never too little.
+/// A reservation that outlives its expiry is that of a dead worker, whose call may have been paid:
+/// its amount counts as spent, and the next reservation or settlement in the same budget clears it
+/// away. A clock that runs ahead does so too early, and then too much is counted, never too little.
 #[async_trait]
 pub trait Budgets: Send + Sync {
-    /// Sets money aside if it fits under the cap. The very same reservation is granted again, because a store's
-    /// answer can get lost after its write; a settled one must not be made again.
+    /// Sets money aside if it fits under the cap. The very same reservation is granted again,
+    /// because a store's answer can get lost after its write; a settled one must not be made again.
     async fn reserve(
         &self,
         budget: &BudgetKey,

@@ -1,7 +1,7 @@
 //! What the platform needs from the outside, as small traits, and nothing about how it is had.
 //!
-//! Errors are named by what the caller can do about them. Each trait has an in-memory twin in `testing`, and one suite of
-//! rules that both it and the real adapter pass.
+//! Errors are named by what the caller can do about them. Each trait has an in-memory twin in
+//! `testing`, and one suite of rules that both it and the real adapter pass.
 
 pub mod agent_retention;
 pub mod answers;
@@ -29,7 +29,7 @@ pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};
 pub use slots::{Slot, Slots, Taken};
 pub use store::{
-    AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page, PageRequest, StepsPage, StepsRequest,
-    StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
+    AgentStore, Claimed, Created, Deletion, INPUT_IN_RECORD, Journal, Page, PageRequest, StepsPage,
+    StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
 };
 pub use tools::{ToolOutput, ToolRequest, Tools};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{
-    BudgetScope, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError, Spend, Timestamp,
-    Wait, WaitReason,
+    BudgetScope, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError,
+    Spend, Timestamp, Wait, WaitReason,
 };
 
 /// Answers questions.
@@ -33,7 +33,8 @@ pub struct ModelError {
     pub request_id: Option<String>,
     /// What the provider said of it, as far as it is fit for logs.
     pub said: Option<Box<ProviderError>>,
-    /// The provider's own word on whether another try makes sense (`x-should-retry`), which goes before ours.
+    /// The provider's own word on whether another try makes sense (`x-should-retry`), which goes
+    /// before ours.
     pub should_retry: Option<bool>,
     /// The wait that the provider asks for before another try.
     pub retry_after: Option<Duration>,
@@ -49,7 +50,8 @@ pub struct ModelError {
 /// What the caller can do about a failed model call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelErrorKind {
-    /// Could not be reached, broke off, or answered with a server error: try again later or elsewhere.
+    /// Could not be reached, broke off, or answered with a server error: try again later or
+    /// elsewhere.
     #[error("is unavailable")]
     Unavailable,
     /// Did not answer in time.
@@ -67,7 +69,8 @@ pub enum ModelErrorKind {
     /// Worth another try, but not within this call.
     #[error("{}", advice(.0.reason))]
     Park(Wait),
-    /// The same, but maybe sooner: of several models, at least one is out of service and named no wait.
+    /// The same, but maybe sooner: of several models, at least one is out of service and named no
+    /// wait.
     #[error("is better asked again later")]
     ParkAtMost(Wait),
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
@@ -76,13 +79,15 @@ pub enum ModelErrorKind {
     /// The key is refused: nothing but a person helps.
     #[error("refuses the key")]
     Authentication,
-    /// There is no key that could be sent, or none is set and the provider wants one: nothing but a person helps.
+    /// There is no key that could be sent, or none is set and the provider wants one: nothing but a
+    /// person helps.
     #[error("has no usable key")]
     KeyMissing,
     /// The key could not be read just now; the provider was not asked.
     #[error("could not be asked without its key")]
     KeyUnavailable,
-    /// The request is refused, such as for an unknown model: the same request will be refused again.
+    /// The request is refused, such as for an unknown model: the same request will be refused
+    /// again.
     #[error("refuses the request")]
     Rejected,
     /// The input doesn't fit into the model's context window, or is larger than the provider takes.
@@ -91,8 +96,8 @@ pub enum ModelErrorKind {
     /// The vendor's filter declines to answer: the same request will be declined again.
     #[error("declines to answer")]
     Refused,
-    /// The response is unreadable, empty or too large, or the vendor says that its model made a bad one. Another attempt or
-    /// another model may succeed.
+    /// The response is unreadable, empty or too large, or the vendor says that its model made a bad
+    /// one. Another attempt or another model may succeed.
     #[error("gave an answer that can't be understood")]
     BadAnswer,
     /// The call could pass this cap on cost; it was not made.
@@ -132,9 +137,14 @@ impl ModelError {
         }
     }
 
-    /// All attempts, this one last. Advice to park is none: it says what to do after those before it.
+    /// All attempts, this one last. Advice to park is none: it says what to do after those before
+    /// it.
     pub fn attempts(&self) -> Vec<FailedAttempt> {
-        let this = if self.kind.is_advice() { None } else { Some(self.attempt()) };
+        let this = if self.kind.is_advice() {
+            None
+        } else {
+            Some(self.attempt())
+        };
         self.earlier.iter().cloned().chain(this).collect()
     }
 
@@ -144,10 +154,14 @@ impl ModelError {
     }
 
     fn advised_after(&self) -> Option<&Self> {
-        self.source.as_ref().filter(|_| self.kind.is_advice())?.downcast_ref()
+        self.source
+            .as_ref()
+            .filter(|_| self.kind.is_advice())?
+            .downcast_ref()
     }
 
-    /// The same failure for one who waited for the outcome and paid nothing. Of its causes, it has what went wrong.
+    /// The same failure for one who waited for the outcome and paid nothing. Of its causes, it has
+    /// what went wrong.
     #[must_use]
     pub fn shared(&self) -> Self {
         Self {
@@ -161,11 +175,13 @@ impl ModelError {
         }
     }
 
-    /// Whether the same request to the same model may succeed soon: the rules of the vendors' own clients, but for a quota
-    /// that is used up, which no header brings back.
+    /// Whether the same request to the same model may succeed soon: the rules of the vendors' own
+    /// clients, but for a quota that is used up, which no header brings back.
     pub fn is_retryable(&self) -> bool {
         !matches!(self.kind, ModelErrorKind::QuotaExhausted)
-            && self.should_retry.unwrap_or_else(|| self.kind.is_retryable())
+            && self
+                .should_retry
+                .unwrap_or_else(|| self.kind.is_retryable())
     }
 }
 
@@ -178,7 +194,11 @@ impl ModelErrorKind {
     /// Whether the same request to the same model may succeed soon.
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable | Self::Timeout | Self::RateLimited | Self::KeyUnavailable | Self::BadAnswer => true,
+            Self::Unavailable
+            | Self::Timeout
+            | Self::RateLimited
+            | Self::KeyUnavailable
+            | Self::BadAnswer => true,
             Self::CircuitOpen { .. }
             | Self::Park(_)
             | Self::ParkAtMost(_)
@@ -193,8 +213,8 @@ impl ModelErrorKind {
         }
     }
 
-    /// Whether another model may do what this one can't just now, and this one may do it later. What a cap on cost forbids
-    /// is no model's outage.
+    /// Whether another model may do what this one can't just now, and this one may do it later.
+    /// What a cap on cost forbids is no model's outage.
     pub const fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable
@@ -224,7 +244,10 @@ impl ModelErrorKind {
 
     /// Whether the deployment may not use the provider until a person mends a key or an account.
     pub const fn is_of_access(&self) -> bool {
-        matches!(self, Self::Authentication | Self::KeyMissing | Self::QuotaExhausted)
+        matches!(
+            self,
+            Self::Authentication | Self::KeyMissing | Self::QuotaExhausted
+        )
     }
 
     /// What the failure is called to the task's owner.
@@ -262,8 +285,9 @@ const fn advice(reason: WaitReason) -> &'static str {
         WaitReason::OutOfTime => "did not answer before the time was up",
         WaitReason::SingleFlight => "is being asked the same for another task",
         WaitReason::Budget => "is not asked before open calls leave room under a cap on cost",
-        WaitReason::RetryAfter | WaitReason::Breaker | WaitReason::RateLimit | WaitReason::Concurrency => {
-            "is better asked again later"
-        }
+        WaitReason::RetryAfter
+        | WaitReason::Breaker
+        | WaitReason::RateLimit
+        | WaitReason::Concurrency => "is better asked again later",
     }
 }

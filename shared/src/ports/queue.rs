@@ -12,20 +12,22 @@ use crate::domain::{TaskId, TenantId, TraceHeader};
 /// The version of the message that this code writes, and the newest that it reads.
 const VERSION: u64 = 1;
 
-/// Says that a task waits for a worker. It holds ids only: the task itself is in the store, so a message that comes
-/// twice, late or out of order can do no harm.
+/// Says that a task waits for a worker. It holds ids only: the task itself is in the store, so a
+/// message that comes twice, late or out of order can do no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskMessage {
     /// Whose task it is.
     pub tenant: TenantId,
     /// The task.
     pub task: TaskId,
-    /// Whether a worker works on it beside no other task: [it may be what ends workers](crate::domain::Task::is_suspect).
+    /// Whether a worker works on it beside no other task: [it may be what ends
+    /// workers](crate::domain::Task::is_suspect).
     pub alone: bool,
 }
 
-/// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`, with `"alone":true` if it is. A worker of the
-/// version before does not know of that, and works on the task beside others.
+/// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`, with
+/// `"alone":true` if it is. A worker of the version before does not know of that, and works on the
+/// task beside others.
 #[derive(Serialize, Deserialize)]
 struct Wire {
     version: u64,
@@ -38,7 +40,8 @@ struct Wire {
 /// A message's body can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
-    /// It is not one of ours and never will be, for this reason, which repeats nothing of it: it may be anything.
+    /// It is not one of ours and never will be, for this reason, which repeats nothing of it: it
+    /// may be anything.
     #[error("the body is not a task message: {0}")]
     NotOurs(&'static str),
     /// A newer deployment wrote it; a newer worker can read it.
@@ -50,23 +53,41 @@ impl TaskMessage {
     /// The body to send.
     pub fn to_body(&self) -> String {
         let (tenant_id, task_id) = (self.tenant.to_string(), self.task.to_string());
-        serde_json::json!(Wire { version: VERSION, tenant_id, task_id, alone: self.alone }).to_string()
+        serde_json::json!(Wire {
+            version: VERSION,
+            tenant_id,
+            task_id,
+            alone: self.alone
+        })
+        .to_string()
     }
 
     /// Reads a received body. Fields that this version doesn't know are ignored.
     pub fn from_body(body: &str) -> Result<Self, MessageError> {
         use MessageError::NotOurs;
         // All that is sure of a message of whatever version is that it is an object with a version.
-        let fields: Map<String, Value> = serde_json::from_str(body).map_err(|_| NotOurs("it is not a JSON object"))?;
+        let fields: Map<String, Value> =
+            serde_json::from_str(body).map_err(|_| NotOurs("it is not a JSON object"))?;
         match fields.get("version").and_then(Value::as_u64) {
             Some(version) if version > VERSION => return Err(MessageError::Newer(version)),
             Some(VERSION) => {}
             Some(_) | None => return Err(NotOurs("it has no version that ever was")),
         }
-        let wire: Wire = serde_json::from_value(Value::Object(fields)).map_err(|_| NotOurs("it lacks an id"))?;
-        let tenant = wire.tenant_id.parse().map_err(|_| NotOurs("its tenant_id is none"))?;
-        let task = wire.task_id.parse().map_err(|_| NotOurs("its task_id is none"))?;
-        Ok(Self { tenant, task, alone: wire.alone })
+        let wire: Wire =
+            serde_json::from_value(Value::Object(fields)).map_err(|_| NotOurs("it lacks an id"))?;
+        let tenant = wire
+            .tenant_id
+            .parse()
+            .map_err(|_| NotOurs("its tenant_id is none"))?;
+        let task = wire
+            .task_id
+            .parse()
+            .map_err(|_| NotOurs("its task_id is none"))?;
+        Ok(Self {
+            tenant,
+            task,
+            alone: wire.alone,
+        })
     }
 }
 
@@ -94,12 +115,17 @@ impl Backlog {
 /// Carries messages to the workers, at least once each, in any order.
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
-    /// Sends `message`; it is received soon after `delay`, which is at most 15 minutes. With it goes where its task's `trace`
-    /// goes on.
-    async fn send(&self, message: &TaskMessage, trace: Option<&TraceHeader>, delay: Duration)
-    -> Result<(), QueueError>;
+    /// Sends `message`; it is received soon after `delay`, which is at most 15 minutes. With it
+    /// goes where its task's `trace` goes on.
+    async fn send(
+        &self,
+        message: &TaskMessage,
+        trace: Option<&TraceHeader>,
+        delay: Duration,
+    ) -> Result<(), QueueError>;
 
-    /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from its receipt).
+    /// Lets the received message with this `receipt` come back after `delay` (at most 12 hours from
+    /// its receipt).
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError>;
 
     /// About how many messages are in the queue.
@@ -110,22 +136,29 @@ pub trait TaskQueue: Send + Sync {
 mod tests {
     use super::*;
 
-    const BODY: &str = r#"{"version":1,"tenant_id":"acme","task_id":"tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10"}"#;
+    const BODY: &str =
+        r#"{"version":1,"tenant_id":"acme","task_id":"tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10"}"#;
 
     #[test]
     fn a_message_survives_the_wire() {
         let message = TaskMessage::from_body(BODY).unwrap();
         assert_eq!(message.to_body(), BODY);
-        let alone = TaskMessage { alone: true, ..message };
+        let alone = TaskMessage {
+            alone: true,
+            ..message
+        };
         assert_eq!(TaskMessage::from_body(&alone.to_body()).unwrap(), alone);
     }
 
     #[test]
     fn a_newer_message_is_told_from_rubbish() {
-        for (newer, version) in
-            [(r#"{"version":2,"whatever":true}"#, 2), (r#"{"version":99999999999}"#, 99_999_999_999)]
-        {
-            assert!(matches!(TaskMessage::from_body(newer), Err(MessageError::Newer(found)) if found == version));
+        for (newer, version) in [
+            (r#"{"version":2,"whatever":true}"#, 2),
+            (r#"{"version":99999999999}"#, 99_999_999_999),
+        ] {
+            assert!(
+                matches!(TaskMessage::from_body(newer), Err(MessageError::Newer(found)) if found == version)
+            );
         }
         let rubbish = [
             "",
@@ -140,9 +173,15 @@ mod tests {
             r#"{"version":-1}"#,
         ];
         for body in rubbish {
-            assert!(matches!(TaskMessage::from_body(body), Err(MessageError::NotOurs(_))), "{body}");
+            assert!(
+                matches!(TaskMessage::from_body(body), Err(MessageError::NotOurs(_))),
+                "{body}"
+            );
         }
         let foreign_ids = BODY.replace("tsk_", "agt_");
-        assert!(matches!(TaskMessage::from_body(&foreign_ids), Err(MessageError::NotOurs(_))));
+        assert!(matches!(
+            TaskMessage::from_body(&foreign_ids),
+            Err(MessageError::NotOurs(_))
+        ));
     }
 }

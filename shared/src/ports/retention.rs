@@ -8,7 +8,8 @@ use crate::domain::{TaskId, Timestamp};
 /// The moments that deletions go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
-    /// Tasks that ended before this moment are deleted. `None`: only those whose clients deleted them.
+    /// Tasks that ended before this moment are deleted. `None`: only those whose clients deleted
+    /// them.
     pub ended_before: Option<Timestamp>,
     /// Nobody works any more for a task that ended before this moment.
     pub quiet_before: Timestamp,
@@ -19,8 +20,8 @@ pub struct Horizon {
 pub enum Purged {
     /// Nothing of the task is there any more.
     Gone,
-    /// Nothing that belonged to the task is there any more. Its empty record stays until nobody works for the task: what a
-    /// worker writes late is then found and deleted.
+    /// Nothing that belonged to the task is there any more. Its empty record stays until nobody
+    /// works for the task: what a worker writes late is then found and deleted.
     Emptied,
     /// It is not one to be deleted, and nothing changed.
     Kept,
@@ -29,13 +30,15 @@ pub enum Purged {
 /// Deletes what ended, of all tenants.
 #[async_trait]
 pub trait Retention: Send + Sync {
-    /// Up to `limit` tasks that are to be purged, the first to end first as far as the store can tell: those that ended before
-    /// the horizon, those whose clients deleted them, and those that were emptied and are quiet by now. May lag behind writes
-    /// for a moment, so that not each may have to be purged.
+    /// Up to `limit` tasks that are to be purged, the first to end first as far as the store can
+    /// tell: those that ended before the horizon, those whose clients deleted them, and those that
+    /// were emptied and are quiet by now. May lag behind writes for a moment, so that not each may
+    /// have to be purged.
     async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError>;
 
-    /// Deletes the task's journal, its budget, whatever else lies with it, and the cached answers that its steps name, if its
-    /// client deleted it or it ended before the horizon. From the first change on, nobody has the task any more; whoever dies
-    /// over it leaves one that [`Self::due`] finds again. May be done twice, and by several at the same time.
+    /// Deletes the task's journal, its budget, whatever else lies with it, and the cached answers
+    /// that its steps name, if its client deleted it or it ended before the horizon. From the first
+    /// change on, nobody has the task any more; whoever dies over it leaves one that [`Self::due`]
+    /// finds again. May be done twice, and by several at the same time.
     async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError>;
 }

@@ -50,8 +50,13 @@ pub trait Secrets: Send + Sync {
     /// The present value of the secret called `name`; at most a few minutes old.
     async fn secret(&self, name: &str) -> Result<Secret, SecretError>;
 
-    /// The values that are good for the secret called `name`, for which others may still use the value before: its present
-    /// one first, then the one before while the present one is younger than `grace`. They were read within `max_age`, or
-    /// tried to be.
-    async fn accepted(&self, name: &str, grace: Duration, max_age: Duration) -> Result<Vec<Secret>, SecretError>;
+    /// The values that are good for the secret called `name`, for which others may still use the
+    /// value before: its present one first, then the one before while the present one is younger
+    /// than `grace`. They were read within `max_age`, or tried to be.
+    async fn accepted(
+        &self,
+        name: &str,
+        grace: Duration,
+        max_age: Duration,
+    ) -> Result<Vec<Secret>, SecretError>;
 }

@@ -6,8 +6,8 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepHead, StepPlace, Task, TaskId,
-    TaskInput, TaskStatus, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepHead,
+    StepPlace, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -25,7 +25,8 @@ pub enum StoreError {
     /// The record is larger than the store takes; never worth another try.
     #[error("the record is too large for the store")]
     TooLarge,
-    /// The store refuses the operation, such as for a missing table or permission: a mistake in the deployment.
+    /// The store refuses the operation, such as for a missing table or permission: a mistake in the
+    /// deployment.
     #[error("the store refuses the operation")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
     /// The cursor of a list is not one that the list gave.
@@ -59,7 +60,8 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// An agent whose record is in no form that this version reads: a newer version wrote it, or it is damaged.
+/// An agent whose record is in no form that this version reads: a newer version wrote it, or it is
+/// damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableAgent {
     /// Its id.
@@ -71,17 +73,23 @@ pub struct UnreadableAgent {
 /// Keeps agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
-    /// Adds the first version of an agent; fails with [`StoreError::Conflict`] if its id is taken. Adding the very same
-    /// agent twice succeeds, because a store's answer can get lost after its write.
+    /// Adds the first version of an agent; fails with [`StoreError::Conflict`] if its id is taken.
+    /// Adding the very same agent twice succeeds, because a store's answer can get lost after its
+    /// write.
     async fn create(&self, agent: &Agent) -> Result<(), StoreError>;
 
     /// The newest version of the agent; `None` if the tenant has no such agent.
     async fn newest(&self, tenant: &TenantId, id: AgentId) -> Result<Option<Agent>, StoreError>;
 
     /// One version of an agent; `None` if the tenant has no such version.
-    async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError>;
+    async fn version(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<Agent>, StoreError>;
 
-    /// The tenant's agents in their newest versions, oldest agent first. One that can't be read takes its place among them.
+    /// The tenant's agents in their newest versions, oldest agent first. One that can't be read
+    /// takes its place among them.
     async fn list(
         &self,
         tenant: &TenantId,
@@ -131,7 +139,8 @@ pub enum Created {
 /// What became of a client's wish to delete a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// Nobody has the task any more; [`Retention`](super::Retention) deletes what is left of it. So it is the second time.
+    /// Nobody has the task any more; [`Retention`](super::Retention) deletes what is left of it. So
+    /// it is the second time.
     Begun,
     /// The task has not ended, and nothing changed.
     NotEnded(TaskStatus),
@@ -153,14 +162,17 @@ pub enum Claimed {
 /// How many bytes of an input a task's own record has at most.
 pub const INPUT_IN_RECORD: usize = 8 * 1_024;
 
-/// Reads what is kept beside a task's own record, so that a change of the task does not write it again.
+/// Reads what is kept beside a task's own record, so that a change of the task does not write it
+/// again.
 #[async_trait]
 pub trait TaskDetails: Send + Sync {
-    /// The input of a task that comes without it; none if there is no such task, or its input comes with it.
+    /// The input of a task that comes without it; none if there is no such task, or its input comes
+    /// with it.
     async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError>;
 
-    /// The changes of these numbers that have left the task's record, each with its number, oldest first; up to `limit` of
-    /// them. A caller that wants all changes reads the task first: what has left its record by then is here, and stays as it is.
+    /// The changes of these numbers that have left the task's record, each with its number, oldest
+    /// first; up to `limit` of them. A caller that wants all changes reads the task first: what has
+    /// left its record by then is here, and stays as it is.
     async fn earlier_history(
         &self,
         id: TaskId,
@@ -180,12 +192,13 @@ pub trait TaskDetails: Send + Sync {
 
 /// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
 ///
-/// A task whose input has more than [`INPUT_IN_RECORD`] comes without it: see [`TaskDetails::with_input`]. No change needs it.
+/// A task whose input has more than [`INPUT_IN_RECORD`] comes without it: see
+/// [`TaskDetails::with_input`]. No change needs it.
 #[async_trait]
 pub trait TaskStore: TaskDetails {
-    /// Adds a task unless one with its id is there. The very same task counts as new a second time, because a store's
-    /// answer can get lost after its write. An id that is another tenant's is a [`StoreError::Conflict`], and one that somebody
-    /// else is just adding may be.
+    /// Adds a task unless one with its id is there. The very same task counts as new a second time,
+    /// because a store's answer can get lost after its write. An id that is another tenant's is a
+    /// [`StoreError::Conflict`], and one that somebody else is just adding may be.
     async fn create(&self, task: &Task) -> Result<Created, StoreError>;
 
     /// The task as it stands; `None` if the tenant has no such task.
@@ -199,27 +212,39 @@ pub trait TaskStore: TaskDetails {
         page: &PageRequest,
     ) -> Result<Page<TaskSummary>, StoreError>;
 
-    /// Gives the task to a worker by the rules of [`Task::claim`], in one write that also returns the task. The worker
-    /// that holds the lease already is granted it again, unchanged.
-    async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError>;
+    /// Gives the task to a worker by the rules of [`Task::claim`], in one write that also returns
+    /// the task. The worker that holds the lease already is granted it again, unchanged.
+    async fn claim(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError>;
 
-    /// Stores a transition if the task still has the revision before it, and with it what leaves the task's history; else fails
-    /// with [`StoreError::Conflict`].
-    /// Storing the same transition twice succeeds, because a store's answer can get lost after its write.
+    /// Stores a transition if the task still has the revision before it, and with it what leaves
+    /// the task's history; else fails with [`StoreError::Conflict`]. Storing the same transition
+    /// twice succeeds, because a store's answer can get lost after its write.
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 
-    /// Stores a transition as [`update`](Self::update) does, and records these steps of the task with it: all or nothing.
-    /// Fails with [`StoreError::Conflict`] also if one of the steps' numbers is recorded for its run. There are at most
+    /// Stores a transition as [`update`](Self::update) does, and records these steps of the task
+    /// with it: all or nothing. Fails with [`StoreError::Conflict`] also if one of the steps'
+    /// numbers is recorded for its run. There are at most
     /// [`MAX_OPEN_CALLS`](crate::domain::task::MAX_OPEN_CALLS) steps.
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError>;
 
-    /// Deletes a task if it has ended, whatever its record and its steps hold: in one write, after which nobody gets, lists,
-    /// claims or changes it.
+    /// Deletes a task if it has ended, whatever its record and its steps hold: in one write, after
+    /// which nobody gets, lists, claims or changes it.
     async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError>;
 
-    /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`, most overdue first as far as the
-    /// store can tell. One that can't be read takes no other's place.
-    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError>;
+    /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`,
+    /// most overdue first as far as the store can tell. One that can't be read takes no other's
+    /// place.
+    async fn overdue(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Result<Task, StoreError>>, StoreError>;
 }
 
 /// Which part of a journal is wanted.
@@ -245,23 +270,30 @@ pub struct StepsPage {
 /// Keeps the steps of tasks.
 #[async_trait]
 pub trait Journal: Send + Sync {
-    /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded for its run. Recording the very
-    /// same step twice succeeds, because a store's answer can get lost after its write.
+    /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded for
+    /// its run. Recording the very same step twice succeeds, because a store's answer can get lost
+    /// after its write.
     async fn append(&self, step: &Step) -> Result<(), StoreError>;
 
     /// The recorded step at this place, if there is one.
     async fn step(&self, task: TaskId, place: StepPlace) -> Result<Option<Step>, StoreError>;
 
-    /// A part of the recorded steps of the task, of all its runs, in the order of their places. Which of them count is told by
-    /// [`may_count`](crate::domain::may_count). No more is loaded than is returned.
+    /// A part of the recorded steps of the task, of all its runs, in the order of their places.
+    /// Which of them count is told by [`may_count`](crate::domain::may_count). No more is loaded
+    /// than is returned.
     async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError>;
 
-    /// All recorded steps of the task in the order of their places, without their content, which is not loaded for it.
+    /// All recorded steps of the task in the order of their places, without their content, which is
+    /// not loaded for it.
     async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError>;
 
     /// All recorded steps of the task in the order of their places, whatever memory they take.
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
-        let all = StepsRequest { after: StepPlace::after(0), limit: u32::MAX, max_bytes: u64::MAX };
+        let all = StepsRequest {
+            after: StepPlace::after(0),
+            limit: u32::MAX,
+            max_bytes: u64::MAX,
+        };
         Ok(self.page(task, &all).await?.steps)
     }
 }

@@ -11,8 +11,8 @@ const CUT: &str = "\n[cut: the result is longer than 524288 bytes]";
 /// Runs tools.
 #[async_trait]
 pub trait Tools: Send + Sync {
-    /// Runs the tool and comes back before the deadline, whatever happens. A failure is told to the model, as text with
-    /// `is_error`.
+    /// Runs the tool and comes back before the deadline, whatever happens. A failure is told to the
+    /// model, as text with `is_error`.
     async fn run(&self, request: &ToolRequest) -> ToolOutput;
 }
 
@@ -43,19 +43,29 @@ pub struct ToolOutput {
 impl ToolOutput {
     /// What came out.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_error: false }
+        Self {
+            text: text.into(),
+            is_error: false,
+        }
     }
 
     /// What went wrong.
     pub fn error(text: impl Into<String>) -> Self {
-        Self { text: text.into(), is_error: true }
+        Self {
+            text: text.into(),
+            is_error: true,
+        }
     }
 
-    /// This output with a text of at most [`MAX_TOOL_TEXT_BYTES`]: a longer text keeps its beginning and says so at its end.
+    /// This output with a text of at most [`MAX_TOOL_TEXT_BYTES`]: a longer text keeps its
+    /// beginning and says so at its end.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         if self.text.len() > MAX_TOOL_TEXT_BYTES {
-            self.text.truncate(self.text.floor_char_boundary(MAX_TOOL_TEXT_BYTES - CUT.len()));
+            self.text.truncate(
+                self.text
+                    .floor_char_boundary(MAX_TOOL_TEXT_BYTES - CUT.len()),
+            );
             self.text.push_str(CUT);
             self.text.shrink_to_fit();
         }
@@ -72,12 +82,19 @@ mod tests {
         assert!(CUT.contains(&MAX_TOOL_TEXT_BYTES.to_string()));
         let fits = ToolOutput::new("x".repeat(MAX_TOOL_TEXT_BYTES));
         assert_eq!(fits.clone().bounded(), fits);
-        for (text, bytes) in
-            [("x", MAX_TOOL_TEXT_BYTES + 1), ("\u{1}", 4 * MAX_TOOL_TEXT_BYTES), ("é", MAX_TOOL_TEXT_BYTES)]
-        {
+        for (text, bytes) in [
+            ("x", MAX_TOOL_TEXT_BYTES + 1),
+            ("\u{1}", 4 * MAX_TOOL_TEXT_BYTES),
+            ("é", MAX_TOOL_TEXT_BYTES),
+        ] {
             let bounded = ToolOutput::error(text.repeat(bytes)).bounded();
-            assert!((MAX_TOOL_TEXT_BYTES - 1..=MAX_TOOL_TEXT_BYTES).contains(&bounded.text.len()), "{text:?}");
-            assert!(bounded.is_error && bounded.text.starts_with(text) && bounded.text.ends_with(CUT));
+            assert!(
+                (MAX_TOOL_TEXT_BYTES - 1..=MAX_TOOL_TEXT_BYTES).contains(&bounded.text.len()),
+                "{text:?}"
+            );
+            assert!(
+                bounded.is_error && bounded.text.starts_with(text) && bounded.text.ends_with(CUT)
+            );
         }
     }
 }

@@ -1,6 +1,8 @@
-//! The task queue on SQS: a standard queue whose messages the workers get through an event source mapping.
+//! The task queue on SQS: a standard queue whose messages the workers get through an event source
+//! mapping.
 //!
-//! Only sending and postponing are here. Receiving and deleting are the mapping's, by what a worker reports.
+//! Only sending and postponing are here. Receiving and deleting are the mapping's, by what a worker
+//! reports.
 
 use std::time::Duration;
 
@@ -11,7 +13,9 @@ use aws_sdk_sqs::config::Builder;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
-use aws_sdk_sqs::types::{MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName};
+use aws_sdk_sqs::types::{
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName,
+};
 use tracing::{Instrument, Span};
 
 use crate::domain::TraceHeader;
@@ -29,14 +33,19 @@ pub fn sqs(shared: &SdkConfig) -> Client {
     Client::from_conf(sqs_config(shared).build())
 }
 
-/// The SQS client's configuration: 1 s to connect, 2 s an attempt, three attempts within 6 s in all.
+/// The SQS client's configuration: 1 s to connect, 2 s an attempt, three attempts within 6 s in
+/// all.
 pub fn sqs_config(shared: &SdkConfig) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
         .operation_attempt_timeout(Duration::from_secs(2))
         .operation_timeout(Duration::from_secs(6));
-    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(100));
-    Builder::from(shared).timeout_config(timeouts.build()).retry_config(retries)
+    let retries = RetryConfig::standard()
+        .with_max_attempts(3)
+        .with_initial_backoff(Duration::from_millis(100));
+    Builder::from(shared)
+        .timeout_config(timeouts.build())
+        .retry_config(retries)
 }
 
 /// A task queue on SQS.
@@ -49,7 +58,10 @@ pub struct SqsTaskQueue {
 impl SqsTaskQueue {
     /// Uses the queue at this URL.
     pub fn new(client: Client, url: impl Into<String>) -> Self {
-        Self { client, url: url.into() }
+        Self {
+            client,
+            url: url.into(),
+        }
     }
 }
 
@@ -61,23 +73,42 @@ impl TaskQueue for SqsTaskQueue {
         trace: Option<&TraceHeader>,
         delay: Duration,
     ) -> Result<(), QueueError> {
-        let request = self.client.send_message().queue_url(&self.url).message_body(message.to_body());
+        let request = self
+            .client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(message.to_body());
         let request = request.delay_seconds(whole_seconds(delay.min(LONGEST_DELAY)));
-        // On a standard queue, a group orders nothing: it keeps a tenant with a backlog from delaying the others (SQS
-        // developer guide, "Amazon SQS fair queues").
+        // On a standard queue, a group orders nothing: it keeps a tenant with a backlog from
+        // delaying the others (SQS developer guide, "Amazon SQS fair queues").
         let request = request.message_group_id(message.tenant.as_str());
         let span = tracing::info_span!(target: TRACE, "SQS.SendMessage");
         let header = trace.and_then(|trace| trace_attribute(trace, &span));
         let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
-        let request = request.set_message_system_attributes(header.map(|header| [(name, header)].into()));
-        request.send().instrument(span).await.map(drop).map_err(|error| QueueError(Box::new(error)))
+        let request =
+            request.set_message_system_attributes(header.map(|header| [(name, header)].into()));
+        request
+            .send()
+            .instrument(span)
+            .await
+            .map(drop)
+            .map_err(|error| QueueError(Box::new(error)))
     }
 
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
-        let request = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt);
+        let request = self
+            .client
+            .change_message_visibility()
+            .queue_url(&self.url)
+            .receipt_handle(receipt);
         let request = request.visibility_timeout(whole_seconds(delay.min(LONGEST_VISIBILITY)));
         let span = tracing::info_span!(target: TRACE, "SQS.ChangeMessageVisibility");
-        request.send().instrument(span).await.map(drop).map_err(|error| QueueError(Box::new(error)))
+        request
+            .send()
+            .instrument(span)
+            .await
+            .map(drop)
+            .map_err(|error| QueueError(Box::new(error)))
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
@@ -86,11 +117,22 @@ impl TaskQueue for SqsTaskQueue {
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
         ];
         let request = self.client.get_queue_attributes().queue_url(&self.url);
-        let request = request.attribute_names(waiting.clone()).attribute_names(in_flight.clone());
+        let request = request
+            .attribute_names(waiting.clone())
+            .attribute_names(in_flight.clone());
         let span = tracing::info_span!(target: TRACE, "SQS.GetQueueAttributes");
-        let told = request.send().instrument(span).await.map_err(|error| QueueError(Box::new(error)))?;
-        let count = |name| told.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
-        let backlog = count(waiting).zip(count(in_flight)).map(|(waiting, in_flight)| Backlog { waiting, in_flight });
+        let told = request
+            .send()
+            .instrument(span)
+            .await
+            .map_err(|error| QueueError(Box::new(error)))?;
+        let count = |name| {
+            told.attributes()
+                .and_then(|attributes| attributes.get(&name)?.parse().ok())
+        };
+        let backlog = count(waiting)
+            .zip(count(in_flight))
+            .map(|(waiting, in_flight)| Backlog { waiting, in_flight });
         backlog.ok_or_else(|| QueueError("the queue did not say how many messages it has".into()))
     }
 }
@@ -99,11 +141,18 @@ impl TaskQueue for SqsTaskQueue {
 impl Dependency for SqsTaskQueue {
     async fn answer(&self) -> Result<(), NoAnswer> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
-        let asked = request.attribute_names(QueueAttributeName::QueueArn).send().await;
+        let asked = request
+            .attribute_names(QueueAttributeName::QueueArn)
+            .send()
+            .await;
         asked.map(drop).map_err(|error| {
-            let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+            let status = error
+                .raw_response()
+                .map_or(0, |response| response.status().as_u16());
             match error.code() {
-                Some("RequestThrottled" | "ThrottlingException") => NoAnswer::Throttled(Box::new(error)),
+                Some("RequestThrottled" | "ThrottlingException") => {
+                    NoAnswer::Throttled(Box::new(error))
+                }
                 Some(_) if (400..500).contains(&status) => NoAnswer::Refused(Box::new(error)),
                 Some(_) | None => NoAnswer::Silent(Box::new(error)),
             }
@@ -111,16 +160,26 @@ impl Dependency for SqsTaskQueue {
     }
 }
 
-/// Where the task's trace goes on: from the sending if that belongs to it, else from where the task says.
+/// Where the task's trace goes on: from the sending if that belongs to it, else from where the task
+/// says.
 fn trace_attribute(trace: &TraceHeader, sending: &Span) -> Option<MessageSystemAttributeValue> {
     let here = traces::header_of(sending).and_then(|header| header.parse::<TraceHeader>().ok());
-    let header = here.as_ref().filter(|here| here.trace_id() == trace.trace_id()).unwrap_or(trace);
-    MessageSystemAttributeValue::builder().data_type("String").string_value(header.as_str()).build().ok()
+    let header = here
+        .as_ref()
+        .filter(|here| here.trace_id() == trace.trace_id())
+        .unwrap_or(trace);
+    MessageSystemAttributeValue::builder()
+        .data_type("String")
+        .string_value(header.as_str())
+        .build()
+        .ok()
 }
 
 /// The duration in whole seconds, rather too long than too short.
 fn whole_seconds(delay: Duration) -> i32 {
-    let seconds = delay.as_secs().saturating_add(u64::from(delay.subsec_nanos() > 0));
+    let seconds = delay
+        .as_secs()
+        .saturating_add(u64::from(delay.subsec_nanos() > 0));
     i32::try_from(seconds).unwrap_or(i32::MAX)
 }
 

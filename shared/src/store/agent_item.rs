@@ -5,7 +5,8 @@
 use super::items::{self, Fields, Item, moment, name, number, text};
 use super::keys::Key;
 use crate::domain::{
-    Agent, AgentConfig, AgentName, CacheRules, CacheTerms, Instructions, Limits, ModelChain, RetryRules,
+    Agent, AgentConfig, AgentName, CacheRules, CacheTerms, Instructions, Limits, ModelChain,
+    RetryRules,
 };
 use crate::ports::StoreError;
 
@@ -37,16 +38,38 @@ pub(super) const REMOVING: &str = "removing";
 /// Up to where its tenant's tasks were searched for one that names the deleted agent.
 pub(super) const SEARCHED_TO: &str = "searched_to";
 /// What clients said of the agent.
-pub(super) const SAID: [&str; 6] = [NAME, INSTRUCTIONS, MODELS, TOOLS, BUILTIN_TOOLS, OUTPUT_SCHEMA];
+pub(super) const SAID: [&str; 6] = [
+    NAME,
+    INSTRUCTIONS,
+    MODELS,
+    TOOLS,
+    BUILTIN_TOOLS,
+    OUTPUT_SCHEMA,
+];
 
 const OFF: &str = "off";
 const ON: &str = "on";
 
 /// The agent as the record at `key`.
 pub(super) fn write(key: Key, agent: &Agent) -> Item {
-    let Agent { id, tenant, version, config, created_at } = agent;
-    let AgentConfig { name: called, instructions, models, tools, builtin_tools, output_schema, retry, cache, limits } =
-        config;
+    let Agent {
+        id,
+        tenant,
+        version,
+        config,
+        created_at,
+    } = agent;
+    let AgentConfig {
+        name: called,
+        instructions,
+        models,
+        tools,
+        builtin_tools,
+        output_schema,
+        retry,
+        cache,
+        limits,
+    } = config;
     let mut attributes = vec![
         (TENANT_ID, text(tenant.as_str())),
         (AGENT_ID, text(id.to_string())),
@@ -68,8 +91,16 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
     if !builtin_tools.is_empty() {
         attributes.push(items::json(BUILTIN_TOOLS, builtin_tools));
     }
-    attributes.extend(output_schema.as_ref().map(|schema| items::json(OUTPUT_SCHEMA, schema)));
-    attributes.extend(limits.max_cost_micro_usd().map(|most| (MAX_COST_MICRO_USD, number(most))));
+    attributes.extend(
+        output_schema
+            .as_ref()
+            .map(|schema| items::json(OUTPUT_SCHEMA, schema)),
+    );
+    attributes.extend(
+        limits
+            .max_cost_micro_usd()
+            .map(|most| (MAX_COST_MICRO_USD, number(most))),
+    );
     match cache {
         None => {}
         Some(CacheRules::Off) => attributes.push((CACHE, text(OFF))),
@@ -99,7 +130,9 @@ pub(super) fn read(item: &Item) -> Result<Agent, StoreError> {
             instructions: fields.valid(Instructions::new(fields.text(INSTRUCTIONS)?.to_owned()))?,
             models: models(&fields)?,
             tools: fields.optional(TOOLS, Fields::json)?.unwrap_or_default(),
-            builtin_tools: fields.optional(BUILTIN_TOOLS, Fields::json)?.unwrap_or_default(),
+            builtin_tools: fields
+                .optional(BUILTIN_TOOLS, Fields::json)?
+                .unwrap_or_default(),
             output_schema: fields.optional(OUTPUT_SCHEMA, Fields::json)?,
             retry: retry(&fields)?,
             cache: fields.optional(CACHE, cache)?,
@@ -133,7 +166,9 @@ fn cache(fields: &Fields<'_>, mode: &str) -> Result<CacheRules, StoreError> {
         OFF => Ok(CacheRules::Off),
         ON => {
             let terms = CacheTerms::default().with_ttl_seconds(fields.number(CACHE_TTL_SECONDS)?);
-            let terms = fields.valid(terms)?.with_stale_seconds(fields.number(CACHE_STALE_SECONDS)?);
+            let terms = fields
+                .valid(terms)?
+                .with_stale_seconds(fields.number(CACHE_STALE_SECONDS)?);
             fields.valid(terms).map(CacheRules::On)
         }
         other => Err(fields.corrupt(format!("{mode} can't be used: {other}"))),
@@ -145,7 +180,8 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
     if let Some(limits) = fields.optional(LIMITS, Fields::json)? {
         return Ok(limits);
     }
-    let limits = fields.valid(Limits::default().with_max_output_tokens(fields.number(MAX_OUTPUT_TOKENS)?))?;
+    let limits = fields
+        .valid(Limits::default().with_max_output_tokens(fields.number(MAX_OUTPUT_TOKENS)?))?;
     let limits = fields.valid(limits.with_timeout_seconds(fields.number(TIMEOUT_SECONDS)?))?;
     match fields.optional(MAX_COST_MICRO_USD, Fields::number)? {
         Some(most) => fields.valid(limits.with_max_cost_micro_usd(most)),
@@ -160,19 +196,24 @@ mod tests {
     use super::super::{items, keys};
     use super::*;
     use crate::domain::{
-        ApiVersion, BuiltinTool, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef, ModelSettings, Outage,
-        OutputLimitField, OutputSchema, Provider, ReasoningEffort, Thousandths, ToolDefinition, ToolName, Transfer,
+        ApiVersion, BuiltinTool, HostPattern, HttpRules, JsonSchema, ModelChoice, ModelRef,
+        ModelSettings, Outage, OutputLimitField, OutputSchema, Provider, ReasoningEffort,
+        Thousandths, ToolDefinition, ToolName, Transfer,
     };
     use crate::testing::samples;
 
     fn record(agent: &Agent) -> Item {
-        write(keys::agent_version(&agent.tenant, agent.version_ref()), agent)
+        write(
+            keys::agent_version(&agent.tenant, agent.version_ref()),
+            agent,
+        )
     }
 
     /// An agent with everything that one can have.
     fn rich() -> Agent {
         let name = |name: &str| ToolName::new(name.to_owned()).unwrap();
-        let schema = || JsonSchema::new(json!({ "type": "object", "properties": { "x": true } })).unwrap();
+        let schema =
+            || JsonSchema::new(json!({ "type": "object", "properties": { "x": true } })).unwrap();
         let settings = ModelSettings {
             temperature: Some(Thousandths(700)),
             top_p: Some(Thousandths(900)),
@@ -182,19 +223,44 @@ mod tests {
             output_limit_field: OutputLimitField::MaxCompletionTokens,
         };
         let other = ModelRef::new(Provider::OpenAiCompatible, "llama").unwrap();
-        let terms = CacheTerms::default().with_ttl_seconds(60).and_then(|terms| terms.with_stale_seconds(600)).unwrap();
-        let retry = RetryRules::default().with_max_attempts(5).and_then(|retry| retry.with_max_seconds(90)).unwrap();
-        let hosts = vec![HostPattern::new("api.example.com").unwrap(), HostPattern::new("*.example.org").unwrap()];
-        let http = HttpRules::new(hosts).and_then(|rules| rules.with_timeout_seconds(7)).unwrap();
+        let terms = CacheTerms::default()
+            .with_ttl_seconds(60)
+            .and_then(|terms| terms.with_stale_seconds(600))
+            .unwrap();
+        let retry = RetryRules::default()
+            .with_max_attempts(5)
+            .and_then(|retry| retry.with_max_seconds(90))
+            .unwrap();
+        let hosts = vec![
+            HostPattern::new("api.example.com").unwrap(),
+            HostPattern::new("*.example.org").unwrap(),
+        ];
+        let http = HttpRules::new(hosts)
+            .and_then(|rules| rules.with_timeout_seconds(7))
+            .unwrap();
         let mut agent = samples::agent(&samples::tenant("acme"));
         agent.config = AgentConfig {
-            models: ModelChain::new(vec![samples::model().into(), ModelChoice { model: other, settings }]).unwrap(),
-            tools: vec![ToolDefinition::new(name("look_up"), "Looks up.".to_owned(), schema()).unwrap()],
+            models: ModelChain::new(vec![
+                samples::model().into(),
+                ModelChoice {
+                    model: other,
+                    settings,
+                },
+            ])
+            .unwrap(),
+            tools: vec![
+                ToolDefinition::new(name("look_up"), "Looks up.".to_owned(), schema()).unwrap(),
+            ],
             builtin_tools: vec![BuiltinTool::CurrentTime, BuiltinTool::HttpRequest(http)],
-            output_schema: Some(OutputSchema { name: name("answer"), schema: schema() }),
+            output_schema: Some(OutputSchema {
+                name: name("answer"),
+                schema: schema(),
+            }),
             retry,
             cache: Some(CacheRules::On(terms)),
-            limits: Limits::default().with_max_cost_micro_usd(5_000_000).unwrap(),
+            limits: Limits::default()
+                .with_max_cost_micro_usd(5_000_000)
+                .unwrap(),
             ..agent.config
         };
         agent.config.retry.outage = Outage::Fail;
@@ -216,9 +282,21 @@ mod tests {
         let text = r#"{"type":"object","properties":{"reasoning":{"type":"string","enum":["z","a"]},"answer":{}},"required":["reasoning","answer"]}"#;
         let schema = || JsonSchema::new(serde_json::from_str(text).unwrap()).unwrap();
         let mut agent = rich();
-        agent.config.tools.iter_mut().for_each(|tool| tool.input_schema = schema());
-        agent.config.output_schema.iter_mut().for_each(|output| output.schema = schema());
-        let AgentConfig { tools, output_schema, .. } = read(&record(&agent)).unwrap().config;
+        agent
+            .config
+            .tools
+            .iter_mut()
+            .for_each(|tool| tool.input_schema = schema());
+        agent
+            .config
+            .output_schema
+            .iter_mut()
+            .for_each(|output| output.schema = schema());
+        let AgentConfig {
+            tools,
+            output_schema,
+            ..
+        } = read(&record(&agent)).unwrap().config;
         assert_eq!(tools[0].input_schema.as_value().to_string(), text);
         assert_eq!(output_schema.unwrap().schema.as_value().to_string(), text);
     }
@@ -238,15 +316,36 @@ mod tests {
         for name in [MODELS, RETRY_ATTEMPTS, RETRY_SECONDS, OUTAGE, LIMITS] {
             item.remove(name).unwrap();
         }
-        item.extend(items::model(&samples::model()).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        item.extend(
+            items::model(&samples::model())
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         assert_eq!(read(&item).unwrap(), agent);
     }
 
     #[test]
     fn a_damaged_record_is_reported() {
-        let required = ["v", "tenant", "agent_id", "version", "name", "instructions", "models", "created_at"];
-        items::checks::check_robustness(&record(&samples::agent(&samples::tenant("acme"))), &required, read);
+        let required = [
+            "v",
+            "tenant",
+            "agent_id",
+            "version",
+            "name",
+            "instructions",
+            "models",
+            "created_at",
+        ];
+        items::checks::check_robustness(
+            &record(&samples::agent(&samples::tenant("acme"))),
+            &required,
+            read,
+        );
         let besides = ["cache_ttl_seconds", "cache_stale_seconds"];
-        items::checks::check_robustness(&record(&rich()), &[required.as_slice(), &besides].concat(), read);
+        items::checks::check_robustness(
+            &record(&rich()),
+            &[required.as_slice(), &besides].concat(),
+            read,
+        );
     }
 }

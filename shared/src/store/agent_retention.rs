@@ -1,7 +1,8 @@
-//! Deleting an agent: its newest record is marked, later emptied for good, then its versions go, and the record goes last.
+//! Deleting an agent: its newest record is marked, later emptied for good, then its versions go,
+//! and the record goes last.
 //!
-//! The mark gives the record a place in the index of what is due, where the watchdog finds it. It keeps the record whole, so
-//! that the agent can be restored if a task names it after all.
+//! The mark gives the record a place in the index of what is due, where the watchdog finds it. It
+//! keeps the record whole, so that the agent can be restored if a task names it after all.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -10,7 +11,9 @@ use super::agent_item::{CREATED_AT, DELETED_AT, REMOVING, SAID, SEARCHED_TO};
 use super::agent_store::DynamoAgentStore;
 use super::error::{failure, kept_instead_of_update};
 use super::items::{Fields, Item, moment, text};
-use super::keys::{self, BY_TENANT, CREATED, DELETED_AGENTS, DUE, DUE_AT, DUE_SHARD, PK, SK, TENANT_ID};
+use super::keys::{
+    self, BY_TENANT, CREATED, DELETED_AGENTS, DUE, DUE_AT, DUE_SHARD, PK, SK, TENANT_ID,
+};
 use super::table;
 use super::task_item::AGENT_ID;
 use super::task_list::start_key;
@@ -19,7 +22,12 @@ use crate::ports::{AgentRetention, DeletedAgent, StoreError, TaskSearch};
 
 #[async_trait]
 impl AgentRetention for DynamoAgentStore {
-    async fn mark(&self, tenant: &TenantId, agent: AgentId, now: Timestamp) -> Result<bool, StoreError> {
+    async fn mark(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let request = self
             .table
             .update(keys::agent(tenant, agent))
@@ -30,15 +38,26 @@ impl AgentRetention for DynamoAgentStore {
             .expression_attribute_names("#due_at", DUE_AT)
             .expression_attribute_values(":shard", text(DELETED_AGENTS))
             .expression_attribute_values(":now", moment(now));
-        let Err(error) = request.send().await else { return Ok(true) };
+        let Err(error) = request.send().await else {
+            return Ok(true);
+        };
         kept_instead_of_update(error).map(|_| false)
     }
 
     /// One request, whose answer ends after 1 MB of the index: some thousand tasks.
     async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError> {
-        let DeletedAgent { tenant, id, created_at, searched_to } = agent;
-        let after = searched_to.as_deref().map(|cursor| keys::parse_task_cursor(cursor).ok_or(StoreError::Cursor));
-        let start = after.transpose()?.map(|(at, task)| start_key(tenant, at, task));
+        let DeletedAgent {
+            tenant,
+            id,
+            created_at,
+            searched_to,
+        } = agent;
+        let after = searched_to
+            .as_deref()
+            .map(|cursor| keys::parse_task_cursor(cursor).ok_or(StoreError::Cursor));
+        let start = after
+            .transpose()?
+            .map(|(at, task)| start_key(tenant, at, task));
         let answer = self
             .table
             .query()
@@ -52,7 +71,10 @@ impl AgentRetention for DynamoAgentStore {
             .expression_attribute_names("#created", CREATED)
             .expression_attribute_names("#agent", AGENT_ID)
             .expression_attribute_values(":tenant", text(tenant.as_str()))
-            .expression_attribute_values(":since", text(keys::created_since(created_at.minus(keys::CLOCK_SKEW))))
+            .expression_attribute_values(
+                ":since",
+                text(keys::created_since(created_at.minus(keys::CLOCK_SKEW))),
+            )
             .expression_attribute_values(":agent", text(id.to_string()))
             .set_exclusive_start_key(start)
             .send()
@@ -61,16 +83,24 @@ impl AgentRetention for DynamoAgentStore {
         if let Some(item) = answer.items().first() {
             let fields = Fields::of_index(item);
             let task = keys::parse_task_partition(fields.text(PK)?);
-            return task.map(TaskSearch::Found).ok_or_else(|| fields.corrupt("its partition is not a task's"));
+            return task
+                .map(TaskSearch::Found)
+                .ok_or_else(|| fields.corrupt("its partition is not a task's"));
         }
-        let Some(end) = answer.last_evaluated_key() else { return Ok(TaskSearch::None) };
+        let Some(end) = answer.last_evaluated_key() else {
+            return Ok(TaskSearch::None);
+        };
         let fields = Fields::of_index(end);
-        let (at, task) =
-            keys::parse_created(fields.text(CREATED)?).ok_or_else(|| fields.corrupt("its place is none"))?;
+        let (at, task) = keys::parse_created(fields.text(CREATED)?)
+            .ok_or_else(|| fields.corrupt("its place is none"))?;
         Ok(TaskSearch::Unfinished(keys::task_cursor(at, task)))
     }
 
-    async fn marked_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<DeletedAgent>, StoreError> {
+    async fn marked_before(
+        &self,
+        moment: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeletedAgent>, StoreError> {
         let query = self
             .table
             .query()
@@ -84,15 +114,25 @@ impl AgentRetention for DynamoAgentStore {
         let mut marked = Vec::new();
         for entry in query.send().await.map_err(failure)?.items() {
             let fields = Fields::of_index(entry);
-            let agent = keys::parse_tenant(fields.text(PK)?).zip(keys::parse_agent(fields.text(SK)?));
+            let agent =
+                keys::parse_tenant(fields.text(PK)?).zip(keys::parse_agent(fields.text(SK)?));
             let (tenant, id) = agent.ok_or_else(|| fields.corrupt("its key is not an agent's"))?;
             // The index may still have one that is gone or restored.
-            let Some(item) = self.table.read(keys::agent(&tenant, id)).await? else { continue };
+            let Some(item) = self.table.read(keys::agent(&tenant, id)).await? else {
+                continue;
+            };
             let fields = Fields::of_index(&item);
             if fields.has(DELETED_AT) {
                 let created_at = fields.moment(CREATED_AT)?;
-                let searched_to = fields.optional(SEARCHED_TO, Fields::text)?.map(str::to_owned);
-                marked.push(DeletedAgent { tenant, id, created_at, searched_to });
+                let searched_to = fields
+                    .optional(SEARCHED_TO, Fields::text)?
+                    .map(str::to_owned);
+                marked.push(DeletedAgent {
+                    tenant,
+                    id,
+                    created_at,
+                    searched_to,
+                });
             }
         }
         Ok(marked)
@@ -106,8 +146,13 @@ impl AgentRetention for DynamoAgentStore {
             .condition_expression("attribute_exists(#deleted_at)")
             .expression_attribute_names("#searched_to", SEARCHED_TO)
             .expression_attribute_names("#deleted_at", DELETED_AT)
-            .expression_attribute_values(":searched_to", text(agent.searched_to.as_deref().unwrap_or_default()));
-        let Err(error) = request.send().await else { return Ok(()) };
+            .expression_attribute_values(
+                ":searched_to",
+                text(agent.searched_to.as_deref().unwrap_or_default()),
+            );
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
         kept_instead_of_update(error).map(drop)
     }
 
@@ -116,14 +161,19 @@ impl AgentRetention for DynamoAgentStore {
             .table
             .update(keys::agent(&agent.tenant, agent.id))
             .update_expression("REMOVE #deleted_at, #searched_to, #shard, #due_at")
-            .condition_expression("attribute_exists(#deleted_at) AND attribute_not_exists(#removing)")
+            .condition_expression(
+                "attribute_exists(#deleted_at) AND attribute_not_exists(#removing)",
+            )
             .expression_attribute_names("#deleted_at", DELETED_AT)
             .expression_attribute_names("#searched_to", SEARCHED_TO)
             .expression_attribute_names("#removing", REMOVING)
             .expression_attribute_names("#shard", DUE_SHARD)
             .expression_attribute_names("#due_at", DUE_AT);
-        let Err(error) = request.send().await else { return Ok(()) };
-        // The SDK sends a request again when its answer is lost; the first one may have restored it.
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
+        // The SDK sends a request again when its answer is lost; the first one may have restored
+        // it.
         match kept_instead_of_update(error)? {
             Some(kept) if !kept.contains_key(DELETED_AT) => Ok(()),
             Some(_) | None => Err(StoreError::Conflict),
@@ -139,15 +189,21 @@ impl AgentRetention for DynamoAgentStore {
             request = request.expression_attribute_names(format!("#said{number}"), name);
         }
         let request = request
-            .update_expression(format!("SET #removing = :removing REMOVE {}", said.join(", ")))
+            .update_expression(format!(
+                "SET #removing = :removing REMOVE {}",
+                said.join(", ")
+            ))
             .condition_expression("attribute_exists(#deleted_at)")
             .expression_attribute_names("#removing", REMOVING)
             .expression_attribute_names("#deleted_at", DELETED_AT)
             .expression_attribute_values(":removing", AttributeValue::Bool(true));
         if let Err(error) = request.send().await {
-            return kept_instead_of_update(error)?.map_or(Ok(()), |_restored| Err(StoreError::Conflict));
+            return kept_instead_of_update(error)?
+                .map_or(Ok(()), |_restored| Err(StoreError::Conflict));
         }
-        let versions = self.table.query_prefix(keys::tenant(&agent.tenant), &keys::agent_versions(agent.id));
+        let versions = self
+            .table
+            .query_prefix(keys::tenant(&agent.tenant), &keys::agent_versions(agent.id));
         let found: Vec<Item> = versions
             .projection_expression("#pk, #sk")
             .into_paginator()
@@ -156,7 +212,9 @@ impl AgentRetention for DynamoAgentStore {
             .try_collect()
             .await
             .map_err(failure)?;
-        self.table.delete_all(found.iter().map(table::key_of).collect::<Result<_, _>>()?).await?;
+        self.table
+            .delete_all(found.iter().map(table::key_of).collect::<Result<_, _>>()?)
+            .await?;
         self.table.delete_if_has(key, REMOVING).await
     }
 }

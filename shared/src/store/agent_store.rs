@@ -1,4 +1,5 @@
-//! Agents on DynamoDB: a full copy of the newest version for reading and listing, and one immutable record per version.
+//! Agents on DynamoDB: a full copy of the newest version for reading and listing, and one immutable
+//! record per version.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -21,11 +22,17 @@ pub struct DynamoAgentStore {
 impl DynamoAgentStore {
     /// Keeps agents in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self {
+            table: Table::new(client, table),
+        }
     }
 
     async fn read(&self, key: Key) -> Result<Option<Agent>, StoreError> {
-        let found = self.table.read(key).await?.filter(|item| !agent_item::is_deleted(item));
+        let found = self
+            .table
+            .read(key)
+            .await?
+            .filter(|item| !agent_item::is_deleted(item));
         found.as_ref().map(agent_item::read).transpose()
     }
 }
@@ -36,7 +43,12 @@ impl AgentStore for DynamoAgentStore {
         let put = |key| self.table.transact_put_new(agent_item::write(key, agent));
         let newest = put(keys::agent(&agent.tenant, agent.id))?;
         let version = put(keys::agent_version(&agent.tenant, agent.version_ref()))?;
-        let request = self.table.client.transact_write_items().transact_items(newest).transact_items(version);
+        let request = self
+            .table
+            .client
+            .transact_write_items()
+            .transact_items(newest)
+            .transact_items(version);
         match request.send().await {
             Ok(_) => Ok(()),
             Err(error) => same_version_kept(&reasons_of_transaction(error)?, agent),
@@ -47,7 +59,11 @@ impl AgentStore for DynamoAgentStore {
         self.read(keys::agent(tenant, id)).await
     }
 
-    async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError> {
+    async fn version(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<Agent>, StoreError> {
         self.read(keys::agent_version(tenant, version)).await
     }
 
@@ -56,15 +72,32 @@ impl AgentStore for DynamoAgentStore {
         tenant: &TenantId,
         page: &PageRequest,
     ) -> Result<Page<Result<Agent, UnreadableAgent>>, StoreError> {
-        let after = page.after.as_deref().map(|cursor| keys::parse_agent_cursor(cursor).ok_or(StoreError::Cursor));
-        let mut start = after.transpose()?.map(|id| table::attributes(keys::agent(tenant, id)));
+        let after = page
+            .after
+            .as_deref()
+            .map(|cursor| keys::parse_agent_cursor(cursor).ok_or(StoreError::Cursor));
+        let mut start = after
+            .transpose()?
+            .map(|id| table::attributes(keys::agent(tenant, id)));
         let limit = page.limit.clamp(1, 100);
         let mut entries = Vec::new();
-        // One more than wanted tells whether a next page exists. An answer may be short of it, because it ends at 1 MB.
+        // One more than wanted tells whether a next page exists. An answer may be short of it,
+        // because it ends at 1 MB.
         loop {
-            let query = self.table.query_prefix(keys::tenant(tenant), AGENT_PREFIX).set_exclusive_start_key(start);
-            let answer = query.limit(limit.cast_signed() + 1).send().await.map_err(failure)?;
-            for item in answer.items().iter().filter(|item| !agent_item::is_deleted(item)) {
+            let query = self
+                .table
+                .query_prefix(keys::tenant(tenant), AGENT_PREFIX)
+                .set_exclusive_start_key(start);
+            let answer = query
+                .limit(limit.cast_signed() + 1)
+                .send()
+                .await
+                .map_err(failure)?;
+            for item in answer
+                .items()
+                .iter()
+                .filter(|item| !agent_item::is_deleted(item))
+            {
                 entries.push(listed(item)?);
             }
             start = answer.last_evaluated_key;
@@ -74,16 +107,29 @@ impl AgentStore for DynamoAgentStore {
         }
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
-        let next = entries.last().filter(|_| more).map(|(id, _)| keys::agent_cursor(*id));
-        Ok(Page { entries: entries.into_iter().map(|(_, agent)| agent).collect(), next })
+        let next = entries
+            .last()
+            .filter(|_| more)
+            .map(|(id, _)| keys::agent_cursor(*id));
+        Ok(Page {
+            entries: entries.into_iter().map(|(_, agent)| agent).collect(),
+            next,
+        })
     }
 }
 
 /// The entry of a list that a record is, under the id that its key says.
 fn listed(item: &Item) -> Result<(AgentId, Result<Agent, UnreadableAgent>), StoreError> {
     let key = Fields::of_index(item);
-    let id = keys::parse_agent(key.text(SK)?).ok_or_else(|| key.corrupt("its key is not an agent's"))?;
-    Ok((id, agent_item::read(item).map_err(|error| UnreadableAgent { id, reason: error.to_string() })))
+    let id =
+        keys::parse_agent(key.text(SK)?).ok_or_else(|| key.corrupt("its key is not an agent's"))?;
+    Ok((
+        id,
+        agent_item::read(item).map_err(|error| UnreadableAgent {
+            id,
+            reason: error.to_string(),
+        }),
+    ))
 }
 
 /// Succeeds if the version's record, the second of the transaction, is the agent's already.
@@ -120,13 +166,22 @@ mod tests {
     #[test]
     fn only_the_very_same_version_counts_as_added() {
         let agent = samples::agent(&samples::tenant("acme"));
-        let other = Agent { config: samples::agent_config("other", ""), ..agent.clone() };
+        let other = Agent {
+            config: samples::agent_config("other", ""),
+            ..agent.clone()
+        };
         let taken = |by: &Agent| {
             let item = agent_item::write(keys::agent_version(&by.tenant, by.version_ref()), by);
-            CancellationReason::builder().code("ConditionalCheckFailed").set_item(Some(item)).build()
+            CancellationReason::builder()
+                .code("ConditionalCheckFailed")
+                .set_item(Some(item))
+                .build()
         };
         assert!(same_version_kept(&[taken(&agent), taken(&agent)], &agent).is_ok());
-        let newest_only = [taken(&agent), CancellationReason::builder().code("None").build()];
+        let newest_only = [
+            taken(&agent),
+            CancellationReason::builder().code("None").build(),
+        ];
         for refused in [[taken(&other), taken(&other)], newest_only] {
             let refused = same_version_kept(&refused, &agent);
             assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");

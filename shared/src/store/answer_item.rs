@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::blob::{Blob, Head};
 use super::items::{Attributes, Fields, Item, moment, number};
 use super::keys::{EXPIRES_AT, seconds};
-use crate::domain::{AssistantPart, ModelAnswer, ModelRef, Origin, Spend, StopReason, Timestamp, Usage};
+use crate::domain::{
+    AssistantPart, ModelAnswer, ModelRef, Origin, Spend, StopReason, Timestamp, Usage,
+};
 use crate::ports::{Asking, KeptAnswer, StoreError};
 
 pub(super) const OWNER: &str = "owner";
@@ -21,8 +23,8 @@ pub(super) const ENDS_AT: &str = "ends_at";
 /// The version of [`Form`].
 const VERSION: u32 = 1;
 
-/// The most that the head holds. Each refused claim is charged for the whole head and a partition takes 1,000 units a
-/// second, so a head is small, and many may claim at once.
+/// The most that the head holds. Each refused claim is charged for the whole head and a partition
+/// takes 1,000 units a second, so a head is small, and many may claim at once.
 const IN_HEAD: usize = 8 * 1_024;
 
 /// An answer as JSON.
@@ -63,7 +65,8 @@ pub(super) fn write(kept: &KeptAnswer, blob: &Blob) -> Attributes {
     times.into_iter().chain(blob.head()).collect()
 }
 
-/// When a record may be cleared up. It may lie there for days after, so readers go by the moments of their own.
+/// When a record may be cleared up. It may lie there for days after, so readers go by the moments
+/// of their own.
 pub(super) fn expires(at: Timestamp) -> (&'static str, AttributeValue) {
     (EXPIRES_AT, number(seconds(at)))
 }
@@ -81,9 +84,17 @@ pub(super) struct Found<'a> {
 /// The kept answer in a record, if it has one.
 pub(super) fn read(item: &Item) -> Result<Option<Found<'_>>, StoreError> {
     let fields = Fields::of(item)?;
-    let Some(made_at) = fields.optional(MADE_AT, Fields::moment)? else { return Ok(None) };
+    let Some(made_at) = fields.optional(MADE_AT, Fields::moment)? else {
+        return Ok(None);
+    };
     let (fresh_until, ends_at) = (fields.moment(FRESH_UNTIL)?, fields.moment(ENDS_AT)?);
-    Ok(Some(Found { made_at, fresh_until, ends_at, head: Head::read(fields)?, fields }))
+    Ok(Some(Found {
+        made_at,
+        fresh_until,
+        ends_at,
+        head: Head::read(fields)?,
+        fields,
+    }))
 }
 
 impl Found<'_> {
@@ -92,10 +103,15 @@ impl Found<'_> {
         // What is wrong is told by its place only: the text is an answer.
         let form: Form<'_> = serde_json::from_slice(raw).map_err(|error| {
             let (what, place) = (error.classify(), error.column());
-            self.fields.corrupt(format!("its answer can't be used: {what:?} at column {place}"))
+            self.fields.corrupt(format!(
+                "its answer can't be used: {what:?} at column {place}"
+            ))
         })?;
         if form.version != VERSION {
-            return Err(self.fields.corrupt(format!("its answer has version {}, not {VERSION}", form.version)));
+            return Err(self.fields.corrupt(format!(
+                "its answer has version {}, not {VERSION}",
+                form.version
+            )));
         }
         let answer = ModelAnswer {
             content: form.content.into_owned(),
@@ -109,14 +125,22 @@ impl Found<'_> {
             failed: Vec::new(),
             kept_as: None,
         };
-        Ok(KeptAnswer { answer, made_at: self.made_at, fresh_until: self.fresh_until, ends_at: self.ends_at })
+        Ok(KeptAnswer {
+            answer,
+            made_at: self.made_at,
+            fresh_until: self.fresh_until,
+            ends_at: self.ends_at,
+        })
     }
 }
 
 /// Who asks at `now`, by a record.
 pub(super) fn asking(item: &Item, now: Timestamp) -> Result<Asking, StoreError> {
     let fields = Fields::of(item)?;
-    if fields.optional(ALONE_UNTIL, Fields::moment)?.is_some_and(|until| until > now) {
+    if fields
+        .optional(ALONE_UNTIL, Fields::moment)?
+        .is_some_and(|until| until > now)
+    {
         return Ok(Asking::EachAlone);
     }
     match fields.optional(LEASE_UNTIL, Fields::moment)? {
@@ -134,21 +158,48 @@ mod tests {
     use crate::testing::samples::{self, after};
 
     fn kept() -> KeptAnswer {
-        let answer = ModelAnswer { spend: Spend::default(), ..samples::answer("Paris 🗼") };
-        KeptAnswer { answer, made_at: after(1), fresh_until: after(2), ends_at: after(3) }
+        let answer = ModelAnswer {
+            spend: Spend::default(),
+            ..samples::answer("Paris 🗼")
+        };
+        KeptAnswer {
+            answer,
+            made_at: after(1),
+            fresh_until: after(2),
+            ends_at: after(3),
+        }
     }
 
     fn record(raw: &[u8]) -> Item {
         let blob = Blob::pack(raw.to_vec(), IN_HEAD).unwrap();
-        items::item(keys::answer(&AnswerKey::new([7; 32])), write(&kept(), &blob))
+        items::item(
+            keys::answer(&AnswerKey::new([7; 32])),
+            write(&kept(), &blob),
+        )
     }
 
     /// The form of [`kept`] with this version.
     fn raw(version: u32) -> Vec<u8> {
-        let ModelAnswer { content, stop_reason, usage, model, served_model, request_id, .. } = kept().answer;
-        let (content, model, served_model) = (content.into(), Cow::Owned(model), served_model.into());
-        let form =
-            Form { version, content, stop_reason, usage, model, served_model, request_id: request_id.map(Cow::Owned) };
+        let ModelAnswer {
+            content,
+            stop_reason,
+            usage,
+            model,
+            served_model,
+            request_id,
+            ..
+        } = kept().answer;
+        let (content, model, served_model) =
+            (content.into(), Cow::Owned(model), served_model.into());
+        let form = Form {
+            version,
+            content,
+            stop_reason,
+            usage,
+            model,
+            served_model,
+            request_id: request_id.map(Cow::Owned),
+        };
         serde_json::to_vec(&form).unwrap()
     }
 
@@ -157,10 +208,16 @@ mod tests {
         let mut kept = kept();
         for id in [kept.answer.request_id.clone(), None] {
             kept.answer.request_id = id;
-            let item = items::item(keys::answer(&AnswerKey::new([7; 32])), write(&kept, &pack(&kept.answer).unwrap()));
+            let item = items::item(
+                keys::answer(&AnswerKey::new([7; 32])),
+                write(&kept, &pack(&kept.answer).unwrap()),
+            );
             assert_eq!(item[EXPIRES_AT].as_n().unwrap(), "1795000003");
             let found = read(&item).unwrap().unwrap();
-            let raw = found.head.unpack(item["stored"].as_b().unwrap().as_ref()).unwrap();
+            let raw = found
+                .head
+                .unpack(item["stored"].as_b().unwrap().as_ref())
+                .unwrap();
             assert_eq!(found.unpacked(&raw).unwrap(), kept);
         }
     }
@@ -169,9 +226,18 @@ mod tests {
     fn an_answer_of_another_version_or_form_is_reported() {
         let item = record(&raw(VERSION));
         let found = read(&item).unwrap().unwrap();
-        for raw in [raw(VERSION + 1), raw(0), b"{}".to_vec(), b"secret".to_vec(), Vec::new()] {
+        for raw in [
+            raw(VERSION + 1),
+            raw(0),
+            b"{}".to_vec(),
+            b"secret".to_vec(),
+            Vec::new(),
+        ] {
             let refused = found.unpacked(&raw).unwrap_err();
-            assert!(matches!(&refused, StoreError::Corrupt { .. }), "{refused:?}");
+            assert!(
+                matches!(&refused, StoreError::Corrupt { .. }),
+                "{refused:?}"
+            );
             assert!(!refused.to_string().contains("secret"), "{refused}");
         }
     }
@@ -179,16 +245,32 @@ mod tests {
     #[test]
     fn a_damaged_record_is_reported() {
         let item = record(&raw(VERSION));
-        let required = ["v", "fresh_until", "ends_at", "codec", "raw_bytes", "sha256", "stored"];
-        items::checks::check_robustness(&item, &required, |item| Ok(read(item)?.map(|found| found.ends_at)));
+        let required = [
+            "v",
+            "fresh_until",
+            "ends_at",
+            "codec",
+            "raw_bytes",
+            "sha256",
+            "stored",
+        ];
+        items::checks::check_robustness(&item, &required, |item| {
+            Ok(read(item)?.map(|found| found.ends_at))
+        });
     }
 
     #[test]
     fn a_record_tells_who_asks() {
-        let with = |attributes: Attributes| items::item(keys::answer(&AnswerKey::new([7; 32])), attributes);
+        let with = |attributes: Attributes| {
+            items::item(keys::answer(&AnswerKey::new([7; 32])), attributes)
+        };
         let owner = (OWNER, text("wrk_1"));
         let held = with(vec![owner.clone(), (LEASE_UNTIL, moment(after(9)))]);
-        let alone = with(vec![(ALONE_UNTIL, moment(after(9))), owner, (LEASE_UNTIL, moment(after(19)))]);
+        let alone = with(vec![
+            (ALONE_UNTIL, moment(after(9))),
+            owner,
+            (LEASE_UNTIL, moment(after(19))),
+        ]);
         let table = [
             (&with(Vec::new()), after(8), Asking::Nobody),
             (&held, after(8), Asking::Holder { until: after(9) }),

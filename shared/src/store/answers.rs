@@ -1,7 +1,9 @@
-//! Kept answers on DynamoDB: one record for each question, with the answer and with the claim to ask.
+//! Kept answers on DynamoDB: one record for each question, with the answer and with the claim to
+//! ask.
 //!
-//! Claim and answer share a record, so that one conditional write finds the answer or gets the claim, and an old answer
-//! stays while somebody asks for a new one. The pieces of a large answer are written before the record that names them.
+//! Claim and answer share a record, so that one conditional write finds the answer or gets the
+//! claim, and an old answer stays while somebody asks for a new one. The pieces of a large answer
+//! are written before the record that names them.
 
 use std::collections::HashMap;
 
@@ -16,16 +18,18 @@ use super::items::{Attributes, Fields, Item, V, VERSION, moment, number, text};
 use super::keys::{self, EXPIRES_AT};
 use super::table::{self, Table};
 use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::ports::{
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError,
+};
 use crate::runtime::computed;
 
-/// When the question may be had: nobody else's claim, not each alone, and no fresh answer that is good enough.
+/// When the question may be had: nobody else's claim, not each alone, and no fresh answer that is
+/// good enough.
 const CLAIMABLE: &str = "(attribute_not_exists(#owner) OR #owner = :owner OR #lease_until <= :now) \
     AND (attribute_not_exists(#alone_until) OR #alone_until <= :now) \
     AND (attribute_not_exists(#made_at) OR #fresh_until <= :now OR #made_at < :not_before)";
 
-const CLAIM: &str =
-    "SET #owner = :owner, #lease_until = :until, #v = :v, #expires_at = :expires_at REMOVE #alone_until";
+const CLAIM: &str = "SET #owner = :owner, #lease_until = :until, #v = :v, #expires_at = :expires_at REMOVE #alone_until";
 
 /// Kept answers in a DynamoDB table.
 #[derive(Debug, Clone)]
@@ -36,18 +40,32 @@ pub struct DynamoAnswerCache {
 impl DynamoAnswerCache {
     /// Keeps answers in the table of this name, whose records expire by `expires_at`.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self {
+            table: Table::new(client, table),
+        }
     }
 
     /// Deletes the answer, its pieces, and the claim to ask.
     pub(super) async fn forget(&self, key: &AnswerKey) -> Result<(), StoreError> {
         let query = self.table.query_keys(keys::answer_partition(key));
-        let found: Vec<Item> = query.into_paginator().items().send().try_collect().await.map_err(failure)?;
-        self.table.delete_all(found.iter().map(table::key_of).collect::<Result<_, _>>()?).await
+        let found: Vec<Item> = query
+            .into_paginator()
+            .items()
+            .send()
+            .try_collect()
+            .await
+            .map_err(failure)?;
+        self.table
+            .delete_all(found.iter().map(table::key_of).collect::<Result<_, _>>()?)
+            .await
     }
 
     /// Claims; `None` if there is a fresh answer that can't be read.
-    async fn try_claim(&self, key: &AnswerKey, claim: &AnswerClaim) -> Result<Option<AnswerClaimed>, StoreError> {
+    async fn try_claim(
+        &self,
+        key: &AnswerKey,
+        claim: &AnswerClaim,
+    ) -> Result<Option<AnswerClaimed>, StoreError> {
         let names = [
             ("#owner", OWNER),
             ("#lease_until", LEASE_UNTIL),
@@ -70,9 +88,15 @@ impl DynamoAnswerCache {
             .update(keys::answer(key))
             .update_expression(CLAIM)
             .condition_expression(CLAIMABLE)
-            .set_expression_attribute_names(Some(HashMap::from(names.map(|(as_, name)| (as_.into(), name.into())))))
-            .set_expression_attribute_values(Some(HashMap::from(values.map(|(as_, value)| (as_.into(), value)))));
-        let Err(error) = request.send().await else { return Ok(Some(AnswerClaimed::Granted)) };
+            .set_expression_attribute_names(Some(HashMap::from(
+                names.map(|(as_, name)| (as_.into(), name.into())),
+            )))
+            .set_expression_attribute_values(Some(HashMap::from(
+                values.map(|(as_, value)| (as_.into(), value)),
+            )));
+        let Err(error) = request.send().await else {
+            return Ok(Some(AnswerClaimed::Granted));
+        };
         let item = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
         self.refused(key, &item, claim).await
     }
@@ -84,7 +108,8 @@ impl DynamoAnswerCache {
         item: &Item,
         claim: &AnswerClaim,
     ) -> Result<Option<AnswerClaimed>, StoreError> {
-        let good = |found: &Found<'_>| found.fresh_until > claim.now && found.made_at >= claim.not_before;
+        let good =
+            |found: &Found<'_>| found.fresh_until > claim.now && found.made_at >= claim.not_before;
         let unreadable = match self.answer(key, item, good).await? {
             Answer::Read(kept) => return Ok(Some(AnswerClaimed::Kept(kept))),
             Answer::Unreadable => true,
@@ -107,10 +132,17 @@ impl DynamoAnswerCache {
         good: impl Fn(&Found<'_>) -> bool + Send,
     ) -> Result<Answer, StoreError> {
         let kept = async {
-            let Some(found) = answer_item::read(item)?.filter(good) else { return Ok(Answer::None) };
+            let Some(found) = answer_item::read(item)?.filter(good) else {
+                return Ok(Answer::None);
+            };
             let prefix = keys::chunks(found.head.digest());
-            let raw = found.head.value(&self.table, keys::answer_partition(key), &prefix).await?;
-            Ok(Answer::Read(Box::new(computed(raw.len(), || found.unpacked(&raw))?)))
+            let raw = found
+                .head
+                .value(&self.table, keys::answer_partition(key), &prefix)
+                .await?;
+            Ok(Answer::Read(Box::new(computed(raw.len(), || {
+                found.unpacked(&raw)
+            })?)))
         };
         match kept.await {
             Err(error @ StoreError::Corrupt { .. }) => {
@@ -121,7 +153,8 @@ impl DynamoAnswerCache {
         }
     }
 
-    /// Writes the answer's pieces, and prepares the write of its record, which also clears the attributes in `cleared`.
+    /// Writes the answer's pieces, and prepares the write of its record, which also clears the
+    /// attributes in `cleared`.
     async fn put(
         &self,
         key: &AnswerKey,
@@ -130,9 +163,19 @@ impl DynamoAnswerCache {
         cleared: &[&'static str],
     ) -> Result<UpdateItemFluentBuilder, StoreError> {
         let piece = |number| keys::answer_chunk(key, blob.digest(), number);
-        blob.write_pieces(&self.table, piece, &vec![answer_item::expires(kept.ends_at)]).await?;
-        let written: Attributes = answer_item::write(kept, blob).into_iter().chain([(V, number(VERSION))]).collect();
-        let old = blob::HEAD.iter().filter(|name| written.iter().all(|(present, _)| present != *name));
+        blob.write_pieces(
+            &self.table,
+            piece,
+            &vec![answer_item::expires(kept.ends_at)],
+        )
+        .await?;
+        let written: Attributes = answer_item::write(kept, blob)
+            .into_iter()
+            .chain([(V, number(VERSION))])
+            .collect();
+        let old = blob::HEAD
+            .iter()
+            .filter(|name| written.iter().all(|(present, _)| present != *name));
         let mut request = self.table.update(keys::answer(key));
         let mut removed = Vec::new();
         for name in old.chain(cleared).chain(&[ALONE_UNTIL]) {
@@ -146,7 +189,11 @@ impl DynamoAnswerCache {
                 .expression_attribute_names(format!("#{name}"), name)
                 .expression_attribute_values(format!(":{name}"), value);
         }
-        Ok(request.update_expression(format!("SET {} REMOVE {}", set.join(", "), removed.join(", "))))
+        Ok(request.update_expression(format!(
+            "SET {} REMOVE {}",
+            set.join(", "),
+            removed.join(", ")
+        )))
     }
 }
 
@@ -161,49 +208,84 @@ enum Answer {
 fn same_answer_kept(item: Option<&Item>, kept: &KeptAnswer, blob: &Blob) -> Result<(), StoreError> {
     let same = |item: &Item| {
         let fields = Fields::of(item).ok()?;
-        Some(fields.moment(MADE_AT).ok()? == kept.made_at && fields.bytes(blob::SHA256).ok()? == blob.digest())
+        Some(
+            fields.moment(MADE_AT).ok()? == kept.made_at
+                && fields.bytes(blob::SHA256).ok()? == blob.digest(),
+        )
     };
-    if item.and_then(same) == Some(true) { Ok(()) } else { Err(StoreError::Conflict) }
+    if item.and_then(same) == Some(true) {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict)
+    }
 }
 
 #[async_trait]
 impl AnswerCache for DynamoAnswerCache {
-    async fn claim(&self, key: &AnswerKey, claim: &AnswerClaim) -> Result<AnswerClaimed, StoreError> {
+    async fn claim(
+        &self,
+        key: &AnswerKey,
+        claim: &AnswerClaim,
+    ) -> Result<AnswerClaimed, StoreError> {
         if let Some(claimed) = self.try_claim(key, claim).await? {
             return Ok(claimed);
         }
         // What is there can't be read, so nothing that is there is good enough.
-        let any = AnswerClaim { not_before: Timestamp::from_millis(u64::MAX), ..*claim };
+        let any = AnswerClaim {
+            not_before: Timestamp::from_millis(u64::MAX),
+            ..*claim
+        };
         self.try_claim(key, &any).await?.ok_or(StoreError::Conflict)
     }
 
-    async fn look(&self, key: &AnswerKey, now: Timestamp, not_before: Timestamp) -> Result<AnswerSeen, StoreError> {
+    async fn look(
+        &self,
+        key: &AnswerKey,
+        now: Timestamp,
+        not_before: Timestamp,
+    ) -> Result<AnswerSeen, StoreError> {
         let Some(item) = self.table.read(keys::answer(key)).await? else {
-            return Ok(AnswerSeen { kept: None, asking: Asking::Nobody });
+            return Ok(AnswerSeen {
+                kept: None,
+                asking: Asking::Nobody,
+            });
         };
         let good = |found: &Found<'_>| found.ends_at > now && found.made_at >= not_before;
         let kept = match self.answer(key, &item, good).await? {
             Answer::Read(kept) => Some(kept),
             Answer::Unreadable | Answer::None => None,
         };
-        Ok(AnswerSeen { kept, asking: answer_item::asking(&item, now).unwrap_or(Asking::Nobody) })
+        Ok(AnswerSeen {
+            kept,
+            asking: answer_item::asking(&item, now).unwrap_or(Asking::Nobody),
+        })
     }
 
-    async fn keep(&self, key: &AnswerKey, owner: WorkerId, kept: &KeptAnswer) -> Result<(), StoreError> {
+    async fn keep(
+        &self,
+        key: &AnswerKey,
+        owner: WorkerId,
+        kept: &KeptAnswer,
+    ) -> Result<(), StoreError> {
         let blob = answer_item::pack(&kept.answer)?;
         let request = self.put(key, kept, &blob, &[OWNER, LEASE_UNTIL]).await?;
         let request = request
             .condition_expression("#owner = :owner")
             .expression_attribute_values(":owner", text(owner.to_string()));
-        let Err(error) = request.send().await else { return Ok(()) };
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
         same_answer_kept(kept_instead_of_update(error)?.as_ref(), kept, &blob)
     }
 
     async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError> {
         let blob = answer_item::pack(&kept.answer)?;
         let request = self.put(key, kept, &blob, &[]).await?;
-        let request = request.condition_expression("attribute_not_exists(#made_at) OR #made_at < :made_at");
-        let Err(error) = request.send().await else { return Ok(()) };
+        let request =
+            request.condition_expression("attribute_not_exists(#made_at) OR #made_at < :made_at");
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
         same_answer_kept(kept_instead_of_update(error)?.as_ref(), kept, &blob)
     }
 
@@ -227,7 +309,9 @@ impl AnswerCache for DynamoAnswerCache {
                 .expression_attribute_names("#alone_until", ALONE_UNTIL)
                 .expression_attribute_values(":alone_until", moment(until)),
         };
-        let Err(error) = request.send().await else { return Ok(()) };
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
         // The claim is another's by now, or its end is known already.
         kept_instead_of_update(error).map(drop)
     }

@@ -1,8 +1,10 @@
-//! Values that may be large: compressed where that pays, and in pieces where one record can't hold them.
+//! Values that may be large: compressed where that pays, and in pieces where one record can't hold
+//! them.
 //!
-//! The head record says how a value is stored: its codec, its raw length and the SHA-256 of its stored bytes, which are in
-//! the head itself or in further records of the same partition, the pieces. A value is read whole and checked, or not at
-//! all; and no more memory is taken for it than [`MAX_BYTES`], whatever the records say.
+//! The head record says how a value is stored: its codec, its raw length and the SHA-256 of its
+//! stored bytes, which are in the head itself or in further records of the same partition, the
+//! pieces. A value is read whole and checked, or not at all; and no more memory is taken for it
+//! than [`MAX_BYTES`], whatever the records say.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -55,12 +57,19 @@ impl Blob {
             return Err(StoreError::TooLarge);
         }
         Ok(computed(raw_bytes, || {
-            let compressed = (raw_bytes >= COMPRESS_FROM).then(|| miniz_oxide::deflate::compress_to_vec(&raw, LEVEL));
+            let compressed = (raw_bytes >= COMPRESS_FROM)
+                .then(|| miniz_oxide::deflate::compress_to_vec(&raw, LEVEL));
             let (codec, stored) = match compressed {
                 Some(compressed) if compressed.len() < raw_bytes => (DEFLATE, compressed),
                 Some(_) | None => (PLAIN, raw),
             };
-            Self { codec, raw_bytes, digest: Sha256::digest(&stored).to_vec(), stored, in_head }
+            Self {
+                codec,
+                raw_bytes,
+                digest: Sha256::digest(&stored).to_vec(),
+                stored,
+                in_head,
+            }
         }))
     }
 
@@ -75,18 +84,26 @@ impl Blob {
             0 => (STORED, bytes(self.stored.as_slice())),
             count => (PIECES, number(count)),
         };
-        let described =
-            [(CODEC, text(self.codec)), (RAW_BYTES, number(self.raw_bytes)), (SHA256, bytes(self.digest()))];
+        let described = [
+            (CODEC, text(self.codec)),
+            (RAW_BYTES, number(self.raw_bytes)),
+            (SHA256, bytes(self.digest())),
+        ];
         described.into_iter().chain([place]).collect()
     }
 
     /// The pieces, none if the head holds all.
     fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        let apart = if self.stored.len() > self.in_head { self.stored.as_slice() } else { &[] };
+        let apart = if self.stored.len() > self.in_head {
+            self.stored.as_slice()
+        } else {
+            &[]
+        };
         apart.chunks(PIECE_BYTES)
     }
 
-    /// Writes the pieces, each to the key for its number and with these further attributes. The head comes after them.
+    /// Writes the pieces, each to the key for its number and with these further attributes. The
+    /// head comes after them.
     pub(super) async fn write_pieces(
         &self,
         table: &Table,
@@ -94,14 +111,24 @@ impl Blob {
         further: &Attributes,
     ) -> Result<(), StoreError> {
         let writes = self.pieces().enumerate().map(|(index, piece)| {
-            let attributes = [(STORED, bytes(piece))].into_iter().chain(further.iter().cloned()).collect();
+            let attributes = [(STORED, bytes(piece))]
+                .into_iter()
+                .chain(further.iter().cloned())
+                .collect();
             let item = items::item(key(index), attributes);
-            let write = table.client.put_item().table_name(&table.name).set_item(Some(item));
+            let write = table
+                .client
+                .put_item()
+                .table_name(&table.name)
+                .set_item(Some(item));
             async move { write.send().await.map(|_| ()).map_err(failure) }
         });
         // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
         let writes: Vec<_> = writes.collect();
-        stream::iter(writes).buffer_unordered(WRITES_AT_ONCE).try_collect().await
+        stream::iter(writes)
+            .buffer_unordered(WRITES_AT_ONCE)
+            .try_collect()
+            .await
     }
 }
 
@@ -125,7 +152,9 @@ impl<'a> Head<'a> {
     /// The head among a record's attributes.
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, StoreError> {
         let place = match fields.optional(PIECES, Fields::number)? {
-            Some(count) if count > MAX_BYTES / PIECE_BYTES + 1 => return Err(fields.corrupt("it has too many pieces")),
+            Some(count) if count > MAX_BYTES / PIECE_BYTES + 1 => {
+                return Err(fields.corrupt("it has too many pieces"));
+            }
             Some(count) => Place::Pieces(count),
             None => Place::Head(fields.bytes(STORED)?),
         };
@@ -133,7 +162,13 @@ impl<'a> Head<'a> {
         if raw_bytes > MAX_BYTES {
             return Err(fields.corrupt(format!("its value has {raw_bytes} bytes")));
         }
-        Ok(Self { fields, codec, raw_bytes, digest: fields.bytes(SHA256)?, place })
+        Ok(Self {
+            fields,
+            codec,
+            raw_bytes,
+            digest: fields.bytes(SHA256)?,
+            place,
+        })
     }
 
     /// The SHA-256 of the stored bytes.
@@ -141,15 +176,27 @@ impl<'a> Head<'a> {
         self.digest
     }
 
-    /// The value, from the head or from the pieces in `partition` whose sort keys begin with `prefix`.
-    pub(super) async fn value(&self, table: &Table, partition: String, prefix: &str) -> Result<Vec<u8>, StoreError> {
+    /// The value, from the head or from the pieces in `partition` whose sort keys begin with
+    /// `prefix`.
+    pub(super) async fn value(
+        &self,
+        table: &Table,
+        partition: String,
+        prefix: &str,
+    ) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Head(stored) => self.unpack(stored),
             Place::Pieces(count) => {
-                let mut found = table.query_prefix(partition, prefix).into_paginator().items().send();
+                let mut found = table
+                    .query_prefix(partition, prefix)
+                    .into_paginator()
+                    .items()
+                    .send();
                 let mut stored = Vec::new();
                 for _ in 0..count {
-                    let Some(item) = found.next().await.transpose().map_err(failure)? else { break };
+                    let Some(item) = found.next().await.transpose().map_err(failure)? else {
+                        break;
+                    };
                     stored.extend_from_slice(Fields::of(&item)?.bytes(STORED)?);
                 }
                 self.unpack(&stored)
@@ -167,7 +214,9 @@ impl<'a> Head<'a> {
 
     /// The value whose stored bytes these should be.
     pub(super) fn unpack(&self, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
-        computed(self.raw_bytes.max(stored.len()), || self.unpack_here(stored))
+        computed(self.raw_bytes.max(stored.len()), || {
+            self.unpack_here(stored)
+        })
     }
 
     fn unpack_here(&self, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -176,10 +225,13 @@ impl<'a> Head<'a> {
         }
         let raw = match self.codec {
             PLAIN => Some(stored.to_vec()),
-            DEFLATE => miniz_oxide::inflate::decompress_to_vec_with_limit(stored, self.raw_bytes).ok(),
+            DEFLATE => {
+                miniz_oxide::inflate::decompress_to_vec_with_limit(stored, self.raw_bytes).ok()
+            }
             other => return Err(self.fields.corrupt(format!("its codec is {other:?}"))),
         };
-        raw.filter(|raw| raw.len() == self.raw_bytes).ok_or_else(|| self.fields.corrupt("its value can't be unpacked"))
+        raw.filter(|raw| raw.len() == self.raw_bytes)
+            .ok_or_else(|| self.fields.corrupt("its value can't be unpacked"))
     }
 }
 
@@ -191,7 +243,13 @@ mod tests {
     use super::*;
 
     fn record(blob: &Blob) -> Item {
-        items::item(Key { pk: "P".to_owned(), sk: "S".to_owned() }, blob.head())
+        items::item(
+            Key {
+                pk: "P".to_owned(),
+                sk: "S".to_owned(),
+            },
+            blob.head(),
+        )
     }
 
     fn unpacked(item: &Item, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -201,7 +259,9 @@ mod tests {
     /// Bytes that don't compress.
     fn noise(length: usize) -> Vec<u8> {
         let mut random = fastrand::Rng::with_seed(7);
-        std::iter::repeat_with(|| random.u8(..)).take(length).collect()
+        std::iter::repeat_with(|| random.u8(..))
+            .take(length)
+            .collect()
     }
 
     #[test]
@@ -230,8 +290,15 @@ mod tests {
             let blob = Blob::pack(noise(length), in_head).unwrap();
             assert_eq!(blob.pieces().count(), pieces, "{length} bytes");
             let head = record(&blob);
-            assert_eq!((head.contains_key(STORED), head.contains_key(PIECES)), (pieces == 0, pieces > 0));
-            let stored = if pieces == 0 { blob.stored.clone() } else { blob.pieces().collect::<Vec<_>>().concat() };
+            assert_eq!(
+                (head.contains_key(STORED), head.contains_key(PIECES)),
+                (pieces == 0, pieces > 0)
+            );
+            let stored = if pieces == 0 {
+                blob.stored.clone()
+            } else {
+                blob.pieces().collect::<Vec<_>>().concat()
+            };
             assert_eq!(unpacked(&head, &stored).unwrap(), noise(length));
         }
     }
@@ -239,11 +306,17 @@ mod tests {
     #[test]
     fn too_large_a_value_is_refused_on_both_ways() {
         assert!(Blob::pack(vec![0; MAX_BYTES], 9).is_ok());
-        assert!(matches!(Blob::pack(vec![0; MAX_BYTES + 1], 9), Err(StoreError::TooLarge)));
+        assert!(matches!(
+            Blob::pack(vec![0; MAX_BYTES + 1], 9),
+            Err(StoreError::TooLarge)
+        ));
         for (name, value) in [(RAW_BYTES, number(MAX_BYTES + 1)), (PIECES, number(100))] {
             let mut head = record(&Blob::pack(noise(9), 99).unwrap());
             head.insert(name.to_owned(), value);
-            assert!(matches!(Head::read(Fields::of(&head).unwrap()), Err(StoreError::Corrupt { .. })));
+            assert!(matches!(
+                Head::read(Fields::of(&head).unwrap()),
+                Err(StoreError::Corrupt { .. })
+            ));
         }
     }
 
@@ -268,7 +341,11 @@ mod tests {
             head.insert(name.to_owned(), value);
             refused(&head, &blob.stored);
         }
-        let no_deflate = Blob { stored: noise(99), digest: Sha256::digest(noise(99)).to_vec(), ..blob };
+        let no_deflate = Blob {
+            stored: noise(99),
+            digest: Sha256::digest(noise(99)).to_vec(),
+            ..blob
+        };
         refused(&record(&no_deflate), &no_deflate.stored);
     }
 
@@ -276,8 +353,17 @@ mod tests {
     fn a_value_that_unpacks_to_more_than_it_says_is_reported() {
         let stored = miniz_oxide::deflate::compress_to_vec(&vec![0; 2_000_000], LEVEL);
         let (digest, codec) = (Sha256::digest(&stored).to_vec(), DEFLATE);
-        let bomb = Blob { codec, raw_bytes: 1_000, digest, stored, in_head: MAX_BYTES };
-        assert!(matches!(unpacked(&record(&bomb), &bomb.stored), Err(StoreError::Corrupt { .. })));
+        let bomb = Blob {
+            codec,
+            raw_bytes: 1_000,
+            digest,
+            stored,
+            in_head: MAX_BYTES,
+        };
+        assert!(matches!(
+            unpacked(&record(&bomb), &bomb.stored),
+            Err(StoreError::Corrupt { .. })
+        ));
     }
 
     proptest! {

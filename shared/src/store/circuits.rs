@@ -1,6 +1,8 @@
-//! Circuits on DynamoDB, in the ephemeral table: one record per model, written only when a circuit changes.
+//! Circuits on DynamoDB, in the ephemeral table: one record per model, written only when a circuit
+//! changes.
 //!
-//! DynamoDB removes expired records within days, so that an expired one counts as absent in reads and conditions.
+//! DynamoDB removes expired records within days, so that an expired one counts as absent in reads
+//! and conditions.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -27,7 +29,9 @@ pub struct DynamoCircuits {
 impl DynamoCircuits {
     /// Keeps circuits in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self {
+            table: Table::new(client, table),
+        }
     }
 
     fn put(&self, model: &ModelRef, next: &Circuit, now: Timestamp) -> PutItemFluentBuilder {
@@ -55,15 +59,36 @@ impl Circuits for DynamoCircuits {
     /// Half the price of a consistent read: a circuit that is seen a moment late does no harm.
     async fn load(&self, model: &ModelRef, now: Timestamp) -> Result<Circuit, StoreError> {
         let key = table::attributes(keys::circuit(model));
-        let request = self.table.client.get_item().table_name(&self.table.name).set_key(Some(key));
-        let answer = request.consistent_read(false).send().await.map_err(failure)?;
+        let request = self
+            .table
+            .client
+            .get_item()
+            .table_name(&self.table.name)
+            .set_key(Some(key));
+        let answer = request
+            .consistent_read(false)
+            .send()
+            .await
+            .map_err(failure)?;
         circuit_item::read(answer.item.as_ref(), now)
     }
 
-    async fn replace(&self, model: &ModelRef, next: &Circuit, now: Timestamp) -> Result<Replaced, StoreError> {
-        let Err(error) = self.put(model, next, now).send().await else { return Ok(Replaced::Done) };
+    async fn replace(
+        &self,
+        model: &ModelRef,
+        next: &Circuit,
+        now: Timestamp,
+    ) -> Result<Replaced, StoreError> {
+        let Err(error) = self.put(model, next, now).send().await else {
+            return Ok(Replaced::Done);
+        };
         let kept = circuit_item::read(kept_instead_of_put(error)?.as_ref(), now)?;
-        // The SDK sends a request again when its answer is lost; the first one may have been granted.
-        Ok(if kept == *next { Replaced::Done } else { Replaced::Otherwise(kept) })
+        // The SDK sends a request again when its answer is lost; the first one may have been
+        // granted.
+        Ok(if kept == *next {
+            Replaced::Done
+        } else {
+            Replaced::Otherwise(kept)
+        })
     }
 }

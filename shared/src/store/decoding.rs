@@ -11,14 +11,25 @@ pub struct Records(Vec<Item>);
 
 /// The records of these steps, each of which must fit into one.
 pub fn records(steps: &[Step]) -> Result<Records, StoreError> {
-    let record = |step| Ok(step_item::write(step, &step_item::pack(step, step_item::IN_HEAD)?));
-    steps.iter().map(record).collect::<Result<_, _>>().map(Records)
+    let record = |step| {
+        Ok(step_item::write(
+            step,
+            &step_item::pack(step, step_item::IN_HEAD)?,
+        ))
+    };
+    steps
+        .iter()
+        .map(record)
+        .collect::<Result<_, _>>()
+        .map(Records)
 }
 
 /// The steps in these records.
 pub fn steps(records: &Records) -> Result<Vec<Step>, StoreError> {
     let step = |item| {
-        let content = step_item::head(item)?.map(|head| head.value_in_head()).transpose()?;
+        let content = step_item::head(item)?
+            .map(|head| head.value_in_head())
+            .transpose()?;
         step_item::read(item, content.as_deref())
     };
     records.0.iter().map(step).collect()

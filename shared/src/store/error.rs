@@ -1,6 +1,7 @@
 //! What the SDK's errors mean to a caller.
 //!
-//! A failed condition is no error in this sense: each write expects it and looks at the record that comes with it.
+//! A failed condition is no error in this sense: each write expects it and looks at the record that
+//! comes with it.
 
 use std::error::Error;
 
@@ -15,7 +16,9 @@ use super::items::Item;
 use crate::ports::StoreError;
 
 /// The record that made a put's condition fail, if there is one; any other failure is an error.
-pub(super) fn kept_instead_of_put(error: SdkError<PutItemError>) -> Result<Option<Item>, StoreError> {
+pub(super) fn kept_instead_of_put(
+    error: SdkError<PutItemError>,
+) -> Result<Option<Item>, StoreError> {
     match error.as_service_error() {
         Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
         Some(_) | None => Err(failure(error)),
@@ -23,18 +26,23 @@ pub(super) fn kept_instead_of_put(error: SdkError<PutItemError>) -> Result<Optio
 }
 
 /// The record that made an update's condition fail, if there is one; any other failure is an error.
-pub(super) fn kept_instead_of_update(error: SdkError<UpdateItemError>) -> Result<Option<Item>, StoreError> {
+pub(super) fn kept_instead_of_update(
+    error: SdkError<UpdateItemError>,
+) -> Result<Option<Item>, StoreError> {
     match error.as_service_error() {
         Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(failed.item.clone()),
         Some(_) | None => Err(failure(error)),
     }
 }
 
-/// What became of each write of a transaction, in order, if it was a condition that failed; any other failure is an error.
+/// What became of each write of a transaction, in order, if it was a condition that failed; any
+/// other failure is an error.
 pub(super) fn reasons_of_transaction(
     error: SdkError<TransactWriteItemsError>,
 ) -> Result<Vec<CancellationReason>, StoreError> {
-    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+    let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+        error.as_service_error()
+    else {
         return Err(failure(error));
     };
     let reasons = canceled.cancellation_reasons();
@@ -54,13 +62,21 @@ pub(super) fn reasons_of_transaction(
     Err(StoreError::Refused(Box::new(error)))
 }
 
-/// What a failed transaction of reads means: it is canceled by writes to its records that are under way.
+/// What a failed transaction of reads means: it is canceled by writes to its records that are under
+/// way.
 pub(super) fn failure_of_reads(error: SdkError<TransactGetItemsError>) -> StoreError {
-    let Some(TransactGetItemsError::TransactionCanceledException(canceled)) = error.as_service_error() else {
+    let Some(TransactGetItemsError::TransactionCanceledException(canceled)) =
+        error.as_service_error()
+    else {
         return failure(error);
     };
-    let code =
-        |is: fn(&str) -> bool| canceled.cancellation_reasons().iter().filter_map(CancellationReason::code).any(is);
+    let code = |is: fn(&str) -> bool| {
+        canceled
+            .cancellation_reasons()
+            .iter()
+            .filter_map(CancellationReason::code)
+            .any(is)
+    };
     if code(is_throttle) {
         StoreError::Throttled(Box::new(error))
     } else if code(|code| code == "TransactionConflict") {
@@ -75,11 +91,14 @@ pub(super) fn failure<E>(error: SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    let status = error
+        .raw_response()
+        .map_or(0, |response| response.status().as_u16());
     match error.code() {
         Some(code) if is_throttle(code) => StoreError::Throttled(Box::new(error)),
         Some("ValidationException") if is_too_large(error.message()) => StoreError::TooLarge,
-        // Another write to the record is under way: who reads it again sees whether that one took effect.
+        // Another write to the record is under way: who reads it again sees whether that one took
+        // effect.
         Some("TransactionConflictException") => StoreError::Conflict,
         Some("TransactionInProgressException" | "ReplicatedWriteConflictException") => {
             StoreError::Unavailable(Box::new(error))
@@ -104,11 +123,14 @@ fn is_throttle(code: &str) -> bool {
     )
 }
 
-/// Whether a refused request was for too large a record: "Item size has exceeded the maximum allowed size", or "Item size
-/// to update has exceeded the maximum allowed size". DynamoDB has no code of its own for it.
+/// Whether a refused request was for too large a record: "Item size has exceeded the maximum
+/// allowed size", or "Item size to update has exceeded the maximum allowed size". DynamoDB has no
+/// code of its own for it.
 fn is_too_large(message: Option<&str>) -> bool {
     message.is_some_and(|message| {
-        message.strip_prefix("Item size").is_some_and(|rest| rest.contains("exceeded the maximum allowed size"))
+        message
+            .strip_prefix("Item size")
+            .is_some_and(|rest| rest.contains("exceeded the maximum allowed size"))
     })
 }
 
@@ -148,12 +170,22 @@ mod tests {
         let size = "Item size has exceeded the maximum allowed size";
         let size_to_update = "Item size to update has exceeded the maximum allowed size";
         let table = [
-            (400, "ProvisionedThroughputExceededException", "", "throttled"),
+            (
+                400,
+                "ProvisionedThroughputExceededException",
+                "",
+                "throttled",
+            ),
             (400, "RequestLimitExceeded", "", "throttled"),
             (400, "ThrottlingException", "", "throttled"),
             (400, "ValidationException", size, "too large"),
             (400, "ValidationException", size_to_update, "too large"),
-            (400, "ValidationException", "One or more parameter values were invalid", "refused"),
+            (
+                400,
+                "ValidationException",
+                "One or more parameter values were invalid",
+                "refused",
+            ),
             (400, "AccessDeniedException", "", "refused"),
             (400, "ResourceNotFoundException", "", "refused"),
             (400, "UnrecognizedClientException", "", "refused"),
@@ -163,15 +195,26 @@ mod tests {
             (503, "ServiceUnavailable", "", "unavailable"),
         ];
         for (status, code, message, expected) in table {
-            assert_eq!(case(&failure(answered(status, code, message))), expected, "{code} {message}");
+            assert_eq!(
+                case(&failure(answered(status, code, message))),
+                expected,
+                "{code} {message}"
+            );
         }
     }
 
     #[test]
     fn a_canceled_transaction_is_told_by_its_reasons() {
         let canceled = |reasons: [(&str, &str); 2]| {
-            let reasons = reasons.map(|(code, text)| CancellationReason::builder().code(code).message(text).build());
-            let failed = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons.into())).build();
+            let reasons = reasons.map(|(code, text)| {
+                CancellationReason::builder()
+                    .code(code)
+                    .message(text)
+                    .build()
+            });
+            let failed = TransactionCanceledException::builder()
+                .set_cancellation_reasons(Some(reasons.into()))
+                .build();
             let failed = TransactWriteItemsError::TransactionCanceledException(failed);
             reasons_of_transaction(SdkError::service_error(failed, response(400)))
         };
@@ -184,7 +227,11 @@ mod tests {
             ([("ValidationError", "no such attribute"), none], "refused"),
         ];
         for (reasons, expected) in table {
-            assert_eq!(case(&canceled(reasons).unwrap_err()), expected, "{reasons:?}");
+            assert_eq!(
+                case(&canceled(reasons).unwrap_err()),
+                expected,
+                "{reasons:?}"
+            );
         }
         let condition = canceled([none, ("ConditionalCheckFailed", "")]).unwrap();
         assert_eq!(condition.len(), 2);
@@ -192,14 +239,29 @@ mod tests {
 
     #[test]
     fn reads_that_meet_a_write_under_way_are_a_conflict() {
-        let table =
-            [("TransactionConflict", "conflict"), ("ThrottlingError", "throttled"), ("ValidationError", "refused")];
+        let table = [
+            ("TransactionConflict", "conflict"),
+            ("ThrottlingError", "throttled"),
+            ("ValidationError", "refused"),
+        ];
         for (code, expected) in table {
-            let reasons =
-                [None, Some(code)].map(|code| CancellationReason::builder().set_code(code.map(Into::into)).build());
-            let failed = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons.into())).build();
+            let reasons = [None, Some(code)].map(|code| {
+                CancellationReason::builder()
+                    .set_code(code.map(Into::into))
+                    .build()
+            });
+            let failed = TransactionCanceledException::builder()
+                .set_cancellation_reasons(Some(reasons.into()))
+                .build();
             let failed = TransactGetItemsError::TransactionCanceledException(failed);
-            assert_eq!(case(&failure_of_reads(SdkError::service_error(failed, response(400)))), expected, "{code}");
+            assert_eq!(
+                case(&failure_of_reads(SdkError::service_error(
+                    failed,
+                    response(400)
+                ))),
+                expected,
+                "{code}"
+            );
         }
     }
 

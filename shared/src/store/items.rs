@@ -1,7 +1,8 @@
 //! Reading and writing the attributes of records, whatever they are of.
 //!
-//! Every record carries the version of its form in `v`. A reader ignores attributes that it doesn't know, so that a form
-//! may grow; a record of a newer version, or one that breaks the domain's rules, is reported by its key.
+//! Every record carries the version of its form in `v`. A reader ignores attributes that it doesn't
+//! know, so that a form may grow; a record of a newer version, or one that breaks the domain's
+//! rules, is reported by its key.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -17,7 +18,8 @@ use super::keys::{Key, PK, SK};
 use crate::domain::{ModelRef, Timestamp, Usage};
 use crate::ports::StoreError;
 
-/// The version of the forms that have never changed so that older code could not read them. The others name their own.
+/// The version of the forms that have never changed so that older code could not read them. The
+/// others name their own.
 pub(super) const VERSION: u32 = 1;
 pub(super) const V: &str = "v";
 
@@ -44,7 +46,11 @@ pub(super) fn item(key: Key, attributes: Attributes) -> Item {
 /// The whole record at `key`, in a form of this version.
 pub(super) fn versioned(version: u32, key: Key, attributes: Attributes) -> Item {
     let fixed = [(PK, text(key.pk)), (SK, text(key.sk)), (V, number(version))];
-    fixed.into_iter().chain(attributes).map(|(name, value)| (name.to_owned(), value)).collect()
+    fixed
+        .into_iter()
+        .chain(attributes)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// A text as an attribute.
@@ -70,12 +76,20 @@ pub(super) fn moment(value: Timestamp) -> AttributeValue {
 /// One of a set of names, spelled as in serde, as an attribute.
 pub(super) fn name(value: &impl Serialize) -> AttributeValue {
     let spelled = serde_json::to_value(value).ok();
-    text(spelled.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default())
+    text(
+        spelled
+            .as_ref()
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default(),
+    )
 }
 
 /// A model as attributes.
 pub(super) fn model(model: &ModelRef) -> Attributes {
-    vec![(PROVIDER, text(model.provider().as_str())), (MODEL, text(model.name()))]
+    vec![
+        (PROVIDER, text(model.provider().as_str())),
+        (MODEL, text(model.name())),
+    ]
 }
 
 /// A value with a structure of its own, as JSON text.
@@ -97,7 +111,15 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
         (CACHE_WRITE_TOKENS, usage.cache_write_tokens),
         (REASONING_TOKENS, usage.reasoning_tokens),
     ];
-    (USAGE, AttributeValue::M(counts.into_iter().map(|(name, count)| (name.to_owned(), number(count))).collect()))
+    (
+        USAGE,
+        AttributeValue::M(
+            counts
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), number(count)))
+                .collect(),
+        ),
+    )
 }
 
 /// The attributes of one record on their way out, and its key for the report of what is wrong.
@@ -118,7 +140,9 @@ impl<'a> Fields<'a> {
         let fields = Self::of_index(item);
         let version: u32 = fields.number(V)?;
         if version > newest {
-            return Err(fields.corrupt(format!("its form has version {version}, newer than {newest}")));
+            return Err(fields.corrupt(format!(
+                "its form has version {version}, newer than {newest}"
+            )));
         }
         Ok(fields)
     }
@@ -130,7 +154,10 @@ impl<'a> Fields<'a> {
 
     /// The attributes inside one of this record's.
     pub(super) const fn within(&self, item: &'a Item) -> Self {
-        Self { item, record: self.record }
+        Self {
+            item,
+            record: self.record,
+        }
     }
 
     /// The failure to read this record.
@@ -139,8 +166,14 @@ impl<'a> Fields<'a> {
             Some(AttributeValue::S(text)) => text.as_str(),
             Some(_) | None => "?",
         };
-        let key = Key { pk: part(PK).to_owned(), sk: part(SK).to_owned() };
-        StoreError::Corrupt { key: key.to_string(), reason: reason.to_string() }
+        let key = Key {
+            pk: part(PK).to_owned(),
+            sk: part(SK).to_owned(),
+        };
+        StoreError::Corrupt {
+            key: key.to_string(),
+            reason: reason.to_string(),
+        }
     }
 
     /// Makes a domain's refusal of a value the failure to read this record.
@@ -170,9 +203,9 @@ impl<'a> Fields<'a> {
 
     pub(super) fn number<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, StoreError> {
         match self.item.get(name) {
-            Some(AttributeValue::N(digits)) => {
-                digits.parse().map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
-            }
+            Some(AttributeValue::N(digits)) => digits
+                .parse()
+                .map_err(|error| self.corrupt(format!("{name} can't be used: {error}"))),
             Some(_) => Err(self.corrupt(format!("{name} is not a number"))),
             None => Err(self.missing(name)),
         }
@@ -180,7 +213,9 @@ impl<'a> Fields<'a> {
 
     /// A text that stands for a value of the domain.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&self, name: &str) -> Result<T, StoreError> {
-        self.text(name)?.parse().map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
+        self.text(name)?
+            .parse()
+            .map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
     }
 
     /// What `read` makes of an attribute that may be absent.
@@ -189,7 +224,11 @@ impl<'a> Fields<'a> {
         name: &str,
         read: impl FnOnce(&Self, &str) -> Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
-        if self.has(name) { read(self, name).map(Some) } else { Ok(None) }
+        if self.has(name) {
+            read(self, name).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     pub(super) fn moment(&self, name: &str) -> Result<Timestamp, StoreError> {
@@ -198,7 +237,8 @@ impl<'a> Fields<'a> {
 
     pub(super) fn name<T: Deserialize<'a>>(&self, name: &str) -> Result<T, StoreError> {
         let spelled = StrDeserializer::<NameError>::new(self.text(name)?);
-        T::deserialize(spelled).map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
+        T::deserialize(spelled)
+            .map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, StoreError> {
@@ -208,15 +248,25 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A value with a structure of its own. What is wrong with it is told by its place only: the text may be a prompt.
+    /// A value with a structure of its own. What is wrong with it is told by its place only: the
+    /// text may be a prompt.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, StoreError> {
         self.parse(name, self.text(name)?.as_bytes())
     }
 
-    /// A value with a structure of its own, whose JSON is not, or not only, in the record: `name` is for the report.
-    pub(super) fn parse<T: DeserializeOwned>(&self, name: &str, json: &[u8]) -> Result<T, StoreError> {
+    /// A value with a structure of its own, whose JSON is not, or not only, in the record: `name`
+    /// is for the report.
+    pub(super) fn parse<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        json: &[u8],
+    ) -> Result<T, StoreError> {
         serde_json::from_slice(json).map_err(|error| {
-            self.corrupt(format!("{name} can't be used: {:?} at column {}", error.classify(), error.column()))
+            self.corrupt(format!(
+                "{name} can't be used: {:?} at column {}",
+                error.classify(),
+                error.column()
+            ))
         })
     }
 
@@ -235,9 +285,15 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn usage(&self) -> Result<Usage, StoreError> {
-        let Some(AttributeValue::M(counts)) = self.item.get(USAGE) else { return Err(self.missing(USAGE)) };
+        let Some(AttributeValue::M(counts)) = self.item.get(USAGE) else {
+            return Err(self.missing(USAGE));
+        };
         let counts = self.within(counts);
-        let optional = |name| counts.optional(name, Self::number).map(Option::unwrap_or_default);
+        let optional = |name| {
+            counts
+                .optional(name, Self::number)
+                .map(Option::unwrap_or_default)
+        };
         Ok(Usage {
             input_tokens: counts.number(INPUT_TOKENS)?,
             output_tokens: counts.number(OUTPUT_TOKENS)?,
@@ -260,8 +316,8 @@ pub(super) mod checks {
 
     use super::*;
 
-    /// Whatever attribute is missing, of another type or nonsense, `read` reports the record's key and doesn't panic; an
-    /// unknown attribute doesn't matter, and a newer version does.
+    /// Whatever attribute is missing, of another type or nonsense, `read` reports the record's key
+    /// and doesn't panic; an unknown attribute doesn't matter, and a newer version does.
     #[track_caller]
     pub(in crate::store) fn check_robustness<T: PartialEq + Debug>(
         item: &Item,
@@ -270,7 +326,9 @@ pub(super) mod checks {
     ) {
         let key = format!("{} {}", item[PK].as_s().unwrap(), item[SK].as_s().unwrap());
         let refused = |item: &Item, what: &str| match read(item) {
-            Err(StoreError::Corrupt { key: named, .. }) => assert!(what.starts_with("pk") || named == key, "{named}"),
+            Err(StoreError::Corrupt { key: named, .. }) => {
+                assert!(what.starts_with("pk") || named == key, "{named}");
+            }
             other => panic!("{what}: {other:?}"),
         };
         for name in required {
@@ -281,7 +339,12 @@ pub(super) mod checks {
             refused(&broken, &format!("{name} of another type"));
         }
         for name in item.keys() {
-            for nonsense in [AttributeValue::Bool(true), text("\u{0}"), number("-1"), number("1e400")] {
+            for nonsense in [
+                AttributeValue::Bool(true),
+                text("\u{0}"),
+                number("-1"),
+                number("1e400"),
+            ] {
                 let mut broken = item.clone();
                 broken.insert(name.clone(), nonsense);
                 drop(read(&broken));

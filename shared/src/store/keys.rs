@@ -1,11 +1,14 @@
-//! The spelling of every key, of the table and of its indexes. Nowhere else is one put together or taken apart.
+//! The spelling of every key, of the table and of its indexes. Nowhere else is one put together or
+//! taken apart.
 //!
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
 use std::fmt;
 use std::time::Duration;
 
-use crate::domain::{AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp};
+use crate::domain::{
+    AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
+};
 use crate::ports::BudgetKey;
 
 /// The table's partition key.
@@ -18,13 +21,14 @@ pub(super) const NOTHING_THERE: &str = "attribute_not_exists(pk)";
 /// When a record of the ephemeral table expires, in [`seconds`]: DynamoDB's TTL.
 pub(super) const EXPIRES_AT: &str = "expires_at";
 
-/// The index of a tenant's tasks by the moment of their creation: partition [`TENANT_ID`], sort [`CREATED`].
+/// The index of a tenant's tasks by the moment of their creation: partition [`TENANT_ID`], sort
+/// [`CREATED`].
 pub(super) const BY_TENANT: &str = "by_tenant";
 pub(super) const TENANT_ID: &str = "tenant_id";
 pub(super) const CREATED: &str = "created";
 
-/// The index of tasks by the moment to look at them: partition [`DUE_SHARD`], sort [`DUE_AT`]. Those that have ended are
-/// in shards of their own, by the moment of their end.
+/// The index of tasks by the moment to look at them: partition [`DUE_SHARD`], sort [`DUE_AT`].
+/// Those that have ended are in shards of their own, by the moment of their end.
 pub(super) const DUE: &str = "due";
 pub(super) const DUE_SHARD: &str = "due_shard";
 pub(super) const DUE_AT: &str = "due_at";
@@ -39,7 +43,8 @@ pub(super) const STEP_PREFIX: &str = "STEP#";
 /// What the sort keys of the blocks of a task's history begin with.
 const HISTORY_PREFIX: &str = "HISTORY#";
 
-/// Into how many records the budget of a day is split. Changed, the day of the change would begin again.
+/// Into how many records the budget of a day is split. Changed, the day of the change would begin
+/// again.
 pub(super) const BUDGET_PARTS: u8 = 8;
 
 const TASK_PREFIX: &str = "TASK#";
@@ -48,13 +53,15 @@ const DUE_SHARDS: u8 = 8;
 const DUE_PREFIX: &str = "due#";
 const ENDED_PREFIX: &str = "done#";
 
-/// The shard of [`DUE`] that agents are in while they are being deleted, by the moment of their mark.
+/// The shard of [`DUE`] that agents are in while they are being deleted, by the moment of their
+/// mark.
 pub(super) const DELETED_AGENTS: &str = "agents";
 
 /// By how much the clocks of two machines may differ.
 pub(super) const CLOCK_SKEW: Duration = Duration::from_hours(1);
 
-/// The shard of [`DUE`] that a deleted task is in once it has been emptied. Few are there at a time, so one will do.
+/// The shard of [`DUE`] that a deleted task is in once it has been emptied. Few are there at a
+/// time, so one will do.
 pub(super) const EMPTIED_SHARD: &str = "emptied";
 
 /// A record's place in the table.
@@ -70,9 +77,13 @@ impl fmt::Display for Key {
     }
 }
 
-/// The place of no record, to be looked at by whoever only wants to know whether the table is there.
+/// The place of no record, to be looked at by whoever only wants to know whether the table is
+/// there.
 pub(super) fn nobody() -> Key {
-    Key { pk: "NOBODY".to_owned(), sk: "NOTHING".to_owned() }
+    Key {
+        pk: "NOBODY".to_owned(),
+        sk: "NOTHING".to_owned(),
+    }
 }
 
 /// Where all of a tenant's agents are.
@@ -82,7 +93,10 @@ pub(super) fn tenant(tenant: &TenantId) -> String {
 
 /// The newest version of an agent.
 pub(super) fn agent(tenant: &TenantId, id: AgentId) -> Key {
-    Key { pk: self::tenant(tenant), sk: format!("{AGENT_PREFIX}{id}") }
+    Key {
+        pk: self::tenant(tenant),
+        sk: format!("{AGENT_PREFIX}{id}"),
+    }
 }
 
 /// The agent that the sort key of a newest version is of.
@@ -102,12 +116,18 @@ pub(super) fn agent_versions(id: AgentId) -> String {
 
 /// One version of an agent.
 pub(super) fn agent_version(tenant: &TenantId, version: AgentVersion) -> Key {
-    Key { pk: self::tenant(tenant), sk: format!("{}{:08}", agent_versions(version.id), version.version) }
+    Key {
+        pk: self::tenant(tenant),
+        sk: format!("{}{:08}", agent_versions(version.id), version.version),
+    }
 }
 
 /// A task.
 pub(super) fn task(id: TaskId) -> Key {
-    Key { pk: task_partition(id), sk: META.to_owned() }
+    Key {
+        pk: task_partition(id),
+        sk: META.to_owned(),
+    }
 }
 
 /// Where a task and all that belongs to it are.
@@ -120,31 +140,48 @@ pub(super) fn parse_task_partition(pk: &str) -> Option<TaskId> {
     pk.strip_prefix(TASK_PREFIX)?.parse().ok()
 }
 
-/// A step of a task, in the run that began after the step `base`. Each run has places of its own, so that whoever still works
-/// for an earlier one takes none of a later one's.
+/// A step of a task, in the run that began after the step `base`. Each run has places of its own,
+/// so that whoever still works for an earlier one takes none of a later one's.
 pub(super) fn step(task: TaskId, base: u32, number: u32) -> Key {
-    Key { pk: task_partition(task), sk: step_sort_key(StepPlace { number, base }) }
+    Key {
+        pk: task_partition(task),
+        sk: step_sort_key(StepPlace { number, base }),
+    }
 }
 
 fn step_sort_key(StepPlace { number, base }: StepPlace) -> String {
-    let run = if base == 0 { String::new() } else { format!("#{base:08}") };
+    let run = if base == 0 {
+        String::new()
+    } else {
+        format!("#{base:08}")
+    };
     format!("{STEP_PREFIX}{number:08}{run}")
 }
 
 /// The range of the sort keys of the steps after a place.
 pub(super) fn steps_after(place: StepPlace) -> (String, String) {
-    // The character that comes before the one that begins a later run's key, and the one that comes after the last digit.
-    (format!("{}!", step_sort_key(place)), format!("{STEP_PREFIX}:"))
+    // The character that comes before the one that begins a later run's key, and the one that comes
+    // after the last digit.
+    (
+        format!("{}!", step_sort_key(place)),
+        format!("{STEP_PREFIX}:"),
+    )
 }
 
 /// The input of a task, if the task's own record doesn't have it.
 pub(super) fn task_input(task: TaskId) -> Key {
-    Key { pk: task_partition(task), sk: "INPUT".to_owned() }
+    Key {
+        pk: task_partition(task),
+        sk: "INPUT".to_owned(),
+    }
 }
 
 /// A block of a task's history that begins with the change of this number.
 pub(super) fn history_block(task: TaskId, first: u32) -> Key {
-    Key { pk: task_partition(task), sk: history_sort_key(first) }
+    Key {
+        pk: task_partition(task),
+        sk: history_sort_key(first),
+    }
 }
 
 /// The range of the sort keys of the blocks whose first changes have these numbers, both included.
@@ -158,22 +195,34 @@ fn history_sort_key(first: u32) -> String {
 
 /// A piece of a step or of a task's result that one record can't hold.
 pub(super) fn task_chunk(partition: &str, digest: &[u8], number: usize) -> Key {
-    Key { pk: partition.to_owned(), sk: chunk(digest, number) }
+    Key {
+        pk: partition.to_owned(),
+        sk: chunk(digest, number),
+    }
 }
 
 /// The circuit of a model.
 pub(super) fn circuit(model: &ModelRef) -> Key {
-    Key { pk: format!("CIRCUIT#{}#{}", model.provider(), model.name()), sk: "STATE".to_owned() }
+    Key {
+        pk: format!("CIRCUIT#{}#{}", model.provider(), model.name()),
+        sk: "STATE".to_owned(),
+    }
 }
 
 /// A tenant's slots, in a partition of their own, because they change with every run of a task.
 pub(super) fn slots(tenant: &TenantId) -> Key {
-    Key { pk: format!("SLOTS#{tenant}"), sk: "HELD".to_owned() }
+    Key {
+        pk: format!("SLOTS#{tenant}"),
+        sk: "HELD".to_owned(),
+    }
 }
 
 /// The waits of a tenant's clients, apart from its slots, because they change with requests.
 pub(super) fn waits(tenant: &TenantId) -> Key {
-    Key { pk: format!("WAITS#{tenant}"), sk: "HELD".to_owned() }
+    Key {
+        pk: format!("WAITS#{tenant}"),
+        sk: "HELD".to_owned(),
+    }
 }
 
 /// A moment in the unit of [`EXPIRES_AT`]: whole seconds since the epoch.
@@ -184,18 +233,25 @@ pub(super) const fn seconds(moment: Timestamp) -> u64 {
 /// The records of a budget: a task's lies with the task, a day's are in partitions of their own.
 pub(super) fn budget(budget: &BudgetKey) -> Vec<Key> {
     let parts = |owner: &str, day| {
-        let part = |number| Key { pk: format!("{owner}#{number}"), sk: date(day) };
+        let part = |number| Key {
+            pk: format!("{owner}#{number}"),
+            sk: date(day),
+        };
         (0..BUDGET_PARTS).map(part).collect()
     };
     match budget {
-        BudgetKey::Task(id) => vec![Key { pk: task_partition(*id), sk: "BUDGET".to_owned() }],
+        BudgetKey::Task(id) => vec![Key {
+            pk: task_partition(*id),
+            sk: "BUDGET".to_owned(),
+        }],
         BudgetKey::TenantDay { tenant, day } => parts(&format!("BUDGET#{tenant}"), *day),
         BudgetKey::DeploymentDay { day } => parts("DEPLOYMENTBUDGET", *day),
     }
 }
 
-/// The date, such as `2026-10-07`, that is so many days after the epoch. The arithmetic is that of Howard Hinnant's
-/// `civil_from_days`: years begin in March, so that a leap day is the last of its year.
+/// The date, such as `2026-10-07`, that is so many days after the epoch. The arithmetic is that of
+/// Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its
+/// year.
 fn date(day: u64) -> String {
     let shifted = day + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);
@@ -203,7 +259,11 @@ fn date(day: u64) -> String {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let march_based = (5 * of_year + 2) / 153;
     let day_of_month = of_year - (153 * march_based + 2) / 5 + 1;
-    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
+    let month = if march_based < 10 {
+        march_based + 3
+    } else {
+        march_based - 9
+    };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     format!("{year:04}-{month:02}-{day_of_month:02}")
 }
@@ -221,7 +281,10 @@ pub(super) fn created_since(at: Timestamp) -> String {
 /// The moment and the task of a place in [`BY_TENANT`].
 pub(super) fn parse_created(text: &str) -> Option<(Timestamp, TaskId)> {
     let (millis, id) = text.split_once('#')?;
-    let (at, id) = (Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?);
+    let (at, id) = (
+        Timestamp::from_millis(millis.parse().ok()?),
+        id.parse().ok()?,
+    );
     (created(at, id) == text).then_some((at, id))
 }
 
@@ -252,7 +315,10 @@ fn shard(id: TaskId) -> u8 {
 
 /// The answer to a question, and the claim to ask it.
 pub(super) fn answer(key: &AnswerKey) -> Key {
-    Key { pk: answer_partition(key), sk: "VALUE".to_owned() }
+    Key {
+        pk: answer_partition(key),
+        sk: "VALUE".to_owned(),
+    }
 }
 
 /// Where all that belongs to a question is.
@@ -262,11 +328,14 @@ pub(super) fn answer_partition(key: &AnswerKey) -> String {
 
 /// A piece of an answer that one record can't hold.
 pub(super) fn answer_chunk(key: &AnswerKey, digest: &[u8], number: usize) -> Key {
-    Key { pk: answer_partition(key), sk: chunk(digest, number) }
+    Key {
+        pk: answer_partition(key),
+        sk: chunk(digest, number),
+    }
 }
 
-/// What the sort keys of a value's pieces begin with. They are named by their content, so that pieces of two values never
-/// mix, and that writing the same ones twice does no harm.
+/// What the sort keys of a value's pieces begin with. They are named by their content, so that
+/// pieces of two values never mix, and that writing the same ones twice does no harm.
 pub(super) fn chunks(digest: &[u8]) -> String {
     format!("CHUNK#{}#", hex(digest))
 }
@@ -275,7 +344,8 @@ fn chunk(digest: &[u8], number: usize) -> String {
     format!("{}{number:04}", chunks(digest))
 }
 
-/// A place in a list of agents, as text for clients. Holds nothing but the agent's id, and no tenant.
+/// A place in a list of agents, as text for clients. Holds nothing but the agent's id, and no
+/// tenant.
 pub(super) fn agent_cursor(id: AgentId) -> String {
     hex(id.to_string().as_bytes())
 }
@@ -285,7 +355,8 @@ pub(super) fn parse_agent_cursor(cursor: &str) -> Option<AgentId> {
     unhex(cursor)?.parse().ok()
 }
 
-/// A place in a list of tasks, as text for clients. Holds nothing but the task's moment and id, and no tenant.
+/// A place in a list of tasks, as text for clients. Holds nothing but the task's moment and id, and
+/// no tenant.
 pub(super) fn task_cursor(at: Timestamp, id: TaskId) -> String {
     hex(created(at, id).as_bytes())
 }
@@ -295,10 +366,13 @@ pub(super) fn parse_task_cursor(cursor: &str) -> Option<(Timestamp, TaskId)> {
     parse_created(&unhex(cursor)?)
 }
 
-/// Hexadecimal, so that nobody is tempted to read or build a cursor, and that it needs no escape in a URL.
+/// Hexadecimal, so that nobody is tempted to read or build a cursor, and that it needs no escape in
+/// a URL.
 fn hex(bytes: &[u8]) -> String {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 fn unhex(hex: &str) -> Option<String> {
@@ -306,7 +380,9 @@ fn unhex(hex: &str) -> Option<String> {
     if !hex.len().is_multiple_of(2) || !hex.bytes().all(canonical) {
         return None;
     }
-    let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
+    let bytes = (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok());
     String::from_utf8(bytes.collect::<Option<_>>()?).ok()
 }
 
@@ -325,13 +401,38 @@ mod tests {
     #[test]
     fn the_range_after_a_step_has_all_steps_after_it_and_no_other_record() {
         let sort_key = |(number, base)| step_sort_key(StepPlace { number, base });
-        let places = [(1, 0), (2, 0), (2, 1), (2, 13), (3, 0), (10, 9), (1_000, 0), (1_001, 1_000)];
-        let others = [META.to_owned(), "BUDGET".to_owned(), "INPUT".to_owned(), history_sort_key(15), chunks(&[255])];
-        for (number, base) in places.into_iter().chain([(0, u32::MAX), (1, u32::MAX), (999, u32::MAX)]) {
+        let places = [
+            (1, 0),
+            (2, 0),
+            (2, 1),
+            (2, 13),
+            (3, 0),
+            (10, 9),
+            (1_000, 0),
+            (1_001, 1_000),
+        ];
+        let others = [
+            META.to_owned(),
+            "BUDGET".to_owned(),
+            "INPUT".to_owned(),
+            history_sort_key(15),
+            chunks(&[255]),
+        ];
+        for (number, base) in
+            places
+                .into_iter()
+                .chain([(0, u32::MAX), (1, u32::MAX), (999, u32::MAX)])
+        {
             let (first, last) = steps_after(StepPlace { number, base });
             let within = |key: &String| (&first..=&last).contains(&key);
-            let found: Vec<_> = places.into_iter().filter(|place| within(&sort_key(*place))).collect();
-            let expected: Vec<_> = places.into_iter().filter(|place| *place > (number, base)).collect();
+            let found: Vec<_> = places
+                .into_iter()
+                .filter(|place| within(&sort_key(*place)))
+                .collect();
+            let expected: Vec<_> = places
+                .into_iter()
+                .filter(|place| *place > (number, base))
+                .collect();
             assert_eq!(found, expected, "after {number}, {base}");
             assert!(!others.iter().any(within), "after {number}, {base}");
         }
@@ -339,7 +440,11 @@ mod tests {
 
     #[test]
     fn keys_are_spelled_as_documented() {
-        let (tenant, task, id) = ("acme".parse().unwrap(), TASK.parse().unwrap(), AGENT.parse().unwrap());
+        let (tenant, task, id) = (
+            "acme".parse().unwrap(),
+            TASK.parse().unwrap(),
+            AGENT.parse().unwrap(),
+        );
         let question = AnswerKey::new([0xa0; 32]);
         let spelled = [
             answer(&question).to_string(),
@@ -356,7 +461,12 @@ mod tests {
             circuit(&samples::model()).to_string(),
             slots(&tenant).to_string(),
             waits(&tenant).to_string(),
-            format!("{} {} {}", created(Timestamp::from_millis(5), task), due_shard(task), ended_shard(task)),
+            format!(
+                "{} {} {}",
+                created(Timestamp::from_millis(5), task),
+                due_shard(task),
+                ended_shard(task)
+            ),
         ];
         let digest = "a0".repeat(32);
         let expected = [
@@ -381,9 +491,14 @@ mod tests {
 
     #[test]
     fn a_budget_is_with_its_task_or_at_its_tenants_date() {
-        let key = |millis| BudgetKey::tenant_day(&"acme".parse().unwrap(), Timestamp::from_millis(millis));
+        let key = |millis| {
+            BudgetKey::tenant_day(&"acme".parse().unwrap(), Timestamp::from_millis(millis))
+        };
         let spelled = |key: &BudgetKey| budget(key).iter().map(Key::to_string).collect::<Vec<_>>();
-        assert_eq!(spelled(&BudgetKey::Task(TASK.parse().unwrap())), [format!("TASK#{TASK} BUDGET")]);
+        assert_eq!(
+            spelled(&BudgetKey::Task(TASK.parse().unwrap())),
+            [format!("TASK#{TASK} BUDGET")]
+        );
         let deployment = BudgetKey::deployment_day(Timestamp::from_millis(0));
         assert_eq!(
             spelled(&deployment),
@@ -410,11 +525,17 @@ mod tests {
 
     #[test]
     fn every_task_is_in_a_shard_that_is_read() {
-        let written = |shard: fn(TaskId) -> String| (0..=u8::MAX).map(move |byte| shard(TaskId::derived([byte; 16])));
-        let (due, ended): (BTreeSet<String>, BTreeSet<String>) = (due_shards().collect(), ended_shards().collect());
+        let written = |shard: fn(TaskId) -> String| {
+            (0..=u8::MAX).map(move |byte| shard(TaskId::derived([byte; 16])))
+        };
+        let (due, ended): (BTreeSet<String>, BTreeSet<String>) =
+            (due_shards().collect(), ended_shards().collect());
         assert_eq!(written(due_shard).collect::<BTreeSet<_>>(), due);
         assert_eq!(written(ended_shard).collect::<BTreeSet<_>>(), ended);
-        assert_eq!((due.len(), ended.len(), due.intersection(&ended).count()), (8, 8, 0));
+        assert_eq!(
+            (due.len(), ended.len(), due.intersection(&ended).count()),
+            (8, 8, 0)
+        );
     }
 
     proptest! {

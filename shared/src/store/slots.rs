@@ -1,12 +1,15 @@
-//! Slots on DynamoDB, in the ephemeral table: one record per tenant, changed by one conditional write per slot.
+//! Slots on DynamoDB, in the ephemeral table: one record per tenant, changed by one conditional
+//! write per slot.
 //!
-//! Each slot is an attribute of its own, so that no write depends on another one's having made a map for it, and `held`
-//! counts them, because a condition can't. No write changes one without the other, and each is conditional on the very
-//! slots that it changes, so that repeating one whose answer got lost changes nothing.
+//! Each slot is an attribute of its own, so that no write depends on another one's having made a
+//! map for it, and `held` counts them, because a condition can't. No write changes one without the
+//! other, and each is conditional on the very slots that it changes, so that repeating one whose
+//! answer got lost changes nothing.
 //!
-//! A record has some 80 bytes a slot, and DynamoDB charges each write, refused ones too, by its size: with 100 slots it
-//! costs eight times as much as with ten, and takes 120 writes a second at most. A record that has expired but is still
-//! there holds nothing but slots that have ended, and those count as absent one by one.
+//! A record has some 80 bytes a slot, and DynamoDB charges each write, refused ones too, by its
+//! size: with 100 slots it costs eight times as much as with ten, and takes 120 writes a second at
+//! most. A record that has expired but is still there holds nothing but slots that have ended, and
+//! those count as absent one by one.
 
 use std::time::Duration;
 
@@ -28,14 +31,15 @@ const SLOT_PREFIX: &str = "slot_";
 const FENCE: &str = "fence";
 const UNTIL: &str = "until";
 
-/// How long after the end of the last slot taken a record is kept. No other slot in it ends later than that: an invocation
-/// lasts 15 minutes at most.
+/// How long after the end of the last slot taken a record is kept. No other slot in it ends later
+/// than that: an invocation lasts 15 minutes at most.
 const KEPT_FOR: Duration = Duration::from_hours(1);
 
 /// The most ended slots that one write clears away: an expression has at most 4 KB.
 const CLEARED_AT_ONCE: usize = 100;
 
-/// How often a slot is tried for. Each time but the first, others changed what was seen, or ended slots were cleared.
+/// How often a slot is tried for. Each time but the first, others changed what was seen, or ended
+/// slots were cleared.
 const TRIES: usize = 8;
 
 /// Slots in a DynamoDB table.
@@ -63,12 +67,18 @@ enum Next {
 impl DynamoSlots {
     /// Keeps the slots of running tasks in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table), key: keys::slots }
+        Self {
+            table: Table::new(client, table),
+            key: keys::slots,
+        }
     }
 
     /// Keeps the places of waiting clients in the table of this name.
     pub fn of_waits(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table), key: keys::waits }
+        Self {
+            table: Table::new(client, table),
+            key: keys::waits,
+        }
     }
 
     fn taking(&self, tenant: &TenantId, slot: &Slot, most: u32) -> UpdateItemFluentBuilder {
@@ -124,20 +134,31 @@ impl DynamoSlots {
                 .expression_attribute_values(format!(":u{index}"), moment(slot.until));
         }
         request
-            .update_expression(format!("SET #held = #held - :cleared REMOVE {}", removed.join(", ")))
+            .update_expression(format!(
+                "SET #held = #held - :cleared REMOVE {}",
+                removed.join(", ")
+            ))
             .condition_expression(conditions.join(" AND "))
     }
 }
 
 #[async_trait]
 impl Slots for DynamoSlots {
-    async fn take(&self, tenant: &TenantId, slot: &Slot, most: u32, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(
+        &self,
+        tenant: &TenantId,
+        slot: &Slot,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<Taken, StoreError> {
         // A tenant without a record has no count that could be held against a most of none.
         if most == 0 {
             return Ok(Taken::Full);
         }
         for _ in 0..TRIES {
-            let Some(seen) = write(self.taking(tenant, slot, most)).await? else { return Ok(Taken::Granted) };
+            let Some(seen) = write(self.taking(tenant, slot, most)).await? else {
+                return Ok(Taken::Granted);
+            };
             match next(&seen, slot, most, now)? {
                 Next::Have => return Ok(Taken::Granted),
                 Next::Full => return Ok(Taken::Full),
@@ -170,7 +191,8 @@ impl Slots for DynamoSlots {
     }
 }
 
-/// Makes the change. If its condition fails, the record comes back as it stands; an empty one if there is none.
+/// Makes the change. If its condition fails, the record comes back as it stands; an empty one if
+/// there is none.
 async fn write(request: UpdateItemFluentBuilder) -> Result<Option<Item>, StoreError> {
     match request.send().await {
         Ok(_) => Ok(None),
@@ -185,15 +207,28 @@ fn next(record: &Item, slot: &Slot, most: u32, now: Timestamp) -> Result<Next, S
     }
     let (held, slots) = read(record)?;
     if let Some(own) = slots.iter().find(|own| own.task == slot.task) {
-        // The SDK sends a request again when its answer is lost; the first one may have been granted.
+        // The SDK sends a request again when its answer is lost; the first one may have been
+        // granted.
         let have = own == slot || own.fence > slot.fence;
-        return Ok(if have { Next::Have } else { Next::Replace(*own) });
+        return Ok(if have {
+            Next::Have
+        } else {
+            Next::Replace(*own)
+        });
     }
     if held < u64::from(most) {
         return Ok(Next::Again);
     }
-    let ended: Vec<Slot> = slots.into_iter().filter(|held| held.until <= now).take(CLEARED_AT_ONCE).collect();
-    Ok(if ended.is_empty() { Next::Full } else { Next::Clear(ended) })
+    let ended: Vec<Slot> = slots
+        .into_iter()
+        .filter(|held| held.until <= now)
+        .take(CLEARED_AT_ONCE)
+        .collect();
+    Ok(if ended.is_empty() {
+        Next::Full
+    } else {
+        Next::Clear(ended)
+    })
 }
 
 /// The count and the slots in a record, ended ones included.
@@ -201,10 +236,18 @@ fn read(record: &Item) -> Result<(u64, Vec<Slot>), StoreError> {
     let fields = Fields::of(record)?;
     let mut slots = Vec::new();
     for (name, value) in record {
-        let Some(task) = name.strip_prefix(SLOT_PREFIX) else { continue };
-        let AttributeValue::M(attributes) = value else { return Err(fields.corrupt(format!("{name} is not a map"))) };
+        let Some(task) = name.strip_prefix(SLOT_PREFIX) else {
+            continue;
+        };
+        let AttributeValue::M(attributes) = value else {
+            return Err(fields.corrupt(format!("{name} is not a map")));
+        };
         let slot = fields.within(attributes);
-        slots.push(Slot { task: fields.valid(task.parse())?, fence: slot.number(FENCE)?, until: slot.moment(UNTIL)? });
+        slots.push(Slot {
+            task: fields.valid(task.parse())?,
+            fence: slot.number(FENCE)?,
+            until: slot.moment(UNTIL)?,
+        });
     }
     Ok((fields.number(HELD)?, slots))
 }
@@ -225,13 +268,21 @@ mod tests {
     use crate::testing::samples::{self, START, after};
 
     fn slot(until: u64) -> Slot {
-        Slot { task: TaskId::new(START), fence: 3, until: after(until) }
+        Slot {
+            task: TaskId::new(START),
+            fence: 3,
+            until: after(until),
+        }
     }
 
     fn record(slots: &[Slot]) -> Item {
         let held = vec![(HELD, number(slots.len()))];
         let mut record = items::item(keys::slots(&samples::tenant("acme")), held);
-        record.extend(slots.iter().map(|slot| (slot_name(slot.task), attribute(slot))));
+        record.extend(
+            slots
+                .iter()
+                .map(|slot| (slot_name(slot.task), attribute(slot))),
+        );
         record
     }
 
@@ -252,9 +303,21 @@ mod tests {
             (vec![ended, ours], ours, 1, Next::Have),
             (vec![later], ours, 1, Next::Have),
             (vec![ours, living], later, 1, Next::Replace(ours)),
-            (vec![ours], Slot { until: after(91), ..ours }, 1, Next::Replace(ours)),
+            (
+                vec![ours],
+                Slot {
+                    until: after(91),
+                    ..ours
+                },
+                1,
+                Next::Replace(ours),
+            ),
         ] {
-            assert_eq!(next(&record(&held), &slot, most, after(30)).unwrap(), expected, "{held:?}");
+            assert_eq!(
+                next(&record(&held), &slot, most, after(30)).unwrap(),
+                expected,
+                "{held:?}"
+            );
         }
         assert_eq!(next(&Item::new(), &ours, 1, START).unwrap(), Next::Again);
     }
@@ -273,11 +336,24 @@ mod tests {
 
     #[test]
     fn clearing_as_much_as_one_write_can_fits_into_an_expression() {
-        let client = Client::from_conf(aws_sdk_dynamodb::Config::builder().behavior_version_latest().build());
+        let client = Client::from_conf(
+            aws_sdk_dynamodb::Config::builder()
+                .behavior_version_latest()
+                .build(),
+        );
         let slots: Vec<Slot> = (0..CLEARED_AT_ONCE).map(|_| slot(0)).collect();
-        let request = DynamoSlots::new(client, "ephemeral").clearing(&samples::tenant("acme"), &slots);
-        for expression in [request.get_condition_expression(), request.get_update_expression()] {
-            assert!(expression.as_ref().is_some_and(|text| (500..4_096).contains(&text.len())), "{expression:?}");
+        let request =
+            DynamoSlots::new(client, "ephemeral").clearing(&samples::tenant("acme"), &slots);
+        for expression in [
+            request.get_condition_expression(),
+            request.get_update_expression(),
+        ] {
+            assert!(
+                expression
+                    .as_ref()
+                    .is_some_and(|text| (500..4_096).contains(&text.len())),
+                "{expression:?}"
+            );
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The form of a step's record: what is small in attributes, and what may be large packed (see
-//! [`task_content`](super::task_content)). Records of version 1 have that in an attribute of its own.
+//! [`task_content`](super::task_content)). Records of version 1 have that in an attribute of its
+//! own.
 
 use std::borrow::Cow;
 
@@ -9,15 +10,18 @@ use serde::{Deserialize, Serialize};
 use super::blob::{self, Blob, Head};
 use super::items::{self, Attributes, Fields, Item, V, bytes, moment, name, number, text};
 use super::keys;
-use crate::domain::{AnswerKey, HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall};
+use crate::domain::{
+    AnswerKey, HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall,
+};
 use crate::ports::StoreError;
 use crate::runtime::computed;
 
 /// The newest form's version, and the one written.
 const VERSION: u32 = 2;
 
-/// What the record of a step that is written alone holds of the content. It is written once and mostly read with all others,
-/// so a piece of its own, which is another request each way, must be worth it.
+/// What the record of a step that is written alone holds of the content. It is written once and
+/// mostly read with all others, so a piece of its own, which is another request each way, must be
+/// worth it.
 pub(super) const IN_HEAD: usize = 256 * 1_024;
 
 const NUMBER: &str = "number";
@@ -35,11 +39,22 @@ const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
 const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
-/// What the response cache has the answer under, for whoever deletes the task. Absent if it has not, or from before it was noted.
+/// What the response cache has the answer under, for whoever deletes the task. Absent if it has
+/// not, or from before it was noted.
 pub(super) const ANSWER_KEY: &str = "answer_key";
 
 /// What [`read_head`] needs.
-pub(super) const OF_HEAD: [&str; 9] = [keys::PK, keys::SK, V, NUMBER, BASE, KIND, BY, SPEND, blob::RAW_BYTES];
+pub(super) const OF_HEAD: [&str; 9] = [
+    keys::PK,
+    keys::SK,
+    V,
+    NUMBER,
+    BASE,
+    KIND,
+    BY,
+    SPEND,
+    blob::RAW_BYTES,
+];
 
 /// In records of version 1; also how damage to the packed content is reported.
 const CONTENT: &str = "content";
@@ -58,11 +73,15 @@ struct Called<'a> {
 pub(super) fn pack(step: &Step, in_head: usize) -> Result<Blob, StoreError> {
     let raw = match &step.kind {
         StepKind::ModelCall { answer, .. } => serde_json::to_vec(&answer.content),
-        StepKind::ToolCall { call, text, .. } => {
-            serde_json::to_vec(&Called { call: Cow::Borrowed(call), text: Cow::Borrowed(text) })
-        }
+        StepKind::ToolCall { call, text, .. } => serde_json::to_vec(&Called {
+            call: Cow::Borrowed(call),
+            text: Cow::Borrowed(text),
+        }),
     };
-    Blob::pack(raw.map_err(|error| StoreError::Refused(Box::new(error)))?, in_head)
+    Blob::pack(
+        raw.map_err(|error| StoreError::Refused(Box::new(error)))?,
+        in_head,
+    )
 }
 
 /// The step, whose content is in `blob`, as its record.
@@ -76,13 +95,24 @@ pub(super) fn write(step: &Step, blob: &Blob) -> Item {
         (FINISHED_AT, moment(step.finished_at)),
     ];
     match &step.kind {
-        StepKind::ModelCall { requested, answer } => attributes.extend(write_answer(requested, answer)),
-        StepKind::ToolCall { by, is_error, call: _, text: _ } => {
+        StepKind::ModelCall { requested, answer } => {
+            attributes.extend(write_answer(requested, answer));
+        }
+        StepKind::ToolCall {
+            by,
+            is_error,
+            call: _,
+            text: _,
+        } => {
             attributes.extend([(BY, name(by)), (IS_ERROR, AttributeValue::Bool(*is_error))]);
         }
     }
     attributes.extend(blob.head());
-    items::versioned(VERSION, keys::step(step.task, step.base, step.number), attributes)
+    items::versioned(
+        VERSION,
+        keys::step(step.task, step.base, step.number),
+        attributes,
+    )
 }
 
 fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
@@ -96,8 +126,18 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
         items::json(FAILED, &answer.failed),
     ];
     attributes.extend(items::model(requested));
-    attributes.extend(answer.request_id.as_deref().map(|id| (REQUEST_ID, text(id))));
-    attributes.extend(answer.kept_as.as_ref().map(|key| (ANSWER_KEY, bytes(key.as_bytes()))));
+    attributes.extend(
+        answer
+            .request_id
+            .as_deref()
+            .map(|id| (REQUEST_ID, text(id))),
+    );
+    attributes.extend(
+        answer
+            .kept_as
+            .as_ref()
+            .map(|key| (ANSWER_KEY, bytes(key.as_bytes()))),
+    );
     attributes
 }
 
@@ -106,7 +146,9 @@ pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let kind = match fields.text(KIND)? {
         MODEL_CALL => HeadKind::ModelCall,
-        TOOL_CALL => HeadKind::ToolCall { by: fields.name(BY)? },
+        TOOL_CALL => HeadKind::ToolCall {
+            by: fields.name(BY)?,
+        },
         other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
     };
     Ok(StepHead {
@@ -114,11 +156,14 @@ pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
         number: fields.number(NUMBER)?,
         kind,
         spend: fields.optional(SPEND, Fields::json)?.unwrap_or_default(),
-        bytes: fields.optional(blob::RAW_BYTES, Fields::number)?.unwrap_or(0),
+        bytes: fields
+            .optional(blob::RAW_BYTES, Fields::number)?
+            .unwrap_or(0),
     })
 }
 
-/// Where the content of the step in a record is; `None` if the record is of a version that has it in an attribute.
+/// Where the content of the step in a record is; `None` if the record is of a version that has it
+/// in an attribute.
 pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let version: u32 = fields.number(V)?;
@@ -138,7 +183,10 @@ fn read_here(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
         None => fields.text(CONTENT)?.as_bytes(),
     };
     let kind = match fields.text(KIND)? {
-        MODEL_CALL => StepKind::ModelCall { requested: fields.model()?, answer: answer(&fields, content)? },
+        MODEL_CALL => StepKind::ModelCall {
+            requested: fields.model()?,
+            answer: answer(&fields, content)?,
+        },
         TOOL_CALL => {
             let Called { call, text } = fields.parse(CONTENT, content)?;
             StepKind::ToolCall {
@@ -171,15 +219,22 @@ fn answer(fields: &Fields<'_>, content: &[u8]) -> Result<ModelAnswer, StoreError
         spend: fields.json(SPEND)?,
         failed: fields.json(FAILED)?,
         served_model: fields.text(SERVED_MODEL)?.to_owned(),
-        request_id: fields.optional(REQUEST_ID, Fields::text)?.map(str::to_owned),
+        request_id: fields
+            .optional(REQUEST_ID, Fields::text)?
+            .map(str::to_owned),
         kept_as: answer_key(fields)?.map(Box::new),
     })
 }
 
-/// What the response cache has the answer of a step under, by a record that has at least its key and this attribute.
+/// What the response cache has the answer of a step under, by a record that has at least its key
+/// and this attribute.
 pub(super) fn answer_key(fields: &Fields<'_>) -> Result<Option<AnswerKey>, StoreError> {
-    let Some(digest) = fields.optional(ANSWER_KEY, Fields::bytes)? else { return Ok(None) };
-    let digest = digest.try_into().map_err(|_| fields.corrupt("its answer's key is not a digest"))?;
+    let Some(digest) = fields.optional(ANSWER_KEY, Fields::bytes)? else {
+        return Ok(None);
+    };
+    let digest = digest
+        .try_into()
+        .map_err(|_| fields.corrupt("its answer's key is not a digest"))?;
     Ok(Some(AnswerKey::new(digest)))
 }
 
@@ -207,8 +262,15 @@ mod tests {
             (answer.request_id, answer.kept_as) = (None, Some(Box::new(AnswerKey::new([7; 32]))));
         }
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
-        for (base, by) in [(0, ToolRunner::Platform), (3, ToolRunner::Client), (1, ToolRunner::Nobody)] {
-            let step = Step { base, ..samples::tool_step(step.task, 4, by, "18 °C") };
+        for (base, by) in [
+            (0, ToolRunner::Platform),
+            (3, ToolRunner::Client),
+            (1, ToolRunner::Nobody),
+        ] {
+            let step = Step {
+                base,
+                ..samples::tool_step(step.task, 4, by, "18 °C")
+            };
             assert_eq!(read_whole(&record(&step)).unwrap(), step);
         }
     }
@@ -228,8 +290,10 @@ mod tests {
     #[test]
     fn the_head_of_a_record_is_the_steps() {
         let model = samples::step(TaskId::new(samples::START), 3, "Paris \u{1} 🗼");
-        let tool =
-            Step { base: 3, ..samples::tool_step(model.task, 4, ToolRunner::Client, &"18 °C\u{1}".repeat(999)) };
+        let tool = Step {
+            base: 3,
+            ..samples::tool_step(model.task, 4, ToolRunner::Client, &"18 °C\u{1}".repeat(999))
+        };
         for step in [model, tool] {
             assert_eq!(read_head(&record(&step)).unwrap(), step.head());
         }
@@ -237,9 +301,28 @@ mod tests {
 
     #[test]
     fn a_damaged_record_is_reported() {
-        let common =
-            ["pk", "v", "number", "fence", "kind", "started_at", "finished_at", "codec", "raw_bytes", "sha256"];
-        let of_model = ["stored", "answered_by", "origin", "spend", "failed", "stop_reason", "usage", "served_model"];
+        let common = [
+            "pk",
+            "v",
+            "number",
+            "fence",
+            "kind",
+            "started_at",
+            "finished_at",
+            "codec",
+            "raw_bytes",
+            "sha256",
+        ];
+        let of_model = [
+            "stored",
+            "answered_by",
+            "origin",
+            "spend",
+            "failed",
+            "stop_reason",
+            "usage",
+            "served_model",
+        ];
         let step = samples::step(TaskId::new(samples::START), 3, "Paris");
         let required = [common.as_slice(), &of_model, &["provider", "model"]].concat();
         items::checks::check_robustness(&record(&step), &required, read_whole);
@@ -252,7 +335,9 @@ mod tests {
     fn content_of_another_form_is_reported_without_its_text() {
         let step = samples::step(TaskId::new(samples::START), 3, "Paris");
         for content in [b"[{\"secret\":1}]".as_slice(), b"secret", b""] {
-            let Err(error) = read(&record(&step), Some(content)) else { panic!("{content:?}") };
+            let Err(error) = read(&record(&step), Some(content)) else {
+                panic!("{content:?}")
+            };
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }

@@ -8,8 +8,8 @@ use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, Get, Put, ReturnValuesOnConditionCheckFailure, TransactGetItem, TransactWriteItem,
-    Update, WriteRequest,
+    AttributeValue, DeleteRequest, Get, Put, ReturnValuesOnConditionCheckFailure, TransactGetItem,
+    TransactWriteItem, Update, WriteRequest,
 };
 
 use super::error::{failure, failure_of_reads};
@@ -21,8 +21,12 @@ use crate::ports::StoreError;
 const BATCH: usize = 25;
 
 /// How long to wait before each try at a batch.
-const PAUSES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)];
+const PAUSES: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(800),
+];
 
 #[derive(Debug, Clone)]
 pub(super) struct Table {
@@ -32,13 +36,25 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(client: Client, name: impl Into<String>) -> Self {
-        Self { client, name: name.into() }
+        Self {
+            client,
+            name: name.into(),
+        }
     }
 
     /// The record at `key`, as of now.
     pub(super) async fn read(&self, key: Key) -> Result<Option<Item>, StoreError> {
-        let request = self.client.get_item().table_name(&self.name).set_key(Some(attributes(key)));
-        Ok(request.consistent_read(true).send().await.map_err(failure)?.item)
+        let request = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(attributes(key)));
+        Ok(request
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(failure)?
+            .item)
     }
 
     /// The records at these keys, as they are at one moment.
@@ -48,12 +64,23 @@ impl Table {
     ) -> Result<Vec<Option<Item>>, StoreError> {
         let mut request = self.client.transact_get_items();
         for key in keys {
-            let get = Get::builder().table_name(&self.name).set_key(Some(attributes(key.clone()))).build();
+            let get = Get::builder()
+                .table_name(&self.name)
+                .set_key(Some(attributes(key.clone())))
+                .build();
             let get = get.map_err(|error| StoreError::Refused(Box::new(error)))?;
             request = request.transact_items(TransactGetItem::builder().get(get).build());
         }
-        let responses = request.send().await.map_err(failure_of_reads)?.responses.unwrap_or_default();
-        Ok(responses.into_iter().map(|response| response.item.filter(|item| !item.is_empty())).collect())
+        let responses = request
+            .send()
+            .await
+            .map_err(failure_of_reads)?
+            .responses
+            .unwrap_or_default();
+        Ok(responses
+            .into_iter()
+            .map(|response| response.item.filter(|item| !item.is_empty()))
+            .collect())
     }
 
     /// A put where nothing is yet; if something is, it comes with the failure.
@@ -73,18 +100,28 @@ impl Table {
             .set_item(Some(item))
             .condition_expression(NOTHING_THERE)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let put = put.build().map_err(|error| StoreError::Refused(Box::new(error)))?;
+        let put = put
+            .build()
+            .map_err(|error| StoreError::Refused(Box::new(error)))?;
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
     /// A put, whatever is there, as a part of a transaction.
     pub(super) fn transact_put(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder().table_name(&self.name).set_item(Some(item)).build();
-        Ok(TransactWriteItem::builder().put(put.map_err(|error| StoreError::Refused(Box::new(error)))?).build())
+        let put = Put::builder()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .build();
+        Ok(TransactWriteItem::builder()
+            .put(put.map_err(|error| StoreError::Refused(Box::new(error)))?)
+            .build())
     }
 
     /// An update as a part of a transaction.
-    pub(super) fn transact_update(&self, update: &UpdateItemFluentBuilder) -> Result<TransactWriteItem, StoreError> {
+    pub(super) fn transact_update(
+        &self,
+        update: &UpdateItemFluentBuilder,
+    ) -> Result<TransactWriteItem, StoreError> {
         let update = update.as_input();
         let update = Update::builder()
             .table_name(&self.name)
@@ -94,7 +131,9 @@ impl Table {
             .set_expression_attribute_names(update.get_expression_attribute_names().clone())
             .set_expression_attribute_values(update.get_expression_attribute_values().clone())
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let update = update.build().map_err(|error| StoreError::Refused(Box::new(error)))?;
+        let update = update
+            .build()
+            .map_err(|error| StoreError::Refused(Box::new(error)))?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
@@ -107,7 +146,8 @@ impl Table {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Deletes the record if it has this attribute. If it has not, or is gone, another deletion was faster.
+    /// Deletes the record if it has this attribute. If it has not, or is gone, another deletion was
+    /// faster.
     pub(super) async fn delete_if_has(&self, key: Key, attribute: &str) -> Result<(), StoreError> {
         let request = self
             .client
@@ -116,18 +156,23 @@ impl Table {
             .set_key(Some(attributes(key)))
             .condition_expression("attribute_exists(#attribute)")
             .expression_attribute_names("#attribute", attribute);
-        let Err(error) = request.send().await else { return Ok(()) };
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
         match error.as_service_error() {
             Some(DeleteItemError::ConditionalCheckFailedException(_)) => Ok(()),
             Some(_) | None => Err(failure(error)),
         }
     }
 
-    /// Deletes these records, in batches. What DynamoDB leaves undone because it is busy is asked of it again, a few times.
+    /// Deletes these records, in batches. What DynamoDB leaves undone because it is busy is asked
+    /// of it again, a few times.
     pub(super) async fn delete_all(&self, keys: Vec<Key>) -> Result<(), StoreError> {
         let mut deletions = Vec::new();
         for key in keys {
-            let deletion = DeleteRequest::builder().set_key(Some(attributes(key))).build();
+            let deletion = DeleteRequest::builder()
+                .set_key(Some(attributes(key)))
+                .build();
             let deletion = deletion.map_err(|error| StoreError::Refused(Box::new(error)))?;
             deletions.push(WriteRequest::builder().delete_request(deletion).build());
         }
@@ -135,15 +180,25 @@ impl Table {
             let mut undone = batch.to_vec();
             for pause in PAUSES {
                 tokio::time::sleep(pause).await;
-                let request = self.client.batch_write_item().request_items(&self.name, undone);
-                let left = request.send().await.map_err(failure)?.unprocessed_items.unwrap_or_default();
+                let request = self
+                    .client
+                    .batch_write_item()
+                    .request_items(&self.name, undone);
+                let left = request
+                    .send()
+                    .await
+                    .map_err(failure)?
+                    .unprocessed_items
+                    .unwrap_or_default();
                 undone = left.into_values().flatten().collect();
                 if undone.is_empty() {
                     break;
                 }
             }
             if !undone.is_empty() {
-                return Err(StoreError::Throttled("a batch of deletions was left undone".into()));
+                return Err(StoreError::Throttled(
+                    "a batch of deletions was left undone".into(),
+                ));
             }
         }
         Ok(())
@@ -165,9 +220,14 @@ impl Table {
             .consistent_read(true)
     }
 
-    /// All records of a partition whose sort key is in this range, its ends included, as of now, in the order of their sort keys.
-    /// Its pages still have to be asked for.
-    pub(super) fn query_range(&self, partition: String, first: String, last: String) -> QueryFluentBuilder {
+    /// All records of a partition whose sort key is in this range, its ends included, as of now, in
+    /// the order of their sort keys. Its pages still have to be asked for.
+    pub(super) fn query_range(
+        &self,
+        partition: String,
+        first: String,
+        last: String,
+    ) -> QueryFluentBuilder {
         self.query()
             .key_condition_expression("#pk = :pk AND #sk BETWEEN :first AND :last")
             .expression_attribute_names("#pk", PK)
@@ -178,8 +238,8 @@ impl Table {
             .consistent_read(true)
     }
 
-    /// All records of a partition whose sort key begins with `prefix`, as of now, in the order of their sort keys. Its
-    /// pages still have to be asked for.
+    /// All records of a partition whose sort key begins with `prefix`, as of now, in the order of
+    /// their sort keys. Its pages still have to be asked for.
     pub(super) fn query_prefix(&self, partition: String, prefix: &str) -> QueryFluentBuilder {
         self.query()
             .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")
@@ -194,10 +254,15 @@ impl Table {
 /// The key of a record.
 pub(super) fn key_of(item: &Item) -> Result<Key, StoreError> {
     let fields = Fields::of_index(item);
-    Ok(Key { pk: fields.text(PK)?.to_owned(), sk: fields.text(SK)?.to_owned() })
+    Ok(Key {
+        pk: fields.text(PK)?.to_owned(),
+        sk: fields.text(SK)?.to_owned(),
+    })
 }
 
 /// The key as attributes.
 pub(super) fn attributes(key: Key) -> Item {
-    [(PK, key.pk), (SK, key.sk)].map(|(name, value)| (name.to_owned(), AttributeValue::S(value))).into()
+    [(PK, key.pk), (SK, key.sk)]
+        .map(|(name, value)| (name.to_owned(), AttributeValue::S(value)))
+        .into()
 }

@@ -1,4 +1,5 @@
-//! Claiming a task: one write that decides by the rules of [`Task::claim`] where the record is, and returns the task.
+//! Claiming a task: one write that decides by the rules of [`Task::claim`] where the record is, and
+//! returns the task.
 
 use std::collections::HashMap;
 
@@ -9,12 +10,14 @@ use super::error::kept_instead_of_update;
 use super::items::{self, Item, V, moment, name, number, text};
 use super::keys;
 use super::task_item::{
-    self, ATTEMPTS, CANCEL_REQUESTED, DEADLINE, FENCE, HISTORY, LEASE_EXPIRES_AT, LEASE_WORKER, RESEND_AT, REVISION,
-    SENDS, STATUS, UPDATED_AT, VERSION, WAIT_REASON, WAIT_UNTIL,
+    self, ATTEMPTS, CANCEL_REQUESTED, DEADLINE, FENCE, HISTORY, LEASE_EXPIRES_AT, LEASE_WORKER,
+    RESEND_AT, REVISION, SENDS, STATUS, UPDATED_AT, VERSION, WAIT_REASON, WAIT_UNTIL,
 };
 use super::task_store::DynamoTaskStore;
 use crate::domain::task::MAX_ATTEMPTS;
-use crate::domain::{Change, Event, Lease, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp};
+use crate::domain::{
+    Change, Event, Lease, Task, TaskId, TaskState, TaskStatus, TenantId, Timestamp,
+};
 use crate::ports::{Claimed, StoreError};
 
 /// When a task may be had: what [`Task::claim`] says, and that this version can read the record.
@@ -22,7 +25,8 @@ const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND
     OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts \
     AND attribute_not_exists(#cancel_requested)))";
 
-/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due before, too.
+/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due
+/// before, too.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
     #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
     #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason";
@@ -41,11 +45,20 @@ impl DynamoTaskStore {
                 let task = self.restored(&item).await?.ok_or(StoreError::Conflict)?;
                 Ok(Claimed::Granted(Box::new(task)))
             }
-            Err(error) => self.refused(kept_instead_of_update(error)?, tenant, lease, now).await,
+            Err(error) => {
+                self.refused(kept_instead_of_update(error)?, tenant, lease, now)
+                    .await
+            }
         }
     }
 
-    fn claim_request(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> UpdateItemFluentBuilder {
+    fn claim_request(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> UpdateItemFluentBuilder {
         let names = [
             ("#tenant", keys::TENANT_ID),
             ("#v", V),
@@ -65,9 +78,17 @@ impl DynamoTaskStore {
             ("#cancel_requested", CANCEL_REQUESTED),
             ("#history", HISTORY),
         ];
-        let claimed = Change::new(now, Event::Claimed { worker: lease.worker });
+        let claimed = Change::new(
+            now,
+            Event::Claimed {
+                worker: lease.worker,
+            },
+        );
         let values = [
-            (":claimed", items::list(std::iter::once(task_item::change(&claimed)))),
+            (
+                ":claimed",
+                items::list(std::iter::once(task_item::change(&claimed))),
+            ),
             (":nothing", items::list(std::iter::empty())),
             (":tenant", text(tenant.as_str())),
             (":v", number(VERSION)),
@@ -85,8 +106,12 @@ impl DynamoTaskStore {
             .update(keys::task(id))
             .update_expression(UPDATE)
             .condition_expression(CONDITION)
-            .set_expression_attribute_names(Some(HashMap::from(names.map(|(as_, name)| (as_.into(), name.into())))))
-            .set_expression_attribute_values(Some(HashMap::from(values.map(|(as_, value)| (as_.into(), value)))))
+            .set_expression_attribute_names(Some(HashMap::from(
+                names.map(|(as_, name)| (as_.into(), name.into())),
+            )))
+            .set_expression_attribute_values(Some(HashMap::from(
+                values.map(|(as_, value)| (as_.into(), value)),
+            )))
             .return_values(ReturnValue::AllNew)
     }
 
@@ -98,9 +123,14 @@ impl DynamoTaskStore {
         lease: Lease,
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
-        let Some(kept) = kept else { return Ok(Claimed::Unknown) };
-        let Some(task) = self.restored_of(tenant, &kept).await? else { return Ok(Claimed::Unknown) };
-        // The SDK sends a request again when its answer is lost; the first one may have been granted.
+        let Some(kept) = kept else {
+            return Ok(Claimed::Unknown);
+        };
+        let Some(task) = self.restored_of(tenant, &kept).await? else {
+            return Ok(Claimed::Unknown);
+        };
+        // The SDK sends a request again when its answer is lost; the first one may have been
+        // granted.
         if matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker) {
             return Ok(Claimed::Granted(Box::new(task)));
         }

@@ -1,7 +1,8 @@
-//! What is kept beside a task's own record, in its partition: a large input, and the blocks that have left its history.
+//! What is kept beside a task's own record, in its partition: a large input, and the blocks that
+//! have left its history.
 //!
-//! Each is written in one transaction with the task's record, so that it is there if and only if the record says so; it never
-//! changes, and it goes when the task is purged.
+//! Each is written in one transaction with the task's record, so that it is there if and only if
+//! the record says so; it never changes, and it goes when the task is purged.
 
 use std::ops::Range;
 
@@ -21,7 +22,12 @@ const CHANGES: &str = "changes";
 
 /// The record of the task's input, if the task's own record doesn't have it.
 pub(super) fn input(task: &Task) -> Result<Option<Item>, StoreError> {
-    let Some(input) = task.spec().input.as_ref().filter(|input| task_item::is_apart(input.as_str())) else {
+    let Some(input) = task
+        .spec()
+        .input
+        .as_ref()
+        .filter(|input| task_item::is_apart(input.as_str()))
+    else {
         return Ok(None);
     };
     let blob = Blob::pack(input.as_str().as_bytes().to_vec(), usize::MAX)?;
@@ -32,7 +38,10 @@ pub(super) fn input(task: &Task) -> Result<Option<Item>, StoreError> {
 pub(super) fn history_blocks(task: &Task) -> impl Iterator<Item = Item> {
     task.progress().history.leaving().map(|(first, changes)| {
         let changes = items::list(changes.iter().map(task_item::change));
-        items::item(keys::history_block(task.id(), first), vec![(FIRST, number(first)), (CHANGES, changes)])
+        items::item(
+            keys::history_block(task.id(), first),
+            vec![(FIRST, number(first)), (CHANGES, changes)],
+        )
     })
 }
 
@@ -65,17 +74,29 @@ impl TaskDetails for DynamoTaskStore {
         limit: u32,
     ) -> Result<Vec<(u32, Change)>, StoreError> {
         let (mut found, wanted) = (Vec::new(), limit as usize);
-        let Some(last) = numbers.end.checked_sub(1).filter(|last| *last >= numbers.start) else { return Ok(found) };
+        let Some(last) = numbers
+            .end
+            .checked_sub(1)
+            .filter(|last| *last >= numbers.start)
+        else {
+            return Ok(found);
+        };
         // The block that has the first number begins less than a block before it.
         let earliest = (numbers.start + 1).saturating_sub(HISTORY_BLOCK);
         let (first, last) = keys::history_blocks(earliest, last);
         let page = i32::try_from(limit / HISTORY_BLOCK + 2).unwrap_or(i32::MAX);
-        let query = self.table.query_range(keys::task_partition(id), first, last);
+        let query = self
+            .table
+            .query_range(keys::task_partition(id), first, last);
         let mut blocks = query.into_paginator().page_size(page).items().send();
         while found.len() < wanted
             && let Some(item) = blocks.try_next().await.map_err(failure)?
         {
-            found.extend(read_block(&item)?.into_iter().filter(|(number, _)| numbers.contains(number)));
+            found.extend(
+                read_block(&item)?
+                    .into_iter()
+                    .filter(|(number, _)| numbers.contains(number)),
+            );
         }
         found.truncate(wanted);
         Ok(found)

@@ -13,7 +13,8 @@ use super::task_store::DynamoTaskStore;
 use crate::domain::{Causes, TaskId, TenantId, Timestamp};
 use crate::ports::{Page, PageRequest, StoreError, TaskFilter, TaskSummary};
 
-/// How often the index is asked for one page, because a filter may drop all that an answer looked at.
+/// How often the index is asked for one page, because a filter may drop all that an answer looked
+/// at.
 const MOST_QUERIES: u32 = 5;
 
 /// How many entries an answer looks at when a filter drops some of them.
@@ -26,11 +27,20 @@ impl DynamoTaskStore {
         filter: &TaskFilter,
         page: &PageRequest,
     ) -> Result<Page<TaskSummary>, StoreError> {
-        let after = page.after.as_deref().map(|cursor| keys::parse_task_cursor(cursor).ok_or(StoreError::Cursor));
+        let after = page
+            .after
+            .as_deref()
+            .map(|cursor| keys::parse_task_cursor(cursor).ok_or(StoreError::Cursor));
         let limit = page.limit.clamp(1, 100);
         // One more than wanted tells whether a next page exists.
-        let looked_at = if *filter == TaskFilter::default() { limit.cast_signed() + 1 } else { FILTERED_ENTRIES };
-        let query = filtered(self.table.query(), filter).index_name(BY_TENANT).scan_index_forward(false);
+        let looked_at = if *filter == TaskFilter::default() {
+            limit.cast_signed() + 1
+        } else {
+            FILTERED_ENTRIES
+        };
+        let query = filtered(self.table.query(), filter)
+            .index_name(BY_TENANT)
+            .scan_index_forward(false);
         let query = query
             .key_condition_expression("#tenant = :tenant")
             .expression_attribute_names("#tenant", TENANT_ID)
@@ -39,12 +49,19 @@ impl DynamoTaskStore {
         let mut start = after.transpose()?.map(|(at, id)| start_key(tenant, at, id));
         let mut entries: Vec<TaskSummary> = Vec::new();
         for _ in 0..MOST_QUERIES {
-            let answer = query.clone().set_exclusive_start_key(start).send().await.map_err(failure)?;
+            let answer = query
+                .clone()
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(failure)?;
             for item in answer.items() {
                 match task_item::read_summary(item) {
                     Ok(entry) => entries.push(entry),
                     // One that a newer version wrote must not hide the others.
-                    Err(error) => tracing::error!(error = %Causes(&error), "a task is left out of a list"),
+                    Err(error) => {
+                        tracing::error!(error = %Causes(&error), "a task is left out of a list");
+                    }
                 }
             }
             start = answer.last_evaluated_key;
@@ -54,10 +71,15 @@ impl DynamoTaskStore {
         }
         if entries.len() > limit as usize {
             entries.truncate(limit as usize);
-            let next = entries.last().map(|last| keys::task_cursor(last.created_at, last.id));
+            let next = entries
+                .last()
+                .map(|last| keys::task_cursor(last.created_at, last.id));
             return Ok(Page { entries, next });
         }
-        Ok(Page { entries, next: start.as_ref().and_then(cursor) })
+        Ok(Page {
+            entries,
+            next: start.as_ref().and_then(cursor),
+        })
     }
 }
 
@@ -65,8 +87,9 @@ fn filtered(query: QueryFluentBuilder, filter: &TaskFilter) -> QueryFluentBuilde
     let (mut query, mut conditions) = (query, Vec::new());
     if let Some(status) = filter.status {
         conditions.push("#status = :status");
-        query =
-            query.expression_attribute_names("#status", STATUS).expression_attribute_values(":status", name(&status));
+        query = query
+            .expression_attribute_names("#status", STATUS)
+            .expression_attribute_values(":status", name(&status));
     }
     if let Some(agent) = filter.agent {
         conditions.push("#agent = :agent");
@@ -80,9 +103,16 @@ fn filtered(query: QueryFluentBuilder, filter: &TaskFilter) -> QueryFluentBuilde
 
 /// The place in the tenant's part of the index right after the task, whether it is there or not.
 pub(super) fn start_key(tenant: &TenantId, at: Timestamp, id: TaskId) -> Item {
-    let index = [(TENANT_ID, text(tenant.as_str())), (CREATED, text(keys::created(at, id)))];
-    let index = index.into_iter().map(|(name, value)| (name.to_owned(), value));
-    index.chain(table::attributes(keys::task(id))).collect::<HashMap<_, _>>()
+    let index = [
+        (TENANT_ID, text(tenant.as_str())),
+        (CREATED, text(keys::created(at, id))),
+    ];
+    let index = index
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
+    index
+        .chain(table::attributes(keys::task(id)))
+        .collect::<HashMap<_, _>>()
 }
 
 /// The place at which an answer ended, as text for clients.

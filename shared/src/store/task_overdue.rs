@@ -25,13 +25,17 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) const fn new(name: String) -> Self {
-        Self { name, after: None, is_read: false }
+        Self {
+            name,
+            after: None,
+            is_read: false,
+        }
     }
 }
 
 impl DynamoTaskStore {
-    /// The index lags behind the tasks: what is read here may not be due any more, and is no less for it, unless it has
-    /// ended. Its reader asks the task itself.
+    /// The index lags behind the tasks: what is read here may not be due any more, and is no less
+    /// for it, unless it has ended. Its reader asks the task itself.
     pub(super) async fn overdue_tasks(
         &self,
         now: Timestamp,
@@ -39,12 +43,19 @@ impl DynamoTaskStore {
     ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         let mut shards: Vec<Shard> = keys::due_shards().map(Shard::new).collect();
         let (mut tasks, mut readable) = (Vec::new(), 0);
-        // Records that can't be read stay at the front of their shards, and there may be any number of them.
+        // Records that can't be read stay at the front of their shards, and there may be any number
+        // of them.
         while shards.iter().any(|shard| !shard.is_read) {
-            let due = self.in_shards(&mut shards, "#due_at <= :moment", now, limit).await?;
-            let mut reads = stream::iter(due).map(|(_, id)| self.due_task(id)).buffered(READS_AT_ONCE);
+            let due = self
+                .in_shards(&mut shards, "#due_at <= :moment", now, limit)
+                .await?;
+            let mut reads = stream::iter(due)
+                .map(|(_, id)| self.due_task(id))
+                .buffered(READS_AT_ONCE);
             while let Some(read) = reads.next().await {
-                let Some(task) = read.transpose() else { continue };
+                let Some(task) = read.transpose() else {
+                    continue;
+                };
                 readable += u32::from(task.is_ok());
                 tasks.push(task);
                 if readable >= limit {
@@ -55,7 +66,8 @@ impl DynamoTaskStore {
         Ok(tasks)
     }
 
-    /// The next entries of each of these shards that meet the condition on their moment, in the order of their moments.
+    /// The next entries of each of these shards that meet the condition on their moment, in the
+    /// order of their moments.
     pub(super) async fn in_shards(
         &self,
         shards: &mut [Shard],
@@ -65,7 +77,8 @@ impl DynamoTaskStore {
     ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
         let unread = shards.iter_mut().filter(|shard| !shard.is_read);
         let queries = unread.map(|shard| self.in_shard(shard, condition, moment, limit));
-        let mut found: Vec<(Timestamp, TaskId)> = try_join_all(queries).await?.into_iter().flatten().collect();
+        let mut found: Vec<(Timestamp, TaskId)> =
+            try_join_all(queries).await?.into_iter().flatten().collect();
         found.sort_unstable();
         Ok(found)
     }
@@ -77,7 +90,11 @@ impl DynamoTaskStore {
         moment: Timestamp,
         limit: u32,
     ) -> Result<Vec<(Timestamp, TaskId)>, StoreError> {
-        let query = self.table.query().index_name(DUE).limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
+        let query = self
+            .table
+            .query()
+            .index_name(DUE)
+            .limit(i32::try_from(limit.max(1)).unwrap_or(i32::MAX));
         let query = query
             .set_exclusive_start_key(shard.after.take())
             .key_condition_expression(format!("#shard = :shard AND {condition}"))
@@ -100,7 +117,12 @@ impl DynamoTaskStore {
 
     /// The task as it is now, unless it has ended.
     async fn due_task(&self, id: TaskId) -> Result<Option<Task>, StoreError> {
-        let Some(item) = self.table.read(keys::task(id)).await? else { return Ok(None) };
-        Ok(self.restored(&item).await?.filter(|task| !task.status().is_terminal()))
+        let Some(item) = self.table.read(keys::task(id)).await? else {
+            return Ok(None);
+        };
+        Ok(self
+            .restored(&item)
+            .await?
+            .filter(|task| !task.status().is_terminal()))
     }
 }

@@ -1,10 +1,11 @@
-//! Deleting a task that has ended: its record is marked and emptied, then all that belongs to it goes, and the record goes
-//! last.
+//! Deleting a task that has ended: its record is marked and emptied, then all that belongs to it
+//! goes, and the record goes last.
 //!
-//! The mark is the one write that decides, so that nobody gets or opens again a task of which parts are missing. It leaves
-//! the record a place in the index, where the next one finds it if this one dies. A client's mark comes before all others in
-//! the shard of ended tasks. What a worker writes after the task's end is deleted with the record, which stays until no worker
-//! is left: until then it lies in the shard of emptied tasks by the moment of its end.
+//! The mark is the one write that decides, so that nobody gets or opens again a task of which parts
+//! are missing. It leaves the record a place in the index, where the next one finds it if this one
+//! dies. A client's mark comes before all others in the shard of ended tasks. What a worker writes
+//! after the task's end is deleted with the record, which stays until no worker is left: until then
+//! it lies in the shard of emptied tasks by the moment of its end.
 
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ const FIRST: Timestamp = Timestamp::from_millis(0);
 /// How many cached answers are deleted at once.
 const FORGOTTEN_AT_ONCE: usize = 8;
 
-/// Deletes tasks, which lie in one DynamoDB table, with the cached answers that they used, which lie in another.
+/// Deletes tasks, which lie in one DynamoDB table, with the cached answers that they used, which
+/// lie in another.
 #[derive(Debug, Clone)]
 pub struct DynamoRetention {
     tasks: DynamoTaskStore,
@@ -46,7 +48,10 @@ impl DynamoRetention {
     /// Deletes from the tables of tasks and of cached answers with these names.
     pub fn new(client: Client, tasks: impl Into<String>, answers: impl Into<String>) -> Self {
         let answers = DynamoAnswerCache::new(client.clone(), answers);
-        Self { tasks: DynamoTaskStore::new(client, tasks), answers }
+        Self {
+            tasks: DynamoTaskStore::new(client, tasks),
+            answers,
+        }
     }
 }
 
@@ -57,46 +62,75 @@ impl Retention for DynamoRetention {
         let mut emptied = [Shard::new(keys::EMPTIED_SHARD.to_owned())];
         let ended_before = ended_before(horizon);
         let (emptied, ended) = try_join(
-            self.tasks.in_shards(&mut emptied, "#due_at < :moment", horizon.quiet_before, limit),
-            self.tasks.in_shards(&mut ended, "#due_at < :moment", ended_before, limit),
+            self.tasks.in_shards(
+                &mut emptied,
+                "#due_at < :moment",
+                horizon.quiet_before,
+                limit,
+            ),
+            self.tasks
+                .in_shards(&mut ended, "#due_at < :moment", ended_before, limit),
         )
         .await?;
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        Ok(emptied.into_iter().chain(ended).take(most).map(|(_, id)| id).collect())
+        Ok(emptied
+            .into_iter()
+            .chain(ended)
+            .take(most)
+            .map(|(_, id)| id)
+            .collect())
     }
 
     async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
         let mark = self
             .tasks
-            .mark(id, keys::EMPTIED_SHARD, &format!("if_not_exists(#{ENDED_AT}, #{UPDATED_AT})"))
-            .condition_expression(format!("{} AND #{UPDATED_AT} < :ended_before", condition_of_mark()))
+            .mark(
+                id,
+                keys::EMPTIED_SHARD,
+                &format!("if_not_exists(#{ENDED_AT}, #{UPDATED_AT})"),
+            )
+            .condition_expression(format!(
+                "{} AND #{UPDATED_AT} < :ended_before",
+                condition_of_mark()
+            ))
             .expression_attribute_values(":ended_before", moment(ended_before(horizon)))
             .return_values(ReturnValue::AllNew);
         let marked = match mark.send().await {
             Ok(marked) => marked.attributes.unwrap_or_default(),
             Err(error) => {
                 let kept = kept_instead_of_update(error)?;
-                return Ok(if kept.is_some() { Purged::Kept } else { Purged::Gone });
+                return Ok(if kept.is_some() {
+                    Purged::Kept
+                } else {
+                    Purged::Gone
+                });
             }
         };
         self.delete_belongings(id).await?;
         if Fields::of_index(&marked).moment(ENDED_AT)? >= horizon.quiet_before {
             return Ok(Purged::Emptied);
         }
-        // If it is not marked any more, another one was here before, and a new task may have the id.
-        self.tasks.table.delete_if_has(keys::task(id), DELETING).await?;
+        // If it is not marked any more, another one was here before, and a new task may have the
+        // id.
+        self.tasks
+            .table
+            .delete_if_has(keys::task(id), DELETING)
+            .await?;
         Ok(Purged::Gone)
     }
 }
 
-/// The moment in a record before which its task is to be deleted. No task ended at the first, but for those that are marked.
+/// The moment in a record before which its task is to be deleted. No task ended at the first, but
+/// for those that are marked.
 fn ended_before(horizon: Horizon) -> Timestamp {
-    horizon.ended_before.unwrap_or_else(|| FIRST.plus(Duration::from_millis(1)))
+    horizon
+        .ended_before
+        .unwrap_or_else(|| FIRST.plus(Duration::from_millis(1)))
 }
 
 impl DynamoRetention {
-    /// Deletes all of the task's partition but its own record, and the cached answers that steps name before those steps. Steps
-    /// go first, so that no step is there without its pieces.
+    /// Deletes all of the task's partition but its own record, and the cached answers that steps
+    /// name before those steps. Steps go first, so that no step is there without its pieces.
     async fn delete_belongings(&self, id: TaskId) -> Result<(), StoreError> {
         let query = self
             .tasks
@@ -107,15 +141,20 @@ impl DynamoRetention {
             .scan_index_forward(false);
         let mut start = None;
         loop {
-            let page = query.clone().set_exclusive_start_key(start).send().await.map_err(failure)?;
+            let page = query
+                .clone()
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(failure)?;
             let (mut belongings, mut answers) = (Vec::new(), Vec::new());
             for item in page.items() {
                 belongings.extend(Some(table::key_of(item)?).filter(|key| key.sk != META));
                 answers.extend(answer_of(&Fields::of_index(item)));
             }
             if !belongings.is_empty() {
-                // Another may have finished since, and a new task have the id: what was read is the old one's only if its
-                // record is still there.
+                // Another may have finished since, and a new task have the id: what was read is the
+                // old one's only if its record is still there.
                 if !self.tasks.is_marked(id).await? {
                     return Ok(());
                 }
@@ -132,7 +171,8 @@ impl DynamoRetention {
     }
 }
 
-/// The key of the cached answer that a record names. One that can't be read keeps nothing from being deleted.
+/// The key of the cached answer that a record names. One that can't be read keeps nothing from
+/// being deleted.
 fn answer_of(fields: &Fields<'_>) -> Option<AnswerKey> {
     step_item::answer_key(fields).unwrap_or_else(|error| {
         tracing::warn!(error = %Causes(&error), "a cached answer can't be found and stays until it expires");
@@ -142,14 +182,22 @@ fn answer_of(fields: &Fields<'_>) -> Option<AnswerKey> {
 
 /// When the record may be marked: it is of a form that this version reads, and its task has ended.
 fn condition_of_mark() -> String {
-    let ended = TaskStatus::ALL.into_iter().filter(|status| status.is_terminal());
-    let ended: Vec<String> = ended.map(|status| format!(":{}", status.as_str())).collect();
+    let ended = TaskStatus::ALL
+        .into_iter()
+        .filter(|status| status.is_terminal());
+    let ended: Vec<String> = ended
+        .map(|status| format!(":{}", status.as_str()))
+        .collect();
     format!("#{V} <= :{V} AND #{STATUS} IN ({})", ended.join(", "))
 }
 
 impl DynamoTaskStore {
     /// Marks and empties the record of the tenant's task, if it has ended.
-    pub(super) async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
+    pub(super) async fn delete_task(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+    ) -> Result<Deletion, StoreError> {
         let mark = self
             .mark(id, &keys::ended_shard(id), ":first")
             .condition_expression(format!(
@@ -158,8 +206,12 @@ impl DynamoTaskStore {
             ))
             .expression_attribute_names(format!("#{TENANT_ID}"), TENANT_ID)
             .expression_attribute_values(":tenant", text(tenant.as_str()));
-        let Err(error) = mark.send().await else { return Ok(Deletion::Begun) };
-        let Some(kept) = kept_instead_of_update(error)? else { return Ok(Deletion::Unknown) };
+        let Err(error) = mark.send().await else {
+            return Ok(Deletion::Begun);
+        };
+        let Some(kept) = kept_instead_of_update(error)? else {
+            return Ok(Deletion::Unknown);
+        };
         if !task_item::is_of(tenant, &kept)? {
             return Ok(Deletion::Unknown);
         }
@@ -172,8 +224,8 @@ impl DynamoTaskStore {
         }
     }
 
-    /// A mark, still without its condition. It keeps the moment of the task's end, and takes the record out of every list of
-    /// tasks, which it is in by [`CREATED`].
+    /// A mark, still without its condition. It keeps the moment of the task's end, and takes the
+    /// record out of every list of tasks, which it is in by [`CREATED`].
     fn mark(&self, id: TaskId, due_shard: &str, due_at: &str) -> UpdateItemFluentBuilder {
         let set = [
             format!("#{V} = :{V}"),
@@ -192,11 +244,19 @@ impl DynamoTaskStore {
         for used in [V, DELETING, ENDED_AT].into_iter().chain(LEFT) {
             request = request.expression_attribute_names(format!("#{used}"), used);
         }
-        for status in TaskStatus::ALL.into_iter().filter(|status| status.is_terminal()) {
-            request = request.expression_attribute_values(format!(":{}", status.as_str()), name(&status));
+        for status in TaskStatus::ALL
+            .into_iter()
+            .filter(|status| status.is_terminal())
+        {
+            request =
+                request.expression_attribute_values(format!(":{}", status.as_str()), name(&status));
         }
         request
-            .update_expression(format!("SET {} REMOVE {}", set.join(", "), removed.join(", ")))
+            .update_expression(format!(
+                "SET {} REMOVE {}",
+                set.join(", "),
+                removed.join(", ")
+            ))
             .expression_attribute_values(format!(":{V}"), number(VERSION))
             .expression_attribute_values(":deleting", AttributeValue::Bool(true))
             .expression_attribute_values(":due_shard", text(due_shard))
@@ -204,13 +264,20 @@ impl DynamoTaskStore {
     }
 
     async fn is_marked(&self, id: TaskId) -> Result<bool, StoreError> {
-        Ok(self.table.read(keys::task(id)).await?.is_some_and(|item| task_item::is_deleting(&item)))
+        Ok(self
+            .table
+            .read(keys::task(id))
+            .await?
+            .is_some_and(|item| task_item::is_deleting(&item)))
     }
 }
 
 /// What the mark takes from the record.
 fn emptied() -> impl Iterator<Item = &'static str> {
-    MUTABLE.into_iter().filter(|name| !LEFT.contains(name)).chain([CREATED, INPUT])
+    MUTABLE
+        .into_iter()
+        .filter(|name| !LEFT.contains(name))
+        .chain([CREATED, INPUT])
 }
 
 #[cfg(test)]
@@ -220,15 +287,21 @@ mod tests {
     use super::*;
     use crate::testing::samples::{self, START, after, lease_until};
 
-    /// A new attribute of the record is either here, because it holds nothing of the task's content, or emptied.
+    /// A new attribute of the record is either here, because it holds nothing of the task's
+    /// content, or emptied.
     #[test]
     fn a_mark_leaves_nothing_of_what_a_client_or_a_model_said() {
         let mut task = samples::task(&samples::agent(&samples::tenant("acme")), START);
         task.claim(lease_until(after(60)), after(1)).unwrap();
-        task.complete(1, samples::output("Paris"), after(2)).unwrap();
+        task.complete(1, samples::output("Paris"), after(2))
+            .unwrap();
         let record = task_item::write(&task, task_item::pack(&task).unwrap().as_ref());
         let emptied: BTreeSet<&str> = emptied().collect();
-        let mut left: Vec<&str> = record.keys().map(String::as_str).filter(|name| !emptied.contains(name)).collect();
+        let mut left: Vec<&str> = record
+            .keys()
+            .map(String::as_str)
+            .filter(|name| !emptied.contains(name))
+            .collect();
         left.sort_unstable();
         let expected = [
             "agent_id",

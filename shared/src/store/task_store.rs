@@ -13,11 +13,12 @@ use super::task_item::{self, MUTABLE, REVISION};
 use super::{keys, step_item, task_content, task_details};
 use crate::domain::{Lease, Step, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{
-    Claimed, Created, Deletion, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskDetails, TaskFilter,
-    TaskStore, TaskSummary,
+    Claimed, Created, Deletion, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskDetails,
+    TaskFilter, TaskStore, TaskSummary,
 };
 
-/// What the record of each step holds of its content where several are written together: a transaction has at most 4 MB.
+/// What the record of each step holds of its content where several are written together: a
+/// transaction has at most 4 MB.
 const IN_HEAD_TOGETHER: usize = 32 * 1_024;
 
 /// Tasks in a DynamoDB table.
@@ -29,7 +30,9 @@ pub struct DynamoTaskStore {
 impl DynamoTaskStore {
     /// Keeps tasks in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self {
+            table: Table::new(client, table),
+        }
     }
 
     /// The task in a record; `None` if it is deleted.
@@ -43,16 +46,29 @@ impl DynamoTaskStore {
     }
 
     /// The task in a record; `None` if it is another tenant's, or is deleted.
-    pub(super) async fn restored_of(&self, tenant: &TenantId, item: &Item) -> Result<Option<Task>, StoreError> {
-        if task_item::is_of(tenant, item)? { self.restored(item).await } else { Ok(None) }
+    pub(super) async fn restored_of(
+        &self,
+        tenant: &TenantId,
+        item: &Item,
+    ) -> Result<Option<Task>, StoreError> {
+        if task_item::is_of(tenant, item)? {
+            self.restored(item).await
+        } else {
+            Ok(None)
+        }
     }
 
-    /// Whether the record is as the task's last transition left it. What never changes is not compared, for the input may be apart.
+    /// Whether the record is as the task's last transition left it. What never changes is not
+    /// compared, for the input may be apart.
     async fn is_stored(&self, task: &Task, kept: &Item) -> Result<bool, StoreError> {
-        Ok(self.restored(kept).await?.is_some_and(|kept| kept.progress() == task.progress()))
+        Ok(self
+            .restored(kept)
+            .await?
+            .is_some_and(|kept| kept.progress() == task.progress()))
     }
 
-    /// Puts a new task, with its input if that is apart: both or none. The record that is there instead, if one is.
+    /// Puts a new task, with its input if that is apart: both or none. The record that is there
+    /// instead, if one is.
     async fn kept_instead(&self, task: &Task) -> Result<Option<Item>, StoreError> {
         let item = task_item::write(task, self.packed(task).await?.as_ref());
         let kept = match task_details::input(task)? {
@@ -61,17 +77,31 @@ impl DynamoTaskStore {
                 Err(error) => kept_instead_of_put(error)?,
             },
             Some(input) => {
-                let puts = [self.table.transact_put_new(item)?, self.table.transact_put(input)?];
-                match self.table.client.transact_write_items().set_transact_items(Some(puts.into())).send().await {
+                let puts = [
+                    self.table.transact_put_new(item)?,
+                    self.table.transact_put(input)?,
+                ];
+                match self
+                    .table
+                    .client
+                    .transact_write_items()
+                    .set_transact_items(Some(puts.into()))
+                    .send()
+                    .await
+                {
                     Ok(_) => return Ok(None),
-                    Err(error) => reasons_of_transaction(error)?.into_iter().next().and_then(|reason| reason.item),
+                    Err(error) => reasons_of_transaction(error)?
+                        .into_iter()
+                        .next()
+                        .and_then(|reason| reason.item),
                 }
             }
         };
         kept.map(Some).ok_or(StoreError::Conflict)
     }
 
-    /// Writes the pieces of what is large of the task's state. The record that this is for comes after them.
+    /// Writes the pieces of what is large of the task's state. The record that this is for comes
+    /// after them.
     async fn packed(&self, task: &Task) -> Result<Option<Blob>, StoreError> {
         let content = task_item::pack(task)?;
         if let Some(content) = &content {
@@ -83,8 +113,10 @@ impl DynamoTaskStore {
     /// Writes all that a transition can change, if the task still has the revision before.
     fn transition(&self, task: &Task, content: Option<&Blob>) -> UpdateItemFluentBuilder {
         let written = task_item::progress(task, content);
-        let stale: Vec<&str> =
-            MUTABLE.into_iter().filter(|name| written.iter().all(|(present, _)| present != name)).collect();
+        let stale: Vec<&str> = MUTABLE
+            .into_iter()
+            .filter(|name| written.iter().all(|(present, _)| present != name))
+            .collect();
         let mut request = self.table.update(keys::task(task.id()));
         let mut removed = Vec::new();
         for name in stale {
@@ -99,28 +131,47 @@ impl DynamoTaskStore {
                 .expression_attribute_values(format!(":{name}"), value);
         }
         request
-            .update_expression(format!("SET {} REMOVE {}", set.join(", "), removed.join(", ")))
+            .update_expression(format!(
+                "SET {} REMOVE {}",
+                set.join(", "),
+                removed.join(", ")
+            ))
             .condition_expression(format!("#{REVISION} = :before AND #tenant = :tenant"))
             .expression_attribute_names("#tenant", keys::TENANT_ID)
             .expression_attribute_values(":tenant", text(task.spec().tenant.as_str()))
-            .expression_attribute_values(":before", number(task.progress().revision.saturating_sub(1)))
+            .expression_attribute_values(
+                ":before",
+                number(task.progress().revision.saturating_sub(1)),
+            )
     }
 }
 
 #[async_trait]
 impl TaskStore for DynamoTaskStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
-        let Some(kept) = self.kept_instead(task).await? else { return Ok(Created::New) };
+        let Some(kept) = self.kept_instead(task).await? else {
+            return Ok(Created::New);
+        };
         if !task_item::is_of(&task.spec().tenant, &kept)? {
             return Err(StoreError::Conflict);
         }
-        let Some(kept) = self.restored(&kept).await? else { return Ok(Created::Deleted) };
-        let Some(kept) = self.with_input(kept).await? else { return Ok(Created::Deleted) };
-        Ok(if kept == *task { Created::New } else { Created::Existing(Box::new(kept)) })
+        let Some(kept) = self.restored(&kept).await? else {
+            return Ok(Created::Deleted);
+        };
+        let Some(kept) = self.with_input(kept).await? else {
+            return Ok(Created::Deleted);
+        };
+        Ok(if kept == *task {
+            Created::New
+        } else {
+            Created::Existing(Box::new(kept))
+        })
     }
 
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError> {
-        let Some(item) = self.table.read(keys::task(id)).await? else { return Ok(None) };
+        let Some(item) = self.table.read(keys::task(id)).await? else {
+            return Ok(None);
+        };
         self.restored_of(tenant, &item).await
     }
 
@@ -133,7 +184,13 @@ impl TaskStore for DynamoTaskStore {
         self.list_tasks(tenant, filter, page).await
     }
 
-    async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
+    async fn claim(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
         self.claim_task(tenant, id, lease, now).await
     }
 
@@ -142,15 +199,27 @@ impl TaskStore for DynamoTaskStore {
             return self.update_with(task, &[]).await;
         }
         let content = self.packed(task).await?;
-        let Err(error) = self.transition(task, content.as_ref()).send().await else { return Ok(()) };
+        let Err(error) = self.transition(task, content.as_ref()).send().await else {
+            return Ok(());
+        };
         let kept = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
-        if self.is_stored(task, &kept).await? { Ok(()) } else { Err(StoreError::Conflict) }
+        if self.is_stored(task, &kept).await? {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict)
+        }
     }
 
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError> {
         let content = self.packed(task).await?;
-        let transition = self.table.transact_update(&self.transition(task, content.as_ref()))?;
-        let mut request = self.table.client.transact_write_items().transact_items(transition);
+        let transition = self
+            .table
+            .transact_update(&self.transition(task, content.as_ref()))?;
+        let mut request = self
+            .table
+            .client
+            .transact_write_items()
+            .transact_items(transition);
         let mut items = Vec::new();
         for step in steps {
             let blob = step_item::pack(step, IN_HEAD_TOGETHER)?;
@@ -162,30 +231,48 @@ impl TaskStore for DynamoTaskStore {
         for block in task_details::history_blocks(task) {
             request = request.transact_items(self.table.transact_put(block)?);
         }
-        let Err(error) = request.send().await else { return Ok(()) };
+        let Err(error) = request.send().await else {
+            return Ok(());
+        };
         let reasons = reasons_of_transaction(error)?;
         let mut kept = reasons.iter().map(CancellationReason::item);
-        let Some(kept_task) = kept.next().flatten() else { return Err(StoreError::Conflict) };
-        let stored = self.is_stored(task, kept_task).await? && kept.take(items.len()).eq(items.iter().map(Some));
-        if stored { Ok(()) } else { Err(StoreError::Conflict) }
+        let Some(kept_task) = kept.next().flatten() else {
+            return Err(StoreError::Conflict);
+        };
+        let stored = self.is_stored(task, kept_task).await?
+            && kept.take(items.len()).eq(items.iter().map(Some));
+        if stored {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict)
+        }
     }
 
     async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
         self.delete_task(tenant, id).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
+    async fn overdue(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.overdue_tasks(now, limit).await
     }
 }
 
 #[async_trait]
 impl Dependency for DynamoTaskStore {
-    /// By a write that never takes effect: a table that can be read may refuse writes, for their rate or for want of a right.
+    /// By a write that never takes effect: a table that can be read may refuse writes, for their
+    /// rate or for want of a right.
     async fn answer(&self) -> Result<(), NoAnswer> {
         let put = self.table.client.put_item().table_name(&self.table.name);
-        let put = put.set_item(Some(attributes(keys::nobody()))).condition_expression("attribute_exists(pk)");
-        let Err(error) = put.send().await else { return Ok(()) };
+        let put = put
+            .set_item(Some(attributes(keys::nobody())))
+            .condition_expression("attribute_exists(pk)");
+        let Err(error) = put.send().await else {
+            return Ok(());
+        };
         Ok(kept_instead_of_put(error).map(drop)?)
     }
 }

@@ -13,7 +13,8 @@ use tracing::{Span, field};
 
 use super::TRACE;
 
-/// The interceptor for a client. It is told how to find out what a call is about, such as its table.
+/// The interceptor for a client. It is told how to find out what a call is about, such as its
+/// table.
 #[derive(Debug, Clone, Copy)]
 pub struct AwsCalls {
     /// What the call with this input is about.
@@ -41,7 +42,9 @@ impl Intercept for AwsCalls {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let name = bag.load::<Metadata>().map(|metadata| format!("{}.{}", metadata.service(), metadata.name()));
+        let name = bag
+            .load::<Metadata>()
+            .map(|metadata| format!("{}.{}", metadata.service(), metadata.name()));
         let span = tracing::info_span!(
             target: TRACE,
             "aws",
@@ -62,9 +65,14 @@ impl Intercept for AwsCalls {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if let Some(Call(span)) = bag.load::<Call>() {
-            span.record("attempts", bag.load::<RequestAttempts>().map(RequestAttempts::attempts));
+            span.record(
+                "attempts",
+                bag.load::<RequestAttempts>().map(RequestAttempts::attempts),
+            );
             if !matches!(context.output_or_error(), Some(Ok(_))) {
-                let answer = context.response().and_then(|response| response.body().bytes());
+                let answer = context
+                    .response()
+                    .and_then(|response| response.body().bytes());
                 if answer.is_some_and(says_that_a_condition_failed) {
                     span.record("condition", "failed");
                 } else {
@@ -76,8 +84,9 @@ impl Intercept for AwsCalls {
     }
 }
 
-/// Whether DynamoDB did what it was asked to: nothing, unless a condition holds. In a transaction, the reasons have the code
-/// (API reference, `ConditionalCheckFailedException` and `TransactionCanceledException`).
+/// Whether DynamoDB did what it was asked to: nothing, unless a condition holds. In a transaction,
+/// the reasons have the code (API reference, `ConditionalCheckFailedException` and
+/// `TransactionCanceledException`).
 fn says_that_a_condition_failed(answer: &[u8]) -> bool {
     const CODE: &[u8] = b"ConditionalCheckFailed";
     answer.windows(CODE.len()).any(|part| part == CODE)

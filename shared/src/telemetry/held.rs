@@ -1,7 +1,8 @@
 //! Lines below the level that is asked for, held back until it turns out that they are of use.
 //!
-//! A warning or an error releases what was said before it, and so does the end of an invocation that fails or runs out of time. Of an
-//! invocation that goes well they are forgotten. A function works on one invocation at a time.
+//! A warning or an error releases what was said before it, and so does the end of an invocation
+//! that fails or runs out of time. Of an invocation that goes well they are forgotten. A function
+//! works on one invocation at a time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -34,7 +35,9 @@ impl HeldLines {
     /// Writes everything, oldest first, and forgets it.
     pub(super) fn release(&self, writer: &mut impl Write) -> io::Result<()> {
         let Lines { lines, .. } = std::mem::take(&mut *self.lock());
-        lines.iter().try_for_each(|line| writer.write_all(&raised(line)))
+        lines
+            .iter()
+            .try_for_each(|line| writer.write_all(&raised(line)))
     }
 
     fn hold(&self, line: &[u8]) {
@@ -42,7 +45,9 @@ impl HeldLines {
         held.bytes += line.len();
         held.lines.push_back(line.to_vec());
         while held.bytes > MOST_BYTES {
-            let Some(oldest) = held.lines.pop_front() else { return };
+            let Some(oldest) = held.lines.pop_front() else {
+                return;
+            };
             held.bytes -= oldest.len();
         }
     }
@@ -52,14 +57,19 @@ impl HeldLines {
     }
 }
 
-/// A held line as it is released. Lambda drops lines of JSON whose `level` is below the one that is asked for (Lambda developer
-/// guide, "Log-level filtering"), so it is `INFO` now, and what it was is beside it.
+/// A held line as it is released. Lambda drops lines of JSON whose `level` is below the one that is
+/// asked for (Lambda developer guide, "Log-level filtering"), so it is `INFO` now, and what it was
+/// is beside it.
 fn raised(line: &[u8]) -> Cow<'_, [u8]> {
-    let Ok(text) = std::str::from_utf8(line) else { return Cow::Borrowed(line) };
+    let Ok(text) = std::str::from_utf8(line) else {
+        return Cow::Borrowed(line);
+    };
     // Within a text of the line, the quotes would be escaped.
     for level in ["DEBUG", "TRACE"] {
         if let Some((before, after)) = text.split_once(&format!(r#""level":"{level}""#)) {
-            return Cow::Owned(format!(r#"{before}"level":"INFO","held_level":"{level}"{after}"#).into_bytes());
+            return Cow::Owned(
+                format!(r#"{before}"level":"INFO","held_level":"{level}"{after}"#).into_bytes(),
+            );
         }
     }
     Cow::Borrowed(line)
@@ -129,8 +139,14 @@ mod tests {
         }
         let mut released = Vec::new();
         held.release(&mut released).unwrap();
-        let lines: Vec<_> = released.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
-        assert_eq!((lines.len(), lines[203]), (204, format!("{:099}", 999).as_bytes()));
+        let lines: Vec<_> = released
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .collect();
+        assert_eq!(
+            (lines.len(), lines[203]),
+            (204, format!("{:099}", 999).as_bytes())
+        );
         held.release(&mut released).unwrap();
         assert_eq!(released.len(), 20_400);
     }

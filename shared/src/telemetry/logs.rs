@@ -1,12 +1,12 @@
 //! Logs: one flat JSON object a line on standard output, which is where Lambda takes them from.
 //!
-//! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`; the fields of the event and of all
-//! spans around it stand beside them, with the innermost span's `name`, so that a line names its request, tenant and
-//! task without anyone passing them on.
-//! Spans with the target [`TRACE`] are left out: they are for the trace.
-//! Lambda filters by `level` only lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced
-//! logging controls"). If the function's logging configuration says `Text`, lines are for people instead: Lambda filters
-//! none of them, and our queries find none.
+//! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`;
+//! the fields of the event and of all spans around it stand beside them, with the innermost span's
+//! `name`, so that a line names its request, tenant and task without anyone passing them on. Spans
+//! with the target [`TRACE`] are left out: they are for the trace. Lambda filters by `level` only
+//! lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced logging
+//! controls"). If the function's logging configuration says `Text`, lines are for people instead:
+//! Lambda filters none of them, and our queries find none.
 
 use std::io;
 use std::panic::PanicHookInfo;
@@ -24,14 +24,19 @@ use super::held::{HeldLines, Holding};
 use super::{Service, TRACE};
 use crate::config::Environment;
 
-/// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids, errors and panics.
-const ECHOES: [&str; 3] =
-    ["lambda_runtime::layers::panic", "lambda_runtime::layers::trace", "metrics_cloudwatch_embedded"];
+/// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids,
+/// errors and panics.
+const ECHOES: [&str; 3] = [
+    "lambda_runtime::layers::panic",
+    "lambda_runtime::layers::trace",
+    "metrics_cloudwatch_embedded",
+];
 
 /// Our crates, which follow the level that is asked for.
 const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
 
-/// The most that libraries say: below it they show bodies and headers, and with them prompts and keys.
+/// The most that libraries say: below it they show bodies and headers, and with them prompts and
+/// keys.
 const LIBRARIES: LevelFilter = LevelFilter::INFO;
 
 /// The layer that logs for the function `service` as Lambda's logging configuration says.
@@ -51,18 +56,24 @@ where
     }
 }
 
-/// Whether lines for people are asked for. Where nothing is said, as on a machine that is not Lambda, they are not.
+/// Whether lines for people are asked for. Where nothing is said, as on a machine that is not
+/// Lambda, they are not.
 fn is_text(environment: &Environment) -> bool {
-    environment.optional("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text"))
+    environment
+        .optional("AWS_LAMBDA_LOG_FORMAT")
+        .is_some_and(|format| format.eq_ignore_ascii_case("text"))
 }
 
 /// The level that Lambda's logging configuration asks for.
 fn level(environment: &Environment) -> LevelFilter {
-    let level = environment.optional("AWS_LAMBDA_LOG_LEVEL").and_then(|level| level.parse().ok());
+    let level = environment
+        .optional("AWS_LAMBDA_LOG_LEVEL")
+        .and_then(|level| level.parse().ok());
     level.unwrap_or(LevelFilter::INFO)
 }
 
-/// The layer that logs for the function `service`, at the `level` and above. Our own lines below it are `held`.
+/// The layer that logs for the function `service`, at the `level` and above. Our own lines below it
+/// are `held`.
 pub fn layer<S, W>(
     service: Service,
     level: LevelFilter,
@@ -73,7 +84,11 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let mut layer = JsonLayer::new(Holding { writer, level, held });
+    let mut layer = JsonLayer::new(Holding {
+        writer,
+        level,
+        held,
+    });
     layer.with_timer("timestamp", UtcTime::rfc_3339());
     layer.with_level("level");
     layer.with_target("target");
@@ -85,12 +100,23 @@ where
 }
 
 /// The same for people: the spans with their fields before each line's target and message.
-fn text_layer<S, W>(level: LevelFilter, held: HeldLines, writer: W) -> impl Layer<S> + Send + Sync + use<S, W>
+fn text_layer<S, W>(
+    level: LevelFilter,
+    held: HeldLines,
+    writer: W,
+) -> impl Layer<S> + Send + Sync + use<S, W>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    fmt::layer().with_ansi(false).with_writer(Holding { writer, level, held }).with_filter(filter(level))
+    fmt::layer()
+        .with_ansi(false)
+        .with_writer(Holding {
+            writer,
+            level,
+            held,
+        })
+        .with_filter(filter(level))
 }
 
 /// What is logged, or held back.
@@ -100,7 +126,11 @@ fn filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
         .with_targets(OURS.map(|target| (target, level.max(LevelFilter::DEBUG))))
         .with_targets(ECHOES.map(|target| (target, LevelFilter::OFF)));
     filter_fn(move |metadata| {
-        if metadata.is_span() { is_context(metadata) } else { lines.would_enable(metadata.target(), metadata.level()) }
+        if metadata.is_span() {
+            is_context(metadata)
+        } else {
+            lines.would_enable(metadata.target(), metadata.level())
+        }
     })
 }
 
@@ -111,7 +141,8 @@ fn is_context(span: &Metadata<'_>) -> bool {
     target != TRACE && OURS.contains(&target.split(':').next().unwrap_or_default())
 }
 
-/// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled over.
+/// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled
+/// over.
 pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     tracing::error!(location, "panicked");
@@ -126,8 +157,14 @@ mod tests {
 
     /// The lines that are logged at `level`, as text.
     fn logged(level: LevelFilter, say: impl FnOnce()) -> String {
-        let (captured, _listening) =
-            listen_to(|log| layer(Service::new("executor", "v1"), level, HeldLines::default(), log));
+        let (captured, _listening) = listen_to(|log| {
+            layer(
+                Service::new("executor", "v1"),
+                level,
+                HeldLines::default(),
+                log,
+            )
+        });
         say();
         captured.text()
     }
@@ -137,7 +174,12 @@ mod tests {
         let line = logged(LevelFilter::INFO, || {
             let _echo =
                 tracing::info_span!(target: "lambda_runtime::layers::trace", "invoke", requestId = "r1").entered();
-            let _outer = tracing::info_span!("invoke", function_request_id = "r1", xray_trace_id = "other").entered();
+            let _outer = tracing::info_span!(
+                "invoke",
+                function_request_id = "r1",
+                xray_trace_id = "other"
+            )
+            .entered();
             let _message = tracing::info_span!("message", xray_trace_id = Some("1-2-3")).entered();
             let _inner = tracing::info_span!("task", task_id = "tsk_1").entered();
             let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
@@ -146,7 +188,12 @@ mod tests {
         });
         let mut line: Value = serde_json::from_str(&line).unwrap();
         let timestamp = line["timestamp"].take();
-        assert!(timestamp.as_str().is_some_and(|text| text.ends_with('Z') && text.contains('T')), "{timestamp}");
+        assert!(
+            timestamp
+                .as_str()
+                .is_some_and(|text| text.ends_with('Z') && text.contains('T')),
+            "{timestamp}"
+        );
         let expected = json!({
             "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor", "version": "v1",
             "target": "shared::telemetry::logs::tests", "function_request_id": "r1", "xray_trace_id": "1-2-3", "task_id": "tsk_1", "step": 1,
@@ -157,19 +204,28 @@ mod tests {
 
     #[test]
     fn text_is_for_people_and_for_those_who_ask_for_it() {
-        let (captured, _listening) = listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
+        let (captured, _listening) =
+            listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
         {
             let _task = tracing::info_span!("task", task_id = "tsk_1").entered();
             let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
             tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
             tracing::info!(step = 1, "model answered");
         }
-        let (_, line) = captured.text().split_once(' ').map(|(at, line)| (at.to_owned(), line.to_owned())).unwrap();
+        let (_, line) = captured
+            .text()
+            .split_once(' ')
+            .map(|(at, line)| (at.to_owned(), line.to_owned()))
+            .unwrap();
         let expected =
-            r#" INFO task{task_id="tsk_1"}: shared::telemetry::logs::tests: model answered step=1"#.to_owned();
+            r#" INFO task{task_id="tsk_1"}: shared::telemetry::logs::tests: model answered step=1"#
+                .to_owned();
         assert_eq!(line, expected + "\n");
         let asked = |format| is_text(&Environment::of([("AWS_LAMBDA_LOG_FORMAT", format)]));
-        assert_eq!(["Text", "text", "JSON", ""].map(asked), [true, true, false, false]);
+        assert_eq!(
+            ["Text", "text", "JSON", ""].map(asked),
+            [true, true, false, false]
+        );
     }
 
     #[test]
@@ -185,7 +241,10 @@ mod tests {
         });
         let message = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
         let messages: Vec<_> = lines.lines().map(message).collect();
-        assert_eq!(messages, ["meanwhile", "before", "strange", "after", "broken"]);
+        assert_eq!(
+            messages,
+            ["meanwhile", "before", "strange", "after", "broken"]
+        );
         let released: Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
         assert_eq!(
             (&released["level"], &released["held_level"]),
@@ -204,7 +263,8 @@ mod tests {
         };
         let messages = |level| {
             let lines = logged(level, say);
-            let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
+            let parse =
+                |line: &str| serde_json::from_str::<Value>(line).unwrap()["message"].clone();
             lines.lines().map(parse).collect::<Vec<_>>()
         };
         assert_eq!(messages(LevelFilter::TRACE), ["ours", "connected"]);

@@ -1,8 +1,9 @@
 //! What a running function tells of itself: lines of a log, spans of a trace, and metrics.
 //!
-//! The code says the first two with `tracing`, and counts with [`metric`](crate::metric). A span with the target [`TRACE`] goes to the trace and not to the log; every other
-//! span goes to the log, where its fields stand in every line within it. So each can carry what it needs, and neither is
-//! noise in the other.
+//! The code says the first two with `tracing`, and counts with [`metric`](crate::metric). A span
+//! with the target [`TRACE`] goes to the trace and not to the log; every other span goes to the
+//! log, where its fields stand in every line within it. So each can carry what it needs, and
+//! neither is noise in the other.
 
 pub mod aws;
 pub mod held;
@@ -29,7 +30,8 @@ pub use metrics::write_metrics;
 pub struct Service {
     /// Its name: `api`, `executor` or `cleanup`.
     pub name: &'static str,
-    /// The commit that it was built from, with `-dirty` if files were changed since; `unknown` if it was built outside a repository.
+    /// The commit that it was built from, with `-dirty` if files were changed since; `unknown` if
+    /// it was built outside a repository.
     pub version: &'static str,
 }
 
@@ -46,26 +48,37 @@ pub const TRACE: &str = "trace";
 /// What the log of this process holds back.
 static HELD: OnceLock<HeldLines> = OnceLock::new();
 
-/// So long before an invocation is killed, what its log holds back is written: afterwards it can't be.
+/// So long before an invocation is killed, what its log holds back is written: afterwards it can't
+/// be.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Starts the logs, traces and metrics of the function `service`.
 ///
-/// Logs have the level and the format that Lambda's logging configuration says (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`, and
-/// `AWS_LAMBDA_LOG_FORMAT`, default `JSON`). Traces go to
-/// the X-Ray daemon that Lambda runs, at `AWS_XRAY_DAEMON_ADDRESS`; without it there are none. Does nothing if it was called before.
+/// Logs have the level and the format that Lambda's logging configuration says
+/// (`AWS_LAMBDA_LOG_LEVEL`, default `INFO`, and `AWS_LAMBDA_LOG_FORMAT`, default `JSON`). Traces go
+/// to the X-Ray daemon that Lambda runs, at `AWS_XRAY_DAEMON_ADDRESS`; without it there are none.
+/// Does nothing if it was called before.
 pub fn start(service: Service, environment: &Environment) {
     let held = HELD.get_or_init(HeldLines::default).clone();
     let daemon = environment.optional("AWS_XRAY_DAEMON_ADDRESS");
-    let (traces, failure) = match daemon.map(|address| traces::to_daemon(service, &address)).transpose() {
+    let (traces, failure) = match daemon
+        .map(|address| traces::to_daemon(service, &address))
+        .transpose()
+    {
         Ok(traces) => (traces, None),
         Err(failure) => (None, Some(failure)),
     };
     let registry = tracing_subscriber::registry();
-    // A layer that isn't there would let libraries' lines through to the other's filter, one by one.
+    // A layer that isn't there would let libraries' lines through to the other's filter, one by
+    // one.
     let started = match traces {
-        Some(traces) => registry.with(traces).with(logs::to_stdout(service, environment, held)).try_init(),
-        None => registry.with(logs::to_stdout(service, environment, held)).try_init(),
+        Some(traces) => registry
+            .with(traces)
+            .with(logs::to_stdout(service, environment, held))
+            .try_init(),
+        None => registry
+            .with(logs::to_stdout(service, environment, held))
+            .try_init(),
     };
     if started.is_ok() {
         std::panic::set_hook(Box::new(logs::log_panic));
@@ -76,9 +89,12 @@ pub fn start(service: Service, environment: &Environment) {
     }
 }
 
-/// Does the work of one invocation that is killed in `left`, and then writes what was counted. What the log holds back is
-/// written if it fails or takes too long.
-pub async fn invocation<T, E>(left: Duration, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+/// Does the work of one invocation that is killed in `left`, and then writes what was counted. What
+/// the log holds back is written if it fails or takes too long.
+pub async fn invocation<T, E>(
+    left: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let held = HELD.get_or_init(HeldLines::default);
     let speak = || {
         // A standard output that is closed takes no line, and there is nobody to tell.
@@ -90,7 +106,8 @@ pub async fn invocation<T, E>(left: Duration, work: impl Future<Output = Result<
     outcome
 }
 
-/// Does the work with nothing held of earlier work, and calls `speak` if it fails, and shortly before it is killed.
+/// Does the work with nothing held of earlier work, and calls `speak` if it fails, and shortly
+/// before it is killed.
 async fn attended<T, E>(
     held: &HeldLines,
     left: Duration,
@@ -122,18 +139,27 @@ mod tests {
     use super::*;
     use crate::testing::listen_to;
 
-    /// How many lines are said after how many milliseconds of an invocation of ten seconds that says one, which is held, and then
-    /// does this.
+    /// How many lines are said after how many milliseconds of an invocation of ten seconds that
+    /// says one, which is held, and then does this.
     async fn said(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
         let held = HeldLines::default();
-        let (log, _listening) =
-            listen_to(|log| logs::layer(Service::new("executor", "v1"), LevelFilter::INFO, held.clone(), log));
+        let (log, _listening) = listen_to(|log| {
+            logs::layer(
+                Service::new("executor", "v1"),
+                LevelFilter::INFO,
+                held.clone(),
+                log,
+            )
+        });
         tracing::debug!("of the invocation before");
         let (begun, said) = (Instant::now(), Mutex::new(Vec::new()));
         let speak = || {
             let mut lines = Vec::new();
             held.release(&mut lines).unwrap();
-            said.lock().unwrap().push((begun.elapsed().as_millis(), String::from_utf8(lines).unwrap().lines().count()));
+            said.lock().unwrap().push((
+                begun.elapsed().as_millis(),
+                String::from_utf8(lines).unwrap().lines().count(),
+            ));
         };
         let work = async {
             tracing::debug!("of this one");

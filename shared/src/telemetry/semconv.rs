@@ -1,8 +1,9 @@
 //! The names of OpenTelemetry's semantic conventions, and what they are called in our code.
 //!
-//! Those for generative AI are in development and still move (<https://github.com/open-telemetry/semantic-conventions-genai>).
-//! So the code has short names of its own, and they become the conventions' on export: a span that nobody records costs
-//! nothing of it, and a new version of the conventions changes this file only.
+//! Those for generative AI are in development and still move
+//! (<https://github.com/open-telemetry/semantic-conventions-genai>). So the code has short names of
+//! its own, and they become the conventions' on export: a span that nobody records costs nothing of
+//! it, and a new version of the conventions changes this file only.
 
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{KeyValue, Value};
@@ -23,11 +24,36 @@ struct Kind {
 }
 
 const KINDS: [Kind; 5] = [
-    Kind { name: "chat", object: Some("model"), is_operation: true, role: SpanKind::Internal },
-    Kind { name: "execute_tool", object: Some("tool"), is_operation: true, role: SpanKind::Internal },
-    Kind { name: "invoke_agent", object: Some("agent_id"), is_operation: true, role: SpanKind::Internal },
-    Kind { name: "model attempt", object: None, is_operation: false, role: SpanKind::Client },
-    Kind { name: "tasks process", object: None, is_operation: false, role: SpanKind::Consumer },
+    Kind {
+        name: "chat",
+        object: Some("model"),
+        is_operation: true,
+        role: SpanKind::Internal,
+    },
+    Kind {
+        name: "execute_tool",
+        object: Some("tool"),
+        is_operation: true,
+        role: SpanKind::Internal,
+    },
+    Kind {
+        name: "invoke_agent",
+        object: Some("agent_id"),
+        is_operation: true,
+        role: SpanKind::Internal,
+    },
+    Kind {
+        name: "model attempt",
+        object: None,
+        is_operation: false,
+        role: SpanKind::Client,
+    },
+    Kind {
+        name: "tasks process",
+        object: None,
+        is_operation: false,
+        role: SpanKind::Consumer,
+    },
 ];
 
 /// Attributes: in our code, and in the conventions.
@@ -44,7 +70,10 @@ const NAMES: [(&str, &str); 18] = [
     ("input_tokens", "gen_ai.usage.input_tokens"),
     ("output_tokens", "gen_ai.usage.output_tokens"),
     ("cache_read_tokens", "gen_ai.usage.cache_read.input_tokens"),
-    ("cache_write_tokens", "gen_ai.usage.cache_creation.input_tokens"),
+    (
+        "cache_write_tokens",
+        "gen_ai.usage.cache_creation.input_tokens",
+    ),
     ("tool", "gen_ai.tool.name"),
     ("tool_call_id", "gen_ai.tool.call.id"),
     ("message_id", "messaging.message.id"),
@@ -52,7 +81,8 @@ const NAMES: [(&str, &str); 18] = [
     ("status_code", "http.response.status_code"),
 ];
 
-/// Attributes that are numbers, by their names in our code: those that are unsigned come from `tracing-opentelemetry` as text.
+/// Attributes that are numbers, by their names in our code: those that are unsigned come from
+/// `tracing-opentelemetry` as text.
 const NUMBERS: [&str; 15] = [
     "agent_version",
     "attempt",
@@ -71,7 +101,8 @@ const NUMBERS: [&str; 15] = [
     "step",
 ];
 
-/// Attributes that keep their own name beside that of the conventions: the annotations to search by.
+/// Attributes that keep their own name beside that of the conventions: the annotations to search
+/// by.
 const KEPT: [&str; 2] = ["agent_id", "task_id"];
 
 /// Gives a span the names of the conventions, and numbers where it has them as text.
@@ -83,7 +114,8 @@ pub(super) fn translate(span: &mut SpanData) {
         }
         span.span_kind = kind.role.clone();
         if kind.is_operation {
-            span.attributes.push(KeyValue::new("gen_ai.operation.name", kind.name));
+            span.attributes
+                .push(KeyValue::new("gen_ai.operation.name", kind.name));
         }
     }
     let mut kept = Vec::new();
@@ -93,7 +125,9 @@ pub(super) fn translate(span: &mut SpanData) {
         {
             attribute.value = number.into();
         }
-        let Some((own, name)) = NAMES.iter().find(|(own, _)| attribute.key.as_str() == *own) else { continue };
+        let Some((own, name)) = NAMES.iter().find(|(own, _)| attribute.key.as_str() == *own) else {
+            continue;
+        };
         if KEPT.contains(own) {
             kept.push(attribute.clone());
         }
@@ -103,6 +137,9 @@ pub(super) fn translate(span: &mut SpanData) {
 }
 
 fn value(span: &SpanData, key: &str) -> Option<Value> {
-    let attribute = span.attributes.iter().find(|attribute| attribute.key.as_str() == key);
+    let attribute = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key.as_str() == key);
     attribute.map(|attribute| attribute.value.clone())
 }

@@ -1,12 +1,13 @@
 //! Traces: spans that are sent to the X-Ray daemon as they end.
 //!
-//! Each span is one small datagram to the daemon that runs beside the function, so nothing is left to send when the
-//! function is frozen. Lambda decides whether a trace is recorded; of one that is not, nothing is exported, and a span with no
-//! trace to belong to is dropped as well. A span that has the field [`PARENT`] goes on there, whatever spans are around it: a
-//! task's work belongs to the task's trace and not to that of the invocation.
+//! Each span is one small datagram to the daemon that runs beside the function, so nothing is left
+//! to send when the function is frozen. Lambda decides whether a trace is recorded; of one that is
+//! not, nothing is exported, and a span with no trace to belong to is dropped as well. A span that
+//! has the field [`PARENT`] goes on there, whatever spans are around it: a task's work belongs to
+//! the task's trace and not to that of the invocation.
 //!
-//! Spans are never of the kind `SERVER`: X-Ray would show each as a function of its own. All others become subsegments of
-//! the function's own segment, which Lambda sends.
+//! Spans are never of the kind `SERVER`: X-Ray would show each as a function of its own. All others
+//! become subsegments of the function's own segment, which Lambda sends.
 
 use std::borrow::Cow;
 use std::net::{AddrParseError, SocketAddr};
@@ -36,7 +37,13 @@ use super::{Service, TRACE, semconv};
 pub const PARENT: &str = "xray_parent";
 
 /// The attributes that X-Ray can search by.
-const ANNOTATIONS: [&str; 5] = ["task_id", "agent_id", "tenant_id", "linked_trace_id", "function_request_id"];
+const ANNOTATIONS: [&str; 5] = [
+    "task_id",
+    "agent_id",
+    "tenant_id",
+    "linked_trace_id",
+    "function_request_id",
+];
 
 /// The most bytes of a span's name.
 const MAX_NAME: usize = 200;
@@ -53,13 +60,18 @@ pub enum TraceError {
 }
 
 /// The layer that sends the spans with the target [`TRACE`] to the daemon at `address`.
-pub fn to_daemon<S>(service: Service, address: &str) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
+pub fn to_daemon<S>(
+    service: Service,
+    address: &str,
+) -> Result<impl Layer<S> + Send + Sync + use<S>, TraceError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let daemon = XrayDaemonClient::new(address.parse::<SocketAddr>()?)?;
     let annotations = ANNOTATIONS.iter().map(ToString::to_string);
-    let translator = SegmentTranslator::new().with_indexed_attrs(annotations).metadata_all_attrs();
+    let translator = SegmentTranslator::new()
+        .with_indexed_attrs(annotations)
+        .metadata_all_attrs();
     let provider = SdkTracerProvider::builder()
         .with_id_generator(XrayIdGenerator::default())
         .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
@@ -74,13 +86,18 @@ where
         .with_level(false)
         .with_tracked_inactivity(false)
         .with_context_activation(false);
-    Ok(Parents.and_then(spans).with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target() == TRACE)))
+    Ok(Parents.and_then(spans).with_filter(filter_fn(|metadata| {
+        metadata.is_span() && metadata.target() == TRACE
+    })))
 }
 
 /// What every span says of the function.
 fn resource(service: Service) -> Resource {
     let version = KeyValue::new("service.version", service.version);
-    Resource::builder_empty().with_service_name(service.name).with_attribute(version).build()
+    Resource::builder_empty()
+        .with_service_name(service.name)
+        .with_attribute(version)
+        .build()
 }
 
 /// The tracing header for whoever goes on from `span`. `None` if there are no traces.
@@ -95,7 +112,8 @@ struct Named<E>(E);
 impl<E: SpanExporter> SpanExporter for Named<E> {
     fn export(&self, mut batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
         for span in &mut batch {
-            span.attributes.retain(|attribute| attribute.key.as_str() != PARENT);
+            span.attributes
+                .retain(|attribute| attribute.key.as_str() != PARENT);
             semconv::translate(span);
             fit(&mut span.name);
         }
@@ -107,8 +125,9 @@ impl<E: SpanExporter> SpanExporter for Named<E> {
     }
 }
 
-/// Leaves out of a name what X-Ray doesn't take, such as the braces of `/v1/tasks/{id}`: the exporter drops the whole span for
-/// it (X-Ray developer guide, "Segment fields"; of letters, those of ASCII will do).
+/// Leaves out of a name what X-Ray doesn't take, such as the braces of `/v1/tasks/{id}`: the
+/// exporter drops the whole span for it (X-Ray developer guide, "Segment fields"; of letters, those
+/// of ASCII will do).
 fn fit(name: &mut Cow<'static, str>) {
     let fits = |c: &char| c.is_ascii_alphanumeric() || " _.:/%&#=+-@".contains(*c);
     if name.len() > MAX_NAME || !name.chars().all(|c| fits(&c)) {
@@ -127,7 +146,9 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        let Some(field) = attributes.metadata().fields().field(PARENT) else { return };
+        let Some(field) = attributes.metadata().fields().field(PARENT) else {
+            return;
+        };
         let mut found = Header { field, text: None };
         attributes.record(&mut found);
         if let (Some(header), Some(span)) = (found.text, context.span(id)) {
@@ -135,9 +156,12 @@ where
         }
     }
 
-    /// The parent can be set as long as the span is not started, which it is by its first child or its end.
+    /// The parent can be set as long as the span is not started, which it is by its first child or
+    /// its end.
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
-        let remote = context.span(id).and_then(|span| span.extensions_mut().remove::<Remote>());
+        let remote = context
+            .span(id)
+            .and_then(|span| span.extensions_mut().remove::<Remote>());
         if let Some(parent) = remote.and_then(|Remote(header)| span_context_from_str(&header)) {
             // Refused only for a span that was started, which keeps the parent that it has.
             drop(Span::current().set_parent(TraceContext::new().with_remote_span_context(parent)));
@@ -172,9 +196,15 @@ mod tests {
     use crate::testing::{XrayDaemon, listen};
 
     /// A trace that began just now, as the daemon refuses old ones.
-    #[expect(clippy::disallowed_methods, reason = "what is tested goes by the real time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what is tested goes by the real time"
+    )]
     fn root() -> String {
-        let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let seconds = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         format!("1-{seconds:08x}-bd862e3fe1be46a994272793")
     }
 
@@ -197,20 +227,43 @@ mod tests {
             let task = tracing::info_span!(target: TRACE, "invoke_agent", xray_parent = header, task_id = "tsk_1", agent_id = "agt_1");
             let _task = task.entered();
             let _log = tracing::info_span!("step", step = 1).entered();
-            let chat =
-                tracing::info_span!(target: TRACE, "chat", model = "m", otel.status_code = tracing::field::Empty);
+            let chat = tracing::info_span!(target: TRACE, "chat", model = "m", otel.status_code = tracing::field::Empty);
             chat.record("otel.status_code", "error");
             let _chat = chat.entered();
             tracing::error!("not a span");
         });
-        let [chat, task] = &documents[..] else { panic!("{documents:?}") };
-        assert_eq!((&task["name"], &task["parent_id"]), (&"invoke_agent agt_1".into(), &"53995c3f42cd8ad8".into()));
-        assert_eq!((&chat["name"], &chat["parent_id"]), (&"chat m".into(), &task["id"]));
-        assert_eq!((&chat["type"], &task["type"]), (&"subsegment".into(), &"subsegment".into()));
-        assert!(documents.iter().all(|document| document["trace_id"] == root[..]), "{documents:?}");
-        assert_eq!(task["annotations"], serde_json::json!({ "task_id": "tsk_1", "agent_id": "agt_1" }));
+        let [chat, task] = &documents[..] else {
+            panic!("{documents:?}")
+        };
+        assert_eq!(
+            (&task["name"], &task["parent_id"]),
+            (&"invoke_agent agt_1".into(), &"53995c3f42cd8ad8".into())
+        );
+        assert_eq!(
+            (&chat["name"], &chat["parent_id"]),
+            (&"chat m".into(), &task["id"])
+        );
+        assert_eq!(
+            (&chat["type"], &task["type"]),
+            (&"subsegment".into(), &"subsegment".into())
+        );
+        assert!(
+            documents
+                .iter()
+                .all(|document| document["trace_id"] == root[..]),
+            "{documents:?}"
+        );
+        assert_eq!(
+            task["annotations"],
+            serde_json::json!({ "task_id": "tsk_1", "agent_id": "agt_1" })
+        );
         assert_eq!(chat["metadata"]["gen_ai.request.model"], "m", "{chat}");
-        assert!(documents.iter().all(|span| span["metadata"]["service.version"] == "v1"), "{documents:?}");
+        assert!(
+            documents
+                .iter()
+                .all(|span| span["metadata"]["service.version"] == "v1"),
+            "{documents:?}"
+        );
         assert_eq!(chat["fault"], true, "{chat}");
         assert!(!task.to_string().contains(PARENT), "{task}");
     }
@@ -223,14 +276,28 @@ mod tests {
                 input_tokens = 9_u64, status_code = 429_u16, tenant_id = "7", otel.status_code = "error");
             let _attempt = attempt.entered();
         });
-        let [attempt] = &documents[..] else { panic!("{documents:?}") };
+        let [attempt] = &documents[..] else {
+            panic!("{documents:?}")
+        };
         assert_eq!(
-            (&attempt["metadata"]["attempt"], &attempt["metadata"]["gen_ai.usage.input_tokens"]),
+            (
+                &attempt["metadata"]["attempt"],
+                &attempt["metadata"]["gen_ai.usage.input_tokens"]
+            ),
             (&2.into(), &9.into())
         );
-        assert_eq!(attempt["annotations"], serde_json::json!({ "tenant_id": "7" }));
-        assert_eq!(attempt["http"], serde_json::json!({ "response": { "status": 429 } }));
-        assert_eq!((&attempt["throttle"], &attempt["fault"]), (&true.into(), &Value::Null));
+        assert_eq!(
+            attempt["annotations"],
+            serde_json::json!({ "tenant_id": "7" })
+        );
+        assert_eq!(
+            attempt["http"],
+            serde_json::json!({ "response": { "status": 429 } })
+        );
+        assert_eq!(
+            (&attempt["throttle"], &attempt["fault"]),
+            (&true.into(), &Value::Null)
+        );
     }
 
     #[test]
@@ -244,14 +311,18 @@ mod tests {
             sent(say)[0]["name"].as_str().unwrap().to_owned()
         };
         assert_eq!(name("GET /v1/tasks/{id}"), "GET /v1/tasks/id");
-        assert_eq!(name("chat models/ll\u{e4}ma[8b]:x@1"), "chat models/llma8b:x@1");
+        assert_eq!(
+            name("chat models/ll\u{e4}ma[8b]:x@1"),
+            "chat models/llma8b:x@1"
+        );
         assert_eq!(name(&"x".repeat(201)), "x".repeat(200));
     }
 
     #[test]
     fn what_is_not_to_be_recorded_is_not_sent() {
         let spans = |header: Option<&str>| {
-            let _outer = tracing::info_span!(target: TRACE, "request", xray_parent = header).entered();
+            let _outer =
+                tracing::info_span!(target: TRACE, "request", xray_parent = header).entered();
             let _inner = tracing::info_span!(target: TRACE, "chat").entered();
         };
         let unsampled = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=0", root());
@@ -267,10 +338,14 @@ mod tests {
         let parent = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let mut header = None;
         let documents = sent(|| {
-            let _outer = tracing::info_span!(target: TRACE, "request", xray_parent = parent).entered();
+            let _outer =
+                tracing::info_span!(target: TRACE, "request", xray_parent = parent).entered();
             header = header_of(&tracing::info_span!(target: TRACE, "SQS.SendMessage"));
         });
-        let expected = format!("Root={root};Parent={};Sampled=1", documents[0]["id"].as_str().unwrap());
+        let expected = format!(
+            "Root={root};Parent={};Sampled=1",
+            documents[0]["id"].as_str().unwrap()
+        );
         assert_eq!(header, Some(expected));
         assert_eq!(header_of(&Span::none()), None);
     }

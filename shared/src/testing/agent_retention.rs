@@ -10,14 +10,22 @@ use crate::ports::{AgentRetention, DeletedAgent, StoreError, TaskSearch};
 const PART: usize = 100;
 
 impl Agents {
-    fn marked(&mut self, agent: &DeletedAgent) -> Result<&mut (Timestamp, Option<String>), StoreError> {
+    fn marked(
+        &mut self,
+        agent: &DeletedAgent,
+    ) -> Result<&mut (Timestamp, Option<String>), StoreError> {
         self.marked.get_mut(&agent.id).ok_or(StoreError::Conflict)
     }
 }
 
 #[async_trait]
 impl AgentRetention for MemoryStore {
-    async fn mark(&self, tenant: &TenantId, agent: AgentId, now: Timestamp) -> Result<bool, StoreError> {
+    async fn mark(
+        &self,
+        tenant: &TenantId,
+        agent: AgentId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.run(|records| {
             let mut versions = records.agents.all.range((agent, 0)..=(agent, u32::MAX));
             let is_there = versions.any(|(_, version)| version.tenant == *tenant);
@@ -31,8 +39,10 @@ impl AgentRetention for MemoryStore {
 
     async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError> {
         self.run(|records| {
-            let after =
-                agent.searched_to.as_deref().map(|place| place.parse::<usize>().map_err(|_| StoreError::Cursor));
+            let after = agent
+                .searched_to
+                .as_deref()
+                .map(|place| place.parse::<usize>().map_err(|_| StoreError::Cursor));
             let after = after.transpose()?.unwrap_or(0);
             let mut tasks: Vec<(Timestamp, TaskId, AgentId)> = records
                 .tasks
@@ -42,26 +52,58 @@ impl AgentRetention for MemoryStore {
                 .collect();
             tasks.sort_unstable_by(|one, other| other.cmp(one));
             let part = tasks.get(after..).unwrap_or_default();
-            if let Some((_, task, _)) = part.iter().take(PART).find(|(_, _, named)| *named == agent.id) {
+            if let Some((_, task, _)) = part
+                .iter()
+                .take(PART)
+                .find(|(_, _, named)| *named == agent.id)
+            {
                 return Ok(TaskSearch::Found(*task));
             }
             let rest = part.len() > PART;
-            Ok(if rest { TaskSearch::Unfinished((after + PART).to_string()) } else { TaskSearch::None })
+            Ok(if rest {
+                TaskSearch::Unfinished((after + PART).to_string())
+            } else {
+                TaskSearch::None
+            })
         })
         .await
     }
 
-    async fn marked_before(&self, moment: Timestamp, limit: u32) -> Result<Vec<DeletedAgent>, StoreError> {
+    async fn marked_before(
+        &self,
+        moment: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<DeletedAgent>, StoreError> {
         self.run(|records| {
             let mut marked: Vec<(Timestamp, DeletedAgent)> = Vec::new();
-            for (id, (at, searched_to)) in records.agents.marked.iter().filter(|(_, (at, _))| *at < moment) {
-                let Some((_, agent)) = records.agents.all.range((*id, 0)..).next() else { continue };
-                let (tenant, created_at, searched_to) = (agent.tenant.clone(), agent.created_at, searched_to.clone());
-                marked.push((*at, DeletedAgent { tenant, id: *id, created_at, searched_to }));
+            for (id, (at, searched_to)) in records
+                .agents
+                .marked
+                .iter()
+                .filter(|(_, (at, _))| *at < moment)
+            {
+                let Some((_, agent)) = records.agents.all.range((*id, 0)..).next() else {
+                    continue;
+                };
+                let (tenant, created_at, searched_to) =
+                    (agent.tenant.clone(), agent.created_at, searched_to.clone());
+                marked.push((
+                    *at,
+                    DeletedAgent {
+                        tenant,
+                        id: *id,
+                        created_at,
+                        searched_to,
+                    },
+                ));
             }
             marked.sort_by_key(|(at, _)| *at);
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
-            Ok(marked.into_iter().take(most).map(|(_, agent)| agent).collect())
+            Ok(marked
+                .into_iter()
+                .take(most)
+                .map(|(_, agent)| agent)
+                .collect())
         })
         .await
     }
@@ -78,16 +120,30 @@ impl AgentRetention for MemoryStore {
 
     async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
         self.run(|records| {
-            let is_there = records.agents.all.range((agent.id, 0)..=(agent.id, u32::MAX)).next().is_some();
+            let is_there = records
+                .agents
+                .all
+                .range((agent.id, 0)..=(agent.id, u32::MAX))
+                .next()
+                .is_some();
             records.agents.marked.remove(&agent.id);
-            if is_there { Ok(()) } else { Err(StoreError::Conflict) }
+            if is_there {
+                Ok(())
+            } else {
+                Err(StoreError::Conflict)
+            }
         })
         .await
     }
 
     async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
         self.run(|records| {
-            let is_there = records.agents.all.range((agent.id, 0)..=(agent.id, u32::MAX)).next().is_some();
+            let is_there = records
+                .agents
+                .all
+                .range((agent.id, 0)..=(agent.id, u32::MAX))
+                .next()
+                .is_some();
             if is_there {
                 records.agents.marked(agent)?;
             }
@@ -110,6 +166,11 @@ mod tests {
     async fn the_fake_keeps_the_contract_of_the_deletion_of_agents() {
         let store = Arc::new(MemoryStore::default());
         let (agents, tasks) = (Arc::clone(&store), Arc::clone(&store));
-        contract::agent_retention(contract::AgentsKept { agents, tasks, retention: store }).await;
+        contract::agent_retention(contract::AgentsKept {
+            agents,
+            tasks,
+            retention: store,
+        })
+        .await;
     }
 }

@@ -8,14 +8,17 @@ use async_trait::async_trait;
 use super::faults::Faults;
 use super::lock;
 use crate::domain::{AnswerKey, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::ports::{
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError,
+};
 
 /// The most bytes that an answer may have.
 const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// Kept answers in memory, with the conditional writes of the real store. Clones share the content.
 ///
-/// Each call yields to the runtime before its effect, so that concurrent callers interleave in tests as well.
+/// Each call yields to the runtime before its effect, so that concurrent callers interleave in
+/// tests as well.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryAnswers {
     records: Arc<Mutex<BTreeMap<AnswerKey, Record>>>,
@@ -33,7 +36,10 @@ impl MemoryAnswers {
     /// The same store, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// Deletes the answer and the claim to ask.
@@ -48,7 +54,9 @@ impl MemoryAnswers {
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
-        self.faults.around(failure, || effect(lock(&self.records).entry(*key).or_default()))
+        self.faults.around(failure, || {
+            effect(lock(&self.records).entry(*key).or_default())
+        })
     }
 }
 
@@ -72,15 +80,23 @@ impl Record {
 
 #[async_trait]
 impl AnswerCache for MemoryAnswers {
-    async fn claim(&self, key: &AnswerKey, claim: &AnswerClaim) -> Result<AnswerClaimed, StoreError> {
+    async fn claim(
+        &self,
+        key: &AnswerKey,
+        claim: &AnswerClaim,
+    ) -> Result<AnswerClaimed, StoreError> {
         self.run(key, |record| {
-            let good = |kept: &&KeptAnswer| kept.fresh_until > claim.now && kept.made_at >= claim.not_before;
+            let good = |kept: &&KeptAnswer| {
+                kept.fresh_until > claim.now && kept.made_at >= claim.not_before
+            };
             if let Some(kept) = record.kept.as_ref().filter(good) {
                 return Ok(AnswerClaimed::Kept(Box::new(kept.clone())));
             }
             match record.asking(claim.now) {
                 Asking::EachAlone => Ok(AnswerClaimed::Alone),
-                Asking::Holder { until } if !record.is_owned_by(claim.owner) => Ok(AnswerClaimed::Busy { until }),
+                Asking::Holder { until } if !record.is_owned_by(claim.owner) => {
+                    Ok(AnswerClaimed::Busy { until })
+                }
                 Asking::Holder { .. } | Asking::Nobody => {
                     (record.claim, record.alone_until) = (Some((claim.owner, claim.until)), None);
                     Ok(AnswerClaimed::Granted)
@@ -90,23 +106,40 @@ impl AnswerCache for MemoryAnswers {
         .await
     }
 
-    async fn look(&self, key: &AnswerKey, now: Timestamp, not_before: Timestamp) -> Result<AnswerSeen, StoreError> {
+    async fn look(
+        &self,
+        key: &AnswerKey,
+        now: Timestamp,
+        not_before: Timestamp,
+    ) -> Result<AnswerSeen, StoreError> {
         self.run(key, |record| {
             let good = |kept: &&KeptAnswer| kept.ends_at > now && kept.made_at >= not_before;
             let kept = record.kept.as_ref().filter(good).cloned().map(Box::new);
-            Ok(AnswerSeen { kept, asking: record.asking(now) })
+            Ok(AnswerSeen {
+                kept,
+                asking: record.asking(now),
+            })
         })
         .await
     }
 
-    async fn keep(&self, key: &AnswerKey, owner: WorkerId, kept: &KeptAnswer) -> Result<(), StoreError> {
+    async fn keep(
+        &self,
+        key: &AnswerKey,
+        owner: WorkerId,
+        kept: &KeptAnswer,
+    ) -> Result<(), StoreError> {
         fits(kept)?;
         self.run(key, |record| {
             if record.is_owned_by(owner) {
                 record.claim = None;
                 record.take(kept);
             }
-            if record.kept.as_ref() == Some(kept) { Ok(()) } else { Err(StoreError::Conflict) }
+            if record.kept.as_ref() == Some(kept) {
+                Ok(())
+            } else {
+                Err(StoreError::Conflict)
+            }
         })
         .await
     }
@@ -114,10 +147,18 @@ impl AnswerCache for MemoryAnswers {
     async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError> {
         fits(kept)?;
         self.run(key, |record| {
-            if record.kept.as_ref().is_none_or(|old| old.made_at < kept.made_at) {
+            if record
+                .kept
+                .as_ref()
+                .is_none_or(|old| old.made_at < kept.made_at)
+            {
                 record.take(kept);
             }
-            if record.kept.as_ref() == Some(kept) { Ok(()) } else { Err(StoreError::Conflict) }
+            if record.kept.as_ref() == Some(kept) {
+                Ok(())
+            } else {
+                Err(StoreError::Conflict)
+            }
         })
         .await
     }
@@ -140,7 +181,11 @@ impl AnswerCache for MemoryAnswers {
 
 fn fits(kept: &KeptAnswer) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(&kept.answer.content).map_or(0, |json| json.len());
-    if bytes <= MAX_BYTES { Ok(()) } else { Err(StoreError::TooLarge) }
+    if bytes <= MAX_BYTES {
+        Ok(())
+    } else {
+        Err(StoreError::TooLarge)
+    }
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@ use async_trait::async_trait;
 use super::faults::Faults;
 use super::lock;
 use crate::domain::{TaskId, Timestamp};
-use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
+use crate::ports::{
+    Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError,
+};
 
 /// Budgets in memory with the conditional writes of the real ones. Clones share the content.
 ///
-/// Each call yields to the runtime before its effect, so that concurrent calls interleave in tests as well.
+/// Each call yields to the runtime before its effect, so that concurrent calls interleave in tests
+/// as well.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryBudgets {
     records: Arc<Mutex<BTreeMap<BudgetKey, Budget>>>,
@@ -23,7 +26,10 @@ impl MemoryBudgets {
     /// The same budgets, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// The budget's record, with what has expired and nobody has cleared away yet.
@@ -62,22 +68,33 @@ impl Budgets for MemoryBudgets {
         &self,
         budget: &BudgetKey,
         reservation: &Reservation,
-        Allowance { cap_micro_usd, spent_before_micro_usd }: Allowance,
+        Allowance {
+            cap_micro_usd,
+            spent_before_micro_usd,
+        }: Allowance,
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
         self.run(budget, |kept| {
-            let begun = || Budget { committed_micro_usd: spent_before_micro_usd, held: Vec::new() };
+            let begun = || Budget {
+                committed_micro_usd: spent_before_micro_usd,
+                held: Vec::new(),
+            };
             let mut new = kept.as_deref().cloned().unwrap_or_else(begun);
             let committed_micro_usd = new.committed_micro_usd;
             let sum = u128::from(committed_micro_usd) + u128::from(reservation.amount_micro_usd);
             let is_held = new.held.iter().any(|held| held.id == reservation.id);
             let granted = is_held || sum <= u128::from(cap_micro_usd);
             if granted && !is_held {
-                new.committed_micro_usd = committed_micro_usd.saturating_add(reservation.amount_micro_usd);
+                new.committed_micro_usd =
+                    committed_micro_usd.saturating_add(reservation.amount_micro_usd);
                 new.held.push(reservation.clone());
             }
             new.held.retain(|held| held.expires_at > now);
-            let outcome = if granted { Reserved::Granted } else { new.refusal() };
+            let outcome = if granted {
+                Reserved::Granted
+            } else {
+                new.refusal()
+            };
             (outcome, (granted || kept.is_some()).then_some(new))
         })
         .await
@@ -91,12 +108,20 @@ impl Budgets for MemoryBudgets {
         now: Timestamp,
     ) -> Result<Settled, StoreError> {
         self.run(budget, |kept| {
-            let Some(kept) = kept else { return (Settled::Gone, None) };
+            let Some(kept) = kept else {
+                return (Settled::Gone, None);
+            };
             let before = kept.held.len();
             kept.held.retain(|held| held.id != reservation.id);
-            let settled = if kept.held.len() < before { Settled::Done } else { Settled::Gone };
+            let settled = if kept.held.len() < before {
+                Settled::Done
+            } else {
+                Settled::Gone
+            };
             if settled == Settled::Done {
-                let rest = kept.committed_micro_usd.saturating_sub(reservation.amount_micro_usd);
+                let rest = kept
+                    .committed_micro_usd
+                    .saturating_sub(reservation.amount_micro_usd);
                 kept.committed_micro_usd = rest.saturating_add(actual_micro_usd);
             }
             kept.held.retain(|held| held.expires_at > now);

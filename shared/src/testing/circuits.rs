@@ -10,9 +10,11 @@ use super::lock;
 use crate::domain::{Circuit, ModelRef, Timestamp};
 use crate::ports::{Circuits, Replaced, StoreError};
 
-/// Circuits in memory with the conditional writes of the real store. Clones share the content and the counts of calls.
+/// Circuits in memory with the conditional writes of the real store. Clones share the content and
+/// the counts of calls.
 ///
-/// Each call yields to the runtime before its effect, so that concurrent functions interleave in tests as well.
+/// Each call yields to the runtime before its effect, so that concurrent functions interleave in
+/// tests as well.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryCircuits {
     records: Arc<Mutex<Records>>,
@@ -36,7 +38,10 @@ impl MemoryCircuits {
     /// The same circuits, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// The reads so far, failed ones included.
@@ -51,7 +56,8 @@ impl MemoryCircuits {
 
     fn run<T>(&self, effect: impl FnOnce(&mut Records) -> T) -> Result<T, StoreError> {
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
-        self.faults.around(failure, || Ok(effect(&mut lock(&self.records))))
+        self.faults
+            .around(failure, || Ok(effect(&mut lock(&self.records))))
     }
 }
 
@@ -70,7 +76,12 @@ impl Circuits for MemoryCircuits {
         self.run(|records| records.circuit(model, now))
     }
 
-    async fn replace(&self, model: &ModelRef, next: &Circuit, now: Timestamp) -> Result<Replaced, StoreError> {
+    async fn replace(
+        &self,
+        model: &ModelRef,
+        next: &Circuit,
+        now: Timestamp,
+    ) -> Result<Replaced, StoreError> {
         lock(&self.records).writes += 1;
         tokio::task::yield_now().await;
         self.run(|records| {
@@ -81,7 +92,10 @@ impl Circuits for MemoryCircuits {
             if circuit.revision + 1 != next.revision {
                 return Replaced::Otherwise(circuit);
             }
-            let kept = Kept { circuit: next.clone(), until: now.plus(Circuit::KEPT_FOR) };
+            let kept = Kept {
+                circuit: next.clone(),
+                until: now.plus(Circuit::KEPT_FOR),
+            };
             records.kept.insert(model.clone(), kept);
             Replaced::Done
         })
@@ -104,9 +118,22 @@ mod tests {
         let (circuits, faults) = (MemoryCircuits::default(), Faults::default());
         let unlucky = circuits.with_faults(faults.clone());
         faults.fail_at(1, When::After);
-        let open = Circuit::default().trip(CircuitCause::Outage, Circuit::KEPT_FOR / 2, samples::START).unwrap();
-        assert!(unlucky.replace(&samples::model(), &open, samples::START).await.is_err());
-        assert_eq!(circuits.load(&samples::model(), samples::START).await.unwrap(), open);
+        let open = Circuit::default()
+            .trip(CircuitCause::Outage, Circuit::KEPT_FOR / 2, samples::START)
+            .unwrap();
+        assert!(
+            unlucky
+                .replace(&samples::model(), &open, samples::START)
+                .await
+                .is_err()
+        );
+        assert_eq!(
+            circuits
+                .load(&samples::model(), samples::START)
+                .await
+                .unwrap(),
+            open
+        );
         assert_eq!((circuits.reads(), circuits.writes()), (1, 1));
     }
 }

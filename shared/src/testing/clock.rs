@@ -16,7 +16,9 @@ pub struct ManualClock {
 impl ManualClock {
     /// Stands at `now`.
     pub fn at(now: Timestamp) -> Self {
-        Self { millis: Arc::new(AtomicU64::new(now.as_millis())) }
+        Self {
+            millis: Arc::new(AtomicU64::new(now.as_millis())),
+        }
     }
 
     /// Moves on.
@@ -36,8 +38,8 @@ impl Clock for ManualClock {
     }
 }
 
-/// A clock on tokio's time, from [`START`](super::samples::START) on: where a test pauses that time, this clock stands still
-/// and moves with it.
+/// A clock on tokio's time, from [`START`](super::samples::START) on: where a test pauses that
+/// time, this clock stands still and moves with it.
 #[derive(Debug, Clone, Copy)]
 pub struct TokioClock {
     begun: tokio::time::Instant,
@@ -45,7 +47,9 @@ pub struct TokioClock {
 
 impl Default for TokioClock {
     fn default() -> Self {
-        Self { begun: tokio::time::Instant::now() }
+        Self {
+            begun: tokio::time::Instant::now(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Failures by plan: any call to a fake can fail, before or after its effect, once or from then on.
 //!
-//! A test that walks through every call number covers every point at which a dependency can fail or a worker can die,
-//! instead of the few that someone thought of:
+//! A test that walks through every call number covers every point at which a dependency can fail or
+//! a worker can die, instead of the few that someone thought of:
 //!
 //! ```
 //! use shared::testing::{Faults, When};
@@ -34,7 +34,8 @@ pub enum When {
 #[error("the test's plan says so")]
 pub struct Injected;
 
-/// A plan of failure for the fakes that it is given to, which count their calls together. The default never fails.
+/// A plan of failure for the fakes that it is given to, which count their calls together. The
+/// default never fails.
 #[derive(Debug, Clone, Default)]
 pub struct Faults {
     plan: Arc<Mutex<Plan>>,
@@ -63,13 +64,21 @@ enum Afterwards {
 impl Faults {
     /// The call with this number, counted from 1 and from now, fails; later ones work.
     pub fn fail_at(&self, call: u32, when: When) {
-        self.replace(Some(Fault { call, when, afterwards: Afterwards::Recovered }));
+        self.replace(Some(Fault {
+            call,
+            when,
+            afterwards: Afterwards::Recovered,
+        }));
     }
 
-    /// The call with this number, counted from 1 and from now, fails, and so does each later one: to the outside, the
-    /// caller is dead.
+    /// The call with this number, counted from 1 and from now, fails, and so does each later one:
+    /// to the outside, the caller is dead.
     pub fn die_at(&self, call: u32, when: When) {
-        self.replace(Some(Fault { call, when, afterwards: Afterwards::Dead }));
+        self.replace(Some(Fault {
+            call,
+            when,
+            afterwards: Afterwards::Dead,
+        }));
     }
 
     /// Nothing fails any more; calls are counted from 0 again.
@@ -101,7 +110,10 @@ impl Faults {
     }
 
     fn replace(&self, fault: Option<Fault>) {
-        *lock(&self.plan) = Plan { fault, ..Plan::default() };
+        *lock(&self.plan) = Plan {
+            fault,
+            ..Plan::default()
+        };
     }
 
     /// Counts a call, for fakes of tests' own: how it fails, if the plan says so.

@@ -29,11 +29,23 @@ impl HttpRequest {
             }
         }
         let line = lines[0].strip_suffix(" HTTP/1.1").unwrap().to_owned();
-        let header =
-            |line: &String| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap();
+        let header = |line: &String| {
+            line.split_once(": ")
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .unwrap()
+        };
         let headers: BTreeMap<String, String> = lines[1..].iter().map(header).collect();
-        let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
+        let mut body = vec![
+            0;
+            headers
+                .get("content-length")
+                .map_or(0, |length| length.parse().unwrap())
+        ];
         stream.read_exact(&mut body).await.unwrap();
-        Some(Self { line, headers, body: String::from_utf8(body).unwrap() })
+        Some(Self {
+            line,
+            headers,
+            body: String::from_utf8(body).unwrap(),
+        })
     }
 }

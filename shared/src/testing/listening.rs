@@ -14,9 +14,10 @@ use super::lock;
 
 /// Has `subscriber` hear this thread until the guard is dropped, whatever other tests do meanwhile.
 ///
-/// `tracing` keeps for each place in the code whether anybody listens to it. As long as there is only one subscriber, the
-/// first thread to come by decides that by its own, which is none in a test that doesn't listen: the place then falls
-/// silent for all. With a second subscriber all of them are asked, so here are two that are never dropped.
+/// `tracing` keeps for each place in the code whether anybody listens to it. As long as there is
+/// only one subscriber, the first thread to come by decides that by its own, which is none in a
+/// test that doesn't listen: the place then falls silent for all. With a second subscriber all of
+/// them are asked, so here are two that are never dropped.
 pub fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
     have_all_asked();
     #[expect(clippy::disallowed_methods, reason = "the one place that may")]
@@ -40,10 +41,13 @@ pub fn listen_everywhere(subscriber: impl Subscriber + Send + Sync) {
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 
-/// Nobody decides anything before there is a subscriber of some level: these have none, so they are in time.
+/// Nobody decides anything before there is a subscriber of some level: these have none, so they are
+/// in time.
 fn have_all_asked() {
     static SILENT: OnceLock<[Dispatch; 2]> = OnceLock::new();
-    SILENT.get_or_init(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF))));
+    SILENT.get_or_init(|| {
+        [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF)))
+    });
 }
 
 /// What is written, by whoever has a clone.
@@ -87,7 +91,11 @@ mod tests {
             tracing::warn!("said");
         }
         let captured = Captured::default();
-        let _listening = listen(tracing_subscriber::fmt().with_writer(captured.clone()).finish());
+        let _listening = listen(
+            tracing_subscriber::fmt()
+                .with_writer(captured.clone())
+                .finish(),
+        );
         thread::spawn(say).join().unwrap();
         say();
         assert_eq!(captured.text().matches("said").count(), 1);

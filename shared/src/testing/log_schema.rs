@@ -1,9 +1,17 @@
-//! What a line of the log may hold: a field that is not listed here is one that nobody can search by for sure.
+//! What a line of the log may hold: a field that is not listed here is one that nobody can search
+//! by for sure.
 
 use serde_json::Value;
 
 /// The fields that every line has.
-const ALWAYS: [&str; 6] = ["timestamp", "level", "message", "service", "version", "target"];
+const ALWAYS: [&str; 6] = [
+    "timestamp",
+    "level",
+    "message",
+    "service",
+    "version",
+    "target",
+];
 
 const TEXTS: &[&str] = &[
     "timestamp",
@@ -108,7 +116,9 @@ const EITHER: &[&str] = &["status"];
 
 /// Says what is wrong with a line.
 pub fn check_log_line(line: &Value) -> Result<(), String> {
-    let Value::Object(fields) = line else { return Err(format!("not an object: {line}")) };
+    let Value::Object(fields) = line else {
+        return Err(format!("not an object: {line}"));
+    };
     if let Some(missing) = ALWAYS.iter().find(|name| !fields.contains_key(**name)) {
         return Err(format!("{missing} is missing: {line}"));
     }
@@ -121,7 +131,9 @@ pub fn check_log_line(line: &Value) -> Result<(), String> {
             Value::Null | Value::Array(_) | Value::Object(_) => false,
         };
         if !fits {
-            return Err(format!("{name} is not in the schema, or of another type: {line}"));
+            return Err(format!(
+                "{name} is not in the schema, or of another type: {line}"
+            ));
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
 //! The ports in memory, for tests, and the rules that every implementation of a port must keep.
 //!
-//! The fakes honour the same conditional writes as the real adapters, and [`contract`] proves both: one suite per port
-//! runs against the fake here and against a real service in the integration tests, so that a fake can't drift from the
-//! truth. Fakes are handles: a clone shares the content, and may fail by a plan of its own (see [`Faults`]).
+//! The fakes honour the same conditional writes as the real adapters, and [`contract`] proves both:
+//! one suite per port runs against the fake here and against a real service in the integration
+//! tests, so that a fake can't drift from the truth. Fakes are handles: a clone shares the content,
+//! and may fail by a plan of its own (see [`Faults`]).
 
 mod agent_retention;
 mod answers;

@@ -37,8 +37,8 @@ pub enum Reply {
     Panic,
 }
 
-/// A model that answers by a script and remembers what it was asked. Past the script's end it repeats the input, so
-/// that a test of many tasks can tell their answers apart.
+/// A model that answers by a script and remembers what it was asked. Past the script's end it
+/// repeats the input, so that a test of many tasks can tell their answers apart.
 pub struct ScriptedModel {
     clock: Arc<dyn Clock>,
     script: Mutex<VecDeque<Reply>>,
@@ -68,7 +68,10 @@ impl ScriptedModel {
     /// This model, reading deadlines off `clock` instead of tokio's.
     #[must_use]
     pub fn on(self, clock: impl Clock + 'static) -> Self {
-        Self { clock: Arc::new(clock), ..self }
+        Self {
+            clock: Arc::new(clock),
+            ..self
+        }
     }
 
     /// Adds to the script's end.
@@ -94,7 +97,12 @@ impl ScriptedModel {
     /// Waits until `times` questions have been asked in total, answered or not.
     pub async fn until_asked(&self, times: usize) {
         // The sender lives as long as `self`, so the wait can't fail.
-        drop(self.begun.subscribe().wait_for(|begun| *begun >= times).await);
+        drop(
+            self.begun
+                .subscribe()
+                .wait_for(|begun| *begun >= times)
+                .await,
+        );
     }
 
     fn record(&self, request: &ModelRequest) -> Option<Reply> {
@@ -112,21 +120,44 @@ impl ScriptedModel {
 #[async_trait]
 impl Model for ScriptedModel {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let reply = self.record(request).unwrap_or_else(|| Reply::Answer(echo(request)));
+        let reply = self
+            .record(request)
+            .unwrap_or_else(|| Reply::Answer(echo(request)));
         let failed = |kind| {
-            let spend = Spend { attempts: 1, ..Spend::default() };
-            ModelError { spend, ..ModelError::new(request.model().clone(), kind) }
+            let spend = Spend {
+                attempts: 1,
+                ..Spend::default()
+            };
+            ModelError {
+                spend,
+                ..ModelError::new(request.model().clone(), kind)
+            }
         };
         let timeout = request.deadline.left(self.clock.now());
-        if tokio::time::timeout(timeout, self.until_released()).await.is_err() {
+        if tokio::time::timeout(timeout, self.until_released())
+            .await
+            .is_err()
+        {
             return Err(failed(ModelErrorKind::Timeout));
         }
         match reply {
             Reply::Answer(answer) => Ok(answer),
             Reply::Fail(kind) => Err(failed(kind)),
-            Reply::FailWith { kind, status, should_retry, retry_after, spend } => {
+            Reply::FailWith {
+                kind,
+                status,
+                should_retry,
+                retry_after,
+                spend,
+            } => {
                 let failed = ModelError::new(request.model().clone(), kind);
-                Err(ModelError { status, should_retry, retry_after, spend, ..failed })
+                Err(ModelError {
+                    status,
+                    should_retry,
+                    retry_after,
+                    spend,
+                    ..failed
+                })
             }
             Reply::Hang => {
                 tokio::time::sleep(timeout).await;
@@ -140,14 +171,22 @@ impl Model for ScriptedModel {
 
 /// An answer that says what the user said last.
 fn echo(request: &ModelRequest) -> ModelAnswer {
-    let said = request.prompt.messages.iter().rev().find_map(|message| match message {
-        Message::User(parts) => parts.iter().find_map(|part| match part {
-            UserPart::Text(text) => Some(text.as_str()),
-            UserPart::ImageUrl(_) | UserPart::Image { .. } => None,
-        }),
-        Message::Assistant(_) | Message::ToolResults(_) => None,
-    });
-    ModelAnswer { model: request.model().clone(), ..samples::answer(said.unwrap_or_default()) }
+    let said = request
+        .prompt
+        .messages
+        .iter()
+        .rev()
+        .find_map(|message| match message {
+            Message::User(parts) => parts.iter().find_map(|part| match part {
+                UserPart::Text(text) => Some(text.as_str()),
+                UserPart::ImageUrl(_) | UserPart::Image { .. } => None,
+            }),
+            Message::Assistant(_) | Message::ToolResults(_) => None,
+        });
+    ModelAnswer {
+        model: request.model().clone(),
+        ..samples::answer(said.unwrap_or_default())
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +217,11 @@ mod tests {
         model.release();
         assert_eq!(asking.await.unwrap().unwrap().text(), "hello");
         model.hold();
-        let kind = model.ask(&samples::question("hello")).await.unwrap_err().kind;
+        let kind = model
+            .ask(&samples::question("hello"))
+            .await
+            .unwrap_err()
+            .kind;
         assert_eq!(kind, ModelErrorKind::Timeout);
     }
 }

@@ -26,8 +26,8 @@ pub struct Delivery {
 
 /// A queue in memory that remembers what was sent and postponed. Clones share the content.
 ///
-/// It keeps no time: a message sent with no delay or postponed by none is there at once, any other only after
-/// [`MemoryQueue::elapse`].
+/// It keeps no time: a message sent with no delay or postponed by none is there at once, any other
+/// only after [`MemoryQueue::elapse`].
 #[derive(Debug, Clone, Default)]
 pub struct MemoryQueue {
     content: Arc<Mutex<Content>>,
@@ -52,17 +52,28 @@ impl MemoryQueue {
     /// The same queue, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// Every message sent so far, received or not.
     pub fn sent(&self) -> Vec<TaskMessage> {
-        lock(&self.content).sent.iter().map(|(message, _)| message.clone()).collect()
+        lock(&self.content)
+            .sent
+            .iter()
+            .map(|(message, _)| message.clone())
+            .collect()
     }
 
     /// The trace of every message sent so far.
     pub fn traces(&self) -> Vec<Option<TraceHeader>> {
-        lock(&self.content).sent.iter().map(|(_, trace)| trace.clone()).collect()
+        lock(&self.content)
+            .sent
+            .iter()
+            .map(|(_, trace)| trace.clone())
+            .collect()
     }
 
     /// The delay of every message sent so far.
@@ -81,8 +92,17 @@ impl MemoryQueue {
         let sent = content.waiting.pop_front()?;
         content.deliveries += 1;
         let receipt = format!("receipt-{}", content.deliveries);
-        let (body, trace, group) = (sent.0.to_body(), sent.1.clone(), Some(sent.0.tenant.to_string()));
-        let delivery = Delivery { receipt, body, trace, group };
+        let (body, trace, group) = (
+            sent.0.to_body(),
+            sent.1.clone(),
+            Some(sent.0.tenant.to_string()),
+        );
+        let delivery = Delivery {
+            receipt,
+            body,
+            trace,
+            group,
+        };
         content.in_flight.insert(delivery.receipt.clone(), sent);
         Some(delivery)
     }
@@ -96,11 +116,19 @@ impl MemoryQueue {
     pub fn elapse(&self) {
         let content = &mut *lock(&self.content);
         content.waiting.extend(content.delayed.drain(..));
-        content.waiting.extend(std::mem::take(&mut content.in_flight).into_values());
+        content
+            .waiting
+            .extend(std::mem::take(&mut content.in_flight).into_values());
     }
 
-    fn run<T>(&self, effect: impl FnOnce(&mut Content) -> Result<T, QueueError>) -> Result<T, QueueError> {
-        self.faults.around(|fault| QueueError(Box::new(fault)), || effect(&mut lock(&self.content)))
+    fn run<T>(
+        &self,
+        effect: impl FnOnce(&mut Content) -> Result<T, QueueError>,
+    ) -> Result<T, QueueError> {
+        self.faults.around(
+            |fault| QueueError(Box::new(fault)),
+            || effect(&mut lock(&self.content)),
+        )
     }
 }
 
@@ -128,7 +156,8 @@ impl TaskQueue for MemoryQueue {
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
         self.run(|content| {
             let message = content.in_flight.remove(receipt);
-            let message = message.ok_or_else(|| QueueError(format!("receipt {receipt} is not in flight").into()))?;
+            let message = message
+                .ok_or_else(|| QueueError(format!("receipt {receipt} is not in flight").into()))?;
             content.postponed.push((receipt.to_owned(), delay));
             if delay.is_zero() {
                 content.waiting.push_back(message);
@@ -141,7 +170,8 @@ impl TaskQueue for MemoryQueue {
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
         self.run(|content| {
-            let (waiting, in_flight) = (content.waiting.len() as u64, content.in_flight.len() as u64);
+            let (waiting, in_flight) =
+                (content.waiting.len() as u64, content.in_flight.len() as u64);
             Ok(Backlog { waiting, in_flight })
         })
     }
@@ -150,7 +180,8 @@ impl TaskQueue for MemoryQueue {
 #[async_trait]
 impl Dependency for MemoryQueue {
     async fn answer(&self) -> Result<(), NoAnswer> {
-        self.run(|_| Ok(())).map_err(|error| NoAnswer::Silent(Box::new(error)))
+        self.run(|_| Ok(()))
+            .map_err(|error| NoAnswer::Silent(Box::new(error)))
     }
 }
 

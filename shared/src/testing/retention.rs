@@ -16,8 +16,17 @@ pub(super) struct Marked {
 
 impl Records {
     pub(super) fn mark(&mut self, id: TaskId, ended_at: Timestamp) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        self.marked.insert(id, Marked { tenant: task.spec().tenant.clone(), ended_at, is_emptied: false });
+        let Some(task) = self.tasks.remove(&id) else {
+            return;
+        };
+        self.marked.insert(
+            id,
+            Marked {
+                tenant: task.spec().tenant.clone(),
+                ended_at,
+                is_emptied: false,
+            },
+        );
     }
 }
 
@@ -25,14 +34,24 @@ impl Records {
 impl Retention for MemoryStore {
     async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError> {
         self.run(|records| {
-            let is_old = |ended: &Timestamp| horizon.ended_before.is_some_and(|before| *ended < before);
+            let is_old =
+                |ended: &Timestamp| horizon.ended_before.is_some_and(|before| *ended < before);
             let ended = |task: &Task| Some((task.finished_at().filter(is_old)?, task.id()));
-            let mut ended: Vec<(Timestamp, TaskId)> = records.tasks.values().filter_map(ended).collect();
+            let mut ended: Vec<(Timestamp, TaskId)> =
+                records.tasks.values().filter_map(ended).collect();
             ended.sort_unstable();
-            let is_due = |marked: &Marked| !marked.is_emptied || marked.ended_at < horizon.quiet_before;
-            let marked = records.marked.iter().filter(|(_, marked)| is_due(marked)).map(|(id, _)| *id);
+            let is_due =
+                |marked: &Marked| !marked.is_emptied || marked.ended_at < horizon.quiet_before;
+            let marked = records
+                .marked
+                .iter()
+                .filter(|(_, marked)| is_due(marked))
+                .map(|(id, _)| *id);
             let most = usize::try_from(limit).unwrap_or(usize::MAX);
-            Ok(marked.chain(ended.into_iter().map(|(_, id)| id)).take(most).collect())
+            Ok(marked
+                .chain(ended.into_iter().map(|(_, id)| id))
+                .take(most)
+                .collect())
         })
         .await
     }
@@ -40,15 +59,31 @@ impl Retention for MemoryStore {
     async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
         self.run(|records| {
             if let Some(task) = records.tasks.get(&id) {
-                let old = task.finished_at().filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
-                let Some(ended_at) = old else { return Ok(Purged::Kept) };
+                let old = task
+                    .finished_at()
+                    .filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
+                let Some(ended_at) = old else {
+                    return Ok(Purged::Kept);
+                };
                 records.mark(id, ended_at);
             }
-            let Some(marked) = records.marked.get_mut(&id) else { return Ok(Purged::Gone) };
+            let Some(marked) = records.marked.get_mut(&id) else {
+                return Ok(Purged::Gone);
+            };
             marked.is_emptied = true;
             let is_quiet = marked.ended_at < horizon.quiet_before;
-            for step in records.steps.extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true) {
-                if let StepKind::ModelCall { answer: ModelAnswer { kept_as: Some(key), .. }, .. } = step.1.kind {
+            for step in records
+                .steps
+                .extract_if((id, 0, 0)..=(id, u32::MAX, u32::MAX), |_, _| true)
+            {
+                if let StepKind::ModelCall {
+                    answer:
+                        ModelAnswer {
+                            kept_as: Some(key), ..
+                        },
+                    ..
+                } = step.1.kind
+                {
                     self.answers.forget(&key);
                 }
             }
@@ -58,7 +93,11 @@ impl Retention for MemoryStore {
             if is_quiet {
                 records.marked.remove(&id);
             }
-            Ok(if is_quiet { Purged::Gone } else { Purged::Emptied })
+            Ok(if is_quiet {
+                Purged::Gone
+            } else {
+                Purged::Emptied
+            })
         })
         .await
     }

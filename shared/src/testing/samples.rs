@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{
-    Agent, AgentConfig, AgentName, AssistantContent, AssistantPart, CacheRules, CacheUse, Caller, Cost, Deadline,
-    FailedAttempt, Failure, FailureCode, Instructions, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
-    ModelRequest, Origin, Output, Prompt, Provider, RetryRules, Spend, Step, StepKind, StopReason, Task, TaskId,
-    TaskInput, TaskState, TenantId, Timestamp, ToolCall, ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
+    Agent, AgentConfig, AgentName, AssistantContent, AssistantPart, CacheRules, CacheUse, Caller,
+    Cost, Deadline, FailedAttempt, Failure, FailureCode, Instructions, Lease, Limits, Message,
+    ModelAnswer, ModelChain, ModelRef, ModelRequest, Origin, Output, Prompt, Provider, RetryRules,
+    Spend, Step, StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp,
+    ToolCall, ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
 };
 use crate::ports::{TaskMessage, TaskSummary};
 
@@ -22,8 +23,10 @@ pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
 /// A trace that begins at this moment.
 pub fn trace_of(begun: Timestamp) -> TraceHeader {
-    let header =
-        format!("Root=1-{:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1", begun.as_millis() / 1_000);
+    let header = format!(
+        "Root=1-{:08x}-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1",
+        begun.as_millis() / 1_000
+    );
     header.parse().expect("a valid header")
 }
 
@@ -54,7 +57,10 @@ pub fn chain() -> ModelChain {
 
 /// A text of a model.
 pub fn said(text: &str) -> AssistantPart {
-    AssistantPart { content: AssistantContent::Text(text.to_owned()), original: None }
+    AssistantPart {
+        content: AssistantContent::Text(text.to_owned()),
+        original: None,
+    }
 }
 
 /// A configuration with default limits.
@@ -74,7 +80,11 @@ pub fn agent_config(name: &str, instructions: &str) -> AgentConfig {
 
 /// A new agent of `tenant`; its tasks time out after 1,800 s.
 pub fn agent(tenant: &TenantId) -> Agent {
-    Agent::create(tenant.clone(), agent_config("clerk", "Answer in one sentence."), START)
+    Agent::create(
+        tenant.clone(),
+        agent_config("clerk", "Answer in one sentence."),
+        START,
+    )
 }
 
 /// A new task for `agent`, submitted at `now`.
@@ -84,7 +94,13 @@ pub fn task(agent: &Agent, now: Timestamp) -> Task {
 
 /// A new task for `agent` with this input, submitted at `now`.
 pub fn task_with_input(agent: &Agent, input: &str, now: Timestamp) -> Task {
-    Task::submit(TaskId::new(now), agent, self::input(input), CacheUse::default(), now)
+    Task::submit(
+        TaskId::new(now),
+        agent,
+        self::input(input),
+        CacheUse::default(),
+        now,
+    )
 }
 
 /// This text as an input.
@@ -95,7 +111,9 @@ pub fn input(text: &str) -> TaskInput {
 /// A text of so many bytes, which is the same for the same `seed` and hardly compresses.
 pub fn noise(bytes: usize, seed: u64) -> String {
     let mut random = fastrand::Rng::with_seed(seed);
-    std::iter::repeat_with(|| random.alphanumeric()).take(bytes).collect()
+    std::iter::repeat_with(|| random.alphanumeric())
+        .take(bytes)
+        .collect()
 }
 
 /// What a list shows of the task.
@@ -116,7 +134,10 @@ pub fn summary(task: &Task) -> TaskSummary {
 
 /// A lease of a new worker until the moment.
 pub fn lease_until(expires_at: Timestamp) -> Lease {
-    Lease { worker: WorkerId::new(START), expires_at }
+    Lease {
+        worker: WorkerId::new(START),
+        expires_at,
+    }
 }
 
 /// What [`question`] asks.
@@ -131,12 +152,16 @@ pub fn prompt(input: &str) -> Prompt {
     }
 }
 
-/// A question to [`model`], to be answered within a minute from [`START`]; nothing is kept of its answer.
+/// A question to [`model`], to be answered within a minute from [`START`]; nothing is kept of its
+/// answer.
 pub fn question(input: &str) -> ModelRequest {
     ModelRequest {
         chain: chain(),
         prompt: Arc::new(prompt(input)),
-        caller: Caller { tenant: tenant("acme"), task: TaskId::new(START) },
+        caller: Caller {
+            tenant: tenant("acme"),
+            task: TaskId::new(START),
+        },
         retry: RetryRules::default(),
         cache: CacheRules::Off,
         cache_use: CacheUse::default(),
@@ -149,7 +174,13 @@ pub fn question(input: &str) -> ModelRequest {
 
 /// Some tokens of each class.
 pub const fn usage() -> Usage {
-    Usage { input_tokens: 11, output_tokens: 7, cache_read_tokens: 5, cache_write_tokens: 3, reasoning_tokens: 2 }
+    Usage {
+        input_tokens: 11,
+        output_tokens: 7,
+        cache_read_tokens: 5,
+        cache_write_tokens: 3,
+        reasoning_tokens: 2,
+    }
 }
 
 /// A whole answer of [`model`].
@@ -160,7 +191,11 @@ pub fn answer(text: &str) -> ModelAnswer {
         usage: usage(),
         model: model(),
         origin: Origin::Provider,
-        spend: Spend { attempts: 1, usage: usage(), cost: Cost::default() },
+        spend: Spend {
+            attempts: 1,
+            usage: usage(),
+            cost: Cost::default(),
+        },
         failed: Vec::new(),
         kept_as: None,
         served_model: "claude-sonnet-5-5-20260915".to_owned(),
@@ -201,7 +236,10 @@ pub fn step(task: TaskId, number: u32, text: &str) -> Step {
         base: 0,
         number,
         fence: 1,
-        kind: StepKind::ModelCall { requested: model(), answer: answer(text) },
+        kind: StepKind::ModelCall {
+            requested: model(),
+            answer: answer(text),
+        },
         started_at: after(1),
         finished_at: after(2),
     }
@@ -210,23 +248,45 @@ pub fn step(task: TaskId, number: u32, text: &str) -> Step {
 /// A recorded tool call of the task.
 pub fn tool_step(task: TaskId, number: u32, by: ToolRunner, text: &str) -> Step {
     let call = tool_call("call_1", "calculator", r#"{"expression":"1+1"}"#);
-    let kind = StepKind::ToolCall { call, by, text: text.to_owned(), is_error: by == ToolRunner::Nobody };
-    Step { kind, ..step(task, number, "") }
+    let kind = StepKind::ToolCall {
+        call,
+        by,
+        text: text.to_owned(),
+        is_error: by == ToolRunner::Nobody,
+    };
+    Step {
+        kind,
+        ..step(task, number, "")
+    }
 }
 
 /// A model's wish to have a tool run.
 pub fn tool_call(id: &str, name: &str, arguments: &str) -> ToolCall {
-    ToolCall { id: id.to_owned(), name: name.to_owned(), arguments: arguments.to_owned() }
+    ToolCall {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        arguments: arguments.to_owned(),
+    }
 }
 
 /// An answer that wants these tools to be run.
 pub fn answer_calling(calls: impl IntoIterator<Item = ToolCall>) -> ModelAnswer {
-    let content =
-        calls.into_iter().map(|call| AssistantPart { content: AssistantContent::ToolCall(call), original: None });
-    ModelAnswer { content: content.collect(), stop_reason: StopReason::ToolUse, ..answer("") }
+    let content = calls.into_iter().map(|call| AssistantPart {
+        content: AssistantContent::ToolCall(call),
+        original: None,
+    });
+    ModelAnswer {
+        content: content.collect(),
+        stop_reason: StopReason::ToolUse,
+        ..answer("")
+    }
 }
 
 /// A message about a new task of a fresh tenant.
 pub fn message() -> TaskMessage {
-    TaskMessage { tenant: fresh_tenant(), task: TaskId::new(START), alone: false }
+    TaskMessage {
+        tenant: fresh_tenant(),
+        task: TaskId::new(START),
+        alone: false,
+    }
 }

@@ -10,8 +10,8 @@ use super::faults::Faults;
 use super::lock;
 use crate::ports::{Secret, SecretError, Secrets};
 
-/// Secrets in memory. Clones share the content. They are always fresh, and a value before ends only by
-/// [`MemorySecrets::end_grace`], or without any `grace`.
+/// Secrets in memory. Clones share the content. They are always fresh, and a value before ends only
+/// by [`MemorySecrets::end_grace`], or without any `grace`.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySecrets {
     /// The present value of each, then the one before.
@@ -23,7 +23,10 @@ impl MemorySecrets {
     /// The same secrets, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// Sets a secret's value.
@@ -41,7 +44,10 @@ impl MemorySecrets {
 
     /// Lets the value before the present one count no more.
     pub fn end_grace(&self, name: &str) {
-        lock(&self.values).entry(name.to_owned()).or_default().truncate(1);
+        lock(&self.values)
+            .entry(name.to_owned())
+            .or_default()
+            .truncate(1);
     }
 
     /// Removes a secret.
@@ -57,11 +63,19 @@ impl Secrets for MemorySecrets {
         Ok(accepted.swap_remove(0))
     }
 
-    async fn accepted(&self, name: &str, grace: Duration, _max_age: Duration) -> Result<Vec<Secret>, SecretError> {
+    async fn accepted(
+        &self,
+        name: &str,
+        grace: Duration,
+        _max_age: Duration,
+    ) -> Result<Vec<Secret>, SecretError> {
         self.faults.around(
             |fault| SecretError::Unavailable(Box::new(fault)),
             || {
-                let missing = || SecretError::Missing { name: name.to_owned(), source: "no such secret is set".into() };
+                let missing = || SecretError::Missing {
+                    name: name.to_owned(),
+                    source: "no such secret is set".into(),
+                };
                 let versions = lock(&self.values).get(name).cloned().ok_or_else(missing)?;
                 let most = if grace.is_zero() { 1 } else { 2 };
                 Ok(versions.into_iter().take(most).collect())
@@ -80,7 +94,10 @@ mod tests {
         secrets.set("key", "s3cret");
         assert_eq!(secrets.secret("key").await.unwrap().expose(), "s3cret");
         secrets.remove("key");
-        assert!(matches!(secrets.secret("key").await, Err(SecretError::Missing { .. })));
+        assert!(matches!(
+            secrets.secret("key").await,
+            Err(SecretError::Missing { .. })
+        ));
     }
 
     #[tokio::test]
@@ -88,8 +105,16 @@ mod tests {
         let (secrets, hour) = (MemorySecrets::default(), Duration::from_hours(1));
         secrets.set("key", "old");
         secrets.rotate("key", "new");
-        let accepted = async |grace| secrets.accepted("key", grace, Duration::ZERO).await.unwrap();
-        assert_eq!(accepted(hour).await, [Secret::new("new"), Secret::new("old")]);
+        let accepted = async |grace| {
+            secrets
+                .accepted("key", grace, Duration::ZERO)
+                .await
+                .unwrap()
+        };
+        assert_eq!(
+            accepted(hour).await,
+            [Secret::new("new"), Secret::new("old")]
+        );
         assert_eq!(accepted(Duration::ZERO).await, [Secret::new("new")]);
         assert_eq!(secrets.secret("key").await.unwrap().expose(), "new");
         secrets.end_grace("key");

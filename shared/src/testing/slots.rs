@@ -14,7 +14,8 @@ type Held = BTreeMap<TaskId, Slot>;
 
 /// Slots in memory with the conditional writes of the real ones. Clones share the content.
 ///
-/// Each call yields to the runtime before its effect, so that concurrent calls interleave in tests as well.
+/// Each call yields to the runtime before its effect, so that concurrent calls interleave in tests
+/// as well.
 #[derive(Debug, Clone, Default)]
 pub struct MemorySlots {
     tenants: Arc<Mutex<HashMap<TenantId, Held>>>,
@@ -25,24 +26,45 @@ impl MemorySlots {
     /// The same slots, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// The tenant's slots, with those that have ended and nobody has cleared away yet.
     pub fn held(&self, tenant: &TenantId) -> Vec<Slot> {
-        lock(&self.tenants).get(tenant).into_iter().flat_map(|held| held.values().copied()).collect()
+        lock(&self.tenants)
+            .get(tenant)
+            .into_iter()
+            .flat_map(|held| held.values().copied())
+            .collect()
     }
 
-    async fn run<T>(&self, tenant: &TenantId, effect: impl FnOnce(&mut Held) -> T) -> Result<T, StoreError> {
+    async fn run<T>(
+        &self,
+        tenant: &TenantId,
+        effect: impl FnOnce(&mut Held) -> T,
+    ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
-        self.faults.around(failure, || Ok(effect(lock(&self.tenants).entry(tenant.clone()).or_default())))
+        self.faults.around(failure, || {
+            Ok(effect(
+                lock(&self.tenants).entry(tenant.clone()).or_default(),
+            ))
+        })
     }
 }
 
 #[async_trait]
 impl Slots for MemorySlots {
-    async fn take(&self, tenant: &TenantId, slot: &Slot, most: u32, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(
+        &self,
+        tenant: &TenantId,
+        slot: &Slot,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<Taken, StoreError> {
         self.run(tenant, |held| {
             if let Some(own) = held.get_mut(&slot.task) {
                 if own.fence <= slot.fence {

@@ -13,12 +13,13 @@ use super::faults::Faults;
 use super::retention::Marked;
 use super::{lock, samples};
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, Lease, Step, StepHead, StepPlace, Task, TaskId, TaskInput, TaskState,
-    TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, Lease, Step, StepHead, StepPlace, Task, TaskId,
+    TaskInput, TaskState, TenantId, Timestamp,
 };
 use crate::ports::{
-    AgentStore, Claimed, Created, Deletion, Dependency, INPUT_IN_RECORD, Journal, NoAnswer, Page, PageRequest,
-    StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore, TaskSummary, UnreadableAgent,
+    AgentStore, Claimed, Created, Deletion, Dependency, INPUT_IN_RECORD, Journal, NoAnswer, Page,
+    PageRequest, StepsPage, StepsRequest, StoreError, TaskDetails, TaskFilter, TaskStore,
+    TaskSummary, UnreadableAgent,
 };
 
 /// The most bytes that a step's content or a task's result may have, as in the real store.
@@ -26,7 +27,8 @@ const MAX_CONTENT_BYTES: usize = 16 * 1_024 * 1_024;
 
 /// A store in memory with the conditional writes of the real one. Clones share the content.
 ///
-/// Each call yields to the runtime before its effect, so that concurrent use cases interleave in tests as well.
+/// Each call yields to the runtime before its effect, so that concurrent use cases interleave in
+/// tests as well.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     records: Arc<Mutex<Records>>,
@@ -64,25 +66,38 @@ impl MemoryStore {
     /// The same store, failing by `faults`.
     #[must_use]
     pub fn with_faults(&self, faults: Faults) -> Self {
-        Self { faults, ..self.clone() }
+        Self {
+            faults,
+            ..self.clone()
+        }
     }
 
     /// The same store, in which the tasks have these budgets.
     #[must_use]
     pub fn with_budgets(&self, budgets: MemoryBudgets) -> Self {
-        Self { budgets, ..self.clone() }
+        Self {
+            budgets,
+            ..self.clone()
+        }
     }
 
     /// The same store, whose tasks use these cached answers.
     #[must_use]
     pub fn with_answers(&self, answers: MemoryAnswers) -> Self {
-        Self { answers, ..self.clone() }
+        Self {
+            answers,
+            ..self.clone()
+        }
     }
 
-    /// The task as it stands and its recorded steps, at once: for tests that must not let others go first.
+    /// The task as it stands and its recorded steps, at once: for tests that must not let others go
+    /// first.
     pub fn peek(&self, task: TaskId) -> (Option<Task>, Vec<Step>) {
         let records = lock(&self.records);
-        let steps = records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.clone());
+        let steps = records
+            .steps
+            .range((task, 0, 0)..=(task, u32::MAX, u32::MAX))
+            .map(|(_, step)| step.clone());
         (records.tasks.get(&task).cloned(), steps.collect())
     }
 
@@ -96,14 +111,24 @@ impl MemoryStore {
         effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
-        self.faults.around(|fault| StoreError::Unavailable(Box::new(fault)), || effect(&mut lock(&self.records)))
+        self.faults.around(
+            |fault| StoreError::Unavailable(Box::new(fault)),
+            || effect(&mut lock(&self.records)),
+        )
     }
 }
 
 impl Agents {
     fn readable(&self, agent: AgentId) -> Result<(), StoreError> {
-        let corrupt = || StoreError::Corrupt { key: format!("AGENT#{agent}"), reason: "it is damaged".to_owned() };
-        if self.damaged.contains(&agent) { Err(corrupt()) } else { Ok(()) }
+        let corrupt = || StoreError::Corrupt {
+            key: format!("AGENT#{agent}"),
+            reason: "it is damaged".to_owned(),
+        };
+        if self.damaged.contains(&agent) {
+            Err(corrupt())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -111,8 +136,16 @@ impl Agents {
 impl AgentStore for MemoryStore {
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
         self.run(|records| {
-            let kept = records.agents.all.entry((agent.id, agent.version)).or_insert_with(|| agent.clone());
-            if kept == agent { Ok(()) } else { Err(StoreError::Conflict) }
+            let kept = records
+                .agents
+                .all
+                .entry((agent.id, agent.version))
+                .or_insert_with(|| agent.clone());
+            if kept == agent {
+                Ok(())
+            } else {
+                Err(StoreError::Conflict)
+            }
         })
         .await
     }
@@ -124,12 +157,20 @@ impl AgentStore for MemoryStore {
                 return Ok(None);
             }
             let versions = records.agents.all.range((id, 0)..=(id, u32::MAX));
-            Ok(versions.last().map(|(_, agent)| agent).filter(|agent| agent.tenant == *tenant).cloned())
+            Ok(versions
+                .last()
+                .map(|(_, agent)| agent)
+                .filter(|agent| agent.tenant == *tenant)
+                .cloned())
         })
         .await
     }
 
-    async fn version(&self, tenant: &TenantId, version: AgentVersion) -> Result<Option<Agent>, StoreError> {
+    async fn version(
+        &self,
+        tenant: &TenantId,
+        version: AgentVersion,
+    ) -> Result<Option<Agent>, StoreError> {
         self.run(|records| {
             let agent = records.agents.all.get(&(version.id, version.version));
             Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
@@ -146,17 +187,29 @@ impl AgentStore for MemoryStore {
             let after: Option<AgentId> = cursor(page, |text| text.parse().ok())?;
             let mut newest = BTreeMap::new();
             let is_marked = |agent: &Agent| records.agents.marked.contains_key(&agent.id);
-            let ours = records.agents.all.values().filter(|agent| agent.tenant == *tenant);
+            let ours = records
+                .agents
+                .all
+                .values()
+                .filter(|agent| agent.tenant == *tenant);
             for agent in ours.filter(|agent| !is_marked(agent)) {
                 newest.insert(agent.id, agent.clone());
             }
-            let rest = newest.into_values().filter(|agent| after.is_none_or(|after| agent.id > after));
+            let rest = newest
+                .into_values()
+                .filter(|agent| after.is_none_or(|after| agent.id > after));
             let Page { entries, next } = cut(rest, page, |agent| agent.id.to_string());
             let listed = |agent: Agent| match records.agents.readable(agent.id) {
                 Ok(()) => Ok(agent),
-                Err(error) => Err(UnreadableAgent { id: agent.id, reason: error.to_string() }),
+                Err(error) => Err(UnreadableAgent {
+                    id: agent.id,
+                    reason: error.to_string(),
+                }),
             };
-            Ok(Page { entries: entries.into_iter().map(listed).collect(), next })
+            Ok(Page {
+                entries: entries.into_iter().map(listed).collect(),
+                next,
+            })
         })
         .await
     }
@@ -165,7 +218,8 @@ impl AgentStore for MemoryStore {
 #[async_trait]
 impl TaskDetails for MemoryStore {
     async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError> {
-        self.run(|records| Ok(records.inputs.get(&id).cloned())).await
+        self.run(|records| Ok(records.inputs.get(&id).cloned()))
+            .await
     }
 
     async fn earlier_history(
@@ -175,9 +229,16 @@ impl TaskDetails for MemoryStore {
         limit: u32,
     ) -> Result<Vec<(u32, Change)>, StoreError> {
         self.run(|records| {
-            let all = records.history.range((id, 0)..=(id, u32::MAX)).map(|((_, number), change)| (*number, change));
-            let wanted = all.filter(|(number, _)| numbers.contains(number)).take(limit as usize);
-            Ok(wanted.map(|(number, change)| (number, change.clone())).collect())
+            let all = records
+                .history
+                .range((id, 0)..=(id, u32::MAX))
+                .map(|((_, number), change)| (*number, change));
+            let wanted = all
+                .filter(|(number, _)| numbers.contains(number))
+                .take(limit as usize);
+            Ok(wanted
+                .map(|(number, change)| (number, change.clone()))
+                .collect())
         })
         .await
     }
@@ -189,7 +250,9 @@ impl TaskStore for MemoryStore {
         fits(content_of_task(task).len())?;
         self.run(|records| match records.whole(task.id()) {
             Some(kept) if kept == *task => Ok(Created::New),
-            Some(kept) if kept.spec().tenant == task.spec().tenant => Ok(Created::Existing(Box::new(kept))),
+            Some(kept) if kept.spec().tenant == task.spec().tenant => {
+                Ok(Created::Existing(Box::new(kept)))
+            }
             Some(_) => Err(StoreError::Conflict),
             None => match records.marked.get(&task.id()) {
                 Some(marked) if marked.tenant == task.spec().tenant => Ok(Created::Deleted),
@@ -204,7 +267,14 @@ impl TaskStore for MemoryStore {
     }
 
     async fn task(&self, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError> {
-        self.run(|records| Ok(records.tasks.get(&id).filter(|task| task.spec().tenant == *tenant).cloned())).await
+        self.run(|records| {
+            Ok(records
+                .tasks
+                .get(&id)
+                .filter(|task| task.spec().tenant == *tenant)
+                .cloned())
+        })
+        .await
     }
 
     async fn list(
@@ -225,18 +295,31 @@ impl TaskStore for MemoryStore {
                 .filter(|task| after.is_none_or(|after| position(task) < after))
                 .collect();
             wanted.sort_by_key(|task| std::cmp::Reverse(position(task)));
-            Ok(cut(wanted.into_iter(), page, |task| format!("{}/{}", task.created_at.as_millis(), task.id)))
+            Ok(cut(wanted.into_iter(), page, |task| {
+                format!("{}/{}", task.created_at.as_millis(), task.id)
+            }))
         })
         .await
     }
 
-    async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
+    async fn claim(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
         self.run(|records| {
-            let Some(task) = records.tasks.get_mut(&id).filter(|task| task.spec().tenant == *tenant) else {
+            let Some(task) = records
+                .tasks
+                .get_mut(&id)
+                .filter(|task| task.spec().tenant == *tenant)
+            else {
                 return Ok(Claimed::Unknown);
             };
             let refused = task.claim(lease, now).err();
-            let held = matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker);
+            let held =
+                matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker);
             let task = Box::new(task.clone());
             Ok(match refused {
                 Some(refused) if !held => Claimed::Refused(task, refused),
@@ -266,13 +349,19 @@ impl TaskStore for MemoryStore {
         }
         self.run(|records| {
             let key = |step: &Step| (step.task, step.number, step.base);
-            let is_free = steps.iter().all(|step| !records.steps.contains_key(&key(step)));
-            let is_there = steps.iter().all(|step| records.steps.get(&key(step)) == Some(step));
+            let is_free = steps
+                .iter()
+                .all(|step| !records.steps.contains_key(&key(step)));
+            let is_there = steps
+                .iter()
+                .all(|step| records.steps.get(&key(step)) == Some(step));
             match records.tasks.get(&task.id()) {
                 Some(kept) if kept.progress() == task.progress() && is_there => Ok(()),
                 Some(kept) if precedes(kept, task) && is_free => {
                     records.change(task);
-                    records.steps.extend(steps.iter().map(|step| (key(step), step.clone())));
+                    records
+                        .steps
+                        .extend(steps.iter().map(|step| (key(step), step.clone())));
                     Ok(())
                 }
                 Some(_) | None => Err(StoreError::Conflict),
@@ -283,18 +372,31 @@ impl TaskStore for MemoryStore {
 
     async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError> {
         self.run(|records| {
-            let Some(task) = records.tasks.get(&id).filter(|task| task.spec().tenant == *tenant) else {
-                let marked = records.marked.get(&id).filter(|marked| marked.tenant == *tenant);
+            let Some(task) = records
+                .tasks
+                .get(&id)
+                .filter(|task| task.spec().tenant == *tenant)
+            else {
+                let marked = records
+                    .marked
+                    .get(&id)
+                    .filter(|marked| marked.tenant == *tenant);
                 return Ok(marked.map_or(Deletion::Unknown, |_| Deletion::Begun));
             };
-            let Some(ended_at) = task.finished_at() else { return Ok(Deletion::NotEnded(task.status())) };
+            let Some(ended_at) = task.finished_at() else {
+                return Ok(Deletion::NotEnded(task.status()));
+            };
             records.mark(id, ended_at);
             Ok(Deletion::Begun)
         })
         .await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
+    async fn overdue(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.run(|records| {
             let due = |task: &&Task| task.due_at().is_some_and(|due_at| due_at <= now);
             let mut overdue: Vec<Task> = records.tasks.values().filter(due).cloned().collect();
@@ -311,22 +413,48 @@ impl Journal for MemoryStore {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
         fits(bytes_of(step))?;
         self.run(|records| {
-            let kept = records.steps.entry((step.task, step.number, step.base)).or_insert_with(|| step.clone());
-            if kept == step { Ok(()) } else { Err(StoreError::Conflict) }
+            let kept = records
+                .steps
+                .entry((step.task, step.number, step.base))
+                .or_insert_with(|| step.clone());
+            if kept == step {
+                Ok(())
+            } else {
+                Err(StoreError::Conflict)
+            }
         })
         .await
     }
 
     async fn step(&self, task: TaskId, place: StepPlace) -> Result<Option<Step>, StoreError> {
-        self.run(|records| Ok(records.steps.get(&(task, place.number, place.base)).cloned())).await
+        self.run(|records| {
+            Ok(records
+                .steps
+                .get(&(task, place.number, place.base))
+                .cloned())
+        })
+        .await
     }
 
     async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError> {
         self.run(|records| {
-            let (mut page, mut bytes) = (StepsPage { steps: Vec::new(), next: None }, 0_u64);
+            let (mut page, mut bytes) = (
+                StepsPage {
+                    steps: Vec::new(),
+                    next: None,
+                },
+                0_u64,
+            );
             let after = wanted.after;
-            for ((_, number, base), step) in records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)) {
-                if (StepPlace { number: *number, base: *base }) <= after {
+            for ((_, number, base), step) in records
+                .steps
+                .range((task, 0, 0)..=(task, u32::MAX, u32::MAX))
+            {
+                if (StepPlace {
+                    number: *number,
+                    base: *base,
+                }) <= after
+                {
                     continue;
                 }
                 bytes = bytes.saturating_add(step.kind.content_bytes());
@@ -344,7 +472,11 @@ impl Journal for MemoryStore {
 
     async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
         self.run(|records| {
-            Ok(records.steps.range((task, 0, 0)..=(task, u32::MAX, u32::MAX)).map(|(_, step)| step.head()).collect())
+            Ok(records
+                .steps
+                .range((task, 0, 0)..=(task, u32::MAX, u32::MAX))
+                .map(|(_, step)| step.head())
+                .collect())
         })
         .await
     }
@@ -368,25 +500,41 @@ impl Records {
     }
 
     fn add(&mut self, task: &Task) {
-        let large = task.spec().input.as_ref().filter(|input| input.as_str().len() > INPUT_IN_RECORD);
-        let kept = if large.is_some() { task.clone().with_input(None) } else { task.clone() };
-        self.inputs.extend(large.map(|input| (task.id(), input.clone())));
+        let large = task
+            .spec()
+            .input
+            .as_ref()
+            .filter(|input| input.as_str().len() > INPUT_IN_RECORD);
+        let kept = if large.is_some() {
+            task.clone().with_input(None)
+        } else {
+            task.clone()
+        };
+        self.inputs
+            .extend(large.map(|input| (task.id(), input.clone())));
         self.tasks.insert(task.id(), kept);
     }
 
     /// Makes the task's last transition.
     fn change(&mut self, task: &Task) {
-        let Some(kept) = self.tasks.get_mut(&task.id()) else { return };
+        let Some(kept) = self.tasks.get_mut(&task.id()) else {
+            return;
+        };
         *kept = Task::restore(kept.spec().clone(), task.progress().clone());
         for (first, block) in task.progress().history.leaving() {
-            self.history.extend((first..).zip(block).map(|(number, change)| ((task.id(), number), change.clone())));
+            self.history.extend(
+                (first..)
+                    .zip(block)
+                    .map(|(number, change)| ((task.id(), number), change.clone())),
+            );
         }
     }
 }
 
 /// Whether `next` follows `kept` by one transition: its revision differs by one.
 fn precedes(kept: &Task, next: &Task) -> bool {
-    kept.spec().tenant == next.spec().tenant && kept.progress().revision + 1 == next.progress().revision
+    kept.spec().tenant == next.spec().tenant
+        && kept.progress().revision + 1 == next.progress().revision
 }
 
 fn position(task: &TaskSummary) -> (Timestamp, TaskId) {
@@ -395,30 +543,53 @@ fn position(task: &TaskSummary) -> (Timestamp, TaskId) {
 
 fn parse_position(cursor: &str) -> Option<(Timestamp, TaskId)> {
     let (millis, id) = cursor.split_once('/')?;
-    Some((Timestamp::from_millis(millis.parse().ok()?), id.parse().ok()?))
+    Some((
+        Timestamp::from_millis(millis.parse().ok()?),
+        id.parse().ok()?,
+    ))
 }
 
-fn cursor<T>(page: &PageRequest, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, StoreError> {
-    page.after.as_deref().map(|text| parse(text).ok_or(StoreError::Cursor)).transpose()
+fn cursor<T>(
+    page: &PageRequest,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    page.after
+        .as_deref()
+        .map(|text| parse(text).ok_or(StoreError::Cursor))
+        .transpose()
 }
 
-fn cut<T>(rest: impl Iterator<Item = T>, page: &PageRequest, cursor: impl FnOnce(&T) -> String) -> Page<T> {
+fn cut<T>(
+    rest: impl Iterator<Item = T>,
+    page: &PageRequest,
+    cursor: impl FnOnce(&T) -> String,
+) -> Page<T> {
     let limit = usize::try_from(page.limit.clamp(1, 100)).unwrap_or(1);
     let mut entries: Vec<T> = rest.take(limit + 1).collect();
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next = if more { entries.last().map(cursor) } else { None };
+    let next = if more {
+        entries.last().map(cursor)
+    } else {
+        None
+    };
     Page { entries, next }
 }
 
 fn fits(bytes: usize) -> Result<(), StoreError> {
-    if bytes > MAX_CONTENT_BYTES { Err(StoreError::TooLarge) } else { Ok(()) }
+    if bytes > MAX_CONTENT_BYTES {
+        Err(StoreError::TooLarge)
+    } else {
+        Ok(())
+    }
 }
 
 fn content_of_task(task: &Task) -> String {
     match task.state() {
         TaskState::Completed(output) => output.text.clone(),
-        TaskState::Failed(failure) => json!({ "message": failure.message, "attempts": failure.attempts }).to_string(),
+        TaskState::Failed(failure) => {
+            json!({ "message": failure.message, "attempts": failure.attempts }).to_string()
+        }
         TaskState::InputRequired { calls, .. } => json!(calls).to_string(),
         TaskState::Queued { .. }
         | TaskState::Running(_)
@@ -458,10 +629,21 @@ mod tests {
     async fn the_fake_keeps_the_contract_of_retention() {
         let budgets = MemoryBudgets::default();
         let answers = MemoryAnswers::default();
-        let store = Arc::new(MemoryStore::default().with_budgets(budgets.clone()).with_answers(answers.clone()));
+        let store = Arc::new(
+            MemoryStore::default()
+                .with_budgets(budgets.clone())
+                .with_answers(answers.clone()),
+        );
         let (tasks, journal) = (Arc::clone(&store), Arc::clone(&store));
         let (budgets, answers) = (Arc::new(budgets), Arc::new(answers));
-        contract::retention(contract::Kept { tasks, journal, budgets, answers, retention: store }).await;
+        contract::retention(contract::Kept {
+            tasks,
+            journal,
+            budgets,
+            answers,
+            retention: store,
+        })
+        .await;
     }
 
     #[tokio::test]
@@ -470,8 +652,14 @@ mod tests {
         let unlucky = store.with_faults(faults.clone());
         faults.die_at(1, When::After);
         let task = samples::task(&samples::agent(&samples::fresh_tenant()), samples::START);
-        assert!(matches!(TaskStore::create(&unlucky, &task).await, Err(StoreError::Unavailable(_))));
-        assert_eq!(store.task(&task.spec().tenant, task.id()).await.unwrap(), Some(task.clone()));
+        assert!(matches!(
+            TaskStore::create(&unlucky, &task).await,
+            Err(StoreError::Unavailable(_))
+        ));
+        assert_eq!(
+            store.task(&task.spec().tenant, task.id()).await.unwrap(),
+            Some(task.clone())
+        );
         assert!(TaskStore::create(&unlucky, &task).await.is_err());
     }
 }

@@ -20,8 +20,8 @@ pub enum ToolReply {
     Panic,
 }
 
-/// Tools that answer by a script and remember what was asked of them. Past the script's end they repeat the arguments, so
-/// that a test of many calls can tell their results apart.
+/// Tools that answer by a script and remember what was asked of them. Past the script's end they
+/// repeat the arguments, so that a test of many calls can tell their results apart.
 pub struct ScriptedTools {
     clock: Arc<dyn Clock>,
     script: Mutex<VecDeque<ToolReply>>,
@@ -49,7 +49,10 @@ impl ScriptedTools {
     /// These tools, reading deadlines off `clock` instead of tokio's.
     #[must_use]
     pub fn on(self, clock: impl Clock + 'static) -> Self {
-        Self { clock: Arc::new(clock), ..self }
+        Self {
+            clock: Arc::new(clock),
+            ..self
+        }
     }
 
     /// Adds to the script's end.
@@ -65,7 +68,12 @@ impl ScriptedTools {
     /// Waits until `times` requests have been made in total, answered or not.
     pub async fn until_run(&self, times: usize) {
         // The sender lives as long as `self`, so the wait can't fail.
-        drop(self.begun.subscribe().wait_for(|begun| *begun >= times).await);
+        drop(
+            self.begun
+                .subscribe()
+                .wait_for(|begun| *begun >= times)
+                .await,
+        );
     }
 
     fn record(&self, request: &ToolRequest) -> Option<ToolReply> {
@@ -80,7 +88,9 @@ impl ScriptedTools {
 impl Tools for ScriptedTools {
     async fn run(&self, request: &ToolRequest) -> ToolOutput {
         let reply = self.record(request);
-        match reply.unwrap_or_else(|| ToolReply::Output(ToolOutput::new(request.arguments.to_string()))) {
+        match reply
+            .unwrap_or_else(|| ToolReply::Output(ToolOutput::new(request.arguments.to_string())))
+        {
             ToolReply::Output(output) => output,
             ToolReply::Hang => {
                 tokio::time::sleep(request.deadline.left(self.clock.now())).await;
@@ -111,12 +121,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_script_comes_first_and_then_the_echo() {
-        let tools = ScriptedTools::new([ToolReply::Output(ToolOutput::error("no")), ToolReply::Hang]);
+        let tools =
+            ScriptedTools::new([ToolReply::Output(ToolOutput::error("no")), ToolReply::Hang]);
         assert_eq!(tools.run(&request(1)).await, ToolOutput::error("no"));
         let begun = tokio::time::Instant::now();
         assert!(tools.run(&request(2)).await.is_error);
         assert_eq!(begun.elapsed().as_secs(), 60);
-        assert_eq!(tools.run(&request(3)).await, ToolOutput::new(r#"{"expression":"3"}"#));
+        assert_eq!(
+            tools.run(&request(3)).await,
+            ToolOutput::new(r#"{"expression":"3"}"#)
+        );
         tools.until_run(3).await;
         assert_eq!(tools.requests(), [request(1), request(2), request(3)]);
     }

@@ -1,6 +1,10 @@
 //! The place of the X-Ray daemon.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test without its surroundings can only fail")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test without its surroundings can only fail"
+)]
 
 use std::io;
 use std::net::UdpSocket;
@@ -30,7 +34,10 @@ impl XrayDaemon {
 
     /// The spans that came since the last look, until none comes any more.
     pub fn spans(&self) -> Vec<Value> {
-        self.sized_spans().into_iter().map(|(_, span)| span).collect()
+        self.sized_spans()
+            .into_iter()
+            .map(|(_, span)| span)
+            .collect()
     }
 
     /// The same, each with the bytes of its datagram.
@@ -38,8 +45,12 @@ impl XrayDaemon {
         let mut buffer = vec![0; 65_536];
         let mut spans = Vec::new();
         while let Ok(length) = self.0.recv(&mut buffer) {
-            let text = buffer.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
-            let document = text.and_then(|text| text.strip_prefix(HEAD)).expect("a document for the daemon");
+            let text = buffer
+                .get(..length)
+                .and_then(|bytes| std::str::from_utf8(bytes).ok());
+            let document = text
+                .and_then(|text| text.strip_prefix(HEAD))
+                .expect("a document for the daemon");
             spans.push((length, serde_json::from_str(document).expect("a span")));
         }
         spans

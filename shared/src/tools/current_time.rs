@@ -9,7 +9,15 @@ use crate::ports::ToolOutput;
 /// From UTC-14 to UTC+14, the farthest that clocks on Earth are apart from it.
 const OFFSETS: std::ops::RangeInclusive<i32> = -840..=840;
 
-const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+const DAYS: [&str; 7] = [
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,8 +29,12 @@ struct Arguments {
 /// Tells that it is `now`.
 pub(super) fn run(arguments: &Value, now: Timestamp) -> ToolOutput {
     match Arguments::deserialize(arguments) {
-        Ok(Arguments { utc_offset_minutes: offset }) if OFFSETS.contains(&offset) => told(now, offset),
-        Ok(_) | Err(_) => ToolOutput::error("utc_offset_minutes must be a whole number from -840 to 840"),
+        Ok(Arguments {
+            utc_offset_minutes: offset,
+        }) if OFFSETS.contains(&offset) => told(now, offset),
+        Ok(_) | Err(_) => {
+            ToolOutput::error("utc_offset_minutes must be a whole number from -840 to 840")
+        }
     }
 }
 
@@ -32,9 +44,17 @@ fn told(now: Timestamp, offset_minutes: i32) -> ToolOutput {
     let (days, second) = (local.div_euclid(86_400), local.rem_euclid(86_400));
     let (year, month, day) = date(days);
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let rfc3339 = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{}", zone(offset_minutes));
-    let weekday = usize::try_from(days.rem_euclid(7)).ok().and_then(|place| DAYS.get(place)).copied();
-    ToolOutput::new(json!({ "rfc3339": rfc3339, "unix_seconds": unix_seconds, "weekday": weekday }).to_string())
+    let rfc3339 = format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{}",
+        zone(offset_minutes)
+    );
+    let weekday = usize::try_from(days.rem_euclid(7))
+        .ok()
+        .and_then(|place| DAYS.get(place))
+        .copied();
+    ToolOutput::new(
+        json!({ "rfc3339": rfc3339, "unix_seconds": unix_seconds, "weekday": weekday }).to_string(),
+    )
 }
 
 fn zone(offset_minutes: i32) -> String {
@@ -49,16 +69,21 @@ fn zone(offset_minutes: i32) -> String {
 
 /// Year, month and day of the day that is `days` after 1 January 1970, by the Gregorian calendar.
 ///
-/// The years are taken to begin in March, so that a leap day is the last of one, and come in eras of 400 years: Howard
-/// Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+/// The years are taken to begin in March, so that a leap day is the last of one, and come in eras
+/// of 400 years: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
@@ -78,10 +103,30 @@ mod tests {
     fn a_moment_is_told_in_utc_or_at_an_offset() {
         let now = START.as_millis() / 1_000;
         check(now, &json!({}), "2026-11-18T11:06:40Z", "Wednesday");
-        check(now, &json!({ "utc_offset_minutes": 330 }), "2026-11-18T16:36:40+05:30", "Wednesday");
-        check(now, &json!({ "utc_offset_minutes": 780 }), "2026-11-19T00:06:40+13:00", "Thursday");
-        check(now, &json!({ "utc_offset_minutes": -690 }), "2026-11-17T23:36:40-11:30", "Tuesday");
-        check(0, &json!({ "utc_offset_minutes": -60 }), "1969-12-31T23:00:00-01:00", "Wednesday");
+        check(
+            now,
+            &json!({ "utc_offset_minutes": 330 }),
+            "2026-11-18T16:36:40+05:30",
+            "Wednesday",
+        );
+        check(
+            now,
+            &json!({ "utc_offset_minutes": 780 }),
+            "2026-11-19T00:06:40+13:00",
+            "Thursday",
+        );
+        check(
+            now,
+            &json!({ "utc_offset_minutes": -690 }),
+            "2026-11-17T23:36:40-11:30",
+            "Tuesday",
+        );
+        check(
+            0,
+            &json!({ "utc_offset_minutes": -60 }),
+            "1969-12-31T23:00:00-01:00",
+            "Wednesday",
+        );
         check(951_827_696, &json!({}), "2000-02-29T12:34:56Z", "Tuesday");
         check(4_107_542_399, &json!({}), "2100-02-28T23:59:59Z", "Sunday");
         check(4_107_542_400, &json!({}), "2100-03-01T00:00:00Z", "Monday");
@@ -89,7 +134,13 @@ mod tests {
 
     #[test]
     fn an_offset_that_no_clock_has_is_refused() {
-        for offset in [json!(841), json!(-841), json!(1.5), json!("60"), json!(1e12)] {
+        for offset in [
+            json!(841),
+            json!(-841),
+            json!(1.5),
+            json!("60"),
+            json!(1e12),
+        ] {
             assert!(run(&json!({ "utc_offset_minutes": offset }), START).is_error);
         }
         assert!(run(&json!({ "timezone": "Europe/Berlin" }), START).is_error);

@@ -1,7 +1,9 @@
-//! The platform's own tools behind the [`Tools`] port: the time, a calculator and guarded HTTP requests.
+//! The platform's own tools behind the [`Tools`] port: the time, a calculator and guarded HTTP
+//! requests.
 //!
-//! Every tool ends in time and takes up a bounded amount of memory, whatever a model or a server sends. Nothing here repeats
-//! a call. Logs name at most a host: no path, no query, no header and no body.
+//! Every tool ends in time and takes up a bounded amount of memory, whatever a model or a server
+//! sends. Nothing here repeats a call. Logs name at most a host: no path, no query, no header and
+//! no body.
 
 mod calculator;
 mod current_time;
@@ -15,7 +17,8 @@ use crate::domain::BuiltinTool;
 use crate::ports::{Clock, ToolOutput, ToolRequest, Tools};
 use http_request::{HttpRequester, Reach, Resolver, SystemResolver};
 
-/// Runs the platform's tools in this process. Build it once: its HTTP client reads the machine's root certificates.
+/// Runs the platform's tools in this process. Build it once: its HTTP client reads the machine's
+/// root certificates.
 pub struct BuiltinTools {
     http: HttpRequester,
     clock: Arc<dyn Clock>,
@@ -24,12 +27,23 @@ pub struct BuiltinTools {
 impl BuiltinTools {
     /// Tools that reach the public internet, with names as this machine resolves them.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        Self::reaching(Reach::PublicInternet, Arc::new(SystemResolver::default()), clock)
+        Self::reaching(
+            Reach::PublicInternet,
+            Arc::new(SystemResolver::default()),
+            clock,
+        )
     }
 
     /// Tools that reach as far as `reach`, with names as `resolver` resolves them.
-    pub fn reaching(reach: Reach, resolver: Arc<dyn Resolver>, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        Ok(Self { http: HttpRequester::new(reach, resolver)?, clock })
+    pub fn reaching(
+        reach: Reach,
+        resolver: Arc<dyn Resolver>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            http: HttpRequester::new(reach, resolver)?,
+            clock,
+        })
     }
 }
 
@@ -42,7 +56,9 @@ impl Tools for BuiltinTools {
             BuiltinTool::Calculator => calculator::run(&request.arguments),
             BuiltinTool::HttpRequest(rules) => {
                 let left = request.deadline.left(now);
-                self.http.run(rules, &request.arguments, &request.idempotency_key, left).await
+                self.http
+                    .run(rules, &request.arguments, &request.idempotency_key, left)
+                    .await
             }
         }
     }

@@ -20,8 +20,8 @@ impl Holds {
     }
 }
 
-/// Has a task of the runtime come to its turn again and again. What its thread did since the last time is a hold; when the
-/// runtime has gone on another thread, there was none.
+/// Has a task of the runtime come to its turn again and again. What its thread did since the last
+/// time is a hold; when the runtime has gone on another thread, there was none.
 pub(crate) fn watch(runtime: &Runtime) -> Holds {
     let longest = Arc::new(Mutex::new(Duration::ZERO));
     let watched = Arc::clone(&longest);

@@ -9,16 +9,17 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use shared::app::{Ran, RetryFrom, Room, Runner, Tasks, ToolAnswer, WorkTimes};
 use shared::domain::{
-    Agent, AssistantPart, BuiltinTool, CacheRules, Failure, FailureCode, HostPattern, HttpRules, LimitChanges,
-    MAX_TOOL_TEXTS_BYTES, ModelAnswer, ModelRequest, Schemes, Step, StepKind, StepPlace, Task, TaskId, TaskStatus,
-    ToolRunner,
+    Agent, AssistantPart, BuiltinTool, CacheRules, Failure, FailureCode, HostPattern, HttpRules,
+    LimitChanges, MAX_TOOL_TEXTS_BYTES, ModelAnswer, ModelRequest, Schemes, Step, StepKind,
+    StepPlace, Task, TaskId, TaskStatus, ToolRunner,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
 use shared::ports::{AgentStore, Clock, Journal, Model, ModelError, TaskMessage, TaskStore};
 use shared::runtime::in_own_task;
 use shared::testing::{
-    ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore, samples,
+    ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets,
+    MemoryStore, samples,
 };
 use shared::tools::BuiltinTools;
 use shared::tools::http_request::{Reach, Resolver};
@@ -60,9 +61,17 @@ impl Model for Fetching {
             return Ok(answer);
         }
         let calls = (0..CALLS).map(|number| {
-            let path = if number % 2 == 0 { "control" } else { "letters" };
+            let path = if number % 2 == 0 {
+                "control"
+            } else {
+                "letters"
+            };
             let url = format!("http://api.example.com:{}/{path}/{number}", self.port);
-            samples::tool_call(&number.to_string(), "http_request", &format!(r#"{{"url":"{url}"}}"#))
+            samples::tool_call(
+                &number.to_string(),
+                "http_request",
+                &format!(r#"{{"url":"{url}"}}"#),
+            )
         });
         Ok(samples::answer_calling(calls))
     }
@@ -94,15 +103,26 @@ impl World {
             tasks: Arc::new(store.clone()),
             journal: Arc::<PackedJournal>::clone(&journal),
             queue: Arc::new(MemoryQueue::default()),
-            model: Arc::new(Fetching { model: model(&clock), port: babbler.port() }),
-            tools: Arc::new(BuiltinTools::reaching(Reach::ThisMachineToo, Arc::new(Here), time()).unwrap()),
+            model: Arc::new(Fetching {
+                model: model(&clock),
+                port: babbler.port(),
+            }),
+            tools: Arc::new(
+                BuiltinTools::reaching(Reach::ThisMachineToo, Arc::new(Here), time()).unwrap(),
+            ),
             clock: time(),
             cache: CacheRules::Off,
             times: WorkTimes::default(),
             slots: None,
             room: Room::default(),
         };
-        Self { store, journal, clock, agent, runner: Arc::new(runner) }
+        Self {
+            store,
+            journal,
+            clock,
+            agent,
+            runner: Arc::new(runner),
+        }
     }
 
     async fn submit(&self) -> TaskId {
@@ -112,27 +132,48 @@ impl World {
     }
 
     async fn task(&self, id: TaskId) -> Task {
-        TaskStore::task(&self.store, &self.agent.tenant, id).await.unwrap().unwrap()
+        TaskStore::task(&self.store, &self.agent.tenant, id)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
-    /// Has batch after batch come of all tasks that have not ended, until all have: how many batches it took.
+    /// Has batch after batch come of all tasks that have not ended, until all have: how many
+    /// batches it took.
     async fn run(&self, tasks: &[TaskId]) -> usize {
         for batch in 1..=3 * TASKS {
-            let messages =
-                tasks.iter().map(|task| TaskMessage { tenant: self.agent.tenant.clone(), task: *task, alone: false });
+            let messages = tasks.iter().map(|task| TaskMessage {
+                tenant: self.agent.tenant.clone(),
+                task: *task,
+                alone: false,
+            });
             let until = self.clock.now().plus(Duration::from_mins(15));
             let ran = join_all(messages.map(|message| {
                 let runner = Arc::clone(&self.runner);
                 in_own_task(async move { runner.run(&message, until).await })
             }));
             let ran = ran.await;
-            assert!(ran.iter().flatten().all(|ran| !matches!(ran, Ran::LeaseLost | Ran::Unknown)), "{ran:?}");
+            assert!(
+                ran.iter()
+                    .flatten()
+                    .all(|ran| !matches!(ran, Ran::LeaseLost | Ran::Unknown)),
+                "{ran:?}"
+            );
             let tasks = join_all(tasks.iter().map(|task| self.task(*task))).await;
-            if tasks.iter().all(|task| task.status() == TaskStatus::Completed) {
-                assert!(tasks.iter().all(|task| task.attempts() <= 1 && task.progress().hops == 0));
+            if tasks
+                .iter()
+                .all(|task| task.status() == TaskStatus::Completed)
+            {
+                assert!(
+                    tasks
+                        .iter()
+                        .all(|task| task.attempts() <= 1 && task.progress().hops == 0)
+                );
                 return batch;
             }
-            let failed = tasks.iter().find(|task| task.status() == TaskStatus::Failed);
+            let failed = tasks
+                .iter()
+                .find(|task| task.status() == TaskStatus::Failed);
             assert!(failed.is_none(), "{:?}", failed.map(Task::state));
             self.clock.advance(Duration::from_secs(61));
         }
@@ -144,10 +185,20 @@ impl World {
 fn model(clock: &ManualClock) -> Arc<dyn Model> {
     let secrets = MemorySecrets::default();
     secrets.set("key", "sk-1");
-    let key = ApiKey::Secret { store: Arc::new(secrets), name: "key".to_owned() };
-    let access = Access { base_url: format!("http://{}", server::model()).parse().unwrap(), key };
-    let providers =
-        Providers { anthropic: access.clone(), openai: access, openai_compatible: None, timeouts: Timeouts::default() };
+    let key = ApiKey::Secret {
+        store: Arc::new(secrets),
+        name: "key".to_owned(),
+    };
+    let access = Access {
+        base_url: format!("http://{}", server::model()).parse().unwrap(),
+        key,
+    };
+    let providers = Providers {
+        anthropic: access.clone(),
+        openai: access,
+        openai_compatible: None,
+        timeouts: Timeouts::default(),
+    };
     let layers = Layers {
         answers: Arc::new(MemoryAnswers::default()),
         circuits: Arc::new(MemoryCircuits::default()),
@@ -161,33 +212,56 @@ fn model(clock: &ManualClock) -> Arc<dyn Model> {
 
 /// An answer with a call, and with so many bytes of text besides.
 fn answer(bytes: usize) -> StepKind {
-    let call = samples::tool_call("call_1", "http_request", r#"{"url":"http://api.example.com/"}"#);
+    let call = samples::tool_call(
+        "call_1",
+        "http_request",
+        r#"{"url":"http://api.example.com/"}"#,
+    );
     let mut answer = samples::answer_calling([call]);
-    answer.content.push(AssistantPart { ..samples::said(&"a".repeat(bytes)) });
-    StepKind::ModelCall { requested: samples::model(), answer }
+    answer.content.push(AssistantPart {
+        ..samples::said(&"a".repeat(bytes))
+    });
+    StepKind::ModelCall {
+        requested: samples::model(),
+        answer,
+    }
 }
 
-/// Ten tasks whose workers have left them with conversations of so many MiB. The records of half of them do not tell.
+/// Ten tasks whose workers have left them with conversations of so many MiB. The records of half of
+/// them do not tell.
 pub(crate) async fn conversations(mebibytes: usize) -> u64 {
     let world = World::new().await;
     let begun = Region::new(COUNTING);
     let mut tasks = Vec::new();
-    let texts = usize::try_from(MAX_TOOL_TEXTS_BYTES).unwrap().min(mebibytes * MEBIBYTE / 2);
+    let texts = usize::try_from(MAX_TOOL_TEXTS_BYTES)
+        .unwrap()
+        .min(mebibytes * MEBIBYTE / 2);
     for _ in 0..TASKS {
         tasks.push(world.submit().await);
     }
     let everywhere = |first: u32| {
         let numbers = (first..=8).step_by(2);
-        tasks.iter().flat_map(move |id| numbers.clone().map(|number| (*id, StepPlace { number, base: 0 })))
+        tasks.iter().flat_map(move |id| {
+            numbers
+                .clone()
+                .map(|number| (*id, StepPlace { number, base: 0 }))
+        })
     };
     let said = answer((mebibytes * MEBIBYTE - texts - 64 * 1_024) / 4);
-    world.journal.repeat(&Step { kind: said, ..samples::step(tasks[0], 1, "") }, everywhere(1));
+    world.journal.repeat(
+        &Step {
+            kind: said,
+            ..samples::step(tasks[0], 1, "")
+        },
+        everywhere(1),
+    );
     let result = samples::tool_step(tasks[0], 2, ToolRunner::Platform, &"b".repeat(texts / 4));
     world.journal.repeat(&result, everywhere(2));
     drop(result);
     for (place, id) in tasks.iter().enumerate() {
         let mut task = world.task(*id).await;
-        task.claim(samples::lease_until(samples::after(1)), samples::START).unwrap();
+        task.claim(samples::lease_until(samples::after(1)), samples::START)
+            .unwrap();
         if place % 2 == 0 {
             task.note_steps(world.journal.heads(*id).await.unwrap());
         }
@@ -196,11 +270,16 @@ pub(crate) async fn conversations(mebibytes: usize) -> u64 {
     world.clock.advance(Duration::from_secs(2));
     let batches = world.run(&tasks).await;
     assert_eq!(batches > 1, mebibytes * TASKS > 32, "{batches} batches");
-    assert!(tasks.iter().all(|task| world.journal.entries(*task).len() == 9));
+    assert!(
+        tasks
+            .iter()
+            .all(|task| world.journal.entries(*task).len() == 9)
+    );
     left_since(&begun)
 }
 
-/// Ten tasks whose model wants 98 pages at once, of control characters and of letters, each without end.
+/// Ten tasks whose model wants 98 pages at once, of control characters and of letters, each without
+/// end.
 pub(crate) async fn results() -> u64 {
     let world = World::new().await;
     let begun = Region::new(COUNTING);
@@ -225,25 +304,52 @@ pub(crate) async fn clients() -> u64 {
     let id = world.submit().await;
     let large = 16 * MEBIBYTE - 1_024;
     let at = |number| (id, StepPlace { number, base: 0 });
-    let said = Step { kind: answer(large), ..samples::step(id, 1, "") };
+    let said = Step {
+        kind: answer(large),
+        ..samples::step(id, 1, "")
+    };
     world.journal.repeat(&said, (1..1_000).step_by(2).map(at));
     drop(said);
     let mut answered = samples::tool_step(id, 2, ToolRunner::Client, &"b".repeat(large));
-    world.journal.repeat(&answered, (2..=1_000).step_by(2).map(at));
-    let StepKind::ToolCall { text, .. } = &mut answered.kind else { unreachable!() };
-    let last = ToolAnswer { call_id: None, step: Some(1_000), text: std::mem::take(text), is_error: false };
+    world
+        .journal
+        .repeat(&answered, (2..=1_000).step_by(2).map(at));
+    let StepKind::ToolCall { text, .. } = &mut answered.kind else {
+        unreachable!()
+    };
+    let last = ToolAnswer {
+        call_id: None,
+        step: Some(1_000),
+        text: std::mem::take(text),
+        is_error: false,
+    };
     drop(answered);
 
     let mut task = world.task(id).await;
-    task.claim(samples::lease_until(samples::after(60)), samples::START).unwrap();
+    task.claim(samples::lease_until(samples::after(60)), samples::START)
+        .unwrap();
     world.store.update(&task).await.unwrap();
-    task.fail(1, Failure::of_its_own(FailureCode::AttemptsExhausted, "given up"), samples::after(1)).unwrap();
+    task.fail(
+        1,
+        Failure::of_its_own(FailureCode::AttemptsExhausted, "given up"),
+        samples::after(1),
+    )
+    .unwrap();
     world.store.update(&task).await.unwrap();
 
     let store = || Arc::new(world.store.clone());
     let journal = Arc::<PackedJournal>::clone(&world.journal);
-    let (queue, clock) = (Arc::new(MemoryQueue::default()), Arc::new(world.clock.clone()));
-    let clients = Tasks { agents: store(), store: store(), journal, queue, clock };
+    let (queue, clock) = (
+        Arc::new(MemoryQueue::default()),
+        Arc::new(world.clock.clone()),
+    );
+    let clients = Tasks {
+        agents: store(),
+        store: store(),
+        journal,
+        queue,
+        clock,
+    };
     let tenant = &world.agent.tenant;
     let mut after = 996;
     while after < 1_000 {
@@ -251,17 +357,42 @@ pub(crate) async fn clients() -> u64 {
         assert_eq!((part.steps.len(), part.more), (1, after < 999));
         after = part.steps[0].number;
     }
-    assert_eq!(clients.step_text(tenant, id, 500).await.unwrap().len(), large);
+    assert_eq!(
+        clients.step_text(tenant, id, 500).await.unwrap().len(),
+        large
+    );
     assert!(clients.call_arguments(tenant, id, 500).await.unwrap().len() < 100);
     // Given before: the task is no longer one that waits for it.
-    assert_eq!(clients.answer_task(tenant, id, vec![last]).await.unwrap().status(), TaskStatus::Failed);
+    assert_eq!(
+        clients
+            .answer_task(tenant, id, vec![last])
+            .await
+            .unwrap()
+            .status(),
+        TaskStatus::Failed
+    );
     let none = LimitChanges::default();
-    assert_eq!(clients.redrive(tenant, id).await.unwrap().status(), TaskStatus::Queued);
+    assert_eq!(
+        clients.redrive(tenant, id).await.unwrap().status(),
+        TaskStatus::Queued
+    );
     clients.cancel_task(tenant, id).await.unwrap();
-    let reopened = clients.retry_task(tenant, id, RetryFrom::Checkpoint, none).await.unwrap();
-    assert!(reopened.progress().conversation_bytes > Some(15_000 * MEBIBYTE as u64), "{reopened:?}");
+    let reopened = clients
+        .retry_task(tenant, id, RetryFrom::Checkpoint, none)
+        .await
+        .unwrap();
+    assert!(
+        reopened.progress().conversation_bytes > Some(15_000 * MEBIBYTE as u64),
+        "{reopened:?}"
+    );
     clients.cancel_task(tenant, id).await.unwrap();
-    let afresh = clients.retry_task(tenant, id, RetryFrom::Start, none).await.unwrap();
-    assert_eq!((afresh.progress().base, afresh.progress().conversation_bytes), (1_000, Some(0)));
+    let afresh = clients
+        .retry_task(tenant, id, RetryFrom::Start, none)
+        .await
+        .unwrap();
+    assert_eq!(
+        (afresh.progress().base, afresh.progress().conversation_bytes),
+        (1_000, Some(0))
+    );
     left_since(&begun)
 }

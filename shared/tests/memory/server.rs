@@ -1,5 +1,6 @@
-//! Two servers on loopback, of plain `std` over buffers of fixed size: a model that listens to questions of any length and
-//! answers them in a few words, and a host that says one thing without end.
+//! Two servers on loopback, of plain `std` over buffers of fixed size: a model that listens to
+//! questions of any length and answers them in a few words, and a host that says one thing without
+//! end.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -45,12 +46,17 @@ pub(crate) fn model() -> SocketAddr {
     })
 }
 
-/// A host that answers with control characters where the path says so, or else with a letter, and never comes to an end.
+/// A host that answers with control characters where the path says so, or else with a letter, and
+/// never comes to an end.
 pub(crate) fn babbler() -> SocketAddr {
     start(|mut connection| {
         let mut request = [0; 4_096];
         let read = connection.read(&mut request)?;
-        let says = if request[..read].starts_with(b"GET /control") { b"\x01" } else { b"a" };
+        let says = if request[..read].starts_with(b"GET /control") {
+            b"\x01"
+        } else {
+            b"a"
+        };
         connection.write_all(b"HTTP/1.1 200 x\r\ncontent-type: text/plain\r\n\r\n")?;
         let words = says.repeat(64 * 1_024);
         loop {
@@ -69,7 +75,9 @@ fn listen(connection: &mut TcpStream) -> io::Result<bool> {
         head.extend_from_slice(&byte);
     }
     let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
     let read = io::copy(&mut connection.take(length.unwrap_or(0)), &mut io::sink())?;
     Ok(Some(read) == length)
 }

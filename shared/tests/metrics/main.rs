@@ -1,4 +1,5 @@
-//! What the platform counts, as `CloudWatch` gets it. A program of its own, because there is one recorder in a process.
+//! What the platform counts, as `CloudWatch` gets it. A program of its own, because there is one
+//! recorder in a process.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,8 +24,8 @@ use serde_json::{Value, json};
 use shared::app::{Ran, Room, Runner};
 use shared::config::Environment;
 use shared::domain::{
-    BuiltinTool, JsonSchema, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend, ToolDefinition,
-    ToolName,
+    BuiltinTool, JsonSchema, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend,
+    ToolDefinition, ToolName,
 };
 use shared::llm::{Access, ApiKey, Providers, Timeouts, http_client, router};
 use shared::metric;
@@ -32,7 +33,8 @@ use shared::policy::{Breaker, BreakerSettings, DailyCaps, Metered, PriceTable};
 use shared::ports::{Clock, Model, ModelErrorKind, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel, TokioClock, When, samples,
+    Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel,
+    TokioClock, When, samples,
 };
 use tokio::net::TcpListener;
 
@@ -46,7 +48,9 @@ fn documents() -> Vec<Value> {
     write_metrics(&mut written).unwrap();
     let text = String::from_utf8(written).unwrap();
     assert!(!text.contains(CANARY), "{text}");
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The counts that are due, of all dimensions together.
@@ -65,26 +69,49 @@ fn counts() -> BTreeMap<String, u64> {
 /// What is due of metrics that are divided by nothing.
 fn totals() -> Value {
     let mut due = documents().into_iter();
-    let is_total = |document: &Value| metric::DIMENSIONS.iter().all(|dimension| document[dimension].is_null());
+    let is_total = |document: &Value| {
+        metric::DIMENSIONS
+            .iter()
+            .all(|dimension| document[dimension].is_null())
+    };
     due.find(is_total).unwrap()
 }
 
 fn check_form(document: &Value) {
     let directive = &document["_aws"]["CloudWatchMetrics"][0];
-    assert!(document["_aws"]["Timestamp"].as_u64().is_some_and(|millis| millis > 1_700_000_000_000), "{document}");
+    assert!(
+        document["_aws"]["Timestamp"]
+            .as_u64()
+            .is_some_and(|millis| millis > 1_700_000_000_000),
+        "{document}"
+    );
     assert_eq!(directive["Namespace"], "AgentPlatform");
     for dimension in directive["Dimensions"][0].as_array().unwrap() {
         let name = dimension.as_str().unwrap();
-        assert!(["service", "environment"].contains(&name) || metric::DIMENSIONS.contains(&name), "{document}");
+        assert!(
+            ["service", "environment"].contains(&name) || metric::DIMENSIONS.contains(&name),
+            "{document}"
+        );
         assert!(document[name].is_string(), "{document}");
     }
     for declared in directive["Metrics"].as_array().unwrap() {
         let name = declared["Name"].as_str().unwrap();
         let known = metric::ALL.iter().find(|(known, _, _)| *known == name);
-        assert!(known.is_some() && declared["Unit"].is_string(), "{document}");
-        assert!(document[name].is_number() || document[name].as_array().is_some_and(|values| values.len() <= 100));
+        assert!(
+            known.is_some() && declared["Unit"].is_string(),
+            "{document}"
+        );
+        assert!(
+            document[name].is_number()
+                || document[name]
+                    .as_array()
+                    .is_some_and(|values| values.len() <= 100)
+        );
     }
-    assert!(document.get("level").is_none(), "Lambda would filter it: {document}");
+    assert!(
+        document.get("level").is_none(),
+        "Lambda would filter it: {document}"
+    );
 }
 
 #[tokio::test]
@@ -104,21 +131,44 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         Reply::Fail(ModelErrorKind::Rejected),
     ];
     let world = World::with_model(ScriptedModel::new(script)).await;
-    let world = world.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
+    let world = world
+        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .await;
 
     let task = world.submit(CANARY).await.unwrap();
     world.pass(3);
     world.run(task.id()).await.unwrap();
     let due = documents();
     due.iter().for_each(check_form);
-    let plain = due.iter().find(|document| document["TasksCompleted"].is_number()).unwrap();
-    let counted = ["TasksSubmitted", "TasksClaimed", "TasksCompleted", "BadToolCalls"].map(|name| &plain[name]);
+    let plain = due
+        .iter()
+        .find(|document| document["TasksCompleted"].is_number())
+        .unwrap();
+    let counted = [
+        "TasksSubmitted",
+        "TasksClaimed",
+        "TasksCompleted",
+        "BadToolCalls",
+    ]
+    .map(|name| &plain[name]);
     assert_eq!(counted, [&json!(1); 4], "{plain}");
-    assert_eq!((&plain["QueueWait"], &plain["TaskDuration"]), (&json!([3_000.0]), &json!([3_000.0])));
-    assert_eq!((&plain["service"], &plain["environment"]), (&json!("executor"), &json!("test")));
+    assert_eq!(
+        (&plain["QueueWait"], &plain["TaskDuration"]),
+        (&json!([3_000.0]), &json!([3_000.0]))
+    );
+    assert_eq!(
+        (&plain["service"], &plain["environment"]),
+        (&json!("executor"), &json!("test"))
+    );
     assert_eq!(plain["ToolCalls"], 1, "all tools together");
-    let tool = due.iter().find(|document| document["tool"].is_string()).unwrap();
-    assert_eq!((&tool["tool"], &tool["ToolCalls"]), (&json!("calculator"), &json!(1)));
+    let tool = due
+        .iter()
+        .find(|document| document["tool"].is_string())
+        .unwrap();
+    assert_eq!(
+        (&tool["tool"], &tool["ToolCalls"]),
+        (&json!("calculator"), &json!(1))
+    );
     assert_eq!(documents(), Vec::<Value>::new(), "nothing is counted twice");
 
     let parked = world.submit(CANARY).await.unwrap();
@@ -128,25 +178,53 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
     world.run(parked.id()).await.unwrap();
     let ended = totals();
     assert_eq!(ended["TasksFailed"], 1);
-    assert_eq!((&ended["TimeWaiting"], &ended["TimeRunning"]), (&json!([60_000.0]), &json!([0.0])), "{ended}");
+    assert_eq!(
+        (&ended["TimeWaiting"], &ended["TimeRunning"]),
+        (&json!([60_000.0]), &json!([0.0])),
+        "{ended}"
+    );
 
-    let limits = LimitChanges { max_tokens: Some(1), ..LimitChanges::default() };
-    world.model.then(Reply::Answer(samples::answer_calling([samples::tool_call("c", "calculator", "{}")])));
-    let new = shared::app::NewTask { limits, ..world.new_task(CANARY) };
-    let paused = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    let limits = LimitChanges {
+        max_tokens: Some(1),
+        ..LimitChanges::default()
+    };
+    world.model.then(Reply::Answer(samples::answer_calling([
+        samples::tool_call("c", "calculator", "{}"),
+    ])));
+    let new = shared::app::NewTask {
+        limits,
+        ..world.new_task(CANARY)
+    };
+    let paused = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
     world.run(paused.id()).await.unwrap();
     assert_eq!(counts()["TasksPaused"], 1);
     world.pass(9);
-    world.tasks().cancel_task(world.tenant(), paused.id()).await.unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), paused.id())
+        .await
+        .unwrap();
     assert_eq!(totals()["TimePaused"], json!([9_000.0]));
 
     let unwanted = world.submit(CANARY).await.unwrap();
-    world.tasks().cancel_task(world.tenant(), unwanted.id()).await.unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), unwanted.id())
+        .await
+        .unwrap();
     let late = world.submit(CANARY).await.unwrap();
     world.pass(1_800);
     world.sweep().await.unwrap();
     let counted = counts();
-    assert_eq!((counted["TasksCanceled"], counted["TasksTimedOut"]), (1, 1), "{late:?}: {counted:?}");
+    assert_eq!(
+        (counted["TasksCanceled"], counted["TasksTimedOut"]),
+        (1, 1),
+        "{late:?}: {counted:?}"
+    );
 
     check_bad_days(&world).await;
     check_model_calls().await;
@@ -158,44 +236,85 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
 
 /// Two tasks that outgrow the room that they have together.
 async fn check_crowds() {
-    let world = World::new().await.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
+    let world = World::new()
+        .await
+        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .await;
     for id in ["a", "b"] {
         let call = samples::tool_call(id, "calculator", r#"{"expression":"1+1"}"#);
-        world.model.then(Reply::Answer(samples::answer_calling([call])));
+        world
+            .model
+            .then(Reply::Answer(samples::answer_calling([call])));
     }
-    let tasks = [world.submit(CANARY).await.unwrap().id(), world.submit(CANARY).await.unwrap().id()];
-    let worker = Runner { room: Room::of(1), ..world.worker_failing(&Faults::default()) };
+    let tasks = [
+        world.submit(CANARY).await.unwrap().id(),
+        world.submit(CANARY).await.unwrap().id(),
+    ];
+    let worker = Runner {
+        room: Room::of(1),
+        ..world.worker_failing(&Faults::default())
+    };
     drop(counts());
     let ran = join_all(tasks.map(|task| world.run_by(&worker, task))).await;
-    assert!(matches!(ran[..], [Ok(Ran::Ended(_)), Ok(Ran::Parked(_))]), "{ran:?}");
+    assert!(
+        matches!(ran[..], [Ok(Ran::Ended(_)), Ok(Ran::Parked(_))]),
+        "{ran:?}"
+    );
     let counted = counts();
-    assert_eq!((counted["TasksCrowdedOut"], counted["TasksParked"]), (1, 1), "{counted:?}");
+    assert_eq!(
+        (counted["TasksCrowdedOut"], counted["TasksParked"]),
+        (1, 1),
+        "{counted:?}"
+    );
     assert_eq!(counted.get("Hops"), None);
 }
 
-/// How long a task waited for its client, and how long a worker had it that is gone, if its client then cancels it.
+/// How long a task waited for its client, and how long a worker had it that is gone, if its client
+/// then cancels it.
 async fn check_clients_wishes() {
-    let asks = || Reply::Answer(samples::answer_calling([samples::tool_call("a", "ask_human", "{}")]));
+    let asks = || {
+        Reply::Answer(samples::answer_calling([samples::tool_call(
+            "a",
+            "ask_human",
+            "{}",
+        )]))
+    };
     let schema = JsonSchema::new(json!({ "type": "object" })).unwrap();
-    let tool = ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap();
+    let tool = ToolDefinition::new(
+        ToolName::new("ask_human".to_owned()).unwrap(),
+        String::new(),
+        schema,
+    )
+    .unwrap();
     let world = World::with_model(ScriptedModel::new([asks()])).await;
     let world = world.with_agent(|config| config.tools = vec![tool]).await;
     let asking = world.submit(CANARY).await.unwrap();
     world.run(asking.id()).await.unwrap();
     assert_eq!(counts()["TasksAwaitingInput"], 1);
     world.pass(7);
-    world.tasks().cancel_task(world.tenant(), asking.id()).await.unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), asking.id())
+        .await
+        .unwrap();
     assert_eq!(totals()["TimeAwaitingInput"], json!([7_000.0]));
 
     let lost = world.submit(CANARY).await.unwrap();
     let lease = samples::lease_until(world.now().plus(Duration::from_mins(1)));
-    TaskStore::claim(&world.store, world.tenant(), lost.id(), lease, world.now()).await.unwrap();
+    TaskStore::claim(&world.store, world.tenant(), lost.id(), lease, world.now())
+        .await
+        .unwrap();
     world.pass(61);
-    world.tasks().cancel_task(world.tenant(), lost.id()).await.unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), lost.id())
+        .await
+        .unwrap();
     assert_eq!(totals()["TimeRunning"], json!([61_000.0]));
 }
 
-/// What workers that die add, one whose store fails at its task's last attempt, and a queue that takes no message.
+/// What workers that die add, one whose store fails at its task's last attempt, and a queue that
+/// takes no message.
 async fn check_bad_days(world: &World) {
     let killed = world.submit(CANARY).await.unwrap();
     for _ in 0..5 {
@@ -206,7 +325,11 @@ async fn check_bad_days(world: &World) {
     }
     drop(world.run(killed.id()).await);
     let counted = counts();
-    assert_eq!((counted["TasksClaimed"], counted["DeadLetters"]), (5, 1), "{counted:?}");
+    assert_eq!(
+        (counted["TasksClaimed"], counted["DeadLetters"]),
+        (5, 1),
+        "{counted:?}"
+    );
 
     let unlucky = world.submit(CANARY).await.unwrap();
     for record_step in [3, 4, 4, 4, 4] {
@@ -216,15 +339,24 @@ async fn check_bad_days(world: &World) {
     }
     // Those before come back with their messages, and are counted by who has these.
     let counted = counts();
-    assert_eq!((counted["DeadLetters"], counted["StoreFailures"]), (1, 1), "{counted:?}");
+    assert_eq!(
+        (counted["DeadLetters"], counted["StoreFailures"]),
+        (1, 1),
+        "{counted:?}"
+    );
 
     let faults = Faults::default();
     faults.die_at(1, When::Before);
-    world.tasks_failing(&faults).submit_task(world.tenant(), world.new_task(CANARY)).await.unwrap();
+    world
+        .tasks_failing(&faults)
+        .submit_task(world.tenant(), world.new_task(CANARY))
+        .await
+        .unwrap();
     assert_eq!(counts()["SendFailures"], 1);
 }
 
-/// What each request to a provider adds: of a model with a price, of one without, and of one that fails.
+/// What each request to a provider adds: of a model with a price, of one without, and of one that
+/// fails.
 async fn check_model_calls() {
     let unlisted = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
     let failing = Reply::FailWith {
@@ -232,15 +364,26 @@ async fn check_model_calls() {
         status: Some(429),
         should_retry: None,
         retry_after: None,
-        spend: Spend { attempts: 1, ..Spend::default() },
+        spend: Spend {
+            attempts: 1,
+            ..Spend::default()
+        },
     };
     let answers = [(); 3].map(|()| Reply::Answer(samples::answer("hi")));
     let model = Arc::new(ScriptedModel::new(answers.into_iter().chain([failing])));
     let clock = Arc::new(TokioClock::default());
-    let metered =
-        Metered::new(model, PriceTable::current(), Arc::new(MemoryBudgets::default()), DailyCaps::default(), clock);
+    let metered = Metered::new(
+        model,
+        PriceTable::current(),
+        Arc::new(MemoryBudgets::default()),
+        DailyCaps::default(),
+        clock,
+    );
     let priced = samples::question(CANARY);
-    let unpriced = ModelRequest { chain: ModelChain::only(unlisted.into()), ..priced.clone() };
+    let unpriced = ModelRequest {
+        chain: ModelChain::only(unlisted.into()),
+        ..priced.clone()
+    };
     for request in [&priced, &priced, &unpriced] {
         metered.ask(request).await.unwrap();
     }
@@ -248,41 +391,92 @@ async fn check_model_calls() {
 
     let due = documents();
     due.iter().for_each(check_form);
-    let of = |dimension: &str, value: &str| due.iter().find(|document| document[dimension] == value).unwrap();
+    let of = |dimension: &str, value: &str| {
+        due.iter()
+            .find(|document| document[dimension] == value)
+            .unwrap()
+    };
     let used = samples::usage();
-    let cost = PriceTable::current().cost(&samples::model(), &used, samples::START).unwrap();
+    let cost = PriceTable::current()
+        .cost(&samples::model(), &used, samples::START)
+        .unwrap();
     let claude = of("model", samples::model().name());
-    let counted = ["ModelCalls", "InputTokens", "OutputTokens", "CacheReadTokens", "CacheWriteTokens"];
+    let counted = [
+        "ModelCalls",
+        "InputTokens",
+        "OutputTokens",
+        "CacheReadTokens",
+        "CacheWriteTokens",
+    ];
     let counted = counted.map(|name| claude[name].as_u64().unwrap());
-    let used = [used.input_tokens, used.output_tokens, used.cache_read_tokens, used.cache_write_tokens];
-    assert_eq!(counted, [3, 2 * used[0], 2 * used[1], 2 * used[2], 2 * used[3]], "{claude}");
-    assert_eq!((&claude["ModelCostMicroUsd"], &claude["UnpricedCalls"]), (&json!(2 * cost), &Value::Null), "{claude}");
-    assert_eq!(claude["ModelLatency"].as_array().map(Vec::len), Some(3), "{claude}");
+    let used = [
+        used.input_tokens,
+        used.output_tokens,
+        used.cache_read_tokens,
+        used.cache_write_tokens,
+    ];
+    assert_eq!(
+        counted,
+        [3, 2 * used[0], 2 * used[1], 2 * used[2], 2 * used[3]],
+        "{claude}"
+    );
+    assert_eq!(
+        (&claude["ModelCostMicroUsd"], &claude["UnpricedCalls"]),
+        (&json!(2 * cost), &Value::Null),
+        "{claude}"
+    );
+    assert_eq!(
+        claude["ModelLatency"].as_array().map(Vec::len),
+        Some(3),
+        "{claude}"
+    );
     let own = of("model", "unlisted");
     assert_eq!(own["provider"], "openai_compatible");
     let counted = ["ModelCalls", "ModelCostMicroUsd", "UnpricedCalls"].map(|name| &own[name]);
     assert_eq!(counted, [&json!(1), &Value::Null, &json!(1)], "{own}");
     let failed = of("error", "model_rate_limited");
-    assert_eq!((&failed["provider"], &failed["ModelErrors"]), (&json!("anthropic"), &json!(1)), "{failed}");
+    assert_eq!(
+        (&failed["provider"], &failed["ModelErrors"]),
+        (&json!("anthropic"), &json!(1)),
+        "{failed}"
+    );
 }
 
-/// A circuit is seen to be open by the calls that it refuses and by the probes that fail, but not once it lets calls pass.
+/// A circuit is seen to be open by the calls that it refuses and by the probes that fail, but not
+/// once it lets calls pass.
 async fn check_circuits() {
     let failures = [(); 2].map(|()| Reply::Fail(ModelErrorKind::Unavailable));
     let model = Arc::new(ScriptedModel::new(failures));
     let clock = ManualClock::at(samples::START);
     let settings = BreakerSettings::default().with_failures(1).unwrap();
-    let breaker = Breaker::new(model, Arc::new(MemoryCircuits::default()), settings, Arc::new(clock.clone()));
+    let breaker = Breaker::new(
+        model,
+        Arc::new(MemoryCircuits::default()),
+        settings,
+        Arc::new(clock.clone()),
+    );
     let question = samples::question(CANARY);
     let ask = async || drop(breaker.ask(&question).await);
     ask().await;
     let opened = counts();
-    assert_eq!((opened["CircuitsOpened"], opened.get("CircuitOpen")), (2, None), "{opened:?}");
+    assert_eq!(
+        (opened["CircuitsOpened"], opened.get("CircuitOpen")),
+        (2, None),
+        "{opened:?}"
+    );
     ask().await;
-    assert_eq!(counts()["CircuitOpen"], 2, "a refusal, by its model and of all");
+    assert_eq!(
+        counts()["CircuitOpen"],
+        2,
+        "a refusal, by its model and of all"
+    );
     clock.advance(Duration::from_secs(31));
     ask().await;
-    assert_eq!(counts()["CircuitOpen"], 2, "a failed probe, by its model and of all");
+    assert_eq!(
+        counts()["CircuitOpen"],
+        2,
+        "a failed probe, by its model and of all"
+    );
 }
 
 /// Only the first event of a stream says how soon an answer began.
@@ -294,19 +488,44 @@ async fn check_streams() {
         ([(CONTENT_TYPE, "text/event-stream")], STREAM)
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/messages", post(respond))).await });
+    let base_url = format!("http://{}", listener.local_addr().unwrap())
+        .parse()
+        .unwrap();
+    tokio::spawn(async move {
+        axum::serve(listener, Router::new().route("/v1/messages", post(respond))).await
+    });
     let secrets = MemorySecrets::default();
     secrets.set("key", "sk-1");
-    let access = Access { base_url, key: ApiKey::Secret { store: Arc::new(secrets), name: "key".to_owned() } };
-    let providers =
-        Providers { anthropic: access.clone(), openai: access, openai_compatible: None, timeouts: Timeouts::default() };
+    let access = Access {
+        base_url,
+        key: ApiKey::Secret {
+            store: Arc::new(secrets),
+            name: "key".to_owned(),
+        },
+    };
+    let providers = Providers {
+        anthropic: access.clone(),
+        openai: access,
+        openai_compatible: None,
+        timeouts: Timeouts::default(),
+    };
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::default());
-    router(&http_client().unwrap(), providers, &clock).ask(&samples::question(CANARY)).await.unwrap();
+    router(&http_client().unwrap(), providers, &clock)
+        .ask(&samples::question(CANARY))
+        .await
+        .unwrap();
 
     let due = documents();
     let of = |document: &&Value| document["model"] == samples::model().name();
-    let took = due.iter().find(of).unwrap()["TimeToFirstChunk"].as_array().unwrap();
-    let [took] = took.as_slice() else { panic!("{due:?}") };
-    assert!(took.as_f64().is_some_and(|millis| millis >= DELAY.as_secs_f64() * 1_000.0), "{due:?}");
+    let took = due.iter().find(of).unwrap()["TimeToFirstChunk"]
+        .as_array()
+        .unwrap();
+    let [took] = took.as_slice() else {
+        panic!("{due:?}")
+    };
+    assert!(
+        took.as_f64()
+            .is_some_and(|millis| millis >= DELAY.as_secs_f64() * 1_000.0),
+        "{due:?}"
+    );
 }

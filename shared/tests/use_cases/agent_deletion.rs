@@ -13,27 +13,48 @@ const QUARTER: u64 = 15 * 60 + 1;
 
 fn deletion(world: &World, faults: &Faults) -> AgentDeletion {
     let store = || Arc::new(world.store.with_faults(faults.clone()));
-    AgentDeletion { agents: store(), retention: store(), clock: Arc::new(world.clock.clone()) }
+    AgentDeletion {
+        agents: store(),
+        retention: store(),
+        clock: Arc::new(world.clock.clone()),
+    }
 }
 
 async fn delete(world: &World, faults: &Faults) -> Result<(), AppError> {
-    deletion(world, faults).delete_agent(world.tenant(), world.agent.id).await
+    deletion(world, faults)
+        .delete_agent(world.tenant(), world.agent.id)
+        .await
 }
 
 async fn purge(world: &World, faults: &Faults) -> Option<AgentPurgeSummary> {
-    deletion(world, faults).purge(world.now().plus(INVOCATION)).await.ok()
+    deletion(world, faults)
+        .purge(world.now().plus(INVOCATION))
+        .await
+        .ok()
 }
 
 fn round(deleted: u32, restored: u32) -> AgentPurgeSummary {
-    AgentPurgeSummary { deleted, restored, ..AgentPurgeSummary::default() }
+    AgentPurgeSummary {
+        deleted,
+        restored,
+        ..AgentPurgeSummary::default()
+    }
 }
 
 async fn newest(world: &World) -> Option<Agent> {
-    world.store.newest(world.tenant(), world.agent.id).await.unwrap()
+    world
+        .store
+        .newest(world.tenant(), world.agent.id)
+        .await
+        .unwrap()
 }
 
 async fn version(world: &World) -> Option<Agent> {
-    world.store.version(world.tenant(), world.agent.version_ref()).await.unwrap()
+    world
+        .store
+        .version(world.tenant(), world.agent.version_ref())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -50,8 +71,17 @@ async fn an_agent_without_tasks_takes_none_any_more_and_is_gone_a_quarter_of_an_
     assert_eq!(purge(&world, &well).await, Some(round(1, 0)));
     assert_eq!((newest(&world).await, version(&world).await), (None, None));
     assert_eq!(purge(&world, &well).await, Some(round(0, 0)));
-    let page = PageRequest { limit: 10, after: None };
-    assert_eq!(AgentStore::list(&world.store, world.tenant(), &page).await.unwrap().entries, []);
+    let page = PageRequest {
+        limit: 10,
+        after: None,
+    };
+    assert_eq!(
+        AgentStore::list(&world.store, world.tenant(), &page)
+            .await
+            .unwrap()
+            .entries,
+        []
+    );
 }
 
 #[tokio::test]
@@ -60,14 +90,22 @@ async fn an_agent_that_a_task_names_is_refused_until_the_task_is_deleted() {
     let task = world.submit("hello").await.unwrap();
     for _ in 0..2 {
         let refused = delete(&world, &well).await;
-        let Err(AppError::AgentInUse { agent, task: named }) = refused else { panic!("{refused:?}") };
+        let Err(AppError::AgentInUse { agent, task: named }) = refused else {
+            panic!("{refused:?}")
+        };
         assert_eq!((agent, named), (world.agent.id, task.id()));
         assert_eq!(newest(&world).await, Some(world.agent.clone()));
         world.run(task.id()).await.unwrap();
     }
-    world.tasks().delete_task(world.tenant(), task.id()).await.unwrap();
+    world
+        .tasks()
+        .delete_task(world.tenant(), task.id())
+        .await
+        .unwrap();
     delete(&world, &well).await.unwrap();
-    let foreign = deletion(&world, &well).delete_agent(&samples::tenant("other"), world.agent.id).await;
+    let foreign = deletion(&world, &well)
+        .delete_agent(&samples::tenant("other"), world.agent.id)
+        .await;
     assert!(matches!(foreign, Err(AppError::NotFound(_))), "{foreign:?}");
 }
 
@@ -78,7 +116,10 @@ async fn a_submission_at_the_same_moment_is_worked_on_and_restores_the_agent() {
     let task = samples::task(&world.agent, world.now());
     delete(&world, &well).await.unwrap();
     TaskStore::create(&world.store, &task).await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     world.pass(QUARTER);
     let (one, two) = tokio::join!(purge(&world, &well), purge(&world, &well));
     assert_eq!(one.unwrap().deleted + two.unwrap().deleted, 0);
@@ -108,7 +149,10 @@ async fn submissions_and_a_deletion_in_any_order_never_leave_a_task_whose_agent_
         purge(&world, &well).await.unwrap();
         let is_there = newest(&world).await.is_some();
         match (&submitted, &deleted) {
-            (Ok(_), _) => assert!(is_there && version(&world).await.is_some(), "{seed}: {deleted:?}"),
+            (Ok(_), _) => assert!(
+                is_there && version(&world).await.is_some(),
+                "{seed}: {deleted:?}"
+            ),
             (Err(AppError::Invalid(_)), Ok(())) => assert!(!is_there, "{seed}"),
             other => panic!("{seed}: {other:?}"),
         }
@@ -120,13 +164,20 @@ async fn a_search_through_more_tasks_than_a_round_searches_goes_on_in_the_next()
     let (world, well) = (World::new().await, Faults::default());
     let other = samples::agent(world.tenant());
     for _ in 0..5_050 {
-        TaskStore::create(&world.store, &samples::task(&other, world.now())).await.unwrap();
+        TaskStore::create(&world.store, &samples::task(&other, world.now()))
+            .await
+            .unwrap();
     }
     delete(&world, &well).await.unwrap();
     world.pass(QUARTER);
-    let unfinished = AgentPurgeSummary { unfinished: true, ..AgentPurgeSummary::default() };
+    let unfinished = AgentPurgeSummary {
+        unfinished: true,
+        ..AgentPurgeSummary::default()
+    };
     assert_eq!(purge(&world, &well).await, Some(unfinished));
-    let [marked] = &world.store.marked_before(world.now(), 10).await.unwrap()[..] else { panic!("not one") };
+    let [marked] = &world.store.marked_before(world.now(), 10).await.unwrap()[..] else {
+        panic!("not one")
+    };
     assert!(marked.searched_to.is_some());
     assert_eq!(purge(&world, &well).await, Some(round(1, 0)));
 }
@@ -145,7 +196,11 @@ async fn whoever_dies_over_an_agents_deletion_leaves_it_to_the_next_round() {
                 world.pass(QUARTER);
             }
             purge(&world, &well).await.unwrap();
-            assert_eq!((newest(&world).await, version(&world).await), (None, None), "{when:?} {call}");
+            assert_eq!(
+                (newest(&world).await, version(&world).await),
+                (None, None),
+                "{when:?} {call}"
+            );
             if !faults.struck() {
                 break;
             }

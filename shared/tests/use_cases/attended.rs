@@ -7,10 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use shared::app::{Ran, Runner, Tasks, WorkTimes};
 use shared::domain::{
-    BuiltinTool, Change, Lease, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskInput, TaskState, TaskStatus,
-    TenantId, Timestamp,
+    BuiltinTool, Change, Lease, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskInput,
+    TaskState, TaskStatus, TenantId, Timestamp,
 };
-use shared::ports::store::{Claimed, Created, Deletion, Page, PageRequest, TaskFilter, TaskSummary};
+use shared::ports::store::{
+    Claimed, Created, Deletion, Page, PageRequest, TaskFilter, TaskSummary,
+};
 use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskDetails, TaskStore};
 use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, TokioClock, samples};
 
@@ -32,7 +34,8 @@ impl Model for Brief {
     }
 }
 
-/// A store that takes [`STORING`] to read or change a task. A call that is dropped before that has done nothing.
+/// A store that takes [`STORING`] to read or change a task. A call that is dropped before that has
+/// done nothing.
 struct Slower(MemoryStore);
 
 #[async_trait]
@@ -71,7 +74,13 @@ impl TaskStore for Slower {
         TaskStore::list(&self.0, tenant, filter, page).await
     }
 
-    async fn claim(&self, tenant: &TenantId, id: TaskId, lease: Lease, now: Timestamp) -> Result<Claimed, StoreError> {
+    async fn claim(
+        &self,
+        tenant: &TenantId,
+        id: TaskId,
+        lease: Lease,
+        now: Timestamp,
+    ) -> Result<Claimed, StoreError> {
         self.0.claim(tenant, id, lease, now).await
     }
 
@@ -88,18 +97,29 @@ impl TaskStore for Slower {
         self.0.delete(tenant, id).await
     }
 
-    async fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
+    async fn overdue(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         self.0.overdue(now, limit).await
     }
 }
 
-/// A task of nearly a thousand steps, each shorter than a request to the store, and what works on it.
+/// A task of nearly a thousand steps, each shorter than a request to the store, and what works on
+/// it.
 async fn task_of_brief_steps() -> (World, TaskId, Runner) {
-    let world = world((0..480).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
+    let world =
+        world((0..480).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
     let world = world
         .with_agent(|config| {
             config.builtin_tools = vec![BuiltinTool::Calculator];
-            config.limits = config.limits.with_max_steps(1_000).unwrap().with_max_tool_calls(1_000).unwrap();
+            config.limits = config
+                .limits
+                .with_max_steps(1_000)
+                .unwrap()
+                .with_max_tool_calls(1_000)
+                .unwrap();
         })
         .await;
     let task = world.submit("hello").await.unwrap().id();
@@ -107,7 +127,10 @@ async fn task_of_brief_steps() -> (World, TaskId, Runner) {
         model: Arc::new(Brief(Arc::clone(&world.model))),
         tasks: Arc::new(Slower(world.store.clone())),
         clock: Arc::new(TokioClock::default()),
-        times: WorkTimes { lease: Duration::from_secs(3), step_reserve: STEP_RESERVE },
+        times: WorkTimes {
+            lease: Duration::from_secs(3),
+            step_reserve: STEP_RESERVE,
+        },
         ..world.worker_failing(&Faults::default())
     };
     (world, task, runner)
@@ -119,11 +142,23 @@ async fn a_cancel_is_heard_within_two_seconds_however_short_the_steps_are() {
     let begun = tokio::time::Instant::now();
     let client = async {
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(world.tasks().cancel_task(world.tenant(), task).await.unwrap().progress().cancel_requested);
+        assert!(
+            world
+                .tasks()
+                .cancel_task(world.tenant(), task)
+                .await
+                .unwrap()
+                .progress()
+                .cancel_requested
+        );
     };
     let (ran, ()) = tokio::join!(world.run_by(&runner, task), client);
     assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
-    assert!(begun.elapsed() <= Duration::from_millis(2_500), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() <= Duration::from_millis(2_500),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,8 +168,13 @@ async fn a_lease_is_renewed_in_time_however_short_the_steps_are() {
     let observer = async {
         loop {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let TaskState::Running(lease) = world.task(task).await.state().clone() else { break };
-            assert!(lease.expires_at > clock.now(), "the lease ended while its worker was at work");
+            let TaskState::Running(lease) = world.task(task).await.state().clone() else {
+                break;
+            };
+            assert!(
+                lease.expires_at > clock.now(),
+                "the lease ended while its worker was at work"
+            );
         }
     };
     let (ran, ()) = tokio::join!(world.run_by(&runner, task), observer);
@@ -147,7 +187,11 @@ async fn a_lease_is_renewed_in_time_however_short_the_steps_are() {
 async fn a_cancel_that_was_accepted_before_the_end_decides() {
     let answered = || Reply::Answer(samples::answer("hi"));
     let asks_client = || calling([ask_human("a")]);
-    for last in [answered(), asks_client(), Reply::Fail(ModelErrorKind::Rejected)] {
+    for last in [
+        answered(),
+        asks_client(),
+        Reply::Fail(ModelErrorKind::Rejected),
+    ] {
         let world = world([last]).await;
         let task = world.submit("hello").await.unwrap().id();
         let client: Arc<dyn Model> = Arc::new(Canceling {
@@ -156,10 +200,19 @@ async fn a_cancel_that_was_accepted_before_the_end_decides() {
             task,
             model: Arc::clone(&world.model),
         });
-        let runner = Runner { model: client, ..world.worker_failing(&Faults::default()) };
-        assert_eq!(world.run_by(&runner, task).await.unwrap(), Ran::Ended(TaskStatus::Canceled));
+        let runner = Runner {
+            model: client,
+            ..world.worker_failing(&Faults::default())
+        };
+        assert_eq!(
+            world.run_by(&runner, task).await.unwrap(),
+            Ran::Ended(TaskStatus::Canceled)
+        );
         let task = world.task(task).await;
-        assert_eq!((task.status(), task.progress().cancel_requested), (TaskStatus::Canceled, false));
+        assert_eq!(
+            (task.status(), task.progress().cancel_requested),
+            (TaskStatus::Canceled, false)
+        );
     }
 }
 
@@ -174,7 +227,11 @@ struct Canceling {
 #[async_trait]
 impl Model for Canceling {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let canceled = self.tasks.cancel_task(&self.tenant, self.task).await.unwrap();
+        let canceled = self
+            .tasks
+            .cancel_task(&self.tenant, self.task)
+            .await
+            .unwrap();
         assert!(canceled.progress().cancel_requested);
         self.model.ask(request).await
     }
@@ -190,7 +247,11 @@ async fn a_cancel_reaches_a_call_that_is_open_within_two_seconds() {
         world.model.until_asked(1).await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let asked_at = begun.elapsed();
-        let task = world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+        let task = world
+            .tasks()
+            .cancel_task(world.tenant(), task.id())
+            .await
+            .unwrap();
         assert!(task.progress().cancel_requested);
         asked_at
     };
@@ -198,7 +259,18 @@ async fn a_cancel_reaches_a_call_that_is_open_within_two_seconds() {
     assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
     assert!(begun.elapsed() <= asked_at + Duration::from_secs(2));
     let cost = world.task(task.id()).await.spend();
-    assert_eq!((cost.attempts, cost.cost.unpriced_calls), (1, 1), "its provider may bill the call");
-    let again = world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
-    assert_eq!((again.status(), again.progress().cancel_requested), (TaskStatus::Canceled, false));
+    assert_eq!(
+        (cost.attempts, cost.cost.unpriced_calls),
+        (1, 1),
+        "its provider may bill the call"
+    );
+    let again = world
+        .tasks()
+        .cancel_task(world.tenant(), task.id())
+        .await
+        .unwrap();
+    assert_eq!(
+        (again.status(), again.progress().cancel_requested),
+        (TaskStatus::Canceled, false)
+    );
 }

@@ -1,13 +1,19 @@
-//! A task's history is whole, although several writers change the task at once or too late, and die at any point.
+//! A task's history is whole, although several writers change the task at once or too late, and die
+//! at any point.
 
-#![allow(clippy::indexing_slicing, reason = "there are as many writers as places")]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "there are as many writers as places"
+)]
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use shared::app::Tasks;
 use shared::domain::task::MAX_HISTORY;
-use shared::domain::{Change, Lease, LimitKind, ReopenFrom, Spent, Task, TaskId, Timestamp, Wait, WaitReason};
+use shared::domain::{
+    Change, Lease, LimitKind, ReopenFrom, Spent, Task, TaskId, Timestamp, Wait, WaitReason,
+};
 use shared::ports::{Claimed, TaskStore};
 use shared::testing::{Faults, When, samples};
 
@@ -25,23 +31,39 @@ struct Act {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let fault = prop_oneof![4 => Just(None), 1 => Just(Some(When::Before)), 1 => Just(Some(When::After))];
+    let fault =
+        prop_oneof![4 => Just(None), 1 => Just(Some(When::Before)), 1 => Just(Some(When::After))];
     let act = (0..3_usize, 0..12_u8, prop::bool::weighted(0.7), fault);
-    prop::collection::vec(act.prop_map(|(writer, what, reads, fault)| Act { writer, what, reads, fault }), 1..250)
+    prop::collection::vec(
+        act.prop_map(|(writer, what, reads, fault)| Act {
+            writer,
+            what,
+            reads,
+            fault,
+        }),
+        1..250,
+    )
 }
 
 /// Makes the transition, if the task allows it.
 fn change(task: &mut Task, what: u8, now: Timestamp) -> bool {
     let fence = task.fence();
-    let wait = Wait { until: now, reason: WaitReason::Breaker };
+    let wait = Wait {
+        until: now,
+        reason: WaitReason::Breaker,
+    };
     match what {
-        0 => task.renew(fence, now.plus(Duration::from_secs(5)), now).is_ok(),
+        0 => task
+            .renew(fence, now.plus(Duration::from_secs(5)), now)
+            .is_ok(),
         1 | 2 => task.hand_over(fence, now).is_ok(),
         3 => task.park(fence, wait, Spent::Nothing, now).is_ok(),
         4 => task.pause(fence, LimitKind::Budget, now).is_ok(),
         5 => task.resume(task.limits(), now).is_ok(),
         6 => matches!(task.cancel(now), Ok(Some(_))),
-        7 | 8 => task.reopen(ReopenFrom::Checkpoint, task.limits(), now).is_ok(),
+        7 | 8 => task
+            .reopen(ReopenFrom::Checkpoint, task.limits(), now)
+            .is_ok(),
         _ => task.settle_overdue(now).is_some(),
     }
 }
@@ -51,9 +73,16 @@ async fn told(tasks: &Tasks, world: &World, id: TaskId, limit: u32) -> Vec<Chang
     let mut changes: Vec<Change> = Vec::new();
     loop {
         let from = u32::try_from(changes.len()).unwrap();
-        let part = tasks.list_history(world.tenant(), id, from, limit).await.unwrap();
+        let part = tasks
+            .list_history(world.tenant(), id, from, limit)
+            .await
+            .unwrap();
         for (number, change) in part.changes {
-            assert_eq!(number as usize, changes.len(), "a number is missing, or comes twice");
+            assert_eq!(
+                number as usize,
+                changes.len(),
+                "a number is missing, or comes twice"
+            );
             changes.push(change);
         }
         if !part.more {
@@ -94,7 +123,10 @@ async fn play(acts: Vec<Act>) {
         let limit = u32::try_from(number % 40 + 1).unwrap();
         let after = told(&tasks, &world, id, limit).await;
         assert!(after.starts_with(&before), "a change has changed");
-        assert!(after.len() <= before.len() + 1, "one write makes one change at most");
+        assert!(
+            after.len() <= before.len() + 1,
+            "one write makes one change at most"
+        );
         assert!(world.task(id).await.progress().history.kept().len() <= MAX_HISTORY);
         before = after;
     }

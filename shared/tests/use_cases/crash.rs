@@ -1,5 +1,6 @@
-//! The exhaustive crash test: a worker, client or watchdog dies at any call of any port, before or after the call's effect,
-//! whereupon messages come once, twice, at once, late, or never again. Nobody works on the task without a message.
+//! The exhaustive crash test: a worker, client or watchdog dies at any call of any port, before or
+//! after the call's effect, whereupon messages come once, twice, at once, late, or never again.
+//! Nobody works on the task without a message.
 
 use std::time::Duration;
 
@@ -40,14 +41,54 @@ struct Way {
 }
 
 const WAYS: [Way; 8] = [
-    Way { at_once: 1, pause: 1, is_lost: false, latency: 0 },
-    Way { at_once: 1, pause: 65, is_lost: false, latency: 0 },
-    Way { at_once: 2, pause: 1, is_lost: false, latency: 0 },
-    Way { at_once: 2, pause: 35, is_lost: false, latency: 0 },
-    Way { at_once: 3, pause: 65, is_lost: false, latency: 0 },
-    Way { at_once: 1, pause: 5, is_lost: true, latency: 0 },
-    Way { at_once: 1, pause: 1, is_lost: false, latency: 35 },
-    Way { at_once: 2, pause: 5, is_lost: true, latency: 35 },
+    Way {
+        at_once: 1,
+        pause: 1,
+        is_lost: false,
+        latency: 0,
+    },
+    Way {
+        at_once: 1,
+        pause: 65,
+        is_lost: false,
+        latency: 0,
+    },
+    Way {
+        at_once: 2,
+        pause: 1,
+        is_lost: false,
+        latency: 0,
+    },
+    Way {
+        at_once: 2,
+        pause: 35,
+        is_lost: false,
+        latency: 0,
+    },
+    Way {
+        at_once: 3,
+        pause: 65,
+        is_lost: false,
+        latency: 0,
+    },
+    Way {
+        at_once: 1,
+        pause: 5,
+        is_lost: true,
+        latency: 0,
+    },
+    Way {
+        at_once: 1,
+        pause: 1,
+        is_lost: false,
+        latency: 35,
+    },
+    Way {
+        at_once: 2,
+        pause: 5,
+        is_lost: true,
+        latency: 35,
+    },
 ];
 
 #[tokio::test]
@@ -75,15 +116,34 @@ async fn whoever_dies_wherever_the_task_completes_and_no_recorded_step_is_done_a
 
 async fn check_end(play: &Play, case: &str, way: Way) {
     let task = play.world.task(play.task).await;
-    assert_eq!(task.status(), TaskStatus::Completed, "{case}: {:?}", task.progress());
+    assert_eq!(
+        task.status(),
+        TaskStatus::Completed,
+        "{case}: {:?}",
+        task.progress()
+    );
     let steps: Vec<Step> = play.world.steps(play.task).await;
     let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
     assert_eq!(numbers, (1..=STEPS).collect::<Vec<_>>(), "{case}");
     assert_eq!(task.progress().steps, STEPS, "{case}");
-    let (asked, ran) = (play.world.model.asked().len(), play.world.tools.requests().len());
+    let (asked, ran) = (
+        play.world.model.asked().len(),
+        play.world.tools.requests().len(),
+    );
     // One for the pause that the model asks for, and one for the answer that a death may have lost.
-    assert!((MODEL_STEPS + 1..=MODEL_STEPS + 2).contains(&asked), "{case}: {asked} questions");
-    assert!((TOOL_STEPS..=TOOL_STEPS + 2).contains(&ran), "{case}: {ran} tool runs");
+    assert!(
+        (MODEL_STEPS + 1..=MODEL_STEPS + 2).contains(&asked),
+        "{case}: {asked} questions"
+    );
+    assert!(
+        (TOOL_STEPS..=TOOL_STEPS + 2).contains(&ran),
+        "{case}: {ran} tool runs"
+    );
     assert!(task.attempts() <= 2, "{case}: {} attempts", task.attempts());
-    assert_eq!(task.progress().hops > 0, way.latency > 0, "{case}: {} hops", task.progress().hops);
+    assert_eq!(
+        task.progress().hops > 0,
+        way.latency > 0,
+        "{case}: {} hops",
+        task.progress().hops
+    );
 }

@@ -28,10 +28,18 @@ impl Caching {
     }
 
     async fn run(&self, task: TaskId) {
-        let settings = CacheSettings { nearby_for: Duration::ZERO, ..CacheSettings::default() };
+        let settings = CacheSettings {
+            nearby_for: Duration::ZERO,
+            ..CacheSettings::default()
+        };
         let model = Arc::<ScriptedModel>::clone(&self.world.model);
         let clock = Arc::new(self.world.clock.clone());
-        let model = Arc::new(Cached::new(model, Arc::new(self.answers.clone()), settings, clock));
+        let model = Arc::new(Cached::new(
+            model,
+            Arc::new(self.answers.clone()),
+            settings,
+            clock,
+        ));
         let worker = Runner {
             model,
             cache: CacheRules::On(CacheTerms::default()),
@@ -50,7 +58,10 @@ impl Caching {
 
     /// One round of deletions in a deployment that keeps tasks for ever.
     async fn purge(&self, faults: &Faults) -> Option<PurgeSummary> {
-        purger(&self.world, faults, None).purge(self.world.now().plus(INVOCATION)).await.ok()
+        purger(&self.world, faults, None)
+            .purge(self.world.now().plus(INVOCATION))
+            .await
+            .ok()
     }
 
     async fn delete(&self, task: &Task, faults: &Faults) -> Result<(), AppError> {
@@ -60,13 +71,22 @@ impl Caching {
 
     /// Nobody has the task, and nothing of it is left but, at most, its empty record.
     async fn is_gone(&self, task: &Task) {
-        assert_eq!(TaskStore::task(&self.world.store, self.world.tenant(), task.id()).await.unwrap(), None);
+        assert_eq!(
+            TaskStore::task(&self.world.store, self.world.tenant(), task.id())
+                .await
+                .unwrap(),
+            None
+        );
         assert_eq!(self.world.store.steps(task.id()).await.unwrap(), []);
     }
 }
 
 fn rounds(deleted: u32, emptied: u32) -> PurgeSummary {
-    PurgeSummary { deleted, emptied, ..PurgeSummary::default() }
+    PurgeSummary {
+        deleted,
+        emptied,
+        ..PurgeSummary::default()
+    }
 }
 
 #[tokio::test]
@@ -81,13 +101,29 @@ async fn a_deleted_task_is_unknown_to_everyone_from_the_first_moment_on() {
         tasks.find_task(tenant, id).await.err(),
         tasks.list_steps(tenant, id, 0, 10).await.err(),
         tasks.cancel_task(tenant, id).await.err(),
-        tasks.retry_task(tenant, id, RetryFrom::Start, limits).await.err(),
+        tasks
+            .retry_task(tenant, id, RetryFrom::Start, limits)
+            .await
+            .err(),
         tasks.resume_task(tenant, id, limits).await.err(),
     ] {
-        assert!(matches!(refused, Some(AppError::NotFound(_))), "{refused:?}");
+        assert!(
+            matches!(refused, Some(AppError::NotFound(_))),
+            "{refused:?}"
+        );
     }
-    let page = PageRequest { limit: 10, after: None };
-    assert_eq!(tasks.list_tasks(tenant, &TaskFilter::default(), &page).await.unwrap().entries, []);
+    let page = PageRequest {
+        limit: 10,
+        after: None,
+    };
+    assert_eq!(
+        tasks
+            .list_tasks(tenant, &TaskFilter::default(), &page)
+            .await
+            .unwrap()
+            .entries,
+        []
+    );
     assert_eq!(world.run(id).await.unwrap(), Ran::Unknown);
     assert_eq!(world.sweep().await.unwrap().overdue, 0);
 }
@@ -97,11 +133,23 @@ async fn a_task_that_has_not_ended_is_refused_until_it_is_canceled() {
     let caching = Caching::new().await;
     let task = caching.world.submit("hello").await.unwrap();
     let refused = caching.delete(&task, &Faults::default()).await;
-    assert!(matches!(refused, Err(AppError::WrongState(TaskStatus::Queued))), "{refused:?}");
-    caching.world.tasks().cancel_task(caching.world.tenant(), task.id()).await.unwrap();
+    assert!(
+        matches!(refused, Err(AppError::WrongState(TaskStatus::Queued))),
+        "{refused:?}"
+    );
+    caching
+        .world
+        .tasks()
+        .cancel_task(caching.world.tenant(), task.id())
+        .await
+        .unwrap();
     caching.delete(&task, &Faults::default()).await.unwrap();
     assert_eq!(caching.purge(&Faults::default()).await, Some(rounds(0, 1)));
-    let unknown = caching.world.tasks().delete_task(&samples::tenant("other"), task.id()).await;
+    let unknown = caching
+        .world
+        .tasks()
+        .delete_task(&samples::tenant("other"), task.id())
+        .await;
     assert!(matches!(unknown, Err(AppError::NotFound(_))), "{unknown:?}");
 }
 
@@ -111,16 +159,33 @@ async fn the_cached_answer_of_a_deleted_task_goes_with_it_even_if_another_task_u
     let (task, other) = (caching.completed().await, caching.completed().await);
     assert_eq!(caching.world.model.asked().len(), 1);
     let steps = caching.world.steps(other.id()).await;
-    let [StepKind::ModelCall { answer, .. }] = [&steps.first().unwrap().kind] else { panic!("{steps:?}") };
+    let [StepKind::ModelCall { answer, .. }] = [&steps.first().unwrap().kind] else {
+        panic!("{steps:?}")
+    };
     let (key, now) = (*answer.kept_as.clone().unwrap(), caching.world.now());
-    assert!(caching.answers.look(&key, now, now).await.unwrap().kept.is_some());
+    assert!(
+        caching
+            .answers
+            .look(&key, now, now)
+            .await
+            .unwrap()
+            .kept
+            .is_some()
+    );
     caching.delete(&other, &Faults::default()).await.unwrap();
     assert_eq!(caching.purge(&Faults::default()).await, Some(rounds(0, 1)));
-    assert_eq!(caching.answers.look(&key, now, now).await.unwrap().kept, None);
+    assert_eq!(
+        caching.answers.look(&key, now, now).await.unwrap().kept,
+        None
+    );
     assert_eq!(caching.world.status(task.id()).await, TaskStatus::Completed);
     assert_eq!(caching.world.steps(task.id()).await.len(), 1);
     caching.completed().await;
-    assert_eq!(caching.world.model.asked().len(), 2, "the question is asked again");
+    assert_eq!(
+        caching.world.model.asked().len(),
+        2,
+        "the question is asked again"
+    );
 }
 
 #[tokio::test]
@@ -132,7 +197,12 @@ async fn the_empty_record_of_a_task_that_ended_lately_goes_when_no_worker_can_be
     assert_eq!(caching.purge(&well).await, Some(rounds(0, 1)));
     // A worker that lost its lease long ago, and does not know it.
     caching.world.pass(15 * MINUTE);
-    caching.world.store.append(&samples::step(task.id(), 2, "late")).await.unwrap();
+    caching
+        .world
+        .store
+        .append(&samples::step(task.id(), 2, "late"))
+        .await
+        .unwrap();
     assert_eq!(caching.purge(&well).await, Some(rounds(0, 0)));
     caching.world.pass(5 * MINUTE + 1);
     assert_eq!(caching.purge(&well).await, Some(rounds(1, 0)));
@@ -165,7 +235,10 @@ async fn whoever_dies_over_a_deletion_leaves_it_to_the_next_round() {
             assert_eq!((rest.failed, rest.deleted <= 1), (0, true), "{rest:?}");
             caching.is_gone(&task).await;
             assert_eq!(caching.purge(&well).await, Some(rounds(0, 0)));
-            assert_eq!(caching.world.status(other.id()).await, TaskStatus::Completed);
+            assert_eq!(
+                caching.world.status(other.id()).await,
+                TaskStatus::Completed
+            );
             if !struck {
                 break;
             }
@@ -182,7 +255,10 @@ async fn rounds_at_the_same_time_delete_a_task_once() {
     let well = Faults::default();
     let (one, two) = tokio::join!(caching.purge(&well), caching.purge(&well));
     let (one, two) = (one.unwrap(), two.unwrap());
-    assert!(one.deleted + two.deleted >= 1 && one.failed + two.failed == 0, "{one:?} {two:?}");
+    assert!(
+        one.deleted + two.deleted >= 1 && one.failed + two.failed == 0,
+        "{one:?} {two:?}"
+    );
     caching.is_gone(&task).await;
 }
 
@@ -192,7 +268,10 @@ async fn the_idempotency_key_of_a_deleted_task_is_refused_as_long_as_something_o
     let world = &caching.world;
     let submit = || {
         let key = Some("k1".parse().unwrap());
-        let new = shared::app::NewTask { idempotency_key: key, ..world.new_task("hello") };
+        let new = shared::app::NewTask {
+            idempotency_key: key,
+            ..world.new_task("hello")
+        };
         async move { world.tasks().submit_task(world.tenant(), new).await }
     };
     let task = submit().await.unwrap();
@@ -206,5 +285,8 @@ async fn the_idempotency_key_of_a_deleted_task_is_refused_as_long_as_something_o
     world.pass(30 * MINUTE);
     assert_eq!(caching.purge(&Faults::default()).await, Some(rounds(1, 0)));
     let again = submit().await.unwrap();
-    assert_eq!((again.id(), again.status()), (task.id(), TaskStatus::Queued));
+    assert_eq!(
+        (again.id(), again.status()),
+        (task.id(), TaskStatus::Queued)
+    );
 }

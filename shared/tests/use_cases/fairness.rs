@@ -8,8 +8,12 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use shared::app::{Ran, RunError, Runner, TenantSlots};
 use shared::domain::BudgetScope;
-use shared::domain::{Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason};
-use shared::ports::{AgentStore, Model, ModelError, ModelErrorKind, Slot, Slots, Taken, TaskMessage};
+use shared::domain::{
+    Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason,
+};
+use shared::ports::{
+    AgentStore, Model, ModelError, ModelErrorKind, Slot, Slots, Taken, TaskMessage,
+};
 use shared::testing::{Captured, Faults, MemorySlots, Reply, ScriptedModel, When, listen, samples};
 
 use crate::world::{INVOCATION, World};
@@ -27,7 +31,11 @@ struct Fair {
 impl Fair {
     async fn new(most: u32, script: impl IntoIterator<Item = Reply>) -> Self {
         let world = World::with_model(ScriptedModel::new(script)).await;
-        Self { world, slots: MemorySlots::default(), most: NonZeroU32::new(most).unwrap() }
+        Self {
+            world,
+            slots: MemorySlots::default(),
+            most: NonZeroU32::new(most).unwrap(),
+        }
     }
 
     /// A worker all of whose calls fail by `faults`.
@@ -37,17 +45,30 @@ impl Fair {
 
     /// A worker whose calls fail by `faults`, but for those for slots, which fail by `slot_faults`.
     fn worker_with_slots_failing(&self, slot_faults: &Faults, faults: &Faults) -> Runner {
-        let slots = TenantSlots::new(Arc::new(self.slots.with_faults(slot_faults.clone())), self.most);
-        Runner { slots: Some(slots), ..self.world.worker_failing(faults) }
+        let slots = TenantSlots::new(
+            Arc::new(self.slots.with_faults(slot_faults.clone())),
+            self.most,
+        );
+        Runner {
+            slots: Some(slots),
+            ..self.world.worker_failing(faults)
+        }
     }
 
     async fn run_by(&self, runner: &Runner, task: &Task) -> Result<Ran, RunError> {
-        let message = TaskMessage { tenant: task.spec().tenant.clone(), task: task.id(), alone: false };
-        runner.run(&message, self.world.now().plus(INVOCATION)).await
+        let message = TaskMessage {
+            tenant: task.spec().tenant.clone(),
+            task: task.id(),
+            alone: false,
+        };
+        runner
+            .run(&message, self.world.now().plus(INVOCATION))
+            .await
     }
 
     async fn run(&self, task: &Task) -> Result<Ran, RunError> {
-        self.run_by(&self.worker_failing(&Faults::default()), task).await
+        self.run_by(&self.worker_failing(&Faults::default()), task)
+            .await
     }
 
     async fn submit(&self, count: usize) -> Vec<Task> {
@@ -56,8 +77,15 @@ impl Fair {
     }
 
     async fn submit_for(&self, agent: &Agent) -> Task {
-        let new = shared::app::NewTask { agent: agent.id, ..self.world.new_task("hello") };
-        self.world.tasks().submit_task(&agent.tenant, new).await.unwrap()
+        let new = shared::app::NewTask {
+            agent: agent.id,
+            ..self.world.new_task("hello")
+        };
+        self.world
+            .tasks()
+            .submit_task(&agent.tenant, new)
+            .await
+            .unwrap()
     }
 
     fn held(&self) -> Vec<Slot> {
@@ -66,8 +94,21 @@ impl Fair {
 
     /// Somebody else's task takes a slot of the tenant until then.
     async fn occupy(&self, until: Timestamp) -> Slot {
-        let slot = Slot { task: TaskId::new(samples::START), fence: 1, until };
-        let taken = self.slots.take(self.world.tenant(), &slot, self.most.get(), self.world.now()).await.unwrap();
+        let slot = Slot {
+            task: TaskId::new(samples::START),
+            fence: 1,
+            until,
+        };
+        let taken = self
+            .slots
+            .take(
+                self.world.tenant(),
+                &slot,
+                self.most.get(),
+                self.world.now(),
+            )
+            .await
+            .unwrap();
         assert_eq!(taken, Taken::Granted);
         slot
     }
@@ -75,12 +116,19 @@ impl Fair {
 
 #[track_caller]
 fn turn_of(ran: &Result<Ran, RunError>) -> Timestamp {
-    let Ok(Ran::Parked(Wait { until, reason: WaitReason::Concurrency })) = ran else { panic!("{ran:?}") };
+    let Ok(Ran::Parked(Wait {
+        until,
+        reason: WaitReason::Concurrency,
+    })) = ran
+    else {
+        panic!("{ran:?}")
+    };
     *until
 }
 
 #[tokio::test]
-async fn a_tenants_tasks_beyond_its_cap_wait_and_are_done_later_and_another_tenants_are_not_affected() {
+async fn a_tenants_tasks_beyond_its_cap_wait_and_are_done_later_and_another_tenants_are_not_affected()
+ {
     let fair = Fair::new(3, []).await;
     let world = &fair.world;
     let other = samples::agent(&samples::tenant("other"));
@@ -88,15 +136,26 @@ async fn a_tenants_tasks_beyond_its_cap_wait_and_are_done_later_and_another_tena
     let (ours, theirs) = (fair.submit(10).await, fair.submit_for(&other).await);
     world.model.hold();
     let runner = fair.worker_failing(&Faults::default());
-    let all = join_all(ours.iter().chain([&theirs]).map(|task| fair.run_by(&runner, task)));
+    let all = join_all(
+        ours.iter()
+            .chain([&theirs])
+            .map(|task| fair.run_by(&runner, task)),
+    );
     let (all, ()) = tokio::join!(all, async {
         world.model.until_asked(4).await;
         assert_eq!(fair.held().len(), 3);
         world.model.release();
     });
     let (ours_ran, theirs_ran) = all.split_at(10);
-    assert!(matches!(theirs_ran, [Ok(Ran::Ended(TaskStatus::Completed))]), "{theirs_ran:?}");
-    let parked: Vec<Timestamp> = ours_ran.iter().filter(|ran| matches!(ran, Ok(Ran::Parked(_)))).map(turn_of).collect();
+    assert!(
+        matches!(theirs_ran, [Ok(Ran::Ended(TaskStatus::Completed))]),
+        "{theirs_ran:?}"
+    );
+    let parked: Vec<Timestamp> = ours_ran
+        .iter()
+        .filter(|ran| matches!(ran, Ok(Ran::Parked(_))))
+        .map(turn_of)
+        .collect();
     assert_eq!((parked.len(), world.model.asked().len()), (7, 4));
     assert_eq!(fair.held(), []);
 
@@ -124,10 +183,25 @@ async fn however_often_a_task_waits_for_its_turn_it_has_all_its_attempts_left() 
         assert!(matches!(early, Err(RunError::Waiting { .. })), "{early:?}");
         world.clock.set(until);
     }
-    assert!(pauses.is_sorted() && (2..=4).contains(&pauses[0]) && (30..=60).contains(&pauses[19]), "{pauses:?}");
-    assert_eq!((world.task(task.id()).await.attempts(), world.model.asked().len()), (0, 0));
-    fair.slots.give_back(world.tenant(), &occupied).await.unwrap();
-    assert_eq!(fair.run(&task).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert!(
+        pauses.is_sorted() && (2..=4).contains(&pauses[0]) && (30..=60).contains(&pauses[19]),
+        "{pauses:?}"
+    );
+    assert_eq!(
+        (
+            world.task(task.id()).await.attempts(),
+            world.model.asked().len()
+        ),
+        (0, 0)
+    );
+    fair.slots
+        .give_back(world.tenant(), &occupied)
+        .await
+        .unwrap();
+    assert_eq!(
+        fair.run(&task).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     assert_eq!(world.task(task.id()).await.attempts(), 1);
 }
 
@@ -150,7 +224,10 @@ async fn a_task_whose_turn_never_comes_times_out() {
 #[tokio::test]
 async fn waiting_for_a_turn_is_no_outage_that_an_agent_may_have_its_tasks_fail_in() {
     let fair = Fair::new(1, []).await;
-    let fair = Fair { world: fair.world.whose_tasks_fail_in_outages().await, ..fair };
+    let fair = Fair {
+        world: fair.world.whose_tasks_fail_in_outages().await,
+        ..fair
+    };
     let task = fair.world.submit("hello").await.unwrap();
     fair.occupy(samples::after(60)).await;
     turn_of(&fair.run(&task).await);
@@ -158,18 +235,30 @@ async fn waiting_for_a_turn_is_no_outage_that_an_agent_may_have_its_tasks_fail_i
 
 #[tokio::test]
 async fn in_whatever_way_the_work_ends_its_slot_is_given_back() {
-    let wait = Wait { until: samples::after(30), reason: WaitReason::RateLimit };
+    let wait = Wait {
+        until: samples::after(30),
+        reason: WaitReason::RateLimit,
+    };
     let ends = [
-        (Reply::Answer(samples::answer("done")), TaskStatus::Completed),
+        (
+            Reply::Answer(samples::answer("done")),
+            TaskStatus::Completed,
+        ),
         (Reply::Fail(ModelErrorKind::Rejected), TaskStatus::Failed),
         (Reply::Fail(ModelErrorKind::Park(wait)), TaskStatus::Waiting),
-        (Reply::Fail(ModelErrorKind::BudgetExhausted(BudgetScope::Task)), TaskStatus::Paused),
+        (
+            Reply::Fail(ModelErrorKind::BudgetExhausted(BudgetScope::Task)),
+            TaskStatus::Paused,
+        ),
     ];
     for (reply, status) in ends {
         let fair = Fair::new(1, [reply]).await;
         let task = fair.world.submit("hello").await.unwrap();
         fair.run(&task).await.unwrap();
-        assert_eq!((fair.world.status(task.id()).await, fair.held()), (status, vec![]));
+        assert_eq!(
+            (fair.world.status(task.id()).await, fair.held()),
+            (status, vec![])
+        );
     }
 }
 
@@ -181,7 +270,13 @@ async fn a_store_that_fails_once_anywhere_costs_no_slot() {
             let task = fair.world.submit("hello").await.unwrap();
             let faults = Faults::default();
             faults.fail_at(call, when);
-            drop(fair.run_by(&fair.worker_with_slots_failing(&Faults::default(), &faults), &task).await);
+            drop(
+                fair.run_by(
+                    &fair.worker_with_slots_failing(&Faults::default(), &faults),
+                    &task,
+                )
+                .await,
+            );
             assert_eq!(fair.held(), [], "call {call} {when:?}");
             if !faults.struck() {
                 assert!(call > 4, "claim, agent, append, update");
@@ -209,9 +304,17 @@ async fn wherever_a_worker_dies_its_slot_ends_with_its_invocation() {
             let case = format!("call {call} {when:?}");
             world.pass(AFTER_INVOCATION);
             world.sweep().await.unwrap();
-            assert_eq!(fair.run(&tasks[1]).await.unwrap(), Ran::Ended(TaskStatus::Completed), "{case}");
+            assert_eq!(
+                fair.run(&tasks[1]).await.unwrap(),
+                Ran::Ended(TaskStatus::Completed),
+                "{case}"
+            );
             drop(fair.run(&tasks[0]).await);
-            assert_eq!(world.status(tasks[0].id()).await, TaskStatus::Completed, "{case}");
+            assert_eq!(
+                world.status(tasks[0].id()).await,
+                TaskStatus::Completed,
+                "{case}"
+            );
             assert_eq!(fair.held(), [], "{case}");
         }
     }
@@ -230,16 +333,31 @@ impl Model for Panicking {
 async fn a_worker_that_panics_keeps_its_slot_no_longer_than_its_invocation() {
     let fair = Fair::new(1, []).await;
     let tasks = fair.submit(2).await;
-    let runner = Runner { model: Arc::new(Panicking), ..fair.worker_failing(&Faults::default()) };
-    let message = TaskMessage { tenant: fair.world.tenant().clone(), task: tasks[0].id(), alone: false };
+    let runner = Runner {
+        model: Arc::new(Panicking),
+        ..fair.worker_failing(&Faults::default())
+    };
+    let message = TaskMessage {
+        tenant: fair.world.tenant().clone(),
+        task: tasks[0].id(),
+        alone: false,
+    };
     let until = fair.world.now().plus(INVOCATION);
-    assert!(tokio::spawn(async move { runner.run(&message, until).await }).await.is_err_and(|died| died.is_panic()));
+    assert!(
+        tokio::spawn(async move { runner.run(&message, until).await })
+            .await
+            .is_err_and(|died| died.is_panic())
+    );
     turn_of(&fair.run(&tasks[1]).await);
     fair.world.pass(AFTER_INVOCATION);
-    assert_eq!(fair.run(&tasks[1]).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        fair.run(&tasks[1]).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
 }
 
-/// The first worker lost its lease when the second one took the task over; what it does late must not free the slot.
+/// The first worker lost its lease when the second one took the task over; what it does late must
+/// not free the slot.
 #[tokio::test(start_paused = true)]
 async fn a_late_worker_does_not_give_back_the_slot_of_the_one_that_took_its_task_over() {
     let fair = Fair::new(1, []).await;
@@ -256,22 +374,37 @@ async fn a_late_worker_does_not_give_back_the_slot_of_the_one_that_took_its_task
             fair.run_by(&second, &tasks[0]).await
         },
         async {
-            // The first worker notices at its next look, a second later; the second one is still asking then.
+            // The first worker notices at its next look, a second later; the second one is still
+            // asking then.
             world.model.until_asked(2).await;
             tokio::time::sleep(Duration::from_millis(1_300)).await;
-            assert_eq!(fair.held().iter().map(|slot| slot.fence).collect::<Vec<_>>(), [2]);
+            assert_eq!(
+                fair.held()
+                    .iter()
+                    .map(|slot| slot.fence)
+                    .collect::<Vec<_>>(),
+                [2]
+            );
             turn_of(&fair.run(&tasks[1]).await);
             world.model.release();
         }
     );
-    assert_eq!((late.unwrap(), heir.unwrap()), (Ran::LeaseLost, Ran::Ended(TaskStatus::Completed)));
+    assert_eq!(
+        (late.unwrap(), heir.unwrap()),
+        (Ran::LeaseLost, Ran::Ended(TaskStatus::Completed))
+    );
     assert_eq!(fair.held(), []);
 }
 
 #[tokio::test]
 async fn when_slots_can_not_be_told_tasks_run_and_each_invocation_says_so_once() {
     let logged = Captured::default();
-    let _listening = listen(tracing_subscriber::fmt().with_writer(logged.clone()).with_ansi(false).finish());
+    let _listening = listen(
+        tracing_subscriber::fmt()
+            .with_writer(logged.clone())
+            .with_ansi(false)
+            .finish(),
+    );
     let fair = Fair::new(1, []).await;
     let faults = Faults::default();
     faults.die_at(1, When::Before);
@@ -293,6 +426,10 @@ async fn a_canceled_task_does_not_wait_for_its_turn() {
     let task = world.submit("hello").await.unwrap();
     fair.occupy(samples::after(100_000)).await;
     turn_of(&fair.run(&task).await);
-    world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), task.id())
+        .await
+        .unwrap();
     assert_eq!(world.status(task.id()).await, TaskStatus::Canceled);
 }

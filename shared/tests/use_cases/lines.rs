@@ -1,4 +1,5 @@
-//! What a log says of a task: each failure once, where it is decided, and each end once, whoever decided it.
+//! What a log says of a task: each failure once, where it is decided, and each end once, whoever
+//! decided it.
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -9,13 +10,16 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
 use shared::domain::{
-    LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError, TaskStatus,
+    LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError,
+    TaskStatus,
 };
 use shared::policy::{Backoff, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget};
 use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
-use shared::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples};
+use shared::testing::{
+    Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples,
+};
 use tracing::Instrument;
 use tracing::field::Empty;
 use tracing::subscriber::DefaultGuard;
@@ -25,44 +29,65 @@ use crate::world::{INVOCATION, World};
 
 /// Hears this thread's log until the guard is dropped.
 fn hear() -> (Captured, DefaultGuard) {
-    listen_to(|log| logs::layer(Service::new("use_cases", "v1"), LevelFilter::INFO, HeldLines::default(), log))
+    listen_to(|log| {
+        logs::layer(
+            Service::new("use_cases", "v1"),
+            LevelFilter::INFO,
+            HeldLines::default(),
+            log,
+        )
+    })
 }
 
 fn lines(captured: &Captured) -> Vec<Value> {
-    captured.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    captured
+        .text()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 /// The messages of the lines that tell of trouble.
 fn troubles(captured: &Captured) -> Vec<String> {
     let lines = lines(captured).into_iter();
     let troubles = lines.filter(|line| matches!(line["level"].as_str(), Some("WARN" | "ERROR")));
-    troubles.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+    troubles
+        .map(|line| line["message"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// The status, agent and task of each line that tells of an end.
 fn ends(captured: &Captured) -> Vec<[Value; 3]> {
-    let ends = lines(captured).into_iter().filter(|line| line["message"] == "task ended");
-    ends.map(|line| ["status", "agent_id", "task_id"].map(|field| line[field].clone())).collect()
+    let ends = lines(captured)
+        .into_iter()
+        .filter(|line| line["message"] == "task ended");
+    ends.map(|line| ["status", "agent_id", "task_id"].map(|field| line[field].clone()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
-    let world = World::with_model(ScriptedModel::new([Reply::Answer(samples::answer("done"))])).await;
+    let world =
+        World::with_model(ScriptedModel::new([Reply::Answer(samples::answer("done"))])).await;
     let (heard, _guard) = hear();
     // The spans of requests and messages have these fields.
     let span = || tracing::info_span!(target: "api", "request", task_id = Empty, agent_id = Empty, tenant_id = Empty, hop = Empty);
     let mut expected = Vec::new();
 
     let by_worker = world.submit("hello").await.unwrap().id();
-    let worker_span =
-        tracing::info_span!(target: "executor", "task", task_id = %by_worker, agent_id = Empty, hop = Empty);
+    let worker_span = tracing::info_span!(target: "executor", "task", task_id = %by_worker, agent_id = Empty, hop = Empty);
     world.run(by_worker).instrument(worker_span).await.unwrap();
     expected.push(("completed", by_worker));
 
     let by_client = world.submit("hello").await.unwrap().id();
     let path = span();
     path.record("task_id", by_client.to_string());
-    world.tasks().cancel_task(world.tenant(), by_client).instrument(path).await.unwrap();
+    world
+        .tasks()
+        .cancel_task(world.tenant(), by_client)
+        .instrument(path)
+        .await
+        .unwrap();
     expected.push(("canceled", by_client));
 
     let by_dead_letter = world.submit("hello").await.unwrap();
@@ -71,8 +96,16 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
         stranded.settle_overdue(samples::after(moment)).unwrap();
         world.store.update(&stranded).await.unwrap();
     }
-    let undelivered = Undelivered { tasks: Arc::new(world.store.clone()), clock: Arc::new(world.clock.clone()) };
-    let body = TaskMessage { tenant: world.tenant().clone(), task: stranded.id(), alone: false }.to_body();
+    let undelivered = Undelivered {
+        tasks: Arc::new(world.store.clone()),
+        clock: Arc::new(world.clock.clone()),
+    };
+    let body = TaskMessage {
+        tenant: world.tenant().clone(),
+        task: stranded.id(),
+        alone: false,
+    }
+    .to_body();
     undelivered.bury(&body, 6).instrument(span()).await.unwrap();
     expected.push(("failed", stranded.id()));
 
@@ -83,9 +116,12 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
 
     let by_late_worker = world.submit("hello").await.unwrap();
     world.pass(by_late_worker.deadline().since(world.now()).as_secs() + 1);
-    let late_span =
-        tracing::info_span!(target: "executor", "task", task_id = %by_late_worker.id(), agent_id = Empty, hop = Empty);
-    world.run(by_late_worker.id()).instrument(late_span).await.unwrap();
+    let late_span = tracing::info_span!(target: "executor", "task", task_id = %by_late_worker.id(), agent_id = Empty, hop = Empty);
+    world
+        .run(by_late_worker.id())
+        .instrument(late_span)
+        .await
+        .unwrap();
     expected.push(("timed_out", by_late_worker.id()));
 
     let agent = world.agent.id.to_string();
@@ -122,8 +158,15 @@ async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause()
         tokio::time::sleep(Duration::from_secs(2)).await;
     };
     let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), outage);
-    assert!(matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))), "{ran:?}");
-    assert_eq!(troubles(&heard), Vec::<String>::new(), "whoever has the message says it");
+    assert!(
+        matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))),
+        "{ran:?}"
+    );
+    assert_eq!(
+        troubles(&heard),
+        Vec::<String>::new(),
+        "whoever has the message says it"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,14 +177,21 @@ async fn a_worker_that_can_not_see_who_changed_its_task_tells_the_cause() {
     let faults = Faults::default();
     let meanwhile = async {
         world.model.until_asked(1).await;
-        world.tasks().cancel_task(world.tenant(), task.id()).await.unwrap();
+        world
+            .tasks()
+            .cancel_task(world.tenant(), task.id())
+            .await
+            .unwrap();
         world.pass(INVOCATION.as_secs());
         // The step is recorded, and the end meets the client's wish.
         faults.die_at(3, When::Before);
         world.model.release();
     };
     let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), meanwhile);
-    assert!(matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))), "{ran:?}");
+    assert!(
+        matches!(ran, Err(RunError::Store(StoreError::Unavailable(_)))),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
@@ -155,25 +205,58 @@ async fn of_two_workers_that_settle_an_overdue_task_none_has_lost_a_lease() {
         world.pass(1);
     };
     let (one, (), two) = tokio::join!(biased; world.run(task.id()), moment, world.run(task.id()));
-    assert!(matches!(one, Ok(Ran::Ended(TaskStatus::TimedOut))), "{one:?}");
+    assert!(
+        matches!(one, Ok(Ran::Ended(TaskStatus::TimedOut))),
+        "{one:?}"
+    );
     assert!(matches!(two, Err(RunError::Waiting { .. })), "{two:?}");
     assert_eq!((ends(&heard).len(), troubles(&heard)), (1, vec![]));
 }
 
-/// Checks what trouble is told of a task with this cap on its cost and so much time left, whose models answer by `script` and
-/// whose budgets fail by `faults`.
-async fn check_model_troubles(script: Vec<Reply>, cap: Option<u64>, seconds: u64, faults: &Faults, expected: &str) {
+/// Checks what trouble is told of a task with this cap on its cost and so much time left, whose
+/// models answer by `script` and whose budgets fail by `faults`.
+async fn check_model_troubles(
+    script: Vec<Reply>,
+    cap: Option<u64>,
+    seconds: u64,
+    faults: &Faults,
+    expected: &str,
+) {
     let world = World::new().await;
-    let limits = LimitChanges { max_cost_micro_usd: cap, ..LimitChanges::default() };
-    let new = NewTask { limits, ..world.new_task("hello") };
-    let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    let limits = LimitChanges {
+        max_cost_micro_usd: cap,
+        ..LimitChanges::default()
+    };
+    let new = NewTask {
+        limits,
+        ..world.new_task("hello")
+    };
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
     world.pass(task.deadline().since(world.now()).as_secs() - seconds);
     let budgets = Arc::new(MemoryBudgets::default().with_faults(faults.clone()));
     let clock = || Arc::new(world.clock.clone());
     let model = Arc::new(ScriptedModel::new(script));
-    let metered = Arc::new(Metered::new(model, PriceTable::current(), budgets, DailyCaps::default(), clock()));
-    let retry = Retry::new(metered, RetryBudget::new(1, 1).unwrap(), Backoff::Steady, clock());
-    let worker = Runner { model: Arc::new(retry), ..world.worker_failing(&Faults::default()) };
+    let metered = Arc::new(Metered::new(
+        model,
+        PriceTable::current(),
+        budgets,
+        DailyCaps::default(),
+        clock(),
+    ));
+    let retry = Retry::new(
+        metered,
+        RetryBudget::new(1, 1).unwrap(),
+        Backoff::Steady,
+        clock(),
+    );
+    let worker = Runner {
+        model: Arc::new(retry),
+        ..world.worker_failing(&Faults::default())
+    };
     let (heard, _guard) = hear();
     world.run_by(&worker, task.id()).await.unwrap();
     assert_eq!(troubles(&heard), [expected]);
@@ -184,12 +267,26 @@ async fn a_model_call_that_comes_to_nothing_is_one_line_whatever_layer_ends_it()
     let healthy = Faults::default();
     let failing = || vec![Reply::Fail(ModelErrorKind::Unavailable); 3];
     check_model_troubles(failing(), None, 600, &healthy, "model call failed").await;
-    check_model_troubles(vec![], Some(1), 600, &healthy, "model call is refused by a cap on cost").await;
+    check_model_troubles(
+        vec![],
+        Some(1),
+        600,
+        &healthy,
+        "model call is refused by a cap on cost",
+    )
+    .await;
     // Once it is waited for, and once the time is too short for that.
     for seconds in [600, 3] {
         let down = Faults::default();
         down.die_at(1, When::Before);
-        check_model_troubles(vec![], Some(1_000_000), seconds, &down, "cap on cost can't be checked").await;
+        check_model_troubles(
+            vec![],
+            Some(1_000_000),
+            seconds,
+            &down,
+            "cap on cost can't be checked",
+        )
+        .await;
     }
 }
 
@@ -202,7 +299,8 @@ async fn told_of(script: Vec<Reply>) -> Vec<Value> {
     told_by(Arc::new(ScriptedModel::new(script))).await
 }
 
-/// What is told of a task that would rather fail than wait and whose two models are asked through `model`.
+/// What is told of a task that would rather fail than wait and whose two models are asked through
+/// `model`.
 async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
     let chain = ModelChain::new(vec![named("first").into(), named("second").into()]).unwrap();
     let world = World::new().await.with_agent(|config| {
@@ -213,7 +311,10 @@ async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
     let task = world.submit("hello").await.unwrap();
     let clock = Arc::new(world.clock.clone());
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Steady, clock);
-    let worker = Runner { model: Arc::new(Fallback::new(Arc::new(retry))), ..world.worker_failing(&Faults::default()) };
+    let worker = Runner {
+        model: Arc::new(Fallback::new(Arc::new(retry))),
+        ..world.worker_failing(&Faults::default())
+    };
     let (heard, _guard) = hear();
     world.run_by(&worker, task.id()).await.unwrap();
     lines(&heard)
@@ -222,7 +323,9 @@ async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
 /// These fields of the one line with this message.
 fn of_line<const N: usize>(lines: &[Value], message: &str, fields: [&str; N]) -> [Value; N] {
     let mut found = lines.iter().filter(|line| line["message"] == message);
-    let (Some(line), None) = (found.next(), found.next()) else { panic!("{message}: {lines:?}") };
+    let (Some(line), None) = (found.next(), found.next()) else {
+        panic!("{message}: {lines:?}")
+    };
     fields.map(|field| line[field].clone())
 }
 
@@ -235,11 +338,24 @@ async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before
         retry_after: None,
         spend: samples::answer("").spend,
     };
-    let open = Reply::Fail(ModelErrorKind::CircuitOpen { until: samples::after(3_600) });
+    let open = Reply::Fail(ModelErrorKind::CircuitOpen {
+        until: samples::after(3_600),
+    });
     let lines = told_of(vec![open.clone(), overloaded, open]).await;
     let fallback = of_line(&lines, "model call falls back", ["model", "error", "to"]);
-    assert_eq!(fallback, ["first", "anthropic is not asked before it recovers", "anthropic/second"]);
-    let failed = of_line(&lines, "model call failed", ["model", "provider_status", "error"]);
+    assert_eq!(
+        fallback,
+        [
+            "first",
+            "anthropic is not asked before it recovers",
+            "anthropic/second"
+        ]
+    );
+    let failed = of_line(
+        &lines,
+        "model call failed",
+        ["model", "provider_status", "error"],
+    );
     let causes = "anthropic is better asked again later: anthropic is not asked before it recovers";
     assert_eq!(failed, [json!("second"), json!(529), json!(causes)]);
     let ended = of_line(&lines, "task ended", ["failure", "reason"]);
@@ -250,7 +366,10 @@ async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_told_of_the_model_that_gave_it() {
-    let answer = ModelAnswer { model: named("second"), ..samples::answer("Paris") };
+    let answer = ModelAnswer {
+        model: named("second"),
+        ..samples::answer("Paris")
+    };
     let mut script = vec![Reply::Fail(ModelErrorKind::RateLimited); 3];
     script.push(Reply::Answer(answer));
     let lines = told_of(script).await;
@@ -269,7 +388,10 @@ impl Model for Refusing {
         let text = |text: &str| Some(text.to_owned());
         let is_first = *request.model() == named("first");
         let (kind, said) = if is_first {
-            let said = ProviderError { code: text("overloaded_error"), ..ProviderError::default() };
+            let said = ProviderError {
+                code: text("overloaded_error"),
+                ..ProviderError::default()
+            };
             (ModelErrorKind::Unavailable, said)
         } else {
             let said = ProviderError {
@@ -280,19 +402,47 @@ impl Model for Refusing {
             };
             (ModelErrorKind::Rejected, said)
         };
-        Err(ModelError { said: Some(Box::new(said)), ..ModelError::new(request.model().clone(), kind) })
+        Err(ModelError {
+            said: Some(Box::new(said)),
+            ..ModelError::new(request.model().clone(), kind)
+        })
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_line_of_a_failed_model_call_has_what_the_provider_said() {
     let lines = told_by(Arc::new(Refusing)).await;
-    let retries: Vec<_> = lines.iter().filter(|line| line["message"] == "model call is tried again").collect();
-    assert!(!retries.is_empty() && retries.iter().all(|line| line["provider_code"] == "overloaded_error"), "{lines:?}");
-    assert_eq!(of_line(&lines, "model call falls back", ["provider_code"]), ["overloaded_error"]);
+    let retries: Vec<_> = lines
+        .iter()
+        .filter(|line| line["message"] == "model call is tried again")
+        .collect();
+    assert!(
+        !retries.is_empty()
+            && retries
+                .iter()
+                .all(|line| line["provider_code"] == "overloaded_error"),
+        "{lines:?}"
+    );
+    assert_eq!(
+        of_line(&lines, "model call falls back", ["provider_code"]),
+        ["overloaded_error"]
+    );
     let fields = ["provider_code", "provider_param", "provider_message"];
     let failed = of_line(&lines, "model call failed", fields);
-    assert_eq!(failed, ["invalid_request_error", "tools.3.custom.input_schema", "input_schema does not support anyOf"]);
+    assert_eq!(
+        failed,
+        [
+            "invalid_request_error",
+            "tools.3.custom.input_schema",
+            "input_schema does not support anyOf"
+        ]
+    );
     let [reason] = of_line(&lines, "task ended", ["reason"]);
-    assert!(reason.as_str().unwrap().starts_with("anthropic second refuses tool `look_up` (tools.3."), "{reason}");
+    assert!(
+        reason
+            .as_str()
+            .unwrap()
+            .starts_with("anthropic second refuses tool `look_up` (tools.3."),
+        "{reason}"
+    );
 }

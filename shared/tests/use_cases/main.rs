@@ -1,6 +1,11 @@
-//! The use cases over ports in memory: what holds when things happen twice, at once, late, half or not at all.
+//! The use cases over ports in memory: what holds when things happen twice, at once, late, half or
+//! not at all.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may panic like the test itself")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test's helpers may panic like the test itself"
+)]
 
 mod agent_deletion;
 mod attended;

@@ -3,7 +3,8 @@ use std::time::Duration;
 
 use shared::app::{Ran, RunError};
 use shared::domain::{
-    FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait, WaitReason,
+    FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait,
+    WaitReason,
 };
 use shared::ports::ModelErrorKind;
 use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
@@ -13,52 +14,90 @@ use crate::world::{INVOCATION, World};
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 fn park(after: u64, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::Park(Wait { until: samples::after(after), reason })
+    ModelErrorKind::Park(Wait {
+        until: samples::after(after),
+        reason,
+    })
 }
 
 async fn wait_of(world: &World, task: TaskId) -> (Timestamp, WaitReason) {
     let task = world.task(task).await;
-    let TaskState::Waiting { wait, .. } = task.state() else { panic!("{task:?}") };
+    let TaskState::Waiting { wait, .. } = task.state() else {
+        panic!("{task:?}")
+    };
     (wait.until, wait.reason)
 }
 
 #[tokio::test]
 async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
-    let reasons = [WaitReason::RateLimit, WaitReason::RetryAfter, WaitReason::SingleFlight, WaitReason::Budget];
+    let reasons = [
+        WaitReason::RateLimit,
+        WaitReason::RetryAfter,
+        WaitReason::SingleFlight,
+        WaitReason::Budget,
+    ];
     for reason in reasons {
         let world = World::with_model(ScriptedModel::new([Reply::Fail(park(90, reason))])).await;
         let task = world.submit("hello").await.unwrap();
-        let wait = Wait { until: samples::after(90), reason };
+        let wait = Wait {
+            until: samples::after(90),
+            reason,
+        };
         assert_eq!(world.run(task.id()).await.unwrap(), Ran::Parked(wait));
-        assert_eq!(world.queue.delays(), [Duration::ZERO, Duration::from_secs(90)]);
+        assert_eq!(
+            world.queue.delays(),
+            [Duration::ZERO, Duration::from_secs(90)]
+        );
         let early = world.run(task.id()).await;
-        assert!(matches!(early, Err(RunError::Waiting { until }) if until == wait.until), "{early:?}");
+        assert!(
+            matches!(early, Err(RunError::Waiting { until }) if until == wait.until),
+            "{early:?}"
+        );
         world.pass(90);
-        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+        assert_eq!(
+            world.run(task.id()).await.unwrap(),
+            Ran::Ended(TaskStatus::Completed)
+        );
         let task = world.task(task.id()).await;
-        assert_eq!((task.attempts(), task.fence(), task.progress().parkings.all), (1, 2, 0));
+        assert_eq!(
+            (task.attempts(), task.fence(), task.progress().parkings.all),
+            (1, 2, 0)
+        );
     }
 }
 
 #[tokio::test]
 async fn tasks_that_one_breaker_parked_come_back_one_by_one() {
-    let open = ModelErrorKind::CircuitOpen { until: samples::after(80) };
-    let world = World::with_model(ScriptedModel::new((0..50).map(|_| Reply::Fail(open.clone())))).await;
+    let open = ModelErrorKind::CircuitOpen {
+        until: samples::after(80),
+    };
+    let world = World::with_model(ScriptedModel::new(
+        (0..50).map(|_| Reply::Fail(open.clone())),
+    ))
+    .await;
     let mut moments = BTreeSet::new();
     for number in 0..50 {
         let task = world.submit(&format!("hello {number}")).await.unwrap();
-        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else { panic!("{task:?}") };
+        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else {
+            panic!("{task:?}")
+        };
         assert_eq!(wait.reason, WaitReason::Breaker);
         moments.insert(wait.until.since(samples::after(80)));
     }
     assert!(moments.len() > 30, "{moments:?}");
     let (first, last) = (moments.first().unwrap(), moments.last().unwrap());
-    assert!(*first < Duration::from_secs(5) && (15..=20).contains(&last.as_secs()), "{moments:?}");
+    assert!(
+        *first < Duration::from_secs(5) && (15..=20).contains(&last.as_secs()),
+        "{moments:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
-    let world = World::with_model(ScriptedModel::new((0..100).map(|_| Reply::Fail(UNAVAILABLE)))).await;
+    let world = World::with_model(ScriptedModel::new(
+        (0..100).map(|_| Reply::Fail(UNAVAILABLE)),
+    ))
+    .await;
     let task = world.submit("hello").await.unwrap();
     let mut pauses = Vec::new();
     while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
@@ -68,28 +107,56 @@ async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
         world.clock.set(wait.until);
     }
     let (last, earlier) = pauses.split_last().unwrap();
-    assert!(earlier.is_sorted() && earlier.len() > 8 && *last > 0, "{pauses:?}");
-    assert!((3..=5).contains(&pauses[0]) && pauses.iter().all(|seconds| *seconds <= 300), "{pauses:?}");
+    assert!(
+        earlier.is_sorted() && earlier.len() > 8 && *last > 0,
+        "{pauses:?}"
+    );
+    assert!(
+        (3..=5).contains(&pauses[0]) && pauses.iter().all(|seconds| *seconds <= 300),
+        "{pauses:?}"
+    );
     let task = world.task(task.id()).await;
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
-    assert_eq!((failure.code, failure.attempts.len()), (FailureCode::ModelUnavailable, 1));
-    assert_eq!(task.spend().attempts as usize, world.model.asked().len(), "each attempt is accounted for");
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
+    assert_eq!(
+        (failure.code, failure.attempts.len()),
+        (FailureCode::ModelUnavailable, 1)
+    );
+    assert_eq!(
+        task.spend().attempts as usize,
+        world.model.asked().len(),
+        "each attempt is accounted for"
+    );
 }
 
 /// Each attempt may have been billed, and so counts.
 #[tokio::test]
 async fn a_task_without_attempts_left_says_what_all_of_them_met() {
-    let spend = Spend { attempts: 1, usage: samples::usage(), ..Spend::default() };
-    let paid = |kind, status| Reply::FailWith { kind, status, should_retry: None, retry_after: None, spend };
+    let spend = Spend {
+        attempts: 1,
+        usage: samples::usage(),
+        ..Spend::default()
+    };
+    let paid = |kind, status| Reply::FailWith {
+        kind,
+        status,
+        should_retry: None,
+        retry_after: None,
+        spend,
+    };
     let down = || paid(UNAVAILABLE, Some(503));
     let slow = || paid(ModelErrorKind::Timeout, None);
-    let world = World::with_model(ScriptedModel::new([down(), slow(), down(), slow(), down()])).await;
+    let world =
+        World::with_model(ScriptedModel::new([down(), slow(), down(), slow(), down()])).await;
     let task = world.submit("hello").await.unwrap();
     while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
         world.clock.set(wait.until);
     }
     let task = world.task(task.id()).await;
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert_eq!(failure.code, FailureCode::AttemptsExhausted);
     let met = "no result: 3 times anthropic model_unavailable with HTTP status 503, 2 times anthropic model_timeout; the last one: ";
     assert!(failure.message.contains(met), "{}", failure.message);
@@ -98,12 +165,17 @@ async fn a_task_without_attempts_left_says_what_all_of_them_met() {
 #[tokio::test]
 async fn the_first_outage_after_many_other_waits_is_a_short_one() {
     let limited = (0..6).map(|_| Reply::Fail(park(0, WaitReason::RateLimit)));
-    let world = World::with_model(ScriptedModel::new(limited.chain([Reply::Fail(UNAVAILABLE)]))).await;
+    let world = World::with_model(ScriptedModel::new(
+        limited.chain([Reply::Fail(UNAVAILABLE)]),
+    ))
+    .await;
     let task = world.submit("hello").await.unwrap();
     for _ in 0..6 {
         world.run(task.id()).await.unwrap();
     }
-    let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else { panic!("not parked") };
+    let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else {
+        panic!("not parked")
+    };
     assert_eq!(wait.reason, WaitReason::RetryAfter);
     assert!(wait.until.since(world.now()).as_secs() <= 5, "{wait:?}");
 }
@@ -120,7 +192,10 @@ async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our
     ];
     for (kind, status) in table {
         let model = ScriptedModel::new([Reply::Fail(kind.clone())]);
-        let world = World::with_model(model).await.whose_tasks_fail_in_outages().await;
+        let world = World::with_model(model)
+            .await
+            .whose_tasks_fail_in_outages()
+            .await;
         let task = world.submit("hello").await.unwrap();
         world.run(task.id()).await.unwrap();
         assert_eq!(world.status(task.id()).await, status, "{kind:?}");
@@ -129,13 +204,22 @@ async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our
 
 #[tokio::test]
 async fn a_wait_beyond_the_tasks_deadline_ends_with_a_last_try_before_it() {
-    for (reply, status) in
-        [(None, TaskStatus::Completed), (Some(Reply::Fail(park(86_400, WaitReason::RateLimit))), TaskStatus::Failed)]
-    {
+    for (reply, status) in [
+        (None, TaskStatus::Completed),
+        (
+            Some(Reply::Fail(park(86_400, WaitReason::RateLimit))),
+            TaskStatus::Failed,
+        ),
+    ] {
         let limited = Reply::Fail(park(86_400, WaitReason::RateLimit));
-        let world = World::with_model(ScriptedModel::new([Some(limited), reply].into_iter().flatten())).await;
+        let world = World::with_model(ScriptedModel::new(
+            [Some(limited), reply].into_iter().flatten(),
+        ))
+        .await;
         let task = world.submit("hello").await.unwrap();
-        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else { panic!("not parked") };
+        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else {
+            panic!("not parked")
+        };
         assert_eq!(task.deadline().since(wait.until), Duration::from_secs(10));
         world.clock.set(wait.until);
         assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(status));
@@ -144,25 +228,45 @@ async fn a_wait_beyond_the_tasks_deadline_ends_with_a_last_try_before_it() {
 
 #[tokio::test]
 async fn a_wait_for_budget_beyond_the_tasks_deadline_fails_by_its_name() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_800, WaitReason::Budget))])).await;
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
+        1_800,
+        WaitReason::Budget,
+    ))]))
+    .await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Failed)
+    );
     let task = world.task(task.id()).await;
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert_eq!(failure.code, FailureCode::BudgetExhausted);
 }
 
 #[tokio::test]
 async fn a_wait_longer_than_a_messages_delay_is_ended_by_the_watchdog() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1_000, WaitReason::RateLimit))])).await;
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
+        1_000,
+        WaitReason::RateLimit,
+    ))]))
+    .await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
-    assert_eq!(world.queue.delays(), [Duration::ZERO], "no message can wait so long");
+    assert_eq!(
+        world.queue.delays(),
+        [Duration::ZERO],
+        "no message can wait so long"
+    );
     world.pass(999);
     assert_eq!(world.sweep().await.unwrap().awakened, 0);
     world.pass(1);
     assert_eq!(world.sweep().await.unwrap().awakened, 1);
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
 }
 
 #[tokio::test]
@@ -171,10 +275,19 @@ async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
     let world = World::with_model(ScriptedModel::new((0..20).map(|_| cut()))).await;
     let task = world.submit("hello").await.unwrap();
     for attempt in 1..5 {
-        assert!(matches!(world.run(task.id()).await.unwrap(), Ran::Parked(_)), "{attempt}");
-        assert_eq!(wait_of(&world, task.id()).await, (samples::after(0), WaitReason::OutOfTime));
+        assert!(
+            matches!(world.run(task.id()).await.unwrap(), Ran::Parked(_)),
+            "{attempt}"
+        );
+        assert_eq!(
+            wait_of(&world, task.id()).await,
+            (samples::after(0), WaitReason::OutOfTime)
+        );
     }
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Failed)
+    );
     assert_eq!(world.model.asked().len(), 5);
 }
 
@@ -198,7 +311,11 @@ async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
                 world.sweep().await.unwrap();
                 drop(world.run(task.id()).await);
             }
-            assert_eq!(world.status(task.id()).await, TaskStatus::Completed, "{case}");
+            assert_eq!(
+                world.status(task.id()).await,
+                TaskStatus::Completed,
+                "{case}"
+            );
             assert_eq!(world.model.asked().len(), 2, "{case}");
         }
     }
@@ -206,7 +323,11 @@ async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
 
 #[tokio::test]
 async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_journal() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(1, WaitReason::RateLimit))])).await;
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
+        1,
+        WaitReason::RateLimit,
+    ))]))
+    .await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     world.pass(1);
@@ -216,26 +337,41 @@ async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_jou
     drop(world.run_failing(task.id(), &faults).await);
     assert_eq!(world.steps(task.id()).await.len(), 1);
     world.pass(INVOCATION.as_secs() + 2);
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     let spend = world.task(task.id()).await.spend();
-    let failed = Spend { attempts: 1, ..Spend::default() };
+    let failed = Spend {
+        attempts: 1,
+        ..Spend::default()
+    };
     assert_eq!(spend, samples::answer("hello").spend.plus(failed));
 }
 
 #[tokio::test]
 async fn a_stale_answer_completes_the_task_and_says_so() {
-    let stale = ModelAnswer { origin: Origin::Stale { age_seconds: 9_000 }, ..samples::answer("old") };
+    let stale = ModelAnswer {
+        origin: Origin::Stale { age_seconds: 9_000 },
+        ..samples::answer("old")
+    };
     let world = World::with_model(ScriptedModel::new([Reply::Answer(stale)])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     let task = world.task(task.id()).await;
-    let TaskState::Completed(output) = task.state() else { panic!("{task:?}") };
+    let TaskState::Completed(output) = task.state() else {
+        panic!("{task:?}")
+    };
     assert!(output.origin.is_degraded());
 }
 
 #[tokio::test]
 async fn a_duplicate_message_of_a_parked_task_waits_too() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(30, WaitReason::RateLimit))])).await;
+    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
+        30,
+        WaitReason::RateLimit,
+    ))]))
+    .await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     let met = world.run(task.id()).await;
@@ -263,15 +399,27 @@ async fn an_answer_that_is_cut_each_time_is_not_paid_for_ever() {
 
 #[tokio::test]
 async fn a_provider_that_forbids_another_try_is_not_waited_for() {
-    let spend = Spend { attempts: 1, ..Spend::default() };
-    let final_word =
-        Reply::FailWith { kind: UNAVAILABLE, status: Some(503), should_retry: Some(false), retry_after: None, spend };
+    let spend = Spend {
+        attempts: 1,
+        ..Spend::default()
+    };
+    let final_word = Reply::FailWith {
+        kind: UNAVAILABLE,
+        status: Some(503),
+        should_retry: Some(false),
+        retry_after: None,
+        spend,
+    };
     let world = World::with_model(ScriptedModel::new([final_word])).await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Failed)
+    );
 }
 
-/// Whatever store call fails once, before or after its effect: the paid answer is in the task's account, and only once.
+/// Whatever store call fails once, before or after its effect: the paid answer is in the task's
+/// account, and only once.
 #[tokio::test]
 async fn what_a_recorded_answer_came_to_counts_once() {
     for when in [When::Before, When::After] {
@@ -288,7 +436,8 @@ async fn what_a_recorded_answer_came_to_counts_once() {
             drop(world.run(task.id()).await);
             let calls = u32::try_from(world.model.asked().len()).unwrap();
             let counted = world.task(task.id()).await.spend().attempts;
-            // Whether an append took effect whose answer got lost can't be told: it counts once too often.
+            // Whether an append took effect whose answer got lost can't be told: it counts once too
+            // often.
             let doubtful = call == 3 && when == When::After;
             assert_eq!(counted, calls + u32::from(doubtful), "call {call} {when:?}");
         }

@@ -8,14 +8,34 @@ use shared::testing::samples;
 
 use crate::world::World;
 
-/// A task that began afresh after the steps 3 and 5, and workers of the runs before that recorded steps all the same.
+/// A task that began afresh after the steps 3 and 5, and workers of the runs before that recorded
+/// steps all the same.
 async fn restarted(world: &World, text: &str) -> TaskId {
     let task = world.submit("hello").await.unwrap();
-    let progress = Progress { base: 5, revision: task.progress().revision + 1, ..task.progress().clone() };
-    world.store.update(&Task::restore(task.spec().clone(), progress)).await.unwrap();
-    for (number, base) in
-        [(1, 0), (2, 0), (3, 0), (4, 0), (5, 0), (6, 0), (4, 3), (5, 3), (6, 3), (7, 3), (6, 5), (7, 5)]
-    {
+    let progress = Progress {
+        base: 5,
+        revision: task.progress().revision + 1,
+        ..task.progress().clone()
+    };
+    world
+        .store
+        .update(&Task::restore(task.spec().clone(), progress))
+        .await
+        .unwrap();
+    for (number, base) in [
+        (1, 0),
+        (2, 0),
+        (3, 0),
+        (4, 0),
+        (5, 0),
+        (6, 0),
+        (4, 3),
+        (5, 3),
+        (6, 3),
+        (7, 3),
+        (6, 5),
+        (7, 5),
+    ] {
         let said = format!("{number} of {base}{text}");
         let step = if number % 2 == 0 {
             samples::tool_step(task.id(), number, ToolRunner::Client, &said)
@@ -31,8 +51,15 @@ async fn restarted(world: &World, text: &str) -> TaskId {
 async fn in_parts(world: &World, task: TaskId, limit: u32) -> Vec<Vec<Step>> {
     let (mut parts, mut after) = (Vec::new(), 0);
     loop {
-        let part = world.tasks().list_steps(world.tenant(), task, after, limit).await.unwrap();
-        assert!(part.steps.len() <= limit as usize && (!part.steps.is_empty() || !part.more), "{limit}");
+        let part = world
+            .tasks()
+            .list_steps(world.tenant(), task, after, limit)
+            .await
+            .unwrap();
+        assert!(
+            part.steps.len() <= limit as usize && (!part.steps.is_empty() || !part.more),
+            "{limit}"
+        );
         after = part.steps.last().map_or(after, |step| step.number);
         parts.push(part.steps);
         if !part.more {
@@ -47,7 +74,10 @@ async fn parts_of_any_size_have_each_step_that_counts_once() {
     let task = restarted(&world, "").await;
     let all = world.steps(task).await;
     let places: Vec<(u32, u32)> = all.iter().map(|step| (step.number, step.base)).collect();
-    assert_eq!(places, [(1, 0), (2, 0), (3, 0), (4, 3), (5, 3), (6, 5), (7, 5)]);
+    assert_eq!(
+        places,
+        [(1, 0), (2, 0), (3, 0), (4, 3), (5, 3), (6, 5), (7, 5)]
+    );
     for limit in 1..=8 {
         assert_eq!(in_parts(&world, task, limit).await.concat(), all, "{limit}");
     }
@@ -59,7 +89,10 @@ async fn a_part_ends_early_when_its_steps_are_large() {
     let task = restarted(&world, &" a".repeat(750_000)).await;
     let all = world.steps(task).await;
     let parts = in_parts(&world, task, 100).await;
-    assert!(parts.iter().all(|part| (1..=2).contains(&part.len())), "1.5 MB each, and 4 MiB a part");
+    assert!(
+        parts.iter().all(|part| (1..=2).contains(&part.len())),
+        "1.5 MB each, and 4 MiB a part"
+    );
     assert!(parts.concat() == all);
 }
 
@@ -68,7 +101,11 @@ async fn a_step_is_read_by_its_number_in_the_run_that_counts() {
     let world = World::new().await;
     let task = restarted(&world, "").await;
     for step in world.steps(task).await {
-        let text = world.tasks().step_text(world.tenant(), task, step.number).await.unwrap();
+        let text = world
+            .tasks()
+            .step_text(world.tenant(), task, step.number)
+            .await
+            .unwrap();
         assert_eq!(text, format!("{} of {}", step.number, step.base));
     }
     for number in [0, 8, u32::MAX] {

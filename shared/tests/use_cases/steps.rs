@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use shared::app::{AppError, NewTask, Ran, RetryFrom, RunError, Runner, Swept, ToolAnswer};
 use shared::domain::BudgetScope;
 use shared::domain::{
-    BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer, ModelRequest, OnLimit, Step,
-    StepKind, StopReason, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolResult, ToolRunner,
-    ToolUse,
+    BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer,
+    ModelRequest, OnLimit, Step, StepKind, StopReason, TaskId, TaskState, TaskStatus, ToolCall,
+    ToolDefinition, ToolName, ToolResult, ToolRunner, ToolUse,
 };
 use shared::ports::{Clock, Model, ModelError, ModelErrorKind, TaskMessage, ToolOutput};
 use shared::testing::{Faults, ManualClock, Reply, ScriptedModel, ToolReply, samples};
@@ -17,7 +17,11 @@ use shared::testing::{Faults, ManualClock, Reply, ScriptedModel, ToolReply, samp
 use crate::world::World;
 
 pub(crate) fn calculate(id: &str, expression: &str) -> ToolCall {
-    samples::tool_call(id, "calculator", &format!(r#"{{"expression":"{expression}"}}"#))
+    samples::tool_call(
+        id,
+        "calculator",
+        &format!(r#"{{"expression":"{expression}"}}"#),
+    )
 }
 
 pub(crate) fn ask_human(id: &str) -> ToolCall {
@@ -34,7 +38,12 @@ pub(crate) async fn world(script: impl IntoIterator<Item = Reply>) -> World {
         "type": "object", "properties": { "question": { "type": "string" } }, "required": ["question"],
     });
     let schema = JsonSchema::new(schema).unwrap();
-    let ask = ToolDefinition::new(ToolName::new("ask_human".to_owned()).unwrap(), String::new(), schema).unwrap();
+    let ask = ToolDefinition::new(
+        ToolName::new("ask_human".to_owned()).unwrap(),
+        String::new(),
+        schema,
+    )
+    .unwrap();
     let world = World::with_model(ScriptedModel::new(script)).await;
     world
         .with_agent(|config| {
@@ -45,15 +54,27 @@ pub(crate) async fn world(script: impl IntoIterator<Item = Reply>) -> World {
 }
 
 fn answer(call_id: &str, text: &str) -> ToolAnswer {
-    ToolAnswer { call_id: Some(call_id.to_owned()), step: None, text: text.to_owned(), is_error: false }
+    ToolAnswer {
+        call_id: Some(call_id.to_owned()),
+        step: None,
+        text: text.to_owned(),
+        is_error: false,
+    }
 }
 
 async fn results(world: &World, task: TaskId) -> Vec<(u32, ToolRunner, String, bool)> {
     let result = |step: Step| match step.kind {
-        StepKind::ToolCall { by, text, is_error, .. } => Some((step.number, by, text, is_error)),
+        StepKind::ToolCall {
+            by, text, is_error, ..
+        } => Some((step.number, by, text, is_error)),
         StepKind::ModelCall { .. } => None,
     };
-    world.steps(task).await.into_iter().filter_map(result).collect()
+    world
+        .steps(task)
+        .await
+        .into_iter()
+        .filter_map(result)
+        .collect()
 }
 
 #[tokio::test]
@@ -61,27 +82,53 @@ async fn tools_are_run_and_their_results_go_back_to_the_model() {
     let calls = [calculate("a", "1+1"), calculate("b", "2+2")];
     let world = world([calling(calls.clone())]).await;
     for text in ["2", "4"] {
-        world.tools.then(ToolReply::Output(ToolOutput { text: text.to_owned(), is_error: false }));
+        world.tools.then(ToolReply::Output(ToolOutput {
+            text: text.to_owned(),
+            is_error: false,
+        }));
     }
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     let asked = world.model.asked();
     let expected = [
         Message::user("hello"),
         Message::Assistant(samples::answer_calling(calls).content),
         Message::ToolResults(vec![result("a", "2"), result("b", "4")]),
     ];
-    assert_eq!((asked.len(), &asked[1].prompt.messages[..]), (2, &expected[..]));
-    let tools: Vec<&str> = asked[0].prompt.tools.iter().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(
+        (asked.len(), &asked[1].prompt.messages[..]),
+        (2, &expected[..])
+    );
+    let tools: Vec<&str> = asked[0]
+        .prompt
+        .tools
+        .iter()
+        .map(|tool| tool.name.as_str())
+        .collect();
     assert_eq!(tools, ["ask_human", "calculator", "current_time"]);
-    let keys: Vec<String> = world.tools.requests().into_iter().map(|request| request.idempotency_key).collect();
-    assert_eq!(keys, [format!("{}/2", task.id()), format!("{}/3", task.id())]);
+    let keys: Vec<String> = world
+        .tools
+        .requests()
+        .into_iter()
+        .map(|request| request.idempotency_key)
+        .collect();
+    assert_eq!(
+        keys,
+        [format!("{}/2", task.id()), format!("{}/3", task.id())]
+    );
     let task = world.task(task.id()).await;
     assert_eq!((task.progress().steps, task.spend().attempts), (4, 2));
 }
 
 fn result(call_id: &str, text: &str) -> ToolResult {
-    ToolResult { call_id: call_id.to_owned(), text: text.to_owned(), is_error: false }
+    ToolResult {
+        call_id: call_id.to_owned(),
+        text: text.to_owned(),
+        is_error: false,
+    }
 }
 
 #[tokio::test]
@@ -94,10 +141,23 @@ async fn calls_that_can_not_be_made_go_back_to_the_model_as_errors() {
     ];
     let world = world([calling(calls)]).await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     let results = results(&world, task.id()).await;
-    assert!(results.iter().all(|(_, by, _, is_error)| *by == ToolRunner::Nobody && *is_error), "{results:?}");
-    let hints = ["expression", "JSON", "ask_human, calculator, current_time", "question"];
+    assert!(
+        results
+            .iter()
+            .all(|(_, by, _, is_error)| *by == ToolRunner::Nobody && *is_error),
+        "{results:?}"
+    );
+    let hints = [
+        "expression",
+        "JSON",
+        "ask_human, calculator, current_time",
+        "question",
+    ];
     for ((_, _, text, _), hint) in results.iter().zip(hints) {
         assert!(text.contains(hint), "{text} lacks {hint}");
     }
@@ -106,49 +166,104 @@ async fn calls_that_can_not_be_made_go_back_to_the_model_as_errors() {
 
 #[tokio::test]
 async fn a_model_that_keeps_calling_what_is_not_there_is_stopped() {
-    let script = (0..100).map(|number| calling([samples::tool_call(&number.to_string(), "rm", "{}")]));
+    let script =
+        (0..100).map(|number| calling([samples::tool_call(&number.to_string(), "rm", "{}")]));
     let world = world(script).await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Failed)
+    );
     let asked = world.model.asked().len();
     let task = world.task(task.id()).await;
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert_eq!((failure.code, asked), (FailureCode::BadToolCalls, 22));
 }
 
 #[tokio::test]
 async fn the_clients_tools_have_the_task_wait_for_its_answers() {
-    let world = world([calling([ask_human("a"), calculate("b", "1+1"), ask_human("c")])]).await;
+    let world = world([calling([
+        ask_human("a"),
+        calculate("b", "1+1"),
+        ask_human("c"),
+    ])])
+    .await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::InputRequired));
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::InputRequired));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::AwaitsClient(TaskStatus::InputRequired)
+    );
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::AwaitsClient(TaskStatus::InputRequired)
+    );
     let waiting = world.task(task.id()).await;
-    let TaskState::InputRequired { calls, .. } = waiting.state() else { panic!("{waiting:?}") };
-    let asked: Vec<(u32, &str)> = calls.iter().map(|call| (call.number, call.call.id.as_str())).collect();
+    let TaskState::InputRequired { calls, .. } = waiting.state() else {
+        panic!("{waiting:?}")
+    };
+    let asked: Vec<(u32, &str)> = calls
+        .iter()
+        .map(|call| (call.number, call.call.id.as_str()))
+        .collect();
     assert_eq!(asked, [(2, "a"), (4, "c")]);
-    assert_eq!(results(&world, task.id()).await.len(), 1, "the platform's own tool has run");
+    assert_eq!(
+        results(&world, task.id()).await.len(),
+        1,
+        "the platform's own tool has run"
+    );
 
     // A day that the client takes is not the task's time.
     world.pass(80_000);
     assert_eq!(world.sweep().await.unwrap(), Swept::default());
     let tasks = world.tasks();
     let both = || vec![answer("c", "no"), answer("a", "yes")];
-    let partly = tasks.answer_task(world.tenant(), task.id(), vec![answer("a", "yes")]).await;
-    let wrong = tasks.answer_task(world.tenant(), task.id(), vec![answer("x", "yes"), answer("b", "")]).await;
+    let partly = tasks
+        .answer_task(world.tenant(), task.id(), vec![answer("a", "yes")])
+        .await;
+    let wrong = tasks
+        .answer_task(
+            world.tenant(),
+            task.id(),
+            vec![answer("x", "yes"), answer("b", "")],
+        )
+        .await;
     for (refused, rules) in [(partly, 1), (wrong, 4)] {
-        assert!(matches!(&refused, Err(AppError::Invalid(broken)) if broken.len() == rules), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(AppError::Invalid(broken)) if broken.len() == rules),
+            "{refused:?}"
+        );
     }
     for _ in 0..2 {
-        let answered = tasks.answer_task(world.tenant(), task.id(), both()).await.unwrap();
+        let answered = tasks
+            .answer_task(world.tenant(), task.id(), both())
+            .await
+            .unwrap();
         assert_eq!(answered.status(), TaskStatus::Queued);
     }
-    let other = tasks.answer_task(world.tenant(), task.id(), vec![answer("a", "other")]).await;
-    assert!(matches!(&other, Err(AppError::AnsweredOtherwise(call)) if call == "a"), "{other:?}");
-    let unknown = tasks.answer_task(world.tenant(), task.id(), vec![answer("x", "yes")]).await;
-    assert!(matches!(unknown, Err(AppError::WrongState(TaskStatus::Queued))), "{unknown:?}");
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let other = tasks
+        .answer_task(world.tenant(), task.id(), vec![answer("a", "other")])
+        .await;
+    assert!(
+        matches!(&other, Err(AppError::AnsweredOtherwise(call)) if call == "a"),
+        "{other:?}"
+    );
+    let unknown = tasks
+        .answer_task(world.tenant(), task.id(), vec![answer("x", "yes")])
+        .await;
+    assert!(
+        matches!(unknown, Err(AppError::WrongState(TaskStatus::Queued))),
+        "{unknown:?}"
+    );
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     let last = world.model.asked().pop().unwrap();
-    let Some(Message::ToolResults(given)) = last.prompt.messages.last() else { panic!("{last:?}") };
+    let Some(Message::ToolResults(given)) = last.prompt.messages.last() else {
+        panic!("{last:?}")
+    };
     let texts: Vec<&str> = given.iter().map(|result| result.text.as_str()).collect();
     assert_eq!((texts[0], texts[2]), ("yes", "no"));
 }
@@ -163,7 +278,9 @@ async fn a_client_that_stays_silent_fails_its_task() {
     world.pass(1);
     assert_eq!(world.sweep().await.unwrap().expired, 1);
     let task = world.task(task.id()).await;
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert_eq!(failure.code, FailureCode::InputExpired);
 }
 
@@ -171,16 +288,38 @@ async fn a_client_that_stays_silent_fails_its_task() {
 async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
     let none = LimitChanges::default();
     let table = [
-        (LimitKind::MaxSteps, LimitChanges { max_steps: Some(2), ..none }, LimitChanges { max_steps: Some(9), ..none }),
+        (
+            LimitKind::MaxSteps,
+            LimitChanges {
+                max_steps: Some(2),
+                ..none
+            },
+            LimitChanges {
+                max_steps: Some(9),
+                ..none
+            },
+        ),
         (
             LimitKind::MaxToolCalls,
-            LimitChanges { max_tool_calls: Some(1), ..none },
-            LimitChanges { max_tool_calls: Some(2), ..none },
+            LimitChanges {
+                max_tool_calls: Some(1),
+                ..none
+            },
+            LimitChanges {
+                max_tool_calls: Some(2),
+                ..none
+            },
         ),
         (
             LimitKind::MaxTokens,
-            LimitChanges { max_tokens: Some(18), ..none },
-            LimitChanges { max_tokens: Some(99), ..none },
+            LimitChanges {
+                max_tokens: Some(18),
+                ..none
+            },
+            LimitChanges {
+                max_tokens: Some(99),
+                ..none
+            },
         ),
     ];
     for (kind, low, high) in table {
@@ -191,19 +330,40 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
                 config.limits.on_limit = on_limit;
             });
             let world = world.await;
-            let new = NewTask { limits: low, ..world.new_task("hello") };
-            let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+            let new = NewTask {
+                limits: low,
+                ..world.new_task("hello")
+            };
+            let task = world
+                .tasks()
+                .submit_task(world.tenant(), new)
+                .await
+                .unwrap();
             let ran = world.run(task.id()).await.unwrap();
             let stopped = world.task(task.id()).await;
             match (on_limit, stopped.state()) {
                 (OnLimit::Pause, TaskState::Paused { limit, .. }) => {
                     assert_eq!((ran, *limit), (Ran::AwaitsClient(TaskStatus::Paused), kind));
                     let asked = world.model.asked().len();
-                    world.tasks().resume_task(world.tenant(), task.id(), high).await.unwrap();
-                    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed), "{kind}");
-                    assert_eq!(world.model.asked().len(), asked + 1, "{kind}: no recorded step is done again");
+                    world
+                        .tasks()
+                        .resume_task(world.tenant(), task.id(), high)
+                        .await
+                        .unwrap();
+                    assert_eq!(
+                        world.run(task.id()).await.unwrap(),
+                        Ran::Ended(TaskStatus::Completed),
+                        "{kind}"
+                    );
+                    assert_eq!(
+                        world.model.asked().len(),
+                        asked + 1,
+                        "{kind}: no recorded step is done again"
+                    );
                 }
-                (OnLimit::Fail, TaskState::Failed(failure)) => assert_eq!(failure.code, FailureCode::LimitReached),
+                (OnLimit::Fail, TaskState::Failed(failure)) => {
+                    assert_eq!(failure.code, FailureCode::LimitReached);
+                }
                 other => panic!("{kind}: {other:?}"),
             }
         }
@@ -215,11 +375,24 @@ async fn a_budget_that_is_used_up_pauses_the_task() {
     let used_up = Reply::Fail(ModelErrorKind::BudgetExhausted(BudgetScope::Task));
     let world = world([used_up]).await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::AwaitsClient(TaskStatus::Paused));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::AwaitsClient(TaskStatus::Paused)
+    );
     let none = LimitChanges::default();
-    let capped = LimitChanges { max_cost_micro_usd: Some(7), ..none };
-    world.tasks().resume_task(world.tenant(), task.id(), capped).await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let capped = LimitChanges {
+        max_cost_micro_usd: Some(7),
+        ..none
+    };
+    world
+        .tasks()
+        .resume_task(world.tenant(), task.id(), capped)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
     assert_eq!(world.model.asked()[1].task_cap, Some(7));
 }
 
@@ -234,7 +407,10 @@ struct Slow {
 impl Model for Slow {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         self.clock.advance(self.latency);
-        assert!(self.clock.now() <= request.deadline.moment(), "a call that is begun has the time that it takes");
+        assert!(
+            self.clock.now() <= request.deadline.moment(),
+            "a call that is begun has the time that it takes"
+        );
         self.model.ask(request).await
     }
 }
@@ -242,50 +418,98 @@ impl Model for Slow {
 impl World {
     /// Runs the task in a new invocation with a model that takes so long for each answer.
     async fn run_slowly(&self, task: TaskId, latency: Duration) -> Ran {
-        let model = Slow { model: Arc::clone(&self.model), clock: self.clock.clone(), latency };
-        let runner = Runner { model: Arc::new(model), ..self.worker_failing(&Faults::default()) };
+        let model = Slow {
+            model: Arc::clone(&self.model),
+            clock: self.clock.clone(),
+            latency,
+        };
+        let runner = Runner {
+            model: Arc::new(model),
+            ..self.worker_failing(&Faults::default())
+        };
         self.run_by(&runner, task).await.unwrap()
     }
 }
 
-/// Forty minutes of a model's time in invocations of one minute, none of which begins a step that it can't end.
+/// Forty minutes of a model's time in invocations of one minute, none of which begins a step that
+/// it can't end.
 #[tokio::test]
 async fn a_task_longer_than_any_invocation_crosses_many() {
     let steps = 120_u32;
-    let world = world((1..steps).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
+    let world =
+        world((1..steps).map(|number| calling([calculate(&number.to_string(), "1+1")]))).await;
     let world = world.with_agent(|config| {
         config.builtin_tools = vec![BuiltinTool::Calculator];
-        config.limits = config.limits.with_max_steps(1_000).unwrap().with_timeout_seconds(7_200).unwrap();
+        config.limits = config
+            .limits
+            .with_max_steps(1_000)
+            .unwrap()
+            .with_timeout_seconds(7_200)
+            .unwrap();
     });
     let world = world.await;
     let task = world.submit("hello").await.unwrap();
     let mut invocations = 1;
     while world.run_slowly(task.id(), Duration::from_secs(20)).await == Ran::HandedOver {
         invocations += 1;
-        assert_eq!(world.queue.sent().len(), invocations, "the next one is called at once");
+        assert_eq!(
+            world.queue.sent().len(),
+            invocations,
+            "the next one is called at once"
+        );
     }
     let done = world.task(task.id()).await;
-    assert_eq!((done.status(), done.progress().hops), (TaskStatus::Completed, 59));
+    assert_eq!(
+        (done.status(), done.progress().hops),
+        (TaskStatus::Completed, 59)
+    );
     assert_eq!(world.now().since(samples::START), Duration::from_mins(40));
     assert_eq!(world.model.asked().len(), 120);
     assert_eq!(done.attempts(), 1);
-    let numbers: Vec<u32> = world.steps(task.id()).await.iter().map(|step| step.number).collect();
+    let numbers: Vec<u32> = world
+        .steps(task.id())
+        .await
+        .iter()
+        .map(|step| step.number)
+        .collect();
     assert_eq!(numbers, (1..=239).collect::<Vec<_>>());
 }
 
 #[tokio::test]
 async fn past_five_sixths_of_its_time_a_task_is_told_to_come_to_an_end_without_tools() {
-    let world = world([calling([calculate("a", "1+1")]), calling([calculate("b", "2+2")])]).await;
+    let world = world([
+        calling([calculate("a", "1+1")]),
+        calling([calculate("b", "2+2")]),
+    ])
+    .await;
     let task = world.submit("hello").await.unwrap();
     world.pass(1_450);
     // The first answer comes before 25 minutes have passed, the second after it.
-    assert_eq!(world.run_slowly(task.id(), Duration::from_secs(25)).await, Ran::HandedOver);
-    assert_eq!(world.run_slowly(task.id(), Duration::from_secs(25)).await, Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run_slowly(task.id(), Duration::from_secs(25)).await,
+        Ran::HandedOver
+    );
+    assert_eq!(
+        world.run_slowly(task.id(), Duration::from_secs(25)).await,
+        Ran::Ended(TaskStatus::Completed)
+    );
     let asked = world.model.asked();
-    let told: Vec<ToolUse> = asked.iter().map(|request| request.prompt.tool_use).collect();
-    assert_eq!(told, [ToolUse::Allowed, ToolUse::Allowed, ToolUse::Forbidden]);
-    let Some(Message::User(_)) = asked[2].prompt.messages.last() else { panic!("{:?}", asked[2]) };
-    assert_eq!(world.tools.requests().len(), 1, "a call that comes too late is not made");
+    let told: Vec<ToolUse> = asked
+        .iter()
+        .map(|request| request.prompt.tool_use)
+        .collect();
+    assert_eq!(
+        told,
+        [ToolUse::Allowed, ToolUse::Allowed, ToolUse::Forbidden]
+    );
+    let Some(Message::User(_)) = asked[2].prompt.messages.last() else {
+        panic!("{:?}", asked[2])
+    };
+    assert_eq!(
+        world.tools.requests().len(),
+        1,
+        "a call that comes too late is not made"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +517,11 @@ async fn a_lease_is_renewed_as_long_as_its_worker_lives() {
     let world = world([]).await;
     let task = world.submit("hello").await.unwrap();
     world.model.hold();
-    let message = TaskMessage { tenant: world.tenant().clone(), task: task.id(), alone: false };
+    let message = TaskMessage {
+        tenant: world.tenant().clone(),
+        task: task.id(),
+        alone: false,
+    };
     let worker = world.worker_failing(&Faults::default());
     let long = worker.run(&message, world.now().plus(Duration::from_mins(10)));
     let others = async {
@@ -314,33 +542,68 @@ async fn a_lease_is_renewed_as_long_as_its_worker_lives() {
 #[tokio::test]
 async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
     for (from, asked, base) in [(RetryFrom::Checkpoint, 3, 0), (RetryFrom::Start, 4, 2)] {
-        let script = [calling([calculate("a", "1+1")]), Reply::Fail(ModelErrorKind::Rejected)];
+        let script = [
+            calling([calculate("a", "1+1")]),
+            Reply::Fail(ModelErrorKind::Rejected),
+        ];
         let world = world(script).await;
         let task = world.submit("hello").await.unwrap();
-        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+        assert_eq!(
+            world.run(task.id()).await.unwrap(),
+            Ran::Ended(TaskStatus::Failed)
+        );
         if from == RetryFrom::Start {
             world.model.then(calling([calculate("a", "1+1")]));
         }
         let none = LimitChanges::default();
-        let reopened = world.tasks().retry_task(world.tenant(), task.id(), from, none).await.unwrap();
-        assert_eq!((reopened.status(), reopened.progress().base), (TaskStatus::Queued, base));
-        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+        let reopened = world
+            .tasks()
+            .retry_task(world.tenant(), task.id(), from, none)
+            .await
+            .unwrap();
+        assert_eq!(
+            (reopened.status(), reopened.progress().base),
+            (TaskStatus::Queued, base)
+        );
+        assert_eq!(
+            world.run(task.id()).await.unwrap(),
+            Ran::Ended(TaskStatus::Completed)
+        );
         assert_eq!(world.model.asked().len(), asked);
-        let running = world.tasks().retry_task(world.tenant(), task.id(), from, none).await;
-        assert!(matches!(running, Err(AppError::WrongState(TaskStatus::Completed))), "{running:?}");
+        let running = world
+            .tasks()
+            .retry_task(world.tenant(), task.id(), from, none)
+            .await;
+        assert!(
+            matches!(running, Err(AppError::WrongState(TaskStatus::Completed))),
+            "{running:?}"
+        );
     }
 }
 
 /// To go on from such a checkpoint would be to fail again at once.
 #[tokio::test]
 async fn a_task_that_its_last_answer_failed_is_retried_afresh() {
-    let refusal = ModelAnswer { stop_reason: StopReason::Refusal, ..samples::answer("") };
+    let refusal = ModelAnswer {
+        stop_reason: StopReason::Refusal,
+        ..samples::answer("")
+    };
     let world = world([Reply::Answer(refusal)]).await;
     let task = world.submit("hello").await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Failed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Failed)
+    );
     let (from, none) = (RetryFrom::Checkpoint, LimitChanges::default());
-    world.tasks().retry_task(world.tenant(), task.id(), from, none).await.unwrap();
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    world
+        .tasks()
+        .retry_task(world.tenant(), task.id(), from, none)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
 }
 
 #[tokio::test]
@@ -354,9 +617,17 @@ async fn tasks_of_others_can_not_be_touched() {
         tasks.retry_task(&other, id, RetryFrom::Start, none).await,
         tasks.resume_task(&other, id, none).await,
         tasks.answer_task(&other, id, Vec::new()).await,
-        tasks.list_steps(&other, id, 0, 100).await.map(|_| task.clone()),
+        tasks
+            .list_steps(&other, id, 0, 100)
+            .await
+            .map(|_| task.clone()),
     ];
-    assert!(refused.iter().all(|refused| matches!(refused, Err(AppError::NotFound(_)))), "{refused:?}");
+    assert!(
+        refused
+            .iter()
+            .all(|refused| matches!(refused, Err(AppError::NotFound(_)))),
+        "{refused:?}"
+    );
     assert_eq!(world.task(id).await, task);
 }
 
@@ -373,7 +644,13 @@ async fn tools_that_a_model_calls_together_run_together() {
         begun.elapsed()
     };
     let (ran, all_run_after) = tokio::join!(world.run(task.id()), until_all_run);
-    assert_eq!((ran.unwrap(), all_run_after), (Ran::Ended(TaskStatus::Completed), Duration::ZERO));
+    assert_eq!(
+        (ran.unwrap(), all_run_after),
+        (Ran::Ended(TaskStatus::Completed), Duration::ZERO)
+    );
     let timed_out = results(&world, task.id()).await;
-    assert!(timed_out.len() == 3 && timed_out.iter().all(|(_, _, _, is_error)| *is_error), "{timed_out:?}");
+    assert!(
+        timed_out.len() == 3 && timed_out.iter().all(|(_, _, _, is_error)| *is_error),
+        "{timed_out:?}"
+    );
 }

@@ -7,7 +7,10 @@ use shared::testing::{Faults, When, samples};
 use crate::world::World;
 
 fn keyed(new: NewTask, key: &str) -> NewTask {
-    NewTask { idempotency_key: Some(key.parse().unwrap()), ..new }
+    NewTask {
+        idempotency_key: Some(key.parse().unwrap()),
+        ..new
+    }
 }
 
 #[tokio::test]
@@ -15,7 +18,11 @@ async fn a_task_whose_message_can_not_be_sent_is_accepted_and_comes_due() {
     let world = World::new().await;
     let faults = Faults::default();
     faults.fail_at(1, When::Before);
-    let task = world.tasks_failing(&faults).submit_task(world.tenant(), world.new_task("hello")).await.unwrap();
+    let task = world
+        .tasks_failing(&faults)
+        .submit_task(world.tenant(), world.new_task("hello"))
+        .await
+        .unwrap();
     assert_eq!(world.status(task.id()).await, TaskStatus::Queued);
     assert_eq!(world.queue.sent(), []);
     world.pass(60);
@@ -27,37 +34,79 @@ async fn a_task_whose_message_can_not_be_sent_is_accepted_and_comes_due() {
 async fn one_key_makes_one_task_however_many_and_concurrent_the_submissions() {
     let world = World::new().await;
     let tasks = world.tasks();
-    let submissions = (0..20).map(|_| tasks.submit_task(world.tenant(), keyed(world.new_task("hello"), "k1")));
-    let accepted: Vec<_> = join_all(submissions).await.into_iter().map(|task| task.unwrap().id()).collect();
+    let submissions =
+        (0..20).map(|_| tasks.submit_task(world.tenant(), keyed(world.new_task("hello"), "k1")));
+    let accepted: Vec<_> = join_all(submissions)
+        .await
+        .into_iter()
+        .map(|task| task.unwrap().id())
+        .collect();
     assert!(accepted.iter().all(|id| *id == accepted[0]));
     for _message in world.queue.sent() {
         world.run(accepted[0]).await.unwrap();
     }
     assert_eq!(world.model.asked().len(), 1);
-    let late = tasks.submit_task(world.tenant(), keyed(world.new_task("hello"), "k1")).await.unwrap();
-    assert_eq!((late.id(), late.status()), (accepted[0], TaskStatus::Completed));
+    let late = tasks
+        .submit_task(world.tenant(), keyed(world.new_task("hello"), "k1"))
+        .await
+        .unwrap();
+    assert_eq!(
+        (late.id(), late.status()),
+        (accepted[0], TaskStatus::Completed)
+    );
 }
 
 #[tokio::test]
 async fn a_key_with_another_request_is_refused() {
     let world = World::new().await;
-    world.tasks().submit_task(world.tenant(), keyed(world.new_task("hello"), "k1")).await.unwrap();
-    let reused = world.tasks().submit_task(world.tenant(), keyed(world.new_task("good bye"), "k1")).await;
+    world
+        .tasks()
+        .submit_task(world.tenant(), keyed(world.new_task("hello"), "k1"))
+        .await
+        .unwrap();
+    let reused = world
+        .tasks()
+        .submit_task(world.tenant(), keyed(world.new_task("good bye"), "k1"))
+        .await;
     assert!(matches!(reused, Err(AppError::IdempotencyKeyReused)));
-    let other_key = world.tasks().submit_task(world.tenant(), keyed(world.new_task("good bye"), "k2")).await;
+    let other_key = world
+        .tasks()
+        .submit_task(world.tenant(), keyed(world.new_task("good bye"), "k2"))
+        .await;
     assert!(other_key.is_ok());
 }
 
 #[tokio::test]
 async fn another_tenants_agent_looks_like_no_agent() {
     let world = World::new().await;
-    for (tenant, agent) in [("other", world.agent.id), ("acme", AgentId::new(world.now()))] {
-        let new = NewTask { agent, ..world.new_task("hello") };
-        let refused = world.tasks().submit_task(&samples::tenant(tenant), new).await;
-        let Err(AppError::Invalid(rules)) = refused else { panic!("{refused:?}") };
-        assert_eq!(rules, [Invalid::new("/agent_id", format!("agent {agent} not found"))]);
+    for (tenant, agent) in [
+        ("other", world.agent.id),
+        ("acme", AgentId::new(world.now())),
+    ] {
+        let new = NewTask {
+            agent,
+            ..world.new_task("hello")
+        };
+        let refused = world
+            .tasks()
+            .submit_task(&samples::tenant(tenant), new)
+            .await;
+        let Err(AppError::Invalid(rules)) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(
+            rules,
+            [Invalid::new(
+                "/agent_id",
+                format!("agent {agent} not found")
+            )]
+        );
     }
-    let kept = world.store.overdue(samples::after(86_400), 10).await.unwrap();
+    let kept = world
+        .store
+        .overdue(samples::after(86_400), 10)
+        .await
+        .unwrap();
     assert!(kept.is_empty(), "{kept:?}");
 }
 
@@ -65,6 +114,9 @@ async fn another_tenants_agent_looks_like_no_agent() {
 async fn another_tenants_task_looks_like_no_task() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
-    let found = world.tasks().find_task(&samples::tenant("other"), task.id()).await;
+    let found = world
+        .tasks()
+        .find_task(&samples::tenant("other"), task.id())
+        .await;
     assert!(matches!(found, Err(AppError::NotFound(_))), "{found:?}");
 }

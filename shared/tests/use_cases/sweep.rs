@@ -13,8 +13,21 @@ const DEAD: u64 = INVOCATION.as_secs() + 2;
 /// Checks what was done; how much was found and since when is another test's.
 #[track_caller]
 fn check(swept: &Swept, done: Swept) {
-    let Swept { overdue, oldest_overdue, unclaimed, .. } = *swept;
-    assert_eq!(*swept, Swept { overdue, oldest_overdue, unclaimed, ..done });
+    let Swept {
+        overdue,
+        oldest_overdue,
+        unclaimed,
+        ..
+    } = *swept;
+    assert_eq!(
+        *swept,
+        Swept {
+            overdue,
+            oldest_overdue,
+            unclaimed,
+            ..done
+        }
+    );
 }
 
 #[tokio::test]
@@ -25,10 +38,14 @@ async fn a_sweep_tells_how_much_was_overdue_and_since_when() {
     world.submit("hello").await.unwrap();
     world.pass(65);
     let swept = world.sweep().await.unwrap();
-    assert_eq!((swept.overdue, swept.oldest_overdue), (2, Duration::from_secs(15)));
+    assert_eq!(
+        (swept.overdue, swept.oldest_overdue),
+        (2, Duration::from_secs(15))
+    );
 }
 
-/// Such as when the event source mapping is off. Two minutes at most pass from the submission of the first task to the sweep.
+/// Such as when the event source mapping is off. Two minutes at most pass from the submission of
+/// the first task to the sweep.
 #[tokio::test]
 async fn tasks_are_unclaimed_if_their_messages_wait_and_nobody_receives_any() {
     let unclaimed = async |world: &World| world.sweep().await.unwrap().unclaimed;
@@ -38,9 +55,17 @@ async fn tasks_are_unclaimed_if_their_messages_wait_and_nobody_receives_any() {
     }
     world.pass(60);
     assert_eq!(unclaimed(&world).await, 2);
-    assert_eq!(unclaimed(&world).await, 0, "each is counted when it comes due");
+    assert_eq!(
+        unclaimed(&world).await,
+        0,
+        "each is counted when it comes due"
+    );
     world.pass(300);
-    assert_eq!(unclaimed(&world).await, 2, "those that are left to their messages, too");
+    assert_eq!(
+        unclaimed(&world).await,
+        2,
+        "those that are left to their messages, too"
+    );
 
     // Workers are busy with other messages.
     world.queue.receive().unwrap();
@@ -80,9 +105,18 @@ async fn a_dead_workers_task_is_queued_again_and_completes() {
     let task = world.submit("hello").await.unwrap();
     claim_and_die(&world, task.id()).await;
     world.pass(DEAD);
-    check(&world.sweep().await.unwrap(), Swept { requeued: 1, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            requeued: 1,
+            ..Swept::default()
+        },
+    );
     assert_eq!(world.queue.sent().len(), 2);
-    assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(
+        world.run(task.id()).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
 }
 
 #[tokio::test]
@@ -92,11 +126,28 @@ async fn a_task_that_lost_two_workers_in_a_row_is_worked_on_alone() {
     for _ in 0..3 {
         claim_and_die(&world, task.id()).await;
         world.pass(DEAD);
-        check(&world.sweep().await.unwrap(), Swept { requeued: 1, ..Swept::default() });
+        check(
+            &world.sweep().await.unwrap(),
+            Swept {
+                requeued: 1,
+                ..Swept::default()
+            },
+        );
     }
     world.pass(600);
-    check(&world.sweep().await.unwrap(), Swept { resent: 1, ..Swept::default() });
-    let alone: Vec<bool> = world.queue.sent().iter().map(|message| message.alone).collect();
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            resent: 1,
+            ..Swept::default()
+        },
+    );
+    let alone: Vec<bool> = world
+        .queue
+        .sent()
+        .iter()
+        .map(|message| message.alone)
+        .collect();
     assert_eq!(alone, [false, false, true, true, true]);
 }
 
@@ -108,9 +159,17 @@ async fn a_task_that_kills_five_workers_is_given_up() {
         claim_and_die(&world, task.id()).await;
         world.pass(DEAD);
     }
-    check(&world.sweep().await.unwrap(), Swept { given_up: 1, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            given_up: 1,
+            ..Swept::default()
+        },
+    );
     let task = world.task(task.id()).await;
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert_eq!(failure.code, FailureCode::AttemptsExhausted);
     assert!(failure.code.is_dead_letter());
 }
@@ -120,7 +179,13 @@ async fn a_task_past_its_deadline_times_out() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
     world.pass(1_800);
-    check(&world.sweep().await.unwrap(), Swept { timed_out: 1, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            timed_out: 1,
+            ..Swept::default()
+        },
+    );
     assert_eq!(world.status(task.id()).await, TaskStatus::TimedOut);
     assert_eq!(world.queue.sent().len(), 1);
 }
@@ -149,9 +214,21 @@ async fn a_message_that_can_not_be_sent_comes_due_again() {
     world.pass(60);
     let faults = Faults::default();
     faults.fail_at(2, When::Before); // the first call asks for the backlog
-    check(&world.sweep_failing(&faults).await.unwrap(), Swept { resent: 1, ..Swept::default() });
+    check(
+        &world.sweep_failing(&faults).await.unwrap(),
+        Swept {
+            resent: 1,
+            ..Swept::default()
+        },
+    );
     world.pass(120);
-    check(&world.sweep().await.unwrap(), Swept { resent: 1, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            resent: 1,
+            ..Swept::default()
+        },
+    );
 }
 
 #[tokio::test]
@@ -161,7 +238,13 @@ async fn a_backlog_of_many_pages_is_worked_off_in_one_sweep() {
         world.submit("hello").await.unwrap();
     }
     world.pass(60);
-    check(&world.sweep().await.unwrap(), Swept { resent: 250, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            resent: 250,
+            ..Swept::default()
+        },
+    );
     assert_eq!(world.queue.sent().len(), 500);
 }
 
@@ -169,7 +252,8 @@ async fn a_backlog_of_many_pages_is_worked_off_in_one_sweep() {
 #[tokio::test]
 async fn a_backlog_is_not_fed_with_messages_of_its_own_tasks() {
     let world = World::new().await;
-    let agent = world.with_agent(|config| config.limits = config.limits.with_timeout_seconds(7_200).unwrap());
+    let agent = world
+        .with_agent(|config| config.limits = config.limits.with_timeout_seconds(7_200).unwrap());
     let world = agent.await;
     for _ in 0..100 {
         world.submit("hello").await.unwrap();
@@ -178,12 +262,22 @@ async fn a_backlog_is_not_fed_with_messages_of_its_own_tasks() {
         world.pass(60);
         world.sweep().await.unwrap();
     }
-    assert_eq!(world.queue.sent().len(), 200, "one message more for each task");
+    assert_eq!(
+        world.queue.sent().len(),
+        200,
+        "one message more for each task"
+    );
 
     // One whose messages are lost, while no other message waits, is sent another one.
     while world.queue.receive().is_some() {}
     world.pass(300);
-    check(&world.sweep().await.unwrap(), Swept { resent: 100, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            resent: 100,
+            ..Swept::default()
+        },
+    );
 }
 
 /// A clock that is a millisecond later at each look.
@@ -215,9 +309,25 @@ async fn a_sweep_whose_time_is_over_leaves_the_rest_to_the_next() {
     world.pass(60);
     // It looks at the clock twice for each task, and a few times for each page of a hundred.
     let until = world.now().plus(Duration::from_millis(300));
-    let swept = ticking(&world, &Faults::default()).sweep(until).await.unwrap();
-    check(&swept, Swept { resent: 200, unfinished: true, ..Swept::default() });
-    check(&world.sweep().await.unwrap(), Swept { resent: 50, ..Swept::default() });
+    let swept = ticking(&world, &Faults::default())
+        .sweep(until)
+        .await
+        .unwrap();
+    check(
+        &swept,
+        Swept {
+            resent: 200,
+            unfinished: true,
+            ..Swept::default()
+        },
+    );
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            resent: 50,
+            ..Swept::default()
+        },
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -226,15 +336,25 @@ async fn a_sweep_that_gets_nowhere_ends_before_its_time() {
     for _ in 0..150 {
         let task = world.submit("hello").await.unwrap();
         let lease = samples::lease_until(world.now().plus(INVOCATION));
-        TaskStore::claim(&world.store, world.tenant(), task.id(), lease, world.now()).await.unwrap();
+        TaskStore::claim(&world.store, world.tenant(), task.id(), lease, world.now())
+            .await
+            .unwrap();
     }
     world.pass(DEAD);
     // The journal of a task whose worker is gone is read before anything is done about it.
     let faults = Faults::default();
     faults.die_at(1, When::Before);
     let sweeper = ticking(&world, &faults);
-    let swept =
-        tokio::time::timeout(INVOCATION, sweeper.sweep(world.now().plus(INVOCATION * 60))).await.unwrap().unwrap();
+    let swept = tokio::time::timeout(INVOCATION, sweeper.sweep(world.now().plus(INVOCATION * 60)))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(swept.unfinished && swept.failed >= 100, "{swept:?}");
-    check(&world.sweep().await.unwrap(), Swept { requeued: 150, ..Swept::default() });
+    check(
+        &world.sweep().await.unwrap(),
+        Swept {
+            requeued: 150,
+            ..Swept::default()
+        },
+    );
 }

@@ -26,13 +26,19 @@ fn header() -> TraceHeader {
 /// A daemon that gets the spans of this thread until the guard is dropped.
 fn daemon() -> (XrayDaemon, DefaultGuard) {
     let daemon = XrayDaemon::start().unwrap();
-    let layer = traces::to_daemon(Service::new("executor", "v1"), &daemon.address().unwrap()).unwrap();
+    let layer =
+        traces::to_daemon(Service::new("executor", "v1"), &daemon.address().unwrap()).unwrap();
     (daemon, listen(tracing_subscriber::registry().with(layer)))
 }
 
 fn received(daemon: &XrayDaemon) -> Vec<(usize, Value)> {
     let spans = daemon.sized_spans();
-    assert!(spans.iter().all(|(_, span)| !span.to_string().contains(CANARY)), "{spans:?}");
+    assert!(
+        spans
+            .iter()
+            .all(|(_, span)| !span.to_string().contains(CANARY)),
+        "{spans:?}"
+    );
     spans
 }
 
@@ -40,24 +46,53 @@ fn received(daemon: &XrayDaemon) -> Vec<(usize, Value)> {
 async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     let (daemon, _listening) = daemon();
 
-    let call = samples::tool_call("a", "calculator", &json!({ "expression": CANARY }).to_string());
-    let script =
-        [Reply::Answer(samples::answer_calling([call])), Reply::Answer(samples::answer(&CANARY.repeat(9_999)))];
+    let call = samples::tool_call(
+        "a",
+        "calculator",
+        &json!({ "expression": CANARY }).to_string(),
+    );
+    let script = [
+        Reply::Answer(samples::answer_calling([call])),
+        Reply::Answer(samples::answer(&CANARY.repeat(9_999))),
+    ];
     let world = World::with_model(ScriptedModel::new(script)).await;
-    let world = world.with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator]).await;
-    world.tools.then(ToolReply::Output(ToolOutput { text: CANARY.repeat(9_999), is_error: false }));
+    let world = world
+        .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
+        .await;
+    world.tools.then(ToolReply::Output(ToolOutput {
+        text: CANARY.repeat(9_999),
+        is_error: false,
+    }));
     let header = header();
-    let new = NewTask { trace: Some(header.clone()), ..world.new_task(CANARY) };
-    let task = world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    let new = NewTask {
+        trace: Some(header.clone()),
+        ..world.new_task(CANARY)
+    };
+    let task = world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
     assert_eq!(world.queue.traces(), [Some(header.clone())]);
-    let process = tracing::info_span!(target: TRACE, "tasks process", xray_parent = header.as_str());
-    assert_eq!(world.run(task.id()).instrument(process).await.unwrap(), Ran::Ended(TaskStatus::Completed));
+    let process =
+        tracing::info_span!(target: TRACE, "tasks process", xray_parent = header.as_str());
+    assert_eq!(
+        world.run(task.id()).instrument(process).await.unwrap(),
+        Ran::Ended(TaskStatus::Completed)
+    );
 
     let spans = received(&daemon);
     assert!(spans.iter().all(|(bytes, _)| *bytes < 4_096), "{spans:?}");
-    let by_id: BTreeMap<_, _> = spans.iter().map(|(_, span)| (span["id"].to_string(), span["name"].clone())).collect();
-    let edges =
-        spans.iter().map(|(_, span)| (span["name"].as_str().unwrap(), by_id.get(&span["parent_id"].to_string())));
+    let by_id: BTreeMap<_, _> = spans
+        .iter()
+        .map(|(_, span)| (span["id"].to_string(), span["name"].clone()))
+        .collect();
+    let edges = spans.iter().map(|(_, span)| {
+        (
+            span["name"].as_str().unwrap(),
+            by_id.get(&span["parent_id"].to_string()),
+        )
+    });
     let agent = Value::from(format!("invoke_agent {}", world.agent.id));
     let chat = "chat claude-sonnet-5-5";
     let expected = [
@@ -69,10 +104,21 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     ];
     assert_eq!(edges.collect::<Vec<_>>(), expected);
     for (_, span) in &spans {
-        let mut texts = span["metadata"].as_object().into_iter().flatten().filter(|(_, value)| value.is_string());
-        assert!(texts.all(|(_, text)| text.as_str().unwrap().parse::<u64>().is_err()), "a number as text: {span}");
+        let mut texts = span["metadata"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| value.is_string());
+        assert!(
+            texts.all(|(_, text)| text.as_str().unwrap().parse::<u64>().is_err()),
+            "a number as text: {span}"
+        );
     }
-    let work = &spans.iter().find(|(_, span)| span["name"] == agent).unwrap().1;
+    let work = &spans
+        .iter()
+        .find(|(_, span)| span["name"] == agent)
+        .unwrap()
+        .1;
     let annotations = json!({
         "task_id": task.id().to_string(), "agent_id": world.agent.id.to_string(), "tenant_id": "acme",
     });
@@ -83,8 +129,15 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
 async fn every_message_of_a_task_carries_its_trace() {
     let world = World::with_model(ScriptedModel::new([Reply::Panic])).await;
     let header = header();
-    let new = NewTask { trace: Some(header.clone()), ..world.new_task("hello") };
-    world.tasks().submit_task(world.tenant(), new).await.unwrap();
+    let new = NewTask {
+        trace: Some(header.clone()),
+        ..world.new_task("hello")
+    };
+    world
+        .tasks()
+        .submit_task(world.tenant(), new)
+        .await
+        .unwrap();
     world.pass(120);
     assert_eq!(world.sweep().await.unwrap().resent, 1);
     assert_eq!(world.queue.traces(), [Some(header.clone()), Some(header)]);
@@ -93,43 +146,86 @@ async fn every_message_of_a_task_carries_its_trace() {
 /// What is sent to the daemon while `work` is in a span of this trace.
 async fn spans_of(trace: &TraceHeader, work: impl Future<Output = ()>) -> Vec<Value> {
     let (daemon, _listening) = daemon();
-    work.instrument(tracing::info_span!(target: TRACE, "outer", xray_parent = trace.as_str())).await;
-    received(&daemon).into_iter().map(|(_, span)| span).collect()
+    work.instrument(tracing::info_span!(target: TRACE, "outer", xray_parent = trace.as_str()))
+        .await;
+    received(&daemon)
+        .into_iter()
+        .map(|(_, span)| span)
+        .collect()
 }
 
 #[tokio::test]
 async fn an_overdue_task_is_settled_in_its_trace_by_whoever_meets_it_and_later_with_a_link_to_it() {
     let thirty_days = 30 * 86_400;
-    for (by_worker, seconds, linked) in [(true, 86_400, false), (false, 86_400, false), (false, thirty_days, true)] {
+    for (by_worker, seconds, linked) in [
+        (true, 86_400, false),
+        (false, 86_400, false),
+        (false, thirty_days, true),
+    ] {
         let world = World::with_model(ScriptedModel::new([])).await;
         // The exporter goes by the system's clock, what is tested by the world's.
         let own = samples::trace_of(SystemClock.now().minus(Duration::from_mins(1)));
-        let header = if linked { samples::trace_of(world.now()) } else { header() };
-        let new = NewTask { trace: Some(header.clone()), ..world.new_task("hello") };
-        let task = world.tasks().submit_task(world.tenant(), new).await.unwrap().id();
+        let header = if linked {
+            samples::trace_of(world.now())
+        } else {
+            header()
+        };
+        let new = NewTask {
+            trace: Some(header.clone()),
+            ..world.new_task("hello")
+        };
+        let task = world
+            .tasks()
+            .submit_task(world.tenant(), new)
+            .await
+            .unwrap()
+            .id();
         world.pass(seconds);
         let outer = if by_worker { &header } else { &own };
         let spans = spans_of(outer, async {
             if by_worker {
-                assert_eq!(world.run(task).await.unwrap(), Ran::Ended(TaskStatus::TimedOut));
+                assert_eq!(
+                    world.run(task).await.unwrap(),
+                    Ran::Ended(TaskStatus::TimedOut)
+                );
             } else {
                 assert_eq!(world.sweep().await.unwrap().timed_out, 1);
             }
         });
         let spans = spans.await;
-        let settled = spans.iter().find(|span| span["name"] == "settle overdue").unwrap();
+        let settled = spans
+            .iter()
+            .find(|span| span["name"] == "settle overdue")
+            .unwrap();
         let annotations = &settled["annotations"];
         assert_eq!(annotations["task_id"], task.to_string(), "{settled}");
-        let (trace, link) = if linked { (&own, Value::from(header.trace_id())) } else { (&header, Value::Null) };
-        assert_eq!((settled["trace_id"].as_str(), &annotations["linked_trace_id"]), (Some(trace.trace_id()), &link));
+        let (trace, link) = if linked {
+            (&own, Value::from(header.trace_id()))
+        } else {
+            (&header, Value::Null)
+        };
+        assert_eq!(
+            (
+                settled["trace_id"].as_str(),
+                &annotations["linked_trace_id"]
+            ),
+            (Some(trace.trace_id()), &link)
+        );
     }
 }
 
 /// Whoever logs a value whole, by mistake, shows nobody's words: it is the types that hide them.
 #[tokio::test]
 async fn no_value_shows_what_people_models_and_tools_say() {
-    let call = samples::tool_call("a", "calculator", &json!({ "expression": CANARY }).to_string());
-    let script = [Reply::Answer(samples::answer_calling([call])), Reply::Answer(samples::answer(CANARY))];
+    let call = samples::tool_call(
+        "a",
+        "calculator",
+        &json!({ "expression": CANARY }).to_string(),
+    );
+    let script = [
+        Reply::Answer(samples::answer_calling([call])),
+        Reply::Answer(samples::answer(CANARY)),
+    ];
     let world = World::with_model(ScriptedModel::new(script)).await;
     let world = world
         .with_agent(|config| {
@@ -137,14 +233,35 @@ async fn no_value_shows_what_people_models_and_tools_say() {
             config.instructions = Instructions::new(CANARY.to_owned()).unwrap();
         })
         .await;
-    world.tools.then(ToolReply::Output(ToolOutput { text: CANARY.to_owned(), is_error: false }));
+    world.tools.then(ToolReply::Output(ToolOutput {
+        text: CANARY.to_owned(),
+        is_error: false,
+    }));
     let task = world.submit(CANARY).await.unwrap();
     world.run(task.id()).await.unwrap();
     let (task, steps) = (world.task(task.id()).await, world.steps(task.id()).await);
     assert_eq!((task.status(), steps.len()), (TaskStatus::Completed, 3));
     let requests = world.model.asked();
-    let answer = ToolAnswer { call_id: Some("a".to_owned()), step: None, text: CANARY.to_owned(), is_error: false };
-    let shown = format!("{:?}", (&world.agent, &task, &steps, &requests, world.new_task(CANARY), answer));
+    let answer = ToolAnswer {
+        call_id: Some("a".to_owned()),
+        step: None,
+        text: CANARY.to_owned(),
+        is_error: false,
+    };
+    let shown = format!(
+        "{:?}",
+        (
+            &world.agent,
+            &task,
+            &steps,
+            &requests,
+            world.new_task(CANARY),
+            answer
+        )
+    );
     assert!(!shown.contains("canary"), "{shown}");
-    assert!(shown.contains(&format!("<{} bytes>", CANARY.len())), "{shown}");
+    assert!(
+        shown.contains(&format!("<{} bytes>", CANARY.len())),
+        "{shown}"
+    );
 }

@@ -23,17 +23,29 @@ struct Setup {
 }
 
 impl Setup {
-    /// A world whose model parks each task for so many seconds first, and in which a tenant may wait so often at once.
+    /// A world whose model parks each task for so many seconds first, and in which a tenant may
+    /// wait so often at once.
     async fn parking(seconds: &[u64], most: u32) -> Self {
         let park = |seconds: &u64| {
-            let wait = Wait { until: samples::after(*seconds), reason: WaitReason::RateLimit };
+            let wait = Wait {
+                until: samples::after(*seconds),
+                reason: WaitReason::RateLimit,
+            };
             Reply::Fail(ModelErrorKind::Park(wait))
         };
         let world = World::with_model(ScriptedModel::new(seconds.iter().map(park))).await;
         let (slots, store) = (MemorySlots::default(), Faults::default());
-        let tasks = Tasks { clock: Arc::new(TokioClock::default()), ..world.tasks_with_store_failing(&store) };
+        let tasks = Tasks {
+            clock: Arc::new(TokioClock::default()),
+            ..world.tasks_with_store_failing(&store)
+        };
         let waits = Waits::new(tasks, Arc::new(slots.clone()), NonZeroU32::new(most));
-        Self { world, slots, store, waits }
+        Self {
+            world,
+            slots,
+            store,
+            waits,
+        }
     }
 
     async fn new(most: u32) -> Self {
@@ -43,7 +55,11 @@ impl Setup {
     /// The task as a client finds it, and for how long it waited.
     async fn wait(&self, task: &Task, wait: Duration) -> (Found, Duration) {
         let begun = Instant::now();
-        let found = self.waits.find_task(self.world.tenant(), task.id(), wait).await.unwrap();
+        let found = self
+            .waits
+            .find_task(self.world.tenant(), task.id(), wait)
+            .await
+            .unwrap();
         (found, begun.elapsed())
     }
 
@@ -63,7 +79,10 @@ async fn a_wait_ends_with_its_task() {
         setup.world.run(task.id()).await
     });
     assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
-    assert_eq!((found.task.status(), found.ask_again_after), (TaskStatus::Completed, None));
+    assert_eq!(
+        (found.task.status(), found.ask_again_after),
+        (TaskStatus::Completed, None)
+    );
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!(setup.slots.held(setup.world.tenant()), []);
 }
@@ -76,7 +95,10 @@ async fn a_wait_is_over_after_its_time_and_reads_ever_more_seldom() {
     for seconds in [0, 1, 25] {
         setup.store.clear();
         let (found, waited) = setup.wait(&task, Duration::from_secs(seconds)).await;
-        assert_eq!((found.task.status(), found.ask_again_after), (TaskStatus::Queued, None));
+        assert_eq!(
+            (found.task.status(), found.ask_again_after),
+            (TaskStatus::Queued, None)
+        );
         assert_eq!(waited, Duration::from_secs(seconds));
         reads.push(setup.store.calls());
     }
@@ -86,11 +108,20 @@ async fn a_wait_is_over_after_its_time_and_reads_ever_more_seldom() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_parked_beyond_the_wait_is_shown_at_once() {
     let setup = Setup::parking(&[26, 25], 1).await;
-    for (ask_again_after, waited) in [(Some(Duration::from_secs(26)), Duration::ZERO), (None, LONGEST)] {
+    for (ask_again_after, waited) in [
+        (Some(Duration::from_secs(26)), Duration::ZERO),
+        (None, LONGEST),
+    ] {
         let task = setup.world.submit("hello").await.unwrap();
-        assert!(matches!(setup.world.run(task.id()).await.unwrap(), Ran::Parked(_)));
+        assert!(matches!(
+            setup.world.run(task.id()).await.unwrap(),
+            Ran::Parked(_)
+        ));
         let (found, took) = setup.wait(&task, LONGEST).await;
-        assert_eq!((found.task.status(), found.ask_again_after), (TaskStatus::Waiting, ask_again_after));
+        assert_eq!(
+            (found.task.status(), found.ask_again_after),
+            (TaskStatus::Waiting, ask_again_after)
+        );
         assert_eq!(took, waited);
     }
 }
@@ -105,7 +136,10 @@ async fn a_task_that_is_parked_for_longer_meanwhile_ends_the_wait() {
     });
     assert!(matches!(ran.unwrap(), Ran::Parked(_)));
     assert!(waited < Duration::from_secs(5), "{waited:?}");
-    assert_eq!(found.ask_again_after, Some(Duration::from_secs(90).saturating_sub(waited)));
+    assert_eq!(
+        found.ask_again_after,
+        Some(Duration::from_secs(90).saturating_sub(waited))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -133,8 +167,18 @@ async fn a_tenant_waits_so_many_times_at_once_and_no_more() {
         let (first, second, third) = tokio::join!(wait(), wait(), wait());
         let mut waited = [first.1, second.1, third.1];
         waited.sort();
-        assert_eq!(waited, [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(5)]);
-        let refused = [first, second, third].into_iter().find(|(_, waited)| waited.is_zero()).unwrap();
+        assert_eq!(
+            waited,
+            [
+                Duration::ZERO,
+                Duration::from_secs(5),
+                Duration::from_secs(5)
+            ]
+        );
+        let refused = [first, second, third]
+            .into_iter()
+            .find(|(_, waited)| waited.is_zero())
+            .unwrap();
         assert_eq!(refused.0.ask_again_after, Some(Duration::from_secs(2)));
         assert_eq!(refused.0.task.status(), TaskStatus::Queued);
     }
@@ -153,8 +197,14 @@ async fn forty_polls_a_second_hold_no_more_functions_than_may_wait() {
     });
     let polls = join_all(polls).await;
     let held: Duration = polls.iter().map(|(_, waited)| *waited).sum();
-    assert!(held <= begun.elapsed() * MOST, "{held:?} in {:?}", begun.elapsed());
-    let refused = polls.iter().filter(|(found, waited)| found.ask_again_after.is_some() && waited.is_zero());
+    assert!(
+        held <= begun.elapsed() * MOST,
+        "{held:?} in {:?}",
+        begun.elapsed()
+    );
+    let refused = polls
+        .iter()
+        .filter(|(found, waited)| found.ask_again_after.is_some() && waited.is_zero());
     assert_eq!(refused.count(), 1_100);
 }
 
@@ -179,7 +229,10 @@ async fn a_client_does_not_wait_while_waits_cant_be_counted() {
     setup.waits = Waits::new(setup.world.tasks(), failing, NonZeroU32::new(1));
     let task = setup.world.submit("hello").await.unwrap();
     let (found, waited) = setup.wait(&task, LONGEST).await;
-    assert_eq!((waited, found.ask_again_after), (Duration::ZERO, Some(Duration::from_secs(2))));
+    assert_eq!(
+        (waited, found.ask_again_after),
+        (Duration::ZERO, Some(Duration::from_secs(2)))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,6 +248,12 @@ async fn nothing_is_counted_for_who_need_not_wait_or_may_wait_any_number_of_time
     let faults = Faults::default();
     let counting: Arc<dyn Slots> = Arc::new(setup.slots.with_faults(faults.clone()));
     let waits = Waits::new(setup.world.tasks(), counting, NonZeroU32::new(1));
-    let found = waits.find_task(setup.world.tenant(), task.id(), LONGEST).await.unwrap();
-    assert_eq!((found.task.status(), faults.calls()), (TaskStatus::Completed, 0));
+    let found = waits
+        .find_task(setup.world.tenant(), task.id(), LONGEST)
+        .await
+        .unwrap();
+    assert_eq!(
+        (found.task.status(), faults.calls()),
+        (TaskStatus::Completed, 0)
+    );
 }

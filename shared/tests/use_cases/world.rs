@@ -4,17 +4,20 @@ use std::io;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use shared::app::{AppError, NewTask, Ran, Room, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes};
+use shared::app::{
+    AppError, NewTask, Ran, Room, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes,
+};
 use shared::domain::{
-    Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId, TaskInput, TaskStatus,
-    TenantId, Timestamp, journal,
+    Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId,
+    TaskInput, TaskStatus, TenantId, Timestamp, journal,
 };
 use shared::ports::{AgentStore, Clock, Journal, StoreError, TaskMessage, TaskStore};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::log_schema::check_log_line;
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, listen_everywhere, samples,
+    Faults, ManualClock, MemoryQueue, MemoryStore, ScriptedModel, ScriptedTools, listen_everywhere,
+    samples,
 };
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -47,7 +50,14 @@ impl World {
         let clock = ManualClock::at(samples::START);
         let model = Arc::new(model.on(clock.clone()));
         let tools = Arc::new(ScriptedTools::default().on(clock.clone()));
-        Self { clock, store, queue: MemoryQueue::default(), model, tools, agent }
+        Self {
+            clock,
+            store,
+            queue: MemoryQueue::default(),
+            model,
+            tools,
+            agent,
+        }
     }
 
     /// The same world with an agent that would rather have its tasks fail than wait for a model.
@@ -90,7 +100,12 @@ impl World {
     /// Use cases of which every call fails by `faults`.
     pub(crate) fn tasks_with_store_failing(&self, faults: &Faults) -> Tasks {
         let store = || Arc::new(self.store.with_faults(faults.clone()));
-        Tasks { agents: store(), store: store(), journal: store(), ..self.tasks_failing(faults) }
+        Tasks {
+            agents: store(),
+            store: store(),
+            journal: store(),
+            ..self.tasks_failing(faults)
+        }
     }
 
     /// A worker whose store calls fail by `faults`.
@@ -105,7 +120,10 @@ impl World {
             clock: Arc::new(self.clock.clone()),
             tools: Arc::<ScriptedTools>::clone(&self.tools),
             cache: CacheRules::Off,
-            times: WorkTimes { step_reserve: STEP_RESERVE, ..WorkTimes::default() },
+            times: WorkTimes {
+                step_reserve: STEP_RESERVE,
+                ..WorkTimes::default()
+            },
             slots: None,
             room: Room::default(),
         }
@@ -124,7 +142,9 @@ impl World {
     }
 
     pub(crate) async fn submit(&self, input: &str) -> Result<Task, AppError> {
-        self.tasks().submit_task(self.tenant(), self.new_task(input)).await
+        self.tasks()
+            .submit_task(self.tenant(), self.new_task(input))
+            .await
     }
 
     /// Runs the task in a new invocation, as after a delivery of its message.
@@ -137,7 +157,11 @@ impl World {
     }
 
     pub(crate) async fn run_by(&self, worker: &Runner, task: TaskId) -> Result<Ran, RunError> {
-        let message = TaskMessage { tenant: self.tenant().clone(), task, alone: false };
+        let message = TaskMessage {
+            tenant: self.tenant().clone(),
+            task,
+            alone: false,
+        };
         worker.run(&message, self.now().plus(INVOCATION)).await
     }
 
@@ -165,7 +189,10 @@ impl World {
     }
 
     pub(crate) async fn task(&self, id: TaskId) -> Task {
-        TaskStore::task(&self.store, self.tenant(), id).await.unwrap().unwrap()
+        TaskStore::task(&self.store, self.tenant(), id)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     pub(crate) async fn status(&self, id: TaskId) -> TaskStatus {
@@ -173,7 +200,9 @@ impl World {
     }
 
     pub(crate) async fn steps(&self, id: TaskId) -> Vec<Step> {
-        let task = TaskStore::task(&self.store, self.tenant(), id).await.unwrap();
+        let task = TaskStore::task(&self.store, self.tenant(), id)
+            .await
+            .unwrap();
         let base = task.map_or(0, |task| task.progress().base);
         journal(base, self.store.steps(id).await.unwrap())
     }
@@ -183,8 +212,12 @@ impl World {
 fn check_logs() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        let layer =
-            logs::layer(Service::new("use_cases", "v1"), LevelFilter::DEBUG, HeldLines::default(), || CheckedLines);
+        let layer = logs::layer(
+            Service::new("use_cases", "v1"),
+            LevelFilter::DEBUG,
+            HeldLines::default(),
+            || CheckedLines,
+        );
         listen_everywhere(tracing_subscriber::registry().with(layer));
     });
 }

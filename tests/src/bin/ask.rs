@@ -1,7 +1,9 @@
-//! A worker in a process of its own, as Lambda would run it: asks one question many times at once, through the whole stack of
-//! a model call, and says how many answers it got. A call that is better made later is made later, as the executor would.
+//! A worker in a process of its own, as Lambda would run it: asks one question many times at once,
+//! through the whole stack of a model call, and says how many answers it got. A call that is better
+//! made later is made later, as the executor would.
 //!
-//! Called with: the ephemeral table, the state table, the provider's URL, the model, the tenant, the prompt, the times.
+//! Called with: the ephemeral table, the state table, the provider's URL, the model, the tenant,
+//! the prompt, the times.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,9 +32,20 @@ async fn main() {
         panic!("seven arguments are needed, not {}", arguments.len());
     };
     let stack = calls::stack(&LocalAws::from_env().await, ephemeral, state, url);
-    let question = Question { tenant, model, prompt };
-    let answers = join_all((0..times.parse().unwrap()).map(|_| until_answered(&stack, &question))).await;
-    println!("{}", answers.iter().filter(|answer| answer.text() == "canary answer").count());
+    let question = Question {
+        tenant,
+        model,
+        prompt,
+    };
+    let answers =
+        join_all((0..times.parse().unwrap()).map(|_| until_answered(&stack, &question))).await;
+    println!(
+        "{}",
+        answers
+            .iter()
+            .filter(|answer| answer.text() == "canary answer")
+            .count()
+    );
 }
 
 async fn until_answered(stack: &Arc<dyn Model>, question: &Question<'_>) -> ModelAnswer {
@@ -43,7 +56,9 @@ async fn until_answered(stack: &Arc<dyn Model>, question: &Question<'_>) -> Mode
         match stack.ask(&request).await {
             Ok(answer) => return answer,
             Err(error) => {
-                let ModelErrorKind::Park(wait) = error.kind else { panic!("{error:?}") };
+                let ModelErrorKind::Park(wait) = error.kind else {
+                    panic!("{error:?}")
+                };
                 tokio::time::sleep(wait.until.since(SystemClock.now())).await;
             }
         }

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 use shared::domain::tool_rules::MAX_HOSTS;
-use shared::domain::{BuiltinTool, HostPattern, HttpMethod, HttpRules, Invalid, Schemes, ToolDefinition};
+use shared::domain::{
+    BuiltinTool, HostPattern, HttpMethod, HttpRules, Invalid, Schemes, ToolDefinition,
+};
 
 use crate::body::{Broken, Object, counted, named, required};
 
@@ -32,7 +34,9 @@ pub(super) fn builtin_tools(
     let entries = broken.keep(counted("/builtin_tools", entries, 0..=MAX_ENTRIES))?;
     let mut tools = Vec::new();
     for (place, Object(entry)) in entries.into_iter().enumerate() {
-        tools.push(broken.below(&format!("/builtin_tools/{place}"), |broken| entry.tool(broken)));
+        tools.push(broken.below(&format!("/builtin_tools/{place}"), |broken| {
+            entry.tool(broken)
+        }));
     }
     let tools: Option<Vec<BuiltinTool>> = tools.into_iter().collect();
     broken.keep(BuiltinTool::check_all(tools?, others))
@@ -45,7 +49,10 @@ impl BuiltinToolEntry {
             "current_time" => self.plain(BuiltinTool::CurrentTime, broken),
             "calculator" => self.plain(BuiltinTool::Calculator, broken),
             "http_request" => self.http_rules(broken).map(BuiltinTool::HttpRequest),
-            _ => broken.keep(Err(Invalid::new("/name", format!("must be {}", BuiltinTool::NAMES)))),
+            _ => broken.keep(Err(Invalid::new(
+                "/name",
+                format!("must be {}", BuiltinTool::NAMES),
+            ))),
         }
     }
 
@@ -58,30 +65,47 @@ impl BuiltinToolEntry {
             ("/max_response_bytes", self.max_response_bytes.is_some()),
             ("/timeout_seconds", self.timeout_seconds.is_some()),
         ];
-        let given: Vec<&str> = given.into_iter().filter_map(|(field, is_given)| is_given.then_some(field)).collect();
-        broken.extend(given.iter().map(|field| Invalid::new(*field, format!("is not for {}", tool.name()))).collect());
+        let given: Vec<&str> = given
+            .into_iter()
+            .filter_map(|(field, is_given)| is_given.then_some(field))
+            .collect();
+        broken.extend(
+            given
+                .iter()
+                .map(|field| Invalid::new(*field, format!("is not for {}", tool.name())))
+                .collect(),
+        );
         given.is_empty().then_some(tool)
     }
 
     fn http_rules(self, broken: &mut Broken) -> Option<HttpRules> {
-        let hosts = required("/hosts", self.hosts).and_then(|hosts| counted("/hosts", hosts, 1..=MAX_HOSTS));
+        let hosts = required("/hosts", self.hosts)
+            .and_then(|hosts| counted("/hosts", hosts, 1..=MAX_HOSTS));
         let hosts = broken.keep(hosts)?;
         let hosts = each("/hosts", hosts, broken, |host| HostPattern::new(&host));
-        let methods = self
-            .methods
-            .map(|methods| each("/methods", methods, broken, |method| named::<HttpMethod>("", &method, METHODS)));
+        let methods = self.methods.map(|methods| {
+            each("/methods", methods, broken, |method| {
+                named::<HttpMethod>("", &method, METHODS)
+            })
+        });
         let mut rules = broken.keep(HttpRules::new(hosts?))?;
         if self.allow_http == Some(true) {
             rules.schemes = Schemes::HttpToo;
         }
         if let Some(methods) = methods {
-            rules = broken.keep(rules.clone().with_methods(methods?)).unwrap_or(rules);
+            rules = broken
+                .keep(rules.clone().with_methods(methods?))
+                .unwrap_or(rules);
         }
         if let Some(bytes) = self.max_response_bytes {
-            rules = broken.keep(rules.clone().with_max_response_bytes(bytes)).unwrap_or(rules);
+            rules = broken
+                .keep(rules.clone().with_max_response_bytes(bytes))
+                .unwrap_or(rules);
         }
         if let Some(seconds) = self.timeout_seconds {
-            rules = broken.keep(rules.clone().with_timeout_seconds(seconds)).unwrap_or(rules);
+            rules = broken
+                .keep(rules.clone().with_timeout_seconds(seconds))
+                .unwrap_or(rules);
         }
         Some(rules)
     }
@@ -96,7 +120,9 @@ fn each<T>(
 ) -> Option<Vec<T>> {
     let mut values = Vec::new();
     for (place, entry) in list.into_iter().enumerate() {
-        values.push(broken.below(&format!("{field}/{place}"), |broken| broken.keep(read(entry))));
+        values.push(broken.below(&format!("{field}/{place}"), |broken| {
+            broken.keep(read(entry))
+        }));
     }
     values.into_iter().collect()
 }

@@ -29,9 +29,16 @@ pub(crate) async fn create_agent(
     Body(request): Body<CreateAgentRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
-    let agent = api.agents.create_agent(tenant, request.config(&api.agents)?).await?;
+    let agent = api
+        .agents
+        .create_agent(tenant, request.config(&api.agents)?)
+        .await?;
     let location = [(LOCATION, format!("/v1/agents/{}", agent.id))];
-    Ok((StatusCode::CREATED, location, Json(AgentResponse::from(&agent))))
+    Ok((
+        StatusCode::CREATED,
+        location,
+        Json(AgentResponse::from(&agent)),
+    ))
 }
 
 /// `GET /v1/agents/{id}`: the agent's newest version.
@@ -46,7 +53,8 @@ pub(crate) async fn find_agent(
     Ok(Json(AgentResponse::from(&agent)))
 }
 
-/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of those that can't be read.
+/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of those that
+/// can't be read.
 pub(crate) async fn list_agents(
     State(api): State<Api>,
     Caller(tenant): Caller,

@@ -6,9 +6,10 @@ use shared::app::Agents;
 use shared::domain::chain::MAX_MODELS;
 use shared::domain::transcript::MAX_TOOLS;
 use shared::domain::{
-    AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema, LimitChanges,
-    Limits, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField, OutputSchema, ReasoningEffort,
-    RetryRules, Thousandths, ToolDefinition, ToolName, Transfer, Unlisted,
+    AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema,
+    LimitChanges, Limits, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField,
+    OutputSchema, ReasoningEffort, RetryRules, Thousandths, ToolDefinition, ToolName, Transfer,
+    Unlisted,
 };
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
@@ -90,13 +91,22 @@ impl CreateAgentRequest {
         let name = broken.keep(required("/name", self.name).and_then(AgentName::new));
         let instructions = broken.keep(Instructions::new(self.instructions.unwrap_or_default()));
         let models = broken.keep(required("/models", self.models));
-        let models = models.and_then(|entries| chain(entries, agents, self.max_cost_micro_usd, &mut broken));
+        let models =
+            models.and_then(|entries| chain(entries, agents, self.max_cost_micro_usd, &mut broken));
         let tools = tools(self.tools.unwrap_or_default(), &mut broken);
         let others = tools.as_deref().unwrap_or_default();
-        let builtin_tools = builtin_tools(self.builtin_tools.unwrap_or_default(), others, &mut broken);
-        let output_schema = self.output_schema.map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
-        let retry = self.retry.map(|Object(entry)| entry.rules(&mut broken)).unwrap_or_default();
-        let cache = self.cache.and_then(|Object(entry)| entry.rules(&mut broken));
+        let builtin_tools =
+            builtin_tools(self.builtin_tools.unwrap_or_default(), others, &mut broken);
+        let output_schema = self
+            .output_schema
+            .map(|Object(entry)| broken.below("/output_schema", |b| entry.schema(b)));
+        let retry = self
+            .retry
+            .map(|Object(entry)| entry.rules(&mut broken))
+            .unwrap_or_default();
+        let cache = self
+            .cache
+            .and_then(|Object(entry)| entry.rules(&mut broken));
         let changes = LimitChanges {
             timeout_seconds: self.timeout_seconds,
             max_cost_micro_usd: self.max_cost_micro_usd,
@@ -104,18 +114,30 @@ impl CreateAgentRequest {
             max_tool_calls: self.max_tool_calls,
             max_tokens: self.max_tokens,
         };
-        let mut limits = broken.keep_all(changes.apply(Limits::default())).unwrap_or_default();
+        let mut limits = broken
+            .keep_all(changes.apply(Limits::default()))
+            .unwrap_or_default();
         if let Some(tokens) = self.max_output_tokens {
-            limits = broken.keep(limits.with_max_output_tokens(tokens)).unwrap_or(limits);
+            limits = broken
+                .keep(limits.with_max_output_tokens(tokens))
+                .unwrap_or(limits);
         }
         if let Some(seconds) = self.input_timeout_seconds {
-            limits = broken.keep(limits.with_input_timeout_seconds(seconds)).unwrap_or(limits);
+            limits = broken
+                .keep(limits.with_input_timeout_seconds(seconds))
+                .unwrap_or(limits);
         }
         if let Some(name) = self.on_limit {
-            limits.on_limit = broken.keep(named("/on_limit", &name, "pause or fail")).unwrap_or_default();
+            limits.on_limit = broken
+                .keep(named("/on_limit", &name, "pause or fail"))
+                .unwrap_or_default();
         }
         if let Some(models) = &models {
-            broken.extend(agents.vendor_refusals(models, tools.as_deref().unwrap_or_default(), limits));
+            broken.extend(agents.vendor_refusals(
+                models,
+                tools.as_deref().unwrap_or_default(),
+                limits,
+            ));
         }
         let config = match (name, instructions, models, tools, builtin_tools) {
             (Some(name), Some(instructions), Some(models), Some(tools), Some(builtin_tools)) => {
@@ -147,7 +169,11 @@ fn chain(
     let entries = broken.keep(counted("/models", entries, 1..=MAX_MODELS))?;
     let mut choices = Vec::new();
     for (place, Object(entry)) in entries.into_iter().enumerate() {
-        let unlisted = if entry.allow_unlisted == Some(true) { Unlisted::Allowed } else { Unlisted::Refused };
+        let unlisted = if entry.allow_unlisted == Some(true) {
+            Unlisted::Allowed
+        } else {
+            Unlisted::Refused
+        };
         choices.push(broken.below(&format!("/models/{place}"), |broken| {
             let choice = entry.choice(broken)?;
             broken.extend(agents.refusals(&choice, unlisted, max_cost));
@@ -162,7 +188,9 @@ fn tools(entries: Vec<Object<ToolEntry>>, broken: &mut Broken) -> Option<Vec<Too
     let entries = broken.keep(counted("/tools", entries, 0..=MAX_TOOLS))?;
     let mut tools = Vec::new();
     for (place, Object(entry)) in entries.into_iter().enumerate() {
-        tools.push(broken.below(&format!("/tools/{place}"), |broken| entry.definition(broken)));
+        tools.push(broken.below(&format!("/tools/{place}"), |broken| {
+            entry.definition(broken)
+        }));
     }
     let tools: Option<Vec<ToolDefinition>> = tools.into_iter().collect();
     broken.keep(ToolDefinition::check_all(tools?))
@@ -172,28 +200,48 @@ impl ModelEntry {
     fn choice(self, broken: &mut Broken) -> Option<ModelChoice> {
         const ONE: Thousandths = Thousandths(1_000);
         const TWO: Thousandths = Thousandths(2_000);
-        let provider = broken.keep(required("/provider", self.provider).and_then(|name| name.parse()));
+        let provider =
+            broken.keep(required("/provider", self.provider).and_then(|name| name.parse()));
         let name = broken.keep(required("/model", self.model));
         let mut number = |field: &str, number: Option<f64>, most| {
             number.and_then(|number| broken.keep(Thousandths::new(field, number, most)))
         };
-        let (temperature, top_p) = (number("/temperature", self.temperature, TWO), number("/top_p", self.top_p, ONE));
-        let effort = self.reasoning_effort.map(|name| named("/reasoning_effort", &name, ReasoningEffort::NAMES));
-        let version = self.api_version.map_or(Ok(ApiVersion::Current), |version| match version.as_str() {
-            "2023-06-01" => Ok(ApiVersion::Anthropic20230601),
-            _ => Err(Invalid::new("/api_version", "must be 2023-06-01, or left out for the current one")),
-        });
-        let field = self.output_limit_field.map_or(Ok(OutputLimitField::ByModel), |name| match name.as_str() {
-            "max_tokens" => Ok(OutputLimitField::MaxTokens),
-            "max_completion_tokens" => Ok(OutputLimitField::MaxCompletionTokens),
-            _ => Err(Invalid::new("/output_limit_field", "must be max_tokens or max_completion_tokens")),
-        });
+        let (temperature, top_p) = (
+            number("/temperature", self.temperature, TWO),
+            number("/top_p", self.top_p, ONE),
+        );
+        let effort = self
+            .reasoning_effort
+            .map(|name| named("/reasoning_effort", &name, ReasoningEffort::NAMES));
+        let version =
+            self.api_version
+                .map_or(Ok(ApiVersion::Current), |version| match version.as_str() {
+                    "2023-06-01" => Ok(ApiVersion::Anthropic20230601),
+                    _ => Err(Invalid::new(
+                        "/api_version",
+                        "must be 2023-06-01, or left out for the current one",
+                    )),
+                });
+        let field =
+            self.output_limit_field
+                .map_or(Ok(OutputLimitField::ByModel), |name| match name.as_str() {
+                    "max_tokens" => Ok(OutputLimitField::MaxTokens),
+                    "max_completion_tokens" => Ok(OutputLimitField::MaxCompletionTokens),
+                    _ => Err(Invalid::new(
+                        "/output_limit_field",
+                        "must be max_tokens or max_completion_tokens",
+                    )),
+                });
         let settings = ModelSettings {
             temperature,
             top_p,
             reasoning_effort: effort.and_then(|effort| broken.keep(effort)),
             api_version: broken.keep(version).unwrap_or_default(),
-            transfer: if self.stream == Some(false) { Transfer::Whole } else { Transfer::Stream },
+            transfer: if self.stream == Some(false) {
+                Transfer::Whole
+            } else {
+                Transfer::Stream
+            },
             output_limit_field: broken.keep(field).unwrap_or_default(),
         };
         let model = broken.keep(ModelRef::new(provider?, name?))?;
@@ -214,7 +262,10 @@ impl OutputSchemaEntry {
     fn schema(self, broken: &mut Broken) -> Option<OutputSchema> {
         let name = broken.keep(required("/name", self.name).and_then(ToolName::new));
         let schema = schema("/schema", self.schema, broken);
-        Some(OutputSchema { name: name?, schema: schema? })
+        Some(OutputSchema {
+            name: name?,
+            schema: schema?,
+        })
     }
 }
 
@@ -227,13 +278,19 @@ impl RetryEntry {
     fn rules(self, broken: &mut Broken) -> RetryRules {
         let mut rules = RetryRules::default();
         if let Some(attempts) = self.max_attempts {
-            rules = broken.keep(rules.with_max_attempts(attempts)).unwrap_or(rules);
+            rules = broken
+                .keep(rules.with_max_attempts(attempts))
+                .unwrap_or(rules);
         }
         if let Some(seconds) = self.max_seconds {
-            rules = broken.keep(rules.with_max_seconds(seconds)).unwrap_or(rules);
+            rules = broken
+                .keep(rules.with_max_seconds(seconds))
+                .unwrap_or(rules);
         }
         if let Some(outage) = self.outage {
-            rules.outage = broken.keep(named("/retry/outage", &outage, "wait or fail")).unwrap_or_default();
+            rules.outage = broken
+                .keep(named("/retry/outage", &outage, "wait or fail"))
+                .unwrap_or_default();
         }
         rules
     }
@@ -243,10 +300,14 @@ impl CacheEntry {
     fn rules(self, broken: &mut Broken) -> Option<CacheRules> {
         let mut terms = CacheTerms::default();
         if let Some(seconds) = self.ttl_seconds {
-            terms = broken.keep(terms.with_ttl_seconds(seconds)).unwrap_or(terms);
+            terms = broken
+                .keep(terms.with_ttl_seconds(seconds))
+                .unwrap_or(terms);
         }
         if let Some(seconds) = self.stale_seconds {
-            terms = broken.keep(terms.with_stale_seconds(seconds)).unwrap_or(terms);
+            terms = broken
+                .keep(terms.with_stale_seconds(seconds))
+                .unwrap_or(terms);
         }
         let rules = required("/cache/mode", self.mode).and_then(|mode| match mode.as_str() {
             "on" => Ok(CacheRules::On(terms)),

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 use shared::domain::{
-    Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputLimitField, OutputSchema,
-    ReasoningEffort, RetryRules, Thousandths, ToolDefinition, Transfer,
+    Agent, AgentConfig, ApiVersion, BuiltinTool, CacheRules, ModelChoice, Outage, OutputLimitField,
+    OutputSchema, ReasoningEffort, RetryRules, Thousandths, ToolDefinition, Transfer,
 };
 use shared::ports::{Page, UnreadableAgent};
 
@@ -32,7 +32,8 @@ pub(crate) struct AgentListResponse {
     unreadable: Vec<String>,
 }
 
-/// An agent in a list: everything but its tools and its schema, of which a page could not hold as many.
+/// An agent in a list: everything but its tools and its schema, of which a page could not hold as
+/// many.
 #[derive(Serialize)]
 pub(crate) struct ListedAgentResponse {
     id: String,
@@ -71,21 +72,43 @@ struct RetryResponse {
 #[derive(Serialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
 enum CacheResponse {
-    On { ttl_seconds: u64, stale_seconds: u64 },
+    On {
+        ttl_seconds: u64,
+        stale_seconds: u64,
+    },
     Off,
 }
 
 impl From<&Agent> for AgentResponse {
     fn from(agent: &Agent) -> Self {
-        let AgentConfig { tools, builtin_tools, output_schema, .. } = &agent.config;
-        let (tools, builtin_tools, output_schema) = (tools.clone(), builtin_tools.clone(), output_schema.clone());
-        Self { agent: agent.into(), tools, builtin_tools, output_schema }
+        let AgentConfig {
+            tools,
+            builtin_tools,
+            output_schema,
+            ..
+        } = &agent.config;
+        let (tools, builtin_tools, output_schema) =
+            (tools.clone(), builtin_tools.clone(), output_schema.clone());
+        Self {
+            agent: agent.into(),
+            tools,
+            builtin_tools,
+            output_schema,
+        }
     }
 }
 
 impl From<&Agent> for ListedAgentResponse {
     fn from(agent: &Agent) -> Self {
-        let AgentConfig { name, instructions, models, retry, cache, limits, .. } = &agent.config;
+        let AgentConfig {
+            name,
+            instructions,
+            models,
+            retry,
+            cache,
+            limits,
+            ..
+        } = &agent.config;
         Self {
             id: agent.id.to_string(),
             version: agent.version,
@@ -109,7 +132,14 @@ impl From<Page<Result<Agent, UnreadableAgent>>> for AgentListResponse {
                 Err(UnreadableAgent { id, .. }) => unreadable.push(id.to_string()),
             }
         }
-        Self { list: Page { entries, next: page.next }.into(), unreadable }
+        Self {
+            list: Page {
+                entries,
+                next: page.next,
+            }
+            .into(),
+            unreadable,
+        }
     }
 }
 
@@ -134,9 +164,11 @@ impl From<&ModelChoice> for ModelResponse {
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
             reasoning_effort: settings.reasoning_effort,
-            api_version: Some(settings.api_version).filter(|version| *version != ApiVersion::Current),
+            api_version: Some(settings.api_version)
+                .filter(|version| *version != ApiVersion::Current),
             stream: settings.transfer == Transfer::Stream,
-            output_limit_field: Some(settings.output_limit_field).filter(|field| !field.is_by_model()),
+            output_limit_field: Some(settings.output_limit_field)
+                .filter(|field| !field.is_by_model()),
         }
     }
 }
@@ -144,7 +176,11 @@ impl From<&ModelChoice> for ModelResponse {
 impl From<&RetryRules> for RetryResponse {
     fn from(rules: &RetryRules) -> Self {
         let (max_attempts, max_seconds) = (rules.max_attempts(), rules.max_elapsed().as_secs());
-        Self { max_attempts, max_seconds, outage: rules.outage }
+        Self {
+            max_attempts,
+            max_seconds,
+            outage: rules.outage,
+        }
     }
 }
 
@@ -152,9 +188,10 @@ impl From<&CacheRules> for CacheResponse {
     fn from(rules: &CacheRules) -> Self {
         match rules {
             CacheRules::Off => Self::Off,
-            CacheRules::On(terms) => {
-                Self::On { ttl_seconds: terms.ttl().as_secs(), stale_seconds: terms.stale().as_secs() }
-            }
+            CacheRules::On(terms) => Self::On {
+                ttl_seconds: terms.ttl().as_secs(),
+                stale_seconds: terms.stale().as_secs(),
+            },
         }
     }
 }

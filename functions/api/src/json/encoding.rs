@@ -1,4 +1,5 @@
-//! The text of a body: UTF-8, with or without a byte order mark. What is compressed or in another encoding is named.
+//! The text of a body: UTF-8, with or without a byte order mark. What is compressed or in another
+//! encoding is named.
 
 use crate::problem::Problem;
 
@@ -15,8 +16,12 @@ const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
 /// The text in these bytes.
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
-    if let Some((_, coding)) = COMPRESSED.iter().find(|(magic, _)| bytes.starts_with(magic)) {
-        let detail = format!("the body is compressed ({coding}); send it uncompressed, as JSON in UTF-8");
+    if let Some((_, coding)) = COMPRESSED
+        .iter()
+        .find(|(magic, _)| bytes.starts_with(magic))
+    {
+        let detail =
+            format!("the body is compressed ({coding}); send it uncompressed, as JSON in UTF-8");
         return Err(Problem::unreadable_text(detail));
     }
     if let Some(encoding) = wide_encoding(bytes) {
@@ -31,16 +36,21 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, Problem> {
         if error.error_len().is_none() {
             return Problem::malformed_json("ends early, in the middle of a character");
         }
-        let detail = format!("the body is not in UTF-8 from byte {} on; send it in UTF-8", error.valid_up_to());
+        let detail = format!(
+            "the body is not in UTF-8 from byte {} on; send it in UTF-8",
+            error.valid_up_to()
+        );
         Problem::unreadable_text(detail)
     })
 }
 
-/// The encoding with several bytes a character that the bytes begin in. JSON begins with ASCII and has no NUL (RFC 4627,
-/// section 3).
+/// The encoding with several bytes a character that the bytes begin in. JSON begins with ASCII and
+/// has no NUL (RFC 4627, section 3).
 fn wide_encoding(bytes: &[u8]) -> Option<&'static str> {
     match bytes {
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, _, ..] | [_, 0, 0, 0, ..] => Some("UTF-32"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [0, 0, 0, _, ..] | [_, 0, 0, 0, ..] => {
+            Some("UTF-32")
+        }
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => Some("UTF-16"),
         _ => None,
     }

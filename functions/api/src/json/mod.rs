@@ -1,4 +1,5 @@
-//! Reading JSON. What is wrong with it is said in the words of JSON, not in those of the code that reads it, and with its place.
+//! Reading JSON. What is wrong with it is said in the words of JSON, not in those of the code that
+//! reads it, and with its place.
 
 mod encoding;
 mod words;

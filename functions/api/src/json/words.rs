@@ -1,13 +1,20 @@
-//! What serde and `serde_json` say of a body, in the words of JSON. They pass on nothing but a sentence; its forms are those of
-//! `serde::de::Error`, which the tests hold fast.
+//! What serde and `serde_json` say of a body, in the words of JSON. They pass on nothing but a
+//! sentence; its forms are those of `serde::de::Error`, which the tests hold fast.
 
 use std::borrow::Cow;
 
-/// What is wrong with a text that is not JSON: how the sentence begins, and what a client reads after "it".
+/// What is wrong with a text that is not JSON: how the sentence begins, and what a client reads
+/// after "it".
 const SYNTAX: [(&str, &str); 16] = [
     ("EOF while parsing", "ends early"),
-    ("expected value", "lacks a value, or has one that is none of JSON's"),
-    ("expected ident", "has a word other than true, false and null"),
+    (
+        "expected value",
+        "lacks a value, or has one that is none of JSON's",
+    ),
+    (
+        "expected ident",
+        "has a word other than true, false and null",
+    ),
     ("expected `:`", "lacks a colon after a name"),
     ("expected `,` or", "lacks a comma or a closing bracket"),
     ("expected `\"`", "lacks a quotation mark"),
@@ -18,12 +25,24 @@ const SYNTAX: [(&str, &str); 16] = [
         "control character",
         "has a control character in a text, such as a line break; write it as an escape, such as \\n",
     ),
-    ("lone leading surrogate", "has half of a surrogate pair in a text"),
-    ("unexpected end of hex escape", "has half of a surrogate pair in a text"),
-    ("invalid unicode code point", "has an escape of no character in a text"),
+    (
+        "lone leading surrogate",
+        "has half of a surrogate pair in a text",
+    ),
+    (
+        "unexpected end of hex escape",
+        "has half of a surrogate pair in a text",
+    ),
+    (
+        "invalid unicode code point",
+        "has an escape of no character in a text",
+    ),
     ("invalid escape", "has an unknown escape in a text"),
     ("number out of range", "has a number that is too large"),
-    ("recursion limit exceeded", "has too many lists and objects inside each other"),
+    (
+        "recursion limit exceeded",
+        "has too many lists and objects inside each other",
+    ),
 ];
 
 /// The words for what the reading code expects of a value.
@@ -36,8 +55,14 @@ const EXPECTED: [(&str, &str); 20] = [
     ("i8", "a whole number from -128 to 127"),
     ("i16", "a whole number from -32768 to 32767"),
     ("i32", "a whole number from -2147483648 to 2147483647"),
-    ("i64", "a whole number from -9223372036854775808 to 9223372036854775807"),
-    ("isize", "a whole number from -9223372036854775808 to 9223372036854775807"),
+    (
+        "i64",
+        "a whole number from -9223372036854775808 to 9223372036854775807",
+    ),
+    (
+        "isize",
+        "a whole number from -9223372036854775808 to 9223372036854775807",
+    ),
     ("f32", "a number"),
     ("f64", "a number"),
     ("a string", "a text"),
@@ -53,14 +78,22 @@ const EXPECTED: [(&str, &str); 20] = [
 /// What is wrong with a text that is not JSON, to be read after "the body"; with its place.
 pub(super) fn of_syntax(message: &str) -> String {
     let (reason, place) = split_place(message);
-    let known = SYNTAX.iter().find(|(beginning, _)| reason.starts_with(beginning));
-    format!("{}{place}", known.map_or("has a part that can't be read", |(_, words)| words))
+    let known = SYNTAX
+        .iter()
+        .find(|(beginning, _)| reason.starts_with(beginning));
+    format!(
+        "{}{place}",
+        known.map_or("has a part that can't be read", |(_, words)| words)
+    )
 }
 
 /// What is wrong with a value, and the field of an object that it is about, if it is about one.
 pub(super) fn of_data(message: &str) -> (Option<&str>, String) {
     let (reason, _) = split_place(message);
-    if let Some(rest) = reason.strip_prefix("invalid type: ").or_else(|| reason.strip_prefix("invalid value: ")) {
+    if let Some(rest) = reason
+        .strip_prefix("invalid type: ")
+        .or_else(|| reason.strip_prefix("invalid value: "))
+    {
         return (None, of_value(rest));
     }
     if let Some(field) = quoted(reason, "missing field ") {
@@ -71,22 +104,31 @@ pub(super) fn of_data(message: &str) -> (Option<&str>, String) {
     }
     if let Some(rest) = reason.strip_prefix("unknown field ") {
         let (field, known) = named_and_known(rest);
-        let known = if known.is_empty() { "nothing".to_owned() } else { known };
+        let known = if known.is_empty() {
+            "nothing".to_owned()
+        } else {
+            known
+        };
         return (Some(field), format!("unknown field; known here: {known}"));
     }
     if let Some(rest) = reason.strip_prefix("unknown variant ") {
         return (None, format!("must be one of {}", named_and_known(rest).1));
     }
-    if let Some((length, form)) = reason.strip_prefix("invalid length ").and_then(|rest| rest.split_once(", expected "))
+    if let Some((length, form)) = reason
+        .strip_prefix("invalid length ")
+        .and_then(|rest| rest.split_once(", expected "))
     {
         return (None, format!("must be {}, has {length}", form_called(form)));
     }
     (None, reason.to_owned())
 }
 
-/// Of a value that is `<found>, expected <form>`. The found text may be anything of the client's, the form is ours.
+/// Of a value that is `<found>, expected <form>`. The found text may be anything of the client's,
+/// the form is ours.
 fn of_value(sentence: &str) -> String {
-    let Some((found, form)) = sentence.rsplit_once(", expected ") else { return "has another type".to_owned() };
+    let Some((found, form)) = sentence.rsplit_once(", expected ") else {
+        return "has another type".to_owned();
+    };
     let must = format!("must be {}", form_called(form));
     match found_called(found) {
         Some(found) => format!("{must}, not {found}"),
@@ -98,25 +140,44 @@ fn form_called(form: &str) -> Cow<'_, str> {
     if let Some((_, words)) = EXPECTED.iter().find(|(name, _)| *name == form) {
         return Cow::Borrowed(words);
     }
-    if let Some(length) = form.strip_prefix("a tuple of size ").or_else(|| form.strip_prefix("an array of length ")) {
+    if let Some(length) = form
+        .strip_prefix("a tuple of size ")
+        .or_else(|| form.strip_prefix("an array of length "))
+    {
         return Cow::Owned(format!("a list of {length} entries"));
     }
-    Cow::Borrowed(if form.starts_with("struct ") { "an object" } else { form })
+    Cow::Borrowed(if form.starts_with("struct ") {
+        "an object"
+    } else {
+        form
+    })
 }
 
 /// The value that was found: numbers as they are, of the rest only the kind.
 fn found_called(found: &str) -> Option<&str> {
-    let kinds =
-        [("string ", "a text"), ("sequence", "a list"), ("map", "an object"), ("null", "null"), ("unit", "null")];
-    if let Some((_, kind)) = kinds.iter().find(|(beginning, _)| found.starts_with(beginning)) {
+    let kinds = [
+        ("string ", "a text"),
+        ("sequence", "a list"),
+        ("map", "an object"),
+        ("null", "null"),
+        ("unit", "null"),
+    ];
+    if let Some((_, kind)) = kinds
+        .iter()
+        .find(|(beginning, _)| found.starts_with(beginning))
+    {
         return Some(kind);
     }
-    ["integer ", "floating point ", "boolean "].iter().find_map(|kind| quoted(found, kind))
+    ["integer ", "floating point ", "boolean "]
+        .iter()
+        .find_map(|kind| quoted(found, kind))
 }
 
 /// What stands between backticks behind the `beginning`, and nothing else.
 fn quoted<'a>(text: &'a str, beginning: &str) -> Option<&'a str> {
-    text.strip_prefix(beginning)?.strip_prefix('`')?.strip_suffix('`')
+    text.strip_prefix(beginning)?
+        .strip_prefix('`')?
+        .strip_suffix('`')
 }
 
 /// The name in `` `name`, expected `a` or `b` ``, and the names after it.
@@ -168,27 +229,71 @@ mod tests {
     #[track_caller]
     fn check<T: DeserializeOwned + Debug>(json: &str, field: Option<&str>, words: &str) {
         let message = from_str::<T>(json).unwrap_err().to_string();
-        assert_eq!(of_data(&message), (field, words.to_owned()), "{json}: {message}");
+        assert_eq!(
+            of_data(&message),
+            (field, words.to_owned()),
+            "{json}: {message}"
+        );
     }
 
     #[test]
     fn a_value_of_the_wrong_kind_is_said_in_the_words_of_json() {
-        check::<u32>(r#""x""#, None, "must be a whole number from 0 to 4294967295, not a text");
-        check::<u32>(r#""x, expected y""#, None, "must be a whole number from 0 to 4294967295, not a text");
-        check::<u32>(r#""x at line 7""#, None, "must be a whole number from 0 to 4294967295, not a text");
-        check::<u32>("-1", None, "must be a whole number from 0 to 4294967295, not -1");
-        check::<u32>("4294967296", None, "must be a whole number from 0 to 4294967295, not 4294967296");
-        check::<u32>("1.5", None, "must be a whole number from 0 to 4294967295, not 1.5");
-        check::<u64>("1e30", None, "must be a whole number from 0 to 18446744073709551615, not 1e+30");
-        check::<i8>("128", None, "must be a whole number from -128 to 127, not 128");
+        check::<u32>(
+            r#""x""#,
+            None,
+            "must be a whole number from 0 to 4294967295, not a text",
+        );
+        check::<u32>(
+            r#""x, expected y""#,
+            None,
+            "must be a whole number from 0 to 4294967295, not a text",
+        );
+        check::<u32>(
+            r#""x at line 7""#,
+            None,
+            "must be a whole number from 0 to 4294967295, not a text",
+        );
+        check::<u32>(
+            "-1",
+            None,
+            "must be a whole number from 0 to 4294967295, not -1",
+        );
+        check::<u32>(
+            "4294967296",
+            None,
+            "must be a whole number from 0 to 4294967295, not 4294967296",
+        );
+        check::<u32>(
+            "1.5",
+            None,
+            "must be a whole number from 0 to 4294967295, not 1.5",
+        );
+        check::<u64>(
+            "1e30",
+            None,
+            "must be a whole number from 0 to 18446744073709551615, not 1e+30",
+        );
+        check::<i8>(
+            "128",
+            None,
+            "must be a whole number from -128 to 127, not 128",
+        );
         check::<f64>("null", None, "must be a number, not null");
         check::<String>("7", None, "must be a text, not 7");
         check::<String>("true", None, "must be a text, not true");
         check::<String>("[]", None, "must be a text, not a list");
-        check::<char>(r#""xy""#, None, "must be a text of one character, not a text");
+        check::<char>(
+            r#""xy""#,
+            None,
+            "must be a text of one character, not a text",
+        );
         check::<bool>("{}", None, "must be true or false, not an object");
         check::<Vec<u8>>("{}", None, "must be a list, not an object");
-        check::<Vec<u8>>("[256]", None, "must be a whole number from 0 to 255, not 256");
+        check::<Vec<u8>>(
+            "[256]",
+            None,
+            "must be a whole number from 0 to 255, not 256",
+        );
         check::<Sample>("7", None, "must be an object, not 7");
         check::<()>("7", None, "must be null, not 7");
         check::<(u8, u8)>("7", None, "must be a list of 2 entries, not 7");
@@ -201,11 +306,22 @@ mod tests {
         check::<Sample>("{}", Some("a"), "is required");
         check::<Sample>(r#"{"a":1,"a":1}"#, Some("a"), "must be there only once");
         check::<Sample>(r#"{"c":1}"#, Some("c"), "unknown field; known here: a, b");
-        check::<Sample>(r#"{"`, expected c":1}"#, Some("`, expected c"), "unknown field; known here: a, b");
-        check::<Nothing>(r#"{"c":1}"#, Some("c"), "unknown field; known here: nothing");
+        check::<Sample>(
+            r#"{"`, expected c":1}"#,
+            Some("`, expected c"),
+            "unknown field; known here: a, b",
+        );
+        check::<Nothing>(
+            r#"{"c":1}"#,
+            Some("c"),
+            "unknown field; known here: nothing",
+        );
         check::<Kind>(r#""of""#, None, "must be one of on, off");
         check::<Vec<Kind>>(r#"["on","off","of"]"#, None, "must be one of on, off");
-        assert_eq!(of_data("of our own at line 1 column 2"), (None, "of our own".to_owned()));
+        assert_eq!(
+            of_data("of our own at line 1 column 2"),
+            (None, "of our own".to_owned())
+        );
     }
 
     #[test]
@@ -215,26 +331,72 @@ mod tests {
             (r#"{"a":"b"#, "ends early, at line 1 column 7"),
             ("[1,", "ends early, at line 1 column 3"),
             (r#"{"a""#, "ends early, at line 1 column 4"),
-            (r#"{"a":\n}"#, "lacks a value, or has one that is none of JSON's, at line 1 column 6"),
-            ("{'a':1}", "has a name without quotation marks, at line 1 column 2"),
-            ("{a:1}", "has a name without quotation marks, at line 1 column 2"),
-            (r#"{"a":nul}"#, "has a word other than true, false and null, at line 1 column 9"),
-            (r#"{"a" 1}"#, "lacks a colon after a name, at line 1 column 6"),
-            (r#"{"a":1 "b":1}"#, "lacks a comma or a closing bracket, at line 1 column 8"),
-            ("[1 2]", "lacks a comma or a closing bracket, at line 1 column 4"),
-            ("[1,]", "has a comma before a closing bracket, at line 1 column 4"),
-            ("{} {}", "goes on after the end of its value, at line 1 column 4"),
-            ("[1e999]", "has a number that is too large, at line 1 column 6"),
-            (r#"["\x"]"#, "has an unknown escape in a text, at line 1 column 4"),
-            (r#"["\ud800"]"#, "has half of a surrogate pair in a text, at line 1 column 9"),
+            (
+                r#"{"a":\n}"#,
+                "lacks a value, or has one that is none of JSON's, at line 1 column 6",
+            ),
+            (
+                "{'a':1}",
+                "has a name without quotation marks, at line 1 column 2",
+            ),
+            (
+                "{a:1}",
+                "has a name without quotation marks, at line 1 column 2",
+            ),
+            (
+                r#"{"a":nul}"#,
+                "has a word other than true, false and null, at line 1 column 9",
+            ),
+            (
+                r#"{"a" 1}"#,
+                "lacks a colon after a name, at line 1 column 6",
+            ),
+            (
+                r#"{"a":1 "b":1}"#,
+                "lacks a comma or a closing bracket, at line 1 column 8",
+            ),
+            (
+                "[1 2]",
+                "lacks a comma or a closing bracket, at line 1 column 4",
+            ),
+            (
+                "[1,]",
+                "has a comma before a closing bracket, at line 1 column 4",
+            ),
+            (
+                "{} {}",
+                "goes on after the end of its value, at line 1 column 4",
+            ),
+            (
+                "[1e999]",
+                "has a number that is too large, at line 1 column 6",
+            ),
+            (
+                r#"["\x"]"#,
+                "has an unknown escape in a text, at line 1 column 4",
+            ),
+            (
+                r#"["\ud800"]"#,
+                "has half of a surrogate pair in a text, at line 1 column 9",
+            ),
         ];
         for (json, words) in table {
             let message = from_str::<serde_json::Value>(json).unwrap_err().to_string();
             assert_eq!(of_syntax(&message), words, "{json}: {message}");
         }
-        let message = from_str::<serde_json::Value>("[\"\n\"]").unwrap_err().to_string();
-        assert!(of_syntax(&message).starts_with("has a control character in a text"), "{message}");
-        let message = from_str::<serde_json::Value>(&"[".repeat(200)).unwrap_err().to_string();
-        assert!(of_syntax(&message).starts_with("has too many lists"), "{message}");
+        let message = from_str::<serde_json::Value>("[\"\n\"]")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            of_syntax(&message).starts_with("has a control character in a text"),
+            "{message}"
+        );
+        let message = from_str::<serde_json::Value>(&"[".repeat(200))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            of_syntax(&message).starts_with("has too many lists"),
+            "{message}"
+        );
     }
 }

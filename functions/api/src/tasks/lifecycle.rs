@@ -17,7 +17,8 @@ use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 
-/// From how many bytes on, as Lambda returns them, a page of steps takes no further step. A single step may be larger.
+/// From how many bytes on, as Lambda returns them, a page of steps takes no further step. A single
+/// step may be larger.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
 
 /// What a page has besides its steps.
@@ -73,7 +74,10 @@ pub(crate) async fn answer_task(
     Body(request): Body<AnswerTaskRequest>,
 ) -> Result<Accepted, Problem> {
     params.finish()?;
-    let task = api.tasks.answer_task(&tenant, id, request.answers()?).await?;
+    let task = api
+        .tasks
+        .answer_task(&tenant, id, request.answers()?)
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
@@ -86,10 +90,16 @@ pub(crate) async fn list_steps(
 ) -> Result<Json<ListResponse<StepResponse>>, Problem> {
     let (after, limit) = place_and_limit(&mut params)?;
     params.finish()?;
-    let part = api.tasks.list_steps(&tenant, id, after.unwrap_or(0), limit).await?;
+    let part = api
+        .tasks
+        .list_steps(&tenant, id, after.unwrap_or(0), limit)
+        .await?;
     let (mut entries, mut bytes, mut more) = (Vec::new(), 0, part.more);
     for step in part.steps {
-        let (number, entry) = (step.number, fit(StepResponse::from(&step), MAX_BODY_BYTES - PAGE_FRAME_BYTES));
+        let (number, entry) = (
+            step.number,
+            fit(StepResponse::from(&step), MAX_BODY_BYTES - PAGE_FRAME_BYTES),
+        );
         bytes += bytes_of(&entry);
         if bytes > MAX_PAGE_BYTES && !entries.is_empty() {
             more = true;
@@ -97,7 +107,10 @@ pub(crate) async fn list_steps(
         }
         entries.push((number, entry));
     }
-    let next = entries.last().filter(|_| more).map(|(number, _)| number.to_string());
+    let next = entries
+        .last()
+        .filter(|_| more)
+        .map(|(number, _)| number.to_string());
     let entries = entries.into_iter().map(|(_, entry)| entry).collect();
     Ok(Json(ListResponse::of(Page { entries, next })))
 }
@@ -113,14 +126,22 @@ pub(crate) async fn list_history(
     params.finish()?;
     let from = after.map_or(0, |after| after.saturating_add(1));
     let part = api.tasks.list_history(&tenant, id, from, limit).await?;
-    let next = part.changes.last().filter(|_| part.more).map(|(number, _)| number.to_string());
-    Ok(Json(ListResponse::from(Page { entries: part.changes, next })))
+    let next = part
+        .changes
+        .last()
+        .filter(|_| part.more)
+        .map(|(number, _)| number.to_string());
+    Ok(Json(ListResponse::from(Page {
+        entries: part.changes,
+        next,
+    })))
 }
 
 /// Takes `limit` and `cursor` of a list in which the number of an entry is its place.
 fn place_and_limit(params: &mut Params) -> Result<(Option<u32>, u32), Problem> {
     let page = params.take_page()?;
     let place = page.after.as_deref().map(str::parse).transpose();
-    let place = place.map_err(|_| refused("cursor", "must be a next_cursor that this list gave"))?;
+    let place =
+        place.map_err(|_| refused("cursor", "must be a next_cursor that this list gave"))?;
     Ok((place, page.limit))
 }

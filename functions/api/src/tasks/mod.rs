@@ -23,7 +23,9 @@ use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 use crate::trace::{RequestSpan, Trace};
-pub(crate) use lifecycle::{answer_task, cancel_task, list_history, list_steps, resume_task, retry_task};
+pub(crate) use lifecycle::{
+    answer_task, cancel_task, list_history, list_steps, resume_task, retry_task,
+};
 use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
 pub(crate) use texts::{read_call_arguments, read_output, read_step_text};
@@ -40,14 +42,22 @@ pub(crate) async fn submit_task(
     Body(request): Body<SubmitTaskRequest>,
 ) -> Result<impl IntoResponse, Problem> {
     params.finish()?;
-    let task = api.tasks.submit_task(&tenant, request.new_task(&headers, trace)?).await?;
-    span.record("task_id", task.id().to_string()).record("agent_id", task.spec().agent.id.to_string());
+    let task = api
+        .tasks
+        .submit_task(&tenant, request.new_task(&headers, trace)?)
+        .await?;
+    span.record("task_id", task.id().to_string())
+        .record("agent_id", task.spec().agent.id.to_string());
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
-    Ok((StatusCode::ACCEPTED, location, Json(TaskResponse::from(&task))))
+    Ok((
+        StatusCode::ACCEPTED,
+        location,
+        Json(TaskResponse::from(&task)),
+    ))
 }
 
-/// `GET /v1/tasks/{id}?wait=`: the task, as soon as it has ended or `wait` seconds are over. One that is shown sooner comes
-/// with a `Retry-After`.
+/// `GET /v1/tasks/{id}?wait=`: the task, as soon as it has ended or `wait` seconds are over. One
+/// that is shown sooner comes with a `Retry-After`.
 pub(crate) async fn find_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
@@ -60,7 +70,10 @@ pub(crate) async fn find_task(
         return Err(refused("wait", &form));
     }
     params.finish()?;
-    let found = api.waits.find_task(&tenant, id, Duration::from_secs(wait)).await?;
+    let found = api
+        .waits
+        .find_task(&tenant, id, Duration::from_secs(wait))
+        .await?;
     let mut headers = HeaderMap::new();
     if let Some(after) = found.ask_again_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
@@ -79,17 +92,31 @@ pub(crate) async fn list_tasks(
     Caller(tenant): Caller,
     mut params: Params,
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
-    let status = params.take::<String>("status", "")?.map(|name| status_called(&name)).transpose()?;
+    let status = params
+        .take::<String>("status", "")?
+        .map(|name| status_called(&name))
+        .transpose()?;
     let agent = params.take::<AgentId>("agent_id", "must be an id of the form agt_…")?;
     let page = params.take_page()?;
     params.finish()?;
-    let tasks = api.tasks.list_tasks(&tenant, &TaskFilter { status, agent }, &page).await?;
+    let tasks = api
+        .tasks
+        .list_tasks(&tenant, &TaskFilter { status, agent }, &page)
+        .await?;
     Ok(Json(ListResponse::from(tasks)))
 }
 
 fn status_called(name: &str) -> Result<TaskStatus, Problem> {
-    let known = TaskStatus::ALL.into_iter().find(|status| status.as_str() == name);
+    let known = TaskStatus::ALL
+        .into_iter()
+        .find(|status| status.as_str() == name);
     known.ok_or_else(|| {
-        refused("status", &format!("must be one of {}", TaskStatus::ALL.map(TaskStatus::as_str).join(", ")))
+        refused(
+            "status",
+            &format!(
+                "must be one of {}",
+                TaskStatus::ALL.map(TaskStatus::as_str).join(", ")
+            ),
+        )
     })
 }

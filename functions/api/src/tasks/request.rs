@@ -77,16 +77,25 @@ impl AnswerTaskRequest {
     /// The answers, or every rule that the body breaks.
     pub(super) fn answers(self) -> Result<Vec<ToolAnswer>, Problem> {
         let mut broken = Broken::default();
-        let entries = broken.keep(required("/results", self.results)).unwrap_or_default();
+        let entries = broken
+            .keep(required("/results", self.results))
+            .unwrap_or_default();
         let mut answers = Vec::new();
         for (place, Object(entry)) in entries.into_iter().enumerate() {
             answers.push(broken.below(&format!("/results/{place}"), |broken| {
                 let names_call = entry.call_id.is_some() || entry.step.is_some();
-                let named = names_call.then_some(()).ok_or_else(|| Invalid::new("/call_id", "or a step is required"));
+                let named = names_call
+                    .then_some(())
+                    .ok_or_else(|| Invalid::new("/call_id", "or a step is required"));
                 let named = broken.keep(named);
                 let text = broken.keep(required("/text", entry.text));
                 let is_error = entry.is_error.unwrap_or(false);
-                named.and(text).map(|text| ToolAnswer { call_id: entry.call_id, step: entry.step, text, is_error })
+                named.and(text).map(|text| ToolAnswer {
+                    call_id: entry.call_id,
+                    step: entry.step,
+                    text,
+                    is_error,
+                })
             }));
         }
         broken.finish(answers.into_iter().collect())
@@ -94,17 +103,23 @@ impl AnswerTaskRequest {
 }
 
 fn changes(limits: Option<Object<LimitsEntry>>) -> LimitChanges {
-    limits.map(|Object(entry)| LimitChanges::from(entry)).unwrap_or_default()
+    limits
+        .map(|Object(entry)| LimitChanges::from(entry))
+        .unwrap_or_default()
 }
 
 impl SubmitTaskRequest {
     /// What is submitted, or every rule that the request breaks.
-    pub(super) fn new_task(self, headers: &HeaderMap, trace: Option<TraceHeader>) -> Result<NewTask, Problem> {
+    pub(super) fn new_task(
+        self,
+        headers: &HeaderMap,
+        trace: Option<TraceHeader>,
+    ) -> Result<NewTask, Problem> {
         let mut broken = Broken::default();
-        let agent = broken.keep(
-            required("/agent_id", self.agent_id)
-                .and_then(|id| id.parse().map_err(|_| Invalid::new("/agent_id", "must be an id of the form agt_…"))),
-        );
+        let agent = broken.keep(required("/agent_id", self.agent_id).and_then(|id| {
+            id.parse()
+                .map_err(|_| Invalid::new("/agent_id", "must be an id of the form agt_…"))
+        }));
         let input = broken.keep(required("/input", self.input).and_then(TaskInput::new));
         let mut cache_use = CacheUse::default();
         if let Some(mode) = self.cache {
@@ -112,13 +127,22 @@ impl SubmitTaskRequest {
             cache_use.mode = broken.keep(mode).unwrap_or_default();
         }
         if let Some(seconds) = self.max_age_seconds {
-            cache_use = broken.keep(cache_use.with_max_age_seconds(seconds)).unwrap_or(cache_use);
+            cache_use = broken
+                .keep(cache_use.with_max_age_seconds(seconds))
+                .unwrap_or(cache_use);
         }
         let idempotency_key = broken.keep(idempotency_key(headers));
         let new = match (agent, input, idempotency_key) {
             (Some(agent), Some(input), Some(idempotency_key)) => {
                 let limits = changes(self.limits);
-                Some(NewTask { agent, input, cache_use, limits, idempotency_key, trace })
+                Some(NewTask {
+                    agent,
+                    input,
+                    cache_use,
+                    limits,
+                    idempotency_key,
+                    trace,
+                })
             }
             _ => None,
         };
@@ -127,6 +151,8 @@ impl SubmitTaskRequest {
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyKey>, Invalid> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
     value.to_str().unwrap_or_default().parse().map(Some)
 }

@@ -5,8 +5,8 @@ use std::ops::Not;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::domain::{
-    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, PendingCall, ProviderError,
-    StopReason, Task, TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
+    Change, Event, FailedAttempt, Failure, FailureCode, LimitKind, ModelRef, Output, PendingCall,
+    ProviderError, StopReason, Task, TaskState, TaskStatus, ToolCall, Usage, Wait, WaitReason,
 };
 use shared::ports::TaskSummary;
 
@@ -152,21 +152,41 @@ struct AttemptResponse {
 
 impl From<&Task> for TaskResponse {
     fn from(task: &Task) -> Self {
-        let (mut waiting, mut input_required, mut paused, mut output, mut error) = (None, None, None, None, None);
+        let (mut waiting, mut input_required, mut paused, mut output, mut error) =
+            (None, None, None, None, None);
         match task.state() {
             TaskState::Waiting { wait, .. } => waiting = Some(WaitResponse::from(wait)),
-            TaskState::InputRequired { calls, since, expires_at } => {
+            TaskState::InputRequired {
+                calls,
+                since,
+                expires_at,
+            } => {
                 let calls = calls.iter().map(CallResponse::from).collect();
                 let (since, expires_at) = (rfc3339(*since), rfc3339(*expires_at));
-                input_required = Some(InputRequiredResponse { calls, since, expires_at });
+                input_required = Some(InputRequiredResponse {
+                    calls,
+                    since,
+                    expires_at,
+                });
             }
-            TaskState::Paused { limit, since, expires_at } => {
+            TaskState::Paused {
+                limit,
+                since,
+                expires_at,
+            } => {
                 let (limit, since, expires_at) = (*limit, rfc3339(*since), rfc3339(*expires_at));
-                paused = Some(PausedResponse { limit, since, expires_at });
+                paused = Some(PausedResponse {
+                    limit,
+                    since,
+                    expires_at,
+                });
             }
             TaskState::Completed(completed) => output = Some(OutputResponse::from(completed)),
             TaskState::Failed(failure) => error = Some(ErrorResponse::from(failure)),
-            TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Canceled | TaskState::TimedOut => {}
+            TaskState::Queued { .. }
+            | TaskState::Running(_)
+            | TaskState::Canceled
+            | TaskState::TimedOut => {}
         }
         let (spec, spend) = (task.spec(), task.spend());
         let whole = Self {
@@ -194,7 +214,13 @@ impl From<&Task> for TaskResponse {
             deadline_at: rfc3339(task.deadline()),
             finished_at: task.finished_at().map(rfc3339),
             history_first: task.progress().history.first(),
-            history: task.progress().history.kept().iter().map(ChangeResponse::from).collect(),
+            history: task
+                .progress()
+                .history
+                .kept()
+                .iter()
+                .map(ChangeResponse::from)
+                .collect(),
         };
         fit(whole, MAX_BODY_BYTES)
     }
@@ -202,22 +228,33 @@ impl From<&Task> for TaskResponse {
 
 impl LongTexts for TaskResponse {
     fn long_texts(&mut self) -> Vec<&mut LongText> {
-        let calls = self.input_required.iter_mut().flat_map(|waiting| &mut waiting.calls);
+        let calls = self
+            .input_required
+            .iter_mut()
+            .flat_map(|waiting| &mut waiting.calls);
         let of_calls = calls.flat_map(|call| [&mut call.call_id, &mut call.arguments]);
-        of_calls.chain(self.output.iter_mut().map(|output| &mut output.output)).collect()
+        of_calls
+            .chain(self.output.iter_mut().map(|output| &mut output.output))
+            .collect()
     }
 }
 
 impl From<&(u32, Change)> for NumberedChangeResponse {
     fn from((number, change): &(u32, Change)) -> Self {
-        Self { number: *number, change: change.into() }
+        Self {
+            number: *number,
+            change: change.into(),
+        }
     }
 }
 
 impl From<&Change> for ChangeResponse {
     fn from(change: &Change) -> Self {
         let Value::Object(mut event) = serde_json::json!(change.event) else {
-            return Self { at: rfc3339(change.at), event: Map::new() };
+            return Self {
+                at: rfc3339(change.at),
+                event: Map::new(),
+            };
         };
         if let Event::Parked { until, .. } = &change.event {
             event.insert("until".to_owned(), rfc3339(*until).into());
@@ -225,27 +262,51 @@ impl From<&Change> for ChangeResponse {
         if change.lost {
             event.insert("lost".to_owned(), true.into());
         }
-        Self { at: rfc3339(change.at), event }
+        Self {
+            at: rfc3339(change.at),
+            event,
+        }
     }
 }
 
 impl From<&PendingCall> for CallResponse {
     fn from(PendingCall { number, call }: &PendingCall) -> Self {
-        let ToolCall { id, name, arguments } = call.clone();
-        let (call_id, arguments) = (LongText::new("call_id", id), LongText::new("arguments", arguments));
-        Self { call_id, step: *number, name, arguments }
+        let ToolCall {
+            id,
+            name,
+            arguments,
+        } = call.clone();
+        let (call_id, arguments) = (
+            LongText::new("call_id", id),
+            LongText::new("arguments", arguments),
+        );
+        Self {
+            call_id,
+            step: *number,
+            name,
+            arguments,
+        }
     }
 }
 
 impl From<&Wait> for WaitResponse {
     fn from(wait: &Wait) -> Self {
-        Self { reason: wait.reason, until: rfc3339(wait.until) }
+        Self {
+            reason: wait.reason,
+            until: rfc3339(wait.until),
+        }
     }
 }
 
 impl From<&Output> for OutputResponse {
     fn from(output: &Output) -> Self {
-        let Output { text, stop_reason, model, usage, origin } = output;
+        let Output {
+            text,
+            stop_reason,
+            model,
+            usage,
+            origin,
+        } = output;
         Self {
             output: LongText::new("output", text.as_str()),
             stop_reason: *stop_reason,
@@ -259,7 +320,10 @@ impl From<&Output> for OutputResponse {
 
 impl From<&ModelRef> for ModelResponse {
     fn from(model: &ModelRef) -> Self {
-        Self { provider: model.provider().as_str(), model: model.name().to_owned() }
+        Self {
+            provider: model.provider().as_str(),
+            model: model.name().to_owned(),
+        }
     }
 }
 
@@ -277,7 +341,12 @@ impl From<&Failure> for ErrorResponse {
 impl From<&FailedAttempt> for AttemptResponse {
     fn from(attempt: &FailedAttempt) -> Self {
         let said = ProviderError::or_nothing(attempt.said.as_deref()).clone();
-        let ProviderError { code, param, tool, message } = said;
+        let ProviderError {
+            code,
+            param,
+            tool,
+            message,
+        } = said;
         Self {
             provider: attempt.model.provider().as_str(),
             model: attempt.model.name().to_owned(),
@@ -336,14 +405,24 @@ mod tests {
             tool: text("look_up"),
             message: text("object schema missing properties"),
         };
-        let model = ModelRef::new(Provider::OpenAi, "gpt-6-luna").unwrap_or_else(|invalid| panic!("{invalid:?}"));
+        let model = ModelRef::new(Provider::OpenAi, "gpt-6-luna")
+            .unwrap_or_else(|invalid| panic!("{invalid:?}"));
         let (code, status) = (FailureCode::ModelRejected, Some(400));
-        let silent = FailedAttempt { model, code, status, request_id: None, said: None };
+        let silent = FailedAttempt {
+            model,
+            code,
+            status,
+            request_id: None,
+            said: None,
+        };
         let mut expected = serde_json::json!({
             "provider": "openai", "model": "gpt-6-luna", "code": "model_rejected", "status": 400, "request_id": null,
         });
         assert_eq!(serde_json::json!(AttemptResponse::from(&silent)), expected);
-        let telling = FailedAttempt { said: Some(Box::new(said)), ..silent };
+        let telling = FailedAttempt {
+            said: Some(Box::new(said)),
+            ..silent
+        };
         expected["provider_code"] = "invalid_function_parameters".into();
         expected["param"] = "tools[3].parameters".into();
         expected["tool"] = "look_up".into();

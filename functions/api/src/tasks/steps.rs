@@ -3,7 +3,9 @@
 use std::ops::Not;
 
 use serde::Serialize;
-use shared::domain::{ModelAnswer, ModelRef, Origin, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage};
+use shared::domain::{
+    ModelAnswer, ModelRef, Origin, Step, StepKind, StopReason, ToolCall, ToolRunner, Usage,
+};
 
 use super::response::ModelResponse;
 use crate::delivery::{LongText, LongTexts};
@@ -87,7 +89,12 @@ impl From<&Step> for StepResponse {
                 StepKind::ModelCall { requested, answer } => {
                     KindResponse::ModelCall(Box::new(model_call(requested, answer)))
                 }
-                StepKind::ToolCall { call, by, text, is_error } => KindResponse::ToolCall(ToolCallResponse {
+                StepKind::ToolCall {
+                    call,
+                    by,
+                    text,
+                    is_error,
+                } => KindResponse::ToolCall(ToolCallResponse {
                     call_id: LongText::new("call_id", call.id.as_str()),
                     name: LongText::new("name", call.name.as_str()),
                     arguments: LongText::new("arguments", call.arguments.as_str()),
@@ -101,7 +108,13 @@ impl From<&Step> for StepResponse {
 }
 
 impl From<&ToolCall> for CallResponse {
-    fn from(ToolCall { id, name, arguments }: &ToolCall) -> Self {
+    fn from(
+        ToolCall {
+            id,
+            name,
+            arguments,
+        }: &ToolCall,
+    ) -> Self {
         Self {
             id: LongText::new("id", id.as_str()),
             name: LongText::new("name", name.as_str()),
@@ -115,11 +128,17 @@ impl LongTexts for StepResponse {
         match &mut self.kind {
             KindResponse::ModelCall(call) => {
                 let calls = call.tool_calls.iter_mut();
-                let of_calls = calls.flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
+                let of_calls =
+                    calls.flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
                 of_calls.chain([&mut call.text]).collect()
             }
             KindResponse::ToolCall(call) => {
-                vec![&mut call.call_id, &mut call.name, &mut call.arguments, &mut call.text]
+                vec![
+                    &mut call.call_id,
+                    &mut call.name,
+                    &mut call.arguments,
+                    &mut call.text,
+                ]
             }
         }
     }
@@ -132,7 +151,11 @@ fn model_call(requested: &ModelRef, answer: &ModelAnswer) -> ModelCallResponse {
         served_model: answer.served_model.clone(),
         stop_reason: answer.stop_reason,
         text: LongText::new("text", answer.text()),
-        tool_calls: answer.tool_calls().take(MAX_CALLS).map(CallResponse::from).collect(),
+        tool_calls: answer
+            .tool_calls()
+            .take(MAX_CALLS)
+            .map(CallResponse::from)
+            .collect(),
         tool_calls_truncated: answer.tool_calls().nth(MAX_CALLS).is_some(),
         usage: answer.usage,
         cost_micro_usd: answer.spend.cost.micro_usd,

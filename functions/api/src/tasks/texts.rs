@@ -37,8 +37,8 @@ pub(crate) async fn read_step_text(
     TextResponse::of(&text, range).map(Json)
 }
 
-/// `GET /v1/tasks/{id}/steps/{number}/arguments?offset=&limit=`: a part of the arguments of the tool call whose result is, or
-/// will be, this step.
+/// `GET /v1/tasks/{id}/steps/{number}/arguments?offset=&limit=`: a part of the arguments of the
+/// tool call whose result is, or will be, this step.
 pub(crate) async fn read_call_arguments(
     State(api): State<Api>,
     Caller(tenant): Caller,

@@ -15,7 +15,10 @@ fn shown(set: Value) -> Value {
         "max_output_tokens": 4096, "timeout_seconds": 1800, "max_cost_micro_usd": null,
         "max_steps": 100, "max_tool_calls": 200, "max_tokens": null, "input_timeout_seconds": 86_400, "on_limit": "pause",
     });
-    agent.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    agent
+        .as_object_mut()
+        .unwrap()
+        .extend(set.as_object().unwrap().clone());
     agent
 }
 
@@ -24,7 +27,10 @@ fn shown_model(provider: &str, model: &str, set: Value) -> Value {
         "provider": provider, "model": model, "temperature": null, "top_p": null, "reasoning_effort": null,
         "api_version": null, "stream": true, "output_limit_field": null,
     });
-    shown.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    shown
+        .as_object_mut()
+        .unwrap()
+        .extend(set.as_object().unwrap().clone());
     shown
 }
 
@@ -34,14 +40,20 @@ fn shown_http(set: Value) -> Value {
         "name": "http_request", "hosts": ["api.example.com"], "allow_http": false, "methods": ["GET"],
         "max_response_bytes": 262_144, "timeout_seconds": 20,
     });
-    shown.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    shown
+        .as_object_mut()
+        .unwrap()
+        .extend(set.as_object().unwrap().clone());
     shown
 }
 
 /// An agent of one known model, with these members besides.
 fn body(set: Value) -> Value {
     let mut agent = json!({ "name": "clerk", "models": [{ "provider": "anthropic", "model": "claude-sonnet-5-5" }] });
-    agent.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+    agent
+        .as_object_mut()
+        .unwrap()
+        .extend(set.as_object().unwrap().clone());
     agent
 }
 
@@ -52,7 +64,8 @@ fn of_model(model: Value) -> Value {
 #[tokio::test]
 async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
     let platform = Platform::new();
-    let schema = json!({ "type": "object", "properties": { "x": { "type": "string" } }, "required": ["x"] });
+    let schema =
+        json!({ "type": "object", "properties": { "x": { "type": "string" } }, "required": ["x"] });
     let settings = json!({ "temperature": 0.7, "api_version": "2023-06-01", "stream": false });
     let given = json!({
         "instructions": "Be brief.", "max_output_tokens": 100, "timeout_seconds": 60,
@@ -63,31 +76,46 @@ async fn an_agent_is_created_and_read_back_with_everything_that_it_was_given() {
         "output_schema": { "name": "answer", "schema": schema }, "max_cost_micro_usd": 5_000_000,
     });
     let mut request = body(given.clone());
-    request["builtin_tools"] =
-        json!([{ "name": "current_time" }, { "name": "http_request", "hosts": ["API.example.com"] }]);
+    request["builtin_tools"] = json!([{ "name": "current_time" }, { "name": "http_request", "hosts": ["API.example.com"] }]);
     request["models"] = json!([
         { "provider": "openai", "model": "gpt-6.1-terra", "top_p": 1, "temperature": 2, "reasoning_effort": "none" },
         { "provider": "anthropic", "model": "claude-haiku-4-5", "temperature": 0.7, "api_version": "2023-06-01", "stream": false },
     ]);
     let mut expected = shown(given);
     expected["models"] = json!([
-        shown_model("openai", "gpt-6.1-terra", json!({ "top_p": 1.0, "temperature": 2.0, "reasoning_effort": "none" })),
+        shown_model(
+            "openai",
+            "gpt-6.1-terra",
+            json!({ "top_p": 1.0, "temperature": 2.0, "reasoning_effort": "none" })
+        ),
         shown_model("anthropic", "claude-haiku-4-5", settings),
     ]);
     expected["builtin_tools"] = json!([{ "name": "current_time" }, shown_http(json!({}))]);
     let created = platform.post("/v1/agents", request.to_string()).await;
-    assert_eq!((created.status, redacted(created.body.clone())), (StatusCode::CREATED, expected));
+    assert_eq!(
+        (created.status, redacted(created.body.clone())),
+        (StatusCode::CREATED, expected)
+    );
     assert_eq!(created.body["created_at"], "2026-11-18T11:06:40.000Z");
     let location = created.headers["location"].to_str().unwrap();
-    assert_eq!(location, format!("/v1/agents/{}", created.body["id"].as_str().unwrap()));
+    assert_eq!(
+        location,
+        format!("/v1/agents/{}", created.body["id"].as_str().unwrap())
+    );
     let read = platform.get(location).await;
-    assert_eq!((read.status, read.body), (StatusCode::OK, created.body.clone()));
+    assert_eq!(
+        (read.status, read.body),
+        (StatusCode::OK, created.body.clone())
+    );
     let mut listed = created.body;
     listed
         .as_object_mut()
         .unwrap()
         .retain(|name, _| !["tools", "builtin_tools", "output_schema"].contains(&name.as_str()));
-    assert_eq!(platform.get("/v1/agents").await.body["data"], json!([listed]));
+    assert_eq!(
+        platform.get("/v1/agents").await.body["data"],
+        json!([listed])
+    );
 }
 
 #[tokio::test]
@@ -100,12 +128,18 @@ async fn what_is_left_out_has_its_default() {
     });
     let table = [
         (body(json!({})), shown(json!({}))),
-        (body(json!({ "cache": { "mode": "off" } })), shown(json!({ "cache": { "mode": "off" } }))),
+        (
+            body(json!({ "cache": { "mode": "off" } })),
+            shown(json!({ "cache": { "mode": "off" } })),
+        ),
         (
             body(json!({ "cache": { "mode": "on" } })),
             shown(json!({ "cache": { "mode": "on", "ttl_seconds": 3600, "stale_seconds": 0 } })),
         ),
-        (body(json!({ "retry": {}, "cache": null, "tools": [] })), shown(json!({}))),
+        (
+            body(json!({ "retry": {}, "cache": null, "tools": [] })),
+            shown(json!({})),
+        ),
         (
             body(json!({ "builtin_tools": [
                 { "name": "http_request", "hosts": ["api.example.com"], "allow_http": true, "methods": ["POST", "GET"],
@@ -119,7 +153,10 @@ async fn what_is_left_out_has_its_default() {
                 { "name": "calculator" },
             ] })),
         ),
-        (of_model(unlisted), shown(json!({ "models": [shown_model("openai", "gpt-7", json!({}))] }))),
+        (
+            of_model(unlisted),
+            shown(json!({ "models": [shown_model("openai", "gpt-7", json!({}))] })),
+        ),
         (
             of_model(compatible),
             shown(json!({ "models": [
@@ -131,7 +168,11 @@ async fn what_is_left_out_has_its_default() {
     ];
     for (request, expected) in table {
         let created = platform.post("/v1/agents", request.to_string()).await;
-        assert_eq!((created.status, redacted(created.body)), (StatusCode::CREATED, expected), "{request}");
+        assert_eq!(
+            (created.status, redacted(created.body)),
+            (StatusCode::CREATED, expected),
+            "{request}"
+        );
     }
 }
 
@@ -142,7 +183,11 @@ async fn check_all_refused(table: impl IntoIterator<Item = Refused>) {
     let platform = Platform::new();
     for (body, expected) in table {
         let answer = platform.post("/v1/agents", body.to_string()).await;
-        check_refused(&answer, expected, &body.to_string().chars().take(300).collect::<String>());
+        check_refused(
+            &answer,
+            expected,
+            &body.to_string().chars().take(300).collect::<String>(),
+        );
     }
     assert!(platform.wrote_nothing().await);
 }
@@ -221,14 +266,17 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
     let known = |name: &str| json!({ "provider": "anthropic", "model": name });
     let chain = |models: Value| body(json!({ "models": models }));
     let with = |model: &str, set: Value| {
-        let mut model =
-            json!({ "provider": if model.starts_with("claude") { "anthropic" } else { "openai" }, "model": model });
-        model.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+        let mut model = json!({ "provider": if model.starts_with("claude") { "anthropic" } else { "openai" }, "model": model });
+        model
+            .as_object_mut()
+            .unwrap()
+            .extend(set.as_object().unwrap().clone());
         of_model(model)
     };
     let opus = known("claude-opus-5-5");
-    let six: Vec<_> =
-        (0..6).map(|number| json!({ "provider": "openai_compatible", "model": format!("m{number}") })).collect();
+    let six: Vec<_> = (0..6)
+        .map(|number| json!({ "provider": "openai_compatible", "model": format!("m{number}") }))
+        .collect();
     check_all_refused([
         (chain(json!([])), &[("/models", "must have 1 to 5 entries, has 0")] as &[_]),
         (chain(json!(six)), &[("/models", "must have 1 to 5 entries, has 6")]),
@@ -278,25 +326,53 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
 async fn an_effort_or_a_field_that_a_model_does_not_take_is_refused() {
     let with = |provider: &str, model: &str, set: Value| {
         let mut model = json!({ "provider": provider, "model": model });
-        model.as_object_mut().unwrap().extend(set.as_object().unwrap().clone());
+        model
+            .as_object_mut()
+            .unwrap()
+            .extend(set.as_object().unwrap().clone());
         of_model(model)
     };
     check_all_refused([
         (
-            with("openai", "gpt-6.1-sol", json!({ "reasoning_effort": "minimal" })),
-            &[("/models/0/reasoning_effort", "must be low, medium, high, xhigh or max for this model")] as &[_],
+            with(
+                "openai",
+                "gpt-6.1-sol",
+                json!({ "reasoning_effort": "minimal" }),
+            ),
+            &[(
+                "/models/0/reasoning_effort",
+                "must be low, medium, high, xhigh or max for this model",
+            )] as &[_],
         ),
         (
-            with("anthropic", "claude-opus-4-6", json!({ "reasoning_effort": "xhigh" })),
-            &[("/models/0/reasoning_effort", "must be none, low, medium, high or max")],
+            with(
+                "anthropic",
+                "claude-opus-4-6",
+                json!({ "reasoning_effort": "xhigh" }),
+            ),
+            &[(
+                "/models/0/reasoning_effort",
+                "must be none, low, medium, high or max",
+            )],
         ),
         (
-            with("openai", "gpt-6.1-sol", json!({ "output_limit_field": "max_tokens" })),
+            with(
+                "openai",
+                "gpt-6.1-sol",
+                json!({ "output_limit_field": "max_tokens" }),
+            ),
             &[("/models/0/output_limit_field", "openai_compatible only")],
         ),
         (
-            with("openai", "gpt-6.1-sol", json!({ "output_limit_field": "limit" })),
-            &[("/models/0/output_limit_field", "must be max_tokens or max_completion_tokens")],
+            with(
+                "openai",
+                "gpt-6.1-sol",
+                json!({ "output_limit_field": "limit" }),
+            ),
+            &[(
+                "/models/0/output_limit_field",
+                "must be max_tokens or max_completion_tokens",
+            )],
         ),
     ])
     .await;
@@ -306,9 +382,17 @@ async fn an_effort_or_a_field_that_a_model_does_not_take_is_refused() {
 async fn a_model_of_a_server_that_the_deployment_does_not_have_is_refused() {
     let platform = Platform::without_compatible_server();
     let known = json!({ "provider": "anthropic", "model": "claude-opus-5-5" });
-    let request = body(json!({ "models": [known, { "provider": "openai_compatible", "model": "llama" }] }));
+    let request =
+        body(json!({ "models": [known, { "provider": "openai_compatible", "model": "llama" }] }));
     let answer = platform.post("/v1/agents", request.to_string()).await;
-    check_refused(&answer, &[("/models/1/provider", "the deployment's OpenAiCompatibleBaseUrl names no server")], "");
+    check_refused(
+        &answer,
+        &[(
+            "/models/1/provider",
+            "the deployment's OpenAiCompatibleBaseUrl names no server",
+        )],
+        "",
+    );
     assert!(platform.wrote_nothing().await);
     platform.create_agent().await;
 }
@@ -320,7 +404,11 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
     let tools = |tools: Value| body(json!({ "tools": tools }));
     let of_schema = |schema: Value| tools(json!([tool("t", &schema)]));
     let large = json!({ "type": "object", "title": "x".repeat(32_700) });
-    let named = |count: usize, schema: &Value| (0..count).map(|number| tool(&format!("t{number}"), schema)).collect();
+    let named = |count: usize, schema: &Value| {
+        (0..count)
+            .map(|number| tool(&format!("t{number}"), schema))
+            .collect()
+    };
     let long = "x".repeat(65);
     check_all_refused([
         (tools(named(65, &plain)), &[("/tools", "must have 0 to 64 entries, has 65")] as &[_]),
@@ -381,15 +469,27 @@ async fn what_a_vendor_of_the_chain_refuses_is_refused_with_place_and_vendor() {
         (
             body(json!({ "tools": tools, "models": [terra, haiku] })),
             &[
-                ("/tools/1/input_schema/properties/filter[id]", "anthropic refuses other names"),
-                ("/tools/1/input_schema/properties/a~1b", "anthropic refuses other names"),
+                (
+                    "/tools/1/input_schema/properties/filter[id]",
+                    "anthropic refuses other names",
+                ),
+                (
+                    "/tools/1/input_schema/properties/a~1b",
+                    "anthropic refuses other names",
+                ),
             ] as &[_],
         ),
         (
             body(json!({ "max_output_tokens": 64_001, "models": [terra, haiku] })),
-            &[("/max_output_tokens", "must be at most 64000, which is the limit of anthropic/claude-haiku-4-5")],
+            &[(
+                "/max_output_tokens",
+                "must be at most 64000, which is the limit of anthropic/claude-haiku-4-5",
+            )],
         ),
-        (body(json!({ "max_output_tokens": 128_001 })), &[("/max_output_tokens", "1 to 128000")]),
+        (
+            body(json!({ "max_output_tokens": 128_001 })),
+            &[("/max_output_tokens", "1 to 128000")],
+        ),
     ])
     .await;
     let platform = Platform::new();
@@ -418,7 +518,9 @@ async fn the_order_of_properties_is_kept() {
     let form = format!(r#"{{"name":"f","schema":{schema}}}"#);
     let body = format!(r#"{{"name":"x","models":{model},"tools":{tool},"output_schema":{form}}}"#);
     let created = platform.post("/v1/agents", body).await;
-    let read = platform.get(created.headers["location"].to_str().unwrap()).await;
+    let read = platform
+        .get(created.headers["location"].to_str().unwrap())
+        .await;
     for answer in [created, read] {
         assert_eq!(answer.body["tools"][0]["input_schema"].to_string(), schema);
         assert_eq!(answer.body["output_schema"]["schema"].to_string(), schema);
@@ -430,7 +532,9 @@ async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
     let tools = |tools: Value| body(json!({ "builtin_tools": tools }));
     let http = |set: Value| tools(json!([{ "name": "calculator" }, shown_http(set)]));
     let calculator = json!({ "name": "calculator", "input_schema": { "type": "object" } });
-    let hosts: Vec<_> = (0..33).map(|number| format!("h{number}.example.com")).collect();
+    let hosts: Vec<_> = (0..33)
+        .map(|number| format!("h{number}.example.com"))
+        .collect();
     check_all_refused([
         (tools(json!([{}])), &[("/builtin_tools/0/name", "is required")] as &[_]),
         (tools(json!([{ "name": "shell" }])), &[("/builtin_tools/0/name", "current_time, calculator or http_request")]),
@@ -482,16 +586,30 @@ async fn a_tool_of_the_platform_that_is_not_set_as_it_can_be_is_refused() {
 async fn the_same_member_twice_is_refused() {
     let platform = Platform::new();
     let model = r#"[{"provider":"anthropic","model":"claude-sonnet-5-5"}]"#;
-    let answer = platform.post("/v1/agents", format!(r#"{{"name":"x","name":"y","models":{model}}}"#)).await;
-    check_refused(&answer, &[("/name", "must be there only once")], "name twice");
+    let answer = platform
+        .post(
+            "/v1/agents",
+            format!(r#"{{"name":"x","name":"y","models":{model}}}"#),
+        )
+        .await;
+    check_refused(
+        &answer,
+        &[("/name", "must be there only once")],
+        "name twice",
+    );
 }
 
 #[tokio::test]
 async fn a_refusal_is_small_however_much_is_wrong() {
     let platform = Platform::new();
-    let schema: Value =
-        (0..2_000).map(|number| (format!("p{number}"), json!(7))).collect::<serde_json::Map<_, _>>().into();
-    let tools = json!([{ "name": "t", "input_schema": { "type": "object", "properties": schema } }]);
-    let answer = platform.post("/v1/agents", body(json!({ "tools": tools })).to_string()).await;
+    let schema: Value = (0..2_000)
+        .map(|number| (format!("p{number}"), json!(7)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    let tools =
+        json!([{ "name": "t", "input_schema": { "type": "object", "properties": schema } }]);
+    let answer = platform
+        .post("/v1/agents", body(json!({ "tools": tools })).to_string())
+        .await;
     assert_eq!(answer.body["errors"].as_array().unwrap().len(), 100);
 }

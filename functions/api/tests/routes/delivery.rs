@@ -1,5 +1,5 @@
-//! Whatever is stored can be read: each response document, as Lambda gets it, is as small as Lambda wants it, and long texts are
-//! read in parts.
+//! Whatever is stored can be read: each response document, as Lambda gets it, is as small as Lambda
+//! wants it, and long texts are read in parts.
 
 use std::fmt::Write;
 
@@ -13,7 +13,8 @@ use shared::testing::{Reply, ScriptedModel, samples};
 
 use crate::platform::{KEY, Platform};
 
-/// What Lambda takes of a function (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+/// What Lambda takes of a function
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 const MAX_DOCUMENT_BYTES: usize = 6_291_556;
 
 /// An agent with a tool of its client's.
@@ -23,9 +24,17 @@ const AGENT: &str = r#"{
 }"#;
 
 /// Characters, and how many bytes each takes of the document.
-const CHARACTERS: [(&str, usize); 6] = [("x", 1), ("\n", 3), ("\"", 4), ("\\", 4), ("\u{1}", 7), ("🦀", 4)];
+const CHARACTERS: [(&str, usize); 6] = [
+    ("x", 1),
+    ("\n", 3),
+    ("\"", 4),
+    ("\\", 4),
+    ("\u{1}", 7),
+    ("🦀", 4),
+];
 
-/// The status and body that a client gets through Lambda, which returns the document only if it is small enough.
+/// The status and body that a client gets through Lambda, which returns the document only if it is
+/// small enough.
 async fn send(platform: &Platform, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let headers = json!({
@@ -43,17 +52,31 @@ async fn send(platform: &Platform, method: &str, path: &str, body: Option<&Value
     });
     let request: LambdaRequest = serde_json::from_value(event).unwrap();
     let mut lambda = Adapter::from(platform.router.clone());
-    let response = Service::call(&mut lambda, LambdaEvent::new(request, Context::default())).await.unwrap();
+    let response = Service::call(&mut lambda, LambdaEvent::new(request, Context::default()))
+        .await
+        .unwrap();
     let document = serde_json::to_vec(&response).unwrap();
-    assert!(document.len() <= MAX_DOCUMENT_BYTES, "{method} {path}: {}", document.len());
+    assert!(
+        document.len() <= MAX_DOCUMENT_BYTES,
+        "{method} {path}: {}",
+        document.len()
+    );
     let document: Value = serde_json::from_slice(&document).unwrap();
     let body = serde_json::from_str(document["body"].as_str().unwrap()).unwrap();
-    (u16::try_from(document["statusCode"].as_u64().unwrap()).unwrap(), body)
+    (
+        u16::try_from(document["statusCode"].as_u64().unwrap()).unwrap(),
+        body,
+    )
 }
 
 async fn get(platform: &Platform, path: &str) -> Value {
     let (status, body) = send(platform, "GET", path, None).await;
-    assert_eq!(status, 200, "{path}: {}", body.to_string().chars().take(500).collect::<String>());
+    assert_eq!(
+        status,
+        200,
+        "{path}: {}",
+        body.to_string().chars().take(500).collect::<String>()
+    );
     body
 }
 
@@ -78,14 +101,19 @@ async fn list(platform: &Platform, path: &str) -> Vec<Value> {
     loop {
         let mut page = get(platform, &next).await;
         entries.append(page["data"].as_array_mut().unwrap());
-        let Some(cursor) = page["next_cursor"].as_str() else { return entries };
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            return entries;
+        };
         next = format!("{path}?limit=100&cursor={cursor}");
     }
 }
 
 /// The path of a task that was worked on by this script.
 async fn task(platform: &Platform, reply: Reply) -> String {
-    let agent = platform.post("/v1/agents", AGENT).await.body["id"].as_str().unwrap().to_owned();
+    let agent = platform.post("/v1/agents", AGENT).await.body["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let task = platform.submit(&agent, &"\u{1}".repeat(131_072)).await;
     platform.drain(ScriptedModel::new([reply])).await;
     format!("/v1/tasks/{}", task["id"].as_str().unwrap())
@@ -103,14 +131,30 @@ async fn an_answer_of_any_characters_is_shown_in_part_and_read_whole() {
         let path = task(&platform, Reply::Answer(samples::answer(&text))).await;
         let shown = get(&platform, &path).await;
         let output = shown["output"].as_str().unwrap();
-        assert_eq!((&shown["status"], &shown["output_truncated"]), (&json!("completed"), &json!(true)));
-        assert!(text.starts_with(output) && output.len() > 700_000, "{character:?} {}", output.len());
+        assert_eq!(
+            (&shown["status"], &shown["output_truncated"]),
+            (&json!("completed"), &json!(true))
+        );
+        assert!(
+            text.starts_with(output) && output.len() > 700_000,
+            "{character:?} {}",
+            output.len()
+        );
         assert_eq!(shown["output_bytes"], text.len());
-        assert!(whole(&platform, &format!("{path}/output")).await == text, "{character:?}");
+        assert!(
+            whole(&platform, &format!("{path}/output")).await == text,
+            "{character:?}"
+        );
 
         let steps = list(&platform, &format!("{path}/steps")).await;
-        assert_eq!((&steps[0]["text_truncated"], &steps[0]["text_bytes"]), (&json!(true), &json!(text.len())));
-        assert!(whole(&platform, &format!("{path}/steps/1/text")).await == text, "{character:?}");
+        assert_eq!(
+            (&steps[0]["text_truncated"], &steps[0]["text_bytes"]),
+            (&json!(true), &json!(text.len()))
+        );
+        assert!(
+            whole(&platform, &format!("{path}/steps/1/text")).await == text,
+            "{character:?}"
+        );
     }
 }
 
@@ -120,22 +164,39 @@ async fn an_answer_that_fits_is_shown_whole() {
     let text = "x".repeat(5_000_000);
     let path = task(&platform, Reply::Answer(samples::answer(&text))).await;
     let shown = get(&platform, &path).await;
-    assert!(shown["output"] == text && shown.get("output_truncated").is_none() && shown.get("output_bytes").is_none());
+    assert!(
+        shown["output"] == text
+            && shown.get("output_truncated").is_none()
+            && shown.get("output_bytes").is_none()
+    );
 }
 
 #[tokio::test]
 async fn many_calls_with_large_arguments_are_shown_in_part_read_whole_and_answered() {
     let platform = Platform::new();
-    let mut calls: Vec<ToolCall> =
-        (0..50).map(|number| ask_human(&format!("call_{number}"), &CHARACTERS[number % 6].0.repeat(70_000))).collect();
+    let mut calls: Vec<ToolCall> = (0..50)
+        .map(|number| {
+            ask_human(
+                &format!("call_{number}"),
+                &CHARACTERS[number % 6].0.repeat(70_000),
+            )
+        })
+        .collect();
     calls[7] = ask_human("call_7", "short");
     calls[8].id = "\"".repeat(1_000_000);
-    let path = task(&platform, Reply::Answer(samples::answer_calling(calls.clone()))).await;
+    let path = task(
+        &platform,
+        Reply::Answer(samples::answer_calling(calls.clone())),
+    )
+    .await;
     let shown = get(&platform, &path).await;
     let open = shown["input_required"]["calls"].as_array().unwrap();
     assert_eq!(open.len(), 50);
     for (call, shown) in calls.iter().zip(open) {
-        assert!(call.arguments.starts_with(shown["arguments"].as_str().unwrap()));
+        assert!(
+            call.arguments
+                .starts_with(shown["arguments"].as_str().unwrap())
+        );
         let is_cut = call.arguments.len() > 100_000;
         if is_cut {
             assert_eq!(shown["arguments_truncated"], true, "{}", call.id);
@@ -143,21 +204,55 @@ async fn many_calls_with_large_arguments_are_shown_in_part_read_whole_and_answer
         }
     }
     for (call, shown) in calls.iter().zip(open).step_by(7) {
-        let read = whole(&platform, &format!("{path}/steps/{}/arguments", shown["step"])).await;
+        let read = whole(
+            &platform,
+            &format!("{path}/steps/{}/arguments", shown["step"]),
+        )
+        .await;
         assert!(read == call.arguments, "{}", call.id);
     }
-    assert_eq!((&open[7]["arguments"], open[7].get("arguments_truncated")), (&json!(calls[7].arguments), None));
-    assert_eq!((&open[8]["call_id_truncated"], &open[8]["call_id_bytes"]), (&json!(true), &json!(1_000_000)));
+    assert_eq!(
+        (&open[7]["arguments"], open[7].get("arguments_truncated")),
+        (&json!(calls[7].arguments), None)
+    );
+    assert_eq!(
+        (&open[8]["call_id_truncated"], &open[8]["call_id_bytes"]),
+        (&json!(true), &json!(1_000_000))
+    );
 
-    let results: Vec<Value> = open.iter().map(|call| json!({ "step": call["step"], "text": "yes" })).collect();
-    let (status, answered) =
-        send(&platform, "POST", &format!("{path}/input"), Some(&json!({ "results": results }))).await;
+    let results: Vec<Value> = open
+        .iter()
+        .map(|call| json!({ "step": call["step"], "text": "yes" }))
+        .collect();
+    let (status, answered) = send(
+        &platform,
+        "POST",
+        &format!("{path}/input"),
+        Some(&json!({ "results": results })),
+    )
+    .await;
     assert_eq!((status, &answered["status"]), (202, &json!("queued")));
     let steps = list(&platform, &format!("{path}/steps")).await;
-    assert_eq!((steps.len(), steps[0]["tool_calls"].as_array().unwrap().len()), (51, 50));
+    assert_eq!(
+        (
+            steps.len(),
+            steps[0]["tool_calls"].as_array().unwrap().len()
+        ),
+        (51, 50)
+    );
     for (call, step) in calls.iter().zip(&steps[1..]).step_by(17) {
-        assert!(call.arguments.starts_with(step["arguments"].as_str().unwrap()));
-        assert!(whole(&platform, &format!("{path}/steps/{}/arguments", step["number"])).await == call.arguments);
+        assert!(
+            call.arguments
+                .starts_with(step["arguments"].as_str().unwrap())
+        );
+        assert!(
+            whole(
+                &platform,
+                &format!("{path}/steps/{}/arguments", step["number"])
+            )
+            .await
+                == call.arguments
+        );
     }
 }
 
@@ -166,15 +261,26 @@ async fn steps_of_any_size_are_listed_each_once_and_read_whole() {
     let platform = Platform::new();
     let path = task(&platform, Reply::Answer(samples::answer("done"))).await;
     let id = path.rsplit('/').next().unwrap().parse().unwrap();
-    let texts: Vec<String> = CHARACTERS.iter().map(|(text, _)| text.repeat(300_000)).collect();
+    let texts: Vec<String> = CHARACTERS
+        .iter()
+        .map(|(text, _)| text.repeat(300_000))
+        .collect();
     for (number, text) in (2..).zip(&texts) {
-        Journal::append(&platform.store, &samples::tool_step(id, number, ToolRunner::Platform, text)).await.unwrap();
+        Journal::append(
+            &platform.store,
+            &samples::tool_step(id, number, ToolRunner::Platform, text),
+        )
+        .await
+        .unwrap();
     }
     let steps = list(&platform, &format!("{path}/steps")).await;
     let numbers: Vec<&Value> = steps.iter().map(|step| &step["number"]).collect();
     assert_eq!(json!(numbers), json!([1, 2, 3, 4, 5, 6, 7]));
     for (step, text) in steps[1..].iter().zip(&texts) {
-        assert_eq!((&step["text_truncated"], &step["text_bytes"]), (&json!(true), &json!(text.len())));
+        assert_eq!(
+            (&step["text_truncated"], &step["text_bytes"]),
+            (&json!(true), &json!(text.len()))
+        );
         assert!(whole(&platform, &format!("{path}/steps/{}/text", step["number"])).await == *text);
     }
 }
@@ -186,8 +292,15 @@ async fn an_answer_with_more_calls_than_a_task_may_have_is_listed_with_the_first
     let path = task(&platform, Reply::Answer(samples::answer_calling(calls))).await;
     let steps = list(&platform, &format!("{path}/steps")).await;
     let shown = steps[0]["tool_calls"].as_array().unwrap();
-    assert_eq!((shown.len(), &steps[0]["tool_calls_truncated"]), (1_000, &json!(true)));
-    assert!(whole(&platform, &format!("{path}/steps/20001/arguments")).await.contains("said"));
+    assert_eq!(
+        (shown.len(), &steps[0]["tool_calls_truncated"]),
+        (1_000, &json!(true))
+    );
+    assert!(
+        whole(&platform, &format!("{path}/steps/20001/arguments"))
+            .await
+            .contains("said")
+    );
 }
 
 #[tokio::test]
@@ -198,7 +311,10 @@ async fn a_list_of_agents_with_the_longest_instructions_is_delivered() {
     body["instructions"] = instructions.clone().into();
     for _ in 0..100 {
         let (status, created) = send(&platform, "POST", "/v1/agents", Some(&body)).await;
-        assert_eq!((status, created["instructions"].as_str()), (201, Some(instructions.as_str())));
+        assert_eq!(
+            (status, created["instructions"].as_str()),
+            (201, Some(instructions.as_str()))
+        );
     }
     let agents = list(&platform, "/v1/agents").await;
     assert_eq!(agents.len(), 100);
@@ -215,22 +331,49 @@ async fn a_part_begins_at_a_character_and_inside_the_text() {
     let path = task(&platform, Reply::Answer(samples::answer("a🦀b"))).await;
     let output = format!("{path}/output");
     let part = get(&platform, &format!("{output}?limit=4")).await;
-    assert_eq!(part, json!({ "text": "a", "offset": 0, "next_offset": 1, "total_bytes": 6 }));
+    assert_eq!(
+        part,
+        json!({ "text": "a", "offset": 0, "next_offset": 1, "total_bytes": 6 })
+    );
     let part = get(&platform, &format!("{output}?offset=1&limit=4")).await;
-    assert_eq!(part, json!({ "text": "🦀", "offset": 1, "next_offset": 5, "total_bytes": 6 }));
+    assert_eq!(
+        part,
+        json!({ "text": "🦀", "offset": 1, "next_offset": 5, "total_bytes": 6 })
+    );
     let part = get(&platform, &format!("{output}?offset=6")).await;
-    assert_eq!(part, json!({ "text": "", "offset": 6, "next_offset": null, "total_bytes": 6 }));
-    for (offset, detail) in [(2, "must not be inside a character"), (7, "must be at most 6")] {
-        let (status, refused) = send(&platform, "GET", &format!("{output}?offset={offset}"), None).await;
-        assert_eq!((status, &refused["errors"][0]["parameter"]), (422, &json!("offset")));
-        assert!(refused["errors"][0]["detail"].as_str().unwrap().contains(detail), "{refused}");
+    assert_eq!(
+        part,
+        json!({ "text": "", "offset": 6, "next_offset": null, "total_bytes": 6 })
+    );
+    for (offset, detail) in [
+        (2, "must not be inside a character"),
+        (7, "must be at most 6"),
+    ] {
+        let (status, refused) =
+            send(&platform, "GET", &format!("{output}?offset={offset}"), None).await;
+        assert_eq!(
+            (status, &refused["errors"][0]["parameter"]),
+            (422, &json!("offset"))
+        );
+        assert!(
+            refused["errors"][0]["detail"]
+                .as_str()
+                .unwrap()
+                .contains(detail),
+            "{refused}"
+        );
     }
 }
 
 #[tokio::test]
-async fn texts_that_are_not_there_are_not_found_and_an_answer_that_is_not_yet_there_is_a_conflict() {
+async fn texts_that_are_not_there_are_not_found_and_an_answer_that_is_not_yet_there_is_a_conflict()
+{
     let platform = Platform::new();
-    let path = task(&platform, Reply::Answer(samples::answer_calling([ask_human("a", "?")]))).await;
+    let path = task(
+        &platform,
+        Reply::Answer(samples::answer_calling([ask_human("a", "?")])),
+    )
+    .await;
     let mut expected = String::new();
     let mut found = String::new();
     for (what, status) in [
@@ -244,7 +387,14 @@ async fn texts_that_are_not_there_are_not_found_and_an_answer_that_is_not_yet_th
         ("steps/4294967295/arguments", 404),
     ] {
         writeln!(expected, "{what} {status}").unwrap();
-        writeln!(found, "{what} {}", send(&platform, "GET", &format!("{path}/{what}"), None).await.0).unwrap();
+        writeln!(
+            found,
+            "{what} {}",
+            send(&platform, "GET", &format!("{path}/{what}"), None)
+                .await
+                .0
+        )
+        .unwrap();
     }
     assert_eq!(found, expected);
 }

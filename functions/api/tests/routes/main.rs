@@ -1,7 +1,15 @@
-//! Every route over the platform in memory: what goes in, what comes out, byte for byte but for ids and times.
+//! Every route over the platform in memory: what goes in, what comes out, byte for byte but for ids
+//! and times.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test's helpers may panic like the test itself")]
-#![allow(clippy::needless_pass_by_value, reason = "`json!` reads best where it is used")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test's helpers may panic like the test itself"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "`json!` reads best where it is used"
+)]
 
 mod agents;
 mod bodies;
@@ -25,7 +33,9 @@ use platform::{AGENT, KEY, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
 #[tokio::test]
 async fn a_refusal_is_small_however_large_the_request() {
     let platform = Platform::new();
-    let answer = platform.post("/v1/agents", format!(r#"{{"{}":1}}"#, "x".repeat(100_000))).await;
+    let answer = platform
+        .post("/v1/agents", format!(r#"{{"{}":1}}"#, "x".repeat(100_000)))
+        .await;
     assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(answer.body.to_string().len() < 1_000, "{}", answer.body);
 }
@@ -46,8 +56,14 @@ async fn a_query_that_breaks_rules_is_refused_by_name() {
         (&format!("{UNKNOWN_TASK}/output?offset=-1"), "offset"),
         (&format!("{UNKNOWN_TASK}/output?offset=x"), "offset"),
         (&format!("{UNKNOWN_TASK}/output?limit=3"), "limit"),
-        (&format!("{UNKNOWN_TASK}/steps/1/text?limit=4194305"), "limit"),
-        (&format!("{UNKNOWN_TASK}/steps/1/arguments?cursor=1"), "cursor"),
+        (
+            &format!("{UNKNOWN_TASK}/steps/1/text?limit=4194305"),
+            "limit",
+        ),
+        (
+            &format!("{UNKNOWN_TASK}/steps/1/arguments?cursor=1"),
+            "cursor",
+        ),
         ("/v1/tasks?/name=1", "/name"),
         ("/v1/tasks?=1", ""),
         (&format!("{UNKNOWN_TASK}?wait=26"), "wait"),
@@ -63,41 +79,128 @@ async fn a_query_that_breaks_rules_is_refused_by_name() {
 #[tokio::test]
 async fn each_broken_envelope_has_its_own_status() {
     let platform = Platform::new();
-    let plain =
-        |body: &'static str| request("POST", "/v1/tasks").header("content-type", "text/plain").body(body.into());
+    let plain = |body: &'static str| {
+        request("POST", "/v1/tasks")
+            .header("content-type", "text/plain")
+            .body(body.into())
+    };
     let bare = request("POST", "/v1/tasks").body("{}".into());
     let large = format!(r#"{{"input":"{}"}}"#, "x".repeat(1_024 * 1_024));
     let table = [
-        (platform.post("/v1/tasks", "{").await, 400, "invalid_request"),
+        (
+            platform.post("/v1/tasks", "{").await,
+            400,
+            "invalid_request",
+        ),
         (platform.post("/v1/tasks", "").await, 400, "invalid_request"),
-        (platform.post("/v1/tasks", "{} {}").await, 400, "invalid_request"),
-        (platform.post("/v1/tasks", r#"{"agent_id":1, nonsense"#).await, 400, "invalid_request"),
-        (platform.post("/v1/tasks", "[nonsense").await, 400, "invalid_request"),
-        (platform.post("/v1/tasks", r#"{"input":"\ud800"}"#).await, 400, "invalid_request"),
-        (platform.post("/v1/tasks", "[".repeat(100_000)).await, 400, "invalid_request"),
-        (platform.post("/v1/tasks", vec![b'"', 0xff, b'"']).await, 400, "invalid_request"),
-        (platform.send(plain("{}").unwrap()).await, 415, "unsupported_media_type"),
-        (platform.send(bare.unwrap()).await, 415, "unsupported_media_type"),
-        (platform.post("/v1/tasks", large).await, 413, "payload_too_large"),
+        (
+            platform.post("/v1/tasks", "{} {}").await,
+            400,
+            "invalid_request",
+        ),
+        (
+            platform
+                .post("/v1/tasks", r#"{"agent_id":1, nonsense"#)
+                .await,
+            400,
+            "invalid_request",
+        ),
+        (
+            platform.post("/v1/tasks", "[nonsense").await,
+            400,
+            "invalid_request",
+        ),
+        (
+            platform.post("/v1/tasks", r#"{"input":"\ud800"}"#).await,
+            400,
+            "invalid_request",
+        ),
+        (
+            platform.post("/v1/tasks", "[".repeat(100_000)).await,
+            400,
+            "invalid_request",
+        ),
+        (
+            platform.post("/v1/tasks", vec![b'"', 0xff, b'"']).await,
+            400,
+            "invalid_request",
+        ),
+        (
+            platform.send(plain("{}").unwrap()).await,
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            platform.send(bare.unwrap()).await,
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            platform.post("/v1/tasks", large).await,
+            413,
+            "payload_too_large",
+        ),
         (platform.get(UNKNOWN_TASK).await, 404, "not_found"),
         (platform.get("/v1/tasks/7").await, 404, "not_found"),
-        (platform.get(&format!("{UNKNOWN_TASK}/output")).await, 404, "not_found"),
-        (platform.get(&format!("{UNKNOWN_TASK}/steps/1/text")).await, 404, "not_found"),
-        (platform.get(&format!("{UNKNOWN_TASK}/steps/one/text")).await, 404, "not_found"),
-        (platform.get(&format!("{UNKNOWN_TASK}/steps/1/arguments")).await, 404, "not_found"),
+        (
+            platform.get(&format!("{UNKNOWN_TASK}/output")).await,
+            404,
+            "not_found",
+        ),
+        (
+            platform.get(&format!("{UNKNOWN_TASK}/steps/1/text")).await,
+            404,
+            "not_found",
+        ),
+        (
+            platform
+                .get(&format!("{UNKNOWN_TASK}/steps/one/text"))
+                .await,
+            404,
+            "not_found",
+        ),
+        (
+            platform
+                .get(&format!("{UNKNOWN_TASK}/steps/1/arguments"))
+                .await,
+            404,
+            "not_found",
+        ),
         (platform.get("/v1/tasks/tsk_%ff").await, 404, "not_found"),
-        (platform.get(&format!("/v1/agents/{UNKNOWN_AGENT}")).await, 404, "not_found"),
+        (
+            platform.get(&format!("/v1/agents/{UNKNOWN_AGENT}")).await,
+            404,
+            "not_found",
+        ),
         (platform.get("/v1/agents/agt_1").await, 404, "not_found"),
         (platform.get("/v2").await, 404, "not_found"),
         (platform.get("/v1/nothing").await, 404, "not_found"),
-        (platform.post("/healthz", "").await, 405, "method_not_allowed"),
-        (platform.send(request("DELETE", "/v1/tasks").body(Body::empty()).unwrap()).await, 405, "method_not_allowed"),
+        (
+            platform.post("/healthz", "").await,
+            405,
+            "method_not_allowed",
+        ),
+        (
+            platform
+                .send(request("DELETE", "/v1/tasks").body(Body::empty()).unwrap())
+                .await,
+            405,
+            "method_not_allowed",
+        ),
     ];
     for (answer, status, code) in table {
-        assert_eq!((answer.status.as_u16(), &answer.body["code"]), (status, &json!(code)), "{}", answer.body);
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body["code"]),
+            (status, &json!(code)),
+            "{}",
+            answer.body
+        );
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert_eq!(answer.body["status"], status);
-        assert_eq!(answer.body["request_id"].as_str(), answer.headers["x-request-id"].to_str().ok());
+        assert_eq!(
+            answer.body["request_id"].as_str(),
+            answer.headers["x-request-id"].to_str().ok()
+        );
     }
     assert!(platform.wrote_nothing().await);
 }
@@ -116,20 +219,39 @@ async fn without_the_key_every_v1_route_is_closed() {
         Some("Basic k3y"),
         Some("k3y"),
     ];
-    let routes =
-        [("GET", "/v1/agents"), ("POST", "/v1/agents"), ("GET", UNKNOWN_TASK), ("POST", "/v1/tasks"), ("GET", "/v1/x")];
+    let routes = [
+        ("GET", "/v1/agents"),
+        ("POST", "/v1/agents"),
+        ("GET", UNKNOWN_TASK),
+        ("POST", "/v1/tasks"),
+        ("GET", "/v1/x"),
+    ];
     for (method, path) in routes {
         for credential in credentials {
-            let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
-            let request = credential.into_iter().fold(request, |request, value| request.header("authorization", value));
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .header("content-type", "application/json");
+            let request = credential.into_iter().fold(request, |request, value| {
+                request.header("authorization", value)
+            });
             let answer = platform.send(request.body(AGENT.into()).unwrap()).await;
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {credential:?}");
+            assert_eq!(
+                answer.status,
+                StatusCode::UNAUTHORIZED,
+                "{method} {path} {credential:?}"
+            );
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
         }
     }
     assert!(platform.wrote_nothing().await);
-    let health = platform.send(Request::get("/healthz").body(Body::empty()).unwrap()).await;
-    assert_eq!((health.status, health.body), (StatusCode::OK, json!({ "status": "ok", "version": "v1" })));
+    let health = platform
+        .send(Request::get("/healthz").body(Body::empty()).unwrap())
+        .await;
+    assert_eq!(
+        (health.status, health.body),
+        (StatusCode::OK, json!({ "status": "ok", "version": "v1" }))
+    );
 }
 
 #[tokio::test]
@@ -138,11 +260,20 @@ async fn after_a_rotation_both_keys_open_the_api_until_the_grace_ends() {
     platform.secrets.rotate("api-key", "n3w");
     let status = async |key: &str| {
         let request = Request::get("/v1/agents").header("authorization", format!("Bearer {key}"));
-        platform.send(request.body(Body::empty()).unwrap()).await.status
+        platform
+            .send(request.body(Body::empty()).unwrap())
+            .await
+            .status
     };
-    assert_eq!((status("n3w").await, status(KEY).await), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(
+        (status("n3w").await, status(KEY).await),
+        (StatusCode::OK, StatusCode::OK)
+    );
     platform.secrets.end_grace("api-key");
-    assert_eq!((status("n3w").await, status(KEY).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+    assert_eq!(
+        (status("n3w").await, status(KEY).await),
+        (StatusCode::OK, StatusCode::UNAUTHORIZED)
+    );
 }
 
 #[tokio::test]
@@ -151,18 +282,35 @@ async fn a_dependency_that_is_down_is_a_retryable_503() {
     let platform = Platform::failing(&faults);
     faults.die_at(1, When::Before);
     let answer = platform.get("/v1/agents").await;
-    assert_eq!((answer.status, &answer.body["retryable"]), (StatusCode::SERVICE_UNAVAILABLE, &json!(true)));
+    assert_eq!(
+        (answer.status, &answer.body["retryable"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!(true))
+    );
     assert!(answer.headers.contains_key("retry-after"));
     let shown = answer.body.to_string();
     assert!(!shown.contains("plan"), "{shown}");
     platform.secrets.remove("api-key");
     let answer = platform.get("/v1/agents").await;
-    assert_eq!((answer.status, &answer.body["code"]), (StatusCode::INTERNAL_SERVER_ERROR, &json!("internal")));
-    assert!(answer.body["detail"].as_str().unwrap().contains("the secret that holds the deployment's key"));
-    let ready = platform.send(Request::get("/readyz").body(Body::empty()).unwrap()).await;
+    assert_eq!(
+        (answer.status, &answer.body["code"]),
+        (StatusCode::INTERNAL_SERVER_ERROR, &json!("internal"))
+    );
+    assert!(
+        answer.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the secret that holds the deployment's key")
+    );
+    let ready = platform
+        .send(Request::get("/readyz").body(Body::empty()).unwrap())
+        .await;
     assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
     let detail = "the API key's secret is missing, or the platform may not use it";
-    assert!(ready.body["detail"].as_str().unwrap().ends_with(detail), "{}", ready.body);
+    assert!(
+        ready.body["detail"].as_str().unwrap().ends_with(detail),
+        "{}",
+        ready.body
+    );
     let link = ready.body["runbook"].as_str().unwrap();
     assert!(link.starts_with("https://wiki.example/runbook#"), "{link}");
 }
@@ -171,16 +319,33 @@ async fn a_dependency_that_is_down_is_a_retryable_503() {
 async fn the_platform_is_ready_if_its_table_and_queue_answer() {
     let faults = Faults::default();
     let platform = Platform::failing(&faults);
-    let ready = async || platform.send(Request::get("/readyz").body(Body::empty()).unwrap()).await;
+    let ready = async || {
+        platform
+            .send(Request::get("/readyz").body(Body::empty()).unwrap())
+            .await
+    };
     let first = ready().await;
-    assert_eq!((first.status, first.body), (StatusCode::OK, json!({ "status": "ready" })));
+    assert_eq!(
+        (first.status, first.body),
+        (StatusCode::OK, json!({ "status": "ready" }))
+    );
     faults.die_at(1, When::Before);
-    assert_eq!(ready().await.status, StatusCode::OK, "what was found stands for a while");
+    assert_eq!(
+        ready().await.status,
+        StatusCode::OK,
+        "what was found stands for a while"
+    );
     platform.clock.advance(Duration::from_secs(5));
     for _ in 0..2 {
         let broken = ready().await;
-        assert_eq!((broken.status, &broken.body["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable")));
-        assert_eq!(broken.body["detail"], "the state table does not answer, and the task queue does not answer");
+        assert_eq!(
+            (broken.status, &broken.body["code"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &json!("unavailable"))
+        );
+        assert_eq!(
+            broken.body["detail"],
+            "the state table does not answer, and the task queue does not answer"
+        );
     }
     assert_eq!(faults.calls(), 2, "one look at each");
     faults.clear();
@@ -192,8 +357,14 @@ async fn the_platform_is_ready_if_its_table_and_queue_answer() {
 async fn every_request_has_an_id_of_the_platforms_own() {
     let platform = Platform::new();
     let id_for = async |given: &str| {
-        let request = Request::get("/healthz").header("x-request-id", given).body(Body::empty()).unwrap();
-        platform.send(request).await.headers["x-request-id"].to_str().unwrap().to_owned()
+        let request = Request::get("/healthz")
+            .header("x-request-id", given)
+            .body(Body::empty())
+            .unwrap();
+        platform.send(request).await.headers["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
     };
     let mut ids = BTreeSet::new();
     for given in ["abc-123", "abc-123", "", "has space", &"x".repeat(129)] {
@@ -207,16 +378,30 @@ async fn every_request_has_an_id_of_the_platforms_own() {
 #[tokio::test]
 async fn every_response_says_how_to_treat_it() {
     let platform = Platform::new();
-    let submitted = platform.submit(&platform.create_agent().await, "hello").await;
+    let submitted = platform
+        .submit(&platform.create_agent().await, "hello")
+        .await;
     let task = format!("/v1/tasks/{}", submitted["id"].as_str().unwrap());
-    for path in ["/healthz", "/readyz", "/v2", "/v1/agents", &task, "/v1/tasks?limit=0", UNKNOWN_TASK] {
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/v2",
+        "/v1/agents",
+        &task,
+        "/v1/tasks?limit=0",
+        UNKNOWN_TASK,
+    ] {
         let headers = platform.get(path).await.headers;
         for (name, value) in [
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
             ("strict-transport-security", "max-age=31536000"),
         ] {
-            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{path}: {name}");
+            assert_eq!(
+                headers.get_all(name).iter().collect::<Vec<_>>(),
+                [value],
+                "{path}: {name}"
+            );
         }
     }
 }
@@ -226,8 +411,14 @@ async fn every_response_says_how_to_treat_it() {
 async fn every_sample_event_reaches_its_route() {
     let platform = Platform::new();
     let table = [
-        (include_str!("../../../../events/api-healthz.json"), StatusCode::OK),
-        (include_str!("../../../../events/api-submit-task.json"), StatusCode::UNAUTHORIZED),
+        (
+            include_str!("../../../../events/api-healthz.json"),
+            StatusCode::OK,
+        ),
+        (
+            include_str!("../../../../events/api-submit-task.json"),
+            StatusCode::UNAUTHORIZED,
+        ),
     ];
     for (event, status) in table {
         let event: lambda_http::request::LambdaRequest = serde_json::from_str(event).unwrap();

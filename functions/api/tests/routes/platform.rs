@@ -15,7 +15,8 @@ use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, ScriptedModel, ScriptedTools, samples,
+    Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, ScriptedModel,
+    ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
@@ -24,7 +25,8 @@ pub(crate) const KEY: &str = "k3y";
 /// How often clients may wait at once.
 pub(crate) const MOST_WAITS: u32 = 2;
 
-pub(crate) const AGENT: &str = r#"{"name":"clerk","models":[{"provider":"anthropic","model":"claude-sonnet-5-5"}]}"#;
+pub(crate) const AGENT: &str =
+    r#"{"name":"clerk","models":[{"provider":"anthropic","model":"claude-sonnet-5-5"}]}"#;
 
 /// An id that no agent has.
 pub(crate) const UNKNOWN_AGENT: &str = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
@@ -59,7 +61,11 @@ impl Platform {
     }
 
     fn having(faults: &Faults, compatible_server: CompatibleServer) -> Self {
-        let (store, queue, secrets) = (MemoryStore::default(), MemoryQueue::default(), MemorySecrets::default());
+        let (store, queue, secrets) = (
+            MemoryStore::default(),
+            MemoryQueue::default(),
+            MemorySecrets::default(),
+        );
         secrets.set("api-key", KEY);
         let clock = ManualClock::at(samples::START);
         let failing = || Arc::new(store.with_faults(faults.clone()));
@@ -79,35 +85,60 @@ impl Platform {
         );
         let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
             ("the state table", failing()),
-            ("the task queue", Arc::new(queue.with_faults(faults.clone()))),
+            (
+                "the task queue",
+                Arc::new(queue.with_faults(faults.clone())),
+            ),
             ("the API key's secret", Arc::new(keys.clone())),
         ];
         let router = router(Api {
             agents: Agents::new(failing(), compatible_server, time()),
-            waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), NonZeroU32::new(MOST_WAITS)),
+            waits: Waits::new(
+                tasks.clone(),
+                Arc::new(MemorySlots::default()),
+                NonZeroU32::new(MOST_WAITS),
+            ),
             tasks,
             readiness: Arc::new(Readiness::new(dependencies, time())),
             keys,
             version: "v1",
             runbook_url: "https://wiki.example/runbook".to_owned(),
         });
-        Self { router, store, queue, clock, secrets }
+        Self {
+            router,
+            store,
+            queue,
+            clock,
+            secrets,
+        }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
-        Answer { status: parts.status, headers: parts.headers, body }
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| json!(String::from_utf8_lossy(&bytes)));
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.send(request("GET", path).body(Body::empty()).unwrap()).await
+        self.send(request("GET", path).body(Body::empty()).unwrap())
+            .await
     }
 
     pub(crate) async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
-        self.send(request("POST", path).header("content-type", "application/json").body(body.into()).unwrap()).await
+        self.send(
+            request("POST", path)
+                .header("content-type", "application/json")
+                .body(body.into())
+                .unwrap(),
+        )
+        .await
     }
 
     pub(crate) async fn create_agent(&self) -> String {
@@ -117,14 +148,24 @@ impl Platform {
     }
 
     pub(crate) async fn submit(&self, agent: &str, input: &str) -> Value {
-        let answer = self.post("/v1/tasks", json!({ "agent_id": agent, "input": input }).to_string()).await;
+        let answer = self
+            .post(
+                "/v1/tasks",
+                json!({ "agent_id": agent, "input": input }).to_string(),
+            )
+            .await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.body);
         answer.body
     }
 
     /// Gives up a task that no worker claimed.
     pub(crate) async fn dead_letter(&self, id: &str) {
-        let stored = TaskStore::task(&self.store, &samples::tenant("default"), id.parse().unwrap()).await;
+        let stored = TaskStore::task(
+            &self.store,
+            &samples::tenant("default"),
+            id.parse().unwrap(),
+        )
+        .await;
         let mut task = stored.unwrap().unwrap();
         for moment in [60, 180, 420, 900] {
             task.settle_overdue(samples::after(moment)).unwrap();
@@ -145,26 +186,41 @@ impl Platform {
             clock: Arc::new(self.clock.clone()),
             tools: Arc::new(ScriptedTools::default()),
             cache: CacheRules::Off,
-            times: WorkTimes { step_reserve: Duration::ZERO, ..WorkTimes::default() },
+            times: WorkTimes {
+                step_reserve: Duration::ZERO,
+                ..WorkTimes::default()
+            },
             slots: None,
             room: Room::default(),
         };
         while let Some(delivery) = self.queue.receive() {
             let message = TaskMessage::from_body(&delivery.body).unwrap();
-            runner.run(&message, self.clock.now().plus(Duration::from_mins(1))).await.unwrap();
+            runner
+                .run(&message, self.clock.now().plus(Duration::from_mins(1)))
+                .await
+                .unwrap();
             self.queue.acknowledge(&delivery.receipt);
         }
     }
 
     pub(crate) async fn wrote_nothing(&self) -> bool {
-        let agents = self.get("/v1/agents").await.body["data"].as_array().unwrap().len();
-        let tasks = self.get("/v1/tasks").await.body["data"].as_array().unwrap().len();
+        let agents = self.get("/v1/agents").await.body["data"]
+            .as_array()
+            .unwrap()
+            .len();
+        let tasks = self.get("/v1/tasks").await.body["data"]
+            .as_array()
+            .unwrap()
+            .len();
         agents + tasks + self.queue.sent().len() == 0
     }
 }
 
 pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder {
-    Request::builder().method(method).uri(path).header("authorization", format!("Bearer {KEY}"))
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", format!("Bearer {KEY}"))
 }
 
 /// The value with ids and times replaced, so that whole bodies can be compared.
@@ -174,26 +230,42 @@ pub(crate) fn redacted(mut value: Value) -> Value {
             for (name, field) in fields.iter_mut() {
                 *field = match name.as_str() {
                     "id" | "agent_id" | "request_id" => json!(format!("[{name}]")),
-                    name if name.ends_with("_at") || name == "at" || name == "since" => json!("[time]"),
+                    name if name.ends_with("_at") || name == "at" || name == "since" => {
+                        json!("[time]")
+                    }
                     "worker" => json!("[worker]"),
                     _ => redacted(field.take()),
                 };
             }
             value
         }
-        Value::Array(entries) => entries.iter_mut().map(|entry| redacted(entry.take())).collect(),
+        Value::Array(entries) => entries
+            .iter_mut()
+            .map(|entry| redacted(entry.take()))
+            .collect(),
         _ => value,
     }
 }
 
-/// Whether the answer refuses the body for exactly these reasons, each a pointer and a part of its detail.
+/// Whether the answer refuses the body for exactly these reasons, each a pointer and a part of its
+/// detail.
 #[track_caller]
 pub(crate) fn check_refused(answer: &Answer, expected: &[(&str, &str)], what: &str) {
     let code = &answer.body["code"];
-    assert_eq!((answer.status, code), (StatusCode::UNPROCESSABLE_ENTITY, &json!("validation_failed")), "{what}");
+    assert_eq!(
+        (answer.status, code),
+        (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            &json!("validation_failed")
+        ),
+        "{what}"
+    );
     let errors = answer.body["errors"].as_array().unwrap();
     let matches = |(error, (pointer, detail)): (&Value, &(&str, &str))| {
         error["pointer"] == *pointer && error["detail"].as_str().unwrap().contains(detail)
     };
-    assert!(errors.len() == expected.len() && errors.iter().zip(expected).all(matches), "{what}: {errors:#?}");
+    assert!(
+        errors.len() == expected.len() && errors.iter().zip(expected).all(matches),
+        "{what}: {errors:#?}"
+    );
 }

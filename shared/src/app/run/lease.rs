@@ -1,4 +1,5 @@
-//! Keeping a task while something takes its time: the lease is renewed, and the client's wish to cancel is heard.
+//! Keeping a task while something takes its time: the lease is renewed, and the client's wish to
+//! cancel is heard.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -14,14 +15,17 @@ use crate::domain::task::LeaseLost;
 use crate::domain::{Causes, Spent, Task, TaskId, TaskState, TenantId};
 use crate::ports::{StoreError, TaskStore};
 
-/// How often it is looked at what others did to the task: a client's wish to cancel takes about so long to be heard.
+/// How often it is looked at what others did to the task: a client's wish to cancel takes about so
+/// long to be heard.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where the spans of looks go: to a trace that is not recorded. There are so many that they would fill a long task's, of which
-/// X-Ray keeps only so much.
-const UNRECORDED: &str = "Root=1-00000001-000000000000000000000001;Parent=0000000000000001;Sampled=0";
+/// Where the spans of looks go: to a trace that is not recorded. There are so many that they would
+/// fill a long task's, of which X-Ray keeps only so much.
+const UNRECORDED: &str =
+    "Root=1-00000001-000000000000000000000001;Parent=0000000000000001;Sampled=0";
 
-/// How often a write is tried that meets another's change of the task; each time somebody else succeeded.
+/// How often a write is tried that meets another's change of the task; each time somebody else
+/// succeeded.
 pub(super) const MOST_CONFLICTS: usize = 5;
 
 /// What came of a request about the task while a step was under way.
@@ -33,7 +37,8 @@ pub(super) enum Attention {
 }
 
 impl Work<'_> {
-    /// Does `work`, unless the task is canceled or lost meanwhile; then `work` is dropped where it stands.
+    /// Does `work`, unless the task is canceled or lost meanwhile; then `work` is dropped where it
+    /// stands.
     pub(super) async fn attended<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
         tokio::select! {
             biased;
@@ -42,8 +47,9 @@ impl Work<'_> {
         }
     }
 
-    /// Looks after the task until its work has to end. A request that a step's end interrupts is continued in the next step:
-    /// steps may be shorter than a request to the store, and then no wish to cancel would be heard.
+    /// Looks after the task until its work has to end. A request that a step's end interrupts is
+    /// continued in the next step: steps may be shorter than a request to the store, and then no
+    /// wish to cancel would be heard.
     async fn watch(&mut self) -> End {
         loop {
             if self.attention.is_empty() {
@@ -70,7 +76,9 @@ impl Work<'_> {
         if !self.is_to_be_renewed() {
             return self.begin_look();
         }
-        let Ok(renewed) = self.renewed() else { return self.begin_look() };
+        let Ok(renewed) = self.renewed() else {
+            return self.begin_look();
+        };
         let tasks = Arc::clone(&self.runner.tasks);
         let renewing = async move {
             let outcome = tasks.update(&renewed).await;
@@ -105,13 +113,17 @@ impl Work<'_> {
 
     /// Whether someone else may have the task by a clock that runs ahead of this one.
     pub(super) fn lease_has_ended(&self) -> bool {
-        let TaskState::Running(held) = self.task.state() else { return true };
+        let TaskState::Running(held) = self.task.state() else {
+            return true;
+        };
         self.runner.clock.now().plus(SKEW) >= held.expires_at
     }
 
     fn is_to_be_renewed(&self) -> bool {
         let (now, lease) = (self.runner.clock.now(), self.runner.times.lease);
-        let TaskState::Running(held) = self.task.state() else { return false };
+        let TaskState::Running(held) = self.task.state() else {
+            return false;
+        };
         let reachable = self.runner.lease_end(now, self.until);
         held.expires_at < reachable && held.expires_at.since(now) < lease.mul_f64(2.0 / 3.0)
     }
@@ -143,7 +155,13 @@ impl Work<'_> {
 
     /// Takes over what others did to the task.
     pub(super) async fn look(&mut self) -> Result<(), End> {
-        match read(self.runner.tasks.as_ref(), &self.task.spec().tenant, self.task.id()).await {
+        match read(
+            self.runner.tasks.as_ref(),
+            &self.task.spec().tenant,
+            self.task.id(),
+        )
+        .await
+        {
             Ok(kept) => self.catch_up(kept.as_ref()),
             Err(error) => self.endure(error),
         }
@@ -166,7 +184,11 @@ impl Work<'_> {
     }
 }
 
-async fn read(tasks: &dyn TaskStore, tenant: &TenantId, id: TaskId) -> Result<Option<Task>, StoreError> {
+async fn read(
+    tasks: &dyn TaskStore,
+    tenant: &TenantId,
+    id: TaskId,
+) -> Result<Option<Task>, StoreError> {
     let trace = tracing::info_span!(target: "trace", "look", xray_parent = UNRECORDED);
     tasks.task(tenant, id).instrument(trace).await
 }

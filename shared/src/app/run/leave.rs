@@ -1,7 +1,8 @@
-//! How a worker leaves a task: one transition, made durable, and the message that brings the task back.
+//! How a worker leaves a task: one transition, made durable, and the message that brings the task
+//! back.
 //!
-//! The transition comes first and the message second: a message that came first would meet the lease. A worker that dies
-//! between the two leaves a task that comes due.
+//! The transition comes first and the message second: a message that came first would meet the
+//! lease. A worker that dies between the two leaves a task that comes due.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use crate::app::outcome::too_large;
 use crate::app::send::send;
 use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
 use crate::domain::{
-    Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp, Wait, whole_millis,
+    Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp,
+    Wait, whole_millis,
 };
 use crate::metric;
 use crate::ports::StoreError;
@@ -79,8 +81,9 @@ impl End {
 }
 
 impl Work<'_> {
-    /// Leaves the task as its work ended. If the store fails, the task is given back, so that a hiccup doesn't cost the
-    /// rest of the lease; if that fails as well, the lease's end still frees the task.
+    /// Leaves the task as its work ended. If the store fails, the task is given back, so that a
+    /// hiccup doesn't cost the rest of the lease; if that fails as well, the lease's end still
+    /// frees the task.
     pub(super) async fn leave(mut self, mut end: End) -> Result<Ran, RunError> {
         for _ in 0..MOST_CONFLICTS {
             if self.task.progress().cancel_requested && end.yields_to_cancel() {
@@ -100,7 +103,9 @@ impl Work<'_> {
                     Err(End::GivenBack(error, _)) => return Err(error.into()),
                     Err(_) => return Ok(Ran::LeaseLost),
                 },
-                (Err(StoreError::TooLarge), End::Completed(_) | End::InputRequired(_)) => End::Failed(too_large()),
+                (Err(StoreError::TooLarge), End::Completed(_) | End::InputRequired(_)) => {
+                    End::Failed(too_large())
+                }
                 (Err(second), End::GivenBack(error, _)) => {
                     tracing::debug!(error = %Causes(&second), "the task is left to the end of its lease");
                     return Err(error.into());
@@ -125,9 +130,10 @@ impl Runner {
         }
         note_change(task);
         match task.state() {
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
-                Ok(Ran::Ended(task.status()))
-            }
+            TaskState::Completed(_)
+            | TaskState::Failed(_)
+            | TaskState::Canceled
+            | TaskState::TimedOut => Ok(Ran::Ended(task.status())),
             TaskState::Waiting { wait, .. } => {
                 let delay = wait.until.since(self.clock.now());
                 tracing::info!(
@@ -156,7 +162,11 @@ impl Runner {
                 if let End::GivenBack(error, _) = end {
                     return Err(error.into());
                 }
-                tracing::info!(hops = task.progress().hops, steps = task.progress().steps, "task handed over");
+                tracing::info!(
+                    hops = task.progress().hops,
+                    steps = task.progress().steps,
+                    "task handed over"
+                );
                 metric::HOPS.add([], 1);
                 send(self.queue.as_ref(), task, Duration::ZERO).await;
                 Ok(Ran::HandedOver)

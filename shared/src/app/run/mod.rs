@@ -1,11 +1,14 @@
-//! Running a task: claim it, do the steps that its journal lacks, leave it in the state that they led to.
+//! Running a task: claim it, do the steps that its journal lacks, leave it in the state that they
+//! led to.
 //!
-//! Nothing here trusts that it runs once. The claim is exclusive, a recorded step is never done again, and every change of
-//! the task is conditional on it being as this worker left it, so that one that was given up for dead and comes back
-//! changes nothing. What a worker leaves undone, the next delivery or the watchdog picks up.
+//! Nothing here trusts that it runs once. The claim is exclusive, a recorded step is never done
+//! again, and every change of the task is conditional on it being as this worker left it, so that
+//! one that was given up for dead and comes back changes nothing. What a worker leaves undone, the
+//! next delivery or the watchdog picks up.
 //!
-//! `room` is the memory for a conversation, `slots` a tenant's turn among others, `work` is the loop over an agent's steps,
-//! `steps` does one of them, `lease` keeps the task meanwhile, and `leave` makes durable how the work ended.
+//! `room` is the memory for a conversation, `slots` a tenant's turn among others, `work` is the
+//! loop over an agent's steps, `steps` does one of them, `lease` keeps the task meanwhile, and
+//! `leave` makes durable how the work ended.
 
 mod lease;
 mod leave;
@@ -21,9 +24,14 @@ use tracing::{Instrument, Span};
 
 use crate::app::change::note_change;
 use crate::app::sweep::settling;
-use crate::domain::{CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId};
+use crate::domain::{
+    CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId,
+};
 use crate::metric;
-use crate::ports::{AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore, Tools};
+use crate::ports::{
+    AgentStore, Claimed, Clock, Journal, Model, StoreError, TaskMessage, TaskQueue, TaskStore,
+    Tools,
+};
 
 pub use room::Room;
 pub use slots::TenantSlots;
@@ -76,16 +84,21 @@ pub enum RunError {
 /// How a worker deals with its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkTimes {
-    /// How long a lease lasts; it is renewed when a third of it has passed. So long does the task of a killed worker wait.
+    /// How long a lease lasts; it is renewed when a third of it has passed. So long does the task
+    /// of a killed worker wait.
     pub lease: Duration,
-    /// The time that a step should have: no step but an invocation's first begins with less than that left.
+    /// The time that a step should have: no step but an invocation's first begins with less than
+    /// that left.
     pub step_reserve: Duration,
 }
 
 impl Default for WorkTimes {
     /// A minute each.
     fn default() -> Self {
-        Self { lease: Duration::from_mins(1), step_reserve: Duration::from_mins(1) }
+        Self {
+            lease: Duration::from_mins(1),
+            step_reserve: Duration::from_mins(1),
+        }
     }
 }
 
@@ -116,15 +129,23 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Works on the message's task until it has ended, has to wait, or the time is up. `until` is when this invocation is
-    /// killed; no lease lasts much longer.
+    /// Works on the message's task until it has ended, has to wait, or the time is up. `until` is
+    /// when this invocation is killed; no lease lasts much longer.
     pub async fn run(&self, message: &TaskMessage, until: Timestamp) -> Result<Ran, RunError> {
         let now = self.clock.now();
-        let lease = Lease { worker: WorkerId::new(now), expires_at: self.lease_end(now, until) };
-        let claimed = self.tasks.claim(&message.tenant, message.task, lease, now).await?;
+        let lease = Lease {
+            worker: WorkerId::new(now),
+            expires_at: self.lease_end(now, until),
+        };
+        let claimed = self
+            .tasks
+            .claim(&message.tenant, message.task, lease, now)
+            .await?;
         if let Claimed::Granted(task) | Claimed::Refused(task, _) = &claimed {
             // The worker's log span, in which every line is one of the task's.
-            Span::current().record("agent_id", task.spec().agent.id.to_string()).record("hop", hop(task));
+            Span::current()
+                .record("agent_id", task.spec().agent.id.to_string())
+                .record("hop", hop(task));
         }
         match claimed {
             Claimed::Granted(task) => {
@@ -136,9 +157,13 @@ impl Runner {
                 self.run_in_room(*task, until).instrument(trace).await
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => Ok(Ran::EndedBefore(status)),
-            Claimed::Refused(_, ClaimRefused::AwaitsClient(status)) => Ok(Ran::AwaitsClient(status)),
+            Claimed::Refused(_, ClaimRefused::AwaitsClient(status)) => {
+                Ok(Ran::AwaitsClient(status))
+            }
             Claimed::Refused(_, ClaimRefused::Leased { until }) => Err(RunError::Leased { until }),
-            Claimed::Refused(_, ClaimRefused::Waiting { until }) => Err(RunError::Waiting { until }),
+            Claimed::Refused(_, ClaimRefused::Waiting { until }) => {
+                Err(RunError::Waiting { until })
+            }
             Claimed::Refused(task, ClaimRefused::Overdue) => {
                 let trace = settling(&task, None, None);
                 self.settle(*task).instrument(trace).await
@@ -152,7 +177,8 @@ impl Runner {
     }
 }
 
-/// Since when a task that was just claimed had been there for the taking: since the change before, or the end of its wait.
+/// Since when a task that was just claimed had been there for the taking: since the change before,
+/// or the end of its wait.
 fn ready_since(task: &Task) -> Timestamp {
     match task.progress().history.kept().iter().rev().nth(1) {
         Some(before) => match before.event {

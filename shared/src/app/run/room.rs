@@ -1,8 +1,10 @@
-//! Room in memory: the conversations that one process works on at the same time are bounded together.
+//! Room in memory: the conversations that one process works on at the same time are bounded
+//! together.
 //!
-//! A task takes room for its conversation before it reads its journal, and more with each step. The one that has room for the
-//! longest keeps it whatever it grows to, so that every task can be worked on, if need be alone. Any other for which there is
-//! no room left is parked: that costs it no attempt and no hop, and its message comes back after a while.
+//! A task takes room for its conversation before it reads its journal, and more with each step. The
+//! one that has room for the longest keeps it whatever it grows to, so that every task can be
+//! worked on, if need be alone. Any other for which there is no room left is parked: that costs it
+//! no attempt and no hop, and its message comes back after a while.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +15,9 @@ use crate::domain::{Spent, StepHead, Task, Timestamp, Wait, WaitReason, whole_mi
 use crate::metric;
 use crate::ports::StoreError;
 
-/// The bytes of conversations that an executor works on at once, for each MB of its memory: 32 MiB of 512 MB. A conversation is in
-/// memory about four times while a model is asked: as steps, as a prompt, as a request's body and on its way.
+/// The bytes of conversations that an executor works on at once, for each MB of its memory: 32 MiB
+/// of 512 MB. A conversation is in memory about four times while a model is asked: as steps, as a
+/// prompt, as a request's body and on its way.
 const BYTES_PER_MB: u64 = 64 * 1_024;
 
 /// Room for the conversations of a process.
@@ -34,7 +37,10 @@ struct Taken {
 impl Taken {
     /// Whether all have room, or this place has it because it came first.
     fn fits(&self, most_bytes: u64, id: u64) -> bool {
-        let all = self.places.iter().fold(0_u64, |all, (_, bytes)| all.saturating_add(*bytes));
+        let all = self
+            .places
+            .iter()
+            .fold(0_u64, |all, (_, bytes)| all.saturating_add(*bytes));
         all <= most_bytes || self.places.first().is_some_and(|(first, _)| *first == id)
     }
 }
@@ -53,7 +59,13 @@ impl Room {
 
     /// Room for conversations of so many bytes, or for a single one of any size.
     pub const fn of(most_bytes: u64) -> Self {
-        Self { most_bytes, taken: Mutex::new(Taken { next_id: 0, places: Vec::new() }) }
+        Self {
+            most_bytes,
+            taken: Mutex::new(Taken {
+                next_id: 0,
+                places: Vec::new(),
+            }),
+        }
     }
 
     /// Takes room for a conversation of so many bytes, if there is any.
@@ -113,7 +125,8 @@ impl Runner {
         work.leave(end).await
     }
 
-    /// How large the task's conversation is. What its record does not tell is read from the journal, without the content.
+    /// How large the task's conversation is. What its record does not tell is read from the
+    /// journal, without the content.
     async fn conversation_bytes(&self, task: &Task) -> Result<u64, StoreError> {
         match task.progress().conversation_bytes {
             Some(bytes) => Ok(bytes),
@@ -122,7 +135,11 @@ impl Runner {
                 let base = task.progress().base;
                 let is_of_run = |head: &StepHead| head.base == base && head.number > base;
                 let heads = self.journal.heads(task.id()).await?;
-                Ok(heads.into_iter().filter(is_of_run).map(|head| head.bytes).sum())
+                Ok(heads
+                    .into_iter()
+                    .filter(is_of_run)
+                    .map(|head| head.bytes)
+                    .sum())
             }
         }
     }
@@ -133,10 +150,15 @@ impl Work<'_> {
     pub(super) fn take_room(&self) -> Result<(), End> {
         let bytes = self.conversation.outline().bytes();
         let has_room = self.place.as_ref().is_none_or(|place| place.grow(bytes));
-        if has_room { Ok(()) } else { Err(self.crowded_out(bytes)) }
+        if has_room {
+            Ok(())
+        } else {
+            Err(self.crowded_out(bytes))
+        }
     }
 
-    /// How the work ends if there is no room for the conversation: the task comes back when others have left.
+    /// How the work ends if there is no room for the conversation: the task comes back when others
+    /// have left.
     fn crowded_out(&self, bytes: u64) -> End {
         let now = self.runner.clock.now();
         let pause = self.task.turn_pause(now);
@@ -146,7 +168,13 @@ impl Work<'_> {
             "conversation does not fit into memory beside the others"
         );
         metric::TASKS_CROWDED_OUT.add([], 1);
-        End::Parked(Wait { until: now.plus(pause), reason: WaitReason::Concurrency }, Spent::Nothing)
+        End::Parked(
+            Wait {
+                until: now.plus(pause),
+                reason: WaitReason::Concurrency,
+            },
+            Spent::Nothing,
+        )
     }
 }
 
@@ -173,11 +201,18 @@ mod tests {
         let first = room.take(100).unwrap();
         assert!(room.take(1).is_none());
         drop(first);
-        let (first, second, third) = (room.take(3).unwrap(), room.take(3).unwrap(), room.take(3).unwrap());
+        let (first, second, third) = (
+            room.take(3).unwrap(),
+            room.take(3).unwrap(),
+            room.take(3).unwrap(),
+        );
         assert!(first.grow(u64::MAX));
         assert!(!second.grow(3) && !third.grow(3));
         drop(first);
-        assert!(second.grow(3) && third.grow(7) && !third.grow(8), "the second is the first now");
+        assert!(
+            second.grow(3) && third.grow(7) && !third.grow(8),
+            "the second is the first now"
+        );
         assert!(second.grow(100));
     }
 }

@@ -1,9 +1,11 @@
-//! Fairness between tenants: no more of a tenant's tasks work at once than its slots allow, the others wait for their turn.
+//! Fairness between tenants: no more of a tenant's tasks work at once than its slots allow, the
+//! others wait for their turn.
 //!
-//! A task asks for a slot once it is claimed, because only then its worker is the only one to ask. If there is none, it is
-//! parked, which costs it no attempt. The slot is given back after the task was left, and ends with the invocation at the
-//! latest, so that a worker that dies keeps it no longer. If the slots can't be told, tasks run: a cap that makes tenants
-//! wait for each other must not make all of them wait.
+//! A task asks for a slot once it is claimed, because only then its worker is the only one to ask.
+//! If there is none, it is parked, which costs it no attempt. The slot is given back after the task
+//! was left, and ends with the invocation at the latest, so that a worker that dies keeps it no
+//! longer. If the slots can't be told, tasks run: a cap that makes tenants wait for each other must
+//! not make all of them wait.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -28,7 +30,11 @@ pub struct TenantSlots {
 impl TenantSlots {
     /// At most so many, counted in `slots`.
     pub fn new(slots: Arc<dyn Slots>, most: NonZeroU32) -> Self {
-        Self { slots, most, complained: AtomicU64::new(0) }
+        Self {
+            slots,
+            most,
+            complained: AtomicU64::new(0),
+        }
     }
 
     async fn take(&self, tenant: &TenantId, slot: &Slot, now: Timestamp) -> Taken {
@@ -48,7 +54,8 @@ impl TenantSlots {
         }
     }
 
-    /// Tells of the store's failure, once in each invocation: one that is down fails every task of every batch.
+    /// Tells of the store's failure, once in each invocation: one that is down fails every task of
+    /// every batch.
     fn complain(&self, error: &StoreError, until: Timestamp) {
         metric::EPHEMERAL_FAILURES.add([], 1);
         if self.complained.swap(until.as_millis(), Ordering::Relaxed) != until.as_millis() {
@@ -59,10 +66,21 @@ impl TenantSlots {
 
 impl Runner {
     /// Works on a task that was just claimed and has room, if it is its tenant's turn.
-    pub(super) async fn run_in_turn(&self, task: Task, until: Timestamp, place: Place<'_>) -> Result<Ran, RunError> {
-        let Some(slots) = &self.slots else { return Work::new(self, task, until).in_place(place).run().await };
+    pub(super) async fn run_in_turn(
+        &self,
+        task: Task,
+        until: Timestamp,
+        place: Place<'_>,
+    ) -> Result<Ran, RunError> {
+        let Some(slots) = &self.slots else {
+            return Work::new(self, task, until).in_place(place).run().await;
+        };
         let tenant = task.spec().tenant.clone();
-        let slot = Slot { task: task.id(), fence: task.fence(), until: until.plus(SKEW) };
+        let slot = Slot {
+            task: task.id(),
+            fence: task.fence(),
+            until: until.plus(SKEW),
+        };
         let now = self.clock.now();
         match slots.take(&tenant, &slot, now).await {
             Taken::Granted => {
@@ -71,8 +89,13 @@ impl Runner {
                 ran
             }
             Taken::Full => {
-                let wait = Wait { until: now.plus(task.turn_pause(now)), reason: WaitReason::Concurrency };
-                Work::new(self, task, until).leave(End::Parked(wait, Spent::Nothing)).await
+                let wait = Wait {
+                    until: now.plus(task.turn_pause(now)),
+                    reason: WaitReason::Concurrency,
+                };
+                Work::new(self, task, until)
+                    .leave(End::Parked(wait, Spent::Nothing))
+                    .await
             }
         }
     }

@@ -11,9 +11,10 @@ use super::work::Work;
 use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, is_last_try, too_large};
 use crate::domain::{
-    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, JsonSchema, LimitKind, Message,
-    ModelAnswer, ModelRequest, PendingCall, Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, TaskInput,
-    Timestamp, ToolCall, ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
+    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, JsonSchema,
+    LimitKind, Message, ModelAnswer, ModelRequest, PendingCall, Prompt, ProviderError, Spend,
+    Spent, Step, StepKind, TaskId, TaskInput, Timestamp, ToolCall, ToolDefinition, ToolRunner,
+    ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
@@ -23,15 +24,24 @@ use crate::runtime::computed;
 const AT_ONCE: usize = 8;
 
 /// What is known of a call that was dropped in the middle: that its provider may bill it.
-const UNKNOWN: Spend = Spend { attempts: 1, usage: Usage::NONE, cost: Cost { micro_usd: 0, unpriced_calls: 1 } };
+const UNKNOWN: Spend = Spend {
+    attempts: 1,
+    usage: Usage::NONE,
+    cost: Cost {
+        micro_usd: 0,
+        unpriced_calls: 1,
+    },
+};
 
 /// What a model is told when its task's time is nearly over.
-const WRAP_UP: &str = "The time for this task is nearly over. Give your final answer now, with what you have.";
+const WRAP_UP: &str =
+    "The time for this task is nearly over. Give your final answer now, with what you have.";
 
 /// What a model is told when its tools have said as much as a conversation takes.
 const FULL: &str = "not run: the results of this conversation's tools have reached 4 MiB; answer with what you have";
 
-/// A call that is answered here: by a tool of the platform's own, or by the words why it can't be made.
+/// A call that is answered here: by a tool of the platform's own, or by the words why it can't be
+/// made.
 pub(super) struct Job {
     call: PendingCall,
     way: Way,
@@ -40,12 +50,19 @@ pub(super) struct Job {
 impl Job {
     /// Has the call answered by the words why it is not made.
     fn refused(call: PendingCall, why: impl Into<String>) -> Self {
-        Self { call, way: Way::Refuse(why.into()) }
+        Self {
+            call,
+            way: Way::Refuse(why.into()),
+        }
     }
 
     /// The same call, refused if the conversation takes no more results.
     fn unless(self, is_full: bool) -> Self {
-        if is_full { Self::refused(self.call, FULL) } else { self }
+        if is_full {
+            Self::refused(self.call, FULL)
+        } else {
+            self
+        }
     }
 }
 
@@ -55,7 +72,8 @@ enum Way {
 }
 
 impl Way {
-    /// The tool's name for logs. A name that no tool has is the model's own words, which stay out of logs.
+    /// The tool's name for logs. A name that no tool has is the model's own words, which stay out
+    /// of logs.
     fn tool_name(&self) -> Option<&'static str> {
         match self {
             Self::Run(request) => Some(request.tool.name()),
@@ -81,22 +99,43 @@ impl Occasion {
     /// The job of answering the call, or the call itself if it is its client's to answer.
     pub(super) fn job(&self, agent: &Agent, call: PendingCall) -> Result<Job, PendingCall> {
         if self.wraps_up {
-            return Ok(Job::refused(call, "not run: the time for this task is nearly over"));
+            return Ok(Job::refused(
+                call,
+                "not run: the time for this task is nearly over",
+            ));
         }
         if self.is_full {
             return Ok(Job::refused(call, FULL));
         }
-        let ToolCall { name, arguments, .. } = &call.call;
-        let builtin = agent.config.builtin_tools.iter().find(|tool| tool.name() == name);
-        let client = agent.config.tools.iter().find(|tool| tool.name.as_str() == name);
-        let check = |schema: &JsonSchema| computed(arguments.len(), || check_arguments(schema, arguments));
+        let ToolCall {
+            name, arguments, ..
+        } = &call.call;
+        let builtin = agent
+            .config
+            .builtin_tools
+            .iter()
+            .find(|tool| tool.name() == name);
+        let client = agent
+            .config
+            .tools
+            .iter()
+            .find(|tool| tool.name.as_str() == name);
+        let check =
+            |schema: &JsonSchema| computed(arguments.len(), || check_arguments(schema, arguments));
         match (builtin, client) {
             (Some(tool), _) => match check(&tool.definition().input_schema) {
                 Ok(arguments) => {
                     let idempotency_key = self.idempotency_key(call.number);
-                    let request =
-                        ToolRequest { tool: tool.clone(), arguments, idempotency_key, deadline: self.deadline };
-                    Ok(Job { call, way: Way::Run(Box::new(request)) })
+                    let request = ToolRequest {
+                        tool: tool.clone(),
+                        arguments,
+                        idempotency_key,
+                        deadline: self.deadline,
+                    };
+                    Ok(Job {
+                        call,
+                        way: Way::Run(Box::new(request)),
+                    })
                 }
                 Err(why) => Ok(Job::refused(call, why)),
             },
@@ -106,12 +145,16 @@ impl Occasion {
             },
             (None, None) => {
                 let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
-                Ok(Job::refused(call, format!("there is no such tool; there are: {}", names.join(", "))))
+                Ok(Job::refused(
+                    call,
+                    format!("there is no such tool; there are: {}", names.join(", ")),
+                ))
             }
         }
     }
 
-    /// What tells the call whose result is the step `number` from all others, whoever makes it and however often.
+    /// What tells the call whose result is the step `number` from all others, whoever makes it and
+    /// however often.
     fn idempotency_key(&self, number: u32) -> String {
         match self.base {
             0 => format!("{}/{number}", self.task),
@@ -122,20 +165,36 @@ impl Occasion {
 
 /// All tools of an agent, as its models get to know them.
 fn definitions(agent: &Agent) -> impl Iterator<Item = ToolDefinition> {
-    let builtin = agent.config.builtin_tools.iter().map(BuiltinTool::definition);
+    let builtin = agent
+        .config
+        .builtin_tools
+        .iter()
+        .map(BuiltinTool::definition);
     agent.config.tools.iter().cloned().chain(builtin)
 }
 
 impl Work<'_> {
     /// Asks a model and records its answer as the step of this number.
-    pub(super) async fn ask(&mut self, agent: &Agent, input: &TaskInput, number: u32) -> Result<(), End> {
+    pub(super) async fn ask(
+        &mut self,
+        agent: &Agent,
+        input: &TaskInput,
+        number: u32,
+    ) -> Result<(), End> {
         let runner = self.runner;
         let started_at = runner.clock.now();
         let request = self.request(agent, input);
         let log = tracing::info_span!("step", step = number);
         let trace = log.in_scope(|| chat(number, &request));
-        let asking = runner.model.ask(&request).instrument(trace.clone()).instrument(log);
-        let asked = self.attended(asking).await.inspect_err(|_| self.task.add_spend(UNKNOWN))?;
+        let asking = runner
+            .model
+            .ask(&request)
+            .instrument(trace.clone())
+            .instrument(log);
+        let asked = self
+            .attended(asking)
+            .await
+            .inspect_err(|_| self.task.add_spend(UNKNOWN))?;
         let finished_at = runner.clock.now();
         let took = finished_at.since(started_at);
         let duration_ms = whole_millis(took);
@@ -157,14 +216,18 @@ impl Work<'_> {
         note_answer(&trace, &answer);
         drop(trace);
         log_answer(number, &request, &answer, duration_ms);
-        let kind = StepKind::ModelCall { requested: request.model().clone(), answer };
+        let kind = StepKind::ModelCall {
+            requested: request.model().clone(),
+            answer,
+        };
         let step = self.origin().step(number, kind, (started_at, finished_at));
         let appended = runner.journal.append(&step).await;
         self.recorded(step, appended).await
     }
 
-    /// Runs these calls, several at once, and records and takes into account each result as soon as it is there. If something
-    /// stands against going on, no more calls are begun, and those that were begun come to their end.
+    /// Runs these calls, several at once, and records and takes into account each result as soon as
+    /// it is there. If something stands against going on, no more calls are begun, and those that
+    /// were begun come to their end.
     pub(super) async fn run_tools(&mut self, jobs: Vec<Job>) -> Result<(), End> {
         let (runner, origin) = (self.runner, self.origin());
         let mut jobs = jobs.into_iter();
@@ -177,18 +240,24 @@ impl Work<'_> {
             {
                 running.push(runner.run_tool(origin, job.unless(self.conversation.is_full())));
             }
-            let Some((step, appended)) = self.attended(running.next()).await? else { return ended };
+            let Some((step, appended)) = self.attended(running.next()).await? else {
+                return ended;
+            };
             let recorded = self.recorded(step, appended).await;
             ended = ended.and(recorded).and_then(|()| self.take_room());
         }
     }
 
     fn origin(&self) -> Origin {
-        Origin { task: self.task.id(), base: self.task.progress().base, fence: self.task.fence() }
+        Origin {
+            task: self.task.id(),
+            base: self.task.progress().base,
+            fence: self.task.fence(),
+        }
     }
 
-    /// Takes a step into account that should be in the journal now. If it can't be told whether it is, what it cost counts
-    /// rather once too often than not at all.
+    /// Takes a step into account that should be in the journal now. If it can't be told whether it
+    /// is, what it cost counts rather once too often than not at all.
     async fn recorded(&mut self, step: Step, appended: Result<(), StoreError>) -> Result<(), End> {
         let spend = step.kind.spend();
         let Err(error) = appended else {
@@ -198,8 +267,8 @@ impl Work<'_> {
         };
         self.task.add_spend(spend);
         match error {
-            // A worker whose lease had ended recorded its own after all. The journal decides, whoever wrote it: it is of the
-            // same run, and so an answer to the same question.
+            // A worker whose lease had ended recorded its own after all. The journal decides,
+            // whoever wrote it: it is of the same run, and so an answer to the same question.
             StoreError::Conflict => {
                 self.look().await?;
                 self.read_journal().await
@@ -220,7 +289,12 @@ impl Work<'_> {
         let limit = self.limit(LimitKind::Budget);
         match (&error.kind, limit) {
             (ModelErrorKind::BudgetExhausted(_), paused @ End::Paused(_)) => paused,
-            _ => match aftermath(&self.task, agent.config.retry.outage, error, self.runner.clock.now()) {
+            _ => match aftermath(
+                &self.task,
+                agent.config.retry.outage,
+                error,
+                self.runner.clock.now(),
+            ) {
                 Aftermath::Park(wait, spent) => End::Parked(wait, spent),
                 Aftermath::Fail(failure) => End::Failed(failure),
             },
@@ -230,7 +304,11 @@ impl Work<'_> {
     fn request(&self, agent: &Agent, input: &TaskInput) -> ModelRequest {
         let (config, spec, limits) = (&agent.config, self.task.spec(), self.task.limits());
         let mut messages = self.conversation.messages(input);
-        let tool_use = if self.wraps_up() { ToolUse::Forbidden } else { ToolUse::Allowed };
+        let tool_use = if self.wraps_up() {
+            ToolUse::Forbidden
+        } else {
+            ToolUse::Allowed
+        };
         if tool_use == ToolUse::Forbidden {
             say(&mut messages, WRAP_UP);
         }
@@ -245,7 +323,10 @@ impl Work<'_> {
         ModelRequest {
             chain: config.models.clone(),
             prompt: Arc::new(prompt),
-            caller: Caller { tenant: spec.tenant.clone(), task: spec.id },
+            caller: Caller {
+                tenant: spec.tenant.clone(),
+                task: spec.id,
+            },
             retry: config.retry,
             cache: config.cache.unwrap_or(self.runner.cache),
             cache_use: spec.cache_use,
@@ -258,7 +339,9 @@ impl Work<'_> {
 
     /// When a step must have ended, so that there is time to record it.
     pub(super) fn step_deadline(&self) -> Deadline {
-        Deadline::at(self.until).less(RESERVE).or_earlier(Deadline::at(self.task.deadline()))
+        Deadline::at(self.until)
+            .less(RESERVE)
+            .or_earlier(Deadline::at(self.task.deadline()))
     }
 }
 
@@ -271,9 +354,22 @@ struct Origin {
 }
 
 impl Origin {
-    fn step(self, number: u32, kind: StepKind, (started_at, finished_at): (Timestamp, Timestamp)) -> Step {
+    fn step(
+        self,
+        number: u32,
+        kind: StepKind,
+        (started_at, finished_at): (Timestamp, Timestamp),
+    ) -> Step {
         let Self { task, base, fence } = self;
-        Step { task, base, number, fence, kind, started_at, finished_at }
+        Step {
+            task,
+            base,
+            number,
+            fence,
+            kind,
+            started_at,
+            finished_at,
+        }
     }
 }
 
@@ -284,7 +380,11 @@ impl Runner {
         let (number, tool) = (job.call.number, job.way.tool_name());
         let log = tracing::info_span!("step", step = number);
         let trace = log.in_scope(|| execute_tool(&job));
-        let (by, output) = self.do_job(job.way).instrument(trace.clone()).instrument(log).await;
+        let (by, output) = self
+            .do_job(job.way)
+            .instrument(trace.clone())
+            .instrument(log)
+            .await;
         let ToolOutput { text, is_error } = output.bounded();
         let finished_at = self.clock.now();
         trace.record("is_error", is_error);
@@ -299,7 +399,12 @@ impl Runner {
             duration_ms = whole_millis(duration),
             "tool answered"
         );
-        let kind = StepKind::ToolCall { call: job.call.call, by, text, is_error };
+        let kind = StepKind::ToolCall {
+            call: job.call.call,
+            by,
+            text,
+            is_error,
+        };
         let step = origin.step(number, kind, (started_at, finished_at));
         let appended = self.journal.append(&step).await;
         (step, appended)
@@ -308,7 +413,13 @@ impl Runner {
     async fn do_job(&self, way: Way) -> (ToolRunner, ToolOutput) {
         match way {
             Way::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
-            Way::Refuse(text) => (ToolRunner::Nobody, ToolOutput { text, is_error: true }),
+            Way::Refuse(text) => (
+                ToolRunner::Nobody,
+                ToolOutput {
+                    text,
+                    is_error: true,
+                },
+            ),
         }
     }
 }
@@ -321,17 +432,22 @@ fn execute_tool(Job { call, way }: &Job) -> Span {
 
 fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration) {
     metric::STEP_DURATION.note([], duration);
-    let Some(tool) = tool else { return metric::BAD_TOOL_CALLS.add([], 1) };
+    let Some(tool) = tool else {
+        return metric::BAD_TOOL_CALLS.add([], 1);
+    };
     metric::TOOL_CALLS.add([tool], 1);
     metric::TOOL_ERRORS.add([tool], u64::from(is_error));
     metric::TOOL_LATENCY.note([tool], duration);
 }
 
-/// Adds words to the user's part of the conversation, in the turn that is the user's already if the last one is.
+/// Adds words to the user's part of the conversation, in the turn that is the user's already if the
+/// last one is.
 fn say(messages: &mut Vec<Message>, text: &str) {
     match messages.last_mut() {
         Some(Message::User(parts)) => parts.push(UserPart::Text(text.to_owned())),
-        Some(Message::Assistant(_) | Message::ToolResults(_)) | None => messages.push(Message::user(text)),
+        Some(Message::Assistant(_) | Message::ToolResults(_)) | None => {
+            messages.push(Message::user(text));
+        }
     }
 }
 
@@ -394,8 +510,9 @@ fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_
     );
 }
 
-/// Whether what came of a call for which nobody was asked has a line of its own already, or is about to: a wait has that of the
-/// parked task, and a cap on cost says itself that it refused. Whoever was asked was perhaps paid, which a line must say.
+/// Whether what came of a call for which nobody was asked has a line of its own already, or is
+/// about to: a wait has that of the parked task, and a cap on cost says itself that it refused.
+/// Whoever was asked was perhaps paid, which a line must say.
 fn is_said_elsewhere(error: &ModelError, end: &End) -> bool {
     let is_wait = error.kind.is_advice() && matches!(end, End::Parked(..));
     let is_capped = error.kind.code() == FailureCode::BudgetExhausted;
@@ -408,7 +525,9 @@ fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
     let is_refused = matches!(error.trouble().kind, ModelErrorKind::CircuitOpen { .. });
     let said = |attempt: &&FailedAttempt| attempt.model == error.model && attempt.status.is_some();
     let last = error.earlier.iter().rfind(said).filter(|_| is_refused);
-    let (status, request_id) = last.map_or((error.status, &error.request_id), |last| (last.status, &last.request_id));
+    let (status, request_id) = last.map_or((error.status, &error.request_id), |last| {
+        (last.status, &last.request_id)
+    });
     let said = ProviderError::or_nothing(last.map_or(&error.said, |last| &last.said).as_deref());
     tracing::warn!(
         step,

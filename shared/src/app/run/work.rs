@@ -13,8 +13,8 @@ use crate::app::lost::note_steps;
 use crate::app::outcome::{conversation_too_long, outcome_of};
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
-    Agent, Conversation, Failure, FailureCode, LimitKind, MAX_CONVERSATION_BYTES, Next, OnLimit, PendingCall, Spent,
-    StepPlace, Task, TaskInput, Timestamp,
+    Agent, Conversation, Failure, FailureCode, LimitKind, MAX_CONVERSATION_BYTES, Next, OnLimit,
+    PendingCall, Spent, StepPlace, Task, TaskInput, Timestamp,
 };
 use crate::ports::{StepsRequest, StoreError};
 
@@ -24,7 +24,8 @@ const MAX_BAD_CALLS: usize = 20;
 /// How much of a journal is read at once.
 const PAGE: (u32, u64) = (1_000, 4 * 1_024 * 1_024);
 
-/// The most bytes of a journal that are read: a conversation as large as may be, and what its last step can add to it.
+/// The most bytes of a journal that are read: a conversation as large as may be, and what its last
+/// step can add to it.
 const MAX_READ_BYTES: u64 = 2 * MAX_CONVERSATION_BYTES;
 
 /// One worker's work on one task under one lease.
@@ -43,9 +44,14 @@ pub(super) struct Work<'a> {
 }
 
 impl From<StoreError> for End {
-    /// For a store that failed before anything was spent. A record that can't be read is no better the next time.
+    /// For a store that failed before anything was spent. A record that can't be read is no better
+    /// the next time.
     fn from(error: StoreError) -> Self {
-        let spent = if matches!(error, StoreError::Corrupt { .. }) { Spent::Attempt } else { Spent::Nothing };
+        let spent = if matches!(error, StoreError::Corrupt { .. }) {
+            Spent::Attempt
+        } else {
+            Spent::Nothing
+        };
         Self::GivenBack(error, spent)
     }
 }
@@ -54,19 +60,32 @@ impl<'a> Work<'a> {
     pub(super) fn new(runner: &'a Runner, task: Task, until: Timestamp) -> Self {
         let conversation = Conversation::new(task.progress().base, []);
         let next_look = Instant::now() + LOOK_EVERY;
-        Self { runner, task, until, conversation, place: None, next_look, attention: JoinSet::new() }
+        Self {
+            runner,
+            task,
+            until,
+            conversation,
+            place: None,
+            next_look,
+            attention: JoinSet::new(),
+        }
     }
 
     /// This work with room for its conversation.
     pub(super) fn in_place(self, place: Place<'a>) -> Self {
-        Self { place: Some(place), ..self }
+        Self {
+            place: Some(place),
+            ..self
+        }
     }
 
     pub(super) async fn run(mut self) -> Result<Ran, RunError> {
         let (Ok(end) | Err(end)) = self.work().await;
         // Whatever a step came to: past the deadline, the task's time is over.
         let end = match end {
-            End::Failed(_) | End::Parked(..) | End::Paused(_) | End::InputRequired(_) if self.is_late() => {
+            End::Failed(_) | End::Parked(..) | End::Paused(_) | End::InputRequired(_)
+                if self.is_late() =>
+            {
                 End::TimedOut
             }
             end => end,
@@ -99,7 +118,8 @@ impl<'a> Work<'a> {
                 Some(given) => given,
                 None => given.insert(try_join(self.read_agent(), self.read_input()).await?),
             };
-            // Someone else may have the task by now. Nothing is waited for between this and the step.
+            // Someone else may have the task by now. Nothing is waited for between this and the
+            // step.
             if self.lease_has_ended() {
                 self.renew().await?;
             }
@@ -117,8 +137,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Reads what earlier workers recorded. If the journal grew under one that then disappeared, its attempt was worth it,
-    /// which is made durable at once: this worker may disappear as well.
+    /// Reads what earlier workers recorded. If the journal grew under one that then disappeared,
+    /// its attempt was worth it, which is made durable at once: this worker may disappear as well.
     pub(super) async fn read_journal(&mut self) -> Result<(), End> {
         let read = self.read_conversation().await;
         if matches!(read, Err(End::Parked(..) | End::Failed(_))) {
@@ -128,7 +148,10 @@ impl<'a> Work<'a> {
         read?;
         let attempts = self.task.attempts();
         if self.task.note_steps(self.conversation.outline().heads()) {
-            tracing::info!(steps = self.conversation.outline().complete_until(), "recorded steps are used");
+            tracing::info!(
+                steps = self.conversation.outline().complete_until(),
+                "recorded steps are used"
+            );
             if attempts > 1 {
                 self.renew().await?;
             }
@@ -141,7 +164,11 @@ impl<'a> Work<'a> {
         let base = self.task.progress().base;
         self.conversation = Conversation::new(base, []);
         let (limit, max_bytes) = PAGE;
-        let mut wanted = StepsRequest { after: StepPlace::after(base), limit, max_bytes };
+        let mut wanted = StepsRequest {
+            after: StepPlace::after(base),
+            limit,
+            max_bytes,
+        };
         loop {
             let page = self.runner.journal.page(self.task.id(), &wanted).await?;
             for step in page.steps {
@@ -162,7 +189,10 @@ impl<'a> Work<'a> {
             Some(input) => Some(input.clone()),
             None => self.runner.tasks.input(self.task.id()).await?,
         };
-        let gone = || StoreError::Corrupt { key: self.task.id().to_string(), reason: "its input is gone".to_owned() };
+        let gone = || StoreError::Corrupt {
+            key: self.task.id().to_string(),
+            reason: "its input is gone".to_owned(),
+        };
         input.ok_or_else(|| gone().into())
     }
 
@@ -172,7 +202,11 @@ impl<'a> Work<'a> {
             let message = format!("agent {} has no version {}", version.id, version.version);
             End::Failed(Failure::of_its_own(FailureCode::AgentMissing, message))
         };
-        self.runner.agents.version(tenant, version).await?.ok_or_else(missing)
+        self.runner
+            .agents
+            .version(tenant, version)
+            .await?
+            .ok_or_else(missing)
     }
 
     /// Answers the calls that can be answered here; those left are the client's.
@@ -189,7 +223,10 @@ impl<'a> Work<'a> {
             } else {
                 "the model kept calling tools that it doesn't have, or with arguments that they don't take"
             };
-            return Err(End::Failed(Failure::of_its_own(FailureCode::BadToolCalls, message)));
+            return Err(End::Failed(Failure::of_its_own(
+                FailureCode::BadToolCalls,
+                message,
+            )));
         }
         let occasion = Occasion {
             task: self.task.id(),
@@ -198,12 +235,17 @@ impl<'a> Work<'a> {
             wraps_up: self.wraps_up(),
             is_full: self.conversation.is_full(),
         };
-        let (ours, clients): (Vec<_>, Vec<_>) =
-            calls.into_iter().map(|call| occasion.job(agent, call)).partition(Result::is_ok);
+        let (ours, clients): (Vec<_>, Vec<_>) = calls
+            .into_iter()
+            .map(|call| occasion.job(agent, call))
+            .partition(Result::is_ok);
         let ours: Vec<_> = ours.into_iter().filter_map(Result::ok).collect();
         if ours.is_empty() {
             // Those that are left come next.
-            let clients = clients.into_iter().filter_map(Result::err).take(MAX_OPEN_CALLS);
+            let clients = clients
+                .into_iter()
+                .filter_map(Result::err)
+                .take(MAX_OPEN_CALLS);
             return Err(End::InputRequired(clients.collect()));
         }
         self.run_tools(ours).await
@@ -211,20 +253,37 @@ impl<'a> Work<'a> {
 
     fn limit_steps(&self, number: u32) -> Result<(), End> {
         let steps = number.saturating_sub(self.task.progress().base);
-        if steps > self.task.limits().max_steps() { Err(self.limit(LimitKind::MaxSteps)) } else { Ok(()) }
+        if steps > self.task.limits().max_steps() {
+            Err(self.limit(LimitKind::MaxSteps))
+        } else {
+            Ok(())
+        }
     }
 
-    /// No model takes so much; the request alone would take the memory of the tasks beside this one.
+    /// No model takes so much; the request alone would take the memory of the tasks beside this
+    /// one.
     fn limit_conversation(&self) -> Result<(), End> {
         let bytes = self.conversation.outline().bytes();
-        if bytes > MAX_CONVERSATION_BYTES { Err(End::Failed(conversation_too_long())) } else { Ok(()) }
+        if bytes > MAX_CONVERSATION_BYTES {
+            Err(End::Failed(conversation_too_long()))
+        } else {
+            Ok(())
+        }
     }
 
     fn limit_tokens(&self) -> Result<(), End> {
         let usage = self.task.spend().usage;
         let used = usage.input_tokens.saturating_add(usage.output_tokens);
-        let over = self.task.limits().max_tokens().is_some_and(|most| used >= most);
-        if over { Err(self.limit(LimitKind::MaxTokens)) } else { Ok(()) }
+        let over = self
+            .task
+            .limits()
+            .max_tokens()
+            .is_some_and(|most| used >= most);
+        if over {
+            Err(self.limit(LimitKind::MaxTokens))
+        } else {
+            Ok(())
+        }
     }
 
     /// How the work ends at a limit.

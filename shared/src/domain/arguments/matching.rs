@@ -10,8 +10,8 @@ use crate::domain::schema::target;
 /// How deep schemas and references are followed.
 const MAX_DEPTH: usize = 64;
 
-/// How much work one walk may be: a step is a schema that is held against a value, a pair of values that is compared, or an entry
-/// of a list that is gone through. Beyond that, nothing can be told.
+/// How much work one walk may be: a step is a schema that is held against a value, a pair of values
+/// that is compared, or an entry of a list that is gone through. Beyond that, nothing can be told.
 const MAX_STEPS: usize = 50_000;
 
 /// How many bytes of text are counted in one step.
@@ -63,9 +63,17 @@ pub(super) struct Matching<'a> {
 impl<'a> Matching<'a> {
     /// What is wrong with `value`; nothing if it may fit.
     pub(super) fn complaints(schema: &'a Value, value: &Value) -> Vec<String> {
-        let draft = schema.get("$schema").and_then(Value::as_str).unwrap_or_default();
+        let draft = schema
+            .get("$schema")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let is_older = draft.contains("/draft-0");
-        let mut matching = Self { root: schema, is_older, steps_left: MAX_STEPS, complaints: Vec::new() };
+        let mut matching = Self {
+            root: schema,
+            is_older,
+            steps_left: MAX_STEPS,
+            complaints: Vec::new(),
+        };
         match matching.schema(schema, value, "", 0) {
             Match::Breaks => matching.complaints,
             Match::Fits | Match::Perhaps => Vec::new(),
@@ -88,11 +96,15 @@ impl<'a> Matching<'a> {
         if is_document || depth > MAX_DEPTH {
             return Match::Perhaps;
         }
-        let reference = keywords.get("$ref").map(|reference| self.reference(reference, value, at, depth));
+        let reference = keywords
+            .get("$ref")
+            .map(|reference| self.reference(reference, value, at, depth));
         match reference {
             Some(matched) if self.is_older => matched,
             reference => {
-                let unknown = NOT_ASSERTED.iter().any(|keyword| keywords.contains_key(*keyword));
+                let unknown = NOT_ASSERTED
+                    .iter()
+                    .any(|keyword| keywords.contains_key(*keyword));
                 let mut worst = if unknown { Match::Perhaps } else { Match::Fits };
                 worst = worst.max(reference.unwrap_or(Match::Fits));
                 worst = worst.max(self.whole(keywords, value, at));
@@ -116,7 +128,11 @@ impl<'a> Matching<'a> {
     }
 
     /// Whether one of these values is equal to `value`; `None` if that would take too long.
-    fn has_equal<'v>(&mut self, mut values: impl Iterator<Item = &'v Value>, value: &Value) -> Option<bool> {
+    fn has_equal<'v>(
+        &mut self,
+        mut values: impl Iterator<Item = &'v Value>,
+        value: &Value,
+    ) -> Option<bool> {
         let found = values.any(|listed| equal(listed, value, &mut self.steps_left));
         (self.steps_left > 0).then_some(found)
     }
@@ -131,10 +147,14 @@ impl<'a> Matching<'a> {
     fn whole(&mut self, keywords: &Map<String, Value>, value: &Value, at: &str) -> Match {
         let mut worst = Match::Fits;
         if let Some(types) = keywords.get("type") {
-            let types = types.as_array().map_or_else(|| std::slice::from_ref(types), Vec::as_slice);
+            let types = types
+                .as_array()
+                .map_or_else(|| std::slice::from_ref(types), Vec::as_slice);
             let names: Vec<&str> = types.iter().filter_map(Value::as_str).collect();
             let fits = names.is_empty() || names.iter().any(|name| is_of_type(value, name));
-            worst = worst.max(self.holds(at, fits, || format!("must be of type {}", names.join(" or "))));
+            worst = worst.max(self.holds(at, fits, || {
+                format!("must be of type {}", names.join(" or "))
+            }));
         }
         if let Some(Value::Array(values)) = keywords.get("enum") {
             let is_listed = self.has_equal(values.iter(), value);
@@ -143,30 +163,48 @@ impl<'a> Matching<'a> {
         }
         if let Some(constant) = keywords.get("const") {
             let is_it = self.has_equal(std::iter::once(constant), value);
-            worst = worst.max(self.may_hold(at, is_it, || "must be the one value that the schema names".to_owned()));
+            worst = worst.max(self.may_hold(at, is_it, || {
+                "must be the one value that the schema names".to_owned()
+            }));
         }
         worst
     }
 
-    fn alternatives(&mut self, keywords: &'a Map<String, Value>, value: &Value, at: &str, depth: usize) -> Match {
+    fn alternatives(
+        &mut self,
+        keywords: &'a Map<String, Value>,
+        value: &Value,
+        at: &str,
+        depth: usize,
+    ) -> Match {
         let schemas = |name: &str| keywords.get(name).and_then(Value::as_array);
         let mut worst = Match::Fits;
         for schema in schemas("allOf").into_iter().flatten() {
             worst = worst.max(self.schema(schema, value, at, depth + 1));
         }
         if let Some(schemas) = schemas("anyOf") {
-            let best = schemas.iter().map(|schema| self.quietly(schema, value, at, depth)).min();
+            let best = schemas
+                .iter()
+                .map(|schema| self.quietly(schema, value, at, depth))
+                .min();
             worst = worst.max(match best {
-                Some(Match::Breaks) => self.breaks(at, "must fit at least one of the schemas under anyOf"),
+                Some(Match::Breaks) => {
+                    self.breaks(at, "must fit at least one of the schemas under anyOf")
+                }
                 best => best.unwrap_or(Match::Perhaps),
             });
         }
         if let Some(schemas) = schemas("oneOf") {
-            let matches: Vec<Match> = schemas.iter().map(|schema| self.quietly(schema, value, at, depth)).collect();
+            let matches: Vec<Match> = schemas
+                .iter()
+                .map(|schema| self.quietly(schema, value, at, depth))
+                .collect();
             let count = |sought: Match| matches.iter().filter(|found| **found == sought).count();
             worst = worst.max(match (count(Match::Fits), count(Match::Perhaps)) {
                 (1, 0) => Match::Fits,
-                (0, 0) | (2.., _) => self.breaks(at, "must fit exactly one of the schemas under oneOf"),
+                (0, 0) | (2.., _) => {
+                    self.breaks(at, "must fit exactly one of the schemas under oneOf")
+                }
                 (0 | 1, _) => Match::Perhaps,
             });
         }
@@ -195,28 +233,52 @@ impl<'a> Matching<'a> {
         at: &str,
         depth: usize,
     ) -> Match {
-        let required = keywords.get("required").and_then(Value::as_array).map_or(&[] as &[Value], Vec::as_slice);
+        let required = keywords
+            .get("required")
+            .and_then(Value::as_array)
+            .map_or(&[] as &[Value], Vec::as_slice);
         if !self.takes(required.len() + members.len()) {
             return Match::Perhaps;
         }
         let mut worst = Match::Fits;
         for name in required.iter().filter_map(Value::as_str) {
-            worst = worst.max(self.holds(&below(at, name), members.contains_key(name), || "is required".to_owned()));
+            worst = worst.max(
+                self.holds(&below(at, name), members.contains_key(name), || {
+                    "is required".to_owned()
+                }),
+            );
         }
         let named = keywords.get("properties").and_then(Value::as_object);
         // What a pattern of names stands for can't be told.
-        let others = keywords.get("additionalProperties").filter(|_| !keywords.contains_key("patternProperties"));
+        let others = keywords
+            .get("additionalProperties")
+            .filter(|_| !keywords.contains_key("patternProperties"));
         for (name, member) in members {
             worst = worst.max(match (named.and_then(|named| named.get(name)), others) {
-                (None, Some(Value::Bool(false))) => self.breaks(&below(at, name), "is not an argument of this tool"),
-                (Some(schema), _) | (None, Some(schema)) => self.schema(schema, member, &below(at, name), depth + 1),
+                (None, Some(Value::Bool(false))) => {
+                    self.breaks(&below(at, name), "is not an argument of this tool")
+                }
+                (Some(schema), _) | (None, Some(schema)) => {
+                    self.schema(schema, member, &below(at, name), depth + 1)
+                }
                 (None, None) => Match::Fits,
             });
         }
-        worst.max(self.sized(keywords, ["minProperties", "maxProperties", "members"], members.len(), at))
+        worst.max(self.sized(
+            keywords,
+            ["minProperties", "maxProperties", "members"],
+            members.len(),
+            at,
+        ))
     }
 
-    fn items(&mut self, keywords: &'a Map<String, Value>, items: &[Value], at: &str, depth: usize) -> Match {
+    fn items(
+        &mut self,
+        keywords: &'a Map<String, Value>,
+        items: &[Value],
+        at: &str,
+        depth: usize,
+    ) -> Match {
         // In drafts before 2020-12, `items` may be the list and `additionalItems` the rest.
         let (first, rest) = match (keywords.get("prefixItems"), keywords.get("items")) {
             (_, Some(Value::Array(first))) => (first.as_slice(), keywords.get("additionalItems")),
@@ -240,15 +302,24 @@ impl<'a> Matching<'a> {
                     break;
                 }
             }
-            worst =
-                worst.max(self.may_hold(at, twice.map(|twice| !twice), || "must not have an entry twice".to_owned()));
+            worst = worst.max(self.may_hold(at, twice.map(|twice| !twice), || {
+                "must not have an entry twice".to_owned()
+            }));
         }
-        worst.max(self.sized(keywords, ["minItems", "maxItems", "entries"], items.len(), at))
+        worst.max(self.sized(
+            keywords,
+            ["minItems", "maxItems", "entries"],
+            items.len(),
+            at,
+        ))
     }
 
     fn text(&mut self, keywords: &Map<String, Value>, text: &str, at: &str) -> Match {
         let bounds = ["minLength", "maxLength", "characters"];
-        if !keywords.keys().any(|keyword| bounds.contains(&keyword.as_str())) {
+        if !keywords
+            .keys()
+            .any(|keyword| bounds.contains(&keyword.as_str()))
+        {
             return Match::Fits;
         }
         if !self.takes(text.len() / BYTES_OF_A_STEP) {
@@ -257,13 +328,20 @@ impl<'a> Matching<'a> {
         self.sized(keywords, bounds, text.chars().count(), at)
     }
 
-    fn sized(&mut self, keywords: &Map<String, Value>, [least, most, what]: [&str; 3], size: usize, at: &str) -> Match {
+    fn sized(
+        &mut self,
+        keywords: &Map<String, Value>,
+        [least, most, what]: [&str; 3],
+        size: usize,
+        at: &str,
+    ) -> Match {
         let [least, most] = [least, most].map(|name| keywords.get(name).and_then(Value::as_number));
         let against = |bound: &Number| compare(&Number::from(size), bound);
         let mut worst = Match::Fits;
         if let Some(least) = least {
             let holds = against(least) != Some(Ordering::Less);
-            worst = worst.max(self.holds(at, holds, || format!("must have at least {least} {what}")));
+            worst =
+                worst.max(self.holds(at, holds, || format!("must have at least {least} {what}")));
         }
         if let Some(most) = most {
             let holds = against(most) != Some(Ordering::Greater);
@@ -274,16 +352,24 @@ impl<'a> Matching<'a> {
 
     fn number(&mut self, keywords: &Map<String, Value>, number: &Number, at: &str) -> Match {
         let mut worst = Match::Fits;
-        for (name, exclusive, outside) in
-            [("minimum", "exclusiveMinimum", Ordering::Less), ("maximum", "exclusiveMaximum", Ordering::Greater)]
-        {
-            let side = if outside == Ordering::Less { "over" } else { "under" };
+        for (name, exclusive, outside) in [
+            ("minimum", "exclusiveMinimum", Ordering::Less),
+            ("maximum", "exclusiveMaximum", Ordering::Greater),
+        ] {
+            let side = if outside == Ordering::Less {
+                "over"
+            } else {
+                "under"
+            };
             // In draft 4 the second keyword is a flag on the first.
             let is_flagged = keywords.get(exclusive) == Some(&Value::Bool(true));
             if let Some(bound) = keywords.get(name).and_then(Value::as_number) {
                 let against = compare(number, bound);
-                let holds = against != Some(outside) && !(is_flagged && against == Some(Ordering::Equal));
-                worst = worst.max(self.holds(at, holds, || format!("must not lie beyond the {name} {bound}")));
+                let holds =
+                    against != Some(outside) && !(is_flagged && against == Some(Ordering::Equal));
+                worst = worst.max(self.holds(at, holds, || {
+                    format!("must not lie beyond the {name} {bound}")
+                }));
             }
             if let Some(bound) = keywords.get(exclusive).and_then(Value::as_number) {
                 let against = compare(number, bound);
@@ -304,7 +390,11 @@ impl<'a> Matching<'a> {
     }
 
     fn holds(&mut self, at: &str, holds: bool, rule: impl FnOnce() -> String) -> Match {
-        if holds { Match::Fits } else { self.breaks(at, &rule()) }
+        if holds {
+            Match::Fits
+        } else {
+            self.breaks(at, &rule())
+        }
     }
 
     fn breaks(&mut self, at: &str, rule: &str) -> Match {
@@ -325,7 +415,12 @@ fn below(at: &str, name: &str) -> String {
 /// How many steps a walk leaves.
 #[cfg(test)]
 pub(super) fn steps_left(schema: &Value, value: &Value) -> usize {
-    let mut matching = Matching { root: schema, is_older: false, steps_left: MAX_STEPS, complaints: Vec::new() };
+    let mut matching = Matching {
+        root: schema,
+        is_older: false,
+        steps_left: MAX_STEPS,
+        complaints: Vec::new(),
+    };
     matching.schema(schema, value, "", 0);
     matching.steps_left
 }

@@ -1,8 +1,9 @@
 //! Holding what a model wrote as a tool's arguments against the tool's schema.
 //!
-//! Nothing is refused that might fit. What isn't asserted here (`pattern`, `format`, conditions, dependencies, references by
-//! anchor, and whatever lies deeper or takes longer than the bounds allow) counts as neither kept nor broken, through `not`
-//! and `oneOf` too. A complaint names places and rules, and repeats no value.
+//! Nothing is refused that might fit. What isn't asserted here (`pattern`, `format`, conditions,
+//! dependencies, references by anchor, and whatever lies deeper or takes longer than the bounds
+//! allow) counts as neither kept nor broken, through `not` and `oneOf` too. A complaint names
+//! places and rules, and repeats no value.
 
 mod matching;
 mod values;
@@ -15,19 +16,24 @@ use matching::Matching;
 /// The most bytes of a complaint, but for its last words.
 const MAX_COMPLAINT_BYTES: usize = 1_000;
 
-/// The arguments as JSON: an object that fits `schema`, or what is wrong with them, told to the model. An empty text is an
-/// object without members.
+/// The arguments as JSON: an object that fits `schema`, or what is wrong with them, told to the
+/// model. An empty text is an object without members.
 pub fn check_arguments(schema: &JsonSchema, arguments: &str) -> Result<Value, String> {
     let value = if arguments.trim().is_empty() {
         Value::Object(Map::new())
     } else {
-        serde_json::from_str(arguments).map_err(|error| format!("the arguments are not valid JSON: {error}"))?
+        serde_json::from_str(arguments)
+            .map_err(|error| format!("the arguments are not valid JSON: {error}"))?
     };
     if !value.is_object() {
         return Err("the arguments must be a JSON object".to_owned());
     }
     let complaints = Matching::complaints(schema.as_value(), &value);
-    if complaints.is_empty() { Ok(value) } else { Err(told(&complaints)) }
+    if complaints.is_empty() {
+        Ok(value)
+    } else {
+        Err(told(&complaints))
+    }
 }
 
 fn told(complaints: &[String]) -> String {

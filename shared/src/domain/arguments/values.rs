@@ -21,19 +21,30 @@ fn is_whole(number: &Number) -> bool {
     !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-/// Equal as JSON Schema has it: numbers by their value, objects whatever their order. Each pair of values that is compared takes a
-/// step; without steps left nothing is equal.
+/// Equal as JSON Schema has it: numbers by their value, objects whatever their order. Each pair of
+/// values that is compared takes a step; without steps left nothing is equal.
 pub(super) fn equal(left: &Value, right: &Value, steps: &mut usize) -> bool {
-    let Some(left_over) = steps.checked_sub(1) else { return false };
+    let Some(left_over) = steps.checked_sub(1) else {
+        return false;
+    };
     *steps = left_over;
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => compare(left, right) == Some(Ordering::Equal),
+        (Value::Number(left), Value::Number(right)) => {
+            compare(left, right) == Some(Ordering::Equal)
+        }
         (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| equal(left, right, steps))
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| equal(left, right, steps))
         }
         (Value::Object(left), Value::Object(right)) => {
-            let same =
-                |(name, value): (&String, &Value)| right.get(name).is_some_and(|other| equal(value, other, steps));
+            let same = |(name, value): (&String, &Value)| {
+                right
+                    .get(name)
+                    .is_some_and(|other| equal(value, other, steps))
+            };
             left.len() == right.len() && left.iter().all(same)
         }
         (left, right) => left == right,
@@ -53,7 +64,10 @@ pub(super) fn is_multiple(number: &Number, factor: &Number) -> bool {
     if let (Some(number), Some(factor)) = (number.as_i128(), factor.as_i128()) {
         return number.checked_rem(factor).is_none_or(|rest| rest == 0);
     }
-    let (number, factor) = (number.as_f64().unwrap_or_default(), factor.as_f64().unwrap_or(1.0));
+    let (number, factor) = (
+        number.as_f64().unwrap_or_default(),
+        factor.as_f64().unwrap_or(1.0),
+    );
     let times = number / factor;
     let gap = (times - times.round()).abs();
     !times.is_finite() || gap <= 1e-9 * times.abs().max(1.0)

@@ -52,8 +52,8 @@ pub enum ReopenFrom {
 }
 
 impl Task {
-    /// Cancels the task: at once, or by its worker if it has one. Cancelling a canceled task changes nothing and is no
-    /// error; `None` says so.
+    /// Cancels the task: at once, or by its worker if it has one. Cancelling a canceled task
+    /// changes nothing and is no error; `None` says so.
     pub fn cancel(&mut self, now: Timestamp) -> Result<Option<Cancellation>, WrongState> {
         match self.progress.state {
             TaskState::Canceled => Ok(None),
@@ -73,7 +73,9 @@ impl Task {
                 self.without_worker(now, |task| task.cancel_now(now));
                 Ok(Some(Cancellation::Done))
             }
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => Err(WrongState(self.status())),
+            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::TimedOut => {
+                Err(WrongState(self.status()))
+            }
         }
     }
 
@@ -90,9 +92,14 @@ impl Task {
         }
     }
 
-    /// Goes on with a task that failed, was canceled or timed out, with these limits and all the time that they allow.
-    /// Whoever does it sends a message for the task.
-    pub fn reopen(&mut self, from: ReopenFrom, limits: Limits, now: Timestamp) -> Result<(), WrongState> {
+    /// Goes on with a task that failed, was canceled or timed out, with these limits and all the
+    /// time that they allow. Whoever does it sends a message for the task.
+    pub fn reopen(
+        &mut self,
+        from: ReopenFrom,
+        limits: Limits,
+        now: Timestamp,
+    ) -> Result<(), WrongState> {
         if !self.is_reopenable() {
             return Err(WrongState(self.status()));
         }
@@ -109,17 +116,24 @@ impl Task {
         self.progress.setbacks = Setbacks::default();
         self.progress.sends = 0;
         self.progress.cancel_requested = false;
-        self.queue(Event::Reopened { base: self.progress.base }, now);
+        self.queue(
+            Event::Reopened {
+                base: self.progress.base,
+            },
+            now,
+        );
         Ok(())
     }
 
-    /// Goes on with a paused task under these limits, of whose time it has used some already. Whoever does it sends a message
-    /// for the task. The limit that it paused at must be higher than before, unless the cap on cost was another's.
+    /// Goes on with a paused task under these limits, of whose time it has used some already.
+    /// Whoever does it sends a message for the task. The limit that it paused at must be higher
+    /// than before, unless the cap on cost was another's.
     pub fn resume(&mut self, limits: Limits, now: Timestamp) -> Result<(), ResumeRefused> {
         let TaskState::Paused { limit, since, .. } = self.progress.state else {
             return Err(WrongState(self.status()).into());
         };
-        let is_own = limit != LimitKind::Budget || self.progress.setbacks.cap() == Some(BudgetScope::Task);
+        let is_own =
+            limit != LimitKind::Budget || self.progress.setbacks.cap() == Some(BudgetScope::Task);
         let bounds = limits.bound(limit).zip(self.progress.limits.bound(limit));
         if let Some((_, bound)) = bounds.filter(|(raised, bound)| is_own && raised <= bound) {
             return Err(ResumeRefused::NotRaised { limit, bound });
@@ -131,11 +145,16 @@ impl Task {
         Ok(())
     }
 
-    /// Goes on with a task whose client has answered; the answers, of so many bytes, are stored with this change. Whoever does it
-    /// sends a message for the task.
+    /// Goes on with a task whose client has answered; the answers, of so many bytes, are stored
+    /// with this change. Whoever does it sends a message for the task.
     pub fn answered(&mut self, bytes: u64, now: Timestamp) -> Result<(), WrongState> {
-        let TaskState::InputRequired { since, .. } = self.progress.state else { return Err(WrongState(self.status())) };
-        self.progress.conversation_bytes = self.progress.conversation_bytes.map(|known| known.saturating_add(bytes));
+        let TaskState::InputRequired { since, .. } = self.progress.state else {
+            return Err(WrongState(self.status()));
+        };
+        self.progress.conversation_bytes = self
+            .progress
+            .conversation_bytes
+            .map(|known| known.saturating_add(bytes));
         self.go_on(since, Event::Answered, now);
         Ok(())
     }

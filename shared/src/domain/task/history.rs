@@ -1,7 +1,9 @@
-//! A task's audit trail: what happened to it and when, kept in its own record by the very write that makes it happen.
+//! A task's audit trail: what happened to it and when, kept in its own record by the very write
+//! that makes it happen.
 //!
-//! A change has a number, counted from 0, and never changes. The record has the last few; the oldest leave it in blocks, which
-//! a store keeps apart. Only changes that are stored already leave, so that every writer moves the same block.
+//! A change has a number, counted from 0, and never changes. The record has the last few; the
+//! oldest leave it in blocks, which a store keeps apart. Only changes that are stored already
+//! leave, so that every writer moves the same block.
 
 use std::ops::Not;
 use std::time::Duration;
@@ -22,11 +24,12 @@ pub const MAX_HISTORY: usize = 25;
 pub const HISTORY_BLOCK: u32 = 15;
 const BLOCK: usize = HISTORY_BLOCK as usize;
 
-/// From how many changes on the next transition moves blocks. A claim adds a change and moves none; at most
-/// [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) of them follow each other.
+/// From how many changes on the next transition moves blocks. A claim adds a change and moves none;
+/// at most [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) of them follow each other.
 const FULL: usize = 20;
 
-/// How many changes a record of an earlier version had at most. Such a version removed the oldest beyond and did not count them.
+/// How many changes a record of an earlier version had at most. Such a version removed the oldest
+/// beyond and did not count them.
 const UNCOUNTED: usize = 100;
 
 /// The part of a task's history that its record has, and what a transition takes out of it.
@@ -48,17 +51,30 @@ impl PartialEq for History {
 impl History {
     /// A history that begins with this change.
     pub(super) fn beginning(change: Change) -> Self {
-        Self { first: 0, kept: vec![change], leaving: Vec::new() }
+        Self {
+            first: 0,
+            kept: vec![change],
+            leaving: Vec::new(),
+        }
     }
 
-    /// The history as a task's record of this `revision` has it. A version that kept `UNCOUNTED` changes may have removed
-    /// some of a record that has as many, and nobody knows how many. No number that was given before is given to another change
-    /// then: each change took a revision, so that all of these numbers are below `first` and the revision together.
+    /// The history as a task's record of this `revision` has it. A version that kept `UNCOUNTED`
+    /// changes may have removed some of a record that has as many, and nobody knows how many. No
+    /// number that was given before is given to another change then: each change took a revision,
+    /// so that all of these numbers are below `first` and the revision together.
     pub fn restore(first: u32, kept: Vec<Change>, revision: u64) -> Self {
-        let is_whole =
-            kept.len() < UNCOUNTED || matches!(kept.first(), Some(change) if change.event == Event::Submitted);
-        let given = if is_whole { 0 } else { u32::try_from(revision).unwrap_or(u32::MAX) };
-        Self { first: first.saturating_add(given), kept, leaving: Vec::new() }
+        let is_whole = kept.len() < UNCOUNTED
+            || matches!(kept.first(), Some(change) if change.event == Event::Submitted);
+        let given = if is_whole {
+            0
+        } else {
+            u32::try_from(revision).unwrap_or(u32::MAX)
+        };
+        Self {
+            first: first.saturating_add(given),
+            kept,
+            leaving: Vec::new(),
+        }
     }
 
     /// The number of the first change that the record has.
@@ -66,7 +82,8 @@ impl History {
         self.first
     }
 
-    /// The changes that the record has, oldest first; at most [`MAX_HISTORY`], but for a record that an earlier version wrote.
+    /// The changes that the record has, oldest first; at most [`MAX_HISTORY`], but for a record
+    /// that an earlier version wrote.
     pub fn kept(&self) -> &[Change] {
         &self.kept
     }
@@ -76,19 +93,24 @@ impl History {
         (self.first..).zip(&self.kept)
     }
 
-    /// The blocks of [`HISTORY_BLOCK`] changes that the last transition took out, each with the number of its first change. They
-    /// must be stored with the transition.
+    /// The blocks of [`HISTORY_BLOCK`] changes that the last transition took out, each with the
+    /// number of its first change. They must be stored with the transition.
     pub fn leaving(&self) -> impl Iterator<Item = (u32, &[Change])> {
         let moved = u32::try_from(self.leaving.len()).unwrap_or(u32::MAX);
         let blocks = self.leaving.chunks(BLOCK);
-        (self.first.saturating_sub(moved)..).step_by(BLOCK).zip(blocks)
+        (self.first.saturating_sub(moved)..)
+            .step_by(BLOCK)
+            .zip(blocks)
     }
 
-    /// Takes blocks out if there are enough changes. To be called before a change is added: all that leaves is stored.
+    /// Takes blocks out if there are enough changes. To be called before a change is added: all
+    /// that leaves is stored.
     pub(super) fn make_room(&mut self) {
         let blocks = (self.kept.len() + BLOCK).saturating_sub(FULL) / BLOCK;
         self.leaving = self.kept.drain(..blocks * BLOCK).collect();
-        self.first = self.first.saturating_add(u32::try_from(self.leaving.len()).unwrap_or(u32::MAX));
+        self.first = self
+            .first
+            .saturating_add(u32::try_from(self.leaving.len()).unwrap_or(u32::MAX));
     }
 
     /// Adds a change.
@@ -109,12 +131,15 @@ impl History {
         }
     }
 
-    /// The state that the last change ended, and how long it had lasted; none if it ended none, or if the record does not have
-    /// when it began.
+    /// The state that the last change ended, and how long it had lasted; none if it ended none, or
+    /// if the record does not have when it began.
     pub(super) fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
         let (last, before) = self.kept.split_last()?;
         last.event.state()?;
-        let began = before.iter().rev().find_map(|change| Some((change.event.state()?, change.at)));
+        let began = before
+            .iter()
+            .rev()
+            .find_map(|change| Some((change.event.state()?, change.at)));
         began.map(|(state, since)| (state, last.at.since(since)))
     }
 }
@@ -127,7 +152,8 @@ pub struct Change {
     /// What.
     #[serde(flatten)]
     pub event: Event,
-    /// Whether it ended the work of a worker that was lost. A claim doesn't say so: one that follows another always does.
+    /// Whether it ended the work of a worker that was lost. A claim doesn't say so: one that
+    /// follows another always does.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub lost: bool,
 }
@@ -135,7 +161,11 @@ pub struct Change {
 impl Change {
     /// That it happened, and to no lost worker.
     pub const fn new(at: Timestamp, event: Event) -> Self {
-        Self { at, event, lost: false }
+        Self {
+            at,
+            event,
+            lost: false,
+        }
     }
 }
 
@@ -238,13 +268,24 @@ mod tests {
         let mut history = History::restore(30, changes(count), 1_000);
         history.make_room();
         let leaving: Vec<(u32, &[Change])> = history.leaving().collect();
-        let all: Vec<Change> =
-            leaving.iter().flat_map(|(_, block)| block.iter()).chain(history.kept()).cloned().collect();
+        let all: Vec<Change> = leaving
+            .iter()
+            .flat_map(|(_, block)| block.iter())
+            .chain(history.kept())
+            .cloned()
+            .collect();
         assert_eq!(all, changes(count));
         assert!(leaving.iter().all(|(_, block)| block.len() == BLOCK));
-        assert_eq!(leaving.iter().map(|(first, _)| *first).collect::<Vec<_>>(), blocks, "{count}");
         assert_eq!(
-            (history.kept().len(), history.numbered().next().map(|(number, _)| number)),
+            leaving.iter().map(|(first, _)| *first).collect::<Vec<_>>(),
+            blocks,
+            "{count}"
+        );
+        assert_eq!(
+            (
+                history.kept().len(),
+                history.numbered().next().map(|(number, _)| number)
+            ),
             (left, Some(history.first))
         );
     }
@@ -264,7 +305,14 @@ mod tests {
         history.make_room();
         assert_eq!(history.leaving().count(), 1);
         history.push_claim(Change::new(Timestamp::from_millis(99), Event::Resent));
-        assert_eq!((history.leaving().count(), history.first(), history.kept().len()), (0, 15, 11));
+        assert_eq!(
+            (
+                history.leaving().count(),
+                history.first(),
+                history.kept().len()
+            ),
+            (0, 15, 11)
+        );
         history.make_room();
         assert_eq!((history.leaving().count(), history.first()), (0, 15));
     }
@@ -272,11 +320,16 @@ mod tests {
     /// A version that kept a hundred changes did not count those that it removed.
     #[test]
     fn no_number_is_given_twice_after_a_version_that_removed_changes() {
-        let first = |first, kept: Vec<Change>, revision| History::restore(first, kept, revision).first();
+        let first =
+            |first, kept: Vec<Change>, revision| History::restore(first, kept, revision).first();
         assert_eq!(first(0, changes(99), 500), 0, "it has removed none");
         assert_eq!(first(0, changes(100), 500), 500);
         assert_eq!(first(450, changes(105), 500), 950);
         let submitted = vec![Change::new(Timestamp::from_millis(0), Event::Submitted)];
-        assert_eq!(first(0, [submitted, changes(99)].concat(), 500), 0, "it begins with the first change");
+        assert_eq!(
+            first(0, [submitted, changes(99)].concat(), 500),
+            0,
+            "it begins with the first change"
+        );
     }
 }

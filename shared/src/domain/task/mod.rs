@@ -1,9 +1,10 @@
 //! Tasks and their life: the only place where a task changes state.
 //!
-//! Each transition is one method, refuses what is not allowed from the present state, and raises the revision by one; a
-//! store makes it durable with one write conditional on the revision before. A lease says who may work on a task now,
-//! and its fence refuses whoever held an earlier one. Every non-terminal task has a moment at which the watchdog looks
-//! at it ([`Task::due_at`]), so that none is forgotten.
+//! Each transition is one method, refuses what is not allowed from the present state, and raises
+//! the revision by one; a store makes it durable with one write conditional on the revision before.
+//! A lease says who may work on a task now, and its fence refuses whoever held an earlier one.
+//! Every non-terminal task has a moment at which the watchdog looks at it ([`Task::due_at`]), so
+//! that none is forgotten.
 
 use std::time::Duration;
 
@@ -37,25 +38,29 @@ use super::wait::Wait;
 
 const MAX_INPUT_BYTES: usize = 128 * 1_024;
 
-/// How many attempts a task has before it is given up: one that kills its worker each time, or whose answer is paid and
-/// lost each time, must end.
+/// How many attempts a task has before it is given up: one that kills its worker each time, or
+/// whose answer is paid and lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
 
-/// How many workers a task may lose in a row beside other tasks. One that has lost so many may be what ends them, and is worked on
-/// alone: the tasks beside it lose as few attempts, and so are never given up for it.
+/// How many workers a task may lose in a row beside other tasks. One that has lost so many may be
+/// what ends them, and is worked on alone: the tasks beside it lose as few attempts, and so are
+/// never given up for it.
 const LOSSES_BESIDE_OTHERS: u64 = 2;
 
-/// How many tool calls a task may ask its client to answer at once: their answers are stored together.
+/// How many tool calls a task may ask its client to answer at once: their answers are stored
+/// together.
 pub const MAX_OPEN_CALLS: usize = 64;
 
-/// How many messages for a task the queue may give up, one after the other, before the task is given up as well: the
-/// watchdog sends the fifth a quarter of an hour after the first.
+/// How many messages for a task the queue may give up, one after the other, before the task is
+/// given up as well: the watchdog sends the fifth a quarter of an hour after the first.
 pub const MAX_SENDS: u32 = 5;
 
-/// How many invocations may work on a task one after the other: the brake on a task that never ends, besides its deadline.
+/// How many invocations may work on a task one after the other: the brake on a task that never
+/// ends, besides its deadline.
 pub const MAX_HOPS: u32 = 1_000;
 
-/// The longest delay that a queue's message can have; a task that waits longer gets its message from the watchdog.
+/// The longest delay that a queue's message can have; a task that waits longer gets its message
+/// from the watchdog.
 pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
 
 /// How long a task pauses whose models are all out of service; the pause doubles each time.
@@ -65,15 +70,16 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// The longest wait of a task whose provider limits the rate and names no wait.
 const LONGEST_RATE_LIMIT_BACKOFF: Duration = Duration::from_mins(1);
 
-/// How long a task pauses that found no slot among its tenant's running tasks; the pause doubles each time.
+/// How long a task pauses that found no slot among its tenant's running tasks; the pause doubles
+/// each time.
 const FIRST_TURN: Duration = Duration::from_secs(4);
 const LONGEST_TURN: Duration = Duration::from_mins(1);
 
 /// The least time over which tasks come back that wait for the same moment.
 const LEAST_STAGGER: Duration = Duration::from_millis(500);
 
-/// How long a queued task may wait for a worker before the watchdog sends its message again. The wait doubles with
-/// each message, so that a backlog is not fed with duplicates of itself.
+/// How long a queued task may wait for a worker before the watchdog sends its message again. The
+/// wait doubles with each message, so that a backlog is not fed with duplicates of itself.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
@@ -129,7 +135,8 @@ pub struct Progress {
     pub revision: u64,
     /// Leases granted so far; the number of the present one.
     pub fence: u64,
-    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, but for those given back with nothing spent.
+    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, but for those
+    /// given back with nothing spent.
     pub attempts: u64,
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
@@ -143,7 +150,8 @@ pub struct Progress {
     pub steps: u32,
     /// Steps up to this number are of an earlier run and count no more.
     pub base: u32,
-    /// How many bytes its run's recorded steps had when last counted, for which its next worker needs memory; unknown in old records.
+    /// How many bytes its run's recorded steps had when last counted, for which its next worker
+    /// needs memory; unknown in old records.
     pub conversation_bytes: Option<u64>,
     /// Whether its client wants it to be canceled, while it has a worker.
     pub cancel_requested: bool,
@@ -236,8 +244,8 @@ pub enum ClaimRefused {
     /// It waits for its client.
     #[error("the task is {}", .0.as_str())]
     AwaitsClient(TaskStatus),
-    /// It is to be ended by [`Task::settle_overdue`] instead: its deadline passed, its attempts are used up, or its client
-    /// wanted it canceled.
+    /// It is to be ended by [`Task::settle_overdue`] instead: its deadline passed, its attempts are
+    /// used up, or its client wanted it canceled.
     #[error("the task is overdue")]
     Overdue,
 }
@@ -252,13 +260,20 @@ pub struct LeaseLost;
 pub enum Spent {
     /// Nothing: no model was asked, or its answer is recorded.
     Nothing,
-    /// The attempt: a model call whose answer could not be recorded, or a record that can't be read, now or the next time.
+    /// The attempt: a model call whose answer could not be recorded, or a record that can't be
+    /// read, now or the next time.
     Attempt,
 }
 
 impl Task {
     /// Accepts a task for `agent`, within its limits.
-    pub fn submit(id: TaskId, agent: &Agent, input: TaskInput, cache_use: CacheUse, now: Timestamp) -> Self {
+    pub fn submit(
+        id: TaskId,
+        agent: &Agent,
+        input: TaskInput,
+        cache_use: CacheUse,
+        now: Timestamp,
+    ) -> Self {
         Self {
             spec: TaskSpec {
                 id,
@@ -286,7 +301,9 @@ impl Task {
                 spend: Spend::default(),
                 history: History::beginning(Change::new(now, Event::Submitted)),
                 updated_at: now,
-                state: TaskState::Queued { due_at: now.plus(FIRST_WAIT) },
+                state: TaskState::Queued {
+                    due_at: now.plus(FIRST_WAIT),
+                },
             },
         }
     }
@@ -353,8 +370,8 @@ impl Task {
         self.progress.spend
     }
 
-    /// The state that its last change ended, and how long it had lasted; none if the change ended none, or if its record does
-    /// not have when that state began.
+    /// The state that its last change ended, and how long it had lasted; none if the change ended
+    /// none, or if its record does not have when that state began.
     pub fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
         self.progress.history.last_stay()
     }
@@ -384,9 +401,12 @@ impl Task {
         self.progress.deadline
     }
 
-    /// When it is told to come to an end: five sixths of its time have passed, such as 25 minutes of 30.
+    /// When it is told to come to an end: five sixths of its time have passed, such as 25 minutes
+    /// of 30.
     pub fn soft_deadline(&self) -> Timestamp {
-        self.progress.deadline.minus(self.progress.limits.timeout() / 6)
+        self.progress
+            .deadline
+            .minus(self.progress.limits.timeout() / 6)
     }
 
     /// Whether its worker is gone: its lease has ended, and nobody has taken over.
@@ -396,19 +416,25 @@ impl Task {
 
     /// When it ended, if it has.
     pub fn finished_at(&self) -> Option<Timestamp> {
-        self.status().is_terminal().then_some(self.progress.updated_at)
+        self.status()
+            .is_terminal()
+            .then_some(self.progress.updated_at)
     }
 
-    /// How long the task should pause if all its models are out of service: from 5 s on, twice as long each time up to
-    /// 5 minutes, and up to a quarter less, so that tasks that were parked together come back one by one.
+    /// How long the task should pause if all its models are out of service: from 5 s on, twice as
+    /// long each time up to 5 minutes, and up to a quarter less, so that tasks that were parked
+    /// together come back one by one.
     pub fn outage_pause(&self) -> Duration {
-        let longest = FIRST_PAUSE.saturating_mul(1 << self.progress.parkings.outages.min(8)).min(LONGEST_PAUSE);
+        let longest = FIRST_PAUSE
+            .saturating_mul(1 << self.progress.parkings.outages.min(8))
+            .min(LONGEST_PAUSE);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should pause at least after a call that was paid for nothing: 5 s after the first attempt, and six times
-    /// as long after each further one, up to a quarter less. So the five attempts that a task has take 20 minutes, and not the
-    /// one or two in which hardly any outage ends.
+    /// How long the task should pause at least after a call that was paid for nothing: 5 s after
+    /// the first attempt, and six times as long after each further one, up to a quarter less. So
+    /// the five attempts that a task has take 20 minutes, and not the one or two in which hardly
+    /// any outage ends.
     pub fn paid_pause(&self) -> Duration {
         let longest = match self.progress.attempts {
             0 | 1 => FIRST_PAUSE,
@@ -419,35 +445,54 @@ impl Task {
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should wait if a provider limits the rate and names no wait: from 5 s on, twice as long each time up
-    /// to a minute, and up to a quarter less, so that tasks that were parked together come back one by one.
+    /// How long the task should wait if a provider limits the rate and names no wait: from 5 s on,
+    /// twice as long each time up to a minute, and up to a quarter less, so that tasks that were
+    /// parked together come back one by one.
     pub fn rate_limit_backoff(&self) -> Duration {
         let doublings = self.progress.parkings.rate_limits.min(8);
-        let longest = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_RATE_LIMIT_BACKOFF);
+        let longest = FIRST_PAUSE
+            .saturating_mul(1 << doublings)
+            .min(LONGEST_RATE_LIMIT_BACKOFF);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should pause if as many of its tenant's tasks run as may: from 4 s on, twice as long each time up
-    /// to a minute, and up to half less, so that those that were parked together come back one by one. At most half of the
-    /// time that the task has left, so that it asks more often the more it is pressed; but no less than a second.
+    /// How long the task should pause if as many of its tenant's tasks run as may: from 4 s on,
+    /// twice as long each time up to a minute, and up to half less, so that those that were parked
+    /// together come back one by one. At most half of the time that the task has left, so that it
+    /// asks more often the more it is pressed; but no less than a second.
     pub fn turn_pause(&self, now: Timestamp) -> Duration {
-        let longest = FIRST_TURN.saturating_mul(1 << self.progress.parkings.turns.min(8)).min(LONGEST_TURN);
+        let longest = FIRST_TURN
+            .saturating_mul(1 << self.progress.parkings.turns.min(8))
+            .min(LONGEST_TURN);
         let pause = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
-        pause.min(self.progress.deadline.since(now) / 2).max(Duration::from_secs(1))
+        pause
+            .min(self.progress.deadline.since(now) / 2)
+            .max(Duration::from_secs(1))
     }
 
-    /// When the task should come back of all those that wait for the moment `until`: up to a quarter of the wait later, so that
-    /// they come one by one, but before its deadline if that moment is.
+    /// When the task should come back of all those that wait for the moment `until`: up to a
+    /// quarter of the wait later, so that they come one by one, but before its deadline if that
+    /// moment is.
     pub fn staggered(&self, until: Timestamp, now: Timestamp) -> Timestamp {
-        let over = (until.since(now) / 4).max(LEAST_STAGGER).min(self.progress.deadline.since(until) / 2);
+        let over = (until.since(now) / 4)
+            .max(LEAST_STAGGER)
+            .min(self.progress.deadline.since(until) / 2);
         until.plus(over.mul_f64(spread(self.spec.id)))
     }
 
     /// Queues the task: the watchdog sends its message again after ever longer waits.
     fn queue(&mut self, event: Event, now: Timestamp) {
-        let wait = FIRST_WAIT.saturating_mul(1 << self.progress.sends.min(8)).min(LONGEST_WAIT);
+        let wait = FIRST_WAIT
+            .saturating_mul(1 << self.progress.sends.min(8))
+            .min(LONGEST_WAIT);
         self.progress.sends += 1;
-        self.enter(TaskState::Queued { due_at: now.plus(wait) }, event, now);
+        self.enter(
+            TaskState::Queued {
+                due_at: now.plus(wait),
+            },
+            event,
+            now,
+        );
     }
 
     /// Makes a change that is not its worker's. If that one was lost, the change says so.

@@ -4,8 +4,8 @@ use crate::domain::wait::WaitReason;
 
 /// How often a task was parked since its journal last grew.
 ///
-/// What is waited for ever longer is counted by itself, or else a task that kept many short waits of a provider would meet
-/// its first outage with the longest pause of all.
+/// What is waited for ever longer is counted by itself, or else a task that kept many short waits
+/// of a provider would meet its first outage with the longest pause of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parkings {
     /// For whatever reason.
@@ -26,7 +26,10 @@ impl Parkings {
             WaitReason::RateLimit => self.rate_limits = self.rate_limits.saturating_add(1),
             WaitReason::Concurrency => self.turns = self.turns.saturating_add(1),
             // An open circuit says itself when it is worth coming back.
-            WaitReason::Breaker | WaitReason::SingleFlight | WaitReason::OutOfTime | WaitReason::Budget => {}
+            WaitReason::Breaker
+            | WaitReason::SingleFlight
+            | WaitReason::OutOfTime
+            | WaitReason::Budget => {}
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::domain::chain::Provider;
 use crate::domain::limits::BudgetScope;
 use crate::domain::outcome::FailureCode;
 
-/// The failed model calls since a task's journal last grew, counted by what they met, and whose cap on cost refused the last one.
+/// The failed model calls since a task's journal last grew, counted by what they met, and whose cap
+/// on cost refused the last one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setbacks {
     #[serde(default)]
@@ -41,10 +42,17 @@ impl Setbacks {
         self.cap = cap;
         for attempt in attempts {
             let (provider, code, status) = (attempt.model.provider(), attempt.code, attempt.status);
-            let same = |met: &&mut Setback| (met.provider, met.code, met.status) == (provider, code, status);
+            let same = |met: &&mut Setback| {
+                (met.provider, met.code, met.status) == (provider, code, status)
+            };
             match self.met.iter_mut().find(same) {
                 Some(met) => met.times = met.times.saturating_add(1),
-                None => self.met.push(Setback { provider, code, status, times: 1 }),
+                None => self.met.push(Setback {
+                    provider,
+                    code,
+                    status,
+                    times: 1,
+                }),
             }
         }
     }
@@ -53,15 +61,32 @@ impl Setbacks {
 /// Such as `3 times openai model_unavailable with HTTP status 503, once openai model_timeout`.
 impl fmt::Display for Setbacks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, Setback { provider, code, status, times }) in self.met.iter().enumerate() {
+        for (
+            place,
+            Setback {
+                provider,
+                code,
+                status,
+                times,
+            },
+        ) in self.met.iter().enumerate()
+        {
             let separator = if place == 0 { "" } else { ", " };
-            let times = if *times == 1 { "once".to_owned() } else { format!("{times} times") };
+            let times = if *times == 1 {
+                "once".to_owned()
+            } else {
+                format!("{times} times")
+            };
             write!(f, "{separator}{times} {provider} {}", code.as_str())?;
             if let Some(status) = status {
                 write!(f, " with HTTP status {status}")?;
             }
         }
-        if self.met.is_empty() { f.write_str("no failed model call") } else { Ok(()) }
+        if self.met.is_empty() {
+            f.write_str("no failed model call")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -82,14 +107,18 @@ mod tests {
         let mut setbacks = Setbacks::default();
         assert_eq!(setbacks.to_string(), "no failed model call");
         let down = failed(FailureCode::ModelUnavailable, Some(503));
-        setbacks.note(&[down.clone(), failed(FailureCode::ModelTimeout, None)], Some(BudgetScope::Tenant));
+        setbacks.note(
+            &[down.clone(), failed(FailureCode::ModelTimeout, None)],
+            Some(BudgetScope::Tenant),
+        );
         setbacks.note(&[down.clone(), down], None);
         assert_eq!(
             setbacks.to_string(),
             "3 times openai model_unavailable with HTTP status 503, once openai model_timeout"
         );
         assert_eq!(setbacks.cap(), None, "the last refusal counts");
-        let kept: Setbacks = serde_json::from_value(serde_json::to_value(&setbacks).unwrap()).unwrap();
+        let kept: Setbacks =
+            serde_json::from_value(serde_json::to_value(&setbacks).unwrap()).unwrap();
         assert_eq!(kept, setbacks);
     }
 }

@@ -1,13 +1,17 @@
 //! The rules of a task's life.
 
-#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers of tests")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of tests"
+)]
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, BudgetScope, FailureCode, HeadKind, Instructions, Limits, ModelChain, ModelRef, Origin,
-    Provider, RetryRules, StepHead, StopReason, ToolCall, Usage, WaitReason,
+    AgentConfig, AgentName, BudgetScope, FailureCode, HeadKind, Instructions, Limits, ModelChain,
+    ModelRef, Origin, Provider, RetryRules, StepHead, StopReason, ToolCall, Usage, WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -16,7 +20,11 @@ fn queued() -> Task {
     let config = AgentConfig {
         name: AgentName::new("clerk".to_owned()).unwrap(),
         instructions: Instructions::default(),
-        models: ModelChain::only(ModelRef::new(Provider::Anthropic, "claude-sonnet-5-5").unwrap().into()),
+        models: ModelChain::only(
+            ModelRef::new(Provider::Anthropic, "claude-sonnet-5-5")
+                .unwrap()
+                .into(),
+        ),
         tools: Vec::new(),
         builtin_tools: Vec::new(),
         output_schema: None,
@@ -25,7 +33,13 @@ fn queued() -> Task {
         limits: Limits::default(),
     };
     let agent = Agent::create("acme".parse().unwrap(), config, START);
-    Task::submit(TaskId::new(START), &agent, TaskInput::new("hello".to_owned()).unwrap(), CacheUse::default(), START)
+    Task::submit(
+        TaskId::new(START),
+        &agent,
+        TaskInput::new("hello".to_owned()).unwrap(),
+        CacheUse::default(),
+        START,
+    )
 }
 
 fn after(seconds: u64) -> Timestamp {
@@ -33,7 +47,10 @@ fn after(seconds: u64) -> Timestamp {
 }
 
 fn lease(until: u64) -> Lease {
-    Lease { worker: WorkerId::new(START), expires_at: after(until) }
+    Lease {
+        worker: WorkerId::new(START),
+        expires_at: after(until),
+    }
 }
 
 fn output() -> Output {
@@ -50,7 +67,10 @@ fn output() -> Output {
 fn a_lease_is_exclusive_until_it_expires() {
     let mut task = queued();
     assert_eq!(task.claim(lease(60), after(0)), Ok(()));
-    assert_eq!(task.claim(lease(90), after(59)), Err(ClaimRefused::Leased { until: after(60) }));
+    assert_eq!(
+        task.claim(lease(90), after(59)),
+        Err(ClaimRefused::Leased { until: after(60) })
+    );
     assert_eq!(task.claim(lease(120), after(60)), Ok(()));
     assert_eq!(task.fence(), 2);
 }
@@ -62,11 +82,17 @@ fn a_stay_in_a_state_lasts_until_another_state_begins() {
     task.settle_overdue(after(60)).unwrap();
     assert_eq!(task.last_stay(), None, "it is still queued");
     task.claim(lease(90), after(70)).unwrap();
-    assert_eq!(task.last_stay(), Some((TaskStatus::Queued, Duration::from_secs(70))));
+    assert_eq!(
+        task.last_stay(),
+        Some((TaskStatus::Queued, Duration::from_secs(70)))
+    );
     task.cancel(after(75)).unwrap();
     assert_eq!(task.last_stay(), None, "its worker still has it");
     task.end_canceled(1, after(80)).unwrap();
-    assert_eq!(task.last_stay(), Some((TaskStatus::Running, Duration::from_secs(10))));
+    assert_eq!(
+        task.last_stay(),
+        Some((TaskStatus::Running, Duration::from_secs(10)))
+    );
 }
 
 #[test]
@@ -99,16 +125,25 @@ fn a_task_whose_workers_all_die_is_given_up() {
     let mut task = queued();
     let mut settled = Vec::new();
     for attempt in 1..=MAX_ATTEMPTS {
-        task.claim(lease(attempt * 10), after(attempt * 10 - 10)).unwrap();
+        task.claim(lease(attempt * 10), after(attempt * 10 - 10))
+            .unwrap();
         settled.extend(task.settle_overdue(after(attempt * 10)));
     }
-    assert_eq!(settled, [[Overdue::Requeued; 4].as_slice(), &[Overdue::GivenUp]].concat());
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    assert_eq!(
+        settled,
+        [[Overdue::Requeued; 4].as_slice(), &[Overdue::GivenUp]].concat()
+    );
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert!(failure.code.is_dead_letter());
 }
 
 fn wait(until: u64) -> Wait {
-    Wait { until: after(until), reason: WaitReason::RetryAfter }
+    Wait {
+        until: after(until),
+        reason: WaitReason::RetryAfter,
+    }
 }
 
 #[test]
@@ -116,21 +151,37 @@ fn a_parked_task_is_had_when_its_wait_is_over_and_not_before() {
     let mut task = queued();
     task.claim(lease(60), after(0)).unwrap();
     task.park(1, wait(30), Spent::Nothing, after(1)).unwrap();
-    assert_eq!((task.status(), task.attempts(), task.progress.parkings.all), (TaskStatus::Waiting, 0, 1));
-    assert_eq!(task.claim(lease(60), after(29)), Err(ClaimRefused::Waiting { until: after(30) }));
+    assert_eq!(
+        (task.status(), task.attempts(), task.progress.parkings.all),
+        (TaskStatus::Waiting, 0, 1)
+    );
+    assert_eq!(
+        task.claim(lease(60), after(29)),
+        Err(ClaimRefused::Waiting { until: after(30) })
+    );
     assert_eq!(task.claim(lease(60), after(30)), Ok(()));
     assert_eq!((task.fence(), task.attempts()), (2, 1));
 }
 
 #[test]
 fn the_watchdog_wakes_a_parked_task_whose_message_did_not_come_or_could_not_wait_so_long() {
-    for (until, due) in [(30, 90), (901, 961), (902, 902), (1_799, 1_799), (9_000, 1_800)] {
+    for (until, due) in [
+        (30, 90),
+        (901, 961),
+        (902, 902),
+        (1_799, 1_799),
+        (9_000, 1_800),
+    ] {
         let mut task = queued();
         task.claim(lease(60), after(0)).unwrap();
         task.park(1, wait(until), Spent::Nothing, after(1)).unwrap();
         assert_eq!(task.due_at(), Some(after(due)), "{until}");
         assert_eq!(task.settle_overdue(after(due - 1)), None);
-        let expected = if due == 1_800 { Overdue::TimedOut } else { Overdue::Awakened };
+        let expected = if due == 1_800 {
+            Overdue::TimedOut
+        } else {
+            Overdue::Awakened
+        };
         assert_eq!(task.settle_overdue(after(due)), Some(expected));
     }
 }
@@ -140,8 +191,15 @@ fn a_parking_that_lost_a_paid_answer_counts_until_the_attempts_are_used_up() {
     let mut task = queued();
     for attempt in 1..=MAX_ATTEMPTS {
         assert_eq!(task.attempts(), attempt - 1);
-        task.claim(lease(attempt * 10 + 9), after(attempt * 10)).unwrap();
-        task.park(task.fence(), wait(attempt * 10 + 5), Spent::Attempt, after(attempt * 10 + 1)).unwrap();
+        task.claim(lease(attempt * 10 + 9), after(attempt * 10))
+            .unwrap();
+        task.park(
+            task.fence(),
+            wait(attempt * 10 + 5),
+            Spent::Attempt,
+            after(attempt * 10 + 1),
+        )
+        .unwrap();
     }
     assert_eq!(task.status(), TaskStatus::Failed);
 }
@@ -154,11 +212,22 @@ fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
         task.progress.parkings.outages = outages;
         pauses.push(task.outage_pause().as_secs_f64() / (1.0 - spread(task.id()) / 4.0));
     }
-    let rounded: Vec<u64> = pauses.iter().map(|seconds| seconds.round() as u64).collect();
+    let rounded: Vec<u64> = pauses
+        .iter()
+        .map(|seconds| seconds.round() as u64)
+        .collect();
     assert_eq!(rounded, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
     let fractions: Vec<f64> = (0..50).map(|_| spread(queued().id())).collect();
-    assert!(fractions.iter().all(|fraction| (0.0..1.0).contains(fraction)));
-    assert!(fractions.iter().any(|fraction| (fraction - fractions[0]).abs() > 0.05));
+    assert!(
+        fractions
+            .iter()
+            .all(|fraction| (0.0..1.0).contains(fraction))
+    );
+    assert!(
+        fractions
+            .iter()
+            .any(|fraction| (fraction - fractions[0]).abs() > 0.05)
+    );
 }
 
 #[test]
@@ -174,13 +243,40 @@ fn waits_for_a_rate_limit_double_up_to_a_minute() {
 
 #[test]
 fn only_waits_of_its_own_kind_make_a_pause_longer() {
-    use WaitReason::{Breaker, Budget, Concurrency, OutOfTime, RateLimit, RetryAfter, SingleFlight};
+    use WaitReason::{
+        Breaker, Budget, Concurrency, OutOfTime, RateLimit, RetryAfter, SingleFlight,
+    };
     let mut task = queued();
-    for (at, reason) in (0..).zip([RateLimit, SingleFlight, Concurrency, OutOfTime, RetryAfter, Budget, Breaker]) {
+    for (at, reason) in (0..).zip([
+        RateLimit,
+        SingleFlight,
+        Concurrency,
+        OutOfTime,
+        RetryAfter,
+        Budget,
+        Breaker,
+    ]) {
         task.claim(lease(at * 10 + 9), after(at * 10)).unwrap();
-        task.park(task.fence(), Wait { until: after(at * 10 + 5), reason }, Spent::Nothing, after(at * 10)).unwrap();
+        task.park(
+            task.fence(),
+            Wait {
+                until: after(at * 10 + 5),
+                reason,
+            },
+            Spent::Nothing,
+            after(at * 10),
+        )
+        .unwrap();
     }
-    assert_eq!(task.progress.parkings, Parkings { all: 7, outages: 1, rate_limits: 1, turns: 1 });
+    assert_eq!(
+        task.progress.parkings,
+        Parkings {
+            all: 7,
+            outages: 1,
+            rate_limits: 1,
+            turns: 1
+        }
+    );
     task.claim(lease(99), after(90)).unwrap();
     task.note_steps(recorded(1));
     assert_eq!(task.progress.parkings, Parkings::default());
@@ -195,7 +291,8 @@ fn a_task_that_waits_for_its_turn_asks_ever_less_often_until_its_time_gets_short
         task.turn_pause(START).as_secs()
     });
     assert_eq!(pauses, [4, 8, 16, 32, 60, 60, 60]);
-    let pressed = [60, 20, 2, 1, 0].map(|left| task.turn_pause(task.deadline().minus(Duration::from_secs(left))));
+    let pressed = [60, 20, 2, 1, 0]
+        .map(|left| task.turn_pause(task.deadline().minus(Duration::from_secs(left))));
     assert_eq!(pressed.map(|pause| pause.as_secs()), [30, 10, 1, 1, 1]);
     task.spec.id = TaskId::derived([255; 16]);
     assert_eq!(task.turn_pause(START).as_secs(), 30);
@@ -211,7 +308,11 @@ fn nothing_happens_before_it_is_due() {
 }
 
 fn call() -> PendingCall {
-    let call = ToolCall { id: "a".to_owned(), name: "ask".to_owned(), arguments: "{}".to_owned() };
+    let call = ToolCall {
+        id: "a".to_owned(),
+        name: "ask".to_owned(),
+        arguments: "{}".to_owned(),
+    };
     PendingCall { number: 2, call }
 }
 
@@ -225,19 +326,36 @@ fn running() -> Task {
 fn an_attempt_under_which_the_journal_grows_is_worth_it() {
     let mut task = queued();
     for attempt in 1..=20 {
-        task.claim(lease(attempt * 10), after(attempt * 10 - 10)).unwrap();
+        task.claim(lease(attempt * 10), after(attempt * 10 - 10))
+            .unwrap();
         assert!(task.note_steps(recorded(attempt as u32)));
         assert!(!task.note_steps(recorded(attempt as u32)), "known already");
-        task.renew(task.fence(), after(attempt * 10), after(attempt * 10 - 9)).unwrap();
-        assert_eq!(task.settle_overdue(after(attempt * 10)), Some(Overdue::Requeued));
+        task.renew(task.fence(), after(attempt * 10), after(attempt * 10 - 9))
+            .unwrap();
+        assert_eq!(
+            task.settle_overdue(after(attempt * 10)),
+            Some(Overdue::Requeued)
+        );
     }
-    assert_eq!((task.attempts(), task.progress.steps, task.spend().attempts), (1, 20, 20));
+    assert_eq!(
+        (task.attempts(), task.progress.steps, task.spend().attempts),
+        (1, 20, 20)
+    );
 }
 
 /// A journal of so many answers.
 fn recorded(steps: u32) -> impl Iterator<Item = StepHead> {
-    let spend = Spend { attempts: 1, ..Spend::default() };
-    (1..=steps).map(move |number| StepHead { base: 0, number, kind: HeadKind::ModelCall, spend, bytes: 100 })
+    let spend = Spend {
+        attempts: 1,
+        ..Spend::default()
+    };
+    (1..=steps).map(move |number| StepHead {
+        base: 0,
+        number,
+        kind: HeadKind::ModelCall,
+        spend,
+        bytes: 100,
+    })
 }
 
 #[test]
@@ -255,10 +373,16 @@ fn a_task_knows_how_large_its_conversation_is() {
     task.answered(50, after(3)).unwrap();
     assert_eq!(known(&task), Some(350));
     task.cancel(after(4)).unwrap();
-    task.reopen(ReopenFrom::Checkpoint, Limits::default(), after(5)).unwrap();
+    task.reopen(ReopenFrom::Checkpoint, Limits::default(), after(5))
+        .unwrap();
     assert_eq!(known(&task), Some(350));
     task.cancel(after(6)).unwrap();
-    task.reopen(ReopenFrom::Start { last_step: 3 }, Limits::default(), after(7)).unwrap();
+    task.reopen(
+        ReopenFrom::Start { last_step: 3 },
+        Limits::default(),
+        after(7),
+    )
+    .unwrap();
     task.note_steps(recorded(3));
     assert_eq!(known(&task), Some(0), "steps of another run are not read");
 }
@@ -280,7 +404,10 @@ fn a_renewed_lease_holds_longer_and_only_for_its_holder() {
     assert_eq!(task.renew(2, after(90), after(20)), Err(LeaseLost));
     task.renew(1, after(90), after(20)).unwrap();
     assert_eq!(task.due_at(), Some(after(90)));
-    assert_eq!(task.claim(lease(120), after(89)), Err(ClaimRefused::Leased { until: after(90) }));
+    assert_eq!(
+        task.claim(lease(120), after(89)),
+        Err(ClaimRefused::Leased { until: after(90) })
+    );
 }
 
 #[test]
@@ -289,11 +416,16 @@ fn a_task_is_handed_over_until_it_was_often_enough() {
     for hop in 1..=MAX_HOPS {
         task.claim(lease(60), after(0)).unwrap();
         task.hand_over(task.fence(), after(1)).unwrap();
-        assert_eq!((task.status(), task.progress.hops, task.attempts()), (TaskStatus::Queued, hop, 0));
+        assert_eq!(
+            (task.status(), task.progress.hops, task.attempts()),
+            (TaskStatus::Queued, hop, 0)
+        );
     }
     task.claim(lease(60), after(0)).unwrap();
     task.hand_over(task.fence(), after(1)).unwrap();
-    let TaskState::Failed(failure) = task.state() else { panic!("{task:?}") };
+    let TaskState::Failed(failure) = task.state() else {
+        panic!("{task:?}")
+    };
     assert_eq!(failure.code, FailureCode::HopsExhausted);
 }
 
@@ -313,51 +445,98 @@ fn a_canceled_task_is_canceled_at_once_unless_a_worker_has_it() {
         let mut task = running();
         assert_eq!(task.cancel(after(1)), Ok(Some(Cancellation::Requested)));
         assert_eq!(task.cancel(after(1)), Ok(None));
-        assert_eq!(task.claim(lease(120), after(60)), Err(ClaimRefused::Overdue));
+        assert_eq!(
+            task.claim(lease(120), after(60)),
+            Err(ClaimRefused::Overdue)
+        );
         leave(&mut task).unwrap();
-        assert_eq!((task.status(), task.progress.cancel_requested), (TaskStatus::Canceled, false));
+        assert_eq!(
+            (task.status(), task.progress.cancel_requested),
+            (TaskStatus::Canceled, false)
+        );
     }
     let mut abandoned = running();
     abandoned.cancel(after(1)).unwrap();
     assert_eq!(abandoned.settle_overdue(after(60)), Some(Overdue::Canceled));
     let mut gone = running();
     gone.cancel(after(1)).unwrap();
-    assert_eq!(gone.cancel(after(60)), Ok(Some(Cancellation::Done)), "and nobody has to wait for the watchdog");
+    assert_eq!(
+        gone.cancel(after(60)),
+        Ok(Some(Cancellation::Done)),
+        "and nobody has to wait for the watchdog"
+    );
     let mut dead = running();
-    assert_eq!(dead.cancel(after(60)), Ok(Some(Cancellation::Done)), "its worker is gone");
+    assert_eq!(
+        dead.cancel(after(60)),
+        Ok(Some(Cancellation::Done)),
+        "its worker is gone"
+    );
     let mut completed = running();
     completed.complete(1, output(), after(1)).unwrap();
-    assert_eq!(completed.cancel(after(2)), Err(WrongState(TaskStatus::Completed)));
+    assert_eq!(
+        completed.cancel(after(2)),
+        Err(WrongState(TaskStatus::Completed))
+    );
 }
 
 #[test]
 fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
     let mut asking = running();
     asking.require_input(1, vec![call()], after(100)).unwrap();
-    assert_eq!(asking.claim(lease(60), after(101)), Err(ClaimRefused::AwaitsClient(TaskStatus::InputRequired)));
+    assert_eq!(
+        asking.claim(lease(60), after(101)),
+        Err(ClaimRefused::AwaitsClient(TaskStatus::InputRequired))
+    );
     assert_eq!(asking.settle_overdue(after(80_000)), None);
     asking.answered(0, after(80_100)).unwrap();
     assert_eq!(asking.deadline(), after(81_800));
-    assert_eq!(asking.answered(0, after(80_101)), Err(WrongState(TaskStatus::Queued)));
+    assert_eq!(
+        asking.answered(0, after(80_101)),
+        Err(WrongState(TaskStatus::Queued))
+    );
 
     let mut paused = running();
     paused.pause(1, LimitKind::MaxSteps, after(100)).unwrap();
     assert_eq!(paused.due_at(), Some(after(86_500)));
     let mut resumed = paused.clone();
-    resumed.resume(Limits::default().with_max_steps(107).unwrap(), after(200)).unwrap();
-    assert_eq!((resumed.deadline(), resumed.limits().max_steps()), (after(1_900), 107));
+    resumed
+        .resume(Limits::default().with_max_steps(107).unwrap(), after(200))
+        .unwrap();
+    assert_eq!(
+        (resumed.deadline(), resumed.limits().max_steps()),
+        (after(1_900), 107)
+    );
     for (timeout, deadline) in [(3_600, 3_700), (60, 160)] {
         let mut resumed = paused.clone();
-        let limits = Limits::default().with_max_steps(101).unwrap().with_timeout_seconds(timeout).unwrap();
+        let limits = Limits::default()
+            .with_max_steps(101)
+            .unwrap()
+            .with_timeout_seconds(timeout)
+            .unwrap();
         resumed.resume(limits, after(200)).unwrap();
-        assert_eq!(resumed.deadline(), after(deadline), "what the task has used of its time stays used");
+        assert_eq!(
+            resumed.deadline(),
+            after(deadline),
+            "what the task has used of its time stays used"
+        );
     }
     for max_steps in [100, 7] {
-        let refused = paused.clone().resume(Limits::default().with_max_steps(max_steps).unwrap(), after(200));
-        assert_eq!(refused, Err(ResumeRefused::NotRaised { limit: LimitKind::MaxSteps, bound: 100 }));
+        let refused = paused.clone().resume(
+            Limits::default().with_max_steps(max_steps).unwrap(),
+            after(200),
+        );
+        assert_eq!(
+            refused,
+            Err(ResumeRefused::NotRaised {
+                limit: LimitKind::MaxSteps,
+                bound: 100
+            })
+        );
     }
     assert_eq!(paused.settle_overdue(after(86_500)), Some(Overdue::Expired));
-    let TaskState::Failed(failure) = paused.state() else { panic!("{paused:?}") };
+    let TaskState::Failed(failure) = paused.state() else {
+        panic!("{paused:?}")
+    };
     assert_eq!(failure.code, FailureCode::LimitReached);
 }
 
@@ -365,12 +544,20 @@ fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
 fn a_task_goes_on_under_its_own_cap_on_cost_only_if_the_cap_of_another_stopped_it() {
     let capped = Limits::default().with_max_cost_micro_usd(50).unwrap();
     let raised = Limits::default().with_max_cost_micro_usd(51).unwrap();
-    for (cap, goes_on) in [(Some(BudgetScope::Task), false), (Some(BudgetScope::Tenant), true), (None, true)] {
+    for (cap, goes_on) in [
+        (Some(BudgetScope::Task), false),
+        (Some(BudgetScope::Tenant), true),
+        (None, true),
+    ] {
         let mut task = queued().within(capped);
         task.claim(lease(60), after(0)).unwrap();
         task.note_setbacks(&[], cap);
         task.pause(1, LimitKind::Budget, after(1)).unwrap();
-        assert_eq!(task.clone().resume(capped, after(2)).is_ok(), goes_on, "{cap:?}");
+        assert_eq!(
+            task.clone().resume(capped, after(2)).is_ok(),
+            goes_on,
+            "{cap:?}"
+        );
         assert_eq!(task.resume(raised, after(2)), Ok(()), "{cap:?}");
     }
 }
@@ -378,13 +565,27 @@ fn a_task_goes_on_under_its_own_cap_on_cost_only_if_the_cap_of_another_stopped_i
 #[test]
 fn an_ended_task_is_opened_again_with_all_its_time() {
     let limits = Limits::default().with_timeout_seconds(60).unwrap();
-    for (from, base) in [(ReopenFrom::Checkpoint, 0), (ReopenFrom::Start { last_step: 4 }, 4)] {
+    for (from, base) in [
+        (ReopenFrom::Checkpoint, 0),
+        (ReopenFrom::Start { last_step: 4 }, 4),
+    ] {
         let mut task = running();
         task.note_steps(recorded(3));
-        assert_eq!(task.reopen(from, limits, after(1)), Err(WrongState(TaskStatus::Running)));
-        task.fail(1, Failure::attempts_exhausted(MAX_ATTEMPTS, 0, &Setbacks::default()), after(1)).unwrap();
+        assert_eq!(
+            task.reopen(from, limits, after(1)),
+            Err(WrongState(TaskStatus::Running))
+        );
+        task.fail(
+            1,
+            Failure::attempts_exhausted(MAX_ATTEMPTS, 0, &Setbacks::default()),
+            after(1),
+        )
+        .unwrap();
         task.reopen(from, limits, after(5_000)).unwrap();
-        assert_eq!((task.status(), task.deadline(), task.progress.base), (TaskStatus::Queued, after(5_060), base));
+        assert_eq!(
+            (task.status(), task.deadline(), task.progress.base),
+            (TaskStatus::Queued, after(5_060), base)
+        );
         assert_eq!((task.attempts(), task.progress.steps), (0, 3.max(base)));
         task.claim(lease(5_050), after(5_001)).unwrap();
         assert_eq!(task.fence(), 2, "fences only grow");
@@ -400,11 +601,19 @@ fn only_a_task_that_waits_for_a_worker_is_dead_lettered_by_the_queue() {
     }
     let mut stranded = queued();
     for moment in [60, 180, 420, 900] {
-        assert!(!stranded.dead_letter(after(moment)), "an outage of some minutes costs nothing but time");
-        assert_eq!(stranded.settle_overdue(after(moment)), Some(Overdue::Resent));
+        assert!(
+            !stranded.dead_letter(after(moment)),
+            "an outage of some minutes costs nothing but time"
+        );
+        assert_eq!(
+            stranded.settle_overdue(after(moment)),
+            Some(Overdue::Resent)
+        );
     }
     assert!(stranded.dead_letter(after(901)));
-    let TaskState::Failed(failure) = stranded.state() else { panic!("{stranded:?}") };
+    let TaskState::Failed(failure) = stranded.state() else {
+        panic!("{stranded:?}")
+    };
     assert!(failure.code.is_dead_letter());
 }
 
@@ -418,20 +627,36 @@ fn a_history_tells_lost_workers_from_others() {
     };
     assert!(was_lost(|_| {}, 60), "requeued");
     assert!(was_lost(|_| {}, 1_800), "timed out");
-    assert!(was_lost(|task| assert!(task.cancel(after(1)).is_ok()), 60), "canceled");
-    assert!(was_lost(|task| task.progress.attempts = MAX_ATTEMPTS, 60), "given up");
+    assert!(
+        was_lost(|task| assert!(task.cancel(after(1)).is_ok()), 60),
+        "canceled"
+    );
+    assert!(
+        was_lost(|task| task.progress.attempts = MAX_ATTEMPTS, 60),
+        "given up"
+    );
     let mut by_client = running();
     by_client.cancel(after(60)).unwrap();
     assert!(
         by_client.progress.history.kept().last().unwrap().lost,
         "canceled by its client, who came before the watchdog"
     );
-    assert!(!was_lost(|task| task.renew(1, after(2_000), after(1)).unwrap(), 1_800), "timed out by its worker");
-    assert!(!was_lost(|task| task.release(1, Spent::Attempt, after(1)).unwrap(), 90), "resent");
+    assert!(
+        !was_lost(|task| task.renew(1, after(2_000), after(1)).unwrap(), 1_800),
+        "timed out by its worker"
+    );
+    assert!(
+        !was_lost(
+            |task| task.release(1, Spent::Attempt, after(1)).unwrap(),
+            90
+        ),
+        "resent"
+    );
 }
 
 proptest! {
-    /// Never early, late by a quarter of the wait or half a second at most, and not too late because of it.
+    /// Never early, late by a quarter of the wait or half a second at most, and not too late
+    /// because of it.
     #[test]
     fn a_staggered_wait_ends_in_its_bounds(last in any::<u8>(), wait_ms in 0..2_000_000_u64) {
         let mut task = queued();
@@ -445,9 +670,10 @@ proptest! {
         prop_assert!(!has_room || until < staggered);
     }
 
-    /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one raises the revision
-    /// by one, fences only grow, an ended task stays as it is, and every other one has a moment to look at it. What left its
-    /// history and what is left are all changes, each as it was.
+    /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one
+    /// raises the revision by one, fences only grow, an ended task stays as it is, and every other
+    /// one has a moment to look at it. What left its history and what is left are all changes, each
+    /// as it was.
     #[test]
     fn any_history_keeps_the_rules(history in prop::collection::vec((0..20_u8, 0..120_u64, 0..7_u64), 0..90)) {
         let mut task = queued();

@@ -10,7 +10,8 @@ use crate::domain::time::Timestamp;
 pub enum Overdue {
     /// Its message may be lost: send it again.
     Resent,
-    /// Its message waits with many others, as far as can be told: it was sent twice, and the queue has a backlog.
+    /// Its message waits with many others, as far as can be told: it was sent twice, and the queue
+    /// has a backlog.
     LeftInBacklog,
     /// Its worker is gone: queued again; send its message.
     Requeued,
@@ -31,27 +32,37 @@ impl Overdue {
     pub const fn wants_message(self) -> bool {
         match self {
             Self::Resent | Self::Requeued | Self::Awakened => true,
-            Self::LeftInBacklog | Self::TimedOut | Self::GivenUp | Self::Canceled | Self::Expired => false,
+            Self::LeftInBacklog
+            | Self::TimedOut
+            | Self::GivenUp
+            | Self::Canceled
+            | Self::Expired => false,
         }
     }
 }
 
 impl Task {
-    /// When the watchdog must look at the task if nothing else happened; `None` once it has ended. A running task past
-    /// its deadline is left to its worker, which is bound by the deadline too, until its lease ends.
+    /// When the watchdog must look at the task if nothing else happened; `None` once it has ended.
+    /// A running task past its deadline is left to its worker, which is bound by the deadline too,
+    /// until its lease ends.
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.progress.state {
             TaskState::Queued { due_at } | TaskState::Waiting { due_at, .. } => {
                 Some(*due_at.min(&self.progress.deadline))
             }
             TaskState::Running(lease) => Some(lease.expires_at),
-            TaskState::InputRequired { expires_at, .. } | TaskState::Paused { expires_at, .. } => Some(*expires_at),
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => None,
+            TaskState::InputRequired { expires_at, .. } | TaskState::Paused { expires_at, .. } => {
+                Some(*expires_at)
+            }
+            TaskState::Completed(_)
+            | TaskState::Failed(_)
+            | TaskState::Canceled
+            | TaskState::TimedOut => None,
         }
     }
 
-    /// Does what is due; `None` if nothing is. Whoever gets one that [wants a message](Overdue::wants_message) sends it
-    /// once the change is stored.
+    /// Does what is due; `None` if nothing is. Whoever gets one that [wants a
+    /// message](Overdue::wants_message) sends it once the change is stored.
     pub fn settle_overdue(&mut self, now: Timestamp) -> Option<Overdue> {
         if now < self.due_at()? {
             return self.settle_late(now);
@@ -59,25 +70,31 @@ impl Task {
         self.without_worker(now, |task| task.settle_due(now))
     }
 
-    /// Whether the task may be what ends its workers: it waits for one because the last was lost, and not for the first time since
-    /// its journal last grew.
+    /// Whether the task may be what ends its workers: it waits for one because the last was lost,
+    /// and not for the first time since its journal last grew.
     pub fn is_suspect(&self) -> bool {
         let changes = self.progress.history.kept().iter().rev();
-        let last = changes.map(|change| &change.event).find(|event| **event != Event::Resent);
-        let has_lost_worker = matches!(self.progress.state, TaskState::Queued { .. }) && last == Some(&Event::Requeued);
+        let last = changes
+            .map(|change| &change.event)
+            .find(|event| **event != Event::Resent);
+        let has_lost_worker = matches!(self.progress.state, TaskState::Queued { .. })
+            && last == Some(&Event::Requeued);
         has_lost_worker && self.progress.attempts >= LOSSES_BESIDE_OTHERS
     }
 
-    /// Whether nothing is due but another message, and more than one was sent already: if messages wait in the queue, the task's
-    /// are among them.
+    /// Whether nothing is due but another message, and more than one was sent already: if messages
+    /// wait in the queue, the task's are among them.
     pub fn was_sent_again(&self, now: Timestamp) -> bool {
         let is_due = matches!(self.progress.state, TaskState::Queued { due_at } if due_at <= now);
         is_due && self.progress.sends > 1 && now < self.progress.deadline
     }
 
-    /// Leaves a task that [was sent again](Self::was_sent_again) to its messages, for a while: another would feed the backlog.
+    /// Leaves a task that [was sent again](Self::was_sent_again) to its messages, for a while:
+    /// another would feed the backlog.
     pub fn leave_in_backlog(&mut self, now: Timestamp) -> Overdue {
-        self.progress.state = TaskState::Queued { due_at: now.plus(BACKLOG_WAIT) };
+        self.progress.state = TaskState::Queued {
+            due_at: now.plus(BACKLOG_WAIT),
+        };
         self.turn(now);
         Overdue::LeftInBacklog
     }
@@ -111,26 +128,36 @@ impl Task {
                 Some(Overdue::Awakened)
             }
             TaskState::Running(_) => Some(self.end_attempt(now)),
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => None,
+            TaskState::Completed(_)
+            | TaskState::Failed(_)
+            | TaskState::Canceled
+            | TaskState::TimedOut => None,
         }
     }
 
-    /// Ends the task if its deadline has passed and its time runs. Its own worker may do so before its lease ends.
+    /// Ends the task if its deadline has passed and its time runs. Its own worker may do so before
+    /// its lease ends.
     fn settle_late(&mut self, now: Timestamp) -> Option<Overdue> {
-        let late = now >= self.progress.deadline && !self.status().awaits_client() && !self.status().is_terminal();
+        let late = now >= self.progress.deadline
+            && !self.status().awaits_client()
+            && !self.status().is_terminal();
         if late {
             self.enter(TaskState::TimedOut, Event::TimedOut, now);
         }
         late.then_some(Overdue::TimedOut)
     }
 
-    /// Fails a task of which the queue gave up one message after the other, so that no worker can ever have claimed it since
-    /// [`MAX_SENDS`] of them. `false`, and nothing changes, if there were fewer, because an outage must cost time only, or if
-    /// the task doesn't wait for a worker.
+    /// Fails a task of which the queue gave up one message after the other, so that no worker can
+    /// ever have claimed it since [`MAX_SENDS`] of them. `false`, and nothing changes, if there
+    /// were fewer, because an outage must cost time only, or if the task doesn't wait for a worker.
     pub fn dead_letter(&mut self, now: Timestamp) -> bool {
-        let stranded = matches!(self.progress.state, TaskState::Queued { .. }) && self.progress.sends >= MAX_SENDS;
+        let stranded = matches!(self.progress.state, TaskState::Queued { .. })
+            && self.progress.sends >= MAX_SENDS;
         if stranded {
-            self.end_failed(Failure::undeliverable(self.progress.sends, self.progress.steps), now);
+            self.end_failed(
+                Failure::undeliverable(self.progress.sends, self.progress.steps),
+                now,
+            );
         }
         stranded
     }

@@ -6,8 +6,8 @@ use super::history::{Change, Event};
 use super::parkings::Parkings;
 use super::setbacks::Setbacks;
 use super::{
-    ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS, Overdue, Spent, Task,
-    TaskState,
+    ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS,
+    Overdue, Spent, Task, TaskState,
 };
 use crate::domain::call::FailedAttempt;
 use crate::domain::conversation::PendingCall;
@@ -22,7 +22,10 @@ impl Task {
     /// Gives the task to a worker under a new fence.
     pub fn claim(&mut self, lease: Lease, now: Timestamp) -> Result<(), ClaimRefused> {
         match &self.progress.state {
-            TaskState::Completed(_) | TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => {
+            TaskState::Completed(_)
+            | TaskState::Failed(_)
+            | TaskState::Canceled
+            | TaskState::TimedOut => {
                 return Err(ClaimRefused::Finished(self.status()));
             }
             TaskState::InputRequired { .. } | TaskState::Paused { .. } => {
@@ -30,7 +33,9 @@ impl Task {
             }
             // Even past the deadline: its worker may be about to end the task in time.
             TaskState::Running(held) if now < held.expires_at => {
-                return Err(ClaimRefused::Leased { until: held.expires_at });
+                return Err(ClaimRefused::Leased {
+                    until: held.expires_at,
+                });
             }
             TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. }
                 if now >= self.progress.deadline =>
@@ -40,7 +45,9 @@ impl Task {
             TaskState::Waiting { wait, .. } if now < wait.until => {
                 return Err(ClaimRefused::Waiting { until: wait.until });
             }
-            TaskState::Running(_) if self.progress.cancel_requested || self.progress.attempts >= MAX_ATTEMPTS => {
+            TaskState::Running(_)
+                if self.progress.cancel_requested || self.progress.attempts >= MAX_ATTEMPTS =>
+            {
                 return Err(ClaimRefused::Overdue);
             }
             TaskState::Queued { .. } | TaskState::Running(_) | TaskState::Waiting { .. } => {}
@@ -51,27 +58,38 @@ impl Task {
         self.progress.state = TaskState::Running(lease);
         self.progress.revision += 1;
         self.progress.updated_at = now;
-        self.progress.history.push_claim(Change::new(now, Event::Claimed { worker: lease.worker }));
+        self.progress.history.push_claim(Change::new(
+            now,
+            Event::Claimed {
+                worker: lease.worker,
+            },
+        ));
         Ok(())
     }
 
-    /// Adds to what the task's model calls came to. It becomes durable with the transition that follows.
+    /// Adds to what the task's model calls came to. It becomes durable with the transition that
+    /// follows.
     pub fn add_spend(&mut self, spend: Spend) {
         self.progress.spend = self.progress.spend.plus(spend);
     }
 
-    /// Takes note of what a failed model call met, and whose cap on cost refused it. It becomes durable with the transition that follows.
+    /// Takes note of what a failed model call met, and whose cap on cost refused it. It becomes
+    /// durable with the transition that follows.
     pub fn note_setbacks(&mut self, attempts: &[FailedAttempt], cap: Option<BudgetScope>) {
         self.progress.setbacks.note(attempts, cap);
     }
 
-    /// Takes note of all the steps that are recorded, and of what those came to that were not known yet. A worker under which
-    /// the journal grows is worth its attempt: the attempts before it count no more, nor do the waits. It becomes durable with
-    /// the transition that follows. Returns whether there was news.
+    /// Takes note of all the steps that are recorded, and of what those came to that were not known
+    /// yet. A worker under which the journal grows is worth its attempt: the attempts before it
+    /// count no more, nor do the waits. It becomes durable with the transition that follows.
+    /// Returns whether there was news.
     pub fn note_steps(&mut self, recorded: impl IntoIterator<Item = StepHead>) -> bool {
         let (base, known) = (self.progress.base, self.progress.steps);
         let (mut news, mut bytes) = (BTreeMap::<u32, Spend>::new(), 0_u64);
-        for step in recorded.into_iter().filter(|step| step.base == base && step.number > base) {
+        for step in recorded
+            .into_iter()
+            .filter(|step| step.base == base && step.number > base)
+        {
             bytes = bytes.saturating_add(step.bytes);
             if step.number > known {
                 news.insert(step.number, step.spend);
@@ -94,17 +112,27 @@ impl Task {
     }
 
     /// Prolongs the lease, for the worker that holds the lease numbered `fence`.
-    pub fn renew(&mut self, fence: u64, expires_at: Timestamp, now: Timestamp) -> Result<(), LeaseLost> {
+    pub fn renew(
+        &mut self,
+        fence: u64,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), LeaseLost> {
         let lease = self.must_hold(fence)?;
-        self.progress.state = TaskState::Running(Lease { expires_at, ..lease });
+        self.progress.state = TaskState::Running(Lease {
+            expires_at,
+            ..lease
+        });
         self.turn(now);
         Ok(())
     }
 
-    /// Takes over the lease, and what others may do to a task while a worker has it, from the task as it is stored or was a moment
-    /// ago: `false` if this worker's lease is not the task's any more.
+    /// Takes over the lease, and what others may do to a task while a worker has it, from the task
+    /// as it is stored or was a moment ago: `false` if this worker's lease is not the task's any
+    /// more.
     pub fn catch_up(&mut self, kept: &Self) -> bool {
-        let same = self.progress.fence == kept.progress.fence && matches!(kept.progress.state, TaskState::Running(_));
+        let same = self.progress.fence == kept.progress.fence
+            && matches!(kept.progress.state, TaskState::Running(_));
         if same && kept.progress.revision >= self.progress.revision {
             self.progress.state.clone_from(&kept.progress.state);
             self.progress.revision = kept.progress.revision;
@@ -114,9 +142,15 @@ impl Task {
         same
     }
 
-    /// Parks the task, for the worker that holds the lease numbered `fence`: it may be had again when the wait is over. A
-    /// parked attempt counts only if it `spent` something.
-    pub fn park(&mut self, fence: u64, wait: Wait, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
+    /// Parks the task, for the worker that holds the lease numbered `fence`: it may be had again
+    /// when the wait is over. A parked attempt counts only if it `spent` something.
+    pub fn park(
+        &mut self,
+        fence: u64,
+        wait: Wait,
+        spent: Spent,
+        now: Timestamp,
+    ) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
             self.cancel_now(now);
@@ -131,16 +165,24 @@ impl Task {
             Spent::Attempt => {}
         }
         let by_message = wait.until.since(now) <= LONGEST_MESSAGE_DELAY;
-        let due_at = if by_message { wait.until.plus(FIRST_WAIT) } else { wait.until };
+        let due_at = if by_message {
+            wait.until.plus(FIRST_WAIT)
+        } else {
+            wait.until
+        };
         self.progress.parkings.count(wait.reason);
         self.progress.sends = u32::from(by_message);
-        let parked = Event::Parked { reason: wait.reason, until: wait.until };
+        let parked = Event::Parked {
+            reason: wait.reason,
+            until: wait.until,
+        };
         self.enter(TaskState::Waiting { wait, due_at }, parked, now);
         Ok(())
     }
 
-    /// Hands the task over to the next invocation, for the worker that holds the lease numbered `fence` and is out of time
-    /// after some steps. Whoever does it sends a message for the task, unless that was the last hop that it may have.
+    /// Hands the task over to the next invocation, for the worker that holds the lease numbered
+    /// `fence` and is out of time after some steps. Whoever does it sends a message for the task,
+    /// unless that was the last hop that it may have.
     pub fn hand_over(&mut self, fence: u64, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
@@ -151,24 +193,43 @@ impl Task {
             self.progress.hops += 1;
             self.progress.attempts = 0;
             self.progress.sends = 0;
-            self.queue(Event::HandedOver { hop: self.progress.hops }, now);
+            self.queue(
+                Event::HandedOver {
+                    hop: self.progress.hops,
+                },
+                now,
+            );
         }
         Ok(())
     }
 
     /// Has the client answer these calls, for the worker that holds the lease numbered `fence`.
-    pub fn require_input(&mut self, fence: u64, calls: Vec<PendingCall>, now: Timestamp) -> Result<(), LeaseLost> {
+    pub fn require_input(
+        &mut self,
+        fence: u64,
+        calls: Vec<PendingCall>,
+        now: Timestamp,
+    ) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
             self.cancel_now(now);
             return Ok(());
         }
         let expires_at = now.plus(self.progress.limits.input_timeout());
-        self.await_client(TaskState::InputRequired { calls, since: now, expires_at }, Event::InputRequired, now);
+        self.await_client(
+            TaskState::InputRequired {
+                calls,
+                since: now,
+                expires_at,
+            },
+            Event::InputRequired,
+            now,
+        );
         Ok(())
     }
 
-    /// Stops the task at a limit until it is resumed, for the worker that holds the lease numbered `fence`.
+    /// Stops the task at a limit until it is resumed, for the worker that holds the lease numbered
+    /// `fence`.
     pub fn pause(&mut self, fence: u64, limit: LimitKind, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
@@ -176,12 +237,25 @@ impl Task {
             return Ok(());
         }
         let expires_at = now.plus(self.progress.limits.input_timeout());
-        self.await_client(TaskState::Paused { limit, since: now, expires_at }, Event::Paused { limit }, now);
+        self.await_client(
+            TaskState::Paused {
+                limit,
+                since: now,
+                expires_at,
+            },
+            Event::Paused { limit },
+            now,
+        );
         Ok(())
     }
 
     /// Ends the task with an answer, for the worker that holds the lease numbered `fence`.
-    pub fn complete(&mut self, fence: u64, output: Output, now: Timestamp) -> Result<(), LeaseLost> {
+    pub fn complete(
+        &mut self,
+        fence: u64,
+        output: Output,
+        now: Timestamp,
+    ) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         self.enter(TaskState::Completed(output), Event::Completed, now);
         Ok(())
@@ -201,8 +275,9 @@ impl Task {
         Ok(())
     }
 
-    /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`: whoever gets a message for it
-    /// may claim it at once. An attempt that spent something counts, and the last of them gives the task up.
+    /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`:
+    /// whoever gets a message for it may claim it at once. An attempt that spent something counts,
+    /// and the last of them gives the task up.
     pub fn release(&mut self, fence: u64, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
@@ -227,7 +302,10 @@ impl Task {
             self.queue(Event::Requeued, now);
             return Overdue::Requeued;
         }
-        self.end_failed(Failure::attempts_exhausted(MAX_ATTEMPTS, self.progress.steps, &self.progress.setbacks), now);
+        self.end_failed(
+            Failure::attempts_exhausted(MAX_ATTEMPTS, self.progress.steps, &self.progress.setbacks),
+            now,
+        );
         Overdue::GivenUp
     }
 

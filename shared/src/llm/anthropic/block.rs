@@ -41,7 +41,13 @@ struct PieceType;
 
 impl Lookup for PieceType {
     fn of(name: &str) -> Option<Self> {
-        let known = ["text_delta", "thinking_delta", "signature_delta", "input_json_delta", "citations_delta"];
+        let known = [
+            "text_delta",
+            "thinking_delta",
+            "signature_delta",
+            "input_json_delta",
+            "citations_delta",
+        ];
         known.contains(&name).then_some(Self)
     }
 }
@@ -49,23 +55,37 @@ impl Lookup for PieceType {
 impl Piece {
     /// Whether this version knows it.
     const fn is_known(&self) -> bool {
-        matches!(self.r#type, Named::Known(PieceType)) || self.has_content() || self.signature.is_some()
+        matches!(self.r#type, Named::Known(PieceType))
+            || self.has_content()
+            || self.signature.is_some()
     }
 
     const fn has_content(&self) -> bool {
-        self.text.is_some() || self.thinking.is_some() || self.partial_json.is_some() || self.citation.is_some()
+        self.text.is_some()
+            || self.thinking.is_some()
+            || self.partial_json.is_some()
+            || self.citation.is_some()
     }
 }
 
 impl Block {
     /// A block that came whole.
     pub(super) fn whole(index: u64, fields: Map<String, Value>) -> Self {
-        Self { index, fields, ..Self::default() }
+        Self {
+            index,
+            fields,
+            ..Self::default()
+        }
     }
 
     /// A block that begins in a stream.
     pub(super) fn begun(index: u64, fields: Map<String, Value>) -> Self {
-        Self { index, start: fields.clone(), fields, ..Self::default() }
+        Self {
+            index,
+            start: fields.clone(),
+            fields,
+            ..Self::default()
+        }
     }
 
     /// Whether the block began with these fields.
@@ -115,14 +135,21 @@ impl Block {
         if let Some(citation) = piece.citation {
             match self.fields.get_mut("citations") {
                 Some(Value::Array(citations)) => citations.push(citation),
-                _ => drop(self.fields.insert("citations".to_owned(), vec![citation].into())),
+                _ => drop(
+                    self.fields
+                        .insert("citations".to_owned(), vec![citation].into()),
+                ),
             }
         }
         Ok(bytes as u64)
     }
 
     fn append(&mut self, field: &str, more: &str) -> Result<usize, Fault> {
-        match self.fields.entry(field).or_insert_with(|| Value::String(String::new())) {
+        match self
+            .fields
+            .entry(field)
+            .or_insert_with(|| Value::String(String::new()))
+        {
             Value::String(text) => text.push_str(more),
             empty @ Value::Null => *empty = more.into(),
             _ => return Err(Fault::Senseless("a text begins as something else")),
@@ -138,7 +165,11 @@ impl Block {
                 Err(_) => self.is_broken = true,
             }
         }
-        let kind = self.fields.get("type").and_then(Value::as_str).ok_or(Fault::Senseless("a block has no type"))?;
+        let kind = self
+            .fields
+            .get("type")
+            .and_then(Value::as_str)
+            .ok_or(Fault::Senseless("a block has no type"))?;
         let content = match kind {
             "text" => AssistantContent::Text(self.text("text")?.to_owned()),
             "thinking" => AssistantContent::Reasoning(self.text("thinking")?.to_owned()),
@@ -152,7 +183,8 @@ impl Block {
             AssistantContent::Reasoning(_) | AssistantContent::Opaque => true,
         };
         let original = (is_needed && !self.is_broken).then_some(Value::Object(self.fields));
-        let is_empty = matches!(&content, AssistantContent::Text(text) if text.is_empty()) && original.is_none();
+        let is_empty = matches!(&content, AssistantContent::Text(text) if text.is_empty())
+            && original.is_none();
         Ok((!is_empty).then_some(Part { content, original }))
     }
 
@@ -164,7 +196,9 @@ impl Block {
             Some(Value::Array(list)) if list.is_empty() => "{}".to_owned(),
             Some(Value::Null) | None => "{}".to_owned(),
             Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => {
-                return Err(Fault::Senseless("a tool's input is neither text nor an object"));
+                return Err(Fault::Senseless(
+                    "a tool's input is neither text nor an object",
+                ));
             }
         };
         let name = self.text("name")?.to_owned();
@@ -177,7 +211,11 @@ impl Block {
             // It gets an id of ours.
             Some(_) | None => String::new(),
         };
-        Ok(ToolCall { id, name, arguments })
+        Ok(ToolCall {
+            id,
+            name,
+            arguments,
+        })
     }
 
     /// A text of the block; missing or `null` is empty.
@@ -195,6 +233,8 @@ impl Block {
             "caller" => value.get("type").and_then(Value::as_str) == Some("direct"),
             _ => value.is_null(),
         };
-        self.fields.iter().any(|(field, value)| !neutral.contains(&field.as_str()) && !is_default(field, value))
+        self.fields
+            .iter()
+            .any(|(field, value)| !neutral.contains(&field.as_str()) && !is_default(field, value))
     }
 }

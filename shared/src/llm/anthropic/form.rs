@@ -1,11 +1,13 @@
 //! Which forms Anthropic's models can be held to.
 //!
-//! The vendor refuses a schema outside its subset: an open object, a bound on a number or a length, a recursion
-//! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations>). As in the
-//! vendor's own client, objects are closed, and what else is outside stands in the description, for the model to heed. A
-//! schema that would come to mean something else, such as that of a map, is not brought into the subset: its form is asked
-//! for in words, which promise nothing, as with other vendors' models and schemas outside of their subsets. So is a form
-//! that is over the vendor's limits on complexity
+//! The vendor refuses a schema outside its subset: an open object, a bound on a number or a length,
+//! a recursion
+//! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations>).
+//! As in the vendor's own client, objects are closed, and what else is outside stands in the
+//! description, for the model to heed. A schema that would come to mean something else, such as
+//! that of a map, is not brought into the subset: its form is asked for in words, which promise
+//! nothing, as with other vendors' models and schemas outside of their subsets. So is a form that
+//! is over the vendor's limits on complexity
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#schema-complexity-limits>).
 
 use std::collections::HashSet;
@@ -16,8 +18,18 @@ use super::complexity::is_simple;
 use crate::policy::schemas::is_plain_key;
 
 /// The formats of texts that the vendor knows.
-const FORMATS: [&str; 10] =
-    ["date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uri", "uuid"];
+const FORMATS: [&str; 10] = [
+    "date",
+    "date-time",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "time",
+    "uri",
+    "uuid",
+];
 
 /// Where references may lead.
 const DEFINITIONS: &str = "#/$defs/";
@@ -36,14 +48,20 @@ pub(super) fn within_subset(schema: &Value) -> Option<Value> {
     }
     let mut places = Vec::new();
     references(schema, &mut places);
-    let is_known = |place: &&str| place.strip_prefix(DEFINITIONS).is_some_and(|name| known.contains(name));
+    let is_known = |place: &&str| {
+        place
+            .strip_prefix(DEFINITIONS)
+            .is_some_and(|name| known.contains(name))
+    };
     let closed = Value::Object(closed);
     (places.iter().all(is_known) && is_simple(&closed)).then_some(closed)
 }
 
 /// How to ask for a form that the model can't be held to.
 pub(super) fn in_words(schema: &Value) -> String {
-    format!("Answer with nothing but JSON, without a code fence, that is valid under this JSON schema: {schema}")
+    format!(
+        "Answer with nothing but JSON, without a code fence, that is valid under this JSON schema: {schema}"
+    )
 }
 
 fn closed(schema: &Value) -> Option<Map<String, Value>> {
@@ -61,13 +79,20 @@ fn closed(schema: &Value) -> Option<Map<String, Value>> {
             "minItems" if value.as_u64().is_some_and(|least| least <= 1) => value.clone(),
             "additionalProperties" if *value == Value::Bool(false) => value.clone(),
             "items" => Value::Object(closed(value)?),
-            "anyOf" | "oneOf" => {
-                value.as_array()?.iter().map(|schema| closed(schema).map(Value::Object)).collect::<Option<_>>()?
-            }
+            "anyOf" | "oneOf" => value
+                .as_array()?
+                .iter()
+                .map(|schema| closed(schema).map(Value::Object))
+                .collect::<Option<_>>()?,
             "properties" if value.as_object()?.keys().all(|name| is_plain_key(name)) => {
                 closed_each(value.as_object()?)?
             }
-            "additionalProperties" | "allOf" | "const" | "enum" | "patternProperties" | "properties" => return None,
+            "additionalProperties"
+            | "allOf"
+            | "const"
+            | "enum"
+            | "patternProperties"
+            | "properties" => return None,
             "$comment" | "$defs" | "$id" | "$schema" => continue,
             _ => {
                 words.insert(keyword.clone(), value.clone());
@@ -84,7 +109,10 @@ fn closed(schema: &Value) -> Option<Map<String, Value>> {
 }
 
 fn closed_each(schemas: &Map<String, Value>) -> Option<Value> {
-    schemas.iter().map(|(name, schema)| Some((name.clone(), Value::Object(closed(schema)?)))).collect()
+    schemas
+        .iter()
+        .map(|(name, schema)| Some((name.clone(), Value::Object(closed(schema)?))))
+        .collect()
 }
 
 fn is_plain(value: &Value) -> bool {
@@ -104,13 +132,16 @@ fn describe(kept: &mut Map<String, Value>, words: Map<String, Value>) {
     kept.insert("description".to_owned(), text.into());
 }
 
-/// Closes the schema if it is that of an object. Whether it says in one way, and in one only, of which kind its values are.
+/// Closes the schema if it is that of an object. Whether it says in one way, and in one only, of
+/// which kind its values are.
 fn is_sound(kept: &mut Map<String, Value>) -> bool {
     let has = |kept: &Map<String, Value>, keyword| kept.contains_key(keyword);
     if has(kept, "anyOf") || has(kept, "enum") || has(kept, "const") {
         // The vendor wants no type beside them.
         kept.shift_remove("type");
-        return ["properties", "items"].iter().all(|keyword| !has(kept, keyword))
+        return ["properties", "items"]
+            .iter()
+            .all(|keyword| !has(kept, keyword))
             && !(has(kept, "anyOf") && (has(kept, "enum") || has(kept, "const")));
     }
     match kept.get("type") {
@@ -126,8 +157,15 @@ fn close(object: &mut Map<String, Value>) -> bool {
     let is_closed = object.contains_key("additionalProperties");
     let names = object.get("properties").and_then(Value::as_object);
     let is_empty = names.is_none_or(Map::is_empty);
-    let required = object.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    let has_all = required.clone().all(|name| names.is_some_and(|names| names.contains_key(name)));
+    let required = object
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let has_all = required
+        .clone()
+        .all(|name| names.is_some_and(|names| names.contains_key(name)));
     object.insert("additionalProperties".to_owned(), json!(false));
     object.entry("properties").or_insert_with(|| json!({}));
     (is_closed || !is_empty) && has_all
@@ -152,11 +190,18 @@ fn is_circular(definitions: &Map<String, Value>) -> bool {
         .map(|(name, schema)| {
             let mut places = Vec::new();
             references(schema, &mut places);
-            (name.as_str(), places.into_iter().filter_map(|place| place.strip_prefix(DEFINITIONS)).collect())
+            (
+                name.as_str(),
+                places
+                    .into_iter()
+                    .filter_map(|place| place.strip_prefix(DEFINITIONS))
+                    .collect(),
+            )
         })
         .collect();
     loop {
-        let (names, before): (HashSet<&str>, usize) = (open.iter().map(|(name, _)| *name).collect(), open.len());
+        let (names, before): (HashSet<&str>, usize) =
+            (open.iter().map(|(name, _)| *name).collect(), open.len());
         // Definitions that lead only to such as were found to be sound.
         open.retain(|(_, leads)| leads.iter().any(|name| names.contains(name)));
         if open.is_empty() || open.len() == before {
@@ -169,12 +214,19 @@ fn is_circular(definitions: &Map<String, Value>) -> bool {
 mod tests {
     use super::*;
 
-    #[expect(clippy::needless_pass_by_value, reason = "reads like the macro that it is fed with")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "reads like the macro that it is fed with"
+    )]
     #[track_caller]
     fn check(schema: Value, expected: Option<Value>) {
         // As texts: the order of properties counts.
         let text = |schema: Value| schema.to_string();
-        assert_eq!(within_subset(&schema).map(text), expected.map(text), "{schema}");
+        assert_eq!(
+            within_subset(&schema).map(text),
+            expected.map(text),
+            "{schema}"
+        );
     }
 
     /// An object with this one property.
@@ -189,7 +241,8 @@ mod tests {
 
     #[test]
     fn a_schema_within_the_subset_stays_as_it_is() {
-        let mut schema = closed_of(&json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/b"}}));
+        let mut schema =
+            closed_of(&json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/b"}}));
         schema["required"] = json!(["a"]);
         schema["$defs"] = json!({"b": {"anyOf": [{"type": ["string", "null"]}, {"enum": [1, "x"]}, {"$ref": "#/$defs/c"}]},
                                  "c": {"type": "string", "format": "date", "title": "C", "description": "A day."}});
@@ -200,11 +253,17 @@ mod tests {
 
     #[test]
     fn objects_are_closed_and_what_is_outside_goes_into_the_description() {
-        let inner = of(&json!({"type": "integer", "minimum": 1, "maximum": 9, "description": "A digit."}));
-        let closed = closed_of(&json!({"type": "integer", "description": "A digit.\n\n{\"minimum\":1,\"maximum\":9}"}));
+        let inner =
+            of(&json!({"type": "integer", "minimum": 1, "maximum": 9, "description": "A digit."}));
+        let closed = closed_of(
+            &json!({"type": "integer", "description": "A digit.\n\n{\"minimum\":1,\"maximum\":9}"}),
+        );
         check(of(&inner), Some(closed_of(&closed)));
         for (given, expected) in [
-            (json!({"type": "string", "minLength": 3}), json!({"type": "string", "description": "{\"minLength\":3}"})),
+            (
+                json!({"type": "string", "minLength": 3}),
+                json!({"type": "string", "description": "{\"minLength\":3}"}),
+            ),
             (
                 json!({"type": "string", "format": "iban"}),
                 json!({"type": "string", "description": "{\"format\":\"iban\"}"}),
@@ -213,8 +272,14 @@ mod tests {
                 json!({"type": "array", "items": {"type": "null"}, "minItems": 2}),
                 json!({"type": "array", "items": {"type": "null"}, "description": "{\"minItems\":2}"}),
             ),
-            (json!({"type": "string", "enum": ["x", "y"]}), json!({"enum": ["x", "y"]})),
-            (json!({"type": "string", "const": "x", "$comment": "y"}), json!({"const": "x"})),
+            (
+                json!({"type": "string", "enum": ["x", "y"]}),
+                json!({"enum": ["x", "y"]}),
+            ),
+            (
+                json!({"type": "string", "const": "x", "$comment": "y"}),
+                json!({"const": "x"}),
+            ),
             (
                 json!({"oneOf": [{"type": "null"}, of(&json!({"type": "number"}))]}),
                 json!({"anyOf": [{"type": "null"}, closed_of(&json!({"type": "number"}))]}),
@@ -253,14 +318,25 @@ mod tests {
             schema["$defs"] = definitions;
             schema
         };
-        check(with_definitions(json!({"b": of(&json!({"$ref": "#/$defs/b"}))})), None);
+        check(
+            with_definitions(json!({"b": of(&json!({"$ref": "#/$defs/b"}))})),
+            None,
+        );
         let (to_b, to_c) = (json!({"$ref": "#/$defs/b"}), json!({"$ref": "#/$defs/c"}));
-        check(with_definitions(json!({"b": of(&to_c), "c": of(&to_b)})), None);
+        check(
+            with_definitions(json!({"b": of(&to_c), "c": of(&to_b)})),
+            None,
+        );
     }
 
     #[test]
     fn a_property_whose_name_the_vendor_refuses_is_left_to_words() {
-        for (name, expected) in [("filter.id", true), ("filter[id]", false), ("größe", false), ("", false)] {
+        for (name, expected) in [
+            ("filter.id", true),
+            ("filter[id]", false),
+            ("größe", false),
+            ("", false),
+        ] {
             let schema = json!({"type": "object", "properties": {name: {"type": "string"}}});
             assert_eq!(within_subset(&schema).is_some(), expected, "{name}");
             assert_eq!(within_subset(&of(&schema)).is_some(), expected, "{name}");

@@ -1,8 +1,10 @@
-//! Anthropic's Messages API, version 2026-10-21, or 2023-06-01 for models that are to take sampling parameters.
+//! Anthropic's Messages API, version 2026-10-21, or 2023-06-01 for models that are to take sampling
+//! parameters.
 //!
-//! Types and names of errors are those of the API reference at <https://docs.claude.com/en/api/messages> and of the
-//! vendor's own client. Unknown fields, events, content blocks and stop reasons are let pass, because the vendor adds them
-//! without a new version.
+//! Types and names of errors are those of the API reference at
+//! <https://docs.claude.com/en/api/messages> and of the vendor's own client. Unknown fields,
+//! events, content blocks and stop reasons are let pass, because the vendor adds them without a new
+//! version.
 
 mod block;
 mod complexity;

@@ -1,9 +1,10 @@
 //! What Anthropic is asked.
 //!
-//! Blocks that came from the vendor go back to it as they were. Its reasoning goes back to the very model that wrote it,
-//! because another one refuses it, and is left out elsewhere. What another vendor's model said goes in neutral form, with
-//! ids and names brought into the form that this vendor takes. No tool is sent as strict, so that only the form of the answer
-//! counts towards the vendor's limits on strict schemas.
+//! Blocks that came from the vendor go back to it as they were. Its reasoning goes back to the very
+//! model that wrote it, because another one refuses it, and is left out elsewhere. What another
+//! vendor's model said goes in neutral form, with ids and names brought into the form that this
+//! vendor takes. No tool is sent as strict, so that only the form of the answer counts towards the
+//! vendor's limits on strict schemas.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -13,16 +14,18 @@ use serde_json::{Value, json};
 
 use super::form::{in_words, within_subset};
 use crate::domain::{
-    AssistantContent, ModelRef, ModelRequest, Prompt, Provider, ReasoningEffort, Thousandths, ToolCall, ToolDefinition,
-    Transfer, UserPart,
+    AssistantContent, ModelRef, ModelRequest, Prompt, Provider, ReasoningEffort, Thousandths,
+    ToolCall, ToolDefinition, Transfer, UserPart,
 };
 use crate::llm::transcript::{CallResult, Said, Turn as Spoken, UniqueIn, tool_name, turns};
 use crate::policy::models::thinks_between_tools;
 use crate::policy::schemas::{accepted, modern};
 
-/// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the model; shorter
-/// prefixes are let pass.
-const CACHED: CacheControl = CacheControl { r#type: "ephemeral" };
+/// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the
+/// model; shorter prefixes are let pass.
+const CACHED: CacheControl = CacheControl {
+    r#type: "ephemeral",
+};
 
 /// The body of a request.
 #[derive(Serialize)]
@@ -144,7 +147,10 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
     fn from(request: &'a ModelRequest) -> Self {
         let (choice, prompt) = (request.chain.first(), request.prompt.as_ref());
         let settings = choice.settings;
-        let schema = prompt.output_schema.as_ref().map(|output| output.schema.as_value());
+        let schema = prompt
+            .output_schema
+            .as_ref()
+            .map(|output| output.schema.as_value());
         let held_to = schema.and_then(|schema| within_subset(&modern(schema)));
         let asked_for = schema.filter(|_| held_to.is_none());
         let system = system(&prompt.instructions, asked_for);
@@ -157,8 +163,12 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
                 .collect(),
             tools: tools(prompt, system.is_empty()),
             system,
-            tool_choice: prompt.forbids_tools().then_some(ToolChoice { r#type: "none" }),
-            thinking: settings.reasoning_effort.and_then(|effort| thinking(effort, &choice.model)),
+            tool_choice: prompt
+                .forbids_tools()
+                .then_some(ToolChoice { r#type: "none" }),
+            thinking: settings
+                .reasoning_effort
+                .and_then(|effort| thinking(effort, &choice.model)),
             output_config: output_config(settings.reasoning_effort, held_to),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
@@ -168,7 +178,8 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
     }
 }
 
-/// Whether the conversation is likely to be sent again with more at its end; writing it into the cache costs extra.
+/// Whether the conversation is likely to be sent again with more at its end; writing it into the
+/// cache costs extra.
 fn goes_on(prompt: &Prompt) -> bool {
     !prompt.tools.is_empty() || prompt.messages.len() > 1
 }
@@ -180,11 +191,20 @@ fn system<'a>(instructions: &'a str, form: Option<&Value>) -> Vec<SystemText<'a>
         Some(form) => format!("{instructions}\n\n{}", in_words(form)).into(),
         None => instructions.into(),
     };
-    let text = SystemText { r#type: "text", text, cache_control: CACHED };
-    if text.text.is_empty() { Vec::new() } else { vec![text] }
+    let text = SystemText {
+        r#type: "text",
+        text,
+        cache_control: CACHED,
+    };
+    if text.text.is_empty() {
+        Vec::new()
+    } else {
+        vec![text]
+    }
 }
 
-/// Tools come before the system's text, whose mark covers both; without it, the last tool is marked.
+/// Tools come before the system's text, whose mark covers both; without it, the last tool is
+/// marked.
 fn tools(prompt: &Prompt, marks_last: bool) -> Vec<Tool<'_>> {
     let mut tools: Vec<Tool<'_>> = prompt.tools.iter().map(tool).collect();
     if marks_last && let Some(last) = tools.last_mut() {
@@ -202,10 +222,13 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
     }
 }
 
-/// How to keep the model from thinking before it answers, if that is wished. One model has a mode of its own for it.
+/// How to keep the model from thinking before it answers, if that is wished. One model has a mode
+/// of its own for it.
 fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
     match effort {
-        ReasoningEffort::None if thinks_between_tools(model) => Some(Thinking { r#type: "between_tools" }),
+        ReasoningEffort::None if thinks_between_tools(model) => Some(Thinking {
+            r#type: "between_tools",
+        }),
         ReasoningEffort::None => Some(Thinking { r#type: "disabled" }),
         ReasoningEffort::Minimal
         | ReasoningEffort::Low
@@ -217,16 +240,28 @@ fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
 }
 
 fn output_config(effort: Option<ReasoningEffort>, form: Option<Value>) -> Option<OutputConfig> {
-    let effort = effort.filter(|effort| *effort != ReasoningEffort::None).map(ReasoningEffort::as_str);
-    let format = form.map(|schema| Format { r#type: "json_schema", schema });
+    let effort = effort
+        .filter(|effort| *effort != ReasoningEffort::None)
+        .map(ReasoningEffort::as_str);
+    let format = form.map(|schema| Format {
+        r#type: "json_schema",
+        schema,
+    });
     (effort.is_some() || format.is_some()).then_some(OutputConfig { effort, format })
 }
 
-/// A turn, unless nothing of it can be sent. Turns of the same role that follow each other are joined by the vendor.
+/// A turn, unless nothing of it can be sent. Turns of the same role that follow each other are
+/// joined by the vendor.
 fn turn<'a>(spoken: Spoken<'a>, model: &ModelRef) -> Option<Turn<'a>> {
     let (role, content): (_, Vec<Block<'a>>) = match spoken {
         Spoken::User(parts) => ("user", parts.into_iter().map(said_by_user).collect()),
-        Spoken::Assistant(parts) => ("assistant", parts.iter().filter_map(|said| said_by_model(said, model)).collect()),
+        Spoken::Assistant(parts) => (
+            "assistant",
+            parts
+                .iter()
+                .filter_map(|said| said_by_model(said, model))
+                .collect(),
+        ),
         Spoken::Results(results) => ("user", results.into_iter().map(tool_result).collect()),
     };
     (!content.is_empty()).then_some(Turn { role, content })
@@ -236,7 +271,10 @@ fn said_by_user(part: &UserPart) -> Block<'_> {
     let source = match part {
         UserPart::Text(text) => return Block::Ours(Ours::Text { text }),
         UserPart::ImageUrl(url) => ImageSource::Url { url },
-        UserPart::Image { media_type, base64 } => ImageSource::Base64 { media_type, data: base64 },
+        UserPart::Image { media_type, base64 } => ImageSource::Base64 {
+            media_type,
+            data: base64,
+        },
     };
     Block::Ours(Ours::Image { source })
 }
@@ -249,9 +287,13 @@ fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
     match &said.part.content {
         AssistantContent::Reasoning(_) => of_model.map(back),
         AssistantContent::Opaque => of_vendor.map(back),
-        AssistantContent::Text(text) => Some(of_vendor.map_or(Block::Ours(Ours::Text { text }), back)),
+        AssistantContent::Text(text) => {
+            Some(of_vendor.map_or(Block::Ours(Ours::Text { text }), back))
+        }
         AssistantContent::ToolCall(call) => Some(match of_vendor {
-            Some(original) => Block::Original(with_id(said.block(original, "id"), &token(said.id(call)))),
+            Some(original) => {
+                Block::Original(with_id(said.block(original, "id"), &token(said.id(call))))
+            }
             None => tool_use(said, call),
         }),
     }
@@ -270,10 +312,16 @@ fn with_id<'a>(block: Cow<'a, Value>, id: &str) -> Cow<'a, Value> {
 }
 
 fn tool_use<'a>(said: &Said<'a>, call: &'a ToolCall) -> Block<'a> {
-    let input = serde_json::from_str(&call.arguments).ok().filter(Value::is_object);
+    let input = serde_json::from_str(&call.arguments)
+        .ok()
+        .filter(Value::is_object);
     // The vendor takes nothing but an object; the model is to see what it wrote all the same.
     let input = input.unwrap_or_else(|| json!({ "arguments": call.arguments }));
-    Block::Ours(Ours::ToolUse { id: token(said.id(call)), name: tool_name(&call.name), input })
+    Block::Ours(Ours::ToolUse {
+        id: token(said.id(call)),
+        name: tool_name(&call.name),
+        input,
+    })
 }
 
 fn tool_result(result: CallResult<'_>) -> Block<'_> {
@@ -284,7 +332,8 @@ fn tool_result(result: CallResult<'_>) -> Block<'_> {
     })
 }
 
-/// The text in the form of the vendor's ids: letters, digits, `_` and `-`. Different texts stay different.
+/// The text in the form of the vendor's ids: letters, digits, `_` and `-`. Different texts stay
+/// different.
 fn token(text: Cow<'_, str>) -> Cow<'_, str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if !text.is_empty() && text.bytes().all(allowed) {

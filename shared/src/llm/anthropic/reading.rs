@@ -1,8 +1,9 @@
 //! What Anthropic answers, whole or event by event.
 //!
-//! Blocks are kept as they come. The neutral form is made of them at the end, and a block that has more than the neutral
-//! form keeps, or whose form may not change, is kept beside it. Servers with the same API leave out the lines that name
-//! the events, number blocks their own way, and send events twice.
+//! Blocks are kept as they come. The neutral form is made of them at the end, and a block that has
+//! more than the neutral form keeps, or whose form may not change, is kept beside it. Servers with
+//! the same API leave out the lines that name the events, number blocks their own way, and send
+//! events twice.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -125,20 +126,29 @@ impl Reading for Received {
             return Err(complaint(&event.data));
         }
         if event.name == "content_block_delta"
-            && let Ok(BlockDelta { r#type: Named::Known(Kind::BlockDelta), index, delta }) =
-                serde_json::from_str(&event.data)
+            && let Ok(BlockDelta {
+                r#type: Named::Known(Kind::BlockDelta),
+                index,
+                delta,
+            }) = serde_json::from_str(&event.data)
         {
             return self.add(Some(index), delta);
         }
-        let Some((kind, happening)) = happening(event)? else { return Ok(self.progress()) };
+        let Some((kind, happening)) = happening(event)? else {
+            return Ok(self.progress());
+        };
         match kind {
             Kind::MessageStart => self.start(*happening.message.unwrap_or_default())?,
             Kind::BlockStart => {
-                let fields = happening.content_block.ok_or(Fault::Senseless("a block begins without a block"))?;
+                let fields = happening
+                    .content_block
+                    .ok_or(Fault::Senseless("a block begins without a block"))?;
                 self.begin(happening.index, fields)?;
             }
             Kind::BlockDelta => {
-                let piece = happening.delta.ok_or(Fault::Senseless("a block goes on without a piece"))?;
+                let piece = happening
+                    .delta
+                    .ok_or(Fault::Senseless("a block goes on without a piece"))?;
                 return self.add(happening.index, piece);
             }
             Kind::BlockStop => {
@@ -169,12 +179,17 @@ impl Reading for Received {
         if message.error.is_some() {
             return Err(complaint(body));
         }
-        let Some(blocks) = blocks(message.content)? else { return Err(Fault::Senseless("a message without content")) };
+        let Some(blocks) = blocks(message.content)? else {
+            return Err(Fault::Senseless("a message without content"));
+        };
         self.stage = Stage::Done;
         self.model = message.model;
         self.stop_reason = reason(message.stop_reason);
         self.count(message.usage);
-        self.blocks = (0..).zip(blocks).map(|(index, fields)| Block::whole(index, fields)).collect();
+        self.blocks = (0..)
+            .zip(blocks)
+            .map(|(index, fields)| Block::whole(index, fields))
+            .collect();
         Ok(())
     }
 
@@ -182,17 +197,29 @@ impl Reading for Received {
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let usage = Usage::from(self.usage);
         let estimate = lenient::estimated_tokens(self.uncounted_bytes, max_output_tokens);
-        Usage { output_tokens: usage.output_tokens.max(estimate), ..usage }
+        Usage {
+            output_tokens: usage.output_tokens.max(estimate),
+            ..usage
+        }
     }
 
     fn finish(mut self) -> Result<Answer, Fault> {
         if self.stage != Stage::Done && self.stop_reason.is_none() {
             return Err(Fault::Unfinished);
         }
-        let stop_reason = match self.stop_reason.or(self.start_reason).as_deref().map(ending) {
+        let stop_reason = match self
+            .stop_reason
+            .or(self.start_reason)
+            .as_deref()
+            .map(ending)
+        {
             Some(Ending::Whole(reason) | Ending::Cut(reason)) => reason,
             Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
-            Some(Ending::Garbled) => return Err(Fault::Senseless("the server could not read the model's tool call")),
+            Some(Ending::Garbled) => {
+                return Err(Fault::Senseless(
+                    "the server could not read the model's tool call",
+                ));
+            }
             Some(Ending::Unknown) | None => StopReason::Other,
         };
         self.blocks.sort_by_key(|block| block.index);
@@ -200,7 +227,11 @@ impl Reading for Received {
         for block in self.blocks {
             content.extend(block.into_part()?);
         }
-        Ok(Answer { content, stop_reason, served_model: self.model })
+        Ok(Answer {
+            content,
+            stop_reason,
+            served_model: self.model,
+        })
     }
 }
 
@@ -211,7 +242,12 @@ fn blocks(content: Option<Value>) -> Result<Option<Vec<Map<String, Value>>>, Fau
         Some(Value::String(text)) if text.is_empty() => Ok(Some(Vec::new())),
         Some(Value::String(text)) => {
             let fields = [("type", "text".to_owned()), ("text", text)];
-            Ok(Some(vec![fields.map(|(field, value)| (field.to_owned(), value.into())).into_iter().collect()]))
+            Ok(Some(vec![
+                fields
+                    .map(|(field, value)| (field.to_owned(), value.into()))
+                    .into_iter()
+                    .collect(),
+            ]))
         }
         Some(content) => Ok(Some(serde_json::from_value(content)?)),
     }
@@ -229,17 +265,27 @@ impl Received {
         self.start_reason = reason(message.stop_reason);
         self.count(message.usage);
         let blocks = blocks(message.content)?.unwrap_or_default();
-        (0..).zip(blocks).try_for_each(|(index, fields)| self.begin(Some(index), fields))
+        (0..)
+            .zip(blocks)
+            .try_for_each(|(index, fields)| self.begin(Some(index), fields))
     }
 
-    /// Begins a block. One that begins again is the same block, or the next one of a server that numbers all alike.
+    /// Begins a block. One that begins again is the same block, or the next one of a server that
+    /// numbers all alike.
     fn begin(&mut self, index: Option<u64>, fields: Map<String, Value>) -> Result<(), Fault> {
         self.stage = Stage::Within;
-        let next = self.blocks.iter().map(|block| block.index.saturating_add(1)).max().unwrap_or_default();
+        let next = self
+            .blocks
+            .iter()
+            .map(|block| block.index.saturating_add(1))
+            .max()
+            .unwrap_or_default();
         let index = index.unwrap_or(next);
         match self.blocks.iter().rfind(|block| block.index == index) {
             Some(earlier) if earlier.has_begun_with(&fields) => return Ok(()),
-            Some(earlier) if !earlier.is_stopped() => return Err(Fault::Senseless("a block begins twice")),
+            Some(earlier) if !earlier.is_stopped() => {
+                return Err(Fault::Senseless("a block begins twice"));
+            }
             Some(_) | None => self.blocks.push(Block::begun(index, fields)),
         }
         Ok(())
@@ -247,7 +293,9 @@ impl Received {
 
     /// Adds a piece to a block.
     fn add(&mut self, index: Option<u64>, piece: Piece) -> Result<Progress, Fault> {
-        let block = self.block(index).ok_or(Fault::Senseless("a block goes on that has not begun"))?;
+        let block = self
+            .block(index)
+            .ok_or(Fault::Senseless("a block goes on that has not begun"))?;
         let bytes = block.add(piece)?;
         self.uncounted_bytes = self.uncounted_bytes.saturating_add(bytes);
         Ok(Progress::More)
@@ -255,7 +303,9 @@ impl Received {
 
     /// The block with this number; without a number, the one that began last.
     fn block(&mut self, index: Option<u64>) -> Option<&mut Block> {
-        self.blocks.iter_mut().rfind(|block| index.is_none_or(|index| block.index == index))
+        self.blocks
+            .iter_mut()
+            .rfind(|block| index.is_none_or(|index| block.index == index))
     }
 
     fn count(&mut self, usage: Option<UsageReport>) {
@@ -265,9 +315,14 @@ impl Received {
         }
     }
 
-    /// How far a stream is at the mark of its end. Without a reason to stop, something got lost or is to come.
+    /// How far a stream is at the mark of its end. Without a reason to stop, something got lost or
+    /// is to come.
     const fn end(&self) -> Progress {
-        if self.stop_reason.is_some() { Progress::Done } else { Progress::Stopped }
+        if self.stop_reason.is_some() {
+            Progress::Done
+        } else {
+            Progress::Stopped
+        }
     }
 
     const fn progress(&self) -> Progress {
@@ -299,14 +354,23 @@ impl Happening {
     fn kind(&self, name: &str) -> Option<Kind> {
         let is_nameless = matches!(self.r#type, Named::Missing) && name == "message";
         let named = self.r#type.known().or_else(|| Kind::of(name));
-        named.or_else(|| self.error.map(|_| Kind::Error)).or_else(|| self.held().filter(|_| is_nameless))
+        named
+            .or_else(|| self.error.map(|_| Kind::Error))
+            .or_else(|| self.held().filter(|_| is_nameless))
     }
 
     fn held(&self) -> Option<Kind> {
         match self {
-            Self { message: Some(_), .. } => Some(Kind::MessageStart),
-            Self { content_block: Some(_), .. } => Some(Kind::BlockStart),
-            Self { delta: Some(piece), .. } if piece.stop_reason.is_some() => Some(Kind::MessageDelta),
+            Self {
+                message: Some(_), ..
+            } => Some(Kind::MessageStart),
+            Self {
+                content_block: Some(_),
+                ..
+            } => Some(Kind::BlockStart),
+            Self {
+                delta: Some(piece), ..
+            } if piece.stop_reason.is_some() => Some(Kind::MessageDelta),
             Self { delta: Some(_), .. } => Some(Kind::BlockDelta),
             _ => None,
         }
@@ -324,7 +388,9 @@ fn happening(event: &Event) -> Result<Option<(Kind, Happening)>, Fault> {
     match serde_json::from_str::<Happening>(&event.data) {
         Ok(happening) => Ok(happening.kind(&event.name).map(|kind| (kind, happening))),
         Err(error) => match serde_json::from_str::<Typed>(&event.data) {
-            Ok(Typed { r#type: Named::Unknown }) if Kind::of(&event.name).is_none() => Ok(None),
+            Ok(Typed {
+                r#type: Named::Unknown,
+            }) if Kind::of(&event.name).is_none() => Ok(None),
             Ok(_) | Err(_) => Err(error.into()),
         },
     }
@@ -340,8 +406,12 @@ impl UsageReport {
         Self {
             input_tokens: self.input_tokens.max(later.input_tokens),
             output_tokens: self.output_tokens.max(later.output_tokens),
-            cache_creation_input_tokens: self.cache_creation_input_tokens.max(later.cache_creation_input_tokens),
-            cache_read_input_tokens: self.cache_read_input_tokens.max(later.cache_read_input_tokens),
+            cache_creation_input_tokens: self
+                .cache_creation_input_tokens
+                .max(later.cache_creation_input_tokens),
+            cache_read_input_tokens: self
+                .cache_read_input_tokens
+                .max(later.cache_read_input_tokens),
             output_tokens_details: later.output_tokens_details.or(self.output_tokens_details),
         }
     }
@@ -353,11 +423,16 @@ impl From<UsageReport> for Usage {
         let cache_read_tokens = report.cache_read_input_tokens.unwrap_or(0);
         let uncached_tokens = report.input_tokens.unwrap_or(0);
         Self {
-            input_tokens: uncached_tokens.saturating_add(cache_write_tokens).saturating_add(cache_read_tokens),
+            input_tokens: uncached_tokens
+                .saturating_add(cache_write_tokens)
+                .saturating_add(cache_read_tokens),
             output_tokens: report.output_tokens.unwrap_or(0),
             cache_read_tokens,
             cache_write_tokens,
-            reasoning_tokens: report.output_tokens_details.and_then(|details| details.thinking_tokens).unwrap_or(0),
+            reasoning_tokens: report
+                .output_tokens_details
+                .and_then(|details| details.thinking_tokens)
+                .unwrap_or(0),
         }
     }
 }

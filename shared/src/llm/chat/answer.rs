@@ -1,8 +1,9 @@
 //! An answer of the Chat Completions API, whole or as a stream of chunks.
 //!
-//! A whole answer is read as a stream of one chunk. What servers with this API leave out or do their own way is put up with:
-//! ids, indexes, reasons and usage may be missing, `[DONE]` too, and arguments may be an object instead of its text. A whole
-//! message that closes a stream replaces what its deltas said.
+//! A whole answer is read as a stream of one chunk. What servers with this API leave out or do
+//! their own way is put up with: ids, indexes, reasons and usage may be missing, `[DONE]` too, and
+//! arguments may be an object instead of its text. A whole message that closes a stream replaces
+//! what its deltas said.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -110,7 +111,11 @@ impl Reading for Stream {
         if event.data.trim_ascii() == "[DONE]" {
             self.is_done = true;
             // Without a reason to stop, something got lost or is to come.
-            return Ok(if self.finish_reason.is_some() { Progress::Done } else { Progress::Stopped });
+            return Ok(if self.finish_reason.is_some() {
+                Progress::Done
+            } else {
+                Progress::Stopped
+            });
         }
         self.chunk(serde_json::from_str(&event.data)?)
     }
@@ -124,7 +129,10 @@ impl Reading for Stream {
     /// Of an answer that broke off before it told, an estimate of what was written.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let written = || lenient::estimated_tokens(self.said.len() as u64, max_output_tokens);
-        self.usage.unwrap_or_else(|| Usage { output_tokens: written(), ..Usage::default() })
+        self.usage.unwrap_or_else(|| Usage {
+            output_tokens: written(),
+            ..Usage::default()
+        })
     }
 
     fn finish(self) -> Result<Answer, Fault> {
@@ -137,7 +145,11 @@ impl Reading for Stream {
         let has_refusal = !self.said.refusal.is_empty();
         let (cut, end) = match self.finish_reason.as_deref().map(ending) {
             Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
-            Some(Ending::Garbled) => return Err(Fault::Senseless("the server could not read the model's tool call")),
+            Some(Ending::Garbled) => {
+                return Err(Fault::Senseless(
+                    "the server could not read the model's tool call",
+                ));
+            }
             Some(Ending::Cut(reason)) => (Some(reason), reason),
             Some(Ending::Whole(StopReason::EndTurn)) => (None, StopReason::EndTurn),
             // `tool_calls` and `function_call` come with calls, or else something is amiss.
@@ -149,7 +161,11 @@ impl Reading for Stream {
             None if wants_tools => StopReason::ToolUse,
             Some(_) | None => end,
         };
-        Ok(Answer { content, stop_reason, served_model: self.model })
+        Ok(Answer {
+            content,
+            stop_reason,
+            served_model: self.model,
+        })
     }
 }
 
@@ -159,14 +175,23 @@ impl Stream {
         let chunk = Chunk::deserialize(chunk)?;
         let was_stopped = self.finish_reason.is_some();
         let written_before = if was_stopped { self.said.len() } else { 0 };
-        let usage = chunk.usage.filter(UsageReport::says_something).map(Usage::from);
+        let usage = chunk
+            .usage
+            .filter(UsageReport::says_something)
+            .map(Usage::from);
         self.usage = usage.or(self.usage);
         self.model = self.model.take().or(chunk.model);
-        // Some gateways report as an error after the end that the answer is cut, which its reason has said already.
+        // Some gateways report as an error after the end that the answer is cut, which its reason
+        // has said already.
         if let Some(fault) = error.filter(|_| !was_stopped) {
             return Err(fault);
         }
-        for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index.unwrap_or(0) == 0) {
+        for choice in chunk
+            .choices
+            .into_iter()
+            .flatten()
+            .filter(|choice| choice.index.unwrap_or(0) == 0)
+        {
             self.has_choice = true;
             self.choice(choice)?;
         }
@@ -181,7 +206,10 @@ impl Stream {
     }
 
     fn choice(&mut self, choice: Choice) -> Result<(), Fault> {
-        if let Some(error) = choice.error.filter(|error| error.is_object() && self.finish_reason.is_none()) {
+        if let Some(error) = choice
+            .error
+            .filter(|error| error.is_object() && self.finish_reason.is_none())
+        {
             return Err(fault(&error));
         }
         self.said.add(choice.delta.unwrap_or_default())?;
@@ -210,17 +238,31 @@ impl Said {
             self.refusal.push_str(refusal);
         }
         self.thoughts.add("reasoning", delta.reasoning.as_ref());
-        self.thoughts.add("reasoning_content", delta.reasoning_content.as_ref());
+        self.thoughts
+            .add("reasoning_content", delta.reasoning_content.as_ref());
         if let Some(Value::Array(details)) = delta.reasoning_details {
-            self.thoughts.add_details(details.into_iter().filter_map(fields).collect());
+            self.thoughts
+                .add_details(details.into_iter().filter_map(fields).collect());
         }
         self.calls.add(call_deltas(delta.tool_calls)?)?;
-        self.function_call.add(delta.function_call.map(CallDelta::from).into_iter().collect())
+        self.function_call.add(
+            delta
+                .function_call
+                .map(CallDelta::from)
+                .into_iter()
+                .collect(),
+        )
     }
 
     /// Takes over what a whole message says. What it leaves out stays.
     fn replace_with(&mut self, whole: Self) {
-        let Self { text, refusal, thoughts, calls, function_call } = whole;
+        let Self {
+            text,
+            refusal,
+            thoughts,
+            calls,
+            function_call,
+        } = whole;
         if !text.is_empty() {
             self.text = text;
         }
@@ -241,10 +283,23 @@ impl Said {
     /// What was said, and whether it has calls.
     fn into_parts(self, cut: Option<StopReason>) -> Result<(Vec<Part>, bool), Fault> {
         let mut content: Vec<Part> = self.thoughts.into_part().into_iter().collect();
-        let texts = [self.text, self.refusal].into_iter().filter(|text| !text.is_empty());
-        content.extend(texts.map(|text| Part { content: AssistantContent::Text(text), original: None }));
-        let calls = if self.calls.is_empty() { self.function_call } else { self.calls };
-        let calls = if cut.is_some() { calls.into_whole_parts() } else { calls.into_parts()? };
+        let texts = [self.text, self.refusal]
+            .into_iter()
+            .filter(|text| !text.is_empty());
+        content.extend(texts.map(|text| Part {
+            content: AssistantContent::Text(text),
+            original: None,
+        }));
+        let calls = if self.calls.is_empty() {
+            self.function_call
+        } else {
+            self.calls
+        };
+        let calls = if cut.is_some() {
+            calls.into_whole_parts()
+        } else {
+            calls.into_parts()?
+        };
         let wants_tools = !calls.is_empty();
         content.extend(calls);
         Ok((content, wants_tools))
@@ -254,7 +309,9 @@ impl Said {
 fn fields(value: Value) -> Option<Map<String, Value>> {
     match value {
         Value::Object(fields) => Some(fields),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            None
+        }
     }
 }
 
@@ -268,7 +325,8 @@ fn call_deltas(calls: Option<Value>) -> Result<Vec<CallDelta>, Fault> {
     }
 }
 
-/// Adds the text of a message's content, be it plain or in parts. Parts of other kinds than text are left out.
+/// Adds the text of a message's content, be it plain or in parts. Parts of other kinds than text
+/// are left out.
 fn push_text(text: &mut String, content: &Value) -> Result<(), Fault> {
     match content {
         Value::String(more) => text.push_str(more),
@@ -279,7 +337,9 @@ fn push_text(text: &mut String, content: &Value) -> Result<(), Fault> {
             Some(_) => return Err(Fault::Senseless("a text is something else")),
         },
         Value::Null => {}
-        Value::Bool(_) | Value::Number(_) => return Err(Fault::Senseless("a text is something else")),
+        Value::Bool(_) | Value::Number(_) => {
+            return Err(Fault::Senseless("a text is something else"));
+        }
     }
     Ok(())
 }
@@ -302,7 +362,10 @@ impl From<UsageReport> for Usage {
             input_tokens,
             output_tokens,
             cache_read_tokens,
-            cache_write_tokens: prompt.cache_write_tokens.unwrap_or(0).min(input_tokens - cache_read_tokens),
+            cache_write_tokens: prompt
+                .cache_write_tokens
+                .unwrap_or(0)
+                .min(input_tokens - cache_read_tokens),
             reasoning_tokens: completion.reasoning_tokens.unwrap_or(0).min(output_tokens),
         }
     }

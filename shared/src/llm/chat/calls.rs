@@ -44,7 +44,12 @@ pub(super) struct FunctionDelta {
 
 impl From<FunctionDelta> for CallDelta {
     fn from(function: FunctionDelta) -> Self {
-        Self { index: None, id: None, function: Some(function), extra: Map::new() }
+        Self {
+            index: None,
+            id: None,
+            function: Some(function),
+            extra: Map::new(),
+        }
     }
 }
 
@@ -74,7 +79,9 @@ impl Calls {
     /// Takes in the pieces of one delta; what would make more than [`MAX_CALLS`] calls is dropped.
     pub(super) fn add(&mut self, deltas: Vec<CallDelta>) -> Result<(), Fault> {
         let known = self.calls.len();
-        deltas.into_iter().try_for_each(|delta| self.add_piece(delta, known))
+        deltas
+            .into_iter()
+            .try_for_each(|delta| self.add_piece(delta, known))
     }
 
     /// Takes in one piece. Before its delta, there were `known` calls.
@@ -90,7 +97,10 @@ impl Calls {
         let place = match self.place(&piece, known) {
             Place::Within(place) => place,
             Place::New if self.calls.len() < MAX_CALLS => {
-                self.calls.push(Call { index: piece.index, ..Call::default() });
+                self.calls.push(Call {
+                    index: piece.index,
+                    ..Call::default()
+                });
                 self.calls.len() - 1
             }
             Place::New | Place::Known => return Ok(()),
@@ -101,16 +111,23 @@ impl Calls {
         Ok(())
     }
 
-    /// Where a piece belongs. Some servers give parallel calls the same index, or none; some tell a call's name or id only in
-    /// a later piece, some in every piece.
+    /// Where a piece belongs. Some servers give parallel calls the same index, or none; some tell a
+    /// call's name or id only in a later piece, some in every piece.
     fn place(&self, piece: &Call, known: usize) -> Place {
-        let Some((place, call)) = self.candidate(piece) else { return Place::New };
+        let Some((place, call)) = self.candidate(piece) else {
+            return Place::New;
+        };
         let has_same_id = !piece.id.is_empty() && call.id == piece.id;
         let has_another_id = !piece.id.is_empty() && !call.id.is_empty() && call.id != piece.id;
         if piece.name.is_empty() {
             // A call whose name is still to come.
-            let begins_next = has_another_id && piece.index.is_none() && lenient::is_json(&call.arguments);
-            return if begins_next { Place::New } else { Place::Within(place) };
+            let begins_next =
+                has_another_id && piece.index.is_none() && lenient::is_json(&call.arguments);
+            return if begins_next {
+                Place::New
+            } else {
+                Place::Within(place)
+            };
         }
         let is_elsewhere = piece.index.is_none() || piece.index != call.index;
         if has_another_id || (is_elsewhere && !call.name.is_empty() && call.name != piece.name) {
@@ -131,17 +148,20 @@ impl Calls {
         }
     }
 
-    /// The call that a piece may belong to: the last with its index, or with its id if one of the two has no index, or without
-    /// either the last. Servers give parallel calls the same id.
+    /// The call that a piece may belong to: the last with its index, or with its id if one of the
+    /// two has no index, or without either the last. Servers give parallel calls the same id.
     fn candidate(&self, piece: &Call) -> Option<(usize, &Call)> {
-        let last = |is_it: &dyn Fn(&Call) -> bool| self.calls.iter().enumerate().rfind(|(_, call)| is_it(call));
+        let last = |is_it: &dyn Fn(&Call) -> bool| {
+            self.calls.iter().enumerate().rfind(|(_, call)| is_it(call))
+        };
         let by_id = || last(&|call| !piece.id.is_empty() && call.id == piece.id);
         match piece.index {
             Some(index) => last(&|call| call.index == Some(index))
                 .or_else(|| by_id().filter(|(_, call)| call.index.is_none()))
                 .or_else(|| {
                     // The first piece of this call had no index.
-                    last(&|_| true).filter(|(_, call)| piece.name.is_empty() && call.index.is_none())
+                    last(&|_| true)
+                        .filter(|(_, call)| piece.name.is_empty() && call.index.is_none())
                 }),
             None => by_id().or_else(|| last(&|_| true)),
         }
@@ -149,13 +169,21 @@ impl Calls {
 
     /// The calls. Fails if one has no name: it would be lost.
     pub(super) fn into_parts(self) -> Result<Vec<Part>, Fault> {
-        self.calls.into_iter().filter(|call| !call.is_blank()).map(Call::into_part).collect()
+        self.calls
+            .into_iter()
+            .filter(|call| !call.is_blank())
+            .map(Call::into_part)
+            .collect()
     }
 
     /// Without calls that were cut: they must neither run nor be sent back.
     pub(super) fn into_whole_parts(mut self) -> Vec<Part> {
-        self.calls.retain(|call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok());
-        self.calls.into_iter().filter_map(|call| call.into_part().ok()).collect()
+        self.calls
+            .retain(|call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok());
+        self.calls
+            .into_iter()
+            .filter_map(|call| call.into_part().ok())
+            .collect()
     }
 }
 
@@ -175,7 +203,8 @@ impl Call {
         } else {
             self.arguments.push_str(&piece.arguments);
         }
-        self.extra.extend(piece.extra.into_iter().filter(|(field, _)| field != "type"));
+        self.extra
+            .extend(piece.extra.into_iter().filter(|(field, _)| field != "type"));
         bytes
     }
 
@@ -188,9 +217,16 @@ impl Call {
         if self.name.is_empty() {
             return Err(Fault::Senseless("a tool call has no name"));
         }
-        let content = AssistantContent::ToolCall(ToolCall { id: self.id, name: self.name, arguments: self.arguments });
+        let content = AssistantContent::ToolCall(ToolCall {
+            id: self.id,
+            name: self.name,
+            arguments: self.arguments,
+        });
         let block = (!self.extra.is_empty()).then_some(Value::Object(self.extra));
-        Ok(Part { content, original: block })
+        Ok(Part {
+            content,
+            original: block,
+        })
     }
 }
 
@@ -201,8 +237,8 @@ fn written(arguments: Option<Value>) -> Result<String, Fault> {
         Some(Value::Object(fields)) => Ok(Value::Object(fields).to_string()),
         Some(Value::Array(list)) if list.is_empty() => Ok(String::new()),
         Some(Value::Null) | None => Ok(String::new()),
-        Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => {
-            Err(Fault::Senseless("the arguments of a tool call are neither text nor an object"))
-        }
+        Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => Err(Fault::Senseless(
+            "the arguments of a tool call are neither text nor an object",
+        )),
     }
 }

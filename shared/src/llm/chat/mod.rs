@@ -1,8 +1,9 @@
-//! The Chat Completions API, which OpenAI made and many servers have: vLLM, Ollama, gateways such as `LiteLLM` and
-//! `OpenRouter`.
+//! The Chat Completions API, which OpenAI made and many servers have: vLLM, Ollama, gateways such
+//! as `LiteLLM` and `OpenRouter`.
 //!
-//! What is sent is what all of them know. What they answer is read leniently, because each has its own way with what OpenAI
-//! left open. OpenAI's own models are asked by its [Responses API](super::openai), which alone has all of their abilities.
+//! What is sent is what all of them know. What they answer is read leniently, because each has its
+//! own way with what OpenAI left open. OpenAI's own models are asked by its [Responses
+//! API](super::openai), which alone has all of their abilities.
 
 mod answer;
 mod calls;

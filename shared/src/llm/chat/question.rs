@@ -1,7 +1,9 @@
-//! A question as servers with the Chat Completions API want it: what all of them know, and nothing else.
+//! A question as servers with the Chat Completions API want it: what all of them know, and nothing
+//! else.
 //!
-//! A model's reasoning, and whatever its server adds to a call, goes back only to that model; reasoning only while the tools
-//! that it called are at work, because templates drop it from older turns and some servers refuse it there.
+//! A model's reasoning, and whatever its server adds to a call, goes back only to that model;
+//! reasoning only while the tools that it called are at work, because templates drop it from older
+//! turns and some servers refuse it there.
 
 use std::borrow::Cow;
 
@@ -9,8 +11,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputLimitField, OutputSchema, Provider,
-    ReasoningEffort, Thousandths, ToolCall, ToolDefinition, Transfer, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputLimitField,
+    OutputSchema, Provider, ReasoningEffort, Thousandths, ToolCall, ToolDefinition, Transfer,
+    UserPart,
 };
 use crate::llm::openai::response_schema;
 use crate::llm::transcript::{self, CallResult, Said, Turn as Spoken, UniqueIn, tool_name};
@@ -135,8 +138,14 @@ struct StreamOptions {
 
 impl<'a> From<&'a ModelRequest> for Question<'a> {
     fn from(request: &'a ModelRequest) -> Self {
-        let (model, settings, prompt) = (request.model(), &request.chain.first().settings, &*request.prompt);
-        let system = (!prompt.instructions.is_empty()).then(|| Turn::System { content: &prompt.instructions });
+        let (model, settings, prompt) = (
+            request.model(),
+            &request.chain.first().settings,
+            &*request.prompt,
+        );
+        let system = (!prompt.instructions.is_empty()).then(|| Turn::System {
+            content: &prompt.instructions,
+        });
         let stream = settings.transfer == Transfer::Stream;
         let limit = Some(prompt.max_output_tokens);
         let has_new_name = match settings.output_limit_field {
@@ -146,7 +155,10 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
         };
         Self {
             model: model.name(),
-            messages: system.into_iter().chain(turns(&prompt.messages, model)).collect(),
+            messages: system
+                .into_iter()
+                .chain(turns(&prompt.messages, model))
+                .collect(),
             tools: prompt.tools.iter().map(Tool::from).collect(),
             tool_choice: prompt.forbids_tools().then_some("none"),
             response_format: prompt.output_schema.as_ref().map(ResponseFormat::from),
@@ -156,7 +168,9 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
             max_tokens: limit.filter(|_| !has_new_name),
             max_completion_tokens: limit.filter(|_| has_new_name),
             stream,
-            stream_options: stream.then_some(StreamOptions { include_usage: true }),
+            stream_options: stream.then_some(StreamOptions {
+                include_usage: true,
+            }),
         }
     }
 }
@@ -168,9 +182,15 @@ fn turns<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Turn<'a>> {
     let mut turns = Vec::new();
     for (place, turn) in spoken.into_iter().enumerate() {
         match turn {
-            Spoken::User(parts) => turns.push(Turn::User { content: content(&parts) }),
+            Spoken::User(parts) => turns.push(Turn::User {
+                content: content(&parts),
+            }),
             Spoken::Assistant(parts) => {
-                let reasoning = if place > last_user { reasoning(&parts, model) } else { None };
+                let reasoning = if place > last_user {
+                    reasoning(&parts, model)
+                } else {
+                    None
+                };
                 turns.extend(assistant(&parts, model, reasoning));
             }
             Spoken::Results(results) => turns.extend(results.into_iter().map(Turn::from)),
@@ -188,31 +208,54 @@ fn content<'a>(parts: &[&'a UserPart]) -> Content<'a> {
 
 /// What the model added to the part, in the fields of its own message.
 fn original<'a>(part: &'a AssistantPart, model: &ModelRef) -> Option<&'a Map<String, Value>> {
-    part.original.as_ref().filter(|original| original.model == *model)?.block.as_object()
+    part.original
+        .as_ref()
+        .filter(|original| original.model == *model)?
+        .block
+        .as_object()
 }
 
 fn reasoning<'a>(parts: &[Said<'a>], model: &ModelRef) -> Option<&'a Map<String, Value>> {
-    let mut reasoning = parts.iter().filter(|said| matches!(said.part.content, AssistantContent::Reasoning(_)));
+    let mut reasoning = parts
+        .iter()
+        .filter(|said| matches!(said.part.content, AssistantContent::Reasoning(_)));
     reasoning.find_map(|said| original(said.part, model))
 }
 
-fn assistant<'a>(parts: &[Said<'a>], model: &ModelRef, reasoning: Option<&'a Map<String, Value>>) -> Option<Turn<'a>> {
+fn assistant<'a>(
+    parts: &[Said<'a>],
+    model: &ModelRef,
+    reasoning: Option<&'a Map<String, Value>>,
+) -> Option<Turn<'a>> {
     let (mut text, mut tool_calls) = (String::new(), Vec::new());
     for said in parts {
         match &said.part.content {
             AssistantContent::Text(more) => text.push_str(more),
-            AssistantContent::ToolCall(call) => tool_calls.push(Call::new(said, call, original(said.part, model))),
+            AssistantContent::ToolCall(call) => {
+                tool_calls.push(Call::new(said, call, original(said.part, model)));
+            }
             AssistantContent::Reasoning(_) | AssistantContent::Opaque => {}
         }
     }
     let content = (!text.is_empty()).then_some(text);
-    (content.is_some() || !tool_calls.is_empty()).then_some(Turn::Assistant { content, tool_calls, reasoning })
+    (content.is_some() || !tool_calls.is_empty()).then_some(Turn::Assistant {
+        content,
+        tool_calls,
+        reasoning,
+    })
 }
 
 impl<'a> Call<'a> {
     fn new(said: &Said<'a>, call: &'a ToolCall, extra: Option<&'a Map<String, Value>>) -> Self {
-        let function = Function { name: tool_name(&call.name), arguments: arguments(&call.arguments) };
-        Self { id: said.id(call), function, extra }
+        let function = Function {
+            name: tool_name(&call.name),
+            arguments: arguments(&call.arguments),
+        };
+        Self {
+            id: said.id(call),
+            function,
+            extra,
+        }
     }
 }
 
@@ -227,19 +270,34 @@ fn arguments(written: &str) -> Cow<'_, str> {
 
 impl<'a> From<CallResult<'a>> for Turn<'a> {
     fn from(result: CallResult<'a>) -> Self {
-        let CallResult { call_id, text, is_error } = result;
-        let content = if is_error { format!("Error: {text}").into() } else { text.into() };
-        Self::Tool { tool_call_id: call_id, content }
+        let CallResult {
+            call_id,
+            text,
+            is_error,
+        } = result;
+        let content = if is_error {
+            format!("Error: {text}").into()
+        } else {
+            text.into()
+        };
+        Self::Tool {
+            tool_call_id: call_id,
+            content,
+        }
     }
 }
 
 impl<'a> From<&'a UserPart> for Part<'a> {
     fn from(part: &'a UserPart) -> Self {
-        let image = |url| Self::ImageUrl { image_url: ImageUrl { url } };
+        let image = |url| Self::ImageUrl {
+            image_url: ImageUrl { url },
+        };
         match part {
             UserPart::Text(text) => Self::Text { text },
             UserPart::ImageUrl(url) => image(url.as_str().into()),
-            UserPart::Image { media_type, base64 } => image(format!("data:{media_type};base64,{base64}").into()),
+            UserPart::Image { media_type, base64 } => {
+                image(format!("data:{media_type};base64,{base64}").into())
+            }
         }
     }
 }
@@ -247,13 +305,25 @@ impl<'a> From<&'a UserPart> for Part<'a> {
 impl<'a> From<&'a ToolDefinition> for Tool<'a> {
     fn from(tool: &'a ToolDefinition) -> Self {
         let parameters = accepted(tool.input_schema.as_value(), Provider::OpenAiCompatible);
-        Self { function: Signature { name: tool.name.as_str(), description: &tool.description, parameters } }
+        Self {
+            function: Signature {
+                name: tool.name.as_str(),
+                description: &tool.description,
+                parameters,
+            },
+        }
     }
 }
 
 impl<'a> From<&'a OutputSchema> for ResponseFormat<'a> {
     fn from(output: &'a OutputSchema) -> Self {
         let (schema, strict) = response_schema(output.schema.as_value());
-        Self { json_schema: Named { name: output.name.as_str(), schema, strict } }
+        Self {
+            json_schema: Named {
+                name: output.name.as_str(),
+                schema,
+                strict,
+            },
+        }
     }
 }

@@ -1,8 +1,9 @@
-//! How servers with the Chat Completions API show a model's reasoning, which the API itself has no place for.
+//! How servers with the Chat Completions API show a model's reasoning, which the API itself has no
+//! place for.
 //!
-//! It is a field of the message: `reasoning` (vLLM, Ollama, `OpenRouter`), `reasoning_content` (`DeepSeek`, older vLLM), or both
-//! with the same text. Gateways add `reasoning_details`, which hold signatures. The fields are kept as they are, to go
-//! back with the message.
+//! It is a field of the message: `reasoning` (vLLM, Ollama, `OpenRouter`), `reasoning_content`
+//! (`DeepSeek`, older vLLM), or both with the same text. Gateways add `reasoning_details`, which
+//! hold signatures. The fields are kept as they are, to go back with the message.
 
 use serde_json::{Map, Value};
 
@@ -40,7 +41,10 @@ impl Thoughts {
     pub(super) fn add_details(&mut self, details: Vec<Map<String, Value>>) {
         for detail in details {
             let goes_on = |last: &&mut Map<String, Value>| {
-                detail.contains_key("index") && ["index", "type"].iter().all(|key| last.get(*key) == detail.get(*key))
+                detail.contains_key("index")
+                    && ["index", "type"]
+                        .iter()
+                        .all(|key| last.get(*key) == detail.get(*key))
             };
             match self.details.last_mut().filter(goes_on) {
                 Some(last) => merge(last, detail),
@@ -50,7 +54,10 @@ impl Thoughts {
     }
 
     fn text(&self) -> &str {
-        self.texts.values().find_map(Value::as_str).unwrap_or_default()
+        self.texts
+            .values()
+            .find_map(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// All of it as one part, if there is any.
@@ -58,9 +65,15 @@ impl Thoughts {
         let content = AssistantContent::Reasoning(self.text().to_owned());
         let mut fields = self.texts;
         if !self.details.is_empty() {
-            fields.insert("reasoning_details".to_owned(), self.details.into_iter().map(Value::Object).collect());
+            fields.insert(
+                "reasoning_details".to_owned(),
+                self.details.into_iter().map(Value::Object).collect(),
+            );
         }
-        (!fields.is_empty()).then_some(Part { content, original: Some(Value::Object(fields)) })
+        (!fields.is_empty()).then_some(Part {
+            content,
+            original: Some(Value::Object(fields)),
+        })
     }
 }
 

@@ -1,18 +1,19 @@
 //! The dialect against recordings: what OpenAI's own client sends, and what servers answer.
 //!
-//! The answers have the shapes of exchanges recorded by others: vLLM and Ollama as in the notes of ask-openai.nvim, llama.cpp
-//! likewise, `OpenRouter` as in the tests of pydantic-ai.
+//! The answers have the shapes of exchanges recorded by others: vLLM and Ollama as in the notes of
+//! ask-openai.nvim, llama.cpp likewise, `OpenRouter` as in the tests of pydantic-ai.
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::{
-    AssistantContent, Message, ModelAnswer, ModelChoice, ModelRef, ModelRequest, ModelSettings, Prompt, Provider,
-    ReasoningEffort, StopReason, Thousandths, ToolCall, Transfer, Usage,
+    AssistantContent, Message, ModelAnswer, ModelChoice, ModelRef, ModelRequest, ModelSettings,
+    Prompt, Provider, ReasoningEffort, StopReason, Thousandths, ToolCall, Transfer, Usage,
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question, results, tools,
+    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question,
+    results, tools,
 };
 use crate::ports::{ModelError, ModelErrorKind};
 
@@ -40,7 +41,10 @@ fn whole(answer: &Value) -> Result<ModelAnswer, Box<ModelError>> {
 
 /// A stream of these chunks.
 fn chunks(chunks: &[Value]) -> String {
-    chunks.iter().flat_map(|chunk| ["data: ".to_owned(), chunk.to_string(), "\n\n".to_owned()]).collect()
+    chunks
+        .iter()
+        .flat_map(|chunk| ["data: ".to_owned(), chunk.to_string(), "\n\n".to_owned()])
+        .collect()
 }
 
 /// A chunk with this delta and this reason to finish.
@@ -49,7 +53,10 @@ fn chunk(delta: &Value, reason: &Value) -> Value {
 }
 
 fn calls(answer: &ModelAnswer) -> Vec<(&str, &str)> {
-    answer.tool_calls().map(|call| (call.id.as_str(), call.arguments.as_str())).collect()
+    answer
+        .tool_calls()
+        .map(|call| (call.id.as_str(), call.arguments.as_str()))
+        .collect()
 }
 
 /// That the question is the body which the `openai` Python package 3.54.0 sends for the same.
@@ -63,12 +70,30 @@ fn check_question(request: &ModelRequest, recorded: &str) {
 #[test]
 fn the_question_is_that_of_the_vendors_own_client() {
     let plain = prompt(vec![Message::user(INPUT)]);
-    check_question(&question(qwen(), plain.clone()), include_str!("../fixtures/chat_request.json"));
+    check_question(
+        &question(qwen(), plain.clone()),
+        include_str!("../fixtures/chat_request.json"),
+    );
 
-    let settings = ModelSettings { transfer: Transfer::Whole, ..ModelSettings::default() };
-    let bare = Prompt { instructions: String::new(), ..plain.clone() };
-    let request = question(ModelChoice { model: qwen(), settings }, bare);
-    check_question(&request, include_str!("../fixtures/chat_request_whole.json"));
+    let settings = ModelSettings {
+        transfer: Transfer::Whole,
+        ..ModelSettings::default()
+    };
+    let bare = Prompt {
+        instructions: String::new(),
+        ..plain.clone()
+    };
+    let request = question(
+        ModelChoice {
+            model: qwen(),
+            settings,
+        },
+        bare,
+    );
+    check_question(
+        &request,
+        include_str!("../fixtures/chat_request_whole.json"),
+    );
 
     let settings = ModelSettings {
         temperature: Some(Thousandths(700)),
@@ -76,16 +101,31 @@ fn the_question_is_that_of_the_vendors_own_client() {
         reasoning_effort: Some(ReasoningEffort::None),
         ..ModelSettings::default()
     };
-    let structured = Prompt { output_schema: Some(output_schema()), ..plain };
-    let request = question(ModelChoice { model: qwen(), settings }, structured);
-    check_question(&request, include_str!("../fixtures/chat_request_settings.json"));
+    let structured = Prompt {
+        output_schema: Some(output_schema()),
+        ..plain
+    };
+    let request = question(
+        ModelChoice {
+            model: qwen(),
+            settings,
+        },
+        structured,
+    );
+    check_question(
+        &request,
+        include_str!("../fixtures/chat_request_settings.json"),
+    );
 }
 
 /// The model's turn of the recorded question.
 fn turn() -> Message {
     let reasoning = json!({"reasoning_content": "Both cities."});
     Message::Assistant(vec![
-        part(AssistantContent::Reasoning("Both cities.".to_owned()), Some((&qwen(), reasoning))),
+        part(
+            AssistantContent::Reasoning("Both cities.".to_owned()),
+            Some((&qwen(), reasoning)),
+        ),
         part(AssistantContent::Text("I look it up.".to_owned()), None),
         part(call("call_1", "Oslo"), None),
         part(call("call_2", "Rome"), None),
@@ -94,11 +134,21 @@ fn turn() -> Message {
 
 #[test]
 fn reasoning_goes_back_to_its_model_while_its_tools_are_at_work() {
-    let prompt = |messages| Prompt { tools: tools(), ..prompt(messages) };
+    let prompt = |messages| Prompt {
+        tools: tools(),
+        ..prompt(messages)
+    };
     let at_work = vec![picture_question(), turn(), results()];
-    check_question(&question(qwen(), prompt(at_work.clone())), include_str!("../fixtures/chat_request_tools.json"));
+    check_question(
+        &question(qwen(), prompt(at_work.clone())),
+        include_str!("../fixtures/chat_request_tools.json"),
+    );
 
-    let reasoning = |request: &ModelRequest| body::<Chat>(request)["messages"][2].get("reasoning_content").cloned();
+    let reasoning = |request: &ModelRequest| {
+        body::<Chat>(request)["messages"][2]
+            .get("reasoning_content")
+            .cloned()
+    };
     let other = model(Provider::OpenAiCompatible, "gpt-oss:20b");
     assert_eq!(reasoning(&question(other, prompt(at_work.clone()))), None);
     let done = [at_work, vec![Message::user("Thanks.")]].concat();
@@ -114,10 +164,20 @@ fn arguments_are_always_sent_as_an_object() {
         ("{\"a", r#"{"unparsed":"{\"a"}"#),
         ("[1]", r#"{"unparsed":"[1]"}"#),
     ] {
-        let call = ToolCall { id: "c".to_owned(), name: "n".to_owned(), arguments: written.to_owned() };
-        let messages = vec![Message::user("a"), Message::Assistant(vec![part(AssistantContent::ToolCall(call), None)])];
+        let call = ToolCall {
+            id: "c".to_owned(),
+            name: "n".to_owned(),
+            arguments: written.to_owned(),
+        };
+        let messages = vec![
+            Message::user("a"),
+            Message::Assistant(vec![part(AssistantContent::ToolCall(call), None)]),
+        ];
         let sent = body::<Chat>(&question(qwen(), prompt(messages)));
-        assert_eq!(sent["messages"][2]["tool_calls"][0]["function"]["arguments"], expected);
+        assert_eq!(
+            sent["messages"][2]["tool_calls"][0]["function"]["arguments"],
+            expected
+        );
     }
 }
 
@@ -127,12 +187,22 @@ fn an_answer_is_the_same_whole_and_streamed() {
     let reasoning = json!({"reasoning_content": "Two cities. Ask for both."});
     let called = |id: &str, city: &str| {
         let arguments = format!("{{\"city\":\"{city}\"}}");
-        let call = ToolCall { id: id.to_owned(), name: "weather".to_owned(), arguments };
+        let call = ToolCall {
+            id: id.to_owned(),
+            name: "weather".to_owned(),
+            arguments,
+        };
         part(AssistantContent::ToolCall(call), None)
     };
     let content = vec![
-        part(AssistantContent::Reasoning("Two cities. Ask for both.".to_owned()), Some((&qwen(), reasoning))),
-        part(AssistantContent::Text("I look both up, “Ü”.".to_owned()), None),
+        part(
+            AssistantContent::Reasoning("Two cities. Ask for both.".to_owned()),
+            Some((&qwen(), reasoning)),
+        ),
+        part(
+            AssistantContent::Text("I look both up, “Ü”.".to_owned()),
+            None,
+        ),
         called("call_0", "Oslo"),
         called("call_1", "Rome"),
     ];
@@ -143,29 +213,50 @@ fn an_answer_is_the_same_whole_and_streamed() {
         cache_write_tokens: 0,
         reasoning_tokens: 41,
     };
-    assert_eq!((&answer.content, answer.stop_reason, answer.usage), (&content, StopReason::ToolUse, usage));
+    assert_eq!(
+        (&answer.content, answer.stop_reason, answer.usage),
+        (&content, StopReason::ToolUse, usage)
+    );
     assert_eq!(decode_whole(&qwen(), WHOLE.as_bytes()).unwrap(), answer);
 }
 
 #[test]
 fn parallel_calls_with_the_same_index_are_told_apart() {
     let answer = stream(OLLAMA).unwrap();
-    let expected = [("call_hk81", "{\"city\":\"Oslo\"}"), ("call_rk2x", "{\"city\":\"Rome\"}")];
-    assert_eq!((calls(&answer).as_slice(), answer.stop_reason), (&expected[..], StopReason::ToolUse));
-    assert_eq!((answer.usage.input_tokens, answer.usage.output_tokens), (186, 40));
+    let expected = [
+        ("call_hk81", "{\"city\":\"Oslo\"}"),
+        ("call_rk2x", "{\"city\":\"Rome\"}"),
+    ];
+    assert_eq!(
+        (calls(&answer).as_slice(), answer.stop_reason),
+        (&expected[..], StopReason::ToolUse)
+    );
+    assert_eq!(
+        (answer.usage.input_tokens, answer.usage.output_tokens),
+        (186, 40)
+    );
 }
 
 #[test]
 fn a_stream_may_end_without_done_once_it_has_a_reason() {
     let answer = stream(LLAMA_CPP).unwrap();
-    assert_eq!((answer.text().as_str(), answer.stop_reason), ("Hello.", StopReason::EndTurn));
-    assert_eq!((answer.usage.input_tokens, answer.usage.output_tokens), (85, 24));
+    assert_eq!(
+        (answer.text().as_str(), answer.stop_reason),
+        ("Hello.", StopReason::EndTurn)
+    );
+    assert_eq!(
+        (answer.usage.input_tokens, answer.usage.output_tokens),
+        (85, 24)
+    );
 }
 
 #[test]
 fn the_details_of_a_gateways_reasoning_go_back_in_one_piece() {
     let answer = stream(OPEN_ROUTER).unwrap();
-    assert_eq!((answer.text().as_str(), answer.stop_reason), ("2 + 2 = 4", StopReason::EndTurn));
+    assert_eq!(
+        (answer.text().as_str(), answer.stop_reason),
+        ("2 + 2 = 4", StopReason::EndTurn)
+    );
     let detail = json!({
         "type": "reasoning.text", "format": "anthropic-claude-v1", "index": 0,
         "text": "Simple sums.", "signature": "Et0BCkgI-sealed",
@@ -174,7 +265,10 @@ fn the_details_of_a_gateways_reasoning_go_back_in_one_piece() {
     let reasoning = AssistantContent::Reasoning("Simple sums.".to_owned());
     assert_eq!(answer.content[0], part(reasoning, Some((&qwen(), block))));
     // It claims more reasoning than output.
-    assert_eq!((answer.usage.output_tokens, answer.usage.reasoning_tokens), (10, 10));
+    assert_eq!(
+        (answer.usage.output_tokens, answer.usage.reasoning_tokens),
+        (10, 10)
+    );
 }
 
 #[test]
@@ -209,19 +303,30 @@ fn every_reason_to_finish_has_a_name() {
     ];
     for (reason, expected) in reasons {
         let answer = stream(&chunks(&[chunk(&json!({"content": "x"}), &json!(reason))])).unwrap();
-        assert_eq!((answer.stop_reason, answer.text().as_str()), (expected, "x"), "{reason}");
+        assert_eq!(
+            (answer.stop_reason, answer.text().as_str()),
+            (expected, "x"),
+            "{reason}"
+        );
     }
     for reason in [json!(null), json!("")] {
         let unsaid = chunks(&[chunk(&json!({"content": "x"}), &reason)]);
         assert_eq!(stream(&unsaid).unwrap_err().kind, UNAVAILABLE, "{reason}");
-        assert_eq!(stream(&format!("{unsaid}data: [DONE]\n\n")).unwrap().stop_reason, StopReason::Other, "{reason}");
+        assert_eq!(
+            stream(&format!("{unsaid}data: [DONE]\n\n"))
+                .unwrap()
+                .stop_reason,
+            StopReason::Other,
+            "{reason}"
+        );
     }
 }
 
 #[test]
 fn calls_end_a_turn_whatever_its_reason_says() {
     for reason in ["stop", "tool_calls", "function_call", "invented_later"] {
-        let delta = json!({"tool_calls": [{"id": "c", "function": {"name": "n", "arguments": "{}"}}]});
+        let delta =
+            json!({"tool_calls": [{"id": "c", "function": {"name": "n", "arguments": "{}"}}]});
         let answer = stream(&chunks(&[chunk(&delta, &json!(reason))])).unwrap();
         assert_eq!(answer.stop_reason, StopReason::ToolUse, "{reason}");
     }
@@ -229,9 +334,15 @@ fn calls_end_a_turn_whatever_its_reason_says() {
 
 #[test]
 fn a_refusal_comes_with_the_models_own_words() {
-    let pieces = [chunk(&json!({"refusal": "I "}), &json!(null)), chunk(&json!({"refusal": "can't."}), &json!("stop"))];
+    let pieces = [
+        chunk(&json!({"refusal": "I "}), &json!(null)),
+        chunk(&json!({"refusal": "can't."}), &json!("stop")),
+    ];
     let answer = stream(&chunks(&pieces)).unwrap();
-    assert_eq!((answer.stop_reason, answer.text().as_str()), (StopReason::Refusal, "I can't."));
+    assert_eq!(
+        (answer.stop_reason, answer.text().as_str()),
+        (StopReason::Refusal, "I can't.")
+    );
 }
 
 #[test]
@@ -242,7 +353,10 @@ fn a_call_that_was_cut_is_left_out() {
         {"index": 2, "id": "c", "function": {"name": "n", "arguments": ""}},
     ]});
     let answer = stream(&chunks(&[chunk(&delta, &json!("length"))])).unwrap();
-    assert_eq!((calls(&answer), answer.stop_reason), (vec![("a", "{}")], StopReason::MaxTokens));
+    assert_eq!(
+        (calls(&answer), answer.stop_reason),
+        (vec![("a", "{}")], StopReason::MaxTokens)
+    );
 }
 
 #[test]
@@ -255,26 +369,41 @@ fn what_servers_do_their_own_way_is_put_up_with() {
     let whole_calls = json!([
         {"id": "a", "function": function("n", json!({"x": 1}))}, {"id": "b", "function": function("n", json!(null))},
     ]);
-    let answer = stream(&chunks(&[piece(json!({"tool_calls": whole_calls})), end.clone()])).unwrap();
+    let answer = stream(&chunks(&[
+        piece(json!({"tool_calls": whole_calls})),
+        end.clone(),
+    ]))
+    .unwrap();
     assert_eq!(calls(&answer), [("a", "{\"x\":1}"), ("b", "{}")]);
 
     // Id and name in every piece.
-    let repeated =
-        |more: &str| piece(json!({"tool_calls": [{"index": 0, "id": "a", "function": function("n", json!(more))}]}));
+    let repeated = |more: &str| {
+        piece(
+            json!({"tool_calls": [{"index": 0, "id": "a", "function": function("n", json!(more))}]}),
+        )
+    };
     let answer = stream(&chunks(&[repeated("{\"x\""), repeated(":1}"), end.clone()])).unwrap();
     assert_eq!(calls(&answer), [("a", "{\"x\":1}")]);
 
     // No id: each call gets one of its own.
     let unnamed = json!([{"index": 0, "function": function("n", json!("{}"))}, {"index": 1, "function": function("n", json!("{}"))}]);
-    let answer = stream(&chunks(&[piece(json!({"tool_calls": unnamed})), end.clone()])).unwrap();
+    let answer = stream(&chunks(&[
+        piece(json!({"tool_calls": unnamed})),
+        end.clone(),
+    ]))
+    .unwrap();
     let ids: Vec<&str> = answer.tool_calls().map(|call| call.id.as_str()).collect();
-    assert!(ids.len() == 2 && ids[0] != ids[1] && ids.iter().all(|id| id.starts_with("call_")), "{ids:?}");
+    assert!(
+        ids.len() == 2 && ids[0] != ids[1] && ids.iter().all(|id| id.starts_with("call_")),
+        "{ids:?}"
+    );
 
     // What a server adds to a call goes back with it.
     let extra = json!([{"index": 0, "id": "a", "type": "function", "function": function("n", json!("{}")), "extra_content": {"sealed": "s"}}]);
     let answer = stream(&chunks(&[piece(json!({"tool_calls": extra.clone()})), end])).unwrap();
     let messages = vec![Message::user("a"), Message::Assistant(answer.content)];
-    let sent = body::<Chat>(&question(qwen(), prompt(messages)))["messages"][2]["tool_calls"][0].take();
+    let sent =
+        body::<Chat>(&question(qwen(), prompt(messages)))["messages"][2]["tool_calls"][0].take();
     assert_eq!(
         sent,
         json!({"id": "a", "type": "function", "function": function("n", json!("{}")), "extra_content": {"sealed": "s"}})
@@ -284,39 +413,71 @@ fn what_servers_do_their_own_way_is_put_up_with() {
     let parts = json!([{"type": "text", "text": "x"}, {"type": "new"}]);
     let other = json!({"choices": [{"index": 1, "delta": {"content": "y"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}});
     let last = json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1, "completion_tokens": 2}});
-    let answer = stream(&chunks(&[json!({"new": 1}), piece(json!({"content": parts})), other, last])).unwrap();
-    assert_eq!((answer.text().as_str(), answer.usage.output_tokens), ("x", 2));
+    let answer = stream(&chunks(&[
+        json!({"new": 1}),
+        piece(json!({"content": parts})),
+        other,
+        last,
+    ]))
+    .unwrap();
+    assert_eq!(
+        (answer.text().as_str(), answer.usage.output_tokens),
+        ("x", 2)
+    );
 }
 
 #[test]
 fn a_new_id_without_index_and_name_begins_a_call() {
     let first = json!({"id": "a", "function": {"name": "n", "arguments": "{}"}});
     let named = json!({"id": "b", "function": {"name": "m", "arguments": "{\"x\":1}"}});
-    let deltas = [first, json!({"id": "b"}), named].map(|piece| chunk(&json!({"tool_calls": [piece]}), &json!(null)));
+    let deltas = [first, json!({"id": "b"}), named]
+        .map(|piece| chunk(&json!({"tool_calls": [piece]}), &json!(null)));
     let end = chunk(&json!({}), &json!("tool_calls"));
-    let answer = stream(&chunks(&deltas.into_iter().chain([end]).collect::<Vec<_>>())).unwrap();
+    let answer = stream(&chunks(
+        &deltas.into_iter().chain([end]).collect::<Vec<_>>(),
+    ))
+    .unwrap();
     assert_eq!(calls(&answer), [("a", "{}"), ("b", "{\"x\":1}")]);
 }
 
 #[test]
 fn a_call_may_be_named_in_a_later_piece() {
     let ways = [
-        [json!({"id": "a"}), json!({"function": {"name": "n", "arguments": "{\"x\""}})],
-        [json!({"id": "a"}), json!({"id": "a", "function": {"name": "n", "arguments": "{\"x\""}})],
-        [json!({"function": {"name": "n", "arguments": "{\"x\""}}), json!({"id": "a"})],
+        [
+            json!({"id": "a"}),
+            json!({"function": {"name": "n", "arguments": "{\"x\""}}),
+        ],
+        [
+            json!({"id": "a"}),
+            json!({"id": "a", "function": {"name": "n", "arguments": "{\"x\""}}),
+        ],
+        [
+            json!({"function": {"name": "n", "arguments": "{\"x\""}}),
+            json!({"id": "a"}),
+        ],
     ];
     for pieces in ways {
         for index in [Some(0), None] {
             let last = json!({"function": {"arguments": ":1}"}});
             let deltas = pieces.iter().chain([&last]).map(|piece| {
                 let mut piece = piece.clone();
-                piece.as_object_mut().unwrap().extend(index.map(|index| ("index".to_owned(), json!(index))));
+                piece
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(index.map(|index| ("index".to_owned(), json!(index))));
                 chunk(&json!({"tool_calls": [piece]}), &json!(null))
             });
             let end = chunk(&json!({}), &json!("tool_calls"));
             let answer = stream(&chunks(&deltas.chain([end]).collect::<Vec<_>>())).unwrap();
-            let called: Vec<_> = answer.tool_calls().map(|call| (call.id.as_str(), call.name.as_str())).collect();
-            assert_eq!((called, calls(&answer)), (vec![("a", "n")], vec![("a", "{\"x\":1}")]), "{pieces:?}");
+            let called: Vec<_> = answer
+                .tool_calls()
+                .map(|call| (call.id.as_str(), call.name.as_str()))
+                .collect();
+            assert_eq!(
+                (called, calls(&answer)),
+                (vec![("a", "n")], vec![("a", "{\"x\":1}")]),
+                "{pieces:?}"
+            );
         }
     }
 }
@@ -326,22 +487,61 @@ fn an_error_after_status_200_is_classified() {
     let rate_limited = ModelErrorKind::RateLimited;
     let too_long = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens. canary";
     let errors = [
-        (json!({"error": {"message": "canary", "type": "server_error", "param": null, "code": null}}), UNAVAILABLE),
+        (
+            json!({"error": {"message": "canary", "type": "server_error", "param": null, "code": null}}),
+            UNAVAILABLE,
+        ),
         (json!({"error": {"message": "canary"}}), UNAVAILABLE),
         (json!({"error": "canary"}), UNAVAILABLE),
         (json!({"detail": "canary"}), UNAVAILABLE),
-        (json!({"error": {"message": "canary", "code": 502}}), UNAVAILABLE),
-        (json!({"error": {"message": "canary", "code": 429}}), rate_limited.clone()),
-        (json!({"error": {"message": "canary", "code": "429"}}), rate_limited.clone()),
-        (json!({"error": {"message": "canary", "type": "rate_limit_error"}}), rate_limited),
-        (json!({"error": {"message": "canary", "code": 401}}), ModelErrorKind::Authentication),
-        (json!({"error": {"message": "canary", "code": 402}}), ModelErrorKind::QuotaExhausted),
-        (json!({"error": {"message": "canary", "code": 408}}), ModelErrorKind::Timeout),
-        (json!({"error": {"message": "canary", "code": 400}}), ModelErrorKind::Rejected),
-        (json!({"error": {"message": "canary", "code": 413}}), ModelErrorKind::ContextTooLong),
-        (json!({"error": {"message": "canary", "type": "invalid_request_error"}}), ModelErrorKind::Rejected),
-        (json!({"error": {"message": too_long, "code": 400}}), ModelErrorKind::ContextTooLong),
-        (json!({"error": {"message": "canary", "type": "insufficient_quota"}}), ModelErrorKind::QuotaExhausted),
+        (
+            json!({"error": {"message": "canary", "code": 502}}),
+            UNAVAILABLE,
+        ),
+        (
+            json!({"error": {"message": "canary", "code": 429}}),
+            rate_limited.clone(),
+        ),
+        (
+            json!({"error": {"message": "canary", "code": "429"}}),
+            rate_limited.clone(),
+        ),
+        (
+            json!({"error": {"message": "canary", "type": "rate_limit_error"}}),
+            rate_limited,
+        ),
+        (
+            json!({"error": {"message": "canary", "code": 401}}),
+            ModelErrorKind::Authentication,
+        ),
+        (
+            json!({"error": {"message": "canary", "code": 402}}),
+            ModelErrorKind::QuotaExhausted,
+        ),
+        (
+            json!({"error": {"message": "canary", "code": 408}}),
+            ModelErrorKind::Timeout,
+        ),
+        (
+            json!({"error": {"message": "canary", "code": 400}}),
+            ModelErrorKind::Rejected,
+        ),
+        (
+            json!({"error": {"message": "canary", "code": 413}}),
+            ModelErrorKind::ContextTooLong,
+        ),
+        (
+            json!({"error": {"message": "canary", "type": "invalid_request_error"}}),
+            ModelErrorKind::Rejected,
+        ),
+        (
+            json!({"error": {"message": too_long, "code": 400}}),
+            ModelErrorKind::ContextTooLong,
+        ),
+        (
+            json!({"error": {"message": "canary", "type": "insufficient_quota"}}),
+            ModelErrorKind::QuotaExhausted,
+        ),
         (
             json!({"object": "error", "message": too_long, "type": "BadRequestError", "param": null, "code": 400}),
             ModelErrorKind::ContextTooLong,
@@ -351,7 +551,11 @@ fn an_error_after_status_200_is_classified() {
         assert_eq!(whole(&error).unwrap_err().kind, kind, "{error}");
         let begun = chunk(&json!({"content": "some text"}), &json!(null));
         let failed = stream(&chunks(&[begun, error.clone()])).unwrap_err();
-        assert_eq!((failed.kind, failed.spend.usage.output_tokens), (kind, 3), "{error}");
+        assert_eq!(
+            (failed.kind, failed.spend.usage.output_tokens),
+            (kind, 3),
+            "{error}"
+        );
     }
 }
 
@@ -361,38 +565,69 @@ fn an_error_that_only_repeats_that_the_answer_is_cut_is_let_pass() {
     let cut = chunk(&json!({"content": "x"}), &json!("length"));
     let error = json!({"error": {"code": 400, "message": "Token limit reached"}, "usage": {"completion_tokens": 10}});
     let answer = stream(&chunks(&[cut, error])).unwrap();
-    assert_eq!((answer.stop_reason, answer.usage.output_tokens), (StopReason::MaxTokens, 10));
+    assert_eq!(
+        (answer.stop_reason, answer.usage.output_tokens),
+        (StopReason::MaxTokens, 10)
+    );
 }
 
 #[test]
 fn an_answer_in_another_form_is_none() {
-    for body in
-        [json!({}), json!([]), json!({"choices": []}), json!({"choices": "canary"}), json!(null), json!("canary")]
-    {
-        assert_eq!(whole(&body).unwrap_err().kind, ModelErrorKind::BadAnswer, "{body}");
+    for body in [
+        json!({}),
+        json!([]),
+        json!({"choices": []}),
+        json!({"choices": "canary"}),
+        json!(null),
+        json!("canary"),
+    ] {
+        assert_eq!(
+            whole(&body).unwrap_err().kind,
+            ModelErrorKind::BadAnswer,
+            "{body}"
+        );
     }
-    for data in ["canary", "{\"choices\":[{\"delta\":\"canary\"}]}", "{\"choices\":[{\"delta\":{\"content\":7}}]}"] {
-        assert_eq!(stream(&format!("data: {data}\n\n")).unwrap_err().kind, ModelErrorKind::BadAnswer, "{data}");
+    for data in [
+        "canary",
+        "{\"choices\":[{\"delta\":\"canary\"}]}",
+        "{\"choices\":[{\"delta\":{\"content\":7}}]}",
+    ] {
+        assert_eq!(
+            stream(&format!("data: {data}\n\n")).unwrap_err().kind,
+            ModelErrorKind::BadAnswer,
+            "{data}"
+        );
     }
-    assert_eq!(stream("data: [DONE]\n\n").unwrap_err().kind, ModelErrorKind::BadAnswer);
+    assert_eq!(
+        stream("data: [DONE]\n\n").unwrap_err().kind,
+        ModelErrorKind::BadAnswer
+    );
     assert_eq!(stream("").unwrap_err().kind, UNAVAILABLE);
 }
 
 #[test]
 fn parallel_calls_that_share_an_id_stay_two_calls() {
     let call = |index: u32, name: &str, arguments: &str| json!({"index": index, "id": "a", "function": {"name": name, "arguments": arguments}});
-    let more = |index: u32, arguments: &str| json!({"index": index, "function": {"arguments": arguments}});
+    let more =
+        |index: u32, arguments: &str| json!({"index": index, "function": {"arguments": arguments}});
     let end = || chunk(&json!({}), &json!("tool_calls"));
     let together = json!({"tool_calls": [call(0, "f", "{\"x\":1}"), call(1, "g", "{\"y\":2}")]});
     let begun = json!({"tool_calls": [call(0, "f", "{\"x\":"), call(1, "g", "{\"y\":")]});
     let rest = json!({"tool_calls": [more(0, "1}"), more(1, "2}")]});
     let streams = [
         vec![chunk(&together, &json!(null)), end()],
-        vec![chunk(&begun, &json!(null)), chunk(&rest, &json!(null)), end()],
+        vec![
+            chunk(&begun, &json!(null)),
+            chunk(&rest, &json!(null)),
+            end(),
+        ],
     ];
     for pieces in streams {
         let answer = stream(&chunks(&pieces)).unwrap();
-        let called: Vec<_> = answer.tool_calls().map(|call| (call.name.as_str(), call.arguments.as_str())).collect();
+        let called: Vec<_> = answer
+            .tool_calls()
+            .map(|call| (call.name.as_str(), call.arguments.as_str()))
+            .collect();
         assert_eq!(called, [("f", "{\"x\":1}"), ("g", "{\"y\":2}")]);
         let ids: Vec<_> = answer.tool_calls().map(|call| &call.id).collect();
         assert_ne!(ids[0], ids[1]);
@@ -405,8 +640,16 @@ fn fields_that_say_nothing_may_have_any_form() {
         let delta = json!({"content": "x", "tool_calls": if odd == json!(false) { json!(null) } else { odd.clone() },
                            "refusal": if odd == json!("") { json!(null) } else { odd.clone() }, "reasoning_details": odd});
         let answer = stream(&chunks(&[chunk(&delta, &json!("stop"))])).unwrap();
-        assert_eq!((answer.text().as_str(), answer.stop_reason), ("x", StopReason::EndTurn));
+        assert_eq!(
+            (answer.text().as_str(), answer.stop_reason),
+            ("x", StopReason::EndTurn)
+        );
     }
     let lost = json!({"content": "x", "tool_calls": {"name": "f"}});
-    assert_eq!(stream(&chunks(&[chunk(&lost, &json!("stop"))])).unwrap_err().kind, ModelErrorKind::BadAnswer);
+    assert_eq!(
+        stream(&chunks(&[chunk(&lost, &json!("stop"))]))
+            .unwrap_err()
+            .kind,
+        ModelErrorKind::BadAnswer
+    );
 }

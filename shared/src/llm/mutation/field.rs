@@ -45,12 +45,19 @@ const HARMLESS: [&str; 35] = [
     "user",
 ];
 
-const ENDINGS: [&str; 4] = ["finish_reason", "incomplete_details", "status", "stop_reason"];
+const ENDINGS: [&str; 4] = [
+    "finish_reason",
+    "incomplete_details",
+    "status",
+    "stop_reason",
+];
 
 /// What a change at a path touches at most.
 fn touch_at(path: &[Step]) -> Touch {
-    let has =
-        |names: &[&str]| path.iter().any(|step| matches!(step, Step::Field(name) if names.contains(&name.as_str())));
+    let has = |names: &[&str]| {
+        path.iter()
+            .any(|step| matches!(step, Step::Field(name) if names.contains(&name.as_str())))
+    };
     if has(&HARMLESS) {
         Touch::Nothing
     } else if has(&ENDINGS) {
@@ -73,8 +80,15 @@ fn paths(value: &Value, path: &mut Vec<Step>, found: &mut Vec<Vec<Step>>) {
         found.push(path.clone());
     }
     let children: Vec<(Step, &Value)> = match value {
-        Value::Object(fields) => fields.iter().map(|(name, value)| (Step::Field(name.clone()), value)).collect(),
-        Value::Array(elements) => elements.iter().enumerate().map(|(at, value)| (Step::Element(at), value)).collect(),
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| (Step::Field(name.clone()), value))
+            .collect(),
+        Value::Array(elements) => elements
+            .iter()
+            .enumerate()
+            .map(|(at, value)| (Step::Element(at), value))
+            .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Vec::new(),
     };
     for (step, child) in children {
@@ -92,29 +106,42 @@ fn at<'a>(value: &'a mut Value, path: &[Step]) -> Option<&'a mut Value> {
 }
 
 /// Drops, doubles, retypes or reorders one field of the body.
-pub(super) fn mutate_field(provider: Provider, body: &mut Body, choices: &mut Choices<'_>) -> Mutated {
+pub(super) fn mutate_field(
+    provider: Provider,
+    body: &mut Body,
+    choices: &mut Choices<'_>,
+) -> Mutated {
     let mut values = body.values();
     let place = choices.below(values.len());
     let count = values.len();
-    let Some(event) = values.get_mut(place) else { return mutate_bytes(body.bytes(), choices) };
+    let Some(event) = values.get_mut(place) else {
+        return mutate_bytes(body.bytes(), choices);
+    };
     let mut found = Vec::new();
     paths(event, &mut Vec::new(), &mut found);
     let Some(path) = found.get(choices.below(found.len())).cloned() else {
         return mutate_bytes(body.bytes(), choices);
     };
     // The last event of this API repeats all that the events before it say.
-    let is_repeated = provider == Provider::OpenAi && place + 1 < count && event.get("item").is_none();
+    let is_repeated =
+        provider == Provider::OpenAi && place + 1 < count && event.get("item").is_none();
     let mut touch = touch_at(&path);
     if is_repeated && event.pointer("/response/output/0").is_none() {
         touch = Touch::Nothing;
     }
     let what = change(event, &path, choices);
-    Mutated { bytes: body.bytes(), what: format!("event {place}: {what} {path:?}"), touch }
+    Mutated {
+        bytes: body.bytes(),
+        what: format!("event {place}: {what} {path:?}"),
+        touch,
+    }
 }
 
 /// Changes what is at the path; says how.
 fn change(event: &mut Value, path: &[Step], choices: &mut Choices<'_>) -> &'static str {
-    let Some((last, parents)) = path.split_last() else { return "nothing" };
+    let Some((last, parents)) = path.split_last() else {
+        return "nothing";
+    };
     let kind = choices.below(4);
     let value = choices.below(RETYPED);
     match (at(event, parents), last) {

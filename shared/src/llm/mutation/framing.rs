@@ -5,15 +5,32 @@ use super::{Body, Choices, Frame, Mutated, Touch};
 use crate::domain::Provider;
 
 /// Changes what is around the events, or around a whole body.
-pub(super) fn mutate_framing(provider: Provider, body: &Body, choices: &mut Choices<'_>) -> Mutated {
+pub(super) fn mutate_framing(
+    provider: Provider,
+    body: &Body,
+    choices: &mut Choices<'_>,
+) -> Mutated {
     let Body::Stream(frames) = body else {
         let (bytes, what) = match choices.below(4) {
-            0 => ([b"\xEF\xBB\xBF", body.bytes().as_slice()].concat(), "byte order mark"),
-            1 => ([b" \r\n", body.bytes().as_slice(), b"\n "].concat(), "blanks around"),
-            2 => ([body.bytes().as_slice(), b"garbage"].concat(), "garbage behind"),
+            0 => (
+                [b"\xEF\xBB\xBF", body.bytes().as_slice()].concat(),
+                "byte order mark",
+            ),
+            1 => (
+                [b" \r\n", body.bytes().as_slice(), b"\n "].concat(),
+                "blanks around",
+            ),
+            2 => (
+                [body.bytes().as_slice(), b"garbage"].concat(),
+                "garbage behind",
+            ),
             _ => (Vec::new(), "nothing left"),
         };
-        return Mutated { bytes, what: what.to_owned(), touch: Touch::Nothing };
+        return Mutated {
+            bytes,
+            what: what.to_owned(),
+            touch: Touch::Nothing,
+        };
     };
     let place = choices.below(frames.len() + 1);
     let mut nameless = frames.clone();
@@ -27,12 +44,19 @@ pub(super) fn mutate_framing(provider: Provider, body: &Body, choices: &mut Choi
         // It can't be read: an error, or too late to matter.
         5 => b"data: {\"gar\n\n",
         6 => {
-            nameless.iter_mut().filter(|frame| frame.data.get("type").is_some()).for_each(|frame| frame.name = None);
+            nameless
+                .iter_mut()
+                .filter(|frame| frame.data.get("type").is_some())
+                .for_each(|frame| frame.name = None);
             b""
         }
         _ => {
             let rest = frames.get(place..).unwrap_or_default();
-            touch = rest.iter().map(|frame| touch_of(provider, frame)).max().unwrap_or(Touch::Nothing);
+            touch = rest
+                .iter()
+                .map(|frame| touch_of(provider, frame))
+                .max()
+                .unwrap_or(Touch::Nothing);
             nameless.truncate(place);
             b": cut\n\n"
         }
@@ -75,5 +99,9 @@ pub(super) fn mutate_bytes(mut bytes: Vec<u8>, choices: &mut Choices<'_>) -> Mut
             "change"
         }
     };
-    Mutated { bytes, what: format!("byte {place}: {what}"), touch: Touch::Content }
+    Mutated {
+        bytes,
+        what: format!("byte {place}: {what}"),
+        touch: Touch::Content,
+    }
 }

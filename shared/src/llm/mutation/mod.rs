@@ -1,7 +1,7 @@
 //! For tests and fuzzing: recorded exchanges, and what goes wrong with them on their way.
 //!
-//! A mutation drops, doubles, retypes, reorders or splits a field, an event or a byte. It says whether what it changed is
-//! part of what the model said, of why it stopped, or of neither.
+//! A mutation drops, doubles, retypes, reorders or splits a field, an event or a byte. It says
+//! whether what it changed is part of what the model said, of why it stopped, or of neither.
 
 mod field;
 mod frame;
@@ -72,7 +72,10 @@ impl<'a> Choices<'a> {
     fn below(&mut self, end: usize) -> usize {
         let (bytes, rest) = self.0.split_at(self.0.len().min(3));
         self.0 = rest;
-        bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)) % end.max(1)
+        bytes
+            .iter()
+            .fold(0, |number, byte| number << 8 | usize::from(*byte))
+            % end.max(1)
     }
 }
 
@@ -83,28 +86,104 @@ const C: Provider = Provider::OpenAiCompatible;
 /// All recorded exchanges.
 pub fn recorded() -> Vec<Recorded> {
     let streams = [
-        ("anthropic_stream", A, include_str!("../fixtures/anthropic_stream.txt")),
-        ("anthropic_tools_stream", A, include_str!("../fixtures/anthropic_tools_stream.txt")),
-        ("anthropic_stream_nameless", A, include_str!("../fixtures/anthropic_stream_nameless.sse")),
-        ("openai_text_stream", R, include_str!("../fixtures/openai_text_stream.sse")),
-        ("openai_stream", R, include_str!("../fixtures/openai_stream.sse")),
-        ("openai_stream_compatible", R, include_str!("../fixtures/openai_stream_compatible.sse")),
-        ("chat_text_stream", C, include_str!("../fixtures/chat_text_stream.sse")),
-        ("chat_stream_vllm", C, include_str!("../fixtures/chat_stream_vllm.sse")),
-        ("chat_stream_ollama", C, include_str!("../fixtures/chat_stream_ollama.sse")),
-        ("chat_stream_llama_cpp", C, include_str!("../fixtures/chat_stream_llama_cpp.sse")),
-        ("chat_stream_openrouter", C, include_str!("../fixtures/chat_stream_openrouter.sse")),
-        ("chat_stream_closing_message", C, include_str!("../fixtures/chat_stream_closing_message.sse")),
+        (
+            "anthropic_stream",
+            A,
+            include_str!("../fixtures/anthropic_stream.txt"),
+        ),
+        (
+            "anthropic_tools_stream",
+            A,
+            include_str!("../fixtures/anthropic_tools_stream.txt"),
+        ),
+        (
+            "anthropic_stream_nameless",
+            A,
+            include_str!("../fixtures/anthropic_stream_nameless.sse"),
+        ),
+        (
+            "openai_text_stream",
+            R,
+            include_str!("../fixtures/openai_text_stream.sse"),
+        ),
+        (
+            "openai_stream",
+            R,
+            include_str!("../fixtures/openai_stream.sse"),
+        ),
+        (
+            "openai_stream_compatible",
+            R,
+            include_str!("../fixtures/openai_stream_compatible.sse"),
+        ),
+        (
+            "chat_text_stream",
+            C,
+            include_str!("../fixtures/chat_text_stream.sse"),
+        ),
+        (
+            "chat_stream_vllm",
+            C,
+            include_str!("../fixtures/chat_stream_vllm.sse"),
+        ),
+        (
+            "chat_stream_ollama",
+            C,
+            include_str!("../fixtures/chat_stream_ollama.sse"),
+        ),
+        (
+            "chat_stream_llama_cpp",
+            C,
+            include_str!("../fixtures/chat_stream_llama_cpp.sse"),
+        ),
+        (
+            "chat_stream_openrouter",
+            C,
+            include_str!("../fixtures/chat_stream_openrouter.sse"),
+        ),
+        (
+            "chat_stream_closing_message",
+            C,
+            include_str!("../fixtures/chat_stream_closing_message.sse"),
+        ),
     ];
     let wholes = [
-        ("anthropic_message", A, include_str!("../fixtures/anthropic_message.json")),
-        ("openai_response", R, include_str!("../fixtures/openai_response.json")),
-        ("chat_response", C, include_str!("../fixtures/chat_response.json")),
-        ("chat_text_response", C, include_str!("../fixtures/chat_text_response.json")),
+        (
+            "anthropic_message",
+            A,
+            include_str!("../fixtures/anthropic_message.json"),
+        ),
+        (
+            "openai_response",
+            R,
+            include_str!("../fixtures/openai_response.json"),
+        ),
+        (
+            "chat_response",
+            C,
+            include_str!("../fixtures/chat_response.json"),
+        ),
+        (
+            "chat_text_response",
+            C,
+            include_str!("../fixtures/chat_text_response.json"),
+        ),
     ];
-    let stream = |(name, provider, text)| Recorded { name, provider, body: Body::Stream(frames(text)) };
-    let whole = |(name, provider, text)| Recorded { name, provider, body: Body::Whole(value(text)) };
-    streams.map(stream).into_iter().chain(wholes.map(whole)).collect()
+    let stream = |(name, provider, text)| Recorded {
+        name,
+        provider,
+        body: Body::Stream(frames(text)),
+    };
+    let whole = |(name, provider, text)| Recorded {
+        name,
+        provider,
+        body: Body::Whole(value(text)),
+    };
+    streams
+        .map(stream)
+        .into_iter()
+        .chain(wholes.map(whole))
+        .collect()
 }
 
 /// The data of an event; a text that is no JSON stays a text.
@@ -114,8 +193,16 @@ fn value(text: &str) -> Value {
 
 fn frames(stream: &str) -> Vec<Frame> {
     let frame = |lines: &str| {
-        let field = |name: &str| lines.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        Some(Frame { name: field("event:").map(str::to_owned), data: value(field("data:")?) })
+        let field = |name: &str| {
+            lines
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+        };
+        Some(Frame {
+            name: field("event:").map(str::to_owned),
+            data: value(field("data:")?),
+        })
     };
     stream.split("\n\n").filter_map(frame).collect()
 }
@@ -167,12 +254,20 @@ impl Body {
 
 impl Frame {
     fn bytes(&self) -> Vec<u8> {
-        let name = self.name.as_deref().map(|name| format!("event: {name}\n")).unwrap_or_default();
+        let name = self
+            .name
+            .as_deref()
+            .map(|name| format!("event: {name}\n"))
+            .unwrap_or_default();
         format!("{name}data: {}\n\n", written(&self.data)).into_bytes()
     }
 }
 
 fn written(data: &Value) -> String {
-    let text = data.as_str().map_or_else(|| data.to_string(), str::to_owned);
-    HALVES.iter().fold(text, |text, (mark, half)| text.replace(*mark, half))
+    let text = data
+        .as_str()
+        .map_or_else(|| data.to_string(), str::to_owned);
+    HALVES
+        .iter()
+        .fold(text, |text, (mark, half)| text.replace(*mark, half))
 }

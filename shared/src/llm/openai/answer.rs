@@ -63,17 +63,25 @@ impl Status {
 impl Response {
     /// One that consists of an error.
     pub(super) fn failed(error: Value) -> Self {
-        Self { error: Some(error), ..Self::default() }
+        Self {
+            error: Some(error),
+            ..Self::default()
+        }
     }
 
     /// Whether it has items of its own.
     pub(super) fn has_items(&self) -> bool {
-        self.output.as_ref().is_some_and(|output| !output.is_empty())
+        self.output
+            .as_ref()
+            .is_some_and(|output| !output.is_empty())
     }
 
     /// With these items if it has none of its own, or lost some: nothing is said twice in either.
     pub(super) fn with_items(mut self, items: Vec<Value>) -> Self {
-        self.output = self.output.filter(|output| !output.is_empty() && output.len() >= items.len()).or(Some(items));
+        self.output = self
+            .output
+            .filter(|output| !output.is_empty() && output.len() >= items.len())
+            .or(Some(items));
         self
     }
 
@@ -87,7 +95,10 @@ impl Response {
 
     /// What it says that it used.
     pub(super) fn usage(&self) -> Option<Usage> {
-        self.usage.as_ref().filter(|usage| usage.says_something()).map(Usage::from)
+        self.usage
+            .as_ref()
+            .filter(|usage| usage.says_something())
+            .map(Usage::from)
     }
 
     fn status(&self) -> Option<Status> {
@@ -107,8 +118,13 @@ impl Response {
             items.push((Item::read(&block)?, block));
         }
         let is_refusal = items.iter().any(|(item, _)| item.is_refusal());
-        let content: Vec<Part> = items.into_iter().filter_map(|(item, block)| item.into_part(block, status)).collect();
-        let wants_tools = content.iter().any(|part| matches!(part.content, AssistantContent::ToolCall(_)));
+        let content: Vec<Part> = items
+            .into_iter()
+            .filter_map(|(item, block)| item.into_part(block, status))
+            .collect();
+        let wants_tools = content
+            .iter()
+            .any(|part| matches!(part.content, AssistantContent::ToolCall(_)));
         let stop_reason = match cut {
             _ if declined || is_refusal => StopReason::Refusal,
             Some(reason) => reason,
@@ -116,21 +132,29 @@ impl Response {
             None if status == Some(Status::Completed) => StopReason::EndTurn,
             None => StopReason::Other,
         };
-        Ok(Answer { content, stop_reason, served_model: self.model })
+        Ok(Answer {
+            content,
+            stop_reason,
+            served_model: self.model,
+        })
     }
 
     /// Whether the vendor's filter declined to answer; or what it means that there is no answer.
     fn check(&self) -> Result<bool, Fault> {
         if let Some(error) = &self.error {
             let complaint = Complaint::from_error(error);
-            return kind_despite_success(&complaint).map_or(Ok(true), |kind| Err(Fault::Complaint(kind, complaint)));
+            return kind_despite_success(&complaint)
+                .map_or(Ok(true), |kind| Err(Fault::Complaint(kind, complaint)));
         }
         match self.status() {
-            Some(Status::Failed | Status::Cancelled) => {
-                Err(Fault::Complaint(ModelErrorKind::Unavailable, Complaint::default()))
-            }
+            Some(Status::Failed | Status::Cancelled) => Err(Fault::Complaint(
+                ModelErrorKind::Unavailable,
+                Complaint::default(),
+            )),
             // Only answers that were asked for in the background can be unfinished.
-            Some(Status::Queued | Status::InProgress) => Err(Fault::Senseless("the response is not finished")),
+            Some(Status::Queued | Status::InProgress) => {
+                Err(Fault::Senseless("the response is not finished"))
+            }
             Some(Status::Completed | Status::Incomplete) | None if self.output.is_none() => {
                 Err(Fault::Senseless("the response has no output"))
             }
@@ -152,7 +176,11 @@ fn without_repeats(items: Vec<Value>) -> Vec<Value> {
 }
 
 fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
-    match details.and_then(|details| details.reason).as_deref().map(ending) {
+    match details
+        .and_then(|details| details.reason)
+        .as_deref()
+        .map(ending)
+    {
         Some(Ending::Cut(reason)) => Ok(reason),
         Some(Ending::BrokenOff) => Err(Fault::BrokenOff),
         Some(Ending::Whole(_) | Ending::Garbled | Ending::Unknown) | None => Ok(StopReason::Other),
@@ -197,13 +225,20 @@ impl UsageReport {
 
 impl From<&UsageReport> for Usage {
     fn from(report: &UsageReport) -> Self {
-        let (input, output) = (report.input_tokens_details.as_ref(), report.output_tokens_details.as_ref());
+        let (input, output) = (
+            report.input_tokens_details.as_ref(),
+            report.output_tokens_details.as_ref(),
+        );
         Self {
             input_tokens: report.input_tokens.unwrap_or(0),
             output_tokens: report.output_tokens.unwrap_or(0),
             cache_read_tokens: input.and_then(|input| input.cached_tokens).unwrap_or(0),
-            cache_write_tokens: input.and_then(|input| input.cache_write_tokens).unwrap_or(0),
-            reasoning_tokens: output.and_then(|output| output.reasoning_tokens).unwrap_or(0),
+            cache_write_tokens: input
+                .and_then(|input| input.cache_write_tokens)
+                .unwrap_or(0),
+            reasoning_tokens: output
+                .and_then(|output| output.reasoning_tokens)
+                .unwrap_or(0),
         }
     }
 }

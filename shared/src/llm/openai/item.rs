@@ -69,22 +69,31 @@ enum Arguments {
 
 impl Item {
     pub(super) fn read(block: &Value) -> Result<Self, Fault> {
-        Self::deserialize(block).map_err(|_| Fault::Senseless("an output item is not in the documented form"))
+        Self::deserialize(block)
+            .map_err(|_| Fault::Senseless("an output item is not in the documented form"))
     }
 
     pub(super) fn is_refusal(&self) -> bool {
         match self {
-            Self::Message { content: Some(Content::Pieces(pieces)) } => {
-                pieces.iter().any(|piece| matches!(piece, Piece::Refusal { refusal: Some(_) }))
-            }
-            Self::Message { .. } | Self::FunctionCall(_) | Self::Reasoning { .. } | Self::Unknown => false,
+            Self::Message {
+                content: Some(Content::Pieces(pieces)),
+            } => pieces
+                .iter()
+                .any(|piece| matches!(piece, Piece::Refusal { refusal: Some(_) })),
+            Self::Message { .. }
+            | Self::FunctionCall(_)
+            | Self::Reasoning { .. }
+            | Self::Unknown => false,
         }
     }
 
-    /// The item, and its block for the vendor. A call that was cut is none: it must neither run nor be sent back.
+    /// The item, and its block for the vendor. A call that was cut is none: it must neither run nor
+    /// be sent back.
     pub(super) fn into_part(self, block: Value, response: Option<Status>) -> Option<Part> {
         let content = match self {
-            Self::Message { content } => AssistantContent::Text(content.map(Content::into_text).unwrap_or_default()),
+            Self::Message { content } => {
+                AssistantContent::Text(content.map(Content::into_text).unwrap_or_default())
+            }
             Self::FunctionCall(call) if call.is_cut(response) => return None,
             Self::FunctionCall(call) => AssistantContent::ToolCall(ToolCall {
                 id: call.id.unwrap_or_default(),
@@ -92,13 +101,20 @@ impl Item {
                 arguments: call.arguments.into_text(),
             }),
             Self::Reasoning { summary, content } => {
-                let texts = [&content, &summary].map(|thoughts| thoughts.as_ref().map(thoughts_in).unwrap_or_default());
-                let texts = texts.into_iter().find(|texts| !texts.is_empty()).unwrap_or_default();
+                let texts = [&content, &summary]
+                    .map(|thoughts| thoughts.as_ref().map(thoughts_in).unwrap_or_default());
+                let texts = texts
+                    .into_iter()
+                    .find(|texts| !texts.is_empty())
+                    .unwrap_or_default();
                 AssistantContent::Reasoning(texts.join("\n\n"))
             }
             Self::Unknown => AssistantContent::Opaque,
         };
-        Some(Part { content, original: Some(block) })
+        Some(Part {
+            content,
+            original: Some(block),
+        })
     }
 }
 
@@ -107,19 +123,30 @@ fn thoughts_in(thoughts: &Value) -> Vec<&str> {
     match thoughts {
         Value::String(text) => vec![text],
         Value::Array(thoughts) => thoughts.iter().flat_map(thoughts_in).collect(),
-        Value::Object(thought) => thought.get("text").and_then(Value::as_str).into_iter().collect(),
+        Value::Object(thought) => thought
+            .get("text")
+            .and_then(Value::as_str)
+            .into_iter()
+            .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => Vec::new(),
     }
 }
 
 impl Call {
-    /// Whether it was cut. Servers complete a response and leave its calls in progress: those are whole.
+    /// Whether it was cut. Servers complete a response and leave its calls in progress: those are
+    /// whole.
     fn is_cut(&self, response: Option<Status>) -> bool {
-        let objects = || serde_json::Deserializer::from_str(self.arguments.text()).into_iter::<Map<String, Value>>();
+        let objects = || {
+            serde_json::Deserializer::from_str(self.arguments.text())
+                .into_iter::<Map<String, Value>>()
+        };
         let is_whole = || objects().all(|object| object.is_ok());
         match self.status.as_deref().and_then(Status::of) {
-            Some(Status::Incomplete | Status::InProgress) => response != Some(Status::Completed) || !is_whole(),
-            Some(Status::Completed | Status::Failed | Status::Cancelled | Status::Queued) | None => false,
+            Some(Status::Incomplete | Status::InProgress) => {
+                response != Some(Status::Completed) || !is_whole()
+            }
+            Some(Status::Completed | Status::Failed | Status::Cancelled | Status::Queued)
+            | None => false,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! OpenAI's Responses API, version 1.
 //!
-//! Types and names of errors are those of the API reference at <https://platform.openai.com/docs/api-reference/responses>
-//! and of the vendor's own client. Unknown fields, output items, events and reasons are let pass, because the vendor adds
-//! them without a new version. The vendor is told to store nothing; it gives out its reasoning encrypted instead, and gets
-//! it back.
+//! Types and names of errors are those of the API reference at
+//! <https://platform.openai.com/docs/api-reference/responses> and of the vendor's own client.
+//! Unknown fields, output items, events and reasons are let pass, because the vendor adds them
+//! without a new version. The vendor is told to store nothing; it gives out its reasoning encrypted
+//! instead, and gets it back.
 
 mod answer;
 mod item;

@@ -1,7 +1,8 @@
 //! A question as the Responses API wants it.
 //!
-//! What the model itself said goes back to it as it came, with its encrypted reasoning. Another model gets the neutral
-//! form, and no reasoning: it is bound to the model, and an item is refused without the reasoning that led to it.
+//! What the model itself said goes back to it as it came, with its encrypted reasoning. Another
+//! model gets the neutral form, and no reasoning: it is bound to the model, and an item is refused
+//! without the reasoning that led to it.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,8 +13,8 @@ use sha2::{Digest, Sha256};
 
 use super::strict::{is_strict, response_schema};
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Provider, Thousandths,
-    ToolDefinition, Transfer, UserPart,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, OutputSchema, Provider,
+    Thousandths, ToolDefinition, Transfer, UserPart,
 };
 use crate::llm::transcript::{CallResult, Said, Turn, UniqueIn, tool_name, turns};
 use crate::policy::models::may_reason;
@@ -84,7 +85,8 @@ enum Speaker<'a> {
     },
     Assistant {
         content: &'a str,
-        /// Whether the text is the answer or said on the way to it; without it, the vendor's models do worse.
+        /// Whether the text is the answer or said on the way to it; without it, the vendor's models
+        /// do worse.
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<&'a str>,
     },
@@ -93,8 +95,13 @@ enum Speaker<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Part<'a> {
-    InputText { text: &'a str },
-    InputImage { detail: &'static str, image_url: Cow<'a, str> },
+    InputText {
+        text: &'a str,
+    },
+    InputImage {
+        detail: &'static str,
+        image_url: Cow<'a, str>,
+    },
 }
 
 #[derive(Serialize)]
@@ -127,7 +134,11 @@ struct Reasoning {
 
 impl<'a> From<&'a ModelRequest> for Question<'a> {
     fn from(request: &'a ModelRequest) -> Self {
-        let (model, settings, prompt) = (request.model(), &request.chain.first().settings, &*request.prompt);
+        let (model, settings, prompt) = (
+            request.model(),
+            &request.chain.first().settings,
+            &*request.prompt,
+        );
         Self {
             model: model.name(),
             instructions: &prompt.instructions,
@@ -135,11 +146,17 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
             tools: prompt.tools.iter().map(Tool::from).collect(),
             tool_choice: prompt.forbids_tools().then_some("none"),
             text: prompt.output_schema.as_ref().map(Text::from),
-            reasoning: settings.reasoning_effort.map(|effort| Reasoning { effort: effort.as_str() }),
+            reasoning: settings.reasoning_effort.map(|effort| Reasoning {
+                effort: effort.as_str(),
+            }),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
             max_output_tokens: prompt.max_output_tokens.max(MIN_OUTPUT_TOKENS),
-            include: if may_reason(model) { &["reasoning.encrypted_content"] } else { &[] },
+            include: if may_reason(model) {
+                &["reasoning.encrypted_content"]
+            } else {
+                &[]
+            },
             prompt_cache_key: cache_key(request),
             store: false,
             stream: settings.transfer == Transfer::Stream,
@@ -147,9 +164,12 @@ impl<'a> From<&'a ModelRequest> for Question<'a> {
     }
 }
 
-/// Brings questions that begin alike to the machines that remember the beginning. Names neither tenant nor agent.
+/// Brings questions that begin alike to the machines that remember the beginning. Names neither
+/// tenant nor agent.
 fn cache_key(request: &ModelRequest) -> String {
-    let mut hash = Sha256::new().chain_update(request.caller.tenant.as_str()).chain_update([0]);
+    let mut hash = Sha256::new()
+        .chain_update(request.caller.tenant.as_str())
+        .chain_update([0]);
     hash.update(&request.prompt.instructions);
     for tool in &request.prompt.tools {
         hash.update([0]);
@@ -167,7 +187,10 @@ fn cache_key(request: &ModelRequest) -> String {
 
 /// The first 128 bits.
 fn hex(digest: &[u8]) -> String {
-    format!("{:032x}", u128::from_be_bytes(digest.first_chunk().copied().unwrap_or_default()))
+    format!(
+        "{:032x}",
+        u128::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
+    )
 }
 
 fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
@@ -178,7 +201,9 @@ fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
         match turn {
             Turn::User(parts) => items.push(user(parts)),
             Turn::Assistant(parts) => items.extend(assistant(&parts, model, &mut unchanged)),
-            Turn::Results(results) => items.extend(results.into_iter().map(|result| output(result, &unchanged))),
+            Turn::Results(results) => {
+                items.extend(results.into_iter().map(|result| output(result, &unchanged)));
+            }
         }
     }
     items
@@ -186,11 +211,17 @@ fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
 
 fn user(parts: Vec<&UserPart>) -> Item<'_> {
     let content = parts.into_iter().map(Part::from).collect();
-    Item::Neutral(Neutral::Message { speaker: Speaker::User { content } })
+    Item::Neutral(Neutral::Message {
+        speaker: Speaker::User { content },
+    })
 }
 
 /// A model's turn. Reasoning at its end led to nothing, and would be refused.
-fn assistant<'a>(parts: &[Said<'a>], model: &ModelRef, unchanged: &mut HashSet<Cow<'a, str>>) -> Vec<Item<'a>> {
+fn assistant<'a>(
+    parts: &[Said<'a>],
+    model: &ModelRef,
+    unchanged: &mut HashSet<Cow<'a, str>>,
+) -> Vec<Item<'a>> {
     let is_said = |said: &Said<'_>| !matches!(said.part.content, AssistantContent::Reasoning(_));
     let end = parts.iter().rposition(is_said).map_or(0, |last| last + 1);
     let mut items = Vec::new();
@@ -210,31 +241,54 @@ fn assistant<'a>(parts: &[Said<'a>], model: &ModelRef, unchanged: &mut HashSet<C
 
 fn neutral<'a>(said: &Said<'a>) -> Option<Neutral<'a>> {
     match &said.part.content {
-        AssistantContent::Text(text) => {
-            Some(Neutral::Message { speaker: Speaker::Assistant { content: text, phase: phase(said.part) } })
-        }
+        AssistantContent::Text(text) => Some(Neutral::Message {
+            speaker: Speaker::Assistant {
+                content: text,
+                phase: phase(said.part),
+            },
+        }),
         AssistantContent::ToolCall(call) => Some(Neutral::FunctionCall {
             call_id: call_id(said.id(call)),
             name: tool_name(&call.name),
-            arguments: if call.arguments.trim().is_empty() { "{}" } else { &call.arguments },
+            arguments: if call.arguments.trim().is_empty() {
+                "{}"
+            } else {
+                &call.arguments
+            },
         }),
         AssistantContent::Reasoning(_) | AssistantContent::Opaque => None,
     }
 }
 
 fn phase(part: &AssistantPart) -> Option<&str> {
-    let original = part.original.as_ref().filter(|original| original.model.provider() == Provider::OpenAi)?;
+    let original = part
+        .original
+        .as_ref()
+        .filter(|original| original.model.provider() == Provider::OpenAi)?;
     original.block.get("phase")?.as_str()
 }
 
 fn output<'a>(result: CallResult<'a>, unchanged: &HashSet<Cow<'a, str>>) -> Item<'a> {
-    let CallResult { call_id: id, text, is_error } = result;
-    let call_id = if unchanged.contains(&id) { id } else { call_id(id) };
-    let output = if is_error { format!("Error: {text}").into() } else { text.into() };
+    let CallResult {
+        call_id: id,
+        text,
+        is_error,
+    } = result;
+    let call_id = if unchanged.contains(&id) {
+        id
+    } else {
+        call_id(id)
+    };
+    let output = if is_error {
+        format!("Error: {text}").into()
+    } else {
+        text.into()
+    };
     Item::Neutral(Neutral::FunctionCallOutput { call_id, output })
 }
 
-/// The id, or one in its place: servers with similar APIs have ids that are longer than this one takes.
+/// The id, or one in its place: servers with similar APIs have ids that are longer than this one
+/// takes.
 fn call_id(id: Cow<'_, str>) -> Cow<'_, str> {
     if id.len() <= MAX_CALL_ID_BYTES {
         return id;
@@ -244,11 +298,16 @@ fn call_id(id: Cow<'_, str>) -> Cow<'_, str> {
 
 impl<'a> From<&'a UserPart> for Part<'a> {
     fn from(part: &'a UserPart) -> Self {
-        let image = |image_url| Self::InputImage { detail: "auto", image_url };
+        let image = |image_url| Self::InputImage {
+            detail: "auto",
+            image_url,
+        };
         match part {
             UserPart::Text(text) => Self::InputText { text },
             UserPart::ImageUrl(url) => image(url.as_str().into()),
-            UserPart::Image { media_type, base64 } => image(format!("data:{media_type};base64,{base64}").into()),
+            UserPart::Image { media_type, base64 } => {
+                image(format!("data:{media_type};base64,{base64}").into())
+            }
         }
     }
 }
@@ -257,13 +316,24 @@ impl<'a> From<&'a ToolDefinition> for Tool<'a> {
     fn from(tool: &'a ToolDefinition) -> Self {
         let parameters = accepted(tool.input_schema.as_value(), Provider::OpenAi);
         let strict = is_strict(&parameters);
-        Self { name: tool.name.as_str(), description: &tool.description, parameters, strict }
+        Self {
+            name: tool.name.as_str(),
+            description: &tool.description,
+            parameters,
+            strict,
+        }
     }
 }
 
 impl<'a> From<&'a OutputSchema> for Text<'a> {
     fn from(output: &'a OutputSchema) -> Self {
         let (schema, strict) = response_schema(output.schema.as_value());
-        Self { format: Format { name: output.name.as_str(), schema, strict } }
+        Self {
+            format: Format {
+                name: output.name.as_str(),
+                schema,
+                strict,
+            },
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! A stream of the Responses API's events.
 //!
-//! Its last event has the whole answer, and only that one says what the answer used. Items count when they are done: what
-//! has arrived of an unfinished one is of no use to anyone. Servers that leave the items out of the last event, and any
-//! event that is new, are put up with.
+//! Its last event has the whole answer, and only that one says what the answer used. Items count
+//! when they are done: what has arrived of an unfinished one is of no use to anyone. Servers that
+//! leave the items out of the last event, and any event that is new, are put up with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,15 +69,23 @@ impl Reading for Stream {
                 self.count(happening.delta);
             }
             Some(Kind::ItemDone) => {
-                let next = self.items.last_key_value().map_or(0, |(last, _)| last.saturating_add(1));
+                let next = self
+                    .items
+                    .last_key_value()
+                    .map_or(0, |(last, _)| last.saturating_add(1));
                 if let Some(item) = happening.item {
-                    self.items.insert(happening.output_index.unwrap_or(next), serde_json::from_str(item.get())?);
+                    self.items.insert(
+                        happening.output_index.unwrap_or(next),
+                        serde_json::from_str(item.get())?,
+                    );
                 }
             }
             Some(Kind::Last(status)) => {
                 let response: Response = match happening.response {
                     Some(response) => serde_json::from_str(response.get())?,
-                    None if self.items.is_empty() => return Err(Fault::Senseless("the last event has no response")),
+                    None if self.items.is_empty() => {
+                        return Err(Fault::Senseless("the last event has no response"));
+                    }
                     None => Response::default(),
                 };
                 if status == "completed" && !response.has_items() && self.has_open_items() {
@@ -87,7 +95,9 @@ impl Reading for Stream {
             }
             Some(Kind::Error) => {
                 let error: Value = serde_json::from_str(&event.data)?;
-                return Ok(self.end_with(Response::failed(error.get("error").cloned().unwrap_or(error))));
+                return Ok(self.end_with(Response::failed(
+                    error.get("error").cloned().unwrap_or(error),
+                )));
             }
             None => {
                 if happening.item.is_some() {
@@ -107,8 +117,14 @@ impl Reading for Stream {
     /// Of an answer that broke off, an estimate of what was written.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let written = || lenient::estimated_tokens(self.delta_bytes, max_output_tokens);
-        let estimate = || Usage { output_tokens: written(), ..Usage::default() };
-        self.end.as_ref().and_then(Response::usage).unwrap_or_else(estimate)
+        let estimate = || Usage {
+            output_tokens: written(),
+            ..Usage::default()
+        };
+        self.end
+            .as_ref()
+            .and_then(Response::usage)
+            .unwrap_or_else(estimate)
     }
 
     fn finish(self) -> Result<Answer, Fault> {
@@ -124,11 +140,14 @@ impl Stream {
 
     /// Whether an item began whose end got lost.
     fn has_open_items(&self) -> bool {
-        self.begun.iter().any(|index| !self.items.contains_key(index))
+        self.begun
+            .iter()
+            .any(|index| !self.items.contains_key(index))
     }
 
     fn end_with(&mut self, response: Response) -> Progress {
-        self.end = Some(response.with_items(std::mem::take(&mut self.items).into_values().collect()));
+        self.end =
+            Some(response.with_items(std::mem::take(&mut self.items).into_values().collect()));
         Progress::Done
     }
 }
@@ -146,7 +165,9 @@ impl Lookup for Kind {
     fn of(name: &str) -> Option<Self> {
         Some(match name {
             "response.output_item.added" => Self::ItemAdded,
-            "response.output_text.delta" | "response.function_call_arguments.delta" => Self::ItemPiece,
+            "response.output_text.delta" | "response.function_call_arguments.delta" => {
+                Self::ItemPiece
+            }
             "response.output_item.done" => Self::ItemDone,
             "response.completed" => Self::Last("completed"),
             "response.incomplete" => Self::Last("incomplete"),

@@ -1,9 +1,11 @@
 //! Which JSON schemas OpenAI's models can be held to.
 //!
-//! The vendor refuses a strict schema outside its subset, so this says yes only to what is surely inside: the keywords of
-//! <https://platform.openai.com/docs/guides/structured-outputs#supported-schemas> that all its models know, each schema with
-//! a `type` ("schema must have a 'type' key") unless it has `anyOf` or `$ref`, and nothing beside a `$ref` ("$ref cannot
-//! have keywords", <https://github.com/langchain-ai/langchainjs/pull/11384>).
+//! The vendor refuses a strict schema outside its subset, so this says yes only to what is surely
+//! inside: the keywords of
+//! <https://platform.openai.com/docs/guides/structured-outputs#supported-schemas> that all its
+//! models know, each schema with a `type` ("schema must have a 'type' key") unless it has `anyOf`
+//! or `$ref`, and nothing beside a `$ref` ("$ref cannot have keywords",
+//! <https://github.com/langchain-ai/langchainjs/pull/11384>).
 
 use serde_json::{Map, Value};
 
@@ -23,7 +25,11 @@ const LONG_ENUM: usize = 250;
 /// The schema of an answer as the vendor takes it, and whether it takes it as strict.
 pub(in crate::llm) fn response_schema(schema: &Value) -> (Value, bool) {
     let modern = modern(schema);
-    if is_strict(&modern) { (modern, true) } else { (accepted(schema, Provider::OpenAi).into_owned(), false) }
+    if is_strict(&modern) {
+        (modern, true)
+    } else {
+        (accepted(schema, Provider::OpenAi).into_owned(), false)
+    }
 }
 
 /// Whether the vendor takes the schema as strict.
@@ -37,22 +43,33 @@ pub(super) fn is_strict(schema: &Value) -> bool {
 }
 
 fn is_within(schema: &Value, root: &Value, depth: usize, enum_values: &mut usize) -> bool {
-    let (Some(keywords), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else { return false };
+    let (Some(keywords), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else {
+        return false;
+    };
     if let Some(place) = keywords.get("$ref") {
         return keywords.len() == 1 && place.as_str().is_some_and(|place| is_known(place, root));
     }
     let mut below = |schema: &Value| is_within(schema, root, depth, enum_values);
-    let known = keywords.iter().all(|(keyword, value)| match keyword.as_str() {
-        "type" | "const" | "title" | "description" => true,
-        "enum" => value.as_array().is_some_and(|values| is_short(values)),
-        "required" => value.is_array(),
-        "additionalProperties" => *value == Value::Bool(false),
-        "items" => below(value),
-        "anyOf" => value.as_array().is_some_and(|schemas| schemas.iter().all(&mut below)),
-        "properties" | "$defs" => value.as_object().is_some_and(|schemas| schemas.values().all(&mut below)),
-        _ => false,
-    });
-    *enum_values += keywords.get("enum").and_then(Value::as_array).map_or(0, Vec::len);
+    let known = keywords
+        .iter()
+        .all(|(keyword, value)| match keyword.as_str() {
+            "type" | "const" | "title" | "description" => true,
+            "enum" => value.as_array().is_some_and(|values| is_short(values)),
+            "required" => value.is_array(),
+            "additionalProperties" => *value == Value::Bool(false),
+            "items" => below(value),
+            "anyOf" => value
+                .as_array()
+                .is_some_and(|schemas| schemas.iter().all(&mut below)),
+            "properties" | "$defs" => value
+                .as_object()
+                .is_some_and(|schemas| schemas.values().all(&mut below)),
+            _ => false,
+        });
+    *enum_values += keywords
+        .get("enum")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
     let has_type = keywords.contains_key("type") || keywords.contains_key("anyOf");
     known
         && has_type
@@ -63,7 +80,12 @@ fn is_within(schema: &Value, root: &Value, depth: usize, enum_values: &mut usize
 /// Whether the place is the whole schema or one of its definitions.
 fn is_known(place: &str, root: &Value) -> bool {
     let name = place.strip_prefix("#/$defs/");
-    place == "#" || name.is_some_and(|name| root.get("$defs").and_then(|known| known.get(name)).is_some())
+    place == "#"
+        || name.is_some_and(|name| {
+            root.get("$defs")
+                .and_then(|known| known.get(name))
+                .is_some()
+        })
 }
 
 fn is_short(values: &[Value]) -> bool {
@@ -81,12 +103,20 @@ fn describes(schema: &Map<String, Value>, kind: &str) -> bool {
 
 /// Whether an object has exactly the properties that are named, none of them optional.
 fn is_closed(schema: &Map<String, Value>) -> bool {
-    let required: Vec<&str> =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let properties = schema.get("properties").and_then(Value::as_object);
     schema.contains_key("additionalProperties")
         && properties.is_some_and(|properties| {
-            properties.len() == required.len() && properties.keys().all(|name| required.contains(&name.as_str()))
+            properties.len() == required.len()
+                && properties
+                    .keys()
+                    .all(|name| required.contains(&name.as_str()))
         })
 }
 
@@ -101,7 +131,10 @@ mod tests {
         assert_eq!(is_strict(schema), expected, "{schema}");
     }
 
-    #[expect(clippy::needless_pass_by_value, reason = "reads like the macro that it is fed with")]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "reads like the macro that it is fed with"
+    )]
     fn closed(properties: Value) -> Value {
         let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
         json!({"type": "object", "required": required, "additionalProperties": false, "properties": properties})
@@ -110,12 +143,24 @@ mod tests {
     #[test]
     fn closed_objects_of_plain_values_are_strict() {
         check(&closed(json!({})), true);
-        check(&closed(json!({"a": {"type": "string", "enum": ["x", "y"]}, "b": {"type": ["number", "null"]}})), true);
         check(
-            &closed(json!({"a": {"type": "array", "items": closed(json!({"b": {"type": "integer", "const": 1}}))}})),
+            &closed(
+                json!({"a": {"type": "string", "enum": ["x", "y"]}, "b": {"type": ["number", "null"]}}),
+            ),
             true,
         );
-        check(&closed(json!({"a": {"anyOf": [{"type": "null"}, closed(json!({}))], "description": "x"}})), true);
+        check(
+            &closed(
+                json!({"a": {"type": "array", "items": closed(json!({"b": {"type": "integer", "const": 1}}))}}),
+            ),
+            true,
+        );
+        check(
+            &closed(
+                json!({"a": {"anyOf": [{"type": "null"}, closed(json!({}))], "description": "x"}}),
+            ),
+            true,
+        );
         check(&closed(json!({"a": {"$ref": "#"}})), true);
         let mut with_definitions = closed(json!({"a": {"$ref": "#/$defs/a"}}));
         with_definitions["$defs"] = json!({"a": {"type": "integer", "title": "A"}});
@@ -129,17 +174,41 @@ mod tests {
         check(&json!({"type": "string"}), false);
         check(&json!({"type": "object"}), false);
         check(&json!({"type": "object", "properties": {}}), false);
-        check(&json!({"type": "object", "properties": {}, "additionalProperties": true}), false);
-        check(&json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false}), false);
+        check(
+            &json!({"type": "object", "properties": {}, "additionalProperties": true}),
+            false,
+        );
+        check(
+            &json!({"type": "object", "properties": {"a": {}}, "additionalProperties": false}),
+            false,
+        );
         check(&json!({"anyOf": [closed(json!({}))]}), false);
         check(&closed(json!({"a": {"type": "object"}})), false);
         check(&closed(json!({"a": {"properties": {"b": {}}}})), false);
-        check(&closed(json!({"a": {"type": ["object", "null"], "properties": {"b": {}}}})), false);
+        check(
+            &closed(json!({"a": {"type": ["object", "null"], "properties": {"b": {}}}})),
+            false,
+        );
         check(&closed(json!({"a": true})), false);
-        for keyword in ["minLength", "default", "allOf", "not", "if", "oneOf", "format", "invented_later"] {
-            check(&closed(json!({"a": {"type": "string", (keyword): 1}})), false);
+        for keyword in [
+            "minLength",
+            "default",
+            "allOf",
+            "not",
+            "if",
+            "oneOf",
+            "format",
+            "invented_later",
+        ] {
+            check(
+                &closed(json!({"a": {"type": "string", (keyword): 1}})),
+                false,
+            );
         }
-        check(&closed(json!({"a": {"$ref": "https://example.com/schema"}})), false);
+        check(
+            &closed(json!({"a": {"$ref": "https://example.com/schema"}})),
+            false,
+        );
         for property in [
             json!({"enum": ["x"]}),
             json!({"const": 1}),
@@ -162,11 +231,19 @@ mod tests {
     #[test]
     fn enumerations_are_strict_up_to_the_vendors_limits() {
         let values = |count: usize, bytes: usize| {
-            let values: Vec<_> = (0..count).map(|number| format!("{number:0bytes$}")).collect();
+            let values: Vec<_> = (0..count)
+                .map(|number| format!("{number:0bytes$}"))
+                .collect();
             json!({"type": "string", "enum": values})
         };
-        check(&closed(json!({"a": values(500, 4), "b": values(500, 4)})), true);
-        check(&closed(json!({"a": values(500, 4), "b": values(501, 4)})), false);
+        check(
+            &closed(json!({"a": values(500, 4), "b": values(500, 4)})),
+            true,
+        );
+        check(
+            &closed(json!({"a": values(500, 4), "b": values(501, 4)})),
+            false,
+        );
         check(&closed(json!({"a": values(250, 61)})), true);
         check(&closed(json!({"a": values(251, 61)})), false);
     }
@@ -176,19 +253,27 @@ mod tests {
         let strict = closed(json!({"z": {"type": "null"}, "a": {"type": "null"}}));
         assert_eq!(response_schema(&strict), (strict, true));
         let expected = json!({"type": "object", "properties": {}});
-        assert_eq!(response_schema(&json!({"type": "object"})), (expected, false));
+        assert_eq!(
+            response_schema(&json!({"type": "object"})),
+            (expected, false)
+        );
         let old = json!({
             "$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "required": ["a"],
             "additionalProperties": false, "properties": {"a": {"$ref": "#/definitions/b"}},
             "definitions": {"b": {"type": "null"}},
         });
         let (schema, is_strict) = response_schema(&old);
-        assert!(is_strict && schema["$defs"]["b"]["type"] == "null", "{schema}");
+        assert!(
+            is_strict && schema["$defs"]["b"]["type"] == "null",
+            "{schema}"
+        );
     }
 
     #[test]
     fn deep_schemas_are_not_strict() {
-        let nested = |levels: usize| (1..levels).fold(closed(json!({})), |inner, _| closed(json!({"a": inner})));
+        let nested = |levels: usize| {
+            (1..levels).fold(closed(json!({})), |inner, _| closed(json!({"a": inner})))
+        };
         check(&nested(MAX_DEPTH), true);
         check(&nested(MAX_DEPTH + 1), false);
     }

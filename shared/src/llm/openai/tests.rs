@@ -5,20 +5,23 @@ use serde_json::{Value, json};
 use super::*;
 use crate::domain::Prompt;
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelAnswer, ModelChoice, ModelRef, ModelRequest, ModelSettings,
-    Original, Provider, ReasoningEffort, StopReason, Thousandths, ToolCall, Transfer, Usage,
+    AssistantContent, AssistantPart, Message, ModelAnswer, ModelChoice, ModelRef, ModelRequest,
+    ModelSettings, Original, Provider, ReasoningEffort, StopReason, Thousandths, ToolCall,
+    Transfer, Usage,
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question, results, tools,
+    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question,
+    results, tools,
 };
 use crate::ports::ModelError;
 
 /// A whole answer of text alone.
 const TEXT_ANSWER: &str = include_str!("../fixtures/openai_response.json");
 
-/// Reasoning, text and two calls, in the shape of the exchanges that pydantic-ai's tests recorded in July 2026: the
-/// reasoning is sealed anew whenever it is told, and parallel items are told interleaved.
+/// Reasoning, text and two calls, in the shape of the exchanges that pydantic-ai's tests recorded
+/// in July 2026: the reasoning is sealed anew whenever it is told, and parallel items are told
+/// interleaved.
 const STREAM: &str = include_str!("../fixtures/openai_stream.sse");
 
 fn luna() -> ModelRef {
@@ -30,7 +33,11 @@ fn luna() -> ModelRef {
 fn check_question(request: &ModelRequest, recorded: &str) {
     let recorded: Value = serde_json::from_str(recorded).unwrap();
     let mut question = body::<OpenAi>(request);
-    let key = question.as_object_mut().unwrap().remove("prompt_cache_key").unwrap();
+    let key = question
+        .as_object_mut()
+        .unwrap()
+        .remove("prompt_cache_key")
+        .unwrap();
     assert_eq!(key.as_str().unwrap().len(), 32);
     assert_eq!(question, recorded["body"]);
     assert_eq!(OpenAi::PATH, recorded["path"]);
@@ -49,7 +56,9 @@ fn turn() -> Message {
     });
     let called = |number: u32, city: &str| {
         let content = call(&format!("call_{number}"), city);
-        let AssistantContent::ToolCall(call) = &content else { unreachable!() };
+        let AssistantContent::ToolCall(call) = &content else {
+            unreachable!()
+        };
         let block = json!({
             "id": format!("fc_{number}"), "type": "function_call", "status": "completed",
             "call_id": call.id, "name": call.name, "arguments": call.arguments,
@@ -57,8 +66,14 @@ fn turn() -> Message {
         part(content, Some((&luna, block)))
     };
     Message::Assistant(vec![
-        part(AssistantContent::Reasoning("Both cities.".to_owned()), Some((&luna, reasoning))),
-        part(AssistantContent::Text("I look it up.".to_owned()), Some((&luna, message))),
+        part(
+            AssistantContent::Reasoning("Both cities.".to_owned()),
+            Some((&luna, reasoning)),
+        ),
+        part(
+            AssistantContent::Text("I look it up.".to_owned()),
+            Some((&luna, message)),
+        ),
         called(1, "Oslo"),
         called(2, "Rome"),
     ])
@@ -67,14 +82,29 @@ fn turn() -> Message {
 #[test]
 fn the_question_is_that_of_the_vendors_own_client() {
     let plain = prompt(vec![Message::user(INPUT)]);
-    check_question(&question(luna(), plain.clone()), include_str!("../fixtures/openai_request.json"));
-
-    let whole = ModelSettings { transfer: Transfer::Whole, ..ModelSettings::default() };
-    let request = question(
-        ModelChoice { model: luna(), settings: whole },
-        Prompt { instructions: String::new(), ..plain.clone() },
+    check_question(
+        &question(luna(), plain.clone()),
+        include_str!("../fixtures/openai_request.json"),
     );
-    check_question(&request, include_str!("../fixtures/openai_request_without_instructions.json"));
+
+    let whole = ModelSettings {
+        transfer: Transfer::Whole,
+        ..ModelSettings::default()
+    };
+    let request = question(
+        ModelChoice {
+            model: luna(),
+            settings: whole,
+        },
+        Prompt {
+            instructions: String::new(),
+            ..plain.clone()
+        },
+    );
+    check_question(
+        &request,
+        include_str!("../fixtures/openai_request_without_instructions.json"),
+    );
 
     let settings = ModelSettings {
         temperature: Some(Thousandths(700)),
@@ -82,24 +112,52 @@ fn the_question_is_that_of_the_vendors_own_client() {
         reasoning_effort: Some(ReasoningEffort::None),
         ..ModelSettings::default()
     };
-    let request =
-        question(ModelChoice { model: luna(), settings }, Prompt { output_schema: Some(output_schema()), ..plain });
-    check_question(&request, include_str!("../fixtures/openai_request_settings.json"));
+    let request = question(
+        ModelChoice {
+            model: luna(),
+            settings,
+        },
+        Prompt {
+            output_schema: Some(output_schema()),
+            ..plain
+        },
+    );
+    check_question(
+        &request,
+        include_str!("../fixtures/openai_request_settings.json"),
+    );
 }
 
 #[test]
 fn a_turn_goes_back_unchanged_to_its_model_and_neutral_to_another() {
-    let prompt = Prompt { tools: tools(), ..prompt(vec![picture_question(), turn(), results()]) };
-    check_question(&question(luna(), prompt.clone()), include_str!("../fixtures/openai_request_tools.json"));
+    let prompt = Prompt {
+        tools: tools(),
+        ..prompt(vec![picture_question(), turn(), results()])
+    };
+    check_question(
+        &question(luna(), prompt.clone()),
+        include_str!("../fixtures/openai_request_tools.json"),
+    );
     let other = model(Provider::OpenAi, "gpt-6.1-terra");
-    check_question(&question(other, prompt), include_str!("../fixtures/openai_request_other_model.json"));
+    check_question(
+        &question(other, prompt),
+        include_str!("../fixtures/openai_request_other_model.json"),
+    );
 }
 
 #[test]
 fn reasoning_that_led_to_nothing_is_not_sent_back() {
-    let sealed = json!({"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "sealed"});
-    let reasoning = part(AssistantContent::Reasoning(String::new()), Some((&luna(), sealed)));
-    let messages = vec![Message::user("a"), Message::Assistant(vec![reasoning]), Message::user("b")];
+    let sealed =
+        json!({"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "sealed"});
+    let reasoning = part(
+        AssistantContent::Reasoning(String::new()),
+        Some((&luna(), sealed)),
+    );
+    let messages = vec![
+        Message::user("a"),
+        Message::Assistant(vec![reasoning]),
+        Message::user("b"),
+    ];
     let input = body::<OpenAi>(&question(luna(), prompt(messages)))["input"].take();
     assert_eq!(input.as_array().unwrap().len(), 2, "{input}");
 }
@@ -107,36 +165,67 @@ fn reasoning_that_led_to_nothing_is_not_sent_back() {
 #[test]
 fn ids_that_are_too_long_are_shortened_in_call_and_result_alike() {
     let id = "x".repeat(65);
-    let result = crate::domain::ToolResult { call_id: id.clone(), text: "r".to_owned(), is_error: false };
+    let result = crate::domain::ToolResult {
+        call_id: id.clone(),
+        text: "r".to_owned(),
+        is_error: false,
+    };
     let messages = |original| {
         let call = part(call(&id, "Oslo"), original);
-        vec![Message::user("a"), Message::Assistant(vec![call]), Message::ToolResults(vec![result.clone()])]
+        vec![
+            Message::user("a"),
+            Message::Assistant(vec![call]),
+            Message::ToolResults(vec![result.clone()]),
+        ]
     };
     let input = body::<OpenAi>(&question(luna(), prompt(messages(None))))["input"].take();
     assert_eq!(input[1]["call_id"], input[2]["call_id"]);
     assert!(input[1]["call_id"].as_str().unwrap().len() <= 64);
-    let block = json!({"type": "function_call", "call_id": id, "name": "weather", "arguments": "{}"});
-    let input = body::<OpenAi>(&question(luna(), prompt(messages(Some((&luna(), block))))))["input"].take();
-    assert_eq!((&input[1]["call_id"], &input[2]["call_id"]), (&json!(id), &json!(id)));
+    let block =
+        json!({"type": "function_call", "call_id": id, "name": "weather", "arguments": "{}"});
+    let input =
+        body::<OpenAi>(&question(luna(), prompt(messages(Some((&luna(), block))))))["input"].take();
+    assert_eq!(
+        (&input[1]["call_id"], &input[2]["call_id"]),
+        (&json!(id), &json!(id))
+    );
 }
 
 #[test]
 fn the_cache_key_tells_beginnings_and_tenants_apart_and_nothing_else() {
-    let key = |request: &ModelRequest| body::<OpenAi>(request)["prompt_cache_key"].as_str().unwrap().to_owned();
+    let key = |request: &ModelRequest| {
+        body::<OpenAi>(request)["prompt_cache_key"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let plain = question(luna(), prompt(vec![Message::user("a")]));
-    assert_eq!(key(&plain), key(&question(luna(), prompt(vec![Message::user("b")]))));
+    assert_eq!(
+        key(&plain),
+        key(&question(luna(), prompt(vec![Message::user("b")])))
+    );
     let mut other = plain.clone();
     other.caller.tenant = "globex".parse().unwrap();
     assert_ne!(key(&plain), key(&other));
-    let with_tools = Prompt { tools: tools(), ..prompt(vec![Message::user("a")]) };
+    let with_tools = Prompt {
+        tools: tools(),
+        ..prompt(vec![Message::user("a")])
+    };
     assert_ne!(key(&plain), key(&question(luna(), with_tools)));
 }
 
 #[test]
 fn models_that_do_not_reason_are_not_asked_for_reasoning() {
-    for (name, reasons) in [("gpt-4o-mini", false), ("ft:gpt-4.1:acme::1", false), ("gpt-5.5", true), ("o4-mini", true)]
-    {
-        let question = body::<OpenAi>(&question(model(Provider::OpenAi, name), prompt(vec![Message::user("a")])));
+    for (name, reasons) in [
+        ("gpt-4o-mini", false),
+        ("ft:gpt-4.1:acme::1", false),
+        ("gpt-5.5", true),
+        ("o4-mini", true),
+    ] {
+        let question = body::<OpenAi>(&question(
+            model(Provider::OpenAi, name),
+            prompt(vec![Message::user("a")]),
+        ));
         assert_eq!(question.get("include").is_some(), reasons, "{name}");
     }
 }
@@ -144,11 +233,23 @@ fn models_that_do_not_reason_are_not_asked_for_reasoning() {
 /// What [`STREAM`] says.
 fn streamed() -> ModelAnswer {
     let response: Value = last_response();
-    let original = |place: usize| Some(Original { model: luna(), block: response["output"][place].clone() });
+    let original = |place: usize| {
+        Some(Original {
+            model: luna(),
+            block: response["output"][place].clone(),
+        })
+    };
     let called = |place: usize, city: &str| {
         let arguments = format!("{{\"city\":\"{city}\"}}");
-        let call = ToolCall { id: format!("call_{}", place - 2), name: "weather".to_owned(), arguments };
-        AssistantPart { content: AssistantContent::ToolCall(call), original: original(place) }
+        let call = ToolCall {
+            id: format!("call_{}", place - 2),
+            name: "weather".to_owned(),
+            arguments,
+        };
+        AssistantPart {
+            content: AssistantContent::ToolCall(call),
+            original: original(place),
+        }
     };
     let usage = Usage {
         input_tokens: 4_320,
@@ -160,9 +261,13 @@ fn streamed() -> ModelAnswer {
     let reasoning = AssistantContent::Reasoning("Two cities.\n\nAsk for both.".to_owned());
     let mut expected = decode_whole(&luna(), TEXT_ANSWER.as_bytes()).unwrap();
     expected.content = vec![
-        AssistantPart { content: reasoning, original: original(0) },
         AssistantPart {
-            content: AssistantContent::Text("I look both up, “Ü”.".to_owned()), original: original(1)
+            content: reasoning,
+            original: original(0),
+        },
+        AssistantPart {
+            content: AssistantContent::Text("I look both up, “Ü”.".to_owned()),
+            original: original(1),
         },
         called(2, "Oslo"),
         called(3, "Rome"),
@@ -174,7 +279,10 @@ fn streamed() -> ModelAnswer {
 
 /// The response in the last event of [`STREAM`].
 fn last_response() -> Value {
-    let data = STREAM.lines().rfind(|line| line.starts_with("data: ")).unwrap();
+    let data = STREAM
+        .lines()
+        .rfind(|line| line.starts_with("data: "))
+        .unwrap();
     serde_json::from_str::<Value>(&data["data: ".len()..]).unwrap()["response"].take()
 }
 
@@ -191,14 +299,20 @@ fn stream(text: &str) -> Result<ModelAnswer, Box<ModelError>> {
 #[test]
 fn an_answer_is_the_same_whole_and_streamed() {
     assert_eq!(stream(STREAM).unwrap(), streamed());
-    assert_eq!(decode_whole(&luna(), last_response().to_string().as_bytes()).unwrap(), streamed());
+    assert_eq!(
+        decode_whole(&luna(), last_response().to_string().as_bytes()).unwrap(),
+        streamed()
+    );
 }
 
 #[test]
 fn an_answer_of_text_is_read_whole() {
     let answer = decode_whole(&luna(), TEXT_ANSWER.as_bytes()).unwrap();
     assert_eq!(answer.text(), "There are three files, “Ü”.");
-    assert_eq!((answer.stop_reason, answer.served_model.as_str()), (StopReason::EndTurn, "gpt-6-luna-2026-08-20"));
+    assert_eq!(
+        (answer.stop_reason, answer.served_model.as_str()),
+        (StopReason::EndTurn, "gpt-6-luna-2026-08-20")
+    );
     let usage = Usage {
         input_tokens: 4_320,
         output_tokens: 57,
@@ -243,10 +357,20 @@ fn what_is_new_in_a_stream_is_let_pass() {
 fn an_item_that_is_new_is_kept_for_the_vendor() {
     let mut response = last_response();
     let item = json!({"type": "invented_later", "id": "x_1", "content": 7});
-    response["output"].as_array_mut().unwrap().insert(1, item.clone());
+    response["output"]
+        .as_array_mut()
+        .unwrap()
+        .insert(1, item.clone());
     let answer = decode_whole(&luna(), response.to_string().as_bytes()).unwrap();
-    assert_eq!(answer.content[1], part(AssistantContent::Opaque, Some((&luna(), item.clone()))));
-    let messages = vec![Message::user("a"), Message::Assistant(answer.content), Message::user("b")];
+    assert_eq!(
+        answer.content[1],
+        part(AssistantContent::Opaque, Some((&luna(), item.clone())))
+    );
+    let messages = vec![
+        Message::user("a"),
+        Message::Assistant(answer.content),
+        Message::user("b"),
+    ];
     let input = body::<OpenAi>(&question(luna(), prompt(messages)))["input"].take();
     assert_eq!(input[2], item);
 }
@@ -263,7 +387,10 @@ fn with(changes: &[(&str, Value)]) -> Result<ModelAnswer, Box<ModelError>> {
 #[test]
 fn every_reason_to_be_cut_has_a_name() {
     let reasons = [
-        (json!({"reason": "max_output_tokens"}), StopReason::MaxTokens),
+        (
+            json!({"reason": "max_output_tokens"}),
+            StopReason::MaxTokens,
+        ),
         (json!({"reason": "content_filter"}), StopReason::Refusal),
         (json!({"reason": "max_messages"}), StopReason::Other),
         (json!({"reason": "steered"}), StopReason::Other),
@@ -272,12 +399,21 @@ fn every_reason_to_be_cut_has_a_name() {
         (json!(null), StopReason::Other),
     ];
     for (details, expected) in reasons {
-        let changes = [("status", json!("incomplete")), ("incomplete_details", details.clone())];
+        let changes = [
+            ("status", json!("incomplete")),
+            ("incomplete_details", details.clone()),
+        ];
         assert_eq!(with(&changes).unwrap().stop_reason, expected, "{details}");
     }
     for status in [json!("invented_later"), json!(null)] {
-        let output = json!([{"type": "message", "content": [{"type": "output_text", "text": "x"}]}]);
-        assert_eq!(with(&[("status", status), ("output", output)]).unwrap().stop_reason, StopReason::Other);
+        let output =
+            json!([{"type": "message", "content": [{"type": "output_text", "text": "x"}]}]);
+        assert_eq!(
+            with(&[("status", status), ("output", output)])
+                .unwrap()
+                .stop_reason,
+            StopReason::Other
+        );
     }
 }
 
@@ -287,15 +423,29 @@ fn a_call_that_was_cut_is_left_out() {
     output[3]["status"] = json!("incomplete");
     output[3]["arguments"] = json!("{\"ci");
     let details = json!({"reason": "max_output_tokens"});
-    let answer = with(&[("status", json!("incomplete")), ("incomplete_details", details), ("output", output)]).unwrap();
-    assert_eq!(answer.tool_calls().map(|call| call.id.as_str()).collect::<Vec<_>>(), ["call_0"]);
+    let answer = with(&[
+        ("status", json!("incomplete")),
+        ("incomplete_details", details),
+        ("output", output),
+    ])
+    .unwrap();
+    assert_eq!(
+        answer
+            .tool_calls()
+            .map(|call| call.id.as_str())
+            .collect::<Vec<_>>(),
+        ["call_0"]
+    );
 }
 
 #[test]
 fn a_refusal_comes_with_the_models_own_words() {
     let content = json!([{"type": "refusal", "refusal": "I can't help."}, {"type": "new"}]);
     let answer = with(&[("output", json!([{"type": "message", "content": content}]))]).unwrap();
-    assert_eq!((answer.stop_reason, answer.text().as_str()), (StopReason::Refusal, "I can't help."));
+    assert_eq!(
+        (answer.stop_reason, answer.text().as_str()),
+        (StopReason::Refusal, "I can't help.")
+    );
 }
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
@@ -320,7 +470,11 @@ fn an_error_after_status_200_is_an_error_or_the_filters_refusal() {
         let error = json!({"code": code, "message": "canary-answer"});
         let failed = [("status", json!("failed")), ("error", error.clone())];
         let whole = with(&failed).unwrap_err();
-        assert_eq!((&whole.kind, whole.spend.usage.output_tokens), (&kind, 157), "{code}");
+        assert_eq!(
+            (&whole.kind, whole.spend.usage.output_tokens),
+            (&kind, 157),
+            "{code}"
+        );
         let mut response = last_response();
         (response["status"], response["error"]) = (json!("failed"), error);
         let events = [
@@ -335,12 +489,27 @@ fn an_error_after_status_200_is_an_error_or_the_filters_refusal() {
         }
     }
     let of_gateway = r#"{"error":{"type":"invalid_request_error","code":400,"message":"canary"}}"#;
-    assert_eq!(decode_whole(&luna(), of_gateway.as_bytes()).unwrap_err().kind, ModelErrorKind::Rejected);
-    for code in ["bio_policy", "misalignment_policy_violation", "image_content_policy_violation"] {
+    assert_eq!(
+        decode_whole(&luna(), of_gateway.as_bytes())
+            .unwrap_err()
+            .kind,
+        ModelErrorKind::Rejected
+    );
+    for code in [
+        "bio_policy",
+        "misalignment_policy_violation",
+        "image_content_policy_violation",
+    ] {
         let error = json!({"code": code, "message": "canary"});
-        assert_eq!(with(&[("error", error)]).unwrap().stop_reason, StopReason::Refusal);
+        assert_eq!(
+            with(&[("error", error)]).unwrap().stop_reason,
+            StopReason::Refusal
+        );
         let event = json!({"type": "error", "code": code, "message": "canary"});
-        assert_eq!(stream(&stream_ending_in(&event)).unwrap().stop_reason, StopReason::Refusal);
+        assert_eq!(
+            stream(&stream_ending_in(&event)).unwrap().stop_reason,
+            StopReason::Refusal
+        );
     }
 }
 
@@ -352,7 +521,11 @@ fn a_response_without_an_answer_is_an_error() {
         ("queued", ModelErrorKind::BadAnswer),
         ("in_progress", ModelErrorKind::BadAnswer),
     ] {
-        assert_eq!(with(&[("status", json!(status))]).unwrap_err().kind, kind, "{status}");
+        assert_eq!(
+            with(&[("status", json!(status))]).unwrap_err().kind,
+            kind,
+            "{status}"
+        );
     }
     let outputs = [
         json!(null),
@@ -363,10 +536,22 @@ fn a_response_without_an_answer_is_an_error() {
         json!([{"type": "function_call", "call_id": "canary-answer", "arguments": "{}"}]),
     ];
     for output in outputs {
-        assert_eq!(with(&[("output", output.clone())]).unwrap_err().kind, ModelErrorKind::BadAnswer, "{output}");
+        assert_eq!(
+            with(&[("output", output.clone())]).unwrap_err().kind,
+            ModelErrorKind::BadAnswer,
+            "{output}"
+        );
     }
-    for event in ["{\"type\":\"response.completed\"}", "canary-answer", "{\"type\":\"response.completed\",\"resp"] {
-        assert_eq!(stream(&format!("data: {event}\n\n")).unwrap_err().kind, ModelErrorKind::BadAnswer, "{event}");
+    for event in [
+        "{\"type\":\"response.completed\"}",
+        "canary-answer",
+        "{\"type\":\"response.completed\",\"resp",
+    ] {
+        assert_eq!(
+            stream(&format!("data: {event}\n\n")).unwrap_err().kind,
+            ModelErrorKind::BadAnswer,
+            "{event}"
+        );
     }
     assert_eq!(stream("data: [DONE]\n\n").unwrap_err().kind, UNAVAILABLE);
 }

@@ -1,10 +1,10 @@
-//! What of a provider's error is fit for the task's record and for logs: its names, the part of the request that it refuses, and
-//! its message where that can't quote the prompt.
+//! What of a provider's error is fit for the task's record and for logs: its names, the part of the
+//! request that it refuses, and its message where that can't quote the prompt.
 //!
-//! Providers quote what they refuse, be it a prompt or a key. So nothing is passed on as it came. A place in the request keeps
-//! only numbers and known words. A message about the conversation itself is left out. Of any other, each word is left out that
-//! is neither in the vocabulary nor a name in the agent's own tools, schemas and model, and so is each quotation of more than a
-//! word.
+//! Providers quote what they refuse, be it a prompt or a key. So nothing is passed on as it came. A
+//! place in the request keeps only numbers and known words. A message about the conversation itself
+//! is left out. Of any other, each word is left out that is neither in the vocabulary nor a name in
+//! the agent's own tools, schemas and model, and so is each quotation of more than a word.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,8 @@ const MAX_PARAM_BYTES: usize = 256;
 const MAX_MESSAGE_BYTES: usize = 300;
 const MAX_SEEN_BYTES: usize = 600;
 
-/// The most digits of a number that is kept: that of tokens has fewer, those of cards and accounts have more.
+/// The most digits of a number that is kept: that of tokens has fewer, those of cards and accounts
+/// have more.
 const MAX_DIGITS: usize = 7;
 
 /// What stands for what is left out.
@@ -30,8 +31,16 @@ const GAP: &str = "…";
 const PAGE: &str = "the answer is a web page, not one of an API";
 
 /// The parts of a request that have the conversation in them.
-const CONVERSATION: [&str; 8] =
-    ["messages", "input", "inputs", "system", "system_instruction", "instructions", "prompt", "contents"];
+const CONVERSATION: [&str; 8] = [
+    "messages",
+    "input",
+    "inputs",
+    "system",
+    "system_instruction",
+    "instructions",
+    "prompt",
+    "contents",
+];
 
 /// The other parts of a request that an error may be about.
 const SETTINGS: [&str; 24] = [
@@ -70,26 +79,49 @@ pub(in crate::llm) struct Request<'a> {
 
 impl Complaint {
     /// What of it is fit for records and logs; `None` if nothing is.
-    pub(in crate::llm) fn detail(&self, kind: &ModelErrorKind, request: &Request<'_>) -> Option<ProviderError> {
+    pub(in crate::llm) fn detail(
+        &self,
+        kind: &ModelErrorKind,
+        request: &Request<'_>,
+    ) -> Option<ProviderError> {
         let own = own_words(request);
         let place = self.places().find_map(|place| Place::new(place, &own));
-        let tool = place.as_ref().and_then(|place| place.tool(request)).or_else(|| self.quoted_tool(kind, request));
+        let tool = place
+            .as_ref()
+            .and_then(|place| place.tool(request))
+            .or_else(|| self.quoted_tool(kind, request));
         let is_shown = has_message(kind) && !place.as_ref().is_some_and(Place::is_in_conversation);
         let message = if self.is_page {
             Some(PAGE.to_owned())
         } else {
-            self.texts.last().filter(|_| is_shown).and_then(|text| clean(text, &own))
+            self.texts
+                .last()
+                .filter(|_| is_shown)
+                .and_then(|text| clean(text, &own))
         };
         let param = place.map(|place| place.text);
-        let detail = ProviderError { code: self.code(), param, tool, message };
+        let detail = ProviderError {
+            code: self.code(),
+            param,
+            tool,
+            message,
+        };
         (detail != ProviderError::default()).then_some(detail)
     }
 
-    /// The places in the request that it names: in a field, before its message's first colon, or quoted after "at".
+    /// The places in the request that it names: in a field, before its message's first colon, or
+    /// quoted after "at".
     fn places(&self) -> impl Iterator<Item = &str> {
-        let before_colon = self.texts.iter().filter_map(|text| text.split_once(": ")).map(|(place, _)| place);
-        let quoted =
-            self.texts.iter().filter_map(|text| text.split_once(" at '")?.1.split_once('\'')).map(|(place, _)| place);
+        let before_colon = self
+            .texts
+            .iter()
+            .filter_map(|text| text.split_once(": "))
+            .map(|(place, _)| place);
+        let quoted = self
+            .texts
+            .iter()
+            .filter_map(|text| text.split_once(" at '")?.1.split_once('\''))
+            .map(|(place, _)| place);
         let in_field = self.param.iter().map(String::as_str);
         in_field.chain(before_colon).chain(quoted)
     }
@@ -97,17 +129,30 @@ impl Complaint {
     /// The agent's tool that it names in quotation marks.
     fn quoted_tool(&self, kind: &ModelErrorKind, request: &Request<'_>) -> Option<String> {
         let refused = *kind == ModelErrorKind::Rejected;
-        let texts = || self.texts.iter().filter(|text| text.contains("function") || text.contains("tool"));
-        let is_quoted = |name: &str| {
-            texts().any(|text| ['\'', '"', '`'].iter().any(|mark| text.contains(&format!("{mark}{name}{mark}"))))
+        let texts = || {
+            self.texts
+                .iter()
+                .filter(|text| text.contains("function") || text.contains("tool"))
         };
-        let mut names = request.prompt.filter(|_| refused)?.tools.iter().map(|tool| tool.name.as_str());
+        let is_quoted = |name: &str| {
+            texts().any(|text| {
+                ['\'', '"', '`']
+                    .iter()
+                    .any(|mark| text.contains(&format!("{mark}{name}{mark}")))
+            })
+        };
+        let mut names = request
+            .prompt
+            .filter(|_| refused)?
+            .tools
+            .iter()
+            .map(|tool| tool.name.as_str());
         names.find(|name| is_quoted(name)).map(str::to_owned)
     }
 }
 
-/// Whether the message of such an error says more than its names: of the others, it is about the conversation, the key or the
-/// provider.
+/// Whether the message of such an error says more than its names: of the others, it is about the
+/// conversation, the key or the provider.
 const fn has_message(kind: &ModelErrorKind) -> bool {
     matches!(
         kind,
@@ -128,26 +173,49 @@ struct Place {
 impl Place {
     /// The place that a text names, if it names one.
     fn new(text: &str, own: &BTreeSet<&str>) -> Option<Self> {
-        let parts: Vec<&str> = text.split(|letter: char| !is_of_word(letter)).filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = text
+            .split(|letter: char| !is_of_word(letter))
+            .filter(|part| !part.is_empty())
+            .collect();
         // Some servers begin with what they call the request.
-        let outer = parts.iter().take_while(|part| matches!(**part, "body" | "request")).count();
+        let outer = parts
+            .iter()
+            .take_while(|part| matches!(**part, "body" | "request"))
+            .count();
         let parts = parts.get(outer..)?;
         let is_known = |root: &&str| CONVERSATION.contains(root) || SETTINGS.contains(root);
         let root = parts.first().filter(|root| is_known(root))?;
         let path = text.get(text.find(root)?..)?;
-        let is_path = path.split(", ").all(|path| !path.contains(char::is_whitespace));
+        let is_path = path
+            .split(", ")
+            .all(|path| !path.contains(char::is_whitespace));
         let kept = keep_known(path.get(..path.floor_char_boundary(MAX_PARAM_BYTES))?, own).text;
-        is_path.then(|| Self { text: kept, parts: parts.iter().map(|part| (*part).to_owned()).collect() })
+        is_path.then(|| Self {
+            text: kept,
+            parts: parts.iter().map(|part| (*part).to_owned()).collect(),
+        })
     }
 
     fn is_in_conversation(&self) -> bool {
-        self.parts.first().is_some_and(|root| CONVERSATION.contains(&root.as_str()))
+        self.parts
+            .first()
+            .is_some_and(|root| CONVERSATION.contains(&root.as_str()))
     }
 
     /// The agent's tool that it is in.
     fn tool(&self, request: &Request<'_>) -> Option<String> {
-        let lists = ["function_declarations", "functionDeclarations", "tools", "functions"];
-        let after = |list: &str| self.parts.iter().position(|part| part == list).and_then(|at| self.parts.get(at + 1));
+        let lists = [
+            "function_declarations",
+            "functionDeclarations",
+            "tools",
+            "functions",
+        ];
+        let after = |list: &str| {
+            self.parts
+                .iter()
+                .position(|part| part == list)
+                .and_then(|at| self.parts.get(at + 1))
+        };
         let index: usize = lists.iter().find_map(|list| after(list)?.parse().ok())?;
         Some(request.prompt?.tools.get(index)?.name.as_str().to_owned())
     }
@@ -163,7 +231,11 @@ struct Kept {
 /// A message without what could be of a prompt or a key; `None` if little is left.
 fn clean(message: &str, own: &BTreeSet<&str>) -> Option<String> {
     let seen = message.get(..message.floor_char_boundary(MAX_SEEN_BYTES))?;
-    let Kept { text, known, unknown } = keep_known(&without_quotations(seen), own);
+    let Kept {
+        text,
+        known,
+        unknown,
+    } = keep_known(&without_quotations(seen), own);
     let text = text.trim();
     let cut = text.get(..text.floor_char_boundary(MAX_MESSAGE_BYTES))?;
     (known >= 3 && known >= 2 * unknown).then(|| cut.to_owned())
@@ -177,7 +249,8 @@ fn without_quotations(text: &str) -> String {
         kept.push_str(before);
         let mark = quotation.chars().next().unwrap_or_default();
         let inside = quotation.get(mark.len_utf8()..).unwrap_or_default();
-        let is_apostrophe = mark == '\'' && before.ends_with(|letter: char| letter.is_alphanumeric());
+        let is_apostrophe =
+            mark == '\'' && before.ends_with(|letter: char| letter.is_alphanumeric());
         let end = match mark {
             '“' => '”',
             '«' => '»',
@@ -206,44 +279,62 @@ fn without_quotations(text: &str) -> String {
     }
     kept.push_str(rest);
     let is_address = |word: &&str| !word.contains("://");
-    kept.split_whitespace().filter(is_address).collect::<Vec<_>>().join(" ")
+    kept.split_whitespace()
+        .filter(is_address)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The text with only the words in it that are known, and ASCII punctuation.
 fn keep_known(text: &str, own: &BTreeSet<&str>) -> Kept {
-    let mut kept = Kept { text: String::new(), known: 0, unknown: 0 };
+    let mut kept = Kept {
+        text: String::new(),
+        known: 0,
+        unknown: 0,
+    };
     let mut rest = text;
     // What came before the word: numbers in a row, and quoted ones, may be anybody's.
     let (mut mark_before, mut was_number) = (' ', false);
     while let Some(letter) = rest.chars().next() {
-        let end = rest.find(|other| is_of_word(other) != is_of_word(letter)).unwrap_or(rest.len());
+        let end = rest
+            .find(|other| is_of_word(other) != is_of_word(letter))
+            .unwrap_or(rest.len());
         let (run, after) = rest.split_at(end);
         rest = after;
         if !is_of_word(letter) {
             mark_before = run.chars().last().unwrap_or(' ');
             was_number &= run.chars().all(|mark| !mark.is_whitespace());
-            kept.text.extend(run.chars().filter(|mark| mark.is_ascii_graphic() || *mark == ' ' || GAP.contains(*mark)));
-        } else if is_alone(run, mark_before, was_number, after) || own.contains(run) || vocabulary::has(run) {
+            kept.text.extend(
+                run.chars()
+                    .filter(|mark| mark.is_ascii_graphic() || *mark == ' ' || GAP.contains(*mark)),
+            );
+        } else if is_alone(run, mark_before, was_number, after)
+            || own.contains(run)
+            || vocabulary::has(run)
+        {
             kept.known += 1;
             kept.text.push_str(run);
         } else {
             kept.unknown += 1;
             kept.text.push_str(GAP);
         }
-        was_number =
-            is_of_word(letter) && run.bytes().any(|byte| byte.is_ascii_digit()) || was_number && !is_of_word(letter);
+        was_number = is_of_word(letter) && run.bytes().any(|byte| byte.is_ascii_digit())
+            || was_number && !is_of_word(letter);
     }
     kept
 }
 
-/// Whether a word is a number by itself: neither quoted nor a part of a longer one, such as a card's or a telephone's.
+/// Whether a word is a number by itself: neither quoted nor a part of a longer one, such as a
+/// card's or a telephone's.
 fn is_alone(word: &str, mark_before: char, was_number: bool, after: &str) -> bool {
     const QUOTES: [char; 3] = ['"', '\'', '`'];
     let mut marks = after.chars();
     let is_joined = match marks.next() {
         Some(mark) if QUOTES.contains(&mark) => true,
         Some('.') if has_unit(after.get(1..).unwrap_or_default()) => false,
-        Some('-' | '.' | '/' | ':' | '_' | '+') => marks.next().is_some_and(|next| next.is_ascii_digit()),
+        Some('-' | '.' | '/' | ':' | '_' | '+') => {
+            marks.next().is_some_and(|next| next.is_ascii_digit())
+        }
         Some(_) | None => false,
     };
     let is_fraction = mark_before == '.' && has_unit(word);
@@ -252,8 +343,13 @@ fn is_alone(word: &str, mark_before: char, was_number: bool, after: &str) -> boo
 
 /// Whether a text begins with digits and a unit of time.
 fn has_unit(text: &str) -> bool {
-    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    (1..=3).contains(&end) && text.get(end..).is_some_and(|rest| rest.starts_with(['h', 'm', 's']))
+    let end = text
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(text.len());
+    (1..=3).contains(&end)
+        && text
+            .get(end..)
+            .is_some_and(|rest| rest.starts_with(['h', 'm', 's']))
 }
 
 /// Whether a word is a number, or one with a unit of time.
@@ -266,7 +362,8 @@ fn is_of_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// The words in the names of the agent's own: of its tools, of the properties in its schemas, and of the model.
+/// The words in the names of the agent's own: of its tools, of the properties in its schemas, and
+/// of the model.
 fn own_words<'a>(request: &Request<'a>) -> BTreeSet<&'a str> {
     let mut own = BTreeSet::from([request.model.name()]);
     if let Some(prompt) = request.prompt {
@@ -278,7 +375,10 @@ fn own_words<'a>(request: &Request<'a>) -> BTreeSet<&'a str> {
             add_keys(schema.schema.as_value(), &mut own);
         }
     }
-    own.into_iter().flat_map(|name| name.split(|letter| !is_of_word(letter))).filter(|word| !word.is_empty()).collect()
+    own.into_iter()
+        .flat_map(|name| name.split(|letter| !is_of_word(letter)))
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 fn add_keys<'a>(schema: &'a Value, keys: &mut BTreeSet<&'a str>) {

@@ -6,10 +6,12 @@ use super::Complaint;
 use super::rules::{On, RULES, Rule};
 use crate::ports::ModelErrorKind;
 
-/// How much of a text is looked at: enough for the prefixes of gateways, too little for most of a prompt that is quoted.
+/// How much of a text is looked at: enough for the prefixes of gateways, too little for most of a
+/// prompt that is quoted.
 const MAX_WORDING_BYTES: usize = 256;
 
-/// What tells the page of a content delivery network, in lower case, where its API would have sent JSON.
+/// What tells the page of a content delivery network, in lower case, where its API would have sent
+/// JSON.
 const EDGE_PAGES: [&str; 6] = [
     "just a moment",
     "attention required! | cloudflare",
@@ -22,28 +24,46 @@ const EDGE_PAGES: [&str; 6] = [
 /// Whether a rule has this name.
 pub(super) fn has_name(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    RULES.iter().any(|rule| rule.names.iter().any(|pattern| matches(pattern, &name)))
+    RULES
+        .iter()
+        .any(|rule| rule.names.iter().any(|pattern| matches(pattern, &name)))
 }
 
 /// What an error means that came with this status; with none, in an answer with status 200.
-pub(super) fn kind(complaint: &Complaint, http: Option<u16>, wait: Option<Duration>) -> ModelErrorKind {
+pub(super) fn kind(
+    complaint: &Complaint,
+    http: Option<u16>,
+    wait: Option<Duration>,
+) -> ModelErrorKind {
     let status = actual_status(complaint, http);
-    // A redirect isn't followed, because it would take the key elsewhere. Other successes have no answer.
+    // A redirect isn't followed, because it would take the key elsewhere. Other successes have no
+    // answer.
     if status.is_some_and(|status| status < 400) {
         return ModelErrorKind::BadAnswer;
     }
     if complaint.is_page {
         let is_edge = On::Vague.holds(status, wait) || status == Some(403);
-        let page = complaint.texts.first().map(|text| text.to_ascii_lowercase()).unwrap_or_default();
+        let page = complaint
+            .texts
+            .first()
+            .map(|text| text.to_ascii_lowercase())
+            .unwrap_or_default();
         let edge = is_edge && EDGE_PAGES.iter().any(|words| page.contains(words));
-        return if edge { ModelErrorKind::Unavailable } else { by_status(status) };
+        return if edge {
+            ModelErrorKind::Unavailable
+        } else {
+            by_status(status)
+        };
     }
     let wording = wording(complaint);
-    let rule = RULES.iter().find(|rule| rule.on.holds(status, wait) && rule.fits(complaint, &wording));
+    let rule = RULES
+        .iter()
+        .find(|rule| rule.on.holds(status, wait) && rule.fits(complaint, &wording));
     rule.map_or_else(|| by_status(status), |rule| rule.kind.clone())
 }
 
-/// The status that a body names goes before one that says little: gateways put their vendors' errors into answers of their own.
+/// The status that a body names goes before one that says little: gateways put their vendors'
+/// errors into answers of their own.
 fn actual_status(complaint: &Complaint, http: Option<u16>) -> Option<u16> {
     let says_little = matches!(http, None | Some(400 | 500 | 502));
     complaint.status.filter(|_| says_little).or(http)
@@ -66,9 +86,16 @@ fn by_status(status: Option<u16>) -> ModelErrorKind {
 /// The beginnings of what an error says, in lower case.
 fn wording(complaint: &Complaint) -> String {
     let start = |text: &String| {
-        text.get(..text.floor_char_boundary(MAX_WORDING_BYTES)).unwrap_or_default().to_ascii_lowercase()
+        text.get(..text.floor_char_boundary(MAX_WORDING_BYTES))
+            .unwrap_or_default()
+            .to_ascii_lowercase()
     };
-    complaint.texts.iter().map(start).collect::<Vec<_>>().join("\n")
+    complaint
+        .texts
+        .iter()
+        .map(start)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 impl On {
@@ -87,7 +114,10 @@ impl On {
 impl Rule {
     fn fits(&self, complaint: &Complaint, wording: &str) -> bool {
         let is_named = |name: &str| self.names.iter().any(|pattern| matches(pattern, name));
-        complaint.names.iter().any(|name| is_named(&name.to_ascii_lowercase()))
+        complaint
+            .names
+            .iter()
+            .any(|name| is_named(&name.to_ascii_lowercase()))
             || self.says.iter().any(|words| wording.contains(words))
             || self.begins.iter().any(|words| begins(wording, words))
     }
@@ -101,8 +131,9 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Whether the words stand at the text's beginning or after a punctuation mark other than a quotation mark: not where a prompt
-/// is quoted. After a `^`, the words stand at the beginning of a line: each text has one.
+/// Whether the words stand at the text's beginning or after a punctuation mark other than a
+/// quotation mark: not where a prompt is quoted. After a `^`, the words stand at the beginning of a
+/// line: each text has one.
 fn begins(text: &str, words: &str) -> bool {
     if let Some(words) = words.strip_prefix('^') {
         return text.lines().any(|line| line.starts_with(words));

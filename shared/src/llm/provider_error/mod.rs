@@ -1,8 +1,10 @@
-//! What a provider's error means, whatever the vendor: what it calls the error and what it says go before its status.
+//! What a provider's error means, whatever the vendor: what it calls the error and what it says go
+//! before its status.
 //!
-//! Any server may hand on any vendor's errors, because gateways do. So there is one reader for all forms of an error
-//! ([`reading`]), one table of names and words ([`rules`]), and one place that decides what of an error is fit for records
-//! and logs ([`detail`]). `docs/model-errors.md` shows the table by vendor, and a test holds it to this code.
+//! Any server may hand on any vendor's errors, because gateways do. So there is one reader for all
+//! forms of an error ([`reading`]), one table of names and words ([`rules`]), and one place that
+//! decides what of an error is fit for records and logs ([`detail`]). `docs/model-errors.md` shows
+//! the table by vendor, and a test holds it to this code.
 
 mod detail;
 mod judging;
@@ -27,7 +29,8 @@ const MAX_DIGITS: usize = 4;
 /// What a provider says about an error. Its text is for recognising errors, never for logs.
 #[derive(Default)]
 pub(super) struct Complaint {
-    /// What the error is called, outermost first: its type, then its code, then those of errors inside it.
+    /// What the error is called, outermost first: its type, then its code, then those of errors
+    /// inside it.
     names: Vec<String>,
     /// What it says, outermost first.
     texts: Vec<String>,
@@ -59,7 +62,8 @@ impl Complaint {
 
     /// The wait that it names, in a field or in words.
     pub(super) fn wait(&self) -> Option<Duration> {
-        self.wait.or_else(|| self.texts.iter().find_map(|text| wait::in_words(text)))
+        self.wait
+            .or_else(|| self.texts.iter().find_map(|text| wait::in_words(text)))
     }
 
     /// Its names as one, as far as they are fit for logs.
@@ -85,8 +89,10 @@ fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let has = |is_such: fn(&u8) -> bool| text.bytes().any(|byte| is_such(&byte));
-    let has_words = has(|byte| *byte == b'_') || (has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase));
-    let is_known = has_words || digits == text.len() || judging::has_name(text) || vocabulary::has(text);
+    let has_words =
+        has(|byte| *byte == b'_') || (has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase));
+    let is_known =
+        has_words || digits == text.len() || judging::has_name(text) || vocabulary::has(text);
     !text.is_empty() && text.bytes().all(allowed) && digits <= MAX_DIGITS && is_known
 }
 

@@ -1,7 +1,8 @@
 //! The forms in which errors come, read into one.
 //!
-//! An error is an object, a text, a list with an error in it, or an error inside another: gateways put a vendor's whole answer
-//! into the message of their own. Only the fields that are named here are read.
+//! An error is an object, a text, a list with an error in it, or an error inside another: gateways
+//! put a vendor's whole answer into the message of their own. Only the fields that are named here
+//! are read.
 
 use std::time::Duration;
 
@@ -19,21 +20,50 @@ const MAX_ENTRIES: usize = 8;
 /// How much of a text or of a web page is kept.
 const MAX_TEXT_BYTES: usize = 4_096;
 
-/// The fields that have a name of the error. Which are the type and which the code differs from server to server.
-const NAMES: [&str; 7] = ["type", "__type", "error_type", "error_code", "code", "status", "reason"];
+/// The fields that have a name of the error. Which are the type and which the code differs from
+/// server to server.
+const NAMES: [&str; 7] = [
+    "type",
+    "__type",
+    "error_type",
+    "error_code",
+    "code",
+    "status",
+    "reason",
+];
 
 /// The fields that have the HTTP status, where no field that could be a name has it.
 const STATUSES: [&str; 2] = ["status_code", "statusCode"];
 
-const TEXTS: [&str; 6] = ["message", "Message", "msg", "error_message", "errorMessage", "raw"];
+const TEXTS: [&str; 6] = [
+    "message",
+    "Message",
+    "msg",
+    "error_message",
+    "errorMessage",
+    "raw",
+];
 
 /// The fields that may have an error inside.
-const INNER: [&str; 8] = ["details", "error", "errors", "detail", "innererror", "metadata", "fieldViolations", "cause"];
+const INNER: [&str; 8] = [
+    "details",
+    "error",
+    "errors",
+    "detail",
+    "innererror",
+    "metadata",
+    "fieldViolations",
+    "cause",
+];
 
 impl Complaint {
     /// Reads the body of an error. What is in no known form says nothing but its text.
     pub(in crate::llm) fn from_body(body: &[u8]) -> Self {
-        let text = || String::from_utf8_lossy(body.get(..MAX_TEXT_BYTES).unwrap_or(body)).trim().to_owned();
+        let text = || {
+            String::from_utf8_lossy(body.get(..MAX_TEXT_BYTES).unwrap_or(body))
+                .trim()
+                .to_owned()
+        };
         match serde_json::from_slice(body) {
             Ok(error) => Self::from_error(&error),
             Err(_) => Self::from_text(text()),
@@ -49,22 +79,37 @@ impl Complaint {
 
     fn from_text(text: String) -> Self {
         let is_page = text.starts_with('<');
-        Self { texts: vec![text], is_page, ..Self::default() }
+        Self {
+            texts: vec![text],
+            is_page,
+            ..Self::default()
+        }
     }
 
     fn add(&mut self, error: &Value, depth: usize) {
-        let Some(depth) = depth.checked_sub(1) else { return };
+        let Some(depth) = depth.checked_sub(1) else {
+            return;
+        };
         match error {
             Value::String(text) => self.add_text(text, depth),
-            Value::Array(entries) => entries.iter().take(MAX_ENTRIES).for_each(|entry| self.add(entry, depth)),
+            Value::Array(entries) => entries
+                .iter()
+                .take(MAX_ENTRIES)
+                .for_each(|entry| self.add(entry, depth)),
             Value::Object(fields) => self.add_fields(fields, depth),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
     fn add_fields(&mut self, fields: &Map<String, Value>, depth: usize) {
-        NAMES.iter().filter_map(|name| fields.get(*name)).for_each(|name| self.add_name(name));
-        STATUSES.iter().filter_map(|name| fields.get(*name)).for_each(|status| self.add_name(status));
+        NAMES
+            .iter()
+            .filter_map(|name| fields.get(*name))
+            .for_each(|name| self.add_name(name));
+        STATUSES
+            .iter()
+            .filter_map(|name| fields.get(*name))
+            .for_each(|status| self.add_name(status));
         self.wait = self.wait.or_else(|| wait_in(fields));
         if self.param.is_none() {
             self.param = param_in(fields);
@@ -90,15 +135,22 @@ impl Complaint {
             _ if name == "error" => {}
             _ if name.contains(' ') => self.texts.push(name),
             // Amazon's names come with a namespace.
-            _ => self.names.push(name.rsplit('#').next().unwrap_or_default().to_owned()),
+            _ => self
+                .names
+                .push(name.rsplit('#').next().unwrap_or_default().to_owned()),
         }
     }
 
     /// Takes in a text, and the error that it has inside.
     fn add_text(&mut self, text: &str, depth: usize) {
-        let kept = text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or_default();
+        let kept = text
+            .get(..text.floor_char_boundary(MAX_TEXT_BYTES))
+            .unwrap_or_default();
         self.texts.push(kept.to_owned());
-        let inner = text.find('{').zip(text.rfind('}')).and_then(|(start, end)| text.get(start..=end));
+        let inner = text
+            .find('{')
+            .zip(text.rfind('}'))
+            .and_then(|(start, end)| text.get(start..=end));
         if let Some(Ok(inner)) = inner.map(serde_json::from_str::<Value>) {
             self.add(&inner, depth);
         }
@@ -107,23 +159,50 @@ impl Complaint {
 
 /// The wait in a field of an error.
 fn wait_in(fields: &Map<String, Value>) -> Option<Duration> {
-    let number =
-        |name: &str| fields.get(name).and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()));
-    let seconds = ["retry_after", "retry_after_seconds", "retryAfter", "retry-after", "estimated_time"];
+    let number = |name: &str| {
+        fields
+            .get(name)
+            .and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()))
+    };
+    let seconds = [
+        "retry_after",
+        "retry_after_seconds",
+        "retryAfter",
+        "retry-after",
+        "estimated_time",
+    ];
     let delay = || fields.get("retryDelay").and_then(in_delay);
     let millis = || number("retry_after_ms").and_then(from_millis);
-    let seconds = || seconds.iter().find_map(|name| number(name)).and_then(from_seconds);
+    let seconds = || {
+        seconds
+            .iter()
+            .find_map(|name| number(name))
+            .and_then(from_seconds)
+    };
     delay().or_else(millis).or_else(seconds)
 }
 
-/// The part of the request that a field of an error names: OpenAI's `param`, Google's `field`, or the `loc` of Python's servers.
+/// The part of the request that a field of an error names: OpenAI's `param`, Google's `field`, or
+/// the `loc` of Python's servers.
 fn param_in(fields: &Map<String, Value>) -> Option<String> {
-    let text = |name: &str| fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let text = |name: &str| {
+        fields
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
+    };
     let place = || {
         let parts = fields.get("loc")?.as_array()?.iter();
-        let parts: Vec<String> =
-            parts.map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect();
+        let parts: Vec<String> = parts
+            .map(|part| {
+                part.as_str()
+                    .map_or_else(|| part.to_string(), str::to_owned)
+            })
+            .collect();
         Some(parts.join("."))
     };
-    text("param").or_else(|| text("field")).map(str::to_owned).or_else(place)
+    text("param")
+        .or_else(|| text("field"))
+        .map(str::to_owned)
+        .or_else(place)
 }

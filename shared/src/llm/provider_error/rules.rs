@@ -1,7 +1,8 @@
 //! The names and words of errors, of all vendors, and what they mean.
 //!
-//! The first rule that fits decides; if none does, the status does. A rule that makes a call be tried again is narrower than one
-//! that ends it: a provider may quote the prompt, and a quotation must not keep a refused request alive.
+//! The first rule that fits decides; if none does, the status does. A rule that makes a call be
+//! tried again is narrower than one that ends it: a provider may quote the prompt, and a quotation
+//! must not keep a refused request alive.
 
 use crate::ports::ModelErrorKind;
 
@@ -13,7 +14,8 @@ pub(super) struct Rule {
     pub(super) names: &'static [&'static str],
     /// Words in lower case, anywhere in a text's beginning.
     pub(super) says: &'static [&'static str],
-    /// Words in lower case that begin a text, or a part of it after a punctuation mark. After a `^`, they begin the text.
+    /// Words in lower case that begin a text, or a part of it after a punctuation mark. After a
+    /// `^`, they begin the text.
     pub(super) begins: &'static [&'static str],
 }
 
@@ -83,7 +85,11 @@ pub(super) const RULES: &[Rule] = &[
         kind: ModelErrorKind::BadAnswer,
         on: On::Any,
         // Groq
-        names: &["tool_use_failed", "json_validate_failed", "output_parse_failed"],
+        names: &[
+            "tool_use_failed",
+            "json_validate_failed",
+            "output_parse_failed",
+        ],
         says: &[],
         begins: &[],
     },
@@ -134,7 +140,11 @@ pub(super) const RULES: &[Rule] = &[
             "your input was flagged",
         ],
         // DeepSeek, xAI, OpenRouter
-        begins: &["content exists risk", "content violates usage guidelines", "input was flagged"],
+        begins: &[
+            "content exists risk",
+            "content violates usage guidelines",
+            "input was flagged",
+        ],
     },
     Rule {
         kind: ModelErrorKind::RateLimited,
@@ -156,13 +166,23 @@ pub(super) const RULES: &[Rule] = &[
         says: &[],
         begins: &[],
     },
-    Rule { kind: ModelErrorKind::RateLimited, on: On::NoServerError, names: &["slow_down"], says: &[], begins: &[] },
+    Rule {
+        kind: ModelErrorKind::RateLimited,
+        on: On::NoServerError,
+        names: &["slow_down"],
+        says: &[],
+        begins: &[],
+    },
     Rule {
         kind: ModelErrorKind::RateLimited,
         on: On::Transient,
         names: &[],
         // OpenAI, Groq, Gemini
-        says: &["tokens per minute (tpm)", "tokens per min (tpm)", "requests per minute"],
+        says: &[
+            "tokens per minute (tpm)",
+            "tokens per min (tpm)",
+            "requests per minute",
+        ],
         // OpenAI, Azure, Bedrock
         begins: &[
             "rate limit reached",
@@ -178,16 +198,27 @@ pub(super) const RULES: &[Rule] = &[
         on: On::Vague,
         names: &[],
         says: &[],
-        begins: &["^rate limit reached", "^rate limit exceeded", "^rate limited", "^too many requests"],
+        begins: &[
+            "^rate limit reached",
+            "^rate limit exceeded",
+            "^rate limited",
+            "^too many requests",
+        ],
     },
     Rule {
         kind: ModelErrorKind::Unavailable,
         on: On::Vague,
         names: &[],
         says: &[],
-        begins: &["^overloaded", "^the server is currently overloaded", "^the server is busy", "^request timed out"],
+        begins: &[
+            "^overloaded",
+            "^the server is currently overloaded",
+            "^the server is busy",
+            "^request timed out",
+        ],
     },
-    // Google has this sentence of OpenAI's for limits a minute as well, and then says how long to wait.
+    // Google has this sentence of OpenAI's for limits a minute as well, and then says how long to
+    // wait.
     Rule {
         kind: ModelErrorKind::QuotaExhausted,
         on: On::WithoutWait,
@@ -327,7 +358,11 @@ pub(super) const RULES: &[Rule] = &[
         on: On::Vague,
         names: &[],
         // Ollama; OpenAI's words for a model that isn't there, with a status of a gateway's
-        says: &["does not support tools", "does not support thinking", "` does not exist"],
+        says: &[
+            "does not support tools",
+            "does not support thinking",
+            "` does not exist",
+        ],
         begins: &[],
     },
     Rule {
@@ -348,11 +383,16 @@ pub(super) const RULES: &[Rule] = &[
         says: &[],
         begins: &[],
     },
-    // Some say 403 for a model that the key may not use. The model's name is to be mended, or the account's rights.
+    // Some say 403 for a model that the key may not use. The model's name is to be mended, or the
+    // account's rights.
     Rule {
         kind: ModelErrorKind::Rejected,
         on: On::Any,
-        names: &["model_not_found", "deploymentnotfound", "model_not_supported"],
+        names: &[
+            "model_not_found",
+            "deploymentnotfound",
+            "model_not_supported",
+        ],
         says: &[],
         begins: &[],
     },
@@ -411,5 +451,11 @@ pub(super) const RULES: &[Rule] = &[
         begins: &[],
     },
     // Of an image that can't be used, such as `invalid_image_url` or `image_too_large`.
-    Rule { kind: ModelErrorKind::Rejected, on: On::Success, names: &["*image*"], says: &[], begins: &[] },
+    Rule {
+        kind: ModelErrorKind::Rejected,
+        on: On::Success,
+        names: &["*image*"],
+        says: &[],
+        begins: &[],
+    },
 ];

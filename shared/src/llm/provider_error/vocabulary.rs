@@ -1,8 +1,8 @@
 //! The words that a provider's message may keep on its way into records and logs.
 //!
-//! They are those of which vendors' sentences about requests, schemas and limits are made. A word that is not here, and that the
-//! agent's own tools and schemas don't have, is left out: whatever a provider quotes of a prompt, no word that says anything of
-//! it comes through.
+//! They are those of which vendors' sentences about requests, schemas and limits are made. A word
+//! that is not here, and that the agent's own tools and schemas don't have, is left out: whatever a
+//! provider quotes of a prompt, no word that says anything of it comes through.
 
 const WORDS: &str = "
 a about above access account active additional again additionalproperties adjust allof allowed already also an and any anyof api are

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::domain::{Timestamp, whole_millis};
 use crate::llm::failure::text;
 
-/// The longest wait that a provider can ask for. No task lives longer, so that a longer one makes no difference.
+/// The longest wait that a provider can ask for. No task lives longer, so that a longer one makes
+/// no difference.
 const MAX_WAIT: Duration = Duration::from_hours(24);
 
 /// What comes before a wait in words, in lower case.
@@ -24,9 +25,18 @@ const BEFORE: [&str; 8] = [
 ];
 
 /// What may come between.
-const BETWEEN: [&str; 7] = ["about ", "approximately ", "another ", "at ", "least ", "for ", "and "];
+const BETWEEN: [&str; 7] = [
+    "about ",
+    "approximately ",
+    "another ",
+    "at ",
+    "least ",
+    "for ",
+    "and ",
+];
 
-/// The wait that the provider asks for: `retry-after-ms`, else `retry-after` in seconds or as a date.
+/// The wait that the provider asks for: `retry-after-ms`, else `retry-after` in seconds or as a
+/// date.
 pub(in crate::llm) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let number = |name| text(headers, name)?.trim().parse::<f64>().ok();
     let date = || {
@@ -34,7 +44,9 @@ pub(in crate::llm) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option
         (!wait.is_zero()).then_some(wait.min(MAX_WAIT))
     };
     let millis = number("retry-after-ms").and_then(from_millis);
-    millis.or_else(|| number("retry-after").and_then(from_seconds)).or_else(date)
+    millis
+        .or_else(|| number("retry-after").and_then(from_seconds))
+        .or_else(date)
 }
 
 pub(super) fn from_millis(millis: f64) -> Option<Duration> {
@@ -51,8 +63,11 @@ pub(super) fn in_delay(delay: &Value) -> Option<Duration> {
     match delay {
         Value::String(text) => duration(text),
         Value::Object(fields) => {
-            let number =
-                |name: &str| fields.get(name).and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()));
+            let number = |name: &str| {
+                fields
+                    .get(name)
+                    .and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()))
+            };
             from_seconds(number("seconds").unwrap_or(0.0) + number("nanos").unwrap_or(0.0) / 1e9)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => None,
@@ -62,12 +77,14 @@ pub(super) fn in_delay(delay: &Value) -> Option<Duration> {
 /// The wait that a text names, such as "Please try again in 1m2.5s".
 pub(super) fn in_words(text: &str) -> Option<Duration> {
     let text = text.to_ascii_lowercase();
-    BEFORE
-        .iter()
-        .find_map(|before| text.match_indices(before).find_map(|(at, _)| duration(text.get(at + before.len()..)?)))
+    BEFORE.iter().find_map(|before| {
+        text.match_indices(before)
+            .find_map(|(at, _)| duration(text.get(at + before.len()..)?))
+    })
 }
 
-/// The duration that a text in lower case begins with: numbers with units, such as `1h30m`, `350ms` or `20 seconds`.
+/// The duration that a text in lower case begins with: numbers with units, such as `1h30m`, `350ms`
+/// or `20 seconds`.
 fn duration(text: &str) -> Option<Duration> {
     let (mut rest, mut seconds) = (text, 0.0);
     loop {
@@ -75,12 +92,22 @@ fn duration(text: &str) -> Option<Duration> {
         while let Some(after) = BETWEEN.iter().find_map(|word| rest.strip_prefix(word)) {
             rest = after;
         }
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(rest.len());
-        let Some((number, unit)) = rest.split_at_checked(digits) else { break };
+        let digits = rest
+            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+            .unwrap_or(rest.len());
+        let Some((number, unit)) = rest.split_at_checked(digits) else {
+            break;
+        };
         let unit = unit.trim_start();
-        let letters = unit.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(unit.len());
-        let Some((unit, after)) = unit.split_at_checked(letters) else { break };
-        let (Ok(number), Some(unit)) = (number.parse::<f64>(), seconds_of(unit)) else { break };
+        let letters = unit
+            .find(|letter: char| !letter.is_ascii_alphabetic())
+            .unwrap_or(unit.len());
+        let Some((unit, after)) = unit.split_at_checked(letters) else {
+            break;
+        };
+        let (Ok(number), Some(unit)) = (number.parse::<f64>(), seconds_of(unit)) else {
+            break;
+        };
         seconds += number * unit;
         rest = after;
     }
@@ -113,8 +140,15 @@ mod tests {
 
     #[track_caller]
     fn check_wait(headers: &[(&'static str, &'static str)], expected_millis: Option<u64>) {
-        let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-        assert_eq!(retry_after(&headers, START), expected_millis.map(Duration::from_millis), "{headers:?}");
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect();
+        assert_eq!(
+            retry_after(&headers, START),
+            expected_millis.map(Duration::from_millis),
+            "{headers:?}"
+        );
     }
 
     #[test]
@@ -123,27 +157,59 @@ mod tests {
         check_wait(&[("retry-after", "7")], Some(7_000));
         check_wait(&[("retry-after", " 0.5 ")], Some(500));
         check_wait(&[("retry-after-ms", "250")], Some(250));
-        check_wait(&[("retry-after-ms", "250"), ("retry-after", "7")], Some(250));
-        check_wait(&[("retry-after-ms", "soon"), ("retry-after", "7")], Some(7_000));
-        check_wait(&[("retry-after-ms", "0"), ("retry-after", "7")], Some(7_000));
+        check_wait(
+            &[("retry-after-ms", "250"), ("retry-after", "7")],
+            Some(250),
+        );
+        check_wait(
+            &[("retry-after-ms", "soon"), ("retry-after", "7")],
+            Some(7_000),
+        );
+        check_wait(
+            &[("retry-after-ms", "0"), ("retry-after", "7")],
+            Some(7_000),
+        );
     }
 
     #[test]
     fn a_date_is_read_against_the_answers_own_clock_or_else_ours() {
         const IN_NINE_SECONDS: &str = "Wed, 18 Nov 2026 11:06:49 GMT";
         check_wait(&[("retry-after", IN_NINE_SECONDS)], Some(9_000));
-        check_wait(&[("retry-after", "Wednesday, 18-Nov-26 11:06:49 GMT")], Some(9_000));
+        check_wait(
+            &[("retry-after", "Wednesday, 18-Nov-26 11:06:49 GMT")],
+            Some(9_000),
+        );
         check_wait(&[("retry-after", "Wed Nov 18 11:06:49 2026")], Some(9_000));
-        check_wait(&[("retry-after", IN_NINE_SECONDS), ("date", "Wed, 18 Nov 2026 11:06:47 GMT")], Some(2_000));
-        check_wait(&[("retry-after", IN_NINE_SECONDS), ("date", "yesterday")], Some(9_000));
-        check_wait(&[("retry-after", IN_NINE_SECONDS), ("date", "Wed, 18 Nov 2026 11:06:50 GMT")], None);
+        check_wait(
+            &[
+                ("retry-after", IN_NINE_SECONDS),
+                ("date", "Wed, 18 Nov 2026 11:06:47 GMT"),
+            ],
+            Some(2_000),
+        );
+        check_wait(
+            &[("retry-after", IN_NINE_SECONDS), ("date", "yesterday")],
+            Some(9_000),
+        );
+        check_wait(
+            &[
+                ("retry-after", IN_NINE_SECONDS),
+                ("date", "Wed, 18 Nov 2026 11:06:50 GMT"),
+            ],
+            None,
+        );
         check_wait(&[("retry-after", "Wed, 18 Nov 2026 11:06:39 GMT")], None);
     }
 
     #[test]
     fn no_wait_is_longer_than_any_task() {
         const DAY_MILLIS: u64 = 86_400_000;
-        for value in ["86401", "1e300", "1795000000", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        for value in [
+            "86401",
+            "1e300",
+            "1795000000",
+            "Fri, 31 Dec 9999 23:59:59 GMT",
+        ] {
             check_wait(&[("retry-after", value)], Some(DAY_MILLIS));
         }
         check_wait(&[("retry-after-ms", "1e12")], Some(DAY_MILLIS));
@@ -152,7 +218,15 @@ mod tests {
 
     #[test]
     fn what_is_no_wait_is_ignored() {
-        for value in ["", "0", "-1", "soon", "nan", "inf", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+        for value in [
+            "",
+            "0",
+            "-1",
+            "soon",
+            "nan",
+            "inf",
+            "Wed, 21 Oct 2026 07:28:00 GMT",
+        ] {
             check_wait(&[("retry-after", value)], None);
             check_wait(&[("retry-after-ms", value)], None);
         }
@@ -161,7 +235,10 @@ mod tests {
     #[test]
     fn a_wait_in_words_is_read_in_every_unit() {
         let waits = [
-            ("Rate limit reached. Please try again in 3.89s. Visit https://x.example", 3_890),
+            (
+                "Rate limit reached. Please try again in 3.89s. Visit https://x.example",
+                3_890,
+            ),
             ("Please try again in 1m2.5s.", 62_500),
             ("try again in 6m0s", 360_000),
             ("Try again in 1h30m", 5_400_000),
@@ -174,7 +251,11 @@ mod tests {
             ("try again in 9999 days", 86_400_000),
         ];
         for (text, millis) in waits {
-            assert_eq!(in_words(text), Some(Duration::from_millis(millis)), "{text}");
+            assert_eq!(
+                in_words(text),
+                Some(Duration::from_millis(millis)),
+                "{text}"
+            );
         }
         let none = [
             "",
@@ -199,18 +280,27 @@ mod tests {
         let fields = [
             (r#"{"error":{"retry_after":7}}"#, 7_000),
             (r#"{"error":{"retry_after_ms":"250"}}"#, 250),
-            (r#"{"error":{"metadata":{"retry_after_seconds":1.5}}}"#, 1_500),
+            (
+                r#"{"error":{"metadata":{"retry_after_seconds":1.5}}}"#,
+                1_500,
+            ),
             (r#"{"error":{"details":[{"retryDelay":"26.5s"}]}}"#, 26_500),
-            (r#"{"error":{"details":[{"retryDelay":{"seconds":2,"nanos":500000000}}]}}"#, 2_500),
+            (
+                r#"{"error":{"details":[{"retryDelay":{"seconds":2,"nanos":500000000}}]}}"#,
+                2_500,
+            ),
             (r#"{"retryAfter":1e300}"#, 86_400_000),
         ];
         for (body, millis) in fields {
             let wait = Complaint::from_body(body.as_bytes()).wait();
             assert_eq!(wait, Some(Duration::from_millis(millis)), "{body}");
         }
-        for body in
-            [r#"{"retry_after":0}"#, r#"{"retry_after":-1}"#, r#"{"retry_after":"soon"}"#, r#"{"retryDelay":[]}"#]
-        {
+        for body in [
+            r#"{"retry_after":0}"#,
+            r#"{"retry_after":-1}"#,
+            r#"{"retry_after":"soon"}"#,
+            r#"{"retryDelay":[]}"#,
+        ] {
             assert_eq!(Complaint::from_body(body.as_bytes()).wait(), None, "{body}");
         }
     }

@@ -1,4 +1,5 @@
-//! What servers send that is not by the book, in every dialect where it can occur, and what is made of it.
+//! What servers send that is not by the book, in every dialect where it can occur, and what is made
+//! of it.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use crate::ports::{ModelError, ModelErrorKind};
 
 const TEXT: &str = "There are three files, “Ü”.";
 
-/// Each vendor's stream up to where the reason to stop and the usage are known, without the blank line behind it.
+/// Each vendor's stream up to where the reason to stop and the usage are known, without the blank
+/// line behind it.
 fn complete(vendor: &Vendor) -> &'static str {
     let end = match vendor.provider {
         Provider::Anthropic => vendor.stream.rfind("event: message_stop"),
@@ -25,19 +27,28 @@ fn labelled(content_type: &str, body: &str) -> Reply {
 }
 
 pub(super) fn stream_of(events: &[Value]) -> String {
-    events.iter().flat_map(|event| ["data: ".to_owned(), event.to_string(), "\n\n".to_owned()]).collect()
+    events
+        .iter()
+        .flat_map(|event| ["data: ".to_owned(), event.to_string(), "\n\n".to_owned()])
+        .collect()
 }
 
 /// What the vendor's client makes of these events.
 pub(super) async fn events(vendor: &Vendor, events: &[Value]) -> Result<ModelAnswer, ModelError> {
-    vendor.reply(Reply::stream(&[stream_of(events)], Then::End)).await
+    vendor
+        .reply(Reply::stream(&[stream_of(events)], Then::End))
+        .await
 }
 
 pub(super) fn vendor(provider: Provider) -> Vendor {
-    VENDORS.into_iter().find(|vendor| vendor.provider == provider).unwrap()
+    VENDORS
+        .into_iter()
+        .find(|vendor| vendor.provider == provider)
+        .unwrap()
 }
 
-/// A stream of each vendor's events with a text in two deltas and this usage; in JSON, because halves are no text.
+/// A stream of each vendor's events with a text in two deltas and this usage; in JSON, because
+/// halves are no text.
 fn said(provider: Provider, pieces: [&str; 2], usage: &str) -> String {
     let [left, right] = pieces;
     let events = match provider {
@@ -63,7 +74,10 @@ fn said(provider: Provider, pieces: [&str; 2], usage: &str) -> String {
             "[DONE]".to_owned(),
         ],
     };
-    events.iter().flat_map(|event| ["data: ".to_owned(), event.clone(), "\n\n".to_owned()]).collect()
+    events
+        .iter()
+        .flat_map(|event| ["data: ".to_owned(), event.clone(), "\n\n".to_owned()])
+        .collect()
 }
 
 #[tokio::test]
@@ -77,17 +91,36 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
             ("no end", Reply::stream(&[&closed], Then::End)),
             ("cut", Reply::stream(&[&closed], Then::Close)),
             ("silent", Reply::stream(&[&closed], Then::Hold)),
-            ("comments", Reply::stream(&[closed.as_str(), ": ping\n\n"], Then::Drip).slowly(Duration::from_millis(20))),
+            (
+                "comments",
+                Reply::stream(&[closed.as_str(), ": ping\n\n"], Then::Drip)
+                    .slowly(Duration::from_millis(20)),
+            ),
             ("garbled", Reply::stream(&[&garbled], Then::Close)),
             ("babble", Reply::stream(&[&closed], Then::Babble)),
             ("no blank line", Reply::stream(&[complete], Then::End)),
-            ("no blank line, cut", Reply::stream(&[complete], Then::Close)),
-            ("no blank line, an end of line", Reply::stream(&[format!("{complete}\n")], Then::End)),
+            (
+                "no blank line, cut",
+                Reply::stream(&[complete], Then::Close),
+            ),
+            (
+                "no blank line, an end of line",
+                Reply::stream(&[format!("{complete}\n")], Then::End),
+            ),
         ];
         for (what, reply) in replies {
             let start = Instant::now();
-            assert_eq!(vendor.reply(reply).await.unwrap(), expected, "{what} {:?}", vendor.provider);
-            assert!(start.elapsed() < Duration::from_secs(5), "{what} {:?}", vendor.provider);
+            assert_eq!(
+                vendor.reply(reply).await.unwrap(),
+                expected,
+                "{what} {:?}",
+                vendor.provider
+            );
+            assert!(
+                start.elapsed() < Duration::from_secs(5),
+                "{what} {:?}",
+                vendor.provider
+            );
         }
     }
 }
@@ -95,30 +128,58 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
 #[tokio::test]
 async fn usage_is_waited_for_after_the_reason_to_stop() {
     let chat = vendor(Provider::OpenAiCompatible);
-    let stop = stream_of(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]})]);
-    let usage = stream_of(&[json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})]);
+    let stop =
+        stream_of(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]})]);
+    let usage =
+        stream_of(&[json!({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})]);
     let late = Reply::stream(&[stop.as_str(), ": ping\n\n", usage.as_str()], Then::Hold);
-    let answer = chat.reply(late.slowly(Duration::from_millis(400))).await.unwrap();
-    assert_eq!((answer.text().as_str(), answer.usage.output_tokens), ("x", 2));
+    let answer = chat
+        .reply(late.slowly(Duration::from_millis(400)))
+        .await
+        .unwrap();
+    assert_eq!(
+        (answer.text().as_str(), answer.usage.output_tokens),
+        ("x", 2)
+    );
     let start = Instant::now();
-    assert_eq!(chat.reply(Reply::stream(&[stop], Then::Hold)).await.unwrap().text(), "x");
+    assert_eq!(
+        chat.reply(Reply::stream(&[stop], Then::Hold))
+            .await
+            .unwrap()
+            .text(),
+        "x"
+    );
     assert!(start.elapsed() >= Duration::from_secs(2) && start.elapsed() < Duration::from_secs(10));
 }
 
 #[tokio::test]
 async fn text_after_the_reason_to_stop_still_counts() {
     let chat = vendor(Provider::OpenAiCompatible);
-    let chunk = |text: &str| json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]});
-    assert_eq!(events(&chat, &[chunk("a"), chunk("b")]).await.unwrap().text(), "ab");
+    let chunk =
+        |text: &str| json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]});
+    assert_eq!(
+        events(&chat, &[chunk("a"), chunk("b")])
+            .await
+            .unwrap()
+            .text(),
+        "ab"
+    );
 }
 
 #[tokio::test]
 async fn a_stream_that_is_cut_in_its_last_event_is_unavailable() {
     for vendor in VENDORS {
         let text = complete(&vendor);
-        let cut = if vendor.provider == Provider::OpenAi { text.len() - 1 } else { text.len() / 2 };
+        let cut = if vendor.provider == Provider::OpenAi {
+            text.len() - 1
+        } else {
+            text.len() / 2
+        };
         for then in [Then::End, Then::Close] {
-            let error = vendor.reply(Reply::stream(&[&text.as_bytes()[..cut]], then)).await.unwrap_err();
+            let error = vendor
+                .reply(Reply::stream(&[&text.as_bytes()[..cut]], then))
+                .await
+                .unwrap_err();
             assert_eq!(error.kind, ModelErrorKind::Unavailable);
         }
     }
@@ -128,7 +189,10 @@ async fn a_stream_that_is_cut_in_its_last_event_is_unavailable() {
 async fn the_first_bytes_decide_what_a_body_is() {
     for vendor in VENDORS {
         let expected = vendor.reply(vendor.streamed()).await.unwrap();
-        let expected = ModelAnswer { request_id: None, ..expected };
+        let expected = ModelAnswer {
+            request_id: None,
+            ..expected
+        };
         let labels = [
             "text/plain",
             "application/octet-stream",
@@ -149,7 +213,9 @@ async fn the_first_bytes_decide_what_a_body_is() {
                     format!(": queued\n\n{}", vendor.stream),
                     format!("\n \r\n{}", vendor.whole),
                 ] {
-                    let answer = vendor.reply_to(&request, labelled(label, &body), PATIENT).await;
+                    let answer = vendor
+                        .reply_to(&request, labelled(label, &body), PATIENT)
+                        .await;
                     assert_eq!(answer.unwrap(), expected, "{label} {body}");
                 }
             }
@@ -163,28 +229,64 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
         ("", "the response body is empty"),
         ("\r\n \n", "the response body is empty"),
         ("<html>canary</html>", "the response body is HTML, not JSON"),
-        ("\n<!DOCTYPE html><title>canary", "the response body is HTML, not JSON"),
-        ("\u{1f}canary", "the response body is compressed, which was not requested"),
-        ("upstream canary", "the response body is neither JSON nor an event stream"),
-        ("error: canary", "the response body is neither JSON nor an event stream"),
-        ("{\"content\": [\"canary", "the response ended inside its JSON"),
+        (
+            "\n<!DOCTYPE html><title>canary",
+            "the response body is HTML, not JSON",
+        ),
+        (
+            "\u{1f}canary",
+            "the response body is compressed, which was not requested",
+        ),
+        (
+            "upstream canary",
+            "the response body is neither JSON nor an event stream",
+        ),
+        (
+            "error: canary",
+            "the response body is neither JSON nor an event stream",
+        ),
+        (
+            "{\"content\": [\"canary",
+            "the response ended inside its JSON",
+        ),
     ];
     for vendor in VENDORS {
         for (body, words) in bodies {
             for label in ["application/json", "text/html", "text/plain", ""] {
                 for request in [vendor.question(), vendor.question_for_whole()] {
-                    let error = vendor.reply_to(&request, labelled(label, body), PATIENT).await.unwrap_err();
+                    let error = vendor
+                        .reply_to(&request, labelled(label, body), PATIENT)
+                        .await
+                        .unwrap_err();
                     assert_eq!(error.source.as_ref().unwrap().to_string(), words, "{label}");
-                    assert_eq!((error.kind, error.status), (ModelErrorKind::BadAnswer, Some(200)), "{label}");
+                    assert_eq!(
+                        (error.kind, error.status),
+                        (ModelErrorKind::BadAnswer, Some(200)),
+                        "{label}"
+                    );
                 }
             }
         }
-        let garbled = vendor.reply(Reply::stream(&["event: message_start\ndata: {\"canary\n\n"], Then::End)).await;
+        let garbled = vendor
+            .reply(Reply::stream(
+                &["event: message_start\ndata: {\"canary\n\n"],
+                Then::End,
+            ))
+            .await;
         let error = garbled.unwrap_err();
-        assert_eq!(error.source.unwrap().to_string(), "an event of the response ended inside its JSON");
+        assert_eq!(
+            error.source.unwrap().to_string(),
+            "an event of the response ended inside its JSON"
+        );
         assert_eq!(error.kind, ModelErrorKind::BadAnswer);
-        let nothing = vendor.reply(labelled("text/event-stream", "")).await.unwrap_err();
-        assert_eq!(nothing.source.unwrap().to_string(), "the response body is empty");
+        let nothing = vendor
+            .reply(labelled("text/event-stream", ""))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            nothing.source.unwrap().to_string(),
+            "the response body is empty"
+        );
         assert_eq!(nothing.kind, ModelErrorKind::Unavailable);
     }
 }
@@ -192,8 +294,12 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
 #[tokio::test]
 async fn a_whole_answer_is_taken_though_its_connection_broke_afterwards() {
     for vendor in VENDORS {
-        let head = "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: 999999\r\n\r\n";
-        let answer = vendor.reply(Reply::raw(&format!("{head}{}", vendor.whole), Then::Close)).await.unwrap();
+        let head =
+            "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: 999999\r\n\r\n";
+        let answer = vendor
+            .reply(Reply::raw(&format!("{head}{}", vendor.whole), Then::Close))
+            .await
+            .unwrap();
         assert_eq!(answer.text(), TEXT);
     }
 }
@@ -226,7 +332,11 @@ fn silences(provider: Provider) -> Vec<Value> {
 /// The question, after the model got the results of its tools.
 fn after_tools(vendor: &Vendor) -> ModelRequest {
     let mut request = vendor.question();
-    let result = ToolResult { call_id: "call_1".to_owned(), text: "done".to_owned(), is_error: false };
+    let result = ToolResult {
+        call_id: "call_1".to_owned(),
+        text: "done".to_owned(),
+        is_error: false,
+    };
     let prompt = std::sync::Arc::make_mut(&mut request.prompt);
     prompt.messages.push(Message::ToolResults(vec![result]));
     request
@@ -238,9 +348,19 @@ async fn an_answer_that_says_nothing_is_a_bad_answer_unless_tools_have_just_run(
         for body in silences(vendor.provider) {
             let reply = Reply::ok(&body.to_string());
             let error = vendor.reply(reply.clone()).await.unwrap_err();
-            assert_eq!(error.source.as_ref().unwrap().to_string(), "the answer has neither text nor tool calls");
-            assert_eq!((&error.kind, error.spend.usage.output_tokens), (&ModelErrorKind::BadAnswer, 7), "{body}");
-            let answer = vendor.reply_to(&after_tools(&vendor), reply, PATIENT).await.unwrap();
+            assert_eq!(
+                error.source.as_ref().unwrap().to_string(),
+                "the answer has neither text nor tool calls"
+            );
+            assert_eq!(
+                (&error.kind, error.spend.usage.output_tokens),
+                (&ModelErrorKind::BadAnswer, 7),
+                "{body}"
+            );
+            let answer = vendor
+                .reply_to(&after_tools(&vendor), reply, PATIENT)
+                .await
+                .unwrap();
             assert_eq!(answer.text().trim(), "", "{body}");
         }
     }
@@ -248,7 +368,16 @@ async fn an_answer_that_says_nothing_is_a_bad_answer_unless_tools_have_just_run(
 
 #[tokio::test]
 async fn odd_token_counts_are_unknown_and_never_cost_the_answer() {
-    let counts = [json!(10), json!(10.0), json!("10"), json!(-1), json!(null), json!({"n": 1}), json!([1]), json!(1.5)];
+    let counts = [
+        json!(10),
+        json!(10.0),
+        json!("10"),
+        json!(-1),
+        json!(null),
+        json!({"n": 1}),
+        json!([1]),
+        json!(1.5),
+    ];
     for vendor in VENDORS {
         let (input, output) = match vendor.provider {
             Provider::Anthropic | Provider::OpenAi => ("input_tokens", "output_tokens"),
@@ -258,15 +387,33 @@ async fn odd_token_counts_are_unknown_and_never_cost_the_answer() {
             let usage = json!({input: count, output: 3, "input_tokens_details": {"cached_tokens": count},
                 "prompt_tokens_details": {"cached_tokens": count}, "output_tokens_details": count});
             let stream = said(vendor.provider, ["a", "b"], &usage.to_string());
-            let answer = vendor.reply(Reply::stream(&[stream], Then::End)).await.unwrap();
-            let cached = if vendor.provider == Provider::Anthropic { 0 } else { known };
-            let expected =
-                Usage { input_tokens: known, output_tokens: 3, cache_read_tokens: cached, ..Usage::default() };
-            assert_eq!((answer.text().as_str(), answer.usage), ("ab", expected), "{count}");
+            let answer = vendor
+                .reply(Reply::stream(&[stream], Then::End))
+                .await
+                .unwrap();
+            let cached = if vendor.provider == Provider::Anthropic {
+                0
+            } else {
+                known
+            };
+            let expected = Usage {
+                input_tokens: known,
+                output_tokens: 3,
+                cache_read_tokens: cached,
+                ..Usage::default()
+            };
+            assert_eq!(
+                (answer.text().as_str(), answer.usage),
+                ("ab", expected),
+                "{count}"
+            );
         }
         for usage in ["null", "7", "\"x\"", "[]", "{}"] {
             let stream = said(vendor.provider, ["a", "b"], usage);
-            let answer = vendor.reply(Reply::stream(&[stream], Then::End)).await.unwrap();
+            let answer = vendor
+                .reply(Reply::stream(&[stream], Then::End))
+                .await
+                .unwrap();
             assert_eq!(answer.text(), "ab", "{usage}");
         }
     }
@@ -278,9 +425,15 @@ async fn no_more_output_is_estimated_than_was_requested() {
         let long = "x".repeat(100_000);
         let stream = said(vendor.provider, [&long, ""], "null");
         let begun = stream.rfind("data: {").unwrap();
-        let begun =
-            if vendor.provider == Provider::Anthropic { stream[..begun].rfind("data: {").unwrap() } else { begun };
-        let error = vendor.reply(Reply::stream(&[&stream[..begun]], Then::End)).await.unwrap_err();
+        let begun = if vendor.provider == Provider::Anthropic {
+            stream[..begun].rfind("data: {").unwrap()
+        } else {
+            begun
+        };
+        let error = vendor
+            .reply(Reply::stream(&[&stream[..begun]], Then::End))
+            .await
+            .unwrap_err();
         assert_eq!(error.spend.usage.output_tokens, 1_024);
     }
 }
@@ -289,11 +442,25 @@ async fn no_more_output_is_estimated_than_was_requested() {
 async fn blank_data_is_a_keep_alive() {
     for vendor in VENDORS {
         let expected = vendor.reply(vendor.streamed()).await.unwrap();
-        for blank in
-            ["data: \n\n", "data:\n\n", "data\n\n", "event: ping\ndata: \n\n", "event: keepalive\ndata: canary\n\n"]
-        {
-            let stream = format!("{blank}{}", vendor.stream.replace("\n\n", &format!("\n\n{blank}")));
-            assert_eq!(vendor.reply(Reply::stream(&[stream], Then::End)).await.unwrap(), expected, "{blank:?}");
+        for blank in [
+            "data: \n\n",
+            "data:\n\n",
+            "data\n\n",
+            "event: ping\ndata: \n\n",
+            "event: keepalive\ndata: canary\n\n",
+        ] {
+            let stream = format!(
+                "{blank}{}",
+                vendor.stream.replace("\n\n", &format!("\n\n{blank}"))
+            );
+            assert_eq!(
+                vendor
+                    .reply(Reply::stream(&[stream], Then::End))
+                    .await
+                    .unwrap(),
+                expected,
+                "{blank:?}"
+            );
         }
     }
 }
@@ -309,7 +476,10 @@ async fn half_characters_are_joined_or_replaced() {
     for vendor in VENDORS {
         for (pieces, expected) in cases {
             let stream = said(vendor.provider, pieces, "null");
-            let answer = vendor.reply(Reply::stream(&[stream], Then::End)).await.unwrap();
+            let answer = vendor
+                .reply(Reply::stream(&[stream], Then::End))
+                .await
+                .unwrap();
             assert_eq!(answer.text(), expected);
         }
         let whole = vendor.whole.replacen("There", "\\ud83dThere", 1);
@@ -320,11 +490,19 @@ async fn half_characters_are_joined_or_replaced() {
 
 #[tokio::test]
 async fn an_answer_that_the_server_broke_off_is_unavailable() {
-    let reasons = ["error", "insufficient_system_resource", "abort", "network_error", "ERROR"];
+    let reasons = [
+        "error",
+        "insufficient_system_resource",
+        "abort",
+        "network_error",
+        "ERROR",
+    ];
     for vendor in VENDORS {
         for reason in reasons {
             let body = match vendor.provider {
-                Provider::Anthropic => json!({"content": [{"type": "text", "text": "x"}], "stop_reason": reason}),
+                Provider::Anthropic => {
+                    json!({"content": [{"type": "text", "text": "x"}], "stop_reason": reason})
+                }
                 Provider::OpenAi => {
                     json!({"output": [], "status": "incomplete", "incomplete_details": {"reason": reason}})
                 }
@@ -332,9 +510,15 @@ async fn an_answer_that_the_server_broke_off_is_unavailable() {
                     json!({"choices": [{"message": {"content": "x"}, "finish_reason": reason}]})
                 }
             };
-            let error = vendor.reply(Reply::ok(&body.to_string())).await.unwrap_err();
+            let error = vendor
+                .reply(Reply::ok(&body.to_string()))
+                .await
+                .unwrap_err();
             assert_eq!(error.kind, ModelErrorKind::Unavailable, "{body}");
-            assert_eq!(error.source.unwrap().to_string(), "the server broke off the answer");
+            assert_eq!(
+                error.source.unwrap().to_string(),
+                "the server broke off the answer"
+            );
         }
     }
 }
@@ -350,7 +534,10 @@ async fn other_vendors_words_for_a_stop_are_known() {
         ("RECITATION", StopReason::Refusal),
         ("sensitive", StopReason::Refusal),
     ];
-    for vendor in [vendor(Provider::Anthropic), vendor(Provider::OpenAiCompatible)] {
+    for vendor in [
+        vendor(Provider::Anthropic),
+        vendor(Provider::OpenAiCompatible),
+    ] {
         for (reason, expected) in reasons {
             let body = match vendor.provider {
                 Provider::Anthropic | Provider::OpenAi => {
@@ -360,15 +547,31 @@ async fn other_vendors_words_for_a_stop_are_known() {
                     json!({"choices": [{"message": {"content": "x"}, "finish_reason": reason}]})
                 }
             };
-            assert_eq!(vendor.reply(Reply::ok(&body.to_string())).await.unwrap().stop_reason, expected, "{reason}");
+            assert_eq!(
+                vendor
+                    .reply(Reply::ok(&body.to_string()))
+                    .await
+                    .unwrap()
+                    .stop_reason,
+                expected,
+                "{reason}"
+            );
         }
     }
     let chat = vendor(Provider::OpenAiCompatible);
     let garbled = json!({"choices": [{"delta": {"content": ""}, "finish_reason": "MALFORMED_FUNCTION_CALL"}]});
-    assert_eq!(events(&chat, &[garbled]).await.unwrap_err().kind, ModelErrorKind::BadAnswer);
+    assert_eq!(
+        events(&chat, &[garbled]).await.unwrap_err().kind,
+        ModelErrorKind::BadAnswer
+    );
     let unsaid = [json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "null"}]})];
-    assert_eq!(events(&chat, &unsaid).await.unwrap_err().kind, ModelErrorKind::Unavailable);
-    let broken =
-        json!({"choices": [{"delta": {}, "finish_reason": "error", "error": {"code": 429, "message": "canary"}}]});
-    assert_eq!(events(&chat, &[broken]).await.unwrap_err().kind, ModelErrorKind::RateLimited);
+    assert_eq!(
+        events(&chat, &unsaid).await.unwrap_err().kind,
+        ModelErrorKind::Unavailable
+    );
+    let broken = json!({"choices": [{"delta": {}, "finish_reason": "error", "error": {"code": 429, "message": "canary"}}]});
+    assert_eq!(
+        events(&chat, &[broken]).await.unwrap_err().kind,
+        ModelErrorKind::RateLimited
+    );
 }

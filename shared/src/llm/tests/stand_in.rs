@@ -1,4 +1,5 @@
-//! A provider on this machine that answers as it is told, rightly or wrongly, and the vendors that are asked.
+//! A provider on this machine that answers as it is told, rightly or wrongly, and the vendors that
+//! are asked.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,7 +15,9 @@ use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::domain::{Deadline, Message, ModelAnswer, ModelChain, ModelRef, ModelRequest, Prompt, Provider, Transfer};
+use crate::domain::{
+    Deadline, Message, ModelAnswer, ModelChain, ModelRef, ModelRequest, Prompt, Provider, Transfer,
+};
 use crate::llm::anthropic::Anthropic;
 use crate::llm::chat::Chat;
 use crate::llm::dialect::Dialect;
@@ -32,7 +35,8 @@ pub(in crate::llm) struct Vendor {
     pub(in crate::llm) model: &'static str,
     /// Its answer in one piece.
     pub(in crate::llm) whole: &'static str,
-    /// Its answer as a stream; the last event ends it, and the first has as many input tokens as the whole answer.
+    /// Its answer as a stream; the last event ends it, and the first has as many input tokens as
+    /// the whole answer.
     pub(in crate::llm) stream: &'static str,
     client: fn(Access, Timeouts, Arc<dyn Clock>) -> Box<dyn Model>,
 }
@@ -68,7 +72,11 @@ pub(in crate::llm) const VENDORS: [Vendor; 3] = [ANTHROPIC, OPENAI, COMPATIBLE];
 pub(in crate::llm) const AMPLE: Duration = Duration::from_mins(1);
 
 /// Timeouts that no test runs into.
-pub(in crate::llm) const PATIENT: Timeouts = Timeouts { first_byte: AMPLE, idle: AMPLE, overall: AMPLE };
+pub(in crate::llm) const PATIENT: Timeouts = Timeouts {
+    first_byte: AMPLE,
+    idle: AMPLE,
+    overall: AMPLE,
+};
 
 /// What no error may repeat; part of the key, the prompt and most answers.
 const CANARY: &str = "canary";
@@ -89,7 +97,9 @@ impl Vendor {
     pub(in crate::llm) fn question(&self) -> ModelRequest {
         let prompt = Prompt {
             instructions: "You are a clerk. canary-instructions".to_owned(),
-            messages: vec![Message::user("How many files are there, “Ü”?\n\"canary-input\" \\")],
+            messages: vec![Message::user(
+                "How many files are there, “Ü”?\n\"canary-input\" \\",
+            )],
             max_output_tokens: 1_024,
             ..samples::prompt("")
         };
@@ -157,31 +167,59 @@ pub(in crate::llm) enum Then {
 impl Reply {
     /// A complete answer.
     pub(in crate::llm) fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
-        let mut lines = vec![format!("HTTP/1.1 {status} x"), format!("content-length: {}", body.len())];
-        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
-        Self::raw(&format!("{}\r\nconnection: close\r\n\r\n{body}", lines.join("\r\n")), Then::Close)
+        let mut lines = vec![
+            format!("HTTP/1.1 {status} x"),
+            format!("content-length: {}", body.len()),
+        ];
+        lines.extend(
+            headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
+        Self::raw(
+            &format!("{}\r\nconnection: close\r\n\r\n{body}", lines.join("\r\n")),
+            Then::Close,
+        )
     }
 
     /// A complete answer with status 200, and with an id for either vendor.
     pub(in crate::llm) fn ok(body: &str) -> Self {
-        let headers =
-            [("content-type", "application/json"), ("request-id", "req_anthropic"), ("x-request-id", "req_openai")];
+        let headers = [
+            ("content-type", "application/json"),
+            ("request-id", "req_anthropic"),
+            ("x-request-id", "req_openai"),
+        ];
         Self::new(200, &headers, body)
     }
 
     /// Whatever these bytes are, and then `then`.
     pub(in crate::llm) fn raw(bytes: &str, then: Then) -> Self {
-        Self { pieces: vec![bytes.as_bytes().to_vec()], pause: Duration::ZERO, then }
+        Self {
+            pieces: vec![bytes.as_bytes().to_vec()],
+            pause: Duration::ZERO,
+            then,
+        }
     }
 
     /// A stream of events in these pieces, and then `then`.
     pub(in crate::llm) fn stream(pieces: &[impl AsRef<[u8]>], then: Then) -> Self {
         let head = "HTTP/1.1 200 x\r\ncontent-type: text/event-stream; charset=utf-8\r\nrequest-id: req_anthropic\r\n\
                     x-request-id: req_openai\r\ntransfer-encoding: chunked\r\n\r\n";
-        let chunk = |piece: &[u8]| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
-        let chunks = pieces.iter().map(AsRef::as_ref).filter(|piece| !piece.is_empty()).map(chunk);
-        let pieces = std::iter::once(head.as_bytes().to_vec()).chain(chunks).collect();
-        Self { pieces, pause: Duration::ZERO, then }
+        let chunk =
+            |piece: &[u8]| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+        let chunks = pieces
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|piece| !piece.is_empty())
+            .map(chunk);
+        let pieces = std::iter::once(head.as_bytes().to_vec())
+            .chain(chunks)
+            .collect();
+        Self {
+            pieces,
+            pause: Duration::ZERO,
+            then,
+        }
     }
 
     /// The reply with a pause before each piece.
@@ -200,13 +238,29 @@ pub(in crate::llm) struct Received {
 }
 
 impl From<HttpRequest> for Received {
-    fn from(HttpRequest { line, mut headers, body }: HttpRequest) -> Self {
+    fn from(
+        HttpRequest {
+            line,
+            mut headers,
+            body,
+        }: HttpRequest,
+    ) -> Self {
         let (method, path) = line.split_once(' ').unwrap();
         headers.remove("host").unwrap();
         headers.remove("content-length").unwrap();
-        assert!(headers.remove("user-agent").unwrap().starts_with("aiagent-platform/"));
+        assert!(
+            headers
+                .remove("user-agent")
+                .unwrap()
+                .starts_with("aiagent-platform/")
+        );
         let (method, path) = (method.to_owned(), path.to_owned());
-        Self { method, path, headers, body: serde_json::from_str(&body).unwrap() }
+        Self {
+            method,
+            path,
+            headers,
+            body: serde_json::from_str(&body).unwrap(),
+        }
     }
 }
 
@@ -232,7 +286,12 @@ impl Server {
                 serve(stream, &reply, &seen).await;
             }
         });
-        Self { address, requests, connections, task }
+        Self {
+            address,
+            requests,
+            connections,
+            task,
+        }
     }
 
     /// Access to the server with a key.
@@ -241,7 +300,10 @@ impl Server {
     }
 
     pub(in crate::llm) fn access_with(&self, key: ApiKey) -> Access {
-        Access { base_url: self.address.parse().unwrap(), key }
+        Access {
+            base_url: self.address.parse().unwrap(),
+            key,
+        }
     }
 
     /// Stops listening.
@@ -324,24 +386,38 @@ impl Secrets for Stored {
         assert_eq!(name, "key-of-provider");
         match self {
             Self::Value(value) => Ok(Secret::new(*value)),
-            Self::Missing => Err(SecretError::Missing { name: name.to_owned(), source: "no such secret".into() }),
+            Self::Missing => Err(SecretError::Missing {
+                name: name.to_owned(),
+                source: "no such secret".into(),
+            }),
             Self::Unavailable => Err(SecretError::Unavailable("throttled".into())),
             Self::Silent => std::future::pending().await,
         }
     }
 
-    async fn accepted(&self, name: &str, _grace: Duration, _max_age: Duration) -> Result<Vec<Secret>, SecretError> {
+    async fn accepted(
+        &self,
+        name: &str,
+        _grace: Duration,
+        _max_age: Duration,
+    ) -> Result<Vec<Secret>, SecretError> {
         Ok(vec![self.secret(name).await?])
     }
 }
 
 /// The key that is stored like this.
 pub(in crate::llm) fn key(stored: Stored) -> ApiKey {
-    ApiKey::Secret { store: Arc::new(stored), name: "key-of-provider".to_owned() }
+    ApiKey::Secret {
+        store: Arc::new(stored),
+        name: "key-of-provider".to_owned(),
+    }
 }
 
 /// Puts `request` to `model`, and fails if an error repeats what it must not.
-pub(in crate::llm) async fn ask(model: &dyn Model, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+pub(in crate::llm) async fn ask(
+    model: &dyn Model,
+    request: &ModelRequest,
+) -> Result<ModelAnswer, ModelError> {
     let answer = model.ask(request).await;
     if let Err(error) = &answer {
         check_no_leak(error);

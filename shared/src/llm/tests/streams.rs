@@ -16,7 +16,9 @@ const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 /// The stream's first event, and the rest.
 fn first_and_rest(vendor: &Vendor) -> (&'static str, &'static str) {
-    vendor.stream.split_at(vendor.stream.find("\n\n").unwrap() + 2)
+    vendor
+        .stream
+        .split_at(vendor.stream.find("\n\n").unwrap() + 2)
 }
 
 /// What is known of the answer when the stream ends after these bytes.
@@ -31,11 +33,18 @@ pub(super) fn read<D: Dialect>(stream: &[u8]) -> (Usage, Result<Vec<AssistantCon
     }
     (
         reading.usage(u64::MAX),
-        reading.finish().map(|answer| answer.content.into_iter().map(|part| part.content).collect()),
+        reading.finish().map(|answer| {
+            answer
+                .content
+                .into_iter()
+                .map(|part| part.content)
+                .collect()
+        }),
     )
 }
 
-/// Cuts the stream after each byte: what is left is unfinished, until it is whole. What was used only grows.
+/// Cuts the stream after each byte: what is left is unfinished, until it is whole. What was used
+/// only grows.
 #[track_caller]
 pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
     let (used, whole) = read::<D>(stream.as_bytes());
@@ -46,11 +55,16 @@ pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
         match answer {
             Ok(answer) => assert_eq!((answer, usage), (whole.clone(), used), "cut at {end}"),
             Err(Fault::Unfinished) => {}
-            Err(Fault::Complaint(..) | Fault::Malformed(_) | Fault::Senseless(_) | Fault::BrokenOff) => {
+            Err(
+                Fault::Complaint(..) | Fault::Malformed(_) | Fault::Senseless(_) | Fault::BrokenOff,
+            ) => {
                 panic!("cut at {end}")
             }
         }
-        assert!(usage.input_tokens >= before && usage.input_tokens <= used.input_tokens, "cut at {end}");
+        assert!(
+            usage.input_tokens >= before && usage.input_tokens <= used.input_tokens,
+            "cut at {end}"
+        );
         before = usage.input_tokens;
     }
 }
@@ -61,10 +75,22 @@ async fn a_stream_in_any_pieces_gives_the_whole_answer() {
         let expected = vendor.reply(vendor.streamed()).await.unwrap();
         for size in [7, 100, 1_000] {
             let pieces: Vec<&[u8]> = vendor.stream.as_bytes().chunks(size).collect();
-            assert_eq!(vendor.reply(Reply::stream(&pieces, Then::End)).await.unwrap(), expected);
+            assert_eq!(
+                vendor
+                    .reply(Reply::stream(&pieces, Then::End))
+                    .await
+                    .unwrap(),
+                expected
+            );
         }
         for then in [Then::Close, Then::Hold, Then::Babble] {
-            assert_eq!(vendor.reply(Reply::stream(&[vendor.stream], then)).await.unwrap(), expected);
+            assert_eq!(
+                vendor
+                    .reply(Reply::stream(&[vendor.stream], then))
+                    .await
+                    .unwrap(),
+                expected
+            );
         }
     }
 }
@@ -87,7 +113,10 @@ async fn a_broken_stream_is_unavailability_and_its_tokens_count() {
         let used = vendor.reply(vendor.streamed()).await.unwrap().usage;
         let (first, rest) = first_and_rest(&vendor);
         for then in [Then::Close, Then::End] {
-            for reply in [Reply::stream(&[first], then), Reply::stream(&[first, &rest[..rest.len() / 2]], then)] {
+            for reply in [
+                Reply::stream(&[first], then),
+                Reply::stream(&[first, &rest[..rest.len() / 2]], then),
+            ] {
                 let error = vendor.reply(reply).await.unwrap_err();
                 assert_eq!((error.kind, error.status), (UNAVAILABLE, Some(200)));
                 assert!(error.request_id.is_some());
@@ -95,15 +124,24 @@ async fn a_broken_stream_is_unavailability_and_its_tokens_count() {
                 assert!([0, used.input_tokens].contains(&error.spend.usage.input_tokens));
             }
             let error = vendor.reply(Reply::stream(&[""], then)).await.unwrap_err();
-            assert_eq!((error.kind, error.spend.usage), (UNAVAILABLE, Usage::default()));
+            assert_eq!(
+                (error.kind, error.spend.usage),
+                (UNAVAILABLE, Usage::default())
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_stream_must_begin_in_time() {
-    let impatient = Timeouts { first_byte: SHORT, ..PATIENT };
-    let unsteady = Timeouts { idle: SHORT, ..impatient };
+    let impatient = Timeouts {
+        first_byte: SHORT,
+        ..PATIENT
+    };
+    let unsteady = Timeouts {
+        idle: SHORT,
+        ..impatient
+    };
     for vendor in VENDORS {
         let silences = [
             (Reply::raw("", Then::Hold), impatient),
@@ -111,34 +149,64 @@ async fn a_stream_must_begin_in_time() {
             (Reply::stream(&[": a comment\n\n"], Then::Hold), unsteady),
         ];
         for (reply, timeouts) in silences {
-            let error = vendor.reply_to(&vendor.question(), reply, timeouts).await.unwrap_err();
-            assert_eq!((error.kind, error.spend.attempts), (ModelErrorKind::Timeout, 1));
+            let error = vendor
+                .reply_to(&vendor.question(), reply, timeouts)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (error.kind, error.spend.attempts),
+                (ModelErrorKind::Timeout, 1)
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_gateway_may_send_comments_while_its_model_queues() {
-    let timeouts = Timeouts { first_byte: SHORT * 2, idle: SHORT * 2, ..PATIENT };
+    let timeouts = Timeouts {
+        first_byte: SHORT * 2,
+        idle: SHORT * 2,
+        ..PATIENT
+    };
     for vendor in VENDORS {
         let comments = std::iter::repeat_n(": PROCESSING\n\n", 6);
         let pieces: Vec<&str> = comments.chain([vendor.stream]).collect();
         let start = Instant::now();
-        let answer =
-            vendor.reply_to(&vendor.question(), Reply::stream(&pieces, Then::End).slowly(SHORT), timeouts).await;
-        assert_eq!(answer.unwrap(), vendor.reply(vendor.streamed()).await.unwrap());
+        let answer = vendor
+            .reply_to(
+                &vendor.question(),
+                Reply::stream(&pieces, Then::End).slowly(SHORT),
+                timeouts,
+            )
+            .await;
+        assert_eq!(
+            answer.unwrap(),
+            vendor.reply(vendor.streamed()).await.unwrap()
+        );
         assert!(start.elapsed() > timeouts.first_byte + timeouts.idle);
 
-        let hurried = Timeouts { overall: SHORT * 3, ..timeouts };
+        let hurried = Timeouts {
+            overall: SHORT * 3,
+            ..timeouts
+        };
         let endless = Reply::stream(&[": PROCESSING\n\n"], Then::Drip).slowly(SHORT / 10);
-        let error = vendor.reply_to(&vendor.question(), endless, hurried).await.unwrap_err();
-        assert_eq!((error.kind, error.status), (ModelErrorKind::Timeout, Some(200)));
+        let error = vendor
+            .reply_to(&vendor.question(), endless, hurried)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind, error.status),
+            (ModelErrorKind::Timeout, Some(200))
+        );
     }
 }
 
 #[tokio::test]
 async fn a_stream_must_not_pause_for_long() {
-    let impatient = Timeouts { idle: SHORT, ..PATIENT };
+    let impatient = Timeouts {
+        idle: SHORT,
+        ..PATIENT
+    };
     for vendor in VENDORS {
         let (first, rest) = first_and_rest(&vendor);
         let stalls = [
@@ -149,8 +217,14 @@ async fn a_stream_must_not_pause_for_long() {
         ];
         for reply in stalls {
             let start = Instant::now();
-            let error = vendor.reply_to(&vendor.question(), reply, impatient).await.unwrap_err();
-            assert_eq!((error.kind, error.status), (ModelErrorKind::Timeout, Some(200)));
+            let error = vendor
+                .reply_to(&vendor.question(), reply, impatient)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                (error.kind, error.status),
+                (ModelErrorKind::Timeout, Some(200))
+            );
             assert!(start.elapsed() >= SHORT && start.elapsed() < AMPLE);
         }
     }
@@ -162,26 +236,45 @@ async fn a_whole_answer_is_taken_though_its_connection_stays_open() {
         let (start, end) = vendor.whole.split_at(vendor.whole.find('}').unwrap() + 1);
         let reply = Reply::stream(&[start, end], Then::Hold).slowly(SHORT);
         let begun = Instant::now();
-        let answer = vendor.reply_to(&vendor.question_for_whole(), reply, PATIENT).await.unwrap();
+        let answer = vendor
+            .reply_to(&vendor.question_for_whole(), reply, PATIENT)
+            .await
+            .unwrap();
         assert!(!answer.text().is_empty());
         assert!(begun.elapsed() < AMPLE / 2);
         let cut = Reply::stream(&[start], Then::Hold);
-        let hurried = Timeouts { overall: SHORT * 2, ..PATIENT };
-        let error = vendor.reply_to(&vendor.question_for_whole(), cut, hurried).await.unwrap_err();
+        let hurried = Timeouts {
+            overall: SHORT * 2,
+            ..PATIENT
+        };
+        let error = vendor
+            .reply_to(&vendor.question_for_whole(), cut, hurried)
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ModelErrorKind::Timeout);
     }
 }
 
 #[tokio::test]
 async fn each_event_gives_the_stream_more_time() {
-    let timeouts = Timeouts { first_byte: Duration::from_secs(2), idle: Duration::from_secs(2), ..PATIENT };
+    let timeouts = Timeouts {
+        first_byte: Duration::from_secs(2),
+        idle: Duration::from_secs(2),
+        ..PATIENT
+    };
     for vendor in VENDORS {
         let (first, rest) = first_and_rest(&vendor);
         let ping = "event: ping\ndata: {\"type\": \"ping\", \"choices\": []}\n\n";
-        let pieces: Vec<&str> = std::iter::once(first).chain(std::iter::repeat_n(ping, 7)).chain([rest]).collect();
+        let pieces: Vec<&str> = std::iter::once(first)
+            .chain(std::iter::repeat_n(ping, 7))
+            .chain([rest])
+            .collect();
         let reply = Reply::stream(&pieces, Then::End).slowly(SHORT);
         let start = Instant::now();
-        let answer = vendor.reply_to(&vendor.question(), reply, timeouts).await.unwrap();
+        let answer = vendor
+            .reply_to(&vendor.question(), reply, timeouts)
+            .await
+            .unwrap();
         assert_eq!(answer, vendor.reply(vendor.streamed()).await.unwrap());
         assert!(start.elapsed() > timeouts.idle);
     }
@@ -189,12 +282,25 @@ async fn each_event_gives_the_stream_more_time() {
 
 #[tokio::test]
 async fn a_stream_without_end_is_ended() {
-    let hurried = Timeouts { overall: SHORT * 2, ..PATIENT };
+    let hurried = Timeouts {
+        overall: SHORT * 2,
+        ..PATIENT
+    };
     for vendor in VENDORS {
         let (first, _) = first_and_rest(&vendor);
-        let drip = Reply::stream(&[first, "event: ping\ndata: {\"choices\": []}\n\n"], Then::Drip).slowly(SHORT / 10);
-        let error = vendor.reply_to(&vendor.question(), drip, hurried).await.unwrap_err();
-        assert_eq!((error.kind, error.status), (ModelErrorKind::Timeout, Some(200)));
+        let drip = Reply::stream(
+            &[first, "event: ping\ndata: {\"choices\": []}\n\n"],
+            Then::Drip,
+        )
+        .slowly(SHORT / 10);
+        let error = vendor
+            .reply_to(&vendor.question(), drip, hurried)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.kind, error.status),
+            (ModelErrorKind::Timeout, Some(200))
+        );
     }
 }
 
@@ -208,12 +314,16 @@ async fn a_stream_that_is_too_large_is_not_read_to_its_end() {
     .repeat(16);
     let event = format!("data: {}", "x".repeat(1_024 * 1_024));
     for vendor in VENDORS {
-        for (piece, what) in
-            [(&comments, "the body is larger than 33554432"), (&event, "an event is larger than 8388608")]
-        {
+        for (piece, what) in [
+            (&comments, "the body is larger than 33554432"),
+            (&event, "an event is larger than 8388608"),
+        ] {
             let reply = Reply::stream(&[piece], Then::Drip);
             let error = vendor.reply(reply).await.unwrap_err();
-            assert_eq!((error.kind, error.status), (ModelErrorKind::BadAnswer, Some(200)));
+            assert_eq!(
+                (error.kind, error.status),
+                (ModelErrorKind::BadAnswer, Some(200))
+            );
             assert_eq!(error.source.unwrap().to_string(), format!("{what} bytes"));
         }
     }

@@ -1,7 +1,8 @@
 //! For tests: conversations, and what every vendor must make of them.
 //!
-//! A conversation that one vendor's model began is continued by another's: whatever was said, the question is in the form
-//! that its vendor takes, with every result next to its call and everything in order.
+//! A conversation that one vendor's model began is continued by another's: whatever was said, the
+//! question is in the form that its vendor takes, with every result next to its call and everything
+//! in order.
 
 use std::sync::Arc;
 
@@ -9,8 +10,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelChain, ModelChoice, ModelRef, ModelRequest, Original, OutputSchema,
-    Prompt, Provider, ToolCall, ToolDefinition, ToolName, ToolResult, UserPart,
+    AssistantContent, AssistantPart, Message, ModelChain, ModelChoice, ModelRef, ModelRequest,
+    Original, OutputSchema, Prompt, Provider, ToolCall, ToolDefinition, ToolName, ToolResult,
+    UserPart,
 };
 use crate::llm::anthropic::Anthropic;
 use crate::llm::chat::Chat;
@@ -30,12 +32,21 @@ pub(in crate::llm) fn model(provider: Provider, name: &str) -> ModelRef {
 
 /// A question of `prompt` to one model.
 pub(in crate::llm) fn question(choice: impl Into<ModelChoice>, prompt: Prompt) -> ModelRequest {
-    ModelRequest { chain: ModelChain::only(choice.into()), prompt: Arc::new(prompt), ..samples::question("") }
+    ModelRequest {
+        chain: ModelChain::only(choice.into()),
+        prompt: Arc::new(prompt),
+        ..samples::question("")
+    }
 }
 
 /// The prompt that the recorded questions have in common.
 pub(in crate::llm) fn prompt(messages: Vec<Message>) -> Prompt {
-    Prompt { instructions: INSTRUCTIONS.to_owned(), messages, max_output_tokens: 1_024, ..samples::prompt("") }
+    Prompt {
+        instructions: INSTRUCTIONS.to_owned(),
+        messages,
+        max_output_tokens: 1_024,
+        ..samples::prompt("")
+    }
 }
 
 /// The tools of the recorded questions: one that fits a strict schema and one that doesn't.
@@ -44,8 +55,12 @@ pub(in crate::llm) fn tools() -> Vec<ToolDefinition> {
     let closed = json!({
         "type": "object", "properties": {"city": city}, "required": ["city"], "additionalProperties": false,
     });
-    let open = json!({"type": "object", "properties": {"depth": {"type": "integer", "minimum": 1}}});
-    vec![tool("weather", "The weather in a city.", closed), tool("list", "", open)]
+    let open =
+        json!({"type": "object", "properties": {"depth": {"type": "integer", "minimum": 1}}});
+    vec![
+        tool("weather", "The weather in a city.", closed),
+        tool("list", "", open),
+    ]
 }
 
 fn tool(name: &str, description: &str, input_schema: Value) -> ToolDefinition {
@@ -65,7 +80,10 @@ pub(in crate::llm) fn output_schema() -> OutputSchema {
         "additionalProperties": false,
     });
     let name = ToolName::new("count".to_owned()).unwrap();
-    OutputSchema { name, schema: serde_json::from_value(schema).unwrap() }
+    OutputSchema {
+        name,
+        schema: serde_json::from_value(schema).unwrap(),
+    }
 }
 
 /// A user's turn with images of both kinds.
@@ -73,27 +91,46 @@ pub(in crate::llm) fn picture_question() -> Message {
     Message::User(vec![
         UserPart::Text("Compare the weather.".to_owned()),
         UserPart::ImageUrl("https://example.com/map.png".to_owned()),
-        UserPart::Image { media_type: "image/png".to_owned(), base64: "iVBORw0KGgo=".to_owned() },
+        UserPart::Image {
+            media_type: "image/png".to_owned(),
+            base64: "iVBORw0KGgo=".to_owned(),
+        },
     ])
 }
 
 /// What came of the calls of the recorded questions.
 pub(in crate::llm) fn results() -> Message {
-    let result =
-        |id: &str, text: &str, is_error| ToolResult { call_id: id.to_owned(), text: text.to_owned(), is_error };
-    Message::ToolResults(vec![result("call_1", "Rain.", false), result("call_2", "no such city", true)])
+    let result = |id: &str, text: &str, is_error| ToolResult {
+        call_id: id.to_owned(),
+        text: text.to_owned(),
+        is_error,
+    };
+    Message::ToolResults(vec![
+        result("call_1", "Rain.", false),
+        result("call_2", "no such city", true),
+    ])
 }
 
 /// A part of a model's turn, with its vendor's block.
-pub(in crate::llm) fn part(content: AssistantContent, original: Option<(&ModelRef, Value)>) -> AssistantPart {
-    let original = original.map(|(model, block)| Original { model: model.clone(), block });
+pub(in crate::llm) fn part(
+    content: AssistantContent,
+    original: Option<(&ModelRef, Value)>,
+) -> AssistantPart {
+    let original = original.map(|(model, block)| Original {
+        model: model.clone(),
+        block,
+    });
     AssistantPart { content, original }
 }
 
 /// A call of a tool for the weather.
 pub(in crate::llm) fn call(id: &str, city: &str) -> AssistantContent {
     let arguments = format!("{{\"city\": \"{city}\"}}");
-    AssistantContent::ToolCall(ToolCall { id: id.to_owned(), name: "weather".to_owned(), arguments })
+    AssistantContent::ToolCall(ToolCall {
+        id: id.to_owned(),
+        name: "weather".to_owned(),
+        arguments,
+    })
 }
 
 /// Where a stream is cut: at every event, and at many places inside.
@@ -123,20 +160,23 @@ fn block(model: &ModelRef, content: &AssistantContent) -> Option<Value> {
         (Provider::OpenAi, AssistantContent::ToolCall(call)) => Some(json!({
             "type": "function_call", "id": "fc_1", "call_id": call.id, "name": call.name, "arguments": call.arguments,
         })),
-        (Provider::OpenAi, AssistantContent::Reasoning(_)) => {
-            Some(json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}))
-        }
+        (Provider::OpenAi, AssistantContent::Reasoning(_)) => Some(
+            json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "sealed"}),
+        ),
         (Provider::Anthropic, AssistantContent::Reasoning(text)) => {
             Some(json!({"type": "thinking", "thinking": text, "signature": "sealed"}))
         }
-        (Provider::OpenAiCompatible, AssistantContent::Reasoning(text)) => Some(json!({"reasoning_content": text})),
+        (Provider::OpenAiCompatible, AssistantContent::Reasoning(text)) => {
+            Some(json!({"reasoning_content": text}))
+        }
         (_, AssistantContent::Opaque) => Some(json!({"type": "invented_later"})),
         (Provider::Anthropic | Provider::OpenAiCompatible, _) => None,
     }
 }
 
 prop_compose! {
-    /// A model's turn and what comes after it: results if it called tools, else the user again. Ids are of the turn.
+    /// A model's turn and what comes after it: results if it called tools, else the user again. Ids
+    /// are of the turn.
     fn any_turn()(
         model in any_model(),
         thoughts in prop::option::of("[a-z]{0,4}"),
@@ -168,14 +208,22 @@ fn any_conversation() -> impl Strategy<Value = Vec<Message>> {
             for (place, (call, is_error)) in calls.zip(errors).enumerate() {
                 call.id = format!("call_{number}_{place}_{}", call.id);
                 let text = format!("result {number} {place}");
-                results.push(ToolResult { call_id: call.id.clone(), text, is_error });
+                results.push(ToolResult {
+                    call_id: call.id.clone(),
+                    text,
+                    is_error,
+                });
             }
             let part = |content| {
                 let block = block(&model, &content);
                 part(content, block.map(|block| (&model, block)))
             };
             messages.push(Message::Assistant(contents.into_iter().map(part).collect()));
-            let next = if results.is_empty() { Message::user("Go on.") } else { Message::ToolResults(results) };
+            let next = if results.is_empty() {
+                Message::user("Go on.")
+            } else {
+                Message::ToolResults(results)
+            };
             messages.push(next);
         }
         messages
@@ -188,8 +236,13 @@ fn texts_of_results(messages: &[Message]) -> Vec<String> {
         Message::ToolResults(results) => Some(results),
         Message::User(_) | Message::Assistant(_) => None,
     });
-    let text =
-        |result: &ToolResult| if result.is_error { format!("Error: {}", result.text) } else { result.text.clone() };
+    let text = |result: &ToolResult| {
+        if result.is_error {
+            format!("Error: {}", result.text)
+        } else {
+            result.text.clone()
+        }
+    };
     results.flatten().map(text).collect()
 }
 
@@ -206,7 +259,10 @@ fn check_responses(body: &Value, results: &[String]) {
     let items = body["input"].as_array().unwrap();
     let kinds: Vec<&str> = items.iter().map(|item| text_at(item, "type")).collect();
     for pair in kinds.windows(2) {
-        assert!(pair[0] != "reasoning" || !matches!(pair[1], "reasoning" | "function_call_output"), "{kinds:?}");
+        assert!(
+            pair[0] != "reasoning" || !matches!(pair[1], "reasoning" | "function_call_output"),
+            "{kinds:?}"
+        );
     }
     let mut open: Vec<&str> = Vec::new();
     let mut outputs = Vec::new();
@@ -217,7 +273,10 @@ fn check_responses(body: &Value, results: &[String]) {
                 assert_eq!(open.remove(0), text_at(item, "call_id"));
                 outputs.push(text_at(item, "output").to_owned());
             }
-            _ => assert!(open.is_empty() || item["type"] != "message", "a turn between a call and its result"),
+            _ => assert!(
+                open.is_empty() || item["type"] != "message",
+                "a turn between a call and its result"
+            ),
         }
     }
     assert!(open.is_empty());
@@ -236,7 +295,8 @@ fn check_chat(body: &Value, results: &[String]) {
         }
         assert!(open.is_empty(), "a turn between a call and its result");
         for call in message["tool_calls"].as_array().into_iter().flatten() {
-            let arguments: Value = serde_json::from_str(text_at(&call["function"], "arguments")).unwrap();
+            let arguments: Value =
+                serde_json::from_str(text_at(&call["function"], "arguments")).unwrap();
             assert!(arguments.is_object());
             open.push(text_at(call, "id"));
         }
@@ -257,10 +317,17 @@ fn check_messages(body: &Value, results: &[String]) {
                 "tool_use" => open.push(text_at(block, "id")),
                 "tool_result" => {
                     assert_eq!(open.remove(0), text_at(block, "tool_use_id"));
-                    let mark = if block["is_error"] == true { "Error: " } else { "" };
+                    let mark = if block["is_error"] == true {
+                        "Error: "
+                    } else {
+                        ""
+                    };
                     outputs.push(format!("{mark}{}", text_at(block, "content")));
                 }
-                _ => assert!(open.is_empty() || message["role"] == "assistant", "a turn between a call and its result"),
+                _ => assert!(
+                    open.is_empty() || message["role"] == "assistant",
+                    "a turn between a call and its result"
+                ),
             }
         }
     }

@@ -1,16 +1,19 @@
 //! The circuit breaker: a model whose provider is down is left alone, by all functions together.
 //!
-//! Each execution environment counts failures in a row by itself and shares only what follows from them, so that a healthy
-//! model costs one read every few seconds and no write. An unreachable, failing or silent provider counts, and one whose
-//! responses are unreadable or empty, with a cause of its own. A response that refuses — a 429, any other 4xx — counts
-//! neither way: a gateway gives it as well before dead servers, so it heals nothing, and it is no outage, so it trips
-//! nothing. Nor do unreadable responses to one task count twice in a row: its own prompt may cause them. A prober that gets one gives its lease back at once. If the store fails, calls go through, and an environment
-//! protects itself by its own count.
+//! Each execution environment counts failures in a row by itself and shares only what follows from
+//! them, so that a healthy model costs one read every few seconds and no write. An unreachable,
+//! failing or silent provider counts, and one whose responses are unreadable or empty, with a cause
+//! of its own. A response that refuses — a 429, any other 4xx — counts neither way: a gateway gives
+//! it as well before dead servers, so it heals nothing, and it is no outage, so it trips nothing.
+//! Nor do unreadable responses to one task count twice in a row: its own prompt may cause them. A
+//! prober that gets one gives its lease back at once. If the store fails, calls go through, and an
+//! environment protects itself by its own count.
 //!
-//! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. Nobody waits that long on the word of one
-//! response, which only makes the circuit suspected. An answer to any call clears it. If a second call of any function is
-//! limited like that first, the circuit opens, and one probe of all functions together finds out each `longest_cooldown`
-//! whether the limit is over.
+//! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. Nobody waits
+//! that long on the word of one response, which only makes the circuit suspected. An answer to any
+//! call clears it. If a second call of any function is limited like that first, the circuit opens,
+//! and one probe of all functions together finds out each `longest_cooldown` whether the limit is
+//! over.
 
 mod settings;
 mod shared;
@@ -27,8 +30,8 @@ use self::shared::SharedCircuits;
 use self::view::{Candidacy, Decision, Sign};
 use super::tried::parked;
 use crate::domain::{
-    Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, ProviderError, Timestamp, Wait,
-    WaitReason,
+    Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, ProviderError,
+    Timestamp, Wait, WaitReason,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -37,12 +40,12 @@ use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced}
 /// How often a change is tried against others that come first.
 const ROUNDS: u32 = 4;
 
-/// Lets no call through to a model whose provider is down, but for one probe at a time and the last tries of tasks whose time
-/// ends: the provider may have recovered since the last probe.
+/// Lets no call through to a model whose provider is down, but for one probe at a time and the last
+/// tries of tasks whose time ends: the provider may have recovered since the last probe.
 ///
-/// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with the advice to park if the cause is a rate limit.
-/// A probe whose caller goes away leaves its lease,
-/// which ends soon after the caller's deadline, and within 65 s.
+/// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with the advice to park
+/// if the cause is a rate limit. A probe whose caller goes away leaves its lease, which ends soon
+/// after the caller's deadline, and within 65 s.
 pub struct Breaker {
     inner: Arc<dyn Model>,
     circuits: Arc<SharedCircuits>,
@@ -64,7 +67,10 @@ impl Breaker {
         settings: BreakerSettings,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { inner, circuits: Arc::new(SharedCircuits::new(circuits, settings, clock)) }
+        Self {
+            inner,
+            circuits: Arc::new(SharedCircuits::new(circuits, settings, clock)),
+        }
     }
 
     async fn leave(&self, request: &ModelRequest) -> Result<Leave, ModelError> {
@@ -75,18 +81,21 @@ impl Breaker {
                 Decision::Pass => return Ok(Leave::Call),
                 Decision::Refuse { .. } if request.is_last_try => return Ok(Leave::LastTry),
                 Decision::Refuse { until, cause } => return Err(refusal(model, until, cause)),
-                Decision::Elect(candidacy) => match self.circuits.replace(model, &candidacy.wanted).await {
-                    Some(Replaced::Done) => {
-                        tracing::info!(provider = %model.provider(), model = model.name(), "circuit is probed");
-                        return Ok(Leave::Probe(candidacy));
+                Decision::Elect(candidacy) => {
+                    match self.circuits.replace(model, &candidacy.wanted).await {
+                        Some(Replaced::Done) => {
+                            tracing::info!(provider = %model.provider(), model = model.name(), "circuit is probed");
+                            return Ok(Leave::Probe(candidacy));
+                        }
+                        Some(Replaced::Otherwise(_)) => {}
+                        // Its answer may be all that is lost: should the lease be held, it is given
+                        // back after the call.
+                        None => {
+                            self.circuits.withdraw(model, candidacy.clone());
+                            return Ok(Leave::Probe(candidacy));
+                        }
                     }
-                    Some(Replaced::Otherwise(_)) => {}
-                    // Its answer may be all that is lost: should the lease be held, it is given back after the call.
-                    None => {
-                        self.circuits.withdraw(model, candidacy.clone());
-                        return Ok(Leave::Probe(candidacy));
-                    }
-                },
+                }
             }
         }
         Err(refusal(model, self.circuits.now(), CircuitCause::Outage))
@@ -95,14 +104,18 @@ impl Breaker {
     /// Counts what a call said, and changes the circuit for all if that is due.
     async fn count(&self, request: &ModelRequest, sign: Sign) {
         let model = request.model();
-        let Some(mut changed) = self.circuits.count(model, request.caller.task, sign) else { return };
+        let Some(mut changed) = self.circuits.count(model, request.caller.task, sign) else {
+            return;
+        };
         let cooldown = self.circuits.settings().longest_cooldown();
         for _ in 0..ROUNDS {
             match self.circuits.replace(model, &changed).await {
                 Some(Replaced::Done) => return log(model, &changed),
                 // Another function met such a limit first, or the circuit is suspected no more.
                 Some(Replaced::Otherwise(other)) if matches!(sign, Sign::Limited(_)) => {
-                    let Some(next) = other.limit(self.circuits.now().plus(cooldown)) else { return };
+                    let Some(next) = other.limit(self.circuits.now().plus(cooldown)) else {
+                        return;
+                    };
                     changed = next;
                 }
                 Some(Replaced::Otherwise(_)) => return,
@@ -118,7 +131,10 @@ impl Breaker {
 
     /// Says what came of a probe.
     async fn settle(&self, model: &ModelRef, probe: Candidacy, sign: Sign) {
-        metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), u64::from(matches!(sign, Sign::Down(_))));
+        metric::CIRCUIT_OPEN.add(
+            PriceTable::current().labels(model),
+            u64::from(matches!(sign, Sign::Down(_))),
+        );
         let mut stands = probe.wanted;
         for _ in 0..ROUNDS {
             let (worker, settings) = (probe.lease.worker, self.circuits.settings());
@@ -146,7 +162,8 @@ impl Breaker {
 impl Model for Breaker {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
-        let trace = tracing::info_span!(target: "trace", "circuit breaker", decision = field::Empty);
+        let trace =
+            tracing::info_span!(target: "trace", "circuit breaker", decision = field::Empty);
         let leave = self.leave(request).instrument(trace.clone()).await;
         trace.record("decision", decision(&leave));
         drop(trace);
@@ -175,29 +192,47 @@ const fn decision(leave: &Result<Leave, ModelError>) -> &'static str {
 fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelError {
     metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
     match cause {
-        CircuitCause::Outage => ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until }),
+        CircuitCause::Outage => {
+            ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until })
+        }
         CircuitCause::BadAnswer => {
             let words = "its last responses, to several tasks, were unreadable or empty".to_owned();
-            let said = Some(Box::new(ProviderError { message: Some(words), ..ProviderError::default() }));
-            ModelError { said, ..ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until }) }
+            let said = Some(Box::new(ProviderError {
+                message: Some(words),
+                ..ProviderError::default()
+            }));
+            ModelError {
+                said,
+                ..ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until })
+            }
         }
         CircuitCause::RateLimit => {
-            let advice = ModelErrorKind::Park(Wait { until, reason: WaitReason::RateLimit });
-            parked(ModelError::new(model.clone(), ModelErrorKind::RateLimited), advice)
+            let advice = ModelErrorKind::Park(Wait {
+                until,
+                reason: WaitReason::RateLimit,
+            });
+            parked(
+                ModelError::new(model.clone(), ModelErrorKind::RateLimited),
+                advice,
+            )
         }
     }
 }
 
-/// Whether a probe that met a rate limit keeps the circuit open: it met a long wait, or the limit that it was to check.
+/// Whether a probe that met a rate limit keeps the circuit open: it met a long wait, or the limit
+/// that it was to check.
 fn is_confirmed(wait: Option<Duration>, stands: &Circuit, settings: &BreakerSettings) -> bool {
-    stands.cause == CircuitCause::RateLimit || wait.is_some_and(|wait| wait > settings.longest_cooldown())
+    stands.cause == CircuitCause::RateLimit
+        || wait.is_some_and(|wait| wait > settings.longest_cooldown())
 }
 
-/// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a call that our deadline cut
-/// is a [`ModelErrorKind::Park`]. Whoever refuses a request (a status of 4xx), or has begun an answer that is too long for its
-/// time, is not down.
+/// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a
+/// call that our deadline cut is a [`ModelErrorKind::Park`]. Whoever refuses a request (a status of
+/// 4xx), or has begun an answer that is too long for its time, is not down.
 fn sign(error: &ModelError) -> Sign {
-    let refuses = error.status.is_some_and(|status| (400..500).contains(&status));
+    let refuses = error
+        .status
+        .is_some_and(|status| (400..500).contains(&status));
     let answers = error.spend.usage.output_tokens > 0;
     match error.kind {
         ModelErrorKind::Unavailable | ModelErrorKind::BadAnswer if refuses => Sign::Unclear,

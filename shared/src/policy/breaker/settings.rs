@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::domain::Invalid;
 
-/// The longest cooldown of a model, whatever wait its provider names: a quota that was raised is noticed within a minute.
+/// The longest cooldown of a model, whatever wait its provider names: a quota that was raised is
+/// noticed within a minute.
 const LONGEST_COOLDOWN: Duration = Duration::from_mins(1);
 
 /// When a breaker opens and closes.
@@ -17,20 +18,31 @@ pub struct BreakerSettings {
 }
 
 impl Default for BreakerSettings {
-    /// Opens after 5 failures for 30 s, closes after 2 good probes, and looks at the shared circuit every 5 s.
+    /// Opens after 5 failures for 30 s, closes after 2 good probes, and looks at the shared circuit
+    /// every 5 s.
     fn default() -> Self {
         let (open_for, view_for) = (Duration::from_secs(30), Duration::from_secs(5));
-        Self { failures: 5, open_for, successes: 2, view_for }
+        Self {
+            failures: 5,
+            open_for,
+            successes: 2,
+            view_for,
+        }
     }
 }
 
 impl BreakerSettings {
-    /// These settings with 1 to 100 failures in a row, counted in one execution environment, that open the circuit.
+    /// These settings with 1 to 100 failures in a row, counted in one execution environment, that
+    /// open the circuit.
     pub fn with_failures(self, failures: u32) -> Result<Self, Invalid> {
-        Ok(Self { failures: within("/failures", failures, 1..=100)?, ..self })
+        Ok(Self {
+            failures: within("/failures", failures, 1..=100)?,
+            ..self
+        })
     }
 
-    /// These settings with 1 to 300 s for which the circuit opens; each failed probe doubles them, up to four times as long.
+    /// These settings with 1 to 300 s for which the circuit opens; each failed probe doubles them,
+    /// up to four times as long.
     pub fn with_open_seconds(self, seconds: u32) -> Result<Self, Invalid> {
         let open_for = Duration::from_secs(within("/open_seconds", seconds, 1..=300)?.into());
         Ok(Self { open_for, ..self })
@@ -38,10 +50,14 @@ impl BreakerSettings {
 
     /// These settings with 1 to 10 good probes that close the circuit.
     pub fn with_successes(self, successes: u32) -> Result<Self, Invalid> {
-        Ok(Self { successes: within("/successes", successes, 1..=10)?, ..self })
+        Ok(Self {
+            successes: within("/successes", successes, 1..=10)?,
+            ..self
+        })
     }
 
-    /// These settings with 1 to 60 s for which what is known of the shared circuit is not looked up again.
+    /// These settings with 1 to 60 s for which what is known of the shared circuit is not looked up
+    /// again.
     pub fn with_view_seconds(self, seconds: u32) -> Result<Self, Invalid> {
         let view_for = Duration::from_secs(within("/view_seconds", seconds, 1..=60)?.into());
         Ok(Self { view_for, ..self })
@@ -57,8 +73,9 @@ impl BreakerSettings {
         self.open_for
     }
 
-    /// The longest time for which nobody checks a wait that a provider named: four times [`open_for`](Self::open_for), which is
-    /// the longest that an outage keeps the circuit open, and at most a minute.
+    /// The longest time for which nobody checks a wait that a provider named: four times
+    /// [`open_for`](Self::open_for), which is the longest that an outage keeps the circuit open,
+    /// and at most a minute.
     pub fn longest_cooldown(&self) -> Duration {
         self.open_for.saturating_mul(4).min(LONGEST_COOLDOWN)
     }
@@ -78,7 +95,10 @@ fn within(field: &str, value: u32, range: std::ops::RangeInclusive<u32>) -> Resu
     if range.contains(&value) {
         return Ok(value);
     }
-    Err(Invalid::new(field, format!("must be {} to {}, is {value}", range.start(), range.end())))
+    Err(Invalid::new(
+        field,
+        format!("must be {} to {}, is {value}", range.start(), range.end()),
+    ))
 }
 
 #[cfg(test)]
@@ -113,7 +133,9 @@ mod tests {
     #[test]
     fn a_cooldown_is_four_times_as_long_as_a_circuit_opens_and_at_most_a_minute() {
         for (open_seconds, expected) in [(1, 4), (3, 12), (15, 60), (30, 60), (300, 60)] {
-            let settings = BreakerSettings::default().with_open_seconds(open_seconds).unwrap();
+            let settings = BreakerSettings::default()
+                .with_open_seconds(open_seconds)
+                .unwrap();
             assert_eq!(settings.longest_cooldown(), Duration::from_secs(expected));
         }
     }

@@ -1,7 +1,9 @@
-//! What an execution environment knows of all circuits, and how it keeps up with the other functions.
+//! What an execution environment knows of all circuits, and how it keeps up with the other
+//! functions.
 //!
-//! Calls that find the same circuit stale wait for one look-up together. The store has half a second for everything:
-//! past that it counts as failed, which is logged once per [`BreakerSettings::view_for`] and model.
+//! Calls that find the same circuit stale wait for one look-up together. The store has half a
+//! second for everything: past that it counts as failed, which is logged once per
+//! [`BreakerSettings::view_for`] and model.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,8 +42,17 @@ struct Entry {
 }
 
 impl SharedCircuits {
-    pub(super) fn new(store: Arc<dyn Circuits>, settings: BreakerSettings, clock: Arc<dyn Clock>) -> Self {
-        Self { store, settings, clock, entries: Mutex::default() }
+    pub(super) fn new(
+        store: Arc<dyn Circuits>,
+        settings: BreakerSettings,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            store,
+            settings,
+            clock,
+            entries: Mutex::default(),
+        }
     }
 
     pub(super) const fn settings(&self) -> &BreakerSettings {
@@ -55,7 +66,10 @@ impl SharedCircuits {
     /// Looks the circuit up if it has not been for a while.
     pub(super) async fn refresh(self: &Arc<Self>, model: &ModelRef) {
         let look_up = self.with(model, |entry, now| {
-            entry.view.is_stale(self.settings.view_for(), now).then(|| self.join(model, entry))
+            entry
+                .view
+                .is_stale(self.settings.view_for(), now)
+                .then(|| self.join(model, entry))
         });
         if let Some(look_up) = look_up {
             look_up.await;
@@ -67,7 +81,9 @@ impl SharedCircuits {
     }
 
     pub(super) fn count(&self, model: &ModelRef, task: TaskId, sign: Sign) -> Option<Circuit> {
-        self.with(model, |entry, now| entry.view.count(sign, task, &self.settings, now))
+        self.with(model, |entry, now| {
+            entry.view.count(sign, task, &self.settings, now)
+        })
     }
 
     /// Refuses calls here for `wait`, because the other functions could not be notified.
@@ -99,7 +115,12 @@ impl SharedCircuits {
 
     /// The look-up under way, or a new one.
     fn join(self: &Arc<Self>, model: &ModelRef, entry: &mut Entry) -> LookUp {
-        if let Some(look_up) = entry.look_up.as_ref().and_then(WeakShared::upgrade).filter(|it| it.peek().is_none()) {
+        if let Some(look_up) = entry
+            .look_up
+            .as_ref()
+            .and_then(WeakShared::upgrade)
+            .filter(|it| it.peek().is_none())
+        {
             return look_up;
         }
         let (this, model) = (Arc::clone(self), model.clone());
@@ -118,7 +139,9 @@ impl SharedCircuits {
 
     fn failed(&self, model: &ModelRef, error: &StoreError) {
         metric::EPHEMERAL_FAILURES.add([], 1);
-        if self.with(model, |entry, now| entry.view.blinded(self.settings.view_for(), now)) {
+        if self.with(model, |entry, now| {
+            entry.view.blinded(self.settings.view_for(), now)
+        }) {
             let (provider, error) = (model.provider(), Causes(error));
             tracing::warn!(%provider, model = model.name(), %error, "circuit can't be shared with other functions");
         }
@@ -139,5 +162,7 @@ impl SharedCircuits {
 
 async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let late = |elapsed| Err(StoreError::Unavailable(Box::new(elapsed)));
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(late)
+    tokio::time::timeout(PATIENCE, call)
+        .await
+        .unwrap_or_else(late)
 }

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::BreakerSettings;
-use crate::domain::{Admission, Circuit, CircuitCause, Deadline, Lease, TaskId, Timestamp, WorkerId};
+use crate::domain::{
+    Admission, Circuit, CircuitCause, Deadline, Lease, TaskId, Timestamp, WorkerId,
+};
 
-/// The longest lease of a prober. A call may take longer: it goes on, but another may then probe as well.
+/// The longest lease of a prober. A call may take longer: it goes on, but another may then probe as
+/// well.
 const LONGEST_LEASE: Duration = Duration::from_mins(1);
 
-/// What the clocks of two functions may differ by: a prober's own end comes this much before that of its lease.
+/// What the clocks of two functions may differ by: a prober's own end comes this much before that
+/// of its lease.
 const SKEW: Duration = Duration::from_secs(5);
 
 /// What one execution environment knows of one circuit, and what it has seen itself.
@@ -69,7 +73,9 @@ impl View {
     /// Whether the shared circuit has to be looked up before a call.
     pub(super) fn is_stale(&self, view_for: Duration, now: Timestamp) -> bool {
         // A clock may have been set back; then what was heard in the future is not trusted either.
-        let fresh = self.heard_at.is_some_and(|at| at <= now && now.since(at) < view_for);
+        let fresh = self
+            .heard_at
+            .is_some_and(|at| at <= now && now.since(at) < view_for);
         !fresh && !self.is_blind(now) && !self.is_held(now)
     }
 
@@ -86,15 +92,19 @@ impl View {
         self.failures > 0 || !self.is_stale(view_for, now)
     }
 
-    /// Decides on a call. Of those that could probe, only the first here is a candidate: to the others it already has the
-    /// lease. While the store fails nobody can be elected, and the call goes through.
+    /// Decides on a call. Of those that could probe, only the first here is a candidate: to the
+    /// others it already has the lease. While the store fails nobody can be elected, and the call
+    /// goes through.
     pub(super) fn decide(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
         if let Some((until, cause)) = self.held.filter(|(until, _)| now < *until) {
             return Decision::Refuse { until, cause };
         }
         match self.known.admission(now) {
             Admission::Pass => Decision::Pass,
-            Admission::Refuse { until } => Decision::Refuse { until, cause: self.known.cause },
+            Admission::Refuse { until } => Decision::Refuse {
+                until,
+                cause: self.known.cause,
+            },
             Admission::Probe if self.is_blind(now) => Decision::Pass,
             Admission::Probe => self.stand(deadline, now),
         }
@@ -102,11 +112,20 @@ impl View {
 
     fn stand(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
         let expires_at = deadline.moment().min(now.plus(LONGEST_LEASE)).plus(SKEW);
-        let lease = Lease { worker: WorkerId::new(now), expires_at };
-        let Some(wanted) = self.known.try_probe(lease, now) else { return Decision::Pass };
+        let lease = Lease {
+            worker: WorkerId::new(now),
+            expires_at,
+        };
+        let Some(wanted) = self.known.try_probe(lease, now) else {
+            return Decision::Pass;
+        };
         let seen = std::mem::replace(&mut self.known, wanted.clone());
         self.heard_at = Some(now);
-        Decision::Elect(Candidacy { lease, wanted, seen })
+        Decision::Elect(Candidacy {
+            lease,
+            wanted,
+            seen,
+        })
     }
 
     /// Forgets a candidacy that could not be stored.
@@ -116,8 +135,8 @@ impl View {
         }
     }
 
-    /// Counts what a call of a task said. Unreadable responses to one task count once: its own prompt may cause them. Returns the
-    /// change of the shared circuit that is due, if one is.
+    /// Counts what a call of a task said. Unreadable responses to one task count once: its own
+    /// prompt may cause them. Returns the change of the shared circuit that is due, if one is.
     pub(super) fn count(
         &mut self,
         sign: Sign,
@@ -125,8 +144,9 @@ impl View {
         settings: &BreakerSettings,
         now: Timestamp,
     ) -> Option<Circuit> {
-        // Only a circuit that lets all through is opened here: another is the prober's to change. While the store fails,
-        // this environment cannot know how the circuit stands, and protects itself.
+        // Only a circuit that lets all through is opened here: another is the prober's to change.
+        // While the store fails, this environment cannot know how the circuit stands, and protects
+        // itself.
         let may_open = !self.is_held(now) && (self.known.lets_all_through() || self.is_blind(now));
         match sign {
             Sign::Up => {
@@ -134,7 +154,9 @@ impl View {
                 self.known.clear()
             }
             Sign::Down(cause) => {
-                if cause == CircuitCause::BadAnswer && self.unreadable_to.replace(task) == Some(task) {
+                if cause == CircuitCause::BadAnswer
+                    && self.unreadable_to.replace(task) == Some(task)
+                {
                     return None;
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -166,7 +188,8 @@ impl View {
         }
     }
 
-    /// Takes over how the circuit stands after a change was tried: from now on the others know as much as this environment.
+    /// Takes over how the circuit stands after a change was tried: from now on the others know as
+    /// much as this environment.
     pub(super) fn told(&mut self, stands: Circuit, now: Timestamp) {
         self.held = None;
         self.take(stands, now);
@@ -198,7 +221,9 @@ mod tests {
     const VIEW_FOR: Duration = Duration::from_secs(5);
 
     fn open() -> Circuit {
-        Circuit::default().trip(CircuitCause::Outage, Duration::from_secs(30), START).unwrap()
+        Circuit::default()
+            .trip(CircuitCause::Outage, Duration::from_secs(30), START)
+            .unwrap()
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! One asker among all processes: claiming a question, holding the claim while it is asked, waiting while another asks.
+//! One asker among all processes: claiming a question, holding the claim while it is asked, waiting
+//! while another asks.
 //!
-//! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds only. Between renewals
-//! two thirds of it are left, which is also by how much the clocks of two machines may differ. The owner is the process:
-//! within it the flights see to it that one caller at a time leads, and the successor of one that was cancelled is granted
-//! the claim at once.
+//! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds
+//! only. Between renewals two thirds of it are left, which is also by how much the clocks of two
+//! machines may differ. The owner is the process: within it the flights see to it that one caller
+//! at a time leads, and the successor of one that was cancelled is granted the claim at once.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -15,13 +16,16 @@ use tokio::time::{sleep, timeout};
 use super::kept::{longest_kept, usable_since};
 use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
 use crate::metric;
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Asking, Clock, KeptAnswer, StoreError};
+use crate::ports::{
+    AnswerCache, AnswerClaim, AnswerClaimed, Asking, Clock, KeptAnswer, StoreError,
+};
 
 /// The first wait for somebody else's answer; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// What the store gets after a call that used up all its time; it comes out of the reserve that a deadline has.
+/// What the store gets after a call that used up all its time; it comes out of the reserve that a
+/// deadline has.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request whose answer may be kept.
@@ -94,10 +98,18 @@ impl Claims {
         self.answers.claim(&question.key, &claim).await
     }
 
-    /// Looks again and again until the claim that ends at `until` has; `None` if it ended without an answer.
-    async fn wait(&self, question: &Question<'_>, until: Timestamp) -> Result<Option<Turn>, StoreError> {
+    /// Looks again and again until the claim that ends at `until` has; `None` if it ended without
+    /// an answer.
+    async fn wait(
+        &self,
+        question: &Question<'_>,
+        until: Timestamp,
+    ) -> Result<Option<Turn>, StoreError> {
         let (mut until, mut pause) = (until, FIRST_PAUSE);
-        let patience_ends = question.asked_at.plus(self.patience).min(question.request.deadline.moment());
+        let patience_ends = question
+            .asked_at
+            .plus(self.patience)
+            .min(question.request.deadline.moment());
         loop {
             let now = self.clock.now();
             if until <= now {
@@ -105,13 +117,18 @@ impl Claims {
             }
             if patience_ends <= now {
                 // Not all of those who wait should come back at one moment.
-                return Ok(Some(Turn::Park { until: until.plus(LONGEST_PAUSE.mul_f64(fastrand::f64())) }));
+                return Ok(Some(Turn::Park {
+                    until: until.plus(LONGEST_PAUSE.mul_f64(fastrand::f64())),
+                }));
             }
             let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
             sleep(jittered.min(patience_ends.min(until).since(now))).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             let now = self.clock.now();
-            let seen = self.answers.look(&question.key, now, question.fresh_since).await?;
+            let seen = self
+                .answers
+                .look(&question.key, now, question.fresh_since)
+                .await?;
             if let Some(kept) = seen.kept.filter(|kept| kept.fresh_until > now) {
                 return Ok(Some(Turn::Shared(kept)));
             }
@@ -124,7 +141,11 @@ impl Claims {
     }
 
     /// Makes the call, and renews the claim until it is done.
-    pub(super) async fn while_held<T>(&self, question: &Question<'_>, call: impl Future<Output = T>) -> T {
+    pub(super) async fn while_held<T>(
+        &self,
+        question: &Question<'_>,
+        call: impl Future<Output = T>,
+    ) -> T {
         tokio::select! {
             biased;
             outcome = call => outcome,
@@ -170,23 +191,38 @@ impl Claims {
 
     /// Ends the claim, so that another may ask.
     pub(super) async fn give_up(&self, question: &Question<'_>) {
-        self.afterwards(question.request, self.answers.give_up(&question.key, self.owner, None)).await;
+        self.afterwards(
+            question.request,
+            self.answers.give_up(&question.key, self.owner, None),
+        )
+        .await;
     }
 
-    /// Ends the claim, and has everyone ask without one for a while: waiting for an answer that can't be kept is in vain.
+    /// Ends the claim, and has everyone ask without one for a while: waiting for an answer that
+    /// can't be kept is in vain.
     pub(super) async fn leave_alone(&self, question: &Question<'_>) {
         let until = self.clock.now().plus(self.lease);
-        self.afterwards(question.request, self.answers.give_up(&question.key, self.owner, Some(until))).await;
+        self.afterwards(
+            question.request,
+            self.answers.give_up(&question.key, self.owner, Some(until)),
+        )
+        .await;
     }
 
     /// An answer that may serve although it is no longer fresh.
     pub(super) async fn stale(&self, question: &Question<'_>) -> Option<Box<KeptAnswer>> {
         let now = self.clock.now();
         let not_before = usable_since(question.terms, question.request.cache_use.max_age, now);
-        self.afterwards(question.request, self.answers.look(&question.key, now, not_before)).await?.kept
+        self.afterwards(
+            question.request,
+            self.answers.look(&question.key, now, not_before),
+        )
+        .await?
+        .kept
     }
 
-    /// What the store does once the call is over: for as long as the call had, and a moment at least.
+    /// What the store does once the call is over: for as long as the call had, and a moment at
+    /// least.
     async fn afterwards<T>(
         &self,
         request: &ModelRequest,

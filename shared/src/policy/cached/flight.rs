@@ -1,4 +1,5 @@
-//! Questions that this process is asking just now: whoever asks the same waits for the outcome instead, without any store.
+//! Questions that this process is asking just now: whoever asks the same waits for the outcome
+//! instead, without any store.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -34,7 +35,10 @@ pub(super) struct SharedFailure {
 impl SharedFailure {
     /// The failure of a call that was made by these rules.
     pub(super) fn new(error: &ModelError, retry: RetryRules) -> Self {
-        Self { error: error.shared(), retry }
+        Self {
+            error: error.shared(),
+            retry,
+        }
     }
 }
 
@@ -57,11 +61,18 @@ impl Flights {
     /// Makes the caller the leader of the question's flight, unless there is one.
     pub(super) fn join(&self, key: AnswerKey) -> Seat {
         match lock(&self.open).entry(key) {
-            Entry::Occupied(entry) => Seat::Follower(Follower { landing: entry.get().clone() }),
+            Entry::Occupied(entry) => Seat::Follower(Follower {
+                landing: entry.get().clone(),
+            }),
             Entry::Vacant(entry) => {
                 let (landing, receiver) = watch::channel(None);
                 entry.insert(receiver);
-                Seat::Leader(Leader { open: Arc::clone(&self.open), key, landing, outcome: None })
+                Seat::Leader(Leader {
+                    open: Arc::clone(&self.open),
+                    key,
+                    landing,
+                    outcome: None,
+                })
             }
         }
     }
@@ -135,7 +146,10 @@ mod tests {
         let flights = Flights::default();
         let leader = leader(&flights);
         let followers = [follower(&flights), follower(&flights)];
-        assert!(matches!(flights.join(AnswerKey::new([8; 32])), Seat::Leader(_)));
+        assert!(matches!(
+            flights.join(AnswerKey::new([8; 32])),
+            Seat::Leader(_)
+        ));
         leader.land(Landing::Alone);
         for follower in followers {
             assert!(matches!(follower.landing().await, Landing::Alone));

@@ -4,14 +4,17 @@
 
 use std::time::Duration;
 
-use crate::domain::{AnswerKey, AssistantContent, CacheTerms, ModelAnswer, Origin, Spend, StopReason, Timestamp};
+use crate::domain::{
+    AnswerKey, AssistantContent, CacheTerms, ModelAnswer, Origin, Spend, StopReason, Timestamp,
+};
 use crate::ports::KeptAnswer;
 
-/// The share of its time by which an answer's freshness may be shorter or longer, so that answers of one moment don't all
-/// become due for renewal at one moment.
+/// The share of its time by which an answer's freshness may be shorter or longer, so that answers
+/// of one moment don't all become due for renewal at one moment.
 const SPREAD: f64 = 0.1;
 
-/// Whether another caller may be served with the answer: a whole text, and no wish to have tools run.
+/// Whether another caller may be served with the answer: a whole text, and no wish to have tools
+/// run.
 pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
     let of_provider = match answer.origin {
         Origin::Provider => true,
@@ -28,7 +31,9 @@ pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
     };
     let says_something = answer.content.iter().any(|part| match &part.content {
         AssistantContent::Text(text) => !text.trim().is_empty(),
-        AssistantContent::ToolCall(_) | AssistantContent::Reasoning(_) | AssistantContent::Opaque => false,
+        AssistantContent::ToolCall(_)
+        | AssistantContent::Reasoning(_)
+        | AssistantContent::Opaque => false,
     });
     of_provider && whole && says_something && answer.tool_calls().next().is_none()
 }
@@ -39,14 +44,26 @@ pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
         Origin::Provider => is_keepable(&answer),
         Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => true,
     };
-    ModelAnswer { kept_as: of_cache.then(|| Box::new(key)), ..answer }
+    ModelAnswer {
+        kept_as: of_cache.then(|| Box::new(key)),
+        ..answer
+    }
 }
 
 /// The answer, given at `now`, as it is kept on these terms.
 pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> KeptAnswer {
-    let fresh_until = now.plus(terms.ttl().mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64()));
+    let fresh_until = now.plus(
+        terms
+            .ttl()
+            .mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64()),
+    );
     KeptAnswer {
-        answer: ModelAnswer { spend: Spend::default(), failed: Vec::new(), kept_as: None, ..answer.clone() },
+        answer: ModelAnswer {
+            spend: Spend::default(),
+            failed: Vec::new(),
+            kept_as: None,
+            ..answer.clone()
+        },
         made_at: now,
         fresh_until,
         ends_at: fresh_until.plus(terms.stale()),
@@ -54,12 +71,20 @@ pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> K
 }
 
 /// The oldest moment of an answer that these terms let count as fresh at `now`.
-pub(super) fn fresh_since(terms: CacheTerms, max_age: Option<Duration>, now: Timestamp) -> Timestamp {
+pub(super) fn fresh_since(
+    terms: CacheTerms,
+    max_age: Option<Duration>,
+    now: Timestamp,
+) -> Timestamp {
     now.minus(longest_fresh(terms).min(max_age.unwrap_or(Duration::MAX)))
 }
 
 /// The oldest moment of an answer that these terms let serve at `now` when no model does.
-pub(super) fn usable_since(terms: CacheTerms, max_age: Option<Duration>, now: Timestamp) -> Timestamp {
+pub(super) fn usable_since(
+    terms: CacheTerms,
+    max_age: Option<Duration>,
+    now: Timestamp,
+) -> Timestamp {
     now.minus(longest_kept(terms).min(max_age.unwrap_or(Duration::MAX)))
 }
 
@@ -79,16 +104,32 @@ mod tests {
     use crate::testing::samples::{self, START, after};
 
     fn tool_call() -> AssistantPart {
-        let call = ToolCall { id: "1".to_owned(), name: "time".to_owned(), arguments: "{}".to_owned() };
-        AssistantPart { content: AssistantContent::ToolCall(call), original: None }
+        let call = ToolCall {
+            id: "1".to_owned(),
+            name: "time".to_owned(),
+            arguments: "{}".to_owned(),
+        };
+        AssistantPart {
+            content: AssistantContent::ToolCall(call),
+            original: None,
+        }
     }
 
     #[test]
     fn only_whole_texts_of_a_provider_are_kept() {
         assert!(is_keepable(&samples::answer("Paris")));
-        let stopped = |stop_reason| ModelAnswer { stop_reason, ..samples::answer("Paris") };
-        let from = |origin| ModelAnswer { origin, ..samples::answer("Paris") };
-        let with = |content| ModelAnswer { content, ..samples::answer("Paris") };
+        let stopped = |stop_reason| ModelAnswer {
+            stop_reason,
+            ..samples::answer("Paris")
+        };
+        let from = |origin| ModelAnswer {
+            origin,
+            ..samples::answer("Paris")
+        };
+        let with = |content| ModelAnswer {
+            content,
+            ..samples::answer("Paris")
+        };
         let refused = [
             stopped(StopReason::ToolUse),
             stopped(StopReason::Paused),
@@ -103,7 +144,10 @@ mod tests {
             samples::answer(" \n"),
             with(Vec::new()),
             with(vec![samples::said("Let me see."), tool_call()]),
-            with(vec![AssistantPart { content: AssistantContent::Reasoning("hm".to_owned()), original: None }]),
+            with(vec![AssistantPart {
+                content: AssistantContent::Reasoning("hm".to_owned()),
+                original: None,
+            }]),
         ];
         for answer in refused {
             assert!(!is_keepable(&answer), "{answer:?}");
@@ -112,10 +156,20 @@ mod tests {
 
     #[test]
     fn an_answers_freshness_is_spread_by_a_tenth() {
-        let terms = CacheTerms::default().with_ttl_seconds(1_000).unwrap().with_stale_seconds(500).unwrap();
-        let kept: Vec<_> = (0..200).map(|_| kept(&samples::answer("Paris"), terms, START)).collect();
+        let terms = CacheTerms::default()
+            .with_ttl_seconds(1_000)
+            .unwrap()
+            .with_stale_seconds(500)
+            .unwrap();
+        let kept: Vec<_> = (0..200)
+            .map(|_| kept(&samples::answer("Paris"), terms, START))
+            .collect();
         for kept in &kept {
-            assert!((after(900)..=after(1_100)).contains(&kept.fresh_until), "{:?}", kept.fresh_until);
+            assert!(
+                (after(900)..=after(1_100)).contains(&kept.fresh_until),
+                "{:?}",
+                kept.fresh_until
+            );
             assert_eq!(kept.ends_at, kept.fresh_until.plus(terms.stale()));
             assert_eq!((kept.answer.spend, kept.made_at), (Spend::default(), START));
         }
@@ -125,10 +179,18 @@ mod tests {
 
     #[test]
     fn the_stricter_of_terms_and_maximum_age_counts() {
-        let terms = CacheTerms::default().with_ttl_seconds(1_000).unwrap().with_stale_seconds(500).unwrap();
+        let terms = CacheTerms::default()
+            .with_ttl_seconds(1_000)
+            .unwrap()
+            .with_stale_seconds(500)
+            .unwrap();
         let now = after(10_000);
-        let table =
-            [(None, 8_900, 8_400), (Some(1_200), 8_900, 8_800), (Some(60), 9_940, 9_940), (Some(0), 10_000, 10_000)];
+        let table = [
+            (None, 8_900, 8_400),
+            (Some(1_200), 8_900, 8_800),
+            (Some(60), 9_940, 9_940),
+            (Some(0), 10_000, 10_000),
+        ];
         for (max_age, fresh, usable) in table {
             let max_age = max_age.map(Duration::from_secs);
             assert_eq!(fresh_since(terms, max_age, now), after(fresh));

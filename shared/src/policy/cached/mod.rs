@@ -1,10 +1,12 @@
-//! The response cache with single flight: the same question of a tenant is asked once, however many ask it.
+//! The response cache with single flight: the same question of a tenant is asked once, however many
+//! ask it.
 //!
-//! Nearest first: a copy in this process, a question that this process is asking just now, the kept answer, a question
-//! that another process is asking. Only then it is asked, by the one who holds the claim. Whatever the store does, the call
-//! is made: a store that fails costs the saving and nothing else. Failures are never kept; those who wait in
-//! the same process share one that each of them would meet, and elsewhere the next one asks, whose turn is short in an outage
-//! because the breakers below are open.
+//! Nearest first: a copy in this process, a question that this process is asking just now, the kept
+//! answer, a question that another process is asking. Only then it is asked, by the one who holds
+//! the claim. Whatever the store does, the call is made: a store that fails costs the saving and
+//! nothing else. Failures are never kept; those who wait in the same process share one that each of
+//! them would meet, and elsewhere the next one asks, whose turn is short in an outage because the
+//! breakers below are open.
 
 mod claiming;
 mod flight;
@@ -26,7 +28,8 @@ use self::kept::{fresh_since, is_keepable, kept, noted};
 use self::nearby::Nearby;
 use super::cache_key;
 use crate::domain::{
-    CacheMode, CacheRules, CacheTerms, ModelAnswer, ModelRequest, Origin, Timestamp, Wait, WaitReason, WorkerId,
+    CacheMode, CacheRules, CacheTerms, ModelAnswer, ModelRequest, Origin, Timestamp, Wait,
+    WaitReason, WorkerId,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -38,9 +41,11 @@ use crate::runtime::computed;
 pub struct CacheSettings {
     /// How long a claim to ask outlives its holder; renewed at a third of it.
     pub lease: Duration,
-    /// The longest wait for an answer that another process has asked for, before the task is parked.
+    /// The longest wait for an answer that another process has asked for, before the task is
+    /// parked.
     pub patience: Duration,
-    /// How long a copy of an answer serves this process without a look at the store; zero for never.
+    /// How long a copy of an answer serves this process without a look at the store; zero for
+    /// never.
     pub nearby_for: Duration,
     /// The most bytes that these copies take, roughly.
     pub nearby_bytes: usize,
@@ -75,23 +80,51 @@ impl Cached {
         settings: CacheSettings,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let CacheSettings { lease, patience, nearby_for, nearby_bytes } = settings;
+        let CacheSettings {
+            lease,
+            patience,
+            nearby_for,
+            nearby_bytes,
+        } = settings;
         let owner = WorkerId::new(clock.now());
-        let claims = Claims { answers, clock: Arc::clone(&clock), owner, lease, patience };
-        Self { inner, claims, clock, nearby: Nearby::new(nearby_for, nearby_bytes), flights: Flights::default() }
+        let claims = Claims {
+            answers,
+            clock: Arc::clone(&clock),
+            owner,
+            lease,
+            patience,
+        };
+        Self {
+            inner,
+            claims,
+            clock,
+            nearby: Nearby::new(nearby_for, nearby_bytes),
+            flights: Flights::default(),
+        }
     }
 
     fn question<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> Question<'a> {
         let asked_at = self.clock.now();
         let fresh_since = fresh_since(terms, request.cache_use.max_age, asked_at);
-        let key = computed(request.prompt.conversation_bytes(), || cache_key::of(request));
-        Question { request, key, terms, asked_at, fresh_since }
+        let key = computed(request.prompt.conversation_bytes(), || {
+            cache_key::of(request)
+        });
+        Question {
+            request,
+            key,
+            terms,
+            asked_at,
+            fresh_since,
+        }
     }
 
     /// Takes an answer from wherever there is one, and asks if nobody else does.
     async fn shared(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
         loop {
-            if let Some(kept) = self.nearby.get(question.key, self.clock.now(), question.fresh_since) {
+            if let Some(kept) =
+                self.nearby
+                    .get(question.key, self.clock.now(), question.fresh_since)
+            {
                 return Ok(self.cached(&kept));
             }
             let outcome = match self.flights.join(question.key) {
@@ -105,14 +138,19 @@ impl Cached {
     }
 
     /// Asks for all of this process, if no other process does.
-    async fn lead(&self, question: &Question<'_>, leader: Leader) -> Result<ModelAnswer, ModelError> {
+    async fn lead(
+        &self,
+        question: &Question<'_>,
+        leader: Leader,
+    ) -> Result<ModelAnswer, ModelError> {
         let call = self.inner.ask(question.request);
         let outcome = match self.claims.turn(question).await {
             Turn::Ask => {
                 metric::CACHE_MISSES.add([], 1);
                 let outcome = self.claims.while_held(question, call).await;
                 let landing = self.landing(question, &outcome);
-                // The claim ends before the flight does: who leads next in this process claims under the same name.
+                // The claim ends before the flight does: who leads next in this process claims
+                // under the same name.
                 match &landing {
                     Landing::Kept(kept) => self.claims.keep(question, kept).await,
                     Landing::Alone => self.claims.leave_alone(question).await,
@@ -131,7 +169,9 @@ impl Cached {
                 call.await
             }
             Turn::Kept(kept) => return Ok(self.cached(&self.land(question, leader, *kept))),
-            Turn::Shared(kept) => return Ok(self.coalesced(question, &self.land(question, leader, *kept))),
+            Turn::Shared(kept) => {
+                return Ok(self.coalesced(question, &self.land(question, leader, *kept)));
+            }
             Turn::Park { until } => return Err(park(question, until)),
         };
         self.or_stale(question, outcome).await
@@ -145,7 +185,11 @@ impl Cached {
     }
 
     /// What the outcome of a call means to those who wait for it.
-    fn landing(&self, question: &Question<'_>, outcome: &Result<ModelAnswer, ModelError>) -> Landing {
+    fn landing(
+        &self,
+        question: &Question<'_>,
+        outcome: &Result<ModelAnswer, ModelError>,
+    ) -> Landing {
         match outcome {
             Ok(answer) if is_keepable(answer) => Landing::Kept(self.take(question, answer)),
             Ok(_) => Landing::Alone,
@@ -156,10 +200,14 @@ impl Cached {
         }
     }
 
-    /// Whether the failure would be that of whoever asks the same by the same rules. What the caller's own cap or deadline
-    /// led to would not; and whatever comes after a deadline may be for want of time.
+    /// Whether the failure would be that of whoever asks the same by the same rules. What the
+    /// caller's own cap or deadline led to would not; and whatever comes after a deadline may be
+    /// for want of time.
     fn is_everyones(&self, question: &Question<'_>, error: &ModelError) -> bool {
-        let in_time = question.request.deadline.allows(Duration::ZERO, self.clock.now());
+        let in_time = question
+            .request
+            .deadline
+            .allows(Duration::ZERO, self.clock.now());
         match &error.kind {
             ModelErrorKind::Unavailable
             | ModelErrorKind::Timeout
@@ -167,7 +215,9 @@ impl Cached {
             | ModelErrorKind::CircuitOpen { .. }
             | ModelErrorKind::KeyUnavailable
             | ModelErrorKind::BadAnswer => in_time,
-            ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => in_time && !wait.reason.is_our_own(),
+            ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => {
+                in_time && !wait.reason.is_our_own()
+            }
             ModelErrorKind::QuotaExhausted
             | ModelErrorKind::Authentication
             | ModelErrorKind::KeyMissing
@@ -187,7 +237,11 @@ impl Cached {
     }
 
     /// Waits for what this process is asking already; `None` if nothing came of it.
-    async fn follow(&self, question: &Question<'_>, follower: Follower) -> Option<Result<ModelAnswer, ModelError>> {
+    async fn follow(
+        &self,
+        question: &Question<'_>,
+        follower: Follower,
+    ) -> Option<Result<ModelAnswer, ModelError>> {
         let left = question.request.deadline.left(self.clock.now());
         match timeout(left, follower.landing()).await {
             Ok(Landing::Kept(kept)) if kept.made_at >= question.fresh_since => {
@@ -211,7 +265,9 @@ impl Cached {
         if let Ok(answer) = &outcome
             && is_keepable(answer)
         {
-            self.claims.replace(question, &self.take(question, answer)).await;
+            self.claims
+                .replace(question, &self.take(question, answer))
+                .await;
         }
         self.or_stale(question, outcome).await
     }
@@ -226,7 +282,9 @@ impl Cached {
             Err(error) if is_outage(&error) && !question.terms.stale().is_zero() => error,
             other => return other,
         };
-        let Some(kept) = self.claims.stale(question).await else { return Err(error) };
+        let Some(kept) = self.claims.stale(question).await else {
+            return Err(error);
+        };
         let age_seconds = self.clock.now().since(kept.made_at).as_secs();
         let model = &kept.answer.model;
         tracing::warn!(
@@ -237,7 +295,12 @@ impl Cached {
         );
         metric::CACHE_STALE.add([], 1);
         let (spend, failed) = (error.spend, error.attempts());
-        Ok(ModelAnswer { origin: Origin::Stale { age_seconds }, spend, failed, ..kept.answer })
+        Ok(ModelAnswer {
+            origin: Origin::Stale { age_seconds },
+            spend,
+            failed,
+            ..kept.answer
+        })
     }
 
     /// The answer to one who came later than it.
@@ -248,29 +311,41 @@ impl Cached {
 
     /// The answer to one who waited, most likely for this very one.
     fn coalesced(&self, question: &Question<'_>, kept: &KeptAnswer) -> ModelAnswer {
-        if kept.made_at >= question.asked_at { serve(kept, Origin::SingleFlight) } else { self.cached(kept) }
+        if kept.made_at >= question.asked_at {
+            serve(kept, Origin::SingleFlight)
+        } else {
+            self.cached(kept)
+        }
     }
 }
 
 #[async_trait]
 impl Model for Cached {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let CacheRules::On(terms) = request.cache else { return self.inner.ask(request).await };
+        let CacheRules::On(terms) = request.cache else {
+            return self.inner.ask(request).await;
+        };
         let mode = request.cache_use.mode;
         let outcome = match mode {
             CacheMode::Default => {
                 let question = self.question(request, terms);
-                self.shared(&question).await.map(|answer| noted(answer, question.key))
+                self.shared(&question)
+                    .await
+                    .map(|answer| noted(answer, question.key))
             }
             CacheMode::Refresh => {
                 let question = self.question(request, terms);
-                self.refreshed(&question).await.map(|answer| noted(answer, question.key))
+                self.refreshed(&question)
+                    .await
+                    .map(|answer| noted(answer, question.key))
             }
             CacheMode::Bypass => match self.inner.ask(request).await {
                 Ok(answer) => Ok(answer),
                 failed => {
                     let question = self.question(request, terms);
-                    self.or_stale(&question, failed).await.map(|answer| noted(answer, question.key))
+                    self.or_stale(&question, failed)
+                        .await
+                        .map(|answer| noted(answer, question.key))
                 }
             },
             CacheMode::Off => self.inner.ask(request).await,
@@ -285,7 +360,14 @@ impl Model for Cached {
 fn decision(mode: CacheMode, outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
     let origin = match outcome {
         Ok(answer) => answer.origin,
-        Err(ModelError { kind: ModelErrorKind::Park(Wait { reason: WaitReason::SingleFlight, .. }), .. }) => {
+        Err(ModelError {
+            kind:
+                ModelErrorKind::Park(Wait {
+                    reason: WaitReason::SingleFlight,
+                    ..
+                }),
+            ..
+        }) => {
             return "wait";
         }
         Err(_) => Origin::Provider,
@@ -310,10 +392,17 @@ fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
         age_seconds = origin.age().map(|age| age.as_secs()),
         "a kept answer is served"
     );
-    let count = if origin == Origin::SingleFlight { metric::CACHE_COALESCED } else { metric::CACHE_HITS };
+    let count = if origin == Origin::SingleFlight {
+        metric::CACHE_COALESCED
+    } else {
+        metric::CACHE_HITS
+    };
     count.add([], 1);
     count_saving(kept);
-    ModelAnswer { origin, ..kept.answer.clone() }
+    ModelAnswer {
+        origin,
+        ..kept.answer.clone()
+    }
 }
 
 /// What the answer would have cost.
@@ -322,8 +411,8 @@ fn count_saving(kept: &KeptAnswer) {
     metric::SAVED_MICRO_USD.add([], saved.unwrap_or_default());
 }
 
-/// Whether no model answers, as far as one can tell: a wait of our own making says nothing about the models, unless they
-/// failed before there was no time left to ask them again.
+/// Whether no model answers, as far as one can tell: a wait of our own making says nothing about
+/// the models, unless they failed before there was no time left to ask them again.
 fn is_outage(error: &ModelError) -> bool {
     let (ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait)) = &error.kind else {
         return error.kind.is_outage();
@@ -338,6 +427,9 @@ fn park(question: &Question<'_>, until: Timestamp) -> ModelError {
         model = model.name(),
         "a model call waits for another's answer to the same question"
     );
-    let wait = Wait { until, reason: WaitReason::SingleFlight };
+    let wait = Wait {
+        until,
+        reason: WaitReason::SingleFlight,
+    };
     ModelError::new(model.clone(), ModelErrorKind::Park(wait))
 }

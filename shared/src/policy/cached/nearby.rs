@@ -1,7 +1,8 @@
-//! Answers that this process has seen a moment ago: the few that are asked for again and again cost no read.
+//! Answers that this process has seen a moment ago: the few that are asked for again and again cost
+//! no read.
 //!
-//! What another process writes is not noticed here before the copy's time is over, which is therefore short. Copies are
-//! bounded in number and bytes; the oldest go first.
+//! What another process writes is not noticed here before the copy's time is over, which is
+//! therefore short. Copies are bounded in number and bytes; the oldest go first.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -30,11 +31,20 @@ struct Copy {
 impl Nearby {
     /// Holds each copy for at most `lifetime`, and all together at most about `max_bytes`.
     pub(super) fn new(lifetime: Duration, max_bytes: usize) -> Self {
-        Self { lifetime, max_bytes, copies: Mutex::default() }
+        Self {
+            lifetime,
+            max_bytes,
+            copies: Mutex::default(),
+        }
     }
 
     /// The answer, if it is fresh at `now` and not made before `not_before`.
-    pub(super) fn get(&self, key: AnswerKey, now: Timestamp, not_before: Timestamp) -> Option<Arc<KeptAnswer>> {
+    pub(super) fn get(
+        &self,
+        key: AnswerKey,
+        now: Timestamp,
+        not_before: Timestamp,
+    ) -> Option<Arc<KeptAnswer>> {
         let copies = lock(&self.copies);
         let copy = copies.iter().find(|copy| copy.key == key)?;
         let kept = &copy.kept;
@@ -44,11 +54,18 @@ impl Nearby {
 
     /// Takes a copy, in place of an earlier one.
     pub(super) fn put(&self, key: AnswerKey, kept: &Arc<KeptAnswer>, now: Timestamp) {
-        let copy = Copy { key, kept: Arc::clone(kept), since: now, bytes: bytes(kept) };
+        let copy = Copy {
+            key,
+            kept: Arc::clone(kept),
+            since: now,
+            bytes: bytes(kept),
+        };
         let mut copies = lock(&self.copies);
         copies.retain(|other| other.key != key && self.lives(other, now));
         copies.push_back(copy);
-        while copies.len() > MAX_COPIES || copies.iter().map(|copy| copy.bytes).sum::<usize>() > self.max_bytes {
+        while copies.len() > MAX_COPIES
+            || copies.iter().map(|copy| copy.bytes).sum::<usize>() > self.max_bytes
+        {
             copies.pop_front();
         }
     }
@@ -60,7 +77,8 @@ impl Nearby {
 
 /// About what the answer takes in memory.
 fn bytes(kept: &KeptAnswer) -> usize {
-    size_of::<KeptAnswer>() + serde_json::to_vec(&kept.answer.content).map_or(usize::MAX / 2, |json| json.len())
+    size_of::<KeptAnswer>()
+        + serde_json::to_vec(&kept.answer.content).map_or(usize::MAX / 2, |json| json.len())
 }
 
 #[cfg(test)]
@@ -76,7 +94,12 @@ mod tests {
 
     fn kept(text: &str, made: u64, fresh: u64) -> Arc<KeptAnswer> {
         let (made_at, fresh_until, ends_at) = (after(made), after(fresh), after(10_000));
-        Arc::new(KeptAnswer { answer: samples::answer(text), made_at, fresh_until, ends_at })
+        Arc::new(KeptAnswer {
+            answer: samples::answer(text),
+            made_at,
+            fresh_until,
+            ends_at,
+        })
     }
 
     #[test]
@@ -95,7 +118,11 @@ mod tests {
         ];
         for (number, now, not_before, there) in table {
             let found = nearby.get(key(number), after(now), after(not_before));
-            assert_eq!(found.is_some(), there, "{number} at {now} not before {not_before}");
+            assert_eq!(
+                found.is_some(),
+                there,
+                "{number} at {now} not before {not_before}"
+            );
         }
         assert_eq!(nearby.get(key(3), after(10), after(0)), None);
         let newer = kept("newer", 11, 1_000);
@@ -117,7 +144,9 @@ mod tests {
         assert!(nearby.get(key(0), after(1), after(0)).is_none());
         assert!(nearby.get(key(1), after(1), after(0)).is_some());
         nearby.put(key(9), &kept(&"x".repeat(990_000), 0, 1_000), after(2));
-        let held = (0..=255).filter(|number| nearby.get(key(*number), after(2), after(0)).is_some()).count();
+        let held = (0..=255)
+            .filter(|number| nearby.get(key(*number), after(2), after(0)).is_some())
+            .count();
         assert!((2..100).contains(&held), "{held}");
         nearby.put(key(8), &kept(&"x".repeat(1_000_000), 0, 1_000), after(2));
         assert!(nearby.get(key(8), after(2), after(0)).is_none());

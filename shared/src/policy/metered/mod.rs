@@ -1,20 +1,22 @@
 //! Prices every attempt and keeps the caps on cost.
 //!
-//! The innermost layer, round the providers themselves: an answer from the cache reserves nothing, and every attempt is
-//! bounded, also the tenth retry. Under a cap, the most that the attempt can cost is set aside before the provider is
-//! asked, and the actual cost takes its place afterwards. A call that only lacks what open calls have set aside is better
-//! made later; one for which what is spent leaves no room is refused. Without a cap nothing is stored.
+//! The innermost layer, round the providers themselves: an answer from the cache reserves nothing,
+//! and every attempt is bounded, also the tenth retry. Under a cap, the most that the attempt can
+//! cost is set aside before the provider is asked, and the actual cost takes its place afterwards.
+//! A call that only lacks what open calls have set aside is better made later; one for which what
+//! is spent leaves no room is refused. Without a cap nothing is stored.
 //!
-//! A task's own cap needs a price. Under a cap of a day, a model without one counts as the dearest of its provider: the caps of a
-//! day are there by default, and an agent may name new models. A provider without any price, such as the deployment's own
-//! server, is under no cap of a day.
+//! A task's own cap needs a price. Under a cap of a day, a model without one counts as the dearest
+//! of its provider: the caps of a day are there by default, and an agent may name new models. A
+//! provider without any price, such as the deployment's own server, is under no cap of a day.
 //!
-//! When in doubt it counts too much, never too little. A provider that was asked and gave no proper end of its answer (a
-//! timeout, a broken stream) may bill for more than it told: then the output counts in full, and the input, too, if
-//! nothing is known of it. A whole answer that doesn't tell its input counts in full as well. A refusal (a status other
-//! than 2xx) costs nothing. Whoever is dropped or dies amid a call leaves its reservation to its expiry, from when on it
-//! counts in full. So a provider that breaks off often uses up a cap without much to show for it; the cost that is
-//! reported on answers and errors holds only what providers told.
+//! When in doubt it counts too much, never too little. A provider that was asked and gave no proper
+//! end of its answer (a timeout, a broken stream) may bill for more than it told: then the output
+//! counts in full, and the input, too, if nothing is known of it. A whole answer that doesn't tell
+//! its input counts in full as well. A refusal (a status other than 2xx) costs nothing. Whoever is
+//! dropped or dies amid a call leaves its reservation to its expiry, from when on it counts in
+//! full. So a provider that breaks off often uses up a cap without much to show for it; the cost
+//! that is reported on answers and errors holds only what providers told.
 
 mod size;
 #[cfg(test)]
@@ -31,19 +33,23 @@ use tokio::time::Instant;
 use self::size::token_bound;
 use super::price::PriceTable;
 use crate::domain::{
-    BudgetScope, Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp, Usage, Wait, WaitReason,
+    BudgetScope, Causes, Cost, ModelAnswer, ModelRef, ModelRequest, ReservationId, Timestamp,
+    Usage, Wait, WaitReason,
 };
 use crate::metric;
 use crate::ports::{
-    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved, Settled,
+    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved,
+    Settled,
 };
 use crate::runtime::computed;
 
-/// How long after a call's deadline its reservation expires: for the settlement, and for clocks that differ.
+/// How long after a call's deadline its reservation expires: for the settlement, and for clocks
+/// that differ.
 const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// When a call is tried again, at the earliest, that lacks only what open calls hold, or whose caps can't be checked just
-/// now; at the latest after twice as long, so that not all of those who wait come back at one moment.
+/// When a call is tried again, at the earliest, that lacks only what open calls hold, or whose caps
+/// can't be checked just now; at the latest after twice as long, so that not all of those who wait
+/// come back at one moment.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// The layer that prices every attempt and keeps the caps on cost.
@@ -74,7 +80,8 @@ struct Cap {
 }
 
 impl Metered {
-    /// Meters `inner`. Nobody spends more than `daily_caps` a day, and no task more than its request allows.
+    /// Meters `inner`. Nobody spends more than `daily_caps` a day, and no task more than its
+    /// request allows.
     pub fn new(
         inner: Arc<dyn Model>,
         prices: &'static PriceTable,
@@ -82,7 +89,14 @@ impl Metered {
         daily_caps: DailyCaps,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { inner, prices, budgets, daily_caps, clock, reported: Mutex::default() }
+        Self {
+            inner,
+            prices,
+            budgets,
+            daily_caps,
+            clock,
+            reported: Mutex::default(),
+        }
     }
 
     /// The caps that the request is under, the narrowest first.
@@ -90,27 +104,46 @@ impl Metered {
         let task = request.task_cap.map(|cap_micro_usd| Cap {
             scope: BudgetScope::Task,
             budget: BudgetKey::Task(request.caller.task),
-            allowance: Allowance { cap_micro_usd, spent_before_micro_usd: request.task_spent },
+            allowance: Allowance {
+                cap_micro_usd,
+                spent_before_micro_usd: request.task_spent,
+            },
         });
         let tenant = self.daily_caps.tenant.map(|cap_micro_usd| Cap {
             scope: BudgetScope::Tenant,
             budget: BudgetKey::tenant_day(&request.caller.tenant, now),
-            allowance: Allowance { cap_micro_usd, spent_before_micro_usd: 0 },
+            allowance: Allowance {
+                cap_micro_usd,
+                spent_before_micro_usd: 0,
+            },
         });
         let deployment = self.daily_caps.deployment.map(|cap_micro_usd| Cap {
             scope: BudgetScope::Deployment,
             budget: BudgetKey::deployment_day(now),
-            allowance: Allowance { cap_micro_usd, spent_before_micro_usd: 0 },
+            allowance: Allowance {
+                cap_micro_usd,
+                spent_before_micro_usd: 0,
+            },
         });
         task.into_iter().chain(tenant).chain(deployment).collect()
     }
 
     /// Asks under caps: nothing leaves the house that could pass one.
-    async fn ask_under(&self, caps: &[Cap], request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
+    async fn ask_under(
+        &self,
+        caps: &[Cap],
+        request: &ModelRequest,
+        now: Timestamp,
+    ) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
         let prompt = &request.prompt;
-        let (input, output) = (computed(prompt.conversation_bytes(), || token_bound(prompt)), prompt.max_output_tokens);
-        if !self.prices.has_price(model, now) && caps.iter().any(|cap| cap.scope == BudgetScope::Task) {
+        let (input, output) = (
+            computed(prompt.conversation_bytes(), || token_bound(prompt)),
+            prompt.max_output_tokens,
+        );
+        if !self.prices.has_price(model, now)
+            && caps.iter().any(|cap| cap.scope == BudgetScope::Task)
+        {
             self.report_unpriced(model);
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
         }
@@ -129,7 +162,8 @@ impl Metered {
         result
     }
 
-    /// Reserves under every cap or under none, under all at once: one after the other, each would add its time to the call.
+    /// Reserves under every cap or under none, under all at once: one after the other, each would
+    /// add its time to the call.
     async fn reserve_all(
         &self,
         caps: &[Cap],
@@ -137,13 +171,18 @@ impl Metered {
         model: &ModelRef,
         now: Timestamp,
     ) -> Result<(), ModelError> {
-        let reserving =
-            join_all(caps.iter().map(|cap| self.budgets.reserve(&cap.budget, reservation, cap.allowance, now)));
+        let reserving = join_all(caps.iter().map(|cap| {
+            self.budgets
+                .reserve(&cap.budget, reservation, cap.allowance, now)
+        }));
         let (mut placed, mut refusals, mut failure) = (Vec::new(), Vec::new(), None);
         for (cap, reserved) in caps.iter().zip(reserving.await) {
             match reserved {
                 Ok(Reserved::Granted) => placed.push(cap),
-                Ok(Reserved::Refused { committed_micro_usd, held_micro_usd }) => {
+                Ok(Reserved::Refused {
+                    committed_micro_usd,
+                    held_micro_usd,
+                }) => {
                     tracing::warn!(
                         scope = %cap.scope,
                         cap_micro_usd = cap.allowance.cap_micro_usd,
@@ -156,7 +195,9 @@ impl Metered {
                     );
                     metric::BUDGET_REFUSALS.add([], 1);
                     let spent = committed_micro_usd.saturating_sub(held_micro_usd);
-                    refusals.push(self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)));
+                    refusals.push(
+                        self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)),
+                    );
                 }
                 Err(error) => {
                     // The failed reservation may be there all the same.
@@ -172,13 +213,16 @@ impl Metered {
         // A cap that is used up decides over one that only has to be asked again.
         let is_end = |kind: &ModelErrorKind| matches!(kind, ModelErrorKind::BudgetExhausted(_));
         let end = refusals.iter().position(is_end).unwrap_or(0);
-        let Some(kind) = refusals.into_iter().nth(end) else { return Ok(()) };
+        let Some(kind) = refusals.into_iter().nth(end) else {
+            return Ok(());
+        };
         self.withdraw(&placed, reservation).await;
         Err(ModelError::new(model.clone(), kind))
     }
 
-    /// What a cap's refusal comes to, for a call that would take what is spent to `sum` at most: the end, or a wait for the
-    /// calls that are open now to be settled, which mostly cost less than was set aside for them.
+    /// What a cap's refusal comes to, for a call that would take what is spent to `sum` at most:
+    /// the end, or a wait for the calls that are open now to be settled, which mostly cost less
+    /// than was set aside for them.
     fn refusal(&self, cap: &Cap, sum: u64) -> ModelErrorKind {
         if sum > cap.allowance.cap_micro_usd {
             return ModelErrorKind::BudgetExhausted(cap.scope);
@@ -187,14 +231,23 @@ impl Metered {
     }
 
     fn later(&self) -> ModelErrorKind {
-        let until = self.clock.now().plus(TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64()));
-        ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget })
+        let until = self
+            .clock
+            .now()
+            .plus(TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64()));
+        ModelErrorKind::Park(Wait {
+            until,
+            reason: WaitReason::Budget,
+        })
     }
 
-    /// Takes back what a call reserved that is not made. What fails is left to its expiry; why there is no call is said already.
+    /// Takes back what a call reserved that is not made. What fails is left to its expiry; why
+    /// there is no call is said already.
     async fn withdraw(&self, caps: &[&Cap], reservation: &Reservation) {
         let now = self.clock.now();
-        let settling = caps.iter().map(|cap| self.budgets.settle(&cap.budget, reservation, 0, now));
+        let settling = caps
+            .iter()
+            .map(|cap| self.budgets.settle(&cap.budget, reservation, 0, now));
         for (cap, settled) in caps.iter().zip(join_all(settling).await) {
             if let Err(error) = settled {
                 tracing::debug!(error = %Causes(&error), scope = %cap.scope, "reservation is left to its expiry");
@@ -205,7 +258,9 @@ impl Metered {
     /// Settles under every cap. What fails is left to its expiry.
     async fn settle_all(&self, caps: &[Cap], reservation: &Reservation, actual: u64) {
         let now = self.clock.now();
-        let settling = caps.iter().map(|cap| self.budgets.settle(&cap.budget, reservation, actual, now));
+        let settling = caps
+            .iter()
+            .map(|cap| self.budgets.settle(&cap.budget, reservation, actual, now));
         for (cap, settled) in caps.iter().zip(join_all(settling).await) {
             match settled {
                 Ok(Settled::Done) => {}
@@ -223,24 +278,40 @@ impl Metered {
     }
 
     /// Asks, and puts the cost on what comes back.
-    async fn ask_priced(&self, request: &ModelRequest, now: Timestamp) -> Result<ModelAnswer, ModelError> {
+    async fn ask_priced(
+        &self,
+        request: &ModelRequest,
+        now: Timestamp,
+    ) -> Result<ModelAnswer, ModelError> {
         let begun = Instant::now();
         let mut result = self.inner.ask(request).await;
         match &mut result {
-            Ok(answer) => answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now),
+            Ok(answer) => {
+                answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now);
+            }
             Err(error) if tells_all(error) => {
                 error.spend.cost = self.cost(request.model(), error.spend.usage, now);
             }
-            Err(error) => error.spend.cost = self.answer_cost(request.model(), error.spend.usage, now),
+            Err(error) => {
+                error.spend.cost = self.answer_cost(request.model(), error.spend.usage, now);
+            }
         }
         count(request.model(), &result, begun.elapsed());
         result
     }
 
-    /// What an answer, or the beginning of one, cost. None is free: one whose input isn't told counts as a call without a price.
+    /// What an answer, or the beginning of one, cost. None is free: one whose input isn't told
+    /// counts as a call without a price.
     fn answer_cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
         let cost = self.cost(model, usage, now);
-        if usage.input_tokens > 0 { cost } else { Cost { unpriced_calls: 1, ..cost } }
+        if usage.input_tokens > 0 {
+            cost
+        } else {
+            Cost {
+                unpriced_calls: 1,
+                ..cost
+            }
+        }
     }
 
     /// What the provider told to have used, as money.
@@ -249,13 +320,20 @@ impl Metered {
             return Cost::default();
         }
         if let Some(micro_usd) = self.prices.cost(model, &usage, now) {
-            return Cost { micro_usd, unpriced_calls: 0 };
+            return Cost {
+                micro_usd,
+                unpriced_calls: 0,
+            };
         }
         self.report_unpriced(model);
-        Cost { micro_usd: 0, unpriced_calls: 1 }
+        Cost {
+            micro_usd: 0,
+            unpriced_calls: 1,
+        }
     }
 
-    /// What the call counts under its caps: what it cost, or the most that it can have cost where that isn't known.
+    /// What the call counts under its caps: what it cost, or the most that it can have cost where
+    /// that isn't known.
     fn actual(
         &self,
         request: &ModelRequest,
@@ -263,7 +341,11 @@ impl Metered {
         bound: u64,
         now: Timestamp,
     ) -> u64 {
-        let cost = |usage: Usage| self.prices.assumed_cost(request.model(), &usage, now).unwrap_or(bound);
+        let cost = |usage: Usage| {
+            self.prices
+                .assumed_cost(request.model(), &usage, now)
+                .unwrap_or(bound)
+        };
         let usage = match result {
             Ok(answer) if answer.spend.usage.input_tokens > 0 => return cost(answer.spend.usage),
             Err(error) if tells_all(error) => return cost(error.spend.usage),
@@ -273,8 +355,13 @@ impl Metered {
         if usage.input_tokens == 0 {
             return bound.max(cost(usage));
         }
-        let output_tokens = usage.output_tokens.max(request.prompt.max_output_tokens.into());
-        cost(Usage { output_tokens, ..usage })
+        let output_tokens = usage
+            .output_tokens
+            .max(request.prompt.max_output_tokens.into());
+        cost(Usage {
+            output_tokens,
+            ..usage
+        })
     }
 
     /// Says once per process that a model has no price.
@@ -292,13 +379,20 @@ impl Model for Metered {
         // One moment for the bound and for the cost: prices may change while the call is open.
         let now = self.clock.now();
         let caps = self.caps(request, now);
-        if caps.is_empty() { self.ask_priced(request, now).await } else { self.ask_under(&caps, request, now).await }
+        if caps.is_empty() {
+            self.ask_priced(request, now).await
+        } else {
+            self.ask_under(&caps, request, now).await
+        }
     }
 }
 
 /// Whether a failed call cost no more than the provider told: it wasn't asked, or it refused.
 fn tells_all(error: &ModelError) -> bool {
-    error.spend.attempts == 0 || error.status.is_some_and(|status| !(200..300).contains(&status))
+    error.spend.attempts == 0
+        || error
+            .status
+            .is_some_and(|status| !(200..300).contains(&status))
 }
 
 /// What a request to a provider adds to the metrics.

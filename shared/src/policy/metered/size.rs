@@ -1,34 +1,44 @@
 //! How large a prompt is at most, in tokens, without a tokenizer.
 //!
-//! The vendors' tokenizers work on bytes, and each token stands for at least one of them: the bytes of a text bound its
-//! tokens. Counted are those of the prompt's JSON, which has every text, schema, tool definition and vendor's own block in
-//! it, and, with its names, quotes and escapes, more than the vendors put around each of them. For English text the bound
-//! is about four times the truth.
+//! The vendors' tokenizers work on bytes, and each token stands for at least one of them: the bytes
+//! of a text bound its tokens. Counted are those of the prompt's JSON, which has every text,
+//! schema, tool definition and vendor's own block in it, and, with its names, quotes and escapes,
+//! more than the vendors put around each of them. For English text the bound is about four times
+//! the truth.
 
 use std::io;
 
 use crate::domain::{Message, Prompt, UserPart};
 
-/// For what a vendor adds to every request on its own: its words on tools and on the form of the answer, some hundred
-/// tokens each.
+/// For what a vendor adds to every request on its own: its words on tools and on the form of the
+/// answer, some hundred tokens each.
 const REQUEST_OVERHEAD: u64 = 2_048;
 
 /// For what marks where a message or a tool begins and ends.
 const ENTRY_OVERHEAD: u64 = 32;
 
-/// For an image, whatever its bytes: vendors scale it to a size of their own. Their documented most for one is 10,000.
+/// For an image, whatever its bytes: vendors scale it to a size of their own. Their documented most
+/// for one is 10,000.
 const IMAGE: u64 = 16_384;
 
 /// The most input tokens that the prompt comes to.
 pub(super) fn token_bound(prompt: &Prompt) -> u64 {
     let entries = count(prompt.messages.len() + prompt.tools.len()).saturating_mul(ENTRY_OVERHEAD);
-    let images = prompt.messages.iter().flat_map(user_parts).fold((0_u64, 0_u64), |(tokens, bytes), part| match part {
-        UserPart::Text(_) => (tokens, bytes),
-        UserPart::ImageUrl(_) => (tokens.saturating_add(IMAGE), bytes),
-        UserPart::Image { base64, .. } => (tokens.saturating_add(IMAGE), bytes.saturating_add(count(base64.len()))),
-    });
+    let images = prompt.messages.iter().flat_map(user_parts).fold(
+        (0_u64, 0_u64),
+        |(tokens, bytes), part| match part {
+            UserPart::Text(_) => (tokens, bytes),
+            UserPart::ImageUrl(_) => (tokens.saturating_add(IMAGE), bytes),
+            UserPart::Image { base64, .. } => (
+                tokens.saturating_add(IMAGE),
+                bytes.saturating_add(count(base64.len())),
+            ),
+        },
+    );
     let text = json_bytes(prompt).saturating_sub(images.1);
-    text.saturating_add(images.0).saturating_add(entries).saturating_add(REQUEST_OVERHEAD)
+    text.saturating_add(images.0)
+        .saturating_add(entries)
+        .saturating_add(REQUEST_OVERHEAD)
 }
 
 fn user_parts(message: &Message) -> &[UserPart] {
@@ -69,8 +79,8 @@ impl io::Write for Counter {
 mod tests {
     use super::*;
     use crate::domain::{
-        AssistantContent, AssistantPart, JsonSchema, Original, OutputSchema, ToolCall, ToolDefinition, ToolName,
-        ToolResult,
+        AssistantContent, AssistantPart, JsonSchema, Original, OutputSchema, ToolCall,
+        ToolDefinition, ToolName, ToolResult,
     };
     use crate::testing::samples;
 
@@ -88,39 +98,119 @@ mod tests {
     fn every_text_of_a_prompt_counts_with_each_of_its_bytes() {
         let base = samples::prompt("");
         let name = ToolName::new("search".to_owned()).unwrap();
-        let said = |content| vec![Message::Assistant(vec![AssistantPart { content, original: None }])];
-        let call = ToolCall { id: "1".to_owned(), name: long(), arguments: String::new() };
-        let arguments = ToolCall { id: "1".to_owned(), name: String::new(), arguments: long() };
-        let original = Original { model: samples::model(), block: serde_json::json!({ "signature": long() }) };
-        let opaque = AssistantPart { content: AssistantContent::Opaque, original: Some(original) };
-        let tool = ToolDefinition { name: name.clone(), description: String::new(), input_schema: schema() };
-        let result = ToolResult { call_id: "1".to_owned(), text: long(), is_error: false };
+        let said = |content| {
+            vec![Message::Assistant(vec![AssistantPart {
+                content,
+                original: None,
+            }])]
+        };
+        let call = ToolCall {
+            id: "1".to_owned(),
+            name: long(),
+            arguments: String::new(),
+        };
+        let arguments = ToolCall {
+            id: "1".to_owned(),
+            name: String::new(),
+            arguments: long(),
+        };
+        let original = Original {
+            model: samples::model(),
+            block: serde_json::json!({ "signature": long() }),
+        };
+        let opaque = AssistantPart {
+            content: AssistantContent::Opaque,
+            original: Some(original),
+        };
+        let tool = ToolDefinition {
+            name: name.clone(),
+            description: String::new(),
+            input_schema: schema(),
+        };
+        let result = ToolResult {
+            call_id: "1".to_owned(),
+            text: long(),
+            is_error: false,
+        };
         let grown = [
-            Prompt { instructions: long(), ..base.clone() },
-            Prompt { messages: vec![Message::user(long())], ..base.clone() },
-            Prompt { messages: said(AssistantContent::Text(long())), ..base.clone() },
-            Prompt { messages: said(AssistantContent::Reasoning(long())), ..base.clone() },
-            Prompt { messages: said(AssistantContent::ToolCall(call)), ..base.clone() },
-            Prompt { messages: said(AssistantContent::ToolCall(arguments)), ..base.clone() },
-            Prompt { messages: vec![Message::Assistant(vec![opaque])], ..base.clone() },
-            Prompt { messages: vec![Message::ToolResults(vec![result])], ..base.clone() },
-            Prompt { tools: vec![tool], ..base.clone() },
-            Prompt { output_schema: Some(OutputSchema { name, schema: schema() }), ..base.clone() },
+            Prompt {
+                instructions: long(),
+                ..base.clone()
+            },
+            Prompt {
+                messages: vec![Message::user(long())],
+                ..base.clone()
+            },
+            Prompt {
+                messages: said(AssistantContent::Text(long())),
+                ..base.clone()
+            },
+            Prompt {
+                messages: said(AssistantContent::Reasoning(long())),
+                ..base.clone()
+            },
+            Prompt {
+                messages: said(AssistantContent::ToolCall(call)),
+                ..base.clone()
+            },
+            Prompt {
+                messages: said(AssistantContent::ToolCall(arguments)),
+                ..base.clone()
+            },
+            Prompt {
+                messages: vec![Message::Assistant(vec![opaque])],
+                ..base.clone()
+            },
+            Prompt {
+                messages: vec![Message::ToolResults(vec![result])],
+                ..base.clone()
+            },
+            Prompt {
+                tools: vec![tool],
+                ..base.clone()
+            },
+            Prompt {
+                output_schema: Some(OutputSchema {
+                    name,
+                    schema: schema(),
+                }),
+                ..base.clone()
+            },
         ];
         for prompt in grown {
             let bound = token_bound(&prompt);
-            assert!(bound >= LONG as u64 && bound < LONG as u64 + 3_000, "{bound}");
+            assert!(
+                bound >= LONG as u64 && bound < LONG as u64 + 3_000,
+                "{bound}"
+            );
         }
-        let crabs = Prompt { instructions: "🦀".repeat(LONG), ..base };
+        let crabs = Prompt {
+            instructions: "🦀".repeat(LONG),
+            ..base
+        };
         assert!(token_bound(&crabs) >= 4 * LONG as u64);
     }
 
     #[test]
     fn an_image_counts_the_same_whatever_its_bytes() {
-        let with = |part| token_bound(&Prompt { messages: vec![Message::User(vec![part])], ..samples::prompt("") });
-        let image = |base64| UserPart::Image { media_type: "image/png".to_owned(), base64 };
-        let (small, large) = (with(image(String::new())), with(image("A".repeat(1_000_000))));
+        let with = |part| {
+            token_bound(&Prompt {
+                messages: vec![Message::User(vec![part])],
+                ..samples::prompt("")
+            })
+        };
+        let image = |base64| UserPart::Image {
+            media_type: "image/png".to_owned(),
+            base64,
+        };
+        let (small, large) = (
+            with(image(String::new())),
+            with(image("A".repeat(1_000_000))),
+        );
         assert_eq!(small, large);
-        assert!(small >= IMAGE && with(UserPart::ImageUrl("https://example.com/a.png".to_owned())) >= IMAGE);
+        assert!(
+            small >= IMAGE
+                && with(UserPart::ImageUrl("https://example.com/a.png".to_owned())) >= IMAGE
+        );
     }
 }

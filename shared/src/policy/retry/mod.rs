@@ -1,12 +1,14 @@
 //! The one layer that repeats a failed call to a model.
 //!
-//! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that is worth the compute: a
-//! wait over [`MAX_WAIT`], or that leaves too little of the deadline, comes out as advice to park; if only the deadline is in the way, the advice
-//! says that time is what was lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
-//! as well, so that nobody comes back too early, and other calls of this process to the same model keep it, too, as if the
-//! model had said it to them. No cooldown is longer than the breaker's
-//! [`longest_cooldown`](super::BreakerSettings::longest_cooldown): after that, the model is called again, and a rate limit with a
-//! longer wait is the breaker's to check for all functions together. Which model to ask instead is not decided here.
+//! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that
+//! is worth the compute: a wait over [`MAX_WAIT`], or that leaves too little of the deadline, comes
+//! out as advice to park; if only the deadline is in the way, the advice says that time is what was
+//! lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
+//! as well, so that nobody comes back too early, and other calls of this process to the same model
+//! keep it, too, as if the model had said it to them. No cooldown is longer than the breaker's
+//! [`longest_cooldown`](super::BreakerSettings::longest_cooldown): after that, the model is called
+//! again, and a rate limit with a longer wait is the breaker's to check for all functions together.
+//! Which model to ask instead is not decided here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +21,9 @@ use super::breaker::BreakerSettings;
 use super::pauses::{Pause, Pauses};
 use super::retry_budget::RetryBudget;
 use super::tried::{Tried, parked};
-use crate::domain::{Causes, ModelAnswer, ModelRequest, ProviderError, Timestamp, Wait, WaitReason, whole_millis};
+use crate::domain::{
+    Causes, ModelAnswer, ModelRequest, ProviderError, Timestamp, Wait, WaitReason, whole_millis,
+};
 use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
@@ -27,7 +31,8 @@ use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
 /// The longest wait that is slept through: sleeping is billed, parking is not.
 pub const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// How many unreadable responses one call puts up with: what is broken is rarely mended within seconds, and may be billed.
+/// How many unreadable responses one call puts up with: what is broken is rarely mended within
+/// seconds, and may be billed.
 const MAX_BAD_ANSWERS: usize = 2;
 
 /// Repeats failed calls to the request's model by the request's rules.
@@ -52,41 +57,78 @@ enum Next {
 
 impl Retry {
     /// Repeats calls to `inner`. All calls that go through this one share the budget.
-    pub fn new(inner: Arc<dyn Model>, budget: RetryBudget, backoff: Backoff, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        inner: Arc<dyn Model>,
+        budget: RetryBudget,
+        backoff: Backoff,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let longest_cooldown = BreakerSettings::default().longest_cooldown();
-        Self { inner, budget, pauses: Pauses::default(), backoff, longest_cooldown, clock }
+        Self {
+            inner,
+            budget,
+            pauses: Pauses::default(),
+            backoff,
+            longest_cooldown,
+            clock,
+        }
     }
 
-    /// The same layer, whose cooldowns end after `longest_cooldown` even if the provider names a longer wait.
+    /// The same layer, whose cooldowns end after `longest_cooldown` even if the provider names a
+    /// longer wait.
     #[must_use]
     pub fn with_longest_cooldown(self, longest_cooldown: Duration) -> Self {
-        Self { longest_cooldown, ..self }
+        Self {
+            longest_cooldown,
+            ..self
+        }
     }
 
-    /// Decides after the `attempts`-th attempt failed with `error`. The first attempt began at `begun`.
-    fn next(&self, request: &ModelRequest, error: &ModelError, attempts: u32, begun: Timestamp) -> Next {
+    /// Decides after the `attempts`-th attempt failed with `error`. The first attempt began at
+    /// `begun`.
+    fn next(
+        &self,
+        request: &ModelRequest,
+        error: &ModelError,
+        attempts: u32,
+        begun: Timestamp,
+    ) -> Next {
         let (rules, now) = (request.retry, self.clock.now());
-        let hint = error.retry_after.map(|hint| hint.min(self.longest_cooldown));
-        let wait = hint.map_or_else(|| self.backoff.guess(attempts), |hint| self.backoff.from_hint(hint));
+        let hint = error
+            .retry_after
+            .map(|hint| hint.min(self.longest_cooldown));
+        let wait = hint.map_or_else(
+            || self.backoff.guess(attempts),
+            |hint| self.backoff.from_hint(hint),
+        );
         let (short, in_time) = (wait <= MAX_WAIT, leaves_time(request, wait, now));
         let elapsed = now.since(begun).saturating_add(wait);
-        let allowed = error.is_retryable() && attempts < rules.max_attempts() && elapsed <= rules.max_elapsed();
+        let allowed = error.is_retryable()
+            && attempts < rules.max_attempts()
+            && elapsed <= rules.max_elapsed();
         let until = now.plus(wait);
         if allowed && short && !in_time {
-            Next::Park(Wait { until, reason: WaitReason::OutOfTime })
+            Next::Park(Wait {
+                until,
+                reason: WaitReason::OutOfTime,
+            })
         } else if allowed && short && self.withdraw(request) {
             Next::Again(wait)
         } else if hint.is_some() || (allowed && !short) {
-            Next::Park(Wait { until, reason: reason_to_wait(&error.kind) })
+            Next::Park(Wait {
+                until,
+                reason: reason_to_wait(&error.kind),
+            })
         } else {
             Next::GiveUp
         }
     }
 
-    /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next model of a chain is called
-    /// during a long cooldown, and after a short one this model. Unless the provider named the wait to this very call, until
-    /// `named`, the advice is to come back sooner as well: another process may not be in a cooldown. A last try keeps no wait that
-    /// the provider named to another call.
+    /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next
+    /// model of a chain is called during a long cooldown, and after a short one this model. Unless
+    /// the provider named the wait to this very call, until `named`, the advice is to come back
+    /// sooner as well: another process may not be in a cooldown. A last try keeps no wait that the
+    /// provider named to another call.
     async fn pass_pause(
         &self,
         request: &ModelRequest,
@@ -95,7 +137,9 @@ impl Retry {
     ) -> Result<(), ModelError> {
         loop {
             let now = self.clock.now();
-            let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else { return Ok(()) };
+            let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else {
+                return Ok(());
+            };
             if request.is_last_try && named.is_none() {
                 return Ok(());
             }
@@ -110,16 +154,26 @@ impl Retry {
                 tokio::time::sleep(wait).instrument(trace).await;
                 continue;
             };
-            let wait = Wait { until: now.plus(wait), reason };
+            let wait = Wait {
+                until: now.plus(wait),
+                reason,
+            };
             let is_own = named.is_some_and(|named| until <= named) || reason.is_our_own();
-            let advice = if is_own { ModelErrorKind::Park(wait) } else { ModelErrorKind::ParkAtMost(wait) };
-            return Err(parked(ModelError::new(request.model().clone(), kind), advice));
+            let advice = if is_own {
+                ModelErrorKind::Park(wait)
+            } else {
+                ModelErrorKind::ParkAtMost(wait)
+            };
+            return Err(parked(
+                ModelError::new(request.model().clone(), kind),
+                advice,
+            ));
         }
     }
 
-    /// Makes all calls of this process keep the wait that a failure names. A rate limit with a longer wait than a cooldown may
-    /// be is the breaker's to check; any other failure with such a wait is believed for the longest cooldown. Returns the end
-    /// of the wait.
+    /// Makes all calls of this process keep the wait that a failure names. A rate limit with a
+    /// longer wait than a cooldown may be is the breaker's to check; any other failure with such a
+    /// wait is believed for the longest cooldown. Returns the end of the wait.
     fn note_pause(&self, error: &ModelError) -> Option<Timestamp> {
         let retry_after = error.retry_after?;
         if retry_after > self.longest_cooldown && error.kind == ModelErrorKind::RateLimited {
@@ -127,7 +181,14 @@ impl Retry {
         }
         let now = self.clock.now();
         let until = now.plus(retry_after.min(self.longest_cooldown));
-        self.pauses.add(&error.model, Pause { until, kind: error.kind.clone() }, now);
+        self.pauses.add(
+            &error.model,
+            Pause {
+                until,
+                kind: error.kind.clone(),
+            },
+            now,
+        );
         Some(until)
     }
 
@@ -172,15 +233,17 @@ impl Model for Retry {
                     let trace = tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status_code = error.status);
                     tokio::time::sleep(wait).instrument(trace).await;
                 }
-                Next::Park(wait) => return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait)))),
+                Next::Park(wait) => {
+                    return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait))));
+                }
                 Next::GiveUp => return Err(tried.before_error(error)),
             }
         }
     }
 }
 
-/// Whether a wait leaves time to ask afterwards: as much as it took itself, or else a call that was waited for long would be
-/// cut, and paid, for the lack of an instant.
+/// Whether a wait leaves time to ask afterwards: as much as it took itself, or else a call that was
+/// waited for long would be cut, and paid, for the lack of an instant.
 fn leaves_time(request: &ModelRequest, wait: Duration, now: Timestamp) -> bool {
     request.deadline.allows(wait.saturating_mul(2), now)
 }

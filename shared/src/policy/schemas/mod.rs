@@ -1,19 +1,22 @@
 //! Which JSON schemas vendors take for a tool's arguments, and how others are repaired.
 //!
-//! A repair keeps what the schema means, or says in the schema's description what the vendor has no place for: the platform
-//! holds arguments against the schema as its agent has it, so that nothing is lost by that. The order of keywords and
-//! properties stays. What is repaired:
+//! A repair keeps what the schema means, or says in the schema's description what the vendor has no
+//! place for: the platform holds arguments against the schema as its agent has it, so that nothing
+//! is lost by that. The order of keywords and properties stays. What is repaired:
 //!
-//! - Older drafts become 2020-12, the only one that Anthropic takes ("JSON schema is invalid. It must match JSON Schema
-//!   draft 2020-12", <https://github.com/Dokploy/mcp/issues/74>).
+//! - Older drafts become 2020-12, the only one that Anthropic takes ("JSON schema is invalid. It
+//!   must match JSON Schema draft 2020-12", <https://github.com/Dokploy/mcp/issues/74>).
 //! - An object at the root gets `properties` ("object schema missing properties",
-//!   <https://github.com/github/copilot-cli/issues/2223>), and an array `items` ("array schema missing items").
+//!   <https://github.com/github/copilot-cli/issues/2223>), and an array `items` ("array schema
+//!   missing items").
 //! - A `$ref` at the root gives way to what it refers to ("schema must have type 'object'").
-//! - `anyOf` and its like at the root go into the description, and the properties of their branches to the root's
-//!   ("schema must have type 'object' and not have 'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level",
+//! - `anyOf` and its like at the root go into the description, and the properties of their branches
+//!   to the root's ("schema must have type 'object' and not have
+//!   'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level",
 //!   <https://github.com/langchain-ai/langchainjs/issues/9804>; Anthropic:
 //!   <https://github.com/anthropics/claude-code/issues/27337>).
-//! - Names of properties that Anthropic refuses go into the description. New agents are refused for those at the root.
+//! - Names of properties that Anthropic refuses go into the description. New agents are refused for
+//!   those at the root.
 
 mod modern;
 mod places;
@@ -31,15 +34,18 @@ pub(crate) use modern::modern;
 /// The longest name of a property that Anthropic takes.
 const MAX_KEY_BYTES: usize = 64;
 
-/// The schema of a tool's arguments as the vendor takes it. Every request has all schemas of its tools, and most need no
-/// repair, so that those are not copied.
+/// The schema of a tool's arguments as the vendor takes it. Every request has all schemas of its
+/// tools, and most need no repair, so that those are not copied.
 pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
     if is_accepted(schema, provider) {
         return Cow::Borrowed(schema);
     }
-    let Value::Object(keywords) = complete(modern(schema)) else { return Cow::Borrowed(schema) };
+    let Value::Object(keywords) = complete(modern(schema)) else {
+        return Cow::Borrowed(schema);
+    };
     let mut root = root::without_unions(keywords);
-    root.entry("properties").or_insert_with(|| Value::Object(Map::new()));
+    root.entry("properties")
+        .or_insert_with(|| Value::Object(Map::new()));
     Cow::Owned(match provider {
         Provider::Anthropic => with_plain_keys(Value::Object(root)),
         Provider::OpenAi | Provider::OpenAiCompatible => Value::Object(root),
@@ -48,9 +54,12 @@ pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
 
 /// Whether no repair changes the schema.
 fn is_accepted(schema: &Value, provider: Provider) -> bool {
-    let Value::Object(root) = schema else { return true };
-    let is_repaired =
-        |keyword: &str| matches!(keyword, "$ref" | "$schema" | "definitions") || root::REFUSED.contains(&keyword);
+    let Value::Object(root) = schema else {
+        return true;
+    };
+    let is_repaired = |keyword: &str| {
+        matches!(keyword, "$ref" | "$schema" | "definitions") || root::REFUSED.contains(&keyword)
+    };
     root.contains_key("properties")
         && !root.keys().any(|keyword| is_repaired(keyword))
         && !has_old_form(schema)
@@ -58,11 +67,20 @@ fn is_accepted(schema: &Value, provider: Provider) -> bool {
         && (provider != Provider::Anthropic || has_plain_keys(schema))
 }
 
-/// Why a vendor of the chain refuses the schema of a new agent's tool, at pointers relative to the schema.
+/// Why a vendor of the chain refuses the schema of a new agent's tool, at pointers relative to the
+/// schema.
 pub(crate) fn refusals(schema: &Value, models: &ModelChain) -> Vec<Invalid> {
-    let is_anthropic = models.iter().any(|choice| choice.model.provider() == Provider::Anthropic);
-    let properties = schema.get("properties").and_then(Value::as_object).filter(|_| is_anthropic);
-    let names = properties.into_iter().flat_map(Map::keys).filter(|name| !is_plain_key(name));
+    let is_anthropic = models
+        .iter()
+        .any(|choice| choice.model.provider() == Provider::Anthropic);
+    let properties = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .filter(|_| is_anthropic);
+    let names = properties
+        .into_iter()
+        .flat_map(Map::keys)
+        .filter(|name| !is_plain_key(name));
     let refused = names.map(|name| {
         let field = format!("/properties/{}", name.replace('~', "~0").replace('/', "~1"));
         let reason = format!(
@@ -83,7 +101,9 @@ pub(crate) fn is_plain_key(name: &str) -> bool {
 /// Adds `items` to arrays that have none, which means the same.
 fn complete(schema: Value) -> Value {
     let schema = places::each(schema, &complete);
-    let Value::Object(mut keywords) = schema else { return schema };
+    let Value::Object(mut keywords) = schema else {
+        return schema;
+    };
     if lacks_items(&keywords) {
         keywords.insert("items".to_owned(), Value::Object(Map::new()));
     }
@@ -91,7 +111,9 @@ fn complete(schema: Value) -> Value {
 }
 
 fn is_complete(schema: &Value) -> bool {
-    schema.as_object().is_none_or(|keywords| !lacks_items(keywords) && places::all(keywords, &is_complete))
+    schema
+        .as_object()
+        .is_none_or(|keywords| !lacks_items(keywords) && places::all(keywords, &is_complete))
 }
 
 /// Whether the schema is that of an array, and says nothing of its items.
@@ -104,27 +126,39 @@ fn lacks_items(keywords: &Map<String, Value>) -> bool {
     is_array && !keywords.contains_key("items")
 }
 
-/// Says in the description which properties there are besides, where the vendor refuses their names.
+/// Says in the description which properties there are besides, where the vendor refuses their
+/// names.
 fn with_plain_keys(schema: Value) -> Value {
     let schema = places::each(schema, &with_plain_keys);
-    let Value::Object(mut keywords) = schema else { return schema };
-    let Some(Value::Object(properties)) = keywords.get_mut("properties") else { return Value::Object(keywords) };
-    let (plain, odd): (Map<_, _>, Map<_, _>) =
-        std::mem::take(properties).into_iter().partition(|(name, _)| is_plain_key(name));
+    let Value::Object(mut keywords) = schema else {
+        return schema;
+    };
+    let Some(Value::Object(properties)) = keywords.get_mut("properties") else {
+        return Value::Object(keywords);
+    };
+    let (plain, odd): (Map<_, _>, Map<_, _>) = std::mem::take(properties)
+        .into_iter()
+        .partition(|(name, _)| is_plain_key(name));
     *properties = plain;
     if !odd.is_empty() {
         // Closed, the object would forbid what its description allows.
         if keywords.get("additionalProperties") == Some(&Value::Bool(false)) {
             keywords.shift_remove("additionalProperties");
         }
-        describe(&mut keywords, "The object may also have these properties, by JSON schema:", odd);
+        describe(
+            &mut keywords,
+            "The object may also have these properties, by JSON schema:",
+            odd,
+        );
     }
     Value::Object(keywords)
 }
 
 /// Whether Anthropic takes the names of all properties.
 fn has_plain_keys(schema: &Value) -> bool {
-    let Value::Object(keywords) = schema else { return true };
+    let Value::Object(keywords) = schema else {
+        return true;
+    };
     let properties = keywords.get("properties").and_then(Value::as_object);
     properties.is_none_or(|properties| properties.keys().all(|name| is_plain_key(name)))
         && places::all(keywords, &has_plain_keys)

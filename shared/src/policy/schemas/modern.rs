@@ -8,20 +8,44 @@ use crate::domain::leads_nowhere;
 
 const OLD_DEFINITIONS: &str = "#/definitions/";
 
-/// The schema in the form of draft 2020-12, without a reference at its root, which not every vendor takes. It stays as it is if a reference would lead nowhere after that.
+/// The schema in the form of draft 2020-12, without a reference at its root, which not every vendor
+/// takes. It stays as it is if a reference would lead nowhere after that.
 pub(crate) fn modern(schema: &Value) -> Value {
-    let is_draft_4 = schema.get("$schema").and_then(Value::as_str).is_some_and(|name| name.contains("draft-04"));
-    let renames = schema.get("definitions").is_some_and(Value::is_object) && schema.get("$defs").is_none();
-    let changed = Changes { is_draft_4, renames }.schema(schema.clone());
-    let Value::Object(mut root) = changed else { return schema.clone() };
+    let is_draft_4 = schema
+        .get("$schema")
+        .and_then(Value::as_str)
+        .is_some_and(|name| name.contains("draft-04"));
+    let renames =
+        schema.get("definitions").is_some_and(Value::is_object) && schema.get("$defs").is_none();
+    let changed = Changes {
+        is_draft_4,
+        renames,
+    }
+    .schema(schema.clone());
+    let Value::Object(mut root) = changed else {
+        return schema.clone();
+    };
     // It says nothing beyond what the form says now, and not every vendor takes it.
     root.shift_remove("$schema");
     if renames {
-        let in_place = |(name, value)| (if name == "definitions" { "$defs".to_owned() } else { name }, value);
+        let in_place = |(name, value)| {
+            (
+                if name == "definitions" {
+                    "$defs".to_owned()
+                } else {
+                    name
+                },
+                value,
+            )
+        };
         root = root.into_iter().map(in_place).collect();
     }
     let changed = without_reference(Value::Object(root));
-    if leads_astray(&changed) { schema.clone() } else { changed }
+    if leads_astray(&changed) {
+        schema.clone()
+    } else {
+        changed
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -38,7 +62,10 @@ impl Changes {
             Value::Object(keywords) => Value::Object(self.keywords(&keywords)),
             // Servers look for a type in each schema, and stumble over a boolean.
             Value::Bool(true) => Value::Object(Map::new()),
-            Value::Bool(false) => Value::Object(Map::from_iter([("not".to_owned(), Value::Object(Map::new()))])),
+            Value::Bool(false) => Value::Object(Map::from_iter([(
+                "not".to_owned(),
+                Value::Object(Map::new()),
+            )])),
             other => other,
         }
     }
@@ -48,8 +75,12 @@ impl Changes {
         let is_tuple = old.get("items").is_some_and(Value::is_array);
         let changed = old.iter().filter_map(|(keyword, value)| {
             let (keyword, value) = match (keyword.as_str(), value) {
-                ("exclusiveMinimum", Value::Bool(true)) => ("exclusiveMinimum", old.get("minimum")?),
-                ("exclusiveMaximum", Value::Bool(true)) => ("exclusiveMaximum", old.get("maximum")?),
+                ("exclusiveMinimum", Value::Bool(true)) => {
+                    ("exclusiveMinimum", old.get("minimum")?)
+                }
+                ("exclusiveMaximum", Value::Bool(true)) => {
+                    ("exclusiveMaximum", old.get("maximum")?)
+                }
                 ("minimum", _) if excludes("exclusiveMinimum") => return None,
                 ("maximum", _) if excludes("exclusiveMaximum") => return None,
                 ("items", Value::Array(_)) => ("prefixItems", value),
@@ -59,8 +90,13 @@ impl Changes {
                 | ("dependencies", Value::Object(_))
                 | ("additionalItems", _) => return None,
                 ("id", Value::String(_)) if self.is_draft_4 => return None,
-                ("$ref", Value::String(place)) if self.renames && place.starts_with(OLD_DEFINITIONS) => {
-                    return Some(("$ref".to_owned(), place.replacen(OLD_DEFINITIONS, "#/$defs/", 1).into()));
+                ("$ref", Value::String(place))
+                    if self.renames && place.starts_with(OLD_DEFINITIONS) =>
+                {
+                    return Some((
+                        "$ref".to_owned(),
+                        place.replacen(OLD_DEFINITIONS, "#/$defs/", 1).into(),
+                    ));
                 }
                 (keyword, value) => (keyword, value),
             };
@@ -69,32 +105,47 @@ impl Changes {
         let mut changed: Map<String, Value> = changed.collect();
         let dependencies = old.get("dependencies").and_then(Value::as_object);
         for (name, dependency) in dependencies.into_iter().flatten() {
-            let keyword = if dependency.is_array() { "dependentRequired" } else { "dependentSchemas" };
-            let by_name = changed.entry(keyword).or_insert_with(|| Value::Object(Map::new()));
+            let keyword = if dependency.is_array() {
+                "dependentRequired"
+            } else {
+                "dependentSchemas"
+            };
+            let by_name = changed
+                .entry(keyword)
+                .or_insert_with(|| Value::Object(Map::new()));
             if let Some(by_name) = by_name.as_object_mut() {
-                by_name.entry(name.clone()).or_insert_with(|| dependency.clone());
+                by_name
+                    .entry(name.clone())
+                    .or_insert_with(|| dependency.clone());
             }
         }
         changed
     }
 }
 
-/// Whether any part of a schema has the form of an older draft, or is a boolean that [`modern`] writes as an object.
+/// Whether any part of a schema has the form of an older draft, or is a boolean that [`modern`]
+/// writes as an object.
 pub(super) fn has_old_form(schema: &Value) -> bool {
-    let Value::Object(keywords) = schema else { return true };
-    let is_old = keywords.iter().any(|(keyword, value)| match keyword.as_str() {
-        "additionalItems" | "dependencies" => true,
-        "exclusiveMinimum" | "exclusiveMaximum" => value.is_boolean(),
-        "items" => value.is_array(),
-        _ => false,
-    });
+    let Value::Object(keywords) = schema else {
+        return true;
+    };
+    let is_old = keywords
+        .iter()
+        .any(|(keyword, value)| match keyword.as_str() {
+            "additionalItems" | "dependencies" => true,
+            "exclusiveMinimum" | "exclusiveMaximum" => value.is_boolean(),
+            "items" => value.is_array(),
+            _ => false,
+        });
     is_old || !places::all(keywords, &|schema| !has_old_form(schema))
 }
 
 /// Whether a reference by a pointer leads nowhere.
 fn leads_astray(root: &Value) -> bool {
     fn is_sound(schema: &Value, root: &Value) -> bool {
-        let Value::Object(keywords) = schema else { return true };
+        let Value::Object(keywords) = schema else {
+            return true;
+        };
         let reference = keywords.get("$ref").and_then(Value::as_str);
         !reference.is_some_and(|reference| leads_nowhere(reference, root))
             && places::all(keywords, &|schema| is_sound(schema, root))

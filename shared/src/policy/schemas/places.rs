@@ -4,10 +4,12 @@ use serde_json::{Map, Value};
 
 use crate::domain::{Holds, holds};
 
-/// The schema with each schema right inside it changed. Booleans stay where they are the usual way to open or close an
-/// object or a list.
+/// The schema with each schema right inside it changed. Booleans stay where they are the usual way
+/// to open or close an object or a list.
 pub(super) fn each(schema: Value, change: &impl Fn(Value) -> Value) -> Value {
-    let Value::Object(keywords) = schema else { return schema };
+    let Value::Object(keywords) = schema else {
+        return schema;
+    };
     let changed = keywords.into_iter().map(|(keyword, value)| {
         let value = inside(&keyword, value, change);
         (keyword, value)
@@ -15,17 +17,22 @@ pub(super) fn each(schema: Value, change: &impl Fn(Value) -> Value) -> Value {
     Value::Object(changed.collect())
 }
 
-/// Whether each schema right inside this one passes the test. Those that [`each`] leaves alone always do.
+/// Whether each schema right inside this one passes the test. Those that [`each`] leaves alone
+/// always do.
 pub(super) fn all(keywords: &Map<String, Value>, test: &impl Fn(&Value) -> bool) -> bool {
-    keywords.iter().all(|(keyword, value)| match (holds(keyword), value) {
-        (Some(_), Value::Bool(_)) if is_switch(keyword) => true,
-        (Some(Holds::ByName), Value::Object(schemas)) => {
-            schemas.values().all(|schema| schema.is_array() || test(schema))
-        }
-        (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => schemas.iter().all(test),
-        (Some(Holds::One | Holds::OneOrList), schema) => test(schema),
-        (None | Some(Holds::List | Holds::ByName), _) => true,
-    })
+    keywords
+        .iter()
+        .all(|(keyword, value)| match (holds(keyword), value) {
+            (Some(_), Value::Bool(_)) if is_switch(keyword) => true,
+            (Some(Holds::ByName), Value::Object(schemas)) => schemas
+                .values()
+                .all(|schema| schema.is_array() || test(schema)),
+            (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => {
+                schemas.iter().all(test)
+            }
+            (Some(Holds::One | Holds::OneOrList), schema) => test(schema),
+            (None | Some(Holds::List | Holds::ByName), _) => true,
+        })
 }
 
 fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Value {
@@ -34,12 +41,18 @@ fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Valu
         (Some(Holds::ByName), Value::Object(schemas)) => {
             let changed = |(name, schema): (String, Value)| {
                 // A list of names, in `dependencies`.
-                let schema = if schema.is_array() { schema } else { change(schema) };
+                let schema = if schema.is_array() {
+                    schema
+                } else {
+                    change(schema)
+                };
                 (name, schema)
             };
             Value::Object(schemas.into_iter().map(changed).collect())
         }
-        (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => schemas.into_iter().map(change).collect(),
+        (Some(Holds::List | Holds::OneOrList), Value::Array(schemas)) => {
+            schemas.into_iter().map(change).collect()
+        }
         (Some(Holds::One | Holds::OneOrList), value) => change(value),
         (None | Some(Holds::List | Holds::ByName), value) => value,
     }
@@ -47,6 +60,12 @@ fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Valu
 
 /// Whether a boolean is the usual way to open or close an object or a list by this keyword.
 fn is_switch(keyword: &str) -> bool {
-    let switches = ["additionalItems", "additionalProperties", "items", "unevaluatedItems", "unevaluatedProperties"];
+    let switches = [
+        "additionalItems",
+        "additionalProperties",
+        "items",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+    ];
     switches.contains(&keyword)
 }

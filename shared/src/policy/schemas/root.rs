@@ -11,9 +11,15 @@ pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum",
 /// The schema with what it refers to instead of the reference at its root, beside its own keywords.
 pub(super) fn without_reference(mut root: Value) -> Value {
     for _ in 0..MOST_REFERENCES {
-        let definition = root.get("$ref").and_then(|reference| target(reference, &root));
-        let Some(definition) = definition.and_then(Value::as_object).cloned() else { return root };
-        let Value::Object(keywords) = &mut root else { return root };
+        let definition = root
+            .get("$ref")
+            .and_then(|reference| target(reference, &root));
+        let Some(definition) = definition.and_then(Value::as_object).cloned() else {
+            return root;
+        };
+        let Value::Object(keywords) = &mut root else {
+            return root;
+        };
         keywords.shift_remove("$ref");
         for (keyword, value) in definition {
             add(keywords, keyword, value);
@@ -35,41 +41,65 @@ fn add(keywords: &mut Map<String, Value>, keyword: String, value: Value) {
             }
         }
         (Some(Value::Array(known)), Value::Array(more)) if keyword == "required" => {
-            let new: Vec<_> = more.into_iter().filter(|name| !known.contains(name)).collect();
+            let new: Vec<_> = more
+                .into_iter()
+                .filter(|name| !known.contains(name))
+                .collect();
             known.extend(new);
         }
         (Some(_), _) => {}
     }
 }
 
-/// The schema with unions and the like at its root in its description, and the properties of their branches among its own.
+/// The schema with unions and the like at its root in its description, and the properties of their
+/// branches among its own.
 pub(super) fn without_unions(root: Map<String, Value>) -> Map<String, Value> {
-    let (rules, mut kept): (Map<_, _>, Map<_, _>) =
-        root.into_iter().partition(|(keyword, _)| REFUSED.contains(&keyword.as_str()));
+    let (rules, mut kept): (Map<_, _>, Map<_, _>) = root
+        .into_iter()
+        .partition(|(keyword, _)| REFUSED.contains(&keyword.as_str()));
     if rules.is_empty() {
         return kept;
     }
     let is_closed = kept.get("additionalProperties") == Some(&Value::Bool(false));
     if !is_closed {
         let properties = of_branches(&rules, &kept);
-        if let Value::Object(known) = kept.entry("properties").or_insert_with(|| Value::Object(Map::new())) {
+        if let Value::Object(known) = kept
+            .entry("properties")
+            .or_insert_with(|| Value::Object(Map::new()))
+        {
             for (name, schema) in properties {
                 known.entry(name).or_insert(schema);
             }
         }
     }
     require(&mut kept, &rules);
-    describe(&mut kept, "The whole must also be valid under this JSON schema:", rules);
+    describe(
+        &mut kept,
+        "The whole must also be valid under this JSON schema:",
+        rules,
+    );
     kept
 }
 
 /// The properties of all branches. One that has another schema in another branch has either.
 fn of_branches(rules: &Map<String, Value>, root: &Map<String, Value>) -> Map<String, Value> {
     let mut found: Map<String, Value> = Map::new();
-    for branch in ["allOf", "anyOf", "oneOf"].iter().filter_map(|union| rules.get(*union)?.as_array()).flatten() {
+    for branch in ["allOf", "anyOf", "oneOf"]
+        .iter()
+        .filter_map(|union| rules.get(*union)?.as_array())
+        .flatten()
+    {
         let branch = resolved(branch, root);
-        for (name, schema) in branch.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let Value::Array(schemas) = found.entry(name.clone()).or_insert_with(|| Value::Array(Vec::new())) else {
+        for (name, schema) in branch
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            let Value::Array(schemas) = found
+                .entry(name.clone())
+                .or_insert_with(|| Value::Array(Vec::new()))
+            else {
                 continue;
             };
             if !schemas.contains(schema) {
@@ -89,13 +119,22 @@ fn of_branches(rules: &Map<String, Value>, root: &Map<String, Value>) -> Map<Str
 
 /// Requires what every schema of an `allOf` requires.
 fn require(kept: &mut Map<String, Value>, rules: &Map<String, Value>) {
-    let all = rules.get("allOf").and_then(Value::as_array).into_iter().flatten();
-    let names: Vec<Value> =
-        all.filter_map(|branch| resolved(branch, kept).get("required")?.as_array().cloned()).flatten().collect();
+    let all = rules
+        .get("allOf")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let names: Vec<Value> = all
+        .filter_map(|branch| resolved(branch, kept).get("required")?.as_array().cloned())
+        .flatten()
+        .collect();
     if names.is_empty() {
         return;
     }
-    if let Value::Array(known) = kept.entry("required").or_insert_with(|| Value::Array(Vec::new())) {
+    if let Value::Array(known) = kept
+        .entry("required")
+        .or_insert_with(|| Value::Array(Vec::new()))
+    {
         for name in names {
             if !known.contains(&name) {
                 known.push(name);
@@ -106,7 +145,10 @@ fn require(kept: &mut Map<String, Value>, rules: &Map<String, Value>) {
 
 /// What a branch says, or what the definition says that it refers to.
 fn resolved<'a>(branch: &'a Value, root: &'a Map<String, Value>) -> &'a Value {
-    let name = branch.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix("#/$defs/"));
+    let name = branch
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|place| place.strip_prefix("#/$defs/"));
     let definition = name.and_then(|name| root.get("$defs")?.get(name));
     definition.unwrap_or(branch)
 }

@@ -1,16 +1,18 @@
 //! Budgets on DynamoDB: one conditional write per reservation and per settlement.
 //!
-//! `committed` counts what is spent and what is set aside; each reservation is an attribute of its own, so that no write
-//! depends on another one's having made a map for it. What an expired reservation set aside is in `committed` already, so
-//! that clearing it away changes no amount, and nothing is lost when that fails.
+//! `committed` counts what is spent and what is set aside; each reservation is an attribute of its
+//! own, so that no write depends on another one's having made a map for it. What an expired
+//! reservation set aside is in `committed` already, so that clearing it away changes no amount, and
+//! nothing is lost when that fails.
 //!
-//! A task's budget is one record. A day's is split into eight records in partitions of their own: each open
-//! reservation adds about 90 bytes to its record and so to the price of each write, and one partition takes 1,000 write units a
-//! second
-//! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>). Each part has its share of
-//! the cap, and the reservation's id picks its part. A part without room takes over room of others, in one transaction
-//! that moves as much of its `committed` to them: so the parts together hold what one record would hold, and a
-//! reservation is refused only if the whole has no room. The table has no TTL: days stay, as small records.
+//! A task's budget is one record. A day's is split into eight records in partitions of their own:
+//! each open reservation adds about 90 bytes to its record and so to the price of each write, and
+//! one partition takes 1,000 write units a second
+//! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>).
+//! Each part has its share of the cap, and the reservation's id picks its part. A part without room
+//! takes over room of others, in one transaction that moves as much of its `committed` to them: so
+//! the parts together hold what one record would hold, and a reservation is refused only if the
+//! whole has no room. The table has no TTL: days stay, as small records.
 
 mod parts;
 
@@ -25,7 +27,9 @@ use super::items::{Fields, Item, V, VERSION, moment, number};
 use super::keys::Key;
 use super::table::Table;
 use crate::domain::{ReservationId, Timestamp};
-use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError};
+use crate::ports::{
+    Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled, StoreError,
+};
 
 const COMMITTED: &str = "committed";
 /// What the names of the reservations' attributes begin with.
@@ -45,7 +49,8 @@ pub struct DynamoBudgets {
 /// One record of a budget, expired reservations included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Record {
-    /// What is spent and set aside. Less than nothing in a part of a day that took over more room than it needed in the end.
+    /// What is spent and set aside. Less than nothing in a part of a day that took over more room
+    /// than it needed in the end.
     committed: i128,
     held: Vec<Reservation>,
 }
@@ -64,12 +69,23 @@ struct Room {
 impl DynamoBudgets {
     /// Keeps budgets in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
-        Self { table: Table::new(client, table) }
+        Self {
+            table: Table::new(client, table),
+        }
     }
 
     /// Reserves in one record if there is room.
-    fn reserving(&self, record: Key, reservation: &Reservation, room: Room) -> UpdateItemFluentBuilder {
-        let Room { most, before, taken } = room;
+    fn reserving(
+        &self,
+        record: Key,
+        reservation: &Reservation,
+        room: Room,
+    ) -> UpdateItemFluentBuilder {
+        let Room {
+            most,
+            before,
+            taken,
+        } = room;
         // DynamoDB compares no two values that both come with the request.
         let has_room = if i128::from(before) <= most {
             "(attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room))"
@@ -92,7 +108,12 @@ impl DynamoBudgets {
             .return_values(ReturnValue::AllNew)
     }
 
-    fn settling(&self, record: Key, reservation: &Reservation, actual: u64) -> UpdateItemFluentBuilder {
+    fn settling(
+        &self,
+        record: Key,
+        reservation: &Reservation,
+        actual: u64,
+    ) -> UpdateItemFluentBuilder {
         let difference = i128::from(actual) - i128::from(reservation.amount_micro_usd);
         self.table
             .update(record)
@@ -106,34 +127,59 @@ impl DynamoBudgets {
             .return_values(ReturnValue::AllNew)
     }
 
-    /// Reserves in one record, in which at most `cap` may be committed. Returns the record if it has no room.
+    /// Reserves in one record, in which at most `cap` may be committed. Returns the record if it
+    /// has no room.
     async fn reserve_in(
         &self,
         record: &Key,
         reservation: &Reservation,
-        Allowance { cap_micro_usd: cap, spent_before_micro_usd: before }: Allowance,
+        Allowance {
+            cap_micro_usd: cap,
+            spent_before_micro_usd: before,
+        }: Allowance,
         now: Timestamp,
     ) -> Result<Result<(), Record>, StoreError> {
         let Some(room) = cap.checked_sub(reservation.amount_micro_usd) else {
             let item = self.table.read(record.clone()).await?;
-            let seen = item.as_ref().map_or_else(|| Ok(Record::begun(before)), read)?;
-            return Ok(if seen.holds(reservation) { Ok(()) } else { Err(seen) });
+            let seen = item
+                .as_ref()
+                .map_or_else(|| Ok(Record::begun(before)), read)?;
+            return Ok(if seen.holds(reservation) {
+                Ok(())
+            } else {
+                Err(seen)
+            });
         };
-        let reserving = self.reserving(record.clone(), reservation, Room { most: room.into(), before, taken: 0 });
+        let reserving = self.reserving(
+            record.clone(),
+            reservation,
+            Room {
+                most: room.into(),
+                before,
+                taken: 0,
+            },
+        );
         let (item, written) = match reserving.send().await {
             Ok(granted) => (granted.attributes, true),
             Err(error) => (kept_instead_of_update(error)?, false),
         };
-        let seen = item.as_ref().map_or_else(|| Ok(Record::begun(before)), read)?;
+        let seen = item
+            .as_ref()
+            .map_or_else(|| Ok(Record::begun(before)), read)?;
         self.clear(record, &seen, now).await;
-        // The SDK sends a request again when its answer is lost; the first one may have been granted.
+        // The SDK sends a request again when its answer is lost; the first one may have been
+        // granted.
         let granted = written || seen.holds(reservation);
         Ok(if granted { Ok(()) } else { Err(seen) })
     }
 
     /// Clears away what has expired. If that fails, it is left to the next one who looks.
     async fn clear(&self, record: &Key, seen: &Record, now: Timestamp) {
-        let expired = seen.held.iter().filter(|held| held.expires_at <= now).take(CLEARED_AT_ONCE);
+        let expired = seen
+            .held
+            .iter()
+            .filter(|held| held.expires_at <= now)
+            .take(CLEARED_AT_ONCE);
         let names: Vec<String> = expired.map(|held| hold_name(held.id)).collect();
         if names.is_empty() {
             return;
@@ -144,7 +190,12 @@ impl DynamoBudgets {
             removed.push(format!("#hold{index}"));
             request = request.expression_attribute_names(format!("#hold{index}"), name);
         }
-        drop(request.update_expression(format!("REMOVE {}", removed.join(", "))).send().await);
+        drop(
+            request
+                .update_expression(format!("REMOVE {}", removed.join(", ")))
+                .send()
+                .await,
+        );
     }
 }
 
@@ -158,8 +209,14 @@ impl Budgets for DynamoBudgets {
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
         let parts = Parts::of(budget, reservation.id, allowance.cap_micro_usd);
-        let share = Allowance { cap_micro_usd: parts.own.share, ..allowance };
-        match self.reserve_in(&parts.own.record, reservation, share, now).await? {
+        let share = Allowance {
+            cap_micro_usd: parts.own.share,
+            ..allowance
+        };
+        match self
+            .reserve_in(&parts.own.record, reservation, share, now)
+            .await?
+        {
             Ok(()) => Ok(Reserved::Granted),
             Err(full) if parts.others.is_empty() => Ok(full.at(now).refusal()),
             Err(_) => self.reserve_across(&parts, reservation, now).await,
@@ -174,7 +231,11 @@ impl Budgets for DynamoBudgets {
         now: Timestamp,
     ) -> Result<Settled, StoreError> {
         let record = Parts::of(budget, reservation.id, 0).own.record;
-        let (item, settled) = match self.settling(record.clone(), reservation, actual_micro_usd).send().await {
+        let (item, settled) = match self
+            .settling(record.clone(), reservation, actual_micro_usd)
+            .send()
+            .await
+        {
             Ok(settled) => (settled.attributes, Settled::Done),
             Err(error) => (kept_instead_of_update(error)?, Settled::Gone),
         };
@@ -191,7 +252,10 @@ impl Budgets for DynamoBudgets {
 impl Record {
     /// One that isn't kept yet.
     fn begun(before: u64) -> Self {
-        Self { committed: before.into(), held: Vec::new() }
+        Self {
+            committed: before.into(),
+            held: Vec::new(),
+        }
     }
 
     fn holds(&self, reservation: &Reservation) -> bool {
@@ -202,7 +266,10 @@ impl Record {
     fn at(mut self, now: Timestamp) -> Budget {
         self.held.retain(|held| held.expires_at > now);
         let committed_micro_usd = u64::try_from(self.committed.max(0)).unwrap_or(u64::MAX);
-        Budget { committed_micro_usd, held: self.held }
+        Budget {
+            committed_micro_usd,
+            held: self.held,
+        }
     }
 }
 
@@ -212,7 +279,10 @@ fn hold_name(id: ReservationId) -> String {
 
 fn hold(reservation: &Reservation) -> AttributeValue {
     let amount = number(reservation.amount_micro_usd);
-    let fields = [(AMOUNT, amount), (EXPIRES_AT, moment(reservation.expires_at))];
+    let fields = [
+        (AMOUNT, amount),
+        (EXPIRES_AT, moment(reservation.expires_at)),
+    ];
     AttributeValue::M(fields.map(|(name, value)| (name.to_owned(), value)).into())
 }
 
@@ -222,8 +292,12 @@ fn read(item: &Item) -> Result<Record, StoreError> {
     let committed = fields.number(COMMITTED)?;
     let mut held = Vec::new();
     for (name, value) in item {
-        let Some(id) = name.strip_prefix(HOLD_PREFIX) else { continue };
-        let AttributeValue::M(attributes) = value else { return Err(fields.corrupt(format!("{name} is not a map"))) };
+        let Some(id) = name.strip_prefix(HOLD_PREFIX) else {
+            continue;
+        };
+        let AttributeValue::M(attributes) = value else {
+            return Err(fields.corrupt(format!("{name} is not a map")));
+        };
         let reservation = fields.within(attributes);
         held.push(Reservation {
             id: fields.valid(id.parse())?,
@@ -246,21 +320,34 @@ mod tests {
     }
 
     fn record(reservation: &Reservation) -> Item {
-        let mut record = items::item(Parts::of(&key(), reservation.id, 0).own.record, vec![(COMMITTED, number(70))]);
+        let mut record = items::item(
+            Parts::of(&key(), reservation.id, 0).own.record,
+            vec![(COMMITTED, number(70))],
+        );
         record.insert(hold_name(reservation.id), hold(reservation));
         record
     }
 
     fn reservation() -> Reservation {
         let id = ReservationId::new(samples::START);
-        Reservation { id, amount_micro_usd: 30, expires_at: samples::after(60) }
+        Reservation {
+            id,
+            amount_micro_usd: 30,
+            expires_at: samples::after(60),
+        }
     }
 
     #[test]
     fn a_reservation_survives_its_record() {
         let reservation = reservation();
         let budget = read(&record(&reservation)).unwrap().at(samples::START);
-        assert_eq!(budget, Budget { committed_micro_usd: 70, held: vec![reservation] });
+        assert_eq!(
+            budget,
+            Budget {
+                committed_micro_usd: 70,
+                held: vec![reservation]
+            }
+        );
         assert_eq!(budget.spent_micro_usd(), 40);
     }
 
@@ -280,8 +367,15 @@ mod tests {
     fn more_than_fits_is_as_much_as_fits() {
         let mut item = record(&reservation());
         item.insert(COMMITTED.to_owned(), number(u128::from(u64::MAX) * 3));
-        assert_eq!(read(&item).unwrap().at(samples::START).committed_micro_usd, u64::MAX);
+        assert_eq!(
+            read(&item).unwrap().at(samples::START).committed_micro_usd,
+            u64::MAX
+        );
         item.insert(COMMITTED.to_owned(), number(-7));
-        assert_eq!(read(&item).unwrap().at(samples::START).committed_micro_usd, 0, "a part that took over room");
+        assert_eq!(
+            read(&item).unwrap().at(samples::START).committed_micro_usd,
+            0,
+            "a part that took over room"
+        );
     }
 }

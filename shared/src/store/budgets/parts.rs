@@ -42,15 +42,24 @@ impl Parts {
         let count = records.len() as u64;
         let mut parts: Vec<Part> = (0..)
             .zip(records)
-            .map(|(index, record)| Part { record, share: cap / count + u64::from(index < cap % count) })
+            .map(|(index, record)| Part {
+                record,
+                share: cap / count + u64::from(index < cap % count),
+            })
             .collect();
         let [.., last] = reservation.as_bytes();
         let own = parts.swap_remove(usize::from(*last) % parts.len());
-        Self { own, others: parts, cap }
+        Self {
+            own,
+            others: parts,
+            cap,
+        }
     }
 
     fn records(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.own).chain(&self.others).map(|part| &part.record)
+        std::iter::once(&self.own)
+            .chain(&self.others)
+            .map(|part| &part.record)
     }
 
     /// Who gives how much of the room that the own part lacks: those with the most room first.
@@ -89,7 +98,9 @@ impl DynamoBudgets {
                 Err(StoreError::Conflict) => continue,
                 Err(error) => return Err(error),
             };
-            let (Some((own, others)), all) = (seen.split_first(), sum(&seen)) else { continue };
+            let (Some((own, others)), all) = (seen.split_first(), sum(&seen)) else {
+                continue;
+            };
             if own.holds(reservation) {
                 return Ok(Reserved::Granted);
             }
@@ -99,18 +110,24 @@ impl DynamoBudgets {
                 }
                 return Ok(all.at(now).refusal());
             }
-            let lacking = own.committed + i128::from(reservation.amount_micro_usd) - i128::from(parts.own.share);
-            let moved = self.reserve_with(parts, &parts.donations(lacking.max(0), others), reservation).await;
+            let lacking = own.committed + i128::from(reservation.amount_micro_usd)
+                - i128::from(parts.own.share);
+            let moved = self
+                .reserve_with(parts, &parts.donations(lacking.max(0), others), reservation)
+                .await;
             match moved {
                 Ok(true) => return Ok(Reserved::Granted),
                 Ok(false) | Err(StoreError::Conflict) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(StoreError::Throttled("a budget's records changed during each try to reserve".into()))
+        Err(StoreError::Throttled(
+            "a budget's records changed during each try to reserve".into(),
+        ))
     }
 
-    /// Reserves in the own part, and takes over what others give, all or nothing. Returns whether it did.
+    /// Reserves in the own part, and takes over what others give, all or nothing. Returns whether
+    /// it did.
     async fn reserve_with(
         &self,
         parts: &Parts,
@@ -118,16 +135,32 @@ impl DynamoBudgets {
         reservation: &Reservation,
     ) -> Result<bool, StoreError> {
         let taken = donations.iter().map(|donation| donation.micro_usd).sum();
-        let most = i128::from(parts.own.share) + i128::from(taken) - i128::from(reservation.amount_micro_usd);
-        let own = self.reserving(parts.own.record.clone(), reservation, Room { most, before: 0, taken });
-        let mut transaction =
-            self.table.client.transact_write_items().transact_items(self.table.transact_update(&own)?);
+        let most = i128::from(parts.own.share) + i128::from(taken)
+            - i128::from(reservation.amount_micro_usd);
+        let own = self.reserving(
+            parts.own.record.clone(),
+            reservation,
+            Room {
+                most,
+                before: 0,
+                taken,
+            },
+        );
+        let mut transaction = self
+            .table
+            .client
+            .transact_write_items()
+            .transact_items(self.table.transact_update(&own)?);
         for Donation { part, micro_usd } in donations {
             let giving = self
                 .table
                 .update(part.record.clone())
-                .update_expression("SET #committed = if_not_exists(#committed, :zero) + :given, #v = :v")
-                .condition_expression("attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room)")
+                .update_expression(
+                    "SET #committed = if_not_exists(#committed, :zero) + :given, #v = :v",
+                )
+                .condition_expression(
+                    "attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room)",
+                )
                 .expression_attribute_names("#committed", COMMITTED)
                 .expression_attribute_names("#v", V)
                 .expression_attribute_values(":zero", number(0))
@@ -146,15 +179,26 @@ impl DynamoBudgets {
     pub(super) async fn read_all(&self, budget: &BudgetKey) -> Result<Record, StoreError> {
         let records = keys::budget(budget);
         if let [record] = records.as_slice() {
-            return self.table.read(record.clone()).await?.as_ref().map_or_else(|| Ok(Record::default()), read);
+            return self
+                .table
+                .read(record.clone())
+                .await?
+                .as_ref()
+                .map_or_else(|| Ok(Record::default()), read);
         }
         Ok(sum(&self.read_together(records.iter()).await?))
     }
 
     /// The records as they are at one moment.
-    async fn read_together(&self, records: impl Iterator<Item = &Key>) -> Result<Vec<Record>, StoreError> {
+    async fn read_together(
+        &self,
+        records: impl Iterator<Item = &Key>,
+    ) -> Result<Vec<Record>, StoreError> {
         let items = self.table.read_together(records).await?;
-        items.iter().map(|item| item.as_ref().map_or_else(|| Ok(Record::default()), read)).collect()
+        items
+            .iter()
+            .map(|item| item.as_ref().map_or_else(|| Ok(Record::default()), read))
+            .collect()
     }
 }
 
@@ -181,7 +225,12 @@ mod tests {
     }
 
     fn committed(amounts: [i128; 7]) -> Vec<Record> {
-        amounts.map(|committed| Record { committed, held: Vec::new() }).into()
+        amounts
+            .map(|committed| Record {
+                committed,
+                held: Vec::new(),
+            })
+            .into()
     }
 
     #[test]
@@ -192,7 +241,11 @@ mod tests {
             let mut own = std::collections::BTreeSet::new();
             for last in 0..=u8::MAX {
                 let parts = Parts::of(&day(), reservation(last), cap);
-                let shares = parts.others.iter().map(|part| part.share).chain([parts.own.share]);
+                let shares = parts
+                    .others
+                    .iter()
+                    .map(|part| part.share)
+                    .chain([parts.own.share]);
                 assert_eq!(shares.map(u128::from).sum::<u128>(), cap.into());
                 own.insert(parts.own.record.to_string());
             }
@@ -206,7 +259,10 @@ mod tests {
         let given = |lacking, amounts| {
             let others = committed(amounts);
             let donations = parts.donations(lacking, &others);
-            donations.iter().map(|donation| donation.micro_usd).collect::<Vec<_>>()
+            donations
+                .iter()
+                .map(|donation| donation.micro_usd)
+                .collect::<Vec<_>>()
         };
         assert_eq!(given(50, [90, 20, 100, 100, 100, 100, 130]), [50]);
         assert_eq!(given(85, [90, 20, 100, 100, 100, 100, 130]), [80, 5]);

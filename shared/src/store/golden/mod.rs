@@ -1,5 +1,5 @@
-//! Records as the code of version 1 wrote them, or of a later one where the name says so, and the proof that today's code reads
-//! them.
+//! Records as the code of version 1 wrote them, or of a later one where the name says so, and the
+//! proof that today's code reads them.
 //!
 //! Each file is one record in DynamoDB's JSON. They never change.
 
@@ -14,8 +14,8 @@ mod tests {
     use super::super::{agent_item, step_item, task_details, task_item};
     use crate::domain::task::{Parkings, Progress};
     use crate::domain::{
-        Agent, AgentConfig, CacheUse, Change, Event, History, Lease, Limits, Spent, Task, TaskId, TaskInput, TaskState,
-        Timestamp, Wait, WaitReason,
+        Agent, AgentConfig, CacheUse, Change, Event, History, Lease, Limits, Spent, Task, TaskId,
+        TaskInput, TaskState, Timestamp, Wait, WaitReason,
     };
     use crate::testing::samples::{self, after};
 
@@ -24,14 +24,24 @@ mod tests {
     }
 
     fn lease_until(expires_at: Timestamp) -> Lease {
-        Lease { worker: "wrk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a11".parse().unwrap(), expires_at }
+        Lease {
+            worker: "wrk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a11".parse().unwrap(),
+            expires_at,
+        }
     }
 
     /// The agent, of which tasks had no more than the deadline then.
     fn agent(limits: Limits) -> Agent {
         let agent = samples::agent(&samples::tenant("acme"));
         let id = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();
-        Agent { id, config: AgentConfig { limits, ..agent.config }, ..agent }
+        Agent {
+            id,
+            config: AgentConfig {
+                limits,
+                ..agent.config
+            },
+            ..agent
+        }
     }
 
     fn limits() -> Limits {
@@ -41,14 +51,33 @@ mod tests {
     /// A task in each state, and its record.
     fn tasks() -> [(Task, &'static str); 6] {
         let input = TaskInput::new("What is the capital of France?".to_owned()).unwrap();
-        let queued = Task::submit(task_id(), &agent(limits()), input, CacheUse::default(), after(0));
+        let queued = Task::submit(
+            task_id(),
+            &agent(limits()),
+            input,
+            CacheUse::default(),
+            after(0),
+        );
         let mut running = queued.clone();
         running.claim(lease_until(after(60)), after(1)).unwrap();
-        let (mut waiting, mut completed, mut failed) = (running.clone(), running.clone(), running.clone());
+        let (mut waiting, mut completed, mut failed) =
+            (running.clone(), running.clone(), running.clone());
         let mut timed_out = queued.clone();
         waiting.add_spend(samples::answer("").spend);
-        waiting.park(1, Wait { until: after(30), reason: WaitReason::RateLimit }, Spent::Nothing, after(2)).unwrap();
-        completed.complete(1, samples::output("Paris"), after(2)).unwrap();
+        waiting
+            .park(
+                1,
+                Wait {
+                    until: after(30),
+                    reason: WaitReason::RateLimit,
+                },
+                Spent::Nothing,
+                after(2),
+            )
+            .unwrap();
+        completed
+            .complete(1, samples::output("Paris"), after(2))
+            .unwrap();
         failed.fail(1, samples::failure(), after(2)).unwrap();
         timed_out.settle_overdue(after(600)).unwrap();
         [
@@ -67,7 +96,11 @@ mod tests {
     }
 
     fn attributes(map: &Value) -> Item {
-        map.as_object().unwrap().iter().map(|(name, typed)| (name.clone(), attribute(typed))).collect()
+        map.as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, typed)| (name.clone(), attribute(typed)))
+            .collect()
     }
 
     fn attribute(typed: &Value) -> AttributeValue {
@@ -85,15 +118,22 @@ mod tests {
     #[test]
     fn an_agent_of_the_first_version_is_read() {
         let expected = agent(limits().with_max_cost_micro_usd(250_000).unwrap());
-        assert_eq!(agent_item::read(&record(include_str!("agent.json"))).unwrap(), expected);
+        assert_eq!(
+            agent_item::read(&record(include_str!("agent.json"))).unwrap(),
+            expected
+        );
     }
 
-    /// But for its history, the causes of its parkings and its conversation's size, which were not kept then.
+    /// But for its history, the causes of its parkings and its conversation's size, which were not
+    /// kept then.
     #[test]
     fn a_task_of_the_first_version_is_read_in_each_state() {
         for (task, json) in tasks() {
             let item = record(json);
-            let parkings = Parkings { all: task.progress().parkings.all, ..Parkings::default() };
+            let parkings = Parkings {
+                all: task.progress().parkings.all,
+                ..Parkings::default()
+            };
             let expected = Progress {
                 history: History::restore(0, Vec::new(), 0),
                 parkings,
@@ -103,7 +143,10 @@ mod tests {
             let expected = Task::restore(task.spec().clone(), expected);
             assert!(task_item::head(&item).unwrap().is_none());
             assert_eq!(task_item::read(&item, None).unwrap(), expected);
-            assert_eq!(task_item::read_summary(&item).unwrap(), samples::summary(&expected));
+            assert_eq!(
+                task_item::read_summary(&item).unwrap(),
+                samples::summary(&expected)
+            );
         }
     }
 
@@ -111,9 +154,16 @@ mod tests {
     #[test]
     fn a_task_of_the_second_version_is_read_with_a_conversation_of_unknown_size() {
         let [_, (running, _), ..] = tasks();
-        let expected = Progress { steps: 3, conversation_bytes: None, ..running.progress().clone() };
+        let expected = Progress {
+            steps: 3,
+            conversation_bytes: None,
+            ..running.progress().clone()
+        };
         let expected = Task::restore(running.spec().clone(), expected);
-        assert_eq!(task_item::read(&record(include_str!("task_running_2.json")), None).unwrap(), expected);
+        assert_eq!(
+            task_item::read(&record(include_str!("task_running_2.json")), None).unwrap(),
+            expected
+        );
     }
 
     /// A task with a hundred changes, the last of them a claim.
@@ -123,8 +173,12 @@ mod tests {
         while changes.len() < 100 {
             let at = after(changes.len() as u64);
             let event = match changes.len() % 2 {
-                0 => Event::HandedOver { hop: u32::try_from(changes.len() / 2).unwrap() },
-                _ => Event::Claimed { worker: lease_until(at).worker },
+                0 => Event::HandedOver {
+                    hop: u32::try_from(changes.len() / 2).unwrap(),
+                },
+                _ => Event::Claimed {
+                    worker: lease_until(at).worker,
+                },
             };
             changes.push(Change::new(at, event));
         }
@@ -171,13 +225,22 @@ mod tests {
     fn a_task_of_the_third_version_is_read_with_its_details() {
         let task = with_details();
         let item = record(include_str!("task_apart_3.json"));
-        assert_eq!(task_item::read(&item, None).unwrap(), task.clone().with_input(None));
+        assert_eq!(
+            task_item::read(&item, None).unwrap(),
+            task.clone().with_input(None)
+        );
         assert_eq!(
             Some(task_details::read_input(&record(include_str!("task_input.json"))).unwrap()),
             task.spec().input
         );
         let block = task_details::read_block(&record(include_str!("history_block.json"))).unwrap();
-        let moved: Vec<Change> = task.progress().history.leaving().flat_map(|(_, block)| block).cloned().collect();
+        let moved: Vec<Change> = task
+            .progress()
+            .history
+            .leaving()
+            .flat_map(|(_, block)| block)
+            .cloned()
+            .collect();
         assert_eq!(block, (0..).zip(moved).collect::<Vec<_>>());
     }
 
@@ -185,6 +248,9 @@ mod tests {
     fn a_step_of_the_first_version_is_read() {
         let item = record(include_str!("step.json"));
         assert!(step_item::head(&item).unwrap().is_none());
-        assert_eq!(step_item::read(&item, None).unwrap(), samples::step(task_id(), 1, "Paris"));
+        assert_eq!(
+            step_item::read(&item, None).unwrap(),
+            samples::step(task_id(), 1, "Paris")
+        );
     }
 }

@@ -1,12 +1,14 @@
 //! The form of a task's record.
 //!
-//! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing of the state before is
-//! left over. What may be large, an output, a failure or a list of calls, is packed (see
-//! [`task_content`](super::task_content)); records of version 1 have it in attributes, and no limits, history or steps. A record
-//! without its task's input, which is [in a record of its own](super::task_details), is of version 3, for earlier versions would
-//! not find it; all others are of version 2. A transition leaves the version as it is.
+//! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing
+//! of the state before is left over. What may be large, an output, a failure or a list of calls, is
+//! packed (see [`task_content`](super::task_content)); records of version 1 have it in attributes,
+//! and no limits, history or steps. A record without its task's input, which is [in a record of its
+//! own](super::task_details), is of version 3, for earlier versions would not find it; all others
+//! are of version 2. A transition leaves the version as it is.
 //!
-//! A record that is marked as [`DELETING`] is what is left of a task that is deleted: there is no task any more.
+//! A record that is marked as [`DELETING`] is what is left of a task that is deleted: there is no
+//! task any more.
 
 use std::time::Duration;
 
@@ -18,8 +20,8 @@ use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, 
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
 use crate::domain::task::{Progress, TaskSpec};
 use crate::domain::{
-    AgentVersion, CacheUse, Change, Failure, History, Lease, Limits, Output, Parkings, Task, TaskId, TaskInput,
-    TaskState, TaskStatus, TenantId, Wait,
+    AgentVersion, CacheUse, Change, Failure, History, Lease, Limits, Output, Parkings, Task,
+    TaskId, TaskInput, TaskState, TaskStatus, TenantId, Wait,
 };
 use crate::ports::{INPUT_IN_RECORD, StoreError, TaskSummary};
 
@@ -29,8 +31,8 @@ pub(super) const VERSION: u32 = 3;
 /// The version of a record that has its task's input.
 const WITH_INPUT: u32 = 2;
 
-/// What the record holds of what may be large. An earlier version's has an input of up to 128 KiB besides, and 400 KB is the most
-/// for a record.
+/// What the record holds of what may be large. An earlier version's has an input of up to 128 KiB
+/// besides, and 400 KB is the most for a record.
 const IN_HEAD: usize = 128 * 1_024;
 
 pub(super) const AGENT_ID: &str = "agent_id";
@@ -70,7 +72,8 @@ const HOPS: &str = "hops";
 const STEPS: &str = "steps";
 const BASE: &str = "base";
 const CONVERSATION_BYTES: &str = "conversation_bytes";
-/// Of how many steps the bytes are: a worker of an earlier version records steps and leaves the bytes as they were.
+/// Of how many steps the bytes are: a worker of an earlier version records steps and leaves the
+/// bytes as they were.
 const CONVERSATION_STEPS: &str = "conversation_steps";
 const LIMITS: &str = "limits";
 const LIMIT: &str = "limit";
@@ -150,9 +153,9 @@ struct FailureContent<M, A> {
 pub(super) fn pack(task: &Task) -> Result<Option<Blob>, StoreError> {
     let raw = match task.state() {
         TaskState::Completed(output) => Ok(output.text.clone().into_bytes()),
-        TaskState::Failed(Failure { message, attempts, .. }) => {
-            serde_json::to_vec(&FailureContent { message, attempts })
-        }
+        TaskState::Failed(Failure {
+            message, attempts, ..
+        }) => serde_json::to_vec(&FailureContent { message, attempts }),
         TaskState::InputRequired { calls, .. } => serde_json::to_vec(calls),
         TaskState::Queued { .. }
         | TaskState::Running(_)
@@ -161,12 +164,24 @@ pub(super) fn pack(task: &Task) -> Result<Option<Blob>, StoreError> {
         | TaskState::Canceled
         | TaskState::TimedOut => return Ok(None),
     };
-    Blob::pack(raw.map_err(|error| StoreError::Refused(Box::new(error)))?, IN_HEAD).map(Some)
+    Blob::pack(
+        raw.map_err(|error| StoreError::Refused(Box::new(error)))?,
+        IN_HEAD,
+    )
+    .map(Some)
 }
 
 /// The task, with what [`pack`] made of it, as its record.
 pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
-    let TaskSpec { id, tenant, agent, input, cache_use, created_at, trace } = task.spec();
+    let TaskSpec {
+        id,
+        tenant,
+        agent,
+        input,
+        cache_use,
+        created_at,
+        trace,
+    } = task.spec();
     let input = input.as_ref().map_or("", TaskInput::as_str);
     let (version, input) = if is_apart(input) {
         (VERSION, (INPUT_BYTES, number(input.len())))
@@ -182,21 +197,45 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
         input,
         (CACHE_MODE, name(&cache_use.mode)),
     ];
-    attributes.extend(cache_use.max_age.map(|age| (CACHE_MAX_AGE, number(age.as_secs()))));
+    attributes.extend(
+        cache_use
+            .max_age
+            .map(|age| (CACHE_MAX_AGE, number(age.as_secs()))),
+    );
     attributes.extend(trace.as_ref().map(|trace| (TRACE, text(trace.as_str()))));
     attributes.extend(progress(task, content));
     items::versioned(version, keys::task(*id), attributes)
 }
 
-/// Whether an input is in a record of its own: what a task's record has is written again with each change of the task.
+/// Whether an input is in a record of its own: what a task's record has is written again with each
+/// change of the task.
 pub(super) const fn is_apart(input: &str) -> bool {
     input.len() > INPUT_IN_RECORD
 }
 
 /// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
 pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
-    let Progress { revision, fence, attempts, sends, parkings, hops, steps, base, .. } = task.progress();
-    let Progress { cancel_requested, limits, deadline, spend, history, updated_at, state, .. } = task.progress();
+    let Progress {
+        revision,
+        fence,
+        attempts,
+        sends,
+        parkings,
+        hops,
+        steps,
+        base,
+        ..
+    } = task.progress();
+    let Progress {
+        cancel_requested,
+        limits,
+        deadline,
+        spend,
+        history,
+        updated_at,
+        state,
+        ..
+    } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
         (FENCE, number(fence)),
@@ -225,18 +264,32 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     }
     match state {
         TaskState::Queued { due_at } => attributes.push((RESEND_AT, moment(*due_at))),
-        TaskState::Running(lease) => attributes
-            .extend([(LEASE_WORKER, text(lease.worker.to_string())), (LEASE_EXPIRES_AT, moment(lease.expires_at))]),
+        TaskState::Running(lease) => attributes.extend([
+            (LEASE_WORKER, text(lease.worker.to_string())),
+            (LEASE_EXPIRES_AT, moment(lease.expires_at)),
+        ]),
         TaskState::Waiting { wait, due_at } => attributes.extend([
             (WAIT_REASON, name(&wait.reason)),
             (WAIT_UNTIL, moment(wait.until)),
             (RESEND_AT, moment(*due_at)),
         ]),
-        TaskState::InputRequired { since, expires_at, calls: _ } => {
+        TaskState::InputRequired {
+            since,
+            expires_at,
+            calls: _,
+        } => {
             attributes.extend([(SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
         }
-        TaskState::Paused { limit, since, expires_at } => {
-            attributes.extend([(LIMIT, name(limit)), (SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
+        TaskState::Paused {
+            limit,
+            since,
+            expires_at,
+        } => {
+            attributes.extend([
+                (LIMIT, name(limit)),
+                (SINCE, moment(*since)),
+                (EXPIRES_AT, moment(*expires_at)),
+            ]);
         }
         TaskState::Completed(output) => attributes.extend([
             (STOP_REASON, name(&output.stop_reason)),
@@ -252,12 +305,29 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
 
 /// What most records have not.
 fn occasional(progress: &Progress) -> Attributes {
-    let Progress { parkings, setbacks, history, conversation_bytes, steps, .. } = progress;
-    let counts = [(OUTAGES, parkings.outages), (RATE_LIMITS, parkings.rate_limits), (TURNS, parkings.turns)];
-    let counts = counts.into_iter().chain([(HISTORY_FIRST, history.first())]).filter(|(_, count)| *count > 0);
+    let Progress {
+        parkings,
+        setbacks,
+        history,
+        conversation_bytes,
+        steps,
+        ..
+    } = progress;
+    let counts = [
+        (OUTAGES, parkings.outages),
+        (RATE_LIMITS, parkings.rate_limits),
+        (TURNS, parkings.turns),
+    ];
+    let counts = counts
+        .into_iter()
+        .chain([(HISTORY_FIRST, history.first())])
+        .filter(|(_, count)| *count > 0);
     let mut attributes: Attributes = counts.map(|(name, count)| (name, number(count))).collect();
     if let Some(bytes) = conversation_bytes {
-        attributes.extend([(CONVERSATION_BYTES, number(bytes)), (CONVERSATION_STEPS, number(steps))]);
+        attributes.extend([
+            (CONVERSATION_BYTES, number(bytes)),
+            (CONVERSATION_STEPS, number(steps)),
+        ]);
     }
     if !setbacks.is_empty() {
         attributes.push(items::json(SETBACKS, setbacks));
@@ -280,7 +350,8 @@ pub(super) fn is_deleting(item: &Item) -> bool {
     item.contains_key(DELETING)
 }
 
-/// Where the packed content of the task in a record is, if its state has any and the record has it packed.
+/// Where the packed content of the task in a record is, if its state has any and the record has it
+/// packed.
 pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let packed = match fields.name(STATUS)? {
@@ -316,7 +387,11 @@ pub(super) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreE
         sends: fields.number(SENDS)?,
         parkings: parkings(&fields)?,
         // One that a later version wrote with words of its own is left out: it only explains.
-        setbacks: fields.optional(SETBACKS, Fields::json).ok().flatten().unwrap_or_default(),
+        setbacks: fields
+            .optional(SETBACKS, Fields::json)
+            .ok()
+            .flatten()
+            .unwrap_or_default(),
         hops: fields.optional(HOPS, Fields::number)?.unwrap_or(0),
         steps: fields.optional(STEPS, Fields::number)?.unwrap_or(0),
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
@@ -347,31 +422,43 @@ pub(super) fn read_summary(item: &Item) -> Result<TaskSummary, StoreError> {
 }
 
 fn id(fields: &Fields<'_>) -> Result<TaskId, StoreError> {
-    keys::parse_task_partition(fields.text(keys::PK)?).ok_or_else(|| fields.corrupt("its partition is not a task's"))
+    keys::parse_task_partition(fields.text(keys::PK)?)
+        .ok_or_else(|| fields.corrupt("its partition is not a task's"))
 }
 
 fn agent(fields: &Fields<'_>) -> Result<AgentVersion, StoreError> {
-    Ok(AgentVersion { id: fields.parsed(AGENT_ID)?, version: fields.number(AGENT_VERSION)? })
+    Ok(AgentVersion {
+        id: fields.parsed(AGENT_ID)?,
+        version: fields.number(AGENT_VERSION)?,
+    })
 }
 
 fn input(fields: &Fields<'_>) -> Result<Option<TaskInput>, StoreError> {
     if fields.has(INPUT_BYTES) {
         return Ok(None);
     }
-    fields.valid(TaskInput::new(fields.text(INPUT)?.to_owned())).map(Some)
+    fields
+        .valid(TaskInput::new(fields.text(INPUT)?.to_owned()))
+        .map(Some)
 }
 
 /// Whole, however long an earlier version let it become.
 fn history(fields: &Fields<'_>) -> Result<History, StoreError> {
-    let kept = fields.optional(HISTORY, Fields::json_list)?.unwrap_or_default();
+    let kept = fields
+        .optional(HISTORY, Fields::json_list)?
+        .unwrap_or_default();
     let first = fields.optional(HISTORY_FIRST, Fields::number)?.unwrap_or(0);
     Ok(History::restore(first, kept, fields.number(REVISION)?))
 }
 
 fn cache_use(fields: &Fields<'_>) -> Result<CacheUse, StoreError> {
     Ok(CacheUse {
-        mode: fields.optional(CACHE_MODE, Fields::name)?.unwrap_or_default(),
-        max_age: fields.optional(CACHE_MAX_AGE, Fields::number)?.map(Duration::from_secs),
+        mode: fields
+            .optional(CACHE_MODE, Fields::name)?
+            .unwrap_or_default(),
+        max_age: fields
+            .optional(CACHE_MAX_AGE, Fields::number)?
+            .map(Duration::from_secs),
     })
 }
 
@@ -389,31 +476,47 @@ fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
         return Ok(limits);
     }
     let timeout = fields.moment(DEADLINE)?.since(fields.moment(CREATED_AT)?);
-    fields.valid(Limits::default().with_timeout_seconds(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)))
+    fields.valid(
+        Limits::default()
+            .with_timeout_seconds(u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)),
+    )
 }
 
-/// A worker of the version before counts all of them only, and leaves the others as they are when it begins anew.
+/// A worker of the version before counts all of them only, and leaves the others as they are when
+/// it begins anew.
 fn parkings(fields: &Fields<'_>) -> Result<Parkings, StoreError> {
     let count = |name| Ok::<u32, StoreError>(fields.optional(name, Fields::number)?.unwrap_or(0));
     let all = count(PARKINGS)?;
-    let [outages, rate_limits, turns] = [count(OUTAGES)?, count(RATE_LIMITS)?, count(TURNS)?].map(|some| some.min(all));
-    Ok(Parkings { all, outages, rate_limits, turns })
+    let [outages, rate_limits, turns] =
+        [count(OUTAGES)?, count(RATE_LIMITS)?, count(TURNS)?].map(|some| some.min(all));
+    Ok(Parkings {
+        all,
+        outages,
+        rate_limits,
+        turns,
+    })
 }
 
 fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, StoreError> {
     Ok(match fields.name(STATUS)? {
-        TaskStatus::Queued => TaskState::Queued { due_at: fields.moment(RESEND_AT)? },
+        TaskStatus::Queued => TaskState::Queued {
+            due_at: fields.moment(RESEND_AT)?,
+        },
         TaskStatus::Running => TaskState::Running(Lease {
             worker: fields.parsed(LEASE_WORKER)?,
             expires_at: fields.moment(LEASE_EXPIRES_AT)?,
         }),
         TaskStatus::Waiting => TaskState::Waiting {
-            wait: Wait { until: fields.moment(WAIT_UNTIL)?, reason: fields.name(WAIT_REASON)? },
+            wait: Wait {
+                until: fields.moment(WAIT_UNTIL)?,
+                reason: fields.name(WAIT_REASON)?,
+            },
             due_at: fields.moment(RESEND_AT)?,
         },
         TaskStatus::Completed => TaskState::Completed(Output {
             text: match content {
-                Some(text) => String::from_utf8(text).map_err(|_| fields.corrupt("its output is not a text"))?,
+                Some(text) => String::from_utf8(text)
+                    .map_err(|_| fields.corrupt("its output is not a text"))?,
                 None => fields.text(OUTPUT_TEXT)?.to_owned(),
             },
             stop_reason: fields.name(STOP_REASON)?,
@@ -429,7 +532,11 @@ fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, Sto
                     attempts: fields.json(FAILED_ATTEMPTS)?,
                 },
             };
-            TaskState::Failed(Failure { code: fields.name(FAILURE_CODE)?, message, attempts })
+            TaskState::Failed(Failure {
+                code: fields.name(FAILURE_CODE)?,
+                message,
+                attempts,
+            })
         }
         TaskStatus::InputRequired => TaskState::InputRequired {
             calls: fields.parse(CONTENT, &content.unwrap_or_default())?,

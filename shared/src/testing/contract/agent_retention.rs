@@ -7,17 +7,34 @@ use std::sync::Arc;
 use super::{Check, Outcome, eventually, holds, same};
 use crate::domain::{Agent, Task, Timestamp};
 use crate::ports::{
-    AgentRetention, AgentStore, DeletedAgent, Deletion, PageRequest, StoreError, TaskSearch, TaskStore,
+    AgentRetention, AgentStore, DeletedAgent, Deletion, PageRequest, StoreError, TaskSearch,
+    TaskStore,
 };
 use crate::testing::samples::{self, START};
 
 pub(super) const CHECKS: &[Check<AgentsKept>] = &[
-    ("a marked agent is neither the newest nor in a list, and its version is there", |k| Box::pin(marked_is_hidden(k))),
-    ("another tenant's agent, or none, is not marked", |k| Box::pin(not_marked(k))),
-    ("a marked agent is due after its first mark, with its search's place, until it is restored", |k| Box::pin(due(k))),
-    ("a removed agent is gone with its versions, and can't be restored", |k| Box::pin(removed_is_gone(k))),
-    ("an agent that is not marked is not removed", |k| Box::pin(unmarked_stays(k))),
-    ("of a tenant's tasks one that names the agent is found, until it is deleted", |k| Box::pin(task_is_found(k))),
+    (
+        "a marked agent is neither the newest nor in a list, and its version is there",
+        |k| Box::pin(marked_is_hidden(k)),
+    ),
+    ("another tenant's agent, or none, is not marked", |k| {
+        Box::pin(not_marked(k))
+    }),
+    (
+        "a marked agent is due after its first mark, with its search's place, until it is restored",
+        |k| Box::pin(due(k)),
+    ),
+    (
+        "a removed agent is gone with its versions, and can't be restored",
+        |k| Box::pin(removed_is_gone(k)),
+    ),
+    ("an agent that is not marked is not removed", |k| {
+        Box::pin(unmarked_stays(k))
+    }),
+    (
+        "of a tenant's tasks one that names the agent is found, until it is deleted",
+        |k| Box::pin(task_is_found(k)),
+    ),
 ];
 
 /// Where agents and what names them are kept.
@@ -44,21 +61,44 @@ impl AgentsKept {
     }
 
     async fn mark(&self, agent: &Agent) -> Outcome {
-        same(&self.retention.mark(&agent.tenant, agent.id, at(10)).await?, &true)
+        same(
+            &self.retention.mark(&agent.tenant, agent.id, at(10)).await?,
+            &true,
+        )
     }
 
     async fn listed(&self, agent: &Agent) -> Result<usize, StoreError> {
-        Ok(self.agents.list(&agent.tenant, &PageRequest { limit: 10, after: None }).await?.entries.len())
+        Ok(self
+            .agents
+            .list(
+                &agent.tenant,
+                &PageRequest {
+                    limit: 10,
+                    after: None,
+                },
+            )
+            .await?
+            .entries
+            .len())
     }
 
     async fn is_due(&self, agent: &DeletedAgent, moment: Timestamp) -> Result<bool, StoreError> {
-        Ok(self.retention.marked_before(moment, 1_000).await?.contains(agent))
+        Ok(self
+            .retention
+            .marked_before(moment, 1_000)
+            .await?
+            .contains(agent))
     }
 }
 
 fn deleted(agent: &Agent) -> DeletedAgent {
     let (tenant, id, created_at) = (agent.tenant.clone(), agent.id, agent.created_at);
-    DeletedAgent { tenant, id, created_at, searched_to: None }
+    DeletedAgent {
+        tenant,
+        id,
+        created_at,
+        searched_to: None,
+    }
 }
 
 async fn marked_is_hidden(kept: AgentsKept) -> Outcome {
@@ -68,19 +108,46 @@ async fn marked_is_hidden(kept: AgentsKept) -> Outcome {
     kept.mark(&agent).await?;
     kept.mark(&agent).await?;
     same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    let list = kept.agents.list(&agent.tenant, &PageRequest { limit: 10, after: None }).await?;
+    let list = kept
+        .agents
+        .list(
+            &agent.tenant,
+            &PageRequest {
+                limit: 10,
+                after: None,
+            },
+        )
+        .await?;
     same(&list.entries, &vec![Ok(other)])?;
-    same(&kept.agents.version(&agent.tenant, agent.version_ref()).await?, &Some(agent.clone()))?;
+    same(
+        &kept
+            .agents
+            .version(&agent.tenant, agent.version_ref())
+            .await?,
+        &Some(agent.clone()),
+    )?;
     Ok(kept.retention.remove(&deleted(&agent)).await?)
 }
 
 async fn not_marked(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
-    same(&kept.retention.mark(&samples::fresh_tenant(), agent.id, at(10)).await?, &false)?;
+    same(
+        &kept
+            .retention
+            .mark(&samples::fresh_tenant(), agent.id, at(10))
+            .await?,
+        &false,
+    )?;
     let never = samples::agent(&agent.tenant);
-    same(&kept.retention.mark(&agent.tenant, never.id, at(10)).await?, &false)?;
+    same(
+        &kept.retention.mark(&agent.tenant, never.id, at(10)).await?,
+        &false,
+    )?;
     same(&kept.agents.newest(&agent.tenant, never.id).await?, &None)?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &Some(agent))
+    same(
+        &kept.agents.newest(&agent.tenant, agent.id).await?,
+        &Some(agent),
+    )
 }
 
 async fn due(kept: AgentsKept) -> Outcome {
@@ -95,7 +162,10 @@ async fn due(kept: AgentsKept) -> Outcome {
     kept.retention.restore(&marked).await?;
     kept.retention.restore(&marked).await?;
     kept.retention.note_search(&marked).await?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &Some(agent.clone()))?;
+    same(
+        &kept.agents.newest(&agent.tenant, agent.id).await?,
+        &Some(agent.clone()),
+    )?;
     same(&kept.listed(&agent).await?, &1)?;
     eventually(|| async { same(&kept.is_due(&marked, at(99)).await?, &false) }).await?;
     kept.mark(&agent).await?;
@@ -115,11 +185,19 @@ async fn removed_is_gone(kept: AgentsKept) -> Outcome {
         removed?;
     }
     same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    same(&kept.agents.version(&agent.tenant, agent.version_ref()).await?, &None)?;
+    same(
+        &kept
+            .agents
+            .version(&agent.tenant, agent.version_ref())
+            .await?,
+        &None,
+    )?;
     same(&kept.listed(&agent).await?, &0)?;
     kept.retention.note_search(&deleted(&agent)).await?;
     let restored = kept.retention.restore(&deleted(&agent)).await;
-    holds(matches!(restored, Err(StoreError::Conflict)), || format!("{restored:?}"))?;
+    holds(matches!(restored, Err(StoreError::Conflict)), || {
+        format!("{restored:?}")
+    })?;
     same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
     eventually(|| async { same(&kept.is_due(&deleted(&agent), at(99)).await?, &false) }).await
 }
@@ -127,18 +205,33 @@ async fn removed_is_gone(kept: AgentsKept) -> Outcome {
 async fn unmarked_stays(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
     let removed = kept.retention.remove(&deleted(&agent)).await;
-    holds(matches!(removed, Err(StoreError::Conflict)), || format!("{removed:?}"))?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &Some(agent.clone()))?;
-    same(&kept.agents.version(&agent.tenant, agent.version_ref()).await?, &Some(agent))
+    holds(matches!(removed, Err(StoreError::Conflict)), || {
+        format!("{removed:?}")
+    })?;
+    same(
+        &kept.agents.newest(&agent.tenant, agent.id).await?,
+        &Some(agent.clone()),
+    )?;
+    same(
+        &kept
+            .agents
+            .version(&agent.tenant, agent.version_ref())
+            .await?,
+        &Some(agent),
+    )
 }
 
 async fn task_is_found(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
     let find = async || kept.retention.find_task(&deleted(&agent)).await;
     same(&find().await?, &TaskSearch::None)?;
-    let foreign = Agent { tenant: samples::fresh_tenant(), ..agent.clone() };
+    let foreign = Agent {
+        tenant: samples::fresh_tenant(),
+        ..agent.clone()
+    };
     let other = samples::agent(&agent.tenant);
-    let [mut ours, foreign, other] = [&agent, &foreign, &other].map(|agent| samples::task(agent, START));
+    let [mut ours, foreign, other] =
+        [&agent, &foreign, &other].map(|agent| samples::task(agent, START));
     for task in [&foreign, &other] {
         kept.tasks.create(task).await?;
     }
@@ -147,6 +240,9 @@ async fn task_is_found(kept: AgentsKept) -> Outcome {
     eventually(|| async { same(&find().await?, &TaskSearch::Found(Task::id(&ours))) }).await?;
     ours.cancel(START)?;
     kept.tasks.update(&ours).await?;
-    same(&kept.tasks.delete(&agent.tenant, ours.id()).await?, &Deletion::Begun)?;
+    same(
+        &kept.tasks.delete(&agent.tenant, ours.id()).await?,
+        &Deletion::Begun,
+    )?;
     eventually(|| async { same(&find().await?, &TaskSearch::None) }).await
 }

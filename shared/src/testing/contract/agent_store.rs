@@ -10,43 +10,96 @@ use crate::testing::samples;
 type Store = Arc<dyn AgentStore>;
 
 pub(super) const CHECKS: &[Check<Store>] = &[
-    ("a new agent is its newest and its first version", |s| Box::pin(new_agent_is_there(s))),
-    ("texts come back unchanged, whatever they are made of", |s| Box::pin(texts_survive(s))),
-    ("an unknown agent or version is none", |s| Box::pin(unknown_is_none(s))),
-    ("another tenant's agent is none and in no list", |s| Box::pin(foreign_is_none(s))),
-    ("adding the very same agent again succeeds, another under its id conflicts", |s| Box::pin(taken_id(s))),
-    ("of concurrent agents under one id one is kept", |s| Box::pin(one_of_many(s))),
-    ("the list is complete, oldest first, in pages of the wanted size", |s| Box::pin(list_is_ordered(s))),
-    ("a made-up cursor is refused", |s| Box::pin(made_up_cursor(s))),
-    ("a cursor of another tenant shows nothing of it", |s| Box::pin(foreign_cursor(s))),
+    ("a new agent is its newest and its first version", |s| {
+        Box::pin(new_agent_is_there(s))
+    }),
+    (
+        "texts come back unchanged, whatever they are made of",
+        |s| Box::pin(texts_survive(s)),
+    ),
+    ("an unknown agent or version is none", |s| {
+        Box::pin(unknown_is_none(s))
+    }),
+    ("another tenant's agent is none and in no list", |s| {
+        Box::pin(foreign_is_none(s))
+    }),
+    (
+        "adding the very same agent again succeeds, another under its id conflicts",
+        |s| Box::pin(taken_id(s)),
+    ),
+    ("of concurrent agents under one id one is kept", |s| {
+        Box::pin(one_of_many(s))
+    }),
+    (
+        "the list is complete, oldest first, in pages of the wanted size",
+        |s| Box::pin(list_is_ordered(s)),
+    ),
+    ("a made-up cursor is refused", |s| {
+        Box::pin(made_up_cursor(s))
+    }),
+    ("a cursor of another tenant shows nothing of it", |s| {
+        Box::pin(foreign_cursor(s))
+    }),
 ];
 
 async fn new_agent_is_there(store: Store) -> Outcome {
     let agent = samples::agent(&samples::fresh_tenant());
     store.create(&agent).await?;
-    same(&store.newest(&agent.tenant, agent.id).await?, &Some(agent.clone()))?;
-    same(&store.version(&agent.tenant, agent.version_ref()).await?, &Some(agent))
+    same(
+        &store.newest(&agent.tenant, agent.id).await?,
+        &Some(agent.clone()),
+    )?;
+    same(
+        &store.version(&agent.tenant, agent.version_ref()).await?,
+        &Some(agent),
+    )
 }
 
 async fn texts_survive(store: Store) -> Outcome {
     let config = samples::agent_config("Zoë 🦀 – 数", &"ß\"\\\u{0}\u{1f600}\n".repeat(3_000));
     let agent = Agent::create(samples::fresh_tenant(), config, samples::START);
     store.create(&agent).await?;
-    same(&store.newest(&agent.tenant, agent.id).await?, &Some(agent.clone()))?;
+    same(
+        &store.newest(&agent.tenant, agent.id).await?,
+        &Some(agent.clone()),
+    )?;
     let silent = Agent::create(agent.tenant, samples::agent_config("x", ""), samples::START);
     store.create(&silent).await?;
-    same(&store.version(&silent.tenant, silent.version_ref()).await?, &Some(silent))
+    same(
+        &store.version(&silent.tenant, silent.version_ref()).await?,
+        &Some(silent),
+    )
 }
 
 async fn unknown_is_none(store: Store) -> Outcome {
     let agent = samples::agent(&samples::fresh_tenant());
     same(&store.newest(&agent.tenant, agent.id).await?, &None)?;
-    same(&store.version(&agent.tenant, agent.version_ref()).await?, &None)?;
-    same(&page(&store, &agent.tenant, 10, None).await?, &Page { entries: Vec::new(), next: None })?;
+    same(
+        &store.version(&agent.tenant, agent.version_ref()).await?,
+        &None,
+    )?;
+    same(
+        &page(&store, &agent.tenant, 10, None).await?,
+        &Page {
+            entries: Vec::new(),
+            next: None,
+        },
+    )?;
     store.create(&agent).await?;
     let other = AgentId::new(samples::START);
     same(&store.newest(&agent.tenant, other).await?, &None)?;
-    same(&store.version(&agent.tenant, AgentVersion { id: agent.id, version: 2 }).await?, &None)
+    same(
+        &store
+            .version(
+                &agent.tenant,
+                AgentVersion {
+                    id: agent.id,
+                    version: 2,
+                },
+            )
+            .await?,
+        &None,
+    )
 }
 
 async fn foreign_is_none(store: Store) -> Outcome {
@@ -55,18 +108,32 @@ async fn foreign_is_none(store: Store) -> Outcome {
     let stranger = samples::fresh_tenant();
     same(&store.newest(&stranger, agent.id).await?, &None)?;
     same(&store.version(&stranger, agent.version_ref()).await?, &None)?;
-    same(&page(&store, &stranger, 10, None).await?.entries, &Vec::new())
+    same(
+        &page(&store, &stranger, 10, None).await?.entries,
+        &Vec::new(),
+    )
 }
 
 async fn taken_id(store: Store) -> Outcome {
     let agent = samples::agent(&samples::fresh_tenant());
     store.create(&agent).await?;
     store.create(&agent).await?;
-    let other = Agent { config: samples::agent_config("impostor", ""), ..agent.clone() };
+    let other = Agent {
+        config: samples::agent_config("impostor", ""),
+        ..agent.clone()
+    };
     let refused = store.create(&other).await;
-    holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
-    same(&store.newest(&agent.tenant, agent.id).await?, &Some(agent.clone()))?;
-    same(&store.version(&agent.tenant, agent.version_ref()).await?, &Some(agent))
+    holds(matches!(refused, Err(StoreError::Conflict)), || {
+        format!("{refused:?}")
+    })?;
+    same(
+        &store.newest(&agent.tenant, agent.id).await?,
+        &Some(agent.clone()),
+    )?;
+    same(
+        &store.version(&agent.tenant, agent.version_ref()).await?,
+        &Some(agent),
+    )
 }
 
 async fn one_of_many(store: Store) -> Outcome {
@@ -74,12 +141,23 @@ async fn one_of_many(store: Store) -> Outcome {
     let mut creations = tokio::task::JoinSet::new();
     for number in 0..6 {
         let store = Arc::clone(&store);
-        let agent = Agent { config: samples::agent_config(&format!("clerk {number}"), ""), ..agent.clone() };
+        let agent = Agent {
+            config: samples::agent_config(&format!("clerk {number}"), ""),
+            ..agent.clone()
+        };
         creations.spawn(async move { store.create(&agent).await.map(|()| agent) });
     }
-    let kept: Vec<Agent> = creations.join_all().await.into_iter().filter_map(Result::ok).collect();
+    let kept: Vec<Agent> = creations
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect();
     holds(kept.len() == 1, || format!("{} were kept", kept.len()))?;
-    same(&store.newest(&agent.tenant, agent.id).await?.as_ref(), &kept.first())
+    same(
+        &store.newest(&agent.tenant, agent.id).await?.as_ref(),
+        &kept.first(),
+    )
 }
 
 async fn list_is_ordered(store: Store) -> Outcome {
@@ -87,7 +165,11 @@ async fn list_is_ordered(store: Store) -> Outcome {
     let mut expected = Vec::new();
     for second in 0..5 {
         let config = samples::agent_config(&format!("clerk {second}"), "");
-        expected.push(Agent::create(tenant.clone(), config, samples::after(second)));
+        expected.push(Agent::create(
+            tenant.clone(),
+            config,
+            samples::after(second),
+        ));
     }
     for agent in expected.iter().rev() {
         store.create(agent).await?;
@@ -102,8 +184,18 @@ async fn list_is_ordered(store: Store) -> Outcome {
 async fn made_up_cursor(store: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
     for cursor in ["", "x", "0", "agt_", "ffff", "é", "AGENT#", "eyJ9"] {
-        let refused = store.list(&tenant, &PageRequest { limit: 1, after: Some(cursor.to_owned()) }).await;
-        holds(matches!(refused, Err(StoreError::Cursor)), || format!("{cursor:?}: {refused:?}"))?;
+        let refused = store
+            .list(
+                &tenant,
+                &PageRequest {
+                    limit: 1,
+                    after: Some(cursor.to_owned()),
+                },
+            )
+            .await;
+        holds(matches!(refused, Err(StoreError::Cursor)), || {
+            format!("{cursor:?}: {refused:?}")
+        })?;
     }
     Ok(())
 }
@@ -116,7 +208,13 @@ async fn foreign_cursor(store: Store) -> Outcome {
     let cursor = page(&store, &theirs, 1, None).await?.next;
     holds(cursor.is_some(), || "a second page was expected".to_owned())?;
     let page = page(&store, &ours, 10, cursor).await?;
-    holds(page.entries.iter().flatten().all(|agent| agent.tenant == ours), || format!("{page:?}"))
+    holds(
+        page.entries
+            .iter()
+            .flatten()
+            .all(|agent| agent.tenant == ours),
+        || format!("{page:?}"),
+    )
 }
 
 async fn page(

@@ -5,51 +5,118 @@ use std::time::Duration;
 
 use super::{Check, Outcome, holds, same};
 use crate::domain::{AnswerKey, ModelAnswer, Spend, Timestamp, WorkerId};
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError};
+use crate::ports::{
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError,
+};
 use crate::testing::samples::{self, START, after};
 
 type Answers = Arc<dyn AnswerCache>;
 
 pub(super) const CHECKS: &[Check<Answers>] = &[
-    ("a new question is granted, and somebody asks it then", |a| Box::pin(new_question(a))),
-    ("a claim keeps others off until it ends", |a| Box::pin(others_wait(a))),
-    ("the holder is granted its claim again, with the new end", |a| Box::pin(renewal(a))),
-    ("of concurrent claims exactly one is granted", |a| Box::pin(one_of_many(a))),
-    ("a kept answer comes back unchanged while it is fresh, and nobody asks", |a| Box::pin(kept_comes_back(a))),
-    ("an answer without optional parts comes back unchanged", |a| Box::pin(bare_answer(a))),
-    ("an answer made too early is not good enough", |a| Box::pin(too_old(a))),
-    ("an answer past its freshness is to be had until its end, asked for or not", |a| Box::pin(past_freshness(a))),
-    ("another's question is another question", |a| Box::pin(other_question(a))),
-    ("whoever lost the claim keeps nothing", |a| Box::pin(keep_without_claim(a))),
-    ("the very same answer may be kept twice", |a| Box::pin(repetition(a))),
-    ("a newer answer replaces an older one and leaves a claim alone", |a| Box::pin(replacement(a))),
-    ("a claim that was given up is free for the next", |a| Box::pin(given_up(a))),
-    ("only the holder can give a claim up", |a| Box::pin(given_up_by_another(a))),
-    ("where answers can't be kept each asks alone for a while", |a| Box::pin(each_alone(a))),
-    ("large answers come back unchanged, also after small ones", |a| Box::pin(large_answers(a))),
-    ("too large an answer is refused, and the claim is still held", |a| Box::pin(too_large(a))),
+    (
+        "a new question is granted, and somebody asks it then",
+        |a| Box::pin(new_question(a)),
+    ),
+    ("a claim keeps others off until it ends", |a| {
+        Box::pin(others_wait(a))
+    }),
+    (
+        "the holder is granted its claim again, with the new end",
+        |a| Box::pin(renewal(a)),
+    ),
+    ("of concurrent claims exactly one is granted", |a| {
+        Box::pin(one_of_many(a))
+    }),
+    (
+        "a kept answer comes back unchanged while it is fresh, and nobody asks",
+        |a| Box::pin(kept_comes_back(a)),
+    ),
+    (
+        "an answer without optional parts comes back unchanged",
+        |a| Box::pin(bare_answer(a)),
+    ),
+    ("an answer made too early is not good enough", |a| {
+        Box::pin(too_old(a))
+    }),
+    (
+        "an answer past its freshness is to be had until its end, asked for or not",
+        |a| Box::pin(past_freshness(a)),
+    ),
+    ("another's question is another question", |a| {
+        Box::pin(other_question(a))
+    }),
+    ("whoever lost the claim keeps nothing", |a| {
+        Box::pin(keep_without_claim(a))
+    }),
+    ("the very same answer may be kept twice", |a| {
+        Box::pin(repetition(a))
+    }),
+    (
+        "a newer answer replaces an older one and leaves a claim alone",
+        |a| Box::pin(replacement(a)),
+    ),
+    ("a claim that was given up is free for the next", |a| {
+        Box::pin(given_up(a))
+    }),
+    ("only the holder can give a claim up", |a| {
+        Box::pin(given_up_by_another(a))
+    }),
+    (
+        "where answers can't be kept each asks alone for a while",
+        |a| Box::pin(each_alone(a)),
+    ),
+    (
+        "large answers come back unchanged, also after small ones",
+        |a| Box::pin(large_answers(a)),
+    ),
+    (
+        "too large an answer is refused, and the claim is still held",
+        |a| Box::pin(too_large(a)),
+    ),
 ];
 
 const GRANTED: AnswerClaimed = AnswerClaimed::Granted;
-const NOTHING: AnswerSeen = AnswerSeen { kept: None, asking: Asking::Nobody };
+const NOTHING: AnswerSeen = AnswerSeen {
+    kept: None,
+    asking: Asking::Nobody,
+};
 
 /// A question that no one else asks.
 fn question() -> AnswerKey {
     let (one, two) = (WorkerId::new(START), WorkerId::new(START));
-    AnswerKey::new([one.as_bytes().as_slice(), two.as_bytes().as_slice()].concat().try_into().unwrap_or_default())
+    AnswerKey::new(
+        [one.as_bytes().as_slice(), two.as_bytes().as_slice()]
+            .concat()
+            .try_into()
+            .unwrap_or_default(),
+    )
 }
 
 /// A new owner's claim from `now` until `until`, to whom any fresh answer is good enough.
 fn claim(now: u64, until: u64) -> AnswerClaim {
     let owner = WorkerId::new(START);
     let not_before = Timestamp::from_millis(0);
-    AnswerClaim { owner, now: after(now), until: after(until), not_before, forget_at: after(100_000) }
+    AnswerClaim {
+        owner,
+        now: after(now),
+        until: after(until),
+        not_before,
+        forget_at: after(100_000),
+    }
 }
 
 /// An answer made at 10 s, fresh until 100 s and of use until 200 s.
 fn kept(text: &str) -> KeptAnswer {
-    let answer = ModelAnswer { spend: Spend::default(), ..samples::answer(text) };
-    KeptAnswer { answer, made_at: after(10), fresh_until: after(100), ends_at: after(200) }
+    let answer = ModelAnswer {
+        spend: Spend::default(),
+        ..samples::answer(text)
+    };
+    KeptAnswer {
+        answer,
+        made_at: after(10),
+        fresh_until: after(100),
+        ends_at: after(200),
+    }
 }
 
 /// Claims and keeps.
@@ -61,11 +128,16 @@ async fn keep(answers: &Answers, key: &AnswerKey, kept: &KeptAnswer) -> Outcome 
 
 /// What anyone sees at `now`.
 async fn seen(answers: &Answers, key: &AnswerKey, now: u64) -> Result<AnswerSeen, StoreError> {
-    answers.look(key, after(now), Timestamp::from_millis(0)).await
+    answers
+        .look(key, after(now), Timestamp::from_millis(0))
+        .await
 }
 
 fn with(kept: &KeptAnswer, asking: Asking) -> AnswerSeen {
-    AnswerSeen { kept: Some(Box::new(kept.clone())), asking }
+    AnswerSeen {
+        kept: Some(Box::new(kept.clone())),
+        asking,
+    }
 }
 
 fn found(kept: &KeptAnswer) -> AnswerClaimed {
@@ -77,24 +149,40 @@ async fn new_question(answers: Answers) -> Outcome {
     same(&seen(&answers, &key, 1).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(1, 31)).await?, &GRANTED)?;
     let asking = Asking::Holder { until: after(31) };
-    same(&seen(&answers, &key, 30).await?, &AnswerSeen { kept: None, asking })?;
+    same(
+        &seen(&answers, &key, 30).await?,
+        &AnswerSeen { kept: None, asking },
+    )?;
     same(&seen(&answers, &key, 31).await?, &NOTHING)
 }
 
 async fn others_wait(answers: Answers) -> Outcome {
     let key = question();
     answers.claim(&key, &claim(1, 31)).await?;
-    same(&answers.claim(&key, &claim(30, 60)).await?, &AnswerClaimed::Busy { until: after(31) })?;
+    same(
+        &answers.claim(&key, &claim(30, 60)).await?,
+        &AnswerClaimed::Busy { until: after(31) },
+    )?;
     same(&answers.claim(&key, &claim(31, 61)).await?, &GRANTED)?;
-    same(&answers.claim(&key, &claim(32, 62)).await?, &AnswerClaimed::Busy { until: after(61) })
+    same(
+        &answers.claim(&key, &claim(32, 62)).await?,
+        &AnswerClaimed::Busy { until: after(61) },
+    )
 }
 
 async fn renewal(answers: Answers) -> Outcome {
     let (key, first) = (question(), claim(1, 31));
     answers.claim(&key, &first).await?;
-    let again = AnswerClaim { now: after(11), until: after(41), ..first };
+    let again = AnswerClaim {
+        now: after(11),
+        until: after(41),
+        ..first
+    };
     same(&answers.claim(&key, &again).await?, &GRANTED)?;
-    same(&answers.claim(&key, &claim(31, 61)).await?, &AnswerClaimed::Busy { until: after(41) })
+    same(
+        &answers.claim(&key, &claim(31, 61)).await?,
+        &AnswerClaimed::Busy { until: after(41) },
+    )
 }
 
 async fn one_of_many(answers: Answers) -> Outcome {
@@ -118,7 +206,10 @@ async fn kept_comes_back(answers: Answers) -> Outcome {
     let (key, kept) = (question(), kept("é Paris 🗼"));
     keep(&answers, &key, &kept).await?;
     same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))?;
-    same(&seen(&answers, &key, 99).await?, &with(&kept, Asking::Nobody))
+    same(
+        &seen(&answers, &key, 99).await?,
+        &with(&kept, Asking::Nobody),
+    )
 }
 
 async fn bare_answer(answers: Answers) -> Outcome {
@@ -131,9 +222,15 @@ async fn bare_answer(answers: Answers) -> Outcome {
 async fn too_old(answers: Answers) -> Outcome {
     let (key, kept) = (question(), kept("Paris"));
     keep(&answers, &key, &kept).await?;
-    same(&answers.look(&key, after(20), after(10)).await?, &with(&kept, Asking::Nobody))?;
+    same(
+        &answers.look(&key, after(20), after(10)).await?,
+        &with(&kept, Asking::Nobody),
+    )?;
     same(&answers.look(&key, after(20), after(11)).await?, &NOTHING)?;
-    let strict = |not_before| AnswerClaim { not_before: after(not_before), ..claim(20, 50) };
+    let strict = |not_before| AnswerClaim {
+        not_before: after(not_before),
+        ..claim(20, 50)
+    };
     same(&answers.claim(&key, &strict(10)).await?, &found(&kept))?;
     same(&answers.claim(&key, &strict(11)).await?, &GRANTED)
 }
@@ -141,10 +238,19 @@ async fn too_old(answers: Answers) -> Outcome {
 async fn past_freshness(answers: Answers) -> Outcome {
     let (key, kept) = (question(), kept("Paris"));
     keep(&answers, &key, &kept).await?;
-    same(&seen(&answers, &key, 100).await?, &with(&kept, Asking::Nobody))?;
+    same(
+        &seen(&answers, &key, 100).await?,
+        &with(&kept, Asking::Nobody),
+    )?;
     same(&answers.claim(&key, &claim(100, 130)).await?, &GRANTED)?;
-    same(&seen(&answers, &key, 101).await?, &with(&kept, Asking::Holder { until: after(130) }))?;
-    same(&seen(&answers, &key, 199).await?, &with(&kept, Asking::Nobody))?;
+    same(
+        &seen(&answers, &key, 101).await?,
+        &with(&kept, Asking::Holder { until: after(130) }),
+    )?;
+    same(
+        &seen(&answers, &key, 199).await?,
+        &with(&kept, Asking::Nobody),
+    )?;
     same(&seen(&answers, &key, 200).await?, &NOTHING)
 }
 
@@ -159,15 +265,25 @@ async fn other_question(answers: Answers) -> Outcome {
 async fn keep_without_claim(answers: Answers) -> Outcome {
     let (key, late, next) = (question(), claim(1, 31), claim(31, 61));
     let never = answers.keep(&key, late.owner, &kept("Paris")).await;
-    holds(matches!(never, Err(StoreError::Conflict)), || format!("{never:?}"))?;
+    holds(matches!(never, Err(StoreError::Conflict)), || {
+        format!("{never:?}")
+    })?;
     answers.claim(&key, &late).await?;
     answers.claim(&key, &next).await?;
     let lost = answers.keep(&key, late.owner, &kept("Paris")).await;
-    holds(matches!(lost, Err(StoreError::Conflict)), || format!("{lost:?}"))?;
+    holds(matches!(lost, Err(StoreError::Conflict)), || {
+        format!("{lost:?}")
+    })?;
     let asking = Asking::Holder { until: after(61) };
-    same(&seen(&answers, &key, 32).await?, &AnswerSeen { kept: None, asking })?;
+    same(
+        &seen(&answers, &key, 32).await?,
+        &AnswerSeen { kept: None, asking },
+    )?;
     answers.keep(&key, next.owner, &kept("Rome")).await?;
-    same(&seen(&answers, &key, 32).await?, &with(&kept("Rome"), Asking::Nobody))
+    same(
+        &seen(&answers, &key, 32).await?,
+        &with(&kept("Rome"), Asking::Nobody),
+    )
 }
 
 async fn repetition(answers: Answers) -> Outcome {
@@ -176,22 +292,38 @@ async fn repetition(answers: Answers) -> Outcome {
     answers.keep(&key, claim.owner, &kept("Paris")).await?;
     answers.keep(&key, claim.owner, &kept("Paris")).await?;
     let other = answers.keep(&key, claim.owner, &kept("Rome")).await;
-    holds(matches!(other, Err(StoreError::Conflict)), || format!("{other:?}"))?;
+    holds(matches!(other, Err(StoreError::Conflict)), || {
+        format!("{other:?}")
+    })?;
     answers.replace(&key, &kept("Paris")).await?;
-    same(&seen(&answers, &key, 20).await?, &with(&kept("Paris"), Asking::Nobody))
+    same(
+        &seen(&answers, &key, 20).await?,
+        &with(&kept("Paris"), Asking::Nobody),
+    )
 }
 
 async fn replacement(answers: Answers) -> Outcome {
     let (key, first) = (question(), kept("Paris"));
-    let newer = KeptAnswer { made_at: first.made_at.plus(Duration::from_millis(1)), ..kept("Rome") };
+    let newer = KeptAnswer {
+        made_at: first.made_at.plus(Duration::from_millis(1)),
+        ..kept("Rome")
+    };
     answers.replace(&key, &first).await?;
     same(&answers.claim(&key, &claim(20, 50)).await?, &found(&first))?;
     same(&answers.claim(&key, &claim(100, 130)).await?, &GRANTED)?;
     answers.replace(&key, &newer).await?;
-    same(&seen(&answers, &key, 101).await?, &with(&newer, Asking::Holder { until: after(130) }))?;
+    same(
+        &seen(&answers, &key, 101).await?,
+        &with(&newer, Asking::Holder { until: after(130) }),
+    )?;
     let older = answers.replace(&key, &first).await;
-    holds(matches!(older, Err(StoreError::Conflict)), || format!("{older:?}"))?;
-    same(&seen(&answers, &key, 101).await?, &with(&newer, Asking::Holder { until: after(130) }))
+    holds(matches!(older, Err(StoreError::Conflict)), || {
+        format!("{older:?}")
+    })?;
+    same(
+        &seen(&answers, &key, 101).await?,
+        &with(&newer, Asking::Holder { until: after(130) }),
+    )
 }
 
 async fn given_up(answers: Answers) -> Outcome {
@@ -200,7 +332,10 @@ async fn given_up(answers: Answers) -> Outcome {
     answers.claim(&key, &claimed).await?;
     answers.give_up(&key, claimed.owner, None).await?;
     answers.give_up(&key, claimed.owner, None).await?;
-    same(&seen(&answers, &key, 101).await?, &with(&kept, Asking::Nobody))?;
+    same(
+        &seen(&answers, &key, 101).await?,
+        &with(&kept, Asking::Nobody),
+    )?;
     same(&answers.claim(&key, &claim(101, 131)).await?, &GRANTED)
 }
 
@@ -208,32 +343,57 @@ async fn given_up_by_another(answers: Answers) -> Outcome {
     let key = question();
     answers.give_up(&key, WorkerId::new(START), None).await?;
     answers.claim(&key, &claim(1, 31)).await?;
-    answers.give_up(&key, WorkerId::new(START), Some(after(100))).await?;
-    same(&answers.claim(&key, &claim(30, 60)).await?, &AnswerClaimed::Busy { until: after(31) })
+    answers
+        .give_up(&key, WorkerId::new(START), Some(after(100)))
+        .await?;
+    same(
+        &answers.claim(&key, &claim(30, 60)).await?,
+        &AnswerClaimed::Busy { until: after(31) },
+    )
 }
 
 async fn each_alone(answers: Answers) -> Outcome {
     let (key, first) = (question(), claim(1, 31));
     answers.claim(&key, &first).await?;
     answers.give_up(&key, first.owner, Some(after(40))).await?;
-    same(&answers.claim(&key, &claim(39, 69)).await?, &AnswerClaimed::Alone)?;
-    same(&seen(&answers, &key, 39).await?, &AnswerSeen { kept: None, asking: Asking::EachAlone })?;
+    same(
+        &answers.claim(&key, &claim(39, 69)).await?,
+        &AnswerClaimed::Alone,
+    )?;
+    same(
+        &seen(&answers, &key, 39).await?,
+        &AnswerSeen {
+            kept: None,
+            asking: Asking::EachAlone,
+        },
+    )?;
     same(&seen(&answers, &key, 40).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(40, 70)).await?, &GRANTED)?;
     answers.replace(&key, &kept("Paris")).await?;
-    same(&answers.claim(&key, &claim(39, 69)).await?, &found(&kept("Paris")))
+    same(
+        &answers.claim(&key, &claim(39, 69)).await?,
+        &found(&kept("Paris")),
+    )
 }
 
-/// Larger than a record, and than an answer to a query (1 MB), even when it is compressed; then the other way round.
+/// Larger than a record, and than an answer to a query (1 MB), even when it is compressed; then the
+/// other way round.
 async fn large_answers(answers: Answers) -> Outcome {
     let mut random = fastrand::Rng::with_seed(7);
-    let mut noise = |length| std::iter::repeat_with(|| random.alphanumeric()).take(length).collect::<String>();
+    let mut noise = |length| {
+        std::iter::repeat_with(|| random.alphanumeric())
+            .take(length)
+            .collect::<String>()
+    };
     let (key, small) = (question(), kept("Paris"));
     for length in [2_000_000, 20_000, 400_000] {
         let large = kept(&noise(length));
         keep(&answers, &key, &large).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&large))?;
-        same(&seen(&answers, &key, 199).await?, &with(&large, Asking::Nobody))?;
+        same(
+            &seen(&answers, &key, 199).await?,
+            &with(&large, Asking::Nobody),
+        )?;
         keep(&answers, &key, &small).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&small))?;
     }
@@ -244,8 +404,16 @@ async fn too_large(answers: Answers) -> Outcome {
     let (key, claimed) = (question(), claim(1, 31));
     answers.claim(&key, &claimed).await?;
     let large = kept(&"x".repeat(16 * 1_024 * 1_024));
-    for refused in [answers.keep(&key, claimed.owner, &large).await, answers.replace(&key, &large).await] {
-        holds(matches!(refused, Err(StoreError::TooLarge)), || format!("{refused:?}"))?;
+    for refused in [
+        answers.keep(&key, claimed.owner, &large).await,
+        answers.replace(&key, &large).await,
+    ] {
+        holds(matches!(refused, Err(StoreError::TooLarge)), || {
+            format!("{refused:?}")
+        })?;
     }
-    same(&answers.claim(&key, &claim(30, 60)).await?, &AnswerClaimed::Busy { until: after(31) })
+    same(
+        &answers.claim(&key, &claim(30, 60)).await?,
+        &AnswerClaimed::Busy { until: after(31) },
+    )
 }

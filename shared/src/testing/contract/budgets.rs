@@ -9,29 +9,80 @@ use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved,
 use crate::testing::samples::{self, START, after};
 
 pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
-    ("reservations are granted up to the cap, and what is refused leaves nothing", |b| {
-        Box::pin(up_to_the_cap(b, task()))
+    (
+        "reservations are granted up to the cap, and what is refused leaves nothing",
+        |b| Box::pin(up_to_the_cap(b, task())),
+    ),
+    ("more than the whole cap is refused", |b| {
+        Box::pin(more_than_the_cap(b, task()))
     }),
-    ("more than the whole cap is refused", |b| Box::pin(more_than_the_cap(b, task()))),
-    ("what was spent before there was a cap is committed from the first reservation on", |b| Box::pin(spent_before(b))),
-    ("the very same reservation is made once, even of the last money", |b| Box::pin(repetition(b, task()))),
-    ("a settlement puts the actual cost in the reservation's place, once", |b| Box::pin(settlement(b, task()))),
-    ("a cost above the reservation is kept, and nothing more fits", |b| Box::pin(above_the_reservation(b))),
-    ("what was never reserved can't be settled", |b| Box::pin(never_reserved(b, task()))),
-    ("a refusal tells what is only set aside", |b| Box::pin(set_aside(b))),
-    ("an expired reservation is spent in full, and the next one to come clears it away", |b| Box::pin(expiry(b))),
-    ("a settlement and a refusal clear away what has expired, too", |b| Box::pin(cleared_by_others(b))),
-    ("a late settlement counts as long as nobody else came by", |b| Box::pin(late_settlement(b))),
-    ("of many at once only those are granted for which there is room", |b| Box::pin(many_at_once(b, task()))),
-    ("tasks, tenants and days don't share a budget", |b| Box::pin(apart(b))),
-    ("a day's reservations are granted up to the cap", |b| Box::pin(up_to_the_cap(b, day()))),
-    ("more than a whole day's cap is refused", |b| Box::pin(more_than_the_cap(b, day()))),
-    ("the very same reservation is made once in a day", |b| Box::pin(repetition(b, day()))),
-    ("a settlement counts once in a day", |b| Box::pin(settlement(b, day()))),
-    ("what was never reserved in a day can't be settled", |b| Box::pin(never_reserved(b, day()))),
-    ("of many at once in a day only those are granted for which there is room", |b| Box::pin(many_at_once(b, day()))),
-    ("what a day's calls settled at less can be reserved again, to the last", |b| Box::pin(a_long_day(b))),
-    ("amounts beyond measure break nothing", |b| Box::pin(beyond_measure(b))),
+    (
+        "what was spent before there was a cap is committed from the first reservation on",
+        |b| Box::pin(spent_before(b)),
+    ),
+    (
+        "the very same reservation is made once, even of the last money",
+        |b| Box::pin(repetition(b, task())),
+    ),
+    (
+        "a settlement puts the actual cost in the reservation's place, once",
+        |b| Box::pin(settlement(b, task())),
+    ),
+    (
+        "a cost above the reservation is kept, and nothing more fits",
+        |b| Box::pin(above_the_reservation(b)),
+    ),
+    ("what was never reserved can't be settled", |b| {
+        Box::pin(never_reserved(b, task()))
+    }),
+    ("a refusal tells what is only set aside", |b| {
+        Box::pin(set_aside(b))
+    }),
+    (
+        "an expired reservation is spent in full, and the next one to come clears it away",
+        |b| Box::pin(expiry(b)),
+    ),
+    (
+        "a settlement and a refusal clear away what has expired, too",
+        |b| Box::pin(cleared_by_others(b)),
+    ),
+    (
+        "a late settlement counts as long as nobody else came by",
+        |b| Box::pin(late_settlement(b)),
+    ),
+    (
+        "of many at once only those are granted for which there is room",
+        |b| Box::pin(many_at_once(b, task())),
+    ),
+    ("tasks, tenants and days don't share a budget", |b| {
+        Box::pin(apart(b))
+    }),
+    ("a day's reservations are granted up to the cap", |b| {
+        Box::pin(up_to_the_cap(b, day()))
+    }),
+    ("more than a whole day's cap is refused", |b| {
+        Box::pin(more_than_the_cap(b, day()))
+    }),
+    ("the very same reservation is made once in a day", |b| {
+        Box::pin(repetition(b, day()))
+    }),
+    ("a settlement counts once in a day", |b| {
+        Box::pin(settlement(b, day()))
+    }),
+    ("what was never reserved in a day can't be settled", |b| {
+        Box::pin(never_reserved(b, day()))
+    }),
+    (
+        "of many at once in a day only those are granted for which there is room",
+        |b| Box::pin(many_at_once(b, day())),
+    ),
+    (
+        "what a day's calls settled at less can be reserved again, to the last",
+        |b| Box::pin(a_long_day(b)),
+    ),
+    ("amounts beyond measure break nothing", |b| {
+        Box::pin(beyond_measure(b))
+    }),
 ];
 
 fn task() -> BudgetKey {
@@ -44,134 +95,303 @@ fn day() -> BudgetKey {
 
 /// A reservation that expires a minute after [`START`].
 fn reservation(amount_micro_usd: u64) -> Reservation {
-    Reservation { id: ReservationId::new(START), amount_micro_usd, expires_at: after(60) }
+    Reservation {
+        id: ReservationId::new(START),
+        amount_micro_usd,
+        expires_at: after(60),
+    }
 }
 
 const fn up_to(cap_micro_usd: u64) -> Allowance {
-    Allowance { cap_micro_usd, spent_before_micro_usd: 0 }
+    Allowance {
+        cap_micro_usd,
+        spent_before_micro_usd: 0,
+    }
 }
 
 const fn refused(committed_micro_usd: u64, held_micro_usd: u64) -> Reserved {
-    Reserved::Refused { committed_micro_usd, held_micro_usd }
+    Reserved::Refused {
+        committed_micro_usd,
+        held_micro_usd,
+    }
 }
 
 /// What is committed, and the sorted amounts that are held, at `now`.
-async fn stands(budgets: &Arc<dyn Budgets>, key: &BudgetKey, now: Timestamp) -> Result<(u64, Vec<u64>), super::Broken> {
+async fn stands(
+    budgets: &Arc<dyn Budgets>,
+    key: &BudgetKey,
+    now: Timestamp,
+) -> Result<(u64, Vec<u64>), super::Broken> {
     let budget = budgets.budget(key, now).await?;
-    let mut held: Vec<u64> = budget.held.iter().map(|held| held.amount_micro_usd).collect();
+    let mut held: Vec<u64> = budget
+        .held
+        .iter()
+        .map(|held| held.amount_micro_usd)
+        .collect();
     held.sort_unstable();
     Ok((budget.committed_micro_usd, held))
 }
 
 async fn up_to_the_cap(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     same(&budgets.budget(&key, START).await?, &Budget::default())?;
-    same(&budgets.reserve(&key, &reservation(60), up_to(100), START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(41), up_to(100), START).await?, &refused(60, 60))?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(60), up_to(100), START)
+            .await?,
+        &Reserved::Granted,
+    )?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(41), up_to(100), START)
+            .await?,
+        &refused(60, 60),
+    )?;
     same(&stands(&budgets, &key, START).await?, &(60, vec![60]))?;
-    same(&budgets.reserve(&key, &reservation(40), up_to(100), START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(1), up_to(100), START).await?, &refused(100, 100))?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(40), up_to(100), START)
+            .await?,
+        &Reserved::Granted,
+    )?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(1), up_to(100), START)
+            .await?,
+        &refused(100, 100),
+    )?;
     same(&stands(&budgets, &key, START).await?, &(100, vec![40, 60]))
 }
 
 async fn more_than_the_cap(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     for (amount, cap) in [(101, 100), (1, 0), (u64::MAX, 100)] {
-        same(&budgets.reserve(&key, &reservation(amount), up_to(cap), START).await?, &refused(0, 0))?;
+        same(
+            &budgets
+                .reserve(&key, &reservation(amount), up_to(cap), START)
+                .await?,
+            &refused(0, 0),
+        )?;
     }
     same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
-    budgets.reserve(&key, &reservation(60), up_to(100), START).await?;
-    same(&budgets.reserve(&key, &reservation(101), up_to(100), START).await?, &refused(60, 60))?;
-    same(&budgets.reserve(&key, &reservation(101), up_to(100), after(60)).await?, &refused(60, 0))
+    budgets
+        .reserve(&key, &reservation(60), up_to(100), START)
+        .await?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(101), up_to(100), START)
+            .await?,
+        &refused(60, 60),
+    )?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(101), up_to(100), after(60))
+            .await?,
+        &refused(60, 0),
+    )
 }
 
 async fn spent_before(budgets: Arc<dyn Budgets>) -> Outcome {
     let key = task();
-    let after_spending = |spent_before_micro_usd| Allowance { spent_before_micro_usd, ..up_to(100) };
+    let after_spending = |spent_before_micro_usd| Allowance {
+        spent_before_micro_usd,
+        ..up_to(100)
+    };
     for (amount, spent) in [(41, 60), (1, 100), (1, u64::MAX), (101, 7)] {
-        let outcome = budgets.reserve(&key, &reservation(amount), after_spending(spent), START).await?;
+        let outcome = budgets
+            .reserve(&key, &reservation(amount), after_spending(spent), START)
+            .await?;
         same(&outcome, &refused(spent, 0))?;
         same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
     }
     let reservation = reservation(40);
     for _ in 0..2 {
-        same(&budgets.reserve(&key, &reservation, after_spending(60), START).await?, &Reserved::Granted)?;
+        same(
+            &budgets
+                .reserve(&key, &reservation, after_spending(60), START)
+                .await?,
+            &Reserved::Granted,
+        )?;
     }
     budgets.settle(&key, &reservation, 10, START).await?;
     same(&stands(&budgets, &key, START).await?, &(70, vec![]))?;
     // Once the budget is kept, it knows better.
-    same(&budgets.reserve(&key, &self::reservation(30), after_spending(99), START).await?, &Reserved::Granted)
+    same(
+        &budgets
+            .reserve(&key, &self::reservation(30), after_spending(99), START)
+            .await?,
+        &Reserved::Granted,
+    )
 }
 
 async fn repetition(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     let reservation = reservation(100);
     for _ in 0..3 {
-        same(&budgets.reserve(&key, &reservation, up_to(100), START).await?, &Reserved::Granted)?;
+        same(
+            &budgets
+                .reserve(&key, &reservation, up_to(100), START)
+                .await?,
+            &Reserved::Granted,
+        )?;
     }
-    same(&budgets.budget(&key, START).await?, &Budget { committed_micro_usd: 100, held: vec![reservation] })
+    same(
+        &budgets.budget(&key, START).await?,
+        &Budget {
+            committed_micro_usd: 100,
+            held: vec![reservation],
+        },
+    )
 }
 
 async fn settlement(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     let (settled, open) = (reservation(60), reservation(40));
     budgets.reserve(&key, &settled, up_to(100), START).await?;
     budgets.reserve(&key, &open, up_to(100), START).await?;
-    same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Done)?;
+    same(
+        &budgets.settle(&key, &settled, 25, START).await?,
+        &Settled::Done,
+    )?;
     same(&stands(&budgets, &key, START).await?, &(65, vec![40]))?;
-    same(&budgets.settle(&key, &settled, 25, START).await?, &Settled::Gone)?;
+    same(
+        &budgets.settle(&key, &settled, 25, START).await?,
+        &Settled::Gone,
+    )?;
     same(&stands(&budgets, &key, START).await?, &(65, vec![40]))?;
-    same(&budgets.settle(&key, &open, 0, START).await?, &Settled::Done)?;
+    same(
+        &budgets.settle(&key, &open, 0, START).await?,
+        &Settled::Done,
+    )?;
     same(&stands(&budgets, &key, START).await?, &(25, vec![]))
 }
 
 async fn above_the_reservation(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, reservation) = (task(), reservation(60));
-    budgets.reserve(&key, &reservation, up_to(100), START).await?;
-    same(&budgets.settle(&key, &reservation, 150, START).await?, &Settled::Done)?;
-    same(&budgets.reserve(&key, &self::reservation(0), up_to(100), START).await?, &refused(150, 0))
+    budgets
+        .reserve(&key, &reservation, up_to(100), START)
+        .await?;
+    same(
+        &budgets.settle(&key, &reservation, 150, START).await?,
+        &Settled::Done,
+    )?;
+    same(
+        &budgets
+            .reserve(&key, &self::reservation(0), up_to(100), START)
+            .await?,
+        &refused(150, 0),
+    )
 }
 
 async fn set_aside(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, settled, dead) = (task(), reservation(50), reservation(30));
-    let living = Reservation { expires_at: after(600), ..reservation(20) };
+    let living = Reservation {
+        expires_at: after(600),
+        ..reservation(20)
+    };
     for reservation in [&settled, &dead, &living] {
-        budgets.reserve(&key, reservation, up_to(100), START).await?;
+        budgets
+            .reserve(&key, reservation, up_to(100), START)
+            .await?;
     }
     budgets.settle(&key, &settled, 10, START).await?;
-    same(&budgets.reserve(&key, &reservation(41), up_to(100), START).await?, &refused(60, 50))?;
-    same(&budgets.reserve(&key, &reservation(41), up_to(100), after(60)).await?, &refused(60, 20))?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(41), up_to(100), START)
+            .await?,
+        &refused(60, 50),
+    )?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(41), up_to(100), after(60))
+            .await?,
+        &refused(60, 20),
+    )?;
     budgets.settle(&key, &living, 20, after(60)).await?;
-    same(&budgets.reserve(&key, &reservation(41), up_to(100), after(60)).await?, &refused(60, 0))
+    same(
+        &budgets
+            .reserve(&key, &reservation(41), up_to(100), after(60))
+            .await?,
+        &refused(60, 0),
+    )
 }
 
 async fn never_reserved(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
-    same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
+    same(
+        &budgets.settle(&key, &reservation(60), 25, START).await?,
+        &Settled::Gone,
+    )?;
     same(&stands(&budgets, &key, START).await?, &(0, vec![]))?;
-    budgets.reserve(&key, &reservation(10), up_to(100), START).await?;
-    same(&budgets.settle(&key, &reservation(60), 25, START).await?, &Settled::Gone)?;
+    budgets
+        .reserve(&key, &reservation(10), up_to(100), START)
+        .await?;
+    same(
+        &budgets.settle(&key, &reservation(60), 25, START).await?,
+        &Settled::Gone,
+    )?;
     same(&stands(&budgets, &key, START).await?, &(10, vec![10]))
 }
 
 async fn expiry(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, dead) = (task(), reservation(60));
     budgets.reserve(&key, &dead, up_to(100), START).await?;
-    same(&stands(&budgets, &key, dead.expires_at.minus(Duration::from_millis(1))).await?, &(60, vec![60]))?;
-    same(&stands(&budgets, &key, dead.expires_at).await?, &(60, vec![]))?;
-    let next = Reservation { expires_at: after(120), ..reservation(40) };
-    same(&budgets.reserve(&key, &next, up_to(100), after(60)).await?, &Reserved::Granted)?;
+    same(
+        &stands(
+            &budgets,
+            &key,
+            dead.expires_at.minus(Duration::from_millis(1)),
+        )
+        .await?,
+        &(60, vec![60]),
+    )?;
+    same(
+        &stands(&budgets, &key, dead.expires_at).await?,
+        &(60, vec![]),
+    )?;
+    let next = Reservation {
+        expires_at: after(120),
+        ..reservation(40)
+    };
+    same(
+        &budgets.reserve(&key, &next, up_to(100), after(60)).await?,
+        &Reserved::Granted,
+    )?;
     same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))?;
-    same(&budgets.settle(&key, &dead, 1, after(60)).await?, &Settled::Gone)?;
+    same(
+        &budgets.settle(&key, &dead, 1, after(60)).await?,
+        &Settled::Gone,
+    )?;
     same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))
 }
 
 async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, by_refusal, by_settlement) = (task(), reservation(30), reservation(30));
-    let living = Reservation { expires_at: after(600), ..reservation(40) };
+    let living = Reservation {
+        expires_at: after(600),
+        ..reservation(40)
+    };
     for reservation in [&by_refusal, &living] {
-        budgets.reserve(&key, reservation, up_to(100), START).await?;
+        budgets
+            .reserve(&key, reservation, up_to(100), START)
+            .await?;
     }
-    same(&budgets.reserve(&key, &reservation(31), up_to(100), after(60)).await?, &refused(70, 40))?;
-    same(&budgets.settle(&key, &by_refusal, 0, after(60)).await?, &Settled::Gone)?;
-    budgets.reserve(&key, &by_settlement, up_to(100), START).await?;
-    same(&budgets.settle(&key, &living, 10, after(60)).await?, &Settled::Done)?;
-    same(&budgets.settle(&key, &by_settlement, 0, after(60)).await?, &Settled::Gone)?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(31), up_to(100), after(60))
+            .await?,
+        &refused(70, 40),
+    )?;
+    same(
+        &budgets.settle(&key, &by_refusal, 0, after(60)).await?,
+        &Settled::Gone,
+    )?;
+    budgets
+        .reserve(&key, &by_settlement, up_to(100), START)
+        .await?;
+    same(
+        &budgets.settle(&key, &living, 10, after(60)).await?,
+        &Settled::Done,
+    )?;
+    same(
+        &budgets.settle(&key, &by_settlement, 0, after(60)).await?,
+        &Settled::Gone,
+    )?;
     // Nothing is held any more, even by the clock of the start.
     same(&stands(&budgets, &key, START).await?, &(70, vec![]))
 }
@@ -179,7 +399,10 @@ async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
 async fn late_settlement(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, late) = (task(), reservation(60));
     budgets.reserve(&key, &late, up_to(100), START).await?;
-    same(&budgets.settle(&key, &late, 25, after(600)).await?, &Settled::Done)?;
+    same(
+        &budgets.settle(&key, &late, 25, after(600)).await?,
+        &Settled::Done,
+    )?;
     same(&stands(&budgets, &key, after(600)).await?, &(25, vec![]))
 }
 
@@ -187,9 +410,17 @@ async fn many_at_once(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
     let mut racing = tokio::task::JoinSet::new();
     for _ in 0..30 {
         let (budgets, key) = (Arc::clone(&budgets), key.clone());
-        racing.spawn(async move { budgets.reserve(&key, &reservation(14), up_to(100), START).await });
+        racing.spawn(async move {
+            budgets
+                .reserve(&key, &reservation(14), up_to(100), START)
+                .await
+        });
     }
-    let granted = racing.join_all().await.into_iter().filter(|reserved| matches!(reserved, Ok(Reserved::Granted)));
+    let granted = racing
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|reserved| matches!(reserved, Ok(Reserved::Granted)));
     same(&granted.count(), &7)?;
     same(&stands(&budgets, &key, START).await?, &(98, vec![14; 7]))
 }
@@ -206,13 +437,24 @@ async fn a_long_day(budgets: Arc<dyn Budgets>) -> Outcome {
             continue;
         }
         same(&granted, &Reserved::Granted)?;
-        same(&budgets.settle(&key, &call, cost, START).await?, &Settled::Done)?;
+        same(
+            &budgets.settle(&key, &call, cost, START).await?,
+            &Settled::Done,
+        )?;
         spent += cost;
     }
     same(&stands(&budgets, &key, START).await?, &(spent, vec![]))?;
     let rest = reservation(200 - spent);
-    same(&budgets.reserve(&key, &rest, up_to(200), START).await?, &Reserved::Granted)?;
-    same(&budgets.reserve(&key, &reservation(1), up_to(200), START).await?, &refused(200, 200 - spent))
+    same(
+        &budgets.reserve(&key, &rest, up_to(200), START).await?,
+        &Reserved::Granted,
+    )?;
+    same(
+        &budgets
+            .reserve(&key, &reservation(1), up_to(200), START)
+            .await?,
+        &refused(200, 200 - spent),
+    )
 }
 
 async fn apart(budgets: Arc<dyn Budgets>) -> Outcome {
@@ -226,20 +468,39 @@ async fn apart(budgets: Arc<dyn Budgets>) -> Outcome {
         BudgetKey::tenant_day(&theirs, START),
     ];
     for key in &keys {
-        same(&budgets.reserve(key, &reservation(100), up_to(100), START).await?, &Reserved::Granted)?;
+        same(
+            &budgets
+                .reserve(key, &reservation(100), up_to(100), START)
+                .await?,
+            &Reserved::Granted,
+        )?;
     }
     let same_day = BudgetKey::tenant_day(&ours, after(1));
-    same(&stands(&budgets, &same_day, START).await?, &(100, vec![100]))
+    same(
+        &stands(&budgets, &same_day, START).await?,
+        &(100, vec![100]),
+    )
 }
 
 async fn beyond_measure(budgets: Arc<dyn Budgets>) -> Outcome {
     let (key, first, second) = (task(), reservation(0), reservation(0));
     for reservation in [&first, &second] {
-        same(&budgets.reserve(&key, reservation, up_to(0), START).await?, &Reserved::Granted)?;
+        same(
+            &budgets.reserve(&key, reservation, up_to(0), START).await?,
+            &Reserved::Granted,
+        )?;
     }
     for reservation in [&first, &second] {
-        same(&budgets.settle(&key, reservation, u64::MAX, START).await?, &Settled::Done)?;
+        same(
+            &budgets.settle(&key, reservation, u64::MAX, START).await?,
+            &Settled::Done,
+        )?;
     }
     same(&stands(&budgets, &key, START).await?, &(u64::MAX, vec![]))?;
-    same(&budgets.reserve(&key, &reservation(1), up_to(100), START).await?, &refused(u64::MAX, 0))
+    same(
+        &budgets
+            .reserve(&key, &reservation(1), up_to(100), START)
+            .await?,
+        &refused(u64::MAX, 0),
+    )
 }

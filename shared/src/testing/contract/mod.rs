@@ -1,7 +1,8 @@
 //! The rules of the ports as checks that any implementation must pass.
 //!
-//! A suite takes one implementation, runs every check and then fails with the list of broken rules. Each check makes its
-//! own tenant and ids, so that suites can run side by side on one shared store.
+//! A suite takes one implementation, runs every check and then fails with the list of broken rules.
+//! Each check makes its own tenant and ids, so that suites can run side by side on one shared
+//! store.
 
 mod agent_retention;
 mod agent_store;
@@ -27,7 +28,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ports::{AgentStore, AnswerCache, Budgets, Circuits, Journal, Slots, TaskQueue, TaskStore};
+use crate::ports::{
+    AgentStore, AnswerCache, Budgets, Circuits, Journal, Slots, TaskQueue, TaskStore,
+};
 
 pub use agent_retention::AgentsKept;
 pub use retention::Kept;
@@ -40,7 +43,10 @@ type Broken = Box<dyn Error + Send + Sync>;
 type Outcome = Result<(), Broken>;
 
 /// One rule: what must be true, and how to find out.
-type Check<P> = (&'static str, fn(P) -> Pin<Box<dyn Future<Output = Outcome> + Send>>);
+type Check<P> = (
+    &'static str,
+    fn(P) -> Pin<Box<dyn Future<Output = Outcome> + Send>>,
+);
 
 /// Checks the rules of [`AgentStore`].
 ///
@@ -63,8 +69,17 @@ pub async fn answers(answers: Arc<dyn AnswerCache>) {
 /// # Panics
 /// When a rule is broken.
 pub async fn task_store(store: Arc<dyn TaskStore>) {
-    let task_store = [task_store::CHECKS, task_list::CHECKS, task_claim::CHECKS, task_overdue::CHECKS];
-    run(&store, &[task_store.as_slice(), &[task_details::CHECKS]].concat()).await;
+    let task_store = [
+        task_store::CHECKS,
+        task_list::CHECKS,
+        task_claim::CHECKS,
+        task_overdue::CHECKS,
+    ];
+    run(
+        &store,
+        &[task_store.as_slice(), &[task_details::CHECKS]].concat(),
+    )
+    .await;
 }
 
 /// Checks the rules of [`Journal`], and of what the store of its tasks records with a transition.
@@ -116,7 +131,8 @@ pub async fn slots(slots: Arc<dyn Slots>) {
     run(&slots, &[slots::CHECKS]).await;
 }
 
-/// Checks the rules of [`TaskQueue`], reading the other end of it through `inbox`. The queue must be empty.
+/// Checks the rules of [`TaskQueue`], reading the other end of it through `inbox`. The queue must
+/// be empty.
 ///
 /// # Panics
 /// When a rule is broken.
@@ -137,14 +153,20 @@ async fn run<P: Clone>(port: &P, suites: &[&[Check<P>]]) {
 /// Both values are the same.
 #[track_caller]
 fn same<T: PartialEq + Debug>(actual: &T, expected: &T) -> Outcome {
-    holds(actual == expected, || format!("got {}, not {}", shown(actual), shown(expected)))
+    holds(actual == expected, || {
+        format!("got {}, not {}", shown(actual), shown(expected))
+    })
 }
 
 /// The condition holds; `otherwise` says what is the case instead.
 #[track_caller]
 fn holds(condition: bool, otherwise: impl FnOnce() -> String) -> Outcome {
     let place = Location::caller();
-    if condition { Ok(()) } else { Err(format!("{} ({}:{})", otherwise(), place.file(), place.line()).into()) }
+    if condition {
+        Ok(())
+    } else {
+        Err(format!("{} ({}:{})", otherwise(), place.file(), place.line()).into())
+    }
 }
 
 /// The value as text, cut where it gets too long to be read.
@@ -171,6 +193,9 @@ mod tests {
     fn a_broken_rule_is_named_with_its_place() {
         assert!(same(&1, &1).is_ok());
         let broken = same(&1, &2).unwrap_err().to_string();
-        assert!(broken.starts_with("got 1, not 2 (") && broken.contains("contract/mod.rs:"), "{broken}");
+        assert!(
+            broken.starts_with("got 1, not 2 (") && broken.contains("contract/mod.rs:"),
+            "{broken}"
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::Outcome;
-use crate::domain::{Agent, Failure, Lease, LimitKind, Output, PendingCall, ReopenFrom, Spent, Task, Timestamp, Wait};
+use crate::domain::{
+    Agent, Failure, Lease, LimitKind, Output, PendingCall, ReopenFrom, Spent, Task, Timestamp, Wait,
+};
 use crate::ports::{StoreError, TaskStore};
 use crate::testing::samples;
 
@@ -15,7 +17,11 @@ pub(super) fn agent() -> Agent {
 }
 
 /// A new task that is stored.
-pub(super) async fn stored(store: &Store, agent: &Agent, now: Timestamp) -> Result<Task, StoreError> {
+pub(super) async fn stored(
+    store: &Store,
+    agent: &Agent,
+    now: Timestamp,
+) -> Result<Task, StoreError> {
     let task = samples::task(agent, now);
     store.create(&task).await.map(|_| task)
 }
@@ -74,11 +80,25 @@ impl Move {
             Self::RequireInput(calls, now) => task.require_input(fence, calls, now)?,
             Self::Pause(limit, now) => task.pause(fence, limit, now)?,
             Self::Answer(now) => task.answered(9, now)?,
-            Self::Resume(now) => task.resume(task.limits().with_max_steps(task.limits().max_steps() + 1)?, now)?,
-            Self::Cancel(now) => return task.cancel(now)?.map(|_| ()).ok_or_else(|| "it is canceled already".into()),
+            Self::Resume(now) => task.resume(
+                task.limits()
+                    .with_max_steps(task.limits().max_steps() + 1)?,
+                now,
+            )?,
+            Self::Cancel(now) => {
+                return task
+                    .cancel(now)?
+                    .map(|_| ())
+                    .ok_or_else(|| "it is canceled already".into());
+            }
             Self::EndCanceled(now) => task.end_canceled(fence, now)?,
             Self::Reopen(from, now) => task.reopen(from, task.limits(), now)?,
-            Self::Settle(now) => return task.settle_overdue(now).map(|_| ()).ok_or_else(|| "nothing is due".into()),
+            Self::Settle(now) => {
+                return task
+                    .settle_overdue(now)
+                    .map(|_| ())
+                    .ok_or_else(|| "nothing is due".into());
+            }
         }
         Ok(())
     }
@@ -86,7 +106,10 @@ impl Move {
 
 /// The calls of tools that a client is asked to answer.
 pub(super) fn calls(arguments: &str) -> Vec<PendingCall> {
-    let call = |number| PendingCall { number, call: samples::tool_call(&format!("call_{number}"), "ask", arguments) };
+    let call = |number| PendingCall {
+        number,
+        call: samples::tool_call(&format!("call_{number}"), "ask", arguments),
+    };
     (2..4).map(call).collect()
 }
 

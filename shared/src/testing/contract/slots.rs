@@ -11,42 +11,96 @@ use crate::testing::samples::{self, START, after};
 type Store = Arc<dyn Slots>;
 
 pub(super) const CHECKS: &[Check<Store>] = &[
-    ("slots are granted up to the most, and what is refused leaves nothing", |s| Box::pin(up_to_the_most(s))),
-    ("a slot that is given back is free, once", |s| Box::pin(given_back(s))),
-    ("whoever has no slot gives none back", |s| Box::pin(nothing_to_give(s))),
-    ("the very same slot is taken once, even the last one", |s| Box::pin(repetition(s))),
-    ("a task keeps its slot, with the new end", |s| Box::pin(kept(s))),
-    ("a later worker's slot is neither an earlier one's to change nor to give back", |s| Box::pin(fenced(s))),
-    ("the slots of dead workers are free at their end, and those of the living are not", |s| Box::pin(deaths(s))),
-    ("a dead worker that comes back late gives nothing back", |s| Box::pin(risen(s))),
-    ("more slots of dead workers than one write can clear are cleared", |s| Box::pin(many_deaths(s))),
-    ("fewer than are held may be the most from now on", |s| Box::pin(lowered(s))),
+    (
+        "slots are granted up to the most, and what is refused leaves nothing",
+        |s| Box::pin(up_to_the_most(s)),
+    ),
+    ("a slot that is given back is free, once", |s| {
+        Box::pin(given_back(s))
+    }),
+    ("whoever has no slot gives none back", |s| {
+        Box::pin(nothing_to_give(s))
+    }),
+    ("the very same slot is taken once, even the last one", |s| {
+        Box::pin(repetition(s))
+    }),
+    ("a task keeps its slot, with the new end", |s| {
+        Box::pin(kept(s))
+    }),
+    (
+        "a later worker's slot is neither an earlier one's to change nor to give back",
+        |s| Box::pin(fenced(s)),
+    ),
+    (
+        "the slots of dead workers are free at their end, and those of the living are not",
+        |s| Box::pin(deaths(s)),
+    ),
+    (
+        "a dead worker that comes back late gives nothing back",
+        |s| Box::pin(risen(s)),
+    ),
+    (
+        "more slots of dead workers than one write can clear are cleared",
+        |s| Box::pin(many_deaths(s)),
+    ),
+    ("fewer than are held may be the most from now on", |s| {
+        Box::pin(lowered(s))
+    }),
     ("tenants don't share slots", |s| Box::pin(apart(s))),
-    ("of many at once exactly the most are granted", |s| Box::pin(many_at_once(s))),
-    ("of many at once exactly the most are granted, also over dead workers' slots", |s| Box::pin(many_heirs(s))),
-    ("slots that are taken and given back by many at once are all free at last", |s| Box::pin(many_turns(s))),
+    ("of many at once exactly the most are granted", |s| {
+        Box::pin(many_at_once(s))
+    }),
+    (
+        "of many at once exactly the most are granted, also over dead workers' slots",
+        |s| Box::pin(many_heirs(s)),
+    ),
+    (
+        "slots that are taken and given back by many at once are all free at last",
+        |s| Box::pin(many_turns(s)),
+    ),
 ];
 
 /// A new task's slot that ends a minute after [`START`].
 fn slot() -> Slot {
-    Slot { task: TaskId::new(START), fence: 1, until: after(60) }
+    Slot {
+        task: TaskId::new(START),
+        fence: 1,
+        until: after(60),
+    }
 }
 
 /// Takes slots for new tasks until there is none left: how many there were.
 async fn fill(slots: &Store, tenant: &TenantId, most: u32, now: Timestamp) -> Result<u32, Broken> {
     let until = now.plus(Duration::from_mins(1));
     let mut granted = 0;
-    while slots.take(tenant, &Slot { until, ..slot() }, most, now).await? == Taken::Granted {
+    while slots
+        .take(tenant, &Slot { until, ..slot() }, most, now)
+        .await?
+        == Taken::Granted
+    {
         granted += 1;
     }
     Ok(granted)
 }
 
 /// How many of so many new tasks that want a slot at once get one.
-async fn race(slots: &Store, tenant: &TenantId, racers: u32, most: u32, now: Timestamp) -> Result<u32, Broken> {
+async fn race(
+    slots: &Store,
+    tenant: &TenantId,
+    racers: u32,
+    most: u32,
+    now: Timestamp,
+) -> Result<u32, Broken> {
     let mut racing = tokio::task::JoinSet::new();
     for _ in 0..racers {
-        let (slots, tenant, slot) = (Arc::clone(slots), tenant.clone(), Slot { until: after(600), ..slot() });
+        let (slots, tenant, slot) = (
+            Arc::clone(slots),
+            tenant.clone(),
+            Slot {
+                until: after(600),
+                ..slot()
+            },
+        );
         racing.spawn(async move { slots.take(&tenant, &slot, most, now).await });
     }
     let mut granted = 0;
@@ -96,30 +150,79 @@ async fn kept(slots: Store) -> Outcome {
     slots.take(&tenant, &one, 1, START).await?;
     // In time, and from its former worker's death, which nobody has noticed.
     for (fence, now, until) in [(1, 30, 90), (2, 60, 120), (3, 120, 180)] {
-        let renewed = Slot { fence, until: after(until), ..one };
-        same(&slots.take(&tenant, &renewed, 1, after(now)).await?, &Taken::Granted)?;
-        same(&slots.take(&tenant, &slot(), 1, after(until - 1)).await?, &Taken::Full)?;
+        let renewed = Slot {
+            fence,
+            until: after(until),
+            ..one
+        };
+        same(
+            &slots.take(&tenant, &renewed, 1, after(now)).await?,
+            &Taken::Granted,
+        )?;
+        same(
+            &slots.take(&tenant, &slot(), 1, after(until - 1)).await?,
+            &Taken::Full,
+        )?;
     }
-    same(&slots.take(&tenant, &Slot { until: after(300), ..slot() }, 1, after(180)).await?, &Taken::Granted)?;
-    same(&slots.take(&tenant, &one, 1, after(180)).await?, &Taken::Full)
+    same(
+        &slots
+            .take(
+                &tenant,
+                &Slot {
+                    until: after(300),
+                    ..slot()
+                },
+                1,
+                after(180),
+            )
+            .await?,
+        &Taken::Granted,
+    )?;
+    same(
+        &slots.take(&tenant, &one, 1, after(180)).await?,
+        &Taken::Full,
+    )
 }
 
 async fn fenced(slots: Store) -> Outcome {
     let (tenant, early) = (samples::fresh_tenant(), slot());
-    let late = Slot { fence: 2, until: after(90), ..early };
+    let late = Slot {
+        fence: 2,
+        until: after(90),
+        ..early
+    };
     slots.take(&tenant, &early, 1, START).await?;
     slots.take(&tenant, &late, 1, START).await?;
-    same(&slots.take(&tenant, &early, 1, START).await?, &Taken::Granted)?;
+    same(
+        &slots.take(&tenant, &early, 1, START).await?,
+        &Taken::Granted,
+    )?;
     slots.give_back(&tenant, &early).await?;
-    same(&slots.take(&tenant, &slot(), 1, after(89)).await?, &Taken::Full)?;
+    same(
+        &slots.take(&tenant, &slot(), 1, after(89)).await?,
+        &Taken::Full,
+    )?;
     slots.give_back(&tenant, &late).await?;
-    same(&slots.take(&tenant, &slot(), 1, START).await?, &Taken::Granted)
+    same(
+        &slots.take(&tenant, &slot(), 1, START).await?,
+        &Taken::Granted,
+    )
 }
 
 async fn deaths(slots: Store) -> Outcome {
     let tenant = samples::fresh_tenant();
     for until in [60, 60, 61, 300] {
-        let taken = slots.take(&tenant, &Slot { until: after(until), ..slot() }, 4, START).await?;
+        let taken = slots
+            .take(
+                &tenant,
+                &Slot {
+                    until: after(until),
+                    ..slot()
+                },
+                4,
+                START,
+            )
+            .await?;
         same(&taken, &Taken::Granted)?;
     }
     same(&fill(&slots, &tenant, 4, after(59)).await?, &0)?;
@@ -127,7 +230,10 @@ async fn deaths(slots: Store) -> Outcome {
     same(&fill(&slots, &tenant, 4, after(61)).await?, &1)?;
     // All but the last one end a minute or so after they were taken.
     same(&fill(&slots, &tenant, 4, after(200)).await?, &3)?;
-    same(&fill(&slots, &tenant, 4, after(7 * 24 * 60 * 60)).await?, &4)
+    same(
+        &fill(&slots, &tenant, 4, after(7 * 24 * 60 * 60)).await?,
+        &4,
+    )
 }
 
 async fn risen(slots: Store) -> Outcome {

@@ -1,4 +1,5 @@
-//! The rules of [`TaskDetails`](crate::ports::TaskDetails), and of the writes of a store that it reads.
+//! The rules of [`TaskDetails`](crate::ports::TaskDetails), and of the writes of a store that it
+//! reads.
 
 use std::sync::Arc;
 
@@ -11,25 +12,52 @@ use crate::ports::{Claimed, Created, INPUT_IN_RECORD, StoreError};
 use crate::testing::samples::{self, after, lease_until};
 
 pub(super) const CHECKS: &[Check<Store>] = &[
-    ("a task comes without a large input, which comes back unchanged", |s| Box::pin(inputs_come_back(s))),
-    ("a change of a task leaves its large input as it is", |s| Box::pin(input_stays(s))),
-    ("a second task with a large input under an id changes nothing", |s| Box::pin(second_input(s))),
-    ("of concurrent tasks with large inputs under one id one is new", |s| Box::pin(one_of_many(s))),
-    ("a long history is whole, and each change stays as it is", |s| Box::pin(long_history(s))),
-    ("any part of what has left a history can be had", |s| Box::pin(parts(s))),
-    ("a transition that moves changes may be stored twice", |s| Box::pin(stored_twice(s))),
-    ("of transitions that move the same changes one is stored, and the history is the winner's", |s| {
-        Box::pin(racing_moves(s))
+    (
+        "a task comes without a large input, which comes back unchanged",
+        |s| Box::pin(inputs_come_back(s)),
+    ),
+    ("a change of a task leaves its large input as it is", |s| {
+        Box::pin(input_stays(s))
     }),
-    ("steps are recorded with a transition that moves changes, or neither is", |s| Box::pin(moves_with_steps(s))),
+    (
+        "a second task with a large input under an id changes nothing",
+        |s| Box::pin(second_input(s)),
+    ),
+    (
+        "of concurrent tasks with large inputs under one id one is new",
+        |s| Box::pin(one_of_many(s)),
+    ),
+    (
+        "a long history is whole, and each change stays as it is",
+        |s| Box::pin(long_history(s)),
+    ),
+    ("any part of what has left a history can be had", |s| {
+        Box::pin(parts(s))
+    }),
+    ("a transition that moves changes may be stored twice", |s| {
+        Box::pin(stored_twice(s))
+    }),
+    (
+        "of transitions that move the same changes one is stored, and the history is the winner's",
+        |s| Box::pin(racing_moves(s)),
+    ),
+    (
+        "steps are recorded with a transition that moves changes, or neither is",
+        |s| Box::pin(moves_with_steps(s)),
+    ),
 ];
 
 /// All changes of the task, as a reader finds them: the task first.
 async fn whole_history(store: &Store, task: &Task) -> Result<Vec<Change>, Broken> {
     let task = read(store, task).await?.ok_or("there is no such task")?;
     let history = &task.progress().history;
-    let earlier = store.earlier_history(task.id(), 0..history.first(), u32::MAX).await?;
-    let all = earlier.iter().map(|(number, change)| (*number, change)).chain(history.numbered());
+    let earlier = store
+        .earlier_history(task.id(), 0..history.first(), u32::MAX)
+        .await?;
+    let all = earlier
+        .iter()
+        .map(|(number, change)| (*number, change))
+        .chain(history.numbered());
     let mut changes = Vec::new();
     for (number, change) in all {
         same(&number, &u32::try_from(changes.len())?)?;
@@ -42,7 +70,12 @@ async fn whole_history(store: &Store, task: &Task) -> Result<Vec<Change>, Broken
 async fn full(store: &Store) -> Result<Task, Broken> {
     let mut task = stored(store, &agent(), after(0)).await?;
     while task.progress().history.kept().len() < 20 {
-        advance(store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+        advance(
+            store,
+            &mut task,
+            Move::Claim(lease_until(after(60)), after(1)),
+        )
+        .await?;
         if task.progress().history.kept().len() < 20 {
             advance(store, &mut task, Move::HandOver(after(2))).await?;
         }
@@ -53,18 +86,29 @@ async fn full(store: &Store) -> Result<Task, Broken> {
 
 async fn inputs_come_back(store: Store) -> Outcome {
     let noise = samples::noise(128 * 1_024, 1);
-    let texts = ["🦀".repeat(32 * 1_024), "\u{0}\"\\\n".repeat(25_000), "x".repeat(INPUT_IN_RECORD + 1), noise];
+    let texts = [
+        "🦀".repeat(32 * 1_024),
+        "\u{0}\"\\\n".repeat(25_000),
+        "x".repeat(INPUT_IN_RECORD + 1),
+        noise,
+    ];
     for text in texts {
         let task = samples::task_with_input(&agent(), &text, after(0));
         same(&store.create(&task).await?, &Created::New)?;
         let bare = task.clone().with_input(None);
-        same(&store.task(&task.spec().tenant, task.id()).await?, &Some(bare.clone()))?;
+        same(
+            &store.task(&task.spec().tenant, task.id()).await?,
+            &Some(bare.clone()),
+        )?;
         same(&store.input(task.id()).await?, &task.spec().input)?;
         same(&store.with_input(bare).await?, &Some(task))?;
     }
     let task = samples::task_with_input(&agent(), &"x".repeat(INPUT_IN_RECORD), after(0));
     store.create(&task).await?;
-    same(&store.task(&task.spec().tenant, task.id()).await?, &Some(task.clone()))?;
+    same(
+        &store.task(&task.spec().tenant, task.id()).await?,
+        &Some(task.clone()),
+    )?;
     same(&store.input(task.id()).await?, &None)
 }
 
@@ -72,12 +116,17 @@ async fn input_stays(store: Store) -> Outcome {
     let mut task = samples::task_with_input(&agent(), &samples::noise(128 * 1_024, 1), after(0));
     store.create(&task).await?;
     let lease = lease_until(after(60));
-    let claimed = store.claim(&task.spec().tenant, task.id(), lease, after(1)).await?;
+    let claimed = store
+        .claim(&task.spec().tenant, task.id(), lease, after(1))
+        .await?;
     task.claim(lease, after(1))?;
     let mut bare = task.clone().with_input(None);
     same(&claimed, &Claimed::Granted(Box::new(bare.clone())))?;
     advance(&store, &mut bare, Move::Renew(after(90), after(2))).await?;
-    same(&read(&store, &task).await?.map(|kept| kept.with_input(None)), &Some(bare))?;
+    same(
+        &read(&store, &task).await?.map(|kept| kept.with_input(None)),
+        &Some(bare),
+    )?;
     // The same transition, by one that has the input.
     advance(&store, &mut task, Move::Renew(after(90), after(2))).await?;
     same(&read(&store, &task).await?, &Some(task))
@@ -93,13 +142,22 @@ async fn second_input(store: Store) -> Outcome {
     same(&store.create(&first).await?, &Created::New)?;
     same(&store.create(&first).await?, &Created::New)?;
     let second = with_noise(&agent, &first, 2);
-    same(&store.create(&second).await?, &Created::Existing(Box::new(first.clone())))?;
+    same(
+        &store.create(&second).await?,
+        &Created::Existing(Box::new(first.clone())),
+    )?;
     let small = under_id(first.id(), &agent, "small");
-    same(&store.create(&small).await?, &Created::Existing(Box::new(first.clone())))?;
+    same(
+        &store.create(&small).await?,
+        &Created::Existing(Box::new(first.clone())),
+    )?;
     same(&read(&store, &first).await?, &Some(first))?;
     let first = stored(&store, &agent, after(0)).await?;
     let second = with_noise(&agent, &first, 2);
-    same(&store.create(&second).await?, &Created::Existing(Box::new(first.clone())))?;
+    same(
+        &store.create(&second).await?,
+        &Created::Existing(Box::new(first.clone())),
+    )?;
     same(&store.input(first.id()).await?, &None)
 }
 
@@ -124,7 +182,9 @@ async fn one_of_many(store: Store) -> Outcome {
     }
     let kept = read(&store, &id).await?;
     same(&new, &vec![kept.clone()])?;
-    holds(others.iter().all(|other| *other == kept), || format!("{} others", others.len()))
+    holds(others.iter().all(|other| *other == kept), || {
+        format!("{} others", others.len())
+    })
 }
 
 async fn long_history(store: Store) -> Outcome {
@@ -132,14 +192,25 @@ async fn long_history(store: Store) -> Outcome {
     let mut told = whole_history(&store, &task).await?;
     for second in 1..=40 {
         let lease = lease_until(after(second + 10));
-        let claimed = store.claim(&task.spec().tenant, task.id(), lease, after(second)).await?;
-        let Claimed::Granted(granted) = claimed else { return Err("the claim is refused".into()) };
+        let claimed = store
+            .claim(&task.spec().tenant, task.id(), lease, after(second))
+            .await?;
+        let Claimed::Granted(granted) = claimed else {
+            return Err("the claim is refused".into());
+        };
         task = *granted;
-        advance(&store, &mut task, Move::Renew(after(second + 20), after(second))).await?;
+        advance(
+            &store,
+            &mut task,
+            Move::Renew(after(second + 20), after(second)),
+        )
+        .await?;
         advance(&store, &mut task, Move::HandOver(after(second))).await?;
         let now = whole_history(&store, &task).await?;
         same(&now.len(), &(told.len() + 2))?;
-        holds(now.starts_with(&told), || format!("a change has changed after {}", told.len()))?;
+        holds(now.starts_with(&told), || {
+            format!("a change has changed after {}", told.len())
+        })?;
         told = now;
     }
     Ok(())
@@ -148,19 +219,49 @@ async fn long_history(store: Store) -> Outcome {
 async fn parts(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
     for second in 1..=40 {
-        advance(&store, &mut task, Move::Claim(lease_until(after(second + 10)), after(second))).await?;
+        advance(
+            &store,
+            &mut task,
+            Move::Claim(lease_until(after(second + 10)), after(second)),
+        )
+        .await?;
         advance(&store, &mut task, Move::HandOver(after(second))).await?;
     }
-    let (told, first) = (whole_history(&store, &task).await?, task.progress().history.first());
+    let (told, first) = (
+        whole_history(&store, &task).await?,
+        task.progress().history.first(),
+    );
     let all: Vec<(u32, Change)> = (0..).zip(told).collect();
-    for start in [0, 1, HISTORY_BLOCK - 1, HISTORY_BLOCK, HISTORY_BLOCK + 1, first - 1, first] {
-        for (end, limit) in [(first, 100), (first, 1), (first, HISTORY_BLOCK + 1), (start + 1, 9), (start, 9), (0, 9)] {
+    for start in [
+        0,
+        1,
+        HISTORY_BLOCK - 1,
+        HISTORY_BLOCK,
+        HISTORY_BLOCK + 1,
+        first - 1,
+        first,
+    ] {
+        for (end, limit) in [
+            (first, 100),
+            (first, 1),
+            (first, HISTORY_BLOCK + 1),
+            (start + 1, 9),
+            (start, 9),
+            (0, 9),
+        ] {
             let found = store.earlier_history(task.id(), start..end, limit).await?;
-            let wanted = all.iter().filter(|(number, _)| (start..end.min(first)).contains(number));
+            let wanted = all
+                .iter()
+                .filter(|(number, _)| (start..end.min(first)).contains(number));
             same(&found, &wanted.take(limit as usize).cloned().collect())?;
         }
     }
-    same(&store.earlier_history(samples::task(&agent(), after(0)).id(), 0..9, 9).await?, &Vec::new())
+    same(
+        &store
+            .earlier_history(samples::task(&agent(), after(0)).id(), 0..9, 9)
+            .await?,
+        &Vec::new(),
+    )
 }
 
 async fn stored_twice(store: Store) -> Outcome {
@@ -170,7 +271,10 @@ async fn stored_twice(store: Store) -> Outcome {
     same(&task.progress().history.first(), &HISTORY_BLOCK)?;
     store.update(&task).await?;
     let now = whole_history(&store, &task).await?;
-    holds(now.starts_with(&told) && now.len() == told.len() + 1, || format!("{} changes", now.len()))
+    holds(
+        now.starts_with(&told) && now.len() == told.len() + 1,
+        || format!("{} changes", now.len()),
+    )
 }
 
 async fn racing_moves(store: Store) -> Outcome {
@@ -182,14 +286,29 @@ async fn racing_moves(store: Store) -> Outcome {
         Move::HandOver(after(second)).apply(&mut task)?;
         updates.spawn(async move { store.update(&task).await.map(|()| task) });
     }
-    let won: Vec<Task> = updates.join_all().await.into_iter().filter_map(Result::ok).collect();
-    let [winner] = won.as_slice() else { return Err(format!("{} were stored", won.len()).into()) };
+    let won: Vec<Task> = updates
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect();
+    let [winner] = won.as_slice() else {
+        return Err(format!("{} were stored", won.len()).into());
+    };
     let last = winner.progress().history.kept().last().cloned();
-    same(&whole_history(&store, &task).await?, &told.iter().cloned().chain(last).collect())?;
+    same(
+        &whole_history(&store, &task).await?,
+        &told.iter().cloned().chain(last).collect(),
+    )?;
     // One that is much too late.
     let (mut late, mut next) = (task, winner.clone());
     for second in 10..30 {
-        advance(&store, &mut next, Move::Claim(lease_until(after(60)), after(second))).await?;
+        advance(
+            &store,
+            &mut next,
+            Move::Claim(lease_until(after(60)), after(second)),
+        )
+        .await?;
         advance(&store, &mut next, Move::HandOver(after(second))).await?;
     }
     let told = whole_history(&store, &next).await?;
@@ -205,10 +324,17 @@ async fn moves_with_steps(store: Store) -> Outcome {
     let [first, other] = [step("one"), step("other")];
     let mut loser = task.clone();
     Move::HandOver(after(3)).apply(&mut task)?;
-    store.update_with(&task, std::slice::from_ref(&first)).await?;
-    store.update_with(&task, std::slice::from_ref(&first)).await?;
+    store
+        .update_with(&task, std::slice::from_ref(&first))
+        .await?;
+    store
+        .update_with(&task, std::slice::from_ref(&first))
+        .await?;
     let now = whole_history(&store, &task).await?;
-    holds(now.starts_with(&told) && now.len() == told.len() + 1, || format!("{} changes", now.len()))?;
+    holds(
+        now.starts_with(&told) && now.len() == told.len() + 1,
+        || format!("{} changes", now.len()),
+    )?;
     Move::HandOver(after(4)).apply(&mut loser)?;
     conflicts(&store.update_with(&loser, &[other]).await)?;
     same(&whole_history(&store, &task).await?, &now)

@@ -12,7 +12,8 @@ use crate::testing::{Delivery, MemoryQueue, samples};
 /// The end of a queue at which messages come out; in production that is the platform's, not ours.
 #[async_trait]
 pub trait Inbox: Send + Sync {
-    /// The next message, or `None` if none comes within a second or so. The message stays hidden from then on.
+    /// The next message, or `None` if none comes within a second or so. The message stays hidden
+    /// from then on.
     async fn receive(&self) -> Result<Option<Delivery>, Broken>;
 }
 
@@ -26,29 +27,59 @@ impl Inbox for MemoryQueue {
 type Queue = (Arc<dyn TaskQueue>, Arc<dyn Inbox>);
 
 pub(super) const CHECKS: &[Check<Queue>] = &[
-    ("what waits is told from what was received", |q| Box::pin(backlog(q))),
-    ("what is sent is received as it was", |q| Box::pin(round_trip(q))),
+    ("what waits is told from what was received", |q| {
+        Box::pin(backlog(q))
+    }),
+    ("what is sent is received as it was", |q| {
+        Box::pin(round_trip(q))
+    }),
     ("a message carries its task's trace", |q| Box::pin(trace(q))),
     ("a message is in its tenant's group", |q| Box::pin(group(q))),
-    ("a message postponed by nothing comes back at once", |q| Box::pin(postponed_by_nothing(q))),
-    ("a postponed message stays away, even beyond the longest delay", |q| Box::pin(postponed(q))),
-    ("a delayed message is not there before its time, even beyond the longest delay", |q| Box::pin(delayed(q))),
-    ("a made-up receipt is refused", |q| Box::pin(made_up_receipt(q))),
+    ("a message postponed by nothing comes back at once", |q| {
+        Box::pin(postponed_by_nothing(q))
+    }),
+    (
+        "a postponed message stays away, even beyond the longest delay",
+        |q| Box::pin(postponed(q)),
+    ),
+    (
+        "a delayed message is not there before its time, even beyond the longest delay",
+        |q| Box::pin(delayed(q)),
+    ),
+    ("a made-up receipt is refused", |q| {
+        Box::pin(made_up_receipt(q))
+    }),
 ];
 
 /// Before the other checks, whose messages would come back meanwhile.
 async fn backlog((queue, inbox): Queue) -> Outcome {
     same(&queue.backlog().await?, &Backlog::default())?;
-    queue.send(&samples::message(), None, Duration::ZERO).await?;
-    same(&queue.backlog().await?, &Backlog { waiting: 1, in_flight: 0 })?;
+    queue
+        .send(&samples::message(), None, Duration::ZERO)
+        .await?;
+    same(
+        &queue.backlog().await?,
+        &Backlog {
+            waiting: 1,
+            in_flight: 0,
+        },
+    )?;
     expect(&*inbox).await?;
-    same(&queue.backlog().await?, &Backlog { waiting: 0, in_flight: 1 })
+    same(
+        &queue.backlog().await?,
+        &Backlog {
+            waiting: 0,
+            in_flight: 1,
+        },
+    )
 }
 
 async fn round_trip((queue, inbox): Queue) -> Outcome {
     let mut sent = [samples::message(), samples::message()].map(|message| message.to_body());
     for body in &sent {
-        queue.send(&TaskMessage::from_body(body)?, None, Duration::ZERO).await?;
+        queue
+            .send(&TaskMessage::from_body(body)?, None, Duration::ZERO)
+            .await?;
     }
     let mut received = [expect(&*inbox).await?.body, expect(&*inbox).await?.body];
     sent.sort();
@@ -57,8 +88,11 @@ async fn round_trip((queue, inbox): Queue) -> Outcome {
 }
 
 async fn trace((queue, inbox): Queue) -> Outcome {
-    let trace = Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".parse()?);
-    queue.send(&samples::message(), trace.as_ref(), Duration::ZERO).await?;
+    let trace =
+        Some("Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1".parse()?);
+    queue
+        .send(&samples::message(), trace.as_ref(), Duration::ZERO)
+        .await?;
     same(&expect(&*inbox).await?.trace, &trace)
 }
 
@@ -66,13 +100,18 @@ async fn group((queue, inbox): Queue) -> Outcome {
     for _ in 0..2 {
         let message = samples::message();
         queue.send(&message, None, Duration::ZERO).await?;
-        same(&expect(&*inbox).await?.group, &Some(message.tenant.to_string()))?;
+        same(
+            &expect(&*inbox).await?.group,
+            &Some(message.tenant.to_string()),
+        )?;
     }
     Ok(())
 }
 
 async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
-    queue.send(&samples::message(), None, Duration::ZERO).await?;
+    queue
+        .send(&samples::message(), None, Duration::ZERO)
+        .await?;
     let first = expect(&*inbox).await?;
     queue.postpone(&first.receipt, Duration::ZERO).await?;
     same(&expect(&*inbox).await?.body, &first.body)
@@ -80,8 +119,12 @@ async fn postponed_by_nothing((queue, inbox): Queue) -> Outcome {
 
 async fn postponed((queue, inbox): Queue) -> Outcome {
     for delay in [Duration::from_mins(10), Duration::MAX] {
-        queue.send(&samples::message(), None, Duration::ZERO).await?;
-        queue.postpone(&expect(&*inbox).await?.receipt, delay).await?;
+        queue
+            .send(&samples::message(), None, Duration::ZERO)
+            .await?;
+        queue
+            .postpone(&expect(&*inbox).await?.receipt, delay)
+            .await?;
     }
     same(&inbox.receive().await?, &None)
 }

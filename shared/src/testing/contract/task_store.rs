@@ -5,40 +5,82 @@ use std::sync::Arc;
 use super::moves::{Move, Store, advance, agent, calls, read, stored};
 use super::{Broken, Check, Outcome, holds, same, shown};
 use crate::domain::{
-    Agent, CacheUse, ClaimRefused, Failure, LimitKind, Output, ReopenFrom, StopReason, Task, TaskId, TaskStatus, Usage,
-    Wait, WaitReason,
+    Agent, CacheUse, ClaimRefused, Failure, LimitKind, Output, ReopenFrom, StopReason, Task,
+    TaskId, TaskStatus, Usage, Wait, WaitReason,
 };
 use crate::ports::{Claimed, Created, StoreError};
 use crate::testing::samples::{self, after, lease_until};
 
 pub(super) const CHECKS: &[Check<Store>] = &[
-    ("a new task is there as it was written", |s| Box::pin(new_task_is_there(s))),
-    ("a task at the size limits of its input comes back unchanged", |s| Box::pin(long_input(s))),
+    ("a new task is there as it was written", |s| {
+        Box::pin(new_task_is_there(s))
+    }),
+    (
+        "a task at the size limits of its input comes back unchanged",
+        |s| Box::pin(long_input(s)),
+    ),
     ("an unknown task is none", |s| Box::pin(unknown_is_none(s))),
-    ("another tenant's task is none and can't be added again", |s| Box::pin(foreign_is_none(s))),
-    ("a second task under an id changes nothing and gets the first", |s| Box::pin(second_under_an_id(s))),
-    ("adding the very same task again counts as new", |s| Box::pin(same_task_again(s))),
-    ("of concurrent tasks under one id one is new and the others get it", |s| Box::pin(one_of_many(s))),
-    ("each state comes back unchanged", |s| Box::pin(each_state_survives(s))),
-    ("each way through a task's life comes back unchanged, and may be stored twice", |s| {
-        Box::pin(each_way_survives(s))
+    (
+        "another tenant's task is none and can't be added again",
+        |s| Box::pin(foreign_is_none(s)),
+    ),
+    (
+        "a second task under an id changes nothing and gets the first",
+        |s| Box::pin(second_under_an_id(s)),
+    ),
+    ("adding the very same task again counts as new", |s| {
+        Box::pin(same_task_again(s))
     }),
-    ("storing the same transition twice succeeds", |s| Box::pin(same_transition_twice(s))),
-    ("a transition from a stale revision conflicts and changes nothing", |s| Box::pin(stale_revision(s))),
-    ("a transition that skips one conflicts", |s| Box::pin(skipped_revision(s))),
-    ("a transition of an unknown task conflicts and adds nothing", |s| Box::pin(unknown_transition(s))),
-    ("of concurrent transitions one is stored", |s| Box::pin(one_transition_of_many(s))),
-    ("a result of any size up to some MB comes back unchanged, and is gone when the task goes on", |s| {
-        Box::pin(large_results(s))
+    (
+        "of concurrent tasks under one id one is new and the others get it",
+        |s| Box::pin(one_of_many(s)),
+    ),
+    ("each state comes back unchanged", |s| {
+        Box::pin(each_state_survives(s))
     }),
-    ("a transition with a large result that loses leaves the winner's whole", |s| Box::pin(large_loser(s))),
-    ("a refused claim gets a large result whole", |s| Box::pin(refused_with_large_result(s))),
-    ("a result above 16 MiB is too large and changes nothing", |s| Box::pin(too_large(s))),
+    (
+        "each way through a task's life comes back unchanged, and may be stored twice",
+        |s| Box::pin(each_way_survives(s)),
+    ),
+    ("storing the same transition twice succeeds", |s| {
+        Box::pin(same_transition_twice(s))
+    }),
+    (
+        "a transition from a stale revision conflicts and changes nothing",
+        |s| Box::pin(stale_revision(s)),
+    ),
+    ("a transition that skips one conflicts", |s| {
+        Box::pin(skipped_revision(s))
+    }),
+    (
+        "a transition of an unknown task conflicts and adds nothing",
+        |s| Box::pin(unknown_transition(s)),
+    ),
+    ("of concurrent transitions one is stored", |s| {
+        Box::pin(one_transition_of_many(s))
+    }),
+    (
+        "a result of any size up to some MB comes back unchanged, and is gone when the task goes on",
+        |s| Box::pin(large_results(s)),
+    ),
+    (
+        "a transition with a large result that loses leaves the winner's whole",
+        |s| Box::pin(large_loser(s)),
+    ),
+    ("a refused claim gets a large result whole", |s| {
+        Box::pin(refused_with_large_result(s))
+    }),
+    (
+        "a result above 16 MiB is too large and changes nothing",
+        |s| Box::pin(too_large(s)),
+    ),
 ];
 
 #[track_caller]
 pub(super) fn conflicts(outcome: &Result<(), StoreError>) -> Outcome {
-    holds(matches!(outcome, Err(StoreError::Conflict)), || format!("{outcome:?}"))
+    holds(matches!(outcome, Err(StoreError::Conflict)), || {
+        format!("{outcome:?}")
+    })
 }
 
 async fn new_task_is_there(store: Store) -> Outcome {
@@ -57,7 +99,10 @@ async fn long_input(store: Store) -> Outcome {
 }
 
 async fn unknown_is_none(store: Store) -> Outcome {
-    same(&read(&store, &samples::task(&agent(), after(0))).await?, &None)
+    same(
+        &read(&store, &samples::task(&agent(), after(0))).await?,
+        &None,
+    )
 }
 
 async fn foreign_is_none(store: Store) -> Outcome {
@@ -66,22 +111,41 @@ async fn foreign_is_none(store: Store) -> Outcome {
     same(&store.task(&stranger, task.id()).await?, &None)?;
     let intruder = under_id(task.id(), &samples::agent(&stranger), "mine now");
     let refused = store.create(&intruder).await;
-    holds(matches!(refused, Err(StoreError::Conflict)), || format!("{refused:?}"))?;
+    holds(matches!(refused, Err(StoreError::Conflict)), || {
+        format!("{refused:?}")
+    })?;
     same(&read(&store, &task).await?, &Some(task))
 }
 
 pub(super) fn under_id(id: TaskId, agent: &Agent, input: &str) -> Task {
-    Task::submit(id, agent, samples::input(input), CacheUse::default(), after(1))
+    Task::submit(
+        id,
+        agent,
+        samples::input(input),
+        CacheUse::default(),
+        after(1),
+    )
 }
 
 async fn second_under_an_id(store: Store) -> Outcome {
     let agent = agent();
     let mut task = stored(&store, &agent, after(0)).await?;
     let second = under_id(task.id(), &agent, "something else");
-    same(&store.create(&second).await?, &Created::Existing(Box::new(task.clone())))?;
+    same(
+        &store.create(&second).await?,
+        &Created::Existing(Box::new(task.clone())),
+    )?;
     let first = task.clone();
-    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
-    same(&store.create(&first).await?, &Created::Existing(Box::new(task.clone())))?;
+    advance(
+        &store,
+        &mut task,
+        Move::Claim(lease_until(after(60)), after(1)),
+    )
+    .await?;
+    same(
+        &store.create(&first).await?,
+        &Created::Existing(Box::new(task.clone())),
+    )?;
     same(&read(&store, &task).await?, &Some(task))
 }
 
@@ -96,7 +160,10 @@ async fn one_of_many(store: Store) -> Outcome {
     let id = TaskId::new(after(0));
     let mut creations = tokio::task::JoinSet::new();
     for number in 0..6 {
-        let (store, task) = (Arc::clone(&store), under_id(id, &agent, &format!("input {number}")));
+        let (store, task) = (
+            Arc::clone(&store),
+            under_id(id, &agent, &format!("input {number}")),
+        );
         creations.spawn(async move { store.create(&task).await });
     }
     let mut kept = Vec::new();
@@ -110,8 +177,15 @@ async fn one_of_many(store: Store) -> Outcome {
 }
 
 async fn each_state_survives(store: Store) -> Outcome {
-    let bare_failure = Failure { attempts: Vec::new(), ..samples::failure() };
-    let empty = Output { stop_reason: StopReason::Refusal, usage: Usage::default(), ..samples::output("") };
+    let bare_failure = Failure {
+        attempts: Vec::new(),
+        ..samples::failure()
+    };
+    let empty = Output {
+        stop_reason: StopReason::Refusal,
+        usage: Usage::default(),
+        ..samples::output("")
+    };
     let ends = [
         Move::Complete(samples::output("Paris 🗼"), after(62)),
         Move::Complete(empty, after(62)),
@@ -121,7 +195,11 @@ async fn each_state_survives(store: Store) -> Outcome {
     ];
     for end in ends {
         let mut task = stored(&store, &agent(), after(0)).await?;
-        for transition in [Move::Settle(after(60)), Move::Claim(lease_until(after(90)), after(61)), end] {
+        for transition in [
+            Move::Settle(after(60)),
+            Move::Claim(lease_until(after(90)), after(61)),
+            end,
+        ] {
             advance(&store, &mut task, transition).await?;
             same(&read(&store, &task).await?, &Some(task.clone()))?;
         }
@@ -133,16 +211,56 @@ async fn each_state_survives(store: Store) -> Outcome {
 /// The states that a task leaves again, each by each of its ways.
 async fn each_way_survives(store: Store) -> Outcome {
     let claim = |second| Move::Claim(lease_until(after(second + 60)), after(second));
-    let wait = Wait { until: after(30), reason: WaitReason::RateLimit };
-    let park = |reason, second| Move::Park(Wait { until: after(second + 10), reason }, after(second));
+    let wait = Wait {
+        until: after(30),
+        reason: WaitReason::RateLimit,
+    };
+    let park = |reason, second| {
+        Move::Park(
+            Wait {
+                until: after(second + 10),
+                reason,
+            },
+            after(second),
+        )
+    };
     let ways = [
-        vec![claim(1), Move::Park(wait, after(2)), claim(30), Move::Renew(after(120), after(31))],
-        vec![claim(1), park(WaitReason::RetryAfter, 2), claim(12), park(WaitReason::Concurrency, 13), claim(23)],
+        vec![
+            claim(1),
+            Move::Park(wait, after(2)),
+            claim(30),
+            Move::Renew(after(120), after(31)),
+        ],
+        vec![
+            claim(1),
+            park(WaitReason::RetryAfter, 2),
+            claim(12),
+            park(WaitReason::Concurrency, 13),
+            claim(23),
+        ],
         vec![claim(1), Move::HandOver(after(2)), claim(3)],
-        vec![claim(1), Move::RequireInput(calls("{}"), after(2)), Move::Answer(after(9)), claim(10)],
-        vec![claim(1), Move::RequireInput(Vec::new(), after(2)), Move::Settle(after(90_000))],
-        vec![claim(1), Move::Pause(LimitKind::Budget, after(2)), Move::Resume(after(9)), claim(10)],
-        vec![claim(1), Move::Pause(LimitKind::MaxTokens, after(2)), Move::Cancel(after(9))],
+        vec![
+            claim(1),
+            Move::RequireInput(calls("{}"), after(2)),
+            Move::Answer(after(9)),
+            claim(10),
+        ],
+        vec![
+            claim(1),
+            Move::RequireInput(Vec::new(), after(2)),
+            Move::Settle(after(90_000)),
+        ],
+        vec![
+            claim(1),
+            Move::Pause(LimitKind::Budget, after(2)),
+            Move::Resume(after(9)),
+            claim(10),
+        ],
+        vec![
+            claim(1),
+            Move::Pause(LimitKind::MaxTokens, after(2)),
+            Move::Cancel(after(9)),
+        ],
         vec![
             claim(1),
             Move::Cancel(after(2)),
@@ -175,7 +293,12 @@ const fn from_start() -> ReopenFrom {
 
 async fn same_transition_twice(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
-    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    advance(
+        &store,
+        &mut task,
+        Move::Claim(lease_until(after(60)), after(1)),
+    )
+    .await?;
     store.update(&task).await?;
     advance(&store, &mut task, Move::Fail(samples::failure(), after(2))).await?;
     store.update(&task).await?;
@@ -185,7 +308,12 @@ async fn same_transition_twice(store: Store) -> Outcome {
 async fn stale_revision(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
     let mut late = task.clone();
-    advance(&store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    advance(
+        &store,
+        &mut task,
+        Move::Claim(lease_until(after(60)), after(1)),
+    )
+    .await?;
     Move::Settle(after(60)).apply(&mut late)?;
     conflicts(&store.update(&late).await)?;
     same(&read(&store, &task).await?, &Some(task))
@@ -215,25 +343,42 @@ async fn one_transition_of_many(store: Store) -> Outcome {
         Move::Settle(after(second)).apply(&mut task)?;
         updates.spawn(async move { store.update(&task).await.map(|()| task) });
     }
-    let won: Vec<Task> = updates.join_all().await.into_iter().filter_map(Result::ok).collect();
+    let won: Vec<Task> = updates
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect();
     same(&won.len(), &1)?;
     same(&read(&store, &task).await?.as_ref(), &won.first())
 }
 
 /// Texts of which one record can't hold much: as they are stored, the last one is small again.
 fn large_texts() -> [String; 3] {
-    [samples::noise(400 * 1_024, 1), samples::noise(2 * 1_024 * 1_024, 2), "🦀 and ".repeat(300_000)]
+    [
+        samples::noise(400 * 1_024, 1),
+        samples::noise(2 * 1_024 * 1_024, 2),
+        "🦀 and ".repeat(300_000),
+    ]
 }
 
 fn failure_of(text: &str) -> Failure {
-    Failure { message: text.to_owned(), ..samples::failure() }
+    Failure {
+        message: text.to_owned(),
+        ..samples::failure()
+    }
 }
 
 /// A task with the largest input, which a worker has.
 async fn claimed(store: &Store) -> Result<Task, Broken> {
     let mut task = samples::task_with_input(&agent(), &"x".repeat(128 * 1_024), after(0));
     store.create(&task).await?;
-    advance(store, &mut task, Move::Claim(lease_until(after(60)), after(1))).await?;
+    advance(
+        store,
+        &mut task,
+        Move::Claim(lease_until(after(60)), after(1)),
+    )
+    .await?;
     Ok(task)
 }
 
@@ -243,7 +388,10 @@ async fn large_results(store: Store) -> Outcome {
         let ways = [
             vec![Move::Complete(samples::output(&text), after(2))],
             vec![Move::Fail(failure_of(&text), after(2)), reopen],
-            vec![Move::RequireInput(calls(&text), after(2)), Move::Answer(after(3))],
+            vec![
+                Move::RequireInput(calls(&text), after(2)),
+                Move::Answer(after(3)),
+            ],
         ];
         for way in ways {
             let mut task = claimed(&store).await?;
@@ -269,12 +417,37 @@ async fn large_loser(store: Store) -> Outcome {
 
 async fn refused_with_large_result(store: Store) -> Outcome {
     let mut task = claimed(&store).await?;
-    advance(&store, &mut task, Move::Complete(samples::output(&samples::noise(1_024 * 1_024, 1)), after(2))).await?;
-    let claimed = store.claim(&task.spec().tenant, task.id(), lease_until(after(90)), after(3)).await?;
+    advance(
+        &store,
+        &mut task,
+        Move::Complete(samples::output(&samples::noise(1_024 * 1_024, 1)), after(2)),
+    )
+    .await?;
+    let claimed = store
+        .claim(
+            &task.spec().tenant,
+            task.id(),
+            lease_until(after(90)),
+            after(3),
+        )
+        .await?;
     let reason = ClaimRefused::Finished(TaskStatus::Completed);
-    same(&claimed, &Claimed::Refused(Box::new(task.clone().with_input(None)), reason))?;
-    let again = under_id(task.id(), &Agent { tenant: task.spec().tenant.clone(), ..agent() }, "again");
-    same(&store.create(&again).await?, &Created::Existing(Box::new(task)))
+    same(
+        &claimed,
+        &Claimed::Refused(Box::new(task.clone().with_input(None)), reason),
+    )?;
+    let again = under_id(
+        task.id(),
+        &Agent {
+            tenant: task.spec().tenant.clone(),
+            ..agent()
+        },
+        "again",
+    );
+    same(
+        &store.create(&again).await?,
+        &Created::Existing(Box::new(task)),
+    )
 }
 
 async fn too_large(store: Store) -> Outcome {
@@ -289,7 +462,9 @@ async fn too_large(store: Store) -> Outcome {
         let mut finished = task.clone();
         end.apply(&mut finished)?;
         let refused = store.update(&finished).await;
-        holds(matches!(refused, Err(StoreError::TooLarge)), || shown(&refused))?;
+        holds(matches!(refused, Err(StoreError::TooLarge)), || {
+            shown(&refused)
+        })?;
         same(&read(&store, &task).await?, &Some(task.clone()))?;
     }
     Ok(())

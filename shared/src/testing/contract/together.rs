@@ -10,16 +10,36 @@ use crate::ports::{Journal, StoreError, TaskStore};
 use crate::testing::samples::{self, after, lease_until};
 
 pub(super) const CHECKS: &[Check<Both>] = &[
-    ("a transition and its steps are there together, and may be stored twice", |b| Box::pin(there_together(b))),
-    ("as many steps as there may be, of some KB each, are stored together", |b| Box::pin(many(b))),
-    ("a large step is stored together with a transition", |b| Box::pin(large(b))),
-    ("of concurrent transitions with other steps each, one is stored, with all its steps", |b| {
-        Box::pin(one_of_many(b))
+    (
+        "a transition and its steps are there together, and may be stored twice",
+        |b| Box::pin(there_together(b)),
+    ),
+    (
+        "as many steps as there may be, of some KB each, are stored together",
+        |b| Box::pin(many(b)),
+    ),
+    ("a large step is stored together with a transition", |b| {
+        Box::pin(large(b))
     }),
-    ("the same transition with other steps conflicts, and changes nothing", |b| Box::pin(same_moment(b))),
-    ("a transition from a stale revision records no step", |b| Box::pin(stale(b))),
-    ("a step whose number is recorded leaves the task and the journal as they are", |b| Box::pin(taken(b))),
-    ("a step that is too large leaves the task and the journal as they are", |b| Box::pin(too_large(b))),
+    (
+        "of concurrent transitions with other steps each, one is stored, with all its steps",
+        |b| Box::pin(one_of_many(b)),
+    ),
+    (
+        "the same transition with other steps conflicts, and changes nothing",
+        |b| Box::pin(same_moment(b)),
+    ),
+    ("a transition from a stale revision records no step", |b| {
+        Box::pin(stale(b))
+    }),
+    (
+        "a step whose number is recorded leaves the task and the journal as they are",
+        |b| Box::pin(taken(b)),
+    ),
+    (
+        "a step that is too large leaves the task and the journal as they are",
+        |b| Box::pin(too_large(b)),
+    ),
 ];
 
 /// Where tasks are kept, and where their steps.
@@ -34,7 +54,12 @@ impl Both {
     async fn asking(&self) -> Result<Task, Broken> {
         let mut task = stored(&self.tasks, &agent(), after(0)).await?;
         let claim = Move::Claim(lease_until(after(60)), after(1));
-        advance_all(&self.tasks, &mut task, [claim, Move::RequireInput(calls("{}"), after(2))]).await?;
+        advance_all(
+            &self.tasks,
+            &mut task,
+            [claim, Move::RequireInput(calls("{}"), after(2))],
+        )
+        .await?;
         Ok(task)
     }
 
@@ -42,7 +67,13 @@ impl Both {
     async fn has(&self, task: &Task, steps: &[Step]) -> Outcome {
         same(&read(&self.tasks, task).await?.as_ref(), &Some(task))?;
         let kept = self.journal.steps(task.id()).await?;
-        holds(kept == steps, || format!("{} steps, which differ from the {} written", kept.len(), steps.len()))
+        holds(kept == steps, || {
+            format!(
+                "{} steps, which differ from the {} written",
+                kept.len(),
+                steps.len()
+            )
+        })
     }
 }
 
@@ -55,7 +86,10 @@ fn answered(task: &Task, second: u64) -> Result<Task, Broken> {
 
 /// So many answers, each with the text.
 fn answers(task: &Task, count: usize, text: &str) -> Vec<Step> {
-    (2..).take(count).map(|number| samples::tool_step(task.id(), number, ToolRunner::Client, text)).collect()
+    (2..)
+        .take(count)
+        .map(|number| samples::tool_step(task.id(), number, ToolRunner::Client, text))
+        .collect()
 }
 
 async fn there_together(both: Both) -> Outcome {
@@ -70,14 +104,20 @@ async fn there_together(both: Both) -> Outcome {
 
 async fn many(both: Both) -> Outcome {
     let asking = both.asking().await?;
-    let (task, steps) = (answered(&asking, 3)?, answers(&asking, MAX_OPEN_CALLS, &samples::noise(30 * 1_024, 1)));
+    let (task, steps) = (
+        answered(&asking, 3)?,
+        answers(&asking, MAX_OPEN_CALLS, &samples::noise(30 * 1_024, 1)),
+    );
     both.tasks.update_with(&task, &steps).await?;
     both.has(&task, &steps).await
 }
 
 async fn large(both: Both) -> Outcome {
     let asking = both.asking().await?;
-    let (task, steps) = (answered(&asking, 3)?, answers(&asking, 2, &samples::noise(1_024 * 1_024, 1)));
+    let (task, steps) = (
+        answered(&asking, 3)?,
+        answers(&asking, 2, &samples::noise(1_024 * 1_024, 1)),
+    );
     both.tasks.update_with(&task, &steps).await?;
     both.has(&task, &steps).await
 }
@@ -91,7 +131,12 @@ async fn one_of_many(both: Both) -> Outcome {
         if second % 2 == 0 {
             steps.reverse();
         }
-        clients.spawn(async move { tasks.update_with(&task, &steps).await.map(|()| (task, steps)) });
+        clients.spawn(async move {
+            tasks
+                .update_with(&task, &steps)
+                .await
+                .map(|()| (task, steps))
+        });
     }
     let mut won = clients.join_all().await.into_iter().filter_map(Result::ok);
     let (task, mut steps) = won.next().ok_or("nobody won")?;
@@ -101,14 +146,21 @@ async fn one_of_many(both: Both) -> Outcome {
 }
 
 fn conflicts(outcome: &Result<(), StoreError>) -> Outcome {
-    holds(matches!(outcome, Err(StoreError::Conflict)), || format!("{outcome:?}"))
+    holds(matches!(outcome, Err(StoreError::Conflict)), || {
+        format!("{outcome:?}")
+    })
 }
 
 async fn same_moment(both: Both) -> Outcome {
     let asking = both.asking().await?;
     let (task, steps) = (answered(&asking, 3)?, answers(&asking, 2, "first"));
     both.tasks.update_with(&task, &steps).await?;
-    conflicts(&both.tasks.update_with(&task, &answers(&asking, 2, "second")).await)?;
+    conflicts(
+        &both
+            .tasks
+            .update_with(&task, &answers(&asking, 2, "second"))
+            .await,
+    )?;
     both.has(&task, &steps).await
 }
 
@@ -116,7 +168,12 @@ async fn stale(both: Both) -> Outcome {
     let asking = both.asking().await?;
     let mut canceled = asking.clone();
     advance_all(&both.tasks, &mut canceled, [Move::Cancel(after(3))]).await?;
-    conflicts(&both.tasks.update_with(&answered(&asking, 4)?, &answers(&asking, 2, "late")).await)?;
+    conflicts(
+        &both
+            .tasks
+            .update_with(&answered(&asking, 4)?, &answers(&asking, 2, "late"))
+            .await,
+    )?;
     both.has(&canceled, &[]).await
 }
 
@@ -124,7 +181,12 @@ async fn taken(both: Both) -> Outcome {
     let asking = both.asking().await?;
     let first = samples::tool_step(asking.id(), 2, ToolRunner::Client, "first");
     both.journal.append(&first).await?;
-    conflicts(&both.tasks.update_with(&answered(&asking, 3)?, &answers(&asking, 2, "second")).await)?;
+    conflicts(
+        &both
+            .tasks
+            .update_with(&answered(&asking, 3)?, &answers(&asking, 2, "second"))
+            .await,
+    )?;
     both.has(&asking, &[first]).await
 }
 
@@ -133,6 +195,8 @@ async fn too_large(both: Both) -> Outcome {
     let mut steps = answers(&asking, 2, "small");
     steps.extend(answers(&asking, 3, &"x".repeat(16 * 1_024 * 1_024)).pop());
     let refused = both.tasks.update_with(&answered(&asking, 3)?, &steps).await;
-    holds(matches!(refused, Err(StoreError::TooLarge)), || format!("{refused:?}"))?;
+    holds(matches!(refused, Err(StoreError::TooLarge)), || {
+        format!("{refused:?}")
+    })?;
     both.has(&asking, &[]).await
 }

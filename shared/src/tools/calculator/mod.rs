@@ -1,7 +1,8 @@
 //! The tool `calculator`: an arithmetic expression, worked out in 64-bit floating point.
 //!
-//! An expression is read once from left to right, with bounds on its length and on how deep it is nested, so that no text
-//! takes long or fills the stack. Nothing but a number comes out, or a few words on what is wrong.
+//! An expression is read once from left to right, with bounds on its length and on how deep it is
+//! nested, so that no text takes long or fills the stack. Nothing but a number comes out, or a few
+//! words on what is wrong.
 
 #[cfg(test)]
 mod tests;
@@ -52,7 +53,10 @@ fn evaluate(expression: &str) -> Result<f64, String> {
     if expression.len() > MAX_BYTES {
         return Err(format!("the expression has more than {MAX_BYTES} bytes"));
     }
-    let mut parser = Parser { text: expression, rest: expression.char_indices().peekable() };
+    let mut parser = Parser {
+        text: expression,
+        rest: expression.char_indices().peekable(),
+    };
     let number = parser.sum(0)?;
     match parser.peek() {
         Some(_) => Err(parser.unexpected()),
@@ -99,7 +103,9 @@ impl<'a> Parser<'a> {
 
     fn signed(&mut self, depth: usize) -> Result<f64, String> {
         if depth > MAX_DEPTH {
-            return Err(format!("the expression is nested more than {MAX_DEPTH} deep"));
+            return Err(format!(
+                "the expression is nested more than {MAX_DEPTH} deep"
+            ));
         }
         if self.takes('-') {
             return Ok(-self.signed(depth + 1)?);
@@ -140,7 +146,9 @@ impl<'a> Parser<'a> {
             self.digits();
         }
         let number = self.since(begin);
-        number.parse().map_err(|_| format!("{number} is not a number"))
+        number
+            .parse()
+            .map_err(|_| format!("{number} is not a number"))
     }
 
     fn digits(&mut self) {
@@ -150,7 +158,11 @@ impl<'a> Parser<'a> {
     /// A constant, or a function with its arguments.
     fn named(&mut self, depth: usize) -> Result<f64, String> {
         let begin = self.position();
-        while self.rest.next_if(|(_, c)| c.is_ascii_alphanumeric()).is_some() {}
+        while self
+            .rest
+            .next_if(|(_, c)| c.is_ascii_alphanumeric())
+            .is_some()
+        {}
         let name = self.since(begin);
         match name {
             "pi" => return Ok(PI),
@@ -175,23 +187,36 @@ impl<'a> Parser<'a> {
     }
 
     fn expects(&mut self, sought: char) -> Result<(), String> {
-        if self.takes(sought) { Ok(()) } else { Err(format!("{}, where {sought} is missing", self.unexpected())) }
+        if self.takes(sought) {
+            Ok(())
+        } else {
+            Err(format!("{}, where {sought} is missing", self.unexpected()))
+        }
     }
 
     fn unexpected(&mut self) -> String {
         match self.peek() {
-            Some(c) => format!("the expression has an unexpected {c} at character {}", self.characters_before() + 1),
+            Some(c) => format!(
+                "the expression has an unexpected {c} at character {}",
+                self.characters_before() + 1
+            ),
             None => "the expression ends too early".to_owned(),
         }
     }
 
     fn characters_before(&mut self) -> usize {
         let position = self.position();
-        self.text.get(..position).unwrap_or_default().chars().count()
+        self.text
+            .get(..position)
+            .unwrap_or_default()
+            .chars()
+            .count()
     }
 
     fn position(&mut self) -> usize {
-        self.rest.peek().map_or(self.text.len(), |(place, _)| *place)
+        self.rest
+            .peek()
+            .map_or(self.text.len(), |(place, _)| *place)
     }
 
     fn since(&mut self, begin: usize) -> &'a str {
@@ -201,7 +226,11 @@ impl<'a> Parser<'a> {
 }
 
 fn divisor(number: f64) -> Result<f64, String> {
-    if number == 0.0 { Err("the expression divides by zero".to_owned()) } else { Ok(number) }
+    if number == 0.0 {
+        Err("the expression divides by zero".to_owned())
+    } else {
+        Ok(number)
+    }
 }
 
 fn unknown(name: &str) -> String {
@@ -231,5 +260,9 @@ fn apply(name: &str, arguments: &[f64]) -> Result<f64, String> {
         "tan" => f64::tan,
         _ => return Err(unknown(name)),
     };
-    if count == 1 { Ok(function(first)) } else { Err(format!("{name} takes one argument, not {count}")) }
+    if count == 1 {
+        Ok(function(first))
+    } else {
+        Err(format!("{name} takes one argument, not {count}"))
+    }
 }

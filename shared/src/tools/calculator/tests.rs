@@ -7,7 +7,11 @@ use super::*;
 
 #[track_caller]
 fn check(expression: &str, expected: &str) {
-    assert_eq!(run(&json!({ "expression": expression })), ToolOutput::new(expected), "{expression}");
+    assert_eq!(
+        run(&json!({ "expression": expression })),
+        ToolOutput::new(expected),
+        "{expression}"
+    );
 }
 
 #[test]
@@ -58,7 +62,11 @@ fn what_is_wrong_is_said_in_a_few_words() {
         ("10^400", "the result is not a finite number"),
     ];
     for (expression, expected) in table {
-        assert_eq!(run(&json!({ "expression": expression })), ToolOutput::error(expected), "{expression}");
+        assert_eq!(
+            run(&json!({ "expression": expression })),
+            ToolOutput::error(expected),
+            "{expression}"
+        );
     }
     assert!(run(&json!({})).is_error && run(&json!({ "expression": 7 })).is_error);
 }
@@ -67,10 +75,22 @@ fn what_is_wrong_is_said_in_a_few_words() {
 fn no_expression_is_longer_or_deeper_than_its_bounds() {
     for nested in ["(", "-", "2^", "min(", "abs(-(2^"] {
         let expression = nested.repeat(MAX_BYTES / nested.len());
-        assert!(evaluate(&expression).unwrap_err().contains("nested more than 50 deep"), "{nested}");
+        assert!(
+            evaluate(&expression)
+                .unwrap_err()
+                .contains("nested more than 50 deep"),
+            "{nested}"
+        );
     }
-    assert_eq!(evaluate(&format!("1{}", " ".repeat(MAX_BYTES - 1))), Ok(1.0));
-    assert!(evaluate(&" ".repeat(MAX_BYTES + 1)).unwrap_err().contains("more than 1000 bytes"));
+    assert_eq!(
+        evaluate(&format!("1{}", " ".repeat(MAX_BYTES - 1))),
+        Ok(1.0)
+    );
+    assert!(
+        evaluate(&" ".repeat(MAX_BYTES + 1))
+            .unwrap_err()
+            .contains("more than 1000 bytes")
+    );
 }
 
 proptest! {

@@ -11,20 +11,30 @@ use crate::runtime::computed;
 
 const MAX_CONTENT_TYPE_CHARS: usize = 100;
 
-/// What the output has besides the body: a status, a content type whose characters take at most four bytes each, and names.
+/// What the output has besides the body: a status, a content type whose characters take at most
+/// four bytes each, and names.
 const FRAME_BYTES: usize = 1_024;
 
 /// Reads the answer. What follows after the allowed bytes is never read; the connection is closed.
 ///
-/// The limit holds for the bytes that are read and, without control characters, for those that the body takes in the output.
-pub(super) async fn read(mut response: Response, rules: &HttpRules, url: &Url) -> Result<ToolOutput, Failure> {
+/// The limit holds for the bytes that are read and, without control characters, for those that the
+/// body takes in the output.
+pub(super) async fn read(
+    mut response: Response,
+    rules: &HttpRules,
+    url: &Url,
+) -> Result<ToolOutput, Failure> {
     let status = response.status().as_u16();
     let content_type = content_type(response.headers());
     let most = usize::try_from(rules.max_response_bytes()).unwrap_or(usize::MAX);
     let most = most.min(MAX_TOOL_TEXT_BYTES - FRAME_BYTES);
     let (mut body, mut is_cut) = (Vec::new(), false);
     // An answer to HEAD has headers of a body that doesn't come.
-    while let Some(chunk) = response.chunk().await.map_err(|error| Failure::of(&error, url))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Failure::of(&error, url))?
+    {
         check_readable(status, response.headers(), content_type.as_deref())?;
         let room = most - body.len();
         body.extend(chunk.iter().take(room));
@@ -35,40 +45,69 @@ pub(super) async fn read(mut response: Response, rules: &HttpRules, url: &Url) -
     }
     let text = computed(body.len(), || {
         let mut text = BoundedText::new(most);
-        text.push_bytes(if is_cut { without_half_a_character(&body) } else { &body });
+        text.push_bytes(if is_cut {
+            without_half_a_character(&body)
+        } else {
+            &body
+        });
         drop(body);
         let truncated = is_cut || text.is_cut();
         let output = json!({ "status": status, "content_type": content_type, "body": text.into_string(), "truncated": truncated });
         output.to_string()
     });
-    Ok(ToolOutput { text, is_error: status >= 400 })
+    Ok(ToolOutput {
+        text,
+        is_error: status >= 400,
+    })
 }
 
 /// The bytes but for a character at their end that was cut in two.
 fn without_half_a_character(bytes: &[u8]) -> &[u8] {
-    let half = bytes.utf8_chunks().last().map_or(0, |chunk| chunk.invalid().len());
+    let half = bytes
+        .utf8_chunks()
+        .last()
+        .map_or(0, |chunk| chunk.invalid().len());
     bytes.get(..bytes.len() - half).unwrap_or(bytes)
 }
 
 fn content_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_CONTENT_TYPE_CHARS).collect())
+    Some(
+        String::from_utf8_lossy(value.as_bytes())
+            .chars()
+            .take(MAX_CONTENT_TYPE_CHARS)
+            .collect(),
+    )
 }
 
-fn check_readable(status: u16, headers: &HeaderMap, content_type: Option<&str>) -> Result<(), Failure> {
-    if headers.get_all(CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+fn check_readable(
+    status: u16,
+    headers: &HeaderMap,
+    content_type: Option<&str>,
+) -> Result<(), Failure> {
+    if headers
+        .get_all(CONTENT_ENCODING)
+        .iter()
+        .any(|encoding| encoding != "identity")
+    {
         return Err(Failure::Compressed { status });
     }
     match content_type {
-        Some(content_type) if !is_text(content_type) => {
-            Err(Failure::ContentType { status, content_type: content_type.to_owned() })
-        }
+        Some(content_type) if !is_text(content_type) => Err(Failure::ContentType {
+            status,
+            content_type: content_type.to_owned(),
+        }),
         Some(_) | None => Ok(()),
     }
 }
 
 fn is_text(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
     essence.starts_with("text/")
         || essence.ends_with("+json")
         || essence.ends_with("+xml")

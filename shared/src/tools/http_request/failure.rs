@@ -1,7 +1,7 @@
 //! What goes wrong with a request, in words for the model.
 //!
-//! The words let a model react, and hold nothing that it doesn't know: no address, no header and no text of a server but
-//! the name of a content type.
+//! The words let a model react, and hold nothing that it doesn't know: no address, no header and no
+//! text of a server but the name of a content type.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,7 +37,9 @@ pub(super) enum Failure {
     #[error("the answer redirects to something that is not a URL")]
     Location,
     /// The body is not text.
-    #[error("the answer has status {status}, but its body is {content_type}, and only text, JSON and XML can be read")]
+    #[error(
+        "the answer has status {status}, but its body is {content_type}, and only text, JSON and XML can be read"
+    )]
     ContentType { status: u16, content_type: String },
     /// The body is compressed, although that was not asked for.
     #[error("the answer has status {status}, but its body is compressed and can't be read")]
@@ -60,20 +62,35 @@ pub(super) struct Blocked {
 impl Blocked {
     /// What the model wrote is no URL.
     pub(super) const fn nowhere() -> Self {
-        Self { rule: Rule::Url, host: None }
+        Self {
+            rule: Rule::Url,
+            host: None,
+        }
     }
 
     /// The rule forbids a request to this URL.
     pub(super) fn at(url: &Url, rule: Rule) -> Self {
-        Self { rule, host: url.host_str().map(str::to_owned) }
+        Self {
+            rule,
+            host: url.host_str().map(str::to_owned),
+        }
     }
 
-    /// What of the host may be logged: an address, or the agent's own words for the hosts that it is one of. Any other name
-    /// is a text of the model's, which can hold what an agent was told in confidence.
+    /// What of the host may be logged: an address, or the agent's own words for the hosts that it
+    /// is one of. Any other name is a text of the model's, which can hold what an agent was told in
+    /// confidence.
     pub(super) fn logged_host<'a>(&'a self, rules: &'a HttpRules) -> Option<&'a str> {
         let host = self.host.as_deref()?;
-        let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
-        if is_address { Some(host) } else { rules.pattern_of(host).map(HostPattern::as_str) }
+        let is_address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>()
+            .is_ok();
+        if is_address {
+            Some(host)
+        } else {
+            rules.pattern_of(host).map(HostPattern::as_str)
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The headers of a request: what a model may set, and what is left of it on the way to another host.
+//! The headers of a request: what a model may set, and what is left of it on the way to another
+//! host.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +11,8 @@ use super::failure::{Blocked, Failure, Rule};
 const MAX_HEADERS: usize = 32;
 const MAX_BYTES: usize = 8 * 1_024;
 
-/// What belongs to the connection, to the platform or to someone between it and the host, or would have a server do
-/// something else than what the method says.
+/// What belongs to the connection, to the platform or to someone between it and the host, or would
+/// have a server do something else than what the method says.
 const NOT_SETTABLE: [&str; 40] = [
     "accept-encoding",
     "client-ip",
@@ -55,7 +56,8 @@ const NOT_SETTABLE: [&str; 40] = [
     "x-rewrite-url",
 ];
 
-/// Of `x-goog-` and `x-ms-`, only what says who signed in: their APIs take keys and versions under the others.
+/// Of `x-goog-` and `x-ms-`, only what says who signed in: their APIs take keys and versions under
+/// the others.
 const NOT_SETTABLE_PREFIXES: [&str; 14] = [
     "cf-",
     "proxy-",
@@ -75,16 +77,26 @@ const NOT_SETTABLE_PREFIXES: [&str; 14] = [
 
 /// The headers that a model wrote, for a request to `url`.
 pub(super) fn written(headers: &BTreeMap<String, String>, url: &Url) -> Result<HeaderMap, Failure> {
-    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if headers.len() > MAX_HEADERS || bytes > MAX_BYTES {
-        return Err(Failure::Arguments("there may be at most 32 headers with 8192 bytes in all"));
+        return Err(Failure::Arguments(
+            "there may be at most 32 headers with 8192 bytes in all",
+        ));
     }
     let mut written = HeaderMap::new();
     for (name, value) in headers {
-        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value)) else {
-            return Err(Failure::Arguments("a header has a name or a value that HTTP does not allow"));
+        let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_str(value))
+        else {
+            return Err(Failure::Arguments(
+                "a header has a name or a value that HTTP does not allow",
+            ));
         };
-        let is_prefixed = NOT_SETTABLE_PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix));
+        let is_prefixed = NOT_SETTABLE_PREFIXES
+            .iter()
+            .any(|prefix| name.as_str().starts_with(prefix));
         if is_prefixed || NOT_SETTABLE.contains(&name.as_str()) {
             return Err(Blocked::at(url, Rule::Header).into());
         }
@@ -96,7 +108,8 @@ pub(super) fn written(headers: &BTreeMap<String, String>, url: &Url) -> Result<H
 /// What another host gets of these headers: nothing that could be a secret.
 pub(super) fn for_another_host(headers: &HeaderMap) -> HeaderMap {
     let kept = [ACCEPT, CONTENT_TYPE].into_iter();
-    kept.filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
+    kept.filter_map(|name| headers.get(&name).cloned().map(|value| (name, value)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -155,16 +168,31 @@ mod tests {
             "Sec-Fetch-Site",
             "X-HTTP-Method-Override",
         ]) {
-            assert!(check(one(name, "x")).unwrap_err().ends_with("not one that may be set"), "{name}");
+            assert!(
+                check(one(name, "x"))
+                    .unwrap_err()
+                    .ends_with("not one that may be set"),
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn headers_that_http_does_not_know_or_too_many_are_refused() {
-        for (name, value) in
-            [("", "x"), ("a b", "x"), ("a:", "x"), ("x\r\nhost", "x"), ("x", "a\r\nhost: b"), ("x", "\u{0}")]
-        {
-            assert!(check(one(name, value)).unwrap_err().ends_with("does not allow"), "{name:?} {value:?}");
+        for (name, value) in [
+            ("", "x"),
+            ("a b", "x"),
+            ("a:", "x"),
+            ("x\r\nhost", "x"),
+            ("x", "a\r\nhost: b"),
+            ("x", "\u{0}"),
+        ] {
+            assert!(
+                check(one(name, value))
+                    .unwrap_err()
+                    .ends_with("does not allow"),
+                "{name:?} {value:?}"
+            );
         }
         assert!(check(one("x", &"a".repeat(8_192))).is_err());
         assert!(check((0..33).map(|number| (format!("x-{number}"), String::new()))).is_err());

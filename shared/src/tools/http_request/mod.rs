@@ -1,9 +1,11 @@
-//! The tool `http_request`: a request to a host that the agent names, and to nobody else, whoever asks for it.
+//! The tool `http_request`: a request to a host that the agent names, and to nobody else, whoever
+//! asks for it.
 //!
-//! The model is not trusted, and neither are the hosts: a page may talk a model into anything. So the URL is checked against
-//! the agent's hosts, its name is resolved here and each address checked ([`Reach`]), redirects are followed by hand and
-//! held to the same rules, and headers of the model don't travel on to another host. A request is sent once, through no
-//! proxy and with no cookies. OWASP, "Server Side Request Forgery Prevention Cheat Sheet".
+//! The model is not trusted, and neither are the hosts: a page may talk a model into anything. So
+//! the URL is checked against the agent's hosts, its name is resolved here and each address checked
+//! ([`Reach`]), redirects are followed by hand and held to the same rules, and headers of the model
+//! don't travel on to another host. A request is sent once, through no proxy and with no cookies.
+//! OWASP, "Server Side Request Forgery Prevention Cheat Sheet".
 
 mod answer;
 mod failure;
@@ -21,7 +23,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION,
+};
 use reqwest::{Method, Response, Url, redirect, retry};
 use serde::Deserialize;
 use serde_json::Value;
@@ -77,15 +81,24 @@ impl HttpRequester {
         Ok(Self { http, reach })
     }
 
-    /// Sends the request of the arguments, and ends within the time that is `left` and that the rules give.
-    pub(super) async fn run(&self, rules: &HttpRules, arguments: &Value, key: &str, left: Duration) -> ToolOutput {
+    /// Sends the request of the arguments, and ends within the time that is `left` and that the
+    /// rules give.
+    pub(super) async fn run(
+        &self,
+        rules: &HttpRules,
+        arguments: &Value,
+        key: &str,
+        left: Duration,
+    ) -> ToolOutput {
         let time = left.min(Duration::from_secs(rules.timeout_seconds().into()));
         // A timeout of zero would still let a request begin.
         let late = Err(Failure::Late { time });
         let answered = if time.is_zero() {
             late
         } else {
-            tokio::time::timeout(time, self.answer(rules, arguments, &opaque(key))).await.unwrap_or(late)
+            tokio::time::timeout(time, self.answer(rules, arguments, &opaque(key)))
+                .await
+                .unwrap_or(late)
         };
         answered.unwrap_or_else(|failure| {
             if let Failure::Blocked(blocked) = &failure {
@@ -97,7 +110,12 @@ impl HttpRequester {
         })
     }
 
-    async fn answer(&self, rules: &HttpRules, arguments: &Value, key: &str) -> Result<ToolOutput, Failure> {
+    async fn answer(
+        &self,
+        rules: &HttpRules,
+        arguments: &Value,
+        key: &str,
+    ) -> Result<ToolOutput, Failure> {
         let arguments = Arguments::deserialize(arguments).map_err(|_| Failure::Arguments(USAGE))?;
         let mut request = Request::written(arguments, rules, self.reach)?;
         for _ in 0..=MAX_REDIRECTS {
@@ -111,29 +129,43 @@ impl HttpRequester {
     }
 
     async fn send(&self, request: &Request, key: &str) -> Result<Response, Failure> {
-        let mut builder = self.http.request(method(request.method), request.url.clone());
-        builder = builder.headers(request.headers.clone()).header(ACCEPT_ENCODING, "identity");
+        let mut builder = self
+            .http
+            .request(method(request.method), request.url.clone());
+        builder = builder
+            .headers(request.headers.clone())
+            .header(ACCEPT_ENCODING, "identity");
         if !request.method.is_safe() {
             builder = builder.header(IDEMPOTENCY_KEY, key);
         }
         if let Some(body) = &request.body {
             builder = builder.body(body.clone());
         }
-        builder.send().await.map_err(|error| Failure::of(&error, &request.url))
+        builder
+            .send()
+            .await
+            .map_err(|error| Failure::of(&error, &request.url))
     }
 }
 
 /// What stands before a key in its digest, so that the digest is that of nothing else.
 const KEY_DOMAIN: &[u8] = b"aiagent-platform/idempotency-key/1\n";
 
-/// The key as strangers get it: the same whenever the same call is made again, and silent about the task that makes it.
+/// The key as strangers get it: the same whenever the same call is made again, and silent about the
+/// task that makes it.
 fn opaque(key: &str) -> String {
-    let digest = Sha256::new().chain_update(KEY_DOMAIN).chain_update(key).finalize();
+    let digest = Sha256::new()
+        .chain_update(KEY_DOMAIN)
+        .chain_update(key)
+        .finalize();
     let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
-    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    digits
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
-const USAGE: &str = "the arguments must be a url, and if needed a method, headers and a body, all of them texts";
+const USAGE: &str =
+    "the arguments must be a url, and if needed a method, headers and a body, all of them texts";
 
 /// A request that the rules allow.
 struct Request {
@@ -145,40 +177,77 @@ struct Request {
 
 impl Request {
     fn written(arguments: Arguments, rules: &HttpRules, reach: Reach) -> Result<Self, Failure> {
-        let Arguments { url, method, headers, body } = arguments;
-        let (url, method) = (target::written(&url, rules, reach)?, method.unwrap_or(HttpMethod::Get));
+        let Arguments {
+            url,
+            method,
+            headers,
+            body,
+        } = arguments;
+        let (url, method) = (
+            target::written(&url, rules, reach)?,
+            method.unwrap_or(HttpMethod::Get),
+        );
         if !rules.allows_method(method) {
             return Err(Blocked::at(&url, Rule::Method).into());
         }
         if body.is_some() && method.is_safe() {
             return Err(Failure::Arguments("a GET or HEAD request has no body"));
         }
-        if body.as_ref().is_some_and(|body| body.len() > MAX_BODY_BYTES) {
+        if body
+            .as_ref()
+            .is_some_and(|body| body.len() > MAX_BODY_BYTES)
+        {
             return Err(Failure::Arguments("the body may have at most 65536 bytes"));
         }
         let headers = headers::written(&headers, &url)?;
-        Ok(Self { url, method, headers, body })
+        Ok(Self {
+            url,
+            method,
+            headers,
+            body,
+        })
     }
 
     /// The request that the answer asks for instead, if it does.
-    fn redirected(&self, response: &Response, rules: &HttpRules, reach: Reach) -> Result<Option<Self>, Failure> {
+    fn redirected(
+        &self,
+        response: &Response,
+        rules: &HttpRules,
+        reach: Reach,
+    ) -> Result<Option<Self>, Failure> {
         let is_kept = match response.status().as_u16() {
             301..=303 => self.method.is_safe(),
             307 | 308 => true,
             _ => return Ok(None),
         };
-        let Some(location) = response.headers().get(LOCATION) else { return Ok(None) };
+        let Some(location) = response.headers().get(LOCATION) else {
+            return Ok(None);
+        };
         let url = target::redirected(&self.url, location.as_bytes(), rules, reach)?;
         let is_same = url.origin() == self.url.origin();
-        let mut headers = if is_same { self.headers.clone() } else { headers::for_another_host(&self.headers) };
+        let mut headers = if is_same {
+            self.headers.clone()
+        } else {
+            headers::for_another_host(&self.headers)
+        };
         if is_kept {
-            return Ok(Some(Self { url, method: self.method, headers, body: self.body.clone() }));
+            return Ok(Some(Self {
+                url,
+                method: self.method,
+                headers,
+                body: self.body.clone(),
+            }));
         }
         if !rules.allows_method(HttpMethod::Get) {
             return Err(Blocked::at(&url, Rule::Method).into());
         }
         headers.remove(CONTENT_TYPE);
-        Ok(Some(Self { url, method: HttpMethod::Get, headers, body: None }))
+        Ok(Some(Self {
+            url,
+            method: HttpMethod::Get,
+            headers,
+            body: None,
+        }))
     }
 }
 

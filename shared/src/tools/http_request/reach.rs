@@ -1,7 +1,8 @@
 //! Which addresses a request may go to.
 //!
-//! Only what the IANA registries give to the public internet is allowed. Where a function runs, other addresses lead to its
-//! runtime (127.0.0.1), to the machine below it (169.254.0.0/16) and, in a private network, to everything there.
+//! Only what the IANA registries give to the public internet is allowed. Where a function runs,
+//! other addresses lead to its runtime (127.0.0.1), to the machine below it (169.254.0.0/16) and,
+//! in a private network, to everything there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -36,8 +37,9 @@ impl Reach {
     }
 }
 
-/// Blocks that are not of the public internet, by their first address and the length of their prefix: the IANA registry of
-/// IPv4 addresses for special purposes, multicast, and what is reserved.
+/// Blocks that are not of the public internet, by their first address and the length of their
+/// prefix: the IANA registry of IPv4 addresses for special purposes, multicast, and what is
+/// reserved.
 const NOT_PUBLIC_V4: [([u8; 4], u32); 17] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),
@@ -66,9 +68,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !NOT_PUBLIC_V4.into_iter().any(is_in)
 }
 
-/// Only `2000::/3` is global unicast: loopback, IPv4-mapped, NAT64, unique local, link-local and multicast addresses lie
-/// outside of it. Inside of it lie protocol assignments (Teredo and benchmarking among them), documentation, and 6to4, which
-/// has an IPv4 address inside.
+/// Only `2000::/3` is global unicast: loopback, IPv4-mapped, NAT64, unique local, link-local and
+/// multicast addresses lie outside of it. Inside of it lie protocol assignments (Teredo and
+/// benchmarking among them), documentation, and 6to4, which has an IPv4 address inside.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
         [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x2002, ..] | [0x3fff, 0..=0x0fff, ..] => false,
@@ -96,17 +98,30 @@ mod tests {
     #[test]
     fn only_the_public_internet_is_reached() {
         for address in NOT_PUBLIC.split_whitespace() {
-            assert!(!Reach::PublicInternet.allows(address.parse().unwrap()), "{address}");
+            assert!(
+                !Reach::PublicInternet.allows(address.parse().unwrap()),
+                "{address}"
+            );
         }
         for address in PUBLIC.split_whitespace() {
-            assert!(Reach::PublicInternet.allows(address.parse().unwrap()), "{address}");
+            assert!(
+                Reach::PublicInternet.allows(address.parse().unwrap()),
+                "{address}"
+            );
         }
     }
 
     #[test]
     fn this_machine_is_reached_only_where_it_is_said() {
-        for address in NOT_PUBLIC.split_whitespace().map(|address| address.parse::<IpAddr>().unwrap()) {
-            assert_eq!(Reach::ThisMachineToo.allows(address), address.is_loopback(), "{address}");
+        for address in NOT_PUBLIC
+            .split_whitespace()
+            .map(|address| address.parse::<IpAddr>().unwrap())
+        {
+            assert_eq!(
+                Reach::ThisMachineToo.allows(address),
+                address.is_loopback(),
+                "{address}"
+            );
         }
     }
 }

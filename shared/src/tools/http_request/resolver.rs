@@ -1,7 +1,8 @@
 //! Names into addresses, each of which is checked before anything connects to it.
 //!
-//! The client connects to the very addresses that were checked, so that a name that leads elsewhere a moment later gains
-//! nothing; and as the client keeps no connection, every request is checked anew.
+//! The client connects to the very addresses that were checked, so that a name that leads elsewhere
+//! a moment later gains nothing; and as the client keeps no connection, every request is checked
+//! anew.
 
 use std::error::Error;
 use std::io;
@@ -21,8 +22,8 @@ pub trait Resolver: Send + Sync {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Most lookups at once. One can't be stopped, not even when its request is over, and each holds a thread, for half a minute
-/// where a name's server is silent.
+/// Most lookups at once. One can't be stopped, not even when its request is over, and each holds a
+/// thread, for half a minute where a name's server is silent.
 const MOST_LOOKUPS: usize = 32;
 
 /// Resolves names as this machine does, 32 at once.
@@ -34,31 +35,45 @@ pub struct SystemResolver {
 
 impl Default for SystemResolver {
     fn default() -> Self {
-        Self::looking_up(|host| Ok((host, 0).to_socket_addrs()?.map(|address| address.ip()).collect()))
+        Self::looking_up(|host| {
+            Ok((host, 0)
+                .to_socket_addrs()?
+                .map(|address| address.ip())
+                .collect())
+        })
     }
 }
 
 impl SystemResolver {
     fn looking_up(look_up: fn(&str) -> io::Result<Vec<IpAddr>>) -> Self {
-        Self { look_up, lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)) }
+        Self {
+            look_up,
+            lookups: Arc::new(Semaphore::new(MOST_LOOKUPS)),
+        }
     }
 }
 
 #[async_trait]
 impl Resolver for SystemResolver {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let permit = Arc::clone(&self.lookups).acquire_owned().await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&self.lookups)
+            .acquire_owned()
+            .await
+            .map_err(io::Error::other)?;
         let (look_up, host) = (self.look_up, host.to_owned());
         let work = move || {
             // Until the thread is free again, which is later than its caller may have gone.
             let _permit = permit;
             look_up(&host)
         };
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(io::Error::other)?
     }
 }
 
-/// Has the client connect only to addresses within reach. One address out of reach is enough to refuse a host.
+/// Has the client connect only to addresses within reach. One address out of reach is enough to
+/// refuse a host.
 pub(super) struct CheckedResolver {
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) reach: Reach,
@@ -68,7 +83,10 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (resolver, reach) = (Arc::clone(&self.resolver), self.reach);
         Box::pin(async move {
-            let addresses = resolver.addresses(name.as_str()).await.map_err(Unresolved::Failed)?;
+            let addresses = resolver
+                .addresses(name.as_str())
+                .await
+                .map_err(Unresolved::Failed)?;
             if addresses.is_empty() {
                 return Err(Unresolved::Empty.into());
             }
@@ -76,7 +94,11 @@ impl Resolve for CheckedResolver {
                 return Err(OutOfReach.into());
             }
             // The client puts the URL's port in the place of 0.
-            let checked: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
+            let checked: Addrs = Box::new(
+                addresses
+                    .into_iter()
+                    .map(|address| SocketAddr::new(address, 0)),
+            );
             Ok(checked)
         })
     }
@@ -119,13 +141,20 @@ mod tests {
         told: Condvar,
     }
 
-    static SERVER: Silent = Silent { asked: AtomicUsize::new(0), answers: Mutex::new(false), told: Condvar::new() };
+    static SERVER: Silent = Silent {
+        asked: AtomicUsize::new(0),
+        answers: Mutex::new(false),
+        told: Condvar::new(),
+    };
 
     #[expect(clippy::unnecessary_wraps, reason = "it has the form of the system's")]
     fn ask_server(_host: &str) -> io::Result<Vec<IpAddr>> {
         SERVER.asked.fetch_add(1, SeqCst);
         let answers = SERVER.answers.lock().unwrap();
-        let _answers = SERVER.told.wait_while(answers, |answers| !*answers).unwrap();
+        let _answers = SERVER
+            .told
+            .wait_while(answers, |answers| !*answers)
+            .unwrap();
         Ok(Vec::new())
     }
 
@@ -145,10 +174,19 @@ mod tests {
                 _ = many => panic!("nobody answers"),
                 () = all_asked => {}
             }
-            assert_eq!((resolver.lookups.available_permits(), SERVER.asked.load(SeqCst)), (0, MOST_LOOKUPS));
+            assert_eq!(
+                (
+                    resolver.lookups.available_permits(),
+                    SERVER.asked.load(SeqCst)
+                ),
+                (0, MOST_LOOKUPS)
+            );
         }
         *SERVER.answers.lock().unwrap() = true;
         SERVER.told.notify_all();
-        assert_eq!(resolver.addresses("example.com").await.unwrap(), [] as [IpAddr; 0]);
+        assert_eq!(
+            resolver.addresses("example.com").await.unwrap(),
+            [] as [IpAddr; 0]
+        );
     }
 }

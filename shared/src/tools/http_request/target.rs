@@ -1,7 +1,8 @@
 //! Whether a URL is one that an agent may ask, before its name is resolved.
 //!
-//! The URL is parsed once, by the parser of the client that then sends the request, so that both see the same host. That
-//! parser turns every odd form of an IP address into an address (`0x7f.1`, `2130706433`, `１２７.0.0.1`, `127%2e0.0.1`).
+//! The URL is parsed once, by the parser of the client that then sends the request, so that both
+//! see the same host. That parser turns every odd form of an IP address into an address (`0x7f.1`,
+//! `2130706433`, `１２７.0.0.1`, `127%2e0.0.1`).
 
 use reqwest::Url;
 
@@ -13,20 +14,34 @@ const MAX_URL_BYTES: usize = 4_096;
 
 /// The URL that a model wrote.
 pub(super) fn written(text: &str, rules: &HttpRules, reach: Reach) -> Result<Url, Blocked> {
-    let url = if is_plain(text) { Url::parse(text).ok() } else { None };
+    let url = if is_plain(text) {
+        Url::parse(text).ok()
+    } else {
+        None
+    };
     allowed(url.ok_or(Blocked::nowhere())?, rules, reach)
 }
 
 /// The URL that an answer from `base` redirects to.
-pub(super) fn redirected(base: &Url, location: &[u8], rules: &HttpRules, reach: Reach) -> Result<Url, Failure> {
-    let location = std::str::from_utf8(location).ok().filter(|text| is_plain(text));
-    let url = location.and_then(|location| base.join(location).ok()).ok_or(Failure::Location)?;
+pub(super) fn redirected(
+    base: &Url,
+    location: &[u8],
+    rules: &HttpRules,
+    reach: Reach,
+) -> Result<Url, Failure> {
+    let location = std::str::from_utf8(location)
+        .ok()
+        .filter(|text| is_plain(text));
+    let url = location
+        .and_then(|location| base.join(location).ok())
+        .ok_or(Failure::Location)?;
     Ok(allowed(url, rules, reach)?)
 }
 
 /// Parsers drop control characters and take a backslash for a slash, people don't.
 fn is_plain(text: &str) -> bool {
-    text.len() <= MAX_URL_BYTES && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\')
+    text.len() <= MAX_URL_BYTES
+        && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\')
 }
 
 fn allowed(url: Url, rules: &HttpRules, reach: Reach) -> Result<Url, Blocked> {
@@ -56,23 +71,37 @@ mod tests {
     use crate::domain::HostPattern;
 
     fn rules() -> HttpRules {
-        let hosts = ["api.example.com", "*.example.org"].map(|host| HostPattern::new(host).unwrap());
+        let hosts =
+            ["api.example.com", "*.example.org"].map(|host| HostPattern::new(host).unwrap());
         HttpRules::new(hosts.to_vec()).unwrap()
     }
 
     #[track_caller]
     fn check(url: &str, expected: Result<&str, Rule>) {
         let checked = written(url, &rules(), Reach::PublicInternet).map_err(|blocked| blocked.rule);
-        assert_eq!(checked.as_ref().map(Url::as_str).map_err(|rule| *rule), expected, "{url}");
+        assert_eq!(
+            checked.as_ref().map(Url::as_str).map_err(|rule| *rule),
+            expected,
+            "{url}"
+        );
     }
 
     #[test]
     fn a_url_of_an_allowed_host_is_taken() {
         check("https://api.example.com", Ok("https://api.example.com/"));
-        check("HTTPS://API.Example.COM:443/a?b=c#d", Ok("https://api.example.com/a?b=c#d"));
-        check("https://a.b.example.org/%2e%2e/x", Ok("https://a.b.example.org/x"));
+        check(
+            "HTTPS://API.Example.COM:443/a?b=c#d",
+            Ok("https://api.example.com/a?b=c#d"),
+        );
+        check(
+            "https://a.b.example.org/%2e%2e/x",
+            Ok("https://a.b.example.org/x"),
+        );
         check("https://api%2eexample.com/", Ok("https://api.example.com/"));
-        check("https://api.example.com/@127.0.0.1", Ok("https://api.example.com/@127.0.0.1"));
+        check(
+            "https://api.example.com/@127.0.0.1",
+            Ok("https://api.example.com/@127.0.0.1"),
+        );
     }
 
     /// URLs by the rule that each breaks.
@@ -188,7 +217,10 @@ mod tests {
                 check(url, Err(rule));
             }
         }
-        check(&format!("https://api.example.com/{}", "x".repeat(4_096)), Err(Rule::Url));
+        check(
+            &format!("https://api.example.com/{}", "x".repeat(4_096)),
+            Err(Rule::Url),
+        );
         for port in [0, 22, 80, 8_443, 9_001, 65_535] {
             check(&format!("https://api.example.com:{port}/"), Err(Rule::Port));
         }
@@ -199,7 +231,9 @@ mod tests {
         let mut rules = rules();
         rules.schemes = Schemes::HttpToo;
         let check = |url: &str, expected: Result<(), Rule>| {
-            let checked = written(url, &rules, Reach::PublicInternet).map(drop).map_err(|blocked| blocked.rule);
+            let checked = written(url, &rules, Reach::PublicInternet)
+                .map(drop)
+                .map_err(|blocked| blocked.rule);
             assert_eq!(checked, expected, "{url}");
         };
         check("http://api.example.com/", Ok(()));
@@ -217,7 +251,9 @@ mod tests {
             let checked = checked.map_err(|failure| failure.to_string());
             match (&checked, expected) {
                 (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
-                (Err(failure), Err(part)) => assert!(failure.contains(part), "{location}: {failure}"),
+                (Err(failure), Err(part)) => {
+                    assert!(failure.contains(part), "{location}: {failure}");
+                }
                 (checked, _) => panic!("{location}: {checked:?}"),
             }
         };

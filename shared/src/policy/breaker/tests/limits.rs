@@ -21,7 +21,10 @@ fn world(script: impl IntoIterator<Item = Reply>) -> World {
 }
 
 fn parked_until(seconds: u64) -> Result<(), ModelErrorKind> {
-    Err(ModelErrorKind::Park(Wait { until: samples::after(seconds), reason: WaitReason::RateLimit }))
+    Err(ModelErrorKind::Park(Wait {
+        until: samples::after(seconds),
+        reason: WaitReason::RateLimit,
+    }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -42,25 +45,41 @@ async fn a_limit_that_two_calls_met_is_probed_once_a_minute_by_all_functions_tog
     let world = world(vec![limited(DAY); 4]);
     let environments = [world.breaker(), world.breaker(), world.breaker()];
     assert_eq!(world.ask(&environments[0]).await, Err(BUSY));
-    assert_eq!(world.ask(&environments[1]).await, Err(BUSY), "the second response confirms it");
+    assert_eq!(
+        world.ask(&environments[1]).await,
+        Err(BUSY),
+        "the second response confirms it"
+    );
     for minute in 1..=2 {
         advance(5 * SECOND).await;
         for breaker in &environments {
             assert_eq!(world.ask(breaker).await, parked_until(60 * minute));
         }
         advance(55 * SECOND).await;
-        assert_eq!(world.ask(&environments[2]).await, Err(BUSY), "the probe of this minute");
+        assert_eq!(
+            world.ask(&environments[2]).await,
+            Err(BUSY),
+            "the probe of this minute"
+        );
     }
     assert_eq!(world.asked(), 4);
     advance(60 * SECOND).await;
     assert_eq!(world.ask(&environments[0]).await, Ok(()));
     assert_eq!(world.ask(&environments[0]).await, Ok(()));
-    assert!(world.circuit().await.is_closed(), "the quota was raised, and noticed within a minute");
+    assert!(
+        world.circuit().await.is_closed(),
+        "the quota was raised, and noticed within a minute"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_meets_a_shorter_limit_opens_for_as_long() {
-    let world = world([limited(DAY), limited(DAY), limited(7 * SECOND), Reply::Fail(BUSY)]);
+    let world = world([
+        limited(DAY),
+        limited(DAY),
+        limited(7 * SECOND),
+        Reply::Fail(BUSY),
+    ]);
     let breaker = world.breaker();
     world.ask_times(&breaker, 2).await;
     advance(60 * SECOND).await;
@@ -100,7 +119,10 @@ async fn an_outage_of_a_suspected_model_opens_the_circuit_as_an_outage() {
     let world = world([vec![limited(DAY)], vec![Reply::Fail(DOWN); 5]].concat());
     let breaker = world.breaker();
     world.ask_times(&breaker, 5).await;
-    assert!(world.circuit().await.is_suspected(), "four failures are not enough");
+    assert!(
+        world.circuit().await.is_suspected(),
+        "four failures are not enough"
+    );
     world.ask_times(&breaker, 1).await;
     assert_eq!(world.circuit().await.cause, CircuitCause::Outage);
     assert_eq!(world.ask(&breaker).await, refused_until(30));

@@ -1,4 +1,5 @@
-//! One breaker, and two that share their circuits, against every kind of failure of the model and of the store.
+//! One breaker, and two that share their circuits, against every kind of failure of the model and
+//! of the store.
 
 mod limits;
 mod signs;
@@ -13,8 +14,8 @@ use tokio::time::advance;
 
 use super::{Breaker, BreakerSettings};
 use crate::domain::{
-    BudgetScope, Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef, ModelRequest, Spend,
-    TaskId, Timestamp, Wait, WaitReason,
+    BudgetScope, Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef,
+    ModelRequest, Spend, TaskId, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
 use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};
@@ -34,7 +35,11 @@ struct World {
 impl World {
     fn new(script: impl IntoIterator<Item = ModelErrorKind>) -> Self {
         let model = ScriptedModel::new(script.into_iter().map(Reply::Fail));
-        Self { model: Arc::new(model), circuits: MemoryCircuits::default(), clock: TokioClock::default() }
+        Self {
+            model: Arc::new(model),
+            circuits: MemoryCircuits::default(),
+            clock: TokioClock::default(),
+        }
     }
 
     fn breaker(&self) -> Arc<Breaker> {
@@ -43,22 +48,42 @@ impl World {
 
     fn breaker_with(&self, circuits: impl Circuits + 'static) -> Arc<Breaker> {
         let model = Arc::clone(&self.model) as Arc<dyn Model>;
-        Arc::new(Breaker::new(model, Arc::new(circuits), BreakerSettings::default(), Arc::new(self.clock)))
+        Arc::new(Breaker::new(
+            model,
+            Arc::new(circuits),
+            BreakerSettings::default(),
+            Arc::new(self.clock),
+        ))
     }
 
     /// A question of another task each time, to be answered within a minute from now.
     fn question(&self) -> ModelRequest {
         let question = samples::question("hello");
-        let caller = Caller { task: TaskId::new(self.clock.now()), ..question.caller };
-        ModelRequest { deadline: Deadline::at(self.clock.now().plus(60 * SECOND)), caller, ..question }
+        let caller = Caller {
+            task: TaskId::new(self.clock.now()),
+            ..question.caller
+        };
+        ModelRequest {
+            deadline: Deadline::at(self.clock.now().plus(60 * SECOND)),
+            caller,
+            ..question
+        }
     }
 
     async fn ask(&self, breaker: &Breaker) -> Result<(), ModelErrorKind> {
         self.ask_this(breaker, self.question()).await
     }
 
-    async fn ask_this(&self, breaker: &Breaker, request: ModelRequest) -> Result<(), ModelErrorKind> {
-        breaker.ask(&request).await.map(|_| ()).map_err(|error| error.kind)
+    async fn ask_this(
+        &self,
+        breaker: &Breaker,
+        request: ModelRequest,
+    ) -> Result<(), ModelErrorKind> {
+        breaker
+            .ask(&request)
+            .await
+            .map(|_| ())
+            .map_err(|error| error.kind)
     }
 
     async fn ask_times(&self, breaker: &Breaker, times: usize) {
@@ -72,7 +97,10 @@ impl World {
     }
 
     async fn circuit(&self) -> Circuit {
-        self.circuits.load(&samples::model(), self.clock.now()).await.unwrap()
+        self.circuits
+            .load(&samples::model(), self.clock.now())
+            .await
+            .unwrap()
     }
 }
 
@@ -86,24 +114,39 @@ impl Circuits for Slow {
         self.0.load(model, now).await
     }
 
-    async fn replace(&self, model: &ModelRef, next: &Circuit, now: Timestamp) -> Result<Replaced, StoreError> {
+    async fn replace(
+        &self,
+        model: &ModelRef,
+        next: &Circuit,
+        now: Timestamp,
+    ) -> Result<Replaced, StoreError> {
         tokio::time::sleep(self.1).await;
         self.0.replace(model, next, now).await
     }
 }
 
 fn refused_until(seconds: u64) -> Result<(), ModelErrorKind> {
-    Err(ModelErrorKind::CircuitOpen { until: samples::after(seconds) })
+    Err(ModelErrorKind::CircuitOpen {
+        until: samples::after(seconds),
+    })
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_outages_open_the_circuit() {
-    let wait = Wait { until: samples::after(1), reason: WaitReason::OutOfTime };
+    let wait = Wait {
+        until: samples::after(1),
+        reason: WaitReason::OutOfTime,
+    };
     let table = [
         (DOWN, true),
         (ModelErrorKind::Timeout, true),
         (BUSY, false),
-        (ModelErrorKind::CircuitOpen { until: samples::after(1) }, false),
+        (
+            ModelErrorKind::CircuitOpen {
+                until: samples::after(1),
+            },
+            false,
+        ),
         (ModelErrorKind::Park(wait), false),
         (ModelErrorKind::QuotaExhausted, false),
         (ModelErrorKind::Authentication, false),
@@ -122,8 +165,16 @@ async fn only_outages_open_the_circuit() {
         world.ask_times(&breaker, 4).await;
         assert!(world.circuit().await.is_closed(), "{kind:?}");
         assert_eq!(world.ask(&breaker).await, Err(kind.clone()));
-        assert_eq!(world.ask(&breaker).await, if opens { refused_until(30) } else { Ok(()) }, "{kind:?}");
-        assert_eq!((world.asked(), world.circuits.writes()), if opens { (5, 1) } else { (6, 0) }, "{kind:?}");
+        assert_eq!(
+            world.ask(&breaker).await,
+            if opens { refused_until(30) } else { Ok(()) },
+            "{kind:?}"
+        );
+        assert_eq!(
+            (world.asked(), world.circuits.writes()),
+            if opens { (5, 1) } else { (6, 0) },
+            "{kind:?}"
+        );
     }
 }
 
@@ -133,7 +184,10 @@ async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time()
         let world = World::new(vec![kind.clone(); 9]);
         let (breaker, question) = (world.breaker(), world.question());
         for _ in 0..5 {
-            assert_eq!(world.ask_this(&breaker, question.clone()).await, Err(kind.clone()));
+            assert_eq!(
+                world.ask_this(&breaker, question.clone()).await,
+                Err(kind.clone())
+            );
         }
         assert_eq!(!world.circuit().await.is_closed(), opens, "{kind:?}");
     }
@@ -155,7 +209,10 @@ async fn a_last_try_passes_an_open_circuit_and_changes_nothing() {
     let world = World::new(vec![DOWN; 7]);
     let breaker = world.breaker();
     world.ask_times(&breaker, 5).await;
-    let last_try = || ModelRequest { is_last_try: true, ..world.question() };
+    let last_try = || ModelRequest {
+        is_last_try: true,
+        ..world.question()
+    };
     let before = world.circuit().await;
     assert_eq!(world.ask_this(&breaker, last_try()).await, Err(DOWN));
     assert_eq!(world.ask(&breaker).await, refused_until(30));
@@ -187,8 +244,16 @@ async fn a_healthy_model_costs_one_read_per_view_and_no_write() {
     for views in 1..=3 {
         let (requests, breaker) = (vec![world.question(); 100], &breaker);
         let calls = requests.iter().map(|request| breaker.ask(request));
-        assert!(futures::future::join_all(calls).await.iter().all(Result::is_ok));
-        assert_eq!((world.circuits.reads(), world.circuits.writes()), (views, 0));
+        assert!(
+            futures::future::join_all(calls)
+                .await
+                .iter()
+                .all(Result::is_ok)
+        );
+        assert_eq!(
+            (world.circuits.reads(), world.circuits.writes()),
+            (views, 0)
+        );
         advance(5 * SECOND).await;
     }
 }
@@ -235,7 +300,13 @@ async fn of_many_calls_one_is_the_probe_and_two_good_ones_close() {
     }
     world.model.release();
     assert_eq!(probe.await.unwrap(), Ok(()));
-    assert_eq!(world.circuit().await.state, CircuitState::HalfOpen { successes: 1, probe: None });
+    assert_eq!(
+        world.circuit().await.state,
+        CircuitState::HalfOpen {
+            successes: 1,
+            probe: None
+        }
+    );
     assert_eq!(world.ask(&breaker).await, Ok(()));
     assert!(world.circuit().await.is_closed());
     advance(5 * SECOND).await;
@@ -261,7 +332,13 @@ async fn a_probe_that_says_nothing_leaves_the_next_to_another() {
     world.ask_times(&breaker, 5).await;
     advance(30 * SECOND).await;
     assert_eq!(world.ask(&breaker).await, Err(BUSY));
-    assert_eq!(world.circuit().await.state, CircuitState::HalfOpen { successes: 0, probe: None });
+    assert_eq!(
+        world.circuit().await.state,
+        CircuitState::HalfOpen {
+            successes: 0,
+            probe: None
+        }
+    );
     assert_eq!(world.ask(&other).await, Err(ModelErrorKind::KeyUnavailable));
     assert_eq!(world.ask(&other).await, Ok(()));
 }
@@ -290,10 +367,24 @@ async fn failures_under_an_old_view_do_not_open_a_circuit_that_others_closed() {
     let world = World::new(vec![DOWN; 4]);
     let late = world.breaker();
     world.ask_times(&late, 4).await;
-    let mut circuit = Circuit::default().trip(CircuitCause::Outage, SECOND, samples::START).unwrap();
-    world.circuits.replace(&samples::model(), &circuit, samples::START).await.unwrap();
-    circuit = Circuit { revision: 2, state: CircuitState::Closed, ..circuit };
-    world.circuits.replace(&samples::model(), &circuit, samples::START).await.unwrap();
+    let mut circuit = Circuit::default()
+        .trip(CircuitCause::Outage, SECOND, samples::START)
+        .unwrap();
+    world
+        .circuits
+        .replace(&samples::model(), &circuit, samples::START)
+        .await
+        .unwrap();
+    circuit = Circuit {
+        revision: 2,
+        state: CircuitState::Closed,
+        ..circuit
+    };
+    world
+        .circuits
+        .replace(&samples::model(), &circuit, samples::START)
+        .await
+        .unwrap();
     for _ in 0..5 {
         world.model.then(Reply::Fail(DOWN));
         assert_eq!(world.ask(&late).await, Err(DOWN));
@@ -319,9 +410,23 @@ struct Detailed;
 
 fn detailed() -> ModelError {
     let earlier = vec![ModelError::new(samples::model(), BUSY).attempt()];
-    let spend = Spend { attempts: 2, usage: samples::usage(), ..Spend::default() };
-    let answered = ModelError { status: Some(503), request_id: Some("req_1".to_owned()), ..down() };
-    ModelError { should_retry: Some(false), spend, earlier, source: Some("broken pipe".into()), ..answered }
+    let spend = Spend {
+        attempts: 2,
+        usage: samples::usage(),
+        ..Spend::default()
+    };
+    let answered = ModelError {
+        status: Some(503),
+        request_id: Some("req_1".to_owned()),
+        ..down()
+    };
+    ModelError {
+        should_retry: Some(false),
+        spend,
+        earlier,
+        source: Some("broken pipe".into()),
+        ..answered
+    }
 }
 
 fn down() -> ModelError {
@@ -337,9 +442,17 @@ impl Model for Detailed {
 
 #[tokio::test(start_paused = true)]
 async fn an_error_passes_as_it_is_and_a_refused_call_has_spent_nothing() {
-    let (world, settings) = (World::new([]), BreakerSettings::default().with_failures(1).unwrap());
+    let (world, settings) = (
+        World::new([]),
+        BreakerSettings::default().with_failures(1).unwrap(),
+    );
     let circuits = Arc::new(world.circuits.clone());
-    let breaker = Breaker::new(Arc::new(Detailed), circuits, settings, Arc::new(world.clock));
+    let breaker = Breaker::new(
+        Arc::new(Detailed),
+        circuits,
+        settings,
+        Arc::new(world.clock),
+    );
     let passed = breaker.ask(&world.question()).await.unwrap_err();
     assert_eq!(format!("{passed:?}"), format!("{:?}", detailed()));
     let refused = breaker.ask(&world.question()).await.unwrap_err();

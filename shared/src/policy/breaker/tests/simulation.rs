@@ -23,7 +23,10 @@ impl Model for Switch {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         self.calls.lock().unwrap().push(self.begun.elapsed());
         sleep(LATENCY).await;
-        let answer = self.up.load(Ordering::SeqCst).then(|| samples::answer("Paris"));
+        let answer = self
+            .up
+            .load(Ordering::SeqCst)
+            .then(|| samples::answer("Paris"));
         answer.ok_or_else(|| ModelError::new(request.model().clone(), DOWN))
     }
 }
@@ -44,38 +47,65 @@ struct Simulation {
 }
 
 impl Simulation {
-    /// Each executor keeps `at_once` tasks going, which ask five times a second as long as they get an answer or an error.
-    /// Their clocks are spread evenly over `skew`.
+    /// Each executor keeps `at_once` tasks going, which ask five times a second as long as they get
+    /// an answer or an error. Their clocks are spread evenly over `skew`.
     fn start(at_once: usize, skew: Duration) -> Self {
-        let provider = Switch { up: AtomicBool::new(true), begun: Instant::now(), calls: Mutex::default() };
+        let provider = Switch {
+            up: AtomicBool::new(true),
+            begun: Instant::now(),
+            calls: Mutex::default(),
+        };
         let (provider, circuits) = (Arc::new(provider), MemoryCircuits::default());
         let (mut workers, tokio_clock) = (JoinSet::new(), TokioClock::default());
         for executor in 0..EXECUTORS {
-            let ahead = skew * u32::try_from(executor).unwrap() / u32::try_from(EXECUTORS - 1).unwrap();
+            let ahead =
+                skew * u32::try_from(executor).unwrap() / u32::try_from(EXECUTORS - 1).unwrap();
             let clock: Arc<dyn Clock> = Arc::new(Skewed(tokio_clock, ahead));
             let (model, shared) = (Arc::clone(&provider), Arc::new(circuits.clone()));
-            let breaker = Breaker::new(model, shared, BreakerSettings::default(), Arc::clone(&clock));
+            let breaker = Breaker::new(
+                model,
+                shared,
+                BreakerSettings::default(),
+                Arc::clone(&clock),
+            );
             let breaker = Arc::new(breaker);
             for _ in 0..at_once {
                 let (breaker, clock) = (Arc::clone(&breaker), Arc::clone(&clock));
                 workers.spawn(async move {
                     loop {
                         let deadline = Deadline::at(clock.now().plus(60 * SECOND));
-                        drop(breaker.ask(&ModelRequest { deadline, ..samples::question("hello") }).await);
+                        drop(
+                            breaker
+                                .ask(&ModelRequest {
+                                    deadline,
+                                    ..samples::question("hello")
+                                })
+                                .await,
+                        );
                         sleep(LATENCY).await;
                     }
                 });
             }
         }
-        Self { provider, circuits, workers }
+        Self {
+            provider,
+            circuits,
+            workers,
+        }
     }
 
     /// The calls that reach the provider in the next `seconds`, by their moments from now.
     async fn calls_in(&self, seconds: u32) -> Vec<Duration> {
-        let (before, now) = (self.provider.calls.lock().unwrap().len(), self.provider.begun.elapsed());
+        let (before, now) = (
+            self.provider.calls.lock().unwrap().len(),
+            self.provider.begun.elapsed(),
+        );
         sleep(seconds * SECOND).await;
         let calls = self.provider.calls.lock().unwrap();
-        calls[before..].iter().map(|at| at.saturating_sub(now)).collect()
+        calls[before..]
+            .iter()
+            .map(|at| at.saturating_sub(now))
+            .collect()
     }
 
     fn set_up(&self, up: bool) {
@@ -94,12 +124,19 @@ async fn check_outage(at_once: usize, skew: Duration) {
     assert!(healthy > 100 * EXECUTORS * at_once, "{healthy}");
     assert_eq!(simulation.circuits.writes(), 0);
     let reads = usize::try_from(simulation.circuits.reads()).unwrap();
-    assert!(reads <= EXECUTORS * 13, "{reads}: one per view and executor");
+    assert!(
+        reads <= EXECUTORS * 13,
+        "{reads}: one per view and executor"
+    );
 
     simulation.set_up(false);
-    // Each counts to five on its own at worst, while its other calls are under way, and those begun before fail as well.
+    // Each counts to five on its own at worst, while its other calls are under way, and those begun
+    // before fail as well.
     let noticed = simulation.calls_in(20).await.len();
-    assert!((5..=EXECUTORS * (5 + at_once)).contains(&noticed), "{noticed}");
+    assert!(
+        (5..=EXECUTORS * (5 + at_once)).contains(&noticed),
+        "{noticed}"
+    );
     let trips = simulation.circuits.writes();
     assert!((1..=10).contains(&trips), "{trips}");
 
@@ -108,10 +145,16 @@ async fn check_outage(at_once: usize, skew: Duration) {
     assert_eq!(probes.len(), 3, "{probes:?}");
     let windows: Vec<Duration> = gaps(&probes).collect();
     for (window, expected) in windows.iter().zip([60, 120]) {
-        assert!(*window + skew >= expected * SECOND && *window <= (expected + 10) * SECOND, "{windows:?}");
+        assert!(
+            *window + skew >= expected * SECOND && *window <= (expected + 10) * SECOND,
+            "{windows:?}"
+        );
     }
     let elections = simulation.circuits.writes() - trips;
-    assert!(elections <= 3 * (10 + 1), "{elections}: a few candidates and one outcome for each probe");
+    assert!(
+        elections <= 3 * (10 + 1),
+        "{elections}: a few candidates and one outcome for each probe"
+    );
 
     simulation.set_up(true);
     simulation.calls_in(70).await;

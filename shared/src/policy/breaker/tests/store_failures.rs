@@ -12,10 +12,25 @@ async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself(
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     world.ask_times(&breaker, 5).await;
     assert_eq!(world.ask(&breaker).await, refused_until(30));
-    assert_eq!((world.asked(), world.circuits.reads(), world.circuits.writes()), (5, 1, 1));
+    assert_eq!(
+        (
+            world.asked(),
+            world.circuits.reads(),
+            world.circuits.writes()
+        ),
+        (5, 1, 1)
+    );
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err(DOWN), "there is no one to elect a prober");
-    assert_eq!(world.ask(&breaker).await, refused_until(60), "the row of failures goes on");
+    assert_eq!(
+        world.ask(&breaker).await,
+        Err(DOWN),
+        "there is no one to elect a prober"
+    );
+    assert_eq!(
+        world.ask(&breaker).await,
+        refused_until(60),
+        "the row of failures goes on"
+    );
     advance(30 * SECOND).await;
     world.ask_times(&breaker, 50).await;
     assert_eq!((world.asked(), world.circuits.reads()), (56, 3));
@@ -28,11 +43,20 @@ async fn an_environment_that_could_not_tell_the_others_tells_them_when_the_store
     faults.die_at(1, When::Before);
     world.ask_times(&breaker, 5).await;
     faults.clear();
-    assert_eq!(world.ask(&breaker).await, refused_until(30), "what it knows itself still holds");
+    assert_eq!(
+        world.ask(&breaker).await,
+        refused_until(30),
+        "what it knows itself still holds"
+    );
     assert!(world.circuit().await.is_closed());
     advance(30 * SECOND).await;
     assert_eq!(world.ask(&breaker).await, Err(DOWN));
-    assert_eq!(world.circuit().await.state, CircuitState::Open { until: samples::after(60) });
+    assert_eq!(
+        world.circuit().await.state,
+        CircuitState::Open {
+            until: samples::after(60)
+        }
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -72,7 +96,8 @@ async fn a_slow_store_costs_half_a_second_per_view() {
     for _ in 0..3 {
         let begun = Instant::now();
         let requests = vec![world.question(); 10];
-        let answers = futures::future::join_all(requests.iter().map(|request| breaker.ask(request))).await;
+        let answers =
+            futures::future::join_all(requests.iter().map(|request| breaker.ask(request))).await;
         assert!(answers.iter().all(Result::is_ok));
         world.ask_times(&breaker, 10).await;
         assert_eq!(begun.elapsed(), Duration::from_millis(500));
@@ -87,7 +112,11 @@ async fn a_prober_that_dies_after_its_election_is_followed_by_another() {
     world.ask_times(&doomed, 5).await;
     advance(30 * SECOND).await;
     faults.die_at(2, When::After);
-    assert_eq!(world.ask(&doomed).await, Ok(()), "it can't know that it was elected");
+    assert_eq!(
+        world.ask(&doomed).await,
+        Ok(()),
+        "it can't know that it was elected"
+    );
     let other = world.breaker();
     assert_eq!(world.ask(&other).await, refused_until(35));
     advance(65 * SECOND).await;
@@ -95,21 +124,29 @@ async fn a_prober_that_dies_after_its_election_is_followed_by_another() {
     assert!(world.circuit().await.is_closed());
 }
 
-/// Trips, fails a probe, recovers; one store call of it fails. However it goes, no call is refused for longer than a lease
-/// after the last window, and the circuit ends closed.
+/// Trips, fails a probe, recovers; one store call of it fails. However it goes, no call is refused
+/// for longer than a lease after the last window, and the circuit ends closed.
 async fn check_recovery(call: u32, when: When) -> bool {
     let (world, faults) = (World::new(vec![DOWN; 6]), Faults::default());
     faults.fail_at(call, when);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     world.ask_times(&breaker, 5).await;
     let seconds = world.clock.now().since(samples::START).as_secs();
-    assert_eq!(world.ask(&breaker).await, refused_until(seconds + 30), "call {call} {when:?}");
+    assert_eq!(
+        world.ask(&breaker).await,
+        refused_until(seconds + 30),
+        "call {call} {when:?}"
+    );
     for _ in 0..40 {
         advance(5 * SECOND).await;
         drop(world.ask(&breaker).await);
     }
     assert_eq!(world.ask(&breaker).await, Ok(()), "call {call} {when:?}");
-    assert_eq!(world.ask(&world.breaker()).await, Ok(()), "call {call} {when:?}");
+    assert_eq!(
+        world.ask(&world.breaker()).await,
+        Ok(()),
+        "call {call} {when:?}"
+    );
     assert!(world.circuit().await.is_closed(), "call {call} {when:?}");
     faults.struck()
 }
@@ -121,6 +158,9 @@ async fn any_one_lost_request_or_answer_of_the_store_is_got_over() {
         while check_recovery(call, when).await {
             call += 1;
         }
-        assert!(call > 6, "{call}: the story has a look-up, a trip and three probes");
+        assert!(
+            call > 6,
+            "{call}: the story has a look-up, a trip and three probes"
+        );
     }
 }

@@ -14,7 +14,11 @@ fn spawn(process: &Arc<Cached>, question: ModelRequest) -> Asking {
 }
 
 /// So many callers, evenly over the processes; what each got.
-async fn ask_all(processes: &[Arc<Cached>], callers: usize, question: &ModelRequest) -> Vec<&'static str> {
+async fn ask_all(
+    processes: &[Arc<Cached>],
+    callers: usize,
+    question: &ModelRequest,
+) -> Vec<&'static str> {
     let mut asking = JoinSet::new();
     for process in processes.iter().cycle().take(callers) {
         let (process, question) = (Arc::clone(process), question.clone());
@@ -31,14 +35,19 @@ async fn settle() {
 }
 
 fn of_tenant(tenant: &str, question: ModelRequest) -> ModelRequest {
-    let caller = Caller { tenant: samples::tenant(tenant), task: TaskId::new(samples::START) };
+    let caller = Caller {
+        tenant: samples::tenant(tenant),
+        task: TaskId::new(samples::START),
+    };
     ModelRequest { caller, ..question }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hundred_callers_in_ten_processes_make_one_call() {
     let world = World::new();
-    let processes: Vec<_> = std::iter::repeat_with(|| world.process_with(CacheSettings::default())).take(10).collect();
+    let processes: Vec<_> = std::iter::repeat_with(|| world.process_with(CacheSettings::default()))
+        .take(10)
+        .collect();
     world.model.hold();
     let question = world.question(CacheMode::Default);
     let release = async {
@@ -56,12 +65,20 @@ async fn each_tenant_makes_its_own_call() {
     let processes = [world.process(), world.process()];
     let mut asking = JoinSet::new();
     for number in 0..30 {
-        let question = of_tenant(&format!("tenant-{}", number % 3), world.question(CacheMode::Default));
+        let question = of_tenant(
+            &format!("tenant-{}", number % 3),
+            world.question(CacheMode::Default),
+        );
         let process = Arc::clone(&processes[number % 2]);
         asking.spawn(async move { process.ask(&question).await.unwrap() });
     }
     asking.join_all().await;
-    let mut tenants: Vec<_> = world.model.asked().iter().map(|asked| asked.caller.tenant.to_string()).collect();
+    let mut tenants: Vec<_> = world
+        .model
+        .asked()
+        .iter()
+        .map(|asked| asked.caller.tenant.to_string())
+        .collect();
     tenants.sort_unstable();
     assert_eq!(tenants, ["tenant-0", "tenant-1", "tenant-2"]);
 }
@@ -87,7 +104,10 @@ async fn a_cancelled_leader_is_followed_by_the_next_of_its_process_at_once() {
     world.model.until_asked(2).await;
     world.model.release();
     assert_eq!(got(&follower.await.unwrap()), "provider");
-    assert!(world.clock.now() < samples::after(1), "nobody waited for a lease");
+    assert!(
+        world.clock.now() < samples::after(1),
+        "nobody waited for a lease"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,22 +119,36 @@ async fn a_leader_that_dies_costs_one_more_call() {
     leader.abort();
     drop(leader.await);
     world.model.release();
-    let processes: Vec<_> = std::iter::repeat_with(|| world.process()).take(10).collect();
+    let processes: Vec<_> = std::iter::repeat_with(|| world.process())
+        .take(10)
+        .collect();
     let early = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
     assert_eq!((early, world.asked()), (vec!["parked"; 100], 1));
     pass(21).await;
     let late = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
     assert_eq!((late.len(), late[0], world.asked()), (100, "provider", 2));
-    assert!(late[1..].iter().all(|got| *got == "single_flight"), "{late:?}");
+    assert!(
+        late[1..].iter().all(|got| *got == "single_flight"),
+        "{late:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_takes_a_claim_over_that_ended() {
     let world = World::new();
     world.held(5).await;
-    let got = ask_all(&[world.process(), world.process()], 20, &world.question(CacheMode::Default)).await;
+    let got = ask_all(
+        &[world.process(), world.process()],
+        20,
+        &world.question(CacheMode::Default),
+    )
+    .await;
     assert_eq!((got[0], world.asked()), ("provider", 1));
-    assert!(world.clock.now() < samples::after(7), "{:?}", world.clock.now());
+    assert!(
+        world.clock.now() < samples::after(7),
+        "{:?}",
+        world.clock.now()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -122,15 +156,33 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
     let world = World::new();
     world.held(50).await;
     world.faults.clear();
-    let parked = world.process().ask(&world.question(CacheMode::Default)).await.unwrap_err();
-    let ModelErrorKind::Park(Wait { until, reason: WaitReason::SingleFlight }) = parked.kind else {
+    let parked = world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap_err();
+    let ModelErrorKind::Park(Wait {
+        until,
+        reason: WaitReason::SingleFlight,
+    }) = parked.kind
+    else {
         panic!("{parked:?}")
     };
-    assert!((samples::after(50)..=samples::after(51)).contains(&until), "{until:?}");
+    assert!(
+        (samples::after(50)..=samples::after(51)).contains(&until),
+        "{until:?}"
+    );
     assert_eq!(parked.spend, Spend::default());
     assert_eq!(world.clock.now().since(samples::START).as_secs(), 10);
-    assert!((11..=30).contains(&world.faults.calls()), "{} calls", world.faults.calls());
-    let short = ModelRequest { deadline: Deadline::at(samples::after(12)), ..world.question(CacheMode::Default) };
+    assert!(
+        (11..=30).contains(&world.faults.calls()),
+        "{} calls",
+        world.faults.calls()
+    );
+    let short = ModelRequest {
+        deadline: Deadline::at(samples::after(12)),
+        ..world.question(CacheMode::Default)
+    };
     assert_eq!(got(&world.process().ask(&short).await), "parked");
     assert_eq!(world.clock.now(), samples::after(12));
 }
@@ -139,7 +191,10 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
 async fn a_slow_leader_keeps_its_claim() {
     let world = World::new();
     world.model.hold();
-    let patient = ModelRequest { deadline: Deadline::at(samples::after(300)), ..world.question(CacheMode::Default) };
+    let patient = ModelRequest {
+        deadline: Deadline::at(samples::after(300)),
+        ..world.question(CacheMode::Default)
+    };
     let leader = spawn(&world.process(), patient.clone());
     for _ in 0..9 {
         pass(11).await;
@@ -147,7 +202,13 @@ async fn a_slow_leader_keeps_its_claim() {
     }
     world.model.release();
     assert_eq!(got(&leader.await.unwrap()), "provider");
-    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "cache");
+    assert_eq!(
+        got(&world
+            .process()
+            .ask(&world.question(CacheMode::Default))
+            .await),
+        "cache"
+    );
     assert_eq!(world.asked(), 1);
 }
 
@@ -155,12 +216,21 @@ async fn a_slow_leader_keeps_its_claim() {
 async fn a_claim_never_outlasts_its_holders_deadline() {
     let world = World::new();
     world.model.hold();
-    let short = ModelRequest { deadline: Deadline::at(samples::after(3)), ..world.question(CacheMode::Default) };
+    let short = ModelRequest {
+        deadline: Deadline::at(samples::after(3)),
+        ..world.question(CacheMode::Default)
+    };
     let leader = spawn(&world.process(), short);
     world.model.until_asked(1).await;
     leader.abort();
     world.model.release();
-    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
+    assert_eq!(
+        got(&world
+            .process()
+            .ask(&world.question(CacheMode::Default))
+            .await),
+        "provider"
+    );
     assert!(world.clock.now() < samples::after(5));
 }
 
@@ -179,7 +249,10 @@ async fn a_failure_of_one_process_hands_the_question_to_the_next() {
     };
     let (others, ()) = tokio::join!(ask_all(&others, 10, &question), release);
     assert_eq!(got(&leader.await.unwrap()), "failed");
-    assert_eq!((others, world.asked()), ([&["provider"; 1][..], &["single_flight"; 9]].concat(), 2));
+    assert_eq!(
+        (others, world.asked()),
+        ([&["provider"; 1][..], &["single_flight"; 9]].concat(), 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +260,9 @@ async fn those_who_wait_in_one_process_share_an_outage_but_not_its_cost() {
     let world = World::new();
     world.model.then(Reply::Fail(UNAVAILABLE));
     let (process, question) = (world.process(), world.question(CacheMode::Default));
-    let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone())).take(5).collect();
+    let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone()))
+        .take(5)
+        .collect();
     let mut attempts = 0;
     for asking in asking {
         let failed = asking.await.unwrap().unwrap_err();
@@ -208,8 +283,14 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
         ModelErrorKind::ContextTooLong,
         ModelErrorKind::BadAnswer,
         ModelErrorKind::RateLimited,
-        ModelErrorKind::Park(Wait { until: samples::after(90), reason: WaitReason::RateLimit }),
-        ModelErrorKind::ParkAtMost(Wait { until: samples::after(90), reason: WaitReason::Breaker }),
+        ModelErrorKind::Park(Wait {
+            until: samples::after(90),
+            reason: WaitReason::RateLimit,
+        }),
+        ModelErrorKind::ParkAtMost(Wait {
+            until: samples::after(90),
+            reason: WaitReason::Breaker,
+        }),
     ] {
         let world = World::new();
         let (spend, status) = (samples::answer("").spend, Some(418));
@@ -221,11 +302,16 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
             spend,
         });
         let (process, question) = (world.process(), world.question(CacheMode::Default));
-        let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone())).take(5).collect();
+        let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone()))
+            .take(5)
+            .collect();
         let mut sum = Spend::default();
         for asking in asking {
             let failed = asking.await.unwrap().unwrap_err();
-            assert_eq!((failed.kind, failed.status, failed.should_retry), (kind.clone(), status, Some(false)));
+            assert_eq!(
+                (failed.kind, failed.status, failed.should_retry),
+                (kind.clone(), status, Some(false))
+            );
             sum = sum.plus(failed.spend);
         }
         assert_eq!((world.asked(), sum), (1, spend), "{kind:?}");
@@ -236,38 +322,76 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
 async fn those_who_share_an_outage_share_the_old_answer() {
     let world = World::new();
     let process = world.process();
-    process.ask(&world.question(CacheMode::Default)).await.unwrap();
+    process
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     pass(150).await;
     world.model.then(Reply::Fail(UNAVAILABLE));
-    assert_eq!(ask_all(&[process], 5, &world.question(CacheMode::Default)).await, ["stale"; 5]);
+    assert_eq!(
+        ask_all(&[process], 5, &world.question(CacheMode::Default)).await,
+        ["stale"; 5]
+    );
     assert_eq!(world.asked(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_the_leaders_own_is_not_shared() {
     let retry = RetryRules::default().with_max_attempts(1).unwrap();
-    let wait = |reason| ModelErrorKind::Park(Wait { until: samples::after(9), reason });
+    let wait = |reason| {
+        ModelErrorKind::Park(Wait {
+            until: samples::after(9),
+            reason,
+        })
+    };
     for (kind, retry, deadline) in [
-        (ModelErrorKind::BudgetExhausted(BudgetScope::Task), RetryRules::default(), samples::after(60)),
-        (ModelErrorKind::Unpriced, RetryRules::default(), samples::after(60)),
-        (wait(WaitReason::Budget), RetryRules::default(), samples::after(60)),
-        (wait(WaitReason::OutOfTime), RetryRules::default(), samples::after(60)),
+        (
+            ModelErrorKind::BudgetExhausted(BudgetScope::Task),
+            RetryRules::default(),
+            samples::after(60),
+        ),
+        (
+            ModelErrorKind::Unpriced,
+            RetryRules::default(),
+            samples::after(60),
+        ),
+        (
+            wait(WaitReason::Budget),
+            RetryRules::default(),
+            samples::after(60),
+        ),
+        (
+            wait(WaitReason::OutOfTime),
+            RetryRules::default(),
+            samples::after(60),
+        ),
         (UNAVAILABLE, retry, samples::after(60)),
         (ModelErrorKind::Rejected, retry, samples::after(60)),
-        (ModelErrorKind::Timeout, RetryRules::default(), samples::after(5)),
+        (
+            ModelErrorKind::Timeout,
+            RetryRules::default(),
+            samples::after(5),
+        ),
     ] {
         let world = World::new();
         let process = world.process();
         world.model.then(Reply::Fail(kind));
         world.model.hold();
-        let own = ModelRequest { retry, deadline: Deadline::at(deadline), ..world.question(CacheMode::Default) };
+        let own = ModelRequest {
+            retry,
+            deadline: Deadline::at(deadline),
+            ..world.question(CacheMode::Default)
+        };
         let leader = spawn(&process, own);
         world.model.until_asked(1).await;
         let follower = spawn(&process, world.question(CacheMode::Default));
         pass(5).await;
         world.model.release();
         assert_eq!(got(&leader.await.unwrap()), "failed");
-        assert_eq!((got(&follower.await.unwrap()), world.asked()), ("provider", 2));
+        assert_eq!(
+            (got(&follower.await.unwrap()), world.asked()),
+            ("provider", 2)
+        );
     }
 }
 
@@ -275,11 +399,17 @@ async fn a_failure_that_is_the_leaders_own_is_not_shared() {
 async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
     let world = World::new();
     for _ in 0..20 {
-        let refusal = ModelAnswer { stop_reason: StopReason::Refusal, ..samples::answer("no") };
+        let refusal = ModelAnswer {
+            stop_reason: StopReason::Refusal,
+            ..samples::answer("no")
+        };
         world.model.then(Reply::Answer(refusal));
     }
     world.model.hold();
-    let (processes, question) = ([world.process(), world.process()], world.question(CacheMode::Default));
+    let (processes, question) = (
+        [world.process(), world.process()],
+        world.question(CacheMode::Default),
+    );
     let release = async {
         world.model.until_asked(1).await;
         pass(3).await;
@@ -302,7 +432,10 @@ async fn who_waits_beside_a_leader_is_parked_at_its_own_deadline() {
     world.model.hold();
     let leader = spawn(&process, world.question(CacheMode::Default));
     world.model.until_asked(1).await;
-    let short = ModelRequest { deadline: Deadline::at(samples::after(20)), ..world.question(CacheMode::Default) };
+    let short = ModelRequest {
+        deadline: Deadline::at(samples::after(20)),
+        ..world.question(CacheMode::Default)
+    };
     assert_eq!(got(&process.ask(&short).await), "parked");
     assert_eq!(world.clock.now(), samples::after(20));
     world.model.release();
@@ -326,8 +459,15 @@ impl Clock for Skewed {
 async fn clocks_may_differ_by_seconds() {
     for (ahead, behind) in [(15, 0), (0, 15)] {
         let world = World::new();
-        let clock = Skewed { clock: world.clock, ahead: seconds(ahead), behind: seconds(behind) };
-        let settings = CacheSettings { patience: seconds(40), ..CacheSettings::default() };
+        let clock = Skewed {
+            clock: world.clock,
+            ahead: seconds(ahead),
+            behind: seconds(behind),
+        };
+        let settings = CacheSettings {
+            patience: seconds(40),
+            ..CacheSettings::default()
+        };
         let (model, answers) = (Arc::clone(&world.model), Arc::new(world.answers.clone()));
         let other = Arc::new(Cached::new(model, answers, settings, Arc::new(clock)));
         world.model.hold();
@@ -338,18 +478,34 @@ async fn clocks_may_differ_by_seconds() {
         world.model.release();
         assert_eq!(got(&leader.await.unwrap()), "provider");
         let served = follower.await.unwrap().unwrap();
-        assert_eq!((served.text().as_str(), world.asked()), ("hello", 1), "{ahead} s ahead, {behind} s behind");
+        assert_eq!(
+            (served.text().as_str(), world.asked()),
+            ("hello", 1),
+            "{ahead} s ahead, {behind} s behind"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_from_a_clock_that_is_ahead_is_new() {
     let world = World::new();
-    let (now, key) = (world.clock.now(), cache_key::of(&world.question(CacheMode::Default)));
+    let (now, key) = (
+        world.clock.now(),
+        cache_key::of(&world.question(CacheMode::Default)),
+    );
     let made_at = now.plus(seconds(5));
     let (fresh_until, ends_at) = (made_at.plus(seconds(100)), made_at.plus(seconds(200)));
-    let kept = KeptAnswer { answer: samples::answer("hello"), made_at, fresh_until, ends_at };
+    let kept = KeptAnswer {
+        answer: samples::answer("hello"),
+        made_at,
+        fresh_until,
+        ends_at,
+    };
     world.answers.replace(&key, &kept).await.unwrap();
-    let served = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    let served = world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     assert_eq!(served.origin, Origin::Cache { age_seconds: 0 });
 }

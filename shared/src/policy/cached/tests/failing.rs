@@ -8,14 +8,18 @@ type Fail = fn(&Faults, u32, When);
 
 const FAIL: [Fail; 2] = [Faults::fail_at, Faults::die_at];
 
-/// Asks while the store fails at each call in turn. The caller must get one of `expected`, and afterwards, when all claims
-/// have ended and the store works, there must be an answer for another.
+/// Asks while the store fails at each call in turn. The caller must get one of `expected`, and
+/// afterwards, when all claims have ended and the store works, there must be an answer for another.
 async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
     for fail in FAIL {
         for when in [When::Before, When::After] {
             for call in 1.. {
                 let world = World::new();
-                world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+                world
+                    .process()
+                    .ask(&world.question(CacheMode::Default))
+                    .await
+                    .unwrap();
                 pass(150).await;
                 if outage {
                     world.model.then(Reply::Fail(UNAVAILABLE));
@@ -23,13 +27,22 @@ async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
                 let asked = world.asked();
                 fail(&world.faults, call, when);
                 let outcome = world.process().ask(&world.question(mode)).await;
-                assert!(expected.contains(&got(&outcome)), "{mode:?}, call {call} {when:?}: {outcome:?}");
+                assert!(
+                    expected.contains(&got(&outcome)),
+                    "{mode:?}, call {call} {when:?}: {outcome:?}"
+                );
                 assert_eq!(world.asked() - asked, 1, "{mode:?}, call {call} {when:?}");
                 let struck = world.faults.struck();
                 world.faults.clear();
                 pass(30).await;
-                let later = world.process().ask(&world.question(CacheMode::Default)).await;
-                assert!(["provider", "cache"].contains(&got(&later)), "{mode:?}, call {call} {when:?}: {later:?}");
+                let later = world
+                    .process()
+                    .ask(&world.question(CacheMode::Default))
+                    .await;
+                assert!(
+                    ["provider", "cache"].contains(&got(&later)),
+                    "{mode:?}, call {call} {when:?}: {later:?}"
+                );
                 if !struck {
                     break;
                 }
@@ -57,7 +70,13 @@ async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
     let world = World::new();
     world.held(50).await;
     world.faults.fail_at(3, When::Before);
-    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
+    assert_eq!(
+        got(&world
+            .process()
+            .ask(&world.question(CacheMode::Default))
+            .await),
+        "provider"
+    );
     assert!(world.faults.struck());
 }
 
@@ -68,7 +87,10 @@ async fn one_process_asks_once_though_the_store_fails() {
     let process = world.process();
     let question = world.question(CacheMode::Default);
     let both = tokio::join!(process.ask(&question), process.ask(&question));
-    assert_eq!((got(&both.0), got(&both.1), world.asked()), ("provider", "single_flight", 1));
+    assert_eq!(
+        (got(&both.0), got(&both.1), world.asked()),
+        ("provider", "single_flight", 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,8 +113,22 @@ async fn a_renewal_that_fails_ends_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_too_large_to_be_kept_leaves_no_claim() {
     let world = World::new();
-    world.model.then(Reply::Answer(samples::answer(&"x".repeat(16 * 1_024 * 1_024))));
-    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
-    assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
+    world.model.then(Reply::Answer(samples::answer(
+        &"x".repeat(16 * 1_024 * 1_024),
+    )));
+    assert_eq!(
+        got(&world
+            .process()
+            .ask(&world.question(CacheMode::Default))
+            .await),
+        "provider"
+    );
+    assert_eq!(
+        got(&world
+            .process()
+            .ask(&world.question(CacheMode::Default))
+            .await),
+        "provider"
+    );
     assert_eq!(world.asked(), 2);
 }

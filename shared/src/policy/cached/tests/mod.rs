@@ -11,12 +11,16 @@ use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::{CacheSettings, Cached};
 use crate::domain::{
-    CacheMode, CacheRules, CacheTerms, CacheUse, Deadline, ModelAnswer, ModelRequest, Origin, Spend, StopReason, Wait,
-    WaitReason, WorkerId,
+    CacheMode, CacheRules, CacheTerms, CacheUse, Deadline, ModelAnswer, ModelRequest, Origin,
+    Spend, StopReason, Wait, WaitReason, WorkerId,
 };
 use crate::policy::cache_key;
-use crate::ports::{AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind};
-use crate::testing::{Captured, Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, listen, samples};
+use crate::ports::{
+    AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind,
+};
+use crate::testing::{
+    Captured, Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, listen, samples,
+};
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
@@ -42,21 +46,36 @@ impl World {
     /// A new process.
     fn process_with(&self, settings: CacheSettings) -> Arc<Cached> {
         let (model, answers) = (Arc::clone(&self.model), self.answers.clone());
-        Arc::new(Cached::new(model, Arc::new(answers), settings, Arc::new(self.clock)))
+        Arc::new(Cached::new(
+            model,
+            Arc::new(answers),
+            settings,
+            Arc::new(self.clock),
+        ))
     }
 
     /// A new process without copies of its own.
     fn process(&self) -> Arc<Cached> {
-        self.process_with(CacheSettings { nearby_for: Duration::ZERO, ..CacheSettings::default() })
+        self.process_with(CacheSettings {
+            nearby_for: Duration::ZERO,
+            ..CacheSettings::default()
+        })
     }
 
-    /// A question that keeps answers fresh for 100 s (a tenth more or less) and stale for another 100 s, to be answered
-    /// within a minute from now.
+    /// A question that keeps answers fresh for 100 s (a tenth more or less) and stale for another
+    /// 100 s, to be answered within a minute from now.
     fn question(&self, mode: CacheMode) -> ModelRequest {
-        let terms = CacheTerms::default().with_ttl_seconds(100).unwrap().with_stale_seconds(100).unwrap();
+        let terms = CacheTerms::default()
+            .with_ttl_seconds(100)
+            .unwrap()
+            .with_stale_seconds(100)
+            .unwrap();
         ModelRequest {
             cache: CacheRules::On(terms),
-            cache_use: CacheUse { mode, max_age: None },
+            cache_use: CacheUse {
+                mode,
+                max_age: None,
+            },
             deadline: Deadline::at(self.clock.now().plus(seconds(60))),
             ..samples::question("hello")
         }
@@ -70,9 +89,18 @@ impl World {
     async fn held(&self, until: u64) {
         let (now, owner) = (self.clock.now(), WorkerId::new(samples::START));
         let until = now.plus(seconds(until));
-        let claim = AnswerClaim { owner, now, until, not_before: now, forget_at: until };
+        let claim = AnswerClaim {
+            owner,
+            now,
+            until,
+            not_before: now,
+            forget_at: until,
+        };
         let key = cache_key::of(&self.question(CacheMode::Default));
-        assert_eq!(self.answers.claim(&key, &claim).await.unwrap(), AnswerClaimed::Granted);
+        assert_eq!(
+            self.answers.claim(&key, &claim).await.unwrap(),
+            AnswerClaimed::Granted
+        );
     }
 }
 
@@ -88,7 +116,14 @@ async fn pass(time: u64) {
 fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
     match outcome {
         Ok(answer) => answer.origin.as_str(),
-        Err(ModelError { kind: ModelErrorKind::Park(Wait { reason: WaitReason::SingleFlight, .. }), .. }) => "parked",
+        Err(ModelError {
+            kind:
+                ModelErrorKind::Park(Wait {
+                    reason: WaitReason::SingleFlight,
+                    ..
+                }),
+            ..
+        }) => "parked",
         Err(_) => "failed",
     }
 }
@@ -97,15 +132,25 @@ fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
 #[tokio::test(start_paused = true)]
 async fn the_callers_span_says_what_the_cache_did() {
     let captured = Captured::default();
-    let spans = tracing_subscriber::fmt().with_writer(captured.clone()).with_ansi(false);
+    let spans = tracing_subscriber::fmt()
+        .with_writer(captured.clone())
+        .with_ansi(false);
     let _listening = listen(spans.with_span_events(FmtSpan::CLOSE).finish());
     let world = World::new();
     let ask = async |mode| {
         let span = tracing::info_span!("chat", cache = tracing::field::Empty);
         let (process, question) = (world.process(), world.question(mode));
-        async move { process.ask(&question).await }.instrument(span).await
+        async move { process.ask(&question).await }
+            .instrument(span)
+            .await
     };
-    let modes = [CacheMode::Default, CacheMode::Default, CacheMode::Refresh, CacheMode::Bypass, CacheMode::Off];
+    let modes = [
+        CacheMode::Default,
+        CacheMode::Default,
+        CacheMode::Refresh,
+        CacheMode::Bypass,
+        CacheMode::Off,
+    ];
     for mode in modes {
         ask(mode).await.unwrap();
     }
@@ -117,8 +162,14 @@ async fn the_callers_span_says_what_the_cache_did() {
     pass(120).await;
     ask(CacheMode::Default).await.unwrap_err();
     let text = captured.text();
-    let said = text.lines().filter_map(|line| line.split_once("chat{cache=\"")?.1.split('"').next());
-    assert_eq!(said.collect::<Vec<_>>(), ["miss", "hit", "refresh", "bypass", "off", "stale", "miss"], "{text}");
+    let said = text
+        .lines()
+        .filter_map(|line| line.split_once("chat{cache=\"")?.1.split('"').next());
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        ["miss", "hit", "refresh", "bypass", "off", "stale", "miss"],
+        "{text}"
+    );
 }
 
 /// What there is before the question is asked.
@@ -131,7 +182,13 @@ enum Before {
     Held,
 }
 
-const BEFORE: [Before; 5] = [Before::Nothing, Before::Fresh, Before::Stale, Before::Ended, Before::Held];
+const BEFORE: [Before; 5] = [
+    Before::Nothing,
+    Before::Fresh,
+    Before::Stale,
+    Before::Ended,
+    Before::Held,
+];
 
 /// Asks once and compares what came of it, how often the model was asked and how often the store.
 async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize, Option<u32>)) {
@@ -140,7 +197,9 @@ async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize
     match before {
         Before::Nothing => {}
         Before::Held => world.held(50).await,
-        Before::Fresh | Before::Stale | Before::Ended => drop(world.process().ask(&earlier).await.unwrap()),
+        Before::Fresh | Before::Stale | Before::Ended => {
+            drop(world.process().ask(&earlier).await.unwrap());
+        }
     }
     pass(match before {
         Before::Nothing | Before::Held => 0,
@@ -156,7 +215,11 @@ async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize
     }
     let outcome = process.ask(&world.question(mode)).await;
     let calls = expected.2.map(|_| world.faults.calls());
-    assert_eq!((got(&outcome), world.asked() - asked, calls), expected, "{mode:?}, {before:?}, up: {up}");
+    assert_eq!(
+        (got(&outcome), world.asked() - asked, calls),
+        expected,
+        "{mode:?}, {before:?}, up: {up}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -212,8 +275,16 @@ async fn switched_off_the_cache_makes_no_store_call() {
         check(CacheMode::Off, before, false, ("failed", 1, Some(0))).await;
     }
     let world = World::new();
-    for mode in [CacheMode::Default, CacheMode::Refresh, CacheMode::Bypass, CacheMode::Off] {
-        let question = ModelRequest { cache: CacheRules::Off, ..world.question(mode) };
+    for mode in [
+        CacheMode::Default,
+        CacheMode::Refresh,
+        CacheMode::Bypass,
+        CacheMode::Off,
+    ] {
+        let question = ModelRequest {
+            cache: CacheRules::Off,
+            ..world.question(mode)
+        };
         assert_eq!(got(&world.process().ask(&question).await), "provider");
     }
     assert_eq!((world.asked(), world.faults.calls()), (4, 0));
@@ -222,23 +293,54 @@ async fn switched_off_the_cache_makes_no_store_call() {
 #[tokio::test(start_paused = true)]
 async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
     let world = World::new();
-    let first = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    let first = world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     let kept_as = Some(Box::new(cache_key::of(&world.question(CacheMode::Default))));
-    assert_eq!(first, ModelAnswer { kept_as, ..samples::answer("hello") });
+    assert_eq!(
+        first,
+        ModelAnswer {
+            kept_as,
+            ..samples::answer("hello")
+        }
+    );
     pass(7).await;
-    let second = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    let second = world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     let origin = Origin::Cache { age_seconds: 7 };
-    assert_eq!(second, ModelAnswer { origin, spend: Spend::default(), ..first });
+    assert_eq!(
+        second,
+        ModelAnswer {
+            origin,
+            spend: Spend::default(),
+            ..first
+        }
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_names_its_key_if_it_came_from_the_cache_or_went_there_and_else_none() {
     let world = World::new();
-    let asked = async |mode| world.process().ask(&world.question(mode)).await.unwrap().kept_as;
+    let asked = async |mode| {
+        world
+            .process()
+            .ask(&world.question(mode))
+            .await
+            .unwrap()
+            .kept_as
+    };
     let key = Some(Box::new(cache_key::of(&world.question(CacheMode::Default))));
     assert_eq!(asked(CacheMode::Off).await, None);
     assert_eq!(asked(CacheMode::Bypass).await, None);
-    world.model.then(Reply::Answer(ModelAnswer { stop_reason: StopReason::MaxTokens, ..samples::answer("cut") }));
+    world.model.then(Reply::Answer(ModelAnswer {
+        stop_reason: StopReason::MaxTokens,
+        ..samples::answer("cut")
+    }));
     assert_eq!(asked(CacheMode::Refresh).await, None);
     assert_eq!(asked(CacheMode::Refresh).await, key);
     assert_eq!(asked(CacheMode::Default).await, key);
@@ -251,10 +353,16 @@ async fn a_refreshed_answer_is_for_everyone() {
     one.ask(&world.question(CacheMode::Default)).await.unwrap();
     pass(1).await;
     world.model.then(Reply::Answer(samples::answer("newer")));
-    other.ask(&world.question(CacheMode::Refresh)).await.unwrap();
+    other
+        .ask(&world.question(CacheMode::Refresh))
+        .await
+        .unwrap();
     pass(1).await;
     let served = one.ask(&world.question(CacheMode::Default)).await.unwrap();
-    assert_eq!((served.text().as_str(), got(&Ok(served))), ("newer", "cache"));
+    assert_eq!(
+        (served.text().as_str(), got(&Ok(served))),
+        ("newer", "cache")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,35 +375,60 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
         (150, 149, false, "failed"),
     ] {
         let world = World::new();
-        world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+        world
+            .process()
+            .ask(&world.question(CacheMode::Default))
+            .await
+            .unwrap();
         pass(age).await;
         if !up {
             world.model.then(Reply::Fail(UNAVAILABLE));
         }
         let mut question = world.question(CacheMode::Default);
         question.cache_use.max_age = Some(seconds(max_age));
-        assert_eq!(got(&world.process().ask(&question).await), expected, "{age} s old, {max_age} s allowed");
+        assert_eq!(
+            got(&world.process().ask(&question).await),
+            expected,
+            "{age} s old, {max_age} s allowed"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
     let world = World::new();
-    world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     pass(20).await;
     let strict = CacheRules::On(CacheTerms::default().with_ttl_seconds(10).unwrap());
-    let question = ModelRequest { cache: strict, ..world.question(CacheMode::Default) };
+    let question = ModelRequest {
+        cache: strict,
+        ..world.question(CacheMode::Default)
+    };
     assert_eq!(got(&world.process().ask(&question).await), "provider");
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_an_outage_of_models_lets_an_old_answer_serve() {
-    let wait = |reason| ModelErrorKind::Park(Wait { until: samples::after(500), reason });
+    let wait = |reason| {
+        ModelErrorKind::Park(Wait {
+            until: samples::after(500),
+            reason,
+        })
+    };
     for (kind, expected) in [
         (UNAVAILABLE, "stale"),
         (ModelErrorKind::Timeout, "stale"),
         (ModelErrorKind::RateLimited, "stale"),
-        (ModelErrorKind::CircuitOpen { until: samples::after(500) }, "stale"),
+        (
+            ModelErrorKind::CircuitOpen {
+                until: samples::after(500),
+            },
+            "stale",
+        ),
         (wait(WaitReason::RetryAfter), "stale"),
         (wait(WaitReason::OutOfTime), "failed"),
         (wait(WaitReason::Budget), "failed"),
@@ -307,10 +440,18 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
     ] {
         for mode in [CacheMode::Default, CacheMode::Bypass, CacheMode::Refresh] {
             let world = World::new();
-            world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+            world
+                .process()
+                .ask(&world.question(CacheMode::Default))
+                .await
+                .unwrap();
             pass(150).await;
             world.model.then(Reply::Fail(kind.clone()));
-            assert_eq!(got(&world.process().ask(&world.question(mode)).await), expected, "{kind:?}, {mode:?}");
+            assert_eq!(
+                got(&world.process().ask(&world.question(mode)).await),
+                expected,
+                "{kind:?}, {mode:?}"
+            );
         }
     }
 }
@@ -321,16 +462,26 @@ struct Rushed;
 #[async_trait::async_trait]
 impl Model for Rushed {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let wait = Wait { until: samples::after(500), reason: WaitReason::OutOfTime };
+        let wait = Wait {
+            until: samples::after(500),
+            reason: WaitReason::OutOfTime,
+        };
         let earlier = ModelError::new(request.model().clone(), UNAVAILABLE).attempts();
-        Err(ModelError { earlier, ..ModelError::new(request.model().clone(), ModelErrorKind::Park(wait)) })
+        Err(ModelError {
+            earlier,
+            ..ModelError::new(request.model().clone(), ModelErrorKind::Park(wait))
+        })
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_old_answer_serves_when_models_failed_and_time_for_another_try_is_lacking() {
     let world = World::new();
-    world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     pass(150).await;
     let (answers, clock) = (Arc::new(world.answers.clone()), Arc::new(world.clock));
     let rushed = Cached::new(Arc::new(Rushed), answers, CacheSettings::default(), clock);
@@ -342,13 +493,30 @@ async fn an_old_answer_serves_when_models_failed_and_time_for_another_try_is_lac
 #[tokio::test(start_paused = true)]
 async fn an_old_answer_names_what_failed_and_what_it_cost() {
     let world = World::new();
-    world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     pass(150).await;
     world.model.then(Reply::Fail(UNAVAILABLE));
-    let stale = world.process().ask(&world.question(CacheMode::Default)).await.unwrap();
+    let stale = world
+        .process()
+        .ask(&world.question(CacheMode::Default))
+        .await
+        .unwrap();
     assert_eq!(stale.origin, Origin::Stale { age_seconds: 150 });
-    assert_eq!(stale.spend, Spend { attempts: 1, ..Spend::default() });
-    assert_eq!(stale.failed, ModelError::new(samples::model(), UNAVAILABLE).attempts());
+    assert_eq!(
+        stale.spend,
+        Spend {
+            attempts: 1,
+            ..Spend::default()
+        }
+    );
+    assert_eq!(
+        stale.failed,
+        ModelError::new(samples::model(), UNAVAILABLE).attempts()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -358,8 +526,15 @@ async fn terms_without_stale_answers_cost_no_look_for_one() {
     world.model.then(Reply::Fail(UNAVAILABLE));
     world.model.then(Reply::Fail(UNAVAILABLE));
     world.model.then(Reply::Fail(UNAVAILABLE));
-    for (mode, calls) in [(CacheMode::Default, 2), (CacheMode::Bypass, 2), (CacheMode::Refresh, 2)] {
-        let question = ModelRequest { cache: terms, ..world.question(mode) };
+    for (mode, calls) in [
+        (CacheMode::Default, 2),
+        (CacheMode::Bypass, 2),
+        (CacheMode::Refresh, 2),
+    ] {
+        let question = ModelRequest {
+            cache: terms,
+            ..world.question(mode)
+        };
         assert_eq!(got(&world.process().ask(&question).await), "failed");
         assert_eq!(world.faults.calls(), calls);
     }
@@ -368,14 +543,27 @@ async fn terms_without_stale_answers_cost_no_look_for_one() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
     let world = World::new();
-    for stop_reason in [StopReason::Refusal, StopReason::ToolUse, StopReason::MaxTokens] {
-        world.model.then(Reply::Answer(ModelAnswer { stop_reason, ..samples::answer("no") }));
+    for stop_reason in [
+        StopReason::Refusal,
+        StopReason::ToolUse,
+        StopReason::MaxTokens,
+    ] {
+        world.model.then(Reply::Answer(ModelAnswer {
+            stop_reason,
+            ..samples::answer("no")
+        }));
     }
     let mut costs = Vec::new();
     for wait in [0, 29, 2, 0] {
         pass(wait).await;
         world.faults.clear();
-        assert_eq!(got(&world.process().ask(&world.question(CacheMode::Default)).await), "provider");
+        assert_eq!(
+            got(&world
+                .process()
+                .ask(&world.question(CacheMode::Default))
+                .await),
+            "provider"
+        );
         costs.push(world.faults.calls());
     }
     assert_eq!(costs, [2, 1, 2, 1]);
@@ -384,20 +572,40 @@ async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
     let world = World::new();
-    let (one, other) = (world.process_with(CacheSettings::default()), world.process());
+    let (one, other) = (
+        world.process_with(CacheSettings::default()),
+        world.process(),
+    );
     one.ask(&world.question(CacheMode::Default)).await.unwrap();
     pass(10).await;
     world.model.then(Reply::Answer(samples::answer("newer")));
-    other.ask(&world.question(CacheMode::Refresh)).await.unwrap();
+    other
+        .ask(&world.question(CacheMode::Refresh))
+        .await
+        .unwrap();
     world.faults.clear();
-    for (wait, text, calls) in [(19, "hello", 0), (1, "newer", 1), (29, "newer", 1), (1, "newer", 2)] {
+    for (wait, text, calls) in [
+        (19, "hello", 0),
+        (1, "newer", 1),
+        (29, "newer", 1),
+        (1, "newer", 2),
+    ] {
         pass(wait).await;
         let served = one.ask(&world.question(CacheMode::Default)).await.unwrap();
-        assert_eq!((served.text().as_str(), world.faults.calls()), (text, calls));
+        assert_eq!(
+            (served.text().as_str(), world.faults.calls()),
+            (text, calls)
+        );
     }
     world.model.then(Reply::Answer(samples::answer("newest")));
     one.ask(&world.question(CacheMode::Refresh)).await.unwrap();
-    assert_eq!(one.ask(&world.question(CacheMode::Default)).await.unwrap().text(), "newest");
+    assert_eq!(
+        one.ask(&world.question(CacheMode::Default))
+            .await
+            .unwrap()
+            .text(),
+        "newest"
+    );
     pass(1).await;
     let mut strict = world.question(CacheMode::Default);
     strict.cache_use.max_age = Some(Duration::ZERO);

@@ -7,12 +7,20 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::{Deadline, ModelChain, Provider, Spend, TenantId};
 use crate::testing::samples::{self, START, after};
-use crate::testing::{Captured, Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, listen};
+use crate::testing::{
+    Captured, Faults, MemoryBudgets, Reply, ScriptedModel, TokioClock, When, listen,
+};
 
 const PLENTY: u64 = 1_000_000_000;
-/// Three cheap tokens of input, one of them each read from and written to the cache, and two of output.
-const USED: Usage =
-    Usage { input_tokens: 3, output_tokens: 2, cache_read_tokens: 1, cache_write_tokens: 1, reasoning_tokens: 0 };
+/// Three cheap tokens of input, one of them each read from and written to the cache, and two of
+/// output.
+const USED: Usage = Usage {
+    input_tokens: 3,
+    output_tokens: 2,
+    cache_read_tokens: 1,
+    cache_write_tokens: 1,
+    reasoning_tokens: 0,
+};
 
 /// The layer under test over a script, and what it keeps its caps with.
 struct Setup {
@@ -23,28 +31,60 @@ struct Setup {
 }
 
 fn setup(script: impl IntoIterator<Item = Reply>, tenant: Option<u64>) -> Setup {
-    setup_under(script, DailyCaps { tenant, deployment: None })
+    setup_under(
+        script,
+        DailyCaps {
+            tenant,
+            deployment: None,
+        },
+    )
 }
 
 fn setup_under(script: impl IntoIterator<Item = Reply>, daily_caps: DailyCaps) -> Setup {
-    let (model, budgets, faults) = (Arc::new(ScriptedModel::new(script)), MemoryBudgets::default(), Faults::default());
+    let (model, budgets, faults) = (
+        Arc::new(ScriptedModel::new(script)),
+        MemoryBudgets::default(),
+        Faults::default(),
+    );
     let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
     let metered = over(inner, &budgets.with_faults(faults.clone()), daily_caps);
-    Setup { model, budgets, faults, metered }
+    Setup {
+        model,
+        budgets,
+        faults,
+        metered,
+    }
 }
 
-pub(super) fn over(inner: Arc<dyn Model>, budgets: &MemoryBudgets, daily_caps: DailyCaps) -> Metered {
+pub(super) fn over(
+    inner: Arc<dyn Model>,
+    budgets: &MemoryBudgets,
+    daily_caps: DailyCaps,
+) -> Metered {
     let clock = Arc::new(TokioClock::default());
-    Metered::new(inner, PriceTable::current(), Arc::new(budgets.clone()), daily_caps, clock)
+    Metered::new(
+        inner,
+        PriceTable::current(),
+        Arc::new(budgets.clone()),
+        daily_caps,
+        clock,
+    )
 }
 
 pub(super) fn under(task_cap: u64) -> ModelRequest {
-    ModelRequest { task_cap: Some(task_cap), ..samples::question("hello") }
+    ModelRequest {
+        task_cap: Some(task_cap),
+        ..samples::question("hello")
+    }
 }
 
 /// All budgets that the request can be under.
 fn all_of(request: &ModelRequest) -> [BudgetKey; 3] {
-    [task_of(request), BudgetKey::tenant_day(&request.caller.tenant, START), BudgetKey::deployment_day(START)]
+    [
+        task_of(request),
+        BudgetKey::tenant_day(&request.caller.tenant, START),
+        BudgetKey::deployment_day(START),
+    ]
 }
 
 pub(super) fn task_of(request: &ModelRequest) -> BudgetKey {
@@ -54,23 +94,41 @@ pub(super) fn task_of(request: &ModelRequest) -> BudgetKey {
 /// What is set aside for the request.
 pub(super) fn bound(request: &ModelRequest) -> u64 {
     let prompt = &request.prompt;
-    let bound = PriceTable::current().bound(request.model(), token_bound(prompt), prompt.max_output_tokens, START);
+    let bound = PriceTable::current().bound(
+        request.model(),
+        token_bound(prompt),
+        prompt.max_output_tokens,
+        START,
+    );
     bound.unwrap()
 }
 
 pub(super) fn price(usage: Usage) -> u64 {
-    PriceTable::current().cost(&samples::model(), &usage, START).unwrap()
+    PriceTable::current()
+        .cost(&samples::model(), &usage, START)
+        .unwrap()
 }
 
 /// An answer that used these tokens.
 pub(super) fn answer(usage: Usage) -> ModelAnswer {
-    let spend = Spend { attempts: 1, usage, cost: Cost::default() };
-    ModelAnswer { usage, spend, ..samples::answer("hi") }
+    let spend = Spend {
+        attempts: 1,
+        usage,
+        cost: Cost::default(),
+    };
+    ModelAnswer {
+        usage,
+        spend,
+        ..samples::answer("hi")
+    }
 }
 
 fn nameless(request: ModelRequest) -> ModelRequest {
     let model = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
-    ModelRequest { chain: ModelChain::only(model.into()), ..request }
+    ModelRequest {
+        chain: ModelChain::only(model.into()),
+        ..request
+    }
 }
 
 /// What is spent and what is held.
@@ -82,7 +140,13 @@ fn stands(setup: &Setup, key: &BudgetKey) -> (u64, usize) {
 /// Checks that a call comes back in 5 to 10 s that was refused at [`START`].
 #[track_caller]
 fn check_waits(kind: &ModelErrorKind) {
-    let ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget }) = kind else { panic!("{kind:?}") };
+    let ModelErrorKind::Park(Wait {
+        until,
+        reason: WaitReason::Budget,
+    }) = kind
+    else {
+        panic!("{kind:?}")
+    };
     assert!((after(5)..=after(10)).contains(until), "{until:?}");
 }
 
@@ -94,9 +158,22 @@ fn kind(result: Result<ModelAnswer, ModelError>) -> ModelErrorKind {
 async fn a_cap_that_was_set_later_counts_what_was_spent_before() {
     let setup = setup([Reply::Answer(answer(samples::usage()))], None);
     let request = under(1_000_000);
-    let spent = |task_spent| ModelRequest { task_spent, ..request.clone() };
-    let refused = setup.metered.ask(&spent(1_000_001 - bound(&request))).await.unwrap_err();
-    assert!(matches!(refused.kind, ModelErrorKind::BudgetExhausted(BudgetScope::Task)), "{refused:?}");
+    let spent = |task_spent| ModelRequest {
+        task_spent,
+        ..request.clone()
+    };
+    let refused = setup
+        .metered
+        .ask(&spent(1_000_001 - bound(&request)))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(
+            refused.kind,
+            ModelErrorKind::BudgetExhausted(BudgetScope::Task)
+        ),
+        "{refused:?}"
+    );
     setup.metered.ask(&spent(7)).await.unwrap();
     let budget = setup.budgets.record(&task_of(&request)).unwrap();
     assert_eq!(budget.spent_micro_usd(), 7 + price(samples::usage()));
@@ -104,12 +181,45 @@ async fn a_cap_that_was_set_later_counts_what_was_spent_before() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
-    let setup = setup([Reply::Answer(answer(USED)), Reply::Fail(ModelErrorKind::Timeout)], None);
-    let answered = setup.metered.ask(&samples::question("hello")).await.unwrap();
-    assert_eq!(answered.spend.cost, Cost { micro_usd: price(USED), unpriced_calls: 0 });
-    assert_eq!(answered, ModelAnswer { spend: answered.spend, ..answer(USED) });
-    let failed = setup.metered.ask(&samples::question("hello")).await.unwrap_err();
-    assert_eq!(failed.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 }, "its provider may bill it");
+    let setup = setup(
+        [
+            Reply::Answer(answer(USED)),
+            Reply::Fail(ModelErrorKind::Timeout),
+        ],
+        None,
+    );
+    let answered = setup
+        .metered
+        .ask(&samples::question("hello"))
+        .await
+        .unwrap();
+    assert_eq!(
+        answered.spend.cost,
+        Cost {
+            micro_usd: price(USED),
+            unpriced_calls: 0
+        }
+    );
+    assert_eq!(
+        answered,
+        ModelAnswer {
+            spend: answered.spend,
+            ..answer(USED)
+        }
+    );
+    let failed = setup
+        .metered
+        .ask(&samples::question("hello"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        failed.spend.cost,
+        Cost {
+            micro_usd: 0,
+            unpriced_calls: 1
+        },
+        "its provider may bill it"
+    );
     assert_eq!(setup.faults.calls(), 0);
 }
 
@@ -120,7 +230,10 @@ async fn under_both_caps_each_gets_the_actual_cost() {
     let answered = setup.metered.ask(&request).await.unwrap();
     assert_eq!(answered.spend.cost.micro_usd, price(USED));
     assert_eq!(setup.faults.calls(), 4);
-    for key in [task_of(&request), BudgetKey::tenant_day(&request.caller.tenant, START)] {
+    for key in [
+        task_of(&request),
+        BudgetKey::tenant_day(&request.caller.tenant, START),
+    ] {
         assert_eq!(stands(&setup, &key), (price(USED), 0));
     }
 }
@@ -130,16 +243,50 @@ async fn a_call_that_could_pass_a_cap_is_not_made_and_leaves_nothing() {
     let request = under(PLENTY);
     let bound = bound(&request);
     let cases = [
-        (bound - 1, DailyCaps { tenant: Some(PLENTY), deployment: Some(PLENTY) }, BudgetScope::Task),
+        (
+            bound - 1,
+            DailyCaps {
+                tenant: Some(PLENTY),
+                deployment: Some(PLENTY),
+            },
+            BudgetScope::Task,
+        ),
         (0, DailyCaps::default(), BudgetScope::Task),
-        (PLENTY, DailyCaps { tenant: Some(bound - 1), deployment: Some(PLENTY) }, BudgetScope::Tenant),
-        (PLENTY, DailyCaps { tenant: Some(PLENTY), deployment: Some(bound - 1) }, BudgetScope::Deployment),
-        (PLENTY, DailyCaps { tenant: Some(0), deployment: Some(0) }, BudgetScope::Tenant),
+        (
+            PLENTY,
+            DailyCaps {
+                tenant: Some(bound - 1),
+                deployment: Some(PLENTY),
+            },
+            BudgetScope::Tenant,
+        ),
+        (
+            PLENTY,
+            DailyCaps {
+                tenant: Some(PLENTY),
+                deployment: Some(bound - 1),
+            },
+            BudgetScope::Deployment,
+        ),
+        (
+            PLENTY,
+            DailyCaps {
+                tenant: Some(0),
+                deployment: Some(0),
+            },
+            BudgetScope::Tenant,
+        ),
     ];
     for (task_cap, daily_caps, scope) in cases {
         let setup = setup_under([], daily_caps);
-        let request = ModelRequest { task_cap: Some(task_cap), ..request.clone() };
-        assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::BudgetExhausted(scope));
+        let request = ModelRequest {
+            task_cap: Some(task_cap),
+            ..request.clone()
+        };
+        assert_eq!(
+            kind(setup.metered.ask(&request).await),
+            ModelErrorKind::BudgetExhausted(scope)
+        );
         assert_eq!(setup.model.asked(), vec![]);
         for key in all_of(&request) {
             assert_eq!(stands(&setup, &key), (0, 0));
@@ -149,13 +296,15 @@ async fn a_call_that_could_pass_a_cap_is_not_made_and_leaves_nothing() {
     exact.metered.ask(&under(bound)).await.unwrap();
 }
 
-/// Asks while another call of the same task is open, and after that one has cost all that was set aside for it.
+/// Asks while another call of the same task is open, and after that one has cost all that was set
+/// aside for it.
 #[tokio::test(start_paused = true)]
 async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
     let bound = bound(&under(0));
-    for (task_cap, tenant_cap, scope) in
-        [(2 * bound - 1, PLENTY, BudgetScope::Task), (PLENTY, 2 * bound - 1, BudgetScope::Tenant)]
-    {
+    for (task_cap, tenant_cap, scope) in [
+        (2 * bound - 1, PLENTY, BudgetScope::Task),
+        (PLENTY, 2 * bound - 1, BudgetScope::Tenant),
+    ] {
         let setup = setup([Reply::Answer(answer(Usage::default()))], Some(tenant_cap));
         let (request, metered) = (under(task_cap), Arc::new(setup.metered));
         setup.model.hold();
@@ -167,37 +316,80 @@ async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
         check_waits(&kind(metered.ask(&request).await));
         setup.model.release();
         open.await.unwrap().unwrap();
-        assert_eq!(kind(metered.ask(&request).await), ModelErrorKind::BudgetExhausted(scope));
+        assert_eq!(
+            kind(metered.ask(&request).await),
+            ModelErrorKind::BudgetExhausted(scope)
+        );
         assert_eq!(setup.model.asked().len(), 1);
-        assert_eq!(setup.budgets.record(&task_of(&request)).unwrap().committed_micro_usd, bound);
+        assert_eq!(
+            setup
+                .budgets
+                .record(&task_of(&request))
+                .unwrap()
+                .committed_micro_usd,
+            bound
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
-    let free = setup([Reply::Answer(answer(USED)), Reply::Answer(answer(Usage::default()))], None);
+    let free = setup(
+        [
+            Reply::Answer(answer(USED)),
+            Reply::Answer(answer(Usage::default())),
+        ],
+        None,
+    );
     let request = nameless(samples::question("hello"));
     for _ in 0..2 {
         let answered = free.metered.ask(&request).await.unwrap();
-        assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
+        assert_eq!(
+            answered.spend.cost,
+            Cost {
+                micro_usd: 0,
+                unpriced_calls: 1
+            }
+        );
     }
     let capped = setup([], Some(PLENTY));
-    assert_eq!(kind(capped.metered.ask(&nameless(under(PLENTY))).await), ModelErrorKind::Unpriced);
+    assert_eq!(
+        kind(capped.metered.ask(&nameless(under(PLENTY))).await),
+        ModelErrorKind::Unpriced
+    );
     assert_eq!((capped.model.asked(), capped.faults.calls()), (vec![], 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn under_the_cap_of_a_day_a_model_without_a_price_counts_as_its_providers_dearest() {
     let unlisted = ModelRef::new(Provider::Anthropic, "claude-unheard-of").unwrap();
-    let request = ModelRequest { chain: ModelChain::only(unlisted.into()), ..samples::question("hello") };
+    let request = ModelRequest {
+        chain: ModelChain::only(unlisted.into()),
+        ..samples::question("hello")
+    };
     let day = BudgetKey::tenant_day(&request.caller.tenant, START);
-    let assumed = PriceTable::current().assumed_cost(request.model(), &USED, START).unwrap();
-    let setup = setup([Reply::Answer(answer(USED)), Reply::Answer(answer(USED))], Some(PLENTY));
+    let assumed = PriceTable::current()
+        .assumed_cost(request.model(), &USED, START)
+        .unwrap();
+    let setup = setup(
+        [Reply::Answer(answer(USED)), Reply::Answer(answer(USED))],
+        Some(PLENTY),
+    );
     let answered = setup.metered.ask(&request).await.unwrap();
-    assert_eq!(answered.spend.cost, Cost { micro_usd: 0, unpriced_calls: 1 });
+    assert_eq!(
+        answered.spend.cost,
+        Cost {
+            micro_usd: 0,
+            unpriced_calls: 1
+        }
+    );
     assert_eq!(stands(&setup, &day), (assumed, 0));
     setup.metered.ask(&nameless(request)).await.unwrap();
-    assert_eq!(stands(&setup, &day), (assumed, 0), "the deployment's own server has no price");
+    assert_eq!(
+        stands(&setup, &day),
+        (assumed, 0),
+        "the deployment's own server has no price"
+    );
 }
 
 /// A model that fails in one way.
@@ -211,66 +403,157 @@ impl Model for Failing {
 }
 
 fn failure(kind: ModelErrorKind, status: Option<u16>, attempts: u32, usage: Usage) -> ModelError {
-    let spend = Spend { attempts, usage, cost: Cost::default() };
-    ModelError { status, spend, ..ModelError::new(samples::model(), kind) }
+    let spend = Spend {
+        attempts,
+        usage,
+        cost: Cost::default(),
+    };
+    ModelError {
+        status,
+        spend,
+        ..ModelError::new(samples::model(), kind)
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
-    const NOTHING: Usage = Usage { output_tokens: 0, ..OUTPUT_ONLY };
-    const OUTPUT_ONLY: Usage =
-        Usage { input_tokens: 0, output_tokens: 2, cache_read_tokens: 0, cache_write_tokens: 0, reasoning_tokens: 0 };
+    const NOTHING: Usage = Usage {
+        output_tokens: 0,
+        ..OUTPUT_ONLY
+    };
+    const OUTPUT_ONLY: Usage = Usage {
+        input_tokens: 0,
+        output_tokens: 2,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        reasoning_tokens: 0,
+    };
     let request = under(PLENTY);
-    let whole_output = price(Usage { output_tokens: request.prompt.max_output_tokens.into(), ..USED });
+    let whole_output = price(Usage {
+        output_tokens: request.prompt.max_output_tokens.into(),
+        ..USED
+    });
     let cases: [(fn() -> ModelError, u64); 8] = [
-        (|| failure(ModelErrorKind::KeyUnavailable, None, 0, NOTHING), 0),
-        (|| failure(ModelErrorKind::RateLimited, Some(429), 1, NOTHING), 0),
-        (|| failure(ModelErrorKind::Unavailable, Some(500), 1, NOTHING), 0),
-        (|| failure(ModelErrorKind::Rejected, Some(400), 1, USED), price(USED)),
-        (|| failure(ModelErrorKind::Timeout, None, 1, NOTHING), bound(&under(PLENTY))),
-        (|| failure(ModelErrorKind::BadAnswer, Some(200), 1, NOTHING), bound(&under(PLENTY))),
-        (|| failure(ModelErrorKind::Unavailable, Some(200), 1, USED), whole_output),
-        (|| failure(ModelErrorKind::Timeout, Some(200), 1, OUTPUT_ONLY), bound(&under(PLENTY))),
+        (
+            || failure(ModelErrorKind::KeyUnavailable, None, 0, NOTHING),
+            0,
+        ),
+        (
+            || failure(ModelErrorKind::RateLimited, Some(429), 1, NOTHING),
+            0,
+        ),
+        (
+            || failure(ModelErrorKind::Unavailable, Some(500), 1, NOTHING),
+            0,
+        ),
+        (
+            || failure(ModelErrorKind::Rejected, Some(400), 1, USED),
+            price(USED),
+        ),
+        (
+            || failure(ModelErrorKind::Timeout, None, 1, NOTHING),
+            bound(&under(PLENTY)),
+        ),
+        (
+            || failure(ModelErrorKind::BadAnswer, Some(200), 1, NOTHING),
+            bound(&under(PLENTY)),
+        ),
+        (
+            || failure(ModelErrorKind::Unavailable, Some(200), 1, USED),
+            whole_output,
+        ),
+        (
+            || failure(ModelErrorKind::Timeout, Some(200), 1, OUTPUT_ONLY),
+            bound(&under(PLENTY)),
+        ),
     ];
     for (fail, counted) in cases {
         let budgets = MemoryBudgets::default();
-        let failed = over(Arc::new(Failing(fail)), &budgets, DailyCaps::default()).ask(&request).await.unwrap_err();
-        let told = if fail().spend.usage == NOTHING { 0 } else { price(fail().spend.usage) };
+        let failed = over(Arc::new(Failing(fail)), &budgets, DailyCaps::default())
+            .ask(&request)
+            .await
+            .unwrap_err();
+        let told = if fail().spend.usage == NOTHING {
+            0
+        } else {
+            price(fail().spend.usage)
+        };
         let unpriced_calls = u32::from(counted == bound(&request));
-        assert_eq!(failed.spend.cost, Cost { micro_usd: told, unpriced_calls }, "{failed:?}");
+        assert_eq!(
+            failed.spend.cost,
+            Cost {
+                micro_usd: told,
+                unpriced_calls
+            },
+            "{failed:?}"
+        );
         let record = budgets.record(&task_of(&request)).unwrap();
-        assert_eq!((record.committed_micro_usd, record.held.len()), (counted, 0), "{failed:?}");
+        assert_eq!(
+            (record.committed_micro_usd, record.held.len()),
+            (counted, 0),
+            "{failed:?}"
+        );
     }
 }
 
-/// Such as one of a server that knows no `stream_options`: its output is estimated, its input unknown.
+/// Such as one of a server that knows no `stream_options`: its output is estimated, its input
+/// unknown.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_tell_its_input_counts_in_full() {
     for output_tokens in [0, 2] {
-        let setup = setup([Reply::Answer(answer(Usage { output_tokens, ..Usage::NONE }))], None);
+        let setup = setup(
+            [Reply::Answer(answer(Usage {
+                output_tokens,
+                ..Usage::NONE
+            }))],
+            None,
+        );
         let request = under(PLENTY);
         let answered = setup.metered.ask(&request).await.unwrap();
-        let told = price(Usage { output_tokens, ..Usage::NONE });
-        assert_eq!(answered.spend.cost, Cost { micro_usd: told, unpriced_calls: 1 }, "{output_tokens}");
-        assert_eq!(stands(&setup, &task_of(&request)), (bound(&request), 0), "{output_tokens}");
+        let told = price(Usage {
+            output_tokens,
+            ..Usage::NONE
+        });
+        assert_eq!(
+            answered.spend.cost,
+            Cost {
+                micro_usd: told,
+                unpriced_calls: 1
+            },
+            "{output_tokens}"
+        );
+        assert_eq!(
+            stands(&setup, &task_of(&request)),
+            (bound(&request), 0),
+            "{output_tokens}"
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cost_above_the_bound_is_recorded_and_stops_the_next_call() {
-    let lie = Usage { output_tokens: u64::MAX, ..USED };
+    let lie = Usage {
+        output_tokens: u64::MAX,
+        ..USED
+    };
     let setup = setup([Reply::Answer(answer(lie))], None);
     let request = under(PLENTY);
     setup.metered.ask(&request).await.unwrap();
     assert_eq!(stands(&setup, &task_of(&request)), (price(lie), 0));
-    assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::BudgetExhausted(BudgetScope::Task));
+    assert_eq!(
+        kind(setup.metered.ask(&request).await),
+        ModelErrorKind::BudgetExhausted(BudgetScope::Task)
+    );
     assert_eq!(setup.model.asked().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
     for (call, when) in (1..=6).flat_map(|call| [(call, When::Before), (call, When::After)]) {
-        let plenty = DailyCaps { tenant: Some(PLENTY), deployment: Some(PLENTY) };
+        let plenty = DailyCaps {
+            tenant: Some(PLENTY),
+            deployment: Some(PLENTY),
+        };
         let setup = setup_under([Reply::Answer(answer(USED))], plenty);
         let request = under(PLENTY);
         setup.faults.fail_at(call, when);
@@ -280,13 +563,21 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
         if call <= 3 {
             check_waits(&kind(result));
             assert_eq!(setup.model.asked(), vec![]);
-            assert!(keys.iter().all(|key| stands(&setup, key) == (0, 0)), "{call} {when:?}");
+            assert!(
+                keys.iter().all(|key| stands(&setup, key) == (0, 0)),
+                "{call} {when:?}"
+            );
         } else {
-            assert_eq!(result.unwrap().spend.cost.micro_usd, price(USED), "{call} {when:?}");
+            assert_eq!(
+                result.unwrap().spend.cost.micro_usd,
+                price(USED),
+                "{call} {when:?}"
+            );
             let left = keys.map(|key| stands(&setup, &key));
             let (settled, held) = ((price(USED), 0), (0, 1));
             let failed = if when == When::Before { held } else { settled };
-            let expected = [4, 5, 6].map(|settling| if call == settling { failed } else { settled });
+            let expected =
+                [4, 5, 6].map(|settling| if call == settling { failed } else { settled });
             assert_eq!(left, expected, "{call} {when:?}");
         }
     }
@@ -295,11 +586,18 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stays_away_stops_every_capped_call_and_is_one_line_of_each() {
     let heard = Captured::default();
-    let _listening = listen(tracing_subscriber::fmt().with_writer(heard.clone()).finish());
+    let _listening = listen(
+        tracing_subscriber::fmt()
+            .with_writer(heard.clone())
+            .finish(),
+    );
     let setup = setup([], Some(PLENTY));
     setup.faults.die_at(1, When::Before);
     for _ in 0..3 {
-        assert!(matches!(kind(setup.metered.ask(&under(PLENTY)).await), ModelErrorKind::Park(_)));
+        assert!(matches!(
+            kind(setup.metered.ask(&under(PLENTY)).await),
+            ModelErrorKind::Park(_)
+        ));
     }
     assert_eq!(setup.model.asked(), vec![]);
     assert_eq!(heard.text().lines().count(), 3, "{}", heard.text());
@@ -314,22 +612,45 @@ async fn a_reservation_that_a_fast_clock_cleared_away_counts_in_full() {
     let asking = tokio::spawn(async move { metered.ask(&asked).await });
     setup.model.until_asked(1).await;
     let fast = request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE);
-    let other = Reservation { id: ReservationId::new(fast), amount_micro_usd: 0, expires_at: fast };
-    setup.budgets.settle(&task_of(&request), &other, 0, fast).await.unwrap();
+    let other = Reservation {
+        id: ReservationId::new(fast),
+        amount_micro_usd: 0,
+        expires_at: fast,
+    };
+    setup
+        .budgets
+        .settle(&task_of(&request), &other, 0, fast)
+        .await
+        .unwrap();
     setup.model.release();
     asking.await.unwrap().unwrap();
     let record = setup.budgets.record(&task_of(&request)).unwrap();
-    assert_eq!((record.spent_micro_usd(), record.held.len()), (bound(&request), 0));
+    assert_eq!(
+        (record.spent_micro_usd(), record.held.len()),
+        (bound(&request), 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_counts_for_the_day_on_which_it_began() {
     let setup = setup([Reply::Hang], Some(PLENTY));
-    let request = ModelRequest { deadline: Deadline::at(after(24 * 60 * 60)), ..samples::question("hello") };
-    assert_eq!(kind(setup.metered.ask(&request).await), ModelErrorKind::Timeout);
+    let request = ModelRequest {
+        deadline: Deadline::at(after(24 * 60 * 60)),
+        ..samples::question("hello")
+    };
+    assert_eq!(
+        kind(setup.metered.ask(&request).await),
+        ModelErrorKind::Timeout
+    );
     let tenant: &TenantId = &request.caller.tenant;
-    assert_eq!(stands(&setup, &BudgetKey::tenant_day(tenant, START)), (bound(&request), 0));
-    assert_eq!(stands(&setup, &BudgetKey::tenant_day(tenant, after(24 * 60 * 60))), (0, 0));
+    assert_eq!(
+        stands(&setup, &BudgetKey::tenant_day(tenant, START)),
+        (bound(&request), 0)
+    );
+    assert_eq!(
+        stands(&setup, &BudgetKey::tenant_day(tenant, after(24 * 60 * 60))),
+        (0, 0)
+    );
 }
 
 proptest! {

@@ -12,15 +12,30 @@ use crate::testing::{MemoryBudgets, ScriptedModel, TokioClock};
 const CALLS: usize = 200;
 const FITTING: u64 = 50;
 
-/// 200 calls of one task under a cap with room for 50 at once, and a tenant's cap with the same room.
+/// 200 calls of one task under a cap with room for 50 at once, and a tenant's cap with the same
+/// room.
 fn racing(budgets: &MemoryBudgets) -> (Arc<ScriptedModel>, Arc<Metered>, ModelRequest) {
     let cap = bound(&under(0)) * FITTING;
     let model = Arc::new(ScriptedModel::default());
     let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-    (model, Arc::new(over(inner, budgets, DailyCaps { tenant: Some(cap), deployment: None })), under(cap))
+    (
+        model,
+        Arc::new(over(
+            inner,
+            budgets,
+            DailyCaps {
+                tenant: Some(cap),
+                deployment: None,
+            },
+        )),
+        under(cap),
+    )
 }
 
-fn ask_all(metered: &Arc<Metered>, request: &ModelRequest) -> JoinSet<Result<ModelAnswer, ModelError>> {
+fn ask_all(
+    metered: &Arc<Metered>,
+    request: &ModelRequest,
+) -> JoinSet<Result<ModelAnswer, ModelError>> {
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
         let (metered, request) = (Arc::clone(metered), request.clone());
@@ -30,11 +45,15 @@ fn ask_all(metered: &Arc<Metered>, request: &ModelRequest) -> JoinSet<Result<Mod
 }
 
 fn keys(request: &ModelRequest) -> [BudgetKey; 2] {
-    [task_of(request), BudgetKey::tenant_day(&request.caller.tenant, START)]
+    [
+        task_of(request),
+        BudgetKey::tenant_day(&request.caller.tenant, START),
+    ]
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_hundred_racing_calls_fifty_are_made_at_once_and_those_that_wait_find_what_they_left() {
+async fn of_two_hundred_racing_calls_fifty_are_made_at_once_and_those_that_wait_find_what_they_left()
+ {
     let budgets = MemoryBudgets::default();
     let (model, metered, request) = racing(&budgets);
     model.hold();
@@ -44,20 +63,39 @@ async fn of_two_hundred_racing_calls_fifty_are_made_at_once_and_those_that_wait_
     model.release();
     let results = calls.join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 50);
-    let waits: Vec<Duration> = results.into_iter().filter_map(Result::err).map(|error| wait_of(&error)).collect();
+    let waits: Vec<Duration> = results
+        .into_iter()
+        .filter_map(Result::err)
+        .map(|error| wait_of(&error))
+        .collect();
     let spread: std::collections::BTreeSet<_> = waits.iter().map(Duration::as_millis).collect();
     assert!(waits.len() == 150 && spread.len() > 75, "{spread:?}");
-    assert!(waits.iter().all(|wait| (TRY_AGAIN_AFTER..=2 * TRY_AGAIN_AFTER).contains(wait)), "{waits:?}");
+    assert!(
+        waits
+            .iter()
+            .all(|wait| (TRY_AGAIN_AFTER..=2 * TRY_AGAIN_AFTER).contains(wait)),
+        "{waits:?}"
+    );
     check_settled(&budgets, &request, 50);
     ask_all(&metered, &request).join_all().await;
-    check_settled(&budgets, &request, u64::try_from(model.asked().len()).unwrap());
+    check_settled(
+        &budgets,
+        &request,
+        u64::try_from(model.asked().len()).unwrap(),
+    );
     assert!(model.asked().len() > 50);
 }
 
 /// How long a call waits for others to be settled that began at [`START`].
 #[track_caller]
 fn wait_of(error: &ModelError) -> Duration {
-    let ModelErrorKind::Park(Wait { until, reason: WaitReason::Budget }) = error.kind else { panic!("{error:?}") };
+    let ModelErrorKind::Park(Wait {
+        until,
+        reason: WaitReason::Budget,
+    }) = error.kind
+    else {
+        panic!("{error:?}")
+    };
     until.since(START)
 }
 
@@ -65,7 +103,10 @@ fn wait_of(error: &ModelError) -> Duration {
 fn check_settled(budgets: &MemoryBudgets, request: &ModelRequest, calls: u64) {
     for key in keys(request) {
         let record = budgets.record(&key).unwrap();
-        assert_eq!((record.committed_micro_usd, record.held.len()), (calls * price(samples::usage()), 0));
+        assert_eq!(
+            (record.committed_micro_usd, record.held.len()),
+            (calls * price(samples::usage()), 0)
+        );
     }
 }
 
@@ -89,7 +130,10 @@ async fn calls_that_cost_all_that_was_set_aside_use_up_the_cap_and_no_more() {
     assert_eq!(model.asked().len(), 50);
     for key in keys(&request) {
         let record = budgets.record(&key).unwrap();
-        assert_eq!((record.committed_micro_usd, record.held.len()), (50 * bound(&request), 0));
+        assert_eq!(
+            (record.committed_micro_usd, record.held.len()),
+            (50 * bound(&request), 0)
+        );
     }
 }
 
@@ -109,8 +153,14 @@ async fn killed_calls_count_in_full_and_their_reservations_go_with_the_next_call
     }
     let expired = request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE);
     tokio::time::sleep(expired.since(START)).await;
-    let late = ModelRequest { deadline: Deadline::at(after(600)), ..request.clone() };
-    let raised = ModelRequest { task_cap: Some(u64::MAX), ..late.clone() };
+    let late = ModelRequest {
+        deadline: Deadline::at(after(600)),
+        ..request.clone()
+    };
+    let raised = ModelRequest {
+        task_cap: Some(u64::MAX),
+        ..late.clone()
+    };
     for (request, scope) in [(late, BudgetScope::Task), (raised, BudgetScope::Tenant)] {
         let refused = metered.ask(&request).await.unwrap_err();
         assert_eq!(refused.kind, ModelErrorKind::BudgetExhausted(scope));
@@ -118,7 +168,10 @@ async fn killed_calls_count_in_full_and_their_reservations_go_with_the_next_call
     assert_eq!(model.asked().len(), 50);
     for key in keys(&request) {
         let record = budgets.record(&key).unwrap();
-        assert_eq!((record.spent_micro_usd(), record.held.len()), (50 * bound(&request), 0));
+        assert_eq!(
+            (record.spent_micro_usd(), record.held.len()),
+            (50 * bound(&request), 0)
+        );
     }
 }
 
@@ -141,12 +194,10 @@ enum End {
 
 fn fate() -> impl Strategy<Value = Fate> {
     let ends = [End::Answer, End::Refusal, End::Break, End::Kill, End::Lie];
-    // Twice the seconds after which a reservation expires, so that some are cleared away while others begin.
-    (0..200_u64, 0..59_u64, prop::sample::select(ends.to_vec())).prop_map(|(begins, takes, end)| Fate {
-        begins,
-        takes,
-        end,
-    })
+    // Twice the seconds after which a reservation expires, so that some are cleared away while
+    // others begin.
+    (0..200_u64, 0..59_u64, prop::sample::select(ends.to_vec()))
+        .prop_map(|(begins, takes, end)| Fate { begins, takes, end })
 }
 
 /// A model that meets a fate.
@@ -158,13 +209,23 @@ impl Model for Fated {
         tokio::time::sleep(Duration::from_secs(self.0.takes)).await;
         let usage = samples::usage();
         let failed = |status| {
-            let spend = Spend { attempts: 1, ..Spend::default() };
+            let spend = Spend {
+                attempts: 1,
+                ..Spend::default()
+            };
             let kind = ModelErrorKind::Unavailable;
-            ModelError { status, spend, ..ModelError::new(request.model().clone(), kind) }
+            ModelError {
+                status,
+                spend,
+                ..ModelError::new(request.model().clone(), kind)
+            }
         };
         match self.0.end {
             End::Answer => Ok(answer(usage)),
-            End::Lie => Ok(answer(Usage { output_tokens: 1_000_000, ..usage })),
+            End::Lie => Ok(answer(Usage {
+                output_tokens: 1_000_000,
+                ..usage
+            })),
             End::Refusal => Err(failed(Some(503))),
             End::Break => Err(failed(None)),
             End::Kill => std::future::pending().await,
@@ -172,17 +233,28 @@ impl Model for Fated {
     }
 }
 
-/// Runs the calls at their times and returns what each honestly cost: nothing if it was refused by the cap.
+/// Runs the calls at their times and returns what each honestly cost: nothing if it was refused by
+/// the cap.
 async fn run(fates: &[Fate], budgets: &MemoryBudgets, request: &ModelRequest) -> u64 {
     let clock = TokioClock::default();
     let mut calls = JoinSet::new();
     for fate in fates.iter().copied() {
-        let metered = Metered { clock: Arc::new(clock), ..over(Arc::new(Fated(fate)), budgets, DailyCaps::default()) };
+        let metered = Metered {
+            clock: Arc::new(clock),
+            ..over(Arc::new(Fated(fate)), budgets, DailyCaps::default())
+        };
         let request = request.clone();
         calls.spawn(async move {
             tokio::time::sleep(Duration::from_secs(fate.begins)).await;
-            let request = ModelRequest { deadline: Deadline::at(after(fate.begins + 60)), ..request };
-            let kill = Duration::from_secs(if fate.end == End::Kill { fate.takes } else { 60 });
+            let request = ModelRequest {
+                deadline: Deadline::at(after(fate.begins + 60)),
+                ..request
+            };
+            let kill = Duration::from_secs(if fate.end == End::Kill {
+                fate.takes
+            } else {
+                60
+            });
             match tokio::time::timeout(kill, metered.ask(&request)).await {
                 Ok(Ok(answered)) => answered.spend.cost.micro_usd,
                 Ok(Err(_)) | Err(_) => 0,

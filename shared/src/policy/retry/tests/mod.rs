@@ -11,7 +11,10 @@ use crate::testing::{Reply, ScriptedModel, TokioClock};
 const SPEND: Spend = Spend {
     attempts: 1,
     usage: crate::testing::samples::usage(),
-    cost: crate::domain::Cost { micro_usd: 5, unpriced_calls: 0 },
+    cost: crate::domain::Cost {
+        micro_usd: 5,
+        unpriced_calls: 0,
+    },
 };
 
 /// Notes when each attempt begins, in milliseconds from [`START`].
@@ -24,16 +27,26 @@ struct Timed {
 #[async_trait]
 impl Model for Timed {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        self.begun.lock().unwrap().push(self.clock.now().since(START).as_millis());
+        self.begun
+            .lock()
+            .unwrap()
+            .push(self.clock.now().since(START).as_millis());
         self.model.ask(request).await
     }
 }
 
 fn retry(script: impl IntoIterator<Item = Reply>, budget: RetryBudget) -> (Retry, Arc<Timed>) {
     let clock = TokioClock::default();
-    let timed = Arc::new(Timed { model: ScriptedModel::new(script), clock, begun: Mutex::default() });
+    let timed = Arc::new(Timed {
+        model: ScriptedModel::new(script),
+        clock,
+        begun: Mutex::default(),
+    });
     let inner: Arc<dyn Model> = Arc::<Timed>::clone(&timed);
-    (Retry::new(inner, budget, Backoff::Steady, Arc::new(clock)), timed)
+    (
+        Retry::new(inner, budget, Backoff::Steady, Arc::new(clock)),
+        timed,
+    )
 }
 
 /// What comes of the script, and when each attempt began.
@@ -48,7 +61,10 @@ async fn run(
 }
 
 fn with_attempts(attempts: u32) -> ModelRequest {
-    ModelRequest { retry: RetryRules::default().with_max_attempts(attempts).unwrap(), ..question("hello") }
+    ModelRequest {
+        retry: RetryRules::default().with_max_attempts(attempts).unwrap(),
+        ..question("hello")
+    }
 }
 
 const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
@@ -56,7 +72,13 @@ const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
 /// A failure that names a wait.
 const fn hinted(kind: ModelErrorKind, hint_ms: u64, should_retry: Option<bool>) -> Reply {
     let retry_after = Some(Duration::from_millis(hint_ms));
-    Reply::FailWith { kind, status: Some(503), should_retry, retry_after, spend: SPEND }
+    Reply::FailWith {
+        kind,
+        status: Some(503),
+        should_retry,
+        retry_after,
+        spend: SPEND,
+    }
 }
 
 const fn limited(hint_ms: u64) -> Reply {
@@ -64,22 +86,38 @@ const fn limited(hint_ms: u64) -> Reply {
 }
 
 const fn park(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::Park(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
+    ModelErrorKind::Park(Wait {
+        until: Timestamp::from_millis(START.as_millis() + at_ms),
+        reason,
+    })
 }
 
 const fn park_at_most(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::ParkAtMost(Wait { until: Timestamp::from_millis(START.as_millis() + at_ms), reason })
+    ModelErrorKind::ParkAtMost(Wait {
+        until: Timestamp::from_millis(START.as_millis() + at_ms),
+        reason,
+    })
 }
 
 const fn with_word(kind: ModelErrorKind, should_retry: bool) -> Reply {
     let should_retry = Some(should_retry);
-    Reply::FailWith { kind, status: Some(503), should_retry, retry_after: None, spend: SPEND }
+    Reply::FailWith {
+        kind,
+        status: Some(503),
+        should_retry,
+        retry_after: None,
+        spend: SPEND,
+    }
 }
 
 /// Checks when attempts begin that meet `script` and then succeed.
 #[track_caller]
 fn check_times(script: &[Reply], expected_ms: &[u128]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let (asked, begun) = runtime.block_on(run(script.to_vec(), &with_attempts(10)));
     assert_eq!(begun, expected_ms, "{script:?}");
     assert!(asked.is_ok(), "{script:?}");
@@ -87,11 +125,24 @@ fn check_times(script: &[Reply], expected_ms: &[u128]) {
 
 /// Checks how a call ends that meets `script`.
 #[track_caller]
-fn check_end(script: &[Reply], request: &ModelRequest, expected: &ModelErrorKind, expected_ms: &[u128]) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+fn check_end(
+    script: &[Reply],
+    request: &ModelRequest,
+    expected: &ModelErrorKind,
+    expected_ms: &[u128],
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let (asked, begun) = runtime.block_on(run(script.to_vec(), request));
     let error = asked.unwrap_err();
-    assert_eq!((&error.kind, &begun[..]), (expected, expected_ms), "{script:?}");
+    assert_eq!(
+        (&error.kind, &begun[..]),
+        (expected, expected_ms),
+        "{script:?}"
+    );
     assert_eq!(error.attempts().len(), begun.len(), "{script:?}");
     assert!(!matches!(error.kind, ModelErrorKind::Park(_)) || !error.is_retryable());
 }
@@ -100,13 +151,29 @@ fn check_end(script: &[Reply], request: &ModelRequest, expected: &ModelErrorKind
 fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
     check_times(&[], &[0]);
     let plain = Reply::Fail;
-    check_times(&[const { Reply::Fail(DOWN) }; 4], &[0, 500, 1_500, 3_500, 7_500]);
-    let latest = [limited(5_000), hinted(DOWN, 1_000, None), plain(ModelErrorKind::Timeout)];
+    check_times(
+        &[const { Reply::Fail(DOWN) }; 4],
+        &[0, 500, 1_500, 3_500, 7_500],
+    );
+    let latest = [
+        limited(5_000),
+        hinted(DOWN, 1_000, None),
+        plain(ModelErrorKind::Timeout),
+    ];
     check_times(&latest, &[0, 5_000, 6_000, 8_000]);
-    check_times(&[limited(10_000), plain(ModelErrorKind::KeyUnavailable)], &[0, 10_000, 11_000]);
-    check_times(&[plain(ModelErrorKind::RateLimited), limited(1)], &[0, 500, 501]);
+    check_times(
+        &[limited(10_000), plain(ModelErrorKind::KeyUnavailable)],
+        &[0, 10_000, 11_000],
+    );
+    check_times(
+        &[plain(ModelErrorKind::RateLimited), limited(1)],
+        &[0, 500, 501],
+    );
     check_times(&[hinted(ModelErrorKind::Timeout, 7_000, None)], &[0, 7_000]);
-    check_times(&[hinted(ModelErrorKind::Rejected, 7_000, Some(true))], &[0, 7_000]);
+    check_times(
+        &[hinted(ModelErrorKind::Rejected, 7_000, Some(true))],
+        &[0, 7_000],
+    );
 }
 
 #[test]
@@ -123,18 +190,32 @@ fn what_another_attempt_cannot_mend_is_final_at_once() {
         ModelErrorKind::BudgetExhausted(BudgetScope::Task),
         ModelErrorKind::Unpriced,
     ];
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     for kind in kinds {
         let (asked, begun) = runtime.block_on(run([Reply::Fail(kind.clone())], &question("hello")));
         let error = asked.unwrap_err();
-        assert_eq!((error.kind, error.earlier, begun), (kind, Vec::new(), vec![0]));
+        assert_eq!(
+            (error.kind, error.earlier, begun),
+            (kind, Vec::new(), vec![0])
+        );
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_providers_word_goes_before_the_kind() {
-    let (asked, begun) = run([with_word(ModelErrorKind::Rejected, true)], &question("hello")).await;
-    assert_eq!((asked.unwrap().failed[0].code, begun), (FailureCode::ModelRejected, vec![0, 500]));
+    let (asked, begun) = run(
+        [with_word(ModelErrorKind::Rejected, true)],
+        &question("hello"),
+    )
+    .await;
+    assert_eq!(
+        (asked.unwrap().failed[0].code, begun),
+        (FailureCode::ModelRejected, vec![0, 500])
+    );
     let (asked, begun) = run([with_word(DOWN, false)], &question("hello")).await;
     assert_eq!((asked.unwrap_err().kind, begun.len()), (DOWN, 1));
 }
@@ -146,9 +227,24 @@ fn a_wait_that_is_too_long_comes_out_as_advice_to_park() {
         ..question("hello")
     };
     let ample = question("hello");
-    check_end(&[limited(10_001)], &ample, &park(10_001, WaitReason::RateLimit), &[0]);
-    check_end(&[hinted(DOWN, 50_000, None)], &ample, &park(50_000, WaitReason::RetryAfter), &[0]);
-    check_end(&[limited(10_001)], &soon(5_000), &park(10_001, WaitReason::RateLimit), &[0]);
+    check_end(
+        &[limited(10_001)],
+        &ample,
+        &park(10_001, WaitReason::RateLimit),
+        &[0],
+    );
+    check_end(
+        &[hinted(DOWN, 50_000, None)],
+        &ample,
+        &park(50_000, WaitReason::RetryAfter),
+        &[0],
+    );
+    check_end(
+        &[limited(10_001)],
+        &soon(5_000),
+        &park(10_001, WaitReason::RateLimit),
+        &[0],
+    );
 }
 
 #[test]
@@ -164,7 +260,12 @@ fn a_wait_that_only_the_deadline_forbids_lacks_time_and_no_more() {
     check(&[Reply::Fail(DOWN)], soon(500, 3), 500, &[0]);
     check(&[Reply::Hang], soon(3_000, 3), 3_500, &[0]);
     // A wait must leave as much time as it takes.
-    check(&[limited(2_400), limited(1_400)], soon(5_000, 3), 3_800, &[0, 2_400]);
+    check(
+        &[limited(2_400), limited(1_400)],
+        soon(5_000, 3),
+        3_800,
+        &[0, 2_400],
+    );
     // Without another attempt, more time would not have helped.
     let last = park(5_000, WaitReason::RateLimit);
     check_end(&[limited(5_000)], &soon(5_000, 1), &last, &[0]);
@@ -174,29 +275,70 @@ fn a_wait_that_only_the_deadline_forbids_lacks_time_and_no_more() {
 #[test]
 fn a_hint_outlives_the_attempts() {
     let until = |millis| park(millis, WaitReason::RateLimit);
-    check_end(&[limited(100), limited(200)], &with_attempts(2), &until(300), &[0, 100]);
-    check_end(&[hinted(ModelErrorKind::RateLimited, 100, Some(false))], &question("hello"), &until(100), &[0]);
-    let brief = ModelRequest { retry: RetryRules::default().with_max_seconds(1).unwrap(), ..question("hello") };
-    check_end(&[limited(700), limited(400)], &brief, &until(1_100), &[0, 700]);
-    check_end(&[limited(100), Reply::Fail(DOWN)], &with_attempts(2), &DOWN, &[0, 100]);
+    check_end(
+        &[limited(100), limited(200)],
+        &with_attempts(2),
+        &until(300),
+        &[0, 100],
+    );
+    check_end(
+        &[hinted(ModelErrorKind::RateLimited, 100, Some(false))],
+        &question("hello"),
+        &until(100),
+        &[0],
+    );
+    let brief = ModelRequest {
+        retry: RetryRules::default().with_max_seconds(1).unwrap(),
+        ..question("hello")
+    };
+    check_end(
+        &[limited(700), limited(400)],
+        &brief,
+        &until(1_100),
+        &[0, 700],
+    );
+    check_end(
+        &[limited(100), Reply::Fail(DOWN)],
+        &with_attempts(2),
+        &DOWN,
+        &[0, 100],
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_a_model_named_holds_for_every_call() {
-    let (retry, timed) = retry([limited(60_000), hinted(DOWN, 5_000, None)], RetryBudget::default());
+    let (retry, timed) = retry(
+        [limited(60_000), hinted(DOWN, 5_000, None)],
+        RetryBudget::default(),
+    );
     let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| error.kind);
     let begun = || timed.begun.lock().unwrap().clone();
-    assert_eq!(ask(question("hello")).await, Err(park(60_000, WaitReason::RateLimit)));
+    assert_eq!(
+        ask(question("hello")).await,
+        Err(park(60_000, WaitReason::RateLimit))
+    );
     tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(ask(question("another")).await, Err(park_at_most(60_000, WaitReason::RateLimit)));
+    assert_eq!(
+        ask(question("another")).await,
+        Err(park_at_most(60_000, WaitReason::RateLimit))
+    );
     assert_eq!(begun(), [0]);
 
     // A short rest of it is waited out, if there is time.
     tokio::time::sleep(Duration::from_secs(33)).await;
-    let soon = ModelRequest { deadline: Deadline::at(after(60)), ..with_attempts(1) };
+    let soon = ModelRequest {
+        deadline: Deadline::at(after(60)),
+        ..with_attempts(1)
+    };
     assert_eq!(ask(soon).await, Err(park(60_000, WaitReason::OutOfTime)));
-    let later = ModelRequest { deadline: Deadline::at(after(120)), ..with_attempts(1) };
-    assert_eq!(ask(later.clone()).await, Err(park(65_000, WaitReason::RetryAfter)));
+    let later = ModelRequest {
+        deadline: Deadline::at(after(120)),
+        ..with_attempts(1)
+    };
+    assert_eq!(
+        ask(later.clone()).await,
+        Err(park(65_000, WaitReason::RetryAfter))
+    );
     assert!(ask(later).await.is_ok());
     assert_eq!(begun(), [0, 60_000, 65_000]);
 }
@@ -205,9 +347,15 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
 async fn a_last_try_keeps_no_wait_that_another_call_was_told_and_its_own_all_the_same() {
     let (retry, timed) = retry([limited(60_000), limited(30_000)], RetryBudget::default());
     drop(retry.ask(&question("hello")).await);
-    let last_try = ModelRequest { is_last_try: true, ..question("another") };
+    let last_try = ModelRequest {
+        is_last_try: true,
+        ..question("another")
+    };
     let own = retry.ask(&last_try).await.unwrap_err();
-    assert_eq!((own.kind, own.spend.attempts), (park(30_000, WaitReason::RateLimit), 1));
+    assert_eq!(
+        (own.kind, own.spend.attempts),
+        (park(30_000, WaitReason::RateLimit), 1)
+    );
     assert!(retry.ask(&last_try).await.is_ok());
     assert_eq!(timed.begun.lock().unwrap().clone(), [0, 0, 0]);
 }
@@ -218,27 +366,49 @@ async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
     let (first, second) = (question("hello"), question("another"));
     let between = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let pause = Pause { until: after(41), kind: ModelErrorKind::RateLimited };
+        let pause = Pause {
+            until: after(41),
+            kind: ModelErrorKind::RateLimited,
+        };
         retry.pauses.add(second.model(), pause, retry.clock.now());
     };
     let (asked, ()) = tokio::join!(retry.ask(&first), between);
-    assert_eq!(asked.unwrap_err().kind, park_at_most(41_000, WaitReason::RateLimit));
+    assert_eq!(
+        asked.unwrap_err().kind,
+        park_at_most(41_000, WaitReason::RateLimit)
+    );
 }
 
 #[test]
 fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
     let ample = question("hello");
-    check_end(&[limited(86_400_000)], &ample, &park(60_000, WaitReason::RateLimit), &[0]);
-    check_end(&[hinted(DOWN, 86_400_000, None)], &ample, &park(60_000, WaitReason::RetryAfter), &[0]);
+    check_end(
+        &[limited(86_400_000)],
+        &ample,
+        &park(60_000, WaitReason::RateLimit),
+        &[0],
+    );
+    check_end(
+        &[hinted(DOWN, 86_400_000, None)],
+        &ample,
+        &park(60_000, WaitReason::RetryAfter),
+        &[0],
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
     let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
-    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().kind, park(60_000, WaitReason::RateLimit));
+    assert_eq!(
+        retry.ask(&question("hello")).await.unwrap_err().kind,
+        park(60_000, WaitReason::RateLimit)
+    );
     assert!(retry.ask(&question("another")).await.is_ok());
     timed.model.then(hinted(DOWN, 86_400_000, None));
-    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().kind, park(60_000, WaitReason::RetryAfter));
+    assert_eq!(
+        retry.ask(&question("hello")).await.unwrap_err().kind,
+        park(60_000, WaitReason::RetryAfter)
+    );
     let waits = retry.ask(&question("another")).await.unwrap_err().kind;
     assert_eq!(
         waits,
@@ -251,9 +421,22 @@ async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
 fn an_unreadable_response_is_worth_one_more_attempt() {
     const BAD: ModelErrorKind = ModelErrorKind::BadAnswer;
     check_times(&[Reply::Fail(BAD)], &[0, 500]);
-    check_times(&[Reply::Fail(DOWN), Reply::Fail(BAD), Reply::Fail(DOWN)], &[0, 500, 1_500, 3_500]);
-    check_end(&vec![Reply::Fail(BAD); 3], &with_attempts(9), &BAD, &[0, 500]);
-    check_end(&[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)], &with_attempts(9), &BAD, &[0, 500, 1_500]);
+    check_times(
+        &[Reply::Fail(DOWN), Reply::Fail(BAD), Reply::Fail(DOWN)],
+        &[0, 500, 1_500, 3_500],
+    );
+    check_end(
+        &vec![Reply::Fail(BAD); 3],
+        &with_attempts(9),
+        &BAD,
+        &[0, 500],
+    );
+    check_end(
+        &[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)],
+        &with_attempts(9),
+        &BAD,
+        &[0, 500, 1_500],
+    );
     check_end(&[Reply::Fail(BAD)], &with_attempts(1), &BAD, &[0]);
 }
 
@@ -267,14 +450,35 @@ fn used_up_attempts_and_time_end_with_the_last_error() {
         ..question("hello")
     };
     check_end(&down(), &brief(1), &DOWN, &[0, 500]);
-    check_end(&down(), &brief(2), &park(21_500, WaitReason::RateLimit), &[0, 500, 1_500]);
+    check_end(
+        &down(),
+        &brief(2),
+        &park(21_500, WaitReason::RateLimit),
+        &[0, 500, 1_500],
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_calls_share_the_budget() {
     let (retry, timed) = retry(vec![Reply::Fail(DOWN); 3], RetryBudget::new(1, 1).unwrap());
-    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 2);
-    assert_eq!(retry.ask(&question("hello")).await.unwrap_err().attempts().len(), 1);
+    assert_eq!(
+        retry
+            .ask(&question("hello"))
+            .await
+            .unwrap_err()
+            .attempts()
+            .len(),
+        2
+    );
+    assert_eq!(
+        retry
+            .ask(&question("hello"))
+            .await
+            .unwrap_err()
+            .attempts()
+            .len(),
+        1
+    );
     assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
     timed.model.then(limited(100));
     let parked = retry.ask(&question("hello")).await.unwrap_err().kind;
@@ -283,13 +487,26 @@ async fn all_calls_share_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error() {
-    let script = vec![with_word(DOWN, true), hinted(ModelErrorKind::RateLimited, 100, Some(true))];
+    let script = vec![
+        with_word(DOWN, true),
+        hinted(ModelErrorKind::RateLimited, 100, Some(true)),
+    ];
     let (asked, _) = run(script.clone(), &question("hello")).await;
     let answer = asked.unwrap();
-    let codes: Vec<_> = answer.failed.iter().map(|failed| (failed.code, failed.status)).collect();
-    let expected = [(FailureCode::ModelUnavailable, Some(503)), (FailureCode::ModelRateLimited, Some(503))];
+    let codes: Vec<_> = answer
+        .failed
+        .iter()
+        .map(|failed| (failed.code, failed.status))
+        .collect();
+    let expected = [
+        (FailureCode::ModelUnavailable, Some(503)),
+        (FailureCode::ModelRateLimited, Some(503)),
+    ];
     assert_eq!(codes, expected);
-    assert_eq!((answer.spend.attempts, answer.spend.cost.micro_usd), (3, 10));
+    assert_eq!(
+        (answer.spend.attempts, answer.spend.cost.micro_usd),
+        (3, 10)
+    );
     let (asked, _) = run(script, &with_attempts(2)).await;
     let error = asked.unwrap_err();
     assert_eq!(error.attempts(), answer.failed);
@@ -299,7 +516,11 @@ async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error(
 #[tokio::test(start_paused = true)]
 async fn a_dropped_call_asks_no_more() {
     let (retry, timed) = retry([limited(5_000)], RetryBudget::default());
-    assert!(tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello"))).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello")))
+            .await
+            .is_err()
+    );
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert_eq!(timed.model.asked().len(), 1);
 }

@@ -3,7 +3,9 @@
 use reqwest::Url;
 use serde_json::json;
 
-use super::stand_in::{LOOPBACK, Names, Reply, Server, call, call_with, check_error, request, rules, tools};
+use super::stand_in::{
+    LOOPBACK, Names, Reply, Server, call, call_with, check_error, request, rules, tools,
+};
 use crate::domain::{HostPattern, HttpRules};
 use crate::ports::Tools;
 use crate::testing::{Captured, listen};
@@ -26,20 +28,35 @@ async fn a_name_that_leads_inside_is_not_followed_there() {
     for turns in turns {
         let names = Names::new(&[("api.example.com", turns)]);
         let arguments = json!({ "url": "http://api.example.com/" });
-        check_error(&call_with(names, Reach::PublicInternet, rules(), arguments).await, "leads to an address");
+        check_error(
+            &call_with(names, Reach::PublicInternet, rules(), arguments).await,
+            "leads to an address",
+        );
     }
     let names = Names::new(&[("api.example.com", &[&[LOOPBACK, "10.1.2.3"]])]);
     let arguments = json!({ "url": server.url("api.example.com", "/") });
-    check_error(&call_with(names, Reach::ThisMachineToo, rules(), arguments).await, "leads to an address");
+    check_error(
+        &call_with(names, Reach::ThisMachineToo, rules(), arguments).await,
+        "leads to an address",
+    );
     assert_eq!(server.lines(), [] as [String; 0]);
 }
 
 #[tokio::test]
 async fn a_name_that_leads_elsewhere_the_second_time_is_checked_the_second_time() {
-    let server = Server::start([("/", Reply::text("ok")), ("/again", Reply::redirect(302, "/"))]).await;
+    let server = Server::start([
+        ("/", Reply::text("ok")),
+        ("/again", Reply::redirect(302, "/")),
+    ])
+    .await;
     let rebinding: &[(&str, &[&[&str]])] = &[("api.example.com", &[&[LOOPBACK], &["10.1.2.3"]])];
     let tools_of = || tools(Names::new(rebinding), Reach::ThisMachineToo);
-    let to = |path: &str| request(rules(), json!({ "url": server.url("api.example.com", path) }));
+    let to = |path: &str| {
+        request(
+            rules(),
+            json!({ "url": server.url("api.example.com", path) }),
+        )
+    };
     let rebound = tools_of();
     assert!(!rebound.run(&to("/")).await.is_error);
     check_error(&rebound.run(&to("/")).await, "leads to an address");
@@ -49,18 +66,37 @@ async fn a_name_that_leads_elsewhere_the_second_time_is_checked_the_second_time(
 
 #[tokio::test]
 async fn the_machines_own_names_lead_nowhere() {
-    let addresses = SystemResolver::default().addresses("localhost").await.unwrap();
-    assert!(!addresses.is_empty() && addresses.iter().all(|address| !Reach::PublicInternet.allows(*address)));
-    assert!(SystemResolver::default().addresses("nobody.invalid").await.is_err());
+    let addresses = SystemResolver::default()
+        .addresses("localhost")
+        .await
+        .unwrap();
+    assert!(
+        !addresses.is_empty()
+            && addresses
+                .iter()
+                .all(|address| !Reach::PublicInternet.allows(*address))
+    );
+    assert!(
+        SystemResolver::default()
+            .addresses("nobody.invalid")
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
 async fn a_method_that_the_agent_may_not_use_is_not_sent() {
     let server = Server::start([]).await;
     let url = server.url("api.example.com", "/");
-    check_error(&call(rules(), json!({ "url": url, "method": "PATCH" })).await, "this method is not allowed");
+    check_error(
+        &call(rules(), json!({ "url": url, "method": "PATCH" })).await,
+        "this method is not allowed",
+    );
     let headers = json!({ "X-HTTP-Method-Override": "PATCH" });
-    check_error(&call(rules(), json!({ "url": url, "headers": headers })).await, "a header is not one");
+    check_error(
+        &call(rules(), json!({ "url": url, "headers": headers })).await,
+        "a header is not one",
+    );
     assert_eq!(server.lines(), [] as [String; 0]);
 }
 
@@ -73,7 +109,10 @@ fn of_a_host_only_an_address_or_the_agents_own_words_are_logged() {
         assert_eq!(blocked.logged_host(&rules), expected, "{url}");
     };
     check("https://API.example.com:8443/x", Some("api.example.com"));
-    check("https://hunter2-is-the-password.example.org/", Some("*.example.org"));
+    check(
+        "https://hunter2-is-the-password.example.org/",
+        Some("*.example.org"),
+    );
     check("https://hunter2-is-the-password.evil.example/", None);
     check("https://evil.example/api.example.com", None);
     check("http://169.254.169.254/latest", Some("169.254.169.254"));
@@ -86,19 +125,43 @@ fn of_a_host_only_an_address_or_the_agents_own_words_are_logged() {
 #[tokio::test]
 async fn a_blocked_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
     let logged = Captured::default();
-    let _listening = listen(tracing_subscriber::fmt().with_writer(logged.clone()).with_ansi(false).finish());
+    let _listening = listen(
+        tracing_subscriber::fmt()
+            .with_writer(logged.clone())
+            .with_ansi(false)
+            .finish(),
+    );
     let headers = json!({ "x-canary": "canary" });
     let arguments = json!({
         "url": "https://canary.evil.example/canary?canary#canary", "method": "POST", "headers": headers, "body": "canary",
     });
     check_error(&call(rules(), arguments).await, "not one of those");
-    let of_the_agent = json!({ "url": "https://api.example.com/canary", "headers": { "cookie": "canary" } });
-    check_error(&call(rules(), of_the_agent).await, "not one that may be set");
-    check_error(&call(rules(), json!({ "url": "http://nobody.example.org/canary" })).await, "could not be resolved");
+    let of_the_agent =
+        json!({ "url": "https://api.example.com/canary", "headers": { "cookie": "canary" } });
+    check_error(
+        &call(rules(), of_the_agent).await,
+        "not one that may be set",
+    );
+    check_error(
+        &call(
+            rules(),
+            json!({ "url": "http://nobody.example.org/canary" }),
+        )
+        .await,
+        "could not be resolved",
+    );
     let text = logged.text();
     let lines: Vec<&str> = text.lines().filter(|line| line.contains("WARN")).collect();
-    let [stranger, own] = lines[..] else { panic!("{text}") };
-    assert!(stranger.ends_with(r#"tool call blocked reason="host""#), "{text}");
-    assert!(own.ends_with(r#"tool call blocked reason="header" host="api.example.com""#), "{text}");
+    let [stranger, own] = lines[..] else {
+        panic!("{text}")
+    };
+    assert!(
+        stranger.ends_with(r#"tool call blocked reason="host""#),
+        "{text}"
+    );
+    assert!(
+        own.ends_with(r#"tool call blocked reason="header" host="api.example.com""#),
+        "{text}"
+    );
     assert!(!text.contains("canary"), "{text}");
 }

@@ -1,4 +1,5 @@
-//! A host on this machine that answers as it is told, names that lead to it or elsewhere, and an agent that asks.
+//! A host on this machine that answers as it is told, names that lead to it or elsewhere, and an
+//! agent that asks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -42,8 +43,15 @@ pub(super) enum Then {
 
 impl Reply {
     pub(super) fn new(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
-        let mut lines = vec![format!("HTTP/1.1 {status} x"), format!("content-length: {}", body.len())];
-        lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
+        let mut lines = vec![
+            format!("HTTP/1.1 {status} x"),
+            format!("content-length: {}", body.len()),
+        ];
+        lines.extend(
+            headers
+                .iter()
+                .map(|(name, value)| format!("{name}: {value}")),
+        );
         Self::raw(format!("{}\r\n\r\n{body}", lines.join("\r\n")), Then::Close)
     }
 
@@ -56,7 +64,10 @@ impl Reply {
     }
 
     pub(super) fn raw(bytes: impl Into<Vec<u8>>, then: Then) -> Self {
-        Self { bytes: bytes.into(), then }
+        Self {
+            bytes: bytes.into(),
+            then,
+        }
     }
 }
 
@@ -81,7 +92,11 @@ impl Server {
                 serve(stream, port, &replies, &seen).await;
             }
         });
-        Self { port, requests, task }
+        Self {
+            port,
+            requests,
+            task,
+        }
     }
 
     pub(super) fn url(&self, host: &str, path: &str) -> String {
@@ -94,7 +109,10 @@ impl Server {
 
     /// What came, such as `GET /path`.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.requests().into_iter().map(|request| request.line).collect()
+        self.requests()
+            .into_iter()
+            .map(|request| request.line)
+            .collect()
     }
 }
 
@@ -104,14 +122,25 @@ impl Drop for Server {
     }
 }
 
-async fn serve(stream: TcpStream, port: u16, replies: &BTreeMap<&str, Reply>, seen: &Mutex<Vec<HttpRequest>>) {
+async fn serve(
+    stream: TcpStream,
+    port: u16,
+    replies: &BTreeMap<&str, Reply>,
+    seen: &Mutex<Vec<HttpRequest>>,
+) {
     let mut stream = BufReader::new(stream);
-    let Some(request) = HttpRequest::receive(&mut stream).await else { return };
+    let Some(request) = HttpRequest::receive(&mut stream).await else {
+        return;
+    };
     let path = request.line.split(' ').nth(1).unwrap().to_owned();
     seen.lock().unwrap().push(request);
-    let Reply { bytes, then } = replies.get(path.as_str()).cloned().unwrap_or_else(|| Reply::new(404, &[], ""));
-    let bytes = String::from_utf8(bytes)
-        .map_or_else(FromUtf8Error::into_bytes, |text| text.replace("PORT", &port.to_string()).into());
+    let Reply { bytes, then } = replies
+        .get(path.as_str())
+        .cloned()
+        .unwrap_or_else(|| Reply::new(404, &[], ""));
+    let bytes = String::from_utf8(bytes).map_or_else(FromUtf8Error::into_bytes, |text| {
+        text.replace("PORT", &port.to_string()).into()
+    });
     // A client may leave before the end of a reply.
     let mut sent = stream.write_all(&bytes).await;
     match then {
@@ -138,7 +167,9 @@ pub(super) struct Names(Mutex<BTreeMap<String, VecDeque<&'static [&'static str]>
 
 impl Names {
     pub(super) fn new(names: &[(&str, &[&'static [&'static str]])]) -> Arc<Self> {
-        let names = names.iter().map(|(host, turns)| ((*host).to_owned(), turns.iter().copied().collect()));
+        let names = names
+            .iter()
+            .map(|(host, turns)| ((*host).to_owned(), turns.iter().copied().collect()));
         Arc::new(Self(Mutex::new(names.collect())))
     }
 }
@@ -147,25 +178,48 @@ impl Names {
 impl Resolver for Names {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
         let mut names = self.0.lock().unwrap();
-        let turns = names.get_mut(host).ok_or_else(|| io::Error::other("canary-address 10.1.2.3"))?;
-        let addresses = if turns.len() > 1 { turns.pop_front().unwrap() } else { turns[0] };
-        Ok(addresses.iter().map(|address| address.parse().unwrap()).collect())
+        let turns = names
+            .get_mut(host)
+            .ok_or_else(|| io::Error::other("canary-address 10.1.2.3"))?;
+        let addresses = if turns.len() > 1 {
+            turns.pop_front().unwrap()
+        } else {
+            turns[0]
+        };
+        Ok(addresses
+            .iter()
+            .map(|address| address.parse().unwrap())
+            .collect())
     }
 }
 
-/// The agent of most tests: it may ask `api.example.com` and what is below `example.org`, over HTTP too, in any way.
+/// The agent of most tests: it may ask `api.example.com` and what is below `example.org`, over HTTP
+/// too, in any way.
 pub(super) fn rules() -> HttpRules {
     let hosts = ["api.example.com", "*.example.org"].map(|host| HostPattern::new(host).unwrap());
-    let methods = [HttpMethod::Get, HttpMethod::Head, HttpMethod::Post, HttpMethod::Put, HttpMethod::Delete];
-    let mut rules = HttpRules::new(hosts.to_vec()).and_then(|rules| rules.with_methods(methods.to_vec())).unwrap();
+    let methods = [
+        HttpMethod::Get,
+        HttpMethod::Head,
+        HttpMethod::Post,
+        HttpMethod::Put,
+        HttpMethod::Delete,
+    ];
+    let mut rules = HttpRules::new(hosts.to_vec())
+        .and_then(|rules| rules.with_methods(methods.to_vec()))
+        .unwrap();
     rules.schemes = Schemes::HttpToo;
     rules
 }
 
-/// What the tool says to `arguments` of an agent with these rules, where names lead to this machine.
+/// What the tool says to `arguments` of an agent with these rules, where names lead to this
+/// machine.
 pub(super) async fn call(rules: HttpRules, arguments: Value) -> ToolOutput {
     let here: &[&[&str]] = &[&[LOOPBACK]];
-    let names = Names::new(&[("api.example.com", here), ("a.example.org", here), ("b.example.org", here)]);
+    let names = Names::new(&[
+        ("api.example.com", here),
+        ("a.example.org", here),
+        ("b.example.org", here),
+    ]);
     call_with(names, Reach::ThisMachineToo, rules, arguments).await
 }
 
@@ -194,12 +248,20 @@ pub(super) fn request(rules: HttpRules, arguments: Value) -> ToolRequest {
 
 /// What the tool says to a GET of `path` from `server`.
 pub(super) async fn get(server: &Server, path: &str) -> ToolOutput {
-    call(rules(), json!({ "url": server.url("api.example.com", path) })).await
+    call(
+        rules(),
+        json!({ "url": server.url("api.example.com", path) }),
+    )
+    .await
 }
 
 #[track_caller]
 pub(super) fn check_answer(output: &ToolOutput, expected: &Value) {
-    assert_eq!(serde_json::from_str::<Value>(&output.text).ok().as_ref(), Some(expected), "{output:?}");
+    assert_eq!(
+        serde_json::from_str::<Value>(&output.text).ok().as_ref(),
+        Some(expected),
+        "{output:?}"
+    );
 }
 
 /// The output is an error with these words, and without any address.
