@@ -2,7 +2,7 @@
 //! `shared::app`.
 //!
 //! [`router`] is a plain axum router, so tests drive it without Lambda. Every route under `/v1`
-//! needs the API key; every failure is an `application/problem+json` document made in `problem.rs`,
+//! needs the API key; every failure is an `application/problem+json` document made in `problem`,
 //! the only file that knows status codes.
 
 mod agents;

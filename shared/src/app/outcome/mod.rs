@@ -1,0 +1,271 @@
+//! What answers and failures of models make of their task, in words that its owner can act on.
+
+use std::time::Duration;
+
+use super::model_failure::failure_of;
+use crate::domain::task::MAX_ATTEMPTS;
+use crate::domain::{
+    FailedAttempt, Failure, FailureCode, MAX_CONVERSATION_BYTES, ModelAnswer, Outage, Output,
+    Spent, StopReason, Task, Timestamp, Usage, Wait, WaitReason,
+};
+use crate::ports::{ModelError, ModelErrorKind};
+
+/// What the last answer makes of its task, which had the results of `tool_calls` before. An empty
+/// answer after tool results completes the task with an empty output: the work is done and
+/// recorded, and models do end such a turn without a word.
+pub(super) fn outcome_of(answer: ModelAnswer, tool_calls: u32) -> Result<Output, Failure> {
+    let model = answer.model.name();
+    let text = answer.text();
+    let (code, message) = match answer.stop_reason {
+        StopReason::Refusal => (
+            FailureCode::ModelRefused,
+            format!("{model} declined to answer"),
+        ),
+        _ if tool_calls > 0 => return Ok(output(text, &answer)),
+        StopReason::MaxTokens if answer.tool_calls().next().is_some() => (
+            FailureCode::ModelBadAnswer,
+            format!(
+                "{model} used up all its tokens inside a tool call, which can't be trusted: raise max_output_tokens"
+            ),
+        ),
+        StopReason::MaxTokens if text.is_empty() => (
+            FailureCode::ModelBadAnswer,
+            format!(
+                "{model} used up all its tokens before it said anything: raise max_output_tokens"
+            ),
+        ),
+        _ if text.is_empty() => (
+            FailureCode::ModelBadAnswer,
+            format!("{model} gave an empty answer"),
+        ),
+        StopReason::EndTurn
+        | StopReason::ToolUse
+        | StopReason::Paused
+        | StopReason::MaxTokens
+        | StopReason::ContextWindow
+        | StopReason::Other => return Ok(output(text, &answer)),
+    };
+    let earlier = answer.failed.clone();
+    let message = match earlier.last() {
+        Some(failed) => format!(
+            "{message}; before or after it, {} failed as {}",
+            failed.model,
+            failed.code.as_str()
+        ),
+        None => message,
+    };
+    Err(Failure {
+        code,
+        message,
+        attempts: earlier.into_iter().chain([attempt(code, answer)]).collect(),
+    })
+}
+
+fn output(text: String, answer: &ModelAnswer) -> Output {
+    Output {
+        text,
+        stop_reason: answer.stop_reason,
+        model: answer.model.clone(),
+        usage: answer.usage,
+        origin: answer.origin,
+    }
+}
+
+/// The answer as an attempt that came to nothing.
+fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
+    FailedAttempt {
+        model: answer.model,
+        code,
+        status: None,
+        request_id: answer.request_id,
+        said: None,
+    }
+}
+
+/// The failure of a task whose answer doesn't fit into the store.
+pub(super) fn too_large() -> Failure {
+    let message = "the answer is too large to be kept; lower max_output_tokens";
+    Failure::of_its_own(FailureCode::OutputTooLarge, message)
+}
+
+/// The failure of a task whose conversation is larger than is sent to any model.
+pub(super) fn conversation_too_long() -> Failure {
+    let most = MAX_CONVERSATION_BYTES / (1_024 * 1_024);
+    let message = format!(
+        "the conversation has more than {most} MiB, and no model takes so much; retry it from its start"
+    );
+    Failure::of_its_own(FailureCode::ContextTooLong, message)
+}
+
+/// What becomes of a task whose model call failed.
+pub(super) enum Aftermath {
+    /// It waits, having spent this.
+    Park(Wait, Spent),
+    /// It fails.
+    Fail(Failure),
+}
+
+/// How long before its deadline a task whose provider is in trouble tries a last time, and once
+/// more if no provider was called then.
+const LAST_TRY: Duration = Duration::from_secs(10);
+const VERY_LAST_TRY: Duration = Duration::from_secs(1);
+
+/// Whether this is the last call that the task has time for, after a wait: it was parked until
+/// shortly before its deadline.
+pub(super) fn is_last_try(task: &Task, now: Timestamp) -> bool {
+    task.progress().parkings.all > 0 && task.deadline().since(now) <= LAST_TRY
+}
+
+/// What a failed model call makes of its task. An outage and a rate limit are waited for, unless
+/// the agent would rather have its task fail. A wait beyond the task's deadline ends shortly before
+/// it: the provider may recover sooner than it said, and no task ends before its time because of a
+/// response that another task got.
+pub(super) fn aftermath(
+    task: &Task,
+    agent_wants: Outage,
+    error: &ModelError,
+    now: Timestamp,
+) -> Aftermath {
+    let Some(wait) = wait_of(task, error, now) else {
+        return Aftermath::Fail(failure_of(error));
+    };
+    let spent = if may_be_billed(error, wait.reason) {
+        Spent::Attempt
+    } else {
+        Spent::Nothing
+    };
+    let wait = Wait {
+        until: until_for(task, wait, (error, spent), now),
+        ..wait
+    };
+    let waits = wait.reason.is_our_own()
+        || agent_wants == Outage::Wait
+        || is_limit_of_others(error, wait.reason);
+    if !waits || wait.until >= task.deadline() {
+        return Aftermath::Fail(failure_of(error));
+    }
+    if spent == Spent::Nothing || task.attempts() < MAX_ATTEMPTS {
+        return Aftermath::Park(wait, spent);
+    }
+    let Failure {
+        message, attempts, ..
+    } = failure_of(error);
+    let met = &task.progress().setbacks;
+    let message = format!(
+        "{MAX_ATTEMPTS} attempts in a row came to no result: {met}; the last one: {message}"
+    );
+    Aftermath::Fail(Failure {
+        code: FailureCode::AttemptsExhausted,
+        message,
+        attempts,
+    })
+}
+
+/// Whether other tasks met a rate limit and this task's call was not made: it fails no task, not
+/// even in an outage.
+fn is_limit_of_others(error: &ModelError, reason: WaitReason) -> bool {
+    reason == WaitReason::RateLimit && error.kind.is_advice() && error.spend.attempts == 0
+}
+
+/// Whether something was paid for in vain, as far as one can tell: an answer that was cut is paid
+/// nevertheless, and one that is cut each time must not be paid for ever. A call for which there
+/// was no time left may be one, unless it was refused.
+fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
+    let is_refusal = |failed: &FailedAttempt| {
+        failed
+            .status
+            .is_some_and(|status| !(200..300).contains(&status))
+    };
+    let refused = error
+        .attempts()
+        .iter()
+        .filter(|failed| is_refusal(failed))
+        .count();
+    let was_cut = reason == WaitReason::OutOfTime && error.spend.attempts as usize > refused;
+    error.spend.usage != Usage::default() || was_cut
+}
+
+/// The end of the wait for this task. An open circuit names the same moment to all tasks that meet
+/// it, so that they are spread; every other wait is spread by who names it. A call that was paid
+/// for nothing is one of a few, which are spread over the time that an outage takes.
+fn until_for(
+    task: &Task,
+    wait: Wait,
+    (error, spent): (&ModelError, Spent),
+    now: Timestamp,
+) -> Timestamp {
+    let until = match wait.reason {
+        WaitReason::SingleFlight
+        | WaitReason::OutOfTime
+        | WaitReason::Budget
+        | WaitReason::Concurrency => {
+            return wait.until;
+        }
+        WaitReason::Breaker => task.staggered(wait.until, now),
+        // The circuit is open because of a rate limit: no provider was called.
+        WaitReason::RateLimit
+            if is_limit_of_others(error, wait.reason)
+                && matches!(error.kind, ModelErrorKind::Park(_)) =>
+        {
+            task.staggered(wait.until, now)
+        }
+        WaitReason::RateLimit | WaitReason::RetryAfter => wait.until,
+    };
+    let until = if spent == Spent::Attempt {
+        until.max(now.plus(task.paid_pause()))
+    } else {
+        until
+    };
+    let [last_try, very_last_try] =
+        [LAST_TRY, VERY_LAST_TRY].map(|left| task.deadline().minus(left));
+    match until {
+        _ if until < task.deadline() => until,
+        _ if now < last_try => last_try,
+        _ if now < very_last_try && error.spend.attempts == 0 => very_last_try,
+        _ => until,
+    }
+}
+
+/// The wait that may bring an answer; `None` if nothing does.
+fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
+    // For a model that is out of service and names no wait.
+    let is_limited = match &error.kind {
+        ModelErrorKind::ParkAtMost(wait) => wait.reason == WaitReason::RateLimit,
+        kind => *kind == ModelErrorKind::RateLimited,
+    };
+    let pause = if is_limited {
+        Wait {
+            until: now.plus(task.rate_limit_backoff()),
+            reason: WaitReason::RateLimit,
+        }
+    } else {
+        Wait {
+            until: now.plus(task.outage_pause()),
+            reason: WaitReason::RetryAfter,
+        }
+    };
+    match &error.kind {
+        ModelErrorKind::Park(wait) => Some(*wait),
+        ModelErrorKind::ParkAtMost(wait) => Some(wait.or_sooner(pause)),
+        ModelErrorKind::CircuitOpen { until } => Some(Wait {
+            until: *until,
+            reason: WaitReason::Breaker,
+        }),
+        ModelErrorKind::Unavailable
+        | ModelErrorKind::Timeout
+        | ModelErrorKind::RateLimited
+        | ModelErrorKind::BadAnswer
+        | ModelErrorKind::KeyUnavailable => (error.should_retry != Some(false)).then_some(pause),
+        ModelErrorKind::QuotaExhausted
+        | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyMissing
+        | ModelErrorKind::Rejected
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
+        | ModelErrorKind::BudgetExhausted(_)
+        | ModelErrorKind::Unpriced => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

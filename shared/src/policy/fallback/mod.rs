@@ -1,0 +1,187 @@
+//! From a model that is out of service to the next one of the chain.
+//!
+//! An outage leads on, and an answer that ends at the output limit before its first word, as a
+//! model that reasons too long gives: another model may reason less. If none of the others answers,
+//! that answer is the outcome, as it is without others. What one model refuses, such as a bad
+//! request, or a cap on cost forbids, is not asked of another. When all are out, the error lists
+//! every attempt and says when it is worth coming back: at the earliest moment that a model named,
+//! or even before, if another one named none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tracing::Instrument;
+
+use super::tried::{Tried, parked};
+use crate::domain::{
+    Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait, WaitReason,
+};
+use crate::metric;
+use crate::policy::PriceTable;
+use crate::ports::{Model, ModelError, ModelErrorKind};
+
+/// Asks the models of the request's chain in order, each as if it were the only one.
+pub struct Fallback {
+    inner: Arc<dyn Model>,
+}
+
+impl Fallback {
+    /// Asks `inner` for one model at a time.
+    pub fn new(inner: Arc<dyn Model>) -> Self {
+        Self { inner }
+    }
+}
+
+#[async_trait]
+impl Model for Fallback {
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let mut tried = Tried::default();
+        let mut comebacks = Comebacks::default();
+        // An answer without a word, and its place among the attempts.
+        let mut cut: Option<(ModelAnswer, usize)> = None;
+        let mut choice = request.chain.first();
+        let mut position = 1;
+        let mut others = request.chain.iter().skip(1);
+        loop {
+            let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
+            let trace =
+                tracing::info_span!(target: "trace", "model of chain", position, provider, model);
+            let error = match self
+                .inner
+                .ask(&request.to_only(choice))
+                .instrument(trace)
+                .await
+            {
+                Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => {
+                    let error = wordless(&answer);
+                    cut.get_or_insert_with(|| (answer, tried.count() + error.earlier.len()));
+                    error
+                }
+                Ok(answer) => return Ok(tried.before_answer(answer)),
+                Err(error) => error,
+            };
+            let is_outage = error.kind.is_outage();
+            comebacks.add(&error);
+            let next = others.next().filter(|_| is_outage);
+            let Some(next) = next else {
+                if let Some((answer, place)) = cut {
+                    tried.add(&error);
+                    return Ok(tried.around_answer(answer, place));
+                }
+                let error = if is_outage {
+                    comebacks.all_out(error)
+                } else {
+                    error
+                };
+                return Err(tried.before_error(error));
+            };
+            log_fallback(&error, &next.model);
+            tried.add(&error);
+            choice = next;
+            position += 1;
+        }
+    }
+}
+
+fn is_cut_before_its_first_word(answer: &ModelAnswer) -> bool {
+    answer.stop_reason == StopReason::MaxTokens
+        && answer.text().trim().is_empty()
+        && answer.tool_calls().next().is_none()
+}
+
+/// The answer as a failed attempt, with what it and those before it cost.
+fn wordless(answer: &ModelAnswer) -> ModelError {
+    let words = "the answer ended at max_output_tokens before its first word";
+    let said = ProviderError {
+        message: Some(words.to_owned()),
+        ..ProviderError::default()
+    };
+    ModelError {
+        request_id: answer.request_id.clone(),
+        said: Some(Box::new(said)),
+        spend: answer.spend,
+        earlier: answer.failed.clone(),
+        source: Some(words.into()),
+        ..ModelError::new(answer.model.clone(), ModelErrorKind::BadAnswer)
+    }
+}
+
+/// When models that are out of service may answer again.
+#[derive(Default)]
+struct Comebacks {
+    /// The earliest moment that one named.
+    named: Option<Wait>,
+    /// Whether one that may answer again named none.
+    has_unnamed: bool,
+}
+
+impl Comebacks {
+    fn add(&mut self, error: &ModelError) {
+        match comeback_of(&error.kind) {
+            Some(wait) => {
+                self.named = Some(self.named.map_or(wait, |named| named.or_sooner(wait)));
+                self.has_unnamed |= matches!(error.kind, ModelErrorKind::ParkAtMost(_));
+            }
+            None => self.has_unnamed |= error.should_retry != Some(false),
+        }
+    }
+
+    /// The end of a chain of which every model is out of service.
+    fn all_out(self, last: ModelError) -> ModelError {
+        match self.named {
+            Some(wait) if self.has_unnamed => parked(last, ModelErrorKind::ParkAtMost(wait)),
+            Some(wait) => parked(last, ModelErrorKind::Park(wait)),
+            // One that forbids another try speaks for itself only.
+            None if self.has_unnamed => ModelError {
+                should_retry: None,
+                ..last
+            },
+            None => last,
+        }
+    }
+}
+
+/// When it is worth coming back, as far as the failure says.
+const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
+    match kind {
+        ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => Some(*wait),
+        ModelErrorKind::CircuitOpen { until } => Some(Wait {
+            until: *until,
+            reason: WaitReason::Breaker,
+        }),
+        ModelErrorKind::Unavailable
+        | ModelErrorKind::Timeout
+        | ModelErrorKind::RateLimited
+        | ModelErrorKind::QuotaExhausted
+        | ModelErrorKind::Authentication
+        | ModelErrorKind::KeyMissing
+        | ModelErrorKind::KeyUnavailable
+        | ModelErrorKind::Rejected
+        | ModelErrorKind::ContextTooLong
+        | ModelErrorKind::Refused
+        | ModelErrorKind::BadAnswer
+        | ModelErrorKind::BudgetExhausted(_)
+        | ModelErrorKind::Unpriced => None,
+    }
+}
+
+fn log_fallback(error: &ModelError, to: &ModelRef) {
+    let trouble = error.trouble();
+    let said = ProviderError::or_nothing(trouble.said.as_deref());
+    tracing::warn!(
+        provider = trouble.model.provider().as_str(),
+        model = trouble.model.name(),
+        provider_status = trouble.status,
+        provider_request_id = trouble.request_id,
+        provider_code = said.code,
+        provider_param = said.param,
+        provider_message = said.message,
+        error = %Causes(trouble),
+        %to,
+        "model call falls back"
+    );
+    metric::FALLBACKS.add(PriceTable::current().labels(to), 1);
+}
+
+#[cfg(test)]
+mod tests;
