@@ -462,11 +462,7 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
         let outcome = match outcome {
             Ok(Ok(_)) => "answered",
             Ok(Err(error)) => match error.kind {
-                ModelErrorKind::BudgetExhausted(_)
-                | ModelErrorKind::Park(Wait {
-                    reason: WaitReason::Budget,
-                    ..
-                }) => "refused",
+                ModelErrorKind::BudgetExhausted(_) | ModelErrorKind::BudgetReserved => "refused",
                 _ => panic!("{error:?}"),
             },
             Err(_) => "killed",

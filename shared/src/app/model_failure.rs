@@ -6,14 +6,13 @@ use crate::ports::{ModelError, ModelErrorKind};
 
 /// The failure that a failed model call makes.
 pub(super) fn failure_of(error: &ModelError) -> Failure {
-    let trouble = error.trouble();
-    let said = ProviderError::or_nothing(trouble.said.as_deref());
-    let (provider, model) = (trouble.model.provider(), trouble.model.name());
+    let said = ProviderError::or_nothing(error.said.as_deref());
+    let (provider, model) = (error.model.provider(), error.model.name());
     let what = match &said.tool {
-        Some(tool) if trouble.kind == ModelErrorKind::Rejected => format!("refuses tool `{tool}`"),
-        Some(_) | None => trouble.kind.to_string(),
+        Some(tool) if error.kind == ModelErrorKind::Rejected => format!("refuses tool `{tool}`"),
+        Some(_) | None => error.kind.to_string(),
     };
-    let status = trouble.status.map(|status| format!("HTTP status {status}"));
+    let status = error.status.map(|status| format!("HTTP status {status}"));
     let code = said.code.as_ref().map(|code| format!("code {code}"));
     let particulars: Vec<String> = said
         .param
@@ -29,8 +28,8 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
     };
     // Of a response that can't be read, and of a call that was not made, the words are ours.
     let is_ours = matches!(
-        trouble.kind,
-        ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen { .. }
+        error.kind,
+        ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen
     ) && said.code.is_none();
     let speaker = if is_ours { "" } else { "the provider says: " };
     let message = said
@@ -38,11 +37,11 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
         .as_ref()
         .map(|message| format!("; {speaker}{message}"))
         .unwrap_or_default();
-    let advice = advice(trouble, said);
-    let before = before_it(error, trouble);
+    let advice = advice(error, said);
+    let before = before_it(error);
     let message = format!("{provider} {model} {what}{particulars}: {advice}{message}{before}");
     Failure {
-        code: trouble.kind.code(),
+        code: error.kind.code(),
         message,
         attempts: error.attempts(),
     }
@@ -50,11 +49,10 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
 
 /// What the model answered last, if the failure itself is that it was not asked again or not in
 /// time.
-fn before_it(error: &ModelError, trouble: &ModelError) -> String {
-    let says_nothing =
-        trouble.kind.is_advice() || matches!(trouble.kind, ModelErrorKind::CircuitOpen { .. });
+fn before_it(error: &ModelError) -> String {
+    let says_nothing = !error.kind.is_attempt() || error.kind == ModelErrorKind::CircuitOpen;
     let is_answer = |failed: &&FailedAttempt| {
-        failed.model == trouble.model && failed.code != FailureCode::ModelCircuitOpen
+        failed.model == error.model && failed.code != FailureCode::ModelCircuitOpen
     };
     let Some(last) = error
         .earlier
@@ -104,13 +102,16 @@ const fn parameters(provider: Provider) -> Parameters {
 }
 
 /// What the reader can do, and where.
-fn advice(trouble: &ModelError, said: &ProviderError) -> String {
-    let Parameters { base_url, key } = parameters(trouble.model.provider());
-    match &trouble.kind {
+fn advice(error: &ModelError, said: &ProviderError) -> String {
+    let Parameters { base_url, key } = parameters(error.model.provider());
+    match &error.kind {
         ModelErrorKind::Unavailable => {
             format!("retry the task later, or add a model to the agent's models; if it stays so, check {base_url}")
         }
-        ModelErrorKind::CircuitOpen { .. } | ModelErrorKind::Park(_) | ModelErrorKind::ParkAtMost(_) => {
+        ModelErrorKind::CircuitOpen
+        | ModelErrorKind::OutOfTime
+        | ModelErrorKind::InFlight
+        | ModelErrorKind::BudgetReserved => {
             "retry the task later, or add a model to the agent's models".to_owned()
         }
         ModelErrorKind::RateLimited => {
@@ -121,7 +122,7 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
         ModelErrorKind::KeyUnavailable => {
             format!("check that the secret that {key} names can be read, and retry the task")
         }
-        ModelErrorKind::KeyMissing if trouble.status.is_some() => {
+        ModelErrorKind::KeyMissing if error.status.is_some() => {
             format!("no key was sent, because {key} is empty: store the key as a secret, and name that in {key}")
         }
         ModelErrorKind::KeyMissing => {
@@ -140,7 +141,7 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
         ModelErrorKind::Authentication => {
             format!("check the key in the secret that {key} names, that its account may use the model, and {base_url}")
         }
-        ModelErrorKind::Rejected => rejection_advice(trouble, said),
+        ModelErrorKind::Rejected => rejection_advice(error, said),
         ModelErrorKind::ContextTooLong => {
             "shorten the input, lower max_output_tokens, or take a model with a larger context window".to_owned()
         }
@@ -163,8 +164,8 @@ fn advice(trouble: &ModelError, said: &ProviderError) -> String {
 }
 
 /// What to do about a request that is refused, by the part of it that the provider names.
-fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
-    let base_url = parameters(trouble.model.provider()).base_url;
+fn rejection_advice(error: &ModelError, said: &ProviderError) -> String {
+    let base_url = parameters(error.model.provider()).base_url;
     let root = said
         .param
         .as_deref()
@@ -198,7 +199,7 @@ fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
         Some(
             "messages" | "input" | "inputs" | "system" | "instructions" | "prompt" | "contents",
         ) => "check the task's input, the agent's instructions and the results of the task's calls",
-        Some(_) | None if trouble.status == Some(404) => {
+        Some(_) | None if error.status == Some(404) => {
             return format!("check this model's name in the agent's models, and {base_url}");
         }
         Some(_) | None => {
@@ -211,8 +212,7 @@ fn rejection_advice(trouble: &ModelError, said: &ProviderError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{ModelRef, Wait, WaitReason};
-    use crate::testing::samples::START;
+    use crate::domain::ModelRef;
 
     fn message(
         provider: Provider,
@@ -259,23 +259,19 @@ mod tests {
             status: Some(200),
             ..ModelError::new(model.clone(), ModelErrorKind::BadAnswer)
         };
-        let wait = Wait {
-            until: START,
-            reason: WaitReason::OutOfTime,
-        };
         for (kind, earlier, expected) in [
             (
-                ModelErrorKind::CircuitOpen { until: START },
+                ModelErrorKind::CircuitOpen,
                 &limited,
                 "model_rate_limited with HTTP status 429",
             ),
             (
-                ModelErrorKind::CircuitOpen { until: START },
+                ModelErrorKind::CircuitOpen,
                 &page,
                 "model_bad_answer with HTTP status 200",
             ),
             (
-                ModelErrorKind::Park(wait),
+                ModelErrorKind::OutOfTime,
                 &page,
                 "model_bad_answer with HTTP status 200",
             ),

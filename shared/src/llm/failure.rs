@@ -21,7 +21,7 @@ use crate::domain::{
     AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, ProviderError,
     Spend, Timestamp, Wait, WaitReason,
 };
-use crate::ports::{ModelError, ModelErrorKind};
+use crate::ports::{ModelError, ModelErrorKind, Recovery};
 
 /// The longest name of an error, or id of an exchange, that is believed to be one.
 pub(super) const MAX_NAME_BYTES: usize = 128;
@@ -113,6 +113,7 @@ impl Exchange {
     pub(super) fn fail(self, failure: Failure) -> ModelError {
         let Failure {
             kind,
+            recovery,
             source,
             complaint,
         } = failure;
@@ -151,6 +152,7 @@ impl Exchange {
             said,
             should_retry,
             retry_after,
+            recovery,
             spend,
             source,
             ..ModelError::new(model, kind)
@@ -179,6 +181,7 @@ fn wait_of(kind: &ModelErrorKind, complaint: Option<&Complaint>) -> Option<Durat
 /// Why an exchange came to nothing.
 pub(super) struct Failure {
     kind: ModelErrorKind,
+    recovery: Option<Recovery>,
     source: Option<Box<dyn Error + Send + Sync>>,
     /// What the provider said, if it did.
     complaint: Option<Box<Complaint>>,
@@ -215,6 +218,7 @@ impl Failure {
     pub(super) fn new(kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
         Self {
             kind,
+            recovery: None,
             source: Some(Box::new(source)),
             complaint: None,
         }
@@ -230,6 +234,7 @@ impl Failure {
         let source = complaint.name().map(Into::into);
         Self {
             kind,
+            recovery: None,
             source,
             complaint: Some(Box::new(complaint)),
         }
@@ -238,15 +243,19 @@ impl Failure {
 
 impl From<Late> for Failure {
     fn from(late: Late) -> Self {
-        let kind = match late.ender {
-            Ender::Timeouts => ModelErrorKind::Timeout,
-            Ender::Deadline => ModelErrorKind::Park(Wait {
-                until: late.now,
-                reason: WaitReason::OutOfTime,
-            }),
+        let (kind, recovery) = match late.ender {
+            Ender::Timeouts => (ModelErrorKind::Timeout, None),
+            Ender::Deadline => {
+                let wait = Wait {
+                    until: late.now,
+                    reason: WaitReason::OutOfTime,
+                };
+                (ModelErrorKind::OutOfTime, Some(Recovery::at(wait)))
+            }
         };
         Self {
             kind,
+            recovery,
             source: None,
             complaint: None,
         }

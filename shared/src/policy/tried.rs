@@ -1,7 +1,7 @@
 //! What a layer that asks more than once keeps of the attempts that failed.
 
 use crate::domain::{FailedAttempt, ModelAnswer, Spend};
-use crate::ports::{ModelError, ModelErrorKind};
+use crate::ports::ModelError;
 
 /// The failed attempts so far, and what they cost.
 #[derive(Debug, Default)]
@@ -56,77 +56,7 @@ impl Tried {
     }
 }
 
-/// Turns a failure into advice to come back later, and is its source; as an attempt it is among the
-/// earlier ones from then on.
-pub(super) fn parked(error: ModelError, advice: ModelErrorKind) -> ModelError {
-    let earlier = error.attempts();
-    if error.kind.is_advice() {
-        return ModelError {
-            kind: advice,
-            earlier,
-            ..error
-        };
-    }
-    let (model, status, request_id, spend) = (
-        error.model.clone(),
-        error.status,
-        error.request_id.clone(),
-        error.spend,
-    );
-    let said = error.said.clone();
-    let source = Some(error.into());
-    ModelError {
-        status,
-        request_id,
-        said,
-        spend,
-        earlier,
-        source,
-        ..ModelError::new(model, advice)
-    }
-}
-
 fn joined(mut first: Vec<FailedAttempt>, then: &[FailedAttempt]) -> Vec<FailedAttempt> {
     first.extend_from_slice(then);
     first
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{FailureCode, Wait, WaitReason};
-    use crate::testing::samples;
-
-    #[test]
-    fn what_went_wrong_is_kept_behind_advice_for_whoever_hears_of_it() {
-        let advice = |reason| {
-            ModelErrorKind::Park(Wait {
-                until: samples::after(9),
-                reason,
-            })
-        };
-        let limited = ModelError {
-            status: Some(429),
-            ..ModelError::new(samples::model(), ModelErrorKind::RateLimited)
-        };
-        let once = parked(limited, advice(WaitReason::RateLimit));
-        let twice = parked(once, advice(WaitReason::RetryAfter));
-        for error in [twice.shared(), twice] {
-            assert_eq!(
-                (&error.kind, error.status),
-                (&advice(WaitReason::RetryAfter), Some(429))
-            );
-            let trouble = error.trouble();
-            assert_eq!(
-                (&trouble.kind, trouble.status),
-                (&ModelErrorKind::RateLimited, Some(429))
-            );
-            let codes: Vec<FailureCode> = error
-                .attempts()
-                .iter()
-                .map(|attempt| attempt.code)
-                .collect();
-            assert_eq!(codes, [FailureCode::ModelRateLimited]);
-        }
-    }
 }

@@ -23,7 +23,7 @@ pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, 
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;
 pub use dependency::{Dependency, NoAnswer};
-pub use model::{Model, ModelError, ModelErrorKind};
+pub use model::{Model, ModelError, ModelErrorKind, Recovery};
 pub use queue::{Backlog, MessageError, QueueError, TaskMessage, TaskQueue};
 pub use retention::{Horizon, Purged, Retention};
 pub use secrets::{Secret, SecretError, Secrets};

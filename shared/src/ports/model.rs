@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::domain::{
     BudgetScope, FailedAttempt, FailureCode, ModelAnswer, ModelRef, ModelRequest, ProviderError,
-    Spend, Timestamp, Wait, WaitReason,
+    Spend, Wait, WaitReason,
 };
 
 /// Answers questions.
@@ -25,7 +25,7 @@ pub trait Model: Send + Sync {
 pub struct ModelError {
     /// The model that was asked.
     pub model: ModelRef,
-    /// What the caller can do about it.
+    /// What went wrong.
     pub kind: ModelErrorKind,
     /// The HTTP status, if there was an answer.
     pub status: Option<u16>,
@@ -38,6 +38,8 @@ pub struct ModelError {
     pub should_retry: Option<bool>,
     /// The wait that the provider asks for before another try.
     pub retry_after: Option<Duration>,
+    /// When another call may succeed, if a layer knows; the task's own backoff decides otherwise.
+    pub recovery: Option<Recovery>,
     /// What was spent on this and the earlier attempts: a broken answer is paid too.
     pub spend: Spend,
     /// The attempts before this one, in order.
@@ -47,7 +49,34 @@ pub struct ModelError {
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
 
-/// What the caller can do about a failed model call.
+/// When another call may succeed after a failed one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// The end of the wait, and what is waited for.
+    pub wait: Wait,
+    /// Whether a model may recover before that: at least one is out of service and named no wait.
+    pub maybe_sooner: bool,
+}
+
+impl Recovery {
+    /// At the end of this wait, and not before.
+    pub const fn at(wait: Wait) -> Self {
+        Self {
+            wait,
+            maybe_sooner: false,
+        }
+    }
+
+    /// At the end of this wait, or before.
+    pub const fn by(wait: Wait) -> Self {
+        Self {
+            wait,
+            maybe_sooner: true,
+        }
+    }
+}
+
+/// What went wrong with a model call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelErrorKind {
     /// Could not be reached, broke off, or answered with a server error: try again later or
@@ -62,17 +91,17 @@ pub enum ModelErrorKind {
     RateLimited,
     /// Too many calls before this one failed; it was not made.
     #[error("is not asked before it recovers")]
-    CircuitOpen {
-        /// When it is asked again.
-        until: Timestamp,
-    },
-    /// Worth another try, but not within this call.
-    #[error("{}", advice(.0.reason))]
-    Park(Wait),
-    /// The same, but maybe sooner: of several models, at least one is out of service and named no
-    /// wait.
-    #[error("is better asked again later")]
-    ParkAtMost(Wait),
+    CircuitOpen,
+    /// The request's deadline ended the call, or came before it. Says nothing about the model.
+    #[error("did not answer before the time was up")]
+    OutOfTime,
+    /// Another process makes the same request; the call was not made.
+    #[error("is being asked the same for another task")]
+    InFlight,
+    /// Open calls have reserved what a cap on cost leaves, or the cap can't be checked now; the call
+    /// was not made.
+    #[error("is not asked before open calls leave room under a cap on cost")]
+    BudgetReserved,
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
     #[error("says that the account's quota is used up")]
     QuotaExhausted,
@@ -120,9 +149,19 @@ impl ModelError {
             said: None,
             should_retry: None,
             retry_after: None,
+            recovery: None,
             spend,
             earlier,
             source: None,
+        }
+    }
+
+    /// The same failure, after which another call may succeed then.
+    #[must_use]
+    pub fn with_recovery(self, recovery: Recovery) -> Self {
+        Self {
+            recovery: Some(recovery),
+            ..self
         }
     }
 
@@ -137,31 +176,18 @@ impl ModelError {
         }
     }
 
-    /// All attempts, this one last. Advice to park is none: it says what to do after those before
-    /// it.
+    /// All attempts, this one last, unless it says nothing about the model.
     pub fn attempts(&self) -> Vec<FailedAttempt> {
-        let this = if self.kind.is_advice() {
-            None
-        } else {
+        let this = if self.kind.is_attempt() {
             Some(self.attempt())
+        } else {
+            None
         };
         self.earlier.iter().cloned().chain(this).collect()
     }
 
-    /// What went wrong: the failure after which it is advised to park, or else this one.
-    pub fn trouble(&self) -> &Self {
-        self.advised_after().unwrap_or(self)
-    }
-
-    fn advised_after(&self) -> Option<&Self> {
-        self.source
-            .as_ref()
-            .filter(|_| self.kind.is_advice())?
-            .downcast_ref()
-    }
-
-    /// The same failure for one who waited for the outcome and paid nothing. Of its causes, it has
-    /// what went wrong.
+    /// The same failure for a caller that waited for the outcome and paid nothing. Its source is
+    /// left out.
     #[must_use]
     pub fn shared(&self) -> Self {
         Self {
@@ -169,26 +195,48 @@ impl ModelError {
             request_id: self.request_id.clone(),
             said: self.said.clone(),
             should_retry: self.should_retry,
+            recovery: self.recovery,
             earlier: self.earlier.clone(),
-            source: self.advised_after().map(|trouble| trouble.shared().into()),
             ..Self::new(self.model.clone(), self.kind.clone())
         }
     }
 
-    /// Whether the same request to the same model may succeed soon: the rules of the vendors' own
-    /// clients, but for a quota that is used up, which no header brings back.
+    /// Whether the same request to the same model may succeed within this call. The rules are those
+    /// of the vendors' own clients, with two exceptions: no header restores an exhausted quota, and
+    /// an inner layer that says when to come back has decided already.
     pub fn is_retryable(&self) -> bool {
-        !matches!(self.kind, ModelErrorKind::QuotaExhausted)
+        self.recovery.is_none()
+            && self.kind != ModelErrorKind::QuotaExhausted
             && self
                 .should_retry
                 .unwrap_or_else(|| self.kind.is_retryable())
     }
+
+    /// Whether another model may answer now, and this one later. What a cap on cost forbids is no
+    /// model's outage.
+    pub fn is_outage(&self) -> bool {
+        match self.recovery {
+            Some(recovery) => match recovery.wait.reason {
+                WaitReason::RetryAfter
+                | WaitReason::Breaker
+                | WaitReason::RateLimit
+                | WaitReason::SingleFlight
+                | WaitReason::OutOfTime => true,
+                WaitReason::Budget | WaitReason::Concurrency => false,
+            },
+            None => self.kind.is_outage(),
+        }
+    }
 }
 
 impl ModelErrorKind {
-    /// Whether it says what to do, and not what went wrong.
-    pub const fn is_advice(&self) -> bool {
-        matches!(self, Self::Park(_) | Self::ParkAtMost(_))
+    /// Whether it counts as an attempt on the model. The others say nothing about the model: the
+    /// platform's own time, single flight or budget was in the way.
+    pub const fn is_attempt(&self) -> bool {
+        !matches!(
+            self,
+            Self::OutOfTime | Self::InFlight | Self::BudgetReserved
+        )
     }
 
     /// Whether the same request to the same model may succeed soon.
@@ -199,9 +247,10 @@ impl ModelErrorKind {
             | Self::RateLimited
             | Self::KeyUnavailable
             | Self::BadAnswer => true,
-            Self::CircuitOpen { .. }
-            | Self::Park(_)
-            | Self::ParkAtMost(_)
+            Self::CircuitOpen
+            | Self::OutOfTime
+            | Self::InFlight
+            | Self::BudgetReserved
             | Self::QuotaExhausted
             | Self::Authentication
             | Self::KeyMissing
@@ -213,25 +262,18 @@ impl ModelErrorKind {
         }
     }
 
-    /// Whether another model may do what this one can't just now, and this one may do it later.
-    /// What a cap on cost forbids is no model's outage.
-    pub const fn is_outage(&self) -> bool {
+    const fn is_outage(&self) -> bool {
         match self {
             Self::Unavailable
             | Self::Timeout
             | Self::RateLimited
             | Self::KeyUnavailable
             | Self::BadAnswer
-            | Self::CircuitOpen { .. } => true,
-            Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
-                WaitReason::RetryAfter
-                | WaitReason::Breaker
-                | WaitReason::RateLimit
-                | WaitReason::SingleFlight
-                | WaitReason::OutOfTime => true,
-                WaitReason::Budget | WaitReason::Concurrency => false,
-            },
-            Self::QuotaExhausted
+            | Self::CircuitOpen
+            | Self::OutOfTime
+            | Self::InFlight => true,
+            Self::BudgetReserved
+            | Self::QuotaExhausted
             | Self::Authentication
             | Self::KeyMissing
             | Self::Rejected
@@ -253,19 +295,10 @@ impl ModelErrorKind {
     /// What the failure is called to the task's owner.
     pub const fn code(&self) -> FailureCode {
         match self {
-            Self::Unavailable => FailureCode::ModelUnavailable,
-            Self::Park(wait) | Self::ParkAtMost(wait) => match wait.reason {
-                WaitReason::RetryAfter
-                | WaitReason::Breaker
-                | WaitReason::RateLimit
-                | WaitReason::SingleFlight
-                | WaitReason::Concurrency => FailureCode::ModelUnavailable,
-                WaitReason::OutOfTime => FailureCode::ModelTimeout,
-                WaitReason::Budget => FailureCode::BudgetExhausted,
-            },
-            Self::Timeout => FailureCode::ModelTimeout,
+            Self::Unavailable | Self::InFlight => FailureCode::ModelUnavailable,
+            Self::Timeout | Self::OutOfTime => FailureCode::ModelTimeout,
             Self::RateLimited => FailureCode::ModelRateLimited,
-            Self::CircuitOpen { .. } => FailureCode::ModelCircuitOpen,
+            Self::CircuitOpen => FailureCode::ModelCircuitOpen,
             Self::QuotaExhausted => FailureCode::ModelQuotaExhausted,
             Self::Authentication => FailureCode::ModelAuthentication,
             Self::KeyMissing | Self::KeyUnavailable => FailureCode::ModelKeyUnavailable,
@@ -273,21 +306,8 @@ impl ModelErrorKind {
             Self::ContextTooLong => FailureCode::ContextTooLong,
             Self::Refused => FailureCode::ModelRefused,
             Self::BadAnswer => FailureCode::ModelBadAnswer,
-            Self::BudgetExhausted(_) => FailureCode::BudgetExhausted,
+            Self::BudgetExhausted(_) | Self::BudgetReserved => FailureCode::BudgetExhausted,
             Self::Unpriced => FailureCode::ModelUnpriced,
         }
-    }
-}
-
-/// What is said of a model that is to be asked again later.
-const fn advice(reason: WaitReason) -> &'static str {
-    match reason {
-        WaitReason::OutOfTime => "did not answer before the time was up",
-        WaitReason::SingleFlight => "is being asked the same for another task",
-        WaitReason::Budget => "is not asked before open calls leave room under a cap on cost",
-        WaitReason::RetryAfter
-        | WaitReason::Breaker
-        | WaitReason::RateLimit
-        | WaitReason::Concurrency => "is better asked again later",
     }
 }

@@ -35,7 +35,7 @@ pub use circuits::MemoryCircuits;
 pub use clock::{ManualClock, TokioClock};
 pub use faults::{Faults, Injected, When};
 pub use listening::{Captured, listen, listen_everywhere, listen_to};
-pub use model::{Reply, ScriptedModel};
+pub use model::{Failed, Reply, ScriptedModel, failed_of};
 pub use queue::{Delivery, MemoryQueue};
 pub use secrets::MemorySecrets;
 pub use slots::MemorySlots;

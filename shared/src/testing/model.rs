@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::{TokioClock, lock, samples};
 use crate::domain::{Message, ModelAnswer, ModelRequest, Spend, UserPart};
-use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
+use crate::ports::{Clock, Model, ModelError, ModelErrorKind, Recovery};
 
 /// What a scripted model does with one question.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub enum Reply {
     Answer(ModelAnswer),
     /// Fails at once.
     Fail(ModelErrorKind),
+    /// Fails at once; another call may succeed then.
+    FailUntil(ModelErrorKind, Recovery),
     /// Fails at once, with these particulars.
     FailWith {
         /// What the caller can do about it.
@@ -35,6 +37,23 @@ pub enum Reply {
     Hang,
     /// Panics, as a defect would.
     Panic,
+}
+
+/// What went wrong in a call, and when another one may succeed: what tests compare of an error.
+pub type Failed = (ModelErrorKind, Option<Recovery>);
+
+/// What tests compare of an error.
+pub fn failed_of(error: &ModelError) -> Failed {
+    (error.kind.clone(), error.recovery)
+}
+
+impl From<Failed> for Reply {
+    fn from((kind, recovery): Failed) -> Self {
+        match recovery {
+            Some(recovery) => Self::FailUntil(kind, recovery),
+            None => Self::Fail(kind),
+        }
+    }
 }
 
 /// A model that answers by a script and remembers what it was asked. Past the script's end it
@@ -143,6 +162,7 @@ impl Model for ScriptedModel {
         match reply {
             Reply::Answer(answer) => Ok(answer),
             Reply::Fail(kind) => Err(failed(kind)),
+            Reply::FailUntil(kind, recovery) => Err(failed(kind).with_recovery(recovery)),
             Reply::FailWith {
                 kind,
                 status,

@@ -12,7 +12,7 @@ use shared::domain::{
     Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason,
 };
 use shared::ports::{
-    AgentStore, Model, ModelError, ModelErrorKind, Slot, Slots, Taken, TaskMessage,
+    AgentStore, Model, ModelError, ModelErrorKind, Recovery, Slot, Slots, Taken, TaskMessage,
 };
 use shared::testing::{Captured, Faults, MemorySlots, Reply, ScriptedModel, When, listen, samples};
 
@@ -245,7 +245,10 @@ async fn in_whatever_way_the_work_ends_its_slot_is_given_back() {
             TaskStatus::Completed,
         ),
         (Reply::Fail(ModelErrorKind::Rejected), TaskStatus::Failed),
-        (Reply::Fail(ModelErrorKind::Park(wait)), TaskStatus::Waiting),
+        (
+            Reply::FailUntil(ModelErrorKind::RateLimited, Recovery::at(wait)),
+            TaskStatus::Waiting,
+        ),
         (
             Reply::Fail(ModelErrorKind::BudgetExhausted(BudgetScope::Task)),
             TaskStatus::Paused,

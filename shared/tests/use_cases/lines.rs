@@ -11,10 +11,12 @@ use serde_json::{Value, json};
 use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
 use shared::domain::{
     LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError,
-    TaskStatus,
+    TaskStatus, Wait, WaitReason,
 };
 use shared::policy::{Backoff, DailyCaps, Fallback, Metered, PriceTable, Retry, RetryBudget};
-use shared::ports::{Model, ModelError, ModelErrorKind, StoreError, TaskMessage, TaskStore};
+use shared::ports::{
+    Model, ModelError, ModelErrorKind, Recovery, StoreError, TaskMessage, TaskStore,
+};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
@@ -338,9 +340,11 @@ async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before
         retry_after: None,
         spend: samples::answer("").spend,
     };
-    let open = Reply::Fail(ModelErrorKind::CircuitOpen {
+    let wait = Wait {
         until: samples::after(3_600),
-    });
+        reason: WaitReason::Breaker,
+    };
+    let open = Reply::FailUntil(ModelErrorKind::CircuitOpen, Recovery::at(wait));
     let lines = told_of(vec![open.clone(), overloaded, open]).await;
     let fallback = of_line(&lines, "model call falls back", ["model", "error", "to"]);
     assert_eq!(
@@ -356,7 +360,7 @@ async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before
         "model call failed",
         ["model", "provider_status", "error"],
     );
-    let causes = "anthropic is better asked again later: anthropic is not asked before it recovers";
+    let causes = "anthropic is not asked before it recovers";
     assert_eq!(failed, [json!("second"), json!(529), json!(causes)]);
     let ended = of_line(&lines, "task ended", ["failure", "reason"]);
     let reason = "anthropic second is not asked before it recovers: retry the task later, or add a model to the agent's \

@@ -6,18 +6,27 @@ use shared::domain::{
     FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait,
     WaitReason,
 };
-use shared::ports::ModelErrorKind;
+use shared::ports::{ModelErrorKind, Recovery};
 use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
-fn park(after: u64, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::Park(Wait {
+fn park(after: u64, reason: WaitReason) -> Reply {
+    let wait = Wait {
         until: samples::after(after),
         reason,
-    })
+    };
+    let kind = match reason {
+        WaitReason::RetryAfter | WaitReason::Concurrency => UNAVAILABLE,
+        WaitReason::Breaker => ModelErrorKind::CircuitOpen,
+        WaitReason::RateLimit => ModelErrorKind::RateLimited,
+        WaitReason::SingleFlight => ModelErrorKind::InFlight,
+        WaitReason::OutOfTime => ModelErrorKind::OutOfTime,
+        WaitReason::Budget => ModelErrorKind::BudgetReserved,
+    };
+    Reply::FailUntil(kind, Recovery::at(wait))
 }
 
 async fn wait_of(world: &World, task: TaskId) -> (Timestamp, WaitReason) {
@@ -37,7 +46,7 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
         WaitReason::Budget,
     ];
     for reason in reasons {
-        let world = World::with_model(ScriptedModel::new([Reply::Fail(park(90, reason))])).await;
+        let world = World::with_model(ScriptedModel::new([park(90, reason)])).await;
         let task = world.submit("hello").await.unwrap();
         let wait = Wait {
             until: samples::after(90),
@@ -68,13 +77,12 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
 
 #[tokio::test]
 async fn tasks_that_one_breaker_parked_come_back_one_by_one() {
-    let open = ModelErrorKind::CircuitOpen {
+    let wait = Wait {
         until: samples::after(80),
+        reason: WaitReason::Breaker,
     };
-    let world = World::with_model(ScriptedModel::new(
-        (0..50).map(|_| Reply::Fail(open.clone())),
-    ))
-    .await;
+    let open = Reply::FailUntil(ModelErrorKind::CircuitOpen, Recovery::at(wait));
+    let world = World::with_model(ScriptedModel::new(vec![open; 50])).await;
     let mut moments = BTreeSet::new();
     for number in 0..50 {
         let task = world.submit(&format!("hello {number}")).await.unwrap();
@@ -164,7 +172,7 @@ async fn a_task_without_attempts_left_says_what_all_of_them_met() {
 
 #[tokio::test]
 async fn the_first_outage_after_many_other_waits_is_a_short_one() {
-    let limited = (0..6).map(|_| Reply::Fail(park(0, WaitReason::RateLimit)));
+    let limited = (0..6).map(|_| park(0, WaitReason::RateLimit));
     let world = World::with_model(ScriptedModel::new(
         limited.chain([Reply::Fail(UNAVAILABLE)]),
     ))
@@ -185,20 +193,20 @@ async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our
     let table = [
         (park(90, WaitReason::RateLimit), TaskStatus::Failed),
         (park(90, WaitReason::Breaker), TaskStatus::Failed),
-        (UNAVAILABLE, TaskStatus::Failed),
+        (Reply::Fail(UNAVAILABLE), TaskStatus::Failed),
         (park(90, WaitReason::SingleFlight), TaskStatus::Waiting),
         (park(0, WaitReason::OutOfTime), TaskStatus::Waiting),
         (park(9, WaitReason::Budget), TaskStatus::Waiting),
     ];
-    for (kind, status) in table {
-        let model = ScriptedModel::new([Reply::Fail(kind.clone())]);
+    for (reply, status) in table {
+        let model = ScriptedModel::new([reply.clone()]);
         let world = World::with_model(model)
             .await
             .whose_tasks_fail_in_outages()
             .await;
         let task = world.submit("hello").await.unwrap();
         world.run(task.id()).await.unwrap();
-        assert_eq!(world.status(task.id()).await, status, "{kind:?}");
+        assert_eq!(world.status(task.id()).await, status, "{reply:?}");
     }
 }
 
@@ -207,11 +215,11 @@ async fn a_wait_beyond_the_tasks_deadline_ends_with_a_last_try_before_it() {
     for (reply, status) in [
         (None, TaskStatus::Completed),
         (
-            Some(Reply::Fail(park(86_400, WaitReason::RateLimit))),
+            Some(park(86_400, WaitReason::RateLimit)),
             TaskStatus::Failed,
         ),
     ] {
-        let limited = Reply::Fail(park(86_400, WaitReason::RateLimit));
+        let limited = park(86_400, WaitReason::RateLimit);
         let world = World::with_model(ScriptedModel::new(
             [Some(limited), reply].into_iter().flatten(),
         ))
@@ -228,11 +236,7 @@ async fn a_wait_beyond_the_tasks_deadline_ends_with_a_last_try_before_it() {
 
 #[tokio::test]
 async fn a_wait_for_budget_beyond_the_tasks_deadline_fails_by_its_name() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
-        1_800,
-        WaitReason::Budget,
-    ))]))
-    .await;
+    let world = World::with_model(ScriptedModel::new([park(1_800, WaitReason::Budget)])).await;
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
@@ -247,11 +251,7 @@ async fn a_wait_for_budget_beyond_the_tasks_deadline_fails_by_its_name() {
 
 #[tokio::test]
 async fn a_wait_longer_than_a_messages_delay_is_ended_by_the_watchdog() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
-        1_000,
-        WaitReason::RateLimit,
-    ))]))
-    .await;
+    let world = World::with_model(ScriptedModel::new([park(1_000, WaitReason::RateLimit)])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     assert_eq!(
@@ -271,7 +271,7 @@ async fn a_wait_longer_than_a_messages_delay_is_ended_by_the_watchdog() {
 
 #[tokio::test]
 async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
-    let cut = || Reply::Fail(park(0, WaitReason::OutOfTime));
+    let cut = || park(0, WaitReason::OutOfTime);
     let world = World::with_model(ScriptedModel::new((0..20).map(|_| cut()))).await;
     let task = world.submit("hello").await.unwrap();
     for attempt in 1..5 {
@@ -295,7 +295,7 @@ async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
 async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
     for when in [When::Before, When::After] {
         for call in 1.. {
-            let model = ScriptedModel::new([Reply::Fail(park(30, WaitReason::RateLimit))]);
+            let model = ScriptedModel::new([park(30, WaitReason::RateLimit)]);
             let world = World::with_model(model).await;
             let task = world.submit("hello").await.unwrap();
             let faults = Faults::default();
@@ -323,11 +323,7 @@ async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
 
 #[tokio::test]
 async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_journal() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
-        1,
-        WaitReason::RateLimit,
-    ))]))
-    .await;
+    let world = World::with_model(ScriptedModel::new([park(1, WaitReason::RateLimit)])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     world.pass(1);
@@ -367,11 +363,7 @@ async fn a_stale_answer_completes_the_task_and_says_so() {
 
 #[tokio::test]
 async fn a_duplicate_message_of_a_parked_task_waits_too() {
-    let world = World::with_model(ScriptedModel::new([Reply::Fail(park(
-        30,
-        WaitReason::RateLimit,
-    ))]))
-    .await;
+    let world = World::with_model(ScriptedModel::new([park(30, WaitReason::RateLimit)])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();
     let met = world.run(task.id()).await;

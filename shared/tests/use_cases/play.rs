@@ -11,8 +11,8 @@ use shared::domain::{
     BuiltinTool, JsonSchema, Message, ModelAnswer, ModelRequest, Step, StepKind, Task, TaskId,
     TaskStatus, ToolCall, ToolDefinition, ToolName, Wait, WaitReason,
 };
-use shared::ports::{Model, ModelError, ModelErrorKind, ToolOutput, ToolRequest, Tools};
-use shared::testing::{Faults, MemoryStore, When, samples};
+use shared::ports::{Model, ModelError, ModelErrorKind, Recovery, ToolOutput, ToolRequest, Tools};
+use shared::testing::{Failed, Faults, MemoryStore, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -48,7 +48,7 @@ impl Script {
         step.fence == task.fence() || self.known.contains(step)
     }
 
-    async fn answer(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelErrorKind> {
+    async fn answer(&self, request: &ModelRequest) -> Result<ModelAnswer, Failed> {
         let turns = request
             .prompt
             .messages
@@ -87,10 +87,11 @@ impl Script {
             ]),
             1 if asked == 1 => {
                 let until = self.world.now().plus(Duration::from_secs(30));
-                return Err(ModelErrorKind::Park(Wait {
+                let wait = Wait {
                     until,
                     reason: WaitReason::RateLimit,
-                }));
+                };
+                return Err((ModelErrorKind::RateLimited, Some(Recovery::at(wait))));
             }
             1 => samples::answer_calling([
                 call("c", "ask_human", "{}"),
@@ -105,8 +106,11 @@ impl Script {
 #[async_trait]
 impl Model for Script {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let failed = |kind| ModelError::new(request.model().clone(), kind);
-        let lost = ModelErrorKind::Unavailable;
+        let failed = |(kind, recovery)| ModelError {
+            recovery,
+            ..ModelError::new(request.model().clone(), kind)
+        };
+        let lost = (ModelErrorKind::Unavailable, None);
         match self.faults.strike() {
             Some(When::Before) => return Err(failed(lost)),
             Some(When::After) => {

@@ -129,12 +129,7 @@ async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
             ModelErrorKind::KeyUnavailable,
             FailureCode::ModelKeyUnavailable,
         ),
-        (
-            ModelErrorKind::CircuitOpen {
-                until: samples::after(30),
-            },
-            FailureCode::ModelCircuitOpen,
-        ),
+        (ModelErrorKind::CircuitOpen, FailureCode::ModelCircuitOpen),
         (
             ModelErrorKind::QuotaExhausted,
             FailureCode::ModelQuotaExhausted,

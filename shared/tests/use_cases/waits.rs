@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use shared::app::{Found, Ran, Tasks, Waits};
 use shared::domain::{Task, TaskStatus, Wait, WaitReason};
-use shared::ports::{ModelErrorKind, Slots};
+use shared::ports::{ModelErrorKind, Recovery, Slots};
 use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, TokioClock, When, samples};
 use tokio::time::{Instant, sleep};
 
@@ -31,7 +31,7 @@ impl Setup {
                 until: samples::after(*seconds),
                 reason: WaitReason::RateLimit,
             };
-            Reply::Fail(ModelErrorKind::Park(wait))
+            Reply::FailUntil(ModelErrorKind::RateLimited, Recovery::at(wait))
         };
         let world = World::with_model(ScriptedModel::new(seconds.iter().map(park))).await;
         let (slots, store) = (MemorySlots::default(), Faults::default());

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use shared::domain::{Deadline, ModelAnswer};
 use shared::ports::clock::SystemClock;
-use shared::ports::{Clock, Model, ModelErrorKind};
+use shared::ports::{Clock, Model, Recovery};
 use tests::LocalAws;
 use tests::calls::{self, Question};
 
@@ -56,7 +56,7 @@ async fn until_answered(stack: &Arc<dyn Model>, question: &Question<'_>) -> Mode
         match stack.ask(&request).await {
             Ok(answer) => return answer,
             Err(error) => {
-                let ModelErrorKind::Park(wait) = error.kind else {
+                let Some(Recovery { wait, .. }) = error.recovery else {
                     panic!("{error:?}")
                 };
                 tokio::time::sleep(wait.until.since(SystemClock.now())).await;

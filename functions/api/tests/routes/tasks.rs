@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use shared::domain::{
     CacheMode, CacheUse, Cost, ModelAnswer, Origin, Spend, Usage, Wait, WaitReason,
 };
-use shared::ports::{ModelErrorKind, TaskStore};
+use shared::ports::{ModelErrorKind, Recovery, TaskStore};
 use shared::testing::{Reply, ScriptedModel, samples};
 
 use crate::platform::{MOST_WAITS, Platform, UNKNOWN_AGENT, check_refused, redacted, request};
@@ -155,7 +155,15 @@ async fn a_parked_task_says_what_it_waits_for_and_until_when() {
         until: samples::after(90),
         reason: WaitReason::RateLimit,
     };
-    let task = after(&platform, &agent, [Reply::Fail(ModelErrorKind::Park(wait))]).await;
+    let task = after(
+        &platform,
+        &agent,
+        [Reply::FailUntil(
+            ModelErrorKind::RateLimited,
+            Recovery::at(wait),
+        )],
+    )
+    .await;
     assert_eq!(
         (&task["status"], &task["attempts"]),
         (&json!("waiting"), &json!(0))
@@ -188,9 +196,10 @@ async fn a_task_that_is_shown_before_the_wait_is_over_says_when_to_ask_again() {
         reason: WaitReason::RateLimit,
     };
     platform
-        .drain(ScriptedModel::new([Reply::Fail(ModelErrorKind::Park(
-            wait,
-        ))]))
+        .drain(ScriptedModel::new([Reply::FailUntil(
+            ModelErrorKind::RateLimited,
+            Recovery::at(wait),
+        )]))
         .await;
     let parked = platform.get(&path).await;
     assert_eq!(

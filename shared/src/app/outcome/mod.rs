@@ -8,7 +8,7 @@ use crate::domain::{
     FailedAttempt, Failure, FailureCode, MAX_CONVERSATION_BYTES, ModelAnswer, Outage, Output,
     Spent, StopReason, Task, Timestamp, Usage, Wait, WaitReason,
 };
-use crate::ports::{ModelError, ModelErrorKind};
+use crate::ports::{ModelError, ModelErrorKind, Recovery};
 
 /// What the last answer makes of its task, which had the results of `tool_calls` before. An empty
 /// answer after tool results completes the task with an empty output: the work is done and
@@ -164,7 +164,7 @@ pub(super) fn aftermath(
 /// Whether other tasks met a rate limit and this task's call was not made: it fails no task, not
 /// even in an outage.
 fn is_limit_of_others(error: &ModelError, reason: WaitReason) -> bool {
-    reason == WaitReason::RateLimit && error.kind.is_advice() && error.spend.attempts == 0
+    reason == WaitReason::RateLimit && error.recovery.is_some() && error.spend.attempts == 0
 }
 
 /// Whether something was paid for in vain, as far as one can tell: an answer that was cut is paid
@@ -205,7 +205,9 @@ fn until_for(
         // The circuit is open because of a rate limit: no provider was called.
         WaitReason::RateLimit
             if is_limit_of_others(error, wait.reason)
-                && matches!(error.kind, ModelErrorKind::Park(_)) =>
+                && error
+                    .recovery
+                    .is_some_and(|recovery| !recovery.maybe_sooner) =>
         {
             task.staggered(wait.until, now)
         }
@@ -229,11 +231,11 @@ fn until_for(
 /// The wait that may bring an answer; `None` if nothing does.
 fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
     // For a model that is out of service and names no wait.
-    let is_limited = match &error.kind {
-        ModelErrorKind::ParkAtMost(wait) => wait.reason == WaitReason::RateLimit,
-        kind => *kind == ModelErrorKind::RateLimited,
+    let is_limited = match error.recovery {
+        Some(recovery) => recovery.wait.reason == WaitReason::RateLimit,
+        None => error.kind == ModelErrorKind::RateLimited,
     };
-    let pause = if is_limited {
+    let backoff = if is_limited {
         Wait {
             until: now.plus(task.rate_limit_backoff()),
             reason: WaitReason::RateLimit,
@@ -244,18 +246,23 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
             reason: WaitReason::RetryAfter,
         }
     };
+    if let Some(Recovery { wait, maybe_sooner }) = error.recovery {
+        return Some(if maybe_sooner {
+            wait.or_sooner(backoff)
+        } else {
+            wait
+        });
+    }
     match &error.kind {
-        ModelErrorKind::Park(wait) => Some(*wait),
-        ModelErrorKind::ParkAtMost(wait) => Some(wait.or_sooner(pause)),
-        ModelErrorKind::CircuitOpen { until } => Some(Wait {
-            until: *until,
-            reason: WaitReason::Breaker,
-        }),
         ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
         | ModelErrorKind::RateLimited
         | ModelErrorKind::BadAnswer
-        | ModelErrorKind::KeyUnavailable => (error.should_retry != Some(false)).then_some(pause),
+        | ModelErrorKind::KeyUnavailable
+        | ModelErrorKind::CircuitOpen
+        | ModelErrorKind::OutOfTime
+        | ModelErrorKind::InFlight
+        | ModelErrorKind::BudgetReserved => (error.should_retry != Some(false)).then_some(backoff),
         ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::KeyMissing

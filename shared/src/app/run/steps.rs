@@ -207,7 +207,7 @@ impl Work<'_> {
                     tracing::debug!(step = number, error = %Causes(&error), "model call is put off");
                 } else {
                     trace.record("otel.status_code", "error");
-                    trace.record("error_type", error.trouble().kind.code().as_str());
+                    trace.record("error_type", error.kind.code().as_str());
                     log_failure(number, &error, duration_ms);
                 }
                 return Err(end);
@@ -514,7 +514,7 @@ fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_
 /// about to: a wait has that of the parked task, and a cap on cost says itself that it refused.
 /// Whoever was asked was perhaps paid, which a line must say.
 fn is_said_elsewhere(error: &ModelError, end: &End) -> bool {
-    let is_wait = error.kind.is_advice() && matches!(end, End::Parked(..));
+    let is_wait = error.recovery.is_some() && matches!(end, End::Parked(..));
     let is_capped = error.kind.code() == FailureCode::BudgetExhausted;
     error.spend.attempts == 0 && (is_wait || is_capped)
 }
@@ -522,7 +522,7 @@ fn is_said_elsewhere(error: &ModelError, end: &End) -> bool {
 /// What was paid for a call that failed is in no step, so the line has it.
 fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
     // Of a model that was not asked again because its circuit is open, the last that it said.
-    let is_refused = matches!(error.trouble().kind, ModelErrorKind::CircuitOpen { .. });
+    let is_refused = error.kind == ModelErrorKind::CircuitOpen;
     let said = |attempt: &&FailedAttempt| attempt.model == error.model && attempt.status.is_some();
     let last = error.earlier.iter().rfind(said).filter(|_| is_refused);
     let (status, request_id) = last.map_or((error.status, &error.request_id), |last| {

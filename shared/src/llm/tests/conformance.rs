@@ -8,7 +8,7 @@ use serde_json::json;
 use super::stand_in::{AMPLE, ANTHROPIC, PATIENT, Reply, Server, Stored, Then, VENDORS, ask, key};
 use crate::domain::{Deadline, ModelAnswer, Provider, Spend, StopReason, Wait, WaitReason};
 use crate::llm::{ApiKey, Timeouts};
-use crate::ports::{ModelError, ModelErrorKind};
+use crate::ports::{ModelError, ModelErrorKind, Recovery};
 use crate::testing::samples::START;
 
 /// Short for a person, long for this machine.
@@ -488,7 +488,7 @@ async fn whatever_is_slow_ends_in_time() {
         overall: SHORT,
         ..PATIENT
     };
-    let park = ModelErrorKind::Park(Wait {
+    let now = Recovery::at(Wait {
         until: START,
         reason: WaitReason::OutOfTime,
     });
@@ -512,11 +512,9 @@ async fn whatever_is_slow_ends_in_time() {
         check_failure(answer, status, &ModelErrorKind::Timeout);
         let mut urgent = vendor.question();
         urgent.deadline = Deadline::at(START.plus(SHORT));
-        check_failure(
-            vendor.reply_to(&urgent, reply, PATIENT).await,
-            status,
-            &park,
-        );
+        let late = vendor.reply_to(&urgent, reply, PATIENT).await;
+        assert_eq!(late.as_ref().unwrap_err().recovery, Some(now));
+        check_failure(late, status, &ModelErrorKind::OutOfTime);
     }))
     .await;
     assert!(start.elapsed() >= SHORT && start.elapsed() < AMPLE);
@@ -535,11 +533,10 @@ async fn a_call_whose_deadline_has_passed_is_not_made() {
         ] {
             let client = vendor.client(server.access_with(key), PATIENT);
             let error = ask(client.as_ref(), &late).await.unwrap_err();
-            let park = ModelErrorKind::Park(Wait {
-                until: START,
-                reason: WaitReason::OutOfTime,
-            });
-            assert_eq!((error.kind, error.spend.attempts), (park, 0));
+            assert_eq!(
+                (error.kind, error.spend.attempts),
+                (ModelErrorKind::OutOfTime, 0)
+            );
         }
     }
     assert_eq!(server.requests(), []);

@@ -28,14 +28,13 @@ use tracing::{Instrument, field};
 pub use self::settings::BreakerSettings;
 use self::shared::SharedCircuits;
 use self::view::{Candidacy, Decision, Sign};
-use super::tried::parked;
 use crate::domain::{
     Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, ProviderError,
     Timestamp, Wait, WaitReason,
 };
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced};
+use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Recovery, Replaced};
 
 /// How often a change is tried against others that come first.
 const ROUNDS: u32 = 4;
@@ -43,8 +42,8 @@ const ROUNDS: u32 = 4;
 /// Lets no call through to a model whose provider is down, but for one probe at a time and the last
 /// tries of tasks whose time ends: the provider may have recovered since the last probe.
 ///
-/// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with the advice to park
-/// if the cause is a rate limit. A probe whose caller goes away leaves its lease, which ends soon
+/// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with
+/// [`ModelErrorKind::RateLimited`] if that is the cause, and with the end of the wait. A probe whose caller goes away leaves its lease, which ends soon
 /// after the caller's deadline, and within 65 s.
 pub struct Breaker {
     inner: Arc<dyn Model>,
@@ -191,32 +190,24 @@ const fn decision(leave: &Result<Leave, ModelError>) -> &'static str {
 /// The failure of a call that was not made, and counts it.
 fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelError {
     metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
-    match cause {
-        CircuitCause::Outage => {
-            ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until })
+    let (kind, reason) = match cause {
+        CircuitCause::Outage | CircuitCause::BadAnswer => {
+            (ModelErrorKind::CircuitOpen, WaitReason::Breaker)
         }
-        CircuitCause::BadAnswer => {
-            let words = "its last responses, to several tasks, were unreadable or empty".to_owned();
-            let said = Some(Box::new(ProviderError {
-                message: Some(words),
-                ..ProviderError::default()
-            }));
-            ModelError {
-                said,
-                ..ModelError::new(model.clone(), ModelErrorKind::CircuitOpen { until })
-            }
-        }
-        CircuitCause::RateLimit => {
-            let advice = ModelErrorKind::Park(Wait {
-                until,
-                reason: WaitReason::RateLimit,
-            });
-            parked(
-                ModelError::new(model.clone(), ModelErrorKind::RateLimited),
-                advice,
-            )
-        }
+        CircuitCause::RateLimit => (ModelErrorKind::RateLimited, WaitReason::RateLimit),
+    };
+    let said = (cause == CircuitCause::BadAnswer).then(|| {
+        let words = "its last responses, to several tasks, were unreadable or empty";
+        Box::new(ProviderError {
+            message: Some(words.to_owned()),
+            ..ProviderError::default()
+        })
+    });
+    ModelError {
+        said,
+        ..ModelError::new(model.clone(), kind)
     }
+    .with_recovery(Recovery::at(Wait { until, reason }))
 }
 
 /// Whether a probe that met a rate limit keeps the circuit open: it met a long wait, or the limit
@@ -227,7 +218,7 @@ fn is_confirmed(wait: Option<Duration>, stands: &Circuit, settings: &BreakerSett
 }
 
 /// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a
-/// call that our deadline cut is a [`ModelErrorKind::Park`]. Whoever refuses a request (a status of
+/// call that our deadline cut is [`ModelErrorKind::OutOfTime`]. Whoever refuses a request (a status of
 /// 4xx), or has begun an answer that is too long for its time, is not down.
 fn sign(error: &ModelError) -> Sign {
     let refuses = error
@@ -240,9 +231,10 @@ fn sign(error: &ModelError) -> Sign {
         ModelErrorKind::Unavailable | ModelErrorKind::Timeout => Sign::Down(CircuitCause::Outage),
         ModelErrorKind::BadAnswer => Sign::Down(CircuitCause::BadAnswer),
         ModelErrorKind::RateLimited => Sign::Limited(error.retry_after),
-        ModelErrorKind::CircuitOpen { .. }
-        | ModelErrorKind::Park(_)
-        | ModelErrorKind::ParkAtMost(_)
+        ModelErrorKind::CircuitOpen
+        | ModelErrorKind::OutOfTime
+        | ModelErrorKind::InFlight
+        | ModelErrorKind::BudgetReserved
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::KeyMissing

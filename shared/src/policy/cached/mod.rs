@@ -33,7 +33,7 @@ use crate::domain::{
 };
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{AnswerCache, Clock, KeptAnswer, Model, ModelError, ModelErrorKind};
+use crate::ports::{AnswerCache, Clock, KeptAnswer, Model, ModelError, ModelErrorKind, Recovery};
 use crate::runtime::computed;
 
 /// How the cache behaves, whosever answers it keeps.
@@ -208,23 +208,27 @@ impl Cached {
             .request
             .deadline
             .allows(Duration::ZERO, self.clock.now());
+        if let Some(recovery) = error.recovery {
+            return in_time && !recovery.wait.reason.is_our_own();
+        }
         match &error.kind {
             ModelErrorKind::Unavailable
             | ModelErrorKind::Timeout
             | ModelErrorKind::RateLimited
-            | ModelErrorKind::CircuitOpen { .. }
+            | ModelErrorKind::CircuitOpen
             | ModelErrorKind::KeyUnavailable
             | ModelErrorKind::BadAnswer => in_time,
-            ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => {
-                in_time && !wait.reason.is_our_own()
-            }
             ModelErrorKind::QuotaExhausted
             | ModelErrorKind::Authentication
             | ModelErrorKind::KeyMissing
             | ModelErrorKind::Rejected
             | ModelErrorKind::ContextTooLong
             | ModelErrorKind::Refused => true,
-            ModelErrorKind::BudgetExhausted(_) | ModelErrorKind::Unpriced => false,
+            ModelErrorKind::OutOfTime
+            | ModelErrorKind::InFlight
+            | ModelErrorKind::BudgetReserved
+            | ModelErrorKind::BudgetExhausted(_)
+            | ModelErrorKind::Unpriced => false,
         }
     }
 
@@ -361,15 +365,9 @@ fn decision(mode: CacheMode, outcome: &Result<ModelAnswer, ModelError>) -> &'sta
     let origin = match outcome {
         Ok(answer) => answer.origin,
         Err(ModelError {
-            kind:
-                ModelErrorKind::Park(Wait {
-                    reason: WaitReason::SingleFlight,
-                    ..
-                }),
+            kind: ModelErrorKind::InFlight,
             ..
-        }) => {
-            return "wait";
-        }
+        }) => return "wait",
         Err(_) => Origin::Provider,
     };
     match (origin, mode) {
@@ -414,10 +412,10 @@ fn count_saving(kept: &KeptAnswer) {
 /// Whether no model answers, as far as one can tell: a wait of our own making says nothing about
 /// the models, unless they failed before there was no time left to ask them again.
 fn is_outage(error: &ModelError) -> bool {
-    let (ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait)) = &error.kind else {
-        return error.kind.is_outage();
-    };
-    error.kind.is_outage() && (!wait.reason.is_our_own() || !error.earlier.is_empty())
+    let is_own_wait = error
+        .recovery
+        .is_some_and(|recovery| recovery.wait.reason.is_our_own());
+    error.is_outage() && (!is_own_wait || !error.attempts().is_empty())
 }
 
 fn park(question: &Question<'_>, until: Timestamp) -> ModelError {
@@ -431,5 +429,5 @@ fn park(question: &Question<'_>, until: Timestamp) -> ModelError {
         until,
         reason: WaitReason::SingleFlight,
     };
-    ModelError::new(model.clone(), ModelErrorKind::Park(wait))
+    ModelError::new(model.clone(), ModelErrorKind::InFlight).with_recovery(Recovery::at(wait))
 }

@@ -12,13 +12,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::Instrument;
 
-use super::tried::{Tried, parked};
-use crate::domain::{
-    Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait, WaitReason,
-};
+use super::tried::Tried;
+use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait};
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{Model, ModelError, ModelErrorKind};
+use crate::ports::{Model, ModelError, ModelErrorKind, Recovery};
 
 /// Asks the models of the request's chain in order, each as if it were the only one.
 pub struct Fallback {
@@ -36,7 +34,7 @@ impl Fallback {
 impl Model for Fallback {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let mut tried = Tried::default();
-        let mut comebacks = Comebacks::default();
+        let mut recovery_times = RecoveryTimes::default();
         // An answer without a word, and its place among the attempts.
         let mut cut: Option<(ModelAnswer, usize)> = None;
         let mut choice = request.chain.first();
@@ -60,8 +58,8 @@ impl Model for Fallback {
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };
-            let is_outage = error.kind.is_outage();
-            comebacks.add(&error);
+            let is_outage = error.is_outage();
+            recovery_times.add(&error);
             let next = others.next().filter(|_| is_outage);
             let Some(next) = next else {
                 if let Some((answer, place)) = cut {
@@ -69,7 +67,7 @@ impl Model for Fallback {
                     return Ok(tried.around_answer(answer, place));
                 }
                 let error = if is_outage {
-                    comebacks.all_out(error)
+                    recovery_times.all_out(error)
                 } else {
                     error
                 };
@@ -108,19 +106,19 @@ fn wordless(answer: &ModelAnswer) -> ModelError {
 
 /// When models that are out of service may answer again.
 #[derive(Default)]
-struct Comebacks {
+struct RecoveryTimes {
     /// The earliest moment that one named.
     named: Option<Wait>,
     /// Whether one that may answer again named none.
     has_unnamed: bool,
 }
 
-impl Comebacks {
+impl RecoveryTimes {
     fn add(&mut self, error: &ModelError) {
-        match comeback_of(&error.kind) {
-            Some(wait) => {
+        match error.recovery {
+            Some(Recovery { wait, maybe_sooner }) => {
                 self.named = Some(self.named.map_or(wait, |named| named.or_sooner(wait)));
-                self.has_unnamed |= matches!(error.kind, ModelErrorKind::ParkAtMost(_));
+                self.has_unnamed |= maybe_sooner;
             }
             None => self.has_unnamed |= error.should_retry != Some(false),
         }
@@ -128,55 +126,33 @@ impl Comebacks {
 
     /// The end of a chain of which every model is out of service.
     fn all_out(self, last: ModelError) -> ModelError {
-        match self.named {
-            Some(wait) if self.has_unnamed => parked(last, ModelErrorKind::ParkAtMost(wait)),
-            Some(wait) => parked(last, ModelErrorKind::Park(wait)),
-            // One that forbids another try speaks for itself only.
-            None if self.has_unnamed => ModelError {
-                should_retry: None,
-                ..last
-            },
-            None => last,
+        let recovery = self.named.map(|wait| Recovery {
+            wait,
+            maybe_sooner: self.has_unnamed,
+        });
+        // A model that forbids another try speaks for itself only.
+        let should_retry = last
+            .should_retry
+            .filter(|_| recovery.is_none() && !self.has_unnamed);
+        ModelError {
+            should_retry,
+            recovery,
+            ..last
         }
     }
 }
 
-/// When it is worth coming back, as far as the failure says.
-const fn comeback_of(kind: &ModelErrorKind) -> Option<Wait> {
-    match kind {
-        ModelErrorKind::Park(wait) | ModelErrorKind::ParkAtMost(wait) => Some(*wait),
-        ModelErrorKind::CircuitOpen { until } => Some(Wait {
-            until: *until,
-            reason: WaitReason::Breaker,
-        }),
-        ModelErrorKind::Unavailable
-        | ModelErrorKind::Timeout
-        | ModelErrorKind::RateLimited
-        | ModelErrorKind::QuotaExhausted
-        | ModelErrorKind::Authentication
-        | ModelErrorKind::KeyMissing
-        | ModelErrorKind::KeyUnavailable
-        | ModelErrorKind::Rejected
-        | ModelErrorKind::ContextTooLong
-        | ModelErrorKind::Refused
-        | ModelErrorKind::BadAnswer
-        | ModelErrorKind::BudgetExhausted(_)
-        | ModelErrorKind::Unpriced => None,
-    }
-}
-
 fn log_fallback(error: &ModelError, to: &ModelRef) {
-    let trouble = error.trouble();
-    let said = ProviderError::or_nothing(trouble.said.as_deref());
+    let said = ProviderError::or_nothing(error.said.as_deref());
     tracing::warn!(
-        provider = trouble.model.provider().as_str(),
-        model = trouble.model.name(),
-        provider_status = trouble.status,
-        provider_request_id = trouble.request_id,
+        provider = error.model.provider().as_str(),
+        model = error.model.name(),
+        provider_status = error.status,
+        provider_request_id = error.request_id,
         provider_code = said.code,
         provider_param = said.param,
         provider_message = said.message,
-        error = %Causes(trouble),
+        error = %Causes(error),
         %to,
         "model call falls back"
     );

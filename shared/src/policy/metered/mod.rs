@@ -38,8 +38,8 @@ use crate::domain::{
 };
 use crate::metric;
 use crate::ports::{
-    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Reservation, Reserved,
-    Settled,
+    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Recovery, Reservation,
+    Reserved, Settled,
 };
 use crate::runtime::computed;
 
@@ -195,9 +195,12 @@ impl Metered {
                     );
                     metric::BUDGET_REFUSALS.add([], 1);
                     let spent = committed_micro_usd.saturating_sub(held_micro_usd);
-                    refusals.push(
-                        self.refusal(cap, spent.saturating_add(reservation.amount_micro_usd)),
-                    );
+                    let sum = spent.saturating_add(reservation.amount_micro_usd);
+                    refusals.push(if sum > cap.allowance.cap_micro_usd {
+                        ModelErrorKind::BudgetExhausted(cap.scope)
+                    } else {
+                        ModelErrorKind::BudgetReserved
+                    });
                 }
                 Err(error) => {
                     // The failed reservation may be there all the same.
@@ -208,7 +211,7 @@ impl Metered {
         }
         if let Some((scope, error)) = failure {
             tracing::warn!(error = %Causes(&error), %scope, "cap on cost can't be checked");
-            refusals.push(self.later());
+            refusals.push(ModelErrorKind::BudgetReserved);
         }
         // A cap that is used up decides over one that only has to be asked again.
         let is_end = |kind: &ModelErrorKind| matches!(kind, ModelErrorKind::BudgetExhausted(_));
@@ -217,26 +220,19 @@ impl Metered {
             return Ok(());
         };
         self.withdraw(&placed, reservation).await;
-        Err(ModelError::new(model.clone(), kind))
+        let recovery = (kind == ModelErrorKind::BudgetReserved).then(|| self.recovery());
+        Err(ModelError {
+            recovery,
+            ..ModelError::new(model.clone(), kind)
+        })
     }
 
-    /// What a cap's refusal comes to, for a call that would take what is spent to `sum` at most:
-    /// the end, or a wait for the calls that are open now to be settled, which mostly cost less
-    /// than was set aside for them.
-    fn refusal(&self, cap: &Cap, sum: u64) -> ModelErrorKind {
-        if sum > cap.allowance.cap_micro_usd {
-            return ModelErrorKind::BudgetExhausted(cap.scope);
-        }
-        self.later()
-    }
-
-    fn later(&self) -> ModelErrorKind {
-        let until = self
-            .clock
-            .now()
-            .plus(TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64()));
-        ModelErrorKind::Park(Wait {
-            until,
+    /// When another call may find room: the calls that are open now mostly cost less than they
+    /// reserved.
+    fn recovery(&self) -> Recovery {
+        let wait = TRY_AGAIN_AFTER.mul_f64(1.0 + fastrand::f64());
+        Recovery::at(Wait {
+            until: self.clock.now().plus(wait),
             reason: WaitReason::Budget,
         })
     }

@@ -1,11 +1,11 @@
 //! The one layer that repeats a failed call to a model.
 //!
 //! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that
-//! is worth the compute: a wait over [`MAX_WAIT`], or that leaves too little of the deadline, comes
-//! out as advice to park; if only the deadline is in the way, the advice says that time is what was
-//! lacking. A wait that a provider named is never forgotten: when no attempt is left, it comes out
-//! as well, so that nobody comes back too early, and other calls of this process to the same model
-//! keep it, too, as if the model had said it to them. No cooldown is longer than the breaker's
+//! is worth the compute: a wait over [`MAX_WAIT`], or that leaves too little of the deadline, ends
+//! the call with a [`Recovery`]; if only the deadline is in the way, its reason is the lack of time.
+//! A wait that a provider named is kept: when no attempt is left, the error has it, so that no task
+//! returns too early, and the process's other calls to the same model wait for it as if the model
+//! had named it to them. No cooldown is longer than the breaker's
 //! [`longest_cooldown`](super::BreakerSettings::longest_cooldown): after that, the model is called
 //! again, and a rate limit with a longer wait is the breaker's to check for all functions together.
 //! Which model to ask instead is not decided here.
@@ -20,13 +20,13 @@ use super::backoff::Backoff;
 use super::breaker::BreakerSettings;
 use super::pauses::{Pause, Pauses};
 use super::retry_budget::RetryBudget;
-use super::tried::{Tried, parked};
+use super::tried::Tried;
 use crate::domain::{
     Causes, ModelAnswer, ModelRequest, ProviderError, Timestamp, Wait, WaitReason, whole_millis,
 };
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{Clock, Model, ModelError, ModelErrorKind};
+use crate::ports::{Clock, Model, ModelError, ModelErrorKind, Recovery};
 
 /// The longest wait that is slept through: sleeping is billed, parking is not.
 pub const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -49,10 +49,10 @@ pub struct Retry {
 enum Next {
     /// Another one follows after the wait.
     Again(Duration),
-    /// The call ends, with the advice to come back then.
-    Park(Wait),
-    /// The call ends with it.
-    GiveUp,
+    /// The call fails; another one may succeed at the end of this wait.
+    Later(Wait),
+    /// The call fails.
+    Fail,
 }
 
 impl Retry {
@@ -108,27 +108,27 @@ impl Retry {
             && elapsed <= rules.max_elapsed();
         let until = now.plus(wait);
         if allowed && short && !in_time {
-            Next::Park(Wait {
+            Next::Later(Wait {
                 until,
                 reason: WaitReason::OutOfTime,
             })
         } else if allowed && short && self.withdraw(request) {
             Next::Again(wait)
         } else if hint.is_some() || (allowed && !short) {
-            Next::Park(Wait {
+            Next::Later(Wait {
                 until,
                 reason: reason_to_wait(&error.kind),
             })
         } else {
-            Next::GiveUp
+            Next::Fail
         }
     }
 
-    /// Waits out the rest of a short cooldown, or fails with the advice to come back. So the next
-    /// model of a chain is called during a long cooldown, and after a short one this model. Unless
-    /// the provider named the wait to this very call, until `named`, the advice is to come back
-    /// sooner as well: another process may not be in a cooldown. A last try keeps no wait that the
-    /// provider named to another call.
+    /// Waits for the end of a short cooldown, or fails with the end of a long one. So the chain's
+    /// next model is called during a long cooldown, and this model after a short one. Unless the
+    /// provider named the wait to this very call, until `named`, the model may recover sooner:
+    /// another process may have no cooldown. A last try ignores a wait that the provider named to
+    /// another call.
     async fn pass_pause(
         &self,
         request: &ModelRequest,
@@ -159,15 +159,12 @@ impl Retry {
                 reason,
             };
             let is_own = named.is_some_and(|named| until <= named) || reason.is_our_own();
-            let advice = if is_own {
-                ModelErrorKind::Park(wait)
+            let recovery = if is_own {
+                Recovery::at(wait)
             } else {
-                ModelErrorKind::ParkAtMost(wait)
+                Recovery::by(wait)
             };
-            return Err(parked(
-                ModelError::new(request.model().clone(), kind),
-                advice,
-            ));
+            return Err(ModelError::new(request.model().clone(), kind).with_recovery(recovery));
         }
     }
 
@@ -233,10 +230,10 @@ impl Model for Retry {
                     let trace = tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status_code = error.status);
                     tokio::time::sleep(wait).instrument(trace).await;
                 }
-                Next::Park(wait) => {
-                    return Err(tried.before_error(parked(error, ModelErrorKind::Park(wait))));
+                Next::Later(wait) => {
+                    return Err(tried.before_error(error.with_recovery(Recovery::at(wait))));
                 }
-                Next::GiveUp => return Err(tried.before_error(error)),
+                Next::Fail => return Err(tried.before_error(error)),
             }
         }
     }
@@ -253,9 +250,10 @@ const fn reason_to_wait(kind: &ModelErrorKind) -> WaitReason {
         ModelErrorKind::RateLimited => WaitReason::RateLimit,
         ModelErrorKind::Unavailable
         | ModelErrorKind::Timeout
-        | ModelErrorKind::CircuitOpen { .. }
-        | ModelErrorKind::Park(_)
-        | ModelErrorKind::ParkAtMost(_)
+        | ModelErrorKind::CircuitOpen
+        | ModelErrorKind::OutOfTime
+        | ModelErrorKind::InFlight
+        | ModelErrorKind::BudgetReserved
         | ModelErrorKind::QuotaExhausted
         | ModelErrorKind::Authentication
         | ModelErrorKind::KeyMissing

@@ -7,7 +7,7 @@ use crate::domain::{Deadline, FailureCode, ModelChain, ModelRef, ModelRequest, P
 use crate::policy::{Backoff, Fallback, Retry, RetryBudget};
 use crate::ports::Model;
 use crate::testing::samples::{self, START, after};
-use crate::testing::{Reply, ScriptedModel, TokioClock};
+use crate::testing::{Failed, Reply, ScriptedModel, TokioClock};
 
 fn failed(kind: ModelErrorKind, status: Option<u16>, millis: Option<u64>, usage: Usage) -> Reply {
     let spend = Spend {
@@ -57,15 +57,11 @@ async fn met(script: impl IntoIterator<Item = Reply>) -> Aftermath {
 #[tokio::test(start_paused = true)]
 async fn whoever_had_no_time_to_wait_is_parked_and_only_what_may_be_billed_counts() {
     let cut = || {
-        failed(
-            ModelErrorKind::Park(Wait {
-                until: after(2),
-                reason: WaitReason::OutOfTime,
-            }),
-            None,
-            None,
-            Usage::default(),
-        )
+        let wait = Wait {
+            until: after(2),
+            reason: WaitReason::OutOfTime,
+        };
+        Reply::FailUntil(ModelErrorKind::OutOfTime, Recovery::at(wait))
     };
     let broken = |status, usage| failed(ModelErrorKind::Unavailable, status, Some(9_000), usage);
     let cases = [
@@ -143,7 +139,8 @@ fn a_task_in_the_cooldown_of_another_task_comes_back_soon_where_another_process_
             until: after(seconds),
             reason: WaitReason::RateLimit,
         };
-        let error = ModelError::new(samples::model(), ModelErrorKind::ParkAtMost(cooldown));
+        let error = ModelError::new(samples::model(), ModelErrorKind::RateLimited)
+            .with_recovery(Recovery::by(cooldown));
         check_wait(
             &after_failure(&task, &error, START),
             WaitReason::RateLimit,
@@ -158,12 +155,22 @@ fn a_limit_that_only_other_tasks_met_fails_no_task() {
         until: after(60),
         reason: WaitReason::RateLimit,
     };
-    for (kind, attempts, waits) in [
-        (ModelErrorKind::Park(limit), 0, true),
-        (ModelErrorKind::ParkAtMost(limit), 0, true),
-        (ModelErrorKind::Park(limit), 1, false),
-        (ModelErrorKind::RateLimited, 1, false),
-        (ModelErrorKind::CircuitOpen { until: after(60) }, 0, false),
+    let open = Wait {
+        until: after(60),
+        reason: WaitReason::Breaker,
+    };
+    let busy = ModelErrorKind::RateLimited;
+    for (kind, recovery, attempts, waits) in [
+        (&busy, Some(Recovery::at(limit)), 0, true),
+        (&busy, Some(Recovery::by(limit)), 0, true),
+        (&busy, Some(Recovery::at(limit)), 1, false),
+        (&busy, None, 1, false),
+        (
+            &ModelErrorKind::CircuitOpen,
+            Some(Recovery::at(open)),
+            0,
+            false,
+        ),
     ] {
         let spend = Spend {
             attempts,
@@ -171,6 +178,7 @@ fn a_limit_that_only_other_tasks_met_fails_no_task() {
         };
         let error = ModelError {
             spend,
+            recovery,
             ..ModelError::new(samples::model(), kind.clone())
         };
         let outcome = aftermath(&task(), Outage::Fail, &error, START);
@@ -198,11 +206,12 @@ fn a_wait_beyond_the_deadline_ends_shortly_before_it_and_the_last_try_fails() {
         WaitReason::RetryAfter,
         WaitReason::Breaker,
     ] {
-        let advice = ModelErrorKind::Park(Wait {
+        let recovery = Recovery::at(Wait {
             until: START.plus(wait),
             reason,
         });
-        let error = ModelError::new(samples::model(), advice);
+        let kind = ModelErrorKind::RateLimited;
+        let error = ModelError::new(samples::model(), kind).with_recovery(recovery);
         check_wait(&after_failure(&task, &error, START), reason, last_try);
         let very_last_try = task.deadline().minus(VERY_LAST_TRY);
         check_wait(
@@ -348,11 +357,12 @@ fn an_empty_answer_after_tool_results_completes_the_task() {
 
 #[test]
 fn a_model_that_is_too_slow_for_the_tasks_time_is_a_timeout() {
-    let cut = ModelErrorKind::Park(Wait {
+    let recovery = Recovery::at(Wait {
         until: task().deadline(),
         reason: WaitReason::OutOfTime,
     });
-    let error = ModelError::new(samples::model(), cut);
+    let kind = ModelErrorKind::OutOfTime;
+    let error = ModelError::new(samples::model(), kind).with_recovery(recovery);
     let Aftermath::Fail(failure) = aftermath(&task(), Outage::Wait, &error, START) else {
         panic!("parked")
     };
@@ -360,13 +370,13 @@ fn a_model_that_is_too_slow_for_the_tasks_time_is_a_timeout() {
 }
 
 /// What a task waits for after a round through two models that fail in these ways.
-async fn waits_after(kinds: [ModelErrorKind; 2]) -> Option<Wait> {
+async fn waits_after(failures: [Failed; 2]) -> Option<Wait> {
     let model = |name| ModelRef::new(Provider::OpenAi, name).unwrap().into();
     let request = ModelRequest {
         chain: ModelChain::new(vec![model("first"), model("second")]).unwrap(),
         ..samples::question("hello")
     };
-    let fallback = Fallback::new(Arc::new(ScriptedModel::new(kinds.map(Reply::Fail))));
+    let fallback = Fallback::new(Arc::new(ScriptedModel::new(failures.map(Reply::from))));
     let error = fallback.ask(&request).await.unwrap_err();
     match aftermath(&task(), Outage::Wait, &error, START) {
         Aftermath::Park(wait, _) => Some(wait),
@@ -376,20 +386,17 @@ async fn waits_after(kinds: [ModelErrorKind; 2]) -> Option<Wait> {
 
 #[tokio::test]
 async fn a_task_comes_back_when_the_first_model_of_its_chain_may_answer() {
-    let down = ModelErrorKind::Unavailable;
-    let named = |seconds| {
-        ModelErrorKind::Park(Wait {
-            until: after(seconds),
-            reason: WaitReason::RateLimit,
-        })
+    let later = |kind, seconds, reason| {
+        let until = after(seconds);
+        (kind, Some(Recovery::at(Wait { until, reason })))
     };
-    let refuses = ModelErrorKind::CircuitOpen {
-        until: after(3_600),
-    };
+    let down = (ModelErrorKind::Unavailable, None);
+    let named = |seconds| later(ModelErrorKind::RateLimited, seconds, WaitReason::RateLimit);
+    let refuses = later(ModelErrorKind::CircuitOpen, 3_600, WaitReason::Breaker);
     for (kinds, expected) in [
         ([named(3_600), down.clone()], Some(WaitReason::RateLimit)),
         (
-            [refuses.clone(), ModelErrorKind::Timeout],
+            [refuses.clone(), (ModelErrorKind::Timeout, None)],
             Some(WaitReason::RetryAfter),
         ),
         ([named(1), down], Some(WaitReason::RateLimit)),

@@ -1,6 +1,8 @@
 //! Rate limits that name a very long wait: one response does not stop a model for all.
 
 use super::*;
+use crate::ports::Recovery;
+use crate::testing::Failed;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -20,18 +22,19 @@ fn world(script: impl IntoIterator<Item = Reply>) -> World {
     world
 }
 
-fn parked_until(seconds: u64) -> Result<(), ModelErrorKind> {
-    Err(ModelErrorKind::Park(Wait {
+fn parked_until(seconds: u64) -> Result<(), Failed> {
+    let wait = Wait {
         until: samples::after(seconds),
         reason: WaitReason::RateLimit,
-    }))
+    };
+    Err((BUSY, Some(Recovery::at(wait))))
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_next_answer_refutes_a_wait_that_only_one_call_met() {
     let world = world([limited(DAY)]);
     let (breaker, other) = (world.breaker(), world.breaker());
-    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
     assert!(world.circuit().await.is_suspected());
     for breaker in [&other, &breaker, &other] {
         assert_eq!(world.ask(breaker).await, Ok(()));
@@ -44,10 +47,10 @@ async fn the_next_answer_refutes_a_wait_that_only_one_call_met() {
 async fn a_limit_that_two_calls_met_is_probed_once_a_minute_by_all_functions_together() {
     let world = world(vec![limited(DAY); 4]);
     let environments = [world.breaker(), world.breaker(), world.breaker()];
-    assert_eq!(world.ask(&environments[0]).await, Err(BUSY));
+    assert_eq!(world.ask(&environments[0]).await, Err((BUSY, None)));
     assert_eq!(
         world.ask(&environments[1]).await,
-        Err(BUSY),
+        Err((BUSY, None)),
         "the second response confirms it"
     );
     for minute in 1..=2 {
@@ -58,7 +61,7 @@ async fn a_limit_that_two_calls_met_is_probed_once_a_minute_by_all_functions_tog
         advance(55 * SECOND).await;
         assert_eq!(
             world.ask(&environments[2]).await,
-            Err(BUSY),
+            Err((BUSY, None)),
             "the probe of this minute"
         );
     }
@@ -83,10 +86,10 @@ async fn a_probe_that_meets_a_shorter_limit_opens_for_as_long() {
     let breaker = world.breaker();
     world.ask_times(&breaker, 2).await;
     advance(60 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
     assert_eq!(world.ask(&breaker).await, parked_until(60 + 7));
     advance(7 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
     assert_eq!(
         world.ask(&breaker).await,
         parked_until(67 + 30),
@@ -141,10 +144,10 @@ async fn two_functions_that_meet_the_limit_at_once_suspect_it_together() {
     world.model.until_asked(2).await;
     world.model.release();
     for call in calls {
-        assert_eq!(call.await.unwrap(), Err(BUSY));
+        assert_eq!(call.await.unwrap(), Err((BUSY, None)));
     }
     assert!(world.circuit().await.is_suspected());
-    assert_eq!(world.ask(&second).await, Err(BUSY));
+    assert_eq!(world.ask(&second).await, Err((BUSY, None)));
     assert_eq!(world.ask(&second).await, parked_until(60));
 }
 
@@ -163,7 +166,7 @@ async fn while_the_store_is_down_an_environment_keeps_a_long_wait_for_a_minute()
     let world = world([limited(DAY)]);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     faults.die_at(1, crate::testing::When::Before);
-    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
     assert_eq!(world.ask(&breaker).await, parked_until(60));
     advance(60 * SECOND).await;
     assert_eq!(world.ask(&breaker).await, Ok(()));
@@ -175,6 +178,6 @@ async fn a_store_that_fails_at_the_change_leaves_the_wait_to_the_environment() {
     let world = world([limited(DAY)]);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     faults.die_at(2, crate::testing::When::Before);
-    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
     assert_eq!(world.ask(&breaker).await, parked_until(60));
 }

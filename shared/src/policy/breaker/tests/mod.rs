@@ -17,8 +17,12 @@ use crate::domain::{
     BudgetScope, Caller, Circuit, CircuitCause, CircuitState, Deadline, ModelAnswer, ModelRef,
     ModelRequest, Spend, TaskId, Timestamp, Wait, WaitReason,
 };
-use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Replaced, StoreError};
-use crate::testing::{MemoryCircuits, Reply, ScriptedModel, TokioClock, samples};
+use crate::ports::{
+    Circuits, Clock, Model, ModelError, ModelErrorKind, Recovery, Replaced, StoreError,
+};
+use crate::testing::{
+    Failed, MemoryCircuits, Reply, ScriptedModel, TokioClock, failed_of, samples,
+};
 
 const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
 const BUSY: ModelErrorKind = ModelErrorKind::RateLimited;
@@ -70,20 +74,16 @@ impl World {
         }
     }
 
-    async fn ask(&self, breaker: &Breaker) -> Result<(), ModelErrorKind> {
+    async fn ask(&self, breaker: &Breaker) -> Result<(), Failed> {
         self.ask_this(breaker, self.question()).await
     }
 
-    async fn ask_this(
-        &self,
-        breaker: &Breaker,
-        request: ModelRequest,
-    ) -> Result<(), ModelErrorKind> {
+    async fn ask_this(&self, breaker: &Breaker, request: ModelRequest) -> Result<(), Failed> {
         breaker
             .ask(&request)
             .await
             .map(|_| ())
-            .map_err(|error| error.kind)
+            .map_err(|error| failed_of(&error))
     }
 
     async fn ask_times(&self, breaker: &Breaker, times: usize) {
@@ -125,29 +125,22 @@ impl Circuits for Slow {
     }
 }
 
-fn refused_until(seconds: u64) -> Result<(), ModelErrorKind> {
-    Err(ModelErrorKind::CircuitOpen {
+fn refused_until(seconds: u64) -> Result<(), Failed> {
+    let wait = Wait {
         until: samples::after(seconds),
-    })
+        reason: WaitReason::Breaker,
+    };
+    Err((ModelErrorKind::CircuitOpen, Some(Recovery::at(wait))))
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_outages_open_the_circuit() {
-    let wait = Wait {
-        until: samples::after(1),
-        reason: WaitReason::OutOfTime,
-    };
     let table = [
         (DOWN, true),
         (ModelErrorKind::Timeout, true),
         (BUSY, false),
-        (
-            ModelErrorKind::CircuitOpen {
-                until: samples::after(1),
-            },
-            false,
-        ),
-        (ModelErrorKind::Park(wait), false),
+        (ModelErrorKind::CircuitOpen, false),
+        (ModelErrorKind::OutOfTime, false),
         (ModelErrorKind::QuotaExhausted, false),
         (ModelErrorKind::Authentication, false),
         (ModelErrorKind::KeyMissing, false),
@@ -164,7 +157,7 @@ async fn only_outages_open_the_circuit() {
         let breaker = world.breaker();
         world.ask_times(&breaker, 4).await;
         assert!(world.circuit().await.is_closed(), "{kind:?}");
-        assert_eq!(world.ask(&breaker).await, Err(kind.clone()));
+        assert_eq!(world.ask(&breaker).await, Err((kind.clone(), None)));
         assert_eq!(
             world.ask(&breaker).await,
             if opens { refused_until(30) } else { Ok(()) },
@@ -186,7 +179,7 @@ async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time()
         for _ in 0..5 {
             assert_eq!(
                 world.ask_this(&breaker, question.clone()).await,
-                Err(kind.clone())
+                Err((kind.clone(), None))
             );
         }
         assert_eq!(!world.circuit().await.is_closed(), opens, "{kind:?}");
@@ -214,9 +207,15 @@ async fn a_last_try_passes_an_open_circuit_and_changes_nothing() {
         ..world.question()
     };
     let before = world.circuit().await;
-    assert_eq!(world.ask_this(&breaker, last_try()).await, Err(DOWN));
+    assert_eq!(
+        world.ask_this(&breaker, last_try()).await,
+        Err((DOWN, None))
+    );
     assert_eq!(world.ask(&breaker).await, refused_until(30));
-    assert_eq!(world.ask_this(&breaker, last_try()).await, Err(DOWN));
+    assert_eq!(
+        world.ask_this(&breaker, last_try()).await,
+        Err((DOWN, None))
+    );
     assert!(world.ask_this(&breaker, last_try()).await.is_ok());
     assert_eq!((world.asked(), world.circuit().await), (8, before));
     assert_eq!(world.ask(&breaker).await, refused_until(30));
@@ -277,7 +276,7 @@ async fn what_one_environment_learns_the_others_see_with_their_next_view() {
     assert!(world.ask(&second).await.is_err());
     world.ask_times(&first, 4).await;
     world.model.then(Reply::Fail(DOWN));
-    assert_eq!(world.ask(&first).await, Err(DOWN));
+    assert_eq!(world.ask(&first).await, Err((DOWN, None)));
     assert_eq!(world.ask(&second).await, Ok(()), "its view is fresh");
     advance(5 * SECOND).await;
     assert_eq!(world.ask(&second).await, refused_until(30));
@@ -320,7 +319,7 @@ async fn a_failed_probe_opens_for_twice_the_time() {
     let breaker = world.breaker();
     world.ask_times(&breaker, 5).await;
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err(DOWN));
+    assert_eq!(world.ask(&breaker).await, Err((DOWN, None)));
     assert_eq!(world.ask(&breaker).await, refused_until(30 + 60));
     assert_eq!(world.ask(&world.breaker()).await, refused_until(30 + 60));
 }
@@ -331,7 +330,7 @@ async fn a_probe_that_says_nothing_leaves_the_next_to_another() {
     let (breaker, other) = (world.breaker(), world.breaker());
     world.ask_times(&breaker, 5).await;
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err(BUSY));
+    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
     assert_eq!(
         world.circuit().await.state,
         CircuitState::HalfOpen {
@@ -339,7 +338,10 @@ async fn a_probe_that_says_nothing_leaves_the_next_to_another() {
             probe: None
         }
     );
-    assert_eq!(world.ask(&other).await, Err(ModelErrorKind::KeyUnavailable));
+    assert_eq!(
+        world.ask(&other).await,
+        Err((ModelErrorKind::KeyUnavailable, None))
+    );
     assert_eq!(world.ask(&other).await, Ok(()));
 }
 
@@ -387,7 +389,7 @@ async fn failures_under_an_old_view_do_not_open_a_circuit_that_others_closed() {
         .unwrap();
     for _ in 0..5 {
         world.model.then(Reply::Fail(DOWN));
-        assert_eq!(world.ask(&late).await, Err(DOWN));
+        assert_eq!(world.ask(&late).await, Err((DOWN, None)));
         assert_eq!(world.circuit().await, circuit, "the row begins anew");
     }
 }
@@ -400,7 +402,7 @@ async fn failures_under_an_old_view_do_not_open_an_open_circuit_again() {
     advance(SECOND).await;
     world.ask_times(&first, 5).await;
     let tripped = world.circuit().await;
-    assert_eq!(world.ask(&second).await, Err(DOWN));
+    assert_eq!(world.ask(&second).await, Err((DOWN, None)));
     assert_eq!(world.circuit().await, tripped);
     assert_eq!(world.ask(&second).await, refused_until(31));
 }
@@ -456,7 +458,11 @@ async fn an_error_passes_as_it_is_and_a_refused_call_has_spent_nothing() {
     let passed = breaker.ask(&world.question()).await.unwrap_err();
     assert_eq!(format!("{passed:?}"), format!("{:?}", detailed()));
     let refused = breaker.ask(&world.question()).await.unwrap_err();
-    let until: Timestamp = samples::after(30);
-    let expected = ModelError::new(samples::model(), ModelErrorKind::CircuitOpen { until });
+    let wait = Wait {
+        until: samples::after(30),
+        reason: WaitReason::Breaker,
+    };
+    let expected = ModelError::new(samples::model(), ModelErrorKind::CircuitOpen)
+        .with_recovery(Recovery::at(wait));
     assert_eq!(format!("{refused:?}"), format!("{expected:?}"));
 }

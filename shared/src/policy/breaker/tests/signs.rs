@@ -3,7 +3,7 @@
 use super::super::sign;
 use super::super::view::Sign::{self, Limited, Unclear};
 use super::{BUSY, DOWN};
-use crate::domain::{BudgetScope, CircuitCause, Spend, Usage, Wait, WaitReason};
+use crate::domain::{BudgetScope, CircuitCause, Spend, Usage};
 use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples;
 
@@ -55,18 +55,11 @@ fn only_a_provider_that_fails_stays_silent_or_cannot_be_read_is_down() {
         [bad, bad, bad, bad, Unclear, bad],
     );
     check(&BUSY, [Limited(None); 6]);
-    let wait = |reason| {
-        ModelErrorKind::Park(Wait {
-            until: samples::after(1),
-            reason,
-        })
-    };
     let unclear = [
-        ModelErrorKind::CircuitOpen {
-            until: samples::after(1),
-        },
-        wait(WaitReason::OutOfTime),
-        wait(WaitReason::RetryAfter),
+        ModelErrorKind::CircuitOpen,
+        ModelErrorKind::OutOfTime,
+        ModelErrorKind::InFlight,
+        ModelErrorKind::BudgetReserved,
         ModelErrorKind::QuotaExhausted,
         ModelErrorKind::Authentication,
         ModelErrorKind::KeyMissing,

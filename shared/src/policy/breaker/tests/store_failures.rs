@@ -23,7 +23,7 @@ async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself(
     advance(30 * SECOND).await;
     assert_eq!(
         world.ask(&breaker).await,
-        Err(DOWN),
+        Err((DOWN, None)),
         "there is no one to elect a prober"
     );
     assert_eq!(
@@ -50,7 +50,7 @@ async fn an_environment_that_could_not_tell_the_others_tells_them_when_the_store
     );
     assert!(world.circuit().await.is_closed());
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err(DOWN));
+    assert_eq!(world.ask(&breaker).await, Err((DOWN, None)));
     assert_eq!(
         world.circuit().await.state,
         CircuitState::Open {

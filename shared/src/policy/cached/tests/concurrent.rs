@@ -4,7 +4,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
 use crate::domain::{BudgetScope, Caller, RetryRules, TaskId, Timestamp};
-use crate::ports::KeptAnswer;
+use crate::ports::{KeptAnswer, Recovery};
 
 type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
 
@@ -161,10 +161,14 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
         .ask(&world.question(CacheMode::Default))
         .await
         .unwrap_err();
-    let ModelErrorKind::Park(Wait {
-        until,
-        reason: WaitReason::SingleFlight,
-    }) = parked.kind
+    assert_eq!(parked.kind, ModelErrorKind::InFlight);
+    let Some(Recovery {
+        wait: Wait {
+            until,
+            reason: WaitReason::SingleFlight,
+        },
+        maybe_sooner: false,
+    }) = parked.recovery
     else {
         panic!("{parked:?}")
     };
@@ -283,14 +287,6 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
         ModelErrorKind::ContextTooLong,
         ModelErrorKind::BadAnswer,
         ModelErrorKind::RateLimited,
-        ModelErrorKind::Park(Wait {
-            until: samples::after(90),
-            reason: WaitReason::RateLimit,
-        }),
-        ModelErrorKind::ParkAtMost(Wait {
-            until: samples::after(90),
-            reason: WaitReason::Breaker,
-        }),
     ] {
         let world = World::new();
         let (spend, status) = (samples::answer("").spend, Some(418));
@@ -338,44 +334,28 @@ async fn those_who_share_an_outage_share_the_old_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_that_is_the_leaders_own_is_not_shared() {
     let retry = RetryRules::default().with_max_attempts(1).unwrap();
-    let wait = |reason| {
-        ModelErrorKind::Park(Wait {
-            until: samples::after(9),
-            reason,
-        })
+    let later = |kind, reason| {
+        let until = samples::after(9);
+        (kind, Some(Recovery::at(Wait { until, reason })))
     };
-    for (kind, retry, deadline) in [
-        (
-            ModelErrorKind::BudgetExhausted(BudgetScope::Task),
-            RetryRules::default(),
-            samples::after(60),
-        ),
-        (
-            ModelErrorKind::Unpriced,
-            RetryRules::default(),
-            samples::after(60),
-        ),
-        (
-            wait(WaitReason::Budget),
-            RetryRules::default(),
-            samples::after(60),
-        ),
-        (
-            wait(WaitReason::OutOfTime),
-            RetryRules::default(),
-            samples::after(60),
-        ),
-        (UNAVAILABLE, retry, samples::after(60)),
-        (ModelErrorKind::Rejected, retry, samples::after(60)),
-        (
-            ModelErrorKind::Timeout,
-            RetryRules::default(),
-            samples::after(5),
-        ),
+    let (standard, ample) = (RetryRules::default(), samples::after(60));
+    let capped = (ModelErrorKind::BudgetExhausted(BudgetScope::Task), None);
+    let reserved = later(ModelErrorKind::BudgetReserved, WaitReason::Budget);
+    let late = later(ModelErrorKind::OutOfTime, WaitReason::OutOfTime);
+    let cut_short = later(UNAVAILABLE, WaitReason::OutOfTime);
+    for (failed, retry, deadline) in [
+        (capped, standard, ample),
+        ((ModelErrorKind::Unpriced, None), standard, ample),
+        (reserved, standard, ample),
+        (late, standard, ample),
+        (cut_short, standard, ample),
+        ((UNAVAILABLE, None), retry, ample),
+        ((ModelErrorKind::Rejected, None), retry, ample),
+        ((ModelErrorKind::Timeout, None), standard, samples::after(5)),
     ] {
         let world = World::new();
         let process = world.process();
-        world.model.then(Reply::Fail(kind));
+        world.model.then(failed.into());
         world.model.hold();
         let own = ModelRequest {
             retry,

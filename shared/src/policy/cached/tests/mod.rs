@@ -16,7 +16,7 @@ use crate::domain::{
 };
 use crate::policy::cache_key;
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind,
+    AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind, Recovery,
 };
 use crate::testing::{
     Captured, Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, listen, samples,
@@ -117,11 +117,7 @@ fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
     match outcome {
         Ok(answer) => answer.origin.as_str(),
         Err(ModelError {
-            kind:
-                ModelErrorKind::Park(Wait {
-                    reason: WaitReason::SingleFlight,
-                    ..
-                }),
+            kind: ModelErrorKind::InFlight,
             ..
         }) => "parked",
         Err(_) => "failed",
@@ -413,30 +409,29 @@ async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
 
 #[tokio::test(start_paused = true)]
 async fn only_an_outage_of_models_lets_an_old_answer_serve() {
-    let wait = |reason| {
-        ModelErrorKind::Park(Wait {
-            until: samples::after(500),
-            reason,
-        })
+    let later = |kind, reason| {
+        let until = samples::after(500);
+        (kind, Some(Recovery::at(Wait { until, reason })))
     };
-    for (kind, expected) in [
-        (UNAVAILABLE, "stale"),
-        (ModelErrorKind::Timeout, "stale"),
-        (ModelErrorKind::RateLimited, "stale"),
-        (
-            ModelErrorKind::CircuitOpen {
-                until: samples::after(500),
-            },
-            "stale",
-        ),
-        (wait(WaitReason::RetryAfter), "stale"),
-        (wait(WaitReason::OutOfTime), "failed"),
-        (wait(WaitReason::Budget), "failed"),
-        (ModelErrorKind::Rejected, "failed"),
-        (ModelErrorKind::Refused, "failed"),
-        (ModelErrorKind::Authentication, "failed"),
-        (ModelErrorKind::KeyMissing, "failed"),
-        (ModelErrorKind::ContextTooLong, "failed"),
+    let open = later(ModelErrorKind::CircuitOpen, WaitReason::Breaker);
+    let down = later(UNAVAILABLE, WaitReason::RetryAfter);
+    let rushed = later(UNAVAILABLE, WaitReason::OutOfTime);
+    let late = later(ModelErrorKind::OutOfTime, WaitReason::OutOfTime);
+    let reserved = later(ModelErrorKind::BudgetReserved, WaitReason::Budget);
+    for (failed, expected) in [
+        ((UNAVAILABLE, None), "stale"),
+        ((ModelErrorKind::Timeout, None), "stale"),
+        ((ModelErrorKind::RateLimited, None), "stale"),
+        (open, "stale"),
+        (down, "stale"),
+        (rushed, "stale"),
+        (late, "failed"),
+        (reserved, "failed"),
+        ((ModelErrorKind::Rejected, None), "failed"),
+        ((ModelErrorKind::Refused, None), "failed"),
+        ((ModelErrorKind::Authentication, None), "failed"),
+        ((ModelErrorKind::KeyMissing, None), "failed"),
+        ((ModelErrorKind::ContextTooLong, None), "failed"),
     ] {
         for mode in [CacheMode::Default, CacheMode::Bypass, CacheMode::Refresh] {
             let world = World::new();
@@ -446,11 +441,11 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
                 .await
                 .unwrap();
             pass(150).await;
-            world.model.then(Reply::Fail(kind.clone()));
+            world.model.then(failed.clone().into());
             assert_eq!(
                 got(&world.process().ask(&world.question(mode)).await),
                 expected,
-                "{kind:?}, {mode:?}"
+                "{failed:?}, {mode:?}"
             );
         }
     }
@@ -469,8 +464,9 @@ impl Model for Rushed {
         let earlier = ModelError::new(request.model().clone(), UNAVAILABLE).attempts();
         Err(ModelError {
             earlier,
-            ..ModelError::new(request.model().clone(), ModelErrorKind::Park(wait))
-        })
+            ..ModelError::new(request.model().clone(), ModelErrorKind::OutOfTime)
+        }
+        .with_recovery(Recovery::at(wait)))
     }
 }
 

@@ -8,12 +8,13 @@ use proptest::prelude::*;
 
 use super::super::{Backoff, Retry, RetryBudget};
 use super::*;
+use crate::domain::WaitReason;
 use crate::domain::{
     Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend, Timestamp,
 };
 use crate::ports::Clock;
 use crate::testing::samples::{START, after, answer, question};
-use crate::testing::{Reply, ScriptedModel, TokioClock};
+use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
 const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
 
@@ -38,14 +39,24 @@ fn to_chain(count: usize) -> ModelRequest {
     }
 }
 
-const fn park(until: Timestamp, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::Park(Wait { until, reason })
+const fn later(kind: ModelErrorKind, until: Timestamp, reason: WaitReason) -> Failed {
+    (kind, Some(Recovery::at(Wait { until, reason })))
+}
+
+fn open(seconds: u64) -> Failed {
+    let kind = ModelErrorKind::CircuitOpen;
+    later(kind, after(seconds), WaitReason::Breaker)
+}
+
+fn limited(seconds: u64) -> Failed {
+    let kind = ModelErrorKind::RateLimited;
+    later(kind, after(seconds), WaitReason::RateLimit)
 }
 
 async fn ask_three(
-    kinds: impl IntoIterator<Item = ModelErrorKind>,
+    failures: impl IntoIterator<Item = Failed>,
 ) -> (Result<ModelAnswer, ModelError>, usize) {
-    let model = Arc::new(ScriptedModel::new(kinds.into_iter().map(Reply::Fail)));
+    let model = Arc::new(ScriptedModel::new(failures.into_iter().map(Reply::from)));
     let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
     let asked = Fallback::new(inner).ask(&to_chain(3)).await;
     let order: Vec<_> = model
@@ -67,7 +78,7 @@ async fn ask_three(
 async fn the_first_model_that_answers_serves() {
     let (asked, calls) = ask_three([]).await;
     assert_eq!((calls, asked.unwrap().model), (1, names(1)[0].clone()));
-    let (asked, _) = ask_three([DOWN, ModelErrorKind::CircuitOpen { until: after(9) }]).await;
+    let (asked, _) = ask_three([(DOWN, None), open(9)]).await;
     let answer = asked.unwrap();
     assert_eq!(answer.model, names(3)[2]);
     let failed: Vec<_> = answer
@@ -88,46 +99,46 @@ async fn the_first_model_that_answers_serves() {
 #[tokio::test]
 async fn only_an_outage_leads_on() {
     let outages = [
-        DOWN,
-        ModelErrorKind::Timeout,
-        ModelErrorKind::RateLimited,
-        ModelErrorKind::KeyUnavailable,
-        ModelErrorKind::BadAnswer,
-        ModelErrorKind::CircuitOpen { until: after(9) },
-        park(after(9), WaitReason::RateLimit),
+        (DOWN, None),
+        (ModelErrorKind::Timeout, None),
+        (ModelErrorKind::RateLimited, None),
+        (ModelErrorKind::KeyUnavailable, None),
+        (ModelErrorKind::BadAnswer, None),
+        open(9),
+        limited(9),
     ];
     for outage in outages {
         assert_eq!(
             ask_three([outage.clone()]).await.0.unwrap().model,
             names(2)[1],
-            "{outage}"
+            "{outage:?}"
         );
     }
     let finals = [
-        ModelErrorKind::QuotaExhausted,
-        ModelErrorKind::Authentication,
-        ModelErrorKind::KeyMissing,
-        ModelErrorKind::Rejected,
-        ModelErrorKind::Refused,
-        ModelErrorKind::ContextTooLong,
-        ModelErrorKind::BudgetExhausted(crate::domain::BudgetScope::Tenant),
-        ModelErrorKind::Unpriced,
-        park(after(9), WaitReason::Budget),
+        (ModelErrorKind::QuotaExhausted, None),
+        (ModelErrorKind::Authentication, None),
+        (ModelErrorKind::KeyMissing, None),
+        (ModelErrorKind::Rejected, None),
+        (ModelErrorKind::Refused, None),
+        (ModelErrorKind::ContextTooLong, None),
+        (
+            ModelErrorKind::BudgetExhausted(crate::domain::BudgetScope::Tenant),
+            None,
+        ),
+        (ModelErrorKind::Unpriced, None),
+        later(ModelErrorKind::BudgetReserved, after(9), WaitReason::Budget),
     ];
-    for kind in finals {
-        let (asked, calls) = ask_three([DOWN, kind.clone()]).await;
+    for failed in finals {
+        let (asked, calls) = ask_three([(DOWN, None), failed.clone()]).await;
         let error = asked.unwrap_err();
-        let attempts = if matches!(kind, ModelErrorKind::Park(_)) {
-            1
-        } else {
-            2
-        };
+        let attempts = if failed.0.is_attempt() { 2 } else { 1 };
         assert_eq!(
             (calls, error.attempts().len(), error.spend.attempts),
             (2, attempts, 2),
-            "{kind}"
+            "{failed:?}"
         );
-        assert_eq!((error.kind, error.model), (kind, names(2)[1].clone()));
+        assert_eq!(failed_of(&error), failed);
+        assert_eq!(error.model, names(2)[1]);
     }
 }
 
@@ -169,11 +180,7 @@ async fn an_answer_that_is_cut_before_its_first_word_leads_on_while_there_is_ano
 
 #[tokio::test]
 async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_model_answers() {
-    for kind in [
-        DOWN,
-        ModelErrorKind::Rejected,
-        park(after(9), WaitReason::RateLimit),
-    ] {
+    for last in [(DOWN, None), (ModelErrorKind::Rejected, None), limited(9)] {
         let cut = ModelAnswer {
             stop_reason: StopReason::MaxTokens,
             ..answer("")
@@ -181,7 +188,7 @@ async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_
         let script = [
             Reply::Fail(DOWN),
             Reply::Answer(cut),
-            Reply::Fail(kind.clone()),
+            Reply::from(last.clone()),
         ];
         let fallback = Fallback::new(Arc::new(ScriptedModel::new(script)));
         let answer = fallback.ask(&to_chain(3)).await.unwrap();
@@ -190,78 +197,88 @@ async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_
             (StopReason::MaxTokens, String::new())
         );
         let failed: Vec<_> = answer.failed.iter().map(|failed| failed.code).collect();
-        let last = if kind.is_advice() {
-            vec![]
-        } else {
-            vec![kind.code()]
-        };
-        assert_eq!(
-            failed,
-            [vec![FailureCode::ModelUnavailable], last].concat(),
-            "{kind}"
-        );
+        assert_eq!(failed, [FailureCode::ModelUnavailable, last.0.code()]);
         assert_eq!(answer.spend.attempts, 3);
     }
 }
 
 #[tokio::test]
 async fn when_all_are_out_the_earliest_return_comes_out() {
-    let open = |seconds| ModelErrorKind::CircuitOpen {
-        until: after(seconds),
+    let rushed = |seconds| {
+        let kind = ModelErrorKind::OutOfTime;
+        later(kind, after(seconds), WaitReason::OutOfTime)
     };
-    let limited = |seconds| park(after(seconds), WaitReason::RateLimit);
-    let rushed = |seconds| park(after(seconds), WaitReason::OutOfTime);
-    let at_most = |seconds, reason| {
-        ModelErrorKind::ParkAtMost(Wait {
+    let at_most = |kind: &ModelErrorKind, seconds, reason| {
+        let wait = Wait {
             until: after(seconds),
             reason,
-        })
+        };
+        (kind.clone(), Some(Recovery::by(wait)))
     };
+    let down = (DOWN, None);
+    let (busy, shut) = (ModelErrorKind::RateLimited, ModelErrorKind::CircuitOpen);
+    let timeout = (ModelErrorKind::Timeout, None);
     let cases = [
+        ([down.clone(), down.clone(), timeout.clone()], timeout, 3),
         (
-            [DOWN, DOWN, ModelErrorKind::Timeout],
-            ModelErrorKind::Timeout,
+            [open(9), down.clone(), down.clone()],
+            at_most(&DOWN, 9, WaitReason::Breaker),
             3,
         ),
-        ([open(9), DOWN, DOWN], at_most(9, WaitReason::Breaker), 3),
-        ([DOWN, DOWN, open(9)], at_most(9, WaitReason::Breaker), 3),
         (
-            [open(9), limited(8), DOWN],
-            at_most(8, WaitReason::RateLimit),
-            2,
+            [down.clone(), down.clone(), open(9)],
+            at_most(&shut, 9, WaitReason::Breaker),
+            3,
         ),
         (
-            [DOWN, limited(8), limited(9)],
-            at_most(8, WaitReason::RateLimit),
-            1,
+            [open(9), limited(8), down.clone()],
+            at_most(&DOWN, 8, WaitReason::RateLimit),
+            3,
+        ),
+        (
+            [down.clone(), limited(8), limited(9)],
+            at_most(&busy, 8, WaitReason::RateLimit),
+            3,
         ),
         (
             [limited(9), open(8), limited(9)],
-            park(after(8), WaitReason::Breaker),
-            1,
-        ),
-        ([limited(7), limited(9), open(8)], limited(7), 1),
-        ([limited(7), rushed(9), limited(8)], rushed(7), 0),
-        (
-            [rushed(7), limited(9), DOWN],
-            at_most(7, WaitReason::OutOfTime),
-            1,
+            later(busy.clone(), after(8), WaitReason::Breaker),
+            3,
         ),
         (
-            [at_most(7, WaitReason::RateLimit), limited(9), limited(9)],
-            at_most(7, WaitReason::RateLimit),
-            0,
+            [limited(7), limited(9), open(8)],
+            later(shut, after(7), WaitReason::RateLimit),
+            3,
+        ),
+        (
+            [limited(7), rushed(9), limited(8)],
+            later(busy.clone(), after(7), WaitReason::OutOfTime),
+            2,
+        ),
+        (
+            [rushed(7), limited(9), down],
+            at_most(&DOWN, 7, WaitReason::OutOfTime),
+            2,
+        ),
+        (
+            [
+                at_most(&busy, 7, WaitReason::RateLimit),
+                limited(9),
+                limited(9),
+            ],
+            at_most(&busy, 7, WaitReason::RateLimit),
+            3,
         ),
     ];
-    for (kinds, expected, attempts) in cases {
-        let (asked, calls) = ask_three(kinds.clone()).await;
+    for (failures, expected, attempts) in cases {
+        let (asked, calls) = ask_three(failures.clone()).await;
         let error = asked.unwrap_err();
         assert_eq!(
             (calls, error.attempts().len(), error.spend.attempts),
             (3, attempts, 3),
-            "{kinds:?}"
+            "{failures:?}"
         );
-        assert_eq!(error.kind, expected, "{kinds:?}");
+        assert_eq!(failed_of(&error), expected, "{failures:?}");
     }
 }
 
@@ -324,21 +341,23 @@ async fn a_model_that_forbids_another_try_does_not_speak_for_the_others() {
             ..Spend::default()
         },
     };
-    let limited = park(after(9), WaitReason::RateLimit);
+    let (down, limited) = ((DOWN, None), limited(9));
+    let then_down = (DOWN, limited.1);
     let cases = [
-        ([Reply::Fail(DOWN), last_word()], (DOWN, None)),
-        ([last_word(), Reply::Fail(DOWN)], (DOWN, None)),
-        ([last_word(), last_word()], (DOWN, Some(false))),
+        ([Reply::Fail(DOWN), last_word()], (down.clone(), None)),
+        ([last_word(), Reply::Fail(DOWN)], (down.clone(), None)),
+        ([last_word(), last_word()], (down, Some(false))),
         (
-            [last_word(), Reply::Fail(limited.clone())],
+            [last_word(), limited.clone().into()],
             (limited.clone(), None),
         ),
-        ([Reply::Fail(limited.clone()), last_word()], (limited, None)),
+        ([limited.into(), last_word()], (then_down, None)),
     ];
     for (script, expected) in cases {
         let fallback = Fallback::new(Arc::new(ScriptedModel::new(script.clone())));
         let error = fallback.ask(&to_chain(2)).await.unwrap_err();
-        assert_eq!((error.kind, error.should_retry), expected, "{script:?}");
+        let told = (failed_of(&error), error.should_retry);
+        assert_eq!(told, expected, "{script:?}");
     }
 }
 
@@ -386,8 +405,8 @@ impl Model for Troubled {
             1 | 2 => (Some(DOWN), None),
             3 => (Some(DOWN), Some(until)),
             4 | 5 => (Some(ModelErrorKind::RateLimited), Some(until)),
-            6 => (Some(ModelErrorKind::CircuitOpen { until }), Some(until)),
-            7 => (Some(park(until, WaitReason::SingleFlight)), Some(until)),
+            6 => (Some(ModelErrorKind::CircuitOpen), Some(until)),
+            7 => (Some(ModelErrorKind::InFlight), Some(until)),
             _ => (Some(ModelErrorKind::Rejected), None),
         };
         let mut seen = self.seen.lock().unwrap();
@@ -410,8 +429,16 @@ impl Model for Troubled {
             Some(kind) => {
                 let source = Some(std::io::Error::other("trouble").into());
                 let retry_after = matches!(what, 3..=5).then_some(named).filter(|_| in_time);
+                let reason = if what == 6 {
+                    WaitReason::Breaker
+                } else {
+                    WaitReason::SingleFlight
+                };
+                let recovery =
+                    matches!(what, 6 | 7 if in_time).then(|| Recovery::at(Wait { until, reason }));
                 let failed = ModelError::new(model.clone(), kind);
                 Err(ModelError {
+                    recovery,
                     status: Some(number),
                     retry_after,
                     spend,
@@ -481,14 +508,14 @@ proptest! {
         prop_assert_eq!(attempts, seen.iter().filter_map(|call| call.failed.clone()).collect::<Vec<_>>());
         if let Err(error) = asked {
             prop_assert!(error.source.is_some());
-            match error.kind {
-                ModelErrorKind::Park(wait) => {
+            match error.recovery {
+                Some(Recovery { wait, maybe_sooner: false }) => {
                     prop_assert!(comebacks.len() < chain || comebacks.iter().any(|moment| *moment <= wait.until));
                 }
-                ModelErrorKind::ParkAtMost(wait) => {
+                Some(Recovery { wait, maybe_sooner: true }) => {
                     prop_assert!(comebacks.len() < chain && comebacks.iter().all(|moment| wait.until <= *moment));
                 }
-                kind => prop_assert!(comebacks.is_empty() || !kind.is_outage()),
+                None => prop_assert!(comebacks.is_empty() || !error.is_outage()),
             }
         }
     }

@@ -139,15 +139,12 @@ fn stands(setup: &Setup, key: &BudgetKey) -> (u64, usize) {
 
 /// Checks that a call comes back in 5 to 10 s that was refused at [`START`].
 #[track_caller]
-fn check_waits(kind: &ModelErrorKind) {
-    let ModelErrorKind::Park(Wait {
-        until,
-        reason: WaitReason::Budget,
-    }) = kind
-    else {
-        panic!("{kind:?}")
-    };
-    assert!((after(5)..=after(10)).contains(until), "{until:?}");
+fn check_waits(result: Result<ModelAnswer, ModelError>) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind, ModelErrorKind::BudgetReserved);
+    let wait = error.recovery.unwrap().wait;
+    assert_eq!(wait.reason, WaitReason::Budget);
+    assert!((after(5)..=after(10)).contains(&wait.until), "{wait:?}");
 }
 
 fn kind(result: Result<ModelAnswer, ModelError>) -> ModelErrorKind {
@@ -313,7 +310,7 @@ async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
             async move { metered.ask(&request).await }
         });
         setup.model.until_asked(1).await;
-        check_waits(&kind(metered.ask(&request).await));
+        check_waits(metered.ask(&request).await);
         setup.model.release();
         open.await.unwrap().unwrap();
         assert_eq!(
@@ -561,7 +558,7 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
         assert!(setup.faults.struck());
         let keys = all_of(&request);
         if call <= 3 {
-            check_waits(&kind(result));
+            check_waits(result);
             assert_eq!(setup.model.asked(), vec![]);
             assert!(
                 keys.iter().all(|key| stands(&setup, key) == (0, 0)),
@@ -594,10 +591,10 @@ async fn a_store_that_stays_away_stops_every_capped_call_and_is_one_line_of_each
     let setup = setup([], Some(PLENTY));
     setup.faults.die_at(1, When::Before);
     for _ in 0..3 {
-        assert!(matches!(
+        assert_eq!(
             kind(setup.metered.ask(&under(PLENTY)).await),
-            ModelErrorKind::Park(_)
-        ));
+            ModelErrorKind::BudgetReserved
+        );
     }
     assert_eq!(setup.model.asked(), vec![]);
     assert_eq!(heard.text().lines().count(), 3, "{}", heard.text());

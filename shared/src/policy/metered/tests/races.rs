@@ -89,14 +89,8 @@ async fn of_two_hundred_racing_calls_fifty_are_made_at_once_and_those_that_wait_
 /// How long a call waits for others to be settled that began at [`START`].
 #[track_caller]
 fn wait_of(error: &ModelError) -> Duration {
-    let ModelErrorKind::Park(Wait {
-        until,
-        reason: WaitReason::Budget,
-    }) = error.kind
-    else {
-        panic!("{error:?}")
-    };
-    until.since(START)
+    assert_eq!(error.kind, ModelErrorKind::BudgetReserved);
+    error.recovery.unwrap().wait.until.since(START)
 }
 
 #[track_caller]

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use super::*;
 use crate::domain::{BudgetScope, Deadline, FailureCode, RetryRules, Spend};
 use crate::testing::samples::{START, after, question};
-use crate::testing::{Reply, ScriptedModel, TokioClock};
+use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
 /// What each failure that says so has cost.
 const SPEND: Spend = Spend {
@@ -85,18 +85,31 @@ const fn limited(hint_ms: u64) -> Reply {
     hinted(ModelErrorKind::RateLimited, hint_ms, None)
 }
 
-const fn park(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::Park(Wait {
+const LIMITED: ModelErrorKind = ModelErrorKind::RateLimited;
+
+const fn wait(at_ms: u64, reason: WaitReason) -> Wait {
+    Wait {
         until: Timestamp::from_millis(START.as_millis() + at_ms),
         reason,
-    })
+    }
 }
 
-const fn park_at_most(at_ms: u64, reason: WaitReason) -> ModelErrorKind {
-    ModelErrorKind::ParkAtMost(Wait {
-        until: Timestamp::from_millis(START.as_millis() + at_ms),
-        reason,
-    })
+const fn later(kind: ModelErrorKind, at_ms: u64, reason: WaitReason) -> Failed {
+    (kind, Some(Recovery::at(wait(at_ms, reason))))
+}
+
+const fn later_or_sooner(kind: ModelErrorKind, at_ms: u64, reason: WaitReason) -> Failed {
+    (kind, Some(Recovery::by(wait(at_ms, reason))))
+}
+
+/// A rate limit that ends then.
+const fn limited_until(at_ms: u64) -> Failed {
+    later(LIMITED, at_ms, WaitReason::RateLimit)
+}
+
+/// An outage that ends then.
+const fn down_until(at_ms: u64) -> Failed {
+    later(DOWN, at_ms, WaitReason::RetryAfter)
 }
 
 const fn with_word(kind: ModelErrorKind, should_retry: bool) -> Reply {
@@ -125,12 +138,7 @@ fn check_times(script: &[Reply], expected_ms: &[u128]) {
 
 /// Checks how a call ends that meets `script`.
 #[track_caller]
-fn check_end(
-    script: &[Reply],
-    request: &ModelRequest,
-    expected: &ModelErrorKind,
-    expected_ms: &[u128],
-) {
+fn check_end(script: &[Reply], request: &ModelRequest, expected: &Failed, expected_ms: &[u128]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -139,12 +147,12 @@ fn check_end(
     let (asked, begun) = runtime.block_on(run(script.to_vec(), request));
     let error = asked.unwrap_err();
     assert_eq!(
-        (&error.kind, &begun[..]),
+        (&failed_of(&error), &begun[..]),
         (expected, expected_ms),
         "{script:?}"
     );
     assert_eq!(error.attempts().len(), begun.len(), "{script:?}");
-    assert!(!matches!(error.kind, ModelErrorKind::Park(_)) || !error.is_retryable());
+    assert!(error.recovery.is_none() || !error.is_retryable());
 }
 
 #[test]
@@ -179,28 +187,32 @@ fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
 #[test]
 fn what_another_attempt_cannot_mend_is_final_at_once() {
     let kinds = [
-        ModelErrorKind::CircuitOpen { until: after(9) },
-        park(9_000, WaitReason::SingleFlight),
-        ModelErrorKind::QuotaExhausted,
-        ModelErrorKind::Authentication,
-        ModelErrorKind::KeyMissing,
-        ModelErrorKind::Rejected,
-        ModelErrorKind::Refused,
-        ModelErrorKind::ContextTooLong,
-        ModelErrorKind::BudgetExhausted(BudgetScope::Task),
-        ModelErrorKind::Unpriced,
+        (ModelErrorKind::CircuitOpen, None),
+        later(ModelErrorKind::CircuitOpen, 9_000, WaitReason::Breaker),
+        limited_until(9_000),
+        (ModelErrorKind::OutOfTime, None),
+        (ModelErrorKind::InFlight, None),
+        (ModelErrorKind::BudgetReserved, None),
+        (ModelErrorKind::QuotaExhausted, None),
+        (ModelErrorKind::Authentication, None),
+        (ModelErrorKind::KeyMissing, None),
+        (ModelErrorKind::Rejected, None),
+        (ModelErrorKind::Refused, None),
+        (ModelErrorKind::ContextTooLong, None),
+        (ModelErrorKind::BudgetExhausted(BudgetScope::Task), None),
+        (ModelErrorKind::Unpriced, None),
     ];
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    for kind in kinds {
-        let (asked, begun) = runtime.block_on(run([Reply::Fail(kind.clone())], &question("hello")));
+    for failed in kinds {
+        let (asked, begun) = runtime.block_on(run([failed.clone().into()], &question("hello")));
         let error = asked.unwrap_err();
         assert_eq!(
-            (error.kind, error.earlier, begun),
-            (kind, Vec::new(), vec![0])
+            (failed_of(&error), error.earlier, begun),
+            (failed, Vec::new(), vec![0])
         );
     }
 }
@@ -221,28 +233,23 @@ async fn the_providers_word_goes_before_the_kind() {
 }
 
 #[test]
-fn a_wait_that_is_too_long_comes_out_as_advice_to_park() {
+fn a_wait_that_is_too_long_ends_the_call_with_its_end() {
     let soon = |millis| ModelRequest {
         deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
         ..question("hello")
     };
     let ample = question("hello");
-    check_end(
-        &[limited(10_001)],
-        &ample,
-        &park(10_001, WaitReason::RateLimit),
-        &[0],
-    );
+    check_end(&[limited(10_001)], &ample, &limited_until(10_001), &[0]);
     check_end(
         &[hinted(DOWN, 50_000, None)],
         &ample,
-        &park(50_000, WaitReason::RetryAfter),
+        &down_until(50_000),
         &[0],
     );
     check_end(
         &[limited(10_001)],
         &soon(5_000),
-        &park(10_001, WaitReason::RateLimit),
+        &limited_until(10_001),
         &[0],
     );
 }
@@ -253,28 +260,30 @@ fn a_wait_that_only_the_deadline_forbids_lacks_time_and_no_more() {
         deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
         ..with_attempts(attempts)
     };
-    let check = |script: &[Reply], request, at_ms, begun: &[u128]| {
-        check_end(script, &request, &park(at_ms, WaitReason::OutOfTime), begun);
+    let check = |script: &[Reply], request, (kind, at_ms), begun: &[u128]| {
+        let expected = later(kind, at_ms, WaitReason::OutOfTime);
+        check_end(script, &request, &expected, begun);
     };
-    check(&[limited(5_000)], soon(5_000, 3), 5_000, &[0]);
-    check(&[Reply::Fail(DOWN)], soon(500, 3), 500, &[0]);
-    check(&[Reply::Hang], soon(3_000, 3), 3_500, &[0]);
+    check(&[limited(5_000)], soon(5_000, 3), (LIMITED, 5_000), &[0]);
+    check(&[Reply::Fail(DOWN)], soon(500, 3), (DOWN, 500), &[0]);
+    let timeout = (ModelErrorKind::Timeout, 3_500);
+    check(&[Reply::Hang], soon(3_000, 3), timeout, &[0]);
     // A wait must leave as much time as it takes.
     check(
         &[limited(2_400), limited(1_400)],
         soon(5_000, 3),
-        3_800,
+        (LIMITED, 3_800),
         &[0, 2_400],
     );
     // Without another attempt, more time would not have helped.
-    let last = park(5_000, WaitReason::RateLimit);
+    let last = limited_until(5_000);
     check_end(&[limited(5_000)], &soon(5_000, 1), &last, &[0]);
-    check_end(&[Reply::Fail(DOWN)], &soon(500, 1), &DOWN, &[0]);
+    check_end(&[Reply::Fail(DOWN)], &soon(500, 1), &(DOWN, None), &[0]);
 }
 
 #[test]
 fn a_hint_outlives_the_attempts() {
-    let until = |millis| park(millis, WaitReason::RateLimit);
+    let until = limited_until;
     check_end(
         &[limited(100), limited(200)],
         &with_attempts(2),
@@ -300,7 +309,7 @@ fn a_hint_outlives_the_attempts() {
     check_end(
         &[limited(100), Reply::Fail(DOWN)],
         &with_attempts(2),
-        &DOWN,
+        &(DOWN, None),
         &[0, 100],
     );
 }
@@ -311,16 +320,14 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
         [limited(60_000), hinted(DOWN, 5_000, None)],
         RetryBudget::default(),
     );
-    let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| error.kind);
+    let ask =
+        async |request: ModelRequest| retry.ask(&request).await.map_err(|error| failed_of(&error));
     let begun = || timed.begun.lock().unwrap().clone();
-    assert_eq!(
-        ask(question("hello")).await,
-        Err(park(60_000, WaitReason::RateLimit))
-    );
+    assert_eq!(ask(question("hello")).await, Err(limited_until(60_000)));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(
         ask(question("another")).await,
-        Err(park_at_most(60_000, WaitReason::RateLimit))
+        Err(later_or_sooner(LIMITED, 60_000, WaitReason::RateLimit))
     );
     assert_eq!(begun(), [0]);
 
@@ -330,15 +337,15 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
         deadline: Deadline::at(after(60)),
         ..with_attempts(1)
     };
-    assert_eq!(ask(soon).await, Err(park(60_000, WaitReason::OutOfTime)));
+    assert_eq!(
+        ask(soon).await,
+        Err(later(LIMITED, 60_000, WaitReason::OutOfTime))
+    );
     let later = ModelRequest {
         deadline: Deadline::at(after(120)),
         ..with_attempts(1)
     };
-    assert_eq!(
-        ask(later.clone()).await,
-        Err(park(65_000, WaitReason::RetryAfter))
-    );
+    assert_eq!(ask(later.clone()).await, Err(down_until(65_000)));
     assert!(ask(later).await.is_ok());
     assert_eq!(begun(), [0, 60_000, 65_000]);
 }
@@ -353,8 +360,8 @@ async fn a_last_try_keeps_no_wait_that_another_call_was_told_and_its_own_all_the
     };
     let own = retry.ask(&last_try).await.unwrap_err();
     assert_eq!(
-        (own.kind, own.spend.attempts),
-        (park(30_000, WaitReason::RateLimit), 1)
+        (failed_of(&own), own.spend.attempts),
+        (limited_until(30_000), 1)
     );
     assert!(retry.ask(&last_try).await.is_ok());
     assert_eq!(timed.begun.lock().unwrap().clone(), [0, 0, 0]);
@@ -374,24 +381,19 @@ async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
     };
     let (asked, ()) = tokio::join!(retry.ask(&first), between);
     assert_eq!(
-        asked.unwrap_err().kind,
-        park_at_most(41_000, WaitReason::RateLimit)
+        failed_of(&asked.unwrap_err()),
+        later_or_sooner(LIMITED, 41_000, WaitReason::RateLimit)
     );
 }
 
 #[test]
 fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
     let ample = question("hello");
-    check_end(
-        &[limited(86_400_000)],
-        &ample,
-        &park(60_000, WaitReason::RateLimit),
-        &[0],
-    );
+    check_end(&[limited(86_400_000)], &ample, &limited_until(60_000), &[0]);
     check_end(
         &[hinted(DOWN, 86_400_000, None)],
         &ample,
-        &park(60_000, WaitReason::RetryAfter),
+        &down_until(60_000),
         &[0],
     );
 }
@@ -400,19 +402,19 @@ fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
 async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
     let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
     assert_eq!(
-        retry.ask(&question("hello")).await.unwrap_err().kind,
-        park(60_000, WaitReason::RateLimit)
+        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
+        limited_until(60_000)
     );
     assert!(retry.ask(&question("another")).await.is_ok());
     timed.model.then(hinted(DOWN, 86_400_000, None));
     assert_eq!(
-        retry.ask(&question("hello")).await.unwrap_err().kind,
-        park(60_000, WaitReason::RetryAfter)
+        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
+        down_until(60_000)
     );
-    let waits = retry.ask(&question("another")).await.unwrap_err().kind;
+    let waits = failed_of(&retry.ask(&question("another")).await.unwrap_err());
     assert_eq!(
         waits,
-        park_at_most(60_000, WaitReason::RetryAfter),
+        later_or_sooner(DOWN, 60_000, WaitReason::RetryAfter),
         "an outage with a named wait is believed for a cooldown"
     );
 }
@@ -428,34 +430,29 @@ fn an_unreadable_response_is_worth_one_more_attempt() {
     check_end(
         &vec![Reply::Fail(BAD); 3],
         &with_attempts(9),
-        &BAD,
+        &(BAD, None),
         &[0, 500],
     );
     check_end(
         &[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)],
         &with_attempts(9),
-        &BAD,
+        &(BAD, None),
         &[0, 500, 1_500],
     );
-    check_end(&[Reply::Fail(BAD)], &with_attempts(1), &BAD, &[0]);
+    check_end(&[Reply::Fail(BAD)], &with_attempts(1), &(BAD, None), &[0]);
 }
 
 #[test]
 fn used_up_attempts_and_time_end_with_the_last_error() {
     let down = || vec![Reply::Fail(DOWN), Reply::Fail(DOWN), limited(20_000)];
-    check_end(&down(), &with_attempts(1), &DOWN, &[0]);
-    check_end(&down(), &with_attempts(2), &DOWN, &[0, 500]);
+    check_end(&down(), &with_attempts(1), &(DOWN, None), &[0]);
+    check_end(&down(), &with_attempts(2), &(DOWN, None), &[0, 500]);
     let brief = |seconds| ModelRequest {
         retry: with_attempts(9).retry.with_max_seconds(seconds).unwrap(),
         ..question("hello")
     };
-    check_end(&down(), &brief(1), &DOWN, &[0, 500]);
-    check_end(
-        &down(),
-        &brief(2),
-        &park(21_500, WaitReason::RateLimit),
-        &[0, 500, 1_500],
-    );
+    check_end(&down(), &brief(1), &(DOWN, None), &[0, 500]);
+    check_end(&down(), &brief(2), &limited_until(21_500), &[0, 500, 1_500]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -481,8 +478,8 @@ async fn all_calls_share_the_budget() {
     );
     assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
     timed.model.then(limited(100));
-    let parked = retry.ask(&question("hello")).await.unwrap_err().kind;
-    assert_eq!(parked, park(600, WaitReason::RateLimit));
+    let error = retry.ask(&question("hello")).await.unwrap_err();
+    assert_eq!(failed_of(&error), limited_until(600));
 }
 
 #[tokio::test(start_paused = true)]
