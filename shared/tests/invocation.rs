@@ -16,7 +16,7 @@ use shared::config::Environment;
 use shared::metric;
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
-use shared::telemetry::{Service, TRACE, invocation, start};
+use shared::telemetry::{Service, invocation, start};
 use shared::testing::XrayDaemon;
 use tokio::time::sleep;
 use tracing::Instrument;
@@ -101,9 +101,10 @@ fn function(daemon: &str) {
         let parent = recorded.map(|recorded| {
             format!("Root=1-{seconds:08x}-{TRACE_ID};Parent=53995c3f42cd8ad8;Sampled={recorded}")
         });
-        let context = tracing::info_span!(target: "executor", "invoke", function_request_id = number.to_string());
-        let spans = tracing::info_span!(target: TRACE, parent: &context, "tasks process", xray_parent = parent, number);
-        let work = work(number, ends).instrument(spans).instrument(context);
+        let span = tracing::info_span!(
+            target: "executor", "tasks process", function_request_id = number.to_string(), xray_parent = parent, number
+        );
+        let work = work(number, ends).instrument(span);
         assert_eq!(
             runtime.block_on(invocation(LEFT, work)).is_ok(),
             !matches!(ends, Ends::Badly)

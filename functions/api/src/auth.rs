@@ -21,7 +21,6 @@ use subtle::{Choice, ConstantTimeEq};
 use tracing::Span;
 
 use crate::problem::Problem;
-use crate::trace::RequestSpan;
 
 /// How old the keys may be that a request is held against, and how old when they don't open it: so
 /// often can wrong keys have the secret read.
@@ -120,9 +119,6 @@ pub(crate) async fn require_key(
 ) -> Result<Response, Problem> {
     let tenant = keys.tenant_of(request.headers()).await?;
     Span::current().record("tenant_id", tenant.as_str());
-    RequestSpan::of(request.extensions())
-        .0
-        .record("tenant_id", tenant.as_str());
     request.extensions_mut().insert(Caller(tenant));
     Ok(next.run(request).await)
 }

@@ -81,7 +81,7 @@ pub(crate) async fn redrive_many(
         let task: Option<TaskId> = id.parse().ok();
         // Of many tasks, none is the request's own.
         let span = tracing::info_span!(
-            "task",
+            "redrive",
             task_id = task.map(field::display),
             agent_id = field::Empty
         );

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::delivery::{MAX_BODY_BYTES, bytes_of_body};
 use crate::problem::{Problem, render};
-use crate::trace::{RequestSpan, Trace, linked_trace_id};
+use crate::trace::{Trace, linked_trace_id};
 
 const REQUEST_ID: &str = "x-request-id";
 
@@ -47,7 +47,7 @@ const SUBMIT: &str = "/v1/tasks";
 /// document.
 pub(crate) async fn frame(
     State(runbook): State<Runbook>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
@@ -55,13 +55,14 @@ pub(crate) async fn frame(
     let (method, route) = (request.method().clone(), route(&request));
     let lambda = request.extensions().get::<lambda_http::Context>();
     let parent = Trace::of_request(&request);
-    let trace = tracing::info_span!(
-        target: "trace",
+    let span = tracing::info_span!(
         "request",
         otel.name = format!("{method} {route}"),
         xray_parent = parent.as_ref().map(TraceHeader::as_str),
+        xray_trace_id = parent.as_ref().map(TraceHeader::trace_id),
         linked_trace_id = linked_trace_id(&request),
         request_id,
+        client_request_id = client_request_id(&request),
         function_request_id = lambda.map(|context| &context.request_id),
         tenant_id = field::Empty,
         agent_id = field::Empty,
@@ -69,22 +70,7 @@ pub(crate) async fn frame(
         status_code = field::Empty,
         otel.status_code = field::Empty,
     );
-    // Within the other, so that it is the current one, which is told the tenant, agent and task as
-    // they become known.
-    let log = trace.in_scope(|| {
-        tracing::info_span!(
-            "request",
-            request_id,
-            client_request_id = client_request_id(&request),
-            function_request_id = lambda.map(|context| &context.request_id),
-            xray_trace_id = parent.as_ref().map(TraceHeader::trace_id),
-            tenant_id = field::Empty,
-            agent_id = field::Empty,
-            task_id = field::Empty,
-        )
-    });
-    let answered = trace.clone();
-    request.extensions_mut().insert(RequestSpan(trace.clone()));
+    let answered = span.clone();
     async {
         let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
@@ -108,8 +94,7 @@ pub(crate) async fn frame(
         tracing::info!(%method, route, status = response.status().as_u16(), code, duration_ms, "request handled");
         response
     }
-    .instrument(log)
-    .instrument(trace)
+    .instrument(span)
     .await
 }
 

@@ -8,7 +8,6 @@ use shared::domain::{AgentId, TaskId};
 use tracing::Span;
 
 use crate::problem::Problem;
-use crate::trace::RequestSpan;
 
 /// What a route's id is the id of.
 pub(crate) trait Subject {
@@ -33,9 +32,6 @@ impl<T: Subject + FromStr + ToString, S: Send + Sync> FromRequestParts<S> for Pa
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id: T = parameter(parts, state, "id").await?;
         Span::current().record(T::FIELD, id.to_string());
-        RequestSpan::of(&parts.extensions)
-            .0
-            .record(T::FIELD, id.to_string());
         Ok(Self(id))
     }
 }

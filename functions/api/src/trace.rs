@@ -1,4 +1,4 @@
-//! The trace that a request belongs to, and the request's span in it.
+//! The trace that a request belongs to.
 
 use std::convert::Infallible;
 
@@ -6,7 +6,6 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::Extensions;
 use axum::http::request::Parts;
 use shared::domain::TraceHeader;
-use tracing::Span;
 
 /// The trace that Lambda gave the request's invocation, if it gave one. The request's own header is
 /// of no use: behind an HTTP API it says neither which span goes on nor whether it is recorded.
@@ -25,28 +24,6 @@ impl Trace {
 }
 
 impl<S: Sync> FromRequestParts<S> for Trace {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.extensions))
-    }
-}
-
-/// The request's span in the trace, which whoever finds out about a tenant, agent or task notes
-/// that in.
-#[derive(Clone)]
-pub(crate) struct RequestSpan(pub(crate) Span);
-
-impl RequestSpan {
-    pub(crate) fn of(extensions: &Extensions) -> Self {
-        extensions
-            .get()
-            .cloned()
-            .unwrap_or_else(|| Self(Span::none()))
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for RequestSpan {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {

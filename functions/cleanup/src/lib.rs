@@ -74,19 +74,18 @@ impl Cleanup {
             ..
         } = event.context;
         let trace: Option<TraceHeader> = xray_trace_id.and_then(|header| header.parse().ok());
-        let xray_trace_id = trace.as_ref().map(TraceHeader::trace_id);
-        let log = tracing::info_span!("invoke", function_request_id = request_id, xray_trace_id);
-        let xray_parent = trace.as_ref().map(TraceHeader::as_str);
         let is_batch = event.payload.get("Records").is_some();
-        let trace = log.in_scope(|| {
-            tracing::info_span!(
-                target: "trace",
-                "cleanup",
-                otel.name = if is_batch { "undelivered messages" } else { "sweep" },
-                xray_parent,
-                function_request_id = request_id,
-            )
-        });
+        let span = tracing::info_span!(
+            "cleanup",
+            otel.name = if is_batch {
+                "undelivered messages"
+            } else {
+                "sweep"
+            },
+            xray_parent = trace.as_ref().map(TraceHeader::as_str),
+            xray_trace_id = trace.as_ref().map(TraceHeader::trace_id),
+            function_request_id = request_id,
+        );
         let work = async {
             if is_batch {
                 let batch = SqsEvent::deserialize(event.payload).map_err(|error| {
@@ -101,7 +100,7 @@ impl Cleanup {
             self.purge_agents(until).await?;
             Ok(SqsBatchResponse::default())
         };
-        work.instrument(trace).instrument(log).await
+        work.instrument(span).await
     }
 
     async fn sweep(&self, until: Timestamp) -> Result<(), StoreError> {
@@ -195,30 +194,20 @@ impl Cleanup {
             let (trace, linked) =
                 TraceHeader::open_or_over(trace.as_ref(), self.sweeper.clock.now());
             let span = tracing::info_span!(
-                "message",
-                message_id = id,
+                "undelivered message",
+                xray_parent = trace.map(TraceHeader::as_str),
                 xray_trace_id = trace.map(TraceHeader::trace_id),
+                linked_trace_id = linked.map(TraceHeader::trace_id),
+                message_id = id,
+                receives,
                 task_id = field::Empty,
                 tenant_id = field::Empty,
                 agent_id = field::Empty,
             );
-            let xray_parent = trace.map(TraceHeader::as_str);
-            let linked_trace_id = linked.map(TraceHeader::trace_id);
-            let trace = span.in_scope(|| {
-                tracing::info_span!(
-                    target: "trace",
-                    "undelivered message",
-                    xray_parent,
-                    linked_trace_id,
-                    message_id = id,
-                    receives,
-                )
-            });
             let burying = self
                 .undelivered
                 .bury(&body, receives)
-                .instrument(span.clone())
-                .instrument(trace);
+                .instrument(span.clone());
             if let Err(error) = burying.await {
                 metric::STORE_FAILURES.add([], 1);
                 span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message is left in its queue"));

@@ -21,7 +21,8 @@ use shared::app::Runner;
 use shared::domain::{Causes, Timestamp, TraceHeader};
 use shared::ports::{MessageError, TaskMessage, TaskQueue};
 use shared::runtime::in_own_task;
-use tracing::{Instrument, Span, field};
+use tracing::field;
+use tracing::{Instrument, Span};
 
 use verdict::Verdict;
 
@@ -128,7 +129,7 @@ impl Executor {
     /// Works on one message and sees to it that it comes back when it should.
     async fn judge(&self, message: &Received, invocation: &Invocation) -> Verdict {
         let until = invocation.until;
-        let (log, trace) = spans(message, invocation, self.runner.clock.now());
+        let span = span(message, invocation, self.runner.clock.now());
         async {
             let caught = AssertUnwindSafe(self.work(message, until)).catch_unwind().await;
             let verdict = caught.unwrap_or_else(|_panic| verdict::of_panic(until, self.runner.clock.now()));
@@ -139,8 +140,7 @@ impl Executor {
             }
             verdict
         }
-        .instrument(trace)
-        .instrument(log)
+        .instrument(span)
         .await
     }
 
@@ -149,22 +149,11 @@ impl Executor {
             Ok(message) => message,
             Err(error) => return verdict::of_bad_message(error, received.receives),
         };
-        let span = tracing::info_span!(
-            "task",
-            task_id = %message.task,
-            tenant_id = %message.tenant,
-            agent_id = field::Empty,
-            hop = field::Empty
-        );
-        async {
-            if message.alone {
-                tracing::warn!("task is worked on alone: it has lost one worker after the other");
-            }
-            let ran = self.runner.run(message, until).await;
-            verdict::of_run(ran, received.receives, self.runner.clock.now())
+        if message.alone {
+            tracing::warn!("task is worked on alone: it has lost one worker after the other");
         }
-        .instrument(span)
-        .await
+        let ran = self.runner.run(message, until).await;
+        verdict::of_run(ran, received.receives, self.runner.clock.now())
     }
 }
 
@@ -177,31 +166,27 @@ struct Invocation {
     trace: Option<TraceHeader>,
 }
 
-/// The spans of the work on a message, for the log and, within that, for the trace.
-fn spans(message: &Received, invocation: &Invocation, now: Timestamp) -> (Span, Span) {
+/// The span of the work on a message.
+fn span(message: &Received, invocation: &Invocation, now: Timestamp) -> Span {
     // After a month, a task's trace takes no more spans.
     let (trace, linked) = match TraceHeader::open_or_over(message.trace.as_ref(), now) {
         (Some(tasks), _) => (Some(tasks), invocation.trace.as_ref()),
         (None, over) => (invocation.trace.as_ref(), over),
     };
-    let log = tracing::info_span!(
-        "message",
+    let task = message.message.as_ref().ok();
+    tracing::info_span!(
+        "tasks process",
+        xray_parent = trace.map(TraceHeader::as_str),
+        xray_trace_id = trace.map(TraceHeader::trace_id),
+        linked_trace_id = linked.map(TraceHeader::trace_id),
+        function_request_id = invocation.request_id,
         message_id = message.id,
         receives = message.receives,
-        xray_trace_id = trace.map(TraceHeader::trace_id)
-    );
-    let trace = log.in_scope(|| {
-        tracing::info_span!(
-            target: "trace",
-            "tasks process",
-            xray_parent = trace.map(TraceHeader::as_str),
-            message_id = message.id,
-            receives = message.receives,
-            function_request_id = invocation.request_id,
-            linked_trace_id = linked.map(TraceHeader::trace_id),
-        )
-    });
-    (log, trace)
+        task_id = task.map(|message| field::display(message.task)),
+        tenant_id = task.map(|message| message.tenant.as_str()),
+        agent_id = field::Empty,
+        hop = field::Empty,
+    )
 }
 
 /// The parts of a queue message that matter.

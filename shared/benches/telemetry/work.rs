@@ -29,7 +29,7 @@ use shared::ports::{
 };
 use shared::store::client::dynamodb;
 use shared::store::{DynamoAgentStore, DynamoJournal};
-use shared::telemetry::{self, TRACE};
+use shared::telemetry::{self};
 use shared::testing::{
     MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue, MemorySecrets, MemoryStore,
     ScriptedTools, samples,
@@ -185,21 +185,13 @@ impl Function {
         );
         let invoke =
             tracing::info_span!(target: "executor", "invoke", function_request_id, xray_trace_id);
-        let log = invoke
-            .in_scope(|| tracing::info_span!(target: "executor", "message", message_id, receives = 1, xray_trace_id));
-        let process = log.in_scope(|| {
+        let process = invoke.in_scope(|| {
             tracing::info_span!(
-                target: TRACE, "tasks process", xray_parent = trace.as_str(), message_id, receives = 1,
-                function_request_id, linked_trace_id = xray_trace_id
+                target: "executor", "tasks process", xray_parent = trace.as_str(), xray_trace_id,
+                function_request_id, linked_trace_id = xray_trace_id, message_id, receives = 1,
+                task_id = %message.task, tenant_id = %message.tenant,
+                agent_id = field::Empty, hop = field::Empty
             )
-        });
-        let task = log.in_scope(|| {
-            process.in_scope(|| {
-                tracing::info_span!(
-                    target: "executor", "task", task_id = %message.task, tenant_id = %message.tenant,
-                    agent_id = field::Empty, hop = field::Empty
-                )
-            })
         });
         let work = async {
             for _ in 0..CALLS_BESIDES_STEPS {
@@ -209,11 +201,7 @@ impl Function {
                 .run(&message, SystemClock.now().plus(Duration::from_mins(15)))
                 .await
         };
-        work.instrument(task)
-            .instrument(process)
-            .instrument(log)
-            .instrument(invoke)
-            .await
+        work.instrument(process).instrument(invoke).await
     }
 }
 

@@ -8,9 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
 use super::AppError;
+use super::span::record;
 use crate::domain::{AgentId, Causes, TenantId, Timestamp};
 use crate::metric;
 use crate::ports::{AgentRetention, AgentStore, Clock, DeletedAgent, StoreError, TaskSearch};
@@ -57,7 +58,7 @@ impl AgentDeletion {
     /// Deletes the agent unless a task names it. From now on nobody gets, lists or submits to it;
     /// its versions go within half an hour, unless a submission at the same moment was faster.
     pub async fn delete_agent(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
-        Span::current().record("agent_id", id.to_string());
+        record("agent_id", id);
         let not_found = || AppError::NotFound(format!("agent {id}"));
         let agent = self
             .agents

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use tracing::Span;
-
 use super::AppError;
+use super::span::record;
 use crate::domain::{
     Agent, AgentConfig, AgentId, Invalid, Limits, ModelChain, ModelChoice, TenantId,
     ToolDefinition, Unlisted,
@@ -80,7 +79,7 @@ impl Agents {
     ) -> Result<Agent, AppError> {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;
-        Span::current().record("agent_id", agent.id.to_string());
+        record("agent_id", agent.id);
         tracing::info!(agent_version = agent.version, "agent created");
         Ok(agent)
     }

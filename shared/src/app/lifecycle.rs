@@ -7,13 +7,12 @@
 
 use std::time::Duration;
 
-use tracing::Span;
-
 use super::answers::{ToolAnswer, paired};
 use super::change::note_change;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
 use super::send::send;
+use super::span::record;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
@@ -66,7 +65,7 @@ impl Tasks {
     /// is left of it, and the cached answers that it used, are deleted within minutes. Doing so
     /// twice is no error as long as something is left.
     pub async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<(), AppError> {
-        Span::current().record("task_id", id.to_string());
+        record("task_id", id);
         match self.store.delete(tenant, id).await? {
             Deletion::Begun => {
                 tracing::info!("task deleted");
@@ -256,7 +255,7 @@ impl Tasks {
     {
         for _ in 0..MOST_TRIES {
             let task = self.with_input(self.find_task(tenant, id).await?).await?;
-            Span::current().record("agent_id", task.spec().agent.id.to_string());
+            record("agent_id", task.spec().agent.id);
             let before = task.progress().revision;
             let (Draft { task, steps }, outcome) = transition(task).await?;
             if task.progress().revision == before {

@@ -19,6 +19,7 @@ mod readiness;
 mod reading;
 mod run;
 mod send;
+mod span;
 mod submit;
 mod sweep;
 mod texts;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use tracing::Span;
 
 use super::AppError;
 use super::send::try_send;
+use super::span::record;
 use crate::domain::{
     Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput,
     TenantId, TraceHeader, Usage,
@@ -94,9 +94,8 @@ impl Tasks {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
-        Span::current()
-            .record("task_id", id.to_string())
-            .record("agent_id", agent.id.to_string());
+        record("task_id", id);
+        record("agent_id", agent.id);
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
         self.check_cap(&agent, new.limits)?;
         let task = Task::submit(id, &agent, new.input, new.cache_use, now)

@@ -146,11 +146,10 @@ impl Sweeper {
     ) -> Settled {
         match task {
             Ok(task) => {
-                let (log, trace) = spans(&task, now);
-                self.settle_task(task, backlog)
-                    .instrument(trace)
-                    .instrument(log)
-                    .await
+                // The task's own trace, or the sweep's if that one takes no more spans.
+                let (trace, linked) = TraceHeader::open_or_over(task.spec().trace.as_ref(), now);
+                let span = settling(&task, trace, linked);
+                self.settle_task(task, backlog).instrument(span).await
             }
             Err(error) => failed(&error, "overdue task can't be read"),
         }
@@ -179,7 +178,7 @@ impl Sweeper {
         if overdue != Overdue::LeftInBacklog {
             note_change(&task);
         }
-        Span::current().record("settled", debug(overdue));
+        record_settled(overdue);
         let sent = if overdue.wants_message() {
             try_send(self.queue.as_ref(), &task, Duration::ZERO).await
         } else {
@@ -212,24 +211,8 @@ impl Sweeper {
     }
 }
 
-/// The spans of what is done about an overdue task, for the log and, within that, for the task's
-/// own trace, or the sweep's if that one takes no more spans.
-fn spans(task: &Task, now: Timestamp) -> (Span, Span) {
-    let spec = task.spec();
-    let (trace, linked) = TraceHeader::open_or_over(spec.trace.as_ref(), now);
-    let log = tracing::info_span!(
-        "task",
-        task_id = %task.id(),
-        tenant_id = spec.tenant.as_str(),
-        agent_id = %spec.agent.id,
-        xray_trace_id = trace.map(TraceHeader::trace_id),
-    );
-    let trace = log.in_scope(|| settling(task, trace, linked));
-    (log, trace)
-}
-
-/// The trace's span of what is done about an overdue task. It goes on from `trace`, or else is
-/// within the current one.
+/// The span of what is done about an overdue task. It is part of `trace`, or else of the current
+/// one.
 pub(super) fn settling(
     task: &Task,
     trace: Option<&TraceHeader>,
@@ -237,15 +220,20 @@ pub(super) fn settling(
 ) -> Span {
     let spec = task.spec();
     tracing::info_span!(
-        target: "trace",
         "settle overdue",
         xray_parent = trace.map(TraceHeader::as_str),
+        xray_trace_id = trace.map(TraceHeader::trace_id),
         linked_trace_id = linked.map(TraceHeader::trace_id),
         task_id = %task.id(),
         tenant_id = spec.tenant.as_str(),
         agent_id = %spec.agent.id,
         settled = field::Empty,
     )
+}
+
+/// Records what was done on the current span, which is of [`settling`].
+pub(super) fn record_settled(overdue: Overdue) {
+    Span::current().record("settled", debug(overdue));
 }
 
 /// How many of the tasks wait for a worker.

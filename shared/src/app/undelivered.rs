@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use tracing::Span;
-
 use super::change::note_change;
+use super::span::record;
 use crate::domain::Causes;
 use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
@@ -45,15 +44,14 @@ impl Undelivered {
                 return Ok(Buried::Unknown);
             }
         };
-        let span = Span::current();
-        span.record("task_id", message.task.to_string())
-            .record("tenant_id", message.tenant.as_str());
+        record("task_id", message.task);
+        record("tenant_id", &message.tenant);
         for _ in 0..MOST_TRIES {
             let Some(mut task) = self.tasks.task(&message.tenant, message.task).await? else {
                 tracing::warn!("undelivered message of an unknown task");
                 return Ok(Buried::Unknown);
             };
-            span.record("agent_id", task.spec().agent.id.to_string());
+            record("agent_id", task.spec().agent.id);
             if !task.dead_letter(self.clock.now()) {
                 tracing::info!(
                     status = task.status().as_str(),

@@ -226,7 +226,6 @@ impl<D: Dialect> Model for Client<D> {
 /// The trace's span of one attempt.
 fn attempt(request: &ModelRequest) -> Span {
     tracing::info_span!(
-        target: "trace",
         "model attempt",
         provider = request.model().provider().as_str(),
         model = request.model().name(),

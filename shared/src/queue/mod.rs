@@ -20,7 +20,7 @@ use tracing::{Instrument, Span};
 
 use crate::domain::TraceHeader;
 use crate::ports::{Backlog, Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
-use crate::telemetry::{TRACE, traces};
+use crate::telemetry::traces;
 
 /// The longest visibility timeout that SQS knows.
 const LONGEST_VISIBILITY: Duration = Duration::from_hours(12);
@@ -82,7 +82,7 @@ impl TaskQueue for SqsTaskQueue {
         // On a standard queue, a group orders nothing: it keeps a tenant with a backlog from
         // delaying the others (SQS developer guide, "Amazon SQS fair queues").
         let request = request.message_group_id(message.tenant.as_str());
-        let span = tracing::info_span!(target: TRACE, "SQS.SendMessage");
+        let span = tracing::info_span!("SQS.SendMessage");
         let header = trace.and_then(|trace| trace_attribute(trace, &span));
         let name = MessageSystemAttributeNameForSends::AwsTraceHeader;
         let request =
@@ -102,7 +102,7 @@ impl TaskQueue for SqsTaskQueue {
             .queue_url(&self.url)
             .receipt_handle(receipt);
         let request = request.visibility_timeout(whole_seconds(delay.min(LONGEST_VISIBILITY)));
-        let span = tracing::info_span!(target: TRACE, "SQS.ChangeMessageVisibility");
+        let span = tracing::info_span!("SQS.ChangeMessageVisibility");
         request
             .send()
             .instrument(span)
@@ -120,7 +120,7 @@ impl TaskQueue for SqsTaskQueue {
         let request = request
             .attribute_names(waiting.clone())
             .attribute_names(in_flight.clone());
-        let span = tracing::info_span!(target: TRACE, "SQS.GetQueueAttributes");
+        let span = tracing::info_span!("SQS.GetQueueAttributes");
         let told = request
             .send()
             .instrument(span)

@@ -11,8 +11,6 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use tracing::{Span, field};
 
-use super::TRACE;
-
 /// The interceptor for a client. It is told how to find out what a call is about, such as its
 /// table.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +44,6 @@ impl Intercept for AwsCalls {
             .load::<Metadata>()
             .map(|metadata| format!("{}.{}", metadata.service(), metadata.name()));
         let span = tracing::info_span!(
-            target: TRACE,
             "aws",
             otel.name = name,
             resource = (self.resource)(context.input()),

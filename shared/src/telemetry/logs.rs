@@ -1,9 +1,9 @@
 //! Logs: one flat JSON object a line on standard output, which is where Lambda takes them from.
 //!
 //! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`;
-//! the fields of the event and of all spans around it stand beside them, with the innermost span's
-//! `name`, so that a line names its request, tenant and task without anyone passing them on. Spans
-//! with the target [`TRACE`] are left out: they are for the trace. Lambda filters by `level` only
+//! the fields of the event stand beside them, with the innermost span's `name` and the ids of all
+//! spans around it ([`context`](super::context)), so that a line names its request, tenant and task
+//! without anyone passing them on. Lambda filters by `level` only
 //! lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced logging
 //! controls"). If the function's logging configuration says `Text`, lines are for people instead:
 //! Lambda filters none of them, and our queries find none.
@@ -20,8 +20,9 @@ use tracing_subscriber::fmt::time::UtcTime;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, fmt};
 
+use super::context::WithContext;
 use super::held::{HeldLines, Holding};
-use super::{Service, TRACE};
+use super::{OURS, Service, is_ours};
 use crate::config::Environment;
 
 /// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids,
@@ -31,9 +32,6 @@ const ECHOES: [&str; 3] = [
     "lambda_runtime::layers::trace",
     "metrics_cloudwatch_embedded",
 ];
-
-/// Our crates, which follow the level that is asked for.
-const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
 
 /// The most that libraries say: below it they show bodies and headers, and with them prompts and
 /// keys.
@@ -95,8 +93,7 @@ where
     layer.add_static_field("service", json!(service.name));
     layer.add_static_field("version", json!(service.version));
     layer.with_flattened_event();
-    layer.with_top_level_flattened_span_list();
-    layer.with_filter(filter(level))
+    WithContext::new(layer).with_filter(filter(level))
 }
 
 /// The same for people: the spans with their fields before each line's target and message.
@@ -127,18 +124,11 @@ fn filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
         .with_targets(ECHOES.map(|target| (target, LevelFilter::OFF)));
     filter_fn(move |metadata| {
         if metadata.is_span() {
-            is_context(metadata)
+            is_ours(metadata.target())
         } else {
             lines.would_enable(metadata.target(), metadata.level())
         }
     })
-}
-
-/// Whether the fields of a span belong into the lines within it, of whatever level these are.
-fn is_context(span: &Metadata<'_>) -> bool {
-    let target = span.target();
-    // Asked for every span that begins, and so without a search for `::`.
-    target != TRACE && OURS.contains(&target.split(':').next().unwrap_or_default())
 }
 
 /// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled
@@ -182,7 +172,7 @@ mod tests {
             .entered();
             let _message = tracing::info_span!("message", xray_trace_id = Some("1-2-3")).entered();
             let _inner = tracing::info_span!("task", task_id = "tsk_1").entered();
-            let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
+            let _trace = tracing::info_span!("chat", model = "m").entered();
             let error = io::Error::other("broken pipe");
             tracing::warn!(step = 1, error = %error, "model call failed");
         });
@@ -197,7 +187,7 @@ mod tests {
         let expected = json!({
             "timestamp": null, "level": "WARN", "message": "model call failed", "service": "executor", "version": "v1",
             "target": "shared::telemetry::logs::tests", "function_request_id": "r1", "xray_trace_id": "1-2-3", "task_id": "tsk_1", "step": 1,
-            "name": "task", "error": "broken pipe",
+            "name": "chat", "error": "broken pipe",
         });
         assert_eq!(line, expected);
     }
@@ -208,7 +198,7 @@ mod tests {
             listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
         {
             let _task = tracing::info_span!("task", task_id = "tsk_1").entered();
-            let _trace = tracing::info_span!(target: TRACE, "chat", model = "m").entered();
+            let _trace = tracing::info_span!("chat", model = "m").entered();
             tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
             tracing::info!(step = 1, "model answered");
         }

@@ -1,11 +1,11 @@
 //! What a running function tells of itself: lines of a log, spans of a trace, and metrics.
 //!
-//! The code says the first two with `tracing`, and counts with [`metric`](crate::metric). A span
-//! with the target [`TRACE`] goes to the trace and not to the log; every other span goes to the
-//! log, where its fields stand in every line within it. So each can carry what it needs, and
-//! neither is noise in the other.
+//! The code writes the first two with `tracing`, and counts with [`metric`](crate::metric). A unit
+//! of work has one span. The log and the trace each take the fields of it that are meant for them:
+//! [`context`] lists those that log lines carry, [`traces`] those that a trace does not get.
 
 pub mod aws;
+mod context;
 pub mod held;
 pub mod logs;
 mod metrics;
@@ -42,8 +42,14 @@ impl Service {
     }
 }
 
-/// The target of spans that are for the trace.
-pub const TRACE: &str = "trace";
+/// Our crates. Only their spans are logged and traced, and only their lines follow the log level.
+const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
+
+/// Whether a span or a line of this target is of our crates.
+fn is_ours(target: &str) -> bool {
+    // Asked for each span that begins, and so without a search for `::`.
+    OURS.contains(&target.split(':').next().unwrap_or_default())
+}
 
 /// What the log of this process holds back.
 static HELD: OnceLock<HeldLines> = OnceLock::new();

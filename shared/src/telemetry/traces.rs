@@ -31,10 +31,13 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::{Service, TRACE, semconv};
+use super::{Service, is_ours, semconv};
 
 /// The field of a span with the X-Ray tracing header that it goes on from.
 pub const PARENT: &str = "xray_parent";
+
+/// The fields that are for the log only, or for this layer.
+const NOT_SENT: [&str; 3] = [PARENT, "xray_trace_id", "client_request_id"];
 
 /// The attributes that X-Ray can search by.
 const ANNOTATIONS: [&str; 5] = [
@@ -59,7 +62,7 @@ pub enum TraceError {
     Socket(#[from] io::Error),
 }
 
-/// The layer that sends the spans with the target [`TRACE`] to the daemon at `address`.
+/// The layer that sends our spans to the daemon at `address`.
 pub fn to_daemon<S>(
     service: Service,
     address: &str,
@@ -87,7 +90,7 @@ where
         .with_tracked_inactivity(false)
         .with_context_activation(false);
     Ok(Parents.and_then(spans).with_filter(filter_fn(|metadata| {
-        metadata.is_span() && metadata.target() == TRACE
+        metadata.is_span() && is_ours(metadata.target())
     })))
 }
 
@@ -113,7 +116,7 @@ impl<E: SpanExporter> SpanExporter for Named<E> {
     fn export(&self, mut batch: Vec<SpanData>) -> impl Future<Output = OTelSdkResult> + Send {
         for span in &mut batch {
             span.attributes
-                .retain(|attribute| attribute.key.as_str() != PARENT);
+                .retain(|attribute| !NOT_SENT.contains(&attribute.key.as_str()));
             semconv::translate(span);
             fit(&mut span.name);
         }
@@ -223,11 +226,19 @@ mod tests {
         let header = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let documents = sent(|| {
             let _log = tracing::info_span!("invoke", function_request_id = "r1").entered();
-            let _other = tracing::info_span!(target: TRACE, "sweep").entered();
-            let task = tracing::info_span!(target: TRACE, "invoke_agent", xray_parent = header, task_id = "tsk_1", agent_id = "agt_1");
+            let _other = tracing::info_span!("sweep").entered();
+            let task = tracing::info_span!(
+                "invoke_agent",
+                xray_parent = header,
+                task_id = "tsk_1",
+                agent_id = "agt_1"
+            );
             let _task = task.entered();
-            let _log = tracing::info_span!("step", step = 1).entered();
-            let chat = tracing::info_span!(target: TRACE, "chat", model = "m", otel.status_code = tracing::field::Empty);
+            let chat = tracing::info_span!(
+                "chat",
+                model = "m",
+                otel.status_code = tracing::field::Empty
+            );
             chat.record("otel.status_code", "error");
             let _chat = chat.entered();
             tracing::error!("not a span");
@@ -272,8 +283,15 @@ mod tests {
     fn numbers_are_numbers_and_a_status_says_whose_fault_it_is() {
         let header = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
         let documents = sent(|| {
-            let attempt = tracing::info_span!(target: TRACE, "model attempt", xray_parent = header, attempt = 2_u32,
-                input_tokens = 9_u64, status_code = 429_u16, tenant_id = "7", otel.status_code = "error");
+            let attempt = tracing::info_span!(
+                "model attempt",
+                xray_parent = header,
+                attempt = 2_u32,
+                input_tokens = 9_u64,
+                status_code = 429_u16,
+                tenant_id = "7",
+                otel.status_code = "error"
+            );
             let _attempt = attempt.entered();
         });
         let [attempt] = &documents[..] else {
@@ -305,7 +323,7 @@ mod tests {
         let header = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=1", root());
         let name = |name: &str| {
             let say = || {
-                let span = tracing::info_span!(target: TRACE, "request", xray_parent = header, otel.name = name);
+                let span = tracing::info_span!("request", xray_parent = header, otel.name = name);
                 drop(span.entered());
             };
             sent(say)[0]["name"].as_str().unwrap().to_owned()
@@ -321,9 +339,8 @@ mod tests {
     #[test]
     fn what_is_not_to_be_recorded_is_not_sent() {
         let spans = |header: Option<&str>| {
-            let _outer =
-                tracing::info_span!(target: TRACE, "request", xray_parent = header).entered();
-            let _inner = tracing::info_span!(target: TRACE, "chat").entered();
+            let _outer = tracing::info_span!("request", xray_parent = header).entered();
+            let _inner = tracing::info_span!("chat").entered();
         };
         let unsampled = format!("Root={};Parent=53995c3f42cd8ad8;Sampled=0", root());
         let headers = [None, Some("rubbish"), Some(unsampled.as_str())];
@@ -338,9 +355,8 @@ mod tests {
         let parent = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let mut header = None;
         let documents = sent(|| {
-            let _outer =
-                tracing::info_span!(target: TRACE, "request", xray_parent = parent).entered();
-            header = header_of(&tracing::info_span!(target: TRACE, "SQS.SendMessage"));
+            let _outer = tracing::info_span!("request", xray_parent = parent).entered();
+            header = header_of(&tracing::info_span!("SQS.SendMessage"));
         });
         let expected = format!(
             "Root={root};Parent={};Sampled=1",

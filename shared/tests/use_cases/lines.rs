@@ -77,7 +77,7 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
     let mut expected = Vec::new();
 
     let by_worker = world.submit("hello").await.unwrap().id();
-    let worker_span = tracing::info_span!(target: "executor", "task", task_id = %by_worker, agent_id = Empty, hop = Empty);
+    let worker_span = tracing::info_span!(target: "executor", "tasks process", task_id = %by_worker, agent_id = Empty, hop = Empty);
     world.run(by_worker).instrument(worker_span).await.unwrap();
     expected.push(("completed", by_worker));
 
@@ -118,7 +118,7 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
 
     let by_late_worker = world.submit("hello").await.unwrap();
     world.pass(by_late_worker.deadline().since(world.now()).as_secs() + 1);
-    let late_span = tracing::info_span!(target: "executor", "task", task_id = %by_late_worker.id(), agent_id = Empty, hop = Empty);
+    let late_span = tracing::info_span!(target: "executor", "tasks process", task_id = %by_late_worker.id(), agent_id = Empty, hop = Empty);
     world
         .run(by_late_worker.id())
         .instrument(late_span)

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tracing::field::Empty;
 
 use serde_json::{Value, json};
 use shared::app::{NewTask, Ran, ToolAnswer};
 use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ToolOutput};
-use shared::telemetry::{Service, TRACE, traces};
+use shared::telemetry::{Service, traces};
 use shared::testing::{Reply, ScriptedModel, ToolReply, XrayDaemon, listen, samples};
 use tracing::Instrument;
 use tracing::subscriber::DefaultGuard;
@@ -74,8 +75,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         .await
         .unwrap();
     assert_eq!(world.queue.traces(), [Some(header.clone())]);
-    let process =
-        tracing::info_span!(target: TRACE, "tasks process", xray_parent = header.as_str());
+    let process = tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
     assert_eq!(
         world.run(task.id()).instrument(process).await.unwrap(),
         Ran::Ended(TaskStatus::Completed)
@@ -146,7 +146,7 @@ async fn every_message_of_a_task_carries_its_trace() {
 /// What is sent to the daemon while `work` is in a span of this trace.
 async fn spans_of(trace: &TraceHeader, work: impl Future<Output = ()>) -> Vec<Value> {
     let (daemon, _listening) = daemon();
-    work.instrument(tracing::info_span!(target: TRACE, "outer", xray_parent = trace.as_str()))
+    work.instrument(tracing::info_span!(target: "executor", "outer", xray_parent = trace.as_str(), agent_id = Empty, hop = Empty))
         .await;
     received(&daemon)
         .into_iter()

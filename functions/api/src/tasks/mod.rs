@@ -22,7 +22,7 @@ use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
-use crate::trace::{RequestSpan, Trace};
+use crate::trace::Trace;
 pub(crate) use lifecycle::{
     answer_task, cancel_task, list_history, list_steps, resume_task, retry_task,
 };
@@ -37,7 +37,7 @@ const MAX_WAIT_SECONDS: u64 = 25;
 pub(crate) async fn submit_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
-    (Trace(trace), RequestSpan(span), headers): (Trace, RequestSpan, HeaderMap),
+    (Trace(trace), headers): (Trace, HeaderMap),
     params: Params,
     Body(request): Body<SubmitTaskRequest>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -46,8 +46,6 @@ pub(crate) async fn submit_task(
         .tasks
         .submit_task(&tenant, request.new_task(&headers, trace)?)
         .await?;
-    span.record("task_id", task.id().to_string())
-        .record("agent_id", task.spec().agent.id.to_string());
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
     Ok((
         StatusCode::ACCEPTED,

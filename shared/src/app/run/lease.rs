@@ -189,6 +189,6 @@ async fn read(
     tenant: &TenantId,
     id: TaskId,
 ) -> Result<Option<Task>, StoreError> {
-    let trace = tracing::info_span!(target: "trace", "look", xray_parent = UNRECORDED);
+    let trace = tracing::info_span!("look", xray_parent = UNRECORDED);
     tasks.task(tenant, id).instrument(trace).await
 }

@@ -6,9 +6,6 @@
 
 use std::time::Duration;
 
-use tracing::Span;
-use tracing::field::debug;
-
 use super::lease::MOST_CONFLICTS;
 use super::work::Work;
 use super::{Ran, RunError, Runner};
@@ -16,6 +13,7 @@ use crate::app::change::note_change;
 use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
+use crate::app::sweep::record_settled;
 use crate::domain::task::{LONGEST_MESSAGE_DELAY, LeaseLost};
 use crate::domain::{
     Causes, Failure, LimitKind, Output, PendingCall, Spent, Task, TaskState, TaskStatus, Timestamp,
@@ -182,7 +180,7 @@ impl Runner {
         match self.tasks.update(&task).await {
             Ok(()) => {
                 note_change(&task);
-                Span::current().record("settled", debug(overdue));
+                record_settled(overdue);
                 // Its attempts were not used up if its lost worker had recorded a step.
                 if overdue.wants_message() {
                     Err(RunError::Waiting { until: now })

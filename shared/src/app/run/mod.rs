@@ -23,6 +23,7 @@ use std::time::Duration;
 use tracing::{Instrument, Span};
 
 use crate::app::change::note_change;
+use crate::app::span::record;
 use crate::app::sweep::settling;
 use crate::domain::{
     CacheRules, ClaimRefused, Event, Lease, Task, TaskStatus, Timestamp, Wait, WorkerId,
@@ -142,10 +143,8 @@ impl Runner {
             .claim(&message.tenant, message.task, lease, now)
             .await?;
         if let Claimed::Granted(task) | Claimed::Refused(task, _) = &claimed {
-            // The worker's log span, in which every line is one of the task's.
-            Span::current()
-                .record("agent_id", task.spec().agent.id.to_string())
-                .record("hop", hop(task));
+            record("agent_id", task.spec().agent.id);
+            record("hop", hop(task));
         }
         match claimed {
             Claimed::Granted(task) => {
@@ -194,11 +193,10 @@ fn hop(task: &Task) -> u32 {
     task.progress().hops.saturating_add(1)
 }
 
-/// The trace's span of one invocation's work on the task.
+/// The span of one invocation's work on the task.
 fn invoke_agent(task: &Task) -> Span {
     let spec = task.spec();
     tracing::info_span!(
-        target: "trace",
         "invoke_agent",
         task_id = %task.id(),
         tenant_id = spec.tenant.as_str(),

@@ -11,10 +11,10 @@ use super::work::Work;
 use super::{RESERVE, Runner};
 use crate::app::outcome::{Aftermath, aftermath, is_last_try, too_large};
 use crate::domain::{
-    Agent, BuiltinTool, Caller, Causes, Cost, Deadline, FailedAttempt, FailureCode, JsonSchema,
-    LimitKind, Message, ModelAnswer, ModelRequest, PendingCall, Prompt, ProviderError, Spend,
-    Spent, Step, StepKind, TaskId, TaskInput, Timestamp, ToolCall, ToolDefinition, ToolRunner,
-    ToolUse, Usage, UserPart, check_arguments, whole_millis,
+    Agent, BuiltinTool, CacheMode, CacheRules, Caller, Causes, Cost, Deadline, FailedAttempt,
+    FailureCode, JsonSchema, LimitKind, Message, ModelAnswer, ModelRequest, Origin, PendingCall,
+    Prompt, ProviderError, Spend, Spent, Step, StepKind, TaskId, TaskInput, Timestamp, ToolCall,
+    ToolDefinition, ToolRunner, ToolUse, Usage, UserPart, check_arguments, whole_millis,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError, ToolOutput, ToolRequest};
@@ -184,13 +184,8 @@ impl Work<'_> {
         let runner = self.runner;
         let started_at = runner.clock.now();
         let request = self.request(agent, input);
-        let log = tracing::info_span!("step", step = number);
-        let trace = log.in_scope(|| chat(number, &request));
-        let asking = runner
-            .model
-            .ask(&request)
-            .instrument(trace.clone())
-            .instrument(log);
+        let span = chat(number, &request);
+        let asking = runner.model.ask(&request).instrument(span.clone());
         let asked = self
             .attended(asking)
             .await
@@ -199,6 +194,9 @@ impl Work<'_> {
         let took = finished_at.since(started_at);
         let duration_ms = whole_millis(took);
         metric::STEP_DURATION.note([], took);
+        if let Some(cache) = cache_decision(&request, &asked) {
+            span.record("cache", cache);
+        }
         let answer = match asked {
             Ok(answer) => answer,
             Err(error) => {
@@ -206,15 +204,15 @@ impl Work<'_> {
                 if is_said_elsewhere(&error, &end) {
                     tracing::debug!(step = number, error = %Causes(&error), "model call is put off");
                 } else {
-                    trace.record("otel.status_code", "error");
-                    trace.record("error_type", error.kind.code().as_str());
+                    span.record("otel.status_code", "error");
+                    span.record("error_type", error.kind.code().as_str());
                     log_failure(number, &error, duration_ms);
                 }
                 return Err(end);
             }
         };
-        note_answer(&trace, &answer);
-        drop(trace);
+        note_answer(&span, &answer);
+        drop(span);
         log_answer(number, &request, &answer, duration_ms);
         let kind = StepKind::ModelCall {
             requested: request.model().clone(),
@@ -248,8 +246,8 @@ impl Work<'_> {
         }
     }
 
-    fn origin(&self) -> Origin {
-        Origin {
+    fn origin(&self) -> StepOrigin {
+        StepOrigin {
             task: self.task.id(),
             base: self.task.progress().base,
             fence: self.task.fence(),
@@ -347,13 +345,13 @@ impl Work<'_> {
 
 /// Under which lease a step is done.
 #[derive(Clone, Copy)]
-struct Origin {
+struct StepOrigin {
     task: TaskId,
     base: u32,
     fence: u64,
 }
 
-impl Origin {
+impl StepOrigin {
     fn step(
         self,
         number: u32,
@@ -375,20 +373,15 @@ impl Origin {
 
 impl Runner {
     /// Answers a call and records the result.
-    async fn run_tool(&self, origin: Origin, job: Job) -> (Step, Result<(), StoreError>) {
+    async fn run_tool(&self, origin: StepOrigin, job: Job) -> (Step, Result<(), StoreError>) {
         let started_at = self.clock.now();
         let (number, tool) = (job.call.number, job.way.tool_name());
-        let log = tracing::info_span!("step", step = number);
-        let trace = log.in_scope(|| execute_tool(&job));
-        let (by, output) = self
-            .do_job(job.way)
-            .instrument(trace.clone())
-            .instrument(log)
-            .await;
+        let span = execute_tool(&job);
+        let (by, output) = self.do_job(job.way).instrument(span.clone()).await;
         let ToolOutput { text, is_error } = output.bounded();
         let finished_at = self.clock.now();
-        trace.record("is_error", is_error);
-        drop(trace);
+        span.record("is_error", is_error);
+        drop(span);
         let duration = finished_at.since(started_at);
         count_tool(tool, is_error, duration);
         tracing::info!(
@@ -424,10 +417,16 @@ impl Runner {
     }
 }
 
-/// The trace's span of a step that answers a call.
+/// The span of a step that answers a call.
 fn execute_tool(Job { call, way }: &Job) -> Span {
     let (step, tool, tool_call_id) = (call.number, way.tool_name(), call.call.id.as_str());
-    tracing::info_span!(target: "trace", "execute_tool", step, tool, tool_call_id, is_error = field::Empty)
+    tracing::info_span!(
+        "execute_tool",
+        step,
+        tool,
+        tool_call_id,
+        is_error = field::Empty
+    )
 }
 
 fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration) {
@@ -451,10 +450,9 @@ fn say(messages: &mut Vec<Message>, text: &str) {
     }
 }
 
-/// The trace's span of a step that asks a model.
+/// The span of a step that asks a model.
 fn chat(step: u32, request: &ModelRequest) -> Span {
     tracing::info_span!(
-        target: "trace",
         "chat",
         step,
         provider = request.model().provider().as_str(),
@@ -475,9 +473,8 @@ fn chat(step: u32, request: &ModelRequest) -> Span {
     )
 }
 
-fn note_answer(trace: &Span, answer: &ModelAnswer) {
-    trace
-        .record("served_model", answer.served_model.as_str())
+fn note_answer(span: &Span, answer: &ModelAnswer) {
+    span.record("served_model", answer.served_model.as_str())
         .record("stop_reason", answer.stop_reason.as_str())
         .record("input_tokens", answer.usage.input_tokens)
         .record("output_tokens", answer.usage.output_tokens)
@@ -486,6 +483,30 @@ fn note_answer(trace: &Span, answer: &ModelAnswer) {
         .record("cost_micro_usd", answer.spend.cost.micro_usd)
         .record("model_attempts", answer.spend.attempts)
         .record("origin", answer.origin.as_str());
+}
+
+/// What the cache did, if the request may use it.
+fn cache_decision(
+    request: &ModelRequest,
+    asked: &Result<ModelAnswer, ModelError>,
+) -> Option<&'static str> {
+    let (CacheRules::On(_), mode) = (request.cache, request.cache_use.mode) else {
+        return None;
+    };
+    let origin = match asked {
+        Ok(answer) => answer.origin,
+        Err(error) if error.kind == ModelErrorKind::InFlight => return Some("wait"),
+        Err(_) => Origin::Provider,
+    };
+    Some(match (origin, mode) {
+        (Origin::Cache { .. }, _) => "hit",
+        (Origin::SingleFlight, _) => "coalesced",
+        (Origin::Stale { .. }, _) => "stale",
+        (Origin::Provider, CacheMode::Default) => "miss",
+        (Origin::Provider, CacheMode::Refresh) => "refresh",
+        (Origin::Provider, CacheMode::Bypass) => "bypass",
+        (Origin::Provider, CacheMode::Off) => "off",
+    })
 }
 
 fn log_answer(step: u32, request: &ModelRequest, answer: &ModelAnswer, duration_ms: u64) {

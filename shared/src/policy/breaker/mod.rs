@@ -161,8 +161,7 @@ impl Breaker {
 impl Model for Breaker {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
-        let trace =
-            tracing::info_span!(target: "trace", "circuit breaker", decision = field::Empty);
+        let trace = tracing::info_span!("circuit breaker", decision = field::Empty);
         let leave = self.leave(request).instrument(trace.clone()).await;
         trace.record("decision", decision(&leave));
         drop(trace);

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::timeout;
-use tracing::Span;
 
 use self::claiming::{Claims, Question, Turn};
 use self::flight::{Flights, Follower, Landing, Leader, Seat, SharedFailure};
@@ -329,8 +328,7 @@ impl Model for Cached {
         let CacheRules::On(terms) = request.cache else {
             return self.inner.ask(request).await;
         };
-        let mode = request.cache_use.mode;
-        let outcome = match mode {
+        match request.cache_use.mode {
             CacheMode::Default => {
                 let question = self.question(request, terms);
                 self.shared(&question)
@@ -353,31 +351,7 @@ impl Model for Cached {
                 }
             },
             CacheMode::Off => self.inner.ask(request).await,
-        };
-        // The caller's span, that of the step.
-        Span::current().record("cache", decision(mode, &outcome));
-        outcome
-    }
-}
-
-/// What the cache did, for the trace.
-fn decision(mode: CacheMode, outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
-    let origin = match outcome {
-        Ok(answer) => answer.origin,
-        Err(ModelError {
-            kind: ModelErrorKind::InFlight,
-            ..
-        }) => return "wait",
-        Err(_) => Origin::Provider,
-    };
-    match (origin, mode) {
-        (Origin::Cache { .. }, _) => "hit",
-        (Origin::SingleFlight, _) => "coalesced",
-        (Origin::Stale { .. }, _) => "stale",
-        (Origin::Provider, CacheMode::Default) => "miss",
-        (Origin::Provider, CacheMode::Refresh) => "refresh",
-        (Origin::Provider, CacheMode::Bypass) => "bypass",
-        (Origin::Provider, CacheMode::Off) => "off",
+        }
     }
 }
 

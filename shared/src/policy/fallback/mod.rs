@@ -42,8 +42,7 @@ impl Model for Fallback {
         let mut others = request.chain.iter().skip(1);
         loop {
             let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
-            let trace =
-                tracing::info_span!(target: "trace", "model of chain", position, provider, model);
+            let trace = tracing::info_span!("model of chain", position, provider, model);
             let error = match self
                 .inner
                 .ask(&request.to_only(choice))

@@ -150,7 +150,7 @@ impl Retry {
             } else if !leaves_time(request, wait, now) {
                 WaitReason::OutOfTime
             } else {
-                let trace = tracing::info_span!(target: "trace", "retry wait");
+                let trace = tracing::info_span!("retry wait");
                 tokio::time::sleep(wait).instrument(trace).await;
                 continue;
             };
@@ -227,7 +227,11 @@ impl Model for Retry {
                 Next::Again(wait) => {
                     log_retry(&error, attempts, wait);
                     tried.add(&error);
-                    let trace = tracing::info_span!(target: "trace", "retry wait", attempt = attempts, status_code = error.status);
+                    let trace = tracing::info_span!(
+                        "retry wait",
+                        attempt = attempts,
+                        status_code = error.status
+                    );
                     tokio::time::sleep(wait).instrument(trace).await;
                 }
                 Next::Later(wait) => {
