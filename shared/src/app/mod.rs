@@ -35,7 +35,7 @@ pub use lifecycle::RetryFrom;
 pub use purge::{PurgeSummary, Purger};
 pub use readiness::{Missing, Readiness};
 pub use reading::StepsPart;
-pub use run::{Ran, Room, RunError, Runner, TenantSlots, WorkTimes};
+pub use run::{Room, RunError, RunOutcome, Runner, TenantSlots, WorkTimes};
 pub use submit::{IdempotencyKey, NewTask, Tasks};
 pub use sweep::{Sweeper, Swept};
 pub use undelivered::{Buried, Undelivered};

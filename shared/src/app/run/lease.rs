@@ -1,45 +1,93 @@
-//! Keeping a task while something takes its time: the lease is renewed, and the client's wish to
-//! cancel is heard.
+//! A task under its worker's lease: the worker renews the lease while it works, and notices a
+//! cancel that the client requests.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
 
-use super::SKEW;
-use super::leave::End;
-use super::work::Work;
+use super::exit::Exit;
+use super::runner::{RESERVE, Runner, SKEW};
 use crate::domain::task::LeaseLost;
-use crate::domain::{Causes, Spent, Task, TaskId, TaskState, TenantId};
+use crate::domain::{Causes, Deadline, Spent, Task, TaskId, TaskState, TenantId, Timestamp};
 use crate::ports::{StoreError, TaskStore};
 
-/// How often it is looked at what others did to the task: a client's wish to cancel takes about so
-/// long to be heard.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a worker reads its task while a step is under way. A cancel is noticed within about
+/// that time.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where the spans of looks go: to a trace that is not recorded. There are so many that they would
-/// fill a long task's, of which X-Ray keeps only so much.
+/// Where the spans of these reads go: to a trace that is not recorded. There are so many that they
+/// would fill a long task's trace, whose size X-Ray limits.
 const UNRECORDED: &str =
     "Root=1-00000001-000000000000000000000001;Parent=0000000000000001;Sampled=0";
 
-/// How often a write is tried that meets another's change of the task; each time somebody else
-/// succeeded.
-pub(super) const MOST_CONFLICTS: usize = 5;
+/// How many times a conflicting write is tried. Each conflict means that another writer succeeded.
+pub(super) const MAX_CONFLICTS: usize = 5;
 
-/// What came of a request about the task while a step was under way.
-pub(super) enum Attention {
+/// The result of a request about the task while a step was under way.
+enum Polled {
     /// The task as it is in the store.
-    Looked(Result<Option<Box<Task>>, StoreError>),
+    Read(Result<Option<Box<Task>>, StoreError>),
     /// Whether the lease lasts as long as this task says.
     Renewed(Box<Task>, Result<(), StoreError>),
 }
 
-impl Work<'_> {
-    /// Does `work`, unless the task is canceled or lost meanwhile; then `work` is dropped where it
-    /// stands.
-    pub(super) async fn attended<T>(&mut self, work: impl Future<Output = T>) -> Result<T, End> {
+/// A task that one worker holds under one lease.
+pub(super) struct HeldTask<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) task: Task,
+    /// When the invocation is killed.
+    until: Timestamp,
+    /// When the task is next read.
+    next_poll: Instant,
+    /// The read of the task, or the renewal of its lease, that is under way.
+    poll: JoinSet<Polled>,
+}
+
+impl<'a> HeldTask<'a> {
+    /// A task that was just claimed, in an invocation that is killed at `until`.
+    pub(super) fn new(runner: &'a Runner, task: Task, until: Timestamp) -> Self {
+        Self {
+            runner,
+            task,
+            until,
+            next_poll: Instant::now() + POLL_INTERVAL,
+            poll: JoinSet::new(),
+        }
+    }
+
+    /// Whether the task's deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        self.runner.clock.now() >= self.task.deadline()
+    }
+
+    /// Whether the task should come to an end: tools are no longer called then.
+    pub(super) fn wraps_up(&self) -> bool {
+        self.runner.clock.now() >= self.task.soft_deadline()
+    }
+
+    /// Whether the invocation has too little time for another step.
+    pub(super) fn is_short_of_time(&self) -> bool {
+        self.until.since(self.runner.clock.now()) < self.runner.times.step_reserve + RESERVE
+    }
+
+    /// When a step must have ended, so that there is time to record it.
+    pub(super) fn step_deadline(&self) -> Deadline {
+        Deadline::at(self.until)
+            .less(RESERVE)
+            .or_earlier(Deadline::at(self.task.deadline()))
+    }
+}
+
+impl HeldTask<'_> {
+    /// Does `work`. If the task is canceled or another worker takes it, `work` is dropped.
+    pub(super) async fn while_holding_lease<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Exit> {
         tokio::select! {
             biased;
             done = work => Ok(done),
@@ -47,71 +95,71 @@ impl Work<'_> {
         }
     }
 
-    /// Looks after the task until its work has to end. A request that a step's end interrupts is
-    /// continued in the next step: steps may be shorter than a request to the store, and then no
-    /// wish to cancel would be heard.
-    async fn watch(&mut self) -> End {
+    /// Renews the lease and reads the task until the work has to end. A request that outlasts a
+    /// step is continued in the next one: steps may be shorter than a request to the store, and
+    /// then no cancel would be noticed.
+    async fn watch(&mut self) -> Exit {
         loop {
-            if self.attention.is_empty() {
-                sleep_until(self.next_look).await;
-                self.next_look = Instant::now() + LOOK_EVERY;
-                self.attend();
+            if self.poll.is_empty() {
+                sleep_until(self.next_poll).await;
+                self.next_poll = Instant::now() + POLL_INTERVAL;
+                self.begin_poll();
             }
-            let done = match self.attention.join_next().await {
+            let done = match self.poll.join_next().await {
                 Some(Ok(done)) => done,
                 Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
                 // Only the runtime's end cancels it.
                 Some(Err(_)) | None => continue,
             };
             match self.take(done) {
-                Ok(()) if self.task.progress().cancel_requested => return End::Canceled,
+                Ok(()) if self.task.progress().cancel_requested => return Exit::Canceled,
                 Ok(()) => {}
                 Err(end) => return end,
             }
         }
     }
 
-    /// Begins to renew the lease, or to look at the task if that is not due.
-    fn attend(&mut self) {
+    /// Begins to renew the lease if that is due, and else to read the task.
+    fn begin_poll(&mut self) {
         if !self.is_to_be_renewed() {
-            return self.begin_look();
+            return self.begin_refresh();
         }
         let Ok(renewed) = self.renewed() else {
-            return self.begin_look();
+            return self.begin_refresh();
         };
         let tasks = Arc::clone(&self.runner.tasks);
         let renewing = async move {
             let outcome = tasks.update(&renewed).await;
-            Attention::Renewed(Box::new(renewed), outcome)
+            Polled::Renewed(Box::new(renewed), outcome)
         };
-        self.attention.spawn(renewing.in_current_span());
+        self.poll.spawn(renewing.in_current_span());
     }
 
-    fn begin_look(&mut self) {
+    fn begin_refresh(&mut self) {
         let tasks = Arc::clone(&self.runner.tasks);
         let (tenant, id) = (self.task.spec().tenant.clone(), self.task.id());
         let looking = async move {
-            let kept = read(tasks.as_ref(), &tenant, id).await;
-            Attention::Looked(kept.map(|kept| kept.map(Box::new)))
+            let stored = read(tasks.as_ref(), &tenant, id).await;
+            Polled::Read(stored.map(|stored| stored.map(Box::new)))
         };
-        self.attention.spawn(looking.in_current_span());
+        self.poll.spawn(looking.in_current_span());
     }
 
-    fn take(&mut self, attention: Attention) -> Result<(), End> {
-        match attention {
-            Attention::Looked(Ok(kept)) => self.catch_up(kept.as_deref()),
+    fn take(&mut self, poll: Polled) -> Result<(), Exit> {
+        match poll {
+            Polled::Read(Ok(stored)) => self.catch_up(stored.as_deref()),
             // The work may have changed the task since.
-            Attention::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
-            // Somebody changed the task: another try would meet the same conflict.
-            Attention::Renewed(_, Err(StoreError::Conflict)) => {
-                self.begin_look();
+            Polled::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
+            // Another writer changed the task: another try would meet the same conflict.
+            Polled::Renewed(_, Err(StoreError::Conflict)) => {
+                self.begin_refresh();
                 Ok(())
             }
-            Attention::Looked(Err(error)) | Attention::Renewed(_, Err(error)) => self.endure(error),
+            Polled::Read(Err(error)) | Polled::Renewed(_, Err(error)) => self.tolerate(error),
         }
     }
 
-    /// Whether someone else may have the task by a clock that runs ahead of this one.
+    /// Whether another worker may have the task, by a clock that runs ahead of this one.
     pub(super) fn lease_has_ended(&self) -> bool {
         let TaskState::Running(held) = self.task.state() else {
             return true;
@@ -136,25 +184,25 @@ impl Work<'_> {
         Ok(renewed)
     }
 
-    /// Prolongs the lease. If the store fails, the lease holds for what is left of it.
-    pub(super) async fn renew(&mut self) -> Result<(), End> {
-        self.attention.abort_all();
-        for _ in 0..MOST_CONFLICTS {
-            let renewed = self.renewed().map_err(|LeaseLost| End::LeaseLost)?;
+    /// Extends the lease. If the store fails, the lease still holds until its end.
+    pub(super) async fn renew(&mut self) -> Result<(), Exit> {
+        self.poll.abort_all();
+        for _ in 0..MAX_CONFLICTS {
+            let renewed = self.renewed().map_err(|LeaseLost| Exit::LeaseLost)?;
             match self.runner.tasks.update(&renewed).await {
                 Ok(()) => {
                     self.task = renewed;
                     return Ok(());
                 }
-                Err(StoreError::Conflict) => self.look().await?,
-                Err(error) => return self.endure(error),
+                Err(StoreError::Conflict) => self.refresh().await?,
+                Err(error) => return self.tolerate(error),
             }
         }
         Ok(())
     }
 
-    /// Takes over what others did to the task.
-    pub(super) async fn look(&mut self) -> Result<(), End> {
+    /// Reads the task and takes over what other writers changed.
+    pub(super) async fn refresh(&mut self) -> Result<(), Exit> {
         match read(
             self.runner.tasks.as_ref(),
             &self.task.spec().tenant,
@@ -162,24 +210,24 @@ impl Work<'_> {
         )
         .await
         {
-            Ok(kept) => self.catch_up(kept.as_ref()),
-            Err(error) => self.endure(error),
+            Ok(stored) => self.catch_up(stored.as_ref()),
+            Err(error) => self.tolerate(error),
         }
     }
 
-    fn catch_up(&mut self, kept: Option<&Task>) -> Result<(), End> {
-        match kept {
-            Some(kept) if self.task.catch_up(kept) => Ok(()),
-            Some(_) | None => Err(End::LeaseLost),
+    fn catch_up(&mut self, stored: Option<&Task>) -> Result<(), Exit> {
+        match stored {
+            Some(stored) if self.task.catch_up(stored) => Ok(()),
+            Some(_) | None => Err(Exit::LeaseLost),
         }
     }
 
-    /// A store that fails is borne as long as the lease lasts.
-    fn endure(&self, error: StoreError) -> Result<(), End> {
+    /// Store errors are tolerated until the lease ends.
+    fn tolerate(&self, error: StoreError) -> Result<(), Exit> {
         if self.lease_has_ended() {
-            return Err(End::GivenBack(error, Spent::Attempt));
+            return Err(Exit::GivenBack(error, Spent::Attempt));
         }
-        tracing::debug!(error = %Causes(&error), "the task's lease could not be looked after");
+        tracing::debug!(error = %Causes(&error), "lease renewal or read failed");
         Ok(())
     }
 }
@@ -189,6 +237,6 @@ async fn read(
     tenant: &TenantId,
     id: TaskId,
 ) -> Result<Option<Task>, StoreError> {
-    let trace = tracing::info_span!("look", xray_parent = UNRECORDED);
+    let trace = tracing::info_span!("poll task", xray_parent = UNRECORDED);
     tasks.task(tenant, id).instrument(trace).await
 }

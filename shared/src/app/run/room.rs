@@ -2,18 +2,11 @@
 //! together.
 //!
 //! A task takes room for its conversation before it reads its journal, and more with each step. The
-//! one that has room for the longest keeps it whatever it grows to, so that every task can be
-//! worked on, if need be alone. Any other for which there is no room left is parked: that costs it
-//! no attempt and no hop, and its message comes back after a while.
+//! task that has had room for the longest keeps it at any size, so that every task can be worked
+//! on, if necessary alone. Any other for which there is no room left is parked: that costs it no
+//! attempt and no hop, and its message comes back after a while.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use super::leave::End;
-use super::work::Work;
-use super::{Ran, RunError, Runner};
-use crate::domain::{Spent, StepHead, Task, Timestamp, Wait, WaitReason, whole_millis};
-use crate::metric;
-use crate::ports::StoreError;
 
 /// The bytes of conversations that an executor works on at once, for each MB of its memory: 32 MiB
 /// of 512 MB. A conversation is in memory about four times while a model is asked: as steps, as a
@@ -35,7 +28,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Whether all have room, or this place has it because it came first.
+    /// Whether all places fit, or this place may stay because it is the oldest.
     fn fits(&self, most_bytes: u64, id: u64) -> bool {
         let all = self
             .places
@@ -107,74 +100,6 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.room.taken().places.retain(|(id, _)| *id != self.id);
-    }
-}
-
-impl Runner {
-    /// Works on a task that was just claimed, if there is room for its conversation.
-    pub(super) async fn run_in_room(&self, task: Task, until: Timestamp) -> Result<Ran, RunError> {
-        let bytes = match self.conversation_bytes(&task).await {
-            Ok(bytes) => bytes,
-            Err(error) => return Work::new(self, task, until).leave(error.into()).await,
-        };
-        if let Some(place) = self.room.take(bytes) {
-            return self.run_in_turn(task, until, place).await;
-        }
-        let work = Work::new(self, task, until);
-        let end = work.crowded_out(bytes);
-        work.leave(end).await
-    }
-
-    /// How large the task's conversation is. What its record does not tell is read from the
-    /// journal, without the content.
-    async fn conversation_bytes(&self, task: &Task) -> Result<u64, StoreError> {
-        match task.progress().conversation_bytes {
-            Some(bytes) => Ok(bytes),
-            None if task.fence() <= 1 => Ok(0),
-            None => {
-                let base = task.progress().base;
-                let is_of_run = |head: &StepHead| head.base == base && head.number > base;
-                let heads = self.journal.heads(task.id()).await?;
-                Ok(heads
-                    .into_iter()
-                    .filter(is_of_run)
-                    .map(|head| head.bytes)
-                    .sum())
-            }
-        }
-    }
-}
-
-impl Work<'_> {
-    /// Takes room for what the conversation has grown to.
-    pub(super) fn take_room(&self) -> Result<(), End> {
-        let bytes = self.conversation.outline().bytes();
-        let has_room = self.place.as_ref().is_none_or(|place| place.grow(bytes));
-        if has_room {
-            Ok(())
-        } else {
-            Err(self.crowded_out(bytes))
-        }
-    }
-
-    /// How the work ends if there is no room for the conversation: the task comes back when others
-    /// have left.
-    fn crowded_out(&self, bytes: u64) -> End {
-        let now = self.runner.clock.now();
-        let pause = self.task.turn_pause(now);
-        tracing::info!(
-            bytes,
-            after_ms = whole_millis(pause),
-            "conversation does not fit into memory beside the others"
-        );
-        metric::TASKS_CROWDED_OUT.add([], 1);
-        End::Parked(
-            Wait {
-                until: now.plus(pause),
-                reason: WaitReason::Concurrency,
-            },
-            Spent::Nothing,
-        )
     }
 }
 

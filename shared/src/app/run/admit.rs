@@ -1,0 +1,85 @@
+//! Which claimed tasks are worked on now: those with room in memory and a slot of their tenant.
+
+use super::agent_loop::run;
+use super::exit::Exit;
+use super::lease::HeldTask;
+use super::room::Place;
+use super::runner::{RunError, RunOutcome, Runner, SKEW};
+use super::work::{Work, crowded_out};
+use crate::domain::{Spent, StepHead, Task, Timestamp, Wait, WaitReason};
+use crate::ports::{Slot, StoreError, Taken};
+
+impl Runner {
+    /// Works on a task that was just claimed, if there is room for its conversation.
+    pub(super) async fn run_in_room(
+        &self,
+        task: Task,
+        until: Timestamp,
+    ) -> Result<RunOutcome, RunError> {
+        let bytes = self.conversation_bytes(&task).await;
+        let held = HeldTask::new(self, task, until);
+        let bytes = match bytes {
+            Ok(bytes) => bytes,
+            Err(error) => return held.finish(error.into()).await,
+        };
+        match self.room.take(bytes) {
+            Some(place) => self.run_in_turn(held, until, place).await,
+            None => {
+                let exit = crowded_out(&held, bytes);
+                held.finish(exit).await
+            }
+        }
+    }
+
+    /// Works on a task that has room, if it is its tenant's turn.
+    async fn run_in_turn(
+        &self,
+        held: HeldTask<'_>,
+        until: Timestamp,
+        place: Place<'_>,
+    ) -> Result<RunOutcome, RunError> {
+        let Some(slots) = &self.slots else {
+            return run(Work::new(held, place)).await;
+        };
+        let tenant = held.task.spec().tenant.clone();
+        let slot = Slot {
+            task: held.task.id(),
+            fence: held.task.fence(),
+            until: until.plus(SKEW),
+        };
+        let now = self.clock.now();
+        match slots.take(&tenant, &slot, now).await {
+            Taken::Granted => {
+                let outcome = run(Work::new(held, place)).await;
+                slots.give_back(&tenant, &slot).await;
+                outcome
+            }
+            Taken::Full => {
+                let wait = Wait {
+                    until: now.plus(held.task.turn_pause(now)),
+                    reason: WaitReason::Concurrency,
+                };
+                held.finish(Exit::Parked(wait, Spent::Nothing)).await
+            }
+        }
+    }
+
+    /// How large the task's conversation is. What its record does not tell is read from the
+    /// journal, without the content.
+    async fn conversation_bytes(&self, task: &Task) -> Result<u64, StoreError> {
+        match task.progress().conversation_bytes {
+            Some(bytes) => Ok(bytes),
+            None if task.fence() <= 1 => Ok(0),
+            None => {
+                let base = task.progress().base;
+                let is_of_run = |head: &StepHead| head.base == base && head.number > base;
+                let heads = self.journal.heads(task.id()).await?;
+                Ok(heads
+                    .into_iter()
+                    .filter(is_of_run)
+                    .map(|head| head.bytes)
+                    .sum())
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The loop over an agent's steps: each next action is derived from the recorded steps alone.
+
+use futures::future::try_join;
+
+use super::exit::Exit;
+use super::runner::{RunError, RunOutcome};
+use super::tools::{Plan, ToolContext};
+use super::work::Work;
+use crate::app::outcome::outcome_of;
+use crate::domain::task::MAX_OPEN_CALLS;
+use crate::domain::{Agent, Failure, FailureCode, LimitKind, Next, PendingCall};
+
+/// How many calls of one task may name a missing tool or have wrong arguments.
+const MAX_BAD_CALLS: usize = 20;
+
+/// Works on a task until it ends, waits, or the invocation's time is over, and stores that.
+pub(super) async fn run(mut work: Work<'_>) -> Result<RunOutcome, RunError> {
+    let (Ok(exit) | Err(exit)) = work.steps().await;
+    // Whatever the last step's result: past the deadline, the task's time is over.
+    let exit = match exit {
+        Exit::Failed(_) | Exit::Parked(..) | Exit::Paused(_) | Exit::InputRequired(_)
+            if work.held.is_late() =>
+        {
+            Exit::TimedOut
+        }
+        exit => exit,
+    };
+    work.held.finish(exit).await
+}
+
+impl Work<'_> {
+    async fn steps(&mut self) -> Result<Exit, Exit> {
+        if self.held.task.fence() > 1 {
+            self.read_journal().await?;
+        }
+        let mut given = None;
+        let mut done = 0_u32;
+        loop {
+            let next = match self.conversation.next() {
+                Next::Finish(answer) => {
+                    let outcome = outcome_of(*answer, self.conversation.outline().tool_calls());
+                    return Ok(outcome.map_or_else(Exit::Failed, Exit::Completed));
+                }
+                next @ (Next::Ask { .. } | Next::Tools(_)) => next,
+            };
+            if self.held.is_late() {
+                return Ok(Exit::TimedOut);
+            }
+            self.take_room()?;
+            if done > 0 && self.held.is_short_of_time() {
+                return Ok(Exit::HandedOver);
+            }
+            let (agent, input) = match &given {
+                Some(given) => given,
+                None => given.insert(try_join(self.read_agent(), self.read_input()).await?),
+            };
+            // Another worker may have the task by now. Nothing is awaited between this and the
+            // step.
+            if self.held.lease_has_ended() {
+                self.held.renew().await?;
+            }
+            match next {
+                Next::Ask { number } => {
+                    self.limit_steps(number)?;
+                    self.limit_tokens()?;
+                    self.limit_conversation()?;
+                    self.ask(agent, input, number).await?;
+                }
+                Next::Tools(calls) => self.answer_calls(agent, calls).await?,
+                Next::Finish(_) => {}
+            }
+            done += 1;
+        }
+    }
+
+    /// Answers the calls that the platform can answer. The others are the client's.
+    async fn answer_calls(&mut self, agent: &Agent, calls: Vec<PendingCall>) -> Result<(), Exit> {
+        let last = calls.last().map_or(0, |call| call.number);
+        self.limit_steps(last)?;
+        let calls_so_far = u64::from(self.conversation.outline().tool_calls());
+        if calls_so_far + calls.len() as u64 > u64::from(self.held.task.limits().max_tool_calls()) {
+            return Err(self.limit(LimitKind::MaxToolCalls));
+        }
+        if self.conversation.bad_calls() > MAX_BAD_CALLS {
+            let message = if self.conversation.is_full() {
+                "the model kept calling tools when the conversation could take no more results"
+            } else {
+                "the model kept calling tools that it doesn't have, or with arguments that they don't take"
+            };
+            return Err(Exit::Failed(Failure::of_its_own(
+                FailureCode::BadToolCalls,
+                message,
+            )));
+        }
+        let context = ToolContext {
+            task: self.held.task.id(),
+            base: self.held.task.progress().base,
+            deadline: self.held.step_deadline(),
+            wraps_up: self.held.wraps_up(),
+            is_full: self.conversation.is_full(),
+        };
+        let (mut planned, mut for_client) = (Vec::new(), Vec::new());
+        for call in calls {
+            match context.plan(agent, call) {
+                Plan::Platform(call) => planned.push(call),
+                Plan::Client(call) => for_client.push(call),
+            }
+        }
+        if planned.is_empty() {
+            // The client gets those beyond the bound with its next answers.
+            for_client.truncate(MAX_OPEN_CALLS);
+            return Err(Exit::InputRequired(for_client));
+        }
+        self.run_tools(planned).await
+    }
+}

@@ -1,0 +1,135 @@
+//! Storing how a worker's work on a task ended, and sending the message that resumes the task.
+//!
+//! The write comes first and the message second: a message that came first would meet the lease. A
+//! worker that dies between the two leaves a task that the watchdog finds due.
+
+use std::time::Duration;
+
+use super::exit::Exit;
+use super::lease::{HeldTask, MAX_CONFLICTS};
+use super::runner::{RunError, RunOutcome, Runner};
+use crate::app::change::note_change;
+use crate::app::lost::note_lost_steps;
+use crate::app::outcome::too_large;
+use crate::app::send::send;
+use crate::app::sweep::record_settled;
+use crate::domain::task::LONGEST_MESSAGE_DELAY;
+use crate::domain::{Causes, Spent, Task, TaskState, TaskStatus, whole_millis};
+use crate::metric;
+use crate::ports::StoreError;
+
+impl HeldTask<'_> {
+    /// Stores how the work ended. If the store fails, the task is released, so that a short failure
+    /// does not cost the rest of the lease. If that fails as well, the lease's end frees the task.
+    pub(super) async fn finish(mut self, mut exit: Exit) -> Result<RunOutcome, RunError> {
+        for _ in 0..MAX_CONFLICTS {
+            if self.task.progress().cancel_requested && exit.yields_to_cancel() {
+                exit = Exit::Canceled;
+            }
+            let mut finished = self.task.clone();
+            if exit.apply(&mut finished, self.runner.clock.now()).is_err() {
+                return match exit {
+                    Exit::GivenBack(error, _) => Err(error.into()),
+                    _ => Ok(RunOutcome::LeaseLost),
+                };
+            }
+            exit = match (self.runner.tasks.update(&finished).await, exit) {
+                (Ok(()), exit) => return self.runner.after_finish(&finished, exit).await,
+                (Err(StoreError::Conflict), exit) => match self.refresh().await {
+                    Ok(()) => exit,
+                    Err(Exit::GivenBack(error, _)) => return Err(error.into()),
+                    Err(_) => return Ok(RunOutcome::LeaseLost),
+                },
+                (Err(StoreError::TooLarge), Exit::Completed(_) | Exit::InputRequired(_)) => {
+                    Exit::Failed(too_large())
+                }
+                (Err(second), Exit::GivenBack(error, _)) => {
+                    tracing::debug!(error = %Causes(&second), "task could not be released; its lease will expire");
+                    return Err(error.into());
+                }
+                // What was paid in vain counts, however the work was to end.
+                (Err(error), Exit::Parked(_, spent)) => Exit::GivenBack(error, spent),
+                (Err(error), _) => Exit::GivenBack(error, Spent::Nothing),
+            };
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
+impl Runner {
+    /// Does what is left to do after the task was stored, such as its next message.
+    async fn after_finish(&self, task: &Task, exit: Exit) -> Result<RunOutcome, RunError> {
+        if let Exit::GivenBack(error, _) = &exit
+            && task.status().is_terminal()
+        {
+            tracing::error!(error = %Causes(error), "store failed in the last attempt; task failed");
+            metric::STORE_FAILURES.add([], 1);
+        }
+        note_change(task);
+        match task.state() {
+            TaskState::Completed(_)
+            | TaskState::Failed(_)
+            | TaskState::Canceled
+            | TaskState::TimedOut => Ok(RunOutcome::Ended(task.status())),
+            TaskState::Waiting { wait, .. } => {
+                let delay = wait.until.since(self.clock.now());
+                tracing::info!(
+                    reason = wait.reason.as_str(),
+                    after_ms = whole_millis(delay),
+                    parkings = task.progress().parkings.all,
+                    "task parked"
+                );
+                metric::TASKS_PARKED.add([], 1);
+                if delay <= LONGEST_MESSAGE_DELAY {
+                    send(self.queue.as_ref(), task, delay).await;
+                }
+                Ok(RunOutcome::Parked(*wait))
+            }
+            TaskState::InputRequired { calls, .. } => {
+                tracing::info!(calls = calls.len(), "task waits for its client's answers");
+                metric::TASKS_AWAITING_INPUT.add([], 1);
+                Ok(RunOutcome::AwaitsClient(TaskStatus::InputRequired))
+            }
+            TaskState::Paused { limit, .. } => {
+                tracing::info!(limit = limit.as_str(), "task paused at a limit");
+                metric::TASKS_PAUSED.add([], 1);
+                Ok(RunOutcome::AwaitsClient(TaskStatus::Paused))
+            }
+            TaskState::Queued { .. } | TaskState::Running(_) => {
+                if let Exit::GivenBack(error, _) = exit {
+                    return Err(error.into());
+                }
+                tracing::info!(
+                    hops = task.progress().hops,
+                    steps = task.progress().steps,
+                    "task handed over"
+                );
+                metric::HOPS.add([], 1);
+                send(self.queue.as_ref(), task, Duration::ZERO).await;
+                Ok(RunOutcome::HandedOver)
+            }
+        }
+    }
+
+    /// Ends a task whose time or attempts are used up, or which was to be canceled.
+    pub(super) async fn settle(&self, mut task: Task) -> Result<RunOutcome, RunError> {
+        note_lost_steps(self.journal.as_ref(), &mut task, self.clock.now()).await?;
+        let now = self.clock.now();
+        let overdue = task.settle_overdue(now).ok_or(StoreError::Conflict)?;
+        match self.tasks.update(&task).await {
+            Ok(()) => {
+                note_change(&task);
+                record_settled(overdue);
+                // Its attempts were not used up if its lost worker had recorded a step.
+                if overdue.wants_message() {
+                    Err(RunError::Waiting { until: now })
+                } else {
+                    Ok(RunOutcome::Ended(task.status()))
+                }
+            }
+            // Another writer did this.
+            Err(StoreError::Conflict) => Err(RunError::Waiting { until: now }),
+            Err(error) => Err(error.into()),
+        }
+    }
+}

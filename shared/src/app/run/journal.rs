@@ -1,0 +1,103 @@
+//! Reading what the work needs: the recorded steps, the task's input, and its agent.
+
+use super::exit::Exit;
+use super::work::Work;
+use crate::app::lost::note_steps;
+use crate::app::outcome::conversation_too_long;
+use crate::domain::{
+    Agent, Conversation, Failure, FailureCode, MAX_CONVERSATION_BYTES, StepPlace, TaskInput,
+};
+use crate::ports::{StepsRequest, StoreError};
+
+/// How much of a journal is read at once.
+const PAGE: (u32, u64) = (1_000, 4 * 1_024 * 1_024);
+
+/// The most bytes of a journal that are read: a conversation as large as may be, and what its last
+/// step can add to it.
+const MAX_READ_BYTES: u64 = 2 * MAX_CONVERSATION_BYTES;
+
+impl Work<'_> {
+    /// Reads what earlier workers recorded. If the journal grew under a worker that then
+    /// disappeared, its attempt made progress. This is stored at once: this worker may disappear as
+    /// well.
+    pub(super) async fn read_journal(&mut self) -> Result<(), Exit> {
+        let read = self.read_conversation().await;
+        if matches!(read, Err(Exit::Parked(..) | Exit::Failed(_))) {
+            // The record said too little of the conversation's size; the next worker must know it
+            // before it reads.
+            note_steps(self.held.runner.journal.as_ref(), &mut self.held.task).await?;
+        }
+        read?;
+        let attempts = self.held.task.attempts();
+        if self
+            .held
+            .task
+            .note_steps(self.conversation.outline().heads())
+        {
+            tracing::info!(
+                steps = self.conversation.outline().complete_until(),
+                "recorded steps are used"
+            );
+            if attempts > 1 {
+                self.held.renew().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the steps of this run, as long as there is room for them.
+    async fn read_conversation(&mut self) -> Result<(), Exit> {
+        let base = self.held.task.progress().base;
+        self.conversation = Conversation::new(base, []);
+        let (limit, max_bytes) = PAGE;
+        let mut wanted = StepsRequest {
+            after: StepPlace::after(base),
+            limit,
+            max_bytes,
+        };
+        loop {
+            let page = self
+                .held
+                .runner
+                .journal
+                .page(self.held.task.id(), &wanted)
+                .await?;
+            for step in page.steps {
+                self.conversation.push(step);
+            }
+            self.take_room()?;
+            if self.conversation.outline().bytes() > MAX_READ_BYTES {
+                return Err(Exit::Failed(conversation_too_long()));
+            }
+            let Some(next) = page.next else { return Ok(()) };
+            wanted.after = next;
+        }
+    }
+
+    /// The task's input, which a large one's record does not have.
+    pub(super) async fn read_input(&self) -> Result<TaskInput, Exit> {
+        let input = match &self.held.task.spec().input {
+            Some(input) => Some(input.clone()),
+            None => self.held.runner.tasks.input(self.held.task.id()).await?,
+        };
+        let gone = || StoreError::Corrupt {
+            key: self.held.task.id().to_string(),
+            reason: "its input is gone".to_owned(),
+        };
+        input.ok_or_else(|| gone().into())
+    }
+
+    pub(super) async fn read_agent(&self) -> Result<Agent, Exit> {
+        let (tenant, version) = (&self.held.task.spec().tenant, self.held.task.spec().agent);
+        let missing = || {
+            let message = format!("agent {} has no version {}", version.id, version.version);
+            Exit::Failed(Failure::of_its_own(FailureCode::AgentMissing, message))
+        };
+        self.held
+            .runner
+            .agents
+            .version(tenant, version)
+            .await?
+            .ok_or_else(missing)
+    }
+}

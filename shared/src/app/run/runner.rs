@@ -1,0 +1,108 @@
+//! What running a task takes, and its outcomes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::room::Room;
+use super::slots::TenantSlots;
+use crate::domain::{CacheRules, TaskStatus, Timestamp, Wait};
+use crate::ports::{AgentStore, Clock, Journal, Model, StoreError, TaskQueue, TaskStore, Tools};
+
+/// Kept free at the end of an invocation for recording what a model or a tool answered.
+pub(super) const RESERVE: Duration = Duration::from_secs(10);
+
+/// How much longer than its invocation a lease may last, for clocks that differ.
+pub(super) const SKEW: Duration = Duration::from_secs(2);
+
+/// The outcome of a message. None of these needs another delivery of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// The task has ended now.
+    Ended(TaskStatus),
+    /// The task had ended before: the message is a duplicate.
+    EndedBefore(TaskStatus),
+    /// Another worker took the task over; this worker's result is dropped.
+    LeaseLost,
+    /// The task waits without a worker. A message resumes it, or else the watchdog.
+    Parked(Wait),
+    /// The invocation ran out of time after some steps. A message starts another one.
+    HandedOver,
+    /// The task waits for its client, since now or since earlier.
+    AwaitsClient(TaskStatus),
+    /// The tenant has no such task.
+    Unknown,
+}
+
+/// The message must be delivered again.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Another worker holds the task. If that worker is dead, the task can be claimed at `until`.
+    #[error("another worker holds the task")]
+    Leased {
+        /// When the other worker's lease ends.
+        until: Timestamp,
+    },
+    /// The task is parked, and the message is early.
+    #[error("the task is parked")]
+    Waiting {
+        /// When the wait is over.
+        until: Timestamp,
+    },
+    /// The store failed; another delivery continues the task.
+    #[error("the task's state could not be kept")]
+    Store(#[from] StoreError),
+}
+
+/// A worker's times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkTimes {
+    /// How long a lease lasts. It is renewed when a third of it has passed. The task of a killed
+    /// worker waits for its end.
+    pub lease: Duration,
+    /// The time that a step should have. With less than that left, an invocation begins no step
+    /// but its first.
+    pub step_reserve: Duration,
+}
+
+impl Default for WorkTimes {
+    /// A minute each.
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_mins(1),
+            step_reserve: Duration::from_mins(1),
+        }
+    }
+}
+
+/// The ports that running a task takes.
+pub struct Runner {
+    /// Where agents are kept.
+    pub agents: Arc<dyn AgentStore>,
+    /// Where tasks are kept.
+    pub tasks: Arc<dyn TaskStore>,
+    /// Where steps are kept.
+    pub journal: Arc<dyn Journal>,
+    /// Where messages for tasks go that leave their worker.
+    pub queue: Arc<dyn TaskQueue>,
+    /// The models.
+    pub model: Arc<dyn Model>,
+    /// The platform's own tools.
+    pub tools: Arc<dyn Tools>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Whether and how long answers are kept, for agents that don't say.
+    pub cache: CacheRules,
+    /// How workers deal with their time.
+    pub times: WorkTimes,
+    /// How many tasks of one tenant may run at once, if there is a cap.
+    pub slots: Option<TenantSlots>,
+    /// Room in memory for the conversations of the tasks that are worked on at once.
+    pub room: Room,
+}
+
+impl Runner {
+    /// When a lease ends that is granted or renewed now, in an invocation that is killed at `until`.
+    pub(super) fn lease_end(&self, now: Timestamp, until: Timestamp) -> Timestamp {
+        now.plus(self.times.lease).min(until.plus(SKEW))
+    }
+}

@@ -1,0 +1,172 @@
+//! The spans, log lines and metrics of steps.
+
+use std::time::Duration;
+
+use tracing::{Span, field};
+
+use super::exit::Exit;
+use crate::domain::{
+    CacheMode, CacheRules, Causes, FailedAttempt, FailureCode, ModelAnswer, ModelRequest, Origin,
+    PendingCall, ProviderError, whole_millis,
+};
+use crate::metric;
+use crate::ports::{ModelError, ModelErrorKind};
+
+/// The span of a step that answers a call.
+pub(super) fn execute_tool(call: &PendingCall, tool: Option<&'static str>) -> Span {
+    let (step, tool_call_id) = (call.number, call.call.id.as_str());
+    tracing::info_span!(
+        "execute_tool",
+        step,
+        tool,
+        tool_call_id,
+        is_error = field::Empty
+    )
+}
+
+/// Counts a call of a tool.
+pub(super) fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration) {
+    metric::STEP_DURATION.note([], duration);
+    let Some(tool) = tool else {
+        return metric::BAD_TOOL_CALLS.add([], 1);
+    };
+    metric::TOOL_CALLS.add([tool], 1);
+    metric::TOOL_ERRORS.add([tool], u64::from(is_error));
+    metric::TOOL_LATENCY.note([tool], duration);
+}
+
+/// Writes the line of a tool's result.
+pub(super) fn log_tool(
+    step: u32,
+    tool: Option<&str>,
+    (is_error, bytes): (bool, usize),
+    duration: Duration,
+) {
+    let duration_ms = whole_millis(duration);
+    tracing::info!(step, tool, is_error, bytes, duration_ms, "tool answered");
+}
+
+/// The span of a step that asks a model.
+pub(super) fn chat(step: u32, request: &ModelRequest) -> Span {
+    tracing::info_span!(
+        "chat",
+        step,
+        provider = request.model().provider().as_str(),
+        model = request.model().name(),
+        max_output_tokens = request.prompt.max_output_tokens,
+        served_model = field::Empty,
+        stop_reason = field::Empty,
+        input_tokens = field::Empty,
+        output_tokens = field::Empty,
+        cache_read_tokens = field::Empty,
+        cache_write_tokens = field::Empty,
+        cost_micro_usd = field::Empty,
+        model_attempts = field::Empty,
+        origin = field::Empty,
+        cache = field::Empty,
+        error_type = field::Empty,
+        otel.status_code = field::Empty,
+    )
+}
+
+/// Records what the answer was on its span.
+pub(super) fn note_answer(span: &Span, answer: &ModelAnswer) {
+    span.record("served_model", answer.served_model.as_str())
+        .record("stop_reason", answer.stop_reason.as_str())
+        .record("input_tokens", answer.usage.input_tokens)
+        .record("output_tokens", answer.usage.output_tokens)
+        .record("cache_read_tokens", answer.usage.cache_read_tokens)
+        .record("cache_write_tokens", answer.usage.cache_write_tokens)
+        .record("cost_micro_usd", answer.spend.cost.micro_usd)
+        .record("model_attempts", answer.spend.attempts)
+        .record("origin", answer.origin.as_str());
+}
+
+/// What the cache did, if the request may use it.
+pub(super) fn cache_decision(
+    request: &ModelRequest,
+    asked: &Result<ModelAnswer, ModelError>,
+) -> Option<&'static str> {
+    let (CacheRules::On(_), mode) = (request.cache, request.cache_use.mode) else {
+        return None;
+    };
+    let origin = match asked {
+        Ok(answer) => answer.origin,
+        Err(error) if error.kind == ModelErrorKind::InFlight => return Some("wait"),
+        Err(_) => Origin::Provider,
+    };
+    Some(match (origin, mode) {
+        (Origin::Cache { .. }, _) => "hit",
+        (Origin::SingleFlight, _) => "coalesced",
+        (Origin::Stale { .. }, _) => "stale",
+        (Origin::Provider, CacheMode::Default) => "miss",
+        (Origin::Provider, CacheMode::Refresh) => "refresh",
+        (Origin::Provider, CacheMode::Bypass) => "bypass",
+        (Origin::Provider, CacheMode::Off) => "off",
+    })
+}
+
+/// Writes the line of an answer.
+pub(super) fn log_answer(
+    step: u32,
+    request: &ModelRequest,
+    answer: &ModelAnswer,
+    duration_ms: u64,
+) {
+    let requested = Some(request.model()).filter(|requested| **requested != answer.model);
+    tracing::info!(
+        step,
+        provider = answer.model.provider().as_str(),
+        model = answer.model.name(),
+        requested = requested.map(ToString::to_string),
+        served_model = answer.served_model,
+        provider_request_id = answer.request_id,
+        stop_reason = answer.stop_reason.as_str(),
+        tool_calls = answer.tool_calls().count(),
+        input_tokens = answer.usage.input_tokens,
+        output_tokens = answer.usage.output_tokens,
+        cost_micro_usd = answer.spend.cost.micro_usd,
+        unpriced_calls = answer.spend.cost.unpriced_calls,
+        model_attempts = answer.spend.attempts,
+        origin = answer.origin.as_str(),
+        duration_ms,
+        "model answered"
+    );
+}
+
+/// Whether another line already says, or will say, why no provider was called: a wait has the line
+/// of the parked task, and a refusal by a cap on cost has its own. A call that was made may be
+/// billed, which a line must say.
+pub(super) fn is_logged_elsewhere(error: &ModelError, exit: &Exit) -> bool {
+    let is_wait = error.recovery.is_some() && matches!(exit, Exit::Parked(..));
+    let is_capped = error.kind.code() == FailureCode::BudgetExhausted;
+    error.spend.attempts == 0 && (is_wait || is_capped)
+}
+
+/// Writes the line of a failed call. No step has the failed call's cost, so the line has it.
+pub(super) fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
+    // If the circuit is open, the model was not called: the line has its last response.
+    let is_refused = error.kind == ModelErrorKind::CircuitOpen;
+    let said = |attempt: &&FailedAttempt| attempt.model == error.model && attempt.status.is_some();
+    let last = error.earlier.iter().rfind(said).filter(|_| is_refused);
+    let (status, request_id) = last.map_or((error.status, &error.request_id), |last| {
+        (last.status, &last.request_id)
+    });
+    let said = ProviderError::or_nothing(last.map_or(&error.said, |last| &last.said).as_deref());
+    tracing::warn!(
+        step,
+        provider = error.model.provider().as_str(),
+        model = error.model.name(),
+        provider_status = status,
+        provider_request_id = request_id,
+        provider_code = said.code,
+        provider_param = said.param,
+        provider_message = said.message,
+        model_attempts = error.spend.attempts,
+        cost_micro_usd = error.spend.cost.micro_usd,
+        unpriced_calls = error.spend.cost.unpriced_calls,
+        duration_ms,
+        error = %Causes(error),
+        "model call failed"
+    );
+}

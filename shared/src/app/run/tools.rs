@@ -1,0 +1,213 @@
+//! The calls of tools that a model made: who answers each of them, and the answers of the platform.
+
+use tracing::Instrument;
+
+use super::runner::Runner;
+use super::step_log::{count_tool, execute_tool, log_tool};
+use crate::domain::{
+    Agent, BuiltinTool, Deadline, JsonSchema, PendingCall, Step, StepKind, TaskId, Timestamp,
+    ToolCall, ToolDefinition, ToolRunner, check_arguments,
+};
+use crate::ports::{StoreError, ToolOutput, ToolRequest};
+use crate::runtime::computed;
+
+/// What a model is told when its tools have said as much as a conversation takes.
+const FULL: &str = "not run: the results of this conversation's tools have reached 4 MiB; answer with what you have";
+
+/// A call that the platform answers.
+pub(super) struct PlannedCall {
+    pub(super) call: PendingCall,
+    pub(super) action: Action,
+}
+
+/// How the platform answers a call.
+pub(super) enum Action {
+    /// It runs one of its own tools.
+    Run(Box<ToolRequest>),
+    /// It tells the model why the call is not made.
+    Reject(String),
+}
+
+/// Who answers a call.
+pub(super) enum Plan {
+    Platform(PlannedCall),
+    Client(PendingCall),
+}
+
+impl Plan {
+    fn reject(call: PendingCall, why: impl Into<String>) -> Self {
+        Self::Platform(PlannedCall::rejected(call, why))
+    }
+}
+
+impl PlannedCall {
+    fn rejected(call: PendingCall, why: impl Into<String>) -> Self {
+        Self {
+            call,
+            action: Action::Reject(why.into()),
+        }
+    }
+
+    /// The same call, rejected if the conversation takes no more results.
+    pub(super) fn unless_full(self, is_full: bool) -> Self {
+        if is_full {
+            Self::rejected(self.call, FULL)
+        } else {
+            self
+        }
+    }
+
+    /// The tool's name for logs. A name that no tool has is the model's own text, which stays out
+    /// of logs.
+    pub(super) fn tool_name(&self) -> Option<&'static str> {
+        match &self.action {
+            Action::Run(request) => Some(request.tool.name()),
+            Action::Reject(_) => None,
+        }
+    }
+}
+
+/// For which task, and when, tools are called.
+pub(super) struct ToolContext {
+    pub(super) task: TaskId,
+    /// The run that the calls belong to.
+    pub(super) base: u32,
+    /// When they must have answered.
+    pub(super) deadline: Deadline,
+    /// Whether the task should come to an end instead.
+    pub(super) wraps_up: bool,
+    /// Whether the conversation takes no more results.
+    pub(super) is_full: bool,
+}
+
+impl ToolContext {
+    /// Decides who answers the call, after its arguments were checked.
+    pub(super) fn plan(&self, agent: &Agent, call: PendingCall) -> Plan {
+        if self.wraps_up {
+            return Plan::reject(call, "not run: the time for this task is nearly over");
+        }
+        if self.is_full {
+            return Plan::reject(call, FULL);
+        }
+        let ToolCall {
+            name, arguments, ..
+        } = &call.call;
+        let config = &agent.config;
+        let builtin = config.builtin_tools.iter().find(|tool| tool.name() == name);
+        let client = config.tools.iter().find(|tool| tool.name.as_str() == name);
+        let check =
+            |schema: &JsonSchema| computed(arguments.len(), || check_arguments(schema, arguments));
+        match (builtin, client) {
+            (Some(tool), _) => match check(&tool.definition().input_schema) {
+                Ok(arguments) => {
+                    let request = ToolRequest {
+                        tool: tool.clone(),
+                        arguments,
+                        idempotency_key: self.idempotency_key(call.number),
+                        deadline: self.deadline,
+                    };
+                    let action = Action::Run(Box::new(request));
+                    Plan::Platform(PlannedCall { call, action })
+                }
+                Err(why) => Plan::reject(call, why),
+            },
+            (None, Some(tool)) => match check(&tool.input_schema) {
+                Ok(_) => Plan::Client(call),
+                Err(why) => Plan::reject(call, why),
+            },
+            (None, None) => {
+                let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
+                let names = names.join(", ");
+                Plan::reject(call, format!("there is no such tool; there are: {names}"))
+            }
+        }
+    }
+
+    /// The key of the call whose result is the step `number`: the same for each worker that makes
+    /// the call, and different from all other calls' keys.
+    fn idempotency_key(&self, number: u32) -> String {
+        match self.base {
+            0 => format!("{}/{number}", self.task),
+            base => format!("{}/{base}/{number}", self.task),
+        }
+    }
+}
+
+/// All tools of an agent, as its models see them.
+pub(super) fn definitions(agent: &Agent) -> impl Iterator<Item = ToolDefinition> {
+    let builtin = agent
+        .config
+        .builtin_tools
+        .iter()
+        .map(BuiltinTool::definition);
+    agent.config.tools.iter().cloned().chain(builtin)
+}
+
+/// The lease under which a step is done.
+#[derive(Clone, Copy)]
+pub(super) struct StepOrigin {
+    pub(super) task: TaskId,
+    pub(super) base: u32,
+    pub(super) fence: u64,
+}
+
+impl StepOrigin {
+    /// The step of this number, with its start and its end.
+    pub(super) fn step(
+        self,
+        number: u32,
+        kind: StepKind,
+        (started_at, finished_at): (Timestamp, Timestamp),
+    ) -> Step {
+        let Self { task, base, fence } = self;
+        Step {
+            task,
+            base,
+            number,
+            fence,
+            kind,
+            started_at,
+            finished_at,
+        }
+    }
+}
+
+impl Runner {
+    /// Answers a call and records the result.
+    pub(super) async fn run_tool(
+        &self,
+        origin: StepOrigin,
+        planned: PlannedCall,
+    ) -> (Step, Result<(), StoreError>) {
+        let started_at = self.clock.now();
+        let tool = planned.tool_name();
+        let span = execute_tool(&planned.call, tool);
+        let PlannedCall { call, action } = planned;
+        let answering = async {
+            match action {
+                Action::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
+                Action::Reject(text) => {
+                    let is_error = true;
+                    (ToolRunner::Nobody, ToolOutput { text, is_error })
+                }
+            }
+        };
+        let (by, output) = answering.instrument(span.clone()).await;
+        let ToolOutput { text, is_error } = output.bounded();
+        let finished_at = self.clock.now();
+        span.record("is_error", is_error);
+        drop(span);
+        let duration = finished_at.since(started_at);
+        count_tool(tool, is_error, duration);
+        log_tool(call.number, tool, (is_error, text.len()), duration);
+        let kind = StepKind::ToolCall {
+            call: call.call,
+            by,
+            text,
+            is_error,
+        };
+        let step = origin.step(call.number, kind, (started_at, finished_at));
+        let appended = self.journal.append(&step).await;
+        (step, appended)
+    }
+}
