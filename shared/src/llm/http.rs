@@ -1,7 +1,7 @@
 //! One exchange over HTTP, as all vendors do it: a JSON question is posted, and a stream of events
 //! comes back or a whole JSON answer.
 //!
-//! An exchange ends in time, whatever the server does, and takes up a bounded amount of memory. It
+//! An exchange always ends in time and uses a bounded amount of memory. It
 //! is tried once, follows no redirect and uses no proxy, because each would hand prompt and key to
 //! someone who was not chosen. Tokens of an answer that broke off are counted as far as they are
 //! known.
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, Url, redirect, retry};
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -21,7 +21,7 @@ use super::access::Access;
 use super::decoder::{Decoder, Expected, Step};
 use super::dialect::{Dialect, Progress, Reading};
 use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout};
-use super::key::ApiKey;
+use super::key::{ApiKey, Credentials};
 use super::pace::{Ender, Late, Pace, Timeouts};
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
 use crate::metric;
@@ -90,7 +90,7 @@ impl<D: Dialect> Client<D> {
 }
 
 impl<D: Dialect> Endpoint<D> {
-    /// Asks once. `trace` is told how that went.
+    /// Asks once, and records the outcome on `trace`.
     async fn ask(&self, request: &ModelRequest, trace: &Span) -> Result<ModelAnswer, ModelError> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::about(request);
@@ -118,7 +118,7 @@ impl<D: Dialect> Endpoint<D> {
     }
 
     /// Sends the request, and decodes the response. What becomes known on the way is in `exchange`
-    /// and `decoder`, whatever the end.
+    /// and `decoder`, also after a failure.
     async fn exchange(
         &self,
         request: &ModelRequest,
@@ -131,11 +131,11 @@ impl<D: Dialect> Endpoint<D> {
             Transfer::Stream => pace.first_byte(),
             Transfer::Whole => pace.end(),
         };
-        let authorization = self.authorization(pace).await?;
+        let credentials = self.credentials(pace).await?;
         exchange.spend.attempts = 1;
         let sent = Instant::now();
         let response = pace
-            .by(begin, self.send(request, authorization))
+            .by(begin, self.send(request, credentials))
             .await?
             .map_err(|error| {
                 // Without a connection nothing was sent, and nothing can be billed.
@@ -154,9 +154,9 @@ impl<D: Dialect> Endpoint<D> {
         decoder.end(end)
     }
 
-    async fn authorization(&self, pace: &Pace<'_>) -> Result<Option<HeaderValue>, Failure> {
-        match pace.by(pace.first_byte(), self.key.authorization()).await {
-            Ok(authorization) => Ok(authorization?),
+    async fn credentials(&self, pace: &Pace<'_>) -> Result<Credentials, Failure> {
+        match pace.by(pace.first_byte(), self.key.credentials()).await {
+            Ok(credentials) => Ok(credentials?),
             Err(Late {
                 ender: Ender::Timeouts,
                 ..
@@ -168,7 +168,7 @@ impl<D: Dialect> Endpoint<D> {
     async fn send(
         &self,
         request: &ModelRequest,
-        authorization: Option<HeaderValue>,
+        credentials: Credentials,
     ) -> Result<Response, reqwest::Error> {
         let mut post = self
             .http
@@ -177,13 +177,10 @@ impl<D: Dialect> Endpoint<D> {
         for (name, value) in D::headers(request) {
             post = post.header(name, value);
         }
-        if let Some(authorization) = authorization {
-            post = post.header(AUTHORIZATION, authorization);
-        }
         let bytes = request.prompt.conversation_bytes();
-        computed(bytes, || post.json(&D::question(request)))
-            .send()
-            .await
+        let mut post = computed(bytes, || post.json(&D::question(request)).build())?;
+        credentials.sign(&mut post);
+        self.http.execute(post).await
     }
 
     /// What an answer with a status other than 200 means.
@@ -241,7 +238,7 @@ fn attempt(request: &ModelRequest) -> Span {
 /// `due`.
 ///
 /// Before the first event of a stream, every byte is a sign of life: gateways send comments while a
-/// model loads or queues. After it, only events are, because a gateway goes on with its comments
+/// model loads or queues. After it, only events are, because a gateway keeps sending its comments
 /// when its model has stalled. After the reason to stop, usage and the mark of the end have little
 /// time, and so has the end of a whole answer. The first event is `first`'s.
 async fn receive<R: Reading>(
@@ -284,14 +281,14 @@ fn note_first_chunk(model: &ModelRef, took: Duration) {
     metric::TIME_TO_FIRST_CHUNK.note(PriceTable::current().labels(model), took);
 }
 
-/// Waits a little for the end of a body of which nothing more is needed.
+/// Waits a short time for the end of a body that is not needed any more.
 async fn drain(mut response: Response) {
     let rest = async { while let Ok(Some(_)) = response.chunk().await {} };
     // If it takes too long, the connection is closed instead.
     let _: Result<(), Elapsed> = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
 }
 
-/// Reads a body of at most `limit` bytes, whatever length it claims.
+/// Reads a body of at most `limit` bytes. Its `Content-Length` is not trusted.
 async fn read(mut response: Response, limit: usize) -> Result<Vec<u8>, Failure> {
     let too_large = BodyTooLarge { limit_bytes: limit };
     if response

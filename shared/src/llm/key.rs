@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use reqwest::header::HeaderValue;
+use reqwest::Request;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 
 use crate::ports::model::ModelErrorKind;
 use crate::ports::{SecretError, Secrets};
@@ -18,7 +19,7 @@ pub enum ApiKey {
     Absent,
     /// The key is the secret called `name`.
     Secret {
-        /// The store that has it.
+        /// The store of the secret.
         store: Arc<dyn Secrets>,
         /// The secret's name or ARN.
         name: String,
@@ -34,11 +35,23 @@ pub(super) enum KeyError {
     Unusable,
 }
 
+/// What a request is signed with: a bearer token, or nothing.
+pub(super) struct Credentials(Option<HeaderValue>);
+
+impl Credentials {
+    /// Signs a request that is complete otherwise.
+    pub(super) fn sign(self, request: &mut Request) {
+        if let Self(Some(token)) = self {
+            request.headers_mut().insert(AUTHORIZATION, token);
+        }
+    }
+}
+
 impl ApiKey {
-    /// The value of the `Authorization` header; `None` if no key is sent.
-    pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, KeyError> {
+    /// Reads what a request is signed with.
+    pub(super) async fn credentials(&self) -> Result<Credentials, KeyError> {
         let Self::Secret { store, name } = self else {
-            return Ok(None);
+            return Ok(Credentials(None));
         };
         let secret = store.secret(name).await.map_err(KeyError::Secret)?;
         // Secrets that were set from a file or a pipe end with a line break.
@@ -49,7 +62,7 @@ impl ApiKey {
         let mut value =
             HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| KeyError::Unusable)?;
         value.set_sensitive(true);
-        Ok(Some(value))
+        Ok(Credentials(Some(value)))
     }
 }
 
@@ -67,44 +80,53 @@ impl KeyError {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Method;
+    use reqwest::header::HeaderMap;
+
     use super::*;
     use crate::llm::stand_in::{Stored, key};
 
     #[track_caller]
-    fn check_kind(header: Result<Option<HeaderValue>, KeyError>, kind: &ModelErrorKind) {
-        assert_eq!(&header.unwrap_err().kind(), kind);
+    fn check_kind(read: Result<Credentials, KeyError>, kind: &ModelErrorKind) {
+        assert_eq!(&read.err().unwrap().kind(), kind);
+    }
+
+    /// The headers of a request without any, once it is signed.
+    fn signed(credentials: Credentials) -> HeaderMap {
+        let url = "https://api.example.com".parse().unwrap();
+        let mut request = Request::new(Method::POST, url);
+        credentials.sign(&mut request);
+        std::mem::take(request.headers_mut())
     }
 
     #[tokio::test]
     async fn a_key_is_sent_as_a_sensitive_bearer_token() {
-        let header = key(Stored::Value("sk-1\n"))
-            .authorization()
-            .await
-            .unwrap()
-            .unwrap();
+        let credentials = key(Stored::Value("sk-1\n")).credentials().await.unwrap();
+        let header = signed(credentials).remove(AUTHORIZATION).unwrap();
         assert_eq!(header, "Bearer sk-1");
         assert_eq!(format!("{header:?}"), "Sensitive");
     }
 
     #[tokio::test]
     async fn without_a_key_no_header_is_sent() {
-        assert!(ApiKey::Absent.authorization().await.unwrap().is_none());
+        let credentials = ApiKey::Absent.credentials().await.unwrap();
+        assert!(signed(credentials).is_empty());
     }
 
     #[tokio::test]
     async fn an_unusable_key_is_told_from_a_store_that_does_not_answer() {
         for value in ["", " \n", "sk\n1", "sk\u{7f}", "sk\0"] {
             check_kind(
-                key(Stored::Value(value)).authorization().await,
+                key(Stored::Value(value)).credentials().await,
                 &ModelErrorKind::KeyMissing,
             );
         }
         check_kind(
-            key(Stored::Missing).authorization().await,
+            key(Stored::Missing).credentials().await,
             &ModelErrorKind::KeyMissing,
         );
         check_kind(
-            key(Stored::Unavailable).authorization().await,
+            key(Stored::Unavailable).credentials().await,
             &ModelErrorKind::KeyUnavailable,
         );
     }

@@ -1,5 +1,6 @@
-//! What is known of vendors' models, by how their names begin. Of a name that nobody here knows,
-//! the vendor is the judge.
+//! What is known of vendors' models, by how their names begin: which efforts and sampling
+//! parameters they take, and how they reason. Prices, context windows and output limits are in
+//! [`price`](super::price). A model of no known family is sent what is asked; its vendor decides.
 //!
 //! Sources, read in November 2026: for Anthropic
 //! <https://platform.claude.com/docs/en/build-with-claude/effort> and
@@ -12,81 +13,149 @@ use crate::domain::{ModelRef, Provider, ReasoningEffort};
 
 use ReasoningEffort::{High, Low, Max, Medium, Minimal, None as Without, Xhigh};
 
-/// Anthropic's models that refuse sampling under every version of the API: those from Opus 4.7 and
-/// Sonnet 5 on.
-const WITHOUT_SAMPLING: [&str; 6] = [
-    "claude-fable-",
-    "claude-haiku-5",
-    "claude-opus-4-7",
-    "claude-opus-4-8",
-    "claude-opus-5",
-    "claude-sonnet-5",
-];
+/// What is known of the models whose names begin alike.
+struct Family {
+    provider: Provider,
+    /// The beginning of their names.
+    beginning: &'static str,
+    /// The efforts that they take; none if they don't reason.
+    efforts: &'static [ReasoningEffort],
+    sampling: Sampling,
+    /// Whether they reason if a request has no effort.
+    reasons_by_default: bool,
+    /// Whether they have a mode of their own for not thinking before they answer.
+    thinks_between_tools: bool,
+}
 
-/// OpenAI's models that don't reason unless a request has an effort.
-const WITHOUT_EFFORT_BY_DEFAULT: [&str; 3] = ["gpt-5.1", "gpt-5.2", "gpt-5.4"];
+/// Whether models take sampling parameters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sampling {
+    /// They refuse them, however they are set.
+    Refused,
+    /// They take them, if the rest of the settings allows it.
+    Taken,
+}
+
+const fn anthropic(
+    beginning: &'static str,
+    efforts: &'static [ReasoningEffort],
+    sampling: Sampling,
+) -> Family {
+    Family {
+        provider: Provider::Anthropic,
+        beginning,
+        efforts,
+        sampling,
+        reasons_by_default: true,
+        thinks_between_tools: false,
+    }
+}
+
+/// OpenAI's models refuse sampling parameters if they always reason.
+const fn openai(beginning: &'static str, efforts: &'static [ReasoningEffort]) -> Family {
+    let always_reasons = matches!(efforts, [Low | Medium | High | Xhigh | Max | Minimal, ..]);
+    Family {
+        provider: Provider::OpenAi,
+        beginning,
+        efforts,
+        sampling: if always_reasons {
+            Sampling::Refused
+        } else {
+            Sampling::Taken
+        },
+        reasons_by_default: true,
+        thinks_between_tools: false,
+    }
+}
+
+impl Family {
+    const fn reasoning_on_request(self) -> Self {
+        Self {
+            reasons_by_default: false,
+            ..self
+        }
+    }
+
+    const fn thinking_between_tools(self) -> Self {
+        Self {
+            thinks_between_tools: true,
+            ..self
+        }
+    }
+}
+
+/// All efforts but the least, which only some of OpenAI's models take.
+const ALL_EFFORTS: &[ReasoningEffort] = &[Without, Low, Medium, High, Xhigh, Max];
+
+/// The families of both vendors. The first row that fits a model holds.
+const FAMILIES: [Family; 45] = {
+    use Sampling::{Refused, Taken};
+    [
+        anthropic("claude-haiku-4-5", &[Without], Taken),
+        anthropic("claude-sonnet-4-5", &[Without], Taken),
+        anthropic("claude-opus-4-5", &[Without, Low, Medium, High], Taken),
+        anthropic("claude-opus-4-6", &[Without, Low, Medium, High, Max], Taken),
+        anthropic(
+            "claude-sonnet-4-6",
+            &[Without, Low, Medium, High, Max],
+            Taken,
+        ),
+        anthropic("claude-mythos-preview", &[Low, Medium, High, Max], Taken),
+        anthropic("claude-fable-5", &[Low, Medium, High, Xhigh, Max], Refused),
+        anthropic("claude-mythos-", &[Low, Medium, High, Xhigh, Max], Taken),
+        anthropic("claude-opus-5-5", &[Low, Medium, High, Xhigh, Max], Refused),
+        anthropic("claude-fable-", ALL_EFFORTS, Refused),
+        anthropic("claude-haiku-5", ALL_EFFORTS, Refused),
+        anthropic("claude-opus-4-7", ALL_EFFORTS, Refused),
+        anthropic("claude-opus-4-8", ALL_EFFORTS, Refused),
+        anthropic("claude-opus-5", ALL_EFFORTS, Refused),
+        anthropic("claude-sonnet-5-5", ALL_EFFORTS, Refused).thinking_between_tools(),
+        anthropic("claude-sonnet-5", ALL_EFFORTS, Refused),
+        anthropic("", ALL_EFFORTS, Taken),
+        openai("gpt-3.5", &[]),
+        openai("gpt-4", &[]),
+        openai("chatgpt-", &[]),
+        openai("ft:gpt-3.5", &[]),
+        openai("ft:gpt-4", &[]),
+        openai("gpt-5-chat", &[]),
+        openai("gpt-5-search-api", &[]),
+        openai("gpt-5-pro", &[High]),
+        openai("gpt-5-codex", &[Low, Medium, High]),
+        openai("gpt-5-", &[Minimal, Low, Medium, High]),
+        openai("gpt-5.1-codex-max", &[Low, Medium, High, Xhigh]).reasoning_on_request(),
+        openai("gpt-5.1-codex", &[Low, Medium, High]).reasoning_on_request(),
+        openai("gpt-5.1-chat", &[Medium]).reasoning_on_request(),
+        openai("gpt-5.1", &[Without, Low, Medium, High]).reasoning_on_request(),
+        openai("gpt-5.2-codex", &[Low, Medium, High, Xhigh]).reasoning_on_request(),
+        openai("gpt-5.2-chat", &[Medium]).reasoning_on_request(),
+        openai("gpt-5.2-pro", &[Medium, High, Xhigh]).reasoning_on_request(),
+        openai("gpt-5.2", &[Without, Low, Medium, High, Xhigh]).reasoning_on_request(),
+        openai("gpt-5.3-codex", &[Low, Medium, High, Xhigh]),
+        openai("gpt-5.4", &[Without, Low, Medium, High, Xhigh]).reasoning_on_request(),
+        openai("gpt-5.6", ALL_EFFORTS),
+        openai("gpt-5.", &[Without, Low, Medium, High, Xhigh]),
+        openai("gpt-6.1-sol", &[Low, Medium, High, Xhigh, Max]),
+        openai("gpt-6.2-", &[Low, Medium, High, Xhigh, Max]),
+        openai("gpt-6", ALL_EFFORTS),
+        openai("o1", &[Low, Medium, High]),
+        openai("o3", &[Low, Medium, High]),
+        openai("o4", &[Low, Medium, High]),
+    ]
+};
 
 /// OpenAI's models whose Chat Completions refuse `max_tokens`
 /// (<https://learn.microsoft.com/en-us/azure/ai-foundry/openai/how-to/reasoning>).
 const WITH_COMPLETION_TOKENS: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
 
-/// How a model's name begins, and the efforts that the model takes.
-type Row = (&'static str, &'static [ReasoningEffort]);
+fn family(model: &ModelRef) -> Option<&'static Family> {
+    const { &FAMILIES }
+        .iter()
+        .find(|family| family.provider == model.provider() && begins(model, family.beginning))
+}
 
-/// The efforts of Anthropic's models. The first row that fits holds.
-const ANTHROPIC: [Row; 10] = [
-    ("claude-haiku-4-5", &[Without]),
-    ("claude-sonnet-4-5", &[Without]),
-    ("claude-opus-4-5", &[Without, Low, Medium, High]),
-    ("claude-opus-4-6", &[Without, Low, Medium, High, Max]),
-    ("claude-sonnet-4-6", &[Without, Low, Medium, High, Max]),
-    ("claude-mythos-preview", &[Low, Medium, High, Max]),
-    ("claude-fable-5", &[Low, Medium, High, Xhigh, Max]),
-    ("claude-mythos-", &[Low, Medium, High, Xhigh, Max]),
-    ("claude-opus-5-5", &[Low, Medium, High, Xhigh, Max]),
-    ("", &[Without, Low, Medium, High, Xhigh, Max]),
-];
-
-/// The efforts of OpenAI's models; none for those that don't reason. The first row that fits holds.
-const OPENAI: [Row; 26] = [
-    ("gpt-3.5", &[]),
-    ("gpt-4", &[]),
-    ("chatgpt-", &[]),
-    ("ft:gpt-3.5", &[]),
-    ("ft:gpt-4", &[]),
-    ("gpt-5-chat", &[]),
-    ("gpt-5-search-api", &[]),
-    ("gpt-5-pro", &[High]),
-    ("gpt-5-codex", &[Low, Medium, High]),
-    ("gpt-5-", &[Minimal, Low, Medium, High]),
-    ("gpt-5.1-codex-max", &[Low, Medium, High, Xhigh]),
-    ("gpt-5.1-codex", &[Low, Medium, High]),
-    ("gpt-5.1-chat", &[Medium]),
-    ("gpt-5.1", &[Without, Low, Medium, High]),
-    ("gpt-5.2-codex", &[Low, Medium, High, Xhigh]),
-    ("gpt-5.2-chat", &[Medium]),
-    ("gpt-5.2-pro", &[Medium, High, Xhigh]),
-    ("gpt-5.3-codex", &[Low, Medium, High, Xhigh]),
-    ("gpt-5.6", &[Without, Low, Medium, High, Xhigh, Max]),
-    ("gpt-5.", &[Without, Low, Medium, High, Xhigh]),
-    ("gpt-6.1-sol", &[Low, Medium, High, Xhigh, Max]),
-    ("gpt-6.2-", &[Low, Medium, High, Xhigh, Max]),
-    ("gpt-6", &[Without, Low, Medium, High, Xhigh, Max]),
-    ("o1", &[Low, Medium, High]),
-    ("o3", &[Low, Medium, High]),
-    ("o4", &[Low, Medium, High]),
-];
-
-/// The efforts that the model takes; `None` if nobody here knows.
+/// The efforts that the model takes; `None` if it is of no known family.
 pub(super) fn efforts(model: &ModelRef) -> Option<&'static [ReasoningEffort]> {
-    let rows: &[Row] = match model.provider() {
-        Provider::Anthropic => &ANTHROPIC,
-        Provider::OpenAi => &OPENAI,
-        Provider::OpenAiCompatible => &[],
-    };
-    rows.iter()
-        .find(|(beginning, _)| begins(model, beginning))
-        .map(|(_, efforts)| *efforts)
+    family(model).map(|family| family.efforts)
 }
 
 /// Whether the model is not known to be without reasoning. Others refuse requests for encrypted
@@ -97,28 +166,18 @@ pub(crate) fn may_reason(model: &ModelRef) -> bool {
 
 /// Whether the model reasons although no effort is set.
 pub(super) fn reasons_by_default(model: &ModelRef) -> bool {
-    !WITHOUT_EFFORT_BY_DEFAULT
-        .iter()
-        .any(|beginning| begins(model, beginning))
+    family(model).is_none_or(|family| family.reasons_by_default)
 }
 
 /// Whether the model refuses sampling parameters, however it is set.
 pub(super) fn refuses_sampling(model: &ModelRef) -> bool {
-    match model.provider() {
-        Provider::Anthropic => WITHOUT_SAMPLING
-            .iter()
-            .any(|beginning| begins(model, beginning)),
-        Provider::OpenAi => {
-            efforts(model).is_some_and(|efforts| !efforts.is_empty() && !efforts.contains(&Without))
-        }
-        Provider::OpenAiCompatible => false,
-    }
+    family(model).is_some_and(|family| family.sampling == Sampling::Refused)
 }
 
 /// Whether the model has a mode of its own for not thinking before it answers
 /// (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
 pub(crate) fn thinks_between_tools(model: &ModelRef) -> bool {
-    begins(model, "claude-sonnet-5-5")
+    family(model).is_some_and(|family| family.thinks_between_tools)
 }
 
 /// Whether a Chat Completions server refuses `max_tokens` for the model, which a gateway may name
