@@ -13,7 +13,7 @@
 use std::path::Path;
 use std::process::Command;
 
-/// What a function is built from besides its own folder, as seen from there.
+/// The folders that a function is built from, other than its own; paths are relative to it.
 const SOURCES: [&str; 4] = ["..", "../../shared", "../../Cargo.toml", "../../Cargo.lock"];
 
 #[expect(

@@ -30,7 +30,7 @@ impl ConfigError {
 
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Environment variables, and the record of which were asked for.
+/// Environment variables, and a record of those that were read.
 pub struct Environment {
     lookup: Lookup,
     asked: RefCell<BTreeSet<&'static str>>,

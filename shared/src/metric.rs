@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use metrics::{Label, Unit};
 
-/// Counts something. `N` is the number of its dimensions besides those that every metric has.
+/// Counts something. `N` is the number of its dimensions, without those that every metric has.
 #[derive(Debug)]
 pub struct Counter<const N: usize> {
     name: &'static str,
@@ -137,7 +137,7 @@ pub const STEP_DURATION: Timer<0> = Timer::new("StepDuration", []);
 pub const LEASES_LOST: Counter<0> = Counter::new("LeasesLost", []);
 /// Messages of tasks that had ended.
 pub const DUPLICATE_MESSAGES: Counter<0> = Counter::new("DuplicateMessages", []);
-/// Messages that are none of ours.
+/// Malformed messages.
 pub const POISON_MESSAGES: Counter<0> = Counter::new("PoisonMessages", []);
 /// Messages whose handling panicked.
 pub const PANICS: Counter<0> = Counter::new("Panics", []);

@@ -3,7 +3,7 @@
 //! The executor's tasks share one thread, which suits waiting for models. What a stranger sends can
 //! take that thread for long, though: an answer of 8 MB is parsed, a step of 16 MB is compressed,
 //! and meanwhile the other tasks renew no lease and hear no cancel. Such work is [`computed`]: it
-//! keeps its thread, and the runtime goes on with all other tasks on another one.
+//! keeps its thread, and the runtime continues all other tasks on another thread.
 
 use std::future::pending;
 use std::io;
@@ -26,10 +26,10 @@ pub fn for_tasks() -> io::Result<Runtime> {
 
 /// Does work whose length grows with this many bytes, without an `await` in it.
 ///
-/// If they are many, the runtime goes on with its other tasks on another thread
+/// If they are many, the runtime continues its other tasks on another thread
 /// (<https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html>). What else the same task
 /// waits for at the time, as in a `join!`, has to wait. A runtime that has no more than the one
-/// thread has nobody to go on, and waits.
+/// thread has no other thread to continue on, and waits.
 pub fn computed<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let may_move = Handle::try_current()
         .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);

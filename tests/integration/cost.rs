@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{NewTask, Ran, Room, Runner, Tasks, WorkTimes};
+use shared::app::{NewTask, Room, RunOutcome, Runner, Tasks, WorkTimes};
 use shared::domain::{
     AgentId, BuiltinTool, CacheRules, CacheUse, LimitChanges, TaskInput, TaskStatus, ToolCall,
     ToolRunner,
@@ -223,7 +223,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     };
     assert_eq!(
         runner.run(&message, after(60)).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     check_cost(
         calls,
@@ -232,7 +232,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     );
     assert_eq!(
         runner.run(&message, after(60)).await.unwrap(),
-        Ran::EndedBefore(TaskStatus::Completed)
+        RunOutcome::EndedBefore(TaskStatus::Completed)
     );
     check_calls(calls, [("UpdateItem", 1)]);
     tasks.find_task(tenant, task.id()).await.unwrap();
@@ -260,7 +260,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     };
     assert_eq!(
         runner.run(&message, after(60)).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
 
@@ -288,7 +288,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     };
     assert_eq!(
         runner.run(&message, after(60)).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     check_cost(
         calls,

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
 use shared::app::{
-    AppError, Ran, RetryFrom, Room, RunError, Runner, Sweeper, Tasks, Undelivered, WorkTimes,
+    AppError, RetryFrom, Room, RunError, RunOutcome, Runner, Sweeper, Tasks, Undelivered, WorkTimes,
 };
 use shared::domain::task::MAX_HISTORY;
 use shared::domain::{
@@ -492,7 +492,7 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
         join_all(some.iter().map(async |task| {
             assert_eq!(
                 runner.run(&message(task), after(600)).await.unwrap(),
-                Ran::Ended(TaskStatus::Completed)
+                RunOutcome::Ended(TaskStatus::Completed)
             );
         }))
         .await;

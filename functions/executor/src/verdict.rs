@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use shared::app::{Ran, RunError};
+use shared::app::{RunError, RunOutcome};
 use shared::domain::{Causes, Timestamp};
 use shared::metric;
 use shared::ports::MessageError;
@@ -34,11 +34,11 @@ pub(crate) enum Verdict {
 }
 
 /// The verdict on a message whose task was run.
-pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) -> Verdict {
+pub(crate) fn of_run(ran: Result<RunOutcome, RunError>, receives: u32, now: Timestamp) -> Verdict {
     match ran {
         // Of a task that goes on later, another message was sent, or the watchdog sends one.
-        Ok(Ran::Ended(_) | Ran::Parked(_) | Ran::HandedOver) => Verdict::Done,
-        Ok(Ran::EndedBefore(status)) => {
+        Ok(RunOutcome::Ended(_) | RunOutcome::Parked(_) | RunOutcome::HandedOver) => Verdict::Done,
+        Ok(RunOutcome::EndedBefore(status)) => {
             tracing::info!(
                 status = status.as_str(),
                 "duplicate message of an ended task"
@@ -46,16 +46,16 @@ pub(crate) fn of_run(ran: Result<Ran, RunError>, receives: u32, now: Timestamp) 
             metric::DUPLICATE_MESSAGES.add([], 1);
             Verdict::Done
         }
-        Ok(Ran::AwaitsClient(status)) => {
+        Ok(RunOutcome::AwaitsClient(status)) => {
             tracing::debug!(status = status.as_str(), "the task waits for its client");
             Verdict::Done
         }
-        Ok(Ran::LeaseLost) => {
+        Ok(RunOutcome::LeaseLost) => {
             tracing::warn!("another worker took the task over; this one's result is dropped");
             metric::LEASES_LOST.add([], 1);
             Verdict::Done
         }
-        Ok(Ran::Unknown) => {
+        Ok(RunOutcome::Unknown) => {
             tracing::warn!("message of an unknown task");
             Verdict::Done
         }

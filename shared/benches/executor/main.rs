@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use cpu_time::ThreadTime;
 use futures::future::join_all;
 use measure::{Samples, Summary};
-use shared::app::{Ran, Room, Runner, WorkTimes};
+use shared::app::{Room, RunOutcome, Runner, WorkTimes};
 use shared::domain::{
     Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskStatus,
     ToolRunner,
@@ -118,7 +118,7 @@ impl Bench {
         })
     }
 
-    async fn run(&self, message: &TaskMessage) -> Ran {
+    async fn run(&self, message: &TaskMessage) -> RunOutcome {
         let until = SystemClock.now().plus(Duration::from_mins(15));
         self.runner
             .run(message, until)
@@ -174,7 +174,7 @@ async fn whole_tasks(turns: u32, rounds: u32) -> Result<(Summary, u32), Failure>
         let message = bench.submit().await?;
         bench.calls.clear();
         let ran = samples.take(1, bench.run(&message)).await;
-        assert_eq!(ran, Ran::Ended(TaskStatus::Completed));
+        assert_eq!(ran, RunOutcome::Ended(TaskStatus::Completed));
         calls = bench.calls.calls();
         // Claim, agent, one write for each step, end.
         assert_eq!(
@@ -195,7 +195,7 @@ async fn resumed_tasks(rounds: u32) -> Result<(Summary, Summary), Failure> {
         let (message, steps) = bench.half_done(RESUMED).await?;
         bench.calls.clear();
         let ran = resumed.take(1, bench.run(&message)).await;
-        assert_eq!(ran, Ran::Ended(TaskStatus::Completed));
+        assert_eq!(ran, RunOutcome::Ended(TaskStatus::Completed));
         assert_eq!(
             bench.calls.calls(),
             RESUME_CALLS,
@@ -221,7 +221,7 @@ async fn batch() -> Result<(Duration, Duration), Failure> {
     let took = (begun.elapsed(), cpu.elapsed());
     assert!(
         ran.iter()
-            .all(|ran| *ran == Ran::Ended(TaskStatus::Completed)),
+            .all(|ran| *ran == RunOutcome::Ended(TaskStatus::Completed)),
         "{ran:?}"
     );
     let ended = join_all(

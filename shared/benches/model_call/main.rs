@@ -2,7 +2,7 @@
 //! `docs/benchmarks.md`.
 //!
 //! The provider is on loopback and takes no time, the stores are in memory, and the runtime has one
-//! thread, as in a function. All ways to call take turns, sample by sample, so that whatever else
+//! thread, as in a function. All ways to call take turns, sample by sample, so that any other load
 //! the machine does hits all of them alike. `cargo test` runs a few rounds, for the numbers of
 //! calls to provider and stores, which are checked in every run.
 
@@ -296,7 +296,7 @@ impl Bench {
             if round == WARM_UP.min(rounds) {
                 all = Way::ALL.map(|way| (way, Samples::default()));
             }
-            // By chance, so that none of them always comes after the same one.
+            // In random order, so that no way to call always follows the same other one.
             fastrand::shuffle(&mut all);
             for (way, samples) in &mut all {
                 self.sample(*way, &body, samples).await?;

@@ -214,7 +214,7 @@ fn main() -> Result<(), Failure> {
     for turns in TURNS {
         let mut all = Way::ALL.map(|way| (way, Vec::new()));
         for _ in 0..processes {
-            // By chance, so that none of them always comes after the same one.
+            // In random order, so that no variant always follows the same other one.
             fastrand::shuffle(&mut all);
             for (way, rows) in &mut all {
                 rows.push(process(*way, turns, rounds, &provider)?);

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use cpu_time::ThreadTime;
-use shared::app::{Ran, Room, RunError, Runner, WorkTimes};
+use shared::app::{Room, RunError, RunOutcome, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
     Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepHead, StepPlace, TaskId,
@@ -172,12 +172,16 @@ impl Function {
         let work = Box::pin(self.invoke(message, header.parse()?));
         let invocation = telemetry::invocation(Duration::from_mins(15), work);
         let ran = samples.take(1, invocation).await?;
-        assert_eq!(ran, Ran::Ended(TaskStatus::Completed));
+        assert_eq!(ran, RunOutcome::Ended(TaskStatus::Completed));
         Ok(())
     }
 
     /// The spans are those of `functions/executor`.
-    async fn invoke(&self, message: TaskMessage, trace: TraceHeader) -> Result<Ran, RunError> {
+    async fn invoke(
+        &self,
+        message: TaskMessage,
+        trace: TraceHeader,
+    ) -> Result<RunOutcome, RunError> {
         let xray_trace_id = trace.trace_id();
         let (function_request_id, message_id) = (
             "8476a536-e9f4-11e8-9739-2dfe598c3fcd",

@@ -28,7 +28,7 @@ const LONGEST_SUBMISSION: Duration = Duration::from_mins(15);
 /// How many agents a round deals with.
 const PAGE: u32 = 100;
 
-/// How much of a tenant's tasks a round searches for one agent, until the next round goes on.
+/// How many of a tenant's tasks one round searches for one agent; the next round continues.
 const SEARCHES_OF_ROUND: u32 = 50;
 
 /// What one round of deletions did, for its summary.

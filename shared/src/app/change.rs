@@ -1,4 +1,4 @@
-//! What is measured and told of every change of a task, whoever made it.
+//! The metrics and log lines of every change of a task, by a worker, a client or the watchdog.
 
 use crate::domain::{Failure, Task, TaskState, TaskStatus, whole_millis};
 use crate::metric;

@@ -22,8 +22,8 @@ impl Tasks {
         Ok(page)
     }
 
-    /// Has a dead-lettered task go on after its last recorded step, or afresh if its steps can't be
-    /// read, with all its time.
+    /// Resumes a dead-lettered task after its last recorded step, or from its start if its steps
+    /// can't be read, with all its time.
     pub async fn redrive(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let task = self.find_task(tenant, id).await?;
         match task.state() {

@@ -2,7 +2,7 @@
 //! delete them.
 //!
 //! Each reads the task, with its input because the client is shown it, makes one transition and
-//! stores it if nobody changed the task in between, or else tries again. A task that goes on is
+//! stores it unless the task was changed in between; then it tries again. A task that resumes is
 //! written before its message is sent; the watchdog sends one that got lost.
 
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::ports::{Deletion, StoreError};
 const MOST_TRIES: usize = 8;
 
 impl Tasks {
-    /// Cancels a task: at once, or within seconds if a worker has it. Doing so twice is no error.
+    /// Cancels a task: at once, or within seconds if a worker has it. A second cancel is no error.
     pub async fn cancel_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let cancel = |mut task: Task| async move {
             note_steps(self.journal.as_ref(), &mut task).await?;
@@ -40,7 +40,7 @@ impl Tasks {
         Ok(task)
     }
 
-    /// Goes on with a task that failed, was canceled or timed out: after its last recorded step, or
+    /// Resumes a task that failed, was canceled or timed out: after its last recorded step, or
     /// afresh. Only afresh if its steps can't be read.
     pub async fn retry_task(
         &self,
@@ -61,9 +61,9 @@ impl Tasks {
         self.go_on(tenant, id, reopen).await
     }
 
-    /// Deletes a task that has ended, with all that belongs to it. From now on nobody has it; what
-    /// is left of it, and the cached answers that it used, are deleted within minutes. Doing so
-    /// twice is no error as long as something is left.
+    /// Deletes a task that has ended, with all that belongs to it. From now on it does not exist
+    /// for readers; the rest of it, and the cached answers that it used, are deleted within
+    /// minutes. Doing so twice is no error as long as something is left.
     pub async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<(), AppError> {
         record("task_id", id);
         match self.store.delete(tenant, id).await? {
@@ -77,7 +77,7 @@ impl Tasks {
         }
     }
 
-    /// Goes on with a paused task, with limits that let it.
+    /// Resumes a paused task, with higher limits.
     pub async fn resume_task(
         &self,
         tenant: &TenantId,
@@ -92,9 +92,9 @@ impl Tasks {
         self.go_on(tenant, id, resume).await
     }
 
-    /// Records the client's answers to the calls that its task waits for, all of them, and goes on.
-    /// Of several clients that answer at once one is heard, with all its answers. The very same
-    /// answers may come twice.
+    /// Records the client's answers to the calls that its task waits for, all of them, and resumes
+    /// the task. Of several clients that answer at once one is heard, with all its answers. The
+    /// very same answers may come twice.
     pub async fn answer_task(
         &self,
         tenant: &TenantId,
@@ -224,7 +224,7 @@ impl Tasks {
         changes.apply(task.limits()).map_err(in_limits)
     }
 
-    /// Makes a transition after which the task goes on, and sends its message.
+    /// Makes a transition after which the task resumes, and sends its message.
     async fn go_on<F>(
         &self,
         tenant: &TenantId,
@@ -305,6 +305,6 @@ pub enum RetryFrom {
     /// After its last recorded step.
     #[default]
     Checkpoint,
-    /// Afresh; the journal goes on with the next number.
+    /// From its start. The journal continues with the next number.
     Start,
 }

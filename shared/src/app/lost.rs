@@ -1,11 +1,11 @@
-//! What workers left in the journal that were lost before they could tell.
+//! Steps in the journal of workers that were lost before they stored their task.
 
 use crate::domain::{Causes, Task, Timestamp};
 use crate::ports::{Journal, StoreError};
 
-/// Has the task take note of the steps that its workers recorded, and of what they cost, if its
-/// worker is gone or its time is over. Whoever makes the next change of such a task in its worker's
-/// place begins with this.
+/// Adds the steps that a task's workers recorded, and their cost, to the task, if its worker is
+/// lost or its deadline has passed. Every change of such a task that its worker does not make
+/// begins with this.
 pub(super) async fn note_lost_steps(
     journal: &dyn Journal,
     task: &mut Task,
@@ -18,8 +18,8 @@ pub(super) async fn note_lost_steps(
     }
 }
 
-/// Has the task take note of the steps that its workers recorded, if it had any worker. A journal
-/// that can't be read, and won't be the next time, must not keep the task from its end.
+/// Adds the steps that the task's workers recorded to the task, if it had any worker. A journal
+/// that will never be readable must not keep the task from its end.
 pub(super) async fn note_steps(journal: &dyn Journal, task: &mut Task) -> Result<(), StoreError> {
     if task.fence() == 0 {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::ports::{Clock, Dependency, NoAnswer};
 /// How long a dependency may take to answer.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long what was found stands, so that whoever asks often costs no more.
+/// How long a result is reused, so that frequent requests cost no more.
 const STANDS_FOR: Duration = Duration::from_secs(5);
 
 /// Looks whether dependencies answer.
@@ -52,7 +52,7 @@ impl Readiness {
         }
     }
 
-    /// Those that can't be used, as of the last few seconds. Those who ask at the same time share
+    /// The dependencies that can't be used, as of the last few seconds. Concurrent requests share
     /// one look.
     pub async fn missing(&self) -> Vec<Missing> {
         let mut last = self.last.lock().await;

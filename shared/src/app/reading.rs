@@ -90,7 +90,8 @@ impl Tasks {
                     Some(_) | None => steps.push(step),
                 }
             }
-            // Whether the last one counts is told by what follows: a later run may have its number.
+            // Whether the last one counts depends on the next page: a later run may have its
+            // number.
             let is_full = steps.len() > most || (steps.len() > 1 && bytes > MAX_PART_BYTES);
             match page.next {
                 _ if is_full => {

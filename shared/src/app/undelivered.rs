@@ -33,8 +33,8 @@ pub struct Undelivered {
 
 impl Undelivered {
     /// Fails the task of the message with this body, which was delivered `receives` times in vain,
-    /// if its messages before came to nothing either. A message that is none of ours is logged by
-    /// its size; its body may be anything. The ids of any other are noted in the current span.
+    /// if its messages before came to nothing either. A malformed message is logged with its size
+    /// only. The ids of a valid one are recorded on the current span.
     pub async fn bury(&self, body: &str, receives: u32) -> Result<Buried, StoreError> {
         let message = match TaskMessage::from_body(body) {
             Ok(message) => message,

@@ -3,7 +3,7 @@
 //! Each wait holds an API function, which takes concurrency that executors may need. So a tenant
 //! waits only so many times at once, counted in one place for all functions, because each of them
 //! serves one request at a time. A wait that can bring nothing, for a task that is parked for
-//! longer, ends at once. So does one that can't be counted. The client is told when to ask again.
+//! longer, ends at once. So does one that can't be counted. The response says when to ask again.
 //! The store is read soon at first, then ever more seldom.
 
 use std::num::NonZeroU32;

@@ -2,8 +2,8 @@
 //! clock.
 //!
 //! The first bytes decide whether the body is JSON or an event stream, because servers mislabel
-//! both. Once the reason to stop is known, the answer is taken whatever comes after it. A body that
-//! holds no answer fails with words that say what it is.
+//! both. Once the reason to stop is known, the answer counts, even if the rest of the body is
+//! broken. A body that holds no answer fails with words that say what it is.
 
 use std::str;
 
@@ -26,7 +26,7 @@ const MAX_STREAM_BYTES: usize = 32 * 1_024 * 1_024;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// Names of events that only keep the connection alive, whatever their data.
+/// Names of events that only keep the connection alive. Their data is ignored.
 const KEEP_ALIVES: [&str; 4] = ["ping", "keepalive", "keep-alive", "heartbeat"];
 
 /// What is known of an answer before it arrives.

@@ -49,7 +49,7 @@ pub(super) trait Reading: Default + Send {
 /// How far a stream is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// It goes on.
+    /// More of the answer follows.
     More,
     /// The reason to stop is known. What may still come is usage.
     Stopped,

@@ -1,6 +1,6 @@
 //! What a failed exchange means, and what of it may be logged.
 //!
-//! What a provider's own error means is told by [`provider_error`](super::provider_error). No text
+//! [`provider_error`](super::provider_error) decides what a provider's own error means. No text
 //! of an answer gets into an error: messages of providers quote prompts and keys, and messages of
 //! parsers quote what they parsed.
 
@@ -117,7 +117,7 @@ impl Exchange {
             source,
             complaint,
         } = failure;
-        // A quota that is used up stays so, whatever else the provider says.
+        // No header restores an exhausted quota.
         let should_retry = self
             .should_retry
             .filter(|_| kind != ModelErrorKind::QuotaExhausted);

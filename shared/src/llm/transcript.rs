@@ -1,4 +1,4 @@
-//! A conversation as every vendor takes it, whatever was recorded of it.
+//! A recorded conversation in a form that every vendor accepts.
 //!
 //! Vendors refuse a request whose conversation breaks one of their rules, and would refuse it again
 //! with every further attempt. So here, once for all dialects:

@@ -112,7 +112,7 @@ mod tests {
             .count()
     }
 
-    /// The retries that `calls` calls wanted and got, with three attempts each of which fails by
+    /// The retries that `calls` calls wanted and got, with three attempts each; an attempt fails by
     /// `fails`.
     fn simulate(calls: u32, mut fails: impl FnMut() -> bool) -> (u32, u32) {
         let budget = RetryBudget::default();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the order of calls and wishes to retry: no more retries than were paid for.
+        /// For any order of calls and retries: there are no more retries than were paid for.
         #[test]
         fn retries_stay_a_share_of_calls(percent in 1..=100_u32, reserve in 1..=20_u32, acts in prop::collection::vec(any::<bool>(), 0..500)) {
             let budget = RetryBudget::new(percent, reserve).unwrap();

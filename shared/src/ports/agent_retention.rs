@@ -26,7 +26,7 @@ pub enum TaskSearch {
     Found(TaskId),
     /// None does.
     None,
-    /// None does up to this place, where the search is to go on; opaque.
+    /// None does up to this place, where the search continues. Opaque.
     Unfinished(String),
 }
 
@@ -45,7 +45,7 @@ pub trait AgentRetention: Send + Sync {
     ) -> Result<bool, StoreError>;
 
     /// Searches a bounded part of the tenant's tasks, newest first, for one that names the agent,
-    /// whether it can be read or not. It goes on after [`DeletedAgent::searched_to`]. May lag
+    /// whether it can be read or not. It continues after [`DeletedAgent::searched_to`]. May lag
     /// behind writes for a moment.
     async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError>;
 
@@ -65,7 +65,7 @@ pub trait AgentRetention: Send + Sync {
     async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 
     /// Removes a marked agent with all its versions; fails with [`StoreError::Conflict`] if it is
-    /// not marked any more. Whoever dies over it leaves one that [`Self::marked_before`] finds
+    /// not marked any more. A crash midway leaves an agent that [`Self::marked_before`] finds
     /// again. May be done twice, and by several at the same time.
     async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 }

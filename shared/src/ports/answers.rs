@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::store::StoreError;
 use crate::domain::{AnswerKey, ModelAnswer, Timestamp, WorkerId};
 
-/// A kept answer.
+/// A cached answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptAnswer {
     /// The answer as the provider gave it. What was spent and what failed on the way to it is not

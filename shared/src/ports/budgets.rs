@@ -19,7 +19,7 @@ pub enum BudgetKey {
         /// The day in UTC, as days since the Unix epoch.
         day: u64,
     },
-    /// That of all tenants of the deployment together, for one day.
+    /// The budget of all tenants of the deployment together, for one day.
     DeploymentDay {
         /// The day in UTC, as days since the Unix epoch.
         day: u64,
@@ -50,7 +50,7 @@ pub struct Reservation {
     pub id: ReservationId,
     /// The most that the attempt can cost.
     pub amount_micro_usd: u64,
-    /// When whoever made it is certainly dead.
+    /// When the worker that made it is certainly dead.
     pub expires_at: Timestamp,
 }
 
@@ -124,7 +124,7 @@ impl Budget {
 /// Keeps budgets. What is spent and set aside together never passes the cap, however many reserve
 /// at once, unless an attempt turns out to cost more than was reserved for it.
 ///
-/// A reservation that outlives its expiry is that of a dead worker, whose call may have been paid:
+/// A reservation that outlives its expiry belongs to a dead worker, whose call may have been paid:
 /// its amount counts as spent, and the next reservation or settlement in the same budget clears it
 /// away. A clock that runs ahead does so too early, and then too much is counted, never too little.
 #[async_trait]

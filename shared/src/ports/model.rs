@@ -98,8 +98,8 @@ pub enum ModelErrorKind {
     /// Another process makes the same request; the call was not made.
     #[error("is being asked the same for another task")]
     InFlight,
-    /// Open calls have reserved what a cap on cost leaves, or the cap can't be checked now; the call
-    /// was not made.
+    /// Open calls have reserved what a cap on cost leaves, or the cap can't be checked now; the
+    /// call was not made.
     #[error("is not asked before open calls leave room under a cap on cost")]
     BudgetReserved,
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
@@ -138,7 +138,7 @@ pub enum ModelErrorKind {
 }
 
 impl ModelError {
-    /// The error of a call that was not made, or of which nothing else is known.
+    /// The error of a call that was not made, or about which nothing else is known.
     pub fn new(model: ModelRef, kind: ModelErrorKind) -> Self {
         let (spend, earlier) = (Spend::default(), Vec::new());
         Self {

@@ -65,7 +65,7 @@ impl TaskMessage {
     /// Reads a received body. Fields that this version doesn't know are ignored.
     pub fn from_body(body: &str) -> Result<Self, MessageError> {
         use MessageError::NotOurs;
-        // All that is sure of a message of whatever version is that it is an object with a version.
+        // Every message version is a JSON object with a `version` field.
         let fields: Map<String, Value> =
             serde_json::from_str(body).map_err(|_| NotOurs("it is not a JSON object"))?;
         match fields.get("version").and_then(Value::as_u64) {
@@ -99,9 +99,9 @@ pub struct QueueError(#[source] pub Box<dyn Error + Send + Sync>);
 /// About how many messages are in the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Those that wait to be received.
+    /// Messages that wait to be received.
     pub waiting: u64,
-    /// Those that were received, and are neither done with nor back in the queue.
+    /// Messages that were received, and are neither deleted nor visible again.
     pub in_flight: u64,
 }
 
@@ -116,7 +116,7 @@ impl Backlog {
 #[async_trait]
 pub trait TaskQueue: Send + Sync {
     /// Sends `message`; it is received soon after `delay`, which is at most 15 minutes. With it
-    /// goes where its task's `trace` goes on.
+    /// carries its task's `trace`.
     async fn send(
         &self,
         message: &TaskMessage,

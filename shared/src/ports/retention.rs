@@ -36,9 +36,9 @@ pub trait Retention: Send + Sync {
     /// have to be purged.
     async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError>;
 
-    /// Deletes the task's journal, its budget, whatever else lies with it, and the cached answers
-    /// that its steps name, if its client deleted it or it ended before the horizon. From the first
-    /// change on, nobody has the task any more; whoever dies over it leaves one that [`Self::due`]
-    /// finds again. May be done twice, and by several at the same time.
+    /// Deletes the task's journal, its budget, everything else under its key, and the cached
+    /// answers that its steps name, if its client deleted it or it ended before the horizon. From
+    /// the first change on, the task no longer exists for readers; a crash midway leaves a record
+    /// that [`Self::due`] finds again. May be done twice, and by several at the same time.
     async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError>;
 }

@@ -13,7 +13,7 @@ pub struct Slot {
     /// The fence of the worker that has the task: the slot of a later worker is not an earlier
     /// one's to give back.
     pub fence: u64,
-    /// When the worker is certainly dead. The slot is free then, whatever became of the worker.
+    /// When the worker is certainly dead. The slot is free then, even if the worker lives.
     pub until: Timestamp,
 }
 
@@ -28,9 +28,9 @@ pub enum Taken {
 
 /// Counts the tasks of each tenant that run at once.
 ///
-/// A slot that outlives its `until` is that of a dead worker, and whoever finds the tenant's slots
-/// taken clears it away. A clock that runs ahead does so too early, and then as many tasks more may
-/// run until those workers' end.
+/// A slot that outlives its `until` belongs to a dead worker, and a caller that finds the tenant's
+/// slots taken clears it away. A clock that runs ahead does so too early, and then as many tasks
+/// more may run until those workers' end.
 #[async_trait]
 pub trait Slots: Send + Sync {
     /// Takes a slot if the tenant has fewer than `most`. A task that has one keeps it, with the new

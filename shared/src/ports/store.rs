@@ -190,7 +190,7 @@ pub trait TaskDetails: Send + Sync {
     }
 }
 
-/// Keeps tasks. Every write is conditional, so that of two concurrent ones only one takes effect.
+/// Stores tasks. Every write is conditional, so that only one of two concurrent writes succeeds.
 ///
 /// A task whose input has more than [`INPUT_IN_RECORD`] comes without it: see
 /// [`TaskDetails::with_input`]. No change needs it.
@@ -233,8 +233,8 @@ pub trait TaskStore: TaskDetails {
     /// [`MAX_OPEN_CALLS`](crate::domain::task::MAX_OPEN_CALLS) steps.
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError>;
 
-    /// Deletes a task if it has ended, whatever its record and its steps hold: in one write, after
-    /// which nobody gets, lists, claims or changes it.
+    /// Deletes a task if it has ended, even if its record or steps are unreadable: in one write,
+    /// after which nobody gets, lists, claims or changes it.
     async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError>;
 
     /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`,
@@ -279,7 +279,7 @@ pub trait Journal: Send + Sync {
     async fn step(&self, task: TaskId, place: StepPlace) -> Result<Option<Step>, StoreError>;
 
     /// A part of the recorded steps of the task, of all its runs, in the order of their places.
-    /// Which of them count is told by [`may_count`](crate::domain::may_count). No more is loaded
+    /// [`may_count`](crate::domain::may_count) decides which of them count. No more is loaded
     /// than is returned.
     async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError>;
 
@@ -287,7 +287,7 @@ pub trait Journal: Send + Sync {
     /// not loaded for it.
     async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError>;
 
-    /// All recorded steps of the task in the order of their places, whatever memory they take.
+    /// All recorded steps of the task in the order of their places. Their size is not bounded.
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {
         let all = StepsRequest {
             after: StepPlace::after(0),

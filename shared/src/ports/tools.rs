@@ -11,7 +11,7 @@ const CUT: &str = "\n[cut: the result is longer than 524288 bytes]";
 /// Runs tools.
 #[async_trait]
 pub trait Tools: Send + Sync {
-    /// Runs the tool and comes back before the deadline, whatever happens. A failure is told to the
+    /// Runs the tool and always returns before the deadline. A failure is an output for the
     /// model, as text with `is_error`.
     async fn run(&self, request: &ToolRequest) -> ToolOutput;
 }
@@ -19,7 +19,7 @@ pub trait Tools: Send + Sync {
 /// A tool to be run.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct ToolRequest {
-    /// The tool, as the agent has it.
+    /// The tool, as the agent configures it.
     pub tool: BuiltinTool,
     /// What the model wants of it; fits the tool's schema.
     #[debug(skip)]

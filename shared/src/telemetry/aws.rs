@@ -11,8 +11,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use tracing::{Span, field};
 
-/// The interceptor for a client. It is told how to find out what a call is about, such as its
-/// table.
+/// The interceptor for a client. Its function returns what a call is about, such as its table.
 #[derive(Debug, Clone, Copy)]
 pub struct AwsCalls {
     /// What the call with this input is about.

@@ -110,8 +110,8 @@ where
     }
 }
 
-/// Writes the innermost span's name, and each field once: the event's own value, or else that of
-/// the innermost span that has one.
+/// Writes the innermost span's name, and each field once: the event's own value, or else the value
+/// of the innermost span that has one.
 fn write<S>(event: &Event<'_>, context: &Context<'_, S>, line: &mut FieldWriter<'_>)
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

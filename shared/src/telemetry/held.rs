@@ -101,7 +101,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Holding<W> {
         }
         let mut writer = self.writer.make_writer_for(metadata);
         if *metadata.level() <= Level::WARN {
-            // Whoever can't be written to takes no line at all, and there is nobody to tell.
+            // A writer that fails takes no line at all, so the failure can't be logged.
             drop(self.held.release(&mut writer));
         }
         Line::Written(writer)

@@ -16,7 +16,7 @@ pub const VERSION: &str = "1.42.0";
 struct Kind {
     /// Its name in our code.
     name: &'static str,
-    /// The attribute that its name goes on with, as in `chat claude-sonnet-5-5`.
+    /// The attribute that is appended to its name, as in `chat claude-sonnet-5-5`.
     object: Option<&'static str>,
     /// Whether it is `gen_ai.operation.name`.
     is_operation: bool,
@@ -81,7 +81,7 @@ const NAMES: [(&str, &str); 18] = [
     ("status_code", "http.response.status_code"),
 ];
 
-/// Attributes that are numbers, by their names in our code: those that are unsigned come from
+/// Attributes that are numbers, by their names in our code: unsigned ones come from
 /// `tracing-opentelemetry` as text.
 const NUMBERS: [&str; 15] = [
     "agent_version",
@@ -101,7 +101,7 @@ const NUMBERS: [&str; 15] = [
     "step",
 ];
 
-/// Attributes that keep their own name beside that of the conventions: the annotations to search
+/// Attributes that keep their own name beside the conventions' name: the annotations to search
 /// by.
 const KEPT: [&str; 2] = ["agent_id", "task_id"];
 

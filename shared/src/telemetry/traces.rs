@@ -3,8 +3,8 @@
 //! Each span is one small datagram to the daemon that runs beside the function, so nothing is left
 //! to send when the function is frozen. Lambda decides whether a trace is recorded; of one that is
 //! not, nothing is exported, and a span with no trace to belong to is dropped as well. A span that
-//! has the field [`PARENT`] goes on there, whatever spans are around it: a task's work belongs to
-//! the task's trace and not to that of the invocation.
+//! has the field [`PARENT`] has its parent there, and not in the spans around it: a task's work
+//! belongs to the task's trace and not to the invocation's.
 //!
 //! Spans are never of the kind `SERVER`: X-Ray would show each as a function of its own. All others
 //! become subsegments of the function's own segment, which Lambda sends.
@@ -33,7 +33,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::{Service, is_ours, semconv};
 
-/// The field of a span with the X-Ray tracing header that it goes on from.
+/// The field of a span with the X-Ray tracing header of its parent.
 pub const PARENT: &str = "xray_parent";
 
 /// The fields that are for the log only, or for this layer.
@@ -103,7 +103,7 @@ fn resource(service: Service) -> Resource {
         .build()
 }
 
-/// The tracing header for whoever goes on from `span`. `None` if there are no traces.
+/// The tracing header for a child of `span` in another process. `None` if there are no traces.
 pub fn header_of(span: &Span) -> Option<String> {
     span_context_to_string(span.context().span().span_context())
 }
@@ -138,7 +138,7 @@ fn fit(name: &mut Cow<'static, str>) {
     }
 }
 
-/// Has spans go on from where their field [`PARENT`] says.
+/// Sets the parent of spans that have the field [`PARENT`].
 struct Parents;
 
 /// A span's parent elsewhere, until it is entered.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use shared::app::{Ran, RetryFrom, Room, Runner, Tasks, ToolAnswer, WorkTimes};
+use shared::app::{RetryFrom, Room, RunOutcome, Runner, Tasks, ToolAnswer, WorkTimes};
 use shared::domain::{
     Agent, AssistantPart, BuiltinTool, CacheRules, Failure, FailureCode, HostPattern, HttpRules,
     LimitChanges, MAX_TOOL_TEXTS_BYTES, ModelAnswer, ModelRequest, Schemes, Step, StepKind,
@@ -156,7 +156,7 @@ impl World {
             assert!(
                 ran.iter()
                     .flatten()
-                    .all(|ran| !matches!(ran, Ran::LeaseLost | Ran::Unknown)),
+                    .all(|ran| !matches!(ran, RunOutcome::LeaseLost | RunOutcome::Unknown)),
                 "{ran:?}"
             );
             let tasks = join_all(tasks.iter().map(|task| self.task(*task))).await;

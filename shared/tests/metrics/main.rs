@@ -21,7 +21,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::post;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use shared::app::{Ran, Room, Runner};
+use shared::app::{Room, RunOutcome, Runner};
 use shared::config::Environment;
 use shared::domain::{
     BuiltinTool, JsonSchema, LimitChanges, ModelChain, ModelRef, ModelRequest, Provider, Spend,
@@ -257,7 +257,10 @@ async fn check_crowds() {
     drop(counts());
     let ran = join_all(tasks.map(|task| world.run_by(&worker, task))).await;
     assert!(
-        matches!(ran[..], [Ok(Ran::Ended(_)), Ok(Ran::Parked(_))]),
+        matches!(
+            ran[..],
+            [Ok(RunOutcome::Ended(_)), Ok(RunOutcome::Parked(_))]
+        ),
         "{ran:?}"
     );
     let counted = counts();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::app::{AgentDeletion, AgentPurgeSummary, AppError, Ran};
+use shared::app::{AgentDeletion, AgentPurgeSummary, AppError, RunOutcome};
 use shared::domain::{Agent, TaskStatus};
 use shared::ports::{AgentRetention, AgentStore, PageRequest, TaskStore};
 use shared::testing::{Faults, When, samples};
@@ -118,7 +118,7 @@ async fn a_submission_at_the_same_moment_is_worked_on_and_restores_the_agent() {
     TaskStore::create(&world.store, &task).await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     world.pass(QUARTER);
     let (one, two) = tokio::join!(purge(&world, &well), purge(&world, &well));

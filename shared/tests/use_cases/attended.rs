@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shared::app::{Ran, Runner, Tasks, WorkTimes};
+use shared::app::{RunOutcome, Runner, Tasks, WorkTimes};
 use shared::domain::{
     BuiltinTool, Change, Lease, ModelAnswer, ModelRequest, Step, Task, TaskId, TaskInput,
     TaskState, TaskStatus, TenantId, Timestamp,
@@ -153,7 +153,7 @@ async fn a_cancel_is_heard_within_two_seconds_however_short_the_steps_are() {
         );
     };
     let (ran, ()) = tokio::join!(world.run_by(&runner, task), client);
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Canceled));
     assert!(
         begun.elapsed() <= Duration::from_millis(2_500),
         "{:?}",
@@ -178,7 +178,7 @@ async fn a_lease_is_renewed_in_time_however_short_the_steps_are() {
         }
     };
     let (ran, ()) = tokio::join!(world.run_by(&runner, task), observer);
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     assert!(clock.now().since(samples::START) > Duration::from_secs(4));
 }
 
@@ -206,7 +206,7 @@ async fn a_cancel_that_was_accepted_before_the_end_decides() {
         };
         assert_eq!(
             world.run_by(&runner, task).await.unwrap(),
-            Ran::Ended(TaskStatus::Canceled)
+            RunOutcome::Ended(TaskStatus::Canceled)
         );
         let task = world.task(task).await;
         assert_eq!(
@@ -256,7 +256,7 @@ async fn a_cancel_reaches_a_call_that_is_open_within_two_seconds() {
         asked_at
     };
     let (ran, asked_at) = tokio::join!(world.run(task.id()), client);
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Canceled));
     assert!(begun.elapsed() <= asked_at + Duration::from_secs(2));
     let cost = world.task(task.id()).await.spend();
     assert_eq!(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{AppError, PurgeSummary, Ran, RetryFrom, Runner};
+use shared::app::{AppError, PurgeSummary, RetryFrom, RunOutcome, Runner};
 use shared::domain::{CacheRules, CacheTerms, LimitChanges, StepKind, Task, TaskId, TaskStatus};
 use shared::policy::{CacheSettings, Cached};
 use shared::ports::{AnswerCache, Journal, PageRequest, TaskFilter, TaskStore};
@@ -46,7 +46,7 @@ impl Caching {
             ..self.world.worker_failing(&Faults::default())
         };
         let ran = self.world.run_by(&worker, task).await.unwrap();
-        assert_eq!(ran, Ran::Ended(TaskStatus::Completed));
+        assert_eq!(ran, RunOutcome::Ended(TaskStatus::Completed));
     }
 
     /// A task that was worked on to its end.
@@ -124,7 +124,7 @@ async fn a_deleted_task_is_unknown_to_everyone_from_the_first_moment_on() {
             .entries,
         []
     );
-    assert_eq!(world.run(id).await.unwrap(), Ran::Unknown);
+    assert_eq!(world.run(id).await.unwrap(), RunOutcome::Unknown);
     assert_eq!(world.sweep().await.unwrap().overdue, 0);
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use shared::app::{Ran, RunError, Runner, TenantSlots};
+use shared::app::{RunError, RunOutcome, Runner, TenantSlots};
 use shared::domain::BudgetScope;
 use shared::domain::{
     Agent, ModelAnswer, ModelRequest, Task, TaskId, TaskStatus, Timestamp, Wait, WaitReason,
@@ -55,7 +55,7 @@ impl Fair {
         }
     }
 
-    async fn run_by(&self, runner: &Runner, task: &Task) -> Result<Ran, RunError> {
+    async fn run_by(&self, runner: &Runner, task: &Task) -> Result<RunOutcome, RunError> {
         let message = TaskMessage {
             tenant: task.spec().tenant.clone(),
             task: task.id(),
@@ -66,7 +66,7 @@ impl Fair {
             .await
     }
 
-    async fn run(&self, task: &Task) -> Result<Ran, RunError> {
+    async fn run(&self, task: &Task) -> Result<RunOutcome, RunError> {
         self.run_by(&self.worker_failing(&Faults::default()), task)
             .await
     }
@@ -115,8 +115,8 @@ impl Fair {
 }
 
 #[track_caller]
-fn turn_of(ran: &Result<Ran, RunError>) -> Timestamp {
-    let Ok(Ran::Parked(Wait {
+fn turn_of(ran: &Result<RunOutcome, RunError>) -> Timestamp {
+    let Ok(RunOutcome::Parked(Wait {
         until,
         reason: WaitReason::Concurrency,
     })) = ran
@@ -148,12 +148,12 @@ async fn a_tenants_tasks_beyond_its_cap_wait_and_are_done_later_and_another_tena
     });
     let (ours_ran, theirs_ran) = all.split_at(10);
     assert!(
-        matches!(theirs_ran, [Ok(Ran::Ended(TaskStatus::Completed))]),
+        matches!(theirs_ran, [Ok(RunOutcome::Ended(TaskStatus::Completed))]),
         "{theirs_ran:?}"
     );
     let parked: Vec<Timestamp> = ours_ran
         .iter()
-        .filter(|ran| matches!(ran, Ok(Ran::Parked(_))))
+        .filter(|ran| matches!(ran, Ok(RunOutcome::Parked(_))))
         .map(turn_of)
         .collect();
     assert_eq!((parked.len(), world.model.asked().len()), (7, 4));
@@ -200,7 +200,7 @@ async fn however_often_a_task_waits_for_its_turn_it_has_all_its_attempts_left() 
         .unwrap();
     assert_eq!(
         fair.run(&task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(world.task(task.id()).await.attempts(), 1);
 }
@@ -212,7 +212,7 @@ async fn a_task_whose_turn_never_comes_times_out() {
     let task = world.submit("hello").await.unwrap();
     fair.occupy(samples::after(100_000)).await;
     let mut turns = 0;
-    while let Ok(Ran::Parked(wait)) = fair.run(&task).await {
+    while let Ok(RunOutcome::Parked(wait)) = fair.run(&task).await {
         world.clock.set(wait.until);
         turns += 1;
     }
@@ -309,7 +309,7 @@ async fn wherever_a_worker_dies_its_slot_ends_with_its_invocation() {
             world.sweep().await.unwrap();
             assert_eq!(
                 fair.run(&tasks[1]).await.unwrap(),
-                Ran::Ended(TaskStatus::Completed),
+                RunOutcome::Ended(TaskStatus::Completed),
                 "{case}"
             );
             drop(fair.run(&tasks[0]).await);
@@ -355,7 +355,7 @@ async fn a_worker_that_panics_keeps_its_slot_no_longer_than_its_invocation() {
     fair.world.pass(AFTER_INVOCATION);
     assert_eq!(
         fair.run(&tasks[1]).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }
 
@@ -394,7 +394,10 @@ async fn a_late_worker_does_not_give_back_the_slot_of_the_one_that_took_its_task
     );
     assert_eq!(
         (late.unwrap(), heir.unwrap()),
-        (Ran::LeaseLost, Ran::Ended(TaskStatus::Completed))
+        (
+            RunOutcome::LeaseLost,
+            RunOutcome::Ended(TaskStatus::Completed)
+        )
     );
     assert_eq!(fair.held(), []);
 }
@@ -415,7 +418,7 @@ async fn when_slots_can_not_be_told_tasks_run_and_each_invocation_says_so_once()
     for warnings in 1..3 {
         let tasks = fair.submit(5).await;
         for ran in join_all(tasks.iter().map(|task| fair.run_by(&runner, task))).await {
-            assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+            assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
         }
         assert_eq!(logged.text().matches("WARN").count(), warnings);
         fair.world.pass(1);

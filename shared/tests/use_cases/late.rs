@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::app::{AppError, Ran, RetryFrom, Runner, Sweeper, Swept, Tasks, ToolAnswer};
+use shared::app::{AppError, RetryFrom, RunOutcome, Runner, Sweeper, Swept, Tasks, ToolAnswer};
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead,
     StepKind, StepPlace, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
@@ -77,7 +77,7 @@ impl Model for Standstill {
 
 impl World {
     /// Runs the task in an invocation that stands still in its first question.
-    async fn run_with(&self, model: Arc<Standstill>, task: TaskId) -> Ran {
+    async fn run_with(&self, model: Arc<Standstill>, task: TaskId) -> RunOutcome {
         let runner = Runner {
             model,
             ..self.worker_failing(&Faults::default())
@@ -136,7 +136,10 @@ async fn a_worker_of_an_earlier_run_has_no_part_in_the_next_one() {
         let (late, ran) = tokio::join!(late, others);
         assert_eq!(
             (late, ran),
-            (Ran::LeaseLost, Ran::Ended(TaskStatus::Completed)),
+            (
+                RunOutcome::LeaseLost,
+                RunOutcome::Ended(TaskStatus::Completed)
+            ),
             "comes first: {comes_first}"
         );
         let (done, steps) = (world.task(task).await, world.steps(task).await);
@@ -225,7 +228,7 @@ async fn a_task_that_got_on_under_its_last_attempt_has_more() {
         }
         assert_eq!(
             world.run(task).await.unwrap(),
-            Ran::Ended(TaskStatus::Completed),
+            RunOutcome::Ended(TaskStatus::Completed),
             "by message: {by_message}"
         );
         assert_eq!(world.model.asked().len(), 1);
@@ -283,7 +286,7 @@ async fn of_two_clients_that_answer_at_once_one_is_heard_whole() {
         assert_eq!(texts, [heard, heard]);
         assert_eq!(
             world.run(task).await.unwrap(),
-            Ran::Ended(TaskStatus::Completed)
+            RunOutcome::Ended(TaskStatus::Completed)
         );
     }
 }
@@ -319,7 +322,7 @@ async fn a_client_that_died_over_its_answers_may_give_them_again() {
             );
             assert_eq!(
                 world.run(task).await.unwrap(),
-                Ran::Ended(TaskStatus::Completed)
+                RunOutcome::Ended(TaskStatus::Completed)
             );
         }
     }
@@ -388,7 +391,7 @@ async fn an_answer_that_says_its_step_is_not_taken_for_another_calls() {
         .unwrap();
     assert_eq!(
         world.run(task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }
 
@@ -426,7 +429,7 @@ async fn an_answer_that_meets_a_new_run_costs_it_nothing() {
         let (_, ran) = tokio::join!(answers, afresh);
         assert_eq!(
             ran,
-            Ran::AwaitsClient(TaskStatus::InputRequired),
+            RunOutcome::AwaitsClient(TaskStatus::InputRequired),
             "{turns} turns"
         );
         if world.status(task).await == TaskStatus::InputRequired {
@@ -441,7 +444,7 @@ async fn an_answer_that_meets_a_new_run_costs_it_nothing() {
         }
         assert_eq!(
             world.run(task).await.unwrap(),
-            Ran::Ended(TaskStatus::Completed)
+            RunOutcome::Ended(TaskStatus::Completed)
         );
         assert_eq!(world.model.asked().len(), 3, "{turns} turns");
     }
@@ -462,7 +465,7 @@ async fn no_more_calls_are_open_at_once_than_can_be_answered_together() {
     for open in [64, 36] {
         assert_eq!(
             world.run(task).await.unwrap(),
-            Ran::AwaitsClient(TaskStatus::InputRequired)
+            RunOutcome::AwaitsClient(TaskStatus::InputRequired)
         );
         let waiting = world.task(task).await;
         let TaskState::InputRequired { calls, .. } = waiting.state() else {
@@ -481,7 +484,7 @@ async fn no_more_calls_are_open_at_once_than_can_be_answered_together() {
     }
     assert_eq!(
         world.run(task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(
         (world.steps(task).await.len(), world.model.asked().len()),
@@ -507,7 +510,7 @@ async fn a_recorded_answer_is_not_asked_for_again_by_a_retry() {
         .unwrap();
     assert_eq!(
         world.run(task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(world.model.asked().len(), 1);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use shared::app::{NewTask, Ran, RunError, Runner, Undelivered};
+use shared::app::{NewTask, RunError, RunOutcome, Runner, Undelivered};
 use shared::domain::{
     LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError,
     TaskStatus, Wait, WaitReason,
@@ -208,7 +208,7 @@ async fn of_two_workers_that_settle_an_overdue_task_none_has_lost_a_lease() {
     };
     let (one, (), two) = tokio::join!(biased; world.run(task.id()), moment, world.run(task.id()));
     assert!(
-        matches!(one, Ok(Ran::Ended(TaskStatus::TimedOut))),
+        matches!(one, Ok(RunOutcome::Ended(TaskStatus::TimedOut))),
         "{one:?}"
     );
     assert!(matches!(two, Err(RunError::Waiting { .. })), "{two:?}");

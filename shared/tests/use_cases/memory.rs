@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use shared::app::{Ran, Room, RunError, Runner};
+use shared::app::{Room, RunError, RunOutcome, Runner};
 use shared::domain::task::Progress;
 use shared::domain::{
     BuiltinTool, FailureCode, HeadKind, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
@@ -80,7 +80,7 @@ async fn no_result_is_longer_than_a_conversation_takes() {
     let task = world.submit("hello").await.unwrap().id();
     assert_eq!(
         world.run(task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let results = world.results(task).await;
     assert_eq!(
@@ -113,7 +113,7 @@ async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_tak
     let task = world.submit("hello").await.unwrap().id();
     assert_eq!(
         world.run(task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let results = world.results(task).await;
     let (ran, refused): (Vec<_>, Vec<_>) = results
@@ -148,7 +148,7 @@ async fn a_model_that_keeps_calling_tools_when_the_conversation_is_full_is_stopp
     let task = world.submit("hello").await.unwrap().id();
     assert_eq!(
         world.run(task).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
     let task = world.task(task).await;
     let TaskState::Failed(failure) = task.state() else {
@@ -181,7 +181,7 @@ async fn a_result_counts_as_soon_as_it_is_there() {
             .unwrap();
     };
     let (ran, ()) = tokio::join!(world.run(task), client);
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Canceled));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Canceled));
     let steps = world.steps(task).await;
     assert_eq!(
         steps.iter().map(|step| step.number).collect::<Vec<_>>(),
@@ -244,7 +244,11 @@ async fn a_task_that_outgrows_the_room_leaves_after_its_step_and_goes_on_later()
     ];
     let worker = world.worker_with_room(1);
     let ran = join_all(tasks.map(|task| world.run_by(&worker, task))).await;
-    let [Ok(Ran::Ended(TaskStatus::Completed)), Ok(Ran::Parked(wait))] = &ran[..] else {
+    let [
+        Ok(RunOutcome::Ended(TaskStatus::Completed)),
+        Ok(RunOutcome::Parked(wait)),
+    ] = &ran[..]
+    else {
         panic!("{ran:?}")
     };
     let parked = world.task(tasks[1]).await;
@@ -267,7 +271,7 @@ async fn a_task_that_outgrows_the_room_leaves_after_its_step_and_goes_on_later()
     world.pass(5);
     assert_eq!(
         world.run_by(&worker, tasks[1]).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(
         (world.model.asked().len(), world.tools.requests().len()),
@@ -298,7 +302,11 @@ async fn begun(world: &World) -> TaskId {
 }
 
 /// Runs the task beside another one that is being worked on.
-async fn run_beside_another(world: &World, worker: &Runner, task: TaskId) -> Result<Ran, RunError> {
+async fn run_beside_another(
+    world: &World,
+    worker: &Runner,
+    task: TaskId,
+) -> Result<RunOutcome, RunError> {
     let other = world.submit("other").await.unwrap().id();
     let asked = world.model.asked().len();
     world.model.hold();
@@ -317,7 +325,7 @@ async fn run_beside_another(world: &World, worker: &Runner, task: TaskId) -> Res
         }
     };
     let (other, ran) = tokio::join!(world.run_by(worker, other), meanwhile);
-    assert_eq!(other.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(other.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     ran
 }
 
@@ -330,7 +338,7 @@ async fn a_task_that_does_not_fit_beside_others_is_put_off_before_its_journal_is
     let worker = world.worker_with_room(9_000);
     let sent = world.queue.sent().len();
     let ran = run_beside_another(&world, &worker, task).await;
-    let Ok(Ran::Parked(Wait {
+    let Ok(RunOutcome::Parked(Wait {
         until,
         reason: WaitReason::Concurrency,
     })) = ran
@@ -360,7 +368,7 @@ async fn a_task_that_does_not_fit_beside_others_is_put_off_before_its_journal_is
     let asked = world.model.asked().len();
     assert_eq!(
         world.run_by(&worker, task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed),
+        RunOutcome::Ended(TaskStatus::Completed),
         "it is oversized and alone"
     );
     assert_eq!(world.model.asked().len(), asked + 1);
@@ -371,7 +379,7 @@ async fn a_task_that_fits_beside_others_is_not_put_off() {
     let world = world([]).await;
     let task = begun(&world).await;
     let ran = run_beside_another(&world, &world.worker_with_room(10_000), task).await;
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
 }
 
 /// As an earlier version leaves a task that it worked on.
@@ -395,12 +403,16 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
         let ran = run_beside_another(&world, &world.worker_with_room(room), task)
             .await
             .unwrap();
-        assert_eq!(matches!(ran, Ran::Parked(_)), !fits, "{room}: {ran:?}");
+        assert_eq!(
+            matches!(ran, RunOutcome::Parked(_)),
+            !fits,
+            "{room}: {ran:?}"
+        );
         world.pass(10);
         if !fits {
             assert_eq!(
                 world.run(task).await.unwrap(),
-                Ran::Ended(TaskStatus::Completed)
+                RunOutcome::Ended(TaskStatus::Completed)
             );
         }
         assert!(world.task(task).await.progress().conversation_bytes > Some(9_000));
@@ -439,7 +451,7 @@ async fn a_conversation_that_turns_out_larger_than_its_record_says_is_known_when
     assert!(
         matches!(
             ran,
-            Ran::Parked(Wait {
+            RunOutcome::Parked(Wait {
                 reason: WaitReason::Concurrency,
                 ..
             })
@@ -463,7 +475,7 @@ async fn a_conversation_that_turns_out_larger_than_its_record_says_is_known_when
     world.pass(10);
     assert_eq!(
         world.run_by(&worker, task).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(world.model.asked().len(), 2, "once for each task");
 }
@@ -476,7 +488,7 @@ async fn room_is_free_again_however_a_worker_leaves() {
         let task = begun(&world).await;
         assert_eq!(
             world.run_by(&worker, task).await.unwrap(),
-            Ran::Ended(TaskStatus::Completed)
+            RunOutcome::Ended(TaskStatus::Completed)
         );
     }
     let task = begun(&world).await;
@@ -544,7 +556,7 @@ async fn a_conversation_that_no_model_takes_ends_its_task() {
         world.pass(61);
         assert_eq!(
             world.run(task).await.unwrap(),
-            Ran::Ended(TaskStatus::Failed)
+            RunOutcome::Ended(TaskStatus::Failed)
         );
         let failed = world.task(task).await;
         let TaskState::Failed(failure) = failed.state() else {

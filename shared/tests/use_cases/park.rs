@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shared::app::{Ran, RunError};
+use shared::app::{RunError, RunOutcome};
 use shared::domain::{
     FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait,
     WaitReason,
@@ -52,7 +52,10 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
             until: samples::after(90),
             reason,
         };
-        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Parked(wait));
+        assert_eq!(
+            world.run(task.id()).await.unwrap(),
+            RunOutcome::Parked(wait)
+        );
         assert_eq!(
             world.queue.delays(),
             [Duration::ZERO, Duration::from_secs(90)]
@@ -65,7 +68,7 @@ async fn a_wait_parks_the_task_and_its_delayed_message_brings_it_back() {
         world.pass(90);
         assert_eq!(
             world.run(task.id()).await.unwrap(),
-            Ran::Ended(TaskStatus::Completed)
+            RunOutcome::Ended(TaskStatus::Completed)
         );
         let task = world.task(task.id()).await;
         assert_eq!(
@@ -86,7 +89,7 @@ async fn tasks_that_one_breaker_parked_come_back_one_by_one() {
     let mut moments = BTreeSet::new();
     for number in 0..50 {
         let task = world.submit(&format!("hello {number}")).await.unwrap();
-        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else {
+        let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() else {
             panic!("{task:?}")
         };
         assert_eq!(wait.reason, WaitReason::Breaker);
@@ -108,7 +111,7 @@ async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
     .await;
     let task = world.submit("hello").await.unwrap();
     let mut pauses = Vec::new();
-    while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
+    while let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() {
         assert_eq!(wait.reason, WaitReason::RetryAfter);
         let pause = wait.until.since(world.now());
         pauses.push(pause.as_secs());
@@ -158,7 +161,7 @@ async fn a_task_without_attempts_left_says_what_all_of_them_met() {
     let world =
         World::with_model(ScriptedModel::new([down(), slow(), down(), slow(), down()])).await;
     let task = world.submit("hello").await.unwrap();
-    while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
+    while let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() {
         world.clock.set(wait.until);
     }
     let task = world.task(task.id()).await;
@@ -181,7 +184,7 @@ async fn the_first_outage_after_many_other_waits_is_a_short_one() {
     for _ in 0..6 {
         world.run(task.id()).await.unwrap();
     }
-    let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else {
+    let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() else {
         panic!("not parked")
     };
     assert_eq!(wait.reason, WaitReason::RetryAfter);
@@ -225,12 +228,15 @@ async fn a_wait_beyond_the_tasks_deadline_ends_with_a_last_try_before_it() {
         ))
         .await;
         let task = world.submit("hello").await.unwrap();
-        let Ran::Parked(wait) = world.run(task.id()).await.unwrap() else {
+        let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() else {
             panic!("not parked")
         };
         assert_eq!(task.deadline().since(wait.until), Duration::from_secs(10));
         world.clock.set(wait.until);
-        assert_eq!(world.run(task.id()).await.unwrap(), Ran::Ended(status));
+        assert_eq!(
+            world.run(task.id()).await.unwrap(),
+            RunOutcome::Ended(status)
+        );
     }
 }
 
@@ -240,7 +246,7 @@ async fn a_wait_for_budget_beyond_the_tasks_deadline_fails_by_its_name() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else {
@@ -265,7 +271,7 @@ async fn a_wait_longer_than_a_messages_delay_is_ended_by_the_watchdog() {
     assert_eq!(world.sweep().await.unwrap().awakened, 1);
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }
 
@@ -276,7 +282,7 @@ async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
     let task = world.submit("hello").await.unwrap();
     for attempt in 1..5 {
         assert!(
-            matches!(world.run(task.id()).await.unwrap(), Ran::Parked(_)),
+            matches!(world.run(task.id()).await.unwrap(), RunOutcome::Parked(_)),
             "{attempt}"
         );
         assert_eq!(
@@ -286,7 +292,7 @@ async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
     }
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
     assert_eq!(world.model.asked().len(), 5);
 }
@@ -335,7 +341,7 @@ async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_jou
     world.pass(INVOCATION.as_secs() + 2);
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let spend = world.task(task.id()).await.spend();
     let failed = Spend {
@@ -382,7 +388,7 @@ async fn an_answer_that_is_cut_each_time_is_not_paid_for_ever() {
     };
     let world = World::with_model(ScriptedModel::new((0..100).map(|_| cut()))).await;
     let task = world.submit("hello").await.unwrap();
-    while let Ran::Parked(wait) = world.run(task.id()).await.unwrap() {
+    while let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() {
         world.clock.set(wait.until);
     }
     assert_eq!(world.model.asked().len(), 5);
@@ -406,7 +412,7 @@ async fn a_provider_that_forbids_another_try_is_not_waited_for() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use shared::app::{NewTask, Ran, RunError, WorkTimes};
+use shared::app::{NewTask, RunError, RunOutcome, WorkTimes};
 use shared::domain::BudgetScope;
 use shared::domain::{
     Caller, Deadline, FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId,
@@ -18,7 +18,7 @@ async fn a_task_is_answered_journaled_and_completed() {
     let task = world.submit("What is 2 + 2?").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let request = ModelRequest {
         caller: Caller {
@@ -55,7 +55,7 @@ async fn a_second_delivery_of_an_ended_task_does_nothing() {
     let ended = world.task(task.id()).await;
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::EndedBefore(TaskStatus::Completed)
+        RunOutcome::EndedBefore(TaskStatus::Completed)
     );
     assert_eq!(world.task(task.id()).await, ended);
     assert_eq!(world.model.asked().len(), 1);
@@ -68,7 +68,7 @@ async fn concurrent_deliveries_make_one_model_call() {
     let results = join_all((0..10).map(|_| world.run(task.id()))).await;
     let ended = results
         .iter()
-        .filter(|ran| matches!(ran, Ok(Ran::Ended(TaskStatus::Completed))))
+        .filter(|ran| matches!(ran, Ok(RunOutcome::Ended(TaskStatus::Completed))))
         .count();
     assert_eq!(ended, 1, "{results:?}");
     assert_eq!(world.model.asked().len(), 1);
@@ -88,7 +88,7 @@ async fn a_message_that_meets_a_lease_learns_when_it_ends() {
         met
     };
     let (held, met) = tokio::join!(holder, other);
-    assert_eq!(held.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(held.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     let Err(RunError::Leased { until }) = met else {
         panic!("{met:?}")
     };
@@ -100,7 +100,7 @@ async fn messages_of_unknown_and_of_foreign_tasks_are_done_with() {
     let world = World::new().await;
     assert_eq!(
         world.run(TaskId::new(world.now())).await.unwrap(),
-        Ran::Unknown
+        RunOutcome::Unknown
     );
     let task = world.submit("hello").await.unwrap();
     let foreign = TaskMessage {
@@ -114,7 +114,7 @@ async fn messages_of_unknown_and_of_foreign_tasks_are_done_with() {
             .run(&foreign, world.now().plus(INVOCATION))
             .await
             .unwrap(),
-        Ran::Unknown
+        RunOutcome::Unknown
     );
     assert_eq!(world.status(task.id()).await, TaskStatus::Queued);
 }
@@ -161,7 +161,7 @@ async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
         let task = world.submit("hello").await.unwrap();
         assert_eq!(
             world.run(task.id()).await.unwrap(),
-            Ran::Ended(TaskStatus::Failed)
+            RunOutcome::Ended(TaskStatus::Failed)
         );
         let task = world.task(task.id()).await;
         let TaskState::Failed(failure) = task.state() else {
@@ -231,7 +231,7 @@ async fn an_empty_answer_after_tool_results_completes_the_task_with_an_empty_out
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let task = world.task(task.id()).await;
     assert_eq!(task.state(), &TaskState::Completed(samples::output("")));
@@ -264,7 +264,7 @@ async fn an_answer_too_large_for_the_store_fails_the_task() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else {
@@ -324,7 +324,7 @@ async fn a_task_past_its_deadline_times_out_when_its_message_comes() {
     world.pass(1_800);
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::TimedOut)
+        RunOutcome::Ended(TaskStatus::TimedOut)
     );
     assert_eq!(world.model.asked(), []);
 }
@@ -347,9 +347,9 @@ async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
     };
     let (zombie, successor) = tokio::join!(zombie, successor);
     let results = [zombie.unwrap(), successor.unwrap()];
-    assert!(results.contains(&Ran::LeaseLost), "{results:?}");
+    assert!(results.contains(&RunOutcome::LeaseLost), "{results:?}");
     assert!(
-        results.contains(&Ran::Ended(TaskStatus::Completed)),
+        results.contains(&RunOutcome::Ended(TaskStatus::Completed)),
         "{results:?}"
     );
     let task = world.task(task.id()).await;
@@ -454,7 +454,7 @@ async fn an_attempt_that_spent_nothing_does_not_count() {
     );
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }
 
@@ -473,7 +473,7 @@ async fn a_duplicate_at_the_deadline_leaves_the_living_worker_alone() {
     };
     let (held, met) = tokio::join!(world.run(task.id()), duplicate);
     assert!(matches!(met, Err(RunError::Leased { .. })), "{met:?}");
-    assert_eq!(held.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(held.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
 }
 
 /// Each call whose answer can't be recorded is paid for nothing, so there must not be many.
@@ -521,6 +521,6 @@ async fn a_panic_in_the_model_leaves_the_task_to_the_next_worker() {
     world.pass(INVOCATION.as_secs() + 2);
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shared::app::{AppError, NewTask, Ran, RetryFrom, RunError, Runner, Swept, ToolAnswer};
+use shared::app::{AppError, NewTask, RetryFrom, RunError, RunOutcome, Runner, Swept, ToolAnswer};
 use shared::domain::BudgetScope;
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer,
@@ -90,7 +90,7 @@ async fn tools_are_run_and_their_results_go_back_to_the_model() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let asked = world.model.asked();
     let expected = [
@@ -143,7 +143,7 @@ async fn calls_that_can_not_be_made_go_back_to_the_model_as_errors() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let results = results(&world, task.id()).await;
     assert!(
@@ -172,7 +172,7 @@ async fn a_model_that_keeps_calling_what_is_not_there_is_stopped() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
     let asked = world.model.asked().len();
     let task = world.task(task.id()).await;
@@ -193,11 +193,11 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::AwaitsClient(TaskStatus::InputRequired)
+        RunOutcome::AwaitsClient(TaskStatus::InputRequired)
     );
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::AwaitsClient(TaskStatus::InputRequired)
+        RunOutcome::AwaitsClient(TaskStatus::InputRequired)
     );
     let waiting = world.task(task.id()).await;
     let TaskState::InputRequired { calls, .. } = waiting.state() else {
@@ -258,7 +258,7 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     );
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let last = world.model.asked().pop().unwrap();
     let Some(Message::ToolResults(given)) = last.prompt.messages.last() else {
@@ -343,7 +343,10 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
             let stopped = world.task(task.id()).await;
             match (on_limit, stopped.state()) {
                 (OnLimit::Pause, TaskState::Paused { limit, .. }) => {
-                    assert_eq!((ran, *limit), (Ran::AwaitsClient(TaskStatus::Paused), kind));
+                    assert_eq!(
+                        (ran, *limit),
+                        (RunOutcome::AwaitsClient(TaskStatus::Paused), kind)
+                    );
                     let asked = world.model.asked().len();
                     world
                         .tasks()
@@ -352,7 +355,7 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
                         .unwrap();
                     assert_eq!(
                         world.run(task.id()).await.unwrap(),
-                        Ran::Ended(TaskStatus::Completed),
+                        RunOutcome::Ended(TaskStatus::Completed),
                         "{kind}"
                     );
                     assert_eq!(
@@ -377,7 +380,7 @@ async fn a_budget_that_is_used_up_pauses_the_task() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::AwaitsClient(TaskStatus::Paused)
+        RunOutcome::AwaitsClient(TaskStatus::Paused)
     );
     let none = LimitChanges::default();
     let capped = LimitChanges {
@@ -391,7 +394,7 @@ async fn a_budget_that_is_used_up_pauses_the_task() {
         .unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(world.model.asked()[1].task_cap, Some(7));
 }
@@ -417,7 +420,7 @@ impl Model for Slow {
 
 impl World {
     /// Runs the task in a new invocation with a model that takes so long for each answer.
-    async fn run_slowly(&self, task: TaskId, latency: Duration) -> Ran {
+    async fn run_slowly(&self, task: TaskId, latency: Duration) -> RunOutcome {
         let model = Slow {
             model: Arc::clone(&self.model),
             clock: self.clock.clone(),
@@ -450,7 +453,7 @@ async fn a_task_longer_than_any_invocation_crosses_many() {
     let world = world.await;
     let task = world.submit("hello").await.unwrap();
     let mut invocations = 1;
-    while world.run_slowly(task.id(), Duration::from_secs(20)).await == Ran::HandedOver {
+    while world.run_slowly(task.id(), Duration::from_secs(20)).await == RunOutcome::HandedOver {
         invocations += 1;
         assert_eq!(
             world.queue.sent().len(),
@@ -487,11 +490,11 @@ async fn past_five_sixths_of_its_time_a_task_is_told_to_come_to_an_end_without_t
     // The first answer comes before 25 minutes have passed, the second after it.
     assert_eq!(
         world.run_slowly(task.id(), Duration::from_secs(25)).await,
-        Ran::HandedOver
+        RunOutcome::HandedOver
     );
     assert_eq!(
         world.run_slowly(task.id(), Duration::from_secs(25)).await,
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
     let asked = world.model.asked();
     let told: Vec<ToolUse> = asked
@@ -535,7 +538,7 @@ async fn a_lease_is_renewed_as_long_as_its_worker_lives() {
         world.model.release();
     };
     let (ran, ()) = tokio::join!(long, others);
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     assert_eq!(world.task(task.id()).await.fence(), 1);
 }
 
@@ -550,7 +553,7 @@ async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
         let task = world.submit("hello").await.unwrap();
         assert_eq!(
             world.run(task.id()).await.unwrap(),
-            Ran::Ended(TaskStatus::Failed)
+            RunOutcome::Ended(TaskStatus::Failed)
         );
         if from == RetryFrom::Start {
             world.model.then(calling([calculate("a", "1+1")]));
@@ -567,7 +570,7 @@ async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
         );
         assert_eq!(
             world.run(task.id()).await.unwrap(),
-            Ran::Ended(TaskStatus::Completed)
+            RunOutcome::Ended(TaskStatus::Completed)
         );
         assert_eq!(world.model.asked().len(), asked);
         let running = world
@@ -592,7 +595,7 @@ async fn a_task_that_its_last_answer_failed_is_retried_afresh() {
     let task = world.submit("hello").await.unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Failed)
+        RunOutcome::Ended(TaskStatus::Failed)
     );
     let (from, none) = (RetryFrom::Checkpoint, LimitChanges::default());
     world
@@ -602,7 +605,7 @@ async fn a_task_that_its_last_answer_failed_is_retried_afresh() {
         .unwrap();
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }
 
@@ -646,7 +649,7 @@ async fn tools_that_a_model_calls_together_run_together() {
     let (ran, all_run_after) = tokio::join!(world.run(task.id()), until_all_run);
     assert_eq!(
         (ran.unwrap(), all_run_after),
-        (Ran::Ended(TaskStatus::Completed), Duration::ZERO)
+        (RunOutcome::Ended(TaskStatus::Completed), Duration::ZERO)
     );
     let timed_out = results(&world, task.id()).await;
     assert!(

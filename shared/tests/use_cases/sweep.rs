@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{Ran, Sweeper, Swept};
+use shared::app::{RunOutcome, Sweeper, Swept};
 use shared::domain::{FailureCode, TaskState, TaskStatus, Timestamp};
 use shared::ports::{Clock, TaskStore};
 use shared::testing::{Faults, ManualClock, When, samples};
@@ -115,7 +115,7 @@ async fn a_dead_workers_task_is_queued_again_and_completes() {
     assert_eq!(world.queue.sent().len(), 2);
     assert_eq!(
         world.run(task.id()).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 }
 

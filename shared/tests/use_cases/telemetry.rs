@@ -5,7 +5,7 @@ use std::time::Duration;
 use tracing::field::Empty;
 
 use serde_json::{Value, json};
-use shared::app::{NewTask, Ran, ToolAnswer};
+use shared::app::{NewTask, RunOutcome, ToolAnswer};
 use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ToolOutput};
@@ -78,7 +78,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
     let process = tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
     assert_eq!(
         world.run(task.id()).instrument(process).await.unwrap(),
-        Ran::Ended(TaskStatus::Completed)
+        RunOutcome::Ended(TaskStatus::Completed)
     );
 
     let spans = received(&daemon);
@@ -186,7 +186,7 @@ async fn an_overdue_task_is_settled_in_its_trace_by_whoever_meets_it_and_later_w
             if by_worker {
                 assert_eq!(
                     world.run(task).await.unwrap(),
-                    Ran::Ended(TaskStatus::TimedOut)
+                    RunOutcome::Ended(TaskStatus::TimedOut)
                 );
             } else {
                 assert_eq!(world.sweep().await.unwrap().timed_out, 1);

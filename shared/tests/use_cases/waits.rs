@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use shared::app::{Found, Ran, Tasks, Waits};
+use shared::app::{Found, RunOutcome, Tasks, Waits};
 use shared::domain::{Task, TaskStatus, Wait, WaitReason};
 use shared::ports::{ModelErrorKind, Recovery, Slots};
 use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, TokioClock, When, samples};
@@ -78,7 +78,7 @@ async fn a_wait_ends_with_its_task() {
         setup.pass(3).await;
         setup.world.run(task.id()).await
     });
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     assert_eq!(
         (found.task.status(), found.ask_again_after),
         (TaskStatus::Completed, None)
@@ -115,7 +115,7 @@ async fn a_task_that_is_parked_beyond_the_wait_is_shown_at_once() {
         let task = setup.world.submit("hello").await.unwrap();
         assert!(matches!(
             setup.world.run(task.id()).await.unwrap(),
-            Ran::Parked(_)
+            RunOutcome::Parked(_)
         ));
         let (found, took) = setup.wait(&task, LONGEST).await;
         assert_eq!(
@@ -134,7 +134,7 @@ async fn a_task_that_is_parked_for_longer_meanwhile_ends_the_wait() {
         setup.pass(3).await;
         setup.world.run(task.id()).await
     });
-    assert!(matches!(ran.unwrap(), Ran::Parked(_)));
+    assert!(matches!(ran.unwrap(), RunOutcome::Parked(_)));
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!(
         found.ask_again_after,
@@ -152,7 +152,7 @@ async fn a_parked_task_is_read_soon_after_its_wait_is_over() {
         setup.pass(10).await;
         setup.world.run(task.id()).await
     });
-    assert_eq!(ran.unwrap(), Ran::Ended(TaskStatus::Completed));
+    assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     assert_eq!(found.task.status(), TaskStatus::Completed);
     assert!(waited <= Duration::from_millis(10_200), "{waited:?}");
     assert!(setup.store.calls() <= 8, "{}", setup.store.calls());

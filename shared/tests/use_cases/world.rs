@@ -5,7 +5,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use shared::app::{
-    AppError, NewTask, Ran, Room, RunError, Runner, Sweeper, Swept, Tasks, WorkTimes,
+    AppError, NewTask, Room, RunError, RunOutcome, Runner, Sweeper, Swept, Tasks, WorkTimes,
 };
 use shared::domain::{
     Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId,
@@ -148,15 +148,23 @@ impl World {
     }
 
     /// Runs the task in a new invocation, as after a delivery of its message.
-    pub(crate) async fn run(&self, task: TaskId) -> Result<Ran, RunError> {
+    pub(crate) async fn run(&self, task: TaskId) -> Result<RunOutcome, RunError> {
         self.run_failing(task, &Faults::default()).await
     }
 
-    pub(crate) async fn run_failing(&self, task: TaskId, faults: &Faults) -> Result<Ran, RunError> {
+    pub(crate) async fn run_failing(
+        &self,
+        task: TaskId,
+        faults: &Faults,
+    ) -> Result<RunOutcome, RunError> {
         self.run_by(&self.worker_failing(faults), task).await
     }
 
-    pub(crate) async fn run_by(&self, worker: &Runner, task: TaskId) -> Result<Ran, RunError> {
+    pub(crate) async fn run_by(
+        &self,
+        worker: &Runner,
+        task: TaskId,
+    ) -> Result<RunOutcome, RunError> {
         let message = TaskMessage {
             tenant: self.tenant().clone(),
             task,

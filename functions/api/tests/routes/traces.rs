@@ -71,7 +71,10 @@ async fn a_requests_span_can_be_found_by_whom_and_what_it_is_about() {
 
     let path = format!("/v1/tasks/{}/cancel", task.as_str().unwrap());
     platform.send(traced(request("POST", &path), "")).await;
-    assert_eq!(annotations(), about(json!({ "task_id": task })));
+    assert_eq!(
+        annotations(),
+        about(json!({ "task_id": task, "agent_id": agent }))
+    );
 
     platform
         .send(traced(request("GET", &format!("/v1/agents/{agent}")), ""))

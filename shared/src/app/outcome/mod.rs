@@ -167,9 +167,9 @@ fn is_limit_of_others(error: &ModelError, reason: WaitReason) -> bool {
     reason == WaitReason::RateLimit && error.recovery.is_some() && error.spend.attempts == 0
 }
 
-/// Whether something was paid for in vain, as far as one can tell: an answer that was cut is paid
-/// nevertheless, and one that is cut each time must not be paid for ever. A call for which there
-/// was no time left may be one, unless it was refused.
+/// Whether the failed call was probably billed. A truncated answer is billed, so it counts as an
+/// attempt: an answer that is truncated each time must not be paid for without end. A call that ran
+/// out of time may have been truncated, unless the provider refused it.
 fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
     let is_refusal = |failed: &FailedAttempt| {
         failed

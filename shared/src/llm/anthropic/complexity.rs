@@ -83,7 +83,7 @@ mod tests {
 
     use super::*;
 
-    /// An object with so many properties, the first of which are optional.
+    /// An object with so many properties; the first ones are optional.
     fn with_optional(optional: usize, required: usize) -> Value {
         let properties: Map<_, _> = (0..optional + required)
             .map(|number| (format!("p{number}"), json!({"type": "null"})))

@@ -132,8 +132,8 @@ fn describe(kept: &mut Map<String, Value>, words: Map<String, Value>) {
     kept.insert("description".to_owned(), text.into());
 }
 
-/// Closes the schema if it is that of an object. Whether it says in one way, and in one only, of
-/// which kind its values are.
+/// Sets `additionalProperties` to `false` on an object's schema. Returns whether the schema names
+/// exactly one type.
 fn is_sound(kept: &mut Map<String, Value>) -> bool {
     let has = |kept: &Map<String, Value>, keyword| kept.contains_key(keyword);
     if has(kept, "anyOf") || has(kept, "enum") || has(kept, "const") {

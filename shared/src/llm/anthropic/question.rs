@@ -299,7 +299,7 @@ fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
     }
 }
 
-/// The vendor's block with this id, which that of its result is.
+/// The vendor's block with this id; its result has the same id.
 fn with_id<'a>(block: Cow<'a, Value>, id: &str) -> Cow<'a, Value> {
     if block.get("id").and_then(Value::as_str) == Some(id) {
         return block;

@@ -377,7 +377,7 @@ impl Happening {
     }
 }
 
-/// Reads an event. `None` stands for one whose type is new, whatever its form.
+/// Reads an event. `None` stands for an event of an unknown type.
 fn happening(event: &Event) -> Result<Option<(Kind, Happening)>, Fault> {
     #[derive(Deserialize)]
     struct Typed {

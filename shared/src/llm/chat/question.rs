@@ -1,9 +1,9 @@
 //! A question as servers with the Chat Completions API want it: what all of them know, and nothing
 //! else.
 //!
-//! A model's reasoning, and whatever its server adds to a call, goes back only to that model;
-//! reasoning only while the tools that it called are at work, because templates drop it from older
-//! turns and some servers refuse it there.
+//! A model's reasoning, and the fields that its server adds to a call, are sent back only to that
+//! model; reasoning only while the tools that it called are at work, because templates drop it from
+//! older turns and some servers refuse it there.
 
 use std::borrow::Cow;
 

@@ -37,7 +37,7 @@ impl Thoughts {
         }
     }
 
-    /// Adds details. One that goes on with the last has the same index and type.
+    /// Adds details. A detail that continues the last one has the same index and type.
     pub(super) fn add_details(&mut self, details: Vec<Map<String, Value>>) {
         for detail in details {
             let goes_on = |last: &&mut Map<String, Value>| {

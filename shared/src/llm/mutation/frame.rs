@@ -103,7 +103,7 @@ pub(super) fn mutate_frames(
     }
 }
 
-/// The fields of a delta whose text is added to that of the deltas before it.
+/// The fields of a delta whose text is appended to the earlier deltas' text.
 const TEXTS: [&str; 6] = [
     "/delta/text",
     "/delta/thinking",

@@ -151,7 +151,7 @@ impl Response {
                 ModelErrorKind::Unavailable,
                 Complaint::default(),
             )),
-            // Only answers that were asked for in the background can be unfinished.
+            // Only background responses can be incomplete here.
             Some(Status::Queued | Status::InProgress) => {
                 Err(Fault::Senseless("the response is not finished"))
             }

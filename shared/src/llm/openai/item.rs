@@ -16,7 +16,7 @@ pub(super) enum Item {
         content: Option<Content>,
     },
     FunctionCall(Call),
-    /// In whatever form: the answer can do without it.
+    /// Any form is accepted: the answer does not need it.
     Reasoning {
         summary: Option<Value>,
         content: Option<Value>,

@@ -3,8 +3,8 @@
 //! Types and names of errors are those of the API reference at
 //! <https://platform.openai.com/docs/api-reference/responses> and of the vendor's own client.
 //! Unknown fields, output items, events and reasons are let pass, because the vendor adds them
-//! without a new version. The vendor is told to store nothing; it gives out its reasoning encrypted
-//! instead, and gets it back.
+//! without a new version. Requests ask the vendor to store nothing. Its reasoning arrives encrypted
+//! instead, and is sent back.
 
 mod answer;
 mod item;

@@ -195,7 +195,7 @@ fn hex(digest: &[u8]) -> String {
 
 fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
     let mut items = Vec::new();
-    // The calls that keep their id, whatever it looks like.
+    // The calls that keep their id in any form.
     let mut unchanged = HashSet::new();
     for turn in turns(messages, model, UniqueIn::Conversation) {
         match turn {

@@ -101,7 +101,7 @@ fn describes(schema: &Map<String, Value>, kind: &str) -> bool {
     }
 }
 
-/// Whether an object has exactly the properties that are named, none of them optional.
+/// Whether an object has exactly the named properties, and all are required.
 fn is_closed(schema: &Map<String, Value>) -> bool {
     let required: Vec<&str> = schema
         .get("required")

@@ -21,8 +21,8 @@ const MAX_PARAM_BYTES: usize = 256;
 const MAX_MESSAGE_BYTES: usize = 300;
 const MAX_SEEN_BYTES: usize = 600;
 
-/// The most digits of a number that is kept: that of tokens has fewer, those of cards and accounts
-/// have more.
+/// The most digits of a number that is kept: numbers of tokens have fewer, numbers of cards and
+/// accounts have more.
 const MAX_DIGITS: usize = 7;
 
 /// What stands for what is left out.

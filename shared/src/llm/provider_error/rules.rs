@@ -23,7 +23,7 @@ pub(super) struct Rule {
 pub(super) enum On {
     /// Any.
     Any,
-    /// Those that say little: none, 400 and server errors.
+    /// Statuses that say little: no status, 400 and server errors.
     Vague,
     /// Those with which a request is not refused for what it is: all but 400, 404 and 422.
     Transient,

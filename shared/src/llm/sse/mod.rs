@@ -2,7 +2,7 @@
 //! specification](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 //!
 //! The bytes may be cut anywhere: the events are those of the whole stream, each byte is looked at
-//! once, and what is held of an unfinished event is bounded. There is no reconnecting, so `id` and
+//! once, and the buffered part of an event is bounded. There is no reconnecting, so `id` and
 //! `retry` are ignored. The event that the stream ends in is given out only on request, by
 //! [`Parser::finish`]: the specification wants it dropped, but servers leave out the last blank
 //! line.

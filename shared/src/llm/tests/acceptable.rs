@@ -1,5 +1,5 @@
-//! What is sent is what vendors accept, whatever was recorded: bodies of requests, for every
-//! dialect.
+//! Requests have a form that vendors accept, for every recorded conversation: bodies of requests,
+//! for every dialect.
 
 use serde_json::{Value, json};
 

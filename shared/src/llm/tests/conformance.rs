@@ -1,4 +1,4 @@
-//! What every vendor's client makes of an exchange, whatever the vendor's form.
+//! How every vendor's client handles an exchange.
 
 use std::time::{Duration, Instant};
 

@@ -231,7 +231,7 @@ fn text_at<'a>(value: &'a Value, pointer: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// The arguments of a call, whatever their form.
+/// The arguments of a call, in any form.
 fn arguments_of(value: Option<&Value>) -> String {
     match value {
         Some(Value::String(text)) => text.clone(),

@@ -1,5 +1,5 @@
-//! A provider on this machine that answers as it is told, rightly or wrongly, and the vendors that
-//! are asked.
+//! A provider on this machine that answers as a test sets it up, rightly or wrongly, and the
+//! vendors that are asked.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -140,7 +140,7 @@ impl Vendor {
     }
 }
 
-/// What a [`Server`] sends to whoever asks, and what it does next.
+/// What a [`Server`] sends to a client, and what it does next.
 #[derive(Clone)]
 pub(in crate::llm) struct Reply {
     pieces: Vec<Vec<u8>>,
@@ -158,7 +158,7 @@ pub(in crate::llm) enum Then {
     Close,
     /// Keeps the connection open and says nothing.
     Hold,
-    /// Goes on sending as fast as it can until nobody listens.
+    /// Sends as fast as it can until the client closes the connection.
     Babble,
     /// Sends the last piece again after each pause until nobody listens.
     Drip,
@@ -192,7 +192,7 @@ impl Reply {
         Self::new(200, &headers, body)
     }
 
-    /// Whatever these bytes are, and then `then`.
+    /// These bytes, and then `then`.
     pub(in crate::llm) fn raw(bytes: &str, then: Then) -> Self {
         Self {
             pieces: vec![bytes.as_bytes().to_vec()],

@@ -43,7 +43,7 @@ pub(super) fn read<D: Dialect>(stream: &[u8]) -> (Usage, Result<Vec<AssistantCon
     )
 }
 
-/// Cuts the stream after each byte: what is left is unfinished, until it is whole. What was used
+/// Cuts the stream after each byte: the rest is incomplete, until the last byte. What was used
 /// only grows.
 #[track_caller]
 pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {

@@ -1,8 +1,8 @@
 //! For tests: conversations, and what every vendor must make of them.
 //!
-//! A conversation that one vendor's model began is continued by another's: whatever was said, the
-//! question is in the form that its vendor takes, with every result next to its call and everything
-//! in order.
+//! A conversation that one vendor's model began is continued by another's: for any conversation,
+//! the question is in the form that its vendor takes, with every result next to its call and
+//! everything in order.
 
 use std::sync::Arc;
 

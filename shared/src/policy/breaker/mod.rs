@@ -43,8 +43,9 @@ const ROUNDS: u32 = 4;
 /// tries of tasks whose time ends: the provider may have recovered since the last probe.
 ///
 /// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with
-/// [`ModelErrorKind::RateLimited`] if that is the cause, and with the end of the wait. A probe whose caller goes away leaves its lease, which ends soon
-/// after the caller's deadline, and within 65 s.
+/// [`ModelErrorKind::RateLimited`] if that is the cause, and with the end of the wait. A probe
+/// whose caller goes away leaves its lease, which ends soon after the caller's deadline, and within
+/// 65 s.
 pub struct Breaker {
     inner: Arc<dyn Model>,
     circuits: Arc<SharedCircuits>,
@@ -217,8 +218,8 @@ fn is_confirmed(wait: Option<Duration>, stands: &Circuit, settings: &BreakerSett
 }
 
 /// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a
-/// call that our deadline cut is [`ModelErrorKind::OutOfTime`]. Whoever refuses a request (a status of
-/// 4xx), or has begun an answer that is too long for its time, is not down.
+/// call that our deadline cut is [`ModelErrorKind::OutOfTime`]. A provider that refuses a request
+/// (a status of 4xx), or has begun an answer that does not end in time, is not down.
 fn sign(error: &ModelError) -> Sign {
     let refuses = error
         .status

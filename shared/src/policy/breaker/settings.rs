@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::domain::Invalid;
 
-/// The longest cooldown of a model, whatever wait its provider names: a quota that was raised is
-/// noticed within a minute.
+/// The longest cooldown of a model, even if its provider names a longer wait: a quota that was
+/// raised is noticed within a minute.
 const LONGEST_COOLDOWN: Duration = Duration::from_mins(1);
 
 /// When a breaker opens and closes.

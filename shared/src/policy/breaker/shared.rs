@@ -21,7 +21,7 @@ use crate::ports::{Circuits, Clock, Replaced, StoreError};
 /// How long the store may take.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How many models may be known before those of which nothing is left to know are forgotten.
+/// How many models are remembered before those with closed circuits are dropped.
 const MANY: usize = 1_000;
 
 type LookUp = Shared<BoxFuture<'static, ()>>;

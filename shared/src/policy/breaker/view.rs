@@ -7,8 +7,8 @@ use crate::domain::{
     Admission, Circuit, CircuitCause, Deadline, Lease, TaskId, Timestamp, WorkerId,
 };
 
-/// The longest lease of a prober. A call may take longer: it goes on, but another may then probe as
-/// well.
+/// The longest lease of a prober. A call may take longer: it continues, but another call may then
+/// probe as well.
 const LONGEST_LEASE: Duration = Duration::from_mins(1);
 
 /// What the clocks of two functions may differ by: a prober's own end comes this much before that
@@ -92,9 +92,9 @@ impl View {
         self.failures > 0 || !self.is_stale(view_for, now)
     }
 
-    /// Decides on a call. Of those that could probe, only the first here is a candidate: to the
-    /// others it already has the lease. While the store fails nobody can be elected, and the call
-    /// goes through.
+    /// Decides on a call. Of several calls here that could probe, only the first is a candidate: to
+    /// the others it already has the lease. While the store fails nobody can be elected, and the
+    /// call goes through.
     pub(super) fn decide(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
         if let Some((until, cause)) = self.held.filter(|(until, _)| now < *until) {
             return Decision::Refuse { until, cause };
@@ -176,7 +176,7 @@ impl View {
         }
     }
 
-    /// Refuses calls here for `wait`, whatever the shared circuit says.
+    /// Refuses calls of this process for `wait`, even if the shared circuit is closed.
     pub(super) fn hold(&mut self, cause: CircuitCause, wait: Duration, now: Timestamp) {
         self.held = Some((now.plus(wait), cause));
     }
@@ -196,7 +196,7 @@ impl View {
     }
 
     fn take(&mut self, circuit: Circuit, now: Timestamp) {
-        // Whoever closed it knew better than the failures counted here.
+        // Another process closed it, and knew more than the failures counted here say.
         if circuit.is_closed() && circuit.revision != self.known.revision {
             self.failures = 0;
         }

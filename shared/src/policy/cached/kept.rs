@@ -1,6 +1,7 @@
 //! Which answers are kept, and for how long they are good for whom.
 //!
-//! An answer must be young enough for whoever had it kept and for whoever is to be served with it.
+//! An answer must be young enough both by the terms of the request that stored it and by those of
+//! the request that reads it.
 
 use std::time::Duration;
 

@@ -3,10 +3,9 @@
 //!
 //! Nearest first: a copy in this process, a question that this process is asking just now, the kept
 //! answer, a question that another process is asking. Only then it is asked, by the one who holds
-//! the claim. Whatever the store does, the call is made: a store that fails costs the saving and
-//! nothing else. Failures are never kept; those who wait in the same process share one that each of
-//! them would meet, and elsewhere the next one asks, whose turn is short in an outage because the
-//! breakers below are open.
+//! the claim. If the store fails, the call is made: only the saving is lost. Failures are never
+//! kept; those who wait in the same process share one that each of them would meet, and elsewhere
+//! the next one asks, whose turn is short in an outage because the breakers below are open.
 
 mod claiming;
 mod flight;
@@ -117,7 +116,8 @@ impl Cached {
         }
     }
 
-    /// Takes an answer from wherever there is one, and asks if nobody else does.
+    /// Takes an answer from the nearest place that has one, and calls the model if no other caller
+    /// does.
     async fn shared(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
         loop {
             if let Some(kept) =
@@ -199,9 +199,9 @@ impl Cached {
         }
     }
 
-    /// Whether the failure would be that of whoever asks the same by the same rules. What the
-    /// caller's own cap or deadline led to would not; and whatever comes after a deadline may be
-    /// for want of time.
+    /// True if every caller with the same request and retry rules would get this failure. A failure
+    /// by the caller's own cap or deadline is not such a one, nor is any failure after the
+    /// deadline: it may be due to lack of time.
     fn is_everyones(&self, question: &Question<'_>, error: &ModelError) -> bool {
         let in_time = question
             .request
@@ -275,7 +275,7 @@ impl Cached {
         self.or_stale(question, outcome).await
     }
 
-    /// An old answer in place of an outage, if the terms have it so and there is one.
+    /// Serves a stale cached answer during an outage, if the agent allows it and there is one.
     async fn or_stale(
         &self,
         question: &Question<'_>,
@@ -383,8 +383,8 @@ fn count_saving(kept: &KeptAnswer) {
     metric::SAVED_MICRO_USD.add([], saved.unwrap_or_default());
 }
 
-/// Whether no model answers, as far as one can tell: a wait of our own making says nothing about
-/// the models, unless they failed before there was no time left to ask them again.
+/// Whether the models are out of service. A wait that the platform caused says nothing about the
+/// models, unless they failed before the time was up.
 fn is_outage(error: &ModelError) -> bool {
     let is_own_wait = error
         .recovery

@@ -123,7 +123,7 @@ impl RecoveryTimes {
         }
     }
 
-    /// The end of a chain of which every model is out of service.
+    /// The error of a chain whose models are all out of service.
     fn all_out(self, last: ModelError) -> ModelError {
         let recovery = self.named.map(|wait| Recovery {
             wait,

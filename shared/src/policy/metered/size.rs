@@ -17,7 +17,7 @@ const REQUEST_OVERHEAD: u64 = 2_048;
 /// For what marks where a message or a tool begins and ends.
 const ENTRY_OVERHEAD: u64 = 32;
 
-/// For an image, whatever its bytes: vendors scale it to a size of their own. Their documented most
+/// For an image of any size: vendors scale it to a size of their own. Their documented most
 /// for one is 10,000.
 const IMAGE: u64 = 16_384;
 

@@ -165,9 +165,9 @@ impl PriceTable {
 }
 
 impl Row {
-    /// Whether the row's model is asked for by its name or by that of a dated snapshot, such as
-    /// `claude-haiku-4-5-20251001` or `gpt-5.5-2026-04-23`. A longer name is another model with
-    /// another price: `gpt-5.4-mini` is no `gpt-5.4`.
+    /// Whether a request names the row's model by its own name or by the name of a dated snapshot,
+    /// such as `claude-haiku-4-5-20251001` or `gpt-5.5-2026-04-23`. A longer name is another model
+    /// with another price: `gpt-5.4-mini` is no `gpt-5.4`.
     fn is_of(&self, model: &ModelRef) -> bool {
         let is_snapshot = |rest: &str| {
             rest.strip_prefix('-')

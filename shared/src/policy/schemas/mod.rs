@@ -116,7 +116,7 @@ fn is_complete(schema: &Value) -> bool {
         .is_none_or(|keywords| !lacks_items(keywords) && places::all(keywords, &is_complete))
 }
 
-/// Whether the schema is that of an array, and says nothing of its items.
+/// Whether the schema describes an array without its items.
 fn lacks_items(keywords: &Map<String, Value>) -> bool {
     let is_array = match keywords.get("type") {
         Some(Value::String(name)) => name == "array",
@@ -126,7 +126,7 @@ fn lacks_items(keywords: &Map<String, Value>) -> bool {
     is_array && !keywords.contains_key("items")
 }
 
-/// Says in the description which properties there are besides, where the vendor refuses their
+/// Puts the additional properties into the description where the vendor refuses their
 /// names.
 fn with_plain_keys(schema: Value) -> Value {
     let schema = places::each(schema, &with_plain_keys);

@@ -17,7 +17,7 @@ pub(super) fn each(schema: Value, change: &impl Fn(Value) -> Value) -> Value {
     Value::Object(changed.collect())
 }
 
-/// Whether each schema right inside this one passes the test. Those that [`each`] leaves alone
+/// Whether each direct subschema passes the test. Subschemas that [`each`] leaves alone
 /// always do.
 pub(super) fn all(keywords: &Map<String, Value>, test: &impl Fn(&Value) -> bool) -> bool {
     keywords

@@ -29,7 +29,7 @@ async fn ask_all(
     got
 }
 
-/// Lets everyone go on until all of them wait.
+/// Lets every task run until all of them wait.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

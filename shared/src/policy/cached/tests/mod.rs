@@ -1,4 +1,4 @@
-//! What each caller gets, and what it costs, by the kept answer's state.
+//! What each caller gets, and what it costs, by the cached answer's state.
 
 mod concurrent;
 mod failing;

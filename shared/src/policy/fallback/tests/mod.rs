@@ -469,9 +469,9 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whatever the models do, through both layers: in time, within the limits, never before a
-    /// wait is over that the model named, and with every attempt and all that it cost accounted
-    /// for.
+    /// For any behaviour of the models, through both layers: in time, within the limits, never
+    /// before a wait is over that the model named, and with every attempt and all that it cost
+    /// accounted for.
     #[test]
     fn any_trouble_keeps_the_rules(
         acts in prop::collection::vec(act(), 1..20),

@@ -138,7 +138,7 @@ async fn killed_calls_count_in_full_and_their_reservations_go_with_the_next_call
     model.hold();
     let mut calls = ask_all(&metered, &request);
     model.until_asked(50).await;
-    // Dropping the set kills whatever is open.
+    // Dropping the set kills the open calls.
     calls.shutdown().await;
     model.release();
     for key in keys(&request) {
