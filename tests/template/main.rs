@@ -107,71 +107,72 @@ fn the_list_of_metrics_is_the_codes() {
 }
 
 /// What the documents promise and only the deployment can keep.
+const PROMISED: [(&str, &str); 15] = [
+    // docs/architecture.md: batches of 10, of which only what failed comes back, five times at
+    // most.
+    (
+        "ExecutorFunction Properties Events Tasks Properties BatchSize",
+        "10",
+    ),
+    (
+        "ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes",
+        "[ReportBatchItemFailures]",
+    ),
+    (
+        "CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes",
+        "[ReportBatchItemFailures]",
+    ),
+    ("TaskQueue Properties RedrivePolicy maxReceiveCount", "5"),
+    (
+        "TaskQueue Properties RedrivePolicy deadLetterTargetArn",
+        "!GetAtt DeadLetterQueue.Arn",
+    ),
+    // docs/operations.md: it keeps them for 14 days.
+    (
+        "DeadLetterQueue Properties MessageRetentionPeriod",
+        "1209600",
+    ),
+    // docs/operations.md: how many executors there are at most is the operator's to say.
+    (
+        "ExecutorFunction Properties Events Tasks Properties ScalingConfig MaximumConcurrency",
+        "!Ref ExecutorMaxConcurrency",
+    ),
+    // Decision 6: a long task would be stopped as a loop.
+    ("ExecutorFunction Properties RecursiveLoop", "Allow"),
+    (
+        "ExecutorFunction Properties Timeout",
+        "!Ref ExecutorTimeoutSeconds",
+    ),
+    (
+        "TaskQueue Properties VisibilityTimeout",
+        "!Ref TaskVisibilitySeconds",
+    ),
+    // docs/architecture.md: one look a minute.
+    (
+        "CleanupFunction Properties Events EveryMinute Properties ScheduleExpression",
+        "rate(1 minute)",
+    ),
+    // samconfig.toml: an API or a watchdog that has its concurrency reserved.
+    (
+        "ApiFunction Properties ReservedConcurrentExecutions",
+        "!If [ReservesApi, !Ref ApiReservedConcurrency, !Ref AWS::NoValue]",
+    ),
+    (
+        "CleanupFunction Properties ReservedConcurrentExecutions",
+        "!If [ReservesCleanup, !Ref CleanupReservedConcurrency, !Ref AWS::NoValue]",
+    ),
+    // samconfig.toml: the API key goes with the stack.
+    ("ApiKeySecret DeletionPolicy", "Delete"),
+    (
+        "EphemeralTable Properties TimeToLiveSpecification",
+        "{ AttributeName: expires_at, Enabled: true }",
+    ),
+];
+
 #[test]
 fn the_deployment_keeps_what_the_documents_promise() {
-    let table = [
-        // docs/architecture.md: batches of 10, of which only what failed comes back, five times at
-        // most.
-        (
-            "ExecutorFunction Properties Events Tasks Properties BatchSize",
-            "10",
-        ),
-        (
-            "ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes",
-            "[ReportBatchItemFailures]",
-        ),
-        (
-            "CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes",
-            "[ReportBatchItemFailures]",
-        ),
-        ("TaskQueue Properties RedrivePolicy maxReceiveCount", "5"),
-        (
-            "TaskQueue Properties RedrivePolicy deadLetterTargetArn",
-            "!GetAtt DeadLetterQueue.Arn",
-        ),
-        // docs/operations.md: it keeps them for 14 days.
-        (
-            "DeadLetterQueue Properties MessageRetentionPeriod",
-            "1209600",
-        ),
-        // docs/operations.md: how many executors there are at most is the operator's to say.
-        (
-            "ExecutorFunction Properties Events Tasks Properties ScalingConfig MaximumConcurrency",
-            "!Ref ExecutorMaxConcurrency",
-        ),
-        // Decision 6: a long task would be stopped as a loop.
-        ("ExecutorFunction Properties RecursiveLoop", "Allow"),
-        (
-            "ExecutorFunction Properties Timeout",
-            "!Ref ExecutorTimeoutSeconds",
-        ),
-        (
-            "TaskQueue Properties VisibilityTimeout",
-            "!Ref TaskVisibilitySeconds",
-        ),
-        // docs/architecture.md: one look a minute.
-        (
-            "CleanupFunction Properties Events EveryMinute Properties ScheduleExpression",
-            "rate(1 minute)",
-        ),
-        // samconfig.toml: an API or a watchdog that has its concurrency reserved.
-        (
-            "ApiFunction Properties ReservedConcurrentExecutions",
-            "!If [ReservesApi, !Ref ApiReservedConcurrency, !Ref AWS::NoValue]",
-        ),
-        (
-            "CleanupFunction Properties ReservedConcurrentExecutions",
-            "!If [ReservesCleanup, !Ref CleanupReservedConcurrency, !Ref AWS::NoValue]",
-        ),
-        // samconfig.toml: the API key goes with the stack.
-        ("ApiKeySecret DeletionPolicy", "Delete"),
-        (
-            "EphemeralTable Properties TimeToLiveSpecification",
-            "{ AttributeName: expires_at, Enabled: true }",
-        ),
-    ];
     let template = template();
-    for (path, promised) in table {
+    for (path, promised) in PROMISED {
         let value = path
             .split(' ')
             .try_fold(&template["Resources"], |node, field| {

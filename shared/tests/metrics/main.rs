@@ -137,6 +137,19 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
         .await;
 
+    check_completed(&world).await;
+    check_parked_and_paused(&world).await;
+    check_unwanted_and_late(&world).await;
+    check_bad_days(&world).await;
+    check_model_calls().await;
+    check_circuits().await;
+    check_streams().await;
+    check_clients_wishes().await;
+    check_crowds().await;
+}
+
+/// A task that completes, with a tool call that can be made and one that can not.
+async fn check_completed(world: &World) {
     let task = world.submit(CANARY).await.unwrap();
     world.pass(3);
     world.run(task.id()).await.unwrap();
@@ -172,7 +185,10 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         (&json!("calculator"), &json!(1))
     );
     assert_eq!(documents(), Vec::<Value>::new(), "nothing is counted twice");
+}
 
+/// A task that is parked and then fails, and one that is paused and then canceled.
+async fn check_parked_and_paused(world: &World) {
     let parked = world.submit(CANARY).await.unwrap();
     world.run(parked.id()).await.unwrap();
     assert_eq!(counts()["TasksParked"], 1);
@@ -211,7 +227,10 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         .await
         .unwrap();
     assert_eq!(totals()["TimePaused"], json!([9_000.0]));
+}
 
+/// A task that its client cancels, and one whose time is up.
+async fn check_unwanted_and_late(world: &World) {
     let unwanted = world.submit(CANARY).await.unwrap();
     world
         .tasks()
@@ -227,13 +246,6 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         (1, 1),
         "{late:?}: {counted:?}"
     );
-
-    check_bad_days(&world).await;
-    check_model_calls().await;
-    check_circuits().await;
-    check_streams().await;
-    check_clients_wishes().await;
-    check_crowds().await;
 }
 
 /// Two tasks that outgrow the room that they have together.

@@ -2,9 +2,8 @@
 
 use super::*;
 
-/// What each request to a provider adds: of a model with a price, of one without, and of one that
-/// fails.
-pub(super) async fn check_model_calls() {
+/// Two calls of a model with a price, one of a model without, and one that fails.
+async fn make_model_calls() {
     let unlisted = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
     let failing = Reply::FailWith {
         kind: ModelErrorKind::RateLimited,
@@ -35,7 +34,12 @@ pub(super) async fn check_model_calls() {
         metered.ask(request).await.unwrap();
     }
     metered.ask(&priced).await.unwrap_err();
+}
 
+/// What each request to a provider adds: of a model with a price, of one without, and of one that
+/// fails.
+pub(super) async fn check_model_calls() {
+    make_model_calls().await;
     let due = documents();
     due.iter().for_each(check_form);
     let of = |dimension: &str, value: &str| {

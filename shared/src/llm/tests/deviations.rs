@@ -117,6 +117,7 @@ async fn the_first_bytes_decide_what_a_body_is() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
     let bodies = [
         ("", "the response body is empty"),

@@ -83,6 +83,7 @@ fn the_prompt_cache_key_knows_the_order_of_properties() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn schemas_are_sent_as_the_vendor_takes_them() {
     let schemas = |provider: Provider, schema: &Value| {
         let mut sent: Value =

@@ -261,45 +261,50 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     if *cancel_requested {
         attributes.push((CANCEL_REQUESTED, AttributeValue::Bool(true)));
     }
+    attributes.extend(of_state(state));
+    attributes
+}
+
+/// What only a task in this state has.
+fn of_state(state: &TaskState) -> Attributes {
     match state {
-        TaskState::Queued { due_at } => attributes.push((RESEND_AT, moment(*due_at))),
-        TaskState::Running(lease) => attributes.extend([
+        TaskState::Queued { due_at } => vec![(RESEND_AT, moment(*due_at))],
+        TaskState::Running(lease) => vec![
             (LEASE_WORKER, text(lease.worker.to_string())),
             (LEASE_EXPIRES_AT, moment(lease.expires_at)),
-        ]),
-        TaskState::Waiting { wait, due_at } => attributes.extend([
+        ],
+        TaskState::Waiting { wait, due_at } => vec![
             (WAIT_REASON, name(&wait.reason)),
             (WAIT_UNTIL, moment(wait.until)),
             (RESEND_AT, moment(*due_at)),
-        ]),
+        ],
         TaskState::InputRequired {
             since,
             expires_at,
             calls: _,
         } => {
-            attributes.extend([(SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]);
+            vec![(SINCE, moment(*since)), (EXPIRES_AT, moment(*expires_at))]
         }
         TaskState::Paused {
             limit,
             since,
             expires_at,
         } => {
-            attributes.extend([
+            vec![
                 (LIMIT, name(limit)),
                 (SINCE, moment(*since)),
                 (EXPIRES_AT, moment(*expires_at)),
-            ]);
+            ]
         }
-        TaskState::Completed(output) => attributes.extend([
+        TaskState::Completed(output) => vec![
             (STOP_REASON, name(&output.stop_reason)),
             items::usage(output.usage),
             items::json(ORIGIN, &output.origin),
             items::json(ANSWERED_BY, &output.model),
-        ]),
-        TaskState::Failed(failure) => attributes.push((FAILURE_CODE, name(&failure.code))),
-        TaskState::Canceled | TaskState::TimedOut => {}
+        ],
+        TaskState::Failed(failure) => vec![(FAILURE_CODE, name(&failure.code))],
+        TaskState::Canceled | TaskState::TimedOut => Vec::new(),
     }
-    attributes
 }
 
 /// What most records have not.

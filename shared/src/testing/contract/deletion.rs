@@ -120,18 +120,7 @@ pub(super) async fn late_writes_go(kept: Kept) -> Outcome {
         })
         .await?;
     }
-    kept.keep_answer(&task).await?;
-    let mut step = samples::step(task.id(), 32, &samples::noise(512 * 1_024, 4));
-    if let StepKind::ModelCall { answer, .. } = &mut step.kind {
-        answer.kept_as = Some(Box::new(key(&task)));
-    }
-    kept.journal.append(&step).await?;
-    let reservation = Reservation {
-        id: ReservationId::new(at(0)),
-        amount_micro_usd: 7,
-        expires_at: at(90_000),
-    };
-    kept.reserve(&task, &reservation).await?;
+    write_late(&kept, &task).await?;
     let again = Task::submit(
         task.id(),
         &agent,
@@ -162,6 +151,22 @@ pub(super) async fn late_writes_go(kept: Kept) -> Outcome {
         )
     })
     .await
+}
+
+/// A worker that does not know that its task is deleted records a step, its answer and its cost.
+async fn write_late(kept: &Kept, task: &Task) -> Outcome {
+    kept.keep_answer(task).await?;
+    let mut step = samples::step(task.id(), 32, &samples::noise(512 * 1_024, 4));
+    if let StepKind::ModelCall { answer, .. } = &mut step.kind {
+        answer.kept_as = Some(Box::new(key(task)));
+    }
+    kept.journal.append(&step).await?;
+    let reservation = Reservation {
+        id: ReservationId::new(at(0)),
+        amount_micro_usd: 7,
+        expires_at: at(90_000),
+    };
+    kept.reserve(task, &reservation).await
 }
 
 pub(super) async fn not_deleted(kept: Kept) -> Outcome {

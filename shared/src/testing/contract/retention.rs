@@ -13,7 +13,7 @@ use super::kept::{Kept, at, before};
 use super::moves::{Move, advance, advance_all, agent};
 use super::{Check, Outcome, eventually, holds, same};
 use crate::domain::{CacheUse, ReopenFrom, Task, TaskId};
-use crate::ports::{Claimed, Created, Purged, StoreError, };
+use crate::ports::{Claimed, Created, Purged, StoreError};
 use crate::testing::samples::{self, lease_until};
 
 pub(super) const CHECKS: &[Check<Kept>] = &[

@@ -2,10 +2,10 @@
 
 use super::*;
 
-#[tokio::test]
-async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
+/// Each limit, a value at which the task stops, and one with which it completes.
+fn limits() -> [(LimitKind, LimitChanges, LimitChanges); 3] {
     let none = LimitChanges::default();
-    let table = [
+    [
         (
             LimitKind::MaxSteps,
             LimitChanges {
@@ -39,8 +39,12 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
                 ..none
             },
         ),
-    ];
-    for (kind, low, high) in table {
+    ]
+}
+
+#[tokio::test]
+async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
+    for (kind, low, high) in limits() {
         for on_limit in [OnLimit::Pause, OnLimit::Fail] {
             let world = world([calling([calculate("a", "1"), calculate("b", "2")])]).await;
             let world = world.with_agent(|config| {

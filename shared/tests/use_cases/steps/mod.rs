@@ -220,45 +220,7 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     // A day that the client takes is not the task's time.
     world.pass(80_000);
     assert_eq!(world.sweep().await.unwrap(), Swept::default());
-    let tasks = world.tasks();
-    let both = || vec![answer("c", "no"), answer("a", "yes")];
-    let partly = tasks
-        .answer_task(world.tenant(), task.id(), vec![answer("a", "yes")])
-        .await;
-    let wrong = tasks
-        .answer_task(
-            world.tenant(),
-            task.id(),
-            vec![answer("x", "yes"), answer("b", "")],
-        )
-        .await;
-    for (refused, rules) in [(partly, 1), (wrong, 4)] {
-        assert!(
-            matches!(&refused, Err(AppError::Invalid(broken)) if broken.len() == rules),
-            "{refused:?}"
-        );
-    }
-    for _ in 0..2 {
-        let answered = tasks
-            .answer_task(world.tenant(), task.id(), both())
-            .await
-            .unwrap();
-        assert_eq!(answered.status(), TaskStatus::Queued);
-    }
-    let other = tasks
-        .answer_task(world.tenant(), task.id(), vec![answer("a", "other")])
-        .await;
-    assert!(
-        matches!(&other, Err(AppError::AnsweredOtherwise(call)) if call == "a"),
-        "{other:?}"
-    );
-    let unknown = tasks
-        .answer_task(world.tenant(), task.id(), vec![answer("x", "yes")])
-        .await;
-    assert!(
-        matches!(unknown, Err(AppError::WrongState(TaskStatus::Queued))),
-        "{unknown:?}"
-    );
+    check_answers(&world, task.id()).await;
     assert_eq!(
         world.run(task.id()).await.unwrap(),
         Ran::Ended(TaskStatus::Completed)
@@ -269,6 +231,46 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     };
     let texts: Vec<&str> = given.iter().map(|result| result.text.as_str()).collect();
     assert_eq!((texts[0], texts[2]), ("yes", "no"));
+}
+
+/// Answers to the calls a and c: some that are refused, and those that are taken, twice.
+async fn check_answers(world: &World, id: TaskId) {
+    let tasks = world.tasks();
+    let both = || vec![answer("c", "no"), answer("a", "yes")];
+    let partly = tasks
+        .answer_task(world.tenant(), id, vec![answer("a", "yes")])
+        .await;
+    let wrong = tasks
+        .answer_task(
+            world.tenant(),
+            id,
+            vec![answer("x", "yes"), answer("b", "")],
+        )
+        .await;
+    for (refused, rules) in [(partly, 1), (wrong, 4)] {
+        assert!(
+            matches!(&refused, Err(AppError::Invalid(broken)) if broken.len() == rules),
+            "{refused:?}"
+        );
+    }
+    for _ in 0..2 {
+        let answered = tasks.answer_task(world.tenant(), id, both()).await.unwrap();
+        assert_eq!(answered.status(), TaskStatus::Queued);
+    }
+    let other = tasks
+        .answer_task(world.tenant(), id, vec![answer("a", "other")])
+        .await;
+    assert!(
+        matches!(&other, Err(AppError::AnsweredOtherwise(call)) if call == "a"),
+        "{other:?}"
+    );
+    let unknown = tasks
+        .answer_task(world.tenant(), id, vec![answer("x", "yes")])
+        .await;
+    assert!(
+        matches!(unknown, Err(AppError::WrongState(TaskStatus::Queued))),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]

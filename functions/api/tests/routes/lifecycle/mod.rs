@@ -55,26 +55,8 @@ fn check(answer: &Answer, status: u16, field: &str, value: &str) {
     );
 }
 
-#[tokio::test]
-async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_answers() {
-    let platform = Platform::new();
-    let path = task(&platform, [calling([ask_human("a"), ask_human("b")])]).await;
-    let asking = platform.get(&path).await.body;
-    let expected = json!({
-        "calls": [
-            { "call_id": "a", "step": 2, "name": "ask_human", "arguments": "{}" },
-            { "call_id": "b", "step": 3, "name": "ask_human", "arguments": "{}" },
-        ],
-        "since": "[time]", "expires_at": "[time]",
-    });
-    assert_eq!(
-        (
-            &asking["status"],
-            redacted(asking["input_required"].clone())
-        ),
-        (&json!("input_required"), expected)
-    );
-    let input = format!("{path}/input");
+/// Answers that break rules, to a task that waits for those of the calls a and b.
+async fn check_answers_refused(platform: &Platform, input: &str) {
     let table: [(Value, &[_]); 5] = [
         (json!({}), &[("/results", "is required")]),
         (
@@ -102,11 +84,34 @@ async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_ans
     ];
     for (body, expected) in table {
         check_refused(
-            &platform.post(&input, body.to_string()).await,
+            &platform.post(input, body.to_string()).await,
             expected,
             &body.to_string(),
         );
     }
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_answers() {
+    let platform = Platform::new();
+    let path = task(&platform, [calling([ask_human("a"), ask_human("b")])]).await;
+    let asking = platform.get(&path).await.body;
+    let expected = json!({
+        "calls": [
+            { "call_id": "a", "step": 2, "name": "ask_human", "arguments": "{}" },
+            { "call_id": "b", "step": 3, "name": "ask_human", "arguments": "{}" },
+        ],
+        "since": "[time]", "expires_at": "[time]",
+    });
+    assert_eq!(
+        (
+            &asking["status"],
+            redacted(asking["input_required"].clone())
+        ),
+        (&json!("input_required"), expected)
+    );
+    let input = format!("{path}/input");
+    check_answers_refused(&platform, &input).await;
     let answers = json!({ "results": [
         { "call_id": "b", "text": "no", "is_error": true }, { "call_id": "a", "text": "yes" },
     ] });

@@ -274,6 +274,20 @@ async fn a_history_says_that_a_worker_was_lost() {
     );
 }
 
+/// A task's history, read in pages of so many changes.
+async fn history_by(platform: &Platform, id: &str, limit: u32) -> Vec<Value> {
+    let mut changes = Vec::new();
+    let mut path = format!("/v1/tasks/{id}/history?limit={limit}");
+    loop {
+        let page = platform.get(&path).await.body;
+        changes.extend(page["data"].as_array().unwrap().clone());
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            return changes;
+        };
+        path = format!("/v1/tasks/{id}/history?limit={limit}&cursor={cursor}");
+    }
+}
+
 #[tokio::test]
 async fn a_history_is_listed_whole_however_long_it_is() {
     let platform = Platform::new();
@@ -307,15 +321,7 @@ async fn a_history_is_listed_whole_however_long_it_is() {
         "{shown}"
     );
     for limit in [1, 7, 60, 61, 100] {
-        let (mut changes, mut path) = (Vec::new(), format!("/v1/tasks/{id}/history?limit={limit}"));
-        loop {
-            let page = platform.get(&path).await.body;
-            changes.extend(page["data"].as_array().unwrap().clone());
-            let Some(cursor) = page["next_cursor"].as_str() else {
-                break;
-            };
-            path = format!("/v1/tasks/{id}/history?limit={limit}&cursor={cursor}");
-        }
+        let changes = history_by(&platform, &id, limit).await;
         let numbers: Vec<Option<u64>> = changes
             .iter()
             .map(|change| change["number"].as_u64())

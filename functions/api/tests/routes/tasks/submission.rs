@@ -3,6 +3,7 @@
 use super::*;
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
     let platform = Platform::new();
     let with = |set: Value| {

@@ -3,6 +3,7 @@
 use super::*;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn an_error_after_status_200_is_classified() {
     let rate_limited = ModelErrorKind::RateLimited;
     let too_long = "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens. canary";

@@ -121,6 +121,7 @@ async fn an_error_in_a_stream_is_told_by_its_name_and_its_tokens_count() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn errors_that_share_a_status_are_told_apart() {
     let retry = ModelErrorKind::RateLimited;
     let unavailable = ModelErrorKind::Unavailable;

@@ -364,6 +364,24 @@ struct Troubled {
     seen: Mutex<Vec<Seen>>,
 }
 
+/// How a call of this sort fails, if it does, and the moment before which no other is worth it.
+fn outcome(
+    what: u8,
+    in_time: bool,
+    until: Timestamp,
+) -> (Option<ModelErrorKind>, Option<Timestamp>) {
+    match what {
+        _ if !in_time => (Some(ModelErrorKind::Timeout), None),
+        0 => (None, None),
+        1 | 2 => (Some(DOWN), None),
+        3 => (Some(DOWN), Some(until)),
+        4 | 5 => (Some(ModelErrorKind::RateLimited), Some(until)),
+        6 => (Some(ModelErrorKind::CircuitOpen { until }), Some(until)),
+        7 => (Some(park(until, WaitReason::SingleFlight)), Some(until)),
+        _ => (Some(ModelErrorKind::Rejected), None),
+    }
+}
+
 #[async_trait]
 impl Model for Troubled {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
@@ -380,16 +398,7 @@ impl Model for Troubled {
         let in_time = request.deadline.allows(takes, begun);
         tokio::time::sleep(takes.min(request.deadline.left(begun))).await;
         let until = self.clock.now().plus(named);
-        let (kind, not_before) = match what {
-            _ if !in_time => (Some(ModelErrorKind::Timeout), None),
-            0 => (None, None),
-            1 | 2 => (Some(DOWN), None),
-            3 => (Some(DOWN), Some(until)),
-            4 | 5 => (Some(ModelErrorKind::RateLimited), Some(until)),
-            6 => (Some(ModelErrorKind::CircuitOpen { until }), Some(until)),
-            7 => (Some(park(until, WaitReason::SingleFlight)), Some(until)),
-            _ => (Some(ModelErrorKind::Rejected), None),
-        };
+        let (kind, not_before) = outcome(what, in_time, until);
         let mut seen = self.seen.lock().unwrap();
         let number = u16::try_from(seen.len()).unwrap();
         let spend = Spend {

@@ -25,25 +25,22 @@ fn failure(kind: ModelErrorKind, status: Option<u16>, attempts: u32, usage: Usag
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
-    const NOTHING: Usage = Usage {
-        output_tokens: 0,
-        ..OUTPUT_ONLY
-    };
-    const OUTPUT_ONLY: Usage = Usage {
-        input_tokens: 0,
-        output_tokens: 2,
-        cache_read_tokens: 0,
-        cache_write_tokens: 0,
-        reasoning_tokens: 0,
-    };
-    let request = under(PLENTY);
-    let whole_output = price(Usage {
-        output_tokens: request.prompt.max_output_tokens.into(),
-        ..USED
-    });
-    let cases: [(fn() -> ModelError, u64); 8] = [
+const NOTHING: Usage = Usage {
+    output_tokens: 0,
+    ..OUTPUT_ONLY
+};
+
+const OUTPUT_ONLY: Usage = Usage {
+    input_tokens: 0,
+    output_tokens: 2,
+    cache_read_tokens: 0,
+    cache_write_tokens: 0,
+    reasoning_tokens: 0,
+};
+
+/// Failed calls, and what counts of each.
+fn cases(whole_output: u64) -> [(fn() -> ModelError, u64); 8] {
+    [
         (
             || failure(ModelErrorKind::KeyUnavailable, None, 0, NOTHING),
             0,
@@ -76,8 +73,17 @@ async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
             || failure(ModelErrorKind::Timeout, Some(200), 1, OUTPUT_ONLY),
             bound(&under(PLENTY)),
         ),
-    ];
-    for (fail, counted) in cases {
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
+    let request = under(PLENTY);
+    let whole_output = price(Usage {
+        output_tokens: request.prompt.max_output_tokens.into(),
+        ..USED
+    });
+    for (fail, counted) in cases(whole_output) {
         let budgets = MemoryBudgets::default();
         let failed = over(Arc::new(Failing(fail)), &budgets, DailyCaps::default())
             .ask(&request)
