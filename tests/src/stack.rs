@@ -27,6 +27,30 @@ pub struct Stack<'a> {
     api_key: String,
 }
 
+/// The request that creates a stack from the template in the bucket.
+fn creation(
+    name: &str,
+    parameters: impl IntoIterator<Item = (String, String)>,
+) -> Vec<(String, String)> {
+    let url = format!("https://s3.us-east-1.amazonaws.com/{BUCKET}/{name}");
+    let mut request = vec![
+        ("StackName".to_owned(), name.to_owned()),
+        ("TemplateURL".to_owned(), url),
+    ];
+    let capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"];
+    for (number, capability) in (1..).zip(capabilities) {
+        request.push((
+            format!("Capabilities.member.{number}"),
+            capability.to_owned(),
+        ));
+    }
+    for (number, (key, value)) in (1..).zip(parameters) {
+        request.push((format!("Parameters.member.{number}.ParameterKey"), key));
+        request.push((format!("Parameters.member.{number}.ParameterValue"), value));
+    }
+    request
+}
+
 impl<'a> Stack<'a> {
     /// Deploys it beside the platform's.
     pub async fn beside(platform: &'a Platform, name: &'static str) -> Self {
@@ -44,30 +68,7 @@ impl<'a> Stack<'a> {
         let described = services
             .cloudformation("DescribeStacks", &[("StackName", FIRST)])
             .await;
-        let url = format!("https://s3.us-east-1.amazonaws.com/{BUCKET}/{name}");
-        let mut request = vec![
-            ("StackName".to_owned(), name.to_owned()),
-            ("TemplateURL".to_owned(), url),
-        ];
-        for (number, capability) in ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
-            .into_iter()
-            .enumerate()
-        {
-            request.push((
-                format!("Capabilities.member.{}", number + 1),
-                capability.to_owned(),
-            ));
-        }
-        for (number, (key, value)) in pairs(&described, "Parameter").into_iter().enumerate() {
-            request.push((
-                format!("Parameters.member.{}.ParameterKey", number + 1),
-                key,
-            ));
-            request.push((
-                format!("Parameters.member.{}.ParameterValue", number + 1),
-                value,
-            ));
-        }
+        let request = creation(name, pairs(&described, "Parameter"));
         let request: Vec<_> = request
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))

@@ -310,14 +310,7 @@ async fn answer(
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             provider.forward(&path, body).await
         }
-        Fate::RateLimited(seconds) => {
-            let error = r#"{"error":{"message":"slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#;
-            let response = Response::builder().status(StatusCode::TOO_MANY_REQUESTS);
-            response
-                .header("retry-after", seconds)
-                .body(Body::from(error))
-                .unwrap()
-        }
+        Fate::RateLimited(seconds) => rate_limited(seconds),
         Fate::Broken => Response::builder()
             .status(500)
             .body(Body::from("<html>oops</html>"))
@@ -340,14 +333,7 @@ async fn answer(
         ),
         Fate::Empty => ok("application/json", ""),
         Fate::Wordless => ok("application/json", WORDLESS),
-        Fate::Stalled => {
-            let stalled = stream::once(async { Ok::<_, io::Error>(Bytes::from(": started\n\n")) });
-            let body = Body::from_stream(stalled.chain(stream::pending()));
-            Response::builder()
-                .header("content-type", "text/event-stream")
-                .body(body)
-                .unwrap()
-        }
+        Fate::Stalled => stalled(),
         Fate::Deadly => {
             processes::connected(peer.port(), provider.port)
                 .into_iter()
@@ -360,6 +346,24 @@ async fn answer(
 /// An answer that ends without a word.
 const WORDLESS: &str = r#"{"id":"x","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":""},
     "finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":0,"total_tokens":9}}"#;
+
+fn rate_limited(seconds: u64) -> Response<Body> {
+    let error = r#"{"error":{"message":"slow down","type":"rate_limit_error","code":"rate_limit_exceeded"}}"#;
+    Response::builder()
+        .status(StatusCode::TOO_MANY_REQUESTS)
+        .header("retry-after", seconds)
+        .body(Body::from(error))
+        .unwrap()
+}
+
+/// A stream that begins and never goes on.
+fn stalled() -> Response<Body> {
+    let begun = stream::once(async { Ok::<_, io::Error>(Bytes::from(": started\n\n")) });
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(Body::from_stream(begun.chain(stream::pending())))
+        .unwrap()
+}
 
 fn ok(content_type: &str, body: &'static str) -> Response<Body> {
     Response::builder()

@@ -6,6 +6,9 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
+mod permissions;
+mod requests;
+
 use std::collections::BTreeSet;
 
 use metrics::Unit;
@@ -103,215 +106,73 @@ fn the_list_of_metrics_is_the_codes() {
     assert_eq!(listed, written.collect());
 }
 
-/// Every value called `name` below `node`, however deep and in whatever condition.
-fn values_of<'a>(node: &'a Yaml<'a>, name: &str, found: &mut Vec<&'a Yaml<'a>>) {
-    match node {
-        Yaml::Mapping(fields) => {
-            for (key, value) in fields {
-                if key.as_str() == Some(name) {
-                    found.push(value);
-                }
-                values_of(value, name, found);
-            }
-        }
-        Yaml::Sequence(entries) => entries
-            .iter()
-            .for_each(|entry| values_of(entry, name, found)),
-        Yaml::Tagged(_, inner) => values_of(inner, name, found),
-        _ => {}
-    }
-}
-
-fn actions(role: &str) -> BTreeSet<String> {
-    let template = template();
-    let policies = &template["Resources"][role]["Properties"]["Policies"];
-    let mut found = Vec::new();
-    values_of(policies, "Action", &mut found);
-    let names = found.into_iter().flat_map(|action| match action {
-        Yaml::Sequence(names) => names
-            .iter()
-            .filter_map(Yaml::as_str)
-            .map(str::to_owned)
-            .collect(),
-        name => vec![name.as_str().unwrap().to_owned()],
-    });
-    names.collect()
-}
-
-#[track_caller]
-fn check_actions(role: &str, expected: &[&str]) {
-    let telemetry = [
-        "logs:CreateLogStream",
-        "logs:PutLogEvents",
-        "xray:PutTelemetryRecords",
-        "xray:PutTraceSegments",
-    ];
-    let expected = expected.iter().chain(&telemetry);
-    assert_eq!(
-        actions(role),
-        expected.copied().map(str::to_owned).collect(),
-        "{role}"
-    );
-}
-
-#[test]
-fn every_function_may_do_what_it_does_and_nothing_else() {
-    check_actions(
-        "ApiRole",
-        &[
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-            "secretsmanager:GetSecretValue",
-            "sqs:GetQueueAttributes",
-            "sqs:SendMessage",
-        ],
-    );
-    check_actions(
-        "ExecutorRole",
-        &[
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-            "secretsmanager:GetSecretValue",
-            "sqs:ChangeMessageVisibility",
-            "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
-            "sqs:ReceiveMessage",
-            "sqs:SendMessage",
-        ],
-    );
-    check_actions(
-        "CleanupRole",
-        &[
-            "dynamodb:BatchWriteItem",
-            "dynamodb:DeleteItem",
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-            "sqs:DeleteMessage",
-            "sqs:GetQueueAttributes",
-            "sqs:ReceiveMessage",
-            "sqs:SendMessage",
-        ],
-    );
-}
-
-#[test]
-fn no_permission_is_for_every_resource() {
-    let template = template();
-    let (mut statements, mut resources) = (Vec::new(), Vec::new());
-    for role in ["ApiRole", "ExecutorRole", "CleanupRole"] {
-        let policies = &template["Resources"][role]["Properties"]["Policies"];
-        values_of(policies, "Statement", &mut statements);
-        values_of(policies, "Resource", &mut resources);
-    }
-    assert!(resources.len() >= 10, "{resources:?}");
-    assert_eq!(
-        resources
-            .iter()
-            .filter(|resource| resource.as_str() == Some("*"))
-            .count(),
-        3,
-        "{resources:?}"
-    );
-    let statements = statements
-        .iter()
-        .filter_map(|list| list.as_sequence())
-        .flatten();
-    let statements: Vec<_> = statements
-        .filter(|statement| statement.is_mapping())
-        .collect();
-    // X-Ray's actions know no resources (service authorization reference, "Actions defined by AWS
-    // X-Ray").
-    let is_xrays = |statement: &Yaml<'_>| {
-        let actions = statement["Action"].as_sequence();
-        actions.is_some_and(|names| {
-            names
-                .iter()
-                .all(|name| name.as_str().is_some_and(|name| name.starts_with("xray:")))
-        })
-    };
-    let for_all = statements
-        .iter()
-        .filter(|statement| statement["Resource"].as_str() == Some("*"));
-    let for_all: Vec<_> = for_all.collect();
-    assert_eq!(for_all.len(), 3, "{for_all:?}");
-    assert!(
-        for_all.iter().all(|statement| is_xrays(statement)),
-        "{for_all:?}"
-    );
-}
-
 /// What the documents promise and only the deployment can keep.
+const PROMISED: [(&str, &str); 15] = [
+    // docs/architecture.md: batches of 10, of which only what failed comes back, five times at
+    // most.
+    (
+        "ExecutorFunction Properties Events Tasks Properties BatchSize",
+        "10",
+    ),
+    (
+        "ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes",
+        "[ReportBatchItemFailures]",
+    ),
+    (
+        "CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes",
+        "[ReportBatchItemFailures]",
+    ),
+    ("TaskQueue Properties RedrivePolicy maxReceiveCount", "5"),
+    (
+        "TaskQueue Properties RedrivePolicy deadLetterTargetArn",
+        "!GetAtt DeadLetterQueue.Arn",
+    ),
+    // docs/operations.md: it keeps them for 14 days.
+    (
+        "DeadLetterQueue Properties MessageRetentionPeriod",
+        "1209600",
+    ),
+    // docs/operations.md: how many executors there are at most is the operator's to say.
+    (
+        "ExecutorFunction Properties Events Tasks Properties ScalingConfig MaximumConcurrency",
+        "!Ref ExecutorMaxConcurrency",
+    ),
+    // Decision 6: a long task would be stopped as a loop.
+    ("ExecutorFunction Properties RecursiveLoop", "Allow"),
+    (
+        "ExecutorFunction Properties Timeout",
+        "!Ref ExecutorTimeoutSeconds",
+    ),
+    (
+        "TaskQueue Properties VisibilityTimeout",
+        "!Ref TaskVisibilitySeconds",
+    ),
+    // docs/architecture.md: one look a minute.
+    (
+        "CleanupFunction Properties Events EveryMinute Properties ScheduleExpression",
+        "rate(1 minute)",
+    ),
+    // samconfig.toml: an API or a watchdog that has its concurrency reserved.
+    (
+        "ApiFunction Properties ReservedConcurrentExecutions",
+        "!If [ReservesApi, !Ref ApiReservedConcurrency, !Ref AWS::NoValue]",
+    ),
+    (
+        "CleanupFunction Properties ReservedConcurrentExecutions",
+        "!If [ReservesCleanup, !Ref CleanupReservedConcurrency, !Ref AWS::NoValue]",
+    ),
+    // samconfig.toml: the API key goes with the stack.
+    ("ApiKeySecret DeletionPolicy", "Delete"),
+    (
+        "EphemeralTable Properties TimeToLiveSpecification",
+        "{ AttributeName: expires_at, Enabled: true }",
+    ),
+];
+
 #[test]
 fn the_deployment_keeps_what_the_documents_promise() {
-    let table = [
-        // docs/architecture.md: batches of 10, of which only what failed comes back, five times at
-        // most.
-        (
-            "ExecutorFunction Properties Events Tasks Properties BatchSize",
-            "10",
-        ),
-        (
-            "ExecutorFunction Properties Events Tasks Properties FunctionResponseTypes",
-            "[ReportBatchItemFailures]",
-        ),
-        (
-            "CleanupFunction Properties Events DeadLetters Properties FunctionResponseTypes",
-            "[ReportBatchItemFailures]",
-        ),
-        ("TaskQueue Properties RedrivePolicy maxReceiveCount", "5"),
-        (
-            "TaskQueue Properties RedrivePolicy deadLetterTargetArn",
-            "!GetAtt DeadLetterQueue.Arn",
-        ),
-        // docs/operations.md: it keeps them for 14 days.
-        (
-            "DeadLetterQueue Properties MessageRetentionPeriod",
-            "1209600",
-        ),
-        // docs/operations.md: how many executors there are at most is the operator's to say.
-        (
-            "ExecutorFunction Properties Events Tasks Properties ScalingConfig MaximumConcurrency",
-            "!Ref ExecutorMaxConcurrency",
-        ),
-        // Decision 6: a long task would be stopped as a loop.
-        ("ExecutorFunction Properties RecursiveLoop", "Allow"),
-        (
-            "ExecutorFunction Properties Timeout",
-            "!Ref ExecutorTimeoutSeconds",
-        ),
-        (
-            "TaskQueue Properties VisibilityTimeout",
-            "!Ref TaskVisibilitySeconds",
-        ),
-        // docs/architecture.md: one look a minute.
-        (
-            "CleanupFunction Properties Events EveryMinute Properties ScheduleExpression",
-            "rate(1 minute)",
-        ),
-        // samconfig.toml: an API or a watchdog that has its concurrency reserved.
-        (
-            "ApiFunction Properties ReservedConcurrentExecutions",
-            "!If [ReservesApi, !Ref ApiReservedConcurrency, !Ref AWS::NoValue]",
-        ),
-        (
-            "CleanupFunction Properties ReservedConcurrentExecutions",
-            "!If [ReservesCleanup, !Ref CleanupReservedConcurrency, !Ref AWS::NoValue]",
-        ),
-        // samconfig.toml: the API key goes with the stack.
-        ("ApiKeySecret DeletionPolicy", "Delete"),
-        (
-            "EphemeralTable Properties TimeToLiveSpecification",
-            "{ AttributeName: expires_at, Enabled: true }",
-        ),
-    ];
     let template = template();
-    for (path, promised) in table {
+    for (path, promised) in PROMISED {
         let value = path
             .split(' ')
             .try_fold(&template["Resources"], |node, field| {
@@ -336,6 +197,25 @@ fn a_message_stays_hidden_for_six_times_as_long_as_its_executor_may_take() {
             .unwrap()
     };
     assert!(default("TaskVisibilitySeconds") >= 6 * default("ExecutorTimeoutSeconds"));
+}
+
+/// Every value called `name` below `node`, however deep and in whatever condition.
+fn values_of<'a>(node: &'a Yaml<'a>, name: &str, found: &mut Vec<&'a Yaml<'a>>) {
+    match node {
+        Yaml::Mapping(fields) => {
+            for (key, value) in fields {
+                if key.as_str() == Some(name) {
+                    found.push(value);
+                }
+                values_of(value, name, found);
+            }
+        }
+        Yaml::Sequence(entries) => entries
+            .iter()
+            .for_each(|entry| values_of(entry, name, found)),
+        Yaml::Tagged(_, inner) => values_of(inner, name, found),
+        _ => {}
+    }
 }
 
 /// Whether a name differs between two stacks: it is built from the stack's name or refers to
@@ -428,109 +308,4 @@ fn a_deployment_that_says_nothing_has_bounds() {
     assert_eq!(batch, i64::from(executor::config::BATCH_SIZE));
     // The one tenant of a fresh deployment has all executors.
     assert!(default("TenantMaxRunningTasks") >= batch * default("ExecutorMaxConcurrency"));
-}
-
-/// The gateway's routes, by their ids in the template.
-fn routes<'a>(resources: &'a Yaml<'a>) -> Vec<(&'a str, &'a str)> {
-    let all = resources.as_mapping().unwrap().iter();
-    let routes =
-        all.filter(|(_, resource)| resource["Type"].as_str() == Some("AWS::ApiGatewayV2::Route"));
-    routes
-        .map(|(id, route)| {
-            (
-                id.as_str().unwrap(),
-                route["Properties"]["RouteKey"].as_str().unwrap(),
-            )
-        })
-        .collect()
-}
-
-#[test]
-fn requests_without_a_key_have_limits_of_their_own() {
-    let template = template();
-    let resources = &template["Resources"];
-    let stage = &resources["HttpApiStage"];
-    let settings = stage["Properties"]["RouteSettings"].as_mapping().unwrap();
-    let named: BTreeSet<&str> = settings.keys().filter_map(Yaml::as_str).collect();
-    let routes = routes(resources);
-    let keys: BTreeSet<&str> = routes.iter().map(|(_, key)| *key).collect();
-    assert_eq!(
-        keys,
-        BTreeSet::from([
-            "$default",
-            "ANY /v1/{proxy+}",
-            "GET /healthz",
-            "GET /readyz"
-        ])
-    );
-    // What needs a key has what the stage has by default.
-    assert_eq!(
-        named,
-        keys.iter()
-            .copied()
-            .filter(|key| !key.contains("/v1/"))
-            .collect()
-    );
-    let most = template["Parameters"]["ApiRateLimit"]["Default"]
-        .as_integer()
-        .unwrap();
-    for limits in settings.values() {
-        assert!(
-            limits["ThrottlingRateLimit"].as_integer().unwrap() * 10 <= most,
-            "{limits:?}"
-        );
-        assert!(
-            limits["ThrottlingBurstLimit"].as_integer().unwrap() * 10 <= most,
-            "{limits:?}"
-        );
-    }
-}
-
-/// AWS refuses settings for a route that is not there yet.
-#[test]
-fn the_stage_is_made_after_every_route() {
-    let template = template();
-    let resources = &template["Resources"];
-    let before: BTreeSet<&str> = resources["HttpApiStage"]["DependsOn"]
-        .as_sequence()
-        .unwrap()
-        .iter()
-        .filter_map(Yaml::as_str)
-        .collect();
-    assert_eq!(
-        before,
-        routes(resources).into_iter().map(|(id, _)| id).collect()
-    );
-}
-
-#[test]
-fn the_access_log_holds_nothing_that_a_client_wrote_but_its_name_at_the_end() {
-    let template = template();
-    let stage = &template["Resources"]["HttpApiStage"]["Properties"];
-    let format = stage["AccessLogSettings"]["Format"].as_str().unwrap();
-    let ours = [
-        "requestTime",
-        "requestId",
-        "integration.requestId",
-        // One of HTTP's own, or refused before the log.
-        "httpMethod",
-        "routeKey",
-        "status",
-        "responseLatency",
-        "integrationErrorMessage",
-        "error.message",
-        "identity.sourceIp",
-        // A client's own word, and so the last one.
-        "identity.userAgent",
-    ];
-    let used: Vec<&str> = format
-        .split("$context.")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .collect();
-    assert_eq!(
-        used.iter().copied().collect::<BTreeSet<_>>(),
-        BTreeSet::from(ours)
-    );
-    assert_eq!(used.last(), Some(&"identity.userAgent"));
 }

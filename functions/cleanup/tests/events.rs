@@ -121,6 +121,27 @@ fn body_of(task: &Task) -> String {
     .to_body()
 }
 
+async fn stored(store: &MemoryStore, task: &Task) -> Option<Task> {
+    TaskStore::task(store, &task.spec().tenant, task.id())
+        .await
+        .unwrap()
+}
+
+#[track_caller]
+fn check_logged(log: &str, stranded: &Task) {
+    let line = log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|line| line["message"] == "task dead-lettered: no worker could claim it")
+        .unwrap();
+    assert_eq!(
+        line["xray_trace_id"],
+        samples::trace_of(samples::START).trace_id(),
+        "{line}"
+    );
+    assert_eq!(line["task_id"], stranded.id().to_string(), "{line}");
+}
+
 #[tokio::test]
 async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_left_alone() {
     let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
@@ -151,42 +172,15 @@ async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_
         .await
         .unwrap();
     assert_eq!(response, r#"{"batchItemFailures":[]}"#);
-    let lines: Vec<Value> = heard
-        .text()
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let told = lines
-        .iter()
-        .find(|line| line["message"] == "task dead-lettered: no worker could claim it")
-        .unwrap();
-    assert_eq!(
-        told["xray_trace_id"],
-        samples::trace_of(samples::START).trace_id(),
-        "{told}"
-    );
-    assert_eq!(told["task_id"], stranded.id().to_string(), "{told}");
-    let failed = TaskStore::task(&store, &stranded.spec().tenant, stranded.id())
-        .await
-        .unwrap()
-        .unwrap();
+    check_logged(&heard.text(), &stranded);
+    let failed = stored(&store, &stranded).await.unwrap();
     let TaskState::Failed(failure) = failed.state() else {
         panic!("{failed:?}")
     };
     assert_eq!(failure.code, FailureCode::Undeliverable);
-    assert_eq!(
-        TaskStore::task(&store, &unlucky.spec().tenant, unlucky.id())
-            .await
-            .unwrap(),
-        Some(unlucky.clone())
-    );
+    assert_eq!(stored(&store, &unlucky).await, Some(unlucky.clone()));
     running.claim(lease, samples::after(1)).unwrap();
-    assert_eq!(
-        TaskStore::task(&store, &running.spec().tenant, running.id())
-            .await
-            .unwrap(),
-        Some(running)
-    );
+    assert_eq!(stored(&store, &running).await, Some(running));
 }
 
 #[tokio::test]

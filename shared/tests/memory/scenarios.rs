@@ -297,20 +297,20 @@ pub(crate) async fn results() -> u64 {
     left_since(&begun)
 }
 
-/// What clients do with a task of 1,000 steps of almost 16 MiB each, which failed.
-pub(crate) async fn clients() -> u64 {
-    let world = World::new().await;
-    let begun = Region::new(COUNTING);
+/// The size of each step of [`clients`].
+const LARGE: usize = 16 * MEBIBYTE - 1_024;
+
+/// A task of 1,000 large steps, and the last one's answer.
+async fn large_task(world: &World) -> (TaskId, ToolAnswer) {
     let id = world.submit().await;
-    let large = 16 * MEBIBYTE - 1_024;
     let at = |number| (id, StepPlace { number, base: 0 });
     let said = Step {
-        kind: answer(large),
+        kind: answer(LARGE),
         ..samples::step(id, 1, "")
     };
     world.journal.repeat(&said, (1..1_000).step_by(2).map(at));
     drop(said);
-    let mut answered = samples::tool_step(id, 2, ToolRunner::Client, &"b".repeat(large));
+    let mut answered = samples::tool_step(id, 2, ToolRunner::Client, &"b".repeat(LARGE));
     world
         .journal
         .repeat(&answered, (2..=1_000).step_by(2).map(at));
@@ -323,8 +323,10 @@ pub(crate) async fn clients() -> u64 {
         text: std::mem::take(text),
         is_error: false,
     };
-    drop(answered);
+    (id, last)
+}
 
+async fn fail(world: &World, id: TaskId) {
     let mut task = world.task(id).await;
     task.claim(samples::lease_until(samples::after(60)), samples::START)
         .unwrap();
@@ -336,20 +338,33 @@ pub(crate) async fn clients() -> u64 {
     )
     .unwrap();
     world.store.update(&task).await.unwrap();
+}
 
+/// What clients call.
+fn tasks(world: &World) -> Tasks {
     let store = || Arc::new(world.store.clone());
     let journal = Arc::<PackedJournal>::clone(&world.journal);
     let (queue, clock) = (
         Arc::new(MemoryQueue::default()),
         Arc::new(world.clock.clone()),
     );
-    let clients = Tasks {
+    Tasks {
         agents: store(),
         store: store(),
         journal,
         queue,
         clock,
-    };
+    }
+}
+
+/// What clients do with a task of 1,000 steps of almost 16 MiB each, which failed.
+pub(crate) async fn clients() -> u64 {
+    let world = World::new().await;
+    let begun = Region::new(COUNTING);
+    let (id, last) = large_task(&world).await;
+    fail(&world, id).await;
+
+    let clients = tasks(&world);
     let tenant = &world.agent.tenant;
     let mut after = 996;
     while after < 1_000 {
@@ -359,7 +374,7 @@ pub(crate) async fn clients() -> u64 {
     }
     assert_eq!(
         clients.step_text(tenant, id, 500).await.unwrap().len(),
-        large
+        LARGE
     );
     assert!(clients.call_arguments(tenant, id, 500).await.unwrap().len() < 100);
     // Given before: the task is no longer one that waits for it.

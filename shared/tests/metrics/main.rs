@@ -8,6 +8,7 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
+mod model_calls;
 #[path = "../use_cases/world.rs"]
 #[allow(dead_code, reason = "made for other tests")]
 mod world;
@@ -38,6 +39,7 @@ use shared::testing::{
 };
 use tokio::net::TcpListener;
 
+use model_calls::{check_circuits, check_model_calls, check_streams};
 use world::World;
 
 const CANARY: &str = "the canary sings at dawn";
@@ -135,6 +137,19 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         .with_agent(|config| config.builtin_tools = vec![BuiltinTool::Calculator])
         .await;
 
+    check_completed(&world).await;
+    check_parked_and_paused(&world).await;
+    check_unwanted_and_late(&world).await;
+    check_bad_days(&world).await;
+    check_model_calls().await;
+    check_circuits().await;
+    check_streams().await;
+    check_clients_wishes().await;
+    check_crowds().await;
+}
+
+/// A task that completes, with a tool call that can be made and one that can not.
+async fn check_completed(world: &World) {
     let task = world.submit(CANARY).await.unwrap();
     world.pass(3);
     world.run(task.id()).await.unwrap();
@@ -170,7 +185,10 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         (&json!("calculator"), &json!(1))
     );
     assert_eq!(documents(), Vec::<Value>::new(), "nothing is counted twice");
+}
 
+/// A task that is parked and then fails, and one that is paused and then canceled.
+async fn check_parked_and_paused(world: &World) {
     let parked = world.submit(CANARY).await.unwrap();
     world.run(parked.id()).await.unwrap();
     assert_eq!(counts()["TasksParked"], 1);
@@ -209,7 +227,10 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         .await
         .unwrap();
     assert_eq!(totals()["TimePaused"], json!([9_000.0]));
+}
 
+/// A task that its client cancels, and one whose time is up.
+async fn check_unwanted_and_late(world: &World) {
     let unwanted = world.submit(CANARY).await.unwrap();
     world
         .tasks()
@@ -225,13 +246,6 @@ async fn what_happens_to_tasks_is_counted_and_nothing_of_what_they_say() {
         (1, 1),
         "{late:?}: {counted:?}"
     );
-
-    check_bad_days(&world).await;
-    check_model_calls().await;
-    check_circuits().await;
-    check_streams().await;
-    check_clients_wishes().await;
-    check_crowds().await;
 }
 
 /// Two tasks that outgrow the room that they have together.
@@ -356,179 +370,4 @@ async fn check_bad_days(world: &World) {
         .await
         .unwrap();
     assert_eq!(counts()["SendFailures"], 1);
-}
-
-/// What each request to a provider adds: of a model with a price, of one without, and of one that
-/// fails.
-async fn check_model_calls() {
-    let unlisted = ModelRef::new(Provider::OpenAiCompatible, "my-own").unwrap();
-    let failing = Reply::FailWith {
-        kind: ModelErrorKind::RateLimited,
-        status: Some(429),
-        should_retry: None,
-        retry_after: None,
-        spend: Spend {
-            attempts: 1,
-            ..Spend::default()
-        },
-    };
-    let answers = [(); 3].map(|()| Reply::Answer(samples::answer("hi")));
-    let model = Arc::new(ScriptedModel::new(answers.into_iter().chain([failing])));
-    let clock = Arc::new(TokioClock::default());
-    let metered = Metered::new(
-        model,
-        PriceTable::current(),
-        Arc::new(MemoryBudgets::default()),
-        DailyCaps::default(),
-        clock,
-    );
-    let priced = samples::question(CANARY);
-    let unpriced = ModelRequest {
-        chain: ModelChain::only(unlisted.into()),
-        ..priced.clone()
-    };
-    for request in [&priced, &priced, &unpriced] {
-        metered.ask(request).await.unwrap();
-    }
-    metered.ask(&priced).await.unwrap_err();
-
-    let due = documents();
-    due.iter().for_each(check_form);
-    let of = |dimension: &str, value: &str| {
-        due.iter()
-            .find(|document| document[dimension] == value)
-            .unwrap()
-    };
-    let used = samples::usage();
-    let cost = PriceTable::current()
-        .cost(&samples::model(), &used, samples::START)
-        .unwrap();
-    let claude = of("model", samples::model().name());
-    let counted = [
-        "ModelCalls",
-        "InputTokens",
-        "OutputTokens",
-        "CacheReadTokens",
-        "CacheWriteTokens",
-    ];
-    let counted = counted.map(|name| claude[name].as_u64().unwrap());
-    let used = [
-        used.input_tokens,
-        used.output_tokens,
-        used.cache_read_tokens,
-        used.cache_write_tokens,
-    ];
-    assert_eq!(
-        counted,
-        [3, 2 * used[0], 2 * used[1], 2 * used[2], 2 * used[3]],
-        "{claude}"
-    );
-    assert_eq!(
-        (&claude["ModelCostMicroUsd"], &claude["UnpricedCalls"]),
-        (&json!(2 * cost), &Value::Null),
-        "{claude}"
-    );
-    assert_eq!(
-        claude["ModelLatency"].as_array().map(Vec::len),
-        Some(3),
-        "{claude}"
-    );
-    let own = of("model", "unlisted");
-    assert_eq!(own["provider"], "openai_compatible");
-    let counted = ["ModelCalls", "ModelCostMicroUsd", "UnpricedCalls"].map(|name| &own[name]);
-    assert_eq!(counted, [&json!(1), &Value::Null, &json!(1)], "{own}");
-    let failed = of("error", "model_rate_limited");
-    assert_eq!(
-        (&failed["provider"], &failed["ModelErrors"]),
-        (&json!("anthropic"), &json!(1)),
-        "{failed}"
-    );
-}
-
-/// A circuit is seen to be open by the calls that it refuses and by the probes that fail, but not
-/// once it lets calls pass.
-async fn check_circuits() {
-    let failures = [(); 2].map(|()| Reply::Fail(ModelErrorKind::Unavailable));
-    let model = Arc::new(ScriptedModel::new(failures));
-    let clock = ManualClock::at(samples::START);
-    let settings = BreakerSettings::default().with_failures(1).unwrap();
-    let breaker = Breaker::new(
-        model,
-        Arc::new(MemoryCircuits::default()),
-        settings,
-        Arc::new(clock.clone()),
-    );
-    let question = samples::question(CANARY);
-    let ask = async || drop(breaker.ask(&question).await);
-    ask().await;
-    let opened = counts();
-    assert_eq!(
-        (opened["CircuitsOpened"], opened.get("CircuitOpen")),
-        (2, None),
-        "{opened:?}"
-    );
-    ask().await;
-    assert_eq!(
-        counts()["CircuitOpen"],
-        2,
-        "a refusal, by its model and of all"
-    );
-    clock.advance(Duration::from_secs(31));
-    ask().await;
-    assert_eq!(
-        counts()["CircuitOpen"],
-        2,
-        "a failed probe, by its model and of all"
-    );
-}
-
-/// Only the first event of a stream says how soon an answer began.
-async fn check_streams() {
-    const STREAM: &str = include_str!("../../src/llm/fixtures/anthropic_stream.txt");
-    const DELAY: Duration = Duration::from_millis(20);
-    let respond = async || {
-        tokio::time::sleep(DELAY).await;
-        ([(CONTENT_TYPE, "text/event-stream")], STREAM)
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base_url = format!("http://{}", listener.local_addr().unwrap())
-        .parse()
-        .unwrap();
-    tokio::spawn(async move {
-        axum::serve(listener, Router::new().route("/v1/messages", post(respond))).await
-    });
-    let secrets = MemorySecrets::default();
-    secrets.set("key", "sk-1");
-    let access = Access {
-        base_url,
-        key: ApiKey::Secret {
-            store: Arc::new(secrets),
-            name: "key".to_owned(),
-        },
-    };
-    let providers = Providers {
-        anthropic: access.clone(),
-        openai: access,
-        openai_compatible: None,
-        timeouts: Timeouts::default(),
-    };
-    let clock: Arc<dyn Clock> = Arc::new(TokioClock::default());
-    router(&http_client().unwrap(), providers, &clock)
-        .ask(&samples::question(CANARY))
-        .await
-        .unwrap();
-
-    let due = documents();
-    let of = |document: &&Value| document["model"] == samples::model().name();
-    let took = due.iter().find(of).unwrap()["TimeToFirstChunk"]
-        .as_array()
-        .unwrap();
-    let [took] = took.as_slice() else {
-        panic!("{due:?}")
-    };
-    assert!(
-        took.as_f64()
-            .is_some_and(|millis| millis >= DELAY.as_secs_f64() * 1_000.0),
-        "{due:?}"
-    );
 }

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::{LocalBoxFuture, join_all};
 use shared::app::{AppError, NewTask, RetryFrom};
 use shared::domain::{
-    LimitChanges, Spend, Step, StepKind, Task, TaskStatus, Timestamp, ToolRunner,
+    LimitChanges, Spend, Step, StepKind, Task, TaskId, TaskStatus, Timestamp, ToolRunner,
 };
 use shared::ports::{PageRequest, TaskFilter};
 use shared::testing::{Faults, When};
@@ -102,28 +102,8 @@ impl Play {
     async fn happen(&self, random: &mut Rng, latest: &mut Timestamp) {
         *latest = self.world.now().max(*latest);
         match random.u8(..16) {
-            0..6 => {
-                let workers: Vec<(Faults, usize)> = (0..random.usize(1..4))
-                    .map(|_| (fate(random), random.usize(..12)))
-                    .collect();
-                let deliveries = workers.iter().map(|(faults, turns)| async {
-                    later(*turns).await;
-                    self.deliver(faults).await;
-                });
-                join_all(deliveries).await;
-            }
-            6 => {
-                let (faults, turns, well) = (fate(random), random.usize(..12), Faults::default());
-                let cancel = async {
-                    later(turns).await;
-                    drop(
-                        self.tasks(&faults)
-                            .cancel_task(self.world.tenant(), self.task)
-                            .await,
-                    );
-                };
-                tokio::join!(self.deliver(&well), cancel);
-            }
+            0..6 => self.deliver_at_once(random).await,
+            6 => self.cancel_beside_delivery(random).await,
             7 => {
                 let from = if random.bool() {
                     RetryFrom::Checkpoint
@@ -161,6 +141,31 @@ impl Play {
                 .clock
                 .set(latest.minus(Duration::from_millis(random.u64(0..1_500)))),
         }
+    }
+
+    /// Up to three workers get the task's message.
+    async fn deliver_at_once(&self, random: &mut Rng) {
+        let workers: Vec<(Faults, usize)> = (0..random.usize(1..4))
+            .map(|_| (fate(random), random.usize(..12)))
+            .collect();
+        let deliveries = workers.iter().map(|(faults, turns)| async {
+            later(*turns).await;
+            self.deliver(faults).await;
+        });
+        join_all(deliveries).await;
+    }
+
+    async fn cancel_beside_delivery(&self, random: &mut Rng) {
+        let (faults, turns, well) = (fate(random), random.usize(..12), Faults::default());
+        let cancel = async {
+            later(turns).await;
+            drop(
+                self.tasks(&faults)
+                    .cancel_task(self.world.tenant(), self.task)
+                    .await,
+            );
+        };
+        tokio::join!(self.deliver(&well), cancel);
     }
 
     async fn retry(&self, faults: &Faults, from: RetryFrom) {
@@ -355,6 +360,11 @@ async fn submissions(seed: u64) {
             Err(error) => panic!("{error:?}"),
         }
     }
+    check_one_task(&world, accepted).await;
+}
+
+/// All clients that were accepted were given the same task, and there is no other.
+async fn check_one_task(world: &World, mut accepted: Vec<(TaskId, &str)>) {
     accepted.dedup();
     assert!(accepted.len() <= 1, "{accepted:?}");
     let filter = TaskFilter::default();

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tracing::field::Empty;
 
 use serde_json::{Value, json};
 use shared::app::{NewTask, RunOutcome, ToolAnswer};
-use shared::domain::{BuiltinTool, Instructions, TaskStatus, TraceHeader};
+use shared::domain::{BuiltinTool, Instructions, TaskId, TaskStatus, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, ToolOutput};
 use shared::telemetry::{Service, traces};
@@ -75,7 +74,8 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         .await
         .unwrap();
     assert_eq!(world.queue.traces(), [Some(header.clone())]);
-    let process = tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
+    let process =
+        tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
     assert_eq!(
         world.run(task.id()).instrument(process).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
@@ -83,6 +83,12 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
 
     let spans = received(&daemon);
     assert!(spans.iter().all(|(bytes, _)| *bytes < 4_096), "{spans:?}");
+    check_spans(&spans, &world, task.id());
+}
+
+/// A task of two model calls and one tool: who calls whom, and what is said of the task.
+#[track_caller]
+fn check_spans(spans: &[(usize, Value)], world: &World, task: TaskId) {
     let by_id: BTreeMap<_, _> = spans
         .iter()
         .map(|(_, span)| (span["id"].to_string(), span["name"].clone()))
@@ -103,7 +109,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         ("tasks process", None),
     ];
     assert_eq!(edges.collect::<Vec<_>>(), expected);
-    for (_, span) in &spans {
+    for (_, span) in spans {
         let mut texts = span["metadata"]
             .as_object()
             .into_iter()
@@ -120,7 +126,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         .unwrap()
         .1;
     let annotations = json!({
-        "task_id": task.id().to_string(), "agent_id": world.agent.id.to_string(), "tenant_id": "acme",
+        "task_id": task.to_string(), "agent_id": world.agent.id.to_string(), "tenant_id": "acme",
     });
     assert_eq!(work["annotations"], annotations);
 }

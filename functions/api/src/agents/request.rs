@@ -107,31 +107,19 @@ impl CreateAgentRequest {
         let cache = self
             .cache
             .and_then(|Object(entry)| entry.rules(&mut broken));
-        let changes = LimitChanges {
-            timeout_seconds: self.timeout_seconds,
-            max_cost_micro_usd: self.max_cost_micro_usd,
-            max_steps: self.max_steps,
-            max_tool_calls: self.max_tool_calls,
-            max_tokens: self.max_tokens,
-        };
-        let mut limits = broken
-            .keep_all(changes.apply(Limits::default()))
-            .unwrap_or_default();
-        if let Some(tokens) = self.max_output_tokens {
-            limits = broken
-                .keep(limits.with_max_output_tokens(tokens))
-                .unwrap_or(limits);
+        let limits = LimitsEntry {
+            changes: LimitChanges {
+                timeout_seconds: self.timeout_seconds,
+                max_cost_micro_usd: self.max_cost_micro_usd,
+                max_steps: self.max_steps,
+                max_tool_calls: self.max_tool_calls,
+                max_tokens: self.max_tokens,
+            },
+            max_output_tokens: self.max_output_tokens,
+            input_timeout_seconds: self.input_timeout_seconds,
+            on_limit: self.on_limit,
         }
-        if let Some(seconds) = self.input_timeout_seconds {
-            limits = broken
-                .keep(limits.with_input_timeout_seconds(seconds))
-                .unwrap_or(limits);
-        }
-        if let Some(name) = self.on_limit {
-            limits.on_limit = broken
-                .keep(named("/on_limit", &name, "pause or fail"))
-                .unwrap_or_default();
-        }
+        .limits(&mut broken);
         if let Some(models) = &models {
             broken.extend(agents.vendor_refusals(
                 models,
@@ -157,6 +145,38 @@ impl CreateAgentRequest {
             _ => None,
         };
         broken.finish(config)
+    }
+}
+
+/// The fields of the body that set limits.
+struct LimitsEntry {
+    changes: LimitChanges,
+    max_output_tokens: Option<u32>,
+    input_timeout_seconds: Option<u32>,
+    on_limit: Option<String>,
+}
+
+impl LimitsEntry {
+    fn limits(self, broken: &mut Broken) -> Limits {
+        let mut limits = broken
+            .keep_all(self.changes.apply(Limits::default()))
+            .unwrap_or_default();
+        if let Some(tokens) = self.max_output_tokens {
+            limits = broken
+                .keep(limits.with_max_output_tokens(tokens))
+                .unwrap_or(limits);
+        }
+        if let Some(seconds) = self.input_timeout_seconds {
+            limits = broken
+                .keep(limits.with_input_timeout_seconds(seconds))
+                .unwrap_or(limits);
+        }
+        if let Some(name) = self.on_limit {
+            limits.on_limit = broken
+                .keep(named("/on_limit", &name, "pause or fail"))
+                .unwrap_or_default();
+        }
+        limits
     }
 }
 

@@ -237,6 +237,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn a_value_of_the_wrong_kind_is_said_in_the_words_of_json() {
         check::<u32>(
             r#""x""#,
@@ -324,63 +325,65 @@ mod tests {
         );
     }
 
+    /// Texts that are not JSON, and what is said of them.
+    const BROKEN: [(&str, &str); 16] = [
+        ("{", "ends early, at line 1 column 1"),
+        (r#"{"a":"b"#, "ends early, at line 1 column 7"),
+        ("[1,", "ends early, at line 1 column 3"),
+        (r#"{"a""#, "ends early, at line 1 column 4"),
+        (
+            r#"{"a":\n}"#,
+            "lacks a value, or has one that is none of JSON's, at line 1 column 6",
+        ),
+        (
+            "{'a':1}",
+            "has a name without quotation marks, at line 1 column 2",
+        ),
+        (
+            "{a:1}",
+            "has a name without quotation marks, at line 1 column 2",
+        ),
+        (
+            r#"{"a":nul}"#,
+            "has a word other than true, false and null, at line 1 column 9",
+        ),
+        (
+            r#"{"a" 1}"#,
+            "lacks a colon after a name, at line 1 column 6",
+        ),
+        (
+            r#"{"a":1 "b":1}"#,
+            "lacks a comma or a closing bracket, at line 1 column 8",
+        ),
+        (
+            "[1 2]",
+            "lacks a comma or a closing bracket, at line 1 column 4",
+        ),
+        (
+            "[1,]",
+            "has a comma before a closing bracket, at line 1 column 4",
+        ),
+        (
+            "{} {}",
+            "goes on after the end of its value, at line 1 column 4",
+        ),
+        (
+            "[1e999]",
+            "has a number that is too large, at line 1 column 6",
+        ),
+        (
+            r#"["\x"]"#,
+            "has an unknown escape in a text, at line 1 column 4",
+        ),
+        (
+            r#"["\ud800"]"#,
+            "has half of a surrogate pair in a text, at line 1 column 9",
+        ),
+    ];
+
     #[test]
     fn a_text_that_is_not_json_is_said_with_its_place() {
-        let table = [
-            ("{", "ends early, at line 1 column 1"),
-            (r#"{"a":"b"#, "ends early, at line 1 column 7"),
-            ("[1,", "ends early, at line 1 column 3"),
-            (r#"{"a""#, "ends early, at line 1 column 4"),
-            (
-                r#"{"a":\n}"#,
-                "lacks a value, or has one that is none of JSON's, at line 1 column 6",
-            ),
-            (
-                "{'a':1}",
-                "has a name without quotation marks, at line 1 column 2",
-            ),
-            (
-                "{a:1}",
-                "has a name without quotation marks, at line 1 column 2",
-            ),
-            (
-                r#"{"a":nul}"#,
-                "has a word other than true, false and null, at line 1 column 9",
-            ),
-            (
-                r#"{"a" 1}"#,
-                "lacks a colon after a name, at line 1 column 6",
-            ),
-            (
-                r#"{"a":1 "b":1}"#,
-                "lacks a comma or a closing bracket, at line 1 column 8",
-            ),
-            (
-                "[1 2]",
-                "lacks a comma or a closing bracket, at line 1 column 4",
-            ),
-            (
-                "[1,]",
-                "has a comma before a closing bracket, at line 1 column 4",
-            ),
-            (
-                "{} {}",
-                "goes on after the end of its value, at line 1 column 4",
-            ),
-            (
-                "[1e999]",
-                "has a number that is too large, at line 1 column 6",
-            ),
-            (
-                r#"["\x"]"#,
-                "has an unknown escape in a text, at line 1 column 4",
-            ),
-            (
-                r#"["\ud800"]"#,
-                "has half of a surrogate pair in a text, at line 1 column 9",
-            ),
-        ];
-        for (json, words) in table {
+        for (json, words) in BROKEN {
             let message = from_str::<serde_json::Value>(json).unwrap_err().to_string();
             assert_eq!(of_syntax(&message), words, "{json}: {message}");
         }

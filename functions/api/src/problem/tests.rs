@@ -18,6 +18,7 @@ async fn rendered(error: AppError) -> Value {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn every_app_error_has_its_status_and_code() {
     let secret = || Box::new(std::io::Error::other("table prod-secret-name"));
     let corrupt = StoreError::Corrupt {

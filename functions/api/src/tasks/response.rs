@@ -150,23 +150,30 @@ struct AttemptResponse {
     message: Option<String>,
 }
 
-impl From<&Task> for TaskResponse {
-    fn from(task: &Task) -> Self {
-        let (mut waiting, mut input_required, mut paused, mut output, mut error) =
-            (None, None, None, None, None);
-        match task.state() {
-            TaskState::Waiting { wait, .. } => waiting = Some(WaitResponse::from(wait)),
+/// The fields of which a task has one at most, by its state.
+#[derive(Default)]
+struct OfState {
+    waiting: Option<WaitResponse>,
+    input_required: Option<InputRequiredResponse>,
+    paused: Option<PausedResponse>,
+    output: Option<OutputResponse>,
+    error: Option<ErrorResponse>,
+}
+
+impl From<&TaskState> for OfState {
+    fn from(state: &TaskState) -> Self {
+        let mut fields = Self::default();
+        match state {
+            TaskState::Waiting { wait, .. } => fields.waiting = Some(WaitResponse::from(wait)),
             TaskState::InputRequired {
                 calls,
                 since,
                 expires_at,
             } => {
-                let calls = calls.iter().map(CallResponse::from).collect();
-                let (since, expires_at) = (rfc3339(*since), rfc3339(*expires_at));
-                input_required = Some(InputRequiredResponse {
-                    calls,
-                    since,
-                    expires_at,
+                fields.input_required = Some(InputRequiredResponse {
+                    calls: calls.iter().map(CallResponse::from).collect(),
+                    since: rfc3339(*since),
+                    expires_at: rfc3339(*expires_at),
                 });
             }
             TaskState::Paused {
@@ -174,21 +181,35 @@ impl From<&Task> for TaskResponse {
                 since,
                 expires_at,
             } => {
-                let (limit, since, expires_at) = (*limit, rfc3339(*since), rfc3339(*expires_at));
-                paused = Some(PausedResponse {
-                    limit,
-                    since,
-                    expires_at,
+                fields.paused = Some(PausedResponse {
+                    limit: *limit,
+                    since: rfc3339(*since),
+                    expires_at: rfc3339(*expires_at),
                 });
             }
-            TaskState::Completed(completed) => output = Some(OutputResponse::from(completed)),
-            TaskState::Failed(failure) => error = Some(ErrorResponse::from(failure)),
+            TaskState::Completed(completed) => {
+                fields.output = Some(OutputResponse::from(completed));
+            }
+            TaskState::Failed(failure) => fields.error = Some(ErrorResponse::from(failure)),
             TaskState::Queued { .. }
             | TaskState::Running(_)
             | TaskState::Canceled
             | TaskState::TimedOut => {}
         }
+        fields
+    }
+}
+
+impl From<&Task> for TaskResponse {
+    fn from(task: &Task) -> Self {
         let (spec, spend) = (task.spec(), task.spend());
+        let OfState {
+            waiting,
+            input_required,
+            paused,
+            output,
+            error,
+        } = OfState::from(task.state());
         let whole = Self {
             id: spec.id.to_string(),
             status: task.status(),

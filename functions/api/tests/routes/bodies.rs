@@ -27,6 +27,7 @@ async fn a_byte_order_mark_is_skipped() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn a_body_that_is_no_json_in_utf_8_is_refused_by_what_it_is() {
     let platform = Platform::new();
     let table: [(Vec<u8>, &str); 15] = [

@@ -77,6 +77,7 @@ async fn a_query_that_breaks_rules_is_refused_by_name() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn each_broken_envelope_has_its_own_status() {
     let platform = Platform::new();
     let plain = |body: &'static str| {

@@ -248,24 +248,7 @@ impl Check<'_> {
                 );
             }
             Form::List => self.expect(at, value.is_array(), "must be a list"),
-            Form::Reference => {
-                let is_local = value
-                    .as_str()
-                    .is_some_and(|reference| reference.starts_with('#'));
-                self.expect(
-                    at,
-                    is_local,
-                    "must point into the schema itself, such as #/$defs/name",
-                );
-                let is_lost = value
-                    .as_str()
-                    .is_some_and(|reference| leads_nowhere(reference, self.root));
-                self.expect(
-                    at,
-                    !is_lost,
-                    "must lead to a part of the schema; there is none at this place",
-                );
-            }
+            Form::Reference => self.reference(at, value),
             Form::Draft => {
                 let is_known = value
                     .as_str()
@@ -277,6 +260,25 @@ impl Check<'_> {
                 );
             }
         }
+    }
+
+    fn reference(&mut self, at: &str, value: &Value) {
+        let is_local = value
+            .as_str()
+            .is_some_and(|reference| reference.starts_with('#'));
+        self.expect(
+            at,
+            is_local,
+            "must point into the schema itself, such as #/$defs/name",
+        );
+        let is_lost = value
+            .as_str()
+            .is_some_and(|reference| leads_nowhere(reference, self.root));
+        self.expect(
+            at,
+            !is_lost,
+            "must lead to a part of the schema; there is none at this place",
+        );
     }
 
     fn schemas(&mut self, at: &str, value: &Value) {

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+mod backoffs;
 mod client;
 mod history;
 mod parkings;
@@ -62,21 +63,6 @@ pub const MAX_HOPS: u32 = 1_000;
 /// The longest delay that a queue's message can have; a task that waits longer gets its message
 /// from the watchdog.
 pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
-
-/// How long a task pauses whose models are all out of service; the pause doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
-
-/// The longest wait of a task whose provider limits the rate and names no wait.
-const LONGEST_RATE_LIMIT_BACKOFF: Duration = Duration::from_mins(1);
-
-/// How long a task pauses that found no slot among its tenant's running tasks; the pause doubles
-/// each time.
-const FIRST_TURN: Duration = Duration::from_secs(4);
-const LONGEST_TURN: Duration = Duration::from_mins(1);
-
-/// The least time over which tasks come back that wait for the same moment.
-const LEAST_STAGGER: Duration = Duration::from_millis(500);
 
 /// How long a queued task may wait for a worker before the watchdog sends its message again. The
 /// wait doubles with each message, so that a backlog is not fed with duplicates of itself.
@@ -421,65 +407,6 @@ impl Task {
             .then_some(self.progress.updated_at)
     }
 
-    /// How long the task should pause if all its models are out of service: from 5 s on, twice as
-    /// long each time up to 5 minutes, and up to a quarter less, so that tasks that were parked
-    /// together come back one by one.
-    pub fn outage_pause(&self) -> Duration {
-        let longest = FIRST_PAUSE
-            .saturating_mul(1 << self.progress.parkings.outages.min(8))
-            .min(LONGEST_PAUSE);
-        longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
-    }
-
-    /// How long the task should pause at least after a call that was paid for nothing: 5 s after
-    /// the first attempt, and six times as long after each further one, up to a quarter less. So
-    /// the five attempts that a task has take 20 minutes, and not the one or two in which hardly
-    /// any outage ends.
-    pub fn paid_pause(&self) -> Duration {
-        let longest = match self.progress.attempts {
-            0 | 1 => FIRST_PAUSE,
-            2 => FIRST_PAUSE * 6,
-            3 => FIRST_PAUSE * 36,
-            _ => FIRST_PAUSE * 216,
-        };
-        longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
-    }
-
-    /// How long the task should wait if a provider limits the rate and names no wait: from 5 s on,
-    /// twice as long each time up to a minute, and up to a quarter less, so that tasks that were
-    /// parked together come back one by one.
-    pub fn rate_limit_backoff(&self) -> Duration {
-        let doublings = self.progress.parkings.rate_limits.min(8);
-        let longest = FIRST_PAUSE
-            .saturating_mul(1 << doublings)
-            .min(LONGEST_RATE_LIMIT_BACKOFF);
-        longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
-    }
-
-    /// How long the task should pause if as many of its tenant's tasks run as may: from 4 s on,
-    /// twice as long each time up to a minute, and up to half less, so that those that were parked
-    /// together come back one by one. At most half of the time that the task has left, so that it
-    /// asks more often the more it is pressed; but no less than a second.
-    pub fn turn_pause(&self, now: Timestamp) -> Duration {
-        let longest = FIRST_TURN
-            .saturating_mul(1 << self.progress.parkings.turns.min(8))
-            .min(LONGEST_TURN);
-        let pause = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
-        pause
-            .min(self.progress.deadline.since(now) / 2)
-            .max(Duration::from_secs(1))
-    }
-
-    /// When the task should come back of all those that wait for the moment `until`: up to a
-    /// quarter of the wait later, so that they come one by one, but before its deadline if that
-    /// moment is.
-    pub fn staggered(&self, until: Timestamp, now: Timestamp) -> Timestamp {
-        let over = (until.since(now) / 4)
-            .max(LEAST_STAGGER)
-            .min(self.progress.deadline.since(until) / 2);
-        until.plus(over.mul_f64(spread(self.spec.id)))
-    }
-
     /// Queues the task: the watchdog sends its message again after ever longer waits.
     fn queue(&mut self, event: Event, now: Timestamp) {
         let wait = FIRST_WAIT
@@ -533,12 +460,6 @@ impl Task {
         self.progress.revision += 1;
         self.progress.updated_at = now;
     }
-}
-
-/// A number from 0 up to 1 that differs between tasks.
-fn spread(id: TaskId) -> f64 {
-    let [.., last] = id.as_bytes();
-    f64::from(*last) / 256.0
 }
 
 #[cfg(test)]

@@ -83,92 +83,96 @@ const A: Provider = Provider::Anthropic;
 const R: Provider = Provider::OpenAi;
 const C: Provider = Provider::OpenAiCompatible;
 
+/// Streams, with their names and APIs.
+const STREAMS: [(&str, Provider, &str); 12] = [
+    (
+        "anthropic_stream",
+        A,
+        include_str!("../fixtures/anthropic_stream.txt"),
+    ),
+    (
+        "anthropic_tools_stream",
+        A,
+        include_str!("../fixtures/anthropic_tools_stream.txt"),
+    ),
+    (
+        "anthropic_stream_nameless",
+        A,
+        include_str!("../fixtures/anthropic_stream_nameless.sse"),
+    ),
+    (
+        "openai_text_stream",
+        R,
+        include_str!("../fixtures/openai_text_stream.sse"),
+    ),
+    (
+        "openai_stream",
+        R,
+        include_str!("../fixtures/openai_stream.sse"),
+    ),
+    (
+        "openai_stream_compatible",
+        R,
+        include_str!("../fixtures/openai_stream_compatible.sse"),
+    ),
+    (
+        "chat_text_stream",
+        C,
+        include_str!("../fixtures/chat_text_stream.sse"),
+    ),
+    (
+        "chat_stream_vllm",
+        C,
+        include_str!("../fixtures/chat_stream_vllm.sse"),
+    ),
+    (
+        "chat_stream_ollama",
+        C,
+        include_str!("../fixtures/chat_stream_ollama.sse"),
+    ),
+    (
+        "chat_stream_llama_cpp",
+        C,
+        include_str!("../fixtures/chat_stream_llama_cpp.sse"),
+    ),
+    (
+        "chat_stream_openrouter",
+        C,
+        include_str!("../fixtures/chat_stream_openrouter.sse"),
+    ),
+    (
+        "chat_stream_closing_message",
+        C,
+        include_str!("../fixtures/chat_stream_closing_message.sse"),
+    ),
+];
+
+/// Whole answers, with their names and APIs.
+const WHOLES: [(&str, Provider, &str); 4] = [
+    (
+        "anthropic_message",
+        A,
+        include_str!("../fixtures/anthropic_message.json"),
+    ),
+    (
+        "openai_response",
+        R,
+        include_str!("../fixtures/openai_response.json"),
+    ),
+    (
+        "chat_response",
+        C,
+        include_str!("../fixtures/chat_response.json"),
+    ),
+    (
+        "chat_text_response",
+        C,
+        include_str!("../fixtures/chat_text_response.json"),
+    ),
+];
+
 /// All recorded exchanges.
 pub fn recorded() -> Vec<Recorded> {
-    let streams = [
-        (
-            "anthropic_stream",
-            A,
-            include_str!("../fixtures/anthropic_stream.txt"),
-        ),
-        (
-            "anthropic_tools_stream",
-            A,
-            include_str!("../fixtures/anthropic_tools_stream.txt"),
-        ),
-        (
-            "anthropic_stream_nameless",
-            A,
-            include_str!("../fixtures/anthropic_stream_nameless.sse"),
-        ),
-        (
-            "openai_text_stream",
-            R,
-            include_str!("../fixtures/openai_text_stream.sse"),
-        ),
-        (
-            "openai_stream",
-            R,
-            include_str!("../fixtures/openai_stream.sse"),
-        ),
-        (
-            "openai_stream_compatible",
-            R,
-            include_str!("../fixtures/openai_stream_compatible.sse"),
-        ),
-        (
-            "chat_text_stream",
-            C,
-            include_str!("../fixtures/chat_text_stream.sse"),
-        ),
-        (
-            "chat_stream_vllm",
-            C,
-            include_str!("../fixtures/chat_stream_vllm.sse"),
-        ),
-        (
-            "chat_stream_ollama",
-            C,
-            include_str!("../fixtures/chat_stream_ollama.sse"),
-        ),
-        (
-            "chat_stream_llama_cpp",
-            C,
-            include_str!("../fixtures/chat_stream_llama_cpp.sse"),
-        ),
-        (
-            "chat_stream_openrouter",
-            C,
-            include_str!("../fixtures/chat_stream_openrouter.sse"),
-        ),
-        (
-            "chat_stream_closing_message",
-            C,
-            include_str!("../fixtures/chat_stream_closing_message.sse"),
-        ),
-    ];
-    let wholes = [
-        (
-            "anthropic_message",
-            A,
-            include_str!("../fixtures/anthropic_message.json"),
-        ),
-        (
-            "openai_response",
-            R,
-            include_str!("../fixtures/openai_response.json"),
-        ),
-        (
-            "chat_response",
-            C,
-            include_str!("../fixtures/chat_response.json"),
-        ),
-        (
-            "chat_text_response",
-            C,
-            include_str!("../fixtures/chat_text_response.json"),
-        ),
-    ];
     let stream = |(name, provider, text)| Recorded {
         name,
         provider,
@@ -179,10 +183,10 @@ pub fn recorded() -> Vec<Recorded> {
         provider,
         body: Body::Whole(value(text)),
     };
-    streams
+    STREAMS
         .map(stream)
         .into_iter()
-        .chain(wholes.map(whole))
+        .chain(WHOLES.map(whole))
         .collect()
 }
 

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 
 use super::transcripts::{body, model, part, prompt, question};
 use crate::domain::{
-    AssistantContent, AssistantPart, Message, ModelChoice, ModelRef, ModelRequest, ModelSettings,
-    OutputLimitField, OutputSchema, Prompt, Provider, ToolCall, ToolDefinition, ToolName,
+    AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, Provider, ToolCall,
     ToolResult, UserPart,
 };
 use crate::llm::anthropic::Anthropic;
@@ -14,13 +13,13 @@ use crate::llm::chat::Chat;
 use crate::llm::dialect::Dialect;
 use crate::llm::openai::OpenAi;
 
-const PROVIDERS: [Provider; 3] = [
+pub(super) const PROVIDERS: [Provider; 3] = [
     Provider::Anthropic,
     Provider::OpenAi,
     Provider::OpenAiCompatible,
 ];
 
-fn of(provider: Provider) -> ModelRef {
+pub(super) fn of(provider: Provider) -> ModelRef {
     let name = match provider {
         Provider::Anthropic => "claude-sonnet-5-5",
         Provider::OpenAi => "gpt-6-luna",
@@ -30,7 +29,7 @@ fn of(provider: Provider) -> ModelRef {
 }
 
 /// The text that is posted.
-fn posted(request: &ModelRequest) -> String {
+pub(super) fn posted(request: &ModelRequest) -> String {
     let text = match request.model().provider() {
         Provider::Anthropic => serde_json::to_string(&Anthropic::question(request)),
         Provider::OpenAi => serde_json::to_string(&OpenAi::question(request)),
@@ -58,7 +57,7 @@ fn text(text: &str) -> AssistantPart {
     part(AssistantContent::Text(text.to_owned()), None)
 }
 
-fn calls(id: &str) -> AssistantPart {
+pub(super) fn calls(id: &str) -> AssistantPart {
     let call = ToolCall {
         id: id.to_owned(),
         name: "f".to_owned(),
@@ -136,7 +135,7 @@ fn check_exchange(messages: &[Message], expected: &[&str]) {
 }
 
 /// The user speaks, and then this is said.
-fn after_user(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
+pub(super) fn after_user(messages: impl IntoIterator<Item = Message>) -> Vec<Message> {
     std::iter::once(Message::user("hello"))
         .chain(messages)
         .collect()
@@ -448,217 +447,5 @@ fn a_name_that_no_tool_may_have_is_sent_readable() {
             sent(Provider::OpenAiCompatible, &named(name))[1]["tool_calls"][0]["function"]["name"],
             expected
         );
-    }
-}
-
-/// A tool and a form of the answer with this schema.
-fn with_schema(choice: impl Into<ModelChoice>, schema: &str) -> ModelRequest {
-    let name = || ToolName::new("f".to_owned()).unwrap();
-    let schema = || serde_json::from_str(schema).unwrap();
-    let tools = vec![ToolDefinition {
-        name: name(),
-        description: String::new(),
-        input_schema: schema(),
-    }];
-    let output_schema = Some(OutputSchema {
-        name: name(),
-        schema: schema(),
-    });
-    question(
-        choice,
-        Prompt {
-            tools,
-            output_schema,
-            ..prompt(vec![Message::user("hello")])
-        },
-    )
-}
-
-#[test]
-fn properties_are_sent_in_the_order_in_which_they_were_written() {
-    let strict = r#"{"type":"object","properties":{"reasoning":{"type":"string"},"answer":{"type":"string","enum":["z","a"]}},"required":["reasoning","answer"],"additionalProperties":false}"#;
-    let open = r#"{"properties":{"reasoning":{"minLength":1,"type":"string"},"answer":{"type":"string"}},"type":"object","required":["reasoning"]}"#;
-    let old = r##"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object","properties":{"reasoning":{"$ref":"#/definitions/t"},"answer":{"type":"string"}},"definitions":{"t":{"type":"string"}}}"##;
-    for provider in PROVIDERS {
-        for schema in [strict, open, old] {
-            let text = posted(&with_schema(of(provider), schema));
-            let order: Vec<_> = text
-                .match_indices(r#""reasoning":{"#)
-                .map(|(place, _)| place)
-                .collect();
-            let answers: Vec<_> = text
-                .match_indices(r#""answer":{"#)
-                .map(|(place, _)| place)
-                .collect();
-            assert_eq!((order.len(), answers.len()), (2, 2), "{text}");
-            assert!(
-                order[0] < answers[0] && answers[0] < order[1] && order[1] < answers[1],
-                "{text}"
-            );
-        }
-        let text = posted(&with_schema(of(provider), strict));
-        assert_eq!(
-            text.matches(r#"["reasoning","answer"]"#).count(),
-            2,
-            "{text}"
-        );
-        assert_eq!(text.matches(r#"["z","a"]"#).count(), 2, "{text}");
-        let called = after_user([Message::Assistant(vec![calls("a")])]);
-        let text = posted(&question(of(provider), prompt(called))).replace('\\', "");
-        assert!(text.contains(r#"{"z":1,"a":2}"#), "{text}");
-    }
-}
-
-#[test]
-fn the_prompt_cache_key_knows_the_order_of_properties() {
-    let key = |schema: &str| {
-        body::<OpenAi>(&with_schema(of(Provider::OpenAi), schema))["prompt_cache_key"].take()
-    };
-    let [one, other] = [
-        r#"{"type":"object","properties":{"b":{},"a":{}}}"#,
-        r#"{"type":"object","properties":{"a":{},"b":{}}}"#,
-    ];
-    assert_ne!(key(one), key(other));
-    assert_eq!(key(one), key(one));
-}
-
-#[test]
-fn schemas_are_sent_as_the_vendor_takes_them() {
-    let schemas = |provider: Provider, schema: &Value| {
-        let mut sent: Value =
-            serde_json::from_str(&posted(&with_schema(of(provider), &schema.to_string()))).unwrap();
-        match provider {
-            Provider::Anthropic => (
-                sent["tools"][0]["input_schema"].take(),
-                sent["output_config"]["format"]["schema"].take(),
-            ),
-            Provider::OpenAi => (
-                sent["tools"][0]["parameters"].take(),
-                sent["text"]["format"]["schema"].take(),
-            ),
-            Provider::OpenAiCompatible => (
-                sent["tools"][0]["function"]["parameters"].take(),
-                sent["response_format"]["json_schema"]["schema"].take(),
-            ),
-        }
-    };
-    let refused_at_root = json!({"type": "object", "anyOf": [{"required": ["a"]}], "properties": {"a": {"type": "array"}}});
-    let draft_4 = json!({
-        "$schema": "http://json-schema.org/draft-04/schema#", "type": "object",
-        "properties": {"a": {"type": "integer", "minimum": 1, "exclusiveMinimum": true}},
-    });
-    for provider in PROVIDERS {
-        let (tool, form) = schemas(provider, &json!({"type": "object"}));
-        assert_eq!(
-            tool,
-            json!({"type": "object", "properties": {}}),
-            "{provider}"
-        );
-        assert_eq!(form.is_null(), provider == Provider::Anthropic);
-        let (tool, form) = schemas(provider, &refused_at_root);
-        assert_eq!(
-            (&tool["anyOf"], &tool["properties"]["a"]["items"]),
-            (&Value::Null, &json!({})),
-            "{provider}"
-        );
-        assert!(
-            tool["description"]
-                .as_str()
-                .unwrap()
-                .ends_with(r#"{"anyOf":[{"required":["a"]}]}"#),
-            "{tool}"
-        );
-        assert_eq!(form["anyOf"], Value::Null);
-        let (tool, _) = schemas(provider, &draft_4);
-        assert_eq!(
-            tool["properties"]["a"],
-            json!({"type": "integer", "exclusiveMinimum": 1}),
-            "{provider}"
-        );
-        let (tool, _) = schemas(
-            provider,
-            &json!({"type": "object", "properties": {"filter[id]": {"type": "string"}}}),
-        );
-        assert_eq!(
-            tool["properties"].get("filter[id]").is_none(),
-            provider == Provider::Anthropic
-        );
-        assert!(tool.to_string().contains("filter[id]"));
-    }
-}
-
-#[test]
-fn a_form_over_anthropics_limits_is_asked_for_in_words() {
-    let optional = |count: usize| {
-        let properties: serde_json::Map<_, _> = (0..count)
-            .map(|number| (format!("p{number}"), json!({"type": "string"})))
-            .collect();
-        json!({"type": "object", "properties": properties}).to_string()
-    };
-    let sent = |count| body::<Anthropic>(&with_schema(of(Provider::Anthropic), &optional(count)));
-    assert!(sent(24)["output_config"]["format"].is_object());
-    let over = sent(25);
-    assert_eq!(over["output_config"], Value::Null);
-    assert!(
-        over["system"][0]["text"]
-            .as_str()
-            .unwrap()
-            .ends_with(&optional(25)),
-        "{over}"
-    );
-    assert!(
-        over["tools"][0].get("strict").is_none(),
-        "no tool counts towards the limits"
-    );
-}
-
-#[test]
-fn the_limit_of_an_answer_has_the_name_that_the_server_takes() {
-    use OutputLimitField::{ByModel, MaxCompletionTokens, MaxTokens};
-    let table = [
-        ("qwen3-coder", ByModel, "max_tokens"),
-        ("qwen3-coder", MaxCompletionTokens, "max_completion_tokens"),
-        (
-            "my-deployment",
-            MaxCompletionTokens,
-            "max_completion_tokens",
-        ),
-        ("gpt-5.6-terra", ByModel, "max_completion_tokens"),
-        ("openai/o3", ByModel, "max_completion_tokens"),
-        ("gpt-5.6-terra", MaxTokens, "max_tokens"),
-    ];
-    for (name, output_limit_field, expected) in table {
-        let settings = ModelSettings {
-            output_limit_field,
-            ..ModelSettings::default()
-        };
-        let choice = ModelChoice {
-            model: model(Provider::OpenAiCompatible, name),
-            settings,
-        };
-        let sent = body::<Chat>(&question(choice, prompt(vec![Message::user("hello")])));
-        for field in ["max_tokens", "max_completion_tokens"] {
-            let limit = if field == expected {
-                json!(1_024)
-            } else {
-                Value::Null
-            };
-            assert_eq!(sent[field], limit, "{name} {field}");
-        }
-    }
-}
-
-#[test]
-fn only_models_that_may_reason_are_asked_for_their_reasoning() {
-    for (name, expected) in [
-        ("gpt-6-luna", json!(["reasoning.encrypted_content"])),
-        ("gpt-4.1", Value::Null),
-        ("gpt-5-chat-latest", Value::Null),
-    ] {
-        let sent = body::<OpenAi>(&question(
-            model(Provider::OpenAi, name),
-            prompt(vec![Message::user("hello")]),
-        ));
-        assert_eq!(sent["include"], expected, "{name}");
     }
 }

@@ -77,10 +77,6 @@ fn reasoning(answer: &ModelAnswer) -> Vec<&AssistantContent> {
         .collect()
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the shares of answers kept and lost are for people to read"
-)]
 fn check_provider(provider: Provider) {
     let mut summary = Summary::default();
     for exchange in recorded()
@@ -122,13 +118,21 @@ fn check_provider(provider: Provider) {
             }
         }
     }
+    check_summary(provider, &summary);
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the shares of answers kept and lost are for people to read"
+)]
+fn check_summary(provider: Provider, summary: &Summary) {
     let Summary {
         mutations,
         recorded,
         by_oracle,
         errors,
         wrong,
-    } = &summary;
+    } = summary;
     println!(
         "{provider:?}: of {mutations} mutations, {recorded} gave the recorded answer, {by_oracle} what was left of it, \
          {errors} an error; {} were wrong",

@@ -95,6 +95,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "one table of cases")]
     fn every_text_of_a_prompt_counts_with_each_of_its_bytes() {
         let base = samples::prompt("");
         let name = ToolName::new("search".to_owned()).unwrap();

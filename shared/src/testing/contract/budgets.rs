@@ -1,8 +1,8 @@
 //! The rules of [`Budgets`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::budget_expiry::{cleared_by_others, expiry, late_settlement};
 use super::{Check, Outcome, same};
 use crate::domain::{ReservationId, TaskId, Timestamp};
 use crate::ports::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
@@ -85,7 +85,7 @@ pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
     }),
 ];
 
-fn task() -> BudgetKey {
+pub(super) fn task() -> BudgetKey {
     BudgetKey::Task(TaskId::new(START))
 }
 
@@ -94,7 +94,7 @@ fn day() -> BudgetKey {
 }
 
 /// A reservation that expires a minute after [`START`].
-fn reservation(amount_micro_usd: u64) -> Reservation {
+pub(super) fn reservation(amount_micro_usd: u64) -> Reservation {
     Reservation {
         id: ReservationId::new(START),
         amount_micro_usd,
@@ -102,14 +102,14 @@ fn reservation(amount_micro_usd: u64) -> Reservation {
     }
 }
 
-const fn up_to(cap_micro_usd: u64) -> Allowance {
+pub(super) const fn up_to(cap_micro_usd: u64) -> Allowance {
     Allowance {
         cap_micro_usd,
         spent_before_micro_usd: 0,
     }
 }
 
-const fn refused(committed_micro_usd: u64, held_micro_usd: u64) -> Reserved {
+pub(super) const fn refused(committed_micro_usd: u64, held_micro_usd: u64) -> Reserved {
     Reserved::Refused {
         committed_micro_usd,
         held_micro_usd,
@@ -117,7 +117,7 @@ const fn refused(committed_micro_usd: u64, held_micro_usd: u64) -> Reserved {
 }
 
 /// What is committed, and the sorted amounts that are held, at `now`.
-async fn stands(
+pub(super) async fn stands(
     budgets: &Arc<dyn Budgets>,
     key: &BudgetKey,
     now: Timestamp,
@@ -326,84 +326,6 @@ async fn never_reserved(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {
         &Settled::Gone,
     )?;
     same(&stands(&budgets, &key, START).await?, &(10, vec![10]))
-}
-
-async fn expiry(budgets: Arc<dyn Budgets>) -> Outcome {
-    let (key, dead) = (task(), reservation(60));
-    budgets.reserve(&key, &dead, up_to(100), START).await?;
-    same(
-        &stands(
-            &budgets,
-            &key,
-            dead.expires_at.minus(Duration::from_millis(1)),
-        )
-        .await?,
-        &(60, vec![60]),
-    )?;
-    same(
-        &stands(&budgets, &key, dead.expires_at).await?,
-        &(60, vec![]),
-    )?;
-    let next = Reservation {
-        expires_at: after(120),
-        ..reservation(40)
-    };
-    same(
-        &budgets.reserve(&key, &next, up_to(100), after(60)).await?,
-        &Reserved::Granted,
-    )?;
-    same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))?;
-    same(
-        &budgets.settle(&key, &dead, 1, after(60)).await?,
-        &Settled::Gone,
-    )?;
-    same(&stands(&budgets, &key, after(60)).await?, &(100, vec![40]))
-}
-
-async fn cleared_by_others(budgets: Arc<dyn Budgets>) -> Outcome {
-    let (key, by_refusal, by_settlement) = (task(), reservation(30), reservation(30));
-    let living = Reservation {
-        expires_at: after(600),
-        ..reservation(40)
-    };
-    for reservation in [&by_refusal, &living] {
-        budgets
-            .reserve(&key, reservation, up_to(100), START)
-            .await?;
-    }
-    same(
-        &budgets
-            .reserve(&key, &reservation(31), up_to(100), after(60))
-            .await?,
-        &refused(70, 40),
-    )?;
-    same(
-        &budgets.settle(&key, &by_refusal, 0, after(60)).await?,
-        &Settled::Gone,
-    )?;
-    budgets
-        .reserve(&key, &by_settlement, up_to(100), START)
-        .await?;
-    same(
-        &budgets.settle(&key, &living, 10, after(60)).await?,
-        &Settled::Done,
-    )?;
-    same(
-        &budgets.settle(&key, &by_settlement, 0, after(60)).await?,
-        &Settled::Gone,
-    )?;
-    // Nothing is held any more, even by the clock of the start.
-    same(&stands(&budgets, &key, START).await?, &(70, vec![]))
-}
-
-async fn late_settlement(budgets: Arc<dyn Budgets>) -> Outcome {
-    let (key, late) = (task(), reservation(60));
-    budgets.reserve(&key, &late, up_to(100), START).await?;
-    same(
-        &budgets.settle(&key, &late, 25, after(600)).await?,
-        &Settled::Done,
-    )?;
-    same(&stands(&budgets, &key, after(600)).await?, &(25, vec![]))
 }
 
 async fn many_at_once(budgets: Arc<dyn Budgets>, key: BudgetKey) -> Outcome {

@@ -7,9 +7,12 @@
 mod agent_retention;
 mod agent_store;
 mod answers;
+mod budget_expiry;
 mod budgets;
 mod circuits;
+mod deletion;
 mod journal;
+mod kept;
 mod moves;
 mod retention;
 mod slots;
@@ -33,7 +36,7 @@ use crate::ports::{
 };
 
 pub use agent_retention::AgentsKept;
-pub use retention::Kept;
+pub use kept::Kept;
 pub use task_queue::Inbox;
 
 /// Why a check failed.

@@ -208,23 +208,26 @@ async fn each_state_survives(store: Store) -> Outcome {
     Ok(())
 }
 
+fn claim(second: u64) -> Move {
+    Move::Claim(lease_until(after(second + 60)), after(second))
+}
+
+/// Parks the task for 10 s.
+fn park(reason: WaitReason, second: u64) -> Move {
+    let wait = Wait {
+        until: after(second + 10),
+        reason,
+    };
+    Move::Park(wait, after(second))
+}
+
 /// The states that a task leaves again, each by each of its ways.
-async fn each_way_survives(store: Store) -> Outcome {
-    let claim = |second| Move::Claim(lease_until(after(second + 60)), after(second));
+fn ways() -> [Vec<Move>; 10] {
     let wait = Wait {
         until: after(30),
         reason: WaitReason::RateLimit,
     };
-    let park = |reason, second| {
-        Move::Park(
-            Wait {
-                until: after(second + 10),
-                reason,
-            },
-            after(second),
-        )
-    };
-    let ways = [
+    [
         vec![
             claim(1),
             Move::Park(wait, after(2)),
@@ -275,8 +278,11 @@ async fn each_way_survives(store: Store) -> Outcome {
             Move::Reopen(ReopenFrom::Checkpoint, after(3)),
             claim(4),
         ],
-    ];
-    for way in ways {
+    ]
+}
+
+async fn each_way_survives(store: Store) -> Outcome {
+    for way in ways() {
         let mut task = stored(&store, &agent(), after(0)).await?;
         for transition in way {
             advance(&store, &mut task, transition).await?;

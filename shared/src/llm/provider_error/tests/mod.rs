@@ -276,6 +276,7 @@ fn detail(error: &Value) -> ProviderError {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn the_refused_part_is_read_in_every_servers_form_and_its_tool_named() {
     let mail = Some("send-mail");
     let cases = [

@@ -3,12 +3,11 @@
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
-use crate::domain::{BudgetScope, Caller, RetryRules, TaskId, Timestamp};
-use crate::ports::{KeptAnswer, Recovery};
+use crate::domain::{BudgetScope, Caller, RetryRules, TaskId};
 
 type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
 
-fn spawn(process: &Arc<Cached>, question: ModelRequest) -> Asking {
+pub(super) fn spawn(process: &Arc<Cached>, question: ModelRequest) -> Asking {
     let process = Arc::clone(process);
     tokio::spawn(async move { process.ask(&question).await })
 }
@@ -29,7 +28,7 @@ async fn ask_all(
     got
 }
 
-/// Lets every task run until all of them wait.
+/// Lets everyone go on until all of them wait.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -163,10 +162,11 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
         .unwrap_err();
     assert_eq!(parked.kind, ModelErrorKind::InFlight);
     let Some(Recovery {
-        wait: Wait {
-            until,
-            reason: WaitReason::SingleFlight,
-        },
+        wait:
+            Wait {
+                until,
+                reason: WaitReason::SingleFlight,
+            },
         maybe_sooner: false,
     }) = parked.recovery
     else {
@@ -420,72 +420,4 @@ async fn who_waits_beside_a_leader_is_parked_at_its_own_deadline() {
     assert_eq!(world.clock.now(), samples::after(20));
     world.model.release();
     assert_eq!(got(&leader.await.unwrap()), "provider");
-}
-
-/// A clock that differs from the world's.
-struct Skewed {
-    clock: TokioClock,
-    ahead: Duration,
-    behind: Duration,
-}
-
-impl Clock for Skewed {
-    fn now(&self) -> Timestamp {
-        self.clock.now().plus(self.ahead).minus(self.behind)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn clocks_may_differ_by_seconds() {
-    for (ahead, behind) in [(15, 0), (0, 15)] {
-        let world = World::new();
-        let clock = Skewed {
-            clock: world.clock,
-            ahead: seconds(ahead),
-            behind: seconds(behind),
-        };
-        let settings = CacheSettings {
-            patience: seconds(40),
-            ..CacheSettings::default()
-        };
-        let (model, answers) = (Arc::clone(&world.model), Arc::new(world.answers.clone()));
-        let other = Arc::new(Cached::new(model, answers, settings, Arc::new(clock)));
-        world.model.hold();
-        let leader = spawn(&world.process(), world.question(CacheMode::Default));
-        world.model.until_asked(1).await;
-        let follower = spawn(&other, world.question(CacheMode::Default));
-        pass(35).await;
-        world.model.release();
-        assert_eq!(got(&leader.await.unwrap()), "provider");
-        let served = follower.await.unwrap().unwrap();
-        assert_eq!(
-            (served.text().as_str(), world.asked()),
-            ("hello", 1),
-            "{ahead} s ahead, {behind} s behind"
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_answer_from_a_clock_that_is_ahead_is_new() {
-    let world = World::new();
-    let (now, key) = (
-        world.clock.now(),
-        cache_key::of(&world.question(CacheMode::Default)),
-    );
-    let made_at = now.plus(seconds(5));
-    let (fresh_until, ends_at) = (made_at.plus(seconds(100)), made_at.plus(seconds(200)));
-    let kept = KeptAnswer {
-        answer: samples::answer("hello"),
-        made_at,
-        fresh_until,
-        ends_at,
-    };
-    world.answers.replace(&key, &kept).await.unwrap();
-    let served = world
-        .process()
-        .ask(&world.question(CacheMode::Default))
-        .await
-        .unwrap();
-    assert_eq!(served.origin, Origin::Cache { age_seconds: 0 });
 }

@@ -8,7 +8,6 @@ use proptest::prelude::*;
 
 use super::super::{Backoff, Retry, RetryBudget};
 use super::*;
-use crate::domain::WaitReason;
 use crate::domain::{
     Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend, Timestamp,
 };
@@ -111,7 +110,7 @@ async fn only_an_outage_leads_on() {
         assert_eq!(
             ask_three([outage.clone()]).await.0.unwrap().model,
             names(2)[1],
-            "{outage:?}"
+            "{outage}"
         );
     }
     let finals = [
@@ -126,7 +125,11 @@ async fn only_an_outage_leads_on() {
             None,
         ),
         (ModelErrorKind::Unpriced, None),
-        later(ModelErrorKind::BudgetReserved, after(9), WaitReason::Budget),
+        later(
+            ModelErrorKind::BudgetReserved,
+            after(9),
+            WaitReason::Budget,
+        ),
     ];
     for failed in finals {
         let (asked, calls) = ask_three([(DOWN, None), failed.clone()]).await;
@@ -180,7 +183,11 @@ async fn an_answer_that_is_cut_before_its_first_word_leads_on_while_there_is_ano
 
 #[tokio::test]
 async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_model_answers() {
-    for last in [(DOWN, None), (ModelErrorKind::Rejected, None), limited(9)] {
+    for last in [
+        (DOWN, None),
+        (ModelErrorKind::Rejected, None),
+        limited(9),
+    ] {
         let cut = ModelAnswer {
             stop_reason: StopReason::MaxTokens,
             ..answer("")
@@ -383,6 +390,24 @@ struct Troubled {
     seen: Mutex<Vec<Seen>>,
 }
 
+/// How a call of this sort fails, if it does, and the moment before which no other is worth it.
+fn outcome(
+    what: u8,
+    in_time: bool,
+    until: Timestamp,
+) -> (Option<ModelErrorKind>, Option<Timestamp>) {
+    match what {
+        _ if !in_time => (Some(ModelErrorKind::Timeout), None),
+        0 => (None, None),
+        1 | 2 => (Some(DOWN), None),
+        3 => (Some(DOWN), Some(until)),
+        4 | 5 => (Some(ModelErrorKind::RateLimited), Some(until)),
+        6 => (Some(ModelErrorKind::CircuitOpen), Some(until)),
+        7 => (Some(ModelErrorKind::InFlight), Some(until)),
+        _ => (Some(ModelErrorKind::Rejected), None),
+    }
+}
+
 #[async_trait]
 impl Model for Troubled {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
@@ -399,16 +424,7 @@ impl Model for Troubled {
         let in_time = request.deadline.allows(takes, begun);
         tokio::time::sleep(takes.min(request.deadline.left(begun))).await;
         let until = self.clock.now().plus(named);
-        let (kind, not_before) = match what {
-            _ if !in_time => (Some(ModelErrorKind::Timeout), None),
-            0 => (None, None),
-            1 | 2 => (Some(DOWN), None),
-            3 => (Some(DOWN), Some(until)),
-            4 | 5 => (Some(ModelErrorKind::RateLimited), Some(until)),
-            6 => (Some(ModelErrorKind::CircuitOpen), Some(until)),
-            7 => (Some(ModelErrorKind::InFlight), Some(until)),
-            _ => (Some(ModelErrorKind::Rejected), None),
-        };
+        let (kind, not_before) = outcome(what, in_time, until);
         let mut seen = self.seen.lock().unwrap();
         let number = u16::try_from(seen.len()).unwrap();
         let spend = Spend {
@@ -434,8 +450,8 @@ impl Model for Troubled {
                 } else {
                     WaitReason::SingleFlight
                 };
-                let recovery =
-                    matches!(what, 6 | 7 if in_time).then(|| Recovery::at(Wait { until, reason }));
+                let recovery = matches!(what, 6 | 7 if in_time)
+                    .then(|| Recovery::at(Wait { until, reason }));
                 let failed = ModelError::new(model.clone(), kind);
                 Err(ModelError {
                     recovery,
@@ -469,9 +485,9 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// For any behaviour of the models, through both layers: in time, within the limits, never
-    /// before a wait is over that the model named, and with every attempt and all that it cost
-    /// accounted for.
+    /// Whatever the models do, through both layers: in time, within the limits, never before a
+    /// wait is over that the model named, and with every attempt and all that it cost accounted
+    /// for.
     #[test]
     fn any_trouble_keeps_the_rules(
         acts in prop::collection::vec(act(), 1..20),

@@ -1,5 +1,7 @@
 //! When calls are repeated, and how they end.
 
+mod cooldowns;
+
 use std::sync::Mutex;
 
 use super::*;
@@ -138,7 +140,12 @@ fn check_times(script: &[Reply], expected_ms: &[u128]) {
 
 /// Checks how a call ends that meets `script`.
 #[track_caller]
-fn check_end(script: &[Reply], request: &ModelRequest, expected: &Failed, expected_ms: &[u128]) {
+fn check_end(
+    script: &[Reply],
+    request: &ModelRequest,
+    expected: &Failed,
+    expected_ms: &[u128],
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -239,7 +246,12 @@ fn a_wait_that_is_too_long_ends_the_call_with_its_end() {
         ..question("hello")
     };
     let ample = question("hello");
-    check_end(&[limited(10_001)], &ample, &limited_until(10_001), &[0]);
+    check_end(
+        &[limited(10_001)],
+        &ample,
+        &limited_until(10_001),
+        &[0],
+    );
     check_end(
         &[hinted(DOWN, 50_000, None)],
         &ample,
@@ -309,113 +321,8 @@ fn a_hint_outlives_the_attempts() {
     check_end(
         &[limited(100), Reply::Fail(DOWN)],
         &with_attempts(2),
-        &(DOWN, None),
+        &DOWN,
         &[0, 100],
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_wait_that_a_model_named_holds_for_every_call() {
-    let (retry, timed) = retry(
-        [limited(60_000), hinted(DOWN, 5_000, None)],
-        RetryBudget::default(),
-    );
-    let ask =
-        async |request: ModelRequest| retry.ask(&request).await.map_err(|error| failed_of(&error));
-    let begun = || timed.begun.lock().unwrap().clone();
-    assert_eq!(ask(question("hello")).await, Err(limited_until(60_000)));
-    tokio::time::sleep(Duration::from_secs(20)).await;
-    assert_eq!(
-        ask(question("another")).await,
-        Err(later_or_sooner(LIMITED, 60_000, WaitReason::RateLimit))
-    );
-    assert_eq!(begun(), [0]);
-
-    // A short rest of it is waited out, if there is time.
-    tokio::time::sleep(Duration::from_secs(33)).await;
-    let soon = ModelRequest {
-        deadline: Deadline::at(after(60)),
-        ..with_attempts(1)
-    };
-    assert_eq!(
-        ask(soon).await,
-        Err(later(LIMITED, 60_000, WaitReason::OutOfTime))
-    );
-    let later = ModelRequest {
-        deadline: Deadline::at(after(120)),
-        ..with_attempts(1)
-    };
-    assert_eq!(ask(later.clone()).await, Err(down_until(65_000)));
-    assert!(ask(later).await.is_ok());
-    assert_eq!(begun(), [0, 60_000, 65_000]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_last_try_keeps_no_wait_that_another_call_was_told_and_its_own_all_the_same() {
-    let (retry, timed) = retry([limited(60_000), limited(30_000)], RetryBudget::default());
-    drop(retry.ask(&question("hello")).await);
-    let last_try = ModelRequest {
-        is_last_try: true,
-        ..question("another")
-    };
-    let own = retry.ask(&last_try).await.unwrap_err();
-    assert_eq!(
-        (failed_of(&own), own.spend.attempts),
-        (limited_until(30_000), 1)
-    );
-    assert!(retry.ask(&last_try).await.is_ok());
-    assert_eq!(timed.begun.lock().unwrap().clone(), [0, 0, 0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
-    let (retry, _) = retry([limited(2_000), limited(40_000)], RetryBudget::default());
-    let (first, second) = (question("hello"), question("another"));
-    let between = async {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let pause = Pause {
-            until: after(41),
-            kind: ModelErrorKind::RateLimited,
-        };
-        retry.pauses.add(second.model(), pause, retry.clock.now());
-    };
-    let (asked, ()) = tokio::join!(retry.ask(&first), between);
-    assert_eq!(
-        failed_of(&asked.unwrap_err()),
-        later_or_sooner(LIMITED, 41_000, WaitReason::RateLimit)
-    );
-}
-
-#[test]
-fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
-    let ample = question("hello");
-    check_end(&[limited(86_400_000)], &ample, &limited_until(60_000), &[0]);
-    check_end(
-        &[hinted(DOWN, 86_400_000, None)],
-        &ample,
-        &down_until(60_000),
-        &[0],
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
-    let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
-    assert_eq!(
-        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
-        limited_until(60_000)
-    );
-    assert!(retry.ask(&question("another")).await.is_ok());
-    timed.model.then(hinted(DOWN, 86_400_000, None));
-    assert_eq!(
-        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
-        down_until(60_000)
-    );
-    let waits = failed_of(&retry.ask(&question("another")).await.unwrap_err());
-    assert_eq!(
-        waits,
-        later_or_sooner(DOWN, 60_000, WaitReason::RetryAfter),
-        "an outage with a named wait is believed for a cooldown"
     );
 }
 
@@ -430,13 +337,13 @@ fn an_unreadable_response_is_worth_one_more_attempt() {
     check_end(
         &vec![Reply::Fail(BAD); 3],
         &with_attempts(9),
-        &(BAD, None),
+        &BAD,
         &[0, 500],
     );
     check_end(
         &[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)],
         &with_attempts(9),
-        &(BAD, None),
+        &BAD,
         &[0, 500, 1_500],
     );
     check_end(&[Reply::Fail(BAD)], &with_attempts(1), &(BAD, None), &[0]);
@@ -452,7 +359,12 @@ fn used_up_attempts_and_time_end_with_the_last_error() {
         ..question("hello")
     };
     check_end(&down(), &brief(1), &(DOWN, None), &[0, 500]);
-    check_end(&down(), &brief(2), &limited_until(21_500), &[0, 500, 1_500]);
+    check_end(
+        &down(),
+        &brief(2),
+        &limited_until(21_500),
+        &[0, 500, 1_500],
+    );
 }
 
 #[tokio::test(start_paused = true)]

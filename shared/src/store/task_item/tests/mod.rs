@@ -6,7 +6,9 @@ mod sizes;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::domain::{BudgetScope, Event, LimitKind, PendingCall, Spent, ToolCall, WaitReason};
+use crate::domain::{
+    BudgetScope, Event, LimitKind, PendingCall, Spent, ToolCall, Wait, WaitReason,
+};
 use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples::{self, after, lease_until};
 

@@ -4,6 +4,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::*;
+use crate::domain::TaskId;
 use crate::store::{step_item, task_details};
 
 /// The units that a write of the record costs, by

@@ -1,6 +1,7 @@
 //! Tests of `store`.
 
 use super::*;
+use crate::ports::TaskStore;
 use crate::testing::{When, contract, samples};
 
 #[tokio::test]

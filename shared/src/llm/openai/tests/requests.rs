@@ -1,0 +1,169 @@
+//! The requests, compared with those of the vendor's own client.
+
+use super::*;
+
+/// That the question is the body which the `openai` Python package 3.54.0 sends for the same.
+#[track_caller]
+fn check_question(request: &ModelRequest, recorded: &str) {
+    let recorded: Value = serde_json::from_str(recorded).unwrap();
+    let mut question = body::<OpenAi>(request);
+    let key = question
+        .as_object_mut()
+        .unwrap()
+        .remove("prompt_cache_key")
+        .unwrap();
+    assert_eq!(key.as_str().unwrap().len(), 32);
+    assert_eq!(question, recorded["body"]);
+    assert_eq!(OpenAi::PATH, recorded["path"]);
+}
+
+#[test]
+fn the_question_is_that_of_the_vendors_own_client() {
+    let plain = prompt(vec![Message::user(INPUT)]);
+    check_question(
+        &question(luna(), plain.clone()),
+        include_str!("../../fixtures/openai_request.json"),
+    );
+
+    let whole = ModelSettings {
+        transfer: Transfer::Whole,
+        ..ModelSettings::default()
+    };
+    let request = question(
+        ModelChoice {
+            model: luna(),
+            settings: whole,
+        },
+        Prompt {
+            instructions: String::new(),
+            ..plain.clone()
+        },
+    );
+    check_question(
+        &request,
+        include_str!("../../fixtures/openai_request_without_instructions.json"),
+    );
+
+    let settings = ModelSettings {
+        temperature: Some(Thousandths(700)),
+        top_p: Some(Thousandths(950)),
+        reasoning_effort: Some(ReasoningEffort::None),
+        ..ModelSettings::default()
+    };
+    let request = question(
+        ModelChoice {
+            model: luna(),
+            settings,
+        },
+        Prompt {
+            output_schema: Some(output_schema()),
+            ..plain
+        },
+    );
+    check_question(
+        &request,
+        include_str!("../../fixtures/openai_request_settings.json"),
+    );
+}
+
+#[test]
+fn a_turn_goes_back_unchanged_to_its_model_and_neutral_to_another() {
+    let prompt = Prompt {
+        tools: tools(),
+        ..prompt(vec![picture_question(), turn(), results()])
+    };
+    check_question(
+        &question(luna(), prompt.clone()),
+        include_str!("../../fixtures/openai_request_tools.json"),
+    );
+    let other = model(Provider::OpenAi, "gpt-6.1-terra");
+    check_question(
+        &question(other, prompt),
+        include_str!("../../fixtures/openai_request_other_model.json"),
+    );
+}
+
+#[test]
+fn reasoning_that_led_to_nothing_is_not_sent_back() {
+    let sealed =
+        json!({"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "sealed"});
+    let reasoning = part(
+        AssistantContent::Reasoning(String::new()),
+        Some((&luna(), sealed)),
+    );
+    let messages = vec![
+        Message::user("a"),
+        Message::Assistant(vec![reasoning]),
+        Message::user("b"),
+    ];
+    let input = body::<OpenAi>(&question(luna(), prompt(messages)))["input"].take();
+    assert_eq!(input.as_array().unwrap().len(), 2, "{input}");
+}
+
+#[test]
+fn ids_that_are_too_long_are_shortened_in_call_and_result_alike() {
+    let id = "x".repeat(65);
+    let result = crate::domain::ToolResult {
+        call_id: id.clone(),
+        text: "r".to_owned(),
+        is_error: false,
+    };
+    let messages = |original| {
+        let call = part(call(&id, "Oslo"), original);
+        vec![
+            Message::user("a"),
+            Message::Assistant(vec![call]),
+            Message::ToolResults(vec![result.clone()]),
+        ]
+    };
+    let input = body::<OpenAi>(&question(luna(), prompt(messages(None))))["input"].take();
+    assert_eq!(input[1]["call_id"], input[2]["call_id"]);
+    assert!(input[1]["call_id"].as_str().unwrap().len() <= 64);
+    let block =
+        json!({"type": "function_call", "call_id": id, "name": "weather", "arguments": "{}"});
+    let input =
+        body::<OpenAi>(&question(luna(), prompt(messages(Some((&luna(), block))))))["input"].take();
+    assert_eq!(
+        (&input[1]["call_id"], &input[2]["call_id"]),
+        (&json!(id), &json!(id))
+    );
+}
+
+#[test]
+fn the_cache_key_tells_beginnings_and_tenants_apart_and_nothing_else() {
+    let key = |request: &ModelRequest| {
+        body::<OpenAi>(request)["prompt_cache_key"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let plain = question(luna(), prompt(vec![Message::user("a")]));
+    assert_eq!(
+        key(&plain),
+        key(&question(luna(), prompt(vec![Message::user("b")])))
+    );
+    let mut other = plain.clone();
+    other.caller.tenant = "globex".parse().unwrap();
+    assert_ne!(key(&plain), key(&other));
+    let with_tools = Prompt {
+        tools: tools(),
+        ..prompt(vec![Message::user("a")])
+    };
+    assert_ne!(key(&plain), key(&question(luna(), with_tools)));
+}
+
+#[test]
+fn models_that_do_not_reason_are_not_asked_for_reasoning() {
+    for (name, reasons) in [
+        ("gpt-4o-mini", false),
+        ("ft:gpt-4.1:acme::1", false),
+        ("gpt-5.5", true),
+        ("o4-mini", true),
+    ] {
+        let question = body::<OpenAi>(&question(
+            model(Provider::OpenAi, name),
+            prompt(vec![Message::user("a")]),
+        ));
+        assert_eq!(question.get("include").is_some(), reasons, "{name}");
+    }
+}

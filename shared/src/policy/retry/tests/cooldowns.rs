@@ -1,0 +1,115 @@
+//! Waits that a response named, and that all calls of the process keep.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_a_model_named_holds_for_every_call() {
+    let (retry, timed) = retry(
+        [limited(60_000), hinted(DOWN, 5_000, None)],
+        RetryBudget::default(),
+    );
+    let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| failed_of(&error));
+    let begun = || timed.begun.lock().unwrap().clone();
+    assert_eq!(
+        ask(question("hello")).await,
+        Err(limited_until(60_000))
+    );
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(
+        ask(question("another")).await,
+        Err(later_or_sooner(LIMITED, 60_000, WaitReason::RateLimit))
+    );
+    assert_eq!(begun(), [0]);
+
+    // A short rest of it is waited out, if there is time.
+    tokio::time::sleep(Duration::from_secs(33)).await;
+    let soon = ModelRequest {
+        deadline: Deadline::at(after(60)),
+        ..with_attempts(1)
+    };
+    assert_eq!(ask(soon).await, Err(later(LIMITED, 60_000, WaitReason::OutOfTime)));
+    let later = ModelRequest {
+        deadline: Deadline::at(after(120)),
+        ..with_attempts(1)
+    };
+    assert_eq!(
+        ask(later.clone()).await,
+        Err(down_until(65_000))
+    );
+    assert!(ask(later).await.is_ok());
+    assert_eq!(begun(), [0, 60_000, 65_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_last_try_keeps_no_wait_that_another_call_was_told_and_its_own_all_the_same() {
+    let (retry, timed) = retry([limited(60_000), limited(30_000)], RetryBudget::default());
+    drop(retry.ask(&question("hello")).await);
+    let last_try = ModelRequest {
+        is_last_try: true,
+        ..question("another")
+    };
+    let own = retry.ask(&last_try).await.unwrap_err();
+    assert_eq!(
+        (failed_of(&own), own.spend.attempts),
+        (limited_until(30_000), 1)
+    );
+    assert!(retry.ask(&last_try).await.is_ok());
+    assert_eq!(timed.begun.lock().unwrap().clone(), [0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
+    let (retry, _) = retry([limited(2_000), limited(40_000)], RetryBudget::default());
+    let (first, second) = (question("hello"), question("another"));
+    let between = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let pause = Pause {
+            until: after(41),
+            kind: ModelErrorKind::RateLimited,
+        };
+        retry.pauses.add(second.model(), pause, retry.clock.now());
+    };
+    let (asked, ()) = tokio::join!(retry.ask(&first), between);
+    assert_eq!(
+        failed_of(&asked.unwrap_err()),
+        later_or_sooner(LIMITED, 41_000, WaitReason::RateLimit)
+    );
+}
+
+#[test]
+fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
+    let ample = question("hello");
+    check_end(
+        &[limited(86_400_000)],
+        &ample,
+        &limited_until(60_000),
+        &[0],
+    );
+    check_end(
+        &[hinted(DOWN, 86_400_000, None)],
+        &ample,
+        &down_until(60_000),
+        &[0],
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
+    let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
+    assert_eq!(
+        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
+        limited_until(60_000)
+    );
+    assert!(retry.ask(&question("another")).await.is_ok());
+    timed.model.then(hinted(DOWN, 86_400_000, None));
+    assert_eq!(
+        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
+        down_until(60_000)
+    );
+    let waits = failed_of(&retry.ask(&question("another")).await.unwrap_err());
+    assert_eq!(
+        waits,
+        later_or_sooner(DOWN, 60_000, WaitReason::RetryAfter),
+        "an outage with a named wait is believed for a cooldown"
+    );
+}

@@ -1,0 +1,127 @@
+//! Permissions: every function may do what it does, and nothing else.
+
+use super::*;
+
+fn actions(role: &str) -> BTreeSet<String> {
+    let template = template();
+    let policies = &template["Resources"][role]["Properties"]["Policies"];
+    let mut found = Vec::new();
+    values_of(policies, "Action", &mut found);
+    let names = found.into_iter().flat_map(|action| match action {
+        Yaml::Sequence(names) => names
+            .iter()
+            .filter_map(Yaml::as_str)
+            .map(str::to_owned)
+            .collect(),
+        name => vec![name.as_str().unwrap().to_owned()],
+    });
+    names.collect()
+}
+
+#[track_caller]
+fn check_actions(role: &str, expected: &[&str]) {
+    let telemetry = [
+        "logs:CreateLogStream",
+        "logs:PutLogEvents",
+        "xray:PutTelemetryRecords",
+        "xray:PutTraceSegments",
+    ];
+    let expected = expected.iter().chain(&telemetry);
+    assert_eq!(
+        actions(role),
+        expected.copied().map(str::to_owned).collect(),
+        "{role}"
+    );
+}
+
+#[test]
+fn every_function_may_do_what_it_does_and_nothing_else() {
+    check_actions(
+        "ApiRole",
+        &[
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "secretsmanager:GetSecretValue",
+            "sqs:GetQueueAttributes",
+            "sqs:SendMessage",
+        ],
+    );
+    check_actions(
+        "ExecutorRole",
+        &[
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "secretsmanager:GetSecretValue",
+            "sqs:ChangeMessageVisibility",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:SendMessage",
+        ],
+    );
+    check_actions(
+        "CleanupRole",
+        &[
+            "dynamodb:BatchWriteItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:Query",
+            "dynamodb:UpdateItem",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+            "sqs:SendMessage",
+        ],
+    );
+}
+
+#[test]
+fn no_permission_is_for_every_resource() {
+    let template = template();
+    let (mut statements, mut resources) = (Vec::new(), Vec::new());
+    for role in ["ApiRole", "ExecutorRole", "CleanupRole"] {
+        let policies = &template["Resources"][role]["Properties"]["Policies"];
+        values_of(policies, "Statement", &mut statements);
+        values_of(policies, "Resource", &mut resources);
+    }
+    assert!(resources.len() >= 10, "{resources:?}");
+    assert_eq!(
+        resources
+            .iter()
+            .filter(|resource| resource.as_str() == Some("*"))
+            .count(),
+        3,
+        "{resources:?}"
+    );
+    let statements = statements
+        .iter()
+        .filter_map(|list| list.as_sequence())
+        .flatten();
+    let statements: Vec<_> = statements
+        .filter(|statement| statement.is_mapping())
+        .collect();
+    // X-Ray's actions know no resources (service authorization reference, "Actions defined by AWS
+    // X-Ray").
+    let is_xrays = |statement: &Yaml<'_>| {
+        let actions = statement["Action"].as_sequence();
+        actions.is_some_and(|names| {
+            names
+                .iter()
+                .all(|name| name.as_str().is_some_and(|name| name.starts_with("xray:")))
+        })
+    };
+    let for_all = statements
+        .iter()
+        .filter(|statement| statement["Resource"].as_str() == Some("*"));
+    let for_all: Vec<_> = for_all.collect();
+    assert_eq!(for_all.len(), 3, "{for_all:?}");
+    assert!(
+        for_all.iter().all(|statement| is_xrays(statement)),
+        "{for_all:?}"
+    );
+}
