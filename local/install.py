@@ -170,6 +170,7 @@ INSTALLERS = {
     "model": install_model,
     "deny": lambda held: install_cargo(held, "deny", CARGO_DENY),
     "fuzz": lambda held: install_cargo(held, "fuzz", CARGO_FUZZ),
+    "lint": lambda held: install_venv(held, "lint", "ruff"),
 }
 
 if __name__ == "__main__":
