@@ -280,11 +280,12 @@ class Operations(unittest.TestCase):
 class Logs(unittest.TestCase):
     def test_every_function_logs_lines_of_json_that_are_kept_for_a_while_and_is_traced(self):
         functions = dashboard.resources("AWS::Serverless::Function")
+        shared = dashboard.template()["Globals"]["Function"]
         groups = dashboard.resources("AWS::Logs::LogGroup")
         self.assertEqual(len(functions), 3)
         for name, function in functions.items():
             with self.subTest(name):
-                logging = function["Properties"]["LoggingConfig"]
+                logging = shared["LoggingConfig"] | function["Properties"]["LoggingConfig"]
                 self.assertEqual(
                     (logging["LogFormat"], logging["ApplicationLogLevel"]), ("JSON", "LogLevel")
                 )
@@ -293,7 +294,7 @@ class Logs(unittest.TestCase):
             {group["Properties"]["RetentionInDays"] for group in groups.values()},
             {"LogRetentionDays"},
         )
-        self.assertEqual(dashboard.template()["Globals"]["Function"]["Tracing"], "Active")
+        self.assertEqual(shared["Tracing"], "Active")
 
 
 def _quoted(text):
