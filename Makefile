@@ -66,10 +66,12 @@ walkthrough: install-run ## The demo twice, and the files of events/ in containe
 	@$(STACK) walkthrough
 
 # Packages are chosen as for the unit tests: by another choice cargo would build all dependencies once more.
-ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --test integration --test logs
+ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --test integration
+# It reads what the functions logged during the other suites.
+LOGS := cargo test --workspace --test logs
 integration: install-run ## Integration and end-to-end tests, with a local AWS of their own
-	$(ON_LOCAL_AWS) --no-run
-	@$(STACK) test $(ON_LOCAL_AWS)
+	$(ON_LOCAL_AWS) --test logs --no-run
+	@$(STACK) test sh -c '$(ON_LOCAL_AWS) && $(LOGS)'
 
 # Without a sanitizer, which our safe code has little need of, it does with the stable compiler.
 FUZZ := PATH="$(CURDIR)/.local/fuzz/bin:$$PATH" cargo fuzz
@@ -90,14 +92,15 @@ bench: ## What model calls, the executor and telemetry cost by themselves; see d
 bench-start: install-run ## What a start of each function takes, beside a function with the same SDK clients and nothing else
 	@.local/aws/bin/python local/bench_start.py
 
-.PHONY: check fmt fmt-check clippy doc deny lint-template validate
-check: fmt-check clippy doc deny lint-template validate ## All checks
+.PHONY: check fmt fmt-check clippy doc deny advisories dependencies lint-python commits lint-template validate
+check: fmt-check clippy doc deny advisories dependencies lint-python commits lint-template validate ## All checks
 
-fmt: ## Format the code
+fmt: install-lint ## Format the code
 	cargo fmt --all
 	cargo fmt --manifest-path fuzz/Cargo.toml
+	$(RUFF) format $(SCRIPTS)
 
-fmt-check: ## Is the code formatted?
+fmt-check: ## Is the Rust code formatted?
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
@@ -109,6 +112,21 @@ doc: ## Does the documentation build, private items too?
 
 deny: install-deny ## Licences, sources and unwanted crates
 	.local/deny/bin/cargo-deny --workspace check bans licenses sources
+
+advisories: install-deny ## Known vulnerabilities of the dependencies; without internet, by the last copy of the database
+	@$(PYTHON) local/advisories.py
+
+dependencies: python ## Dependencies that no code uses
+	@$(PYTHON) local/dependencies.py
+
+RUFF := .local/lint/bin/ruff
+SCRIPTS := --config local/ruff.toml local
+lint-python: install-lint ## Lints and format of the scripts in local/
+	$(RUFF) check $(SCRIPTS)
+	$(RUFF) format --check $(SCRIPTS)
+
+commits: python ## Subjects of the newest commits: `scope: Imperative sentence`, at most 72 characters
+	@$(PYTHON) local/commits.py
 
 .PHONY: dashboard pictures
 pictures: install-run ## Draw the README's pictures again: what `make demo`, `make trace` and `make logs` show
@@ -125,10 +143,10 @@ validate: install-sam ## sam validate
 
 # ---- install: pinned tools, into .local/ only -----------------------------------------------------------------------
 
-.PHONY: install install-run install-aws install-sam install-deny install-fuzz
-install: install-run install-deny install-fuzz ## Install every tool that the other targets need
+.PHONY: install install-run install-aws install-sam install-deny install-lint install-fuzz
+install: install-run install-deny install-lint install-fuzz ## Install every tool that the other targets need
 
-install-run install-aws install-sam install-deny install-fuzz: python
+install-run install-aws install-sam install-deny install-lint install-fuzz: python
 install-run:
 	@$(PYTHON) local/install.py aws sam model
 
@@ -140,6 +158,9 @@ install-sam:
 
 install-deny:
 	@$(PYTHON) local/install.py deny
+
+install-lint:
+	@$(PYTHON) local/install.py lint
 
 install-fuzz:
 	@$(PYTHON) local/install.py fuzz

@@ -27,7 +27,10 @@ TASK_QUEUE = "https://sqs.eu-central-1.amazonaws.com/123456789012/tasks"
 
 def main(rounds="20"):
     build()
-    programs = {BARE: BUILT / "examples" / "bare_function", **{name: BUILT / name for name in FUNCTIONS}}
+    programs = {
+        BARE: BUILT / "examples" / "bare_function",
+        **{name: BUILT / name for name in FUNCTIONS},
+    }
     environments = {BARE: {}, **{name: variables(resource) for name, resource in FUNCTIONS.items()}}
     starts = {name: [] for name in programs}
     for number in range(int(rounds) + 1):
@@ -41,20 +44,35 @@ def main(rounds="20"):
 
 def build():
     # Without features for tests, as they are deployed.
-    subprocess.run(["cargo", "build", "--release", *(f"--package={name}" for name in FUNCTIONS)], cwd=ROOT, check=True)
-    subprocess.run(["cargo", "build", "--release", "--package=shared", "--example=bare_function"], cwd=ROOT, check=True)
+    subprocess.run(
+        ["cargo", "build", "--release", *(f"--package={name}" for name in FUNCTIONS)],
+        cwd=ROOT,
+        check=True,
+    )
+    subprocess.run(
+        ["cargo", "build", "--release", "--package=shared", "--example=bare_function"],
+        cwd=ROOT,
+        check=True,
+    )
 
 
 def variables(function):
     """The environment that the template gives a function, with the defaults of its parameters."""
     template = dashboard.template()
     parameters = template["Parameters"]
-    known = {"TaskQueue": TASK_QUEUE, **{name: parameter.get("Default") for name, parameter in parameters.items()}}
+    known = {
+        "TaskQueue": TASK_QUEUE,
+        **{name: parameter.get("Default") for name, parameter in parameters.items()},
+    }
     named = {
         **template["Globals"]["Function"]["Environment"]["Variables"],
         **template["Resources"][function]["Properties"]["Environment"]["Variables"],
     }
-    return {name: str(known.get(value, value)) for name, value in named.items() if isinstance(value, str | int)}
+    return {
+        name: str(known.get(value, value))
+        for name, value in named.items()
+        if isinstance(value, str | int)
+    }
 
 
 def measure(program, environment):
@@ -73,7 +91,12 @@ def measure(program, environment):
             "AWS_SECRET_ACCESS_KEY": "test",
         }
         begun = time.perf_counter()
-        process = subprocess.Popen([program], env=lambda_environment | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [program],
+            env=lambda_environment | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             connection, _ = server.accept()
             with connection:
@@ -82,7 +105,9 @@ def measure(program, environment):
                 seconds = time.perf_counter() - begun
                 memory = peak_memory(process.pid)
             if b"/runtime/invocation/next" not in question:
-                raise SystemExit(f"{program.name} does not start; run it to see why: {question[:200]!r}")
+                raise SystemExit(
+                    f"{program.name} does not start; run it to see why: {question[:200]!r}"
+                )
         finally:
             # Not by `process`, which would reap it.
             os.kill(process.pid, signal.SIGKILL)
@@ -98,7 +123,9 @@ def peak_memory(process):
 
 def report(programs, starts):
     bare = [statistics.median(values) for values in zip(*starts[BARE])]
-    print(f"{'function':10} {'MB':>6} {'init ms':>9} {'ratio':>6} {'cpu ms':>8} {'ratio':>6} {'MiB':>6} {'ratio':>6}")
+    print(
+        f"{'function':10} {'MB':>6} {'init ms':>9} {'ratio':>6} {'cpu ms':>8} {'ratio':>6} {'MiB':>6} {'ratio':>6}"
+    )
     for name, program in programs.items():
         seconds, cpu, memory = (statistics.median(values) for values in zip(*starts[name]))
         print(

@@ -1,6 +1,6 @@
 """Takes the place of the X-Ray daemon: writes every segment document that the functions send to a file, one a line.
 
-    collector.py PORT FILE
+collector.py PORT FILE
 """
 
 import json

@@ -21,7 +21,11 @@ AGENT = {
         {
             "name": "ask_customer",
             "description": "Asks the customer, who answers within a day.",
-            "input_schema": {"type": "object", "properties": {"question": {"type": "string"}}, "required": ["question"]},
+            "input_schema": {
+                "type": "object",
+                "properties": {"question": {"type": "string"}},
+                "required": ["question"],
+            },
         }
     ],
     "retry": {"max_attempts": 2},
@@ -63,19 +67,37 @@ class Demo:
             phase.say("", self.api.make(command))
 
     def tools(self):
-        task = self.api.submit(self.agent, f"Order {self.number}: 3 lamps at 24.50 EUR, with 20 % tax.", limits={"max_cost_micro_usd": SMALL_BUDGET_MICRO_USD})
+        task = self.api.submit(
+            self.agent,
+            f"Order {self.number}: 3 lamps at 24.50 EUR, with 20 % tax.",
+            limits={"max_cost_micro_usd": SMALL_BUDGET_MICRO_USD},
+        )
         task = self.until(task, "input_required")
         steps = self.api.call("GET", f"/v1/tasks/{task['id']}/steps?limit=100")["data"]
-        ran = {step["name"]: step["text"] for step in steps if step["kind"] == "tool_call" and step["by"] == "platform"}
-        expect(ran.keys() == {"calculator", "current_time"}, task, "the platform ran two tools", steps)
+        ran = {
+            step["name"]: step["text"]
+            for step in steps
+            if step["kind"] == "tool_call" and step["by"] == "platform"
+        }
+        expect(
+            ran.keys() == {"calculator", "current_time"}, task, "the platform ran two tools", steps
+        )
         said = f"{ran['calculator']} and {json.loads(ran['current_time'])['rfc3339']}"
-        self.say("tools", f"the model called {' and '.join(ran)}, and the platform ran both: {said}", f"trace TASK={task['id']}")
+        self.say(
+            "tools",
+            f"the model called {' and '.join(ran)}, and the platform ran both: {said}",
+            f"trace TASK={task['id']}",
+        )
         return task
 
     def client(self, task):
         call = task["input_required"]["calls"][0]
         question = json.loads(call["arguments"])["question"]
-        self.say("client", f"the task waits for its client, {call['name']}: “{question}” We answer “express”", f"logs TASK={task['id']}")
+        self.say(
+            "client",
+            f"the task waits for its client, {call['name']}: “{question}” We answer “express”",
+            f"logs TASK={task['id']}",
+        )
         results = [{"call_id": call["call_id"], "step": call["step"], "text": "express"}]
         self.api.call("POST", f"/v1/tasks/{task['id']}/input", {"results": results})
 
@@ -83,39 +105,76 @@ class Demo:
         task = self.until(task, "paused")
         expect(task["paused"]["limit"] == "budget", task, "it paused at its budget", task["paused"])
         spent = money(task["cost_micro_usd"])
-        self.say("budget", f"{spent} of {money(SMALL_BUDGET_MICRO_USD)} are spent, and the next call may cost more than the rest: paused")
-        task = self.api.call("POST", f"/v1/tasks/{task['id']}/resume", {"limits": {"max_cost_micro_usd": LARGE_BUDGET_MICRO_USD}})
+        self.say(
+            "budget",
+            f"{spent} of {money(SMALL_BUDGET_MICRO_USD)} are spent, and the next call may cost more than the rest: paused",
+        )
+        task = self.api.call(
+            "POST",
+            f"/v1/tasks/{task['id']}/resume",
+            {"limits": {"max_cost_micro_usd": LARGE_BUDGET_MICRO_USD}},
+        )
         task = self.until(task, "completed")
-        expect("express" in task["output"], task, "the answer has what the client said", task["output"])
-        self.say("", f"resumed with {money(LARGE_BUDGET_MICRO_USD)} → “{task['output']}”", f"trace TASK={task['id']}")
+        expect(
+            "express" in task["output"], task, "the answer has what the client said", task["output"]
+        )
+        self.say(
+            "",
+            f"resumed with {money(LARGE_BUDGET_MICRO_USD)} → “{task['output']}”",
+            f"trace TASK={task['id']}",
+        )
 
     def fallback(self):
         self.break_down(FIRST)
-        task = self.until(self.api.submit(self.agent, f"Is the shop of order {self.number} open?"), "completed")
+        task = self.until(
+            self.api.submit(self.agent, f"Is the shop of order {self.number} open?"), "completed"
+        )
         expect(task["model"]["model"] == SECOND, task, "the second model answered", task["model"])
         calls = f"{task['model_attempts']} attempts"
-        self.say("fallback", f"{FIRST} is down: {SECOND} answered instead, after {calls}", f"logs TASK={task['id']}")
+        self.say(
+            "fallback",
+            f"{FIRST} is down: {SECOND} answered instead, after {calls}",
+            f"logs TASK={task['id']}",
+        )
 
     def outage(self):
         self.break_down(FIRST, SECOND)
         question = f"When does order {self.number} arrive?"
         task = self.until(self.api.submit(self.agent, question), "waiting")
         waiting = task["waiting"]
-        self.say("outage", f"both models are down: the task waits without a worker, until {waiting['until'][11:19]} UTC ({waiting['reason']})")
+        self.say(
+            "outage",
+            f"both models are down: the task waits without a worker, until {waiting['until'][11:19]} UTC ({waiting['reason']})",
+        )
         self.break_down()
         since = time.monotonic()
         task = self.until(task, "completed")
         expect(task["origin"] == "provider", task, "a model answered", task["origin"])
-        self.say("", f"both are back: completed {time.monotonic() - since:.0f} s later, by itself", f"trace TASK={task['id']}")
+        self.say(
+            "",
+            f"both are back: completed {time.monotonic() - since:.0f} s later, by itself",
+            f"trace TASK={task['id']}",
+        )
         return question, task
 
     def cache(self, question):
         task = self.until(self.api.submit(self.agent, question), "completed")
-        expect(task["origin"] == "cache" and task["cost_micro_usd"] == 0, task, "a kept answer served it", task["origin"])
-        self.say("cache", f"the same question again: the kept answer serves, for {money(0)}", f"logs TASK={task['id']}")
+        expect(
+            task["origin"] == "cache" and task["cost_micro_usd"] == 0,
+            task,
+            "a kept answer served it",
+            task["origin"],
+        )
+        self.say(
+            "cache",
+            f"the same question again: the kept answer serves, for {money(0)}",
+            f"logs TASK={task['id']}",
+        )
 
     def until(self, task, status):
-        for task in self.api.follow({**task, "status": ""}, PATIENCE_SECONDS, {*platform_api.STILL, status}):
+        for task in self.api.follow(
+            {**task, "status": ""}, PATIENCE_SECONDS, {*platform_api.STILL, status}
+        ):
             pass
         expect(task["status"] == status, task, f"it is {status}", task["status"], task.get("error"))
         return task
@@ -124,14 +183,20 @@ class Demo:
         """Only these models of the stand-in are down from now on."""
         body = json.dumps({"models": models, "seconds": OUTAGE_SECONDS}).encode()
         try:
-            urllib.request.urlopen(urllib.request.Request(f"{self.model_url}/outage", body), timeout=10).close()
+            urllib.request.urlopen(
+                urllib.request.Request(f"{self.model_url}/outage", body), timeout=10
+            ).close()
         except OSError as error:
-            raise phase.Failed(f"The model stand-in does not answer: {error}. See its log in .local/stacks/") from None
+            raise phase.Failed(
+                f"The model stand-in does not answer: {error}. See its log in .local/stacks/"
+            ) from None
 
 
 def expect(holds, task, what, *seen):
     if not holds:
-        raise phase.Failed(f"The demo went wrong with task {task['id']}: not so that {what}, but {seen}")
+        raise phase.Failed(
+            f"The demo went wrong with task {task['id']}: not so that {what}, but {seen}"
+        )
 
 
 def money(micro_usd):

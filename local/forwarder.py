@@ -9,7 +9,9 @@ import sys
 
 
 async def main(address, *ports):
-    servers = [await asyncio.start_server(forward_to(int(port)), address, int(port)) for port in ports]
+    servers = [
+        await asyncio.start_server(forward_to(int(port)), address, int(port)) for port in ports
+    ]
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 

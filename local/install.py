@@ -6,7 +6,10 @@ Stays readable for old Pythons up to the version check, so that it can say what 
 import sys
 
 if sys.version_info < (3, 10):
-    sys.exit("Python 3.10 or newer is needed, this is %s. Put a newer python3 first on the PATH." % sys.version.split()[0])
+    sys.exit(
+        "Python 3.10 or newer is needed, this is %s. Put a newer python3 first on the PATH."
+        % sys.version.split()[0]
+    )
 
 import contextlib
 import fcntl
@@ -50,7 +53,9 @@ def check_machine(tools):
             numbers = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", found)
             if not numbers or tuple(int(n or 0) for n in numbers.groups()) < oldest:
                 wanted = ".".join(map(str, oldest))
-                problems.append(f"{command} {wanted} or newer is needed, this is {found.strip() or 'unknown'}: {why}")
+                problems.append(
+                    f"{command} {wanted} or newer is needed, this is {found.strip() or 'unknown'}: {why}"
+                )
 
     # The other tools come as they are; these are compiled, or compile.
     compiles = {"sam", "deny", "fuzz"}.intersection(tools)
@@ -66,14 +71,20 @@ def check_machine(tools):
         need("node", "install Node.js 20.15 or newer", ["node", "--version"], (20, 15))
         need("npm", "it comes with Node.js")
     if "aws" in tools and platform.system() != "Linux":
-        problems.append("the local AWS starts the Lambda binaries as plain processes, which needs Linux: use a container, a VM or WSL")
+        problems.append(
+            "the local AWS starts the Lambda binaries as plain processes, which needs Linux: use a container, a VM or WSL"
+        )
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError:
-        problems.append("Python's venv module is missing: install it (Debian: apt install python3-venv)")
+        problems.append(
+            "Python's venv module is missing: install it (Debian: apt install python3-venv)"
+        )
     if problems:
-        raise phase.Failed("This machine is not ready:\n" + "\n".join(f"  - {problem}" for problem in problems))
+        raise phase.Failed(
+            "This machine is not ready:\n" + "\n".join(f"  - {problem}" for problem in problems)
+        )
 
 
 @contextlib.contextmanager
@@ -104,10 +115,15 @@ def install(held, name, inputs, *commands, finish=lambda folder: None):
         try:
             shutil.rmtree(folder)
         except OSError as error:
-            raise phase.Failed(f"What an earlier install left can't be removed: {error}\nRemove {folder} yourself.") from None
+            raise phase.Failed(
+                f"What an earlier install left can't be removed: {error}\nRemove {folder} yourself."
+            ) from None
     folder.mkdir(parents=True)
     # The caches that these tools keep in the home folder belong into the project's.
-    caches = {"XDG_CACHE_HOME": str(LOCAL / "cache"), "npm_config_cache": str(LOCAL / "cache" / "npm")}
+    caches = {
+        "XDG_CACHE_HOME": str(LOCAL / "cache"),
+        "npm_config_cache": str(LOCAL / "cache" / "npm"),
+    }
     for doing, argv in commands:
         # A command that outlives us, because we are killed, still writes: until it ends, nobody else installs.
         options = {"env": {**os.environ, **caches}, "cwd": folder, "pass_fds": [held.fileno()]}
@@ -126,7 +142,18 @@ def install_venv(held, name, doing):
         name,
         requirements,
         (f"{doing}: environment", [sys.executable, "-m", "venv", "."]),
-        (doing, ["bin/python", "-m", "pip", "install", "--disable-pip-version-check", "-r", f"../../local/requirements-{name}.txt"]),
+        (
+            doing,
+            [
+                "bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "-r",
+                f"../../local/requirements-{name}.txt",
+            ],
+        ),
         finish=make_movable,
     )
 
@@ -160,7 +187,17 @@ def install_model(held):
 
 def install_cargo(held, name, version):
     crate = f"cargo-{name}"
-    argv = ["cargo", "install", "--locked", "--debug", "--root", ".", "--target-dir", "target", f"{crate}@{version}"]
+    argv = [
+        "cargo",
+        "install",
+        "--locked",
+        "--debug",
+        "--root",
+        ".",
+        "--target-dir",
+        "target",
+        f"{crate}@{version}",
+    ]
     install(held, name, version, (crate, argv), (f"{crate}: tidy up", ["rm", "-rf", "target"]))
 
 
@@ -170,6 +207,7 @@ INSTALLERS = {
     "model": install_model,
     "deny": lambda held: install_cargo(held, "deny", CARGO_DENY),
     "fuzz": lambda held: install_cargo(held, "fuzz", CARGO_FUZZ),
+    "lint": lambda held: install_venv(held, "lint", "ruff"),
 }
 
 if __name__ == "__main__":

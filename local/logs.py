@@ -11,8 +11,25 @@ import terminal
 # Said on every line anyway, or of no use to a reader.
 QUIET = {"timestamp", "level", "message", "name", "service", "target"}
 # Ids that lead on to other lines, and what follows from the message.
-ONLY_IN_FULL = {"function_request_id", "xray_trace_id", "request_id", "client_request_id", "provider_request_id", "message_id"}
-ONLY_IN_FULL |= {"version", "tenant_id", "agent_id", "worker", "method", "hop", "receives", "held_level", "location"}
+ONLY_IN_FULL = {
+    "function_request_id",
+    "xray_trace_id",
+    "request_id",
+    "client_request_id",
+    "provider_request_id",
+    "message_id",
+}
+ONLY_IN_FULL |= {
+    "version",
+    "tenant_id",
+    "agent_id",
+    "worker",
+    "method",
+    "hop",
+    "receives",
+    "held_level",
+    "location",
+}
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
@@ -35,7 +52,11 @@ def follow(groups, task, full=False):
             settled, until = now - SETTLE_SECONDS, {"endTime": int(now * 1000), **only}
             # Until there are no more: an answer may be cut at its size and not say so. What comes meanwhile is for the next look,
             # or a busy log would keep all others from being printed.
-            while found := [line for function, group in groups.items() for line in _look(client, function, group, since, seen, until)]:
+            while found := [
+                line
+                for function, group in groups.items()
+                for line in _look(client, function, group, since, seen, until)
+            ]:
                 lines += found
             lines.sort(key=lambda line: line[0])
             while lines and lines[0][0] <= settled:
@@ -52,8 +73,14 @@ def so_far(groups, task, paint):
     """The lines of a task until now, in short."""
     client, since, seen = boto3.client("logs"), dict.fromkeys(groups, 0), set()
     only = {"filterPattern": f'"{task}"'}
-    lines = [line for function, group in groups.items() for line in _look(client, function, group, since, seen, only)]
-    printed = [pretty(function, message, paint, in_short(task)) for _, function, message in sorted(lines)]
+    lines = [
+        line
+        for function, group in groups.items()
+        for line in _look(client, function, group, since, seen, only)
+    ]
+    printed = [
+        pretty(function, message, paint, in_short(task)) for _, function, message in sorted(lines)
+    ]
     return [line for line in printed if line]
 
 
@@ -66,7 +93,9 @@ def _look(client, function, group, since, seen, only):
     """The function's lines that are new, each with when it was said."""
     # Those of another of its instances may have come in since, and be older.
     begin = max(0, since[function] - SETTLE_SECONDS * 1000)
-    for page in client.get_paginator("filter_log_events").paginate(logGroupName=group, startTime=begin, **only):
+    for page in client.get_paginator("filter_log_events").paginate(
+        logGroupName=group, startTime=begin, **only
+    ):
         for event in page["events"]:
             identity = (event["logStreamName"], event["timestamp"], event["message"])
             if identity not in seen:
@@ -78,7 +107,9 @@ def _look(client, function, group, since, seen, only):
 def _said_at(event):
     """In seconds, by the line itself if it says so. The time of the event may be that of its invocation's end."""
     try:
-        return datetime.fromisoformat(json.loads(event["message"])["timestamp"].replace("Z", "+00:00")).timestamp()
+        return datetime.fromisoformat(
+            json.loads(event["message"])["timestamp"].replace("Z", "+00:00")
+        ).timestamp()
     except (ValueError, TypeError, KeyError, AttributeError):
         return event["timestamp"] / 1000
 
@@ -93,14 +124,17 @@ def pretty(function, message, paint, hidden=QUIET):
         fields = {**json.loads(message)}
     except (ValueError, TypeError):
         return f"{name} {terminal.printable(message)}"
-    if "_aws" in fields or (str(fields.get("type", "")).startswith("platform.") and not _is_bad_news(fields)):
+    if "_aws" in fields or (
+        str(fields.get("type", "")).startswith("platform.") and not _is_bad_news(fields)
+    ):
         return None
     if hidden != QUIET and _is_answered_read(fields):
         return None
     clock = paint(str(fields.get("timestamp", fields.get("time", "")))[11:23], "dim")
     level = paint(f"{fields.get('level', ''):<5}", LEVELS.get(fields.get("level")))
     rest = [
-        paint(f"{field}=", "dim") + terminal.printable(value if isinstance(value, str) else json.dumps(value))
+        paint(f"{field}=", "dim")
+        + terminal.printable(value if isinstance(value, str) else json.dumps(value))
         for field, value in fields.items()
         if field not in hidden
     ]
@@ -110,7 +144,11 @@ def pretty(function, message, paint, hidden=QUIET):
 
 def _is_answered_read(fields):
     """A client's question how a task is, of which there may be thousands."""
-    return fields.get("message") == "request handled" and fields.get("method") == "GET" and int(fields.get("status", 500)) < 400
+    return (
+        fields.get("message") == "request handled"
+        and fields.get("method") == "GET"
+        and int(fields.get("status", 500)) < 400
+    )
 
 
 def _is_bad_news(fields):

@@ -16,7 +16,15 @@ def run(api, provider):
     began = time.monotonic()
     model = MODELS[provider]
     instructions = "Answer briefly and plainly."
-    agent = api.call("POST", "/v1/agents", {"name": "demo", "instructions": instructions, "models": [{"provider": provider, "model": model}]})
+    agent = api.call(
+        "POST",
+        "/v1/agents",
+        {
+            "name": "demo",
+            "instructions": instructions,
+            "models": [{"provider": provider, "model": model}],
+        },
+    )
     task = api.submit(agent["id"], os.environ.get("PROMPT") or DEFAULT_PROMPT)
     phase.say("run", f"agent {agent['id']} ({model}), task {task['id']}")
     for task in api.follow(task, PATIENCE_SECONDS):
@@ -24,10 +32,16 @@ def run(api, provider):
     show = f"See more: {api.make('logs TASK=' + task['id'])}"
     if task["status"] != "completed":
         error = task.get("error") or {}
-        raise phase.Failed(f"The task {task['status']}: {error.get('message') or error.get('code') or 'no reason given'}\n{show}")
+        raise phase.Failed(
+            f"The task {task['status']}: {error.get('message') or error.get('code') or 'no reason given'}\n{show}"
+        )
     usage = task.get("usage") or {}
     print(f"\n{task['output']}\n")
-    cost = "kept from an earlier call" if task["origin"] == "cache" else f"{task['cost_micro_usd'] / 1e6:.6f} USD"
+    cost = (
+        "kept from an earlier call"
+        if task["origin"] == "cache"
+        else f"{task['cost_micro_usd'] / 1e6:.6f} USD"
+    )
     tokens = f"{usage.get('input_tokens', '?')} tokens in, {usage.get('output_tokens', '?')} out"
     print(f"{task['model']['model']}: {tokens}, {cost}, {time.monotonic() - began:.1f} s\n")
     print(how_to_go_on(api, agent["id"], task["id"]))
@@ -41,7 +55,7 @@ def how_to_go_on(api, agent_id, task_id):
   curl -s $API_URL/v1/tasks/{task_id} -H "Authorization: Bearer $API_KEY"
   curl -s $API_URL/v1/tasks -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" -d {body}
   {api.make('run PROMPT="your own question"')}
-  {api.make('demo')}
-  {api.make(f'trace TASK={task_id}')}
-  {api.make('logs')}
+  {api.make("demo")}
+  {api.make(f"trace TASK={task_id}")}
+  {api.make("logs")}
   make down"""

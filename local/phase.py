@@ -33,7 +33,9 @@ def run(title, doing, argv, log, **options):
     os.makedirs(os.path.dirname(log), exist_ok=True)
     began = time.monotonic()
     with open(log, "w+b") as output:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **options)
+        process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, **options
+        )
         done = threading.Event()
         ticker = threading.Thread(target=_tick, args=(title, doing, log, began, done), daemon=True)
         ticker.start()
@@ -83,4 +85,6 @@ def _tail(path, lines):
         log.seek(0, os.SEEK_END)
         log.seek(max(0, log.tell() - 64 * 1024))
         text = log.read().decode("utf-8", "replace")
-    return "\n".join([line for line in text.replace("\r", "\n").split("\n") if line.strip()][-lines:])
+    return "\n".join(
+        [line for line in text.replace("\r", "\n").split("\n") if line.strip()][-lines:]
+    )

@@ -15,7 +15,16 @@ from servers import ROOT
 COLUMNS = 124
 CHARACTER, LINE, MARGIN = 7.2, 17, 16
 # Of a terminal with a dark background, by the codes of terminal.py.
-COLOURS = {"1": "#ffffff", "2": "#8b949e", "31": "#ff7b72", "32": "#7ee787", "33": "#f2cc60", "34": "#79c0ff", "35": "#d2a8ff", "36": "#76e3ea"}
+COLOURS = {
+    "1": "#ffffff",
+    "2": "#8b949e",
+    "31": "#ff7b72",
+    "32": "#7ee787",
+    "33": "#f2cc60",
+    "34": "#79c0ff",
+    "35": "#d2a8ff",
+    "36": "#76e3ea",
+}
 PLAIN, BACKGROUND = "#d6dde6", "#0d1117"
 CODE = re.compile(r"\033\[(\d+)m")
 
@@ -27,13 +36,19 @@ def draw(api, model_url, groups):
         order, outage = demo.run(api, model_url)
     save("demo", "make demo", [_with_title(line) for line in said.getvalue().splitlines()])
     task, steps = trace.fetch(api.url, api.key, order)
-    save("trace", f"make trace TASK={order}", trace.render(task, steps, [], terminal.coloured, COLUMNS).splitlines())
+    save(
+        "trace",
+        f"make trace TASK={order}",
+        trace.render(task, steps, [], terminal.coloured, COLUMNS).splitlines(),
+    )
     save("logs", f"make logs TASK={outage}", logs.so_far(groups, outage, terminal.coloured))
 
 
 def save(name, command, lines):
     file = ROOT / "docs" / f"{name}.svg"
-    file.write_text(svg([terminal.coloured("$ ", "green") + terminal.coloured(command, "bold"), "", *lines]))
+    file.write_text(
+        svg([terminal.coloured("$ ", "green") + terminal.coloured(command, "bold"), "", *lines])
+    )
     phase.say("picture", str(file.relative_to(ROOT)))
 
 
@@ -69,4 +84,6 @@ def _runs(line):
 def _with_title(line):
     """A line of phase.say, with the colours of a terminal."""
     title, text = line[:9], line[9:]
-    return terminal.coloured(title, "cyan") + terminal.coloured(text, "dim" if text.startswith(" make ") else "")
+    return terminal.coloured(title, "cyan") + terminal.coloured(
+        text, "dim" if text.startswith(" make ") else ""
+    )

@@ -18,7 +18,9 @@ class Api:
         self.url, self.key, self.make = url, key, make
 
     def call(self, method, path, body=None):
-        request = urllib.request.Request(self.url + path, method=method, headers={"Authorization": f"Bearer {self.key}"})
+        request = urllib.request.Request(
+            self.url + path, method=method, headers={"Authorization": f"Bearer {self.key}"}
+        )
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
@@ -27,9 +29,13 @@ class Api:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")
-            raise phase.Failed(f"{method} {request.full_url} answered {error.code}: {said}\nSee more: {self.make('logs')}") from None
+            raise phase.Failed(
+                f"{method} {request.full_url} answered {error.code}: {said}\nSee more: {self.make('logs')}"
+            ) from None
         except OSError as error:
-            raise phase.Failed(f"{method} {request.full_url} failed: {error}. See the servers' logs in .local/stacks/run/") from None
+            raise phase.Failed(
+                f"{method} {request.full_url} failed: {error}. See the servers' logs in .local/stacks/run/"
+            ) from None
 
     def submit(self, agent_id, prompt, **more):
         return self.call("POST", "/v1/tasks", {"agent_id": agent_id, "input": prompt, **more})
@@ -44,7 +50,9 @@ class Api:
             if last in statuses:
                 return
             if time.monotonic() - began > patience_seconds:
-                raise phase.Failed(f"The task is still {last} after {patience_seconds} s. See why: {self.make('logs TASK=' + task['id'])}")
+                raise phase.Failed(
+                    f"The task is still {last} after {patience_seconds} s. See why: {self.make('logs TASK=' + task['id'])}"
+                )
             # The API answers when the task has ended or waits, or when two seconds are over; at once if it is parked for longer.
             task = self.call("GET", f"/v1/tasks/{task['id']}?wait=2")
             if task["status"] == "waiting":

@@ -1,6 +1,6 @@
 """What is deployed: its commit, and where that commit's runbook is read.
 
-    release.py    writes samconfig.toml with both parameters into .local/, for `sam deploy --config-file`, and prints where
+release.py    writes samconfig.toml with both parameters into .local/, for `sam deploy --config-file`, and prints where
 """
 
 import re
@@ -29,12 +29,16 @@ def parameters():
 def with_parameters(config, values):
     """The text of a samconfig.toml with these values in each list of parameters. What a list says itself comes later, and counts."""
     added = "".join(f'\n  "{name}={value}",' for name, value in values.items())
-    return re.sub(r"^(parameter_overrides = \[)$", lambda found: found[1] + added, config, flags=re.M)
+    return re.sub(
+        r"^(parameter_overrides = \[)$", lambda found: found[1] + added, config, flags=re.M
+    )
 
 
 def _page(remote):
     """The web page of the repository at this URL, without a user or password; None if there is none."""
-    over_web = re.fullmatch(r"(?:https?|ssh)://(?:[^@/]*@)?([^/:]+)(?::\d+)?/(.+?)(?:\.git)?/?", remote or "")
+    over_web = re.fullmatch(
+        r"(?:https?|ssh)://(?:[^@/]*@)?([^/:]+)(?::\d+)?/(.+?)(?:\.git)?/?", remote or ""
+    )
     by_ssh = re.fullmatch(r"[^@/]+@([^:/]+):(.+?)(?:\.git)?/?", remote or "")
     found = over_web or by_ssh
     return f"https://{found[1]}/{found[2]}" if found else None

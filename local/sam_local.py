@@ -65,9 +65,14 @@ class SamLocal:
         client = boto3.client("lambda")
         variables = {}
         for function in FUNCTIONS.values():
-            found = client.get_function_configuration(FunctionName=self.outputs[function])["Environment"]["Variables"]
+            found = client.get_function_configuration(FunctionName=self.outputs[function])[
+                "Environment"
+            ]["Variables"]
             found["AWS_ENDPOINT_URL"] = self.servers.aws_url
-            variables[function] = {name: str(value).replace("http://127.0.0.1:", f"http://{HOST}:") for name, value in found.items()}
+            variables[function] = {
+                name: str(value).replace("http://127.0.0.1:", f"http://{HOST}:")
+                for name, value in found.items()
+            }
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "events").mkdir(parents=True)
         (self.folder / "env.json").write_text(json.dumps(variables, indent=2))
@@ -81,7 +86,13 @@ class SamLocal:
             "skip_pull_image": has_image(self.architecture),
         }
         lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
-        sections = ["version = 0.1", *(f"[default.{command}.parameters]\n" + "\n".join(lines) for command in ("local_invoke", "local_start_api"))]
+        sections = [
+            "version = 0.1",
+            *(
+                f"[default.{command}.parameters]\n" + "\n".join(lines)
+                for command in ("local_invoke", "local_start_api")
+            ),
+        ]
         (self.folder / "samconfig.toml").write_text("\n\n".join(sections) + "\n")
 
     def invoke_all(self, files):
@@ -93,12 +104,17 @@ class SamLocal:
                 problem = self.invoke(file)
                 failed += [f"{file.name}: {problem}"] if problem else []
         if failed:
-            raise phase.Failed("\n".join(failed) + f"\nWhat the functions wrote: {self.folder.relative_to(ROOT)}/*.log")
+            raise phase.Failed(
+                "\n".join(failed)
+                + f"\nWhat the functions wrote: {self.folder.relative_to(ROOT)}/*.log"
+            )
 
     def invoke(self, file):
         kind = file.name.split("-")[0]
         if kind not in FUNCTIONS:
-            raise phase.Failed(f"{file}: its name must begin with one of {', '.join(f'{known}-' for known in FUNCTIONS)}")
+            raise phase.Failed(
+                f"{file}: its name must begin with one of {', '.join(f'{known}-' for known in FUNCTIONS)}"
+            )
         event, tasks = self.event(file)
         copy = self.folder / "events" / file.name
         copy.write_text(json.dumps(event, indent=2))
@@ -106,7 +122,14 @@ class SamLocal:
         began = time.monotonic()
         log = self.folder / f"{file.stem}.log"
         with open(log, "wb") as errors:
-            ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, env=self.environment, cwd=ROOT, timeout=PATIENCE_SECONDS)
+            ran = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=self.environment,
+                cwd=ROOT,
+                timeout=PATIENCE_SECONDS,
+            )
         said = ran.stdout.decode(errors="replace").strip().splitlines()
         if ran.returncode != 0 or not said:
             end = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
@@ -114,8 +137,15 @@ class SamLocal:
             return f"`{' '.join(command)}` ended with exit {ran.returncode}"
         statuses = [self.api.call("GET", f"/v1/tasks/{task}")["status"] for task in tasks]
         became = f"; its tasks: {', '.join(statuses)}" if tasks else ""
-        phase.say("invoke", f"{file.name} → {FUNCTIONS[kind]} ({time.monotonic() - began:.0f} s): {shown(said[-1])}{became}")
-        unfinished = [f"task {task} is {status}" for task, status in zip(tasks, statuses) if status != "completed"]
+        phase.say(
+            "invoke",
+            f"{file.name} → {FUNCTIONS[kind]} ({time.monotonic() - began:.0f} s): {shown(said[-1])}{became}",
+        )
+        unfinished = [
+            f"task {task} is {status}"
+            for task, status in zip(tasks, statuses)
+            if status != "completed"
+        ]
         return wrong(kind, event, said[-1]) or ", ".join(unfinished)
 
     def start_api(self, port):
@@ -130,15 +160,21 @@ class SamLocal:
         """Submits a task to the API in containers, which the deployed executor completes."""
         command = self.command("start-api", "--port", str(port))
         with open(self.folder / "start-api.log", "wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment, cwd=ROOT)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self.environment, cwd=ROOT
+            )
         try:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while not _accepts("127.0.0.1", port):
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise phase.Failed(f"`{' '.join(command)}` does not answer. See {self.folder / 'start-api.log'}")
+                    raise phase.Failed(
+                        f"`{' '.join(command)}` does not answer. See {self.folder / 'start-api.log'}"
+                    )
                 time.sleep(0.1)
             api = Api(f"http://127.0.0.1:{port}", self.api.key, self.api.make)
-            for task in self.api.follow(api.submit(self.agent, "Asked by way of a container"), PATIENCE_SECONDS):
+            for task in self.api.follow(
+                api.submit(self.agent, "Asked by way of a container"), PATIENCE_SECONDS
+            ):
                 pass
             phase.say("api", f"start-api → 202, and the task is {task['status']}")
             if task["status"] != "completed":
@@ -150,23 +186,40 @@ class SamLocal:
     def event(self, file):
         """The file's event for this stack, and the new tasks that its messages name."""
         text = file.read_text()
-        text = re.sub(r"agt_[0-9a-f-]{36}", self.agent, text).replace("local-invoke-key", self.api.key)
+        text = re.sub(r"agt_[0-9a-f-]{36}", self.agent, text).replace(
+            "local-invoke-key", self.api.key
+        )
         tasks = []
         for sample in sorted(set(re.findall(r"tsk_[0-9a-f-]{36}", text))):
-            tasks.append(self.api.submit(self.agent, f"{file.stem}: why put a queue between two services?")["id"])
+            tasks.append(
+                self.api.submit(self.agent, f"{file.stem}: why put a queue between two services?")[
+                    "id"
+                ]
+            )
             text = text.replace(sample, tasks[-1])
         event = json.loads(text)
         for record in event.get("Records", []):
-            record["md5OfBody"] = hashlib.md5(record["body"].encode(), usedforsecurity=False).hexdigest()
+            record["md5OfBody"] = hashlib.md5(
+                record["body"].encode(), usedforsecurity=False
+            ).hexdigest()
         return event, tasks
 
     def command(self, what, *arguments):
-        return [".local/sam/bin/sam", "local", what, *arguments, "--config-file", str(self.folder.relative_to(ROOT) / "samconfig.toml")]
+        return [
+            ".local/sam/bin/sam",
+            "local",
+            what,
+            *arguments,
+            "--config-file",
+            str(self.folder.relative_to(ROOT) / "samconfig.toml"),
+        ]
 
     @contextlib.contextmanager
     def executor_off(self):
         client = boto3.client("lambda")
-        mappings = client.list_event_source_mappings(FunctionName=self.outputs["ExecutorFunction"])["EventSourceMappings"]
+        mappings = client.list_event_source_mappings(FunctionName=self.outputs["ExecutorFunction"])[
+            "EventSourceMappings"
+        ]
         switch = {mapping["UUID"]: mapping["State"] for mapping in mappings}
         for mapping in switch:
             client.update_event_source_mapping(UUID=mapping, Enabled=False)
@@ -179,21 +232,29 @@ class SamLocal:
 
 def require_docker():
     if shutil.which("docker") is None:
-        raise NoDocker("`sam local` runs functions in containers, and there is no `docker` here: install Docker.")
+        raise NoDocker(
+            "`sam local` runs functions in containers, and there is no `docker` here: install Docker."
+        )
     said = subprocess.run(["docker", "ps", "--quiet"], capture_output=True, text=True)
     if said.returncode != 0:
-        raise NoDocker(f"`sam local` runs functions in containers, and Docker does not answer: {(said.stderr or said.stdout).strip()}")
+        raise NoDocker(
+            f"`sam local` runs functions in containers, and Docker does not answer: {(said.stderr or said.stdout).strip()}"
+        )
 
 
 def has_image(architecture):
-    found = subprocess.run(["docker", "image", "inspect", f"{IMAGE}-{architecture}"], capture_output=True)
+    found = subprocess.run(
+        ["docker", "image", "inspect", f"{IMAGE}-{architecture}"], capture_output=True
+    )
     return found.returncode == 0
 
 
 def gateway():
     """The address of this machine in the network of its containers; None if they have a machine of their own, as with Docker Desktop,
     which hands on what goes to the host's name."""
-    said = subprocess.run(["docker", "network", "inspect", "bridge"], capture_output=True, text=True)
+    said = subprocess.run(
+        ["docker", "network", "inspect", "bridge"], capture_output=True, text=True
+    )
     if said.returncode != 0:
         return None
     for network in json.loads(said.stdout)[0]["IPAM"]["Config"] or []:
@@ -234,7 +295,9 @@ def wrong(kind, event, answer):
         poison = {message for message, body in messages.items() if not _is_json(body)}
         # Of two messages for one task, that which finds the task taken comes back.
         done = {body for message, body in messages.items() if message not in failed}
-        if poison - failed or set(messages.values()) - done - {messages[message] for message in poison}:
+        if poison - failed or set(messages.values()) - done - {
+            messages[message] for message in poison
+        }:
             return f"failed are {sorted(failed)}"
     return None
 

@@ -1,6 +1,6 @@
 """The servers of a local stack - the local AWS, the model stand-in, the collector of traces - and everything they start.
 
-    servers.py     stops those of all stacks of this folder; needs nothing that is installed
+servers.py     stops those of all stacks of this folder; needs nothing that is installed
 """
 
 import json
@@ -38,12 +38,26 @@ class Servers:
 
     def make(self, target):
         """The command of make that means these servers, whatever their ports."""
-        return " ".join(["make", target, *(f"{name}={port}" for name, port in self.ports.items() if port != DEFAULT_PORTS[name])])
+        return " ".join(
+            [
+                "make",
+                target,
+                *(
+                    f"{name}={port}"
+                    for name, port in self.ports.items()
+                    if port != DEFAULT_PORTS[name]
+                ),
+            ]
+        )
 
     def running(self):
         """The local AWS answers, on the ports that are asked for now."""
         record = self.folder / "ports.json"
-        mine = record.exists() and _json(record) == self.ports and str(self.folder) in _marked().values()
+        mine = (
+            record.exists()
+            and _json(record) == self.ports
+            and str(self.folder) in _marked().values()
+        )
         return mine and _answers(self.ports["AWS_PORT"], HEALTH["AWS_PORT"])
 
     def check_ports(self):
@@ -52,8 +66,14 @@ class Servers:
             if not _taken(port) or _listens(_pids(self.folder), port):
                 continue
             other = next((mark for pid, mark in _marked().items() if _listens([pid], port)), None)
-            who = f"the local stack of {Path(other).parents[2]} (`make down` there)" if other else "another program"
-            raise phase.Failed(f"Port {port} is taken by {who}. Stop that, or choose a free one: make … {name}=<port>")
+            who = (
+                f"the local stack of {Path(other).parents[2]} (`make down` there)"
+                if other
+                else "another program"
+            )
+            raise phase.Failed(
+                f"Port {port} is taken by {who}. Stop that, or choose a free one: make … {name}=<port>"
+            )
 
     def start(self):
         self.check_ports()
@@ -64,13 +84,25 @@ class Servers:
         began = time.monotonic()
         daemon = f"127.0.0.1:{free_port(socket.SOCK_DGRAM)}"
         python = str(LOCAL / "aws" / "bin" / "python")
-        collector = [python, str(ROOT / "local" / "collector.py"), daemon.split(":")[1], str(self.traces)]
+        collector = [
+            python,
+            str(ROOT / "local" / "collector.py"),
+            daemon.split(":")[1],
+            str(self.traces),
+        ]
         self._spawn("collector", collector)
         # The local AWS hands it on to the functions, as Lambda gives them that of its own daemon.
-        aws = self._spawn("aws", [python, str(LOCAL / "aws" / "bin" / "ministack")], AWS_XRAY_DAEMON_ADDRESS=daemon)
+        aws = self._spawn(
+            "aws",
+            [python, str(LOCAL / "aws" / "bin" / "ministack")],
+            AWS_XRAY_DAEMON_ADDRESS=daemon,
+        )
         self._await("aws", aws, "AWS_PORT")
         self.start_model()
-        phase.say("start", f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)")
+        phase.say(
+            "start",
+            f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)",
+        )
 
     def start_model(self):
         """Starts the model stand-in, again if it runs: it holds nothing that anybody would miss, and may be of an earlier version."""
@@ -78,14 +110,36 @@ class Servers:
         port = str(self.ports["MODEL_PORT"])
         argv = [str(ROOT / "local" / "model.mjs"), port]
         if self.fixtures:
-            argv = [str(LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"), "--host", "127.0.0.1", "--port", port]
-            argv += ["--fixtures", str(ROOT / "local" / "fixtures" / self.fixtures), "--validate-on-load", "--journal-max", "10000"]
+            argv = [
+                str(
+                    LOCAL / "model" / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+                ),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                port,
+            ]
+            argv += [
+                "--fixtures",
+                str(ROOT / "local" / "fixtures" / self.fixtures),
+                "--validate-on-load",
+                "--journal-max",
+                "10000",
+            ]
         self._await("model", self._spawn("model", ["node", *argv]), "MODEL_PORT")
 
     def start_forwarder(self, address):
         """Lets containers reach these servers at this address of the machine, until `make down`."""
         ports = [str(port) for port in self.ports.values()]
-        forwarder = self._spawn("forwarder", [str(LOCAL / "aws" / "bin" / "python"), str(ROOT / "local" / "forwarder.py"), address, *ports])
+        forwarder = self._spawn(
+            "forwarder",
+            [
+                str(LOCAL / "aws" / "bin" / "python"),
+                str(ROOT / "local" / "forwarder.py"),
+                address,
+                *ports,
+            ],
+        )
         self._await("forwarder", forwarder, "AWS_PORT", address)
 
     def _spawn(self, server, argv, **more):
@@ -103,19 +157,36 @@ class Servers:
             **aws_environment(self.aws_url),
             **more,
         }
-        for name in ("PATH", "LANG", "SSL_CERT_FILE", "SSL_CERT_DIR", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"):
+        for name in (
+            "PATH",
+            "LANG",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "NO_PROXY",
+            "no_proxy",
+        ):
             if name in os.environ:
                 environment[name] = os.environ[name]
         with open(self.folder / f"{server}.log", "wb") as log:
             return subprocess.Popen(
-                argv, env=environment, cwd=temp, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                argv,
+                env=environment,
+                cwd=temp,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def _await(self, server, process, port, address="127.0.0.1"):
         deadline = time.monotonic() + 60
         while not _answers(self.ports[port], HEALTH[port], address):
             if time.monotonic() > deadline or process.poll() is not None:
-                raise phase.Failed(f"The {server} server did not start. See {self.folder / server}.log")
+                raise phase.Failed(
+                    f"The {server} server did not start. See {self.folder / server}.log"
+                )
             time.sleep(0.1)
 
 
@@ -140,7 +211,9 @@ def _stop(find):
 
 def down():
     stopped = [folder for folder in (LOCAL / "stacks").glob("*") if stop(folder)]
-    phase.say("down", "stopped; what was installed and built stays" if stopped else "nothing is running")
+    phase.say(
+        "down", "stopped; what was installed and built stays" if stopped else "nothing is running"
+    )
 
 
 def aws_environment(url):

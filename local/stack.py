@@ -1,15 +1,15 @@
 """The local stack: `run` and `test` build the functions, start the servers and deploy template.yaml to them.
 
-    stack.py build                 builds the functions for this machine, with fast settings
-    stack.py run                   stack up, then one task through it; the prompt is in PROMPT
-    stack.py demo                  stack up, then the scenes of demo.py, played by the model stand-in whatever keys the caller has
-    stack.py pictures              the demo again, and its pictures for the README
-    stack.py sam-local FILE...     stack up, then each of these events in a container, by `sam local invoke`
-    stack.py sam-local             stack up, then the API in containers, by `sam local start-api`, on API_PORT
-    stack.py walkthrough           the demo twice, and the events in containers if there is Docker, with a stack of its own
-    stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
-    stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines, FULL=1 all fields
-    stack.py trace                 draws the life of the task in TASK, of `run` or of what API_URL and API_KEY lead to
+stack.py build                 builds the functions for this machine, with fast settings
+stack.py run                   stack up, then one task through it; the prompt is in PROMPT
+stack.py demo                  stack up, then the scenes of demo.py, played by the model stand-in whatever keys the caller has
+stack.py pictures              the demo again, and its pictures for the README
+stack.py sam-local FILE...     stack up, then each of these events in a container, by `sam local invoke`
+stack.py sam-local             stack up, then the API in containers, by `sam local start-api`, on API_PORT
+stack.py walkthrough           the demo twice, and the events in containers if there is Docker, with a stack of its own
+stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
+stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines, FULL=1 all fields
+stack.py trace                 draws the life of the task in TASK, of `run` or of what API_URL and API_KEY lead to
 """
 
 import contextlib
@@ -51,9 +51,17 @@ def main(command, *arguments):
     for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_PORT"]:
         del os.environ[name]
     # ... and no proxy stands between us and this machine.
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
+        filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"))
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    commands = {"build": build, "run": run, "demo": show_demo, "sam-local": run_in_containers, "walkthrough": walk_through}
+    commands = {
+        "build": build,
+        "run": run,
+        "demo": show_demo,
+        "sam-local": run_in_containers,
+        "walkthrough": walk_through,
+    }
     commands |= {"test": test, "pictures": draw_pictures, "logs": follow_logs, "trace": show_trace}
     commands[command](*arguments)
 
@@ -100,7 +108,9 @@ def walk_through():
             for _ in range(2):
                 demo.run(api, servers.model_url)
             try:
-                containers = sam_local.SamLocal(servers, api, outputs, architecture(), tools_environment())
+                containers = sam_local.SamLocal(
+                    servers, api, outputs, architecture(), tools_environment()
+                )
             except sam_local.NoDocker as reason:
                 phase.say("skipped", f"the events in containers. {reason}")
             else:
@@ -122,13 +132,24 @@ def stack_of_run(keys):
 
 
 def test(*command):
-    servers = Servers("test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, fixtures="tests.json")
+    servers = Servers(
+        "test", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()}, fixtures="tests.json"
+    )
     with lock("test"):
         try:
             # A server that the tests themselves start when they need one that fails as they say.
             unreliable_port = free_port()
-            timings = {"ExecutorMaxConcurrency": 5, "ExecutorTimeoutSeconds": 20, "TaskVisibilitySeconds": 120, "ModelTimeoutSeconds": 8}
-            timings |= {"ModelCacheSeconds": 0, "BreakerOpenSeconds": 3, "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}"}
+            timings = {
+                "ExecutorMaxConcurrency": 5,
+                "ExecutorTimeoutSeconds": 20,
+                "TaskVisibilitySeconds": 120,
+                "ModelTimeoutSeconds": 8,
+            }
+            timings |= {
+                "ModelCacheSeconds": 0,
+                "BreakerOpenSeconds": 3,
+                "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}",
+            }
             timings |= {"LeaseSeconds": 10, "StepReserveSeconds": 3}
             # A budget's writes would be one more thing that the tests' faults meet.
             timings |= {"TenantDailyBudgetMicroUsd": 0, "DeploymentDailyBudgetMicroUsd": 0}
@@ -139,12 +160,17 @@ def test(*command):
             environment |= {"UNRELIABLE_PORT": str(unreliable_port), "TRACES": str(servers.traces)}
             environment |= {"LOCAL_AWS_URL": servers.aws_url, "MODEL_URL": servers.model_url}
             environment |= {"API_URL": api_url(servers, outputs), "API_KEY": api_key(outputs)}
-            environment |= {f"{name.upper()}_FUNCTION": outputs[f"{name.capitalize()}Function"] for name in FUNCTIONS}
+            environment |= {
+                f"{name.upper()}_FUNCTION": outputs[f"{name.capitalize()}Function"]
+                for name in FUNCTIONS
+            }
             status = subprocess.run(command, env={**os.environ, **environment}).returncode
         finally:
             stop(servers.folder)
     if status != 0:
-        raise phase.Failed(f"The tests failed (exit {status}). The servers' logs: {servers.folder}/*.log")
+        raise phase.Failed(
+            f"The tests failed (exit {status}). The servers' logs: {servers.folder}/*.log"
+        )
 
 
 def follow_logs():
@@ -152,7 +178,9 @@ def follow_logs():
     if task and not trace.is_task_id(task):
         raise phase.Failed("Say which task, by its whole id: make logs TASK=tsk_…")
     use_running()
-    phase.say("logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this")
+    phase.say(
+        "logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this"
+    )
     logs.follow(LOG_GROUPS, task, os.environ.get("FULL") == "1")
 
 
@@ -163,21 +191,27 @@ def show_trace():
         servers = use_running()
         outputs = stack_outputs()
         url, key = api_url(servers, outputs), api_key(outputs)
-    trace.show(url.rstrip("/"), key, os.environ.get("TASK", "").strip(), servers.folder / "traces.jsonl")
+    trace.show(
+        url.rstrip("/"), key, os.environ.get("TASK", "").strip(), servers.folder / "traces.jsonl"
+    )
 
 
 def use_running():
     """The servers of `run`, to which all our calls go from here on."""
     servers = run_servers()
     if not servers.running():
-        raise phase.Failed("Nothing is running here, or on other ports than AWS_PORT and MODEL_PORT say. Start it: make run")
+        raise phase.Failed(
+            "Nothing is running here, or on other ports than AWS_PORT and MODEL_PORT say. Start it: make run"
+        )
     os.environ.update(aws_environment(servers.aws_url))
     return servers
 
 
 def run_servers():
     try:
-        ports = {name: int(os.environ.get(name) or default) for name, default in DEFAULT_PORTS.items()}
+        ports = {
+            name: int(os.environ.get(name) or default) for name, default in DEFAULT_PORTS.items()
+        }
     except ValueError as error:
         raise phase.Failed(f"AWS_PORT and MODEL_PORT must be numbers: {error}") from None
     return Servers("run", ports)
@@ -191,7 +225,10 @@ def up(servers, parameters, fresh, keys):
             servers.start()
         else:
             servers.start_model()
-            phase.say("start", f"local AWS on {servers.ports['AWS_PORT']}, model stand-in on {servers.ports['MODEL_PORT']}: running")
+            phase.say(
+                "start",
+                f"local AWS on {servers.ports['AWS_PORT']}, model stand-in on {servers.ports['MODEL_PORT']}: running",
+            )
         return deploy(servers, {**parameters, **model_parameters(servers, keys)})
 
 
@@ -208,10 +245,20 @@ def _build():
     # What `sam build` runs, beforehand: it would hide the compiler's progress and warnings.
     for function in FUNCTIONS:
         phase.say("build", function)
-        compiler = ["cargo", "lambda", "build", "--release"] + (["--arm64"] if architecture() == "arm64" else [])
-        if subprocess.run(compiler, cwd=ROOT / "functions" / function, env=environment).returncode != 0:
+        compiler = ["cargo", "lambda", "build", "--release"] + (
+            ["--arm64"] if architecture() == "arm64" else []
+        )
+        if (
+            subprocess.run(compiler, cwd=ROOT / "functions" / function, env=environment).returncode
+            != 0
+        ):
             raise phase.Failed(f"functions/{function} does not compile. The reason is above.")
-    sam("build", "package", ["build", "--parameter-overrides", f"Architecture={architecture()}"], environment)
+    sam(
+        "build",
+        "package",
+        ["build", "--parameter-overrides", f"Architecture={architecture()}"],
+        environment,
+    )
 
 
 def compilers():
@@ -226,11 +273,18 @@ def compilers():
     names = LOCAL / "bin"
     names.mkdir(exist_ok=True)
     target = f"{platform.machine()}_unknown_linux_gnu".replace("arm64", "aarch64")
-    variables = {f"CC_{target}": "cc", f"CXX_{target}": "cxx", f"AR_{target}": "ar", f"RANLIB_{target}": "ranlib"}
+    variables = {
+        f"CC_{target}": "cc",
+        f"CXX_{target}": "cxx",
+        f"AR_{target}": "ar",
+        f"RANLIB_{target}": "ranlib",
+    }
     files = {"cc": "zigcc-*.sh", "cxx": "zigcxx-*.sh", "ar": "ar", "ranlib": "zigranlib.sh"}
     for name, file in files.items():
         script = names / f"zig-{name}"
-        script.write_text(f'#!/bin/sh\nexec "$(dirname -- "$0")"/../cache/cargo-zigbuild/*/wrappers/*/{file} "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\nexec "$(dirname -- "$0")"/../cache/cargo-zigbuild/*/wrappers/*/{file} "$@"\n'
+        )
         script.chmod(0o755)
     variables[f"CARGO_TARGET_{target.upper()}_LINKER"] = "cc"
     path = f"{LOCAL / 'sam' / 'bin'}:{names}:{os.environ['PATH']}"
@@ -241,11 +295,38 @@ def deploy(servers, parameters):
     bucket = "artifacts"
     boto3.client("s3").create_bucket(Bucket=bucket)
     # Its CloudFormation refuses what comes with "full": the types CompositeAlarm and QueryDefinition, and Metrics of an Alarm.
-    overrides = {"Architecture": architecture(), "LogRetentionDays": 1, "Monitoring": "basic", **release.parameters(), **parameters}
-    arguments = ["deploy", "--stack-name", STACK, "--s3-bucket", bucket, "--capabilities", "CAPABILITY_IAM"]
-    arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar", "--parameter-overrides"]
-    arguments += [f'{name}="{value}"' for name, value in overrides.items()]  # quoted, or SAM refuses an empty one
-    sam("deploy", "template.yaml to the local AWS", arguments, tools_environment(), servers.folder / "deploy.log")
+    overrides = {
+        "Architecture": architecture(),
+        "LogRetentionDays": 1,
+        "Monitoring": "basic",
+        **release.parameters(),
+        **parameters,
+    }
+    arguments = [
+        "deploy",
+        "--stack-name",
+        STACK,
+        "--s3-bucket",
+        bucket,
+        "--capabilities",
+        "CAPABILITY_IAM",
+    ]
+    arguments += [
+        "--no-confirm-changeset",
+        "--no-fail-on-empty-changeset",
+        "--no-progressbar",
+        "--parameter-overrides",
+    ]
+    arguments += [
+        f'{name}="{value}"' for name, value in overrides.items()
+    ]  # quoted, or SAM refuses an empty one
+    sam(
+        "deploy",
+        "template.yaml to the local AWS",
+        arguments,
+        tools_environment(),
+        servers.folder / "deploy.log",
+    )
     mend()
     return stack_outputs()
 
@@ -300,11 +381,20 @@ def api_url(servers, outputs):
 
 
 def api_key(outputs):
-    return boto3.client("secretsmanager").get_secret_value(SecretId=outputs["ApiKeySecretArn"])["SecretString"]
+    return boto3.client("secretsmanager").get_secret_value(SecretId=outputs["ApiKeySecretArn"])[
+        "SecretString"
+    ]
 
 
 def sam(title, doing, arguments, environment, log=LOCAL / "log" / "build.log"):
-    phase.run(title, doing, [str(LOCAL / "sam" / "bin" / "sam"), *arguments], str(log), cwd=ROOT, env=environment)
+    phase.run(
+        title,
+        doing,
+        [str(LOCAL / "sam" / "bin" / "sam"), *arguments],
+        str(log),
+        cwd=ROOT,
+        env=environment,
+    )
 
 
 def tools_environment():
@@ -326,4 +416,7 @@ def architecture():
 
 
 if __name__ == "__main__":
-    phase.main(lambda: main(*sys.argv[1:]), "Interrupted. The same command continues; `make down` stops what is running.")
+    phase.main(
+        lambda: main(*sys.argv[1:]),
+        "Interrupted. The same command continues; `make down` stops what is running.",
+    )

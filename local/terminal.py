@@ -4,7 +4,16 @@ import os
 import shutil
 import sys
 
-STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
+STYLES = {
+    "dim": "2",
+    "bold": "1",
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "blue": "34",
+    "magenta": "35",
+    "cyan": "36",
+}
 WIDTH = 100
 
 
@@ -28,4 +37,7 @@ def width():
 
 def printable(text):
     """On one line, and nothing in it that moves the cursor or changes the terminal."""
-    return "".join(character if character.isprintable() else "⏎" if character == "\n" else "·" for character in text)
+    return "".join(
+        character if character.isprintable() else "⏎" if character == "\n" else "·"
+        for character in text
+    )

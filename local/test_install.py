@@ -31,7 +31,10 @@ def script():
 phase.main(script, "Interrupted.")
 """
 # As pip writes them: the usual one, and one for a path that is too long or has a space.
-HEADS = ["#!/gone/bin/python3.11\n", "#!/bin/sh\n'''exec' \"/is gone/bin/python\" \"$0\" \"$@\"\n' '''\n"]
+HEADS = [
+    "#!/gone/bin/python3.11\n",
+    "#!/bin/sh\n'''exec' \"/is gone/bin/python\" \"$0\" \"$@\"\n' '''\n",
+]
 
 
 class Installs(unittest.TestCase):
@@ -89,7 +92,9 @@ class Installs(unittest.TestCase):
         install.make_movable(self.local / "tool")
         moved = self.root.rename(self.root.with_name("moved here")) / ".local" / "tool" / "bin"
         for number in range(len(HEADS)):
-            shown = subprocess.run([moved / f"script{number}", "a b"], capture_output=True, text=True, check=True).stdout
+            shown = subprocess.run(
+                [moved / f"script{number}", "a b"], capture_output=True, text=True, check=True
+            ).stdout
             self.assertEqual(shown, "['a b']\n")
 
 
@@ -123,11 +128,17 @@ class Targets(unittest.TestCase):
         for arguments in ((), ("ENV=production",)):
             said = self.make("deploy", "PYTHON=true", *arguments)
             self.assertEqual((said.returncode, said.stdout), (2, ""))
-            self.assertTrue(said.stderr.startswith("Say where to: make deploy ENV=dev|staging|prod\n"), said.stderr)
+            self.assertTrue(
+                said.stderr.startswith("Say where to: make deploy ENV=dev|staging|prod\n"),
+                said.stderr,
+            )
 
     def test_help_lists_every_target_that_has_a_word_on_it(self):
         described = re.findall("^([a-z-]+):.* ## ", (install.ROOT / "Makefile").read_text(), re.M)
-        self.assertEqual([line.split()[0] for line in self.make("help").stdout.splitlines()], ["help", *described[1:]])
+        self.assertEqual(
+            [line.split()[0] for line in self.make("help").stdout.splitlines()],
+            ["help", *described[1:]],
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ MOST_EVENTS = 4
 
 class Processes(unittest.TestCase):
     def start(self, argv=SLEEPER, cwd=None, **environment):
-        process = subprocess.Popen(argv, env={**os.environ, **environment}, stdout=subprocess.PIPE, cwd=cwd)
+        process = subprocess.Popen(
+            argv, env={**os.environ, **environment}, stdout=subprocess.PIPE, cwd=cwd
+        )
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
@@ -99,7 +101,12 @@ class Processes(unittest.TestCase):
 
     def test_a_taken_port_is_noticed_before_anything_is_built(self):
         stack_servers = servers.Servers("never-started", self.taken_ports())
-        patches = {"lock": mock.MagicMock(), "run_servers": lambda: stack_servers, "up": mock.DEFAULT, "one_task": mock.DEFAULT}
+        patches = {
+            "lock": mock.MagicMock(),
+            "run_servers": lambda: stack_servers,
+            "up": mock.DEFAULT,
+            "one_task": mock.DEFAULT,
+        }
         with mock.patch.multiple("stack", **patches) as mocks:
             with self.assertRaises(phase.Failed):
                 stack.run()
@@ -124,18 +131,33 @@ class Processes(unittest.TestCase):
 class Hints(unittest.TestCase):
     def hints(self, ports):
         make = servers.Servers("never-started", ports).make
-        shown = one_task.how_to_go_on(platform_api.Api("http://127.0.0.1:1", "key", make), "agt_1", "tsk_1")
+        shown = one_task.how_to_go_on(
+            platform_api.Api("http://127.0.0.1:1", "key", make), "agt_1", "tsk_1"
+        )
         return [line.strip() for line in shown.splitlines() if line.strip().startswith("make")]
 
     def test_they_are_short_on_the_usual_ports(self):
-        usual = ['make run PROMPT="your own question"', "make demo", "make trace TASK=tsk_1", "make logs", "make down"]
+        usual = [
+            'make run PROMPT="your own question"',
+            "make demo",
+            "make trace TASK=tsk_1",
+            "make logs",
+            "make down",
+        ]
         self.assertEqual(self.hints(servers.DEFAULT_PORTS), usual)
 
     def test_they_name_other_ports_where_these_matter(self):
         hints = self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4010})
-        for hint in ('make run PROMPT="your own question" AWS_PORT=4930', "make logs AWS_PORT=4930", "make down"):
+        for hint in (
+            'make run PROMPT="your own question" AWS_PORT=4930',
+            "make logs AWS_PORT=4930",
+            "make down",
+        ):
             self.assertIn(hint, hints)
-        self.assertIn("make logs AWS_PORT=4930 MODEL_PORT=4931", self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4931}))
+        self.assertIn(
+            "make logs AWS_PORT=4930 MODEL_PORT=4931",
+            self.hints({"AWS_PORT": 4930, "MODEL_PORT": 4931}),
+        )
 
     def test_the_usual_ports_are_those_of_the_makefile(self):
         makefile = (servers.ROOT / "Makefile").read_text()
@@ -150,9 +172,26 @@ class Prompt(unittest.TestCase):
         with tempfile.NamedTemporaryFile("w", suffix=".mk") as file:
             file.write(show)
             file.flush()
-            argv = ["make", "-s", "-C", str(servers.ROOT), "-f", "Makefile", "-f", file.name, "show", f"PROMPT={prompt}"]
-            environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-            shown = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True).stdout
+            argv = [
+                "make",
+                "-s",
+                "-C",
+                str(servers.ROOT),
+                "-f",
+                "Makefile",
+                "-f",
+                file.name,
+                "show",
+                f"PROMPT={prompt}",
+            ]
+            environment = {
+                name: value
+                for name, value in os.environ.items()
+                if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+            }
+            shown = subprocess.run(
+                argv, env=environment, capture_output=True, text=True, check=True
+            ).stdout
         self.assertEqual(shown.strip(), ascii(prompt))
 
 
@@ -165,28 +204,50 @@ class LogLines(unittest.TestCase):
             if not pending:
                 raise KeyboardInterrupt
             for function, arrived, said, text in pending.pop(0):
-                line = {"timestamp": datetime.fromtimestamp(now - said, timezone.utc).isoformat(), "message": text}
-                event = {"logStreamName": "s", "timestamp": (now - arrived) * 1000, "message": json.dumps(line)}
+                line = {
+                    "timestamp": datetime.fromtimestamp(now - said, timezone.utc).isoformat(),
+                    "message": text,
+                }
+                event = {
+                    "logStreamName": "s",
+                    "timestamp": (now - arrived) * 1000,
+                    "message": json.dumps(line),
+                }
                 events.append((function, event))
 
         def paginate(logGroupName, startTime, endTime):
-            found = [event for function, event in events if function == logGroupName and startTime <= event["timestamp"] <= endTime]
+            found = [
+                event
+                for function, event in events
+                if function == logGroupName and startTime <= event["timestamp"] <= endTime
+            ]
             return [{"events": found[:1]}, {"events": found[1:MOST_EVENTS]}]
 
         clock = mock.Mock(time=lambda: now - len(pending), sleep=sleep)
         client = mock.Mock(**{"get_paginator.return_value.paginate": paginate})
-        with mock.patch("logs.time", clock), mock.patch("boto3.client", return_value=client), redirect_stdout(printed):
+        with (
+            mock.patch("logs.time", clock),
+            mock.patch("boto3.client", return_value=client),
+            redirect_stdout(printed),
+        ):
             logs.follow({"api": "api", "executor": "executor"}, "")
         return [line.split()[-1] for line in printed.getvalue().splitlines() if line]
 
     def test_they_are_printed_in_the_order_in_which_they_were_said(self):
-        in_one_look = [("api", 50, 50, "second"), ("api", 40, 40, "third"), ("executor", 39, 55, "first")]
+        in_one_look = [
+            ("api", 50, 50, "second"),
+            ("api", 40, 40, "third"),
+            ("executor", 39, 55, "first"),
+        ]
         self.assertEqual(self.follow(in_one_look), ["first", "second", "third"])
         in_two = [("api", 3, 3, "second")], [("executor", 2, 4, "first")]
         self.assertEqual(self.follow(*in_two, [], []), ["first", "second"])
 
     def test_one_that_comes_in_after_a_newer_one_is_not_missed(self):
-        self.assertEqual(self.follow([("executor", 20, 20, "newer")], [("executor", 21, 21, "older")]), ["newer", "older"])
+        self.assertEqual(
+            self.follow([("executor", 20, 20, "newer")], [("executor", 21, 21, "older")]),
+            ["newer", "older"],
+        )
 
     def test_all_of_them_are_there_before_one_is_printed(self):
         many = [("executor", age, age, str(age)) for age in range(500, 400, -10)]
@@ -198,23 +259,48 @@ class LogLines(unittest.TestCase):
         def paginate(endTime, **_):
             looks.append(endTime)
             self.assertLess(len(looks), 10, "looks for more without end")
-            line = json.dumps({"timestamp": datetime.fromtimestamp(now - 60, timezone.utc).isoformat(), "message": "old"})
-            said = [(now - 60, line), *((now + 0.01 * place, f"new {place}") for place in range(len(looks)))]
-            events = [{"logStreamName": "s", "timestamp": int(at * 1000), "message": text} for at, text in said]
+            line = json.dumps(
+                {
+                    "timestamp": datetime.fromtimestamp(now - 60, timezone.utc).isoformat(),
+                    "message": "old",
+                }
+            )
+            said = [
+                (now - 60, line),
+                *((now + 0.01 * place, f"new {place}") for place in range(len(looks))),
+            ]
+            events = [
+                {"logStreamName": "s", "timestamp": int(at * 1000), "message": text}
+                for at, text in said
+            ]
             return [{"events": [event for event in events if event["timestamp"] <= endTime]}]
 
         clock = mock.Mock(time=lambda: now, sleep=mock.Mock(side_effect=KeyboardInterrupt))
         client = mock.Mock(**{"get_paginator.return_value.paginate": paginate})
-        with mock.patch("logs.time", clock), mock.patch("boto3.client", return_value=client), redirect_stdout(printed):
+        with (
+            mock.patch("logs.time", clock),
+            mock.patch("boto3.client", return_value=client),
+            redirect_stdout(printed),
+        ):
             logs.follow({"api": "api"}, "")
         self.assertIn("old", printed.getvalue())
 
     def test_a_json_line_becomes_one_readable_line(self):
         line = '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO","message":"task finished","task_id":"tsk_1","n":2}'
-        self.assertEqual(logs.pretty("executor", line, terminal.plain), "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2")
+        self.assertEqual(
+            logs.pretty("executor", line, terminal.plain),
+            "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2",
+        )
 
     def test_in_short_a_line_has_no_ids_that_lead_elsewhere_and_a_read_that_was_answered_none(self):
-        request = {"level": "INFO", "message": "request handled", "status": 200, "task_id": "tsk_1", "request_id": "r", "tenant_id": "default"}
+        request = {
+            "level": "INFO",
+            "message": "request handled",
+            "status": 200,
+            "task_id": "tsk_1",
+            "request_id": "r",
+            "tenant_id": "default",
+        }
         hidden = logs.QUIET | logs.ONLY_IN_FULL
 
         def short(**fields):
@@ -223,7 +309,10 @@ class LogLines(unittest.TestCase):
         self.assertEqual(short(method="POST").split()[-2:], ["status=200", "task_id=tsk_1"])
         self.assertIsNone(short(method="GET"))
         self.assertIn("status=404", short(method="GET", status=404))
-        self.assertIn("request_id=r tenant_id=default method=GET", logs.pretty("api", json.dumps(request | {"method": "GET"}), terminal.plain))
+        self.assertIn(
+            "request_id=r tenant_id=default method=GET",
+            logs.pretty("api", json.dumps(request | {"method": "GET"}), terminal.plain),
+        )
 
     def test_fields_that_are_left_out_in_short_are_fields_of_our_lines(self):
         schema = (servers.ROOT / "shared" / "src" / "testing" / "log_schema.rs").read_text()
@@ -231,17 +320,28 @@ class LogLines(unittest.TestCase):
             self.assertIn(f'"{field}"', schema)
 
     def test_other_lines_pass_and_the_platform_s_own_are_dropped(self):
-        self.assertEqual(logs.pretty("api", "panicked at x\nhere\n", terminal.plain), "api       panicked at x⏎here")
+        self.assertEqual(
+            logs.pretty("api", "panicked at x\nhere\n", terminal.plain),
+            "api       panicked at x⏎here",
+        )
         self.assertIsNone(logs.pretty("api", "START RequestId: 1 Version: $LATEST", terminal.plain))
 
     def test_metrics_and_the_platform_s_good_news_are_dropped(self):
-        self.assertIsNone(logs.pretty("api", '{"_aws":{"Timestamp":1},"Requests":1}', terminal.plain))
-        report = '{"time":"2026-11-22T12:00:01.500Z","type":"platform.report","record":{"status":"%s"}}'
+        self.assertIsNone(
+            logs.pretty("api", '{"_aws":{"Timestamp":1},"Requests":1}', terminal.plain)
+        )
+        report = (
+            '{"time":"2026-11-22T12:00:01.500Z","type":"platform.report","record":{"status":"%s"}}'
+        )
         self.assertIsNone(logs.pretty("api", report % "success", terminal.plain))
         self.assertIn("timeout", logs.pretty("api", report % "timeout", terminal.plain))
 
     def test_colours_are_ours_only(self):
-        line = logs.pretty("api", '{"level":"ERROR","message":"no","error":"\\u001b[2Jgone\\nx"}', terminal.coloured)
+        line = logs.pretty(
+            "api",
+            '{"level":"ERROR","message":"no","error":"\\u001b[2Jgone\\nx"}',
+            terminal.coloured,
+        )
         self.assertIn("\033[31mERROR\033[0m", line)
         self.assertIn("·[2Jgone⏎x", line)
 

@@ -60,7 +60,9 @@ class Alarms(unittest.TestCase):
     def test_every_alarm_says_what_it_means_and_leads_to_its_entry(self):
         for name, alarm in (ALARMS | COMPOSITES).items():
             with self.subTest(name):
-                meaning, anchor = re.fullmatch(r"([A-Z].+\.) \$\{RunbookUrl\}#(\S+)", alarm["Properties"]["AlarmDescription"]).groups()
+                meaning, anchor = re.fullmatch(
+                    r"([A-Z].+\.) \$\{RunbookUrl\}#(\S+)", alarm["Properties"]["AlarmDescription"]
+                ).groups()
                 self.assertGreater(len(meaning.split()), 4)
                 self.assertEqual(anchor, re.sub(r"burn\d+[hm]$", "burn", name.lower()))
                 self.assertIn(anchor, ANCHORS)
@@ -70,31 +72,52 @@ class Alarms(unittest.TestCase):
         self.assertEqual(entries, set(ALARMS) - WINDOWS | set(COMPOSITES))
         for body in re.split(r"^### \w+$", OPERATIONS, flags=re.M)[1:]:
             for part in ("**Means:**", "**Look", "**Do:**"):
-                self.assertTrue(part in body or "**do**" in body, f"{part} is missing in{body[:60]}")
+                self.assertTrue(
+                    part in body or "**do**" in body, f"{part} is missing in{body[:60]}"
+                )
 
     def test_composite_alarms_name_alarms_that_exist(self):
         for composite in COMPOSITES.values():
-            self.assertLessEqual(set(re.findall(r"\$\{(\w+)\}", composite["Properties"]["AlarmRule"])), {*ALARMS, *COMPOSITES})
-
+            self.assertLessEqual(
+                set(re.findall(r"\$\{(\w+)\}", composite["Properties"]["AlarmRule"])),
+                {*ALARMS, *COMPOSITES},
+            )
 
     def test_the_windows_of_an_error_budget_are_what_they_are_called(self):
-        self.assertEqual(WINDOWS, {f"{goal}Burn{window}" for goal in ("Submit", "Task") for window in ("1h", "5m", "6h", "30m")})
+        self.assertEqual(
+            WINDOWS,
+            {
+                f"{goal}Burn{window}"
+                for goal in ("Submit", "Task")
+                for window in ("1h", "5m", "6h", "30m")
+            },
+        )
         for name in WINDOWS:
             with self.subTest(name):
                 count, unit = re.search(r"(\d+)([hm])$", name).groups()
                 properties = ALARMS[name]["Properties"]
                 burn, *measured = properties["Metrics"]
-                self.assertEqual({part["MetricStat"]["Period"] for part in measured}, {int(count) * {"h": 3600, "m": 60}[unit]})
+                self.assertEqual(
+                    {part["MetricStat"]["Period"] for part in measured},
+                    {int(count) * {"h": 3600, "m": 60}[unit]},
+                )
                 self.assertEqual(float(properties["Threshold"]), 14.4 if count in ("1", "5") else 6)
-                self.assertEqual({part["Id"] for part in measured}, set(re.findall(r"FILL\((\w+), 0\)", burn["Expression"])))
-                self.assertIn("/ 0.001," if name.startswith("Submit") else "/ 0.01,", burn["Expression"])
+                self.assertEqual(
+                    {part["Id"] for part in measured},
+                    set(re.findall(r"FILL\((\w+), 0\)", burn["Expression"])),
+                )
+                self.assertIn(
+                    "/ 0.001," if name.startswith("Submit") else "/ 0.01,", burn["Expression"]
+                )
 
     def test_basic_monitoring_keeps_to_single_metrics(self):
         for name, alarm in ALARMS.items():
             fully = alarm["Condition"] == "MonitoredFully"
             self.assertEqual(fully, "Metrics" in alarm["Properties"], name)
         for kind in ("AWS::CloudWatch::CompositeAlarm", "AWS::Logs::QueryDefinition"):
-            self.assertEqual({one["Condition"] for one in dashboard.resources(kind).values()}, {"MonitoredFully"})
+            self.assertEqual(
+                {one["Condition"] for one in dashboard.resources(kind).values()}, {"MonitoredFully"}
+            )
 
     def test_the_readme_says_what_alarms_cost_in_a_month(self):
         """0.10 USD for each metric that an alarm watches and 0.50 for each composite alarm (CloudWatch pricing, us-east-1)."""
@@ -102,7 +125,10 @@ class Alarms(unittest.TestCase):
         for alarm in ALARMS.values():
             dimes[alarm["Condition"] == "MonitoredFully"] += len(dashboard.metrics_of_alarm(alarm))
         full = sum(dimes.values()) + 5 * len(COMPOSITES)
-        said = re.search(r"alarms cost ([\d.]+) a month with `Monitoring=full`, the default, ([\d.]+) with `basic`", README)
+        said = re.search(
+            r"alarms cost ([\d.]+) a month with `Monitoring=full`, the default, ([\d.]+) with `basic`",
+            README,
+        )
         self.assertEqual(said.groups(), (f"{full / 10:.2f}", f"{dimes[False] / 10:.2f}"))
 
 
@@ -129,7 +155,9 @@ class Metrics(unittest.TestCase):
 
 class Dashboard(unittest.TestCase):
     def test_the_drawing_is_of_today_s_template(self):
-        self.assertEqual(dashboard.DRAWING.read_text(), dashboard.draw(), "draw it again: make dashboard")
+        self.assertEqual(
+            dashboard.DRAWING.read_text(), dashboard.draw(), "draw it again: make dashboard"
+        )
 
     def test_widgets_fill_the_grid_and_none_covers_another(self):
         taken = set()
@@ -159,7 +187,11 @@ class Operations(unittest.TestCase):
         table = OPERATIONS.split("## The thirteen faults")[1].split("\n## ")[0]
         rows = [row.strip("|").split(" | ") for row in re.findall(r"^\|.*\|$", table, re.M)[2:]]
         self.assertEqual(len(rows), 13)
-        drawn = {f"{namespace} {name}" for widget in dashboard.widgets() for namespace, name, _ in dashboard.metrics_of(widget)}
+        drawn = {
+            f"{namespace} {name}"
+            for widget in dashboard.widgets()
+            for namespace, name, _ in dashboard.metrics_of(widget)
+        }
         for fault, messages, measured, entries in rows:
             with self.subTest(fault.strip()):
                 for message in _quoted(messages):
@@ -169,8 +201,14 @@ class Operations(unittest.TestCase):
                 named = re.findall(r"\[(\w+)\]\(#(\w+)\)", entries)
                 self.assertTrue(named)
                 for alarm, anchor in named:
-                    watched = {f"{namespace} {name}" for namespace, name, _ in dashboard.metrics_of_alarm(ALARMS[alarm])}
-                    left = {metric if "/" in metric else f"{dashboard.OURS} {metric}" for metric in _quoted(measured)}
+                    watched = {
+                        f"{namespace} {name}"
+                        for namespace, name, _ in dashboard.metrics_of_alarm(ALARMS[alarm])
+                    }
+                    left = {
+                        metric if "/" in metric else f"{dashboard.OURS} {metric}"
+                        for metric in _quoted(measured)
+                    }
                     self.assertTrue(watched & left, f"{alarm} watches {watched}")
                     self.assertEqual(anchor, alarm.lower())
 
@@ -208,7 +246,11 @@ class Operations(unittest.TestCase):
             text = query["Properties"]["QueryString"]
             found = re.findall(r'message (?:= |in \[)("[^\]\n]*")', text)
             messages = [message for group in found for message in re.findall(r'"([^"]+)"', group)]
-            messages += [message for group in re.findall(r"message like /([^/]+)/", text) for message in group.split("|")]
+            messages += [
+                message
+                for group in re.findall(r"message like /([^/]+)/", text)
+                for message in group.split("|")
+            ]
             for message in messages:
                 with self.subTest(f"{name}: {message}"):
                     self.assertIn(message, SOURCES)
@@ -216,9 +258,13 @@ class Operations(unittest.TestCase):
 
     def test_the_query_for_dead_letters_knows_each_failure_that_makes_one(self):
         outcome = (dashboard.ROOT / "shared" / "src" / "domain" / "outcome.rs").read_text()
-        failures = re.findall(r"Self::(\w+)", re.search(r"fn is_dead_letter.*?\}", outcome, re.S)[0])
+        failures = re.findall(
+            r"Self::(\w+)", re.search(r"fn is_dead_letter.*?\}", outcome, re.S)[0]
+        )
         codes = {re.search(rf'Self::{failure} => "(\w+)"', outcome)[1] for failure in failures}
-        query = dashboard.resources("AWS::Logs::QueryDefinition")["PoisonQuery"]["Properties"]["QueryString"]
+        query = dashboard.resources("AWS::Logs::QueryDefinition")["PoisonQuery"]["Properties"][
+            "QueryString"
+        ]
         self.assertEqual(set(re.findall(r'"(\w+)"', query)), codes)
 
     def test_the_saved_queries_ask_for_fields_that_lines_have(self):
@@ -234,15 +280,21 @@ class Operations(unittest.TestCase):
 class Logs(unittest.TestCase):
     def test_every_function_logs_lines_of_json_that_are_kept_for_a_while_and_is_traced(self):
         functions = dashboard.resources("AWS::Serverless::Function")
+        shared = dashboard.template()["Globals"]["Function"]
         groups = dashboard.resources("AWS::Logs::LogGroup")
         self.assertEqual(len(functions), 3)
         for name, function in functions.items():
             with self.subTest(name):
-                logging = function["Properties"]["LoggingConfig"]
-                self.assertEqual((logging["LogFormat"], logging["ApplicationLogLevel"]), ("JSON", "LogLevel"))
+                logging = shared["LoggingConfig"] | function["Properties"]["LoggingConfig"]
+                self.assertEqual(
+                    (logging["LogFormat"], logging["ApplicationLogLevel"]), ("JSON", "LogLevel")
+                )
                 self.assertIn(logging["LogGroup"], groups)
-        self.assertEqual({group["Properties"]["RetentionInDays"] for group in groups.values()}, {"LogRetentionDays"})
-        self.assertEqual(dashboard.template()["Globals"]["Function"]["Tracing"], "Active")
+        self.assertEqual(
+            {group["Properties"]["RetentionInDays"] for group in groups.values()},
+            {"LogRetentionDays"},
+        )
+        self.assertEqual(shared["Tracing"], "Active")
 
 
 def _quoted(text):
@@ -252,13 +304,22 @@ def _quoted(text):
 # The words of Logs Insights' language that our queries use.
 # The fields of spans in the log group aws/spans.
 SPANS = {"name", "durationNano", "traceId", "spanId", "parentSpanId"}
-INSIGHTS = SPANS | set("fields filter sort asc desc limit stats by in or and like as count count_distinct latest sum coalesce".split())
+INSIGHTS = SPANS | set(
+    "fields filter sort asc desc limit stats by in or and like as count count_distinct latest sum coalesce".split()
+)
 
 # The fields that a line may have; the suite holds every line that is logged to them.
-FIELDS = set(re.findall(r'"(\w+)"', (dashboard.ROOT / "shared/src/testing/log_schema.rs").read_text().split("/// Says what")[0]))
+FIELDS = set(
+    re.findall(
+        r'"(\w+)"',
+        (dashboard.ROOT / "shared/src/testing/log_schema.rs").read_text().split("/// Says what")[0],
+    )
+)
 
 SOURCES = "\n".join(
-    path.read_text() for folder in ("shared/src", "functions") for path in sorted((dashboard.ROOT / folder).rglob("*.rs"))
+    path.read_text()
+    for folder in ("shared/src", "functions")
+    for path in sorted((dashboard.ROOT / folder).rglob("*.rs"))
 )
 
 if __name__ == "__main__":

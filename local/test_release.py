@@ -24,11 +24,18 @@ class Release(unittest.TestCase):
     def test_each_environment_gets_the_commit_before_what_it_says_itself(self):
         config = (release.ROOT / "samconfig.toml").read_text()
         told = release.with_parameters(config, {"Version": "abc", "RunbookUrl": "https://x/r"})
-        self.assertEqual(told.count('"Version=abc",\n  "RunbookUrl=https://x/r",\n  "Environment='), 3)
-        self.assertEqual(told.replace('\n  "Version=abc",\n  "RunbookUrl=https://x/r",', ""), config)
+        self.assertEqual(
+            told.count('"Version=abc",\n  "RunbookUrl=https://x/r",\n  "Environment='), 3
+        )
+        self.assertEqual(
+            told.replace('\n  "Version=abc",\n  "RunbookUrl=https://x/r",', ""), config
+        )
 
     def test_without_git_or_outside_a_repository_the_version_is_unknown(self):
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(release, "ROOT", Path(folder)):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            mock.patch.object(release, "ROOT", Path(folder)),
+        ):
             self.assertEqual(release.parameters(), {"Version": "unknown"})
         with mock.patch.object(release.subprocess, "run", side_effect=FileNotFoundError):
             self.assertEqual(release.version(), "unknown")

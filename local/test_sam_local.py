@@ -20,7 +20,10 @@ EVENTS = sorted((ROOT / "events").glob("*.json"))
 
 class Events(unittest.TestCase):
     def prepared(self, file):
-        api = mock.Mock(key="the key", **{"submit.side_effect": [{"id": f"tsk_{number}"} for number in range(9)]})
+        api = mock.Mock(
+            key="the key",
+            **{"submit.side_effect": [{"id": f"tsk_{number}"} for number in range(9)]},
+        )
         containers = mock.Mock(api=api, agent="agt_1")
         return sam_local.SamLocal.event(containers, file)
 
@@ -44,7 +47,13 @@ class Events(unittest.TestCase):
         good, poison, other = (record["messageId"] for record in event["Records"])
 
         def wrong(*failed):
-            return sam_local.wrong("sqs", event, json.dumps({"batchItemFailures": [{"itemIdentifier": message} for message in failed]}))
+            return sam_local.wrong(
+                "sqs",
+                event,
+                json.dumps(
+                    {"batchItemFailures": [{"itemIdentifier": message} for message in failed]}
+                ),
+            )
 
         self.assertIsNone(wrong(poison))
         for failed in ((), (good,), (good, poison), (poison, other)):
@@ -53,28 +62,43 @@ class Events(unittest.TestCase):
     def test_of_two_messages_for_one_task_one_may_come_back(self):
         event, _ = self.prepared(ROOT / "events" / "sqs-duplicate.json")
         messages = [{"itemIdentifier": record["messageId"]} for record in event["Records"]]
-        self.assertIsNone(sam_local.wrong("sqs", event, json.dumps({"batchItemFailures": messages[:1]})))
-        self.assertIsNotNone(sam_local.wrong("sqs", event, json.dumps({"batchItemFailures": messages})))
+        self.assertIsNone(
+            sam_local.wrong("sqs", event, json.dumps({"batchItemFailures": messages[:1]}))
+        )
+        self.assertIsNotNone(
+            sam_local.wrong("sqs", event, json.dumps({"batchItemFailures": messages}))
+        )
 
     def test_errors_and_refusals_are_wrong(self):
-        self.assertEqual(sam_local.wrong("schedule", {}, '{"errorType": "X", "errorMessage": "no store"}'), "no store")
+        self.assertEqual(
+            sam_local.wrong("schedule", {}, '{"errorType": "X", "errorMessage": "no store"}'),
+            "no store",
+        )
         self.assertEqual(sam_local.wrong("api", {}, '{"statusCode": 401}'), "status 401")
         self.assertIsNone(sam_local.wrong("api", {}, '{"statusCode": 202}'))
         self.assertIn("no JSON", sam_local.wrong("api", {}, "Killed"))
 
     def test_without_docker_it_says_so(self):
-        with mock.patch("shutil.which", return_value=None), self.assertRaisesRegex(sam_local.NoDocker, "install Docker"):
+        with (
+            mock.patch("shutil.which", return_value=None),
+            self.assertRaisesRegex(sam_local.NoDocker, "install Docker"),
+        ):
             sam_local.require_docker()
         with tempfile.TemporaryDirectory() as folder:
             docker = Path(folder) / "docker"
             docker.write_text("#!/bin/sh\necho 'is the daemon running?' >&2\nexit 1\n")
             docker.chmod(0o755)
-            with mock.patch.dict("os.environ", PATH=folder), self.assertRaisesRegex(phase.Failed, "is the daemon running"):
+            with (
+                mock.patch.dict("os.environ", PATH=folder),
+                self.assertRaisesRegex(phase.Failed, "is the daemon running"),
+            ):
                 sam_local.require_docker()
 
 
 class Variables(unittest.TestCase):
-    def test_no_variable_of_a_function_is_a_number_with_which_the_local_aws_could_not_start_it(self):
+    def test_no_variable_of_a_function_is_a_number_with_which_the_local_aws_could_not_start_it(
+        self,
+    ):
         for name, function in dashboard.resources("AWS::Serverless::Function").items():
             for variable, value in function["Properties"]["Environment"]["Variables"].items():
                 self.assertNotIsInstance(value, int, f"{name}: {variable}")
@@ -89,7 +113,9 @@ class Forwarder(unittest.TestCase):
         async def exchange():
             port, front = free_port(), free_port()
             async with await asyncio.start_server(echo, "127.0.0.1", port):
-                async with await asyncio.start_server(forwarder.forward_to(port), "127.0.0.1", front):
+                async with await asyncio.start_server(
+                    forwarder.forward_to(port), "127.0.0.1", front
+                ):
                     reader, writer = await asyncio.open_connection("127.0.0.1", front)
                     writer.write(b"x" * 300_000)
                     writer.write_eof()

@@ -12,7 +12,13 @@ import phase
 import terminal
 import trace
 
-USAGE = {"input_tokens": 1000, "output_tokens": 20, "cache_read_tokens": 12, "cache_write_tokens": 0, "reasoning_tokens": 0}
+USAGE = {
+    "input_tokens": 1000,
+    "output_tokens": 20,
+    "cache_read_tokens": 12,
+    "cache_write_tokens": 0,
+    "reasoning_tokens": 0,
+}
 TASK = {
     "id": "tsk_1",
     "status": "failed",
@@ -31,7 +37,15 @@ TASK = {
     "error": {
         "code": "model_unavailable",
         "message": "try again",
-        "attempts": [{"provider": "anthropic", "model": "m", "code": "model_unavailable", "status": 529, "request_id": "req_9"}],
+        "attempts": [
+            {
+                "provider": "anthropic",
+                "model": "m",
+                "code": "model_unavailable",
+                "status": 529,
+                "request_id": "req_9",
+            }
+        ],
     },
     "history": [
         {"at": "2026-11-25T10:00:00.000Z", "event": "submitted"},
@@ -39,7 +53,12 @@ TASK = {
         {"at": "2026-11-25T10:00:04.000Z", "event": "handed_over", "hop": 1},
         {"at": "2026-11-25T10:00:04.500Z", "event": "resent"},
         {"at": "2026-11-25T10:00:05.000Z", "event": "claimed", "worker": "wrk_0123456789fedcba"},
-        {"at": "2026-11-25T10:00:06.000Z", "event": "parked", "reason": "breaker", "until": "2026-11-25T10:00:09.000Z"},
+        {
+            "at": "2026-11-25T10:00:06.000Z",
+            "event": "parked",
+            "reason": "breaker",
+            "until": "2026-11-25T10:00:09.000Z",
+        },
         {"at": "2026-11-25T10:00:09.000Z", "event": "claimed", "worker": "wrk_01234567890a0b0c"},
         {"at": "2026-11-25T10:00:10.000Z", "event": "failed", "code": "model_unavailable"},
     ],
@@ -111,48 +130,100 @@ class Waterfall(unittest.TestCase):
     def test_a_task_that_was_opened_again_has_no_bar_between(self):
         reopened = {"at": "2026-11-25T10:00:20.000Z", "event": "reopened", "base": 1}
         rows = trace.timeline({**TASK, "history": [*TASK["history"], reopened]}, [])
-        self.assertEqual([(row.label, row.end - row.start > 0) for row in rows[-2:]], [
-            ("worker 890a0b0c → failed model_unavailable", True),
-            ("queued …", True),
-        ])
+        self.assertEqual(
+            [(row.label, row.end - row.start > 0) for row in rows[-2:]],
+            [
+                ("worker 890a0b0c → failed model_unavailable", True),
+                ("queued …", True),
+            ],
+        )
         self.assertEqual(rows[-1].start - rows[-2].end, 10)
 
     def test_a_worker_that_disappeared_is_told_from_one_that_gave_the_task_back(self):
         def after(event, steps=()):
-            task = {**TASK, "history": [*TASK["history"][:2], {"at": "2026-11-25T10:01:01.000Z", **event}]}
+            task = {
+                **TASK,
+                "history": [*TASK["history"][:2], {"at": "2026-11-25T10:01:01.000Z", **event}],
+            }
             rows = trace.timeline(task, steps)
-            worked = [(row.label, round(row.end - row.start, 1)) for row in rows if row.kind in ("work", "lost")]
+            worked = [
+                (row.label, round(row.end - row.start, 1))
+                for row in rows
+                if row.kind in ("work", "lost")
+            ]
             return worked, "lost worker" in trace.totals(task, steps, rows, terminal.plain)[0]
 
-        self.assertEqual(after({"event": "requeued"}), ([("worker 89abcdef → requeued", 60)], False))
+        self.assertEqual(
+            after({"event": "requeued"}), ([("worker 89abcdef → requeued", 60)], False)
+        )
         for event in ("requeued", "timed_out", "canceled"):
             lost = [(f"lost worker 89abcdef → {event.replace('_', ' ')}", 60)]
             self.assertEqual(after({"event": event, "lost": True}), (lost, True))
         replaced, told = after({"event": "claimed", "worker": "wrk_2"})
         self.assertEqual((replaced[0], told), (("lost worker 89abcdef", 60), True))
         with_a_step, _ = after({"event": "requeued", "lost": True}, STEPS[:1])
-        self.assertEqual(with_a_step, [("worker 89abcdef", 2.1), ("lost worker 89abcdef → requeued", 57.9)])
+        self.assertEqual(
+            with_a_step, [("worker 89abcdef", 2.1), ("lost worker 89abcdef → requeued", 57.9)]
+        )
 
     def test_a_task_that_timed_out_says_of_what(self):
-        task = {**TASK, "status": "timed_out", "error": None, "limits": {"timeout_seconds": 10}, "deadline_at": "2026-11-25T10:00:10.000Z"}
-        task["history"] = [*TASK["history"][:-1], {"at": "2026-11-25T10:00:10.000Z", "event": "timed_out"}]
+        task = {
+            **TASK,
+            "status": "timed_out",
+            "error": None,
+            "limits": {"timeout_seconds": 10},
+            "deadline_at": "2026-11-25T10:00:10.000Z",
+        }
+        task["history"] = [
+            *TASK["history"][:-1],
+            {"at": "2026-11-25T10:00:10.000Z", "event": "timed_out"},
+        ]
         self.assertIn("→ timed out\n", trace.render(task, [], [], terminal.plain, None))
-        self.assertIn("timed out: its timeout_seconds of 10 were over at 2026-11-25T10:00:10.000Z", trace.render(task, [], [], terminal.plain, None))
+        self.assertIn(
+            "timed out: its timeout_seconds of 10 were over at 2026-11-25T10:00:10.000Z",
+            trace.render(task, [], [], terminal.plain, None),
+        )
 
     def test_a_span_says_what_was_asked_and_what_came_of_it(self):
-        attempt = {"id": "1", "name": "model attempt", "start_time": 1, "fault": True, "http": {"response": {"status": 529}}}
-        attempt["metadata"] = {"gen_ai.request.model": "m", "error.type": "model_unavailable", "service.name": "executor"}
-        chat = {"id": "2", "name": "chat m", "start_time": 2, "metadata": {"gen_ai.request.model": "m", "cache": "miss"}}
+        attempt = {
+            "id": "1",
+            "name": "model attempt",
+            "start_time": 1,
+            "fault": True,
+            "http": {"response": {"status": 529}},
+        }
+        attempt["metadata"] = {
+            "gen_ai.request.model": "m",
+            "error.type": "model_unavailable",
+            "service.name": "executor",
+        }
+        chat = {
+            "id": "2",
+            "name": "chat m",
+            "start_time": 2,
+            "metadata": {"gen_ai.request.model": "m", "cache": "miss"},
+        }
         labels = [row.label for row in trace.span_rows([attempt, chat])]
         self.assertEqual(labels, ["model attempt, m, 529, model_unavailable", "chat m, miss"])
 
     def test_an_address_that_is_not_the_platforms_is_told_from_a_task_that_is_not_there(self):
         ids = "tsk_01a215d6-fbf8-7000-8000-000000000000"
-        cases = {(404, f'{{"detail": "task {ids} not found"}}'): "There is no such task", (404, "no such route"): "Is API_URL", (200, "[1]"): "Is API_URL"}
+        cases = {
+            (404, f'{{"detail": "task {ids} not found"}}'): "There is no such task",
+            (404, "no such route"): "Is API_URL",
+            (200, "[1]"): "Is API_URL",
+        }
         for (status, body), expected in cases.items():
             answer = io.BytesIO(body.encode())
-            answers = {"return_value": answer} if status == 200 else {"side_effect": urllib.error.HTTPError("", status, "", {}, answer)}
-            with mock.patch("urllib.request.urlopen", **answers), self.assertRaisesRegex(phase.Failed, expected):
+            answers = (
+                {"return_value": answer}
+                if status == 200
+                else {"side_effect": urllib.error.HTTPError("", status, "", {}, answer)}
+            )
+            with (
+                mock.patch("urllib.request.urlopen", **answers),
+                self.assertRaisesRegex(phase.Failed, expected),
+            ):
                 trace.fetch("http://127.0.0.1", "key", ids)
 
     def test_a_long_history_is_read_whole(self):
@@ -183,24 +254,67 @@ class Waterfall(unittest.TestCase):
         self.assertNotIn("\033", trace.render(TASK, steps, [], terminal.plain, None))
 
     def test_durations_are_short(self):
-        shown = [trace.duration(seconds) for seconds in (0, 0.9994, 1, 99.9, 100, 5999, 6000, 86400)]
-        self.assertEqual(shown, ["0 ms", "999 ms", "1.00 s", "99.90 s", "1 m 40 s", "99 m 59 s", "1 h 40 m", "24 h 00 m"])
+        shown = [
+            trace.duration(seconds) for seconds in (0, 0.9994, 1, 99.9, 100, 5999, 6000, 86400)
+        ]
+        self.assertEqual(
+            shown,
+            [
+                "0 ms",
+                "999 ms",
+                "1.00 s",
+                "99.90 s",
+                "1 m 40 s",
+                "99 m 59 s",
+                "1 h 40 m",
+                "24 h 00 m",
+            ],
+        )
 
 
 class Spans(unittest.TestCase):
     def spans(self, *lines):
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "traces.jsonl"
-            file.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+            file.write_text(
+                "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+            )
             return trace.read_spans(file, "tsk_1")
 
     def test_all_spans_of_the_task_s_traces_are_drawn_below_their_parents(self):
         spans = self.spans(
-            {"trace_id": "1-a", "id": "s3", "parent_id": "s2", "name": "send", "start_time": 3, "end_time": 4, "fault": True},
-            {"trace_id": "1-a", "id": "s1", "name": "api", "start_time": 1, "end_time": 2, "annotations": {"task_id": "tsk_1"},
-             "subsegments": [{"id": "s2", "name": "put", "start_time": 1.2, "end_time": 1.5}]},
-            {"trace_id": "1-b", "id": "s9", "name": "another task's", "start_time": 1, "annotations": {"task_id": "tsk_2"}},
-            {"trace_id": "1-c", "id": "s8", "name": "GET /v1/tasks/id", "start_time": 9, "annotations": {"task_id": "tsk_1"}},
+            {
+                "trace_id": "1-a",
+                "id": "s3",
+                "parent_id": "s2",
+                "name": "send",
+                "start_time": 3,
+                "end_time": 4,
+                "fault": True,
+            },
+            {
+                "trace_id": "1-a",
+                "id": "s1",
+                "name": "api",
+                "start_time": 1,
+                "end_time": 2,
+                "annotations": {"task_id": "tsk_1"},
+                "subsegments": [{"id": "s2", "name": "put", "start_time": 1.2, "end_time": 1.5}],
+            },
+            {
+                "trace_id": "1-b",
+                "id": "s9",
+                "name": "another task's",
+                "start_time": 1,
+                "annotations": {"task_id": "tsk_2"},
+            },
+            {
+                "trace_id": "1-c",
+                "id": "s8",
+                "name": "GET /v1/tasks/id",
+                "start_time": 9,
+                "annotations": {"task_id": "tsk_1"},
+            },
             '{"half',
         )
         self.assertEqual(
@@ -209,13 +323,29 @@ class Spans(unittest.TestCase):
         )
 
     def test_a_span_in_progress_is_replaced_by_its_end(self):
-        began = {"trace_id": "1-a", "id": "s1", "name": "api", "start_time": 1, "in_progress": True, "annotations": {"task_id": "tsk_1"}}
+        began = {
+            "trace_id": "1-a",
+            "id": "s1",
+            "name": "api",
+            "start_time": 1,
+            "in_progress": True,
+            "annotations": {"task_id": "tsk_1"},
+        }
         ended = {**began, "end_time": 2}
         self.assertEqual([one.get("end_time") for one in self.spans(began, ended)], [2])
 
     def test_spans_that_are_each_other_s_parents_end_the_drawing_all_the_same(self):
-        loop = [{"trace_id": "1-a", "id": one, "parent_id": other, "name": one, "start_time": 1, "annotations": {"task_id": "tsk_1"}}
-                for one, other in (("s1", "s2"), ("s2", "s1"))]
+        loop = [
+            {
+                "trace_id": "1-a",
+                "id": one,
+                "parent_id": other,
+                "name": one,
+                "start_time": 1,
+                "annotations": {"task_id": "tsk_1"},
+            }
+            for one, other in (("s1", "s2"), ("s2", "s1"))
+        ]
         self.assertLessEqual(len(trace.span_rows(self.spans(*loop))), 2)
 
 

@@ -34,7 +34,16 @@ AFTER = {
     "claimed": "worker",
 }
 FILLS = {"wait": "░", "work": "▒", "lost": "▒", "model": "█", "tool": "█", "span": "━", "mark": "┃"}
-STYLES = {"wait": "dim", "work": "bold", "lost": "red", "model": "cyan", "tool": "magenta", "span": "blue", "mark": "yellow", "bad": "red"}
+STYLES = {
+    "wait": "dim",
+    "work": "bold",
+    "lost": "red",
+    "model": "cyan",
+    "tool": "magenta",
+    "span": "blue",
+    "mark": "yellow",
+    "bad": "red",
+}
 
 
 @dataclass
@@ -69,7 +78,9 @@ def fetch(url, key, task_id):
 def _list(url, key):
     entries, cursor = [], ""
     while cursor is not None:
-        page = _get(f"{url}?limit=100" + (f"&cursor={cursor}" if cursor else ""), key, "next_cursor")
+        page = _get(
+            f"{url}?limit=100" + (f"&cursor={cursor}" if cursor else ""), key, "next_cursor"
+        )
         entries += page["data"]
         cursor = page["next_cursor"]
     return entries
@@ -86,7 +97,11 @@ def _get(url, key, expected):
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
         # Others than the platform answer 404, too, but none in its words.
-        no_task = "There is no such task." if f"task {url.rsplit('/', 1)[-1]} not found" in said else WHERE
+        no_task = (
+            "There is no such task."
+            if f"task {url.rsplit('/', 1)[-1]} not found" in said
+            else WHERE
+        )
         why = {401: "The API refuses API_KEY.", 404: no_task}.get(error.code, said)
         raise phase.Failed(f"GET {url} answered {error.code}: {why}") from None
     except (OSError, ValueError) as error:
@@ -103,15 +118,32 @@ def read_spans(file, task_id):
             continue  # the last line may be half written
     about = [one for one in documents if (one.get("annotations") or {}).get("task_id") == task_id]
     # Whoever looks at a task does so in traces of its own, which would stretch the picture for as long as anybody looks.
-    traces = {one["trace_id"] for one in about} - {one["trace_id"] for one in about if str(one.get("name")).startswith("GET ")}
-    newest = {one["id"]: one for one in documents if one["trace_id"] in traces and {"id", "start_time"} <= one.keys()}
+    traces = {one["trace_id"] for one in about} - {
+        one["trace_id"] for one in about if str(one.get("name")).startswith("GET ")
+    }
+    newest = {
+        one["id"]: one
+        for one in documents
+        if one["trace_id"] in traces and {"id", "start_time"} <= one.keys()
+    }
     return sorted(newest.values(), key=lambda one: one["start_time"])
 
 
 def _flat(document, trace_id, parent_id):
-    document = {**document, "trace_id": document.get("trace_id", trace_id), "parent_id": document.get("parent_id", parent_id)}
+    document = {
+        **document,
+        "trace_id": document.get("trace_id", trace_id),
+        "parent_id": document.get("parent_id", parent_id),
+    }
     children = document.pop("subsegments", None) or []
-    return [document, *(one for child in children for one in _flat(child, document["trace_id"], document.get("id")))]
+    return [
+        document,
+        *(
+            one
+            for child in children
+            for one in _flat(child, document["trace_id"], document.get("id"))
+        ),
+    ]
 
 
 def render(task, steps, spans, paint, width):
@@ -158,7 +190,9 @@ def timeline(task, steps):
         if current:
             rows.append(current)
     if current:
-        current.end = max(current.end, _seconds(task["updated_at"]), datetime.now(timezone.utc).timestamp())
+        current.end = max(
+            current.end, _seconds(task["updated_at"]), datetime.now(timezone.utc).timestamp()
+        )
         current.label += " …"
     rows += [_step(step) for step in steps]
     # A step that ended as its worker was lost was before that.
@@ -169,7 +203,9 @@ def _lost(worker, rows, steps):
     """The time in which a worker was lost: since its last step, until which it worked for certain, or since its claim."""
     finished = [_seconds(step["finished_at"]) for step in steps if step.get("by") != "client"]
     lost = Row(worker.start, worker.end, "lost", f"lost {worker.label}", bad="lost")
-    lost.start = worker.end = max((end for end in finished if worker.start < end <= lost.end), default=worker.start)
+    lost.start = worker.end = max(
+        (end for end in finished if worker.start < end <= lost.end), default=worker.start
+    )
     if worker.end == worker.start:
         rows.remove(worker)
     rows.append(lost)
@@ -188,16 +224,36 @@ def _step(step):
     start, end = _seconds(step["started_at"]), _seconds(step["finished_at"])
     if step["kind"] == "tool_call":
         label = f"{step['number']} tool {step['name']}"
-        label += "" if step["by"] == "platform" else f", by {'its client' if step['by'] == 'client' else 'nobody'}"
-        return Row(start, end, "tool", f"{label}, {len(step['text'].encode())} bytes", 1, "error" if step["is_error"] else "")
+        label += (
+            ""
+            if step["by"] == "platform"
+            else f", by {'its client' if step['by'] == 'client' else 'nobody'}"
+        )
+        return Row(
+            start,
+            end,
+            "tool",
+            f"{label}, {len(step['text'].encode())} bytes",
+            1,
+            "error" if step["is_error"] else "",
+        )
     model, wanted = step["model"]["model"], step["requested_model"]["model"]
     usage = step["usage"]
-    parts = [f"{step['number']} model {model}" + (f" instead of {wanted}" if model != wanted else "")]
+    parts = [
+        f"{step['number']} model {model}" + (f" instead of {wanted}" if model != wanted else "")
+    ]
     parts += [f"x{step['model_attempts']}"] if step["model_attempts"] > 1 else []
     parts += [step["origin"]] if step["origin"] != "provider" else []
     cached = f" ({usage['cache_read_tokens']} cached)" if usage["cache_read_tokens"] else ""
-    parts += [f"{usage['input_tokens']}{cached} → {usage['output_tokens']} tokens", _money(step["cost_micro_usd"])]
-    parts += [f"calls {', '.join(call['name'] for call in step['tool_calls'])}"] if step["tool_calls"] else [step["stop_reason"]]
+    parts += [
+        f"{usage['input_tokens']}{cached} → {usage['output_tokens']} tokens",
+        _money(step["cost_micro_usd"]),
+    ]
+    parts += (
+        [f"calls {', '.join(call['name'] for call in step['tool_calls'])}"]
+        if step["tool_calls"]
+        else [step["stop_reason"]]
+    )
     return Row(start, end, "model", ", ".join(parts), 1)
 
 
@@ -214,32 +270,48 @@ def span_rows(spans):
     children = {}
     for one in spans:
         parent = one.get("parent_id")
-        children.setdefault(parent if parent in by_id and parent != one.get("id") else None, []).append(one)
+        children.setdefault(
+            parent if parent in by_id and parent != one.get("id") else None, []
+        ).append(one)
     rows, stack = [], list(reversed(children.get(None, [])))
     while stack:
         one = stack.pop()
         bad = next((word for word in ("fault", "error", "throttle") if one.get(word)), "")
         start = float(one["start_time"])
-        rows.append(Row(start, float(one.get("end_time") or start), "span", _span(one), depth(one), bad))
+        rows.append(
+            Row(start, float(one.get("end_time") or start), "span", _span(one), depth(one), bad)
+        )
         stack += reversed(children.get(one.get("id"), []))
     return rows
 
 
 def _span(one):
-    said = {**(one.get("metadata") or {}), "status": ((one.get("http") or {}).get("response") or {}).get("status")}
+    said = {
+        **(one.get("metadata") or {}),
+        "status": ((one.get("http") or {}).get("response") or {}).get("status"),
+    }
     name = str(one.get("name", ""))
-    told = [str(said[field]) for field in TOLD if said.get(field) is not None and str(said[field]) not in name.split()]
+    told = [
+        str(said[field])
+        for field in TOLD
+        if said.get(field) is not None and str(said[field]) not in name.split()
+    ]
     return ", ".join([name, *told])
 
 
 def totals(task, steps, rows, paint):
-    spent = {kind: sum(row.end - row.start for row in rows if row.kind == kind) for kind in ("wait", "work", "lost", "model", "tool")}
+    spent = {
+        kind: sum(row.end - row.start for row in rows if row.kind == kind)
+        for kind in ("wait", "work", "lost", "model", "tool")
+    }
     used = task["spent"]
     calls = sum(step["kind"] == "model_call" for step in steps)
     cached = f" ({used['cache_read_tokens']:,} cached)" if used["cache_read_tokens"] else ""
     lost = f", {duration(spent['lost'])} until a lost worker was found out" if spent["lost"] else ""
     workers = sum(change["event"] == "claimed" for change in task["history"])
-    unpriced = f" and {_some(task['unpriced_calls'], 'unpriced call')}" if task["unpriced_calls"] else ""
+    unpriced = (
+        f" and {_some(task['unpriced_calls'], 'unpriced call')}" if task["unpriced_calls"] else ""
+    )
     lines = [
         f"waited {duration(spent['wait'])}, worked {duration(spent['work'])} ({duration(spent['model'])} in answered model calls, "
         f"{duration(spent['tool'])} in tools){lost}",
@@ -250,18 +322,38 @@ def totals(task, steps, rows, paint):
     if error := task.get("error"):
         lines.append(paint(terminal.printable(f"{error['code']}: {error['message']}"), "red"))
         for attempt in error.get("attempts", []):
-            status, request = attempt.get("status") or "no answer", attempt.get("request_id") or "no request id"
-            lines.append(terminal.printable(f"  {attempt['provider']}/{attempt['model']}: {attempt['code']}, {status}, {request}"))
+            status, request = (
+                attempt.get("status") or "no answer",
+                attempt.get("request_id") or "no request id",
+            )
+            lines.append(
+                terminal.printable(
+                    f"  {attempt['provider']}/{attempt['model']}: {attempt['code']}, {status}, {request}"
+                )
+            )
     if task["status"] == "timed_out":
-        lines.append(paint(f"timed out: its timeout_seconds of {task['limits']['timeout_seconds']} were over at {task['deadline_at']}", "red"))
+        lines.append(
+            paint(
+                f"timed out: its timeout_seconds of {task['limits']['timeout_seconds']} were over at {task['deadline_at']}",
+                "red",
+            )
+        )
     if task["history"] and task["history"][0]["event"] != "submitted":
-        lines.append(paint("An earlier version of the platform did not keep the first changes.", "dim"))
+        lines.append(
+            paint("An earlier version of the platform did not keep the first changes.", "dim")
+        )
     return lines
 
 
 def _title(task, seconds, paint):
     status = task["status"]
-    style = "green" if status == "completed" else "red" if status in ("failed", "timed_out") else "yellow"
+    style = (
+        "green"
+        if status == "completed"
+        else "red"
+        if status in ("failed", "timed_out")
+        else "yellow"
+    )
     when = "after" if status in ENDINGS else "for"
     return f"{paint(task['id'], 'bold')} {paint(status, style)} {when} {duration(seconds)}, of {task['agent_id']} version {task['agent_version']}"
 
@@ -272,7 +364,11 @@ def _line(row, begin, end, paint, width):
     length = max(1, min(BAR - left, round((row.end - row.start) * scale)))
     bar = " " * left + FILLS[row.kind] * length + " " * (BAR - left - length)
     took = duration(row.end - row.start) if row.kind != "mark" else ""
-    label = terminal.printable("  " * row.depth + row.label + (f", {row.bad}" if row.bad and row.bad not in row.label else ""))
+    label = terminal.printable(
+        "  " * row.depth
+        + row.label
+        + (f", {row.bad}" if row.bad and row.bad not in row.label else "")
+    )
     room = width and max(20, width - BAR - 27)
     label = label if not room or len(label) <= room else label[: room - 1] + "…"
     style = STYLES["bad" if row.bad else row.kind]
@@ -286,7 +382,9 @@ def duration(seconds):
     if milliseconds < 100_000:
         return f"{milliseconds / 1000:.2f} s"
     minutes, whole = divmod(milliseconds // 1000, 60)
-    return f"{minutes} m {whole:02} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} m"
+    return (
+        f"{minutes} m {whole:02} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02} m"
+    )
 
 
 def _some(count, what):

@@ -1,5 +1,4 @@
-//! Who may import whom. The rules are those of `docs/architecture.md`; a breach names the file and
-//! the offender.
+//! Who may import whom, by the table in `docs/architecture.md`, and how long a file may be.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,172 +6,188 @@
     reason = "a test's helpers may panic like the test itself"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+
+const ARCHITECTURE: &str = include_str!("../../docs/architecture.md");
+const HEAD: &str = "| module | holds | may import | must not name |";
 
 /// No source file may be longer, tests included.
 const MAX_LINES: usize = 500;
 
-/// Modules of `shared` and the modules of `shared` that they may import.
-const INSIDE: [(&str, &[&str]); 16] = [
-    ("domain", &["domain"]),
-    ("ports", &["domain", "ports"]),
-    (
-        "app",
-        &["app", "domain", "metric", "policy", "ports", "runtime"],
-    ),
-    (
-        "policy",
-        &["domain", "metric", "policy", "ports", "runtime"],
-    ),
-    ("config", &[]),
-    ("metric", &[]),
-    ("runtime", &[]),
-    ("tls", &[]),
-    ("telemetry", &["config", "metric", "telemetry"]),
-    (
-        "store",
-        &["domain", "ports", "runtime", "store", "telemetry", "tls"],
-    ),
-    ("queue", &["domain", "ports", "queue", "telemetry"]),
-    (
-        "llm",
-        &[
-            "domain", "llm", "metric", "policy", "ports", "runtime", "tls",
-        ],
-    ),
-    ("secrets", &["domain", "ports", "secrets"]),
-    ("testing", &["domain", "ports", "testing"]),
-    (
-        "tools",
-        &["domain", "metric", "ports", "runtime", "tls", "tools"],
-    ),
-    ("lib", &[]),
-];
+/// The row of the functions' libraries. A `main.rs` and a `config.rs` wire, and may import all.
+const FUNCTIONS: &str = "functions";
 
-/// What a function's library may import of `shared`; its `main.rs` and `config.rs` wire and may
-/// import everything.
-const IN_FUNCTIONS: &[&str] = &["app", "domain", "metric", "ports", "runtime"];
+/// A row of the table.
+struct Rule {
+    /// Modules of `shared` that may be imported.
+    imports: BTreeSet<&'static str>,
+    /// Outside crates that must not be named, by the start of their names.
+    forbidden: Vec<&'static str>,
+}
 
-/// Outside crates that a layer must not name, by the start of the crate's name.
-const OUTSIDE: [(&str, &[&str]); 6] = [
-    (
-        "domain",
-        &[
-            "async_trait",
-            "aws_",
-            "axum",
-            "http",
-            "lambda_",
-            "reqwest",
-            "tokio",
-            "tracing",
-        ],
-    ),
-    (
-        "ports",
-        &[
-            "aws_", "axum", "http", "lambda_", "reqwest", "tokio", "tracing",
-        ],
-    ),
-    (
-        "app",
-        &["aws_", "axum", "http", "lambda_", "reqwest", "serde_json"],
-    ),
-    ("testing", &["aws_", "axum", "http", "lambda_", "reqwest"]),
-    (
-        "functions",
-        &["aws_config", "aws_sdk_", "aws_smithy_", "reqwest"],
-    ),
-    ("policy", &["aws_", "axum", "http", "lambda_", "reqwest"]),
-];
+/// The table's rows by module. Each module may import itself.
+fn rules() -> BTreeMap<&'static str, Rule> {
+    let table = ARCHITECTURE.split(HEAD).nth(1).unwrap();
+    let rows = table.lines().skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(quoted).collect();
+        let module = cells[0][0];
+        let rule = Rule {
+            imports: cells[2].iter().copied().chain([module]).collect(),
+            forbidden: cells[3].clone(),
+        };
+        (module, rule)
+    })
+    .collect()
+}
+
+/// What stands between backticks.
+fn quoted(cell: &'static str) -> Vec<&'static str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
 
 #[test]
-fn modules_import_only_what_their_layer_may() {
-    let allowed: BTreeMap<_, _> = INSIDE.into();
-    let forbidden: BTreeMap<_, _> = OUTSIDE.into();
-    let mut breaches = Vec::new();
+fn modules_import_only_what_the_table_allows() {
+    let rules = rules();
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut breaches = Vec::new();
     for file in sources(&shared) {
-        let layer = first_component(&shared, &file);
-        let Some(allowed) = allowed.get(layer.as_str()) else {
-            breaches.push(format!("{}: the layer {layer} has no rule", file.display()));
-            continue;
-        };
-        let forbidden = forbidden.get(layer.as_str()).copied().unwrap_or_default();
-        breaches.extend(breaches_in(&file, "crate", allowed, forbidden));
+        let source = fs::read_to_string(&file).unwrap();
+        let module = first_component(&shared, &file);
+        breaches.extend(breaches_of(&rules, &module, "crate", &source, &file));
     }
     for file in sources(&functions()) {
         let wires = file.ends_with("src/main.rs") || file.ends_with("src/config.rs");
         if !wires {
-            breaches.extend(breaches_in(&file, "shared", IN_FUNCTIONS, OUTSIDE[4].1));
+            let source = fs::read_to_string(&file).unwrap();
+            breaches.extend(breaches_of(&rules, FUNCTIONS, "shared", &source, &file));
         }
     }
     assert!(breaches.is_empty(), "\n{}", breaches.join("\n"));
 }
 
 #[test]
-fn no_source_file_outgrows_the_reader() {
-    let long = |file: &PathBuf| fs::read_to_string(file).unwrap().lines().count() > MAX_LINES;
+fn every_row_of_the_table_is_a_module() {
+    let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&shared);
+    let modules = files.iter().map(|file| first_component(&shared, file));
+    let modules: BTreeSet<_> = modules.chain([FUNCTIONS.to_owned()]).collect();
+    let rows: BTreeSet<_> = rules().keys().map(|&module| module.to_owned()).collect();
+    assert_eq!(rows, modules);
+}
+
+#[test]
+fn no_source_file_is_too_long() {
     let shared = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
     let too_long: Vec<_> = shared
         .into_iter()
         .chain(sources(&functions()))
-        .filter(long)
+        .filter(|file| is_too_long(&fs::read_to_string(file).unwrap()))
         .collect();
     assert!(too_long.is_empty(), "over {MAX_LINES} lines: {too_long:?}");
 }
 
 #[test]
-fn a_breach_is_found() {
-    check_breaches("domain", "use crate::store::Table;", &["crate::store"]);
-    check_breaches("domain", "fn f() { crate::app::run() }", &["crate::app"]);
-    check_breaches("domain", "use crate::{app, domain};", &["crate::{"]);
-    check_breaches("domain", "use tokio::time::sleep;", &["tokio"]);
-    check_breaches(
-        "app",
-        "let x = aws_sdk_sqs::Client::new(&config);",
-        &["aws_sdk_sqs"],
+fn a_file_that_is_too_long_is_found() {
+    assert!(!is_too_long(&"\n".repeat(MAX_LINES)));
+    assert!(is_too_long(&"\n".repeat(MAX_LINES + 1)));
+}
+
+#[test]
+fn a_breach_of_each_rule_is_found() {
+    // A module that the row does not allow, in an import or in a path.
+    check("domain", "use crate::store::Table;", &["crate::store"]);
+    check("domain", "fn f() { crate::app::run() }", &["crate::app"]);
+    check("config", "use crate::domain::Task;", &["crate::domain"]);
+    // A list of modules in one import, which would hide them from this test.
+    check("domain", "use crate::{app, domain};", &["crate::{"]);
+    // An outside crate.
+    check("domain", "use tokio::time::sleep;", &["tokio"]);
+    check("app", "let x = aws_sdk_sqs::new();", &["aws_sdk_sqs"]);
+    // A function's library, which must not know an adapter or its crate.
+    check(FUNCTIONS, "use shared::llm::Stack;", &["shared::llm"]);
+    check(FUNCTIONS, "aws_config::load();", &["aws_config"]);
+    // A module without a row.
+    check("plugins", "", &["a row in the table"]);
+    // Product code below the declaration of a test module, and below a test's own items.
+    for tests in [
+        "#[cfg(test)]\nmod tests;",
+        "#[cfg(test)]\nuse crate::testing::at;",
+        "#[cfg(test)]\nmod tests {\n    use crate::testing::at;\n}",
+        "#[cfg(test)]\n#[path = \"t.rs\"]\nmod tests;",
+    ] {
+        let source = format!("{tests}\n\nuse crate::store::Table;");
+        check("domain", &source, &["crate::store"]);
+    }
+}
+
+#[test]
+fn what_is_allowed_is_no_breach() {
+    check("app", "use crate::domain::Task;\nuse tokio::time;", &[]);
+    check("domain", "use crate::domain::Task;", &[]);
+    check(
+        FUNCTIONS,
+        "use shared::app::Runner;\nuse crate::body::X;",
+        &[],
     );
-    check_breaches("app", "use crate::domain::Task;\nuse tokio::time;", &[]);
-    check_breaches(
+    check(
         "domain",
-        "fn f() {}\n#[cfg(test)]\nmod tests { use crate::testing::at; }",
+        "#[cfg(test)]\nmod tests {\n    use crate::testing::at;\n}",
         &[],
     );
-    check_breaches(
-        "ports",
-        "//! Nothing here imports `crate::app`.\nuse crate::domain::Task;",
-        &[],
-    );
+    check("ports", "//! Nothing here imports `crate::app`.", &[]);
 }
 
 #[track_caller]
-fn check_breaches(layer: &str, source: &str, expected: &[&str]) {
-    let (inside, outside): (BTreeMap<_, _>, BTreeMap<_, _>) = (INSIDE.into(), OUTSIDE.into());
-    assert_eq!(
-        offenders(source, "crate", inside[layer], outside[layer]),
-        expected,
-        "{source}"
-    );
+fn check(module: &str, source: &str, expected: &[&str]) {
+    let root = if module == FUNCTIONS {
+        "shared"
+    } else {
+        "crate"
+    };
+    let file = Path::new("file.rs");
+    let breaches = breaches_of(&rules(), module, root, source, file);
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|offender| breach(file, offender))
+        .collect();
+    assert_eq!(breaches, expected, "{source}");
 }
 
-fn breaches_in(file: &Path, root: &str, allowed: &[&str], forbidden: &[&str]) -> Vec<String> {
-    let source = fs::read_to_string(file).unwrap();
-    let offenders = offenders(&source, root, allowed, forbidden);
+fn breaches_of(
+    rules: &BTreeMap<&str, Rule>,
+    module: &str,
+    root: &str,
+    source: &str,
+    file: &Path,
+) -> Vec<String> {
+    let offenders = match rules.get(module) {
+        Some(rule) => offenders(source, root, rule),
+        None => vec!["a row in the table".to_owned()],
+    };
     offenders
-        .into_iter()
-        .map(|offender| format!("{} must not use {offender}", file.display()))
+        .iter()
+        .map(|offender| breach(file, offender))
         .collect()
 }
 
-/// The paths in `source` that start at `root` with a module not `allowed`, or at a `forbidden`
-/// crate.
-fn offenders(source: &str, root: &str, allowed: &[&str], forbidden: &[&str]) -> Vec<String> {
-    let product = source.split("#[cfg(test)]").next().unwrap_or_default();
+fn breach(file: &Path, offender: &str) -> String {
+    if offender.starts_with("a row") {
+        format!("{}: its module needs {offender}", file.display())
+    } else {
+        format!("{} must not use {offender}", file.display())
+    }
+}
+
+/// The paths in `source` that start at `root` with a module that the rule does not allow, or at a
+/// crate that it forbids.
+fn offenders(source: &str, root: &str, rule: &Rule) -> Vec<String> {
+    let product = without_tests(source);
     let code = product
-        .lines()
+        .into_iter()
         .filter(|line| !line.trim_start().starts_with("//"));
     let mut found = Vec::new();
     for (left, right) in code.flat_map(|line| {
@@ -190,14 +205,38 @@ fn offenders(source: &str, root: &str, allowed: &[&str], forbidden: &[&str]) -> 
             found.push(format!("{root}::{{"));
         } else if owner == root
             && module.starts_with(|c: char| c.is_lowercase())
-            && !allowed.contains(&module)
+            && !rule.imports.contains(module)
         {
             found.push(format!("{root}::{module}"));
-        } else if starts_path && forbidden.iter().any(|name| owner.starts_with(name)) {
+        } else if starts_path && rule.forbidden.iter().any(|name| owner.starts_with(name)) {
             found.push(owner.to_owned());
         }
     }
     found
+}
+
+/// The lines of a source without the items below `#[cfg(test)]`. An item ends where rustfmt ends
+/// it: with the first line of its own indentation that closes it.
+fn without_tests(source: &str) -> Vec<&str> {
+    let mut product = Vec::new();
+    let mut lines = source.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            product.push(line);
+            continue;
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let ends_item = |line: &&str| {
+            let inner = line.strip_prefix(indent).unwrap_or_default();
+            inner.ends_with([';', ',', '}']) && !inner.starts_with([' ', '#'])
+        };
+        lines.find(ends_item);
+    }
+    product
+}
+
+fn is_too_long(source: &str) -> bool {
+    source.lines().count() > MAX_LINES
 }
 
 fn is_name(c: char) -> bool {

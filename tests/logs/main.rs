@@ -1,5 +1,6 @@
-//! What all functions of all deployments have logged and traced while the other suites ran, which
-//! come before this one by their names: nothing here looks while others still write.
+//! What all functions of all deployments have logged and traced while the other suites ran. `make
+//! integration` runs this suite when they have ended, so that nothing still writes. Without them
+//! there is too little to check, and this suite fails.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,6 +16,9 @@ use shared::testing::log_schema::check_log_line;
 use tests::Platform;
 use tests::platform::{tell, unique};
 use tests::telemetry::{is_ours, listed_metrics};
+
+/// Far fewer than the other suites log, and far more than this one does.
+const LEAST_LINES: usize = 1_000;
 
 const CANARIES: [&str; 2] = ["canary prompt", "canary answer"];
 
@@ -63,7 +67,10 @@ async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_
         counting,
         ["api", "cleanup", "executor"].map(str::to_owned).into()
     );
-    assert!(lines >= 4, "hardly anything is logged");
+    assert!(
+        lines >= LEAST_LINES,
+        "only {lines} lines are logged: `make integration` runs the suites that log more"
+    );
 
     let traces = platform.traces();
     for secret in secrets() {

@@ -11,16 +11,15 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::client::Waiters;
 use aws_sdk_dynamodb::config::Credentials;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
-};
+use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::domain::WorkerId;
 use shared::ports::{Clock, clock::SystemClock};
 
 use crate::services::Services;
 use crate::{CallCounter, UnreliableAws};
+
+const TEMPLATE: &str = include_str!("../../template.yaml");
 
 /// The local AWS that `make test` starts.
 #[derive(Debug, Clone)]
@@ -83,40 +82,17 @@ impl LocalAws {
         aws_sdk_sqs::Client::from_conf(config.build())
     }
 
-    /// Creates a state table with the keys and indexes of `template.yaml`, and names it.
+    /// Creates a table with the keys and indexes of the template's `StateTable`, and returns its
+    /// name.
     pub async fn create_state_table(&self) -> String {
         let name = unique_name();
-        let dynamodb = self.dynamodb();
-        let by_tenant = Projection::builder()
-            .projection_type(ProjectionType::Include)
-            .set_non_key_attributes(Some(
-                [
-                    "status",
-                    "agent_id",
-                    "agent_version",
-                    "created_at",
-                    "updated_at",
-                    "attempts",
-                    "failure_code",
-                ]
-                .map(str::to_owned)
-                .into(),
-            ));
-        let due = Projection::builder().projection_type(ProjectionType::KeysOnly);
-        let request = dynamodb
-            .create_table()
-            .table_name(&name)
-            .billing_mode(BillingMode::PayPerRequest)
-            .set_attribute_definitions(Some(attribute_definitions()))
-            .set_key_schema(Some(key_schema("pk", "sk")))
-            .global_secondary_indexes(index(
-                "by_tenant",
-                key_schema("tenant_id", "created"),
-                by_tenant.build(),
-            ))
-            .global_secondary_indexes(index("due", key_schema("due_shard", "due_at"), due.build()));
-        request.send().await.expect("the table can be created");
-        let ready = dynamodb
+        let services = Services::at(self.url());
+        let target = "DynamoDB_20120810.CreateTable";
+        services
+            .call("dynamodb", target, &state_table_request(&name))
+            .await;
+        let ready = self
+            .dynamodb()
             .wait_until_table_exists()
             .table_name(&name)
             .wait(Duration::from_secs(30))
@@ -176,40 +152,30 @@ fn unique_name() -> String {
     format!("test-{}", WorkerId::new(SystemClock.now()))
 }
 
-fn attribute_definitions() -> Vec<AttributeDefinition> {
-    let texts = ["pk", "sk", "tenant_id", "created", "due_shard"]
-        .map(|name| (name, ScalarAttributeType::S));
-    let definition = |(name, kind)| {
-        AttributeDefinition::builder()
-            .attribute_name(name)
-            .attribute_type(kind)
-            .build()
-            .expect("a whole definition")
-    };
-    texts
-        .into_iter()
-        .chain([("due_at", ScalarAttributeType::N)])
-        .map(definition)
-        .collect()
+/// A `CreateTable` request with the properties of the template's `StateTable` that decide how
+/// records are found. `CloudFormation` and `DynamoDB` give them the same names and forms.
+fn state_table_request(name: &str) -> Value {
+    let template = Yaml::load_from_str(TEMPLATE).expect("the template is YAML");
+    let document = template.first().expect("the template is a document");
+    let properties = &document["Resources"]["StateTable"]["Properties"];
+    let keys = [
+        "BillingMode",
+        "AttributeDefinitions",
+        "KeySchema",
+        "GlobalSecondaryIndexes",
+    ];
+    let properties = keys.map(|key| (key.to_owned(), to_json(&properties[key])));
+    let name = ("TableName".to_owned(), name.into());
+    properties.into_iter().chain([name]).collect()
 }
 
-fn key_schema(partition: &str, sort: &str) -> Vec<KeySchemaElement> {
-    let element = |(name, kind)| {
-        KeySchemaElement::builder()
-            .attribute_name(name)
-            .key_type(kind)
-            .build()
-            .expect("a whole element")
-    };
-    [(partition, KeyType::Hash), (sort, KeyType::Range)]
-        .map(element)
-        .into()
-}
-
-fn index(name: &str, keys: Vec<KeySchemaElement>, projection: Projection) -> GlobalSecondaryIndex {
-    let index = GlobalSecondaryIndex::builder()
-        .index_name(name)
-        .set_key_schema(Some(keys))
-        .projection(projection);
-    index.build().expect("a whole index")
+fn to_json(node: &Yaml<'_>) -> Value {
+    match node {
+        Yaml::Mapping(fields) => fields
+            .iter()
+            .map(|(key, value)| (key.as_str().unwrap_or_default().to_owned(), to_json(value)))
+            .collect(),
+        Yaml::Sequence(entries) => entries.iter().map(to_json).collect(),
+        text => text.as_str().expect("a table's keys are texts").into(),
+    }
 }
