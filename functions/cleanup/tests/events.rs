@@ -68,7 +68,7 @@ async fn handle(
     Ok(serde_json::to_string(&response).unwrap())
 }
 
-/// The trace of an invocation. The exporter takes only those that began lately by the system's
+/// The trace of an invocation. The exporter takes only traces that began recently by the system's
 /// clock.
 fn own_trace() -> TraceHeader {
     samples::trace_of(SystemClock.now())

@@ -34,7 +34,7 @@ fn sorted(lines: impl IntoIterator<Item = [Value; 3]>) -> Vec<String> {
     lines
 }
 
-/// The message, task and agent of each line since `from`, none of which has a field twice.
+/// The message, task and agent of each line since `from`. No line has a field twice.
 fn said(heard: &Captured, from: usize) -> Vec<[Value; 3]> {
     let text = heard.text();
     let lines = text.lines().skip(from).map(|text| {

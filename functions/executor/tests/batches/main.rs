@@ -395,8 +395,8 @@ async fn a_batch_takes_as_long_as_its_slowest_task() {
     );
 }
 
-/// The files under `events/`, for local invokes, are what Lambda sends; the number is that of their
-/// bad messages.
+/// The files under `events/`, for local invokes, are what Lambda sends; the number says how many
+/// bad messages each has.
 #[tokio::test]
 async fn every_sample_event_is_handled() {
     let table = [
