@@ -18,9 +18,9 @@ pub struct Delivery {
     pub receipt: String,
     /// The body, as [`TaskMessage::from_body`] reads it.
     pub body: String,
-    /// Where its task's trace goes on.
+    /// The context in which the task's trace continues.
     pub trace: Option<TraceHeader>,
-    /// Whose backlog it is a part of, so that this delays nobody else's messages.
+    /// The tenant whose backlog it is part of, so that it delays no other tenant's messages.
     pub group: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct MemoryQueue {
     faults: Faults,
 }
 
-/// A message, and where its task's trace goes on.
+/// A message, and the context in which its task's trace continues.
 type Sent = (TaskMessage, Option<TraceHeader>);
 
 #[derive(Debug, Default)]

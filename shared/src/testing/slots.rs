@@ -32,7 +32,7 @@ impl MemorySlots {
         }
     }
 
-    /// The tenant's slots, with those that have ended and nobody has cleared away yet.
+    /// The tenant's slots, with the ended ones that nobody has cleared away yet.
     pub fn held(&self, tenant: &TenantId) -> Vec<Slot> {
         lock(&self.tenants)
             .get(tenant)

@@ -1,5 +1,4 @@
-//! What a log says of a task: each failure once, where it is decided, and each end once, whoever
-//! decided it.
+//! What the log says of a task: each failure once, where it is decided, and each end once.
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -215,8 +214,8 @@ async fn of_two_workers_that_settle_an_overdue_task_none_has_lost_a_lease() {
     assert_eq!((ends(&heard).len(), troubles(&heard)), (1, vec![]));
 }
 
-/// Checks what trouble is told of a task with this cap on its cost and so much time left, whose
-/// models answer by `script` and whose budgets fail by `faults`.
+/// Checks the logged failure of a task with this cap on its cost and so much time left. Its models
+/// answer by `script`, and its budgets fail by `faults`.
 async fn check_model_troubles(
     script: Vec<Reply>,
     cap: Option<u64>,
@@ -296,12 +295,12 @@ fn named(name: &str) -> ModelRef {
     ModelRef::new(Provider::Anthropic, name).unwrap()
 }
 
-/// What is told of a task that would rather fail than wait and whose two models answer by `script`.
+/// The log lines of a task that fails rather than waits, and whose two models answer by `script`.
 async fn told_of(script: Vec<Reply>) -> Vec<Value> {
     told_by(Arc::new(ScriptedModel::new(script))).await
 }
 
-/// What is told of a task that would rather fail than wait and whose two models are asked through
+/// The log lines of a task that fails rather than waits, and whose two models are called through
 /// `model`.
 async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
     let chain = ModelChain::new(vec![named("first").into(), named("second").into()]).unwrap();

@@ -416,7 +416,7 @@ async fn a_provider_that_forbids_another_try_is_not_waited_for() {
     );
 }
 
-/// Whatever store call fails once, before or after its effect: the paid answer is in the task's
+/// Each store call fails once in turn, before or after its effect: the paid answer is in the task's
 /// account, and only once.
 #[tokio::test]
 async fn what_a_recorded_answer_came_to_counts_once() {
@@ -434,7 +434,7 @@ async fn what_a_recorded_answer_came_to_counts_once() {
             drop(world.run(task.id()).await);
             let calls = u32::try_from(world.model.asked().len()).unwrap();
             let counted = world.task(task.id()).await.spend().attempts;
-            // Whether an append took effect whose answer got lost can't be told: it counts once too
+            // The result of an append whose response got lost is unknown: its cost counts once too
             // often.
             let doubtful = call == 3 && when == When::After;
             assert_eq!(counted, calls + u32::from(doubtful), "call {call} {when:?}");

@@ -213,8 +213,8 @@ impl Play {
             .is_ok()
     }
 
-    /// Delivers the next message of the queue, if there is one, to so many workers at once. If none
-    /// of them is done with it, it comes back when its time has
+    /// Delivers the next message of the queue, if there is one, to so many workers at once. If no
+    /// worker finishes it, it comes back when its time has
     /// [elapsed](shared::testing::MemoryQueue::elapse), or is lost.
     pub(crate) async fn deliver_next<'a>(
         &self,

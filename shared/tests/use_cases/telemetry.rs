@@ -74,8 +74,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         .await
         .unwrap();
     assert_eq!(world.queue.traces(), [Some(header.clone())]);
-    let process =
-        tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
+    let process = tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
     assert_eq!(
         world.run(task.id()).instrument(process).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
@@ -220,7 +219,7 @@ async fn an_overdue_task_is_settled_in_its_trace_by_whoever_meets_it_and_later_w
     }
 }
 
-/// Whoever logs a value whole, by mistake, shows nobody's words: it is the types that hide them.
+/// A whole value that is logged by mistake shows no text of a client or a model: the types hide it.
 #[tokio::test]
 async fn no_value_shows_what_people_models_and_tools_say() {
     let call = samples::tool_call(

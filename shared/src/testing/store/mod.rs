@@ -60,7 +60,7 @@ pub(super) struct Agents {
     pub(super) all: BTreeMap<(AgentId, u32), Agent>,
     /// Those whose records can't be read.
     damaged: BTreeSet<AgentId>,
-    /// Those that their clients deleted, since when, and up to where tasks were searched.
+    /// Agents that their clients deleted, since when, and up to where tasks were searched.
     pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
 }
 

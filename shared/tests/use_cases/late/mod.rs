@@ -7,7 +7,7 @@ mod unreadable;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::app::{AppError, RunOutcome, RetryFrom, Runner, Sweeper, Swept, Tasks, ToolAnswer};
+use shared::app::{AppError, RetryFrom, RunOutcome, Runner, Sweeper, Swept, Tasks, ToolAnswer};
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead,
     StepKind, StepPlace, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
@@ -62,7 +62,7 @@ fn answer(call_id: &str, text: &str) -> ToolAnswer {
     }
 }
 
-/// A model that answers when it is told to.
+/// A model that answers when the test lets it.
 #[derive(Default)]
 struct Standstill {
     asked: Notify,
@@ -88,7 +88,7 @@ impl World {
         self.run_by(&runner, task).await.unwrap()
     }
 
-    /// Cancels the task, whose worker is gone, and has it begin afresh.
+    /// Cancels the task, whose worker is gone, and restarts it.
     async fn begin_afresh(&self, task: TaskId) {
         let (tasks, none) = (self.tasks(), LimitChanges::default());
         assert_eq!(
@@ -106,8 +106,8 @@ impl World {
     }
 }
 
-/// The worker stands still in its second question, is taken for dead, and goes on before or after
-/// the next one has answered.
+/// The worker stalls in its second model call, is taken for dead, and continues before or after the
+/// next worker has answered.
 #[tokio::test]
 async fn a_worker_of_an_earlier_run_has_no_part_in_the_next_one() {
     for comes_first in [true, false] {
@@ -139,7 +139,10 @@ async fn a_worker_of_an_earlier_run_has_no_part_in_the_next_one() {
         let (late, ran) = tokio::join!(late, others);
         assert_eq!(
             (late, ran),
-            (RunOutcome::LeaseLost, RunOutcome::Ended(TaskStatus::Completed)),
+            (
+                RunOutcome::LeaseLost,
+                RunOutcome::Ended(TaskStatus::Completed)
+            ),
             "comes first: {comes_first}"
         );
         let (done, steps) = (world.task(task).await, world.steps(task).await);

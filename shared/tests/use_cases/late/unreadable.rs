@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A journal of which a record is damaged, or of a version that is not known here.
+/// A journal with a record that is damaged or of an unknown version.
 struct Unreadable(MemoryStore);
 
 #[async_trait]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use shared::app::{RunOutcome, Room, RunError, Runner};
+use shared::app::{Room, RunError, RunOutcome, Runner};
 use shared::domain::task::Progress;
 use shared::domain::{
     BuiltinTool, FailureCode, HeadKind, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
@@ -103,7 +103,8 @@ async fn no_result_is_longer_than_a_conversation_takes() {
     );
 }
 
-/// Among the calls of one answer, and those of the next, whoever answers them.
+/// Among the calls of one answer, and the calls of the next answer, run by the platform or the
+/// client.
 #[tokio::test]
 async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_takes() {
     let many: Vec<_> = (0..28)
@@ -122,7 +123,7 @@ async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_tak
         .iter()
         .partition(|(by, _)| *by == ToolRunner::Platform);
     let bytes: usize = ran.iter().map(|(_, text)| text.len()).sum();
-    // Those that had begun came to their end.
+    // The calls that had begun were completed.
     let most = usize::try_from(MAX_TOOL_TEXTS_BYTES).unwrap();
     assert!(
         (most..most + 8 * MAX_TOOL_TEXT_BYTES).contains(&bytes),
@@ -246,7 +247,11 @@ async fn a_task_that_outgrows_the_room_leaves_after_its_step_and_goes_on_later()
     ];
     let worker = world.worker_with_room(1);
     let ran = join_all(tasks.map(|task| world.run_by(&worker, task))).await;
-    let [Ok(RunOutcome::Ended(TaskStatus::Completed)), Ok(RunOutcome::Parked(wait))] = &ran[..] else {
+    let [
+        Ok(RunOutcome::Ended(TaskStatus::Completed)),
+        Ok(RunOutcome::Parked(wait)),
+    ] = &ran[..]
+    else {
         panic!("{ran:?}")
     };
     let parked = world.task(tasks[1]).await;

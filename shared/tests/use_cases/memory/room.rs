@@ -24,7 +24,11 @@ async fn begun(world: &World) -> TaskId {
 }
 
 /// Runs the task beside another one that is being worked on.
-async fn run_beside_another(world: &World, worker: &Runner, task: TaskId) -> Result<RunOutcome, RunError> {
+async fn run_beside_another(
+    world: &World,
+    worker: &Runner,
+    task: TaskId,
+) -> Result<RunOutcome, RunError> {
     let other = world.submit("other").await.unwrap().id();
     let asked = world.model.asked().len();
     world.model.hold();
@@ -121,7 +125,11 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
         let ran = run_beside_another(&world, &world.worker_with_room(room), task)
             .await
             .unwrap();
-        assert_eq!(matches!(ran, RunOutcome::Parked(_)), !fits, "{room}: {ran:?}");
+        assert_eq!(
+            matches!(ran, RunOutcome::Parked(_)),
+            !fits,
+            "{room}: {ran:?}"
+        );
         world.pass(10);
         if !fits {
             assert_eq!(
@@ -252,7 +260,7 @@ impl Model for Turns {
     }
 }
 
-/// Whoever dies at whichever call: two tasks share a worker that has room for one of them.
+/// A worker dies at each call in turn: two tasks share a worker that has room for one of them.
 #[tokio::test]
 async fn wherever_a_worker_of_tasks_that_crowd_each_other_dies_each_completes_and_does_nothing_twice()
  {
