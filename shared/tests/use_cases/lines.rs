@@ -19,7 +19,7 @@ use shared::ports::{
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
-    Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples,
+    Call, Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples,
 };
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -140,7 +140,7 @@ async fn an_overdue_tasks_message_that_can_not_be_sent_is_one_line() {
     world.pass(120);
     let (heard, _guard) = hear();
     let faults = Faults::default();
-    faults.die_at(2, When::Before); // the first call asks how many messages wait
+    faults.die_at_nth(Call::Send, 1, When::Before);
     assert_eq!(world.sweep_failing(&faults).await.unwrap().resent, 1);
     assert_eq!(troubles(&heard), ["overdue task's message can't be sent"]);
 }
@@ -154,7 +154,7 @@ async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause()
     let faults = Faults::default();
     let outage = async {
         world.model.until_asked(1).await;
-        faults.die_at(1, When::Before);
+        faults.die_now();
         world.pass(INVOCATION.as_secs());
         tokio::time::sleep(Duration::from_secs(2)).await;
     };
@@ -184,8 +184,8 @@ async fn a_worker_that_can_not_see_who_changed_its_task_tells_the_cause() {
             .await
             .unwrap();
         world.pass(INVOCATION.as_secs());
-        // The step is recorded, and the end meets the client's wish.
-        faults.die_at(3, When::Before);
+        // The update that ends the task meets the client's cancellation.
+        faults.die_at_nth(Call::Update, 1, When::After);
         world.model.release();
     };
     let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), meanwhile);
@@ -279,7 +279,7 @@ async fn a_model_call_that_comes_to_nothing_is_one_line_whatever_layer_ends_it()
     // Once it is waited for, and once the time is too short for that.
     for seconds in [600, 3] {
         let down = Faults::default();
-        down.die_at(1, When::Before);
+        down.die_now();
         check_model_troubles(
             vec![],
             Some(1_000_000),

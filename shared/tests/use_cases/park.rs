@@ -7,7 +7,7 @@ use shared::domain::{
     WaitReason,
 };
 use shared::ports::{ModelErrorKind, Recovery};
-use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
+use shared::testing::{Call, Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -335,7 +335,7 @@ async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_jou
     world.pass(1);
     // The worker that records the answer dies before it ends the task.
     let faults = Faults::default();
-    faults.die_at(5, When::Before);
+    faults.die_at_nth(Call::Update, 1, When::Before);
     drop(world.run_failing(task.id(), &faults).await);
     assert_eq!(world.steps(task.id()).await.len(), 1);
     world.pass(INVOCATION.as_secs() + 2);

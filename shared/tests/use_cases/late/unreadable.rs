@@ -35,7 +35,7 @@ impl World {
     /// Claims the task and disappears.
     async fn lose_worker(&self, task: TaskId) {
         let faults = Faults::default();
-        faults.die_at(2, When::Before);
+        faults.die_at_nth(Call::ReadAgent, 1, When::Before);
         drop(self.run_failing(task, &faults).await);
     }
 

@@ -16,7 +16,7 @@ use shared::domain::{
     TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolRunner, Wait, WaitReason,
 };
 use shared::ports::{Journal, Model, ModelError, TaskMessage, TaskStore, ToolOutput};
-use shared::testing::{Faults, Reply, ScriptedModel, ToolReply, When, samples};
+use shared::testing::{Call, Faults, Reply, ScriptedModel, ToolReply, When, samples};
 
 use crate::world::World;
 
@@ -346,6 +346,6 @@ async fn a_conversation_that_no_model_takes_ends_its_task() {
 /// Claims the task and disappears.
 async fn lose_worker(world: &World, task: TaskId) {
     let faults = Faults::default();
-    faults.die_at(2, When::Before);
+    faults.die_at_nth(Call::ReadAgent, 1, When::Before);
     drop(world.run_failing(task, &faults).await);
 }
