@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tracing::field::Empty;
 
 use serde_json::{Value, json};
 use shared::app::{NewTask, RunOutcome, ToolAnswer};
@@ -74,8 +75,7 @@ async fn a_tasks_spans_are_small_and_say_nothing_of_what_it_is_about() {
         .await
         .unwrap();
     assert_eq!(world.queue.traces(), [Some(header.clone())]);
-    let process =
-        tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
+    let process = tracing::info_span!(target: "executor", "tasks process", xray_parent = header.as_str(), agent_id = Empty, hop = Empty);
     assert_eq!(
         world.run(task.id()).instrument(process).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
 use shared::app::{
-    AppError, RunOutcome, RetryFrom, Room, RunError, Runner, Sweeper, Tasks, Undelivered, WorkTimes,
+    AppError, RetryFrom, Room, RunError, RunOutcome, Runner, Sweeper, Tasks, Undelivered, WorkTimes,
 };
 use shared::domain::task::MAX_HISTORY;
 use shared::domain::{

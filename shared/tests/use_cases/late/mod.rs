@@ -7,7 +7,7 @@ mod unreadable;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::app::{AppError, RunOutcome, RetryFrom, Runner, Sweeper, Swept, Tasks, ToolAnswer};
+use shared::app::{AppError, RetryFrom, RunOutcome, Runner, Sweeper, Swept, Tasks, ToolAnswer};
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead,
     StepKind, StepPlace, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
@@ -139,7 +139,10 @@ async fn a_worker_of_an_earlier_run_has_no_part_in_the_next_one() {
         let (late, ran) = tokio::join!(late, others);
         assert_eq!(
             (late, ran),
-            (RunOutcome::LeaseLost, RunOutcome::Ended(TaskStatus::Completed)),
+            (
+                RunOutcome::LeaseLost,
+                RunOutcome::Ended(TaskStatus::Completed)
+            ),
             "comes first: {comes_first}"
         );
         let (done, steps) = (world.task(task).await, world.steps(task).await);

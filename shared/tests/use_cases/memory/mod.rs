@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use shared::app::{RunOutcome, Room, RunError, Runner};
+use shared::app::{Room, RunError, RunOutcome, Runner};
 use shared::domain::task::Progress;
 use shared::domain::{
     BuiltinTool, FailureCode, HeadKind, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
@@ -246,7 +246,11 @@ async fn a_task_that_outgrows_the_room_leaves_after_its_step_and_goes_on_later()
     ];
     let worker = world.worker_with_room(1);
     let ran = join_all(tasks.map(|task| world.run_by(&worker, task))).await;
-    let [Ok(RunOutcome::Ended(TaskStatus::Completed)), Ok(RunOutcome::Parked(wait))] = &ran[..] else {
+    let [
+        Ok(RunOutcome::Ended(TaskStatus::Completed)),
+        Ok(RunOutcome::Parked(wait)),
+    ] = &ran[..]
+    else {
         panic!("{ran:?}")
     };
     let parked = world.task(tasks[1]).await;

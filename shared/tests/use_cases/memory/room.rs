@@ -24,7 +24,11 @@ async fn begun(world: &World) -> TaskId {
 }
 
 /// Runs the task beside another one that is being worked on.
-async fn run_beside_another(world: &World, worker: &Runner, task: TaskId) -> Result<RunOutcome, RunError> {
+async fn run_beside_another(
+    world: &World,
+    worker: &Runner,
+    task: TaskId,
+) -> Result<RunOutcome, RunError> {
     let other = world.submit("other").await.unwrap().id();
     let asked = world.model.asked().len();
     world.model.hold();
@@ -121,7 +125,11 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
         let ran = run_beside_another(&world, &world.worker_with_room(room), task)
             .await
             .unwrap();
-        assert_eq!(matches!(ran, RunOutcome::Parked(_)), !fits, "{room}: {ran:?}");
+        assert_eq!(
+            matches!(ran, RunOutcome::Parked(_)),
+            !fits,
+            "{room}: {ran:?}"
+        );
         world.pass(10);
         if !fits {
             assert_eq!(

@@ -3,7 +3,7 @@ mod failures;
 use std::time::Duration;
 
 use futures::future::join_all;
-use shared::app::{NewTask, RunOutcome, RunError, WorkTimes};
+use shared::app::{NewTask, RunError, RunOutcome, WorkTimes};
 use shared::domain::BudgetScope;
 use shared::domain::{
     Caller, Deadline, FailureCode, ModelAnswer, ModelRequest, Output, StepKind, StopReason, TaskId,
@@ -131,10 +131,7 @@ async fn each_model_failure_becomes_a_typed_failure_of_the_task() {
             ModelErrorKind::KeyUnavailable,
             FailureCode::ModelKeyUnavailable,
         ),
-        (
-            ModelErrorKind::CircuitOpen,
-            FailureCode::ModelCircuitOpen,
-        ),
+        (ModelErrorKind::CircuitOpen, FailureCode::ModelCircuitOpen),
         (
             ModelErrorKind::QuotaExhausted,
             FailureCode::ModelQuotaExhausted,

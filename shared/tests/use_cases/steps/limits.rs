@@ -65,7 +65,10 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
             let stopped = world.task(task.id()).await;
             match (on_limit, stopped.state()) {
                 (OnLimit::Pause, TaskState::Paused { limit, .. }) => {
-                    assert_eq!((ran, *limit), (RunOutcome::AwaitsClient(TaskStatus::Paused), kind));
+                    assert_eq!(
+                        (ran, *limit),
+                        (RunOutcome::AwaitsClient(TaskStatus::Paused), kind)
+                    );
                     let asked = world.model.asked().len();
                     world
                         .tasks()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shared::app::{AppError, NewTask, RunOutcome, RetryFrom, RunError, Runner, Swept, ToolAnswer};
+use shared::app::{AppError, NewTask, RetryFrom, RunError, RunOutcome, Runner, Swept, ToolAnswer};
 use shared::domain::BudgetScope;
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer,
