@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tracing::field::Empty;
 
 use serde_json::{Value, json};
 use shared::app::{NewTask, RunOutcome, ToolAnswer};

@@ -37,7 +37,10 @@ use crate::domain::{
     Usage, Wait, WaitReason,
 };
 use crate::metric;
-use crate::ports::{Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Recovery, Reservation, Reserved, Settled};
+use crate::ports::{
+    Allowance, BudgetKey, Budgets, Clock, Model, ModelError, ModelErrorKind, Recovery, Reservation,
+    Reserved, Settled,
+};
 use crate::runtime::computed;
 
 /// How long after a call's deadline its reservation expires: for the settlement, and for clocks

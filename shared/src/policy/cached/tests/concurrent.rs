@@ -1,5 +1,6 @@
 //! Many callers at once, in one process and in several.
 
+use crate::ports::Recovery;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
@@ -162,11 +163,10 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
         .unwrap_err();
     assert_eq!(parked.kind, ModelErrorKind::InFlight);
     let Some(Recovery {
-        wait:
-            Wait {
-                until,
-                reason: WaitReason::SingleFlight,
-            },
+        wait: Wait {
+            until,
+            reason: WaitReason::SingleFlight,
+        },
         maybe_sooner: false,
     }) = parked.recovery
     else {

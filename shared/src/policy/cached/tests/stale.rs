@@ -1,6 +1,7 @@
 //! When a stale answer serves in place of a failed model call.
 
 use super::*;
+use crate::ports::Recovery;
 
 #[tokio::test(start_paused = true)]
 async fn only_an_outage_of_models_lets_an_old_answer_serve() {

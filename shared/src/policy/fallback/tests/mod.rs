@@ -10,6 +10,7 @@ use super::super::{Backoff, Retry, RetryBudget};
 use super::*;
 use crate::domain::{
     Cost, Deadline, FailedAttempt, FailureCode, ModelChain, Provider, RetryRules, Spend, Timestamp,
+    WaitReason,
 };
 use crate::ports::Clock;
 use crate::testing::samples::{START, after, answer, question};
@@ -110,7 +111,7 @@ async fn only_an_outage_leads_on() {
         assert_eq!(
             ask_three([outage.clone()]).await.0.unwrap().model,
             names(2)[1],
-            "{outage}"
+            "{outage:?}"
         );
     }
     let finals = [
@@ -125,11 +126,7 @@ async fn only_an_outage_leads_on() {
             None,
         ),
         (ModelErrorKind::Unpriced, None),
-        later(
-            ModelErrorKind::BudgetReserved,
-            after(9),
-            WaitReason::Budget,
-        ),
+        later(ModelErrorKind::BudgetReserved, after(9), WaitReason::Budget),
     ];
     for failed in finals {
         let (asked, calls) = ask_three([(DOWN, None), failed.clone()]).await;
@@ -183,11 +180,7 @@ async fn an_answer_that_is_cut_before_its_first_word_leads_on_while_there_is_ano
 
 #[tokio::test]
 async fn an_answer_that_is_cut_before_its_first_word_is_the_outcome_if_no_other_model_answers() {
-    for last in [
-        (DOWN, None),
-        (ModelErrorKind::Rejected, None),
-        limited(9),
-    ] {
+    for last in [(DOWN, None), (ModelErrorKind::Rejected, None), limited(9)] {
         let cut = ModelAnswer {
             stop_reason: StopReason::MaxTokens,
             ..answer("")
@@ -450,8 +443,8 @@ impl Model for Troubled {
                 } else {
                     WaitReason::SingleFlight
                 };
-                let recovery = matches!(what, 6 | 7 if in_time)
-                    .then(|| Recovery::at(Wait { until, reason }));
+                let recovery =
+                    matches!(what, 6 | 7 if in_time).then(|| Recovery::at(Wait { until, reason }));
                 let failed = ModelError::new(model.clone(), kind);
                 Err(ModelError {
                     recovery,

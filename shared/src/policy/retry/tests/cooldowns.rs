@@ -8,12 +8,10 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
         [limited(60_000), hinted(DOWN, 5_000, None)],
         RetryBudget::default(),
     );
-    let ask = async |request: ModelRequest| retry.ask(&request).await.map_err(|error| failed_of(&error));
+    let ask =
+        async |request: ModelRequest| retry.ask(&request).await.map_err(|error| failed_of(&error));
     let begun = || timed.begun.lock().unwrap().clone();
-    assert_eq!(
-        ask(question("hello")).await,
-        Err(limited_until(60_000))
-    );
+    assert_eq!(ask(question("hello")).await, Err(limited_until(60_000)));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(
         ask(question("another")).await,
@@ -27,15 +25,15 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
         deadline: Deadline::at(after(60)),
         ..with_attempts(1)
     };
-    assert_eq!(ask(soon).await, Err(later(LIMITED, 60_000, WaitReason::OutOfTime)));
+    assert_eq!(
+        ask(soon).await,
+        Err(later(LIMITED, 60_000, WaitReason::OutOfTime))
+    );
     let later = ModelRequest {
         deadline: Deadline::at(after(120)),
         ..with_attempts(1)
     };
-    assert_eq!(
-        ask(later.clone()).await,
-        Err(down_until(65_000))
-    );
+    assert_eq!(ask(later.clone()).await, Err(down_until(65_000)));
     assert!(ask(later).await.is_ok());
     assert_eq!(begun(), [0, 60_000, 65_000]);
 }
@@ -79,12 +77,7 @@ async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
 #[test]
 fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
     let ample = question("hello");
-    check_end(
-        &[limited(86_400_000)],
-        &ample,
-        &limited_until(60_000),
-        &[0],
-    );
+    check_end(&[limited(86_400_000)], &ample, &limited_until(60_000), &[0]);
     check_end(
         &[hinted(DOWN, 86_400_000, None)],
         &ample,

@@ -140,12 +140,7 @@ fn check_times(script: &[Reply], expected_ms: &[u128]) {
 
 /// Checks how a call ends that meets `script`.
 #[track_caller]
-fn check_end(
-    script: &[Reply],
-    request: &ModelRequest,
-    expected: &Failed,
-    expected_ms: &[u128],
-) {
+fn check_end(script: &[Reply], request: &ModelRequest, expected: &Failed, expected_ms: &[u128]) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -246,12 +241,7 @@ fn a_wait_that_is_too_long_ends_the_call_with_its_end() {
         ..question("hello")
     };
     let ample = question("hello");
-    check_end(
-        &[limited(10_001)],
-        &ample,
-        &limited_until(10_001),
-        &[0],
-    );
+    check_end(&[limited(10_001)], &ample, &limited_until(10_001), &[0]);
     check_end(
         &[hinted(DOWN, 50_000, None)],
         &ample,
@@ -321,7 +311,7 @@ fn a_hint_outlives_the_attempts() {
     check_end(
         &[limited(100), Reply::Fail(DOWN)],
         &with_attempts(2),
-        &DOWN,
+        &(DOWN, None),
         &[0, 100],
     );
 }
@@ -337,13 +327,13 @@ fn an_unreadable_response_is_worth_one_more_attempt() {
     check_end(
         &vec![Reply::Fail(BAD); 3],
         &with_attempts(9),
-        &BAD,
+        &(BAD, None),
         &[0, 500],
     );
     check_end(
         &[Reply::Fail(BAD), Reply::Fail(DOWN), Reply::Fail(BAD)],
         &with_attempts(9),
-        &BAD,
+        &(BAD, None),
         &[0, 500, 1_500],
     );
     check_end(&[Reply::Fail(BAD)], &with_attempts(1), &(BAD, None), &[0]);
@@ -359,12 +349,7 @@ fn used_up_attempts_and_time_end_with_the_last_error() {
         ..question("hello")
     };
     check_end(&down(), &brief(1), &(DOWN, None), &[0, 500]);
-    check_end(
-        &down(),
-        &brief(2),
-        &limited_until(21_500),
-        &[0, 500, 1_500],
-    );
+    check_end(&down(), &brief(2), &limited_until(21_500), &[0, 500, 1_500]);
 }
 
 #[tokio::test(start_paused = true)]
