@@ -1,9 +1,9 @@
 //! Tells the function's crate the commit that it is built from: the environment variable `VERSION`,
 //! for the compiler.
 //!
-//! It is the build script of the three functions' crates and of no other, so that a commit rebuilds
-//! them alone. Builds for tests have the version `test`: they need no commit, and none of them is
-//! rebuilt for one.
+//! It is the build script of only the three functions' crates, so that a commit rebuilds no other
+//! crate. Builds for tests have the version `test`: they need no commit, and a commit rebuilds no
+//! test.
 
 #![allow(
     clippy::print_stdout,

@@ -7,7 +7,7 @@ use serde_json::json;
 use shared::domain::{ModelAnswer, Spend};
 use shared::policy::DailyCaps;
 use shared::ports::{Clock, ModelErrorKind, TaskStore};
-use shared::testing::{Reply, When, samples};
+use shared::testing::{Call, Reply, When, samples};
 
 use super::stack::{Stack, tenant};
 
@@ -185,7 +185,7 @@ async fn mapping_off() -> Stack {
 /// The same.
 async fn ephemeral_table_gone() -> Stack {
     let stack = Stack::new().await;
-    stack.ephemeral.die_at(1, When::Before);
+    stack.ephemeral.die_now();
     stack.submit().await;
     stack.work().await;
     stack
@@ -214,12 +214,12 @@ async fn submissions_fail() -> Stack {
     let stack = Stack::new().await;
     for minute in 0..720 {
         stack.submit().await;
-        stack.state.fail_at(1, When::Before);
+        stack.state.fail_next(When::Before);
         stack.submit().await;
         if minute % 10 == 0 {
             // A burst, as the alarm on single answers wants it.
             for _ in 0..10 {
-                stack.state.fail_at(1, When::Before);
+                stack.state.fail_next(When::Before);
                 stack.submit().await;
             }
         }
@@ -264,7 +264,7 @@ async fn overdue_tasks_cannot_be_changed() -> Stack {
     stack.submit().await;
     for _ in 0..25 {
         stack.pass(60);
-        stack.state.die_at(2, When::Before);
+        stack.state.die_at_nth(Call::Update, 1, When::Before);
         stack.sweep().await;
         stack.state.clear();
     }
@@ -276,7 +276,7 @@ async fn workers_die() -> Stack {
     let stack = Stack::new().await;
     stack.submit().await;
     for _ in 0..5 {
-        stack.state.die_at(2, When::Before);
+        stack.state.die_at_nth(Call::ReadAgent, 1, When::Before);
         stack.work().await;
         stack.state.clear();
         stack.pass(70);
@@ -321,7 +321,7 @@ async fn stray_message() -> Stack {
 
 async fn queue_takes_no_submission() -> Stack {
     let stack = Stack::new().await;
-    stack.sending.die_at(1, When::Before);
+    stack.sending.die_now();
     stack.submit_many(6).await;
     stack
 }
@@ -331,7 +331,7 @@ async fn queue_takes_no_continuation() -> Stack {
     let stack = Stack::new().await;
     stack.answers((0..40).map(|_| Reply::Fail(ModelErrorKind::Unavailable)));
     stack.submit_many(6).await;
-    stack.sending.die_at(1, When::Before);
+    stack.sending.die_now();
     stack.work().await;
     stack
 }
@@ -384,7 +384,7 @@ async fn workers_stall() -> Stack {
 async fn state_table_gone() -> Stack {
     let stack = Stack::new().await;
     stack.submit_many(6).await;
-    stack.state.die_at(1, When::Before);
+    stack.state.die_now();
     stack.work().await;
     stack
 }

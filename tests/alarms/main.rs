@@ -61,7 +61,7 @@ async fn near_misses() -> Stack {
         stack.try_key("wrong").await;
     }
     faults::lose_a_task(&stack).await;
-    stack.state.fail_at(1, When::Before);
+    stack.state.fail_next(When::Before);
     stack.submit().await;
     for _ in 0..30 {
         stack.pass(60);

@@ -295,7 +295,8 @@ impl Stack {
         );
     }
 
-    /// The alarms that fire wherever the edges of periods fall, and those that fire anywhere.
+    /// The alarms that fire at every alignment of periods, and the alarms that fire at one at
+    /// least.
     pub(crate) fn fired(&self) -> (BTreeSet<String>, BTreeSet<String>) {
         let template = Yaml::load_from_str(TEMPLATE).unwrap().remove(0);
         let metrics = self.metrics.lock().unwrap();
@@ -359,7 +360,7 @@ fn message(id: &str, body: &str) -> SqsMessage {
     message
 }
 
-/// What a model call goes through, as `shared::llm::model` has it, around a scripted provider.
+/// The layers around a model call, as in `shared::llm::model`, around a scripted provider.
 fn model(
     provider: Arc<ScriptedModel>,
     ephemeral: &Faults,

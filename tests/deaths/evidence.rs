@@ -202,11 +202,11 @@ fn runs_of<'a>(
 /// under the lease that recorded it, and how often before, by workers that were killed over it.
 ///
 /// A worker reads the journal after it has got its lease, and its lease's number is in the steps
-/// that it records. So whatever was done at `moments` was done by a worker that could know of the
-/// step if it had a later lease than the one that recorded the step, and by one that could not if
-/// it had that or an earlier one. The task's history has their `claims`, in order. The clocks are
-/// one, and the leases don't overlap: the one of a killed worker lasts for 6 s more at least, far
-/// longer than the stand-in takes to write down what it was asked.
+/// that it records. So a call in `moments` was made by a worker that could know of the step if its
+/// lease is later than the lease of the worker that recorded the step, and by one that could not if
+/// its lease is the same or earlier. The task's history has their `claims`, in order. There is one
+/// clock, and the leases don't overlap: the lease of a killed worker lasts for 6 s more at least,
+/// far longer than the stand-in takes to write down a request.
 fn check_step(step: &Step, claims: &[Timestamp], moments: &[Timestamp]) -> (usize, usize) {
     let fences = moments
         .iter()

@@ -93,7 +93,7 @@ async fn workers_that_come_back_when_others_have_ended_their_tasks_change_nothin
     check_zombies(Back::Late).await;
 }
 
-/// Stops workers in the middle of model calls for longer than their leases last, and has them go on
+/// Stops workers in the middle of model calls for longer than their leases last, and continues them
 /// later.
 async fn check_zombies(back: Back) {
     let _running = AWS.read().await;

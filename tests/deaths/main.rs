@@ -1,7 +1,7 @@
 //! Workers of the deployed platform that die in the middle of their work, and what else can be
 //! taken from it at any moment: all its functions, the queue's messages, the whole AWS. A program
-//! of its own, because whatever else is worked on suffers with it. After each, every accepted task
-//! has come to its end, and no recorded step was done again.
+//! of its own, because everything that runs at the same time suffers. After each, every accepted
+//! task has ended, and no recorded step was done again.
 
 #![allow(
     clippy::unwrap_used,
@@ -149,9 +149,9 @@ async fn a_task_whose_executor_is_killed_in_a_model_call_completes_with_one_step
 
 const TASKS: usize = 200;
 
-/// How many are submitted in a second. So whatever the machine's speed, there is work in each of
-/// these 25 seconds, and in them no task can lose the five attempts after which it is given up, as
-/// each time its lease has to run out first.
+/// How many are submitted in a second. So on a machine of any speed there is work in each of these
+/// 25 seconds. In them no task can lose the five attempts after which it is dead-lettered, as each
+/// time its lease has to run out first.
 const TASKS_A_SECOND: usize = 8;
 
 /// In every second, at any moment of it, any of the executors is killed, while there come new

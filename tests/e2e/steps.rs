@@ -170,8 +170,8 @@ async fn a_failed_task_is_retried_from_its_last_step() {
     );
 }
 
-/// The deployed test stack has invocations of 20 s, of which 10 are kept for recording and 3 for a
-/// step.
+/// The deployed test stack has invocations of 20 s. 10 s are reserved for recording, and a step
+/// takes 3 s.
 #[tokio::test]
 async fn a_task_longer_than_an_invocation_goes_on_in_the_next() {
     let platform = Platform::deployed().await;

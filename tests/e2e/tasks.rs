@@ -1,4 +1,4 @@
-//! Many tasks, lost messages and rubbish in the queue.
+//! Many tasks, lost messages and malformed messages in the queue.
 
 use futures::future::join_all;
 use futures::{StreamExt, stream};

@@ -15,7 +15,7 @@ use shared::testing::contract::{self, AgentsKept, Inbox, Kept};
 use tests::LocalAws;
 use tokio::task::JoinHandle;
 
-/// Waits for the suite, cleans up whatever came of it, and then reports it.
+/// Waits for the suite, cleans up after it, and then reports its result.
 async fn finish(suite: JoinHandle<()>, clean_up: impl Future<Output = ()>) {
     let outcome = suite.await;
     clean_up.await;

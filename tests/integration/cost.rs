@@ -264,7 +264,7 @@ async fn a_task_of_one_step_costs_what_the_design_allows() {
     );
     check_calls(calls, [("GetItem", 1), ("PutItem", 4), ("UpdateItem", 2)]);
 
-    // An input that is in a record of its own: one read more, whatever else is done.
+    // An input in a record of its own costs one read more in every case.
     let large = NewTask {
         input: samples::input(&samples::noise(128 * 1_024, 1)),
         ..new_task(agent.id, "k3")

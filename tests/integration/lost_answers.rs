@@ -29,7 +29,7 @@ impl Lossy {
         DynamoTaskStore::new(self.aws.dynamodb(), &*self.table)
     }
 
-    /// Makes a call of which the first answer gets lost, and checks that the SDK sent it twice.
+    /// Makes a call whose first answer gets lost, and checks that the SDK sent it twice.
     async fn losing<T>(&self, operation: &str, call: impl Future<Output = T>) -> T {
         self.way
             .lose_answer(&format!("DynamoDB_20120810.{operation}"));

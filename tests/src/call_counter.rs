@@ -29,11 +29,11 @@ const READ_UNIT_BYTES: usize = 4 * 1_024;
 /// Counts requests by their operation, such as `UpdateItem` or `SendMessage`, each attempt on its
 /// own, and DynamoDB's units.
 ///
-/// Write units are those that DynamoDB reports, its indexes' included. The local AWS reports them
-/// by the size of the larger of the records before and after, like AWS, but read units without
-/// regard to size: these are computed from the records that are returned, as of strongly consistent
-/// reads. That is twice what a read of an index costs, and too little for a read with a projection,
-/// which is billed for whole records.
+/// Write units are as DynamoDB reports them, including its indexes. The local AWS reports them by
+/// the size of the larger of the records before and after, like AWS, but read units without regard
+/// to size: these are computed from the returned records, as for strongly consistent reads. That is
+/// twice what a read of an index costs, and too little for a read with a projection, which is
+/// billed for whole records.
 ///
 /// Attach it to a client's configuration with `interceptor`. Clones count together.
 #[derive(Debug, Clone, Default)]

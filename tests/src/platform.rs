@@ -140,7 +140,7 @@ impl Platform {
             .await
     }
 
-    /// Creates an agent with these fields besides its name and instructions, and returns its id.
+    /// Creates an agent with these fields added to its name and instructions, and returns its id.
     pub async fn agent_of(&self, fields: Value) -> String {
         let mut body = json!({ "name": "clerk", "instructions": "Be brief." });
         let Value::Object(fields) = fields else {
@@ -170,8 +170,8 @@ impl Platform {
         task["id"].as_str().unwrap().to_owned()
     }
 
-    /// The task once it has ended. Like any client, it asks again if it is told that this makes
-    /// sense.
+    /// The task once it has ended. Like any client, it asks again if the response says that this
+    /// makes sense.
     pub async fn ended(&self, task: &str) -> Value {
         let begun = Instant::now();
         loop {
@@ -248,13 +248,12 @@ impl Platform {
             .collect()
     }
 
-    /// All that a function has logged, whatever its form.
+    /// All that a function has logged, in any form.
     pub async fn log(&self, function: &str) -> String {
         self.services.log(&log_group(function), "").await.join("\n")
     }
 
-    /// All that the functions of all deployments have logged, whatever its form, by their log
-    /// groups.
+    /// All that the functions of all deployments have logged, in any form, by their log groups.
     pub async fn all_logs(&self) -> BTreeMap<String, String> {
         let mut logs = BTreeMap::new();
         for group in self.services.log_groups().await {
@@ -335,7 +334,7 @@ impl Platform {
         history_of(&tasks, &self.task(task).await).await
     }
 
-    /// Runs the watchdog, besides its schedule.
+    /// Runs the watchdog, in addition to its schedule.
     pub async fn invoke_cleanup(&self) {
         self.services
             .invoke_later(&self.cleanup_function, &json!({}))
@@ -386,7 +385,7 @@ fn log_group(function: &str) -> String {
     format!("/aws/lambda/agents-local/{function}")
 }
 
-/// The id as the domain has it.
+/// The id as a domain type.
 pub fn id(task: &str) -> TaskId {
     task.parse().unwrap()
 }

@@ -1,6 +1,6 @@
-//! The processes of this machine: the functions of a local AWS, and whoever has a connection. They
-//! are killed, stopped and continued as the kernel or a hypervisor would do it, without their
-//! knowledge.
+//! The processes of this machine: the functions of a local AWS, and the processes that hold a
+//! connection. They are killed, stopped and continued as the kernel or a hypervisor would do it,
+//! without their knowledge.
 
 #![allow(
     clippy::unwrap_used,
@@ -58,7 +58,7 @@ pub fn kill(process: u32) {
     signal("KILL", process);
 }
 
-/// Processes that are stopped in the middle of whatever they do, until this is dropped.
+/// Processes that are stopped in the middle of their work, until this is dropped.
 pub struct Stopped(Vec<u32>);
 
 impl Stopped {

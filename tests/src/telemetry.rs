@@ -21,7 +21,7 @@ pub struct ListedMetric {
     pub unit: &'static str,
     /// The services that may write it.
     pub services: Vec<&'static str>,
-    /// The dimensions that it has besides those of all.
+    /// Its dimensions, without those of every metric.
     pub besides: Vec<&'static str>,
 }
 

@@ -56,7 +56,8 @@ pub enum Fate {
     Wordless,
     /// A stream that stops before its first event, with the connection open.
     Stalled,
-    /// Whoever asks is killed over it, as if the task had more of its worker than there is.
+    /// The process that sends the request is killed, as if the task needed more memory than its
+    /// worker has.
     Deadly,
 }
 
@@ -194,7 +195,7 @@ impl Unreliable {
             .send_if_modified(|held| held.insert(model.to_owned()));
     }
 
-    /// From now on, it doesn't any more, and gets on with those that are open.
+    /// From now on, it doesn't any more, and continues the open ones.
     pub fn release(&self, model: &str) {
         self.held.send_if_modified(|held| held.remove(model));
     }
@@ -356,7 +357,7 @@ fn rate_limited(seconds: u64) -> Response<Body> {
         .unwrap()
 }
 
-/// A stream that begins and never goes on.
+/// A stream that begins and then stalls.
 fn stalled() -> Response<Body> {
     let begun = stream::once(async { Ok::<_, io::Error>(Bytes::from(": started\n\n")) });
     Response::builder()
@@ -384,7 +385,7 @@ async fn cut(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, Body::from_stream(chunks))
 }
 
-/// The text of the last message, in whatever form.
+/// The text of the last message, in each dialect's form.
 fn last_text(question: &Value) -> String {
     let last = question["messages"]
         .as_array()

@@ -29,8 +29,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The answer in the AWS JSON protocol, of which a client reads the status and the name after
-    /// the `#`.
+    /// The answer in the AWS JSON protocol. A client reads its status and the name after the `#`.
     fn response(self) -> Response<Body> {
         let (status, kind) = match self {
             Self::Throttled => (StatusCode::BAD_REQUEST, "ThrottlingException"),

@@ -108,8 +108,7 @@ fn the_list_of_metrics_is_the_codes() {
 
 /// What the documents promise and only the deployment can keep.
 const PROMISED: [(&str, &str); 15] = [
-    // docs/architecture.md: batches of 10, of which only what failed comes back, five times at
-    // most.
+    // docs/architecture.md: batches of 10; only the failed messages come back, five times at most.
     (
         "ExecutorFunction Properties Events Tasks Properties BatchSize",
         "10",
@@ -199,7 +198,7 @@ fn a_message_stays_hidden_for_six_times_as_long_as_its_executor_may_take() {
     assert!(default("TaskVisibilitySeconds") >= 6 * default("ExecutorTimeoutSeconds"));
 }
 
-/// Every value called `name` below `node`, however deep and in whatever condition.
+/// Every value called `name` below `node`, at any depth and under any condition.
 fn values_of<'a>(node: &'a Yaml<'a>, name: &str, found: &mut Vec<&'a Yaml<'a>>) {
     match node {
         Yaml::Mapping(fields) => {
@@ -230,8 +229,7 @@ fn is_of_the_stack(name: &Yaml<'_>, resources: &Yaml<'_>) -> bool {
     text.contains("AWS::StackName") || resources.as_mapping_get(text).is_some()
 }
 
-/// The names that resources have of their own, but for those that only count within another
-/// resource.
+/// The names that resources set themselves, without names that only count within another resource.
 fn resource_names<'a>(resource: &'a Yaml<'a>) -> Vec<(&'a str, &'a Yaml<'a>)> {
     let within_another = ["MetricName", "StageName", "DisplayName"];
     let properties = resource["Properties"].as_mapping().unwrap().iter();
@@ -261,7 +259,7 @@ fn two_stacks_of_the_template_share_no_name() {
     assert!(names >= 10, "{names}");
 }
 
-/// SAM names a schedule after its function's and event's logical ids unless it is told not to.
+/// SAM names a schedule after its function's and event's logical ids unless `OmitName` is set.
 #[test]
 fn no_schedule_is_named_by_sam() {
     let template = template();

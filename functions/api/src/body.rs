@@ -1,4 +1,4 @@
-//! Reading JSON bodies, so that whatever is wrong with one is said with its place.
+//! Reads JSON bodies. Each error names the place in the body.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -36,7 +36,7 @@ pub(crate) async fn list_dead_letters(
     )))
 }
 
-/// `POST /v1/dead-letters/{id}/redrive`: has a dead-lettered task go on after its last recorded
+/// `POST /v1/dead-letters/{id}/redrive`: a dead-lettered task continues after its last recorded
 /// step.
 pub(crate) async fn redrive(
     State(api): State<Api>,

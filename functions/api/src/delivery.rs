@@ -31,7 +31,7 @@ const MAX_PART_BYTES: usize = 4 * 1_024 * 1_024;
 /// The longest character in UTF-8, so that each part has at least one.
 const MIN_PART_BYTES: usize = 4;
 
-/// What a part has besides its text.
+/// The bytes of a part without its text.
 const PART_FRAME_BYTES: usize = 256;
 
 /// How many bytes this byte of a text takes in a JSON string.

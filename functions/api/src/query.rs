@@ -1,5 +1,4 @@
-//! Reading query parameters, so that whatever is wrong with one is said with its name; and the
-//! pages that they ask for.
+//! Reads query parameters and builds pages from them. Each error names the parameter.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;

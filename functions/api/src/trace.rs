@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use shared::domain::TraceHeader;
 
 /// The trace that Lambda gave the request's invocation, if it gave one. The request's own header is
-/// of no use: behind an HTTP API it says neither which span goes on nor whether it is recorded.
+/// useless: behind an HTTP API it names neither the parent span nor whether it is recorded.
 pub(crate) struct Trace(pub(crate) Option<TraceHeader>);
 
 impl Trace {

@@ -1,5 +1,5 @@
-//! The watchdog's triggers: each minute a schedule has it look after every overdue task, and the
-//! dead-letter queue hands it the messages that no worker could take.
+//! The watchdog's triggers. Each minute a schedule starts a sweep over the overdue tasks, and the
+//! dead-letter queue delivers the messages that no worker could process.
 //!
 //! What is overdue and what is done about it is in `shared::app`; this runs it within the
 //! invocation's time and logs one summary.
@@ -23,7 +23,7 @@ use tracing::{Instrument, field};
 /// Kept free at the end of an invocation, so that the page in hand is finished.
 const RESERVE: Duration = Duration::from_secs(10);
 
-/// Looks after tasks that nobody else does.
+/// Recovers overdue tasks, handles dead letters and deletes old records.
 pub struct Cleanup {
     /// Looks after overdue tasks.
     pub sweeper: Sweeper,
@@ -60,9 +60,9 @@ impl From<CleanupError> for Diagnostic {
 }
 
 impl Cleanup {
-    /// Handles one invocation: a batch of the dead-letter queue, or else the schedule, of which it
-    /// doesn't matter what it sends. A sweep fails if the store does, so that the function's error
-    /// metric shows it; the next minute tries again.
+    /// Handles one invocation: a batch of the dead-letter queue, or else the schedule. The content
+    /// of the schedule's event is ignored. A sweep fails if the store does, so that the function's
+    /// error metric shows it; the next minute tries again.
     pub async fn handle(
         &self,
         event: LambdaEvent<Value>,
@@ -173,7 +173,8 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Each message on its own; one whose task could not be told comes back.
+    /// Handles each message on its own. A message whose task could not be changed is reported as
+    /// failed, so SQS delivers it again.
     async fn bury(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
         let mut response = SqsBatchResponse::default();
         for message in messages {

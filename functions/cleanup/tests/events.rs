@@ -68,7 +68,7 @@ async fn handle(
     Ok(serde_json::to_string(&response).unwrap())
 }
 
-/// The trace of an invocation. The exporter takes only those that began lately by the system's
+/// The trace of an invocation. The exporter takes only traces that began recently by the system's
 /// clock.
 fn own_trace() -> TraceHeader {
     samples::trace_of(SystemClock.now())
@@ -240,7 +240,7 @@ async fn an_event_that_is_no_batch_after_all_is_one_line() {
 async fn a_dead_letter_that_could_not_be_told_stays_in_its_queue() {
     let (store, faults) = (MemoryStore::default(), Faults::default());
     let (one, two) = (submitted(&store).await, submitted(&store).await);
-    faults.fail_at(1, When::Before);
+    faults.fail_next(When::Before);
     let bodies = [body_of(&one), body_of(&two)];
     let response = handle(
         dead_letters(&bodies),
@@ -268,7 +268,7 @@ async fn the_schedules_event_sweeps() {
 #[tokio::test]
 async fn a_failing_store_fails_the_invocation() {
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     let swept = sweep(
         MemoryStore::default().with_faults(faults),
         &MemoryQueue::default(),

@@ -16,7 +16,7 @@ use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
 use shared::config::Environment;
 use shared::ports::{Clock, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
-use shared::testing::{Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
+use shared::testing::{Call, Faults, ManualClock, MemoryQueue, MemoryStore, When, samples};
 
 #[tokio::test]
 async fn an_overdue_task_that_cannot_be_changed_is_counted() {
@@ -29,8 +29,7 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         let task = samples::task(&samples::agent(&samples::tenant("acme")), samples::START);
         TaskStore::create(&store, &task).await.unwrap();
     }
-    // The first call finds both, and the second changes one of them.
-    faults.fail_at(2, When::Before);
+    faults.fail_at_nth(Call::Update, 1, When::Before);
     let tasks = Arc::new(store.with_faults(faults));
     let clock = Arc::new(ManualClock::at(samples::after(60)));
     let sweeper = Sweeper {

@@ -1,10 +1,10 @@
 //! The queue's worker: one invocation takes a batch of messages and runs their tasks side by side.
 //!
-//! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is on its
-//! own: one that is rubbish, fails or panics is the only one to come back, and one with much to
-//! read or to compress holds up none of the others. A task that may be what ended its last workers
-//! is worked on when the others of its batch have been left. The response follows the rules of
-//! `ReportBatchItemFailures` (Lambda developer guide, "Handling errors for an SQS event source").
+//! Waiting for models is shared, so ten tasks cost the billed time of one. Each message is
+//! independent: only a message that is malformed, fails or panics comes back, and a message with
+//! much to read or to compress delays no other. A task that may have ended its last workers runs
+//! after the other tasks of its batch. The response follows the rules of `ReportBatchItemFailures`
+//! (Lambda developer guide, "Handling errors for an SQS event source").
 
 pub mod config;
 mod verdict;
@@ -111,8 +111,8 @@ impl Executor {
         Ok(response)
     }
 
-    /// Works on one message in a task of the runtime, so that the others go on while this one
-    /// computes.
+    /// Processes one message in a task of the runtime, so that the other messages progress while
+    /// this one computes.
     async fn judge_apart(
         &self,
         message: Received,
@@ -196,7 +196,7 @@ struct Received {
     message: Result<TaskMessage, MessageError>,
     /// How often the queue has delivered it, this time included.
     receives: u32,
-    /// Where its task's trace goes on.
+    /// The context in which the task's trace continues.
     trace: Option<TraceHeader>,
 }
 

@@ -36,7 +36,8 @@ pub(crate) enum Verdict {
 /// The verdict on a message whose task was run.
 pub(crate) fn of_run(ran: Result<RunOutcome, RunError>, receives: u32, now: Timestamp) -> Verdict {
     match ran {
-        // Of a task that goes on later, another message was sent, or the watchdog sends one.
+        // For a task that continues later, the run sent another message, or the watchdog will send
+        // one.
         Ok(RunOutcome::Ended(_) | RunOutcome::Parked(_) | RunOutcome::HandedOver) => Verdict::Done,
         Ok(RunOutcome::EndedBefore(status)) => {
             tracing::info!(
@@ -88,8 +89,8 @@ pub(crate) fn of_run(ran: Result<RunOutcome, RunError>, receives: u32, now: Time
 /// The verdict on a message that can't be read.
 pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
     match error {
-        // Rubbish stays rubbish: it comes back at once until the queue gives it up, and is logged
-        // on its first visit.
+        // A malformed message never becomes valid: return it at once, so that SQS dead-letters it;
+        // log only the first receive.
         MessageError::NotOurs(_) => {
             if receives <= 1 {
                 tracing::error!(error = %Causes(error), "poison message, left to the dead-letter queue");

@@ -64,7 +64,7 @@ pub struct AgentVersion {
 pub struct AgentConfig {
     /// A name for people; need not be unique.
     pub name: AgentName,
-    /// What the model is told about its role.
+    /// The model's role, in words for the model.
     pub instructions: Instructions,
     /// The models that it asks.
     pub models: ModelChain,
@@ -82,7 +82,7 @@ pub struct AgentConfig {
     pub limits: Limits,
 }
 
-/// A name for people: 1 to 64 characters, none of them a control character.
+/// A name for people: 1 to 64 characters without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentName(String);
 
@@ -108,7 +108,7 @@ impl AgentName {
     }
 }
 
-/// What the model is told about its role: at most 32 KiB; may be empty.
+/// The model's role, in words for the model: at most 32 KiB; may be empty.
 #[derive(derive_more::Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instructions(#[debug("{}", Hidden(_0))] String);
 

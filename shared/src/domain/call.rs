@@ -65,7 +65,7 @@ impl ModelRequest {
 /// What a model is asked.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
-    /// What the model is told about its role, before all else; may be empty.
+    /// The model's role, in words for the model, before the conversation; may be empty.
     #[debug("{}", Hidden(instructions))]
     pub instructions: String,
     /// The conversation so far; ends with a turn that is not the model's.
@@ -136,7 +136,7 @@ pub struct ModelAnswer {
     pub spend: Spend,
     /// The attempts that failed before it.
     pub failed: Vec<FailedAttempt>,
-    /// What the response cache has it under, if it came from there or was kept there.
+    /// The key of the answer in the response cache, if it came from there or was stored there.
     pub kept_as: Option<Box<AnswerKey>>,
 }
 
@@ -231,8 +231,8 @@ pub struct FailedAttempt {
 /// What a provider said about a failed attempt, as far as it is fit for records, responses and
 /// logs.
 ///
-/// None of it can quote a prompt, an answer or a key: what could is left out where the error is
-/// read.
+/// Nothing here can quote a prompt, an answer or a key: the code that reads the error leaves such
+/// texts out.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProviderError {
@@ -273,7 +273,7 @@ pub enum StopReason {
     EndTurn,
     /// It wants tools to be run and their results back.
     ToolUse,
-    /// The vendor paused a long turn: the same conversation with this answer added goes on.
+    /// The provider paused a long turn: the same conversation with this answer added continues it.
     Paused,
     /// It reached `max_output_tokens`; the text is cut.
     MaxTokens,

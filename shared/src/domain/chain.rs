@@ -105,7 +105,8 @@ pub struct ModelChoice {
     pub settings: ModelSettings,
 }
 
-/// What can be set on a model. Whatever is absent is not sent: the vendor's default holds.
+/// The settings of a model. A setting that is absent is not sent, so the provider's default
+/// applies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelSettings {

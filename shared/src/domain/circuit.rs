@@ -1,8 +1,8 @@
 //! The circuit of one model: whether it is asked at all, as all functions see it together.
 //!
-//! It opens when the model's provider is down, lets one probe at a time through after a while, and
-//! closes once enough of them came back well. Every change makes a new revision, so that of two
-//! concurrent ones only one takes effect.
+//! It opens when the model's provider is down. After a while it admits one probe at a time, and it
+//! closes once enough probes succeeded. Every change makes a new revision, so that only one of two
+//! concurrent changes takes effect.
 //!
 //! A rate limit with a very long wait is not believed on the word of one response: the circuit is
 //! suspected, and all calls go through. The next answer clears it. If another call meets such a
@@ -17,7 +17,7 @@ use super::time::Timestamp;
 /// How often the time that a circuit stays open is doubled while probes fail.
 const MAX_DOUBLINGS: u32 = 2;
 
-/// How soon whoever is refused because of a probe looks again.
+/// How soon a caller that was refused because of a probe asks again.
 const PROBE_TAKES: Duration = Duration::from_secs(5);
 
 /// Why a circuit does not let all calls through.
@@ -53,7 +53,7 @@ impl CircuitCause {
 /// A circuit as it stands. The default is one that never opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Circuit {
-    /// Counts the changes; 0 for a circuit of which nothing is kept.
+    /// Counts the changes; 0 for a circuit without a record.
     pub revision: u64,
     /// The probes that failed since it opened.
     pub failed_probes: u32,
@@ -93,7 +93,7 @@ pub enum Admission {
         /// When another look makes sense.
         until: Timestamp,
     },
-    /// It may go through as a probe, for whoever gets the lease.
+    /// The call may go through as a probe, if the caller gets the lease.
     Probe,
 }
 
@@ -425,8 +425,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, each change is one revision, no two probers hold a lease at once, and
-        /// no time is longer than the circuit is kept.
+        /// In any sequence of events, each change is one revision, no two probers hold a lease at
+        /// once, and no time is longer than the circuit is kept.
         #[test]
         fn the_rules_hold_after_any_history(moves in prop::collection::vec((0..8_u8, 0..40_u64), 0..60)) {
             let (mut circuit, mut now, mut holder) = (Circuit::default(), at(0), None::<Lease>);

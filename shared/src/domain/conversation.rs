@@ -1,7 +1,7 @@
 //! What a journal says of a task: the conversation so far, and what is to be done next.
 //!
-//! Both are pure functions of the recorded steps, so that whoever takes a task up goes on exactly
-//! where the last one stopped, wherever that was.
+//! Both are pure functions of the recorded steps, so that any worker continues a task exactly where
+//! the last worker stopped.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -232,8 +232,8 @@ pub const fn may_count(base: u32, place: StepPlace) -> bool {
     place.base == base || (place.base < base && place.number <= base)
 }
 
-/// The journal of a task in the run `base`, in order, of all the steps that were recorded, in any
-/// order: without those that a worker recorded for an earlier run after the next one had begun.
+/// The journal of a task in the run `base`, in order, from all recorded steps in any order. Steps
+/// that a worker recorded for an earlier run after the next run had begun are left out.
 pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step> {
     counted(base, recorded, Step::place)
 }
@@ -255,7 +255,7 @@ fn counted<T>(
     {
         match kept.entry(place(&step).number) {
             Entry::Vacant(free) => drop(free.insert(step)),
-            // A later run began before this number, and has it.
+            // A later run began before this number and owns it.
             Entry::Occupied(mut taken) if place(taken.get()) < place(&step) => {
                 drop(taken.insert(step));
             }
@@ -276,8 +276,7 @@ fn after_calls_of(number: u32, answer: &ModelAnswer) -> u32 {
     number + 1 + u32::try_from(wanted(answer).len()).unwrap_or(u32::MAX / 2)
 }
 
-/// The tool calls that an answer wants to go on with; those of one that was cut or declined are not
-/// to be trusted.
+/// The tool calls that an answer makes. Calls of a cut or declined answer are not trusted.
 fn wanted(answer: &ModelAnswer) -> Vec<&ToolCall> {
     match answer.stop_reason {
         StopReason::ToolUse | StopReason::EndTurn | StopReason::Paused | StopReason::Other => {

@@ -6,8 +6,8 @@ use super::time::Timestamp;
 
 /// The moment by which work must have ended.
 ///
-/// It is the smaller of the task's and this invocation's, less what is kept for recording the
-/// result. It is a moment rather than a duration, so that handing it down costs none of it.
+/// It is the smaller of the task's and this invocation's deadline, minus the time reserved for
+/// recording the result. It is a moment, not a duration, so that passing it on loses no time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(Timestamp);
 

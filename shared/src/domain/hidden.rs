@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// What `Debug` shows of a text that a person, a model or a tool wrote: how long it is, and nothing
-/// of it. So whoever logs a value that has one, by mistake or in a panic, tells nobody's secrets.
+/// What `Debug` shows of a text that a person, a model or a tool wrote: its length and nothing
+/// else. So a log line or a panic message that contains such a value by mistake reveals no secret.
 pub struct Hidden<'a>(pub &'a str);
 
 impl fmt::Display for Hidden<'_> {

@@ -231,7 +231,7 @@ impl Limits {
     }
 }
 
-/// Limits that take the place of those that a task has; what is `None` stays.
+/// Limits that replace a task's present ones; `None` keeps the present one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitChanges {
     /// See [`Limits::with_timeout_seconds`].

@@ -144,7 +144,7 @@ impl CacheUse {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
-    /// Read, shared with whoever asks the same just now, and written.
+    /// Reads the cache, shares the call with identical concurrent requests, and writes the cache.
     #[default]
     Default,
     /// Neither read nor shared nor written, but for a stale answer when no model answers.

@@ -40,8 +40,7 @@ impl TaskStatus {
         Self::TimedOut,
     ];
 
-    /// Whether nothing more will happen by itself or by an answer; only
-    /// [`Task::reopen`](super::Task::reopen) goes on.
+    /// Whether the task has ended, so that only [`Task::reopen`](super::Task::reopen) continues it.
     pub const fn is_terminal(self) -> bool {
         match self {
             Self::Queued | Self::Running | Self::Waiting | Self::InputRequired | Self::Paused => {
@@ -51,7 +50,7 @@ impl TaskStatus {
         }
     }
 
-    /// Whether the task goes on only if its client does something.
+    /// Whether the task continues only after its client acts.
     pub const fn awaits_client(self) -> bool {
         match self {
             Self::InputRequired | Self::Paused => true,

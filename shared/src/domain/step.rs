@@ -17,7 +17,7 @@ use super::transcript::{ToolCall, ToolResult};
 pub struct Step {
     /// The task it belongs to.
     pub task: TaskId,
-    /// The run that it is of: a task that begins afresh begins another run. A run is told by the
+    /// The run of the step: a task that restarts begins another run. A run is identified by the
     /// number of the last step before it, 0 for the first.
     pub base: u32,
     /// Its place in the journal, from 1 without gaps. The results of tools that a model calls

@@ -9,7 +9,7 @@ use super::time::Timestamp;
 
 const OPEN_FOR: Duration = Duration::from_hours(30 * 24 - 1);
 
-/// A trace, the span of it that goes on, and whether it is recorded.
+/// A trace, its current span, and whether it is recorded.
 ///
 /// It has the form `Root=1-…-…;Parent=…;Sampled=1` (X-Ray developer guide, "Tracing header"). Other
 /// fields of a header, such as `Lineage`, are of one hop only and are left out.

@@ -14,8 +14,8 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// The sooner end of two waits, each of which may bring an answer. If either is our own doing,
-    /// the other one's end is no outage either.
+    /// The sooner end of two waits that may both bring an answer. If one wait is not caused by
+    /// an outage, the result is no outage either.
     #[must_use]
     pub fn or_sooner(self, other: Self) -> Self {
         let (first, second) = if other.until < self.until {
@@ -49,8 +49,8 @@ pub enum WaitReason {
     SingleFlight,
     /// The invocation had no time left for the call; another one has.
     OutOfTime,
-    /// Calls that are open just now have set aside what a cap on cost leaves, or it can't be told
-    /// how much it leaves.
+    /// Open calls have reserved what a cap on cost leaves, or the store can't say how much it
+    /// leaves.
     Budget,
     /// As many of the tenant's tasks run as may run at once.
     Concurrency,

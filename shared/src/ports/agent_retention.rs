@@ -14,8 +14,8 @@ pub struct DeletedAgent {
     pub id: AgentId,
     /// When it was created: no task that names it is older.
     pub created_at: Timestamp,
-    /// Up to where the tenant's tasks have been searched for one that names it, as
-    /// [`TaskSearch::Unfinished`] said.
+    /// Up to where the tenant's tasks have been searched for a task of this agent, as
+    /// [`TaskSearch::Unfinished`] returned it.
     pub searched_to: Option<String>,
 }
 

@@ -30,10 +30,9 @@ pub enum Purged {
 /// Deletes what ended, of all tenants.
 #[async_trait]
 pub trait Retention: Send + Sync {
-    /// Up to `limit` tasks that are to be purged, the first to end first as far as the store can
-    /// tell: those that ended before the horizon, those whose clients deleted them, and those that
-    /// were emptied and are quiet by now. May lag behind writes for a moment, so that not each may
-    /// have to be purged.
+    /// Up to `limit` tasks to purge, the first to end first as far as the store knows: tasks that
+    /// ended before the horizon, tasks whose clients deleted them, and emptied tasks that are quiet
+    /// by now. May lag behind writes for a moment, so that some may no longer have to be purged.
     async fn due(&self, horizon: Horizon, limit: u32) -> Result<Vec<TaskId>, StoreError>;
 
     /// Deletes the task's journal, its budget, everything else under its key, and the cached

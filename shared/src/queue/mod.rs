@@ -160,8 +160,8 @@ impl Dependency for SqsTaskQueue {
     }
 }
 
-/// Where the task's trace goes on: from the sending if that belongs to it, else from where the task
-/// says.
+/// Where the task's trace continues: after the sending span if it belongs to that trace, else where
+/// the task says.
 fn trace_attribute(trace: &TraceHeader, sending: &Span) -> Option<MessageSystemAttributeValue> {
     let here = traces::header_of(sending).and_then(|header| header.parse::<TraceHeader>().ok());
     let header = here

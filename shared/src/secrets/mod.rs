@@ -57,8 +57,8 @@ pub struct SecretsManager {
     entries: StdMutex<HashMap<String, Arc<Mutex<Entry>>>>,
 }
 
-/// What is known of one secret. Whoever holds its lock reads for all who wait; other secrets have
-/// locks of their own.
+/// What is known of one secret. The holder of its lock reads for all callers that wait; other
+/// secrets have locks of their own.
 #[derive(Default)]
 struct Entry {
     known: Option<Known>,
@@ -103,8 +103,8 @@ impl SecretsManager {
         Arc::clone(entries.entry(name.to_owned()).or_default())
     }
 
-    /// One read of a secret at a time: whoever else asks meanwhile waits for its result instead of
-    /// reading as well.
+    /// One read of a secret at a time: other callers wait for its result instead of reading as
+    /// well.
     async fn known(
         &self,
         name: &str,
@@ -195,8 +195,8 @@ impl Secrets for SecretsManager {
         Ok(self.known(name, Duration::ZERO, FRESH).await?.current)
     }
 
-    /// A function asks for a secret's accepted values always with the same `grace`, and for its
-    /// present one never besides: what is kept holds the value before only as far as it was asked
+    /// A function asks for a secret's accepted values always with the same `grace`, and never for
+    /// its present value as well. So the cache keeps the previous value only as far as it was asked
     /// for.
     async fn accepted(
         &self,

@@ -1,4 +1,4 @@
-//! The form of a kept answer's record, which holds the claim to ask the question as well.
+//! The record of a cached answer. It also holds the claim to make the model request.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ pub(super) fn pack(answer: &ModelAnswer) -> Result<Blob, StoreError> {
     Blob::pack(raw, IN_HEAD)
 }
 
-/// The attributes of the kept answer, whose packed form is `blob`, in its record.
+/// The attributes of the cached answer, whose packed form is `blob`, in its record.
 pub(super) fn write(kept: &KeptAnswer, blob: &Blob) -> Attributes {
     let times = [
         (MADE_AT, moment(kept.made_at)),
@@ -71,7 +71,7 @@ pub(super) fn expires(at: Timestamp) -> (&'static str, AttributeValue) {
     (EXPIRES_AT, number(seconds(at)))
 }
 
-/// A kept answer as its record has it: its moments, and where to find the rest.
+/// A cached answer as its record describes it: its moments, and where to find the rest.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) made_at: Timestamp,
@@ -81,7 +81,7 @@ pub(super) struct Found<'a> {
     fields: Fields<'a>,
 }
 
-/// The kept answer in a record, if it has one.
+/// The cached answer in a record, if there is one.
 pub(super) fn read(item: &Item) -> Result<Option<Found<'_>>, StoreError> {
     let fields = Fields::of(item)?;
     let Some(made_at) = fields.optional(MADE_AT, Fields::moment)? else {
@@ -98,9 +98,9 @@ pub(super) fn read(item: &Item) -> Result<Option<Found<'_>>, StoreError> {
 }
 
 impl Found<'_> {
-    /// The kept answer whose unpacked form is `raw`.
+    /// The cached answer whose unpacked form is `raw`.
     pub(super) fn unpacked(&self, raw: &[u8]) -> Result<KeptAnswer, StoreError> {
-        // What is wrong is told by its place only: the text is an answer.
+        // The error names only the place: the text is an answer.
         let form: Form<'_> = serde_json::from_slice(raw).map_err(|error| {
             let (what, place) = (error.classify(), error.column());
             self.fields.corrupt(format!(

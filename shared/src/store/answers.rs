@@ -23,8 +23,8 @@ use crate::ports::{
 };
 use crate::runtime::computed;
 
-/// When the question may be had: nobody else's claim, not each alone, and no fresh answer that is
-/// good enough.
+/// When a claim is granted: no other claim holds, the answer is not marked as uncacheable, and no
+/// fresh answer is young enough.
 const CLAIMABLE: &str = "(attribute_not_exists(#owner) OR #owner = :owner OR #lease_until <= :now) \
     AND (attribute_not_exists(#alone_until) OR #alone_until <= :now) \
     AND (attribute_not_exists(#made_at) OR #fresh_until <= :now OR #made_at < :not_before)";

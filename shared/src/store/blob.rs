@@ -1,10 +1,10 @@
 //! Values that may be large: compressed where that pays, and in pieces where one record can't hold
 //! them.
 //!
-//! The head record says how a value is stored: its codec, its raw length and the SHA-256 of its
-//! stored bytes, which are in the head itself or in further records of the same partition, the
-//! pieces. A value is read whole and checked, or not at all; and no more memory is taken for it
-//! than [`MAX_BYTES`], whatever the records say.
+//! The header in the main record says how a value is stored: its codec, its raw length, and the
+//! SHA-256 of its stored bytes. These bytes are in the header itself or in further records of the
+//! same partition, the chunks. A value is read whole and checked, or not at all; and no more memory
+//! is taken for it than [`MAX_BYTES`], even if the records say more.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ use crate::runtime::computed;
 /// The most bytes that a value may have.
 pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// The attributes of a head, of which one of [`STORED`] and [`PIECES`] is there.
+/// The attributes of a header. Exactly one of [`STORED`] and [`PIECES`] is there.
 pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, PIECES];
 pub(super) const CODEC: &str = "codec";
 pub(super) const RAW_BYTES: &str = "raw_bytes";

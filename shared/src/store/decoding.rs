@@ -9,7 +9,7 @@ use crate::ports::StoreError;
 #[derive(Debug)]
 pub struct Records(Vec<Item>);
 
-/// The records of these steps, each of which must fit into one.
+/// The records of these steps. Each step must fit into one record.
 pub fn records(steps: &[Step]) -> Result<Records, StoreError> {
     let record = |step| {
         Ok(step_item::write(

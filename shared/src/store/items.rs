@@ -1,4 +1,4 @@
-//! Reading and writing the attributes of records, whatever they are of.
+//! Reads and writes the attributes of all kinds of records.
 //!
 //! Every record carries the version of its form in `v`. A reader ignores attributes that it doesn't
 //! know, so that a form may grow; a record of a newer version, or one that breaks the domain's
@@ -32,7 +32,7 @@ const CACHE_READ_TOKENS: &str = "cache_read_tokens";
 const CACHE_WRITE_TOKENS: &str = "cache_write_tokens";
 const REASONING_TOKENS: &str = "reasoning_tokens";
 
-/// A record as the SDK has it.
+/// A record in the SDK's type.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
 /// Attributes on their way into a record.
@@ -248,8 +248,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A value with a structure of its own. What is wrong with it is told by its place only: the
-    /// text may be a prompt.
+    /// A value with a structure of its own. The error names only the place: the text may be a
+    /// prompt.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, StoreError> {
         self.parse(name, self.text(name)?.as_bytes())
     }
@@ -316,8 +316,8 @@ pub(super) mod checks {
 
     use super::*;
 
-    /// Whatever attribute is missing, of another type or nonsense, `read` reports the record's key
-    /// and doesn't panic; an unknown attribute doesn't matter, and a newer version does.
+    /// If any attribute is missing, of another type or invalid, `read` reports the record's key and
+    /// doesn't panic. An unknown attribute is ignored; a newer version is reported.
     #[track_caller]
     pub(in crate::store) fn check_robustness<T: PartialEq + Debug>(
         item: &Item,

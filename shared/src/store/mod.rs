@@ -1,9 +1,9 @@
 //! Agents, tasks and journals on DynamoDB, all in one table.
 //!
-//! The domain decides; a store here makes the decision durable with one conditional write. A write
-//! whose condition fails gets the record as it stands in the same answer, so that losing a race and
-//! repeating a write whose answer got lost are told apart without another read. Every read of one
-//! record is strongly consistent; only the lists on an index lag.
+//! The domain decides; a store here makes the decision durable with one conditional write. If the
+//! condition fails, the same response returns the present record. So a lost race and a repeated
+//! write whose response got lost are distinguished without another read. Every read of one record
+//! is strongly consistent; only the lists on an index lag.
 
 mod agent_item;
 mod agent_retention;

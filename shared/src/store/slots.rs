@@ -52,7 +52,7 @@ pub struct DynamoSlots {
 /// What to do about a slot that could not be taken.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    /// The task has it already.
+    /// The task holds it already.
     Have,
     /// The task has this one, of an earlier worker or with another end.
     Replace(Slot),

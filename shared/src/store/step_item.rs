@@ -39,8 +39,8 @@ const SERVED_MODEL: &str = "served_model";
 const REQUEST_ID: &str = "request_id";
 const BY: &str = "by";
 const IS_ERROR: &str = "is_error";
-/// What the response cache has the answer under, for whoever deletes the task. Absent if it has
-/// not, or from before it was noted.
+/// The key of the answer in the response cache, needed when the task is deleted. Absent if the
+/// answer is not cached, or if an earlier version wrote the record.
 pub(super) const ANSWER_KEY: &str = "answer_key";
 
 /// What [`read_head`] needs.
@@ -62,7 +62,7 @@ const CONTENT: &str = "content";
 const MODEL_CALL: &str = "model_call";
 const TOOL_CALL: &str = "tool_call";
 
-/// The content of a tool call. That of a model call is the list of the answer's parts.
+/// The content of a tool call. The content of a model call is the list of the answer's parts.
 #[derive(Serialize, Deserialize)]
 struct Called<'a> {
     call: Cow<'a, ToolCall>,
@@ -162,8 +162,8 @@ pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
     })
 }
 
-/// Where the content of the step in a record is; `None` if the record is of a version that has it
-/// in an attribute.
+/// Where the content of the step in a record is; `None` if the record's version stores it in an
+/// attribute.
 pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let version: u32 = fields.number(V)?;

@@ -106,7 +106,7 @@ impl Table {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    /// A put, whatever is there, as a part of a transaction.
+    /// An unconditional put, as a part of a transaction.
     pub(super) fn transact_put(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(&self.name)

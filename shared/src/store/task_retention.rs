@@ -1,11 +1,11 @@
 //! Deleting a task that has ended: its record is marked and emptied, then all that belongs to it
 //! goes, and the record goes last.
 //!
-//! The mark is the one write that decides, so that nobody gets or opens again a task of which parts
-//! are missing. It leaves the record a place in the index, where the next one finds it if this one
-//! dies. A client's mark comes before all others in the shard of ended tasks. What a worker writes
-//! after the task's end is deleted with the record, which stays until no worker is left: until then
-//! it lies in the shard of emptied tasks by the moment of its end.
+//! The mark is the one write that decides: a task without all its records is neither read nor
+//! reopened. The mark leaves the record a place in the index, where the next purge finds it after a
+//! crash. A client's mark sorts before all others in the shard of ended tasks. What a worker writes
+//! after the task's end is deleted with the record. The record stays until no worker is left: until
+//! then it lies in the shard of emptied tasks by the moment of its end.
 
 use std::time::Duration;
 
@@ -120,8 +120,8 @@ impl Retention for DynamoRetention {
     }
 }
 
-/// The moment in a record before which its task is to be deleted. No task ended at the first, but
-/// for those that are marked.
+/// The moment in a record before which its task is to be deleted. No task ended at the first
+/// moment, except tasks that are marked.
 fn ended_before(horizon: Horizon) -> Timestamp {
     horizon
         .ended_before

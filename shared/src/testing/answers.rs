@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{AnswerKey, Timestamp, WorkerId};
 use crate::ports::{
@@ -54,7 +54,7 @@ impl MemoryAnswers {
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
-        self.faults.around(failure, || {
+        self.faults.around(Call::Other, failure, || {
             effect(lock(&self.records).entry(*key).or_default())
         })
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{TaskId, Timestamp};
 use crate::ports::{
@@ -49,6 +49,7 @@ impl MemoryBudgets {
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(
+            Call::Other,
             |fault| StoreError::Unavailable(Box::new(fault)),
             || {
                 let mut records = lock(&self.records);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{Circuit, ModelRef, Timestamp};
 use crate::ports::{Circuits, Replaced, StoreError};
@@ -56,8 +56,9 @@ impl MemoryCircuits {
 
     fn run<T>(&self, effect: impl FnOnce(&mut Records) -> T) -> Result<T, StoreError> {
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
-        self.faults
-            .around(failure, || Ok(effect(&mut lock(&self.records))))
+        self.faults.around(Call::Other, failure, || {
+            Ok(effect(&mut lock(&self.records)))
+        })
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
     async fn an_answer_that_gets_lost_leaves_its_effect() {
         let (circuits, faults) = (MemoryCircuits::default(), Faults::default());
         let unlucky = circuits.with_faults(faults.clone());
-        faults.fail_at(1, When::After);
+        faults.fail_next(When::After);
         let open = Circuit::default()
             .trip(CircuitCause::Outage, Circuit::KEPT_FOR / 2, samples::START)
             .unwrap();

@@ -12,7 +12,8 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::lock;
 
-/// Has `subscriber` hear this thread until the guard is dropped, whatever other tests do meanwhile.
+/// Makes `subscriber` receive this thread's events until the guard is dropped, independent of other
+/// tests.
 ///
 /// `tracing` keeps for each place in the code whether anybody listens to it. As long as there is
 /// only one subscriber, the first thread to come by decides that by its own, which is none in a
@@ -37,7 +38,7 @@ where
 /// Has `subscriber` hear all threads that don't listen themselves, if none does so yet.
 pub fn listen_everywhere(subscriber: impl Subscriber + Send + Sync) {
     have_all_asked();
-    // Whoever came first hears them.
+    // The first subscriber of the process receives them.
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 
@@ -50,7 +51,7 @@ fn have_all_asked() {
     });
 }
 
-/// What is written, by whoever has a clone.
+/// What is written. Every clone reads it.
 #[derive(Debug, Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 

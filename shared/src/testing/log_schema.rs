@@ -111,7 +111,7 @@ const NUMBERS: &[&str] = &[
 
 const FLAGS: &[&str] = &["is_error", "unfinished"];
 
-/// The status of a task is a text, that of an HTTP response a number.
+/// The status of a task is a text, the status of an HTTP response a number.
 const EITHER: &[&str] = &["status"];
 
 /// Says what is wrong with a line.

@@ -33,7 +33,7 @@ pub use answers::MemoryAnswers;
 pub use budgets::MemoryBudgets;
 pub use circuits::MemoryCircuits;
 pub use clock::{ManualClock, TokioClock};
-pub use faults::{Faults, Injected, When};
+pub use faults::{Call, Faults, Injected, When};
 pub use listening::{Captured, listen, listen_everywhere, listen_to};
 pub use model::{Failed, Reply, ScriptedModel, failed_of};
 pub use queue::{Delivery, MemoryQueue};

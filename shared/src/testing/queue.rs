@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::TraceHeader;
 use crate::ports::{Backlog, Dependency, NoAnswer, QueueError, TaskMessage, TaskQueue};
@@ -18,9 +18,9 @@ pub struct Delivery {
     pub receipt: String,
     /// The body, as [`TaskMessage::from_body`] reads it.
     pub body: String,
-    /// Where its task's trace goes on.
+    /// The context in which the task's trace continues.
     pub trace: Option<TraceHeader>,
-    /// Whose backlog it is a part of, so that this delays nobody else's messages.
+    /// The tenant whose backlog it is part of, so that it delays no other tenant's messages.
     pub group: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub struct MemoryQueue {
     faults: Faults,
 }
 
-/// A message, and where its task's trace goes on.
+/// A message, and the context in which its task's trace continues.
 type Sent = (TaskMessage, Option<TraceHeader>);
 
 #[derive(Debug, Default)]
@@ -123,9 +123,11 @@ impl MemoryQueue {
 
     fn run<T>(
         &self,
+        call: Call,
         effect: impl FnOnce(&mut Content) -> Result<T, QueueError>,
     ) -> Result<T, QueueError> {
         self.faults.around(
+            call,
             |fault| QueueError(Box::new(fault)),
             || effect(&mut lock(&self.content)),
         )
@@ -140,7 +142,7 @@ impl TaskQueue for MemoryQueue {
         trace: Option<&TraceHeader>,
         delay: Duration,
     ) -> Result<(), QueueError> {
-        self.run(|content| {
+        self.run(Call::Send, |content| {
             let sent = (message.clone(), trace.cloned());
             content.sent.push(sent.clone());
             content.delays.push(delay);
@@ -154,7 +156,7 @@ impl TaskQueue for MemoryQueue {
     }
 
     async fn postpone(&self, receipt: &str, delay: Duration) -> Result<(), QueueError> {
-        self.run(|content| {
+        self.run(Call::Other, |content| {
             let message = content.in_flight.remove(receipt);
             let message = message
                 .ok_or_else(|| QueueError(format!("receipt {receipt} is not in flight").into()))?;
@@ -169,7 +171,7 @@ impl TaskQueue for MemoryQueue {
     }
 
     async fn backlog(&self) -> Result<Backlog, QueueError> {
-        self.run(|content| {
+        self.run(Call::Other, |content| {
             let (waiting, in_flight) =
                 (content.waiting.len() as u64, content.in_flight.len() as u64);
             Ok(Backlog { waiting, in_flight })
@@ -180,7 +182,7 @@ impl TaskQueue for MemoryQueue {
 #[async_trait]
 impl Dependency for MemoryQueue {
     async fn answer(&self) -> Result<(), NoAnswer> {
-        self.run(|_| Ok(()))
+        self.run(Call::Other, |_| Ok(()))
             .map_err(|error| NoAnswer::Silent(Box::new(error)))
     }
 }

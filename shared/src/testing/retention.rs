@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::faults::Call;
 use super::store::{MemoryStore, Records};
 use crate::domain::{ModelAnswer, StepKind, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{Horizon, Purged, Retention, StoreError};
@@ -57,7 +58,7 @@ impl Retention for MemoryStore {
     }
 
     async fn purge(&self, id: TaskId, horizon: Horizon) -> Result<Purged, StoreError> {
-        self.run(|records| {
+        self.run_as(Call::Purge, |records| {
             if let Some(task) = records.tasks.get(&id) {
                 let old = task
                     .finished_at()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use crate::ports::{Secret, SecretError, Secrets};
 
@@ -70,6 +70,7 @@ impl Secrets for MemorySecrets {
         _max_age: Duration,
     ) -> Result<Vec<Secret>, SecretError> {
         self.faults.around(
+            Call::Other,
             |fault| SecretError::Unavailable(Box::new(fault)),
             || {
                 let missing = || SecretError::Missing {

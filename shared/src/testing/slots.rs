@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{TaskId, TenantId, Timestamp};
 use crate::ports::{Slot, Slots, StoreError, Taken};
@@ -32,7 +32,7 @@ impl MemorySlots {
         }
     }
 
-    /// The tenant's slots, with those that have ended and nobody has cleared away yet.
+    /// The tenant's slots, with the ended ones that nobody has cleared away yet.
     pub fn held(&self, tenant: &TenantId) -> Vec<Slot> {
         lock(&self.tenants)
             .get(tenant)
@@ -48,7 +48,7 @@ impl MemorySlots {
     ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         let failure = |fault| StoreError::Unavailable(Box::new(fault));
-        self.faults.around(failure, || {
+        self.faults.around(Call::Other, failure, || {
             Ok(effect(
                 lock(&self.tenants).entry(tenant.clone()).or_default(),
             ))

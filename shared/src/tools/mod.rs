@@ -1,8 +1,8 @@
 //! The platform's own tools behind the [`Tools`] port: the time, a calculator and guarded HTTP
 //! requests.
 //!
-//! Every tool ends in time and takes up a bounded amount of memory, whatever a model or a server
-//! sends. Nothing here repeats a call. Logs name at most a host: no path, no query, no header and
+//! Every tool ends in time and uses a bounded amount of memory, for any input of a model or a
+//! server. Nothing here repeats a call. Logs name at most a host: no path, no query, no header and
 //! no body.
 
 mod calculator;

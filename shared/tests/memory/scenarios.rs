@@ -210,7 +210,7 @@ fn model(clock: &ManualClock) -> Arc<dyn Model> {
     llm::model(&llm::http_client().unwrap(), providers, layers)
 }
 
-/// An answer with a call, and with so many bytes of text besides.
+/// An answer with a call and a text of so many bytes.
 fn answer(bytes: usize) -> StepKind {
     let call = samples::tool_call(
         "call_1",

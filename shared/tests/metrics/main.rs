@@ -34,7 +34,7 @@ use shared::policy::{Breaker, BreakerSettings, DailyCaps, Metered, PriceTable};
 use shared::ports::{Clock, Model, ModelErrorKind, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel,
+    Call, Faults, ManualClock, MemoryBudgets, MemoryCircuits, MemorySecrets, Reply, ScriptedModel,
     TokioClock, When, samples,
 };
 use tokio::net::TcpListener;
@@ -336,7 +336,7 @@ async fn check_bad_days(world: &World) {
     let killed = world.submit(CANARY).await.unwrap();
     for _ in 0..5 {
         let faults = Faults::default();
-        faults.die_at(2, When::Before);
+        faults.die_at_nth(Call::ReadAgent, 1, When::Before);
         drop(world.run_failing(killed.id(), &faults).await);
         world.pass(62);
     }
@@ -349,9 +349,9 @@ async fn check_bad_days(world: &World) {
     );
 
     let unlucky = world.submit(CANARY).await.unwrap();
-    for record_step in [3, 4, 4, 4, 4] {
+    for _ in 0..5 {
         let faults = Faults::default();
-        faults.fail_at(record_step, When::Before);
+        faults.fail_at_nth(Call::Append, 1, When::Before);
         drop(world.run_failing(unlucky.id(), &faults).await);
     }
     // Those before come back with their messages, and are counted by who has these.
@@ -363,7 +363,7 @@ async fn check_bad_days(world: &World) {
     );
 
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     world
         .tasks_failing(&faults)
         .submit_task(world.tenant(), world.new_task(CANARY))

@@ -106,7 +106,7 @@ async fn play(acts: Vec<Act>) {
         }
         let faults = Faults::default();
         if let Some(when) = act.fault {
-            faults.fail_at(1, when);
+            faults.fail_next(when);
         }
         let store = world.store.with_faults(faults);
         if act.what > 9 {

@@ -10,7 +10,7 @@ use shared::testing::{Faults, When};
 use crate::play::{MODEL_STEPS, Play, STEPS, TOOL_STEPS};
 
 impl Play {
-    /// Plays on until the task has ended; whoever comes after the plan has struck someone is well.
+    /// Plays until the task has ended; after the plan has struck, every later worker is well.
     async fn play(&self, faults: &Faults, way: Way) {
         for _round in 0..600 {
             if self.is_over().await {
@@ -27,7 +27,7 @@ impl Play {
     }
 }
 
-/// How the world goes on after a death.
+/// What the world does after a death.
 #[derive(Debug, Clone, Copy)]
 struct Way {
     /// How many workers get each message, at the same time.

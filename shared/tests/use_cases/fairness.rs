@@ -413,7 +413,7 @@ async fn when_slots_can_not_be_told_tasks_run_and_each_invocation_says_so_once()
     );
     let fair = Fair::new(1, []).await;
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     let runner = fair.worker_with_slots_failing(&faults, &Faults::default());
     for warnings in 1..3 {
         let tasks = fair.submit(5).await;

@@ -1,7 +1,7 @@
-//! Ten thousand random histories of one task: workers that die, hiccup, collide and stand still for
-//! long, messages that come twice and late, clients that cancel, retry, resume and answer this or
-//! that, watchdogs at the same time, and a clock that steps. Whatever happened, the task then comes
-//! to an end, and no recorded step was ever done again.
+//! Ten thousand random histories of one task: workers that die, fail, collide and stall, messages
+//! that come twice and late, clients that cancel, retry, resume and answer differently, concurrent
+//! watchdogs, and a clock that steps. After each history the task ends, and no recorded step was
+//! ever done again.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -49,7 +49,7 @@ async fn later(turns: usize) {
 /// Somebody who stands still in the middle of what they do.
 type Stalled<'a> = LocalBoxFuture<'a, ()>;
 
-/// Lets them go on for so many turns; whether that was the end of it.
+/// Polls the actor for so many turns; returns whether it has ended.
 async fn go_on(stalled: &mut Stalled<'_>, turns: usize) -> bool {
     for _ in 0..turns {
         if stalled.as_mut().now_or_never().is_some() {
@@ -68,7 +68,7 @@ struct Bystanders<'a> {
 }
 
 impl<'a> Bystanders<'a> {
-    /// A worker or a client begins, or one who stands still goes on for a while.
+    /// A worker or a client begins, or a stalled one runs for a while.
     async fn stir(&mut self, play: &'a Play, random: &mut Rng) {
         let is_worker = random.u8(..3) > 0;
         let group = if is_worker {
@@ -230,7 +230,7 @@ async fn history(seed: u64) {
     assert!(fences.is_sorted(), "{fences:?}");
     let steps = play.world.steps(play.task).await;
     check_journal(&task, &steps);
-    // Whatever comes late changes nothing.
+    // Late writes change nothing.
     Bystanders::finish(bystanders.workers).await;
     join_all([
         play.deliver(&Faults::default()),

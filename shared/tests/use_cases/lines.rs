@@ -1,5 +1,4 @@
-//! What a log says of a task: each failure once, where it is decided, and each end once, whoever
-//! decided it.
+//! What the log says of a task: each failure once, where it is decided, and each end once.
 
 #![allow(clippy::indexing_slicing, reason = "a test may panic")]
 
@@ -20,7 +19,7 @@ use shared::ports::{
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
-    Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples,
+    Call, Captured, Faults, MemoryBudgets, Reply, ScriptedModel, When, listen_to, samples,
 };
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -141,7 +140,7 @@ async fn an_overdue_tasks_message_that_can_not_be_sent_is_one_line() {
     world.pass(120);
     let (heard, _guard) = hear();
     let faults = Faults::default();
-    faults.die_at(2, When::Before); // the first call asks how many messages wait
+    faults.die_at_nth(Call::Send, 1, When::Before);
     assert_eq!(world.sweep_failing(&faults).await.unwrap().resent, 1);
     assert_eq!(troubles(&heard), ["overdue task's message can't be sent"]);
 }
@@ -155,7 +154,7 @@ async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause()
     let faults = Faults::default();
     let outage = async {
         world.model.until_asked(1).await;
-        faults.die_at(1, When::Before);
+        faults.die_now();
         world.pass(INVOCATION.as_secs());
         tokio::time::sleep(Duration::from_secs(2)).await;
     };
@@ -185,8 +184,8 @@ async fn a_worker_that_can_not_see_who_changed_its_task_tells_the_cause() {
             .await
             .unwrap();
         world.pass(INVOCATION.as_secs());
-        // The step is recorded, and the end meets the client's wish.
-        faults.die_at(3, When::Before);
+        // The update that ends the task meets the client's cancellation.
+        faults.die_at_nth(Call::Update, 1, When::After);
         world.model.release();
     };
     let (ran, ()) = tokio::join!(world.run_failing(task.id(), &faults), meanwhile);
@@ -215,8 +214,8 @@ async fn of_two_workers_that_settle_an_overdue_task_none_has_lost_a_lease() {
     assert_eq!((ends(&heard).len(), troubles(&heard)), (1, vec![]));
 }
 
-/// Checks what trouble is told of a task with this cap on its cost and so much time left, whose
-/// models answer by `script` and whose budgets fail by `faults`.
+/// Checks the logged failure of a task with this cap on its cost and so much time left. Its models
+/// answer by `script`, and its budgets fail by `faults`.
 async fn check_model_troubles(
     script: Vec<Reply>,
     cap: Option<u64>,
@@ -280,7 +279,7 @@ async fn a_model_call_that_comes_to_nothing_is_one_line_whatever_layer_ends_it()
     // Once it is waited for, and once the time is too short for that.
     for seconds in [600, 3] {
         let down = Faults::default();
-        down.die_at(1, When::Before);
+        down.die_now();
         check_model_troubles(
             vec![],
             Some(1_000_000),
@@ -296,12 +295,12 @@ fn named(name: &str) -> ModelRef {
     ModelRef::new(Provider::Anthropic, name).unwrap()
 }
 
-/// What is told of a task that would rather fail than wait and whose two models answer by `script`.
+/// The log lines of a task that fails rather than waits, and whose two models answer by `script`.
 async fn told_of(script: Vec<Reply>) -> Vec<Value> {
     told_by(Arc::new(ScriptedModel::new(script))).await
 }
 
-/// What is told of a task that would rather fail than wait and whose two models are asked through
+/// The log lines of a task that fails rather than waits, and whose two models are called through
 /// `model`.
 async fn told_by(model: Arc<dyn Model>) -> Vec<Value> {
     let chain = ModelChain::new(vec![named("first").into(), named("second").into()]).unwrap();

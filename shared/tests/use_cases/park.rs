@@ -7,7 +7,7 @@ use shared::domain::{
     WaitReason,
 };
 use shared::ports::{ModelErrorKind, Recovery};
-use shared::testing::{Faults, Reply, ScriptedModel, When, samples};
+use shared::testing::{Call, Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -335,7 +335,7 @@ async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_jou
     world.pass(1);
     // The worker that records the answer dies before it ends the task.
     let faults = Faults::default();
-    faults.die_at(5, When::Before);
+    faults.die_at_nth(Call::Update, 1, When::Before);
     drop(world.run_failing(task.id(), &faults).await);
     assert_eq!(world.steps(task.id()).await.len(), 1);
     world.pass(INVOCATION.as_secs() + 2);
@@ -416,7 +416,7 @@ async fn a_provider_that_forbids_another_try_is_not_waited_for() {
     );
 }
 
-/// Whatever store call fails once, before or after its effect: the paid answer is in the task's
+/// Each store call fails once in turn, before or after its effect: the paid answer is in the task's
 /// account, and only once.
 #[tokio::test]
 async fn what_a_recorded_answer_came_to_counts_once() {
@@ -434,7 +434,7 @@ async fn what_a_recorded_answer_came_to_counts_once() {
             drop(world.run(task.id()).await);
             let calls = u32::try_from(world.model.asked().len()).unwrap();
             let counted = world.task(task.id()).await.spend().attempts;
-            // Whether an append took effect whose answer got lost can't be told: it counts once too
+            // The result of an append whose response got lost is unknown: its cost counts once too
             // often.
             let doubtful = call == 3 && when == When::After;
             assert_eq!(counted, calls + u32::from(doubtful), "call {call} {when:?}");

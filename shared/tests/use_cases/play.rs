@@ -12,7 +12,7 @@ use shared::domain::{
     TaskStatus, ToolCall, ToolDefinition, ToolName, Wait, WaitReason,
 };
 use shared::ports::{Model, ModelError, ModelErrorKind, Recovery, ToolOutput, ToolRequest, Tools};
-use shared::testing::{Failed, Faults, MemoryStore, When, samples};
+use shared::testing::{Call, Failed, Faults, MemoryStore, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -111,7 +111,7 @@ impl Model for Script {
             ..ModelError::new(request.model().clone(), kind)
         };
         let lost = (ModelErrorKind::Unavailable, None);
-        match self.faults.strike() {
+        match self.faults.strike(Call::Other) {
             Some(When::Before) => return Err(failed(lost)),
             Some(When::After) => {
                 drop(self.answer(request).await);
@@ -140,7 +140,7 @@ impl Tools for Script {
             text: "lost".to_owned(),
             is_error: true,
         };
-        match self.faults.strike() {
+        match self.faults.strike(Call::Other) {
             Some(When::Before) => lost,
             Some(When::After) => {
                 self.world.tools.run(request).await;
@@ -213,8 +213,8 @@ impl Play {
             .is_ok()
     }
 
-    /// Delivers the next message of the queue, if there is one, to so many workers at once. If none
-    /// of them is done with it, it comes back when its time has
+    /// Delivers the next message of the queue, if there is one, to so many workers at once. If no
+    /// worker finishes it, it comes back when its time has
     /// [elapsed](shared::testing::MemoryQueue::elapse), or is lost.
     pub(crate) async fn deliver_next<'a>(
         &self,

@@ -4,7 +4,7 @@ use std::time::Duration;
 use shared::app::{PurgeSummary, Purger};
 use shared::domain::TaskStatus;
 use shared::ports::TaskStore;
-use shared::testing::{Faults, When};
+use shared::testing::{Call, Faults, When};
 
 use crate::sweep::Ticking;
 use crate::world::{INVOCATION, World};
@@ -83,7 +83,7 @@ async fn world_of_old_tasks(count: u32) -> World {
 async fn a_backlog_of_many_pages_goes_in_one_round_and_failures_are_left_for_the_next() {
     let world = world_of_old_tasks(250).await;
     let faults = Faults::default();
-    faults.fail_at(7, When::Before);
+    faults.fail_at_nth(Call::Purge, 3, When::Before);
     let first = purge(&world, &faults).await;
     assert_eq!(
         (first.deleted + first.failed >= 250, first.failed),
@@ -143,7 +143,7 @@ async fn a_round_whose_time_is_over_leaves_the_rest_to_the_next() {
 async fn a_round_that_gets_nowhere_ends_before_its_time() {
     let world = world_of_old_tasks(150).await;
     let faults = Faults::default();
-    faults.die_at(2, When::Before);
+    faults.die_at_nth(Call::Purge, 1, When::Before);
     let stuck = purge(&world, &faults).await;
     assert_eq!(
         stuck,

@@ -17,7 +17,7 @@ fn keyed(new: NewTask, key: &str) -> NewTask {
 async fn a_task_whose_message_can_not_be_sent_is_accepted_and_comes_due() {
     let world = World::new().await;
     let faults = Faults::default();
-    faults.fail_at(1, When::Before);
+    faults.fail_next(When::Before);
     let task = world
         .tasks_failing(&faults)
         .submit_task(world.tenant(), world.new_task("hello"))

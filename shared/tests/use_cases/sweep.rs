@@ -4,7 +4,7 @@ use std::time::Duration;
 use shared::app::{RunOutcome, Sweeper, Swept};
 use shared::domain::{FailureCode, TaskState, TaskStatus, Timestamp};
 use shared::ports::{Clock, TaskStore};
-use shared::testing::{Faults, ManualClock, When, samples};
+use shared::testing::{Call, Faults, ManualClock, When, samples};
 
 use crate::world::{INVOCATION, World};
 
@@ -84,7 +84,7 @@ async fn tasks_are_unclaimed_if_their_messages_wait_and_nobody_receives_any() {
 /// Has a worker claim the task and die.
 async fn claim_and_die(world: &World, task: shared::domain::TaskId) {
     let faults = Faults::default();
-    faults.die_at(2, When::Before);
+    faults.die_at_nth(Call::ReadAgent, 1, When::Before);
     world.run_failing(task, &faults).await.unwrap_err();
 }
 
@@ -213,7 +213,7 @@ async fn a_message_that_can_not_be_sent_comes_due_again() {
     world.queue.receive().unwrap();
     world.pass(60);
     let faults = Faults::default();
-    faults.fail_at(2, When::Before); // the first call asks for the backlog
+    faults.fail_at_nth(Call::Send, 1, When::Before);
     check(
         &world.sweep_failing(&faults).await.unwrap(),
         Swept {
@@ -343,7 +343,7 @@ async fn a_sweep_that_gets_nowhere_ends_before_its_time() {
     world.pass(DEAD);
     // The journal of a task whose worker is gone is read before anything is done about it.
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     let sweeper = ticking(&world, &faults);
     let swept = tokio::time::timeout(INVOCATION, sweeper.sweep(world.now().plus(INVOCATION * 60)))
         .await

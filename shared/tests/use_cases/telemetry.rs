@@ -220,7 +220,7 @@ async fn an_overdue_task_is_settled_in_its_trace_by_whoever_meets_it_and_later_w
     }
 }
 
-/// Whoever logs a value whole, by mistake, shows nobody's words: it is the types that hide them.
+/// A whole value that is logged by mistake shows no text of a client or a model: the types hide it.
 #[tokio::test]
 async fn no_value_shows_what_people_models_and_tools_say() {
     let call = samples::tool_call(

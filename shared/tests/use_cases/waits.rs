@@ -6,7 +6,7 @@ use futures::future::join_all;
 use shared::app::{Found, RunOutcome, Tasks, Waits};
 use shared::domain::{Task, TaskStatus, Wait, WaitReason};
 use shared::ports::{ModelErrorKind, Recovery, Slots};
-use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, TokioClock, When, samples};
+use shared::testing::{Faults, MemorySlots, Reply, ScriptedModel, TokioClock, samples};
 use tokio::time::{Instant, sleep};
 
 use crate::world::World;
@@ -224,7 +224,7 @@ async fn the_place_of_a_wait_that_was_cut_off_is_free_after_its_end() {
 async fn a_client_does_not_wait_while_waits_cant_be_counted() {
     let mut setup = Setup::new(1).await;
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     let failing: Arc<dyn Slots> = Arc::new(setup.slots.with_faults(faults));
     setup.waits = Waits::new(setup.world.tasks(), failing, NonZeroU32::new(1));
     let task = setup.world.submit("hello").await.unwrap();

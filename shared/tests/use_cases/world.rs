@@ -97,7 +97,7 @@ impl World {
         }
     }
 
-    /// Use cases of which every call fails by `faults`.
+    /// Use cases over a store whose calls fail by `faults`.
     pub(crate) fn tasks_with_store_failing(&self, faults: &Faults) -> Tasks {
         let store = || Arc::new(self.store.with_faults(faults.clone()));
         Tasks {

@@ -52,8 +52,8 @@ async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_
 
 /// A newer version wrote a thousand live tasks in a form of its own, and then this version is back:
 /// a rollback. It can't read them and must leave them as they are, in sweeps, for their messages
-/// and for those that the queue gave up on. When the newer version is back, which here is this one
-/// on records of its own form, every one of them completes.
+/// and for their dead letters. When the newer version is back, which here is this one on records of
+/// its own form, every one of them completes.
 #[tokio::test]
 async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_it_is_back() {
     let kept = Kept::with(&[]).await;

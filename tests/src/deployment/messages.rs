@@ -80,7 +80,7 @@ impl Deployment {
             .unwrap();
     }
 
-    /// Sends the task's message to the dead-letter queue, as if it had come to nothing too often.
+    /// Sends the task's message to the dead-letter queue, as if it had failed too often.
     pub async fn give_up(&self, task: TaskId) {
         let sqs = self.platform.aws.sqs();
         sqs.send_message()

@@ -1,5 +1,5 @@
-//! A deployment of a test's own, for faults that nobody else is to meet and whose traces are to be
-//! told from all others.
+//! A deployment for one test, for faults that no other test may meet and whose traces must be
+//! distinguishable from all others.
 
 #![allow(
     clippy::unwrap_used,
@@ -66,7 +66,7 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// A new one, whose functions have these environment variables besides or instead of their own.
+    /// A new one. These environment variables are added to its functions' own, or replace them.
     pub async fn with(changes: &[(&str, &str)]) -> Self {
         let platform = Platform::deployed().await;
         let keep_code = || {
@@ -253,7 +253,7 @@ impl Deployment {
         })
     }
 
-    /// Creates an agent with these fields besides its name and instructions, and returns its id.
+    /// Creates an agent with these fields added to its name and instructions, and returns its id.
     pub async fn agent_of(&self, fields: &Value) -> String {
         let mut body = json!({ "name": "clerk", "instructions": "Be brief." });
         body.as_object_mut()
@@ -407,7 +407,7 @@ pub fn tenant() -> TenantId {
     "default".parse().unwrap()
 }
 
-/// So long ago that whatever waits a minute is due.
+/// So long ago that everything that waits a minute is due.
 pub fn long_ago(now: Timestamp) -> Timestamp {
     let millis = u64::try_from(Duration::from_mins(2).as_millis()).unwrap();
     Timestamp::from_millis(now.as_millis() - millis)

@@ -9,8 +9,7 @@ use super::{Deployment, tenant};
 use crate::platform::unique;
 
 impl Deployment {
-    /// Writes a task that the agent's client submitted at this moment, of which nobody sent a
-    /// message.
+    /// Writes a task that the agent's client submitted at this moment. It has no message.
     pub async fn write_task(&self, agent: &str, at: Timestamp) -> Task {
         self.write_task_of(agent, &unique("[ok]"), at).await
     }
@@ -37,7 +36,7 @@ impl Deployment {
             .unwrap();
     }
 
-    /// The tasks as they are kept, whatever way the functions have to them.
+    /// The tasks, read directly from the table.
     pub fn tasks(&self) -> DynamoTaskStore {
         DynamoTaskStore::new(self.platform.aws.dynamodb(), &*self.table)
     }

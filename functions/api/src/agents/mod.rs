@@ -53,7 +53,7 @@ pub(crate) async fn find_agent(
     Ok(Json(AgentResponse::from(&agent)))
 }
 
-/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of those that
+/// `GET /v1/agents?limit=&cursor=`: the tenant's agents, oldest first, and the ids of agents that
 /// can't be read.
 pub(crate) async fn list_agents(
     State(api): State<Api>,

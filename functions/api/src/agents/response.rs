@@ -32,8 +32,8 @@ pub(crate) struct AgentListResponse {
     unreadable: Vec<String>,
 }
 
-/// An agent in a list: everything but its tools and its schema, of which a page could not hold as
-/// many.
+/// An agent in a list: everything but its tools and its schema, which would leave room for fewer
+/// agents in a page.
 #[derive(Serialize)]
 pub(crate) struct ListedAgentResponse {
     id: String,

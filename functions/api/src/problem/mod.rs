@@ -10,7 +10,7 @@ use shared::app::{AppError, Missing};
 use shared::domain::{Causes, Invalid};
 use shared::ports::{SecretError, StoreError};
 
-/// What a client is told of a failure of ours, whatever it was; the log has the rest.
+/// What a client reads about every internal failure; the log has the details.
 const INTERNAL: &str =
     "the platform failed to handle the request; the failure is logged under this request_id";
 
@@ -318,7 +318,7 @@ pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&
     rendered
 }
 
-/// The document, as RFC 9457 has it, with members of our own after `status`.
+/// The document of RFC 9457, with members of our own after `status`.
 #[derive(Serialize)]
 struct Document<'a> {
     r#type: &'static str,

@@ -21,7 +21,7 @@ use crate::query::{ListResponse, Params, refused};
 /// step may be larger.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
 
-/// What a page has besides its steps.
+/// The bytes of a page without its steps.
 const PAGE_FRAME_BYTES: usize = 1_024;
 
 type Accepted = (StatusCode, Json<TaskResponse>);
@@ -38,7 +38,7 @@ pub(crate) async fn cancel_task(
     Ok(Json(TaskResponse::from(&task)))
 }
 
-/// `POST /v1/tasks/{id}/retry`: goes on with a task that failed, was canceled or timed out.
+/// `POST /v1/tasks/{id}/retry`: continues a task that failed, was canceled or timed out.
 pub(crate) async fn retry_task(
     State(api): State<Api>,
     Caller(tenant): Caller,
@@ -52,7 +52,7 @@ pub(crate) async fn retry_task(
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
-/// `POST /v1/tasks/{id}/resume`: goes on with a task that paused at a limit.
+/// `POST /v1/tasks/{id}/resume`: continues a task that paused at a limit.
 pub(crate) async fn resume_task(
     State(api): State<Api>,
     Caller(tenant): Caller,

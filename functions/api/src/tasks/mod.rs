@@ -30,7 +30,7 @@ use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
 pub(crate) use texts::{read_call_arguments, read_output, read_step_text};
 
-/// API Gateway gives up on us after 30 seconds.
+/// API Gateway ends a request after 30 seconds.
 const MAX_WAIT_SECONDS: u64 = 25;
 
 /// `POST /v1/tasks`: accepts a task.

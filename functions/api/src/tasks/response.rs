@@ -68,7 +68,7 @@ struct ChangeResponse {
     event: Map<String, Value>,
 }
 
-/// What a task that waits for its client has besides.
+/// The fields of a task that waits for its client.
 #[derive(Serialize)]
 struct InputRequiredResponse {
     calls: Vec<CallResponse>,
@@ -87,7 +87,7 @@ struct CallResponse {
     arguments: LongText,
 }
 
-/// What a paused task has besides.
+/// The fields of a paused task.
 #[derive(Serialize)]
 struct PausedResponse {
     limit: LimitKind,
@@ -95,14 +95,14 @@ struct PausedResponse {
     expires_at: String,
 }
 
-/// What a waiting task has besides.
+/// The fields of a waiting task.
 #[derive(Serialize)]
 struct WaitResponse {
     reason: WaitReason,
     until: String,
 }
 
-/// What a completed task has besides.
+/// The fields of a completed task.
 #[derive(Serialize)]
 struct OutputResponse {
     #[serde(flatten)]
@@ -122,7 +122,7 @@ pub(super) struct ModelResponse {
     model: String,
 }
 
-/// What a failed task has besides.
+/// The fields of a failed task.
 #[derive(Serialize)]
 struct ErrorResponse {
     code: FailureCode,
@@ -150,7 +150,7 @@ struct AttemptResponse {
     message: Option<String>,
 }
 
-/// The fields of which a task has one at most, by its state.
+/// The fields that depend on the task's state. At most one is set.
 #[derive(Default)]
 struct OfState {
     waiting: Option<WaitResponse>,

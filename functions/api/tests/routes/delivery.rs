@@ -1,5 +1,5 @@
-//! Whatever is stored can be read: each response document, as Lambda gets it, is as small as Lambda
-//! wants it, and long texts are read in parts.
+//! Everything stored can be read: each response document, as Lambda gets it, fits into Lambda's
+//! limit, and long texts are read in parts.
 
 use std::fmt::Write;
 

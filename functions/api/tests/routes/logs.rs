@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::log_schema::check_log_line;
-use shared::testing::{Captured, Faults, When, listen_to};
+use shared::testing::{Captured, Faults, listen_to};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -34,7 +34,7 @@ fn sorted(lines: impl IntoIterator<Item = [Value; 3]>) -> Vec<String> {
     lines
 }
 
-/// The message, task and agent of each line since `from`, none of which has a field twice.
+/// The message, task and agent of each line since `from`. No line has a field twice.
 fn said(heard: &Captured, from: usize) -> Vec<[Value; 3]> {
     let text = heard.text();
     let lines = text.lines().skip(from).map(|text| {
@@ -92,7 +92,7 @@ async fn each_line_of_a_request_has_the_task_and_the_agent_that_it_is_about() {
         ("request handled", &task, &agent),
     ]);
 
-    faults.die_at(1, When::Before);
+    faults.die_now();
     assert_eq!(
         platform.get(&path).await.status,
         StatusCode::SERVICE_UNAVAILABLE
@@ -119,7 +119,7 @@ async fn of_many_tasks_that_are_redriven_each_has_lines_of_its_own() {
     let about_none = [json!("request handled"), Value::Null, Value::Null];
 
     let (heard, _guard) = hear();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     platform
         .post("/v1/dead-letters/redrive", order.clone())
         .await;

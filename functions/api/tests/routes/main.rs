@@ -26,7 +26,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use serde_json::json;
-use shared::testing::{Faults, When};
+use shared::testing::Faults;
 
 use platform::{AGENT, KEY, Platform, UNKNOWN_AGENT, UNKNOWN_TASK, request};
 
@@ -281,7 +281,7 @@ async fn after_a_rotation_both_keys_open_the_api_until_the_grace_ends() {
 async fn a_dependency_that_is_down_is_a_retryable_503() {
     let faults = Faults::default();
     let platform = Platform::failing(&faults);
-    faults.die_at(1, When::Before);
+    faults.die_now();
     let answer = platform.get("/v1/agents").await;
     assert_eq!(
         (answer.status, &answer.body["retryable"]),
@@ -330,7 +330,7 @@ async fn the_platform_is_ready_if_its_table_and_queue_answer() {
         (first.status, first.body),
         (StatusCode::OK, json!({ "status": "ready" }))
     );
-    faults.die_at(1, When::Before);
+    faults.die_now();
     assert_eq!(
         ready().await.status,
         StatusCode::OK,

@@ -158,7 +158,7 @@ impl Platform {
         answer.body
     }
 
-    /// Gives up a task that no worker claimed.
+    /// Dead-letters a task that no worker claimed.
     pub(crate) async fn dead_letter(&self, id: &str) {
         let stored = TaskStore::task(
             &self.store,

@@ -24,8 +24,8 @@ use shared::runtime::{self, computed};
 use shared::telemetry::held::HeldLines;
 use shared::telemetry::{Service, logs};
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, When,
-    listen_to, samples,
+    Faults, ManualClock, MemoryQueue, MemoryStore, Reply, ScriptedModel, ScriptedTools, listen_to,
+    samples,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -274,7 +274,7 @@ async fn a_failing_store_fails_its_message_which_comes_back_soon() {
     let platform = Platform::new().await;
     let task = platform.task().await;
     let faults = Faults::default();
-    faults.die_at(1, When::Before);
+    faults.die_now();
     let response = platform
         .handle_failing(platform.batch(), ScriptedModel::default(), &faults)
         .await;
@@ -395,8 +395,8 @@ async fn a_batch_takes_as_long_as_its_slowest_task() {
     );
 }
 
-/// The files under `events/`, for local invokes, are what Lambda sends; the number is that of their
-/// bad messages.
+/// The files under `events/`, for local invokes, are what Lambda sends; the number says how many
+/// bad messages each has.
 #[tokio::test]
 async fn every_sample_event_is_handled() {
     let table = [

@@ -1,4 +1,4 @@
-//! Whether a value fits a JSON schema, as far as this can be told with certainty.
+//! Whether a value matches a JSON schema, as far as this can be decided with certainty.
 
 use std::cmp::Ordering;
 
@@ -10,8 +10,8 @@ use crate::domain::schema::target;
 /// How deep schemas and references are followed.
 const MAX_DEPTH: usize = 64;
 
-/// How much work one walk may be: a step is a schema that is held against a value, a pair of values
-/// that is compared, or an entry of a list that is gone through. Beyond that, nothing can be told.
+/// The most steps that one walk may take. A step compares a value with a schema or with another
+/// value, or visits an entry of a list. Beyond that, the result is unknown.
 const MAX_STEPS: usize = 50_000;
 
 /// How many bytes of text are counted in one step.
@@ -46,7 +46,7 @@ const NOT_ASSERTED: [&str; 17] = [
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
     Fits,
-    /// It can't be told.
+    /// Unknown.
     Perhaps,
     Breaks,
 }
@@ -249,7 +249,7 @@ impl<'a> Matching<'a> {
             );
         }
         let named = keywords.get("properties").and_then(Value::as_object);
-        // What a pattern of names stands for can't be told.
+        // Unknown: patterns of names are not evaluated.
         let others = keywords
             .get("additionalProperties")
             .filter(|_| !keywords.contains_key("patternProperties"));
@@ -384,7 +384,7 @@ impl<'a> Matching<'a> {
         worst
     }
 
-    /// [`holds`](Self::holds), where `None` can't be told.
+    /// [`holds`](Self::holds), where `None` is unknown.
     fn may_hold(&mut self, at: &str, holds: Option<bool>, rule: impl FnOnce() -> String) -> Match {
         holds.map_or(Match::Perhaps, |holds| self.holds(at, holds, rule))
     }

@@ -1,9 +1,9 @@
 //! Holding what a model wrote as a tool's arguments against the tool's schema.
 //!
-//! Nothing is refused that might fit. What isn't asserted here (`pattern`, `format`, conditions,
-//! dependencies, references by anchor, and whatever lies deeper or takes longer than the bounds
-//! allow) counts as neither kept nor broken, through `not` and `oneOf` too. A complaint names
-//! places and rules, and repeats no value.
+//! Nothing that might match is refused. Some keywords are not checked here: `pattern`, `format`,
+//! conditions, dependencies, references by anchor, and what exceeds the bounds on depth and steps.
+//! They count as neither kept nor broken, through `not` and `oneOf` too. A complaint names places
+//! and rules, and repeats no value.
 
 mod matching;
 mod values;

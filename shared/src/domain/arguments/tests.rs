@@ -1,4 +1,4 @@
-//! What fits a schema, what does not, and what can't be told.
+//! What matches a schema, what does not, and what is unknown.
 
 use proptest::prelude::*;
 use serde_json::json;

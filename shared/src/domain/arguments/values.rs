@@ -1,4 +1,4 @@
-//! Comparing JSON values as JSON Schema has it.
+//! Compares JSON values as JSON Schema defines it.
 
 use std::cmp::Ordering;
 
@@ -21,8 +21,8 @@ fn is_whole(number: &Number) -> bool {
     !number.is_f64() || number.as_f64().is_some_and(|number| number.fract() == 0.0)
 }
 
-/// Equal as JSON Schema has it: numbers by their value, objects whatever their order. Each pair of
-/// values that is compared takes a step; without steps left nothing is equal.
+/// Equality as JSON Schema defines it: numbers by their value, objects in any order. Each compared
+/// pair of values takes a step; without steps left nothing is equal.
 pub(super) fn equal(left: &Value, right: &Value, steps: &mut usize) -> bool {
     let Some(left_over) = steps.checked_sub(1) else {
         return false;

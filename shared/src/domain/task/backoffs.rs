@@ -57,10 +57,10 @@ impl Task {
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should pause if as many of its tenant's tasks run as may: from 4 s on,
-    /// twice as long each time up to a minute, and up to half less, so that those that were parked
-    /// together come back one by one. At most half of the time that the task has left, so that it
-    /// asks more often the more it is pressed; but no less than a second.
+    /// How long the task should wait for a slot if its tenant's running tasks are at their cap:
+    /// from 4 s on, twice as long each time up to a minute, and up to half less, so that tasks that
+    /// were parked together come back one by one. At most half of the time that the task has left,
+    /// so that it asks more often near its deadline; but at least a second.
     pub fn turn_pause(&self, now: Timestamp) -> Duration {
         let longest = FIRST_TURN
             .saturating_mul(1 << self.progress.parkings.turns.min(8))
@@ -71,9 +71,9 @@ impl Task {
             .max(Duration::from_secs(1))
     }
 
-    /// When the task should come back of all those that wait for the moment `until`: up to a
-    /// quarter of the wait later, so that they come one by one, but before its deadline if that
-    /// moment is.
+    /// When the task should come back if many tasks wait for the moment `until`: up to a quarter of
+    /// the wait later, so that they come one by one, but before its deadline if `until` is before
+    /// it.
     pub fn staggered(&self, until: Timestamp, now: Timestamp) -> Timestamp {
         let over = (until.since(now) / 4)
             .max(LEAST_STAGGER)

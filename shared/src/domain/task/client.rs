@@ -44,7 +44,7 @@ pub enum ReopenFrom {
     /// After its last recorded step.
     #[default]
     Checkpoint,
-    /// Afresh: the steps so far count no more, and the journal goes on after this one.
+    /// Afresh: the steps so far count no more, and the journal continues after this step.
     Start {
         /// The number of the last step up to which all are there.
         last_step: u32,
@@ -92,8 +92,8 @@ impl Task {
         }
     }
 
-    /// Goes on with a task that failed, was canceled or timed out, with these limits and all the
-    /// time that they allow. Whoever does it sends a message for the task.
+    /// Continues a task that failed, was canceled or timed out, with these limits and all the time
+    /// that they allow. The caller sends a message for the task.
     pub fn reopen(
         &mut self,
         from: ReopenFrom,
@@ -125,9 +125,9 @@ impl Task {
         Ok(())
     }
 
-    /// Goes on with a paused task under these limits, of whose time it has used some already.
-    /// Whoever does it sends a message for the task. The limit that it paused at must be higher
-    /// than before, unless the cap on cost was another's.
+    /// Continues a paused task under these limits; the time that it has used counts. The caller
+    /// sends a message for the task. The limit at which it paused must be higher than before,
+    /// unless it was the cap on cost of another budget.
     pub fn resume(&mut self, limits: Limits, now: Timestamp) -> Result<(), ResumeRefused> {
         let TaskState::Paused { limit, since, .. } = self.progress.state else {
             return Err(WrongState(self.status()).into());
@@ -145,8 +145,8 @@ impl Task {
         Ok(())
     }
 
-    /// Goes on with a task whose client has answered; the answers, of so many bytes, are stored
-    /// with this change. Whoever does it sends a message for the task.
+    /// Continues a task whose client has answered; the answers, of so many bytes, are stored with
+    /// this change. The caller sends a message for the task.
     pub fn answered(&mut self, bytes: u64, now: Timestamp) -> Result<(), WrongState> {
         let TaskState::InputRequired { since, .. } = self.progress.state else {
             return Err(WrongState(self.status()));

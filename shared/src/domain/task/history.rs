@@ -58,10 +58,10 @@ impl History {
         }
     }
 
-    /// The history as a task's record of this `revision` has it. A version that kept `UNCOUNTED`
-    /// changes may have removed some of a record that has as many, and nobody knows how many. No
-    /// number that was given before is given to another change then: each change took a revision,
-    /// so that all of these numbers are below `first` and the revision together.
+    /// Reads the history from a task's record of this `revision`. A version that kept `UNCOUNTED`
+    /// changes may have removed some from a record that has as many, and their number is unknown.
+    /// No number that was used before is given to another change then: each change took a revision,
+    /// so that all used numbers are below `first` plus the revision.
     pub fn restore(first: u32, kept: Vec<Change>, revision: u64) -> Self {
         let is_whole = kept.len() < UNCOUNTED
             || matches!(kept.first(), Some(change) if change.event == Event::Submitted);
@@ -187,7 +187,7 @@ pub enum Event {
         /// Until when.
         until: Timestamp,
     },
-    /// Its worker ran out of time after some steps: another goes on.
+    /// Its worker ran out of time after some steps: another worker continues.
     HandedOver {
         /// How often that happened.
         hop: u32,
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!((history.leaving().count(), history.first()), (0, 15));
     }
 
-    /// A version that kept a hundred changes did not count those that it removed.
+    /// A version that kept a hundred changes did not count the changes that it removed.
     #[test]
     fn no_number_is_given_twice_after_a_version_that_removed_changes() {
         let first =

@@ -1,10 +1,10 @@
 //! Tasks and their life: the only place where a task changes state.
 //!
-//! Each transition is one method, refuses what is not allowed from the present state, and raises
-//! the revision by one; a store makes it durable with one write conditional on the revision before.
-//! A lease says who may work on a task now, and its fence refuses whoever held an earlier one.
-//! Every non-terminal task has a moment at which the watchdog looks at it ([`Task::due_at`]), so
-//! that none is forgotten.
+//! Each transition is one method. It refuses what the present state does not allow, and raises the
+//! revision by one; a store makes it durable with one write, conditional on the revision before. A
+//! lease says which worker may work on a task now, and its fence refuses the holders of earlier
+//! leases. Every non-terminal task has a moment at which the watchdog checks it ([`Task::due_at`]),
+//! so no task is forgotten.
 
 use std::time::Duration;
 
@@ -52,12 +52,12 @@ const LOSSES_BESIDE_OTHERS: u64 = 2;
 /// together.
 pub const MAX_OPEN_CALLS: usize = 64;
 
-/// How many messages for a task the queue may give up, one after the other, before the task is
-/// given up as well: the watchdog sends the fifth a quarter of an hour after the first.
+/// How many messages for a task SQS may dead-letter, one after the other, before the task is
+/// dead-lettered as well: the watchdog sends the fifth a quarter of an hour after the first.
 pub const MAX_SENDS: u32 = 5;
 
-/// How many invocations may work on a task one after the other: the brake on a task that never
-/// ends, besides its deadline.
+/// How many invocations may work on a task one after the other: with the deadline, the brake on a
+/// task that never ends.
 pub const MAX_HOPS: u32 = 1_000;
 
 /// The longest delay that a queue's message can have; a task that waits longer gets its message
@@ -163,7 +163,7 @@ pub enum TaskState {
         /// When the watchdog sends its message again.
         due_at: Timestamp,
     },
-    /// A worker has it.
+    /// A worker holds its lease.
     Running(Lease),
     /// Parked: nobody works on it, and nothing of ours runs for it.
     Waiting {
@@ -215,7 +215,7 @@ pub enum ClaimRefused {
     /// Nothing is left to do.
     #[error("the task is already {}", .0.as_str())]
     Finished(TaskStatus),
-    /// Another worker has it.
+    /// Another worker holds its lease.
     #[error("another worker holds the lease")]
     Leased {
         /// When the other lease ends.
@@ -236,7 +236,7 @@ pub enum ClaimRefused {
     Overdue,
 }
 
-/// The worker's lease is no longer the task's; whatever it did must have no effect.
+/// The worker's lease is no longer the task's; none of the worker's changes may have an effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease was lost")]
 pub struct LeaseLost;
@@ -387,8 +387,8 @@ impl Task {
         self.progress.deadline
     }
 
-    /// When it is told to come to an end: five sixths of its time have passed, such as 25 minutes
-    /// of 30.
+    /// When the model is asked to finish: five sixths of the task's time have passed, such as 25
+    /// minutes of 30.
     pub fn soft_deadline(&self) -> Timestamp {
         self.progress
             .deadline

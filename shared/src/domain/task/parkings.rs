@@ -8,7 +8,7 @@ use crate::domain::wait::WaitReason;
 /// of a provider would meet its first outage with the longest pause of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parkings {
-    /// For whatever reason.
+    /// For any reason.
     pub all: u32,
     /// Because none of its models was in service, and none named a moment to come back at.
     pub outages: u32,

@@ -1,4 +1,4 @@
-//! What the watchdog does to tasks that nobody else will look at again.
+//! What the watchdog does to tasks that no message or worker will pick up again.
 
 use super::history::Event;
 use super::{BACKLOG_WAIT, LOSSES_BESIDE_OTHERS, MAX_SENDS, Task, TaskState};
@@ -10,8 +10,7 @@ use crate::domain::time::Timestamp;
 pub enum Overdue {
     /// Its message may be lost: send it again.
     Resent,
-    /// Its message waits with many others, as far as can be told: it was sent twice, and the queue
-    /// has a backlog.
+    /// Its message probably waits with many others: it was sent twice, and the queue has a backlog.
     LeftInBacklog,
     /// Its worker is gone: queued again; send its message.
     Requeued,
@@ -61,8 +60,8 @@ impl Task {
         }
     }
 
-    /// Does what is due; `None` if nothing is. Whoever gets one that [wants a
-    /// message](Overdue::wants_message) sends it once the change is stored.
+    /// Does what is due; `None` if nothing is. If the result [wants a
+    /// message](Overdue::wants_message), the caller sends it once the change is stored.
     pub fn settle_overdue(&mut self, now: Timestamp) -> Option<Overdue> {
         if now < self.due_at()? {
             return self.settle_late(now);
@@ -147,9 +146,9 @@ impl Task {
         late.then_some(Overdue::TimedOut)
     }
 
-    /// Fails a task of which the queue gave up one message after the other, so that no worker can
-    /// ever have claimed it since [`MAX_SENDS`] of them. `false`, and nothing changes, if there
-    /// were fewer, because an outage must cost time only, or if the task doesn't wait for a worker.
+    /// Fails a task whose messages SQS dead-lettered one after the other, so that no worker can
+    /// have claimed it since [`MAX_SENDS`] of them. `false`, and nothing changes, if there were
+    /// fewer, because an outage must cost only time, or if the task doesn't wait for a worker.
     pub fn dead_letter(&mut self, now: Timestamp) -> bool {
         let stranded = matches!(self.progress.state, TaskState::Queued { .. })
             && self.progress.sends >= MAX_SENDS;

@@ -127,9 +127,9 @@ impl Task {
         Ok(())
     }
 
-    /// Takes over the lease, and what others may do to a task while a worker has it, from the task
-    /// as it is stored or was a moment ago: `false` if this worker's lease is not the task's any
-    /// more.
+    /// Takes over the lease, and the changes that others may make while a worker holds it, from the
+    /// task as it is stored or was a moment ago: `false` if this worker's lease is no longer the
+    /// task's.
     pub fn catch_up(&mut self, kept: &Self) -> bool {
         let same = self.progress.fence == kept.progress.fence
             && matches!(kept.progress.state, TaskState::Running(_));
@@ -181,8 +181,8 @@ impl Task {
     }
 
     /// Hands the task over to the next invocation, for the worker that holds the lease numbered
-    /// `fence` and is out of time after some steps. Whoever does it sends a message for the task,
-    /// unless that was the last hop that it may have.
+    /// `fence` and is out of time after some steps. The caller sends a message for the task, unless
+    /// that was the last allowed hop.
     pub fn hand_over(&mut self, fence: u64, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
@@ -275,9 +275,9 @@ impl Task {
         Ok(())
     }
 
-    /// Gives the task back unfinished, for the worker that holds the lease numbered `fence`:
-    /// whoever gets a message for it may claim it at once. An attempt that spent something counts,
-    /// and the last of them gives the task up.
+    /// Returns the task to the queue before it has ended, for the worker that holds the lease
+    /// numbered `fence`: the next worker that receives a message for it may claim it at once. An
+    /// attempt that cost something counts, and after the last one the task is dead-lettered.
     pub fn release(&mut self, fence: u64, spent: Spent, now: Timestamp) -> Result<(), LeaseLost> {
         self.must_hold(fence)?;
         if self.progress.cancel_requested {
@@ -309,7 +309,7 @@ impl Task {
         Overdue::GivenUp
     }
 
-    /// A task that awaits its client starts afresh with its attempts when it goes on.
+    /// A task that awaits its client begins with no attempts counted when it continues.
     fn await_client(&mut self, state: TaskState, event: Event, now: Timestamp) {
         self.progress.attempts = 0;
         self.progress.sends = 0;

@@ -30,7 +30,7 @@ mod tests {
         }
     }
 
-    /// The agent, of which tasks had no more than the deadline then.
+    /// The agent. Its tasks had no limit but the deadline then.
     fn agent(limits: Limits) -> Agent {
         let agent = samples::agent(&samples::tenant("acme"));
         let id = "agt_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10".parse().unwrap();

@@ -27,8 +27,8 @@ pub(super) const BY_TENANT: &str = "by_tenant";
 pub(super) const TENANT_ID: &str = "tenant_id";
 pub(super) const CREATED: &str = "created";
 
-/// The index of tasks by the moment to look at them: partition [`DUE_SHARD`], sort [`DUE_AT`].
-/// Those that have ended are in shards of their own, by the moment of their end.
+/// The index of tasks by the moment at which the watchdog checks them: partition [`DUE_SHARD`],
+/// sort [`DUE_AT`]. Ended tasks are in shards of their own, by the moment of their end.
 pub(super) const DUE: &str = "due";
 pub(super) const DUE_SHARD: &str = "due_shard";
 pub(super) const DUE_AT: &str = "due_at";
@@ -77,8 +77,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// The place of no record, to be looked at by whoever only wants to know whether the table is
-/// there.
+/// A key that no record has, for callers that only check whether the table is there.
 pub(super) fn nobody() -> Key {
     Key {
         pk: "NOBODY".to_owned(),
@@ -141,7 +140,7 @@ pub(super) fn parse_task_partition(pk: &str) -> Option<TaskId> {
 }
 
 /// A step of a task, in the run that began after the step `base`. Each run has places of its own,
-/// so that whoever still works for an earlier one takes none of a later one's.
+/// so that a late worker of an earlier run takes no place of a later run.
 pub(super) fn step(task: TaskId, base: u32, number: u32) -> Key {
     Key {
         pk: task_partition(task),
@@ -249,9 +248,8 @@ pub(super) fn budget(budget: &BudgetKey) -> Vec<Key> {
     }
 }
 
-/// The date, such as `2026-10-07`, that is so many days after the epoch. The arithmetic is that of
-/// Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its
-/// year.
+/// The date, such as `2026-10-07`, that is so many days after the epoch. The algorithm is Howard
+/// Hinnant's `civil_from_days`: years begin in March, so that a leap day is the last of its year.
 fn date(day: u64) -> String {
     let shifted = day + 719_468;
     let (era, of_era) = (shifted / 146_097, shifted % 146_097);

@@ -30,8 +30,8 @@ pub(super) const VERSION: u32 = 3;
 /// The version of a record that has its task's input.
 const WITH_INPUT: u32 = 2;
 
-/// What the record holds of what may be large. An earlier version's has an input of up to 128 KiB
-/// besides, and 400 KB is the most for a record.
+/// The most bytes of packed content in a task's record. An earlier version's record also has an
+/// input of up to 128 KiB, and a record has at most 400 KB.
 const IN_HEAD: usize = 128 * 1_024;
 
 pub(super) const AGENT_ID: &str = "agent_id";
@@ -354,8 +354,8 @@ pub(super) fn is_deleting(item: &Item) -> bool {
     item.contains_key(DELETING)
 }
 
-/// Where the packed content of the task in a record is, if its state has any and the record has it
-/// packed.
+/// Where the packed content of the task in a record is, if its state has any and the record holds
+/// it packed.
 pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let packed = match fields.name(STATUS)? {

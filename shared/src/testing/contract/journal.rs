@@ -436,7 +436,7 @@ async fn parts_by_bytes(journal: Arc<dyn Journal>) -> Outcome {
     same(&found, &vec![vec![1], vec![2, 3], vec![4], vec![5]])
 }
 
-/// The parts of a journal, of which only the last may be empty.
+/// The pages of a journal. Only the last page may be empty.
 async fn parts(
     journal: &Arc<dyn Journal>,
     task: TaskId,

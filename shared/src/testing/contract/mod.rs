@@ -177,7 +177,7 @@ fn shown(value: &impl Debug) -> String {
     format!("{value:?}").chars().take(1_000).collect()
 }
 
-/// Repeats `check` until it passes, for reads that may lag behind writes; gives up after 5 s.
+/// Repeats `check` until it passes, for reads that may lag behind writes; fails after 5 s.
 async fn eventually<F: Future<Output = Outcome>>(check: impl Fn() -> F) -> Outcome {
     for _ in 0..50 {
         if check().await.is_ok() {

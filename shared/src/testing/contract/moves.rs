@@ -26,7 +26,7 @@ pub(super) async fn stored(
     store.create(&task).await.map(|_| task)
 }
 
-/// The task as the store has it, with its input.
+/// The task as it is stored, with its input.
 pub(super) async fn read(store: &Store, task: &Task) -> Result<Option<Task>, StoreError> {
     match store.task(&task.spec().tenant, task.id()).await? {
         Some(task) => store.with_input(task).await,

@@ -359,7 +359,7 @@ async fn one_transition_of_many(store: Store) -> Outcome {
     same(&read(&store, &task).await?.as_ref(), &won.first())
 }
 
-/// Texts of which one record can't hold much: as they are stored, the last one is small again.
+/// Texts that are too large for one record. Once stored, the last one is small again.
 fn large_texts() -> [String; 3] {
     [
         samples::noise(400 * 1_024, 1),

@@ -5,12 +5,13 @@ use async_trait::async_trait;
 use super::{MemoryStore, fits};
 use crate::domain::{Step, StepHead, StepPlace, TaskId};
 use crate::ports::{Journal, StepsPage, StepsRequest, StoreError};
+use crate::testing::faults::Call;
 
 #[async_trait]
 impl Journal for MemoryStore {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
         fits(bytes_of(step))?;
-        self.run(|records| {
+        self.run_as(Call::Append, |records| {
             let kept = records
                 .steps
                 .entry((step.task, step.number, step.base))

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::answers::MemoryAnswers;
 use super::budgets::MemoryBudgets;
-use super::faults::Faults;
+use super::faults::{Call, Faults};
 use super::lock;
 use super::retention::Marked;
 use crate::domain::{
@@ -60,7 +60,7 @@ pub(super) struct Agents {
     pub(super) all: BTreeMap<(AgentId, u32), Agent>,
     /// Those whose records can't be read.
     damaged: BTreeSet<AgentId>,
-    /// Those that their clients deleted, since when, and up to where tasks were searched.
+    /// Agents that their clients deleted, since when, and up to where tasks were searched.
     pub(super) marked: BTreeMap<AgentId, (Timestamp, Option<String>)>,
 }
 
@@ -112,8 +112,18 @@ impl MemoryStore {
         &self,
         effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.run_as(Call::Other, effect).await
+    }
+
+    /// A call that a plan of failure can name.
+    pub(super) async fn run_as<T>(
+        &self,
+        call: Call,
+        effect: impl FnOnce(&mut Records) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         tokio::task::yield_now().await;
         self.faults.around(
+            call,
             |fault| StoreError::Unavailable(Box::new(fault)),
             || effect(&mut lock(&self.records)),
         )
@@ -173,7 +183,7 @@ impl AgentStore for MemoryStore {
         tenant: &TenantId,
         version: AgentVersion,
     ) -> Result<Option<Agent>, StoreError> {
-        self.run(|records| {
+        self.run_as(Call::ReadAgent, |records| {
             let agent = records.agents.all.get(&(version.id, version.version));
             Ok(agent.filter(|agent| agent.tenant == *tenant).cloned())
         })

@@ -8,6 +8,7 @@ use crate::domain::{Lease, Step, Task, TaskId, TaskState, TenantId, Timestamp};
 use crate::ports::{
     Claimed, Created, Deletion, Page, PageRequest, StoreError, TaskFilter, TaskStore, TaskSummary,
 };
+use crate::testing::faults::Call;
 use crate::testing::samples;
 
 #[async_trait]
@@ -75,7 +76,7 @@ impl TaskStore for MemoryStore {
         lease: Lease,
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
-        self.run(|records| {
+        self.run_as(Call::Claim, |records| {
             let Some(task) = records
                 .tasks
                 .get_mut(&id)
@@ -97,13 +98,15 @@ impl TaskStore for MemoryStore {
 
     async fn update(&self, task: &Task) -> Result<(), StoreError> {
         fits(content_of_task(task).len())?;
-        self.run(|records| match records.tasks.get(&task.id()) {
-            Some(kept) if kept.progress() == task.progress() => Ok(()),
-            Some(kept) if precedes(kept, task) => {
-                records.change(task);
-                Ok(())
+        self.run_as(Call::Update, |records| {
+            match records.tasks.get(&task.id()) {
+                Some(kept) if kept.progress() == task.progress() => Ok(()),
+                Some(kept) if precedes(kept, task) => {
+                    records.change(task);
+                    Ok(())
+                }
+                Some(_) | None => Err(StoreError::Conflict),
             }
-            Some(_) | None => Err(StoreError::Conflict),
         })
         .await
     }
@@ -113,7 +116,7 @@ impl TaskStore for MemoryStore {
         for step in steps {
             fits(bytes_of(step))?;
         }
-        self.run(|records| {
+        self.run_as(Call::Update, |records| {
             let key = |step: &Step| (step.task, step.number, step.base);
             let is_free = steps
                 .iter()

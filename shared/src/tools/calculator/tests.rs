@@ -1,4 +1,4 @@
-//! What expressions mean, and what is said about those that mean nothing.
+//! What expressions mean, and which errors invalid expressions give.
 
 use proptest::prelude::*;
 use serde_json::json;

@@ -11,14 +11,14 @@ use crate::runtime::computed;
 
 const MAX_CONTENT_TYPE_CHARS: usize = 100;
 
-/// What the output has besides the body: a status, a content type whose characters take at most
+/// The bytes of the output without the body: a status, a content type whose characters take at most
 /// four bytes each, and names.
 const FRAME_BYTES: usize = 1_024;
 
 /// Reads the answer. What follows after the allowed bytes is never read; the connection is closed.
 ///
-/// The limit holds for the bytes that are read and, without control characters, for those that the
-/// body takes in the output.
+/// The limit holds for the bytes that are read and, without control characters, for the bytes of
+/// the body in the output.
 pub(super) async fn read(
     mut response: Response,
     rules: &HttpRules,

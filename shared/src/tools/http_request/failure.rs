@@ -76,8 +76,8 @@ impl Blocked {
         }
     }
 
-    /// What of the host may be logged: an address, or the agent's own words for the hosts that it
-    /// is one of. Any other name is a text of the model's, which can hold what an agent was told in
+    /// What of the host may be logged: an address, or the entry of the agent's host list that it
+    /// matches. Any other name is a text of the model's, which can hold what an agent knows in
     /// confidence.
     pub(super) fn logged_host<'a>(&'a self, rules: &'a HttpRules) -> Option<&'a str> {
         let host = self.host.as_deref()?;

@@ -1,5 +1,5 @@
-//! The tool `http_request`: a request to a host that the agent names, and to nobody else, whoever
-//! asks for it.
+//! The tool `http_request`: a request to a host that the agent allows. No model, client or server
+//! can direct it to another host.
 //!
 //! The model is not trusted, and neither are the hosts: a page may talk a model into anything. So
 //! the URL is checked against the agent's hosts, its name is resolved here and each address checked
@@ -148,7 +148,7 @@ impl HttpRequester {
     }
 }
 
-/// What stands before a key in its digest, so that the digest is that of nothing else.
+/// What precedes a key in its digest, so that the digest has no other use.
 const KEY_DOMAIN: &[u8] = b"aiagent-platform/idempotency-key/1\n";
 
 /// The key as strangers get it: the same whenever the same call is made again, and silent about the

@@ -1,4 +1,4 @@
-//! Names into addresses, each of which is checked before anything connects to it.
+//! Resolves names to addresses. Each address is checked before anything connects to it.
 //!
 //! The client connects to the very addresses that were checked, so that a name that leads elsewhere
 //! a moment later gains nothing; and as the client keeps no connection, every request is checked
@@ -72,8 +72,8 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// Has the client connect only to addresses within reach. One address out of reach is enough to
-/// refuse a host.
+/// Lets the client connect only to allowed addresses. One forbidden address is enough to refuse a
+/// host.
 pub(super) struct CheckedResolver {
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) reach: Reach,
@@ -134,7 +134,7 @@ mod tests {
 
     use super::*;
 
-    /// A server of names that is silent until it is told to answer.
+    /// A name server that is silent until the test lets it answer.
     struct Silent {
         asked: AtomicUsize,
         answers: Mutex<bool>,

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Two clients, each with texts and an order of its own, at whatever distance.
+/// Two clients, each with texts and an order of its own, at any distance in time.
 #[tokio::test]
 async fn of_two_clients_that_answer_at_once_one_is_heard_whole() {
     for turns in 0..12 {
@@ -162,8 +162,8 @@ async fn an_answer_that_says_its_step_is_not_taken_for_another_calls() {
     );
 }
 
-/// An answer meets a cancel and a new run at whatever distance: it goes into the old run or
-/// nowhere.
+/// An answer meets a cancel and a new run at any distance in time: it belongs to the old run or is
+/// refused.
 #[tokio::test]
 async fn an_answer_that_meets_a_new_run_costs_it_nothing() {
     for turns in 0..25 {

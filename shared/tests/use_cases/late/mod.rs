@@ -13,7 +13,7 @@ use shared::domain::{
     StepKind, StepPlace, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
 };
 use shared::ports::{Journal, Model, ModelError, StepsPage, StepsRequest, StoreError};
-use shared::testing::{Faults, MemoryStore, Reply, ScriptedModel, When, samples};
+use shared::testing::{Call, Faults, MemoryStore, Reply, ScriptedModel, When, samples};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 
@@ -62,7 +62,7 @@ fn answer(call_id: &str, text: &str) -> ToolAnswer {
     }
 }
 
-/// A model that answers when it is told to.
+/// A model that answers when the test lets it.
 #[derive(Default)]
 struct Standstill {
     asked: Notify,
@@ -88,7 +88,7 @@ impl World {
         self.run_by(&runner, task).await.unwrap()
     }
 
-    /// Cancels the task, whose worker is gone, and has it begin afresh.
+    /// Cancels the task, whose worker is gone, and restarts it.
     async fn begin_afresh(&self, task: TaskId) {
         let (tasks, none) = (self.tasks(), LimitChanges::default());
         assert_eq!(
@@ -106,8 +106,8 @@ impl World {
     }
 }
 
-/// The worker stands still in its second question, is taken for dead, and goes on before or after
-/// the next one has answered.
+/// The worker stalls in its second model call, is taken for dead, and continues before or after the
+/// next worker has answered.
 #[tokio::test]
 async fn a_worker_of_an_earlier_run_has_no_part_in_the_next_one() {
     for comes_first in [true, false] {
@@ -115,8 +115,8 @@ async fn a_worker_of_an_earlier_run_has_no_part_in_the_next_one() {
         let world = world(script).await;
         let task = world.submit("hello").await.unwrap().id();
         let faults = Faults::default();
-        // After the claim, the agent and two steps: over the second answer.
-        faults.die_at(5, When::Before);
+        // It records an answer and a tool's result, and dies with the second answer.
+        faults.die_at_nth(Call::Append, 3, When::Before);
         drop(world.run_failing(task, &faults).await);
         assert_eq!(world.steps(task).await.len(), 2);
         world.pass(61);
@@ -174,7 +174,7 @@ async fn what_a_lost_worker_recorded_counts_however_its_task_ends() {
         let world = world([calling([calculate("a")])]).await;
         let task = world.submit("hello").await.unwrap().id();
         let faults = Faults::default();
-        faults.die_at(5, When::Before);
+        faults.die_at_nth(Call::Append, 3, When::Before);
         drop(world.run_failing(task, &faults).await);
         match ends_by {
             "cancel" => {
@@ -215,8 +215,12 @@ async fn a_task_that_got_on_under_its_last_attempt_has_more() {
         let task = world.submit("hello").await.unwrap().id();
         for attempt in 1..=5 {
             let faults = Faults::default();
-            // Claim, journal (but for the first), agent, answer.
-            faults.die_at(if attempt < 5 { 2 } else { 4 }, When::After);
+            let last_call = if attempt < 5 {
+                Call::ReadAgent
+            } else {
+                Call::Append
+            };
+            faults.die_at_nth(last_call, 1, When::After);
             drop(world.run_failing(task, &faults).await);
             world.pass(61);
             if attempt < 5 {
@@ -244,8 +248,7 @@ async fn a_recorded_answer_is_not_asked_for_again_by_a_retry() {
     let world = world([]).await;
     let task = world.submit("hello").await.unwrap().id();
     let faults = Faults::default();
-    // The claim, the agent and the answer.
-    faults.die_at(3, When::After);
+    faults.die_at_nth(Call::Append, 1, When::After);
     drop(world.run_failing(task, &faults).await);
     world.pass(61);
     let (tasks, none) = (world.tasks(), LimitChanges::default());

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A journal of which a record is damaged, or of a version that is not known here.
+/// A journal with a record that is damaged or of an unknown version.
 struct Unreadable(MemoryStore);
 
 #[async_trait]
@@ -35,7 +35,7 @@ impl World {
     /// Claims the task and disappears.
     async fn lose_worker(&self, task: TaskId) {
         let faults = Faults::default();
-        faults.die_at(2, When::Before);
+        faults.die_at_nth(Call::ReadAgent, 1, When::Before);
         drop(self.run_failing(task, &faults).await);
     }
 

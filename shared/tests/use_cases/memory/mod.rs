@@ -16,7 +16,7 @@ use shared::domain::{
     TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolRunner, Wait, WaitReason,
 };
 use shared::ports::{Journal, Model, ModelError, TaskMessage, TaskStore, ToolOutput};
-use shared::testing::{Faults, Reply, ScriptedModel, ToolReply, When, samples};
+use shared::testing::{Call, Faults, Reply, ScriptedModel, ToolReply, When, samples};
 
 use crate::world::World;
 
@@ -103,7 +103,8 @@ async fn no_result_is_longer_than_a_conversation_takes() {
     );
 }
 
-/// Among the calls of one answer, and those of the next, whoever answers them.
+/// Among the calls of one answer, and the calls of the next answer, run by the platform or the
+/// client.
 #[tokio::test]
 async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_takes() {
     let many: Vec<_> = (0..28)
@@ -122,7 +123,7 @@ async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_tak
         .iter()
         .partition(|(by, _)| *by == ToolRunner::Platform);
     let bytes: usize = ran.iter().map(|(_, text)| text.len()).sum();
-    // Those that had begun came to their end.
+    // The calls that had begun were completed.
     let most = usize::try_from(MAX_TOOL_TEXTS_BYTES).unwrap();
     assert!(
         (most..most + 8 * MAX_TOOL_TEXT_BYTES).contains(&bytes),
@@ -345,6 +346,6 @@ async fn a_conversation_that_no_model_takes_ends_its_task() {
 /// Claims the task and disappears.
 async fn lose_worker(world: &World, task: TaskId) {
     let faults = Faults::default();
-    faults.die_at(2, When::Before);
+    faults.die_at_nth(Call::ReadAgent, 1, When::Before);
     drop(world.run_failing(task, &faults).await);
 }

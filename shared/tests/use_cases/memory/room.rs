@@ -260,7 +260,7 @@ impl Model for Turns {
     }
 }
 
-/// Whoever dies at whichever call: two tasks share a worker that has room for one of them.
+/// A worker dies at each call in turn: two tasks share a worker that has room for one of them.
 #[tokio::test]
 async fn wherever_a_worker_of_tasks_that_crowd_each_other_dies_each_completes_and_does_nothing_twice()
  {

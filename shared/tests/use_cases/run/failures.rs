@@ -1,5 +1,7 @@
 //! Workers that die, and stores that fail, at every call.
 
+use shared::testing::Call;
+
 use super::*;
 
 /// Dies at every store call, before and after its effect, and lets another worker take over once
@@ -84,7 +86,7 @@ async fn an_attempt_that_spent_nothing_does_not_count() {
     let task = world.submit("hello").await.unwrap();
     for _ in 0..20 {
         let faults = Faults::default();
-        faults.fail_at(2, When::Before);
+        faults.fail_at_nth(Call::ReadAgent, 1, When::Before);
         assert!(matches!(
             world.run_failing(task.id(), &faults).await,
             Err(RunError::Store(_))
@@ -109,9 +111,8 @@ async fn a_store_that_never_takes_the_step_costs_five_model_calls_at_most() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
     for attempt in 1..20 {
-        // Claim, journal (but on the first attempt), agent, and then the step.
         let faults = Faults::default();
-        faults.fail_at(if attempt == 1 { 3 } else { 4 }, When::Before);
+        faults.fail_at_nth(Call::Append, 1, When::Before);
         drop(world.run_failing(task.id(), &faults).await);
         world.pass(60);
         world.sweep().await.unwrap();

@@ -156,7 +156,7 @@ impl World {
     }
 }
 
-/// Forty minutes of a model's time in invocations of one minute, none of which begins a step that
+/// Forty minutes of a model's time in invocations of one minute. No invocation begins a step that
 /// it can't end.
 #[tokio::test]
 async fn a_task_longer_than_any_invocation_crosses_many() {

@@ -233,7 +233,7 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     assert_eq!((texts[0], texts[2]), ("yes", "no"));
 }
 
-/// Answers to the calls a and c: some that are refused, and those that are taken, twice.
+/// Answers to the calls a and c: some are refused, and valid ones are accepted twice.
 async fn check_answers(world: &World, id: TaskId) {
     let tasks = world.tasks();
     let both = || vec![answer("c", "no"), answer("a", "yes")];

@@ -44,7 +44,7 @@ async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
     }
 }
 
-/// To go on from such a checkpoint would be to fail again at once.
+/// A retry from such a checkpoint would fail again at once.
 #[tokio::test]
 async fn a_task_that_its_last_answer_failed_is_retried_afresh() {
     let refusal = ModelAnswer {

@@ -49,7 +49,7 @@ fn shown_http(set: Value) -> Value {
     shown
 }
 
-/// An agent of one known model, with these members besides.
+/// An agent of one known model, with these members added.
 fn body(set: Value) -> Value {
     let mut agent = json!({ "name": "clerk", "models": [{ "provider": "anthropic", "model": "claude-sonnet-5-5" }] });
     agent

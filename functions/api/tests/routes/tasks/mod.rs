@@ -15,7 +15,7 @@ use shared::testing::{Reply, ScriptedModel, samples};
 
 use crate::platform::{MOST_WAITS, Platform, UNKNOWN_AGENT, check_refused, redacted, request};
 
-/// The members that every new task has, and these besides or instead.
+/// The members that every new task has; those in `set` are added or replace them.
 fn shown(set: Value) -> Value {
     let mut task = json!({
         "id": "[id]", "status": "queued", "agent_id": "[agent_id]", "agent_version": 1, "input": "hello",

@@ -351,10 +351,10 @@ proptest! {
         prop_assert!(!has_room || until < staggered);
     }
 
-    /// Whatever is tried in whatever order: a refused transition changes nothing, an allowed one
-    /// raises the revision by one, fences only grow, an ended task stays as it is, and every other
-    /// one has a moment to look at it. What left its history and what is left are all changes, each
-    /// as it was.
+    /// In any order of transitions: a refused transition changes nothing, an allowed one raises the
+    /// revision by one, fences only grow, an ended task stays as it is, and every other task has a
+    /// moment at which the watchdog checks it. The changes that left the record and the changes in
+    /// it are together the whole history, each as it was.
     #[test]
     fn any_history_keeps_the_rules(history in prop::collection::vec((0..20_u8, 0..120_u64, 0..7_u64), 0..90)) {
         let mut task = queued();

@@ -238,7 +238,7 @@ async fn an_answer_takes_no_more_room_in_a_conversation_than_the_agent_allows() 
     }
 }
 
-/// Whatever the agent allows.
+/// Even if the agent allows it.
 #[tokio::test]
 async fn no_answer_is_longer_than_a_conversation_takes() {
     for body in [

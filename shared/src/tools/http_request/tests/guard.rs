@@ -1,4 +1,4 @@
-//! What a request must not reach, whatever a name leads to.
+//! What a request must not reach, for any address that a name resolves to.
 
 use reqwest::Url;
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! A host on this machine that answers as it is told, names that lead to it or elsewhere, and an
-//! agent that asks.
+//! A host on this machine with scripted answers, names that resolve to it or elsewhere, and an
+//! agent that sends requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -35,7 +35,7 @@ pub(super) enum Then {
     Close,
     /// Keeps the connection open and says nothing.
     Hold,
-    /// Goes on sending as fast as it can.
+    /// Sends as fast as it can, without an end.
     Babble,
     /// Sends a byte now and then.
     Drip,
