@@ -17,7 +17,7 @@ import terminal
 BAR = 32
 MOST_SPANS = 300
 WHERE = "Is API_URL the output ApiUrl of the deployment?"
-# What is shown of a span besides its name.
+# The fields of a span that are shown after its name.
 TOLD = ("gen_ai.request.model", "decision", "cache", "settled", "status", "error.type", "condition")
 ENDINGS = ("completed", "failed", "timed_out", "canceled")
 # The state of a task after each event; other events are only marks.
