@@ -1,20 +1,20 @@
-# `make help` lists what a person types.
+# `make help` lists the commands.
 SHELL := /bin/bash -euo pipefail
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 STACK := .local/aws/bin/python local/stack.py
 
-# Where `make run` listens.
+# The ports of `make run`.
 export AWS_PORT ?= 4566
 export MODEL_PORT ?= 4010
-# Where `make sam-local-api` does.
+# The port of `make sam-local-api`.
 export API_PORT ?= 3000
-# They travel in the environment and unexpanded, so that neither make nor a shell sees a `$` or a quote of them.
+# They are passed in the environment, unexpanded: make and the shell must not interpret a `$` or a quote in them.
 override PROMPT := $(value PROMPT)
 export PROMPT
 override TASK := $(value TASK)
 export TASK
-# For how long `make fuzz` runs a target. Bash has a variable of that name, so the environment is not asked.
+# How long `make fuzz` runs each target. Not taken from the environment, because Bash has a variable of that name.
 SECONDS = 20
 export PYTHONDONTWRITEBYTECODE := 1
 export SAM_CLI_TELEMETRY := 0
@@ -29,16 +29,16 @@ help: ## This list
 run: install-run ## Build, start a local AWS, deploy to it, run a task: make run [PROMPT="…"] [AWS_PORT=…] [MODEL_PORT=…]
 	@$(STACK) run
 
-demo: install-run ## See agents use tools, ask, pause, survive an outage, fall back: scenes in a minute or two, no key needed
+demo: install-run ## Show agents that use tools, ask, pause, fall back and survive an outage; needs no key
 	@$(STACK) demo
 
-down: python ## Stop what this folder has running; keeps what is installed and built
+down: python ## Stop everything that this folder runs; installed tools and builds are kept
 	@$(PYTHON) local/servers.py
 
-logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task's] [FULL=1 for all fields]; Ctrl-C ends
+logs: install-aws ## Follow the functions' logs: make logs [TASK=tsk_… for one task] [FULL=1 for all fields]; Ctrl-C stops
 	@$(STACK) logs
 
-trace: install-aws ## A task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]
+trace: install-aws ## Draw a task's life as a waterfall: make trace TASK=tsk_… [API_URL=… API_KEY=…]
 	@$(STACK) trace
 
 build: install-run ## Build the functions for this machine, as `make run` does
@@ -56,16 +56,16 @@ sam-local-api: install-run ## The HTTP API in containers, by `sam local start-ap
 .PHONY: test unit scripts walkthrough integration fuzz
 test: unit scripts walkthrough integration fuzz ## All tests
 
-unit: ## Tests that need nothing but cargo
+unit: ## Tests that need only cargo
 	cargo test --workspace
 
 scripts: install-run ## Tests of the local scripts
 	@.local/aws/bin/python -m unittest discover --start-directory local
 
-walkthrough: install-run ## The demo twice, and the files of events/ in containers if there is Docker, with a local AWS of their own
+walkthrough: install-run ## The demo twice, and the events in containers if there is Docker, with a local AWS of their own
 	@$(STACK) walkthrough
 
-# Packages are chosen as for the unit tests: by another choice cargo would build all dependencies once more.
+# The same packages as for the unit tests: with other packages, cargo would build all dependencies again.
 ON_LOCAL_AWS := cargo test --workspace --test deaths --test e2e --test faults --test integration
 # It reads what the functions logged during the other suites.
 LOGS := cargo test --workspace --test logs
@@ -73,9 +73,9 @@ integration: install-run ## Integration and end-to-end tests, with a local AWS o
 	$(ON_LOCAL_AWS) --test logs --no-run
 	@$(STACK) test sh -c '$(ON_LOCAL_AWS) && $(LOGS)'
 
-# Without a sanitizer, which our safe code has little need of, it does with the stable compiler.
+# Without a sanitizer it works with the stable compiler. Our code has no unsafe parts.
 FUZZ := PATH="$(CURDIR)/.local/fuzz/bin:$$PATH" cargo fuzz
-fuzz: install-fuzz ## Feed the parsers what nobody would send, for a while each: make fuzz [SECONDS=20]
+fuzz: install-fuzz ## Feed random input to the parsers: make fuzz [SECONDS=20]
 	@targets=$$($(FUZZ) list); for target in $$targets; do \
 		printf 'fuzz      %s\n' "$$target"; \
 		$(FUZZ) run --dev --sanitizer none "$$target" -- -dict="fuzz/dictionaries/$$target.dict" \
@@ -84,12 +84,12 @@ fuzz: install-fuzz ## Feed the parsers what nobody would send, for a while each:
 	done
 
 .PHONY: bench
-bench: ## What model calls, the executor and telemetry cost by themselves; see docs/benchmarks.md
+bench: ## Measure what model calls, the executor and telemetry cost; see docs/benchmarks.md
 	cargo bench -p shared --bench model_call --bench executor
 	cargo bench -p shared --bench telemetry --profile release
 
 .PHONY: bench-start
-bench-start: install-run ## What a start of each function takes, beside a function with the same SDK clients and nothing else
+bench-start: install-run ## Measure the start of each function, and of a function that has only the same SDK clients
 	@.local/aws/bin/python local/bench_start.py
 
 .PHONY: check fmt fmt-check clippy doc deny advisories dependencies lint-python commits lint-template validate
@@ -104,8 +104,11 @@ fmt-check: ## Is the Rust code formatted?
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 
+# `--all-targets` leaves out the suites that `cargo test` leaves out; `--test` does not.
+CLIPPY := --workspace --all-features -- -D warnings
 clippy: ## Lints, as errors
-	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	cargo clippy --all-targets $(CLIPPY)
+	cargo clippy --test '*' $(CLIPPY)
 
 doc: ## Does the documentation build, private items too?
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --workspace
@@ -129,7 +132,7 @@ commits: python ## Subjects of the newest commits: `scope: Imperative sentence`,
 	@$(PYTHON) local/commits.py
 
 .PHONY: dashboard pictures
-pictures: install-run ## Draw the README's pictures again: what `make demo`, `make trace` and `make logs` show
+pictures: install-run ## Draw the pictures of `make demo`, `make trace` and `make logs` in docs/ again
 	@$(STACK) pictures
 
 dashboard: install-run ## Draw docs/dashboard.svg again, after a change of the dashboard
@@ -173,7 +176,7 @@ python:
 
 .PHONY: deploy
 deploy: python ## Deploy to your AWS account: make deploy ENV=dev|staging|prod (see samconfig.toml)
-	@case "$(ENV)" in dev|staging|prod) ;; *) echo "Say where to: make deploy ENV=dev|staging|prod" >&2; exit 2 ;; esac
+	@case "$(ENV)" in dev|staging|prod) ;; *) echo "Name the environment: make deploy ENV=dev|staging|prod" >&2; exit 2 ;; esac
 	@$(PYTHON) local/install.py sam
 	PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build --config-env $(ENV)
 	config=$$($(PYTHON) local/release.py); PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam deploy --config-file "$$config" --config-env $(ENV)

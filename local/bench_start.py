@@ -1,10 +1,11 @@
-"""What a start of each function takes, beside that of a function with the same SDK clients and nothing else.
+"""Measures the start of each function, and of a function that has only the same SDK clients.
 
-    bench_start.py [ROUNDS]     20 rounds by default; prints medians, and ratios to the bare function
+    bench_start.py [ROUNDS]     20 rounds by default; prints medians, and ratios to the bare one
 
-Each function is started as Lambda does it: as a process that asks a runtime API for its first event. The time ends with that
-question; memory is the process's peak until then. In each round every function starts once, so that a busy machine slows all
-alike: only the ratios say something.
+Each function is started as Lambda does it: as a process that requests its first event from a
+runtime API. The time ends with that request; memory is the process's peak until then. In each
+round every function starts once, so that a busy machine slows all of them equally: only the ratios
+count.
 """
 
 import os
@@ -76,7 +77,7 @@ def variables(function):
 
 
 def measure(program, environment):
-    """Seconds until the first question, seconds of CPU until then, and the peak of memory in MiB."""
+    """Seconds until the first request, CPU seconds until then, and the peak of memory in MiB."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         lambda_environment = {
@@ -101,12 +102,12 @@ def measure(program, environment):
             connection, _ = server.accept()
             with connection:
                 connection.settimeout(30)
-                question = connection.recv(4096)
+                request = connection.recv(4096)
                 seconds = time.perf_counter() - begun
                 memory = peak_memory(process.pid)
-            if b"/runtime/invocation/next" not in question:
+            if b"/runtime/invocation/next" not in request:
                 raise SystemExit(
-                    f"{program.name} does not start; run it to see why: {question[:200]!r}"
+                    f"{program.name} does not start; run it to see why: {request[:200]!r}"
                 )
         finally:
             # Not by `process`, which would reap it.
@@ -122,14 +123,18 @@ def peak_memory(process):
 
 
 def report(programs, starts):
-    bare = [statistics.median(values) for values in zip(*starts[BARE])]
+    bare = [statistics.median(values) for values in zip(*starts[BARE], strict=True)]
     print(
-        f"{'function':10} {'MB':>6} {'init ms':>9} {'ratio':>6} {'cpu ms':>8} {'ratio':>6} {'MiB':>6} {'ratio':>6}"
+        f"{'function':10} {'MB':>6} {'init ms':>9} {'ratio':>6} {'cpu ms':>8} {'ratio':>6}"
+        f" {'MiB':>6} {'ratio':>6}"
     )
     for name, program in programs.items():
-        seconds, cpu, memory = (statistics.median(values) for values in zip(*starts[name]))
+        seconds, cpu, memory = (
+            statistics.median(values) for values in zip(*starts[name], strict=True)
+        )
         print(
-            f"{name:10} {program.stat().st_size / 1e6:6.1f} {seconds * 1e3:9.1f} {seconds / bare[0]:6.2f} "
+            f"{name:10} {program.stat().st_size / 1e6:6.1f} "
+            f"{seconds * 1e3:9.1f} {seconds / bare[0]:6.2f} "
             f"{cpu * 1e3:8.1f} {cpu / bare[1]:6.2f} {memory:6.1f} {memory / bare[2]:6.2f}"
         )
 

@@ -1,4 +1,4 @@
-"""Takes the place of the X-Ray daemon: writes every segment document that the functions send to a file, one a line.
+"""Replaces the X-Ray daemon: writes every segment document that the functions send, one a line.
 
 collector.py PORT FILE
 """

@@ -1,4 +1,4 @@
-"""Reads the dashboard, alarms and metrics out of template.yaml, and draws the dashboard's layout as docs/dashboard.svg."""
+"""Reads the dashboard and the alarms from template.yaml, and draws docs/dashboard.svg."""
 
 import json
 import re
@@ -14,7 +14,7 @@ COLUMN, ROW, MARGIN, LINE = 50, 26, 6, 13
 
 
 class Template(yaml.SafeLoader):
-    """YAML in which `!Ref X` and its like are their plain values: who refers to what is not of interest here."""
+    """YAML in which `!Ref X` and similar tags are plain values: references are not needed here."""
 
 
 def _plain(loader, _suffix, node):
@@ -57,7 +57,7 @@ def metrics_of(widget):
         if words:
             words = [before[place] if word == "." else word for place, word in enumerate(words)]
             before = words
-            found.append((words[0], words[1], dict(zip(words[2::2], words[3::2]))))
+            found.append((words[0], words[1], dict(zip(words[2::2], words[3::2], strict=True))))
         for options in entry:
             if isinstance(options, dict) and "SEARCH" in options.get("expression", ""):
                 namespace, dimensions = re.search(
@@ -104,14 +104,17 @@ def draw():
             )
             continue
         shapes.append(
-            f'<rect class="{widget["type"]}" x="{left:g}" y="{top:g}" width="{wide:g}" height="{high:g}" rx="3"/>'
+            f'<rect class="{widget["type"]}" x="{left:g}" y="{top:g}" '
+            f'width="{wide:g}" height="{high:g}" rx="3"/>'
         )
         shapes.append(
-            f'<text class="t" x="{left + 8:g}" y="{top + 16:g}">{escape(widget["properties"]["title"])}</text>'
+            f'<text class="t" x="{left + 8:g}" y="{top + 16:g}">'
+            f"{escape(widget['properties']['title'])}</text>"
         )
         for number, line in enumerate(_fit(_lines(widget), int((high - 22) // LINE), wide)):
             shapes.append(
-                f'<text x="{left + 8:g}" y="{top + 16 + LINE * (number + 1):g}">{escape(line)}</text>'
+                f'<text x="{left + 8:g}" y="{top + 16 + LINE * (number + 1):g}">'
+                f"{escape(line)}</text>"
             )
     style = (
         "text{font-family:sans-serif;font-size:10px;fill:#555}"

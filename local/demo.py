@@ -1,6 +1,7 @@
-"""What the platform does, in six scenes that the model stand-in plays. Each says what happened and ends with a command that shows it.
+"""Shows the platform in six scenes. The model stand-in plays the models.
 
-A scene that goes otherwise fails: the demo is a test as well.
+Each scene prints what happened, and the command that shows more. A scene that does not go as it
+should fails: the demo is also a test.
 """
 
 import json
@@ -14,7 +15,7 @@ import platform_api
 FIRST, SECOND = "claude-sonnet-5-5", "gpt-6.1-terra"
 AGENT = {
     "name": "order desk",
-    "instructions": "You take orders for lamps. Ask the customer what you can't know.",
+    "instructions": "You take orders for lamps. Ask the customer what you cannot know.",
     "models": [{"provider": "anthropic", "model": FIRST}, {"provider": "openai", "model": SECOND}],
     "builtin_tools": [{"name": "calculator"}, {"name": "current_time"}],
     "tools": [
@@ -32,15 +33,15 @@ AGENT = {
     "cache": {"mode": "on", "ttl_seconds": 3600},
     "max_output_tokens": 512,
 }
-# Enough for two calls of the model, not for the third.
+# Enough for two model calls, not for a third.
 SMALL_BUDGET_MICRO_USD, LARGE_BUDGET_MICRO_USD = 20_000, 100_000
 PATIENCE_SECONDS = 150
-# An outage ends by itself, should the demo be killed in it.
+# If the demo is killed during an outage, the outage ends by itself.
 OUTAGE_SECONDS = 120
 
 
 def run(api, model_url):
-    """Returns the ids of the tasks that lived through most: the order's, and that of the outage."""
+    """Returns the ids of two tasks with much to see: the order, and the task of the outage."""
     began = time.monotonic()
     demo = Demo(api, model_url)
     demo.say("demo", f"agent {demo.agent} with {FIRST} and {SECOND}, played by the stand-in")
@@ -58,7 +59,7 @@ class Demo:
     def __init__(self, api, model_url):
         self.api, self.model_url = api, model_url
         self.agent = api.call("POST", "/v1/agents", AGENT)["id"]
-        # No answer to an earlier demo's questions is kept for these.
+        # Makes the prompts new, so that no cached answer of an earlier demo fits.
         self.number = secrets.token_hex(3)
 
     def say(self, scene, text, *commands):
@@ -85,7 +86,7 @@ class Demo:
         said = f"{ran['calculator']} and {json.loads(ran['current_time'])['rfc3339']}"
         self.say(
             "tools",
-            f"the model called {' and '.join(ran)}, and the platform ran both: {said}",
+            f"the model called {' and '.join(ran)}; the platform ran both: {said}",
             f"trace TASK={task['id']}",
         )
         return task
@@ -95,7 +96,7 @@ class Demo:
         question = json.loads(call["arguments"])["question"]
         self.say(
             "client",
-            f"the task waits for its client, {call['name']}: “{question}” We answer “express”",
+            f"the task needs its client ({call['name']}): “{question}” We answer “express”",
             f"logs TASK={task['id']}",
         )
         results = [{"call_id": call["call_id"], "step": call["step"], "text": "express"}]
@@ -107,7 +108,8 @@ class Demo:
         spent = money(task["cost_micro_usd"])
         self.say(
             "budget",
-            f"{spent} of {money(SMALL_BUDGET_MICRO_USD)} are spent, and the next call may cost more than the rest: paused",
+            f"paused: {spent} of {money(SMALL_BUDGET_MICRO_USD)} are spent, "
+            "and the next call may cost more than the rest",
         )
         task = self.api.call(
             "POST",
@@ -144,7 +146,8 @@ class Demo:
         waiting = task["waiting"]
         self.say(
             "outage",
-            f"both models are down: the task waits without a worker, until {waiting['until'][11:19]} UTC ({waiting['reason']})",
+            "both models are down: the task waits and uses no compute, "
+            f"until {waiting['until'][11:19]} UTC ({waiting['reason']})",
         )
         self.break_down()
         since = time.monotonic()
@@ -152,7 +155,7 @@ class Demo:
         expect(task["origin"] == "provider", task, "a model answered", task["origin"])
         self.say(
             "",
-            f"both are back: completed {time.monotonic() - since:.0f} s later, by itself",
+            f"both models work again: the task completed {time.monotonic() - since:.0f} s later",
             f"trace TASK={task['id']}",
         )
         return question, task
@@ -162,25 +165,23 @@ class Demo:
         expect(
             task["origin"] == "cache" and task["cost_micro_usd"] == 0,
             task,
-            "a kept answer served it",
+            "its answer came from the cache",
             task["origin"],
         )
         self.say(
             "cache",
-            f"the same question again: the kept answer serves, for {money(0)}",
+            f"the same question again: a cached answer, for {money(0)}",
             f"logs TASK={task['id']}",
         )
 
     def until(self, task, status):
-        for task in self.api.follow(
-            {**task, "status": ""}, PATIENCE_SECONDS, {*platform_api.STILL, status}
-        ):
-            pass
+        statuses = {*platform_api.STILL, status}
+        task = self.api.last({**task, "status": ""}, PATIENCE_SECONDS, statuses)
         expect(task["status"] == status, task, f"it is {status}", task["status"], task.get("error"))
         return task
 
     def break_down(self, *models):
-        """Only these models of the stand-in are down from now on."""
+        """Takes exactly these models of the stand-in down."""
         body = json.dumps({"models": models, "seconds": OUTAGE_SECONDS}).encode()
         try:
             urllib.request.urlopen(
@@ -188,14 +189,14 @@ class Demo:
             ).close()
         except OSError as error:
             raise phase.Failed(
-                f"The model stand-in does not answer: {error}. See its log in .local/stacks/"
+                f"The model stand-in does not respond: {error}. Read its log in .local/stacks/"
             ) from None
 
 
 def expect(holds, task, what, *seen):
     if not holds:
         raise phase.Failed(
-            f"The demo went wrong with task {task['id']}: not so that {what}, but {seen}"
+            f"The demo failed with task {task['id']}. Expected: {what}. Found: {seen}"
         )
 
 

@@ -1,6 +1,7 @@
-"""Lets containers reach servers that listen on 127.0.0.1 of this machine: forwarder.py ADDRESS PORT…
+"""Lets containers reach servers on 127.0.0.1 of this machine: forwarder.py ADDRESS PORT…
 
-It listens at the address, that of this machine in the containers' network, on each of the ports, and nowhere else.
+ADDRESS is the address of this machine in the containers' network. The forwarder listens on these
+ports of this address, and nowhere else.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ async def main(address, *ports):
 
 def forward_to(port):
     async def forward(reader, writer):
-        # What breaks off on one side ends on the other.
+        # If one side closes the connection, the other side is closed too.
         with contextlib.suppress(OSError), contextlib.closing(writer):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
             with contextlib.closing(there_writer):

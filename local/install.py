@@ -1,6 +1,6 @@
-"""Checks what must be on the machine and installs the pinned tools named on the command line into .local/.
+"""Checks the machine, and installs the pinned tools that the command line names into .local/.
 
-Stays readable for old Pythons up to the version check, so that it can say what is missing.
+An old Python can read this file up to the version check, so that it can print what is missing.
 """
 
 import sys
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
 CARGO_DENY = "0.20.2"
 CARGO_FUZZ = "0.13.2"
-# For a shell, it runs the script with the Python beside it; for that Python, it is a text.
+# A shell runs the script with the Python in the same folder; for that Python, this is a string.
 BESIDE = b"""#!/bin/sh
 '''exec' "$(dirname -- "$(realpath -- "$0")")"/python "$0" "$@"
 ' '''
@@ -54,10 +54,11 @@ def check_machine(tools):
             if not numbers or tuple(int(n or 0) for n in numbers.groups()) < oldest:
                 wanted = ".".join(map(str, oldest))
                 problems.append(
-                    f"{command} {wanted} or newer is needed, this is {found.strip() or 'unknown'}: {why}"
+                    f"{command} {wanted} or newer is needed, "
+                    f"this is {found.strip() or 'unknown'}: {why}"
                 )
 
-    # The other tools come as they are; these are compiled, or compile.
+    # These tools are compiled, or compile something; the others need no compiler.
     compiles = {"sam", "deny", "fuzz"}.intersection(tools)
     rust = re.search(r'^rust-version\s*=\s*"([\d.]+)"', (ROOT / "Cargo.toml").read_text(), re.M)
     oldest_rust = tuple(map(int, rust.group(1).split("."))) if rust else (0,)
@@ -72,7 +73,8 @@ def check_machine(tools):
         need("npm", "it comes with Node.js")
     if "aws" in tools and platform.system() != "Linux":
         problems.append(
-            "the local AWS starts the Lambda binaries as plain processes, which needs Linux: use a container, a VM or WSL"
+            "the local AWS runs the Lambda binaries as plain processes, which needs Linux: "
+            "use a container, a VM or WSL"
         )
     try:
         import ensurepip  # noqa: F401
@@ -89,21 +91,21 @@ def check_machine(tools):
 
 @contextlib.contextmanager
 def lock(name):
-    """One holder at a time. The system frees it when the holder has died, and those that it was handed on to."""
+    """One holder at a time. The system releases it when the holder and its children have ended."""
     LOCAL.mkdir(exist_ok=True)
     with open(LOCAL / f"{name}.lock", "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            phase.say(name, "waiting for another one in this folder to finish")
+            phase.say(name, "waiting: the same command runs in this folder already")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file
 
 
 def install(held, name, inputs, *commands, finish=lambda folder: None):
-    """Runs the commands in the tool's folder, unless they once succeeded there for the same inputs.
+    """Runs the commands in the tool's folder, unless they have succeeded there for these inputs.
 
-    The commands name no place but that folder, as `.`, so that a moved or copied checkout has what it needs.
+    The commands name only that folder, as `.`, so that a moved or copied checkout still works.
     """
     folder = LOCAL / name
     stamp = folder / ".installed"
@@ -119,13 +121,13 @@ def install(held, name, inputs, *commands, finish=lambda folder: None):
                 f"What an earlier install left can't be removed: {error}\nRemove {folder} yourself."
             ) from None
     folder.mkdir(parents=True)
-    # The caches that these tools keep in the home folder belong into the project's.
+    # These tools would keep their caches in the home folder. Here they are in the project's folder.
     caches = {
         "XDG_CACHE_HOME": str(LOCAL / "cache"),
         "npm_config_cache": str(LOCAL / "cache" / "npm"),
     }
     for doing, argv in commands:
-        # A command that outlives us, because we are killed, still writes: until it ends, nobody else installs.
+        # If we are killed, the command may live on and write: until it ends, nobody else installs.
         options = {"env": {**os.environ, **caches}, "cwd": folder, "pass_fds": [held.fileno()]}
         phase.run("install", doing, argv, str(LOCAL / "log" / f"install-{name}.log"), **options)
     finish(folder)
@@ -135,7 +137,7 @@ def install(held, name, inputs, *commands, finish=lambda folder: None):
 def install_venv(held, name, doing):
     requirements = (ROOT / "local" / f"requirements-{name}.txt").read_text()
     if not (LOCAL / name / "bin" / "python").exists():
-        # The Python that it was made with, and leads to, is gone.
+        # The Python that it links to no longer exists.
         (LOCAL / name / ".installed").unlink(missing_ok=True)
     install(
         held,
@@ -159,9 +161,10 @@ def install_venv(held, name, doing):
 
 
 def make_movable(folder):
-    """Lets the scripts of a virtual environment find its Python beside them, wherever the checkout is moved or copied to.
+    """Makes the scripts of a virtual environment use the Python in their own folder.
 
-    pip writes them with the place of that Python, in the first line or, if that would get too long, in the first three.
+    So they work after the checkout was moved or copied. pip writes the path of that Python into the
+    first line of a script, or into the first three lines if one would be too long.
     """
     for script in (folder / "bin").iterdir():
         if script.is_symlink() or not script.is_file():
@@ -198,7 +201,9 @@ def install_cargo(held, name, version):
         "target",
         f"{crate}@{version}",
     ]
-    install(held, name, version, (crate, argv), (f"{crate}: tidy up", ["rm", "-rf", "target"]))
+    install(
+        held, name, version, (crate, argv), (f"{crate}: remove the build", ["rm", "-rf", "target"])
+    )
 
 
 INSTALLERS = {

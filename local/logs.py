@@ -1,16 +1,15 @@
-"""Prints the functions' log lines as they arrive, one line each: in short what a person reads, or all fields."""
+"""Prints the functions' log lines as they arrive: the fields that a person reads, or all."""
 
 import json
 import time
 from datetime import datetime
 
 import boto3
-
 import terminal
 
-# Said on every line anyway, or of no use to a reader.
+# Shown on every line anyway, or of no use to a reader.
 QUIET = {"timestamp", "level", "message", "name", "service", "target"}
-# Ids that lead on to other lines, and what follows from the message.
+# Ids that lead to other lines, and fields that follow from the message.
 ONLY_IN_FULL = {
     "function_request_id",
     "xray_trace_id",
@@ -33,13 +32,13 @@ ONLY_IN_FULL |= {
 LEVELS = {"ERROR": "red", "WARN": "yellow", "INFO": "green", "DEBUG": "dim", "TRACE": "dim"}
 FUNCTIONS = {"api": "blue", "executor": "magenta", "cleanup": "cyan"}
 HISTORY_SECONDS = 600
-# Lines of one function arrive later than those of another: so long they wait for each other, to be printed in their order. The
-# local AWS has those of an invocation only when it ends: what is older by then comes late.
+# Lines of one function arrive later than lines of another. Lines are held for this time, so that
+# they can be printed in order. The local AWS has an invocation's lines only when it has ended.
 SETTLE_SECONDS = 2
 
 
 def follow(groups, task, full=False):
-    """Of one task, from its beginning, or else of all that happens, from ten minutes ago."""
+    """Follows one task from its beginning, or everything from ten minutes ago."""
     hidden = QUIET if full else in_short(task)
     client = boto3.client("logs")
     paint = terminal.painter()
@@ -50,8 +49,8 @@ def follow(groups, task, full=False):
         while True:
             now = time.time()
             settled, until = now - SETTLE_SECONDS, {"endTime": int(now * 1000), **only}
-            # Until there are no more: an answer may be cut at its size and not say so. What comes meanwhile is for the next look,
-            # or a busy log would keep all others from being printed.
+            # Polls until there are no more lines: a response may be cut without a sign of it.
+            # Lines that arrive meanwhile are for the next poll: a busy log must not delay others.
             while found := [
                 line
                 for function, group in groups.items()
@@ -64,13 +63,13 @@ def follow(groups, task, full=False):
                 text = pretty(function, message, paint, hidden) if task in message else None
                 if text:
                     print(text, flush=True)
-            time.sleep(1)  # what `aws logs tail --follow` does: there is nothing to wait on
+            time.sleep(1)  # as `aws logs tail --follow` does: there is no event to wait for
     except KeyboardInterrupt:
         print()
 
 
 def so_far(groups, task, paint):
-    """The lines of a task until now, in short."""
+    """The lines of a task until now, with the short list of fields."""
     client, since, seen = boto3.client("logs"), dict.fromkeys(groups, 0), set()
     only = {"filterPattern": f'"{task}"'}
     lines = [
@@ -85,13 +84,13 @@ def so_far(groups, task, paint):
 
 
 def in_short(task):
-    """The fields that are left out."""
+    """The fields that the short form leaves out."""
     return QUIET | ONLY_IN_FULL | ({"task_id"} if task else set())
 
 
 def _look(client, function, group, since, seen, only):
-    """The function's lines that are new, each with when it was said."""
-    # Those of another of its instances may have come in since, and be older.
+    """The function's new lines, each with its time."""
+    # Lines of another instance may have arrived since, and be older.
     begin = max(0, since[function] - SETTLE_SECONDS * 1000)
     for page in client.get_paginator("filter_log_events").paginate(
         logGroupName=group, startTime=begin, **only
@@ -105,7 +104,7 @@ def _look(client, function, group, since, seen, only):
 
 
 def _said_at(event):
-    """In seconds, by the line itself if it says so. The time of the event may be that of its invocation's end."""
+    """The line's own time in seconds, else the event's, which may be the invocation's end."""
     try:
         return datetime.fromisoformat(
             json.loads(event["message"])["timestamp"].replace("Z", "+00:00")
@@ -115,7 +114,11 @@ def _said_at(event):
 
 
 def pretty(function, message, paint, hidden=QUIET):
-    """One line for an event; None for what the platform says of itself, unless it is bad news, for metrics, and in short for reads."""
+    """One line for an event; None for an event that is not shown.
+
+    Not shown are metrics, Lambda's own events without a failure, and, in the short form, successful
+    requests that only read.
+    """
     message = message.strip()
     if message.startswith(("START ", "END ", "REPORT ", "INIT_START ")):
         return None
@@ -143,7 +146,7 @@ def pretty(function, message, paint, hidden=QUIET):
 
 
 def _is_answered_read(fields):
-    """A client's question how a task is, of which there may be thousands."""
+    """A client that polls for a task: there may be thousands of these lines."""
     return (
         fields.get("message") == "request handled"
         and fields.get("method") == "GET"

@@ -1,4 +1,4 @@
-"""One task through the running platform: makes an agent, submits PROMPT, follows the task, prints the answer."""
+"""Runs one task: creates an agent, submits PROMPT, follows the task, prints the answer."""
 
 import json
 import os
@@ -27,33 +27,36 @@ def run(api, provider):
     )
     task = api.submit(agent["id"], os.environ.get("PROMPT") or DEFAULT_PROMPT)
     phase.say("run", f"agent {agent['id']} ({model}), task {task['id']}")
-    for task in api.follow(task, PATIENCE_SECONDS):
+    for change in api.follow(task, PATIENCE_SECONDS):
+        task = change
         phase.say("run", f"{task['status']} ({time.monotonic() - began:.1f} s)")
-    show = f"See more: {api.make('logs TASK=' + task['id'])}"
+    logs = f"Read its log: {api.make('logs TASK=' + task['id'])}"
     if task["status"] != "completed":
         error = task.get("error") or {}
         raise phase.Failed(
-            f"The task {task['status']}: {error.get('message') or error.get('code') or 'no reason given'}\n{show}"
+            f"The task is {task['status']}: "
+            f"{error.get('message') or error.get('code') or 'no reason given'}\n{logs}"
         )
     usage = task.get("usage") or {}
     print(f"\n{task['output']}\n")
     cost = (
-        "kept from an earlier call"
+        "cached, no cost"
         if task["origin"] == "cache"
         else f"{task['cost_micro_usd'] / 1e6:.6f} USD"
     )
     tokens = f"{usage.get('input_tokens', '?')} tokens in, {usage.get('output_tokens', '?')} out"
     print(f"{task['model']['model']}: {tokens}, {cost}, {time.monotonic() - began:.1f} s\n")
-    print(how_to_go_on(api, agent["id"], task["id"]))
+    print(next_commands(api, agent["id"], task["id"]))
 
 
-def how_to_go_on(api, agent_id, task_id):
+def next_commands(api, agent_id, task_id):
     body = shlex.quote(json.dumps({"agent_id": agent_id, "input": "And what does it cost?"}))
-    return f"""The stack stays up. Go on with:
+    return f"""The stack keeps running. Next commands:
 
   export API_URL={api.url} API_KEY={api.key}
   curl -s $API_URL/v1/tasks/{task_id} -H "Authorization: Bearer $API_KEY"
-  curl -s $API_URL/v1/tasks -H "Authorization: Bearer $API_KEY" -H "Content-Type: application/json" -d {body}
+  curl -s $API_URL/v1/tasks -H "Authorization: Bearer $API_KEY" \\
+    -H "Content-Type: application/json" -d {body}
   {api.make('run PROMPT="your own question"')}
   {api.make("demo")}
   {api.make(f"trace TASK={task_id}")}

@@ -1,5 +1,6 @@
-"""What a script says: how far it is, what went wrong, and of a long command that it lives."""
+"""What a script prints: its progress, its failures, and that a long command still runs."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -8,11 +9,11 @@ import time
 
 
 class Failed(Exception):
-    """What went wrong and what to do about it, for a person to read."""
+    """A failure with its cause and what to do about it, for a person to read."""
 
 
 def main(script, interrupted):
-    """Runs a script, and ends as a person expects it: without a traceback for what is no defect."""
+    """Runs a script, and ends it without a traceback if the cause is no defect."""
     try:
         script()
     except Failed as failure:
@@ -20,7 +21,7 @@ def main(script, interrupted):
     except KeyboardInterrupt:
         sys.exit(f"\n{interrupted}")
     except BrokenPipeError:
-        # Whoever read has read enough, as `head` does. Python would say at its end that it can't write what is left.
+        # The reader, such as `head`, has closed the pipe. Without this, Python complains at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -29,7 +30,7 @@ def say(title, text):
 
 
 def run(title, doing, argv, log, **options):
-    """Runs one long command with its output in a log, of which it shows the end if the command fails."""
+    """Runs one long command with its output in a log, and shows the log's end if it fails."""
     os.makedirs(os.path.dirname(log), exist_ok=True)
     began = time.monotonic()
     with open(log, "w+b") as output:
@@ -54,10 +55,9 @@ def run(title, doing, argv, log, **options):
 
 
 def _tick(title, doing, log, began, done):
-    try:
+    # The next write of the script fails too, and ends it.
+    with contextlib.suppress(BrokenPipeError):
         _show_progress(title, doing, log, began, done)
-    except BrokenPipeError:
-        pass  # the next one to write notices
 
 
 def _show_progress(title, doing, log, began, done):

@@ -1,20 +1,20 @@
-"""Draws what the demo shows on a terminal as docs/*.svg, for the README."""
+"""Draws what the demo, a trace and logs show on a terminal, as docs/*.svg."""
 
 import contextlib
 import io
 import re
+import trace
 from html import escape
 
 import demo
 import logs
 import phase
 import terminal
-import trace
 from servers import ROOT
 
 COLUMNS = 124
 CHARACTER, LINE, MARGIN = 7.2, 17, 16
-# Of a terminal with a dark background, by the codes of terminal.py.
+# The colours of a terminal with a dark background, by the codes of terminal.py.
 COLOURS = {
     "1": "#ffffff",
     "2": "#8b949e",
@@ -30,7 +30,7 @@ CODE = re.compile(r"\033\[(\d+)m")
 
 
 def draw(api, model_url, groups):
-    """Runs the demo, and draws it, a task's waterfall and a task's log lines."""
+    """Runs the demo, and draws it, one task's waterfall and another task's log lines."""
     api.make = "make {}".format
     with contextlib.redirect_stdout(io.StringIO()) as said:
         order, outage = demo.run(api, model_url)
@@ -53,26 +53,34 @@ def save(name, command, lines):
 
 
 def svg(lines):
-    """Lines of a terminal, with its codes for colours, each cut at the width of the picture."""
+    """A picture of a terminal's lines, with its codes for colours, cut at the width."""
     width, height = COLUMNS * CHARACTER + 2 * MARGIN, len(lines) * LINE + 2 * MARGIN
-    font = f"text{{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;fill:{PLAIN};white-space:pre}}"
+    font = (
+        "text{font:12px ui-monospace,SFMono-Regular,Menlo,Consolas,"
+        "'DejaVu Sans Mono',monospace;"
+        f"fill:{PLAIN};white-space:pre}}"
+    )
     shapes = [f'<rect width="{width:g}" height="{height:g}" rx="8" fill="{BACKGROUND}"/>']
     for number, line in enumerate(lines):
         column, y = 0, MARGIN + (number + 0.75) * LINE
         for text, colour in _runs(line):
             text = text[: max(0, COLUMNS - column)]
             if text.strip():
-                # A font in which a character is wider than others does not shift the rest.
-                place = f'x="{MARGIN + column * CHARACTER:g}" y="{y:g}" textLength="{len(text) * CHARACTER:g}" lengthAdjust="spacingAndGlyphs"'
+                # With a fixed length, a wide character of a font does not shift the rest.
+                place = (
+                    f'x="{MARGIN + column * CHARACTER:g}" y="{y:g}" '
+                    f'textLength="{len(text) * CHARACTER:g}" lengthAdjust="spacingAndGlyphs"'
+                )
                 fill = f' style="fill:{colour}"' if colour else ""
                 shapes.append(f'<text {place}{fill} xml:space="preserve">{escape(text)}</text>')
             column += len(text)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}"><style>{font}</style>'
+    box = f"0 0 {width:g} {height:g}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}"><style>{font}</style>'
     return "\n".join([head, *shapes, "</svg>", ""])
 
 
 def _runs(line):
-    """The pieces of a line, each with its colour if it has one."""
+    """The parts of a line, each with its colour or None."""
     colour = None
     for place, piece in enumerate(CODE.split(line)):
         if place % 2:

@@ -1,6 +1,7 @@
-"""What is deployed: its commit, and where that commit's runbook is read.
+"""The commit that is deployed, and the address of its runbook.
 
-release.py    writes samconfig.toml with both parameters into .local/, for `sam deploy --config-file`, and prints where
+release.py    writes samconfig.toml with both parameters into .local/, and prints its path, for
+              `sam deploy --config-file`
 """
 
 import re
@@ -12,12 +13,12 @@ RUNBOOK = "docs/operations.md"
 
 
 def version():
-    """The commit, with -dirty if files were changed since. functions/version.rs names it in the same way."""
+    """The commit, with -dirty if files differ from it. functions/version.rs does the same."""
     return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12") or "unknown"
 
 
 def parameters():
-    """The template's parameters that tell it. Without a remote repository there is no page to link to."""
+    """The template's parameters for both. Without a remote repository there is no RunbookUrl."""
     found = {"Version": version()}
     page = _page(_git("remote", "get-url", "origin"))
     commit = _git("rev-parse", "HEAD")
@@ -27,7 +28,10 @@ def parameters():
 
 
 def with_parameters(config, values):
-    """The text of a samconfig.toml with these values in each list of parameters. What a list says itself comes later, and counts."""
+    """The text of a samconfig.toml with these values first in each list of parameters.
+
+    A value that the list itself has comes later, and counts.
+    """
     added = "".join(f'\n  "{name}={value}",' for name, value in values.items())
     return re.sub(
         r"^(parameter_overrides = \[)$", lambda found: found[1] + added, config, flags=re.M
@@ -35,7 +39,7 @@ def with_parameters(config, values):
 
 
 def _page(remote):
-    """The web page of the repository at this URL, without a user or password; None if there is none."""
+    """The web page of the repository at this URL, without user and password; else None."""
     over_web = re.fullmatch(
         r"(?:https?|ssh)://(?:[^@/]*@)?([^/:]+)(?::\d+)?/(.+?)(?:\.git)?/?", remote or ""
     )

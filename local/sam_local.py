@@ -1,10 +1,11 @@
 """Runs the functions in containers, as `sam local` does, against the running local AWS.
 
-The files in events/ are samples. What is invoked are copies in the stack's folder, which name its key, an agent and
-tasks that exist there. The settings beside them, samconfig.toml and env.json, lead from the containers to the stack.
+The files in events/ are samples. This script copies them to the stack's folder, and puts the key,
+an agent and tasks of the stack into the copies. samconfig.toml and env.json beside them contain the
+addresses of the stack, as containers reach it.
 
-`sam local` sets only variables that the template declares, and on AWS there must be no AWS_ENDPOINT_URL. So what it reads is a copy
-of the built template that declares it.
+`sam local` sets only variables that the template declares, and AWS_ENDPOINT_URL must not be
+declared on AWS. So `sam local` reads a copy of the built template that declares it.
 """
 
 import contextlib
@@ -20,17 +21,16 @@ import subprocess
 import time
 
 import boto3
-import yaml
-
 import phase
+import yaml
 from platform_api import Api
 from servers import ROOT
 
 TEMPLATE = "sam-local.json"
-# By this name containers find the machine that they run on.
+# Containers reach the machine that they run on by this name.
 HOST = "host.docker.internal"
 IMAGE = "public.ecr.aws/lambda/provided:al2023"
-# What the files' names begin with says which function gets them.
+# The beginning of a file's name selects the function.
 FUNCTIONS = {"api": "ApiFunction", "sqs": "ExecutorFunction", "schedule": "CleanupFunction"}
 AGENT = {"name": "sam local", "models": [{"provider": "anthropic", "model": "claude-sonnet-5-5"}]}
 PATIENCE_SECONDS = 300
@@ -42,7 +42,7 @@ class NoDocker(phase.Failed):
 
 class SamLocal:
     def __init__(self, servers, api, outputs, architecture, environment):
-        """`environment` is that of SAM CLI."""
+        """`environment` is the environment for SAM CLI."""
         require_docker()
         self.servers, self.api, self.outputs, self.environment = servers, api, outputs, environment
         self.architecture, self.folder = architecture, servers.folder / "sam-local"
@@ -51,7 +51,7 @@ class SamLocal:
         self.write_settings()
 
     def reach_from_containers(self):
-        """Containers get to 127.0.0.1 of this machine by its address in their network, where a server of the stack forwards them."""
+        """Starts the forwarder to 127.0.0.1, at this machine's address for containers."""
         address = gateway()
         if address and not _accepts(address, self.servers.ports["AWS_PORT"]):
             self.servers.start_forwarder(address)
@@ -60,7 +60,7 @@ class SamLocal:
         build = ROOT / ".aws-sam" / "build"
         template = yaml.safe_load((build / "template.yaml").read_text())
         template["Globals"]["Function"]["Environment"]["Variables"]["AWS_ENDPOINT_URL"] = ""
-        # Beside the original, because it leads to the functions from there.
+        # Beside the original, because its paths to the functions are relative.
         (build / TEMPLATE).write_text(json.dumps(template, default=str))
         client = boto3.client("lambda")
         variables = {}
@@ -80,7 +80,7 @@ class SamLocal:
             "template": f".aws-sam/build/{TEMPLATE}",
             "env_vars": str(self.folder.relative_to(ROOT) / "env.json"),
             "parameter_overrides": f"Architecture={self.architecture}",
-            # Where the local AWS has everything, whatever the caller's own region.
+            # The region of the local AWS, whatever the caller's own region.
             "region": "us-east-1",
             "add_host": f"{HOST}:host-gateway",
             "skip_pull_image": has_image(self.architecture),
@@ -96,9 +96,9 @@ class SamLocal:
         (self.folder / "samconfig.toml").write_text("\n\n".join(sections) + "\n")
 
     def invoke_all(self, files):
-        """Invokes each function with its files and prints what it answered; fails if one answered otherwise than it should."""
+        """Invokes each function with its files, and prints the results; fails for wrong ones."""
         failed = []
-        # Or the deployed executor would have done the tasks before a container gets them.
+        # Otherwise the deployed executor would take the tasks first.
         with self.executor_off():
             for file in files:
                 problem = self.invoke(file)
@@ -106,14 +106,15 @@ class SamLocal:
         if failed:
             raise phase.Failed(
                 "\n".join(failed)
-                + f"\nWhat the functions wrote: {self.folder.relative_to(ROOT)}/*.log"
+                + f"\nRead the functions' logs: {self.folder.relative_to(ROOT)}/*.log"
             )
 
     def invoke(self, file):
         kind = file.name.split("-")[0]
         if kind not in FUNCTIONS:
             raise phase.Failed(
-                f"{file}: its name must begin with one of {', '.join(f'{known}-' for known in FUNCTIONS)}"
+                f"{file}: its name must begin with one of "
+                f"{', '.join(f'{known}-' for known in FUNCTIONS)}"
             )
         event, tasks = self.event(file)
         copy = self.folder / "events" / file.name
@@ -134,22 +135,23 @@ class SamLocal:
         if ran.returncode != 0 or not said:
             end = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
             phase.say("invoke", f"{file.name}: exit {ran.returncode}\n{end}")
-            return f"`{' '.join(command)}` ended with exit {ran.returncode}"
+            return f"`{' '.join(command)}` failed (exit {ran.returncode})"
         statuses = [self.api.call("GET", f"/v1/tasks/{task}")["status"] for task in tasks]
         became = f"; its tasks: {', '.join(statuses)}" if tasks else ""
         phase.say(
             "invoke",
-            f"{file.name} → {FUNCTIONS[kind]} ({time.monotonic() - began:.0f} s): {shown(said[-1])}{became}",
+            f"{file.name} → {FUNCTIONS[kind]} ({time.monotonic() - began:.0f} s): "
+            f"{shown(said[-1])}{became}",
         )
         unfinished = [
             f"task {task} is {status}"
-            for task, status in zip(tasks, statuses)
+            for task, status in zip(tasks, statuses, strict=True)
             if status != "completed"
         ]
         return wrong(kind, event, said[-1]) or ", ".join(unfinished)
 
     def start_api(self, port):
-        """`sam local start-api` in place of this process."""
+        """Replaces this process with `sam local start-api`."""
         command = self.command("start-api", "--port", str(port))
         phase.say("sam", " ".join(command))
         phase.say("", f"export API_URL=http://127.0.0.1:{port} API_KEY={self.api.key}")
@@ -157,7 +159,7 @@ class SamLocal:
         os.execve(command[0], command, self.environment)
 
     def check_api(self, port):
-        """Submits a task to the API in containers, which the deployed executor completes."""
+        """Submits a task to the API in containers. The deployed executor completes it."""
         command = self.command("start-api", "--port", str(port))
         with open(self.folder / "start-api.log", "wb") as log:
             process = subprocess.Popen(
@@ -168,14 +170,13 @@ class SamLocal:
             while not _accepts("127.0.0.1", port):
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise phase.Failed(
-                        f"`{' '.join(command)}` does not answer. See {self.folder / 'start-api.log'}"
+                        f"`{' '.join(command)}` does not respond. "
+                        f"Read {self.folder / 'start-api.log'}"
                     )
                 time.sleep(0.1)
             api = Api(f"http://127.0.0.1:{port}", self.api.key, self.api.make)
-            for task in self.api.follow(
-                api.submit(self.agent, "Asked by way of a container"), PATIENCE_SECONDS
-            ):
-                pass
+            task = api.submit(self.agent, "A task from an API in a container")
+            task = self.api.last(task, PATIENCE_SECONDS)
             phase.say("api", f"start-api → 202, and the task is {task['status']}")
             if task["status"] != "completed":
                 raise phase.Failed(f"The task that start-api accepted is {task['status']}")
@@ -184,7 +185,7 @@ class SamLocal:
             process.wait()
 
     def event(self, file):
-        """The file's event for this stack, and the new tasks that its messages name."""
+        """The file's event with ids of this stack, and the new tasks that its messages name."""
         text = file.read_text()
         text = re.sub(r"agt_[0-9a-f-]{36}", self.agent, text).replace(
             "local-invoke-key", self.api.key
@@ -233,12 +234,14 @@ class SamLocal:
 def require_docker():
     if shutil.which("docker") is None:
         raise NoDocker(
-            "`sam local` runs functions in containers, and there is no `docker` here: install Docker."
+            "`sam local` runs functions in containers, and there is no command `docker`: "
+            "install Docker."
         )
     said = subprocess.run(["docker", "ps", "--quiet"], capture_output=True, text=True)
     if said.returncode != 0:
         raise NoDocker(
-            f"`sam local` runs functions in containers, and Docker does not answer: {(said.stderr or said.stdout).strip()}"
+            "`sam local` runs functions in containers, and Docker does not respond: "
+            f"{(said.stderr or said.stdout).strip()}"
         )
 
 
@@ -250,8 +253,11 @@ def has_image(architecture):
 
 
 def gateway():
-    """The address of this machine in the network of its containers; None if they have a machine of their own, as with Docker Desktop,
-    which hands on what goes to the host's name."""
+    """The address of this machine in the network of its containers.
+
+    None if containers run on a machine of their own, as with Docker Desktop, which forwards the
+    host's name itself.
+    """
     said = subprocess.run(
         ["docker", "network", "inspect", "bridge"], capture_output=True, text=True
     )
@@ -269,7 +275,7 @@ def gateway():
 
 
 def shown(answer):
-    """An answer in one short line."""
+    """A result in one short line."""
     try:
         parsed = json.loads(answer)
     except ValueError:
@@ -280,7 +286,7 @@ def shown(answer):
 
 
 def wrong(kind, event, answer):
-    """What is wrong with an answer, if anything is."""
+    """What is wrong with a result; None if it is right."""
     try:
         answer = json.loads(answer)
     except ValueError:
@@ -293,7 +299,7 @@ def wrong(kind, event, answer):
         messages = {record["messageId"]: record["body"] for record in event.get("Records", [])}
         failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         poison = {message for message, body in messages.items() if not _is_json(body)}
-        # Of two messages for one task, that which finds the task taken comes back.
+        # If two messages name one task, the message that finds the task claimed is returned.
         done = {body for message, body in messages.items() if message not in failed}
         if poison - failed or set(messages.values()) - done - {
             messages[message] for message in poison

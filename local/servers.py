@@ -1,8 +1,9 @@
-"""The servers of a local stack - the local AWS, the model stand-in, the collector of traces - and everything they start.
+"""The servers of a local stack: the local AWS, the model stand-in, the collector of traces.
 
-servers.py     stops those of all stacks of this folder; needs nothing that is installed
+servers.py     stops all stacks of this folder; needs nothing that is installed
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -17,8 +18,8 @@ import phase
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
-# Every process of a stack inherits this variable with the stack's folder. It tells ours from all others without pid
-# files, which go stale at a crash or a reboot and then name somebody else's process.
+# Every process of a stack inherits this variable with the stack's folder. It identifies our
+# processes. A pid file would be wrong after a crash or a reboot, and name somebody else's process.
 MARK = "AGENTS_LOCAL_STACK"
 DEFAULT_PORTS = {"AWS_PORT": 4566, "MODEL_PORT": 4010}
 # A listening socket in /proc/net/tcp (tcp_states.h).
@@ -28,7 +29,10 @@ HEALTH = {"AWS_PORT": "/_ministack/health", "MODEL_PORT": "/health"}
 
 class Servers:
     def __init__(self, name, ports, fixtures=None):
-        """`fixtures` is the file of local/fixtures/ with the answers of the model stand-in; without, it is model.mjs."""
+        """`fixtures` is a file of local/fixtures/ with answers for the model stand-in.
+
+        Without it, the stand-in is model.mjs.
+        """
         self.folder = LOCAL / "stacks" / name
         self.ports = ports
         self.fixtures = fixtures
@@ -37,7 +41,7 @@ class Servers:
         self.model_url = f"http://127.0.0.1:{ports['MODEL_PORT']}"
 
     def make(self, target):
-        """The command of make that means these servers, whatever their ports."""
+        """The make command for these servers, with their ports."""
         return " ".join(
             [
                 "make",
@@ -51,7 +55,7 @@ class Servers:
         )
 
     def running(self):
-        """The local AWS answers, on the ports that are asked for now."""
+        """Whether the local AWS responds on these ports."""
         record = self.folder / "ports.json"
         mine = (
             record.exists()
@@ -61,7 +65,7 @@ class Servers:
         return mine and _answers(self.ports["AWS_PORT"], HEALTH["AWS_PORT"])
 
     def check_ports(self):
-        """Fails if another program listens on one of the ports. A server of this very stack may."""
+        """Fails if another program listens on one of the ports. This stack's own servers may."""
         for name, port in self.ports.items():
             if not _taken(port) or _listens(_pids(self.folder), port):
                 continue
@@ -72,7 +76,8 @@ class Servers:
                 else "another program"
             )
             raise phase.Failed(
-                f"Port {port} is taken by {who}. Stop that, or choose a free one: make … {name}=<port>"
+                f"Port {port} is in use by {who}. Stop that, or choose a free port: "
+                f"make … {name}=<port>"
             )
 
     def start(self):
@@ -91,7 +96,7 @@ class Servers:
             str(self.traces),
         ]
         self._spawn("collector", collector)
-        # The local AWS hands it on to the functions, as Lambda gives them that of its own daemon.
+        # The local AWS passes this address to the functions, as Lambda does with its daemon's.
         aws = self._spawn(
             "aws",
             [python, str(LOCAL / "aws" / "bin" / "ministack")],
@@ -101,11 +106,12 @@ class Servers:
         self.start_model()
         phase.say(
             "start",
-            f"local AWS on {self.ports['AWS_PORT']}, model stand-in on {self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)",
+            f"local AWS on {self.ports['AWS_PORT']}, model stand-in on "
+            f"{self.ports['MODEL_PORT']} ({time.monotonic() - began:.0f} s)",
         )
 
     def start_model(self):
-        """Starts the model stand-in, again if it runs: it holds nothing that anybody would miss, and may be of an earlier version."""
+        """Starts or restarts the model stand-in: it has no state, and may be an older version."""
         _stop(lambda: [pid for pid in _pids(self.folder) if _is_node(pid)])
         port = str(self.ports["MODEL_PORT"])
         argv = [str(ROOT / "local" / "model.mjs"), port]
@@ -129,7 +135,7 @@ class Servers:
         self._await("model", self._spawn("model", ["node", *argv]), "MODEL_PORT")
 
     def start_forwarder(self, address):
-        """Lets containers reach these servers at this address of the machine, until `make down`."""
+        """Lets containers reach these servers at this address, until `make down`."""
         ports = [str(port) for port in self.ports.values()]
         forwarder = self._spawn(
             "forwarder",
@@ -143,8 +149,11 @@ class Servers:
         self._await("forwarder", forwarder, "AWS_PORT", address)
 
     def _spawn(self, server, argv, **more):
-        """A session of its own, so that Ctrl-C in the terminal does not reach it; an environment of its own, because the
-        local AWS hands its environment on to the functions, and the caller's holds real credentials."""
+        """Starts a server in its own session and environment.
+
+        In its own session, Ctrl-C in the terminal does not reach it. The local AWS passes its
+        environment to the functions, and the caller's environment may have real credentials.
+        """
         temp = str(self.folder / "tmp")
         environment = {
             MARK: str(self.folder),
@@ -185,13 +194,13 @@ class Servers:
         while not _answers(self.ports[port], HEALTH[port], address):
             if time.monotonic() > deadline or process.poll() is not None:
                 raise phase.Failed(
-                    f"The {server} server did not start. See {self.folder / server}.log"
+                    f"The {server} server did not start. Read {self.folder / server}.log"
                 )
             time.sleep(0.1)
 
 
 def stop(folder):
-    """Stops every process of the stack; says whether there was one."""
+    """Stops every process of the stack; returns whether there was one."""
     return _stop(lambda: _pids(folder))
 
 
@@ -200,10 +209,8 @@ def _stop(find):
     for number, patience in ((signal.SIGTERM, 5), (signal.SIGKILL, 5)):
         deadline = time.monotonic() + patience
         for pid in find():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-            except ProcessLookupError:
-                pass
         while find() and time.monotonic() < deadline:
             time.sleep(0.05)
     return bool(found)
@@ -212,12 +219,13 @@ def _stop(find):
 def down():
     stopped = [folder for folder in (LOCAL / "stacks").glob("*") if stop(folder)]
     phase.say(
-        "down", "stopped; what was installed and built stays" if stopped else "nothing is running"
+        "down",
+        "stopped; installed tools and builds are kept" if stopped else "nothing was running",
     )
 
 
 def aws_environment(url):
-    """Credentials and address of the local AWS, complete enough that no file in the home folder is consulted."""
+    """Credentials and address of the local AWS. With these, no SDK reads the home folder."""
     return {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
@@ -234,7 +242,7 @@ def _json(file):
     try:
         return json.loads(file.read_text())
     except ValueError:
-        return None  # half written
+        return None  # not yet completely written
 
 
 def free_port(kind=socket.SOCK_STREAM):
@@ -244,20 +252,20 @@ def free_port(kind=socket.SOCK_STREAM):
 
 
 def _pids(folder):
-    """The processes of the stack, also of one that was started before the checkout was moved to where it is now."""
+    """The processes of the stack, even if the checkout was moved since they were started."""
     marked = _marked()
     ours = {str(folder), *(mark for pid, mark in marked.items() if _works_in(pid, folder))}
     return [pid for pid, mark in marked.items() if mark in ours]
 
 
 def _marked():
-    """The processes of all stacks of all checkouts, each with the folder of its stack as it was called at the start."""
+    """The processes of all stacks of all checkouts, each with its stack's folder at the start."""
     prefix, marked = f"{MARK}=".encode(), {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             variables = (process / "environ").read_bytes().split(b"\0")
         except OSError:
-            continue  # gone meanwhile, or another user's
+            continue  # it has ended, or belongs to another user
         for variable in variables:
             if variable.startswith(prefix):
                 marked[int(process.name)] = os.fsdecode(variable.removeprefix(prefix))
@@ -306,10 +314,8 @@ def _listening_inodes(port):
 def _open_files(pid):
     links = []
     for entry in Path(f"/proc/{pid}/fd").glob("*"):
-        try:
+        with contextlib.suppress(OSError):  # closed in the meantime
             links.append(os.readlink(entry))
-        except OSError:
-            pass  # closed meanwhile
     return links
 
 

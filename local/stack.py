@@ -1,15 +1,18 @@
-"""The local stack: `run` and `test` build the functions, start the servers and deploy template.yaml to them.
+"""The local stack: builds the functions, starts the servers and deploys template.yaml to them.
 
 stack.py build                 builds the functions for this machine, with fast settings
-stack.py run                   stack up, then one task through it; the prompt is in PROMPT
-stack.py demo                  stack up, then the scenes of demo.py, played by the model stand-in whatever keys the caller has
-stack.py pictures              the demo again, and its pictures for the README
-stack.py sam-local FILE...     stack up, then each of these events in a container, by `sam local invoke`
-stack.py sam-local             stack up, then the API in containers, by `sam local start-api`, on API_PORT
-stack.py walkthrough           the demo twice, and the events in containers if there is Docker, with a stack of its own
-stack.py test COMMAND...       the command with a stack of its own, which is gone afterwards
-stack.py logs                  follows the functions' logs of `run`; TASK in the environment leaves only its lines, FULL=1 all fields
-stack.py trace                 draws the life of the task in TASK, of `run` or of what API_URL and API_KEY lead to
+stack.py run                   starts the stack, then runs one task with the prompt in PROMPT
+stack.py demo                  starts the stack, then runs demo.py with the model stand-in
+stack.py pictures              runs the demo and draws the pictures in docs/
+stack.py sam-local FILE...     starts the stack, then runs `sam local invoke` for each event
+stack.py sam-local             starts the stack, then runs `sam local start-api` on API_PORT
+stack.py walkthrough           the demo twice, and the events in containers if there is Docker;
+                               with a stack of its own, which is stopped afterwards
+stack.py test COMMAND...       the command, with a stack of its own that is stopped afterwards
+stack.py logs                  follows the functions' logs of `run`. TASK in the environment
+                               selects one task's lines, FULL=1 shows all fields
+stack.py trace                 draws the life of the task in TASK, of `run`, or of the deployment
+                               that API_URL and API_KEY name
 """
 
 import contextlib
@@ -20,10 +23,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import trace
 from pathlib import Path
 
 import boto3
-
 import demo
 import logs
 import one_task
@@ -31,7 +34,6 @@ import phase
 import pictures
 import release
 import sam_local
-import trace
 from install import lock
 from platform_api import Api
 from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_port, stop
@@ -47,10 +49,10 @@ KEYS = {provider: os.environ.pop(variable, "") for provider, (variable, _) in PR
 
 
 def main(command, *arguments):
-    # From here on no process of ours can reach the caller's AWS account.
+    # From here on, no process of ours can reach the caller's AWS account,
     for name in [name for name in os.environ if name.startswith("AWS_") and name != "AWS_PORT"]:
         del os.environ[name]
-    # ... and no proxy stands between us and this machine.
+    # and no proxy is between us and this machine.
     os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(
         filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost"))
     )
@@ -88,7 +90,7 @@ def draw_pictures():
 
 
 def run_in_containers(*files):
-    """The events in containers; without any, the API in containers until it is interrupted."""
+    """Runs the events in containers; without events, the API in containers until interrupted."""
     sam_local.require_docker()
     with stack_of_run(KEYS) as (servers, api, outputs):
         containers = sam_local.SamLocal(servers, api, outputs, architecture(), tools_environment())
@@ -99,7 +101,7 @@ def run_in_containers(*files):
 
 
 def walk_through():
-    """What a newcomer is shown, on a stack of its own: the demo twice, and the functions in containers where there is Docker."""
+    """Tests what a newcomer sees: the demo twice, and the functions in containers if possible."""
     servers = Servers("walkthrough", {"AWS_PORT": free_port(), "MODEL_PORT": free_port()})
     with lock("walkthrough"):
         try:
@@ -122,10 +124,10 @@ def walk_through():
 
 @contextlib.contextmanager
 def stack_of_run(keys):
-    """The stack that stays up, with what is built now."""
+    """The stack that keeps running, with a new build."""
     with lock("run"):
         servers = run_servers()
-        # Before anything is built or stopped: a refusal must leave a running stack alone.
+        # Before anything is built or stopped: a refusal must not change a running stack.
         servers.check_ports()
         outputs = up(servers, {}, fresh=not servers.running(), keys=keys)
         yield servers, Api(api_url(servers, outputs), api_key(outputs), servers.make), outputs
@@ -137,7 +139,7 @@ def test(*command):
     )
     with lock("test"):
         try:
-            # A server that the tests themselves start when they need one that fails as they say.
+            # For a server that tests start when they need a provider that fails as they choose.
             unreliable_port = free_port()
             timings = {
                 "ExecutorMaxConcurrency": 5,
@@ -151,7 +153,7 @@ def test(*command):
                 "OpenAiCompatibleBaseUrl": f"http://127.0.0.1:{unreliable_port}",
             }
             timings |= {"LeaseSeconds": 10, "StepReserveSeconds": 3}
-            # A budget's writes would be one more thing that the tests' faults meet.
+            # Without daily budgets, there are fewer writes that the tests' faults can hit.
             timings |= {"TenantDailyBudgetMicroUsd": 0, "DeploymentDailyBudgetMicroUsd": 0}
             outputs = up(servers, timings, fresh=True, keys={})
             names = {"STATE_TABLE": "StateTable", "EPHEMERAL_TABLE": "EphemeralTable"}
@@ -176,11 +178,9 @@ def test(*command):
 def follow_logs():
     task = os.environ.get("TASK", "").strip()
     if task and not trace.is_task_id(task):
-        raise phase.Failed("Say which task, by its whole id: make logs TASK=tsk_…")
+        raise phase.Failed("Give the whole id of the task: make logs TASK=tsk_…")
     use_running()
-    phase.say(
-        "logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this"
-    )
+    phase.say("logs", "lines appear when their invocation has ended; Ctrl-C stops")
     logs.follow(LOG_GROUPS, task, os.environ.get("FULL") == "1")
 
 
@@ -197,12 +197,10 @@ def show_trace():
 
 
 def use_running():
-    """The servers of `run`, to which all our calls go from here on."""
+    """The servers of `run`. From here on, all our AWS calls go to them."""
     servers = run_servers()
     if not servers.running():
-        raise phase.Failed(
-            "Nothing is running here, or on other ports than AWS_PORT and MODEL_PORT say. Start it: make run"
-        )
+        raise phase.Failed("Nothing is running on AWS_PORT and MODEL_PORT. Start it: make run")
     os.environ.update(aws_environment(servers.aws_url))
     return servers
 
@@ -227,7 +225,8 @@ def up(servers, parameters, fresh, keys):
             servers.start_model()
             phase.say(
                 "start",
-                f"local AWS on {servers.ports['AWS_PORT']}, model stand-in on {servers.ports['MODEL_PORT']}: running",
+                f"local AWS on {servers.ports['AWS_PORT']}, "
+                f"model stand-in on {servers.ports['MODEL_PORT']}: running",
             )
         return deploy(servers, {**parameters, **model_parameters(servers, keys)})
 
@@ -235,14 +234,14 @@ def up(servers, parameters, fresh, keys):
 def _build():
     environment = {
         **tools_environment(),
-        # Seconds instead of minutes for binaries that need not be the fastest. What is deployed to AWS has none of this.
+        # Seconds instead of minutes, for binaries that need not be fast. Not used for AWS.
         "CARGO_PROFILE_RELEASE_OPT_LEVEL": "1",
         "CARGO_PROFILE_RELEASE_LTO": "off",
         "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
         "CARGO_INCREMENTAL": "1",
         **compilers(),
     }
-    # What `sam build` runs, beforehand: it would hide the compiler's progress and warnings.
+    # `sam build` runs this too, but hides the compiler's progress and warnings.
     for function in FUNCTIONS:
         phase.say("build", function)
         compiler = ["cargo", "lambda", "build", "--release"] + (
@@ -262,13 +261,13 @@ def _build():
 
 
 def compilers():
-    """Names for the C compiler and the linker that don't change with the checkout's place.
+    """Names for the C compiler and the linker that do not depend on the path of the checkout.
 
-    cargo-zigbuild, which `cargo lambda` compiles with, sets each variable that is not set to a script in its cache, by its whole path.
-    Cargo would compile everything again for another path.
+    `cargo lambda` compiles with cargo-zigbuild. It sets each of these variables that is not set to
+    the whole path of a script in its cache. With another path, cargo would compile all again.
     """
     wrappers = LOCAL / "cache" / "cargo-zigbuild"
-    # It writes them again. Those from before a move lead to tools in the old place.
+    # It writes them again. Scripts from before a move name tools in the old place.
     shutil.rmtree(wrappers, ignore_errors=True)
     names = LOCAL / "bin"
     names.mkdir(exist_ok=True)
@@ -283,7 +282,8 @@ def compilers():
     for name, file in files.items():
         script = names / f"zig-{name}"
         script.write_text(
-            f'#!/bin/sh\nexec "$(dirname -- "$0")"/../cache/cargo-zigbuild/*/wrappers/*/{file} "$@"\n'
+            "#!/bin/sh\n"
+            f'exec "$(dirname -- "$0")"/../cache/cargo-zigbuild/*/wrappers/*/{file} "$@"\n'
         )
         script.chmod(0o755)
     variables[f"CARGO_TARGET_{target.upper()}_LINKER"] = "cc"
@@ -294,7 +294,8 @@ def compilers():
 def deploy(servers, parameters):
     bucket = "artifacts"
     boto3.client("s3").create_bucket(Bucket=bucket)
-    # Its CloudFormation refuses what comes with "full": the types CompositeAlarm and QueryDefinition, and Metrics of an Alarm.
+    # The local CloudFormation refuses parts of "full": composite alarms, saved queries, and alarms
+    # on several metrics.
     overrides = {
         "Architecture": architecture(),
         "LogRetentionDays": 1,
@@ -337,8 +338,11 @@ def stack_outputs():
 
 
 def mend():
-    """The local AWS keeps a number that comes from a template parameter as text, and then fails to compare it. A `sam-local` that was
-    killed has left a mapping off."""
+    """Repairs the event source mappings.
+
+    The local AWS stores a number from a template parameter as a text, and then fails to compare it.
+    A `sam-local` that was killed has left a mapping disabled.
+    """
     client = boto3.client("lambda")
     for mapping in client.list_event_source_mappings()["EventSourceMappings"]:
         most = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
@@ -347,7 +351,7 @@ def mend():
 
 
 def model_parameters(servers, keys):
-    """A provider whose key the caller has is the real one, the other is the stand-in."""
+    """A provider is the real one if the caller has its key, else the stand-in."""
     parameters = {}
     for provider, (_, real_url) in PROVIDERS.items():
         key = keys.get(provider)
@@ -357,13 +361,11 @@ def model_parameters(servers, keys):
 
 
 def put_secret(name, value):
-    """Named after its value too, so that running functions notice a changed key."""
+    """The name depends on the value, so that running functions notice a changed key."""
     client = boto3.client("secretsmanager")
     secret = f"local/{name}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
-    try:
+    with contextlib.suppress(client.exceptions.ResourceExistsException):
         client.create_secret(Name=secret, SecretString=value)
-    except client.exceptions.ResourceExistsException:
-        pass
     return secret
 
 
@@ -398,7 +400,7 @@ def sam(title, doing, arguments, environment, log=LOCAL / "log" / "build.log"):
 
 
 def tools_environment():
-    """For SAM and what it calls: our tools first, and their caches and settings inside the project."""
+    """For SAM and its tools: our tools first, with caches and settings inside the project."""
     return {
         **os.environ,
         "PATH": f"{LOCAL / 'sam' / 'bin'}:{os.environ['PATH']}",

@@ -1,4 +1,4 @@
-"""Text for a terminal: colours where they are wanted, and no control characters of somebody else's making."""
+"""Text for a terminal: with colours if wanted, and without control characters of others."""
 
 import os
 import shutil
@@ -31,12 +31,12 @@ def painter():
 
 
 def width():
-    """Of the terminal; None if there is none, and lines may be of any length."""
+    """The width of the terminal; None without a terminal: then lines may have any length."""
     return shutil.get_terminal_size((WIDTH, 24)).columns if sys.stdout.isatty() else None
 
 
 def printable(text):
-    """On one line, and nothing in it that moves the cursor or changes the terminal."""
+    """The text on one line, without characters that move the cursor or change the terminal."""
     return "".join(
         character if character.isprintable() else "⏎" if character == "\n" else "·"
         for character in text

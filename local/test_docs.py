@@ -28,6 +28,14 @@ class Links(unittest.TestCase):
                     if anchor:
                         self.assertIn(anchor, anchors(linked.read_text()))
 
+    def test_every_source_file_that_a_document_names_exists(self):
+        folders = ("shared", "functions", "tests", "fuzz", "local")
+        files = [str(file) for folder in folders for file in (ROOT / folder).rglob("*.rs")]
+        for document in DOCUMENTS:
+            for name in re.findall(r"`([\w/.]+\.rs)`", document.read_text()):
+                with self.subTest(f"{document.relative_to(ROOT)}: {name}"):
+                    self.assertTrue(any(file.endswith(f"/{name}") for file in files))
+
     def test_the_readme_stays_short(self):
         self.assertLessEqual(len((ROOT / "README.md").read_text().splitlines()), 150)
 

@@ -129,7 +129,7 @@ class Targets(unittest.TestCase):
             said = self.make("deploy", "PYTHON=true", *arguments)
             self.assertEqual((said.returncode, said.stdout), (2, ""))
             self.assertTrue(
-                said.stderr.startswith("Say where to: make deploy ENV=dev|staging|prod\n"),
+                said.stderr.startswith("Name the environment: make deploy ENV=dev|staging|prod\n"),
                 said.stderr,
             )
 

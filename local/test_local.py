@@ -107,9 +107,8 @@ class Processes(unittest.TestCase):
             "up": mock.DEFAULT,
             "one_task": mock.DEFAULT,
         }
-        with mock.patch.multiple("stack", **patches) as mocks:
-            with self.assertRaises(phase.Failed):
-                stack.run()
+        with mock.patch.multiple("stack", **patches) as mocks, self.assertRaises(phase.Failed):
+            stack.run()
         mocks["up"].assert_not_called()
 
     def test_a_port_of_the_running_stack_is_not_taken(self):
@@ -131,7 +130,7 @@ class Processes(unittest.TestCase):
 class Hints(unittest.TestCase):
     def hints(self, ports):
         make = servers.Servers("never-started", ports).make
-        shown = one_task.how_to_go_on(
+        shown = one_task.next_commands(
             platform_api.Api("http://127.0.0.1:1", "key", make), "agt_1", "tsk_1"
         )
         return [line.strip() for line in shown.splitlines() if line.strip().startswith("make")]
@@ -197,7 +196,10 @@ class Prompt(unittest.TestCase):
 
 class LogLines(unittest.TestCase):
     def follow(self, *looks):
-        """What is printed if these lines come in a second apart, each of a function, arriving and said so many seconds ago."""
+        """What is printed if these lines arrive a second apart.
+
+        Each line has a function, the seconds since it arrived, and the seconds since its time.
+        """
         now, pending, events, printed = 1_800_000_000, list(looks), [], io.StringIO()
 
         def sleep(_):
@@ -286,7 +288,10 @@ class LogLines(unittest.TestCase):
         self.assertIn("old", printed.getvalue())
 
     def test_a_json_line_becomes_one_readable_line(self):
-        line = '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO","message":"task finished","task_id":"tsk_1","n":2}'
+        line = (
+            '{"timestamp":"2026-11-22T12:00:01.500Z","level":"INFO",'
+            '"message":"task finished","task_id":"tsk_1","n":2}'
+        )
         self.assertEqual(
             logs.pretty("executor", line, terminal.plain),
             "12:00:01.500 INFO  executor  task finished  task_id=tsk_1 n=2",

@@ -1,4 +1,4 @@
-"""The template's alarms and dashboard, the list of metrics and docs/operations.md say the same, and what they say is so."""
+"""The template, the list of metrics, docs/operations.md and the code agree."""
 
 import re
 import unittest
@@ -120,13 +120,14 @@ class Alarms(unittest.TestCase):
             )
 
     def test_the_readme_says_what_alarms_cost_in_a_month(self):
-        """0.10 USD for each metric that an alarm watches and 0.50 for each composite alarm (CloudWatch pricing, us-east-1)."""
+        """0.10 USD for each metric of an alarm, 0.50 for a composite one (us-east-1)."""
         dimes = {True: 0, False: 0}  # by whether they are left out of `basic`
         for alarm in ALARMS.values():
             dimes[alarm["Condition"] == "MonitoredFully"] += len(dashboard.metrics_of_alarm(alarm))
         full = sum(dimes.values()) + 5 * len(COMPOSITES)
         said = re.search(
-            r"alarms cost ([\d.]+) a month with `Monitoring=full`, the default, ([\d.]+) with `basic`",
+            r"alarms cost ([\d.]+) a month with `Monitoring=full`, the default, "
+            r"([\d.]+) with `basic`",
             README,
         )
         self.assertEqual(said.groups(), (f"{full / 10:.2f}", f"{dimes[False] / 10:.2f}"))
@@ -183,7 +184,7 @@ class Operations(unittest.TestCase):
                 self.assertTrue(not anchor or anchor in anchors(text))
 
     def test_the_table_of_faults_leads_from_what_is_counted_to_an_alarm(self):
-        """That the faults leave it behind is tested where they are brought about, in tests/faults."""
+        """tests/faults causes the faults and tests that they leave what the table says."""
         table = OPERATIONS.split("## The thirteen faults")[1].split("\n## ")[0]
         rows = [row.strip("|").split(" | ") for row in re.findall(r"^\|.*\|$", table, re.M)[2:]]
         self.assertEqual(len(rows), 13)
@@ -304,9 +305,8 @@ def _quoted(text):
 # The words of Logs Insights' language that our queries use.
 # The fields of spans in the log group aws/spans.
 SPANS = {"name", "durationNano", "traceId", "spanId", "parentSpanId"}
-INSIGHTS = SPANS | set(
-    "fields filter sort asc desc limit stats by in or and like as count count_distinct latest sum coalesce".split()
-)
+INSIGHTS = SPANS | {"fields", "filter", "sort", "asc", "desc", "limit", "stats", "by", "in", "or"}
+INSIGHTS |= {"and", "like", "as", "count", "count_distinct", "latest", "sum", "coalesce"}
 
 # The fields that a line may have; the suite holds every line that is logged to them.
 FIELDS = set(

@@ -112,16 +112,16 @@ class Forwarder(unittest.TestCase):
 
         async def exchange():
             port, front = free_port(), free_port()
-            async with await asyncio.start_server(echo, "127.0.0.1", port):
-                async with await asyncio.start_server(
-                    forwarder.forward_to(port), "127.0.0.1", front
-                ):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", front)
-                    writer.write(b"x" * 300_000)
-                    writer.write_eof()
-                    answer = await reader.read()
-                    writer.close()
-                    return len(answer)
+            echoing = await asyncio.start_server(echo, "127.0.0.1", port)
+            forward = forwarder.forward_to(port)
+            forwarding = await asyncio.start_server(forward, "127.0.0.1", front)
+            async with echoing, forwarding:
+                reader, writer = await asyncio.open_connection("127.0.0.1", front)
+                writer.write(b"x" * 300_000)
+                writer.write_eof()
+                answer = await reader.read()
+                writer.close()
+                return len(answer)
 
         self.assertEqual(asyncio.run(asyncio.wait_for(exchange(), 20)), 300_000)
 

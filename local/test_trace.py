@@ -1,8 +1,9 @@
-"""A task's life is drawn so that a person sees what it waited for, what it did, and what it cost."""
+"""The drawing of a task's life shows what it waited for, what it did, and what it cost."""
 
 import io
 import json
 import tempfile
+import trace
 import unittest
 import urllib.error
 from pathlib import Path
@@ -10,7 +11,6 @@ from unittest import mock
 
 import phase
 import terminal
-import trace
 
 USAGE = {
     "input_tokens": 1000,
@@ -107,7 +107,7 @@ waited 5.00 s, worked 5.00 s (2.00 s in answered model calls, 500 ms in tools)
 2 steps (1 model call, 4 attempts), 1 hop, 3 workers
 1,000 (12 cached) tokens in, 20 out, 0.000658 USD and 1 unpriced call
 model_unavailable: try again
-  anthropic/m: model_unavailable, 529, req_9"""
+  anthropic/m: model_unavailable, 529, req_9"""  # noqa: E501
 
 
 class Waterfall(unittest.TestCase):

@@ -1,6 +1,7 @@
-"""Draws a task's life as a waterfall: what it waited for, its workers, their steps, and the captured spans if there are any.
+"""Draws a task's life as a waterfall: its waits, its workers, their steps, and captured spans.
 
-All of it is read through the API, from the task's history and its steps; nothing here knows how they are stored.
+Everything comes from the API: the task's history and its steps. Spans come from a file, if there is
+one.
 """
 
 import json
@@ -16,10 +17,10 @@ import terminal
 BAR = 32
 MOST_SPANS = 300
 WHERE = "Is API_URL the output ApiUrl of the deployment?"
-# What is told of a span besides its name.
+# The fields of a span that are shown after its name.
 TOLD = ("gen_ai.request.model", "decision", "cache", "settled", "status", "error.type", "condition")
 ENDINGS = ("completed", "failed", "timed_out", "canceled")
-# What a task is in after each event; events that change nothing are only marks.
+# The state of a task after each event; other events are only marks.
 AFTER = {
     "submitted": "queued",
     "requeued": "queued",
@@ -68,7 +69,7 @@ def is_task_id(text):
 
 def fetch(url, key, task_id):
     if not is_task_id(task_id):
-        raise phase.Failed("Say which task, by its whole id: make trace TASK=tsk_…")
+        raise phase.Failed("Give the whole id of the task: make trace TASK=tsk_…")
     task = _get(f"{url}/v1/tasks/{task_id}", key, "history")
     if task["history_first"] > 0:
         task["history"] = _list(f"{url}/v1/tasks/{task_id}/history", key)
@@ -92,32 +93,32 @@ def _get(url, key, expected):
         with urllib.request.urlopen(request, timeout=40) as response:
             answer = json.load(response)
         if not isinstance(answer, dict) or expected not in answer:
-            raise ValueError(f"it has no {expected}. {WHERE}")
+            raise ValueError(f"the response has no {expected}. {WHERE}")
         return answer
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
-        # Others than the platform answer 404, too, but none in its words.
+        # Other servers return 404 too, but not with this text.
         no_task = (
             "There is no such task."
             if f"task {url.rsplit('/', 1)[-1]} not found" in said
             else WHERE
         )
         why = {401: "The API refuses API_KEY.", 404: no_task}.get(error.code, said)
-        raise phase.Failed(f"GET {url} answered {error.code}: {why}") from None
+        raise phase.Failed(f"GET {url} returned {error.code}: {why}") from None
     except (OSError, ValueError) as error:
         raise phase.Failed(f"GET {url} failed: {error}") from None
 
 
 def read_spans(file, task_id):
-    """The X-Ray segments and subsegments of the traces that do something with the task, flat, from a file with one a line."""
+    """The X-Ray segments and subsegments of all traces about the task, as a flat list."""
     documents = []
     for line in file.read_text(errors="replace").splitlines():
         try:
             documents += _flat(json.loads(line), None, None)
         except (ValueError, AttributeError):
-            continue  # the last line may be half written
+            continue  # the last line may be incomplete
     about = [one for one in documents if (one.get("annotations") or {}).get("task_id") == task_id]
-    # Whoever looks at a task does so in traces of its own, which would stretch the picture for as long as anybody looks.
+    # Requests that only read the task have their own traces. They would stretch the picture.
     traces = {one["trace_id"] for one in about} - {
         one["trace_id"] for one in about if str(one.get("name")).startswith("GET ")
     }
@@ -165,7 +166,7 @@ def render(task, steps, spans, paint, width):
 
 
 def timeline(task, steps):
-    """What the task was in, one after the other, with the steps below the workers that did them."""
+    """The states of the task in order, with the steps below their workers."""
     rows, current = [], None
     for change in task["history"]:
         at, event = _seconds(change["at"]), change["event"]
@@ -195,12 +196,12 @@ def timeline(task, steps):
         )
         current.label += " …"
     rows += [_step(step) for step in steps]
-    # A step that ended as its worker was lost was before that.
+    # A step that ended at the moment of the loss comes before the loss.
     return sorted(rows, key=lambda row: (row.start, row.kind == "lost", row.depth))
 
 
 def _lost(worker, rows, steps):
-    """The time in which a worker was lost: since its last step, until which it worked for certain, or since its claim."""
+    """Cuts the row of a lost worker: it certainly worked until its last step, or its claim."""
     finished = [_seconds(step["finished_at"]) for step in steps if step.get("by") != "client"]
     lost = Row(worker.start, worker.end, "lost", f"lost {worker.label}", bad="lost")
     lost.start = worker.end = max(
@@ -307,55 +308,57 @@ def totals(task, steps, rows, paint):
     used = task["spent"]
     calls = sum(step["kind"] == "model_call" for step in steps)
     cached = f" ({used['cache_read_tokens']:,} cached)" if used["cache_read_tokens"] else ""
-    lost = f", {duration(spent['lost'])} until a lost worker was found out" if spent["lost"] else ""
+    lost = f", {duration(spent['lost'])} until a lost worker was detected" if spent["lost"] else ""
     workers = sum(change["event"] == "claimed" for change in task["history"])
     unpriced = (
         f" and {_some(task['unpriced_calls'], 'unpriced call')}" if task["unpriced_calls"] else ""
     )
     lines = [
-        f"waited {duration(spent['wait'])}, worked {duration(spent['work'])} ({duration(spent['model'])} in answered model calls, "
+        f"waited {duration(spent['wait'])}, worked {duration(spent['work'])} "
+        f"({duration(spent['model'])} in answered model calls, "
         f"{duration(spent['tool'])} in tools){lost}",
-        f"{_some(task['steps'], 'step')} ({_some(calls, 'model call')}, {_some(task['model_attempts'], 'attempt')}), "
+        f"{_some(task['steps'], 'step')} ({_some(calls, 'model call')}, "
+        f"{_some(task['model_attempts'], 'attempt')}), "
         f"{_some(task['hops'], 'hop')}, {_some(workers, 'worker')}",
-        f"{used['input_tokens']:,}{cached} tokens in, {used['output_tokens']:,} out, {_money(task['cost_micro_usd'])}{unpriced}",
+        f"{used['input_tokens']:,}{cached} tokens in, {used['output_tokens']:,} out, "
+        f"{_money(task['cost_micro_usd'])}{unpriced}",
     ]
     if error := task.get("error"):
         lines.append(paint(terminal.printable(f"{error['code']}: {error['message']}"), "red"))
         for attempt in error.get("attempts", []):
             status, request = (
-                attempt.get("status") or "no answer",
+                attempt.get("status") or "no response",
                 attempt.get("request_id") or "no request id",
             )
             lines.append(
                 terminal.printable(
-                    f"  {attempt['provider']}/{attempt['model']}: {attempt['code']}, {status}, {request}"
+                    f"  {attempt['provider']}/{attempt['model']}: "
+                    f"{attempt['code']}, {status}, {request}"
                 )
             )
     if task["status"] == "timed_out":
         lines.append(
             paint(
-                f"timed out: its timeout_seconds of {task['limits']['timeout_seconds']} were over at {task['deadline_at']}",
+                f"timed out: its timeout_seconds of {task['limits']['timeout_seconds']} "
+                f"were over at {task['deadline_at']}",
                 "red",
             )
         )
     if task["history"] and task["history"][0]["event"] != "submitted":
         lines.append(
-            paint("An earlier version of the platform did not keep the first changes.", "dim")
+            paint("An earlier version of the platform did not keep the first transitions.", "dim")
         )
     return lines
 
 
 def _title(task, seconds, paint):
     status = task["status"]
-    style = (
-        "green"
-        if status == "completed"
-        else "red"
-        if status in ("failed", "timed_out")
-        else "yellow"
-    )
+    bad = status in ("failed", "timed_out")
+    style = "green" if status == "completed" else "red" if bad else "yellow"
     when = "after" if status in ENDINGS else "for"
-    return f"{paint(task['id'], 'bold')} {paint(status, style)} {when} {duration(seconds)}, of {task['agent_id']} version {task['agent_version']}"
+    agent = f"{task['agent_id']} version {task['agent_version']}"
+    took = f"{paint(status, style)} {when} {duration(seconds)}"
+    return f"{paint(task['id'], 'bold')} {took}, of {agent}"
 
 
 def _line(row, begin, end, paint, width):
@@ -372,7 +375,8 @@ def _line(row, begin, end, paint, width):
     room = width and max(20, width - BAR - 27)
     label = label if not room or len(label) <= room else label[: room - 1] + "…"
     style = STYLES["bad" if row.bad else row.kind]
-    return f"{'+' + duration(row.start - begin):>11} {took:>10}  {paint(bar, style)}  {paint(label, style)}".rstrip()
+    start = "+" + duration(row.start - begin)
+    return f"{start:>11} {took:>10}  {paint(bar, style)}  {paint(label, style)}".rstrip()
 
 
 def duration(seconds):

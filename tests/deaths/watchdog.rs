@@ -2,7 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use shared::domain::{Event, Task, TaskId, TaskStatus};
+use shared::domain::{Event, TaskId, TaskStatus};
 
 use tests::deployment::long_ago;
 use tests::platform::{now, unique};

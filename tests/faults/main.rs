@@ -11,10 +11,11 @@
 )]
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use futures::stream::{self, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -147,37 +148,47 @@ fn claude() -> Value {
 }
 
 /// A way to bring a fault about, as a function of the fault's name in the table.
-type Scenario = fn(&'static str) -> BoxFuture<'static, ()>;
+type Scenario = fn(&'static str) -> LocalBoxFuture<'static, ()>;
 
 /// Every fault of the table, with what brings it about.
 const SCENARIOS: [(&str, Scenario); 13] = [
     ("provider overloaded (529)", |fault| {
-        an_overloaded_provider(fault).boxed()
+        an_overloaded_provider(fault).boxed_local()
     }),
-    ("provider slow", |fault| a_slow_provider(fault).boxed()),
-    ("table throttled", |fault| a_throttled_table(fault).boxed()),
+    ("provider slow", |fault| {
+        a_slow_provider(fault).boxed_local()
+    }),
+    ("table throttled", |fault| {
+        a_throttled_table(fault).boxed_local()
+    }),
     ("queue send fails", |fault| {
-        a_queue_that_takes_no_message(fault).boxed()
+        a_queue_that_takes_no_message(fault).boxed_local()
     }),
-    ("poison message", |fault| a_poison_message(fault).boxed()),
-    ("lease lost", |fault| a_lost_lease(fault).boxed()),
-    ("budget hit", |fault| a_budget_that_is_hit(fault).boxed()),
+    ("poison message", |fault| {
+        a_poison_message(fault).boxed_local()
+    }),
+    ("lease lost", |fault| a_lost_lease(fault).boxed_local()),
+    ("budget hit", |fault| {
+        a_budget_that_is_hit(fault).boxed_local()
+    }),
     ("bad configuration deployed", |fault| {
-        a_bad_configuration(fault).boxed()
+        a_bad_configuration(fault).boxed_local()
     }),
     ("provider key missing", |fault| {
-        a_providers_key_that_is_missing(fault).boxed()
+        a_providers_key_that_is_missing(fault).boxed_local()
     }),
     ("ephemeral table gone", |fault| {
-        an_ephemeral_table_that_is_gone(fault).boxed()
+        an_ephemeral_table_that_is_gone(fault).boxed_local()
     }),
     ("messages not received", |fault| {
-        messages_that_nobody_receives(fault).boxed()
+        messages_that_nobody_receives(fault).boxed_local()
     }),
     ("tool blocked by the guard", |fault| {
-        a_tool_that_the_guard_blocks(fault).boxed()
+        a_tool_that_the_guard_blocks(fault).boxed_local()
     }),
-    ("task stuck", |fault| tasks_that_are_stuck(fault).boxed()),
+    ("task stuck", |fault| {
+        tasks_that_are_stuck(fault).boxed_local()
+    }),
 ];
 
 /// As many deployments run at once as there are cores on a small machine.
@@ -206,7 +217,7 @@ async fn every_fault_leaves_what_the_table_says() {
         .into_iter()
         .filter(|(fault, _)| chosen.as_ref().is_none_or(|chosen| chosen == fault));
     let runs = scenarios.map(|(fault, scenario)| async move {
-        let run = tokio::spawn(scenario(fault)).await;
+        let run = AssertUnwindSafe(scenario(fault)).catch_unwind().await;
         run.is_err().then_some(fault)
     });
     let runs: Vec<_> = stream::iter(runs).buffer_unordered(AT_ONCE).collect().await;
