@@ -23,8 +23,8 @@ use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::app::{
-    AgentDeletion, Agents, Purger, Readiness, Room, Runner, Sweeper, Tasks, TenantSlots,
-    Undelivered, Waits, WorkTimes,
+    AgentDeletion, Agents, DeadLetterHandler, Purger, Readiness, Room, Runner, Sweeper, Tasks,
+    TenantSlots, Waits, WorkTimes,
 };
 use shared::config::Environment;
 use shared::domain::{CacheRules, CacheTerms, TenantId};
@@ -475,7 +475,7 @@ impl Ports {
                 retention: self.store(),
                 clock: self.time(),
             },
-            undelivered: Undelivered {
+            undelivered: DeadLetterHandler {
                 tasks: self.store(),
                 clock: self.time(),
             },

@@ -104,7 +104,7 @@ async fn rubbish_in_the_queue_is_given_up_by_name_and_harms_nobody() {
     assert_eq!(platform.ended(&task).await["status"], "completed");
     let dropped = async || {
         platform
-            .log_lines("cleanup", "poison message dropped")
+            .log_lines("cleanup", "malformed dead letter dropped")
             .await
     };
     platform

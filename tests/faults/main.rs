@@ -284,7 +284,7 @@ async fn a_queue_that_takes_no_message(fault: &'static str) {
     deployment.send(&message(task)).await;
     let unsent = Row {
         fault: "a park",
-        lines: vec!["the task's message is left to cleanup"],
+        lines: vec!["message send failed; watchdog will resend"],
         metrics: Vec::new(),
     };
     until_left(&deployment, &unsent).await;

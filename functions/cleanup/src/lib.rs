@@ -13,7 +13,8 @@ use lambda_runtime::{Context, Diagnostic, LambdaEvent};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::app::{
-    AgentDeletion, AgentPurgeSummary, PurgeSummary, Purger, Sweeper, Swept, Undelivered,
+    AgentDeletion, AgentPurgeSummary, DeadLetterHandler, PurgeSummary, Purger, SweepSummary,
+    Sweeper,
 };
 use shared::domain::{Causes, Timestamp, TraceHeader, whole_millis};
 use shared::metric;
@@ -32,14 +33,14 @@ pub struct Cleanup {
     /// Deletes agents that their clients deleted.
     pub agents: AgentDeletion,
     /// Looks after messages that the queue gave up on.
-    pub undelivered: Undelivered,
+    pub undelivered: DeadLetterHandler,
 }
 
 /// A sweep could not be finished. It is logged where it happens.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanupError {
     /// The store failed.
-    #[error("the sweep broke off")]
+    #[error("the sweep aborted")]
     SweepBrokeOff(#[from] StoreError),
     /// A batch of messages is not in the form in which Lambda delivers them.
     #[error("the event is not a batch of messages")]
@@ -106,7 +107,7 @@ impl Cleanup {
     async fn sweep(&self, until: Timestamp) -> Result<(), StoreError> {
         let started = self.sweeper.clock.now();
         let swept = self.sweeper.sweep(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "sweep broke off");
+            tracing::error!(error = %Causes(error), "sweep aborted");
         })?;
         tracing::info!(
             resent = swept.resent,
@@ -133,7 +134,7 @@ impl Cleanup {
     /// Deletes what is due for it, in what the sweep left of the time.
     async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.purger.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of tasks broke off");
+            tracing::error!(error = %Causes(error), "deletion of tasks aborted");
         })?;
         if purged != PurgeSummary::default() {
             let PurgeSummary {
@@ -159,7 +160,7 @@ impl Cleanup {
     /// Deletes agents, in what is left of the time after that.
     async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.agents.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of agents broke off");
+            tracing::error!(error = %Causes(error), "deletion of agents aborted");
         })?;
         if purged != AgentPurgeSummary::default() {
             let AgentPurgeSummary {
@@ -211,7 +212,7 @@ impl Cleanup {
                 .instrument(span.clone());
             if let Err(error) = burying.await {
                 metric::STORE_FAILURES.add([], 1);
-                span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message is left in its queue"));
+                span.in_scope(|| tracing::error!(error = %Causes(&error), "dead letter not handled; it stays in its queue"));
                 response.add_failure(id);
             }
         }
@@ -220,7 +221,7 @@ impl Cleanup {
 }
 
 /// What a sweep adds to the metrics.
-fn count(swept: &Swept) {
+fn count(swept: &SweepSummary) {
     metric::OVERDUE_TASKS.add([], swept.overdue.into());
     metric::OLDEST_OVERDUE.note([], swept.oldest_overdue);
     metric::TASKS_UNCLAIMED.add([], swept.unclaimed.into());

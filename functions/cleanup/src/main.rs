@@ -6,7 +6,7 @@ use cleanup::Cleanup;
 use cleanup::config::Config;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
+use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
 use shared::config::{ConfigError, Environment};
 use shared::domain::Timestamp;
 use shared::ports::Clock;
@@ -46,7 +46,7 @@ async fn main() -> Result<(), Error> {
         sweeper,
         purger,
         agents,
-        undelivered: Undelivered {
+        undelivered: DeadLetterHandler {
             tasks,
             clock: Arc::new(SystemClock),
         },

@@ -13,7 +13,7 @@ use std::time::Duration;
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
+use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
 use shared::domain::{FailureCode, Task, TaskState, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
@@ -59,7 +59,7 @@ async fn handle(
         sweeper,
         purger,
         agents,
-        undelivered: Undelivered {
+        undelivered: DeadLetterHandler {
             tasks: tasks(),
             clock,
         },

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cleanup::Cleanup;
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentDeletion, Purger, Sweeper, Undelivered};
+use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
 use shared::config::Environment;
 use shared::ports::{Clock, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
@@ -54,7 +54,7 @@ async fn an_overdue_task_that_cannot_be_changed_is_counted() {
         sweeper,
         purger,
         agents,
-        undelivered: Undelivered { tasks, clock },
+        undelivered: DeadLetterHandler { tasks, clock },
     };
     cleanup
         .handle(LambdaEvent::new(Value::Null, context))

@@ -77,7 +77,7 @@ pub(crate) fn of_run(ran: Result<RunOutcome, RunError>, receives: u32, now: Time
             Verdict::ComeBack { after }
         }
         Err(error @ RunError::Store(_)) => {
-            tracing::error!(error = %Causes(&error), "task run broke off");
+            tracing::error!(error = %Causes(&error), "task run aborted: store error");
             metric::STORE_FAILURES.add([], 1);
             Verdict::ComeBack {
                 after: backoff(receives),
@@ -93,7 +93,7 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
         // log only the first receive.
         MessageError::NotOurs(_) => {
             if receives <= 1 {
-                tracing::error!(error = %Causes(error), "poison message, left to the dead-letter queue");
+                tracing::error!(error = %Causes(error), "malformed message; SQS will dead-letter it");
                 metric::POISON_MESSAGES.add([], 1);
             }
             Verdict::ComeBack {
@@ -102,7 +102,7 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
         }
         MessageError::Newer(_) => {
             if receives <= 1 {
-                tracing::warn!(%error, "message is left to a newer worker");
+                tracing::warn!(%error, "message has a newer version; retrying later");
             }
             Verdict::ComeBack {
                 after: UPGRADE_WAIT,

@@ -78,7 +78,7 @@ impl AgentDeletion {
         if !self.retention.mark(tenant, id, self.clock.now()).await? {
             return Err(not_found());
         }
-        tracing::info!("agent takes no more tasks and is to be deleted");
+        tracing::info!("agent marked for deletion");
         Ok(())
     }
 
@@ -122,7 +122,7 @@ impl AgentDeletion {
             }
             TaskSearch::Found(task) => {
                 self.retention.restore(&agent).await?;
-                tracing::warn!(task_id = %task, "agent is restored: a task names it that was submitted at the same time");
+                tracing::warn!(task_id = %task, "agent restored: a task was submitted to it at the same time");
             }
             TaskSearch::Unfinished(_) => self.retention.note_search(&agent).await?,
         }

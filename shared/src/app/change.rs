@@ -5,7 +5,7 @@ use crate::metric;
 
 /// Notes a change of the task that was just stored: how long the task had been in the state that
 /// the change ended, and its end if it has ended. To be called where lines have the task's ids.
-pub(super) fn note_change(task: &Task) {
+pub(super) fn record_transition(task: &Task) {
     note_stay(task);
     tell_end(task);
 }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::answers::{ToolAnswer, paired};
-use super::change::note_change;
+use super::change::record_transition;
 use super::lost::note_steps;
 use super::outcome::outcome_of;
 use super::send::send;
@@ -35,7 +35,7 @@ impl Tasks {
         };
         let (task, done) = self.change(tenant, id, cancel).await?;
         if done == Some(Cancellation::Requested) {
-            tracing::info!("task is to be canceled by its worker");
+            tracing::info!("cancel requested; the worker will cancel the task");
         }
         Ok(task)
     }
@@ -133,7 +133,7 @@ impl Tasks {
     ) -> Result<ReopenFrom, StoreError> {
         let heads = match self.journal.heads(task.id()).await {
             Err(error @ StoreError::Corrupt { .. }) if from == RetryFrom::Start => {
-                tracing::error!(error = %Causes(&error), "the task begins afresh after steps that can't be read");
+                tracing::error!(error = %Causes(&error), "steps can't be read; the task restarts from its input");
                 // What it recorded without its record's knowledge lies beyond, at places of the
                 // earlier run.
                 return Ok(ReopenFrom::Start {
@@ -236,7 +236,7 @@ impl Tasks {
     {
         let (task, ()) = self.change(tenant, id, transition).await?;
         if task.status() == TaskStatus::Queued {
-            tracing::info!(base = task.progress().base, "task goes on");
+            tracing::info!(base = task.progress().base, "task resumed");
             send(self.queue.as_ref(), &task, Duration::ZERO).await;
         }
         Ok(task)
@@ -267,7 +267,7 @@ impl Tasks {
             };
             match stored {
                 Ok(()) => {
-                    note_change(&task);
+                    record_transition(&task);
                     return Ok((task, outcome));
                 }
                 Err(StoreError::Conflict) => {}

@@ -31,7 +31,7 @@ pub(super) async fn note_steps(journal: &dyn Journal, task: &mut Task) -> Result
         }
         Err(error @ (StoreError::Throttled(_) | StoreError::Unavailable(_))) => Err(error),
         Err(error) => {
-            tracing::error!(error = %Causes(&error), "recorded steps are left out of the task's account");
+            tracing::error!(error = %Causes(&error), "recorded steps can't be read; their cost is not counted");
             Ok(())
         }
     }

@@ -74,7 +74,7 @@ impl Readiness {
         let looks = self.dependencies.iter().map(async |(name, dependency)| {
             let late = |late| Err(NoAnswer::Silent(Box::new(late)));
             let error = timeout(PATIENCE, dependency.answer()).await.unwrap_or_else(late).err()?;
-            tracing::warn!(dependency = name, error = %Causes(&error), "a dependency does not answer");
+            tracing::warn!(dependency = name, error = %Causes(&error), "dependency does not answer");
             Some(Missing { name, trouble: error.to_string() })
         });
         // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.

@@ -9,7 +9,7 @@ use crate::ports::{QueueError, TaskMessage, TaskQueue};
 /// Sends the message that has a worker take up the task after `delay`, or tells of the failure.
 pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
     if let Err(error) = try_send(queue, task, delay).await {
-        tracing::warn!(error = %Causes(&error), "the task's message is left to cleanup");
+        tracing::warn!(error = %Causes(&error), "message send failed; watchdog will resend");
     }
 }
 

@@ -114,7 +114,7 @@ impl Tasks {
         match try_send(self.queue.as_ref(), &task, Duration::ZERO).await {
             Ok(()) => tracing::info!("task accepted"),
             Err(error) => {
-                tracing::warn!(error = %Causes(&error), "task accepted, its message is left to cleanup");
+                tracing::warn!(error = %Causes(&error), "task accepted; message send failed, watchdog will resend");
             }
         }
         Ok(task)

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use tracing::field::{self, debug};
 use tracing::{Instrument, Span};
 
-use super::change::note_change;
+use super::change::record_transition;
 use super::lost::note_lost_steps;
 use super::send::try_send;
 use crate::domain::{Causes, Overdue, Task, TaskStatus, Timestamp, TraceHeader};
@@ -30,7 +30,7 @@ const INDEX_LAG: Duration = Duration::from_millis(200);
 
 /// What one sweep did, for its summary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepSummary {
     /// Tasks whose message was sent again because no worker had claimed them.
     pub resent: u32,
     /// Of the tasks that no worker had claimed, those whose queue has messages that nobody
@@ -83,8 +83,8 @@ enum Settled {
 
 impl Sweeper {
     /// Does what is due for every overdue task, until none is left or `until` has come.
-    pub async fn sweep(&self, until: Timestamp) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
+    pub async fn sweep(&self, until: Timestamp) -> Result<SweepSummary, StoreError> {
+        let mut swept = SweepSummary::default();
         let (mut idle_pages, mut unreadable) = (0, HashSet::new());
         let backlog = OnceCell::new();
         loop {
@@ -176,7 +176,7 @@ impl Sweeper {
             Err(error) => return failed(&error, "overdue task can't be changed"),
         }
         if overdue != Overdue::LeftInBacklog {
-            note_change(&task);
+            record_transition(&task);
         }
         record_settled(overdue);
         let sent = if overdue.wants_message() {
@@ -251,7 +251,7 @@ fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {
     Settled::Failed
 }
 
-impl Swept {
+impl SweepSummary {
     /// Notes how much was overdue, and since when.
     fn found(&mut self, overdue: &[Result<Task, StoreError>], now: Timestamp) {
         self.overdue = self

@@ -111,7 +111,7 @@ impl Waits {
         let found = self.follow(task, end).await;
         // One that can't be given back is free at its end.
         if let Err(error) = self.slots.give_back(tenant, &place).await {
-            tracing::debug!(error = %Causes(&error), "place of a wait is left to its end");
+            tracing::debug!(error = %Causes(&error), "wait's slot could not be released; it expires");
         }
         found
     }
@@ -174,13 +174,13 @@ impl Waits {
             Ok(Taken::Full) => {
                 tracing::info!(
                     most = most.get(),
-                    "wait is refused: the tenant waits as often as it may"
+                    "wait refused: the tenant has its maximum of waits"
                 );
                 false
             }
             Err(error) => {
                 metric::EPHEMERAL_FAILURES.add([], 1);
-                tracing::warn!(error = %Causes(&error), "waits can't be counted; the client does not wait");
+                tracing::warn!(error = %Causes(&error), "wait counter unavailable; answering at once");
                 false
             }
         }

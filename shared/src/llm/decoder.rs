@@ -7,7 +7,7 @@
 
 use std::str;
 
-use super::dialect::{Answer, Fault, Progress, Reading};
+use super::dialect::{Answer, Fault, Progress, ResponseParser};
 use super::failure::{BodyTooLarge, Failure};
 use super::finished::{self, Silence};
 use super::halves;
@@ -87,7 +87,7 @@ enum Form {
     Whole(Whole),
 }
 
-impl<R: Reading> Decoder<R> {
+impl<R: ResponseParser> Decoder<R> {
     pub(super) fn new(expected: Expected) -> Self {
         let form = Form::Unknown(Vec::new());
         let reading = R::default();
@@ -270,7 +270,7 @@ impl<R: Reading> Decoder<R> {
                 Ok(())
             }
             Err(_) if self.is_stopped => Ok(()),
-            Err(Fault::Malformed(_) | Fault::Senseless(_) | Fault::Unfinished) => Ok(()),
+            Err(Fault::Malformed(_) | Fault::Inconsistent(_) | Fault::Truncated) => Ok(()),
             Err(fault @ (Fault::Complaint(..) | Fault::BrokenOff)) => Err(fault.into()),
         }
     }
@@ -322,7 +322,7 @@ const fn new_parser() -> Parser {
 
 /// Takes in an event. If it has half characters, they are marked.
 fn read_event(
-    reading: &mut impl Reading,
+    reading: &mut impl ResponseParser,
     event: &Event,
     has_halves: &mut bool,
 ) -> Result<Progress, Fault> {
@@ -332,7 +332,7 @@ fn read_event(
 }
 
 fn read_marking(
-    reading: &mut impl Reading,
+    reading: &mut impl ResponseParser,
     event: &Event,
     has_halves: &mut bool,
 ) -> Result<Progress, Fault> {

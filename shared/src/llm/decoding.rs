@@ -46,7 +46,7 @@ fn decode_as<'a, D: Dialect>(
         max_output_tokens: u64::MAX,
         silence: Silence::Refused,
     };
-    let mut decoder = Decoder::<D::Reading>::new(expected);
+    let mut decoder = Decoder::<D::ResponseParser>::new(expected);
     let mut end = Ok(());
     for piece in pieces {
         match decoder.feed(piece) {

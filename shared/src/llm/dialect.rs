@@ -2,7 +2,7 @@
 //! of errors.
 //!
 //! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what
-//! comes back to its [`Reading`], in one piece or event by event.
+//! comes back to its [`ResponseParser`], in one piece or event by event.
 
 use serde::Serialize;
 
@@ -19,19 +19,19 @@ pub(super) trait Dialect: Send + Sync + 'static {
     const REQUEST_ID: &'static str;
 
     /// The body that is posted.
-    type Question<'a>: Serialize + Send + Sync;
+    type RequestBody<'a>: Serialize + Send + Sync;
     /// An answer as far as it has arrived.
-    type Reading: Reading;
+    type ResponseParser: ResponseParser;
 
     /// The question to the request's model; streamed or not, as the model's settings say.
-    fn question(request: &ModelRequest) -> Self::Question<'_>;
+    fn body(request: &ModelRequest) -> Self::RequestBody<'_>;
 
     /// The vendor's own headers.
     fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)>;
 }
 
 /// An answer as far as it has arrived.
-pub(super) trait Reading: Default + Send {
+pub(super) trait ResponseParser: Default + Send {
     /// Takes in the next event of a stream.
     fn event(&mut self, event: &Event) -> Result<Progress, Fault>;
 
@@ -81,9 +81,9 @@ pub(super) enum Fault {
     /// It is not in the documented form.
     Malformed(Malformed),
     /// It is well-formed, but can't be; in a few words that quote nothing.
-    Senseless(&'static str),
+    Inconsistent(&'static str),
     /// It ended too early.
-    Unfinished,
+    Truncated,
     /// The server says that it broke the answer off.
     BrokenOff,
 }

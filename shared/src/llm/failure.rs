@@ -195,7 +195,7 @@ pub(super) struct KeyTimeout;
 /// An answer has an impossible content, such as the end of something that did not begin.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Senseless(&'static str);
+struct Inconsistent(&'static str);
 
 /// A body is larger than is accepted.
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +207,7 @@ pub(super) struct BodyTooLarge {
 /// An answer ended too early.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer ended before its end")]
-struct Unfinished;
+struct Truncated;
 
 /// A server says that it broke an answer off.
 #[derive(Debug, thiserror::Error)]
@@ -285,8 +285,8 @@ impl From<Fault> for Failure {
         match fault {
             Fault::Complaint(kind, complaint) => Self::complaint(kind, complaint),
             Fault::Malformed(error) => Self::new(ModelErrorKind::BadAnswer, error),
-            Fault::Senseless(what) => Self::new(ModelErrorKind::BadAnswer, Senseless(what)),
-            Fault::Unfinished => Self::new(UNAVAILABLE, Unfinished),
+            Fault::Inconsistent(what) => Self::new(ModelErrorKind::BadAnswer, Inconsistent(what)),
+            Fault::Truncated => Self::new(UNAVAILABLE, Truncated),
             Fault::BrokenOff => Self::new(UNAVAILABLE, BrokenOff),
         }
     }

@@ -67,7 +67,7 @@ pub(super) fn settled(answer: Answer, silence: Silence) -> Result<Answer, Fault>
         ..answer
     };
     if silence == Silence::Refused && is_silent(&answer) {
-        return Err(Fault::Senseless(
+        return Err(Fault::Inconsistent(
             "the answer has neither text nor tool calls",
         ));
     }

@@ -19,7 +19,7 @@ use tracing::{Instrument, Span, field};
 
 use super::access::Access;
 use super::decoder::{Decoder, Expected, Step};
-use super::dialect::{Dialect, Progress, Reading};
+use super::dialect::{Dialect, Progress, ResponseParser};
 use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout};
 use super::key::{ApiKey, Credentials};
 use super::pace::{Ender, Late, Pace, Timeouts};
@@ -124,7 +124,7 @@ impl<D: Dialect> Endpoint<D> {
         request: &ModelRequest,
         pace: &Pace<'_>,
         exchange: &mut Exchange,
-        decoder: &mut Decoder<D::Reading>,
+        decoder: &mut Decoder<D::ResponseParser>,
     ) -> Result<(), Failure> {
         let transfer = request.chain.first().settings.transfer;
         let begin = match transfer {
@@ -178,7 +178,7 @@ impl<D: Dialect> Endpoint<D> {
             post = post.header(name, value);
         }
         let bytes = request.prompt.conversation_bytes();
-        let mut post = computed(bytes, || post.json(&D::question(request)).build())?;
+        let mut post = computed(bytes, || post.json(&D::body(request)).build())?;
         credentials.sign(&mut post);
         self.http.execute(post).await
     }
@@ -241,7 +241,7 @@ fn attempt(request: &ModelRequest) -> Span {
 /// model loads or queues. After it, only events are, because a gateway keeps sending its comments
 /// when its model has stalled. After the reason to stop, usage and the mark of the end have little
 /// time, and so has the end of a whole answer. The first event is `first`'s.
-async fn receive<R: Reading>(
+async fn receive<R: ResponseParser>(
     mut response: Response,
     pace: &Pace<'_>,
     mut due: Instant,

@@ -8,19 +8,19 @@
 //! `schemas`'s.
 
 pub mod admission;
+mod attempt_log;
 pub mod backoff;
 pub mod breaker;
 pub mod cache_key;
 pub mod cached;
+mod cooldowns;
 pub mod fallback;
 pub mod metered;
 pub(crate) mod models;
-mod pauses;
 pub mod price;
 pub mod retry;
 pub mod retry_budget;
 pub(crate) mod schemas;
-mod tried;
 
 pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerSettings};

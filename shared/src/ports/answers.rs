@@ -7,7 +7,7 @@ use crate::domain::{AnswerKey, ModelAnswer, Timestamp, WorkerId};
 
 /// A cached answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeptAnswer {
+pub struct CachedAnswer {
     /// The answer as the provider gave it. What was spent and what failed on the way to it is not
     /// kept.
     pub answer: ModelAnswer,
@@ -41,7 +41,7 @@ pub enum AnswerClaimed {
     /// The owner is to ask.
     Granted,
     /// Nobody needs to: here is a fresh answer that is good enough.
-    Kept(Box<KeptAnswer>),
+    Kept(Box<CachedAnswer>),
     /// Somebody else is to ask.
     Busy {
         /// When that claim ends by itself.
@@ -55,7 +55,7 @@ pub enum AnswerClaimed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSeen {
     /// The answer that is good enough, fresh or not.
-    pub kept: Option<Box<KeptAnswer>>,
+    pub kept: Option<Box<CachedAnswer>>,
     /// Who asks just now.
     pub asking: Asking,
 }
@@ -101,13 +101,13 @@ pub trait AnswerCache: Send + Sync {
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &KeptAnswer,
+        kept: &CachedAnswer,
     ) -> Result<(), StoreError>;
 
     /// Keeps the answer without a claim, and leaves others' alone; fails with
     /// [`StoreError::Conflict`] if a newer one is there. Keeping the very same answer twice
     /// succeeds.
-    async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError>;
+    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError>;
 
     /// Ends the owner's claim, if it is still held, without an answer. Until `alone_until`, if
     /// given, nobody is granted one.

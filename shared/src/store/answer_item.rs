@@ -11,7 +11,7 @@ use super::keys::{EXPIRES_AT, seconds};
 use crate::domain::{
     AssistantPart, ModelAnswer, ModelRef, Origin, Spend, StopReason, Timestamp, Usage,
 };
-use crate::ports::{Asking, KeptAnswer, StoreError};
+use crate::ports::{Asking, CachedAnswer, StoreError};
 
 pub(super) const OWNER: &str = "owner";
 pub(super) const LEASE_UNTIL: &str = "lease_until";
@@ -55,7 +55,7 @@ pub(super) fn pack(answer: &ModelAnswer) -> Result<Blob, StoreError> {
 }
 
 /// The attributes of the cached answer, whose packed form is `blob`, in its record.
-pub(super) fn write(kept: &KeptAnswer, blob: &Blob) -> Attributes {
+pub(super) fn write(kept: &CachedAnswer, blob: &Blob) -> Attributes {
     let times = [
         (MADE_AT, moment(kept.made_at)),
         (FRESH_UNTIL, moment(kept.fresh_until)),
@@ -99,7 +99,7 @@ pub(super) fn read(item: &Item) -> Result<Option<Found<'_>>, StoreError> {
 
 impl Found<'_> {
     /// The cached answer whose unpacked form is `raw`.
-    pub(super) fn unpacked(&self, raw: &[u8]) -> Result<KeptAnswer, StoreError> {
+    pub(super) fn unpacked(&self, raw: &[u8]) -> Result<CachedAnswer, StoreError> {
         // The error names only the place: the text is an answer.
         let form: Form<'_> = serde_json::from_slice(raw).map_err(|error| {
             let (what, place) = (error.classify(), error.column());
@@ -125,7 +125,7 @@ impl Found<'_> {
             failed: Vec::new(),
             kept_as: None,
         };
-        Ok(KeptAnswer {
+        Ok(CachedAnswer {
             answer,
             made_at: self.made_at,
             fresh_until: self.fresh_until,
@@ -157,12 +157,12 @@ mod tests {
     use crate::domain::AnswerKey;
     use crate::testing::samples::{self, after};
 
-    fn kept() -> KeptAnswer {
+    fn kept() -> CachedAnswer {
         let answer = ModelAnswer {
             spend: Spend::default(),
             ..samples::answer("Paris 🗼")
         };
-        KeptAnswer {
+        CachedAnswer {
             answer,
             made_at: after(1),
             fresh_until: after(2),

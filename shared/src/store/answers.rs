@@ -19,7 +19,7 @@ use super::keys::{self, EXPIRES_AT};
 use super::table::{self, Table};
 use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
 };
 use crate::runtime::computed;
 
@@ -146,7 +146,7 @@ impl DynamoAnswerCache {
         };
         match kept.await {
             Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::warn!(error = %Causes(&error), "a kept answer can't be read and counts as absent");
+                tracing::warn!(error = %Causes(&error), "cached answer can't be read; treated as absent");
                 Ok(Answer::Unreadable)
             }
             other => other,
@@ -158,7 +158,7 @@ impl DynamoAnswerCache {
     async fn put(
         &self,
         key: &AnswerKey,
-        kept: &KeptAnswer,
+        kept: &CachedAnswer,
         blob: &Blob,
         cleared: &[&'static str],
     ) -> Result<UpdateItemFluentBuilder, StoreError> {
@@ -199,13 +199,17 @@ impl DynamoAnswerCache {
 
 /// What a record has of an answer.
 enum Answer {
-    Read(Box<KeptAnswer>),
+    Read(Box<CachedAnswer>),
     Unreadable,
     None,
 }
 
 /// Succeeds if `item`, which made a write's condition fail, has the very same answer already.
-fn same_answer_kept(item: Option<&Item>, kept: &KeptAnswer, blob: &Blob) -> Result<(), StoreError> {
+fn same_answer_kept(
+    item: Option<&Item>,
+    kept: &CachedAnswer,
+    blob: &Blob,
+) -> Result<(), StoreError> {
     let same = |item: &Item| {
         let fields = Fields::of(item).ok()?;
         Some(
@@ -265,7 +269,7 @@ impl AnswerCache for DynamoAnswerCache {
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &KeptAnswer,
+        kept: &CachedAnswer,
     ) -> Result<(), StoreError> {
         let blob = answer_item::pack(&kept.answer)?;
         let request = self.put(key, kept, &blob, &[OWNER, LEASE_UNTIL]).await?;
@@ -278,7 +282,7 @@ impl AnswerCache for DynamoAnswerCache {
         same_answer_kept(kept_instead_of_update(error)?.as_ref(), kept, &blob)
     }
 
-    async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError> {
+    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError> {
         let blob = answer_item::pack(&kept.answer)?;
         let request = self.put(key, kept, &blob, &[]).await?;
         let request =

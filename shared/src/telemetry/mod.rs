@@ -90,7 +90,7 @@ pub fn start(service: Service, environment: &Environment) {
         std::panic::set_hook(Box::new(logs::log_panic));
         metrics::start(service.name, environment);
         if let Some(error) = failure {
-            tracing::warn!(%error, "there are no traces");
+            tracing::warn!(%error, "tracing unavailable");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{AnswerKey, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
 };
 
 /// The most bytes that an answer may have.
@@ -29,7 +29,7 @@ pub struct MemoryAnswers {
 struct Record {
     claim: Option<(WorkerId, Timestamp)>,
     alone_until: Option<Timestamp>,
-    kept: Option<KeptAnswer>,
+    kept: Option<CachedAnswer>,
 }
 
 impl MemoryAnswers {
@@ -73,7 +73,7 @@ impl Record {
         self.claim.is_some_and(|(holder, _)| holder == owner)
     }
 
-    fn take(&mut self, kept: &KeptAnswer) {
+    fn take(&mut self, kept: &CachedAnswer) {
         (self.kept, self.alone_until) = (Some(kept.clone()), None);
     }
 }
@@ -86,7 +86,7 @@ impl AnswerCache for MemoryAnswers {
         claim: &AnswerClaim,
     ) -> Result<AnswerClaimed, StoreError> {
         self.run(key, |record| {
-            let good = |kept: &&KeptAnswer| {
+            let good = |kept: &&CachedAnswer| {
                 kept.fresh_until > claim.now && kept.made_at >= claim.not_before
             };
             if let Some(kept) = record.kept.as_ref().filter(good) {
@@ -113,7 +113,7 @@ impl AnswerCache for MemoryAnswers {
         not_before: Timestamp,
     ) -> Result<AnswerSeen, StoreError> {
         self.run(key, |record| {
-            let good = |kept: &&KeptAnswer| kept.ends_at > now && kept.made_at >= not_before;
+            let good = |kept: &&CachedAnswer| kept.ends_at > now && kept.made_at >= not_before;
             let kept = record.kept.as_ref().filter(good).cloned().map(Box::new);
             Ok(AnswerSeen {
                 kept,
@@ -127,7 +127,7 @@ impl AnswerCache for MemoryAnswers {
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &KeptAnswer,
+        kept: &CachedAnswer,
     ) -> Result<(), StoreError> {
         fits(kept)?;
         self.run(key, |record| {
@@ -144,7 +144,7 @@ impl AnswerCache for MemoryAnswers {
         .await
     }
 
-    async fn replace(&self, key: &AnswerKey, kept: &KeptAnswer) -> Result<(), StoreError> {
+    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError> {
         fits(kept)?;
         self.run(key, |record| {
             if record
@@ -179,7 +179,7 @@ impl AnswerCache for MemoryAnswers {
     }
 }
 
-fn fits(kept: &KeptAnswer) -> Result<(), StoreError> {
+fn fits(kept: &CachedAnswer) -> Result<(), StoreError> {
     let bytes = serde_json::to_vec(&kept.answer.content).map_or(0, |json| json.len());
     if bytes <= MAX_BYTES {
         Ok(())

@@ -29,7 +29,7 @@ impl Caching {
 
     async fn run(&self, task: TaskId) {
         let settings = CacheSettings {
-            nearby_for: Duration::ZERO,
+            local_for: Duration::ZERO,
             ..CacheSettings::default()
         };
         let model = Arc::<ScriptedModel>::clone(&self.world.model);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use shared::app::{NewTask, RunError, RunOutcome, Runner, Undelivered};
+use shared::app::{DeadLetterHandler, NewTask, RunError, RunOutcome, Runner};
 use shared::domain::{
     LimitChanges, ModelAnswer, ModelChain, ModelRef, ModelRequest, Outage, Provider, ProviderError,
     TaskStatus, Wait, WaitReason,
@@ -97,7 +97,7 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
         stranded.settle_overdue(samples::after(moment)).unwrap();
         world.store.update(&stranded).await.unwrap();
     }
-    let undelivered = Undelivered {
+    let undelivered = DeadLetterHandler {
         tasks: Arc::new(world.store.clone()),
         clock: Arc::new(world.clock.clone()),
     };
@@ -417,7 +417,7 @@ async fn each_line_of_a_failed_model_call_has_what_the_provider_said() {
     let lines = told_by(Arc::new(Refusing)).await;
     let retries: Vec<_> = lines
         .iter()
-        .filter(|line| line["message"] == "model call is tried again")
+        .filter(|line| line["message"] == "model call retried")
         .collect();
     assert!(
         !retries.is_empty()

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{RunOutcome, Sweeper, Swept};
+use shared::app::{RunOutcome, SweepSummary, Sweeper};
 use shared::domain::{FailureCode, TaskState, TaskStatus, Timestamp};
 use shared::ports::{Clock, TaskStore};
 use shared::testing::{Call, Faults, ManualClock, When, samples};
@@ -12,8 +12,8 @@ const DEAD: u64 = INVOCATION.as_secs() + 2;
 
 /// Checks what was done; how much was found and since when is another test's.
 #[track_caller]
-fn check(swept: &Swept, done: Swept) {
-    let Swept {
+fn check(swept: &SweepSummary, done: SweepSummary) {
+    let SweepSummary {
         overdue,
         oldest_overdue,
         unclaimed,
@@ -21,7 +21,7 @@ fn check(swept: &Swept, done: Swept) {
     } = *swept;
     assert_eq!(
         *swept,
-        Swept {
+        SweepSummary {
             overdue,
             oldest_overdue,
             unclaimed,
@@ -93,10 +93,10 @@ async fn nothing_is_done_about_tasks_that_are_not_due() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
     world.pass(59);
-    assert_eq!(world.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.sweep().await.unwrap(), SweepSummary::default());
     world.run(task.id()).await.unwrap();
     world.pass(100_000);
-    assert_eq!(world.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.sweep().await.unwrap(), SweepSummary::default());
 }
 
 #[tokio::test]
@@ -107,9 +107,9 @@ async fn a_dead_workers_task_is_queued_again_and_completes() {
     world.pass(DEAD);
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             requeued: 1,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     assert_eq!(world.queue.sent().len(), 2);
@@ -128,18 +128,18 @@ async fn a_task_that_lost_two_workers_in_a_row_is_worked_on_alone() {
         world.pass(DEAD);
         check(
             &world.sweep().await.unwrap(),
-            Swept {
+            SweepSummary {
                 requeued: 1,
-                ..Swept::default()
+                ..SweepSummary::default()
             },
         );
     }
     world.pass(600);
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             resent: 1,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     let alone: Vec<bool> = world
@@ -161,9 +161,9 @@ async fn a_task_that_kills_five_workers_is_given_up() {
     }
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             given_up: 1,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     let task = world.task(task.id()).await;
@@ -181,9 +181,9 @@ async fn a_task_past_its_deadline_times_out() {
     world.pass(1_800);
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             timed_out: 1,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     assert_eq!(world.status(task.id()).await, TaskStatus::TimedOut);
@@ -216,17 +216,17 @@ async fn a_message_that_can_not_be_sent_comes_due_again() {
     faults.fail_at_nth(Call::Send, 1, When::Before);
     check(
         &world.sweep_failing(&faults).await.unwrap(),
-        Swept {
+        SweepSummary {
             resent: 1,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     world.pass(120);
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             resent: 1,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
 }
@@ -240,9 +240,9 @@ async fn a_backlog_of_many_pages_is_worked_off_in_one_sweep() {
     world.pass(60);
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             resent: 250,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     assert_eq!(world.queue.sent().len(), 500);
@@ -273,9 +273,9 @@ async fn a_backlog_is_not_fed_with_messages_of_its_own_tasks() {
     world.pass(300);
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             resent: 100,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
 }
@@ -315,17 +315,17 @@ async fn a_sweep_whose_time_is_over_leaves_the_rest_to_the_next() {
         .unwrap();
     check(
         &swept,
-        Swept {
+        SweepSummary {
             resent: 200,
             unfinished: true,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             resent: 50,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
 }
@@ -352,9 +352,9 @@ async fn a_sweep_that_gets_nowhere_ends_before_its_time() {
     assert!(swept.unfinished && swept.failed >= 100, "{swept:?}");
     check(
         &world.sweep().await.unwrap(),
-        Swept {
+        SweepSummary {
             requeued: 150,
-            ..Swept::default()
+            ..SweepSummary::default()
         },
     );
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use shared::app::{
-    AppError, NewTask, Room, RunError, RunOutcome, Runner, Sweeper, Swept, Tasks, WorkTimes,
+    AppError, NewTask, Room, RunError, RunOutcome, Runner, SweepSummary, Sweeper, Tasks, WorkTimes,
 };
 use shared::domain::{
     Agent, AgentConfig, CacheRules, CacheUse, LimitChanges, OnLimit, Outage, Step, Task, TaskId,
@@ -173,12 +173,12 @@ impl World {
         worker.run(&message, self.now().plus(INVOCATION)).await
     }
 
-    pub(crate) async fn sweep(&self) -> Result<Swept, StoreError> {
+    pub(crate) async fn sweep(&self) -> Result<SweepSummary, StoreError> {
         self.sweep_failing(&Faults::default()).await
     }
 
     /// Sweeps while the queue fails by `faults`.
-    pub(crate) async fn sweep_failing(&self, faults: &Faults) -> Result<Swept, StoreError> {
+    pub(crate) async fn sweep_failing(&self, faults: &Faults) -> Result<SweepSummary, StoreError> {
         let sweeper = Sweeper {
             tasks: Arc::new(self.store.clone()),
             journal: Arc::new(self.store.clone()),

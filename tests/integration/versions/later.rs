@@ -104,7 +104,7 @@ async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_i
         slots: None,
         room: Room::default(),
     };
-    let undelivered = Undelivered {
+    let undelivered = DeadLetterHandler {
         tasks: Arc::new(kept.tasks.clone()),
         clock: Arc::new(clock.clone()),
     };

@@ -11,7 +11,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::join_all;
 use serde_json::Value;
 use shared::app::{
-    AppError, RetryFrom, Room, RunError, RunOutcome, Runner, Sweeper, Tasks, Undelivered, WorkTimes,
+    AppError, DeadLetterHandler, RetryFrom, Room, RunError, RunOutcome, Runner, Sweeper, Tasks,
+    WorkTimes,
 };
 use shared::domain::task::MAX_HISTORY;
 use shared::domain::{

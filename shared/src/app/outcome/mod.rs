@@ -98,7 +98,7 @@ pub(super) fn conversation_too_long() -> Failure {
 }
 
 /// What becomes of a task whose model call failed.
-pub(super) enum Aftermath {
+pub(super) enum FailureDisposition {
     /// It waits, having spent this.
     Park(Wait, Spent),
     /// It fails.
@@ -120,14 +120,14 @@ pub(super) fn is_last_try(task: &Task, now: Timestamp) -> bool {
 /// the agent would rather have its task fail. A wait beyond the task's deadline ends shortly before
 /// it: the provider may recover sooner than it said, and no task ends before its time because of a
 /// response that another task got.
-pub(super) fn aftermath(
+pub(super) fn disposition(
     task: &Task,
     agent_wants: Outage,
     error: &ModelError,
     now: Timestamp,
-) -> Aftermath {
+) -> FailureDisposition {
     let Some(wait) = wait_of(task, error, now) else {
-        return Aftermath::Fail(failure_of(error));
+        return FailureDisposition::Fail(failure_of(error));
     };
     let spent = if may_be_billed(error, wait.reason) {
         Spent::Attempt
@@ -142,10 +142,10 @@ pub(super) fn aftermath(
         || agent_wants == Outage::Wait
         || is_limit_of_others(error, wait.reason);
     if !waits || wait.until >= task.deadline() {
-        return Aftermath::Fail(failure_of(error));
+        return FailureDisposition::Fail(failure_of(error));
     }
     if spent == Spent::Nothing || task.attempts() < MAX_ATTEMPTS {
-        return Aftermath::Park(wait, spent);
+        return FailureDisposition::Park(wait, spent);
     }
     let Failure {
         message, attempts, ..
@@ -154,7 +154,7 @@ pub(super) fn aftermath(
     let message = format!(
         "{MAX_ATTEMPTS} attempts in a row came to no result: {met}; the last one: {message}"
     );
-    Aftermath::Fail(Failure {
+    FailureDisposition::Fail(Failure {
         code: FailureCode::AttemptsExhausted,
         message,
         attempts,
@@ -214,7 +214,7 @@ fn until_for(
         WaitReason::RateLimit | WaitReason::RetryAfter => wait.until,
     };
     let until = if spent == Spent::Attempt {
-        until.max(now.plus(task.paid_pause()))
+        until.max(now.plus(task.paid_backoff()))
     } else {
         until
     };
@@ -242,7 +242,7 @@ fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
         }
     } else {
         Wait {
-            until: now.plus(task.outage_pause()),
+            until: now.plus(task.outage_backoff()),
             reason: WaitReason::RetryAfter,
         }
     };

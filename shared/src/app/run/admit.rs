@@ -56,7 +56,7 @@ impl Runner {
             }
             Taken::Full => {
                 let wait = Wait {
-                    until: now.plus(held.task.turn_pause(now)),
+                    until: now.plus(held.task.slot_backoff(now)),
                     reason: WaitReason::Concurrency,
                 };
                 held.finish(Exit::Parked(wait, Spent::Nothing)).await

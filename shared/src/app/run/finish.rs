@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::exit::Exit;
 use super::lease::{HeldTask, MAX_CONFLICTS};
 use super::runner::{RunError, RunOutcome, Runner};
-use crate::app::change::note_change;
+use crate::app::change::record_transition;
 use crate::app::lost::note_lost_steps;
 use crate::app::outcome::too_large;
 use crate::app::send::send;
@@ -65,7 +65,7 @@ impl Runner {
             tracing::error!(error = %Causes(error), "store failed in the last attempt; task failed");
             metric::STORE_FAILURES.add([], 1);
         }
-        note_change(task);
+        record_transition(task);
         match task.state() {
             TaskState::Completed(_)
             | TaskState::Failed(_)
@@ -118,7 +118,7 @@ impl Runner {
         let overdue = task.settle_overdue(now).ok_or(StoreError::Conflict)?;
         match self.tasks.update(&task).await {
             Ok(()) => {
-                note_change(&task);
+                record_transition(&task);
                 record_settled(overdue);
                 // Its attempts were not used up if its lost worker had recorded a step.
                 if overdue.wants_message() {

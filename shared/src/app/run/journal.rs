@@ -36,7 +36,7 @@ impl Work<'_> {
         {
             tracing::info!(
                 steps = self.conversation.outline().complete_until(),
-                "recorded steps are used"
+                "recorded steps loaded"
             );
             if attempts > 1 {
                 self.held.renew().await?;

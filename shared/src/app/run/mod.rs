@@ -28,7 +28,7 @@ mod work;
 
 use tracing::{Instrument, Span};
 
-use crate::app::change::note_change;
+use crate::app::change::record_transition;
 use crate::app::span::record;
 use crate::app::sweep::settling;
 use crate::domain::{ClaimRefused, Event, Lease, Task, Timestamp, WorkerId};
@@ -64,7 +64,7 @@ impl Runner {
             Claimed::Granted(task) => {
                 metric::TASKS_CLAIMED.add([], 1);
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
-                note_change(&task);
+                record_transition(&task);
                 tracing::info!(worker = %lease.worker, attempt = task.attempts(), "task claimed");
                 let trace = invoke_agent(&task);
                 self.run_in_room(*task, until).instrument(trace).await

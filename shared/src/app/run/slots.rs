@@ -54,7 +54,7 @@ impl TenantSlots {
     fn complain(&self, error: &StoreError, until: Timestamp) {
         metric::EPHEMERAL_FAILURES.add([], 1);
         if self.complained.swap(until.as_millis(), Ordering::Relaxed) != until.as_millis() {
-            tracing::warn!(error = %Causes(error), "slots can't be told: the cap on running tasks is not kept");
+            tracing::warn!(error = %Causes(error), "cap on running tasks unavailable; not enforced");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::step_log::{
 };
 use super::tools::{PlannedCall, StepOrigin};
 use super::work::Work;
-use crate::app::outcome::{Aftermath, aftermath, too_large};
+use crate::app::outcome::{FailureDisposition, disposition, too_large};
 use crate::domain::{
     Agent, Causes, Cost, LimitKind, Spend, Spent, Step, StepKind, TaskInput, Usage, whole_millis,
 };
@@ -147,14 +147,14 @@ impl Work<'_> {
         let limit = self.limit(LimitKind::Budget);
         match (&error.kind, limit) {
             (ModelErrorKind::BudgetExhausted(_), paused @ Exit::Paused(_)) => paused,
-            _ => match aftermath(
+            _ => match disposition(
                 &self.held.task,
                 agent.config.retry.outage,
                 error,
                 self.held.runner.clock.now(),
             ) {
-                Aftermath::Park(wait, spent) => Exit::Parked(wait, spent),
-                Aftermath::Fail(failure) => Exit::Failed(failure),
+                FailureDisposition::Park(wait, spent) => Exit::Parked(wait, spent),
+                FailureDisposition::Fail(failure) => Exit::Failed(failure),
             },
         }
     }

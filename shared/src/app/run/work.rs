@@ -88,7 +88,7 @@ impl<'a> Work<'a> {
 /// have finished.
 pub(super) fn crowded_out(held: &HeldTask<'_>, bytes: u64) -> Exit {
     let now = held.runner.clock.now();
-    let backoff = held.task.turn_pause(now);
+    let backoff = held.task.slot_backoff(now);
     tracing::info!(
         bytes,
         after_ms = whole_millis(backoff),

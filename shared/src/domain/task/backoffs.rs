@@ -7,7 +7,7 @@ use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 
 /// How long a task pauses whose models are all out of service; the pause doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 
 /// The longest wait of a task whose provider limits the rate and names no wait.
@@ -25,8 +25,8 @@ impl Task {
     /// How long the task should pause if all its models are out of service: from 5 s on, twice as
     /// long each time up to 5 minutes, and up to a quarter less, so that tasks that were parked
     /// together come back one by one.
-    pub fn outage_pause(&self) -> Duration {
-        let longest = FIRST_PAUSE
+    pub fn outage_backoff(&self) -> Duration {
+        let longest = FIRST_BACKOFF
             .saturating_mul(1 << self.progress.parkings.outages.min(8))
             .min(LONGEST_PAUSE);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
@@ -36,12 +36,12 @@ impl Task {
     /// the first attempt, and six times as long after each further one, up to a quarter less. So
     /// the five attempts that a task has take 20 minutes, and not the one or two in which hardly
     /// any outage ends.
-    pub fn paid_pause(&self) -> Duration {
+    pub fn paid_backoff(&self) -> Duration {
         let longest = match self.progress.attempts {
-            0 | 1 => FIRST_PAUSE,
-            2 => FIRST_PAUSE * 6,
-            3 => FIRST_PAUSE * 36,
-            _ => FIRST_PAUSE * 216,
+            0 | 1 => FIRST_BACKOFF,
+            2 => FIRST_BACKOFF * 6,
+            3 => FIRST_BACKOFF * 36,
+            _ => FIRST_BACKOFF * 216,
         };
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
@@ -51,7 +51,7 @@ impl Task {
     /// parked together come back one by one.
     pub fn rate_limit_backoff(&self) -> Duration {
         let doublings = self.progress.parkings.rate_limits.min(8);
-        let longest = FIRST_PAUSE
+        let longest = FIRST_BACKOFF
             .saturating_mul(1 << doublings)
             .min(LONGEST_RATE_LIMIT_BACKOFF);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
@@ -61,7 +61,7 @@ impl Task {
     /// from 4 s on, twice as long each time up to a minute, and up to half less, so that tasks that
     /// were parked together come back one by one. At most half of the time that the task has left,
     /// so that it asks more often near its deadline; but at least a second.
-    pub fn turn_pause(&self, now: Timestamp) -> Duration {
+    pub fn slot_backoff(&self, now: Timestamp) -> Duration {
         let longest = FIRST_TURN
             .saturating_mul(1 << self.progress.parkings.turns.min(8))
             .min(LONGEST_TURN);

@@ -120,7 +120,7 @@ impl Block {
             }
             // Whole, unlike what has come so far.
             Some(Value::Object(_)) if !self.input.is_empty() && !lenient::is_json(&self.input) => {
-                return Err(Fault::Senseless("a tool's input is in pieces and whole"));
+                return Err(Fault::Inconsistent("a tool's input is in pieces and whole"));
             }
             Some(Value::Object(input)) => {
                 self.input = Value::Object(input).to_string();
@@ -129,7 +129,7 @@ impl Block {
             Some(Value::Array(list)) if list.is_empty() => {}
             Some(Value::Null) | None => {}
             Some(Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
-                return Err(Fault::Senseless("a piece of a tool's input is no text"));
+                return Err(Fault::Inconsistent("a piece of a tool's input is no text"));
             }
         }
         if let Some(citation) = piece.citation {
@@ -152,7 +152,7 @@ impl Block {
         {
             Value::String(text) => text.push_str(more),
             empty @ Value::Null => *empty = more.into(),
-            _ => return Err(Fault::Senseless("a text begins as something else")),
+            _ => return Err(Fault::Inconsistent("a text begins as something else")),
         }
         Ok(more.len())
     }
@@ -169,7 +169,7 @@ impl Block {
             .fields
             .get("type")
             .and_then(Value::as_str)
-            .ok_or(Fault::Senseless("a block has no type"))?;
+            .ok_or(Fault::Inconsistent("a block has no type"))?;
         let content = match kind {
             "text" => AssistantContent::Text(self.text("text")?.to_owned()),
             "thinking" => AssistantContent::Reasoning(self.text("thinking")?.to_owned()),
@@ -196,14 +196,14 @@ impl Block {
             Some(Value::Array(list)) if list.is_empty() => "{}".to_owned(),
             Some(Value::Null) | None => "{}".to_owned(),
             Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => {
-                return Err(Fault::Senseless(
+                return Err(Fault::Inconsistent(
                     "a tool's input is neither text nor an object",
                 ));
             }
         };
         let name = self.text("name")?.to_owned();
         if name.is_empty() {
-            return Err(Fault::Senseless("a tool call has no name"));
+            return Err(Fault::Inconsistent("a tool call has no name"));
         }
         let id = match self.fields.get("id") {
             Some(Value::String(id)) => id.clone(),
@@ -223,7 +223,7 @@ impl Block {
         match self.fields.get(field) {
             Some(Value::String(text)) => Ok(text),
             Some(Value::Null) | None => Ok(""),
-            Some(_) => Err(Fault::Senseless("a text of a block is something else")),
+            Some(_) => Err(Fault::Inconsistent("a text of a block is something else")),
         }
     }
 

@@ -8,12 +8,12 @@
 
 mod block;
 mod complexity;
-mod form;
-mod question;
 mod reading;
+mod request_body;
+mod schema_subset;
 
-use question::Question;
 use reading::Received;
+use request_body::RequestBody;
 
 use super::dialect::Dialect;
 use super::failure::Complaint;
@@ -31,11 +31,11 @@ impl Dialect for Anthropic {
     const PATH: &'static str = "/v1/messages";
     const REQUEST_ID: &'static str = "request-id";
 
-    type Question<'a> = Question<'a>;
-    type Reading = Received;
+    type RequestBody<'a> = RequestBody<'a>;
+    type ResponseParser = Received;
 
-    fn question(request: &ModelRequest) -> Question<'_> {
-        Question::from(request)
+    fn body(request: &ModelRequest) -> RequestBody<'_> {
+        RequestBody::from(request)
     }
 
     fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Answer, Fault, Progress, Reading};
+use super::super::dialect::{Answer, Fault, Progress, ResponseParser};
 use super::super::endings::{Ending, ending, reason};
 use super::super::failure::Complaint;
 use super::super::lenient::{self, Lookup, Named};
@@ -116,7 +116,7 @@ struct OutputDetails {
     thinking_tokens: Option<u64>,
 }
 
-impl Reading for Received {
+impl ResponseParser for Received {
     fn event(&mut self, event: &Event) -> Result<Progress, Fault> {
         // The vendor sends no such mark; servers with the same API do.
         if event.data.trim_ascii() == "[DONE]" {
@@ -142,13 +142,13 @@ impl Reading for Received {
             Kind::BlockStart => {
                 let fields = happening
                     .content_block
-                    .ok_or(Fault::Senseless("a block begins without a block"))?;
+                    .ok_or(Fault::Inconsistent("a block begins without a block"))?;
                 self.begin(happening.index, fields)?;
             }
             Kind::BlockDelta => {
                 let piece = happening
                     .delta
-                    .ok_or(Fault::Senseless("a block goes on without a piece"))?;
+                    .ok_or(Fault::Inconsistent("a block goes on without a piece"))?;
                 return self.add(happening.index, piece);
             }
             Kind::BlockStop => {
@@ -163,7 +163,7 @@ impl Reading for Received {
                 self.count(happening.usage.as_deref().copied());
             }
             Kind::MessageStop if self.stage == Stage::Before => {
-                return Err(Fault::Senseless("an end without a start"));
+                return Err(Fault::Inconsistent("an end without a start"));
             }
             Kind::MessageStop => {
                 self.stage = Stage::Done;
@@ -180,7 +180,7 @@ impl Reading for Received {
             return Err(complaint(body));
         }
         let Some(blocks) = blocks(message.content)? else {
-            return Err(Fault::Senseless("a message without content"));
+            return Err(Fault::Inconsistent("a message without content"));
         };
         self.stage = Stage::Done;
         self.model = message.model;
@@ -205,7 +205,7 @@ impl Reading for Received {
 
     fn finish(mut self) -> Result<Answer, Fault> {
         if self.stage != Stage::Done && self.stop_reason.is_none() {
-            return Err(Fault::Unfinished);
+            return Err(Fault::Truncated);
         }
         let stop_reason = match self
             .stop_reason
@@ -216,7 +216,7 @@ impl Reading for Received {
             Some(Ending::Whole(reason) | Ending::Cut(reason)) => reason,
             Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
             Some(Ending::Garbled) => {
-                return Err(Fault::Senseless(
+                return Err(Fault::Inconsistent(
                     "the server could not read the model's tool call",
                 ));
             }
@@ -257,7 +257,9 @@ impl Received {
     /// Begins a message. One that begins again says nothing new.
     fn start(&mut self, message: Message) -> Result<(), Fault> {
         if !self.blocks.is_empty() && self.id.is_some() && self.id != message.id {
-            return Err(Fault::Senseless("another message begins within a message"));
+            return Err(Fault::Inconsistent(
+                "another message begins within a message",
+            ));
         }
         self.stage = Stage::Within;
         self.id = message.id;
@@ -284,7 +286,7 @@ impl Received {
         match self.blocks.iter().rfind(|block| block.index == index) {
             Some(earlier) if earlier.has_begun_with(&fields) => return Ok(()),
             Some(earlier) if !earlier.is_stopped() => {
-                return Err(Fault::Senseless("a block begins twice"));
+                return Err(Fault::Inconsistent("a block begins twice"));
             }
             Some(_) | None => self.blocks.push(Block::begun(index, fields)),
         }
@@ -295,7 +297,7 @@ impl Received {
     fn add(&mut self, index: Option<u64>, piece: Piece) -> Result<Progress, Fault> {
         let block = self
             .block(index)
-            .ok_or(Fault::Senseless("a block goes on that has not begun"))?;
+            .ok_or(Fault::Inconsistent("a block goes on that has not begun"))?;
         let bytes = block.add(piece)?;
         self.uncounted_bytes = self.uncounted_bytes.saturating_add(bytes);
         Ok(Progress::More)

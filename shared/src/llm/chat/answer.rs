@@ -12,7 +12,7 @@ use super::calls::{CallDelta, Calls, FunctionDelta};
 use super::failure::{complaint_in, fault};
 use super::reasoning::Thoughts;
 use crate::domain::{AssistantContent, StopReason, Usage};
-use crate::llm::dialect::{Answer, Fault, Part, Progress, Reading};
+use crate::llm::dialect::{Answer, Fault, Part, Progress, ResponseParser};
 use crate::llm::endings::{Ending, ending, reason};
 use crate::llm::{lenient, sse};
 
@@ -106,7 +106,7 @@ struct CompletionDetails {
     reasoning_tokens: Option<u64>,
 }
 
-impl Reading for Stream {
+impl ResponseParser for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
         if event.data.trim_ascii() == "[DONE]" {
             self.is_done = true;
@@ -137,16 +137,16 @@ impl Reading for Stream {
 
     fn finish(self) -> Result<Answer, Fault> {
         if self.finish_reason.is_none() && !self.is_done {
-            return Err(Fault::Unfinished);
+            return Err(Fault::Truncated);
         }
         if !self.has_choice {
-            return Err(Fault::Senseless("the answer has no choice"));
+            return Err(Fault::Inconsistent("the answer has no choice"));
         }
         let has_refusal = !self.said.refusal.is_empty();
         let (cut, end) = match self.finish_reason.as_deref().map(ending) {
             Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
             Some(Ending::Garbled) => {
-                return Err(Fault::Senseless(
+                return Err(Fault::Inconsistent(
                     "the server could not read the model's tool call",
                 ));
             }
@@ -334,11 +334,11 @@ fn push_text(text: &mut String, content: &Value) -> Result<(), Fault> {
         Value::Object(part) => match part.get("text") {
             Some(Value::String(more)) => text.push_str(more),
             Some(Value::Null) | None => {}
-            Some(_) => return Err(Fault::Senseless("a text is something else")),
+            Some(_) => return Err(Fault::Inconsistent("a text is something else")),
         },
         Value::Null => {}
         Value::Bool(_) | Value::Number(_) => {
-            return Err(Fault::Senseless("a text is something else"));
+            return Err(Fault::Inconsistent("a text is something else"));
         }
     }
     Ok(())

@@ -215,7 +215,7 @@ impl Call {
 
     fn into_part(self) -> Result<Part, Fault> {
         if self.name.is_empty() {
-            return Err(Fault::Senseless("a tool call has no name"));
+            return Err(Fault::Inconsistent("a tool call has no name"));
         }
         let content = AssistantContent::ToolCall(ToolCall {
             id: self.id,
@@ -237,7 +237,7 @@ fn written(arguments: Option<Value>) -> Result<String, Fault> {
         Some(Value::Object(fields)) => Ok(Value::Object(fields).to_string()),
         Some(Value::Array(list)) if list.is_empty() => Ok(String::new()),
         Some(Value::Null) | None => Ok(String::new()),
-        Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => Err(Fault::Senseless(
+        Some(Value::Array(_) | Value::Bool(_) | Value::Number(_)) => Err(Fault::Inconsistent(
             "the arguments of a tool call are neither text nor an object",
         )),
     }

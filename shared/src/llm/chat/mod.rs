@@ -8,13 +8,13 @@
 mod answer;
 mod calls;
 mod failure;
-mod question;
 mod reasoning;
+mod request_body;
 #[cfg(test)]
 mod tests;
 
 use self::answer::Stream;
-use self::question::Question;
+use self::request_body::RequestBody;
 use super::dialect::Dialect;
 use super::http::Client;
 use crate::domain::ModelRequest;
@@ -29,10 +29,10 @@ impl Dialect for Chat {
     const PATH: &'static str = "/v1/chat/completions";
     const REQUEST_ID: &'static str = "x-request-id";
 
-    type Question<'a> = Question<'a>;
-    type Reading = Stream;
+    type RequestBody<'a> = RequestBody<'a>;
+    type ResponseParser = Stream;
 
-    fn question(request: &ModelRequest) -> Self::Question<'_> {
+    fn body(request: &ModelRequest) -> Self::RequestBody<'_> {
         request.into()
     }
 

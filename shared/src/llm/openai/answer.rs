@@ -153,10 +153,10 @@ impl Response {
             )),
             // Only background responses can be incomplete here.
             Some(Status::Queued | Status::InProgress) => {
-                Err(Fault::Senseless("the response is not finished"))
+                Err(Fault::Inconsistent("the response is not finished"))
             }
             Some(Status::Completed | Status::Incomplete) | None if self.output.is_none() => {
-                Err(Fault::Senseless("the response has no output"))
+                Err(Fault::Inconsistent("the response has no output"))
             }
             Some(Status::Completed | Status::Incomplete) | None => Ok(false),
         }

@@ -70,7 +70,7 @@ enum Arguments {
 impl Item {
     pub(super) fn read(block: &Value) -> Result<Self, Fault> {
         Self::deserialize(block)
-            .map_err(|_| Fault::Senseless("an output item is not in the documented form"))
+            .map_err(|_| Fault::Inconsistent("an output item is not in the documented form"))
     }
 
     pub(super) fn is_refusal(&self) -> bool {

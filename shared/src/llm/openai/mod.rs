@@ -8,13 +8,13 @@
 
 mod answer;
 mod item;
-mod question;
+mod request_body;
 mod stream;
 mod strict;
 #[cfg(test)]
 mod tests;
 
-use self::question::Question;
+use self::request_body::RequestBody;
 use self::stream::Stream;
 use super::dialect::Dialect;
 use super::failure::Complaint;
@@ -34,10 +34,10 @@ impl Dialect for OpenAi {
     const PATH: &'static str = "/v1/responses";
     const REQUEST_ID: &'static str = "x-request-id";
 
-    type Question<'a> = Question<'a>;
-    type Reading = Stream;
+    type RequestBody<'a> = RequestBody<'a>;
+    type ResponseParser = Stream;
 
-    fn question(request: &ModelRequest) -> Self::Question<'_> {
+    fn body(request: &ModelRequest) -> Self::RequestBody<'_> {
         request.into()
     }
 

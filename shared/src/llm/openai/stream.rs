@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::answer::Response;
 use crate::domain::Usage;
-use crate::llm::dialect::{Answer, Fault, Progress, Reading};
+use crate::llm::dialect::{Answer, Fault, Progress, ResponseParser};
 use crate::llm::lenient::{self, Lookup, Named};
 use crate::llm::sse;
 
@@ -55,7 +55,7 @@ enum Kind {
     Error,
 }
 
-impl Reading for Stream {
+impl ResponseParser for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
         // The vendor sends none; servers with the same API do.
         if event.data.trim_ascii() == "[DONE]" {
@@ -84,12 +84,12 @@ impl Reading for Stream {
                 let response: Response = match happening.response {
                     Some(response) => serde_json::from_str(response.get())?,
                     None if self.items.is_empty() => {
-                        return Err(Fault::Senseless("the last event has no response"));
+                        return Err(Fault::Inconsistent("the last event has no response"));
                     }
                     None => Response::default(),
                 };
                 if status == "completed" && !response.has_items() && self.has_open_items() {
-                    return Err(Fault::Senseless("an output item began and did not end"));
+                    return Err(Fault::Inconsistent("an output item began and did not end"));
                 }
                 return Ok(self.end_with(response.with_status(status)));
             }
@@ -128,7 +128,7 @@ impl Reading for Stream {
     }
 
     fn finish(self) -> Result<Answer, Fault> {
-        self.end.ok_or(Fault::Unfinished)?.into_answer()
+        self.end.ok_or(Fault::Truncated)?.into_answer()
     }
 }
 

@@ -44,12 +44,12 @@ pub struct Parser {
     /// Whether a line feed that comes next belongs to the carriage return before it.
     is_after_return: bool,
     #[debug(skip)]
-    event: Unfinished,
+    event: Truncated,
 }
 
 /// The event being read, of whole lines.
 #[derive(Default)]
-struct Unfinished {
+struct Truncated {
     name: String,
     /// Each line of data and a line feed.
     data: String,
@@ -68,7 +68,7 @@ impl Parser {
     /// A parser at the start of a stream, for events of at most `limit_bytes`: name, data and the
     /// line being read.
     pub const fn new(limit_bytes: usize) -> Self {
-        let event = Unfinished {
+        let event = Truncated {
             name: String::new(),
             data: String::new(),
         };
@@ -171,7 +171,7 @@ impl Parser {
     }
 }
 
-impl Unfinished {
+impl Truncated {
     /// Adds a line `field`, `field:value` or `field: value`. A comment is a field without a name.
     ///
     /// No byte of a longer UTF-8 sequence looks like a colon or an end of line, so values decode

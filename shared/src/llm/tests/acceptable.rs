@@ -31,9 +31,9 @@ pub(super) fn of(provider: Provider) -> ModelRef {
 /// The text that is posted.
 pub(super) fn posted(request: &ModelRequest) -> String {
     let text = match request.model().provider() {
-        Provider::Anthropic => serde_json::to_string(&Anthropic::question(request)),
-        Provider::OpenAi => serde_json::to_string(&OpenAi::question(request)),
-        Provider::OpenAiCompatible => serde_json::to_string(&Chat::question(request)),
+        Provider::Anthropic => serde_json::to_string(&Anthropic::body(request)),
+        Provider::OpenAi => serde_json::to_string(&OpenAi::body(request)),
+        Provider::OpenAiCompatible => serde_json::to_string(&Chat::body(request)),
     };
     text.unwrap()
 }

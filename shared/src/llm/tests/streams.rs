@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::stand_in::{AMPLE, PATIENT, Reply, Server, Then, VENDORS, Vendor, ask};
 use crate::domain::{AssistantContent, Usage};
 use crate::llm::Timeouts;
-use crate::llm::dialect::{Dialect, Fault, Progress, Reading};
+use crate::llm::dialect::{Dialect, Fault, Progress, ResponseParser};
 use crate::llm::sse::Parser;
 use crate::ports::ModelErrorKind;
 
@@ -23,7 +23,7 @@ fn first_and_rest(vendor: &Vendor) -> (&'static str, &'static str) {
 
 /// What is known of the answer when the stream ends after these bytes.
 pub(super) fn read<D: Dialect>(stream: &[u8]) -> (Usage, Result<Vec<AssistantContent>, Fault>) {
-    let (mut parser, mut reading) = (Parser::new(stream.len()), D::Reading::default());
+    let (mut parser, mut reading) = (Parser::new(stream.len()), D::ResponseParser::default());
     for event in parser.feed(stream) {
         match reading.event(&event.unwrap()) {
             Ok(Progress::Done) => break,
@@ -54,9 +54,12 @@ pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
         let (usage, answer) = read::<D>(&stream.as_bytes()[..end]);
         match answer {
             Ok(answer) => assert_eq!((answer, usage), (whole.clone(), used), "cut at {end}"),
-            Err(Fault::Unfinished) => {}
+            Err(Fault::Truncated) => {}
             Err(
-                Fault::Complaint(..) | Fault::Malformed(_) | Fault::Senseless(_) | Fault::BrokenOff,
+                Fault::Complaint(..)
+                | Fault::Malformed(_)
+                | Fault::Inconsistent(_)
+                | Fault::BrokenOff,
             ) => {
                 panic!("cut at {end}")
             }

@@ -247,7 +247,7 @@ fn texts_of_results(messages: &[Message]) -> Vec<String> {
 }
 
 pub(in crate::llm) fn body<D: Dialect>(request: &ModelRequest) -> Value {
-    serde_json::to_value(D::question(request)).unwrap()
+    serde_json::to_value(D::body(request)).unwrap()
 }
 
 fn text_at<'a>(value: &'a Value, key: &str) -> &'a str {

@@ -27,7 +27,7 @@ use tracing::{Instrument, field};
 
 pub use self::settings::BreakerSettings;
 use self::shared::SharedCircuits;
-use self::view::{Candidacy, Decision, Sign};
+use self::view::{CallSignal, Decision, ProbeClaim};
 use crate::domain::{
     Circuit, CircuitCause, CircuitState, ModelAnswer, ModelRef, ModelRequest, ProviderError,
     Timestamp, Wait, WaitReason,
@@ -51,12 +51,12 @@ pub struct Breaker {
     circuits: Arc<SharedCircuits>,
 }
 
-/// Leave to call the model.
-enum Leave {
+/// Permission to call the model.
+enum Permit {
     Call,
     /// Although the circuit lets no call through.
     LastTry,
-    Probe(Candidacy),
+    Probe(ProbeClaim),
 }
 
 impl Breaker {
@@ -73,26 +73,26 @@ impl Breaker {
         }
     }
 
-    async fn leave(&self, request: &ModelRequest) -> Result<Leave, ModelError> {
+    async fn permit(&self, request: &ModelRequest) -> Result<Permit, ModelError> {
         let model = request.model();
         self.circuits.refresh(model).await;
         for _ in 0..ROUNDS {
             match self.circuits.decide(model, request.deadline) {
-                Decision::Pass => return Ok(Leave::Call),
-                Decision::Refuse { .. } if request.is_last_try => return Ok(Leave::LastTry),
+                Decision::Pass => return Ok(Permit::Call),
+                Decision::Refuse { .. } if request.is_last_try => return Ok(Permit::LastTry),
                 Decision::Refuse { until, cause } => return Err(refusal(model, until, cause)),
-                Decision::Elect(candidacy) => {
-                    match self.circuits.replace(model, &candidacy.wanted).await {
+                Decision::Elect(claim) => {
+                    match self.circuits.replace(model, &claim.wanted).await {
                         Some(Replaced::Done) => {
                             tracing::info!(provider = %model.provider(), model = model.name(), "circuit is probed");
-                            return Ok(Leave::Probe(candidacy));
+                            return Ok(Permit::Probe(claim));
                         }
                         Some(Replaced::Otherwise(_)) => {}
                         // Its answer may be all that is lost: should the lease be held, it is given
                         // back after the call.
                         None => {
-                            self.circuits.withdraw(model, candidacy.clone());
-                            return Ok(Leave::Probe(candidacy));
+                            self.circuits.withdraw(model, claim.clone());
+                            return Ok(Permit::Probe(claim));
                         }
                     }
                 }
@@ -102,9 +102,9 @@ impl Breaker {
     }
 
     /// Counts what a call said, and changes the circuit for all if that is due.
-    async fn count(&self, request: &ModelRequest, sign: Sign) {
+    async fn count(&self, request: &ModelRequest, signal: CallSignal) {
         let model = request.model();
-        let Some(mut changed) = self.circuits.count(model, request.caller.task, sign) else {
+        let Some(mut changed) = self.circuits.count(model, request.caller.task, signal) else {
             return;
         };
         let cooldown = self.circuits.settings().longest_cooldown();
@@ -112,7 +112,7 @@ impl Breaker {
             match self.circuits.replace(model, &changed).await {
                 Some(Replaced::Done) => return log(model, &changed),
                 // Another function met such a limit first, or the circuit is suspected no more.
-                Some(Replaced::Otherwise(other)) if matches!(sign, Sign::Limited(_)) => {
+                Some(Replaced::Otherwise(other)) if matches!(signal, CallSignal::Limited(_)) => {
                     let Some(next) = other.limit(self.circuits.now().plus(cooldown)) else {
                         return;
                     };
@@ -130,23 +130,25 @@ impl Breaker {
     }
 
     /// Says what came of a probe.
-    async fn settle(&self, model: &ModelRef, probe: Candidacy, sign: Sign) {
+    async fn settle(&self, model: &ModelRef, probe: ProbeClaim, signal: CallSignal) {
         metric::CIRCUIT_OPEN.add(
             PriceTable::current().labels(model),
-            u64::from(matches!(sign, Sign::Down(_))),
+            u64::from(matches!(signal, CallSignal::Down(_))),
         );
         let mut stands = probe.wanted;
         for _ in 0..ROUNDS {
             let (worker, settings) = (probe.lease.worker, self.circuits.settings());
             let cooldown = settings.longest_cooldown();
-            let next = match sign {
-                Sign::Up => stands.probe_succeeded(worker, settings.successes()),
-                Sign::Down(_) => stands.probe_failed(settings.open_for(), self.circuits.now()),
-                Sign::Limited(wait) if is_confirmed(wait, &stands, settings) => {
+            let next = match signal {
+                CallSignal::Up => stands.probe_succeeded(worker, settings.successes()),
+                CallSignal::Down(_) => {
+                    stands.probe_failed(settings.open_for(), self.circuits.now())
+                }
+                CallSignal::Limited(wait) if is_confirmed(wait, &stands, settings) => {
                     let wait = wait.unwrap_or_else(|| settings.open_for()).min(cooldown);
                     stands.probe_was_limited(self.circuits.now().plus(wait))
                 }
-                Sign::Limited(_) | Sign::Unclear => stands.probe_was_unclear(worker),
+                CallSignal::Limited(_) | CallSignal::Unclear => stands.probe_was_unclear(worker),
             };
             let Some(next) = next else { return };
             match self.circuits.replace(model, &next).await {
@@ -163,26 +165,26 @@ impl Model for Breaker {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
         let trace = tracing::info_span!("circuit breaker", decision = field::Empty);
-        let leave = self.leave(request).instrument(trace.clone()).await;
-        trace.record("decision", decision(&leave));
+        let permit = self.permit(request).instrument(trace.clone()).await;
+        trace.record("decision", decision(&permit));
         drop(trace);
-        let leave = leave?;
+        let permit = permit?;
         let outcome = self.inner.ask(request).await;
-        let sign = outcome.as_ref().map_or_else(sign, |_| Sign::Up);
-        self.count(request, sign).await;
-        if let Leave::Probe(probe) = leave {
-            self.settle(model, probe, sign).await;
+        let signal = outcome.as_ref().map_or_else(signal, |_| CallSignal::Up);
+        self.count(request, signal).await;
+        if let Permit::Probe(probe) = permit {
+            self.settle(model, probe, signal).await;
         }
         outcome
     }
 }
 
 /// What was decided on a call, for its trace.
-const fn decision(leave: &Result<Leave, ModelError>) -> &'static str {
-    match leave {
-        Ok(Leave::Call) => "call",
-        Ok(Leave::LastTry) => "last try",
-        Ok(Leave::Probe(_)) => "probe",
+const fn decision(permit: &Result<Permit, ModelError>) -> &'static str {
+    match permit {
+        Ok(Permit::Call) => "call",
+        Ok(Permit::LastTry) => "last try",
+        Ok(Permit::Probe(_)) => "probe",
         Err(_) => "refuse",
     }
 }
@@ -220,17 +222,19 @@ fn is_confirmed(wait: Option<Duration>, stands: &Circuit, settings: &BreakerSett
 /// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a
 /// call that our deadline cut is [`ModelErrorKind::OutOfTime`]. A provider that refuses a request
 /// (a status of 4xx), or has begun an answer that does not end in time, is not down.
-fn sign(error: &ModelError) -> Sign {
+fn signal(error: &ModelError) -> CallSignal {
     let refuses = error
         .status
         .is_some_and(|status| (400..500).contains(&status));
     let answers = error.spend.usage.output_tokens > 0;
     match error.kind {
-        ModelErrorKind::Unavailable | ModelErrorKind::BadAnswer if refuses => Sign::Unclear,
-        ModelErrorKind::Timeout if refuses || answers => Sign::Unclear,
-        ModelErrorKind::Unavailable | ModelErrorKind::Timeout => Sign::Down(CircuitCause::Outage),
-        ModelErrorKind::BadAnswer => Sign::Down(CircuitCause::BadAnswer),
-        ModelErrorKind::RateLimited => Sign::Limited(error.retry_after),
+        ModelErrorKind::Unavailable | ModelErrorKind::BadAnswer if refuses => CallSignal::Unclear,
+        ModelErrorKind::Timeout if refuses || answers => CallSignal::Unclear,
+        ModelErrorKind::Unavailable | ModelErrorKind::Timeout => {
+            CallSignal::Down(CircuitCause::Outage)
+        }
+        ModelErrorKind::BadAnswer => CallSignal::Down(CircuitCause::BadAnswer),
+        ModelErrorKind::RateLimited => CallSignal::Limited(error.retry_after),
         ModelErrorKind::CircuitOpen
         | ModelErrorKind::OutOfTime
         | ModelErrorKind::InFlight
@@ -243,7 +247,7 @@ fn sign(error: &ModelError) -> Sign {
         | ModelErrorKind::ContextTooLong
         | ModelErrorKind::Refused
         | ModelErrorKind::BudgetExhausted(_)
-        | ModelErrorKind::Unpriced => Sign::Unclear,
+        | ModelErrorKind::Unpriced => CallSignal::Unclear,
     }
 }
 

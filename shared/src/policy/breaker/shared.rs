@@ -13,7 +13,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 
 use super::settings::BreakerSettings;
-use super::view::{Candidacy, Decision, Sign, View};
+use super::view::{CallSignal, Decision, ProbeClaim, View};
 use crate::domain::{Causes, Circuit, CircuitCause, Deadline, ModelRef, TaskId, Timestamp};
 use crate::metric;
 use crate::ports::{Circuits, Clock, Replaced, StoreError};
@@ -80,9 +80,14 @@ impl SharedCircuits {
         self.with(model, |entry, now| entry.view.decide(deadline, now))
     }
 
-    pub(super) fn count(&self, model: &ModelRef, task: TaskId, sign: Sign) -> Option<Circuit> {
+    pub(super) fn count(
+        &self,
+        model: &ModelRef,
+        task: TaskId,
+        signal: CallSignal,
+    ) -> Option<Circuit> {
         self.with(model, |entry, now| {
-            entry.view.count(sign, task, &self.settings, now)
+            entry.view.count(signal, task, &self.settings, now)
         })
     }
 
@@ -91,8 +96,8 @@ impl SharedCircuits {
         self.with(model, |entry, now| entry.view.hold(cause, wait, now));
     }
 
-    pub(super) fn withdraw(&self, model: &ModelRef, candidacy: Candidacy) {
-        self.with(model, |entry, _| entry.view.withdraw(candidacy));
+    pub(super) fn withdraw(&self, model: &ModelRef, claim: ProbeClaim) {
+        self.with(model, |entry, _| entry.view.withdraw(claim));
     }
 
     /// Stores a change and takes over how the circuit then stands; `None` if the store failed.
@@ -143,7 +148,7 @@ impl SharedCircuits {
             entry.view.blinded(self.settings.view_for(), now)
         }) {
             let (provider, error) = (model.provider(), Causes(error));
-            tracing::warn!(%provider, model = model.name(), %error, "circuit can't be shared with other functions");
+            tracing::warn!(%provider, model = model.name(), %error, "shared circuit state unavailable");
         }
     }
 

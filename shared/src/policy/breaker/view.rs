@@ -34,7 +34,7 @@ pub(super) struct View {
 
 /// What a call says about its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sign {
+pub(super) enum CallSignal {
     /// It works.
     Up,
     /// It is out of service.
@@ -58,12 +58,12 @@ pub(super) enum Decision {
         cause: CircuitCause,
     },
     /// It goes through as a probe if it wins the election.
-    Elect(Candidacy),
+    Elect(ProbeClaim),
 }
 
 /// A candidate's change to a circuit, and what it would be changed from.
 #[derive(Debug, Clone)]
-pub(super) struct Candidacy {
+pub(super) struct ProbeClaim {
     pub(super) lease: Lease,
     pub(super) wanted: Circuit,
     seen: Circuit,
@@ -121,17 +121,17 @@ impl View {
         };
         let seen = std::mem::replace(&mut self.known, wanted.clone());
         self.heard_at = Some(now);
-        Decision::Elect(Candidacy {
+        Decision::Elect(ProbeClaim {
             lease,
             wanted,
             seen,
         })
     }
 
-    /// Forgets a candidacy that could not be stored.
-    pub(super) fn withdraw(&mut self, candidacy: Candidacy) {
-        if self.known == candidacy.wanted {
-            self.known = candidacy.seen;
+    /// Forgets a claim that could not be stored.
+    pub(super) fn withdraw(&mut self, claim: ProbeClaim) {
+        if self.known == claim.wanted {
+            self.known = claim.seen;
         }
     }
 
@@ -139,7 +139,7 @@ impl View {
     /// prompt may cause them. Returns the change of the shared circuit that is due, if one is.
     pub(super) fn count(
         &mut self,
-        sign: Sign,
+        signal: CallSignal,
         task: TaskId,
         settings: &BreakerSettings,
         now: Timestamp,
@@ -148,12 +148,12 @@ impl View {
         // While the store fails, this environment cannot know how the circuit stands, and protects
         // itself.
         let may_open = !self.is_held(now) && (self.known.lets_all_through() || self.is_blind(now));
-        match sign {
-            Sign::Up => {
+        match signal {
+            CallSignal::Up => {
                 (self.failures, self.unreadable_to) = (0, None);
                 self.known.clear()
             }
-            Sign::Down(cause) => {
+            CallSignal::Down(cause) => {
                 if cause == CircuitCause::BadAnswer
                     && self.unreadable_to.replace(task) == Some(task)
                 {
@@ -166,13 +166,13 @@ impl View {
                 self.held = Some((now.plus(settings.open_for()), cause));
                 self.known.trip(cause, settings.open_for(), now)
             }
-            Sign::Limited(Some(wait)) if wait > settings.longest_cooldown() && may_open => {
+            CallSignal::Limited(Some(wait)) if wait > settings.longest_cooldown() && may_open => {
                 if self.is_blind(now) {
                     self.hold(CircuitCause::RateLimit, settings.longest_cooldown(), now);
                 }
                 self.known.limit(now.plus(settings.longest_cooldown()))
             }
-            Sign::Limited(_) | Sign::Unclear => None,
+            CallSignal::Limited(_) | CallSignal::Unclear => None,
         }
     }
 

@@ -1,5 +1,5 @@
-//! One asker among all processes: claiming a question, holding the claim while it is asked, waiting
-//! while another asks.
+//! One caller among all processes: claiming a request's key, holding the claim during the call,
+//! waiting while another asks.
 //!
 //! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds
 //! only. Between renewals two thirds of it are left, which is also by how much the clocks of two
@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::kept::{longest_kept, usable_since};
+use super::entry::{longest_kept, usable_since};
 use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
 use crate::metric;
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, Asking, Clock, KeptAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, Asking, CachedAnswer, Clock, StoreError,
 };
 
 /// The first wait for somebody else's answer; it doubles each time.
@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request whose answer may be kept.
-pub(super) struct Question<'a> {
+pub(super) struct CacheLookup<'a> {
     pub(super) request: &'a ModelRequest,
     pub(super) key: AnswerKey,
     pub(super) terms: CacheTerms,
@@ -43,9 +43,9 @@ pub(super) enum Turn {
     /// Ask, and keep the answer or give the claim up.
     Ask,
     /// Take this answer, which was there.
-    Kept(Box<KeptAnswer>),
+    Kept(Box<CachedAnswer>),
     /// Take this answer, which was waited for.
-    Shared(Box<KeptAnswer>),
+    Shared(Box<CachedAnswer>),
     /// Ask for itself.
     Alone,
     /// Ask without the store, which fails.
@@ -64,14 +64,14 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Waits for the question's answer, or for the claim to ask it.
-    pub(super) async fn turn(&self, question: &Question<'_>) -> Turn {
+    /// Waits for the cached answer, or for the claim to make the call.
+    pub(super) async fn turn(&self, lookup: &CacheLookup<'_>) -> Turn {
         loop {
-            let waited = match self.claim(question).await {
+            let waited = match self.claim(lookup).await {
                 Ok(AnswerClaimed::Granted) => return Turn::Ask,
                 Ok(AnswerClaimed::Kept(kept)) => return Turn::Kept(kept),
                 Ok(AnswerClaimed::Alone) => return Turn::Alone,
-                Ok(AnswerClaimed::Busy { until }) => self.wait(question, until).await,
+                Ok(AnswerClaimed::Busy { until }) => self.wait(lookup, until).await,
                 Err(error) => Err(error),
             };
             match waited {
@@ -85,31 +85,31 @@ impl Claims {
         }
     }
 
-    async fn claim(&self, question: &Question<'_>) -> Result<AnswerClaimed, StoreError> {
+    async fn claim(&self, lookup: &CacheLookup<'_>) -> Result<AnswerClaimed, StoreError> {
         let now = self.clock.now();
-        let until = now.plus(self.lease).min(question.request.deadline.moment());
+        let until = now.plus(self.lease).min(lookup.request.deadline.moment());
         let claim = AnswerClaim {
             owner: self.owner,
             now,
             until,
-            not_before: question.fresh_since,
-            forget_at: now.plus(self.lease).plus(longest_kept(question.terms)),
+            not_before: lookup.fresh_since,
+            forget_at: now.plus(self.lease).plus(longest_kept(lookup.terms)),
         };
-        self.answers.claim(&question.key, &claim).await
+        self.answers.claim(&lookup.key, &claim).await
     }
 
     /// Looks again and again until the claim that ends at `until` has; `None` if it ended without
     /// an answer.
     async fn wait(
         &self,
-        question: &Question<'_>,
+        lookup: &CacheLookup<'_>,
         until: Timestamp,
     ) -> Result<Option<Turn>, StoreError> {
         let (mut until, mut pause) = (until, FIRST_PAUSE);
-        let patience_ends = question
+        let patience_ends = lookup
             .asked_at
             .plus(self.patience)
-            .min(question.request.deadline.moment());
+            .min(lookup.request.deadline.moment());
         loop {
             let now = self.clock.now();
             if until <= now {
@@ -127,7 +127,7 @@ impl Claims {
             let now = self.clock.now();
             let seen = self
                 .answers
-                .look(&question.key, now, question.fresh_since)
+                .look(&lookup.key, now, lookup.fresh_since)
                 .await?;
             if let Some(kept) = seen.kept.filter(|kept| kept.fresh_until > now) {
                 return Ok(Some(Turn::Shared(kept)));
@@ -143,79 +143,79 @@ impl Claims {
     /// Makes the call, and renews the claim until it is done.
     pub(super) async fn while_held<T>(
         &self,
-        question: &Question<'_>,
+        lookup: &CacheLookup<'_>,
         call: impl Future<Output = T>,
     ) -> T {
         tokio::select! {
             biased;
             outcome = call => outcome,
-            never = self.renewals(question) => match never {},
+            never = self.renewals(lookup) => match never {},
         }
     }
 
-    async fn renewals(&self, question: &Question<'_>) -> Infallible {
+    async fn renewals(&self, lookup: &CacheLookup<'_>) -> Infallible {
         loop {
             sleep(self.lease / 3).await;
-            if let Err(error) = self.claim(question).await {
+            if let Err(error) = self.claim(lookup).await {
                 warn(&error);
             }
         }
     }
 
     /// Keeps the answer, and ends the claim in any case.
-    pub(super) async fn keep(&self, question: &Question<'_>, kept: &KeptAnswer) {
+    pub(super) async fn keep(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) {
         let writes = async {
-            match self.answers.keep(&question.key, self.owner, kept).await {
+            match self.answers.keep(&lookup.key, self.owner, kept).await {
                 // In a conflict another has the claim by now, so the answer will be the other's.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => {
                     warn(Causes(&error));
-                    self.answers.give_up(&question.key, self.owner, None).await
+                    self.answers.give_up(&lookup.key, self.owner, None).await
                 }
             }
         };
-        self.afterwards(question.request, writes).await;
+        self.afterwards(lookup.request, writes).await;
     }
 
     /// Keeps the answer without a claim.
-    pub(super) async fn replace(&self, question: &Question<'_>, kept: &KeptAnswer) {
+    pub(super) async fn replace(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) {
         let write = async {
-            match self.answers.replace(&question.key, kept).await {
+            match self.answers.replace(&lookup.key, kept).await {
                 // In a conflict a newer one is there.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => Err(error),
             }
         };
-        self.afterwards(question.request, write).await;
+        self.afterwards(lookup.request, write).await;
     }
 
     /// Ends the claim, so that another may ask.
-    pub(super) async fn give_up(&self, question: &Question<'_>) {
+    pub(super) async fn give_up(&self, lookup: &CacheLookup<'_>) {
         self.afterwards(
-            question.request,
-            self.answers.give_up(&question.key, self.owner, None),
+            lookup.request,
+            self.answers.give_up(&lookup.key, self.owner, None),
         )
         .await;
     }
 
     /// Ends the claim, and has everyone ask without one for a while: waiting for an answer that
     /// can't be kept is in vain.
-    pub(super) async fn leave_alone(&self, question: &Question<'_>) {
+    pub(super) async fn leave_alone(&self, lookup: &CacheLookup<'_>) {
         let until = self.clock.now().plus(self.lease);
         self.afterwards(
-            question.request,
-            self.answers.give_up(&question.key, self.owner, Some(until)),
+            lookup.request,
+            self.answers.give_up(&lookup.key, self.owner, Some(until)),
         )
         .await;
     }
 
     /// An answer that may serve although it is no longer fresh.
-    pub(super) async fn stale(&self, question: &Question<'_>) -> Option<Box<KeptAnswer>> {
+    pub(super) async fn stale(&self, lookup: &CacheLookup<'_>) -> Option<Box<CachedAnswer>> {
         let now = self.clock.now();
-        let not_before = usable_since(question.terms, question.request.cache_use.max_age, now);
+        let not_before = usable_since(lookup.terms, lookup.request.cache_use.max_age, now);
         self.afterwards(
-            question.request,
-            self.answers.look(&question.key, now, not_before),
+            lookup.request,
+            self.answers.look(&lookup.key, now, not_before),
         )
         .await?
         .kept
@@ -245,5 +245,5 @@ impl Claims {
 
 fn warn(error: impl Display) {
     metric::EPHEMERAL_FAILURES.add([], 1);
-    tracing::warn!(%error, "kept answers are out of reach");
+    tracing::warn!(%error, "response cache unavailable");
 }

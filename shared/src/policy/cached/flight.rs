@@ -1,5 +1,5 @@
-//! Questions that this process is asking just now: whoever asks the same waits for the outcome
-//! instead, without any store.
+//! The model calls that this process makes now. A caller with an equal request waits for the
+//! outcome, without the store.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::domain::{AnswerKey, RetryRules};
-use crate::ports::{KeptAnswer, ModelError};
+use crate::ports::{CachedAnswer, ModelError};
 
 /// What those who waited get.
 #[derive(Debug, Clone)]
-pub(super) enum Landing {
+pub(super) enum FlightResult {
     /// The answer.
-    Kept(Arc<KeptAnswer>),
+    Kept(Arc<CachedAnswer>),
     /// Leave to ask, each for itself: the answer is none that others may be served with.
     Alone,
     /// The failure, which would be theirs as well if they asked.
@@ -23,7 +23,7 @@ pub(super) enum Landing {
     Failed,
 }
 
-/// A failure that whoever asks the same meets as well.
+/// A failure that every caller with an equal request would get.
 #[derive(Debug)]
 pub(super) struct SharedFailure {
     /// It, for one who waited.
@@ -42,15 +42,15 @@ impl SharedFailure {
     }
 }
 
-type Open = HashMap<AnswerKey, watch::Receiver<Option<Landing>>>;
+type Open = HashMap<AnswerKey, watch::Receiver<Option<FlightResult>>>;
 
 #[derive(Default)]
 pub(super) struct Flights {
     open: Arc<Mutex<Open>>,
 }
 
-/// The part of a caller in a question.
-pub(super) enum Seat {
+/// Whether a caller makes the call or waits for it.
+pub(super) enum Role {
     /// It asks.
     Leader(Leader),
     /// It waits.
@@ -58,19 +58,19 @@ pub(super) enum Seat {
 }
 
 impl Flights {
-    /// Makes the caller the leader of the question's flight, unless there is one.
-    pub(super) fn join(&self, key: AnswerKey) -> Seat {
+    /// Makes the caller the leader of the call for this key, unless there is one.
+    pub(super) fn join(&self, key: AnswerKey) -> Role {
         match lock(&self.open).entry(key) {
-            Entry::Occupied(entry) => Seat::Follower(Follower {
-                landing: entry.get().clone(),
+            Entry::Occupied(entry) => Role::Follower(Follower {
+                result: entry.get().clone(),
             }),
             Entry::Vacant(entry) => {
-                let (landing, receiver) = watch::channel(None);
+                let (result, receiver) = watch::channel(None);
                 entry.insert(receiver);
-                Seat::Leader(Leader {
+                Role::Leader(Leader {
                     open: Arc::clone(&self.open),
                     key,
-                    landing,
+                    result,
                     outcome: None,
                 })
             }
@@ -78,40 +78,40 @@ impl Flights {
     }
 }
 
-/// Whoever asks. If it is dropped without a landing, one of the followers is next.
+/// The caller that makes the call. If it is dropped without a result, one of the followers is next.
 pub(super) struct Leader {
     open: Arc<Mutex<Open>>,
     key: AnswerKey,
-    landing: watch::Sender<Option<Landing>>,
-    outcome: Option<Landing>,
+    result: watch::Sender<Option<FlightResult>>,
+    outcome: Option<FlightResult>,
 }
 
 impl Leader {
-    pub(super) fn land(mut self, landing: Landing) {
-        self.outcome = Some(landing);
+    pub(super) fn complete(mut self, result: FlightResult) {
+        self.outcome = Some(result);
     }
 }
 
 impl Drop for Leader {
-    /// Closes the flight before those who wait wake up, so that none of them joins it again.
+    /// Closes the call before its followers wake up, so that no follower joins it again.
     fn drop(&mut self) {
         lock(&self.open).remove(&self.key);
-        self.landing.send_replace(self.outcome.take());
+        self.result.send_replace(self.outcome.take());
     }
 }
 
-/// Whoever waits.
+/// A caller that waits.
 pub(super) struct Follower {
-    landing: watch::Receiver<Option<Landing>>,
+    result: watch::Receiver<Option<FlightResult>>,
 }
 
 impl Follower {
     /// What came of it.
-    pub(super) async fn landing(mut self) -> Landing {
-        match self.landing.wait_for(Option::is_some).await {
-            Ok(landing) => landing.clone().unwrap_or(Landing::Failed),
+    pub(super) async fn result(mut self) -> FlightResult {
+        match self.result.wait_for(Option::is_some).await {
+            Ok(result) => result.clone().unwrap_or(FlightResult::Failed),
             // The leader is gone.
-            Err(_) => Landing::Failed,
+            Err(_) => FlightResult::Failed,
         }
     }
 }
@@ -129,15 +129,15 @@ mod tests {
 
     fn leader(flights: &Flights) -> Leader {
         match flights.join(KEY) {
-            Seat::Leader(leader) => leader,
-            Seat::Follower(_) => panic!("somebody leads already"),
+            Role::Leader(leader) => leader,
+            Role::Follower(_) => panic!("somebody leads already"),
         }
     }
 
     fn follower(flights: &Flights) -> Follower {
         match flights.join(KEY) {
-            Seat::Leader(_) => panic!("nobody leads"),
-            Seat::Follower(follower) => follower,
+            Role::Leader(_) => panic!("nobody leads"),
+            Role::Follower(follower) => follower,
         }
     }
 
@@ -148,11 +148,11 @@ mod tests {
         let followers = [follower(&flights), follower(&flights)];
         assert!(matches!(
             flights.join(AnswerKey::new([8; 32])),
-            Seat::Leader(_)
+            Role::Leader(_)
         ));
-        leader.land(Landing::Alone);
+        leader.complete(FlightResult::Alone);
         for follower in followers {
-            assert!(matches!(follower.landing().await, Landing::Alone));
+            assert!(matches!(follower.result().await, FlightResult::Alone));
         }
         assert!(lock(&flights.open).is_empty());
     }
@@ -162,7 +162,7 @@ mod tests {
         let flights = Flights::default();
         let (gone, waiting) = (leader(&flights), follower(&flights));
         drop(gone);
-        assert!(matches!(waiting.landing().await, Landing::Failed));
-        leader(&flights).land(Landing::Failed);
+        assert!(matches!(waiting.result().await, FlightResult::Failed));
+        leader(&flights).complete(FlightResult::Failed);
     }
 }

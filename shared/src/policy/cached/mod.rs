@@ -1,16 +1,17 @@
-//! The response cache with single flight: the same question of a tenant is asked once, however many
-//! ask it.
+//! The response cache with single flight: one tenant's equal requests make one model call, even if
+//! many tasks make them at once.
 //!
-//! Nearest first: a copy in this process, a question that this process is asking just now, the kept
-//! answer, a question that another process is asking. Only then it is asked, by the one who holds
-//! the claim. If the store fails, the call is made: only the saving is lost. Failures are never
-//! kept; those who wait in the same process share one that each of them would meet, and elsewhere
-//! the next one asks, whose turn is short in an outage because the breakers below are open.
+//! The nearest answer is taken: a copy in this process, an equal call of this process, the cached
+//! answer in the store, an equal call of another process. Only then the holder of the claim calls
+//! the model. If the store fails, the call is made: only the saving is lost. Failures are never
+//! cached. Callers that wait in the same process share a failure that each of them would get. In
+//! other processes the next waiting caller makes the call; in an outage that ends soon, because the
+//! breakers below are open.
 
 mod claiming;
+mod entry;
 mod flight;
-mod kept;
-mod nearby;
+mod local;
 #[cfg(test)]
 mod tests;
 
@@ -20,10 +21,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 
-use self::claiming::{Claims, Question, Turn};
-use self::flight::{Flights, Follower, Landing, Leader, Seat, SharedFailure};
-use self::kept::{fresh_since, is_keepable, kept, noted};
-use self::nearby::Nearby;
+use self::claiming::{CacheLookup, Claims, Turn};
+use self::entry::{fresh_since, is_keepable, kept, noted};
+use self::flight::{FlightResult, Flights, Follower, Leader, Role, SharedFailure};
+use self::local::LocalCache;
 use super::cache_key;
 use crate::domain::{
     CacheMode, CacheRules, CacheTerms, ModelAnswer, ModelRequest, Origin, Timestamp, Wait,
@@ -31,7 +32,7 @@ use crate::domain::{
 };
 use crate::metric;
 use crate::policy::PriceTable;
-use crate::ports::{AnswerCache, Clock, KeptAnswer, Model, ModelError, ModelErrorKind, Recovery};
+use crate::ports::{AnswerCache, CachedAnswer, Clock, Model, ModelError, ModelErrorKind, Recovery};
 use crate::runtime::computed;
 
 /// How the cache behaves, whosever answers it keeps.
@@ -44,9 +45,9 @@ pub struct CacheSettings {
     pub patience: Duration,
     /// How long a copy of an answer serves this process without a look at the store; zero for
     /// never.
-    pub nearby_for: Duration,
+    pub local_for: Duration,
     /// The most bytes that these copies take, roughly.
-    pub nearby_bytes: usize,
+    pub local_bytes: usize,
 }
 
 impl Default for CacheSettings {
@@ -55,8 +56,8 @@ impl Default for CacheSettings {
         Self {
             lease: Duration::from_secs(30),
             patience: Duration::from_secs(10),
-            nearby_for: Duration::from_secs(30),
-            nearby_bytes: 8 * 1_024 * 1_024,
+            local_for: Duration::from_secs(30),
+            local_bytes: 8 * 1_024 * 1_024,
         }
     }
 }
@@ -66,7 +67,7 @@ pub struct Cached {
     inner: Arc<dyn Model>,
     claims: Claims,
     clock: Arc<dyn Clock>,
-    nearby: Nearby,
+    local: LocalCache,
     flights: Flights,
 }
 
@@ -81,8 +82,8 @@ impl Cached {
         let CacheSettings {
             lease,
             patience,
-            nearby_for,
-            nearby_bytes,
+            local_for,
+            local_bytes,
         } = settings;
         let owner = WorkerId::new(clock.now());
         let claims = Claims {
@@ -96,18 +97,18 @@ impl Cached {
             inner,
             claims,
             clock,
-            nearby: Nearby::new(nearby_for, nearby_bytes),
+            local: LocalCache::new(local_for, local_bytes),
             flights: Flights::default(),
         }
     }
 
-    fn question<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> Question<'a> {
+    fn lookup<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> CacheLookup<'a> {
         let asked_at = self.clock.now();
         let fresh_since = fresh_since(terms, request.cache_use.max_age, asked_at);
         let key = computed(request.prompt.conversation_bytes(), || {
             cache_key::of(request)
         });
-        Question {
+        CacheLookup {
             request,
             key,
             terms,
@@ -118,17 +119,17 @@ impl Cached {
 
     /// Takes an answer from the nearest place that has one, and calls the model if no other caller
     /// does.
-    async fn shared(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
+    async fn shared(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
         loop {
-            if let Some(kept) =
-                self.nearby
-                    .get(question.key, self.clock.now(), question.fresh_since)
+            if let Some(kept) = self
+                .local
+                .get(lookup.key, self.clock.now(), lookup.fresh_since)
             {
                 return Ok(self.cached(&kept));
             }
-            let outcome = match self.flights.join(question.key) {
-                Seat::Leader(leader) => Some(self.lead(question, leader).await),
-                Seat::Follower(follower) => self.follow(question, follower).await,
+            let outcome = match self.flights.join(lookup.key) {
+                Role::Leader(leader) => Some(self.lead(lookup, leader).await),
+                Role::Follower(follower) => self.follow(lookup, follower).await,
             };
             if let Some(outcome) = outcome {
                 return outcome;
@@ -139,71 +140,78 @@ impl Cached {
     /// Asks for all of this process, if no other process does.
     async fn lead(
         &self,
-        question: &Question<'_>,
+        lookup: &CacheLookup<'_>,
         leader: Leader,
     ) -> Result<ModelAnswer, ModelError> {
-        let call = self.inner.ask(question.request);
-        let outcome = match self.claims.turn(question).await {
+        let call = self.inner.ask(lookup.request);
+        let outcome = match self.claims.turn(lookup).await {
             Turn::Ask => {
                 metric::CACHE_MISSES.add([], 1);
-                let outcome = self.claims.while_held(question, call).await;
-                let landing = self.landing(question, &outcome);
+                let outcome = self.claims.while_held(lookup, call).await;
+                let result = self.result(lookup, &outcome);
                 // The claim ends before the flight does: who leads next in this process claims
                 // under the same name.
-                match &landing {
-                    Landing::Kept(kept) => self.claims.keep(question, kept).await,
-                    Landing::Alone => self.claims.leave_alone(question).await,
-                    Landing::Shared(_) | Landing::Failed => self.claims.give_up(question).await,
+                match &result {
+                    FlightResult::Kept(kept) => self.claims.keep(lookup, kept).await,
+                    FlightResult::Alone => self.claims.leave_alone(lookup).await,
+                    FlightResult::Shared(_) | FlightResult::Failed => {
+                        self.claims.give_up(lookup).await
+                    }
                 }
-                leader.land(landing);
+                leader.complete(result);
                 outcome
             }
             Turn::Unstored => {
                 let outcome = call.await;
-                leader.land(self.landing(question, &outcome));
+                leader.complete(self.result(lookup, &outcome));
                 outcome
             }
             Turn::Alone => {
-                leader.land(Landing::Alone);
+                leader.complete(FlightResult::Alone);
                 call.await
             }
-            Turn::Kept(kept) => return Ok(self.cached(&self.land(question, leader, *kept))),
+            Turn::Kept(kept) => return Ok(self.cached(&self.complete(lookup, leader, *kept))),
             Turn::Shared(kept) => {
-                return Ok(self.coalesced(question, &self.land(question, leader, *kept)));
+                return Ok(self.coalesced(lookup, &self.complete(lookup, leader, *kept)));
             }
-            Turn::Park { until } => return Err(park(question, until)),
+            Turn::Park { until } => return Err(park(lookup, until)),
         };
-        self.or_stale(question, outcome).await
+        self.or_stale(lookup, outcome).await
     }
 
-    fn land(&self, question: &Question<'_>, leader: Leader, kept: KeptAnswer) -> Arc<KeptAnswer> {
+    fn complete(
+        &self,
+        lookup: &CacheLookup<'_>,
+        leader: Leader,
+        kept: CachedAnswer,
+    ) -> Arc<CachedAnswer> {
         let kept = Arc::new(kept);
-        self.nearby.put(question.key, &kept, self.clock.now());
-        leader.land(Landing::Kept(Arc::clone(&kept)));
+        self.local.put(lookup.key, &kept, self.clock.now());
+        leader.complete(FlightResult::Kept(Arc::clone(&kept)));
         kept
     }
 
     /// What the outcome of a call means to those who wait for it.
-    fn landing(
+    fn result(
         &self,
-        question: &Question<'_>,
+        lookup: &CacheLookup<'_>,
         outcome: &Result<ModelAnswer, ModelError>,
-    ) -> Landing {
+    ) -> FlightResult {
         match outcome {
-            Ok(answer) if is_keepable(answer) => Landing::Kept(self.take(question, answer)),
-            Ok(_) => Landing::Alone,
-            Err(error) if self.is_everyones(question, error) => {
-                Landing::Shared(Arc::new(SharedFailure::new(error, question.request.retry)))
+            Ok(answer) if is_keepable(answer) => FlightResult::Kept(self.take(lookup, answer)),
+            Ok(_) => FlightResult::Alone,
+            Err(error) if self.is_everyones(lookup, error) => {
+                FlightResult::Shared(Arc::new(SharedFailure::new(error, lookup.request.retry)))
             }
-            Err(_) => Landing::Failed,
+            Err(_) => FlightResult::Failed,
         }
     }
 
     /// True if every caller with the same request and retry rules would get this failure. A failure
     /// by the caller's own cap or deadline is not such a one, nor is any failure after the
     /// deadline: it may be due to lack of time.
-    fn is_everyones(&self, question: &Question<'_>, error: &ModelError) -> bool {
-        let in_time = question
+    fn is_everyones(&self, lookup: &CacheLookup<'_>, error: &ModelError) -> bool {
+        let in_time = lookup
             .request
             .deadline
             .allows(Duration::ZERO, self.clock.now());
@@ -232,60 +240,60 @@ impl Cached {
     }
 
     /// The answer as it is kept, with a copy at hand.
-    fn take(&self, question: &Question<'_>, answer: &ModelAnswer) -> Arc<KeptAnswer> {
+    fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
-        let kept = Arc::new(kept(answer, question.terms, now));
-        self.nearby.put(question.key, &kept, now);
+        let kept = Arc::new(kept(answer, lookup.terms, now));
+        self.local.put(lookup.key, &kept, now);
         kept
     }
 
     /// Waits for what this process is asking already; `None` if nothing came of it.
     async fn follow(
         &self,
-        question: &Question<'_>,
+        lookup: &CacheLookup<'_>,
         follower: Follower,
     ) -> Option<Result<ModelAnswer, ModelError>> {
-        let left = question.request.deadline.left(self.clock.now());
-        match timeout(left, follower.landing()).await {
-            Ok(Landing::Kept(kept)) if kept.made_at >= question.fresh_since => {
-                Some(Ok(self.coalesced(question, &kept)))
+        let left = lookup.request.deadline.left(self.clock.now());
+        match timeout(left, follower.result()).await {
+            Ok(FlightResult::Kept(kept)) if kept.made_at >= lookup.fresh_since => {
+                Some(Ok(self.coalesced(lookup, &kept)))
             }
-            Ok(Landing::Shared(failure)) if failure.retry == question.request.retry => {
-                Some(self.or_stale(question, Err(failure.error.shared())).await)
+            Ok(FlightResult::Shared(failure)) if failure.retry == lookup.request.retry => {
+                Some(self.or_stale(lookup, Err(failure.error.shared())).await)
             }
-            Ok(Landing::Alone) => {
-                let outcome = self.inner.ask(question.request).await;
-                Some(self.or_stale(question, outcome).await)
+            Ok(FlightResult::Alone) => {
+                let outcome = self.inner.ask(lookup.request).await;
+                Some(self.or_stale(lookup, outcome).await)
             }
-            Ok(Landing::Kept(_) | Landing::Shared(_) | Landing::Failed) => None,
-            Err(_) => Some(Err(park(question, self.clock.now()))),
+            Ok(FlightResult::Kept(_) | FlightResult::Shared(_) | FlightResult::Failed) => None,
+            Err(_) => Some(Err(park(lookup, self.clock.now()))),
         }
     }
 
     /// Asks anyway, and keeps the answer for the others.
-    async fn refreshed(&self, question: &Question<'_>) -> Result<ModelAnswer, ModelError> {
-        let outcome = self.inner.ask(question.request).await;
+    async fn refreshed(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
+        let outcome = self.inner.ask(lookup.request).await;
         if let Ok(answer) = &outcome
             && is_keepable(answer)
         {
             self.claims
-                .replace(question, &self.take(question, answer))
+                .replace(lookup, &self.take(lookup, answer))
                 .await;
         }
-        self.or_stale(question, outcome).await
+        self.or_stale(lookup, outcome).await
     }
 
     /// Serves a stale cached answer during an outage, if the agent allows it and there is one.
     async fn or_stale(
         &self,
-        question: &Question<'_>,
+        lookup: &CacheLookup<'_>,
         outcome: Result<ModelAnswer, ModelError>,
     ) -> Result<ModelAnswer, ModelError> {
         let error = match outcome {
-            Err(error) if is_outage(&error) && !question.terms.stale().is_zero() => error,
+            Err(error) if is_outage(&error) && !lookup.terms.stale().is_zero() => error,
             other => return other,
         };
-        let Some(kept) = self.claims.stale(question).await else {
+        let Some(kept) = self.claims.stale(lookup).await else {
             return Err(error);
         };
         let age_seconds = self.clock.now().since(kept.made_at).as_secs();
@@ -294,7 +302,7 @@ impl Cached {
             provider = model.provider().as_str(),
             model = model.name(),
             age_seconds,
-            "an old answer is served, because no model answers"
+            "stale answer served; no model answers"
         );
         metric::CACHE_STALE.add([], 1);
         let (spend, failed) = (error.spend, error.attempts());
@@ -307,14 +315,14 @@ impl Cached {
     }
 
     /// The answer to one who came later than it.
-    fn cached(&self, kept: &KeptAnswer) -> ModelAnswer {
+    fn cached(&self, kept: &CachedAnswer) -> ModelAnswer {
         let age_seconds = self.clock.now().since(kept.made_at).as_secs();
         serve(kept, Origin::Cache { age_seconds })
     }
 
     /// The answer to one who waited, most likely for this very one.
-    fn coalesced(&self, question: &Question<'_>, kept: &KeptAnswer) -> ModelAnswer {
-        if kept.made_at >= question.asked_at {
+    fn coalesced(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) -> ModelAnswer {
+        if kept.made_at >= lookup.asked_at {
             serve(kept, Origin::SingleFlight)
         } else {
             self.cached(kept)
@@ -330,24 +338,24 @@ impl Model for Cached {
         };
         match request.cache_use.mode {
             CacheMode::Default => {
-                let question = self.question(request, terms);
-                self.shared(&question)
+                let lookup = self.lookup(request, terms);
+                self.shared(&lookup)
                     .await
-                    .map(|answer| noted(answer, question.key))
+                    .map(|answer| noted(answer, lookup.key))
             }
             CacheMode::Refresh => {
-                let question = self.question(request, terms);
-                self.refreshed(&question)
+                let lookup = self.lookup(request, terms);
+                self.refreshed(&lookup)
                     .await
-                    .map(|answer| noted(answer, question.key))
+                    .map(|answer| noted(answer, lookup.key))
             }
             CacheMode::Bypass => match self.inner.ask(request).await {
                 Ok(answer) => Ok(answer),
                 failed => {
-                    let question = self.question(request, terms);
-                    self.or_stale(&question, failed)
+                    let lookup = self.lookup(request, terms);
+                    self.or_stale(&lookup, failed)
                         .await
-                        .map(|answer| noted(answer, question.key))
+                        .map(|answer| noted(answer, lookup.key))
                 }
             },
             CacheMode::Off => self.inner.ask(request).await,
@@ -355,14 +363,14 @@ impl Model for Cached {
     }
 }
 
-fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
+fn serve(kept: &CachedAnswer, origin: Origin) -> ModelAnswer {
     let model = &kept.answer.model;
     tracing::info!(
         provider = model.provider().as_str(),
         model = model.name(),
         origin = origin.as_str(),
         age_seconds = origin.age().map(|age| age.as_secs()),
-        "a kept answer is served"
+        "cached answer served"
     );
     let count = if origin == Origin::SingleFlight {
         metric::CACHE_COALESCED
@@ -378,7 +386,7 @@ fn serve(kept: &KeptAnswer, origin: Origin) -> ModelAnswer {
 }
 
 /// What the answer would have cost.
-fn count_saving(kept: &KeptAnswer) {
+fn count_saving(kept: &CachedAnswer) {
     let saved = PriceTable::current().cost(&kept.answer.model, &kept.answer.usage, kept.made_at);
     metric::SAVED_MICRO_USD.add([], saved.unwrap_or_default());
 }
@@ -392,12 +400,12 @@ fn is_outage(error: &ModelError) -> bool {
     error.is_outage() && (!is_own_wait || !error.attempts().is_empty())
 }
 
-fn park(question: &Question<'_>, until: Timestamp) -> ModelError {
-    let model = question.request.model();
+fn park(lookup: &CacheLookup<'_>, until: Timestamp) -> ModelError {
+    let model = lookup.request.model();
     tracing::info!(
         provider = model.provider().as_str(),
         model = model.name(),
-        "a model call waits for another's answer to the same question"
+        "a model call waits for another's answer to the same lookup"
     );
     let wait = Wait {
         until,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tracing::Instrument;
 
-use super::tried::Tried;
+use super::attempt_log::AttemptLog;
 use crate::domain::{Causes, ModelAnswer, ModelRef, ModelRequest, ProviderError, StopReason, Wait};
 use crate::metric;
 use crate::policy::PriceTable;
@@ -33,7 +33,7 @@ impl Fallback {
 #[async_trait]
 impl Model for Fallback {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let mut tried = Tried::default();
+        let mut tried = AttemptLog::default();
         let mut recovery_times = RecoveryTimes::default();
         // An answer without a word, and its place among the attempts.
         let mut cut: Option<(ModelAnswer, usize)> = None;

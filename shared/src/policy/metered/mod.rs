@@ -246,7 +246,7 @@ impl Metered {
             .map(|cap| self.budgets.settle(&cap.budget, reservation, 0, now));
         for (cap, settled) in caps.iter().zip(join_all(settling).await) {
             if let Err(error) = settled {
-                tracing::debug!(error = %Causes(&error), scope = %cap.scope, "reservation is left to its expiry");
+                tracing::debug!(error = %Causes(&error), scope = %cap.scope, "reservation not released; it expires");
             }
         }
     }
@@ -261,13 +261,13 @@ impl Metered {
             match settled {
                 Ok(Settled::Done) => {}
                 Ok(Settled::Gone) => {
-                    tracing::info!(scope = %cap.scope, "model call's reservation is gone before its settlement");
+                    tracing::info!(scope = %cap.scope, "reservation expired before its settlement");
                 }
                 Err(error) => tracing::warn!(
                     error = %Causes(&error),
                     scope = %cap.scope,
                     bound_micro_usd = reservation.amount_micro_usd,
-                    "model call is not settled, and counts in full"
+                    "settlement failed; the call counts at its maximum cost"
                 ),
             }
         }

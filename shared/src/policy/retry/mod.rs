@@ -16,11 +16,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tracing::Instrument;
 
+use super::attempt_log::AttemptLog;
 use super::backoff::Backoff;
 use super::breaker::BreakerSettings;
-use super::pauses::{Pause, Pauses};
+use super::cooldowns::{Cooldown, Cooldowns};
 use super::retry_budget::RetryBudget;
-use super::tried::Tried;
 use crate::domain::{
     Causes, ModelAnswer, ModelRequest, ProviderError, Timestamp, Wait, WaitReason, whole_millis,
 };
@@ -39,7 +39,7 @@ const MAX_BAD_ANSWERS: usize = 2;
 pub struct Retry {
     inner: Arc<dyn Model>,
     budget: RetryBudget,
-    pauses: Pauses,
+    cooldowns: Cooldowns,
     backoff: Backoff,
     longest_cooldown: Duration,
     clock: Arc<dyn Clock>,
@@ -67,7 +67,7 @@ impl Retry {
         Self {
             inner,
             budget,
-            pauses: Pauses::default(),
+            cooldowns: Cooldowns::default(),
             backoff,
             longest_cooldown,
             clock,
@@ -129,7 +129,7 @@ impl Retry {
     /// provider named the wait to this very call, until `named`, the model may recover sooner:
     /// another process may have no cooldown. A last try ignores a wait that the provider named to
     /// another call.
-    async fn pass_pause(
+    async fn wait_for_cooldown(
         &self,
         request: &ModelRequest,
         named: Option<Timestamp>,
@@ -137,7 +137,7 @@ impl Retry {
     ) -> Result<(), ModelError> {
         loop {
             let now = self.clock.now();
-            let Some(Pause { until, kind }) = self.pauses.of(request.model(), now) else {
+            let Some(Cooldown { until, kind }) = self.cooldowns.of(request.model(), now) else {
                 return Ok(());
             };
             if request.is_last_try && named.is_none() {
@@ -171,16 +171,16 @@ impl Retry {
     /// Makes all calls of this process keep the wait that a failure names. A rate limit with a
     /// longer wait than a cooldown may be is the breaker's to check; any other failure with such a
     /// wait is believed for the longest cooldown. Returns the end of the wait.
-    fn note_pause(&self, error: &ModelError) -> Option<Timestamp> {
+    fn add_cooldown(&self, error: &ModelError) -> Option<Timestamp> {
         let retry_after = error.retry_after?;
         if retry_after > self.longest_cooldown && error.kind == ModelErrorKind::RateLimited {
             return None;
         }
         let now = self.clock.now();
         let until = now.plus(retry_after.min(self.longest_cooldown));
-        self.pauses.add(
+        self.cooldowns.add(
             &error.model,
-            Pause {
+            Cooldown {
                 until,
                 kind: error.kind.clone(),
             },
@@ -204,10 +204,10 @@ impl Retry {
 impl Model for Retry {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let begun = self.clock.now();
-        let mut tried = Tried::default();
+        let mut tried = AttemptLog::default();
         let (mut attempts, mut bad_answers, mut named) = (0, 0, None);
         loop {
-            if let Err(paused) = self.pass_pause(request, named, begun).await {
+            if let Err(paused) = self.wait_for_cooldown(request, named, begun).await {
                 return Err(tried.before_error(paused));
             }
             if attempts == 0 {
@@ -219,7 +219,7 @@ impl Model for Retry {
             };
             attempts += 1;
             bad_answers += usize::from(error.kind == ModelErrorKind::BadAnswer);
-            named = named.max(self.note_pause(&error));
+            named = named.max(self.add_cooldown(&error));
             if bad_answers >= MAX_BAD_ANSWERS {
                 return Err(tried.before_error(error));
             }
@@ -284,7 +284,7 @@ fn log_retry(error: &ModelError, attempt: u32, wait: Duration) {
         provider_param = said.param,
         provider_message = said.message,
         error = %Causes(error),
-        "model call is tried again"
+        "model call retried"
     );
     metric::MODEL_RETRIES.add(PriceTable::current().labels(&error.model), 1);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Check, Outcome, holds, same};
 use crate::domain::{AnswerKey, ModelAnswer, Spend, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, KeptAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
 };
 use crate::testing::samples::{self, START, after};
 
@@ -106,12 +106,12 @@ fn claim(now: u64, until: u64) -> AnswerClaim {
 }
 
 /// An answer made at 10 s, fresh until 100 s and of use until 200 s.
-fn kept(text: &str) -> KeptAnswer {
+fn kept(text: &str) -> CachedAnswer {
     let answer = ModelAnswer {
         spend: Spend::default(),
         ..samples::answer(text)
     };
-    KeptAnswer {
+    CachedAnswer {
         answer,
         made_at: after(10),
         fresh_until: after(100),
@@ -120,7 +120,7 @@ fn kept(text: &str) -> KeptAnswer {
 }
 
 /// Claims and keeps.
-async fn keep(answers: &Answers, key: &AnswerKey, kept: &KeptAnswer) -> Outcome {
+async fn keep(answers: &Answers, key: &AnswerKey, kept: &CachedAnswer) -> Outcome {
     let claim = claim(200, 230);
     same(&answers.claim(key, &claim).await?, &GRANTED)?;
     Ok(answers.keep(key, claim.owner, kept).await?)
@@ -133,14 +133,14 @@ async fn seen(answers: &Answers, key: &AnswerKey, now: u64) -> Result<AnswerSeen
         .await
 }
 
-fn with(kept: &KeptAnswer, asking: Asking) -> AnswerSeen {
+fn with(kept: &CachedAnswer, asking: Asking) -> AnswerSeen {
     AnswerSeen {
         kept: Some(Box::new(kept.clone())),
         asking,
     }
 }
 
-fn found(kept: &KeptAnswer) -> AnswerClaimed {
+fn found(kept: &CachedAnswer) -> AnswerClaimed {
     AnswerClaimed::Kept(Box::new(kept.clone()))
 }
 
@@ -304,7 +304,7 @@ async fn repetition(answers: Answers) -> Outcome {
 
 async fn replacement(answers: Answers) -> Outcome {
     let (key, first) = (question(), kept("Paris"));
-    let newer = KeptAnswer {
+    let newer = CachedAnswer {
         made_at: first.made_at.plus(Duration::from_millis(1)),
         ..kept("Rome")
     };

@@ -10,7 +10,7 @@ use crate::domain::{
 };
 use crate::ports::{
     Allowance, AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, Budget, BudgetKey,
-    Budgets, Deletion, Horizon, Journal, KeptAnswer, PageRequest, Purged, Reservation, Retention,
+    Budgets, CachedAnswer, Deletion, Horizon, Journal, PageRequest, Purged, Reservation, Retention,
     StoreError, TaskFilter, TaskStore,
 };
 use crate::testing::samples::{self, lease_until};
@@ -114,7 +114,7 @@ impl Kept {
             spend: Spend::default(),
             ..samples::answer(&samples::noise(64 * 1_024, 3))
         };
-        let kept = KeptAnswer {
+        let kept = CachedAnswer {
             answer,
             made_at: at(0),
             fresh_until: at(1),

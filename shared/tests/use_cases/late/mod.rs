@@ -7,7 +7,9 @@ mod unreadable;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shared::app::{AppError, RetryFrom, RunOutcome, Runner, Sweeper, Swept, Tasks, ToolAnswer};
+use shared::app::{
+    AppError, RetryFrom, RunOutcome, Runner, SweepSummary, Sweeper, Tasks, ToolAnswer,
+};
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead,
     StepKind, StepPlace, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,

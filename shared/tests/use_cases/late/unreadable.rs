@@ -39,7 +39,7 @@ impl World {
         drop(self.run_failing(task, &faults).await);
     }
 
-    async fn sweep_unreadable(&self) -> Swept {
+    async fn sweep_unreadable(&self) -> SweepSummary {
         let sweeper = Sweeper {
             tasks: Arc::new(self.store.clone()),
             journal: Arc::new(Unreadable(self.store.clone())),

@@ -110,7 +110,7 @@ async fn an_attempt_that_spent_nothing_does_not_count() {
 async fn a_store_that_never_takes_the_step_costs_five_model_calls_at_most() {
     let world = World::new().await;
     let task = world.submit("hello").await.unwrap();
-    for attempt in 1..20 {
+    for _ in 1..20 {
         let faults = Faults::default();
         faults.fail_at_nth(Call::Append, 1, When::Before);
         drop(world.run_failing(task.id(), &faults).await);

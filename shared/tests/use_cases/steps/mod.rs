@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shared::app::{AppError, NewTask, RetryFrom, RunError, RunOutcome, Runner, Swept, ToolAnswer};
+use shared::app::{
+    AppError, NewTask, RetryFrom, RunError, RunOutcome, Runner, SweepSummary, ToolAnswer,
+};
 use shared::domain::BudgetScope;
 use shared::domain::{
     BuiltinTool, FailureCode, JsonSchema, LimitChanges, LimitKind, Message, ModelAnswer,
@@ -219,7 +221,7 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
 
     // A day that the client takes is not the task's time.
     world.pass(80_000);
-    assert_eq!(world.sweep().await.unwrap(), Swept::default());
+    assert_eq!(world.sweep().await.unwrap(), SweepSummary::default());
     check_answers(&world, task.id()).await;
     assert_eq!(
         world.run(task.id()).await.unwrap(),

@@ -40,7 +40,7 @@ fn task() -> Task {
 
 /// What becomes of a task that would rather fail in an outage, whose retried call meets
 /// `script` in an invocation that ends after 2 s.
-async fn met(script: impl IntoIterator<Item = Reply>) -> Aftermath {
+async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
     let (model, clock) = (
         Arc::new(ScriptedModel::new(script)),
         Arc::new(TokioClock::default()),
@@ -51,7 +51,7 @@ async fn met(script: impl IntoIterator<Item = Reply>) -> Aftermath {
         ..samples::question("hello")
     };
     let error = retry.ask(&request).await.unwrap_err();
-    aftermath(&task(), Outage::Fail, &error, after(1))
+    disposition(&task(), Outage::Fail, &error, after(1))
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +88,7 @@ async fn whoever_had_no_time_to_wait_is_parked_and_only_what_may_be_billed_count
         (vec![limited(100), cut()], 2_000, Spent::Attempt),
     ];
     for (script, millis, expected) in cases {
-        let Aftermath::Park(wait, spent) = met(script.clone()).await else {
+        let FailureDisposition::Park(wait, spent) = met(script.clone()).await else {
             panic!("{script:?}")
         };
         let until = START.plus(Duration::from_millis(millis));
@@ -104,17 +104,20 @@ async fn whoever_had_no_time_to_wait_is_parked_and_only_what_may_be_billed_count
             "{script:?}"
         );
     }
-    assert!(matches!(met([limited(11_000)]).await, Aftermath::Fail(_)));
+    assert!(matches!(
+        met([limited(11_000)]).await,
+        FailureDisposition::Fail(_)
+    ));
 }
 
 /// What becomes of a task that waits in an outage and whose call failed like this.
-fn after_failure(task: &Task, error: &ModelError, now: Timestamp) -> Aftermath {
-    aftermath(task, Outage::Wait, error, now)
+fn after_failure(task: &Task, error: &ModelError, now: Timestamp) -> FailureDisposition {
+    disposition(task, Outage::Wait, error, now)
 }
 
 #[track_caller]
-fn check_wait(outcome: &Aftermath, reason: WaitReason, until: Timestamp) {
-    let Aftermath::Park(wait, Spent::Nothing) = outcome else {
+fn check_wait(outcome: &FailureDisposition, reason: WaitReason, until: Timestamp) {
+    let FailureDisposition::Park(wait, Spent::Nothing) = outcome else {
         panic!("not parked for free")
     };
     assert_eq!(*wait, Wait { until, reason });
@@ -181,8 +184,12 @@ fn a_limit_that_only_other_tasks_met_fails_no_task() {
             recovery,
             ..ModelError::new(samples::model(), kind.clone())
         };
-        let outcome = aftermath(&task(), Outage::Fail, &error, START);
-        assert_eq!(matches!(outcome, Aftermath::Park(..)), waits, "{kind:?}");
+        let outcome = disposition(&task(), Outage::Fail, &error, START);
+        assert_eq!(
+            matches!(outcome, FailureDisposition::Park(..)),
+            waits,
+            "{kind:?}"
+        );
     }
 }
 
@@ -193,7 +200,7 @@ fn an_unreadable_response_parks_like_an_outage() {
     check_wait(
         &after_failure(&task, &error, START),
         WaitReason::RetryAfter,
-        START.plus(task.outage_pause()),
+        START.plus(task.outage_backoff()),
     );
 }
 
@@ -222,7 +229,7 @@ fn a_wait_beyond_the_deadline_ends_shortly_before_it_and_the_last_try_fails() {
         assert!(
             matches!(
                 after_failure(&task, &error, very_last_try),
-                Aftermath::Fail(_)
+                FailureDisposition::Fail(_)
             ),
             "{reason:?}"
         );
@@ -232,7 +239,10 @@ fn a_wait_beyond_the_deadline_ends_shortly_before_it_and_the_last_try_fails() {
         };
         let called = ModelError { spend, ..error };
         assert!(
-            matches!(after_failure(&task, &called, last_try), Aftermath::Fail(_)),
+            matches!(
+                after_failure(&task, &called, last_try),
+                FailureDisposition::Fail(_)
+            ),
             "{reason:?}"
         );
     }
@@ -254,7 +264,7 @@ fn the_last_attempt_that_was_paid_names_what_went_wrong() {
         let now = after(attempt);
         task.claim(samples::lease_until(after(1_000)), now).unwrap();
         match after_failure(&task, &error, now) {
-            Aftermath::Park(wait, Spent::Attempt) if attempt < MAX_ATTEMPTS => {
+            FailureDisposition::Park(wait, Spent::Attempt) if attempt < MAX_ATTEMPTS => {
                 task.park(
                     task.fence(),
                     Wait { until: now, ..wait },
@@ -263,7 +273,7 @@ fn the_last_attempt_that_was_paid_names_what_went_wrong() {
                 )
                 .unwrap();
             }
-            Aftermath::Fail(failure) if attempt == MAX_ATTEMPTS => {
+            FailureDisposition::Fail(failure) if attempt == MAX_ATTEMPTS => {
                 assert_eq!(failure.code, FailureCode::AttemptsExhausted);
                 assert_eq!(
                     failure.attempts.last().unwrap().code,
@@ -275,7 +285,9 @@ fn the_last_attempt_that_was_paid_names_what_went_wrong() {
                     failure.message
                 );
             }
-            Aftermath::Park(..) | Aftermath::Fail(_) => panic!("attempt {attempt}"),
+            FailureDisposition::Park(..) | FailureDisposition::Fail(_) => {
+                panic!("attempt {attempt}")
+            }
         }
     }
 }
@@ -295,7 +307,7 @@ fn calls_that_are_paid_for_nothing_are_spread_over_twenty_minutes() {
         let (mut task, mut now, mut pauses) = (task(), after(1), Vec::new());
         for _ in 1..MAX_ATTEMPTS {
             task.claim(samples::lease_until(after(9_999)), now).unwrap();
-            let Aftermath::Park(wait, spent) = after_failure(&task, &error, now) else {
+            let FailureDisposition::Park(wait, spent) = after_failure(&task, &error, now) else {
                 panic!("{error}")
             };
             task.park(task.fence(), wait, spent, now).unwrap();
@@ -363,7 +375,8 @@ fn a_model_that_is_too_slow_for_the_tasks_time_is_a_timeout() {
     });
     let kind = ModelErrorKind::OutOfTime;
     let error = ModelError::new(samples::model(), kind).with_recovery(recovery);
-    let Aftermath::Fail(failure) = aftermath(&task(), Outage::Wait, &error, START) else {
+    let FailureDisposition::Fail(failure) = disposition(&task(), Outage::Wait, &error, START)
+    else {
         panic!("parked")
     };
     assert_eq!(failure.code, FailureCode::ModelTimeout);
@@ -378,9 +391,9 @@ async fn waits_after(failures: [Failed; 2]) -> Option<Wait> {
     };
     let fallback = Fallback::new(Arc::new(ScriptedModel::new(failures.map(Reply::from))));
     let error = fallback.ask(&request).await.unwrap_err();
-    match aftermath(&task(), Outage::Wait, &error, START) {
-        Aftermath::Park(wait, _) => Some(wait),
-        Aftermath::Fail(_) => None,
+    match disposition(&task(), Outage::Wait, &error, START) {
+        FailureDisposition::Park(wait, _) => Some(wait),
+        FailureDisposition::Fail(_) => None,
     }
 }
 

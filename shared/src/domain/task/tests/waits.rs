@@ -67,7 +67,7 @@ fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
     let mut pauses = Vec::new();
     for outages in 0..9 {
         task.progress.parkings.outages = outages;
-        pauses.push(task.outage_pause().as_secs_f64() / (1.0 - spread(task.id()) / 4.0));
+        pauses.push(task.outage_backoff().as_secs_f64() / (1.0 - spread(task.id()) / 4.0));
     }
     let rounded: Vec<u64> = pauses
         .iter()
@@ -145,12 +145,12 @@ fn a_task_that_waits_for_its_turn_asks_ever_less_often_until_its_time_gets_short
     task.spec.id = TaskId::derived([0; 16]);
     let pauses = [0, 1, 2, 3, 4, 5, u32::MAX].map(|turns| {
         task.progress.parkings.turns = turns;
-        task.turn_pause(START).as_secs()
+        task.slot_backoff(START).as_secs()
     });
     assert_eq!(pauses, [4, 8, 16, 32, 60, 60, 60]);
     let pressed = [60, 20, 2, 1, 0]
-        .map(|left| task.turn_pause(task.deadline().minus(Duration::from_secs(left))));
+        .map(|left| task.slot_backoff(task.deadline().minus(Duration::from_secs(left))));
     assert_eq!(pressed.map(|pause| pause.as_secs()), [30, 10, 1, 1, 1]);
     task.spec.id = TaskId::derived([255; 16]);
-    assert_eq!(task.turn_pause(START).as_secs(), 30);
+    assert_eq!(task.slot_backoff(START).as_secs(), 30);
 }

@@ -318,5 +318,5 @@ fn with_prompt(change: impl FnOnce(&mut Prompt)) -> ModelRequest {
 }
 
 fn body(request: &ModelRequest) -> Value {
-    serde_json::to_value(Anthropic::question(request)).unwrap()
+    serde_json::to_value(Anthropic::body(request)).unwrap()
 }

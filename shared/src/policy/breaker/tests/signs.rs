@@ -1,7 +1,7 @@
 //! What each failure says about its provider.
 
-use super::super::sign;
-use super::super::view::Sign::{self, Limited, Unclear};
+use super::super::signal;
+use super::super::view::CallSignal::{self, Limited, Unclear};
 use super::{BUSY, DOWN};
 use crate::domain::{BudgetScope, CircuitCause, Spend, Usage};
 use crate::ports::{ModelError, ModelErrorKind};
@@ -18,7 +18,7 @@ const ANSWERS: [(Option<u16>, u64); 6] = [
 ];
 
 #[track_caller]
-fn check(kind: &ModelErrorKind, expected: [Sign; 6]) {
+fn check(kind: &ModelErrorKind, expected: [CallSignal; 6]) {
     let signs = ANSWERS.map(|(status, output_tokens)| {
         let usage = Usage {
             input_tokens: 3,
@@ -30,7 +30,7 @@ fn check(kind: &ModelErrorKind, expected: [Sign; 6]) {
             usage,
             ..Spend::default()
         };
-        sign(&ModelError {
+        signal(&ModelError {
             status,
             spend,
             ..ModelError::new(samples::model(), kind.clone())
@@ -42,8 +42,8 @@ fn check(kind: &ModelErrorKind, expected: [Sign; 6]) {
 #[test]
 fn only_a_provider_that_fails_stays_silent_or_cannot_be_read_is_down() {
     let (down, bad) = (
-        Sign::Down(CircuitCause::Outage),
-        Sign::Down(CircuitCause::BadAnswer),
+        CallSignal::Down(CircuitCause::Outage),
+        CallSignal::Down(CircuitCause::BadAnswer),
     );
     check(&DOWN, [down, down, down, down, Unclear, down]);
     check(

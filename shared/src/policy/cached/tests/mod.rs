@@ -59,7 +59,7 @@ impl World {
     /// A new process without copies of its own.
     fn process(&self) -> Arc<Cached> {
         self.process_with(CacheSettings {
-            nearby_for: Duration::ZERO,
+            local_for: Duration::ZERO,
             ..CacheSettings::default()
         })
     }

@@ -3,7 +3,7 @@
 use super::concurrent::spawn;
 use super::*;
 use crate::domain::Timestamp;
-use crate::ports::KeptAnswer;
+use crate::ports::CachedAnswer;
 
 /// A clock that differs from the world's.
 struct Skewed {
@@ -58,7 +58,7 @@ async fn an_answer_from_a_clock_that_is_ahead_is_new() {
     );
     let made_at = now.plus(seconds(5));
     let (fresh_until, ends_at) = (made_at.plus(seconds(100)), made_at.plus(seconds(200)));
-    let kept = KeptAnswer {
+    let kept = CachedAnswer {
         answer: samples::answer("hello"),
         made_at,
         fresh_until,

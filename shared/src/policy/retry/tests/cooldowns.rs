@@ -61,11 +61,13 @@ async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
     let (first, second) = (question("hello"), question("another"));
     let between = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let pause = Pause {
+        let pause = Cooldown {
             until: after(41),
             kind: ModelErrorKind::RateLimited,
         };
-        retry.pauses.add(second.model(), pause, retry.clock.now());
+        retry
+            .cooldowns
+            .add(second.model(), pause, retry.clock.now());
     };
     let (asked, ()) = tokio::join!(retry.ask(&first), between);
     assert_eq!(

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use super::flight::lock;
 use crate::domain::{AnswerKey, Timestamp};
-use crate::ports::KeptAnswer;
+use crate::ports::CachedAnswer;
 
 /// The most copies; few enough to be searched one by one.
 const MAX_COPIES: usize = 256;
 
-pub(super) struct Nearby {
+pub(super) struct LocalCache {
     lifetime: Duration,
     max_bytes: usize,
     copies: Mutex<VecDeque<Copy>>,
@@ -23,12 +23,12 @@ pub(super) struct Nearby {
 
 struct Copy {
     key: AnswerKey,
-    kept: Arc<KeptAnswer>,
+    kept: Arc<CachedAnswer>,
     since: Timestamp,
     bytes: usize,
 }
 
-impl Nearby {
+impl LocalCache {
     /// Holds each copy for at most `lifetime`, and all together at most about `max_bytes`.
     pub(super) fn new(lifetime: Duration, max_bytes: usize) -> Self {
         Self {
@@ -44,7 +44,7 @@ impl Nearby {
         key: AnswerKey,
         now: Timestamp,
         not_before: Timestamp,
-    ) -> Option<Arc<KeptAnswer>> {
+    ) -> Option<Arc<CachedAnswer>> {
         let copies = lock(&self.copies);
         let copy = copies.iter().find(|copy| copy.key == key)?;
         let kept = &copy.kept;
@@ -53,7 +53,7 @@ impl Nearby {
     }
 
     /// Takes a copy, in place of an earlier one.
-    pub(super) fn put(&self, key: AnswerKey, kept: &Arc<KeptAnswer>, now: Timestamp) {
+    pub(super) fn put(&self, key: AnswerKey, kept: &Arc<CachedAnswer>, now: Timestamp) {
         let copy = Copy {
             key,
             kept: Arc::clone(kept),
@@ -76,8 +76,8 @@ impl Nearby {
 }
 
 /// About what the answer takes in memory.
-fn bytes(kept: &KeptAnswer) -> usize {
-    size_of::<KeptAnswer>()
+fn bytes(kept: &CachedAnswer) -> usize {
+    size_of::<CachedAnswer>()
         + serde_json::to_vec(&kept.answer.content).map_or(usize::MAX / 2, |json| json.len())
 }
 
@@ -92,9 +92,9 @@ mod tests {
         AnswerKey::new([number; 32])
     }
 
-    fn kept(text: &str, made: u64, fresh: u64) -> Arc<KeptAnswer> {
+    fn kept(text: &str, made: u64, fresh: u64) -> Arc<CachedAnswer> {
         let (made_at, fresh_until, ends_at) = (after(made), after(fresh), after(10_000));
-        Arc::new(KeptAnswer {
+        Arc::new(CachedAnswer {
             answer: samples::answer(text),
             made_at,
             fresh_until,
@@ -104,10 +104,10 @@ mod tests {
 
     #[test]
     fn a_copy_serves_for_its_time_and_never_past_its_freshness() {
-        let nearby = Nearby::new(LIFETIME, 1_000_000);
+        let local = LocalCache::new(LIFETIME, 1_000_000);
         let (long, short) = (kept("long", 0, 1_000), kept("short", 0, 20));
-        nearby.put(key(1), &long, after(10));
-        nearby.put(key(2), &short, after(10));
+        local.put(key(1), &long, after(10));
+        local.put(key(2), &short, after(10));
         let table = [
             (1, 10, 0, true),
             (1, 39, 0, true),
@@ -117,45 +117,45 @@ mod tests {
             (2, 20, 0, false),
         ];
         for (number, now, not_before, there) in table {
-            let found = nearby.get(key(number), after(now), after(not_before));
+            let found = local.get(key(number), after(now), after(not_before));
             assert_eq!(
                 found.is_some(),
                 there,
                 "{number} at {now} not before {not_before}"
             );
         }
-        assert_eq!(nearby.get(key(3), after(10), after(0)), None);
+        assert_eq!(local.get(key(3), after(10), after(0)), None);
         let newer = kept("newer", 11, 1_000);
-        nearby.put(key(1), &newer, after(35));
-        assert_eq!(nearby.get(key(1), after(60), after(0)), Some(newer));
+        local.put(key(1), &newer, after(35));
+        assert_eq!(local.get(key(1), after(60), after(0)), Some(newer));
     }
 
     #[test]
     fn the_oldest_copies_make_room() {
-        let nearby = Nearby::new(LIFETIME, 1_000_000);
+        let local = LocalCache::new(LIFETIME, 1_000_000);
         for number in 0..=255 {
-            nearby.put(key(number), &kept("x", 0, 1_000), after(1));
+            local.put(key(number), &kept("x", 0, 1_000), after(1));
         }
-        nearby.put(
+        local.put(
             AnswerKey::new([[0; 31].as_slice(), &[9]].concat().try_into().unwrap()),
             &kept("x", 0, 1_000),
             after(1),
         );
-        assert!(nearby.get(key(0), after(1), after(0)).is_none());
-        assert!(nearby.get(key(1), after(1), after(0)).is_some());
-        nearby.put(key(9), &kept(&"x".repeat(990_000), 0, 1_000), after(2));
+        assert!(local.get(key(0), after(1), after(0)).is_none());
+        assert!(local.get(key(1), after(1), after(0)).is_some());
+        local.put(key(9), &kept(&"x".repeat(990_000), 0, 1_000), after(2));
         let held = (0..=255)
-            .filter(|number| nearby.get(key(*number), after(2), after(0)).is_some())
+            .filter(|number| local.get(key(*number), after(2), after(0)).is_some())
             .count();
         assert!((2..100).contains(&held), "{held}");
-        nearby.put(key(8), &kept(&"x".repeat(1_000_000), 0, 1_000), after(2));
-        assert!(nearby.get(key(8), after(2), after(0)).is_none());
+        local.put(key(8), &kept(&"x".repeat(1_000_000), 0, 1_000), after(2));
+        assert!(local.get(key(8), after(2), after(0)).is_none());
     }
 
     #[test]
     fn no_lifetime_holds_nothing() {
-        let nearby = Nearby::new(Duration::ZERO, 1_000_000);
-        nearby.put(key(1), &kept("x", 0, 1_000), after(1));
-        assert_eq!(nearby.get(key(1), after(1), after(0)), None);
+        let local = LocalCache::new(Duration::ZERO, 1_000_000);
+        local.put(key(1), &kept("x", 0, 1_000), after(1));
+        assert_eq!(local.get(key(1), after(1), after(0)), None);
     }
 }

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::form::{in_words, within_subset};
+use super::schema_subset::{in_words, within_subset};
 use crate::domain::{
     AssistantContent, ModelRef, ModelRequest, Prompt, Provider, ReasoningEffort, Thousandths,
     ToolCall, ToolDefinition, Transfer, UserPart,
@@ -29,7 +29,7 @@ const CACHED: CacheControl = CacheControl {
 
 /// The body of a request.
 #[derive(Serialize)]
-pub(in crate::llm) struct Question<'a> {
+pub(in crate::llm) struct RequestBody<'a> {
     model: &'a str,
     max_tokens: u32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -143,7 +143,7 @@ enum ImageSource<'a> {
     Base64 { media_type: &'a str, data: &'a str },
 }
 
-impl<'a> From<&'a ModelRequest> for Question<'a> {
+impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
     fn from(request: &'a ModelRequest) -> Self {
         let (choice, prompt) = (request.chain.first(), request.prompt.as_ref());
         let settings = choice.settings;

@@ -27,7 +27,7 @@ const MIN_OUTPUT_TOKENS: u32 = 16;
 const MAX_CALL_ID_BYTES: usize = 64;
 
 #[derive(Serialize)]
-pub(in crate::llm) struct Question<'a> {
+pub(in crate::llm) struct RequestBody<'a> {
     model: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     instructions: &'a str,
@@ -132,7 +132,7 @@ struct Reasoning {
     effort: &'static str,
 }
 
-impl<'a> From<&'a ModelRequest> for Question<'a> {
+impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
     fn from(request: &'a ModelRequest) -> Self {
         let (model, settings, prompt) = (
             request.model(),

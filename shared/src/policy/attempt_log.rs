@@ -5,12 +5,12 @@ use crate::ports::ModelError;
 
 /// The failed attempts so far, and what they cost.
 #[derive(Debug, Default)]
-pub(super) struct Tried {
+pub(super) struct AttemptLog {
     attempts: Vec<FailedAttempt>,
     spend: Spend,
 }
 
-impl Tried {
+impl AttemptLog {
     /// Adds a failed call, with all that failed inside it.
     pub(super) fn add(&mut self, error: &ModelError) {
         self.attempts.extend(error.attempts());

@@ -21,7 +21,7 @@ use crate::policy::models::wants_max_completion_tokens;
 use crate::policy::schemas::accepted;
 
 #[derive(Serialize)]
-pub(in crate::llm) struct Question<'a> {
+pub(in crate::llm) struct RequestBody<'a> {
     model: &'a str,
     messages: Vec<Turn<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -136,7 +136,7 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-impl<'a> From<&'a ModelRequest> for Question<'a> {
+impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
     fn from(request: &'a ModelRequest) -> Self {
         let (model, settings, prompt) = (
             request.model(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::domain::{
     AnswerKey, AssistantContent, CacheTerms, ModelAnswer, Origin, Spend, StopReason, Timestamp,
 };
-use crate::ports::KeptAnswer;
+use crate::ports::CachedAnswer;
 
 /// The share of its time by which an answer's freshness may be shorter or longer, so that answers
 /// of one moment don't all become due for renewal at one moment.
@@ -39,7 +39,7 @@ pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
     of_provider && whole && says_something && answer.tool_calls().next().is_none()
 }
 
-/// The answer to the question of this key, with the key if the cache may have the answer under it.
+/// The answer with the key of its request, if the cache may have the answer under it.
 pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
     let of_cache = match answer.origin {
         Origin::Provider => is_keepable(&answer),
@@ -52,13 +52,13 @@ pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
 }
 
 /// The answer, given at `now`, as it is kept on these terms.
-pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> KeptAnswer {
+pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> CachedAnswer {
     let fresh_until = now.plus(
         terms
             .ttl()
             .mul_f64(1.0 - SPREAD + 2.0 * SPREAD * fastrand::f64()),
     );
-    KeptAnswer {
+    CachedAnswer {
         answer: ModelAnswer {
             spend: Spend::default(),
             failed: Vec::new(),
