@@ -227,15 +227,15 @@ class Operations(unittest.TestCase):
         table = OPERATIONS.split("## By error text")[1].split("\n## ")[0]
         for text in (
             "configuration refused",
-            "the api key can't be read",
+            "API key can't be read",
             "a dependency does not answer",
             "request failed",
             "kept answers are out of reach",
             "circuit can't be shared with other functions",
             "slots can't be told",
             "waits can't be counted",
-            "task run broke off",
-            "sweep broke off",
+            "task run aborted: store error",
+            "sweep aborted: store error",
             "the queue's backlog can't be read",
         ):
             self.assertIn(f"`{text}", table)

@@ -107,7 +107,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn refuse_all(error: &SecretError) -> Problem {
-    tracing::error!(error = %Causes(error), "the api key can't be read");
+    tracing::error!(error = %Causes(error), "API key can't be read");
     Problem::keyless(error)
 }
 

@@ -39,7 +39,7 @@ pub struct Cleanup {
 #[derive(Debug, thiserror::Error)]
 pub enum CleanupError {
     /// The store failed.
-    #[error("the sweep broke off")]
+    #[error("a store error aborted the sweep")]
     SweepBrokeOff(#[from] StoreError),
     /// A batch of messages is not in the form in which Lambda delivers them.
     #[error("the event is not a batch of messages")]
@@ -106,7 +106,7 @@ impl Cleanup {
     async fn sweep(&self, until: Timestamp) -> Result<(), StoreError> {
         let started = self.sweeper.clock.now();
         let swept = self.sweeper.sweep(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "sweep broke off");
+            tracing::error!(error = %Causes(error), "sweep aborted: store error");
         })?;
         tracing::info!(
             resent = swept.resent,
@@ -133,7 +133,7 @@ impl Cleanup {
     /// Deletes what is due for it, in what the sweep left of the time.
     async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.purger.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of tasks broke off");
+            tracing::error!(error = %Causes(error), "task deletion aborted: store error");
         })?;
         if purged != PurgeSummary::default() {
             let PurgeSummary {
@@ -159,7 +159,7 @@ impl Cleanup {
     /// Deletes agents, in what is left of the time after that.
     async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.agents.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of agents broke off");
+            tracing::error!(error = %Causes(error), "agent deletion aborted: store error");
         })?;
         if purged != AgentPurgeSummary::default() {
             let AgentPurgeSummary {
@@ -211,7 +211,7 @@ impl Cleanup {
                 .instrument(span.clone());
             if let Err(error) = burying.await {
                 metric::STORE_FAILURES.add([], 1);
-                span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message is left in its queue"));
+                span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message not handled; SQS will redeliver it"));
                 response.add_failure(id);
             }
         }

@@ -71,18 +71,18 @@ impl TaskMessage {
         match fields.get("version").and_then(Value::as_u64) {
             Some(version) if version > VERSION => return Err(MessageError::Newer(version)),
             Some(VERSION) => {}
-            Some(_) | None => return Err(NotOurs("it has no version that ever was")),
+            Some(_) | None => return Err(NotOurs("its version is unknown")),
         }
         let wire: Wire =
             serde_json::from_value(Value::Object(fields)).map_err(|_| NotOurs("it lacks an id"))?;
         let tenant = wire
             .tenant_id
             .parse()
-            .map_err(|_| NotOurs("its tenant_id is none"))?;
+            .map_err(|_| NotOurs("its tenant_id is invalid"))?;
         let task = wire
             .task_id
             .parse()
-            .map_err(|_| NotOurs("its task_id is none"))?;
+            .map_err(|_| NotOurs("its task_id is invalid"))?;
         Ok(Self {
             tenant,
             task,

@@ -123,7 +123,7 @@ impl SecretsManager {
             (Err(SecretError::Unavailable(error)), Some(stale))
                 if now.since(stale.read_at) < STALE_FOR =>
             {
-                tracing::warn!(error = %Causes(&*error), "an old secret is used: a new one can't be read");
+                tracing::warn!(error = %Causes(&*error), "secret refresh failed; cached secret used");
                 stale
             }
             (Err(error), _) => return Err(error),
