@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_next_follows_from_the_steps_in_whatever_order_they_were_recorded() {
+    fn next_action_follows_from_the_steps_in_any_order() {
         check_next(0, &[], &[1], 0);
         check_next(0, &[asking(1, 3)], &[2, 3, 4], 1);
         check_next(0, &[result(3), asking(1, 3)], &[2, 4], 1);
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_late_for_an_earlier_run_is_in_no_conversation_and_in_no_journal() {
+    fn late_steps_of_an_earlier_run_are_ignored() {
         let first = [asking(1, 2), result(2), result(3)];
         let late = [asking(4, 1), result(5)];
         let second = in_run(3, [asking(4, 1), result(5)]);

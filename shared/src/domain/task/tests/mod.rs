@@ -232,7 +232,7 @@ fn a_task_knows_how_large_its_conversation_is() {
 }
 
 #[test]
-fn the_size_of_a_conversation_that_was_not_noted_is_unknown_until_its_steps_are_read() {
+fn conversation_size_is_unknown_until_the_steps_are_read() {
     let mut task = running();
     task.progress.conversation_bytes = None;
     task.require_input(1, vec![call()], after(2)).unwrap();
