@@ -92,7 +92,7 @@ impl Cleanup {
                     tracing::error!(error = %Causes(&error), "batch refused");
                     CleanupError::NoBatch
                 })?;
-                return Ok(self.bury(batch.records).await);
+                return Ok(self.handle_undelivered(batch.records).await);
             }
             let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
             self.sweep(until).await?;
@@ -175,7 +175,7 @@ impl Cleanup {
 
     /// Handles each message on its own. A message whose task could not be changed is reported as
     /// failed, so SQS delivers it again.
-    async fn bury(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
+    async fn handle_undelivered(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
         let mut response = SqsBatchResponse::default();
         for message in messages {
             let SqsMessage {
@@ -205,11 +205,11 @@ impl Cleanup {
                 tenant_id = field::Empty,
                 agent_id = field::Empty,
             );
-            let burying = self
+            let handling = self
                 .undelivered
                 .bury(&body, receives)
                 .instrument(span.clone());
-            if let Err(error) = burying.await {
+            if let Err(error) = handling.await {
                 metric::STORE_FAILURES.add([], 1);
                 span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message not handled; SQS will redeliver it"));
                 response.add_failure(id);

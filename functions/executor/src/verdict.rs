@@ -91,7 +91,7 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
     match error {
         // A malformed message never becomes valid: return it at once, so that SQS dead-letters it;
         // log only the first receive.
-        MessageError::NotOurs(_) => {
+        MessageError::Malformed(_) => {
             if receives <= 1 {
                 tracing::error!(error = %Causes(error), "poison message; SQS will dead-letter it");
                 metric::POISON_MESSAGES.add([], 1);

@@ -19,7 +19,7 @@ impl Journal for Unreadable {
         Err(damaged(task))
     }
 
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError> {
         Err(damaged(task))
     }
 }

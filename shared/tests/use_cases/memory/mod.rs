@@ -11,9 +11,10 @@ use futures::future::join_all;
 use shared::app::{Room, RunError, RunOutcome, Runner};
 use shared::domain::task::Progress;
 use shared::domain::{
-    BuiltinTool, FailureCode, HeadKind, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
-    MAX_TOOL_TEXTS_BYTES, Message, ModelAnswer, ModelRequest, Step, StepKind, Task, TaskId,
-    TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolRunner, Wait, WaitReason,
+    BuiltinTool, FailureCode, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
+    MAX_TOOL_TEXTS_BYTES, Message, ModelAnswer, ModelRequest, Step, StepKind, StepSummaryKind,
+    Task, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolRunner, Wait,
+    WaitReason,
 };
 use shared::ports::{Journal, Model, ModelError, TaskMessage, TaskStore, ToolOutput};
 use shared::testing::{Call, Faults, Reply, ScriptedModel, ToolReply, When, samples};

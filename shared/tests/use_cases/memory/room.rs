@@ -298,7 +298,7 @@ async fn crowded_tasks_complete_once_wherever_their_worker_dies() {
                 let heads = world.steps(task).await;
                 let kinds: Vec<bool> = heads
                     .iter()
-                    .map(|step| step.head().kind == HeadKind::ModelCall)
+                    .map(|step| step.summary().kind == StepSummaryKind::ModelCall)
                     .collect();
                 assert_eq!(kinds, [true, false, true], "{case}");
                 assert!(done.attempts() <= 2, "{case}: {} attempts", done.attempts());
