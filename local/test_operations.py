@@ -236,7 +236,7 @@ class Operations(unittest.TestCase):
             "cap on running tasks unavailable",
             "wait counter unavailable",
             "task run aborted: store error",
-            "sweep aborted",
+            "sweep aborted: store error",
             "the queue's backlog can't be read",
         ):
             self.assertIn(f"`{text}", table)

@@ -68,9 +68,9 @@ fn main() {
     let told = String::from_utf8(told.stdout).unwrap();
     let told: Vec<Vec<Value>> = told.split(MARK).skip(1).map(lines).collect();
 
-    lines_below_the_level_are_written_only_if_the_invocation_fails_or_takes_too_long(&told);
+    held_lines_are_written_only_if_the_invocation_fails_or_is_slow(&told);
     every_line_names_the_invocation(&told);
-    counts_are_written_once_by_the_end_of_their_invocation_or_just_before_it_is_killed(&told);
+    counts_are_written_once_per_invocation_even_before_a_kill(&told);
     a_start_is_counted_once(&told);
     only_a_trace_that_is_recorded_has_spans(&daemon);
 }
@@ -141,9 +141,7 @@ fn written(lines: &[Value]) -> Vec<Value> {
     lines.iter().map(what).collect()
 }
 
-fn lines_below_the_level_are_written_only_if_the_invocation_fails_or_takes_too_long(
-    told: &[Vec<Value>],
-) {
+fn held_lines_are_written_only_if_the_invocation_fails_or_is_slow(told: &[Vec<Value>]) {
     let messages = told.iter().map(|lines| {
         let messages = written(lines).into_iter().filter(Value::is_string);
         messages.collect::<Vec<_>>()
@@ -181,9 +179,7 @@ fn every_line_names_the_invocation(told: &[Vec<Value>]) {
     }
 }
 
-fn counts_are_written_once_by_the_end_of_their_invocation_or_just_before_it_is_killed(
-    told: &[Vec<Value>],
-) {
+fn counts_are_written_once_per_invocation_even_before_a_kill(told: &[Vec<Value>]) {
     let hops = |lines: &Vec<Value>| {
         written(lines)
             .into_iter()

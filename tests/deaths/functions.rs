@@ -89,7 +89,7 @@ async fn workers_that_come_back_while_others_are_at_their_tasks_change_nothing()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn workers_that_come_back_when_others_have_ended_their_tasks_change_nothing() {
+async fn workers_that_return_after_their_tasks_ended_change_nothing() {
     check_zombies(Back::Late).await;
 }
 
@@ -161,7 +161,7 @@ async fn check_zombies(back: Back) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_that_kills_its_worker_is_given_up_and_the_nine_beside_it_complete() {
+async fn task_that_kills_its_worker_fails_and_its_nine_neighbours_complete() {
     let _running = AWS.read().await;
     let deployment = deployment(&[]).await;
     let (provider, model) = (deployment.platform().unreliable(), own_model());

@@ -112,7 +112,7 @@ async fn check_completed(deployment: &Deployment, prompts: &Prompts, tasks: &[Ta
 }
 
 #[tokio::test]
-async fn a_task_whose_executor_is_killed_in_a_model_call_completes_with_one_step() {
+async fn task_completes_with_one_step_after_a_kill_in_a_model_call() {
     let (_running, _alone) = (AWS.read().await, ALONE.lock().await);
     let platform = Platform::deployed().await;
     let prompt = unique("[slow]");
@@ -158,7 +158,7 @@ const TASKS_A_SECOND: usize = 8;
 /// tasks. What the stand-in was asked and the traces then tell whether a step was ever done again
 /// that was recorded.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_tasks_complete_although_an_executor_is_killed_in_every_second() {
+async fn two_hundred_tasks_complete_with_an_executor_killed_each_second() {
     let (_running, _alone) = (AWS.read().await, ALONE.lock().await);
     let platform = Platform::deployed().await;
     let seed = Environment::process()

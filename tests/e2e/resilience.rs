@@ -77,7 +77,7 @@ async fn five_hundred_tasks_complete_although_three_calls_in_ten_meet_trouble() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn three_hundred_tasks_of_one_model_complete_although_three_calls_in_ten_fail_in_every_way() {
+async fn three_hundred_tasks_complete_with_three_in_ten_calls_failing() {
     let platform = Platform::deployed().await;
     let (provider, model) = (platform.unreliable(), own_model("faulty"));
     let agent = platform.agent("openai_compatible", &model).await;
@@ -171,7 +171,7 @@ async fn a_day_named_to_one_of_a_hundred_and_fifty_tasks_parks_that_task_alone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_is_down_is_left_alone_and_its_tasks_are_answered_elsewhere() {
+async fn tasks_of_a_provider_in_outage_are_answered_elsewhere() {
     let platform = Platform::deployed().await;
     let (provider, model) = (platform.unreliable(), own_model("sturdy"));
     provider.break_down(&model);

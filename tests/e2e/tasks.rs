@@ -89,12 +89,12 @@ async fn a_task_whose_message_was_never_sent_is_found_by_the_watchdog() {
 #[tokio::test]
 async fn rubbish_in_the_queue_is_given_up_by_name_and_harms_nobody() {
     let platform = Platform::deployed().await;
-    let rubbish = unique("not ours");
+    let malformed = unique("not ours");
     let queue = platform.aws.sqs();
     queue
         .send_message()
         .queue_url(&platform.task_queue_url)
-        .message_body(&rubbish)
+        .message_body(&malformed)
         .send()
         .await
         .unwrap();
@@ -110,11 +110,11 @@ async fn rubbish_in_the_queue_is_given_up_by_name_and_harms_nobody() {
     platform
         .until(
             async || !dropped().await.is_empty(),
-            "the rubbish is given up",
+            "SQS dead-letters the malformed message",
         )
         .await;
-    assert_eq!(dropped().await[0]["bytes"], rubbish.len());
-    assert!(!platform.log("cleanup").await.contains(&rubbish));
+    assert_eq!(dropped().await[0]["bytes"], malformed.len());
+    assert!(!platform.log("cleanup").await.contains(&malformed));
     let logged = platform.log_lines("executor", "poison message").await;
     assert!(!logged.is_empty());
     assert!(

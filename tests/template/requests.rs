@@ -76,7 +76,7 @@ fn the_stage_is_made_after_every_route() {
 }
 
 #[test]
-fn the_access_log_holds_nothing_that_a_client_wrote_but_its_name_at_the_end() {
+fn access_log_holds_no_client_text_but_the_user_agent_at_its_end() {
     let template = template();
     let stage = &template["Resources"]["HttpApiStage"]["Properties"];
     let format = stage["AccessLogSettings"]["Format"].as_str().unwrap();

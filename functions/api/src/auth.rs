@@ -119,15 +119,15 @@ pub(crate) async fn require_key(
 ) -> Result<Response, Problem> {
     let tenant = keys.tenant_of(request.headers()).await?;
     Span::current().record("tenant_id", tenant.as_str());
-    request.extensions_mut().insert(Caller(tenant));
+    request.extensions_mut().insert(Authenticated(tenant));
     Ok(next.run(request).await)
 }
 
 /// The tenant on whose behalf a request is made.
 #[derive(Clone)]
-pub(crate) struct Caller(pub(crate) TenantId);
+pub(crate) struct Authenticated(pub(crate) TenantId);
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+impl<S: Send + Sync> FromRequestParts<S> for Authenticated {
     type Rejection = Problem;
 
     /// Fails only on a route that [`require_key`] doesn't guard.

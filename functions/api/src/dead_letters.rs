@@ -10,7 +10,7 @@ use shared::domain::TaskId;
 use tracing::{Instrument, field};
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::Authenticated;
 use crate::body::{Body, Broken, counted, required};
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -26,7 +26,7 @@ const AT_ONCE: usize = 10;
 /// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
 pub(crate) async fn list_dead_letters(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     mut params: Params,
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
     let page = params.take_page()?;
@@ -40,7 +40,7 @@ pub(crate) async fn list_dead_letters(
 /// step.
 pub(crate) async fn redrive(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     params: Params,
 ) -> Result<(StatusCode, Json<TaskResponse>), Problem> {
@@ -68,7 +68,7 @@ pub(crate) struct RedrivenResponse {
 /// `POST /v1/dead-letters/redrive`: the same for many; each answers for itself.
 pub(crate) async fn redrive_many(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     params: Params,
     Body(request): Body<RedriveRequest>,
 ) -> Result<Json<ListResponse<RedrivenResponse>>, Problem> {

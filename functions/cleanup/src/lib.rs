@@ -40,7 +40,7 @@ pub struct Cleanup {
 #[derive(Debug, thiserror::Error)]
 pub enum CleanupError {
     /// The store failed.
-    #[error("the sweep aborted")]
+    #[error("a store error aborted the sweep")]
     SweepBrokeOff(#[from] StoreError),
     /// A batch of messages is not in the form in which Lambda delivers them.
     #[error("the event is not a batch of messages")]
@@ -93,7 +93,7 @@ impl Cleanup {
                     tracing::error!(error = %Causes(&error), "batch refused");
                     CleanupError::NoBatch
                 })?;
-                return Ok(self.bury(batch.records).await);
+                return Ok(self.handle_undelivered(batch.records).await);
             }
             let until = Timestamp::from_millis(deadline.saturating_sub(whole_millis(RESERVE)));
             self.sweep(until).await?;
@@ -107,7 +107,7 @@ impl Cleanup {
     async fn sweep(&self, until: Timestamp) -> Result<(), StoreError> {
         let started = self.sweeper.clock.now();
         let swept = self.sweeper.sweep(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "sweep aborted");
+            tracing::error!(error = %Causes(error), "sweep aborted: store error");
         })?;
         tracing::info!(
             resent = swept.resent,
@@ -134,7 +134,7 @@ impl Cleanup {
     /// Deletes what is due for it, in what the sweep left of the time.
     async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.purger.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of tasks aborted");
+            tracing::error!(error = %Causes(error), "task deletion aborted: store error");
         })?;
         if purged != PurgeSummary::default() {
             let PurgeSummary {
@@ -160,7 +160,7 @@ impl Cleanup {
     /// Deletes agents, in what is left of the time after that.
     async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.agents.purge(until).await.inspect_err(|error| {
-            tracing::error!(error = %Causes(error), "deletion of agents aborted");
+            tracing::error!(error = %Causes(error), "agent deletion aborted: store error");
         })?;
         if purged != AgentPurgeSummary::default() {
             let AgentPurgeSummary {
@@ -176,7 +176,7 @@ impl Cleanup {
 
     /// Handles each message on its own. A message whose task could not be changed is reported as
     /// failed, so SQS delivers it again.
-    async fn bury(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
+    async fn handle_undelivered(&self, messages: Vec<SqsMessage>) -> SqsBatchResponse {
         let mut response = SqsBatchResponse::default();
         for message in messages {
             let SqsMessage {
@@ -206,13 +206,13 @@ impl Cleanup {
                 tenant_id = field::Empty,
                 agent_id = field::Empty,
             );
-            let burying = self
+            let handling = self
                 .undelivered
                 .bury(&body, receives)
                 .instrument(span.clone());
-            if let Err(error) = burying.await {
+            if let Err(error) = handling.await {
                 metric::STORE_FAILURES.add([], 1);
-                span.in_scope(|| tracing::error!(error = %Causes(&error), "dead letter not handled; it stays in its queue"));
+                span.in_scope(|| tracing::error!(error = %Causes(&error), "undelivered message not handled; SQS will redeliver it"));
                 response.add_failure(id);
             }
         }

@@ -143,7 +143,7 @@ fn check_logged(log: &str, stranded: &Task) {
 }
 
 #[tokio::test]
-async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_left_alone() {
+async fn undeliverable_task_is_dead_lettered_and_others_are_left() {
     let (store, queue) = (MemoryStore::default(), MemoryQueue::default());
     let (mut stranded, mut running) = (submitted(&store).await, submitted(&store).await);
     for moment in [60, 180, 420, 900] {
@@ -184,7 +184,7 @@ async fn a_task_whose_message_nobody_could_take_is_dead_lettered_and_others_are_
 }
 
 #[tokio::test]
-async fn an_undelivered_message_is_looked_after_in_its_trace_and_later_with_a_link_to_it() {
+async fn undelivered_message_is_handled_in_its_trace_or_with_a_link() {
     let open = samples::trace_of(SystemClock.now().minus(Duration::from_mins(1)));
     let closed = samples::trace_of(samples::START.minus(Duration::from_hours(31 * 24)));
     for (trace, linked) in [(open, false), (closed, true)] {

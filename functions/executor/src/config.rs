@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tenant_may_have_any_number_of_tasks_run_unless_the_deployment_says_otherwise() {
+    fn tenant_has_no_task_cap_unless_configured() {
         assert_eq!(read("0").unwrap().tenant_max_running_tasks, None);
         assert_eq!(
             read("50").unwrap().tenant_max_running_tasks,

@@ -136,7 +136,7 @@ impl Executor {
             if let Verdict::ComeBack { after } = verdict
                 && let Err(error) = self.queue.postpone(&message.receipt, after).await
             {
-                tracing::warn!(error = %Causes(&error), "visibility change failed; message returns at its visibility timeout");
+                tracing::warn!(error = %Causes(&error), "message delay not set; it returns after its visibility timeout");
             }
             verdict
         }
@@ -150,7 +150,7 @@ impl Executor {
             Err(error) => return verdict::of_bad_message(error, received.receives),
         };
         if message.alone {
-            tracing::warn!("task runs alone: earlier workers were lost");
+            tracing::warn!("task runs alone: its last workers died");
         }
         let ran = self.runner.run(message, until).await;
         verdict::of_run(ran, received.receives, self.runner.clock.now())

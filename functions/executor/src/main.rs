@@ -84,5 +84,5 @@ async fn run() -> Result<(), Error> {
 
 /// Logs what keeps the function from starting.
 fn log_failure(error: &(impl std::error::Error + 'static)) {
-    tracing::error!(error = %Causes(error), "the HTTP client can't be built");
+    tracing::error!(error = %Causes(error), "HTTP client can't be built");
 }

@@ -48,11 +48,11 @@ pub(crate) fn of_run(ran: Result<RunOutcome, RunError>, receives: u32, now: Time
             Verdict::Done
         }
         Ok(RunOutcome::AwaitsClient(status)) => {
-            tracing::debug!(status = status.as_str(), "the task waits for its client");
+            tracing::debug!(status = status.as_str(), "task waits for its client");
             Verdict::Done
         }
         Ok(RunOutcome::LeaseLost) => {
-            tracing::warn!("another worker took the task over; this one's result is dropped");
+            tracing::warn!("another worker has the lease; result dropped");
             metric::LEASES_LOST.add([], 1);
             Verdict::Done
         }
@@ -91,9 +91,9 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
     match error {
         // A malformed message never becomes valid: return it at once, so that SQS dead-letters it;
         // log only the first receive.
-        MessageError::NotOurs(_) => {
+        MessageError::Malformed(_) => {
             if receives <= 1 {
-                tracing::error!(error = %Causes(error), "malformed message; SQS will dead-letter it");
+                tracing::error!(error = %Causes(error), "poison message; SQS will dead-letter it");
                 metric::POISON_MESSAGES.add([], 1);
             }
             Verdict::ComeBack {
@@ -102,7 +102,7 @@ pub(crate) fn of_bad_message(error: &MessageError, receives: u32) -> Verdict {
         }
         MessageError::Newer(_) => {
             if receives <= 1 {
-                tracing::warn!(%error, "message has a newer version; retrying later");
+                tracing::warn!(%error, "message needs a newer worker; returned to the queue");
             }
             Verdict::ComeBack {
                 after: UPGRADE_WAIT,

@@ -17,8 +17,8 @@ use cpu_time::ThreadTime;
 use shared::app::{Room, RunError, RunOutcome, Runner, WorkTimes};
 use shared::config::Environment;
 use shared::domain::{
-    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepHead, StepPlace, TaskId,
-    TaskStatus, TraceHeader,
+    Agent, BuiltinTool, CacheRules, ModelAnswer, ModelRequest, Step, StepPlace, StepSummary,
+    TaskId, TaskStatus, TraceHeader,
 };
 use shared::llm::{self, Access, ApiKey, Layers, Providers, Timeouts};
 use shared::policy::{BreakerSettings, DailyCaps};
@@ -281,8 +281,8 @@ impl Journal for Both {
         self.read.page(task, wanted).await
     }
 
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
-        self.read.heads(task).await
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError> {
+        self.read.step_summaries(task).await
     }
 }
 

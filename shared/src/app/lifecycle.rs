@@ -16,8 +16,9 @@ use super::span::record;
 use super::submit::in_limits;
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, Causes, HeadKind, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind,
-    Task, TaskId, TaskState, TaskStatus, TenantId, ToolRunner, is_last_word, journal_heads,
+    Cancellation, Causes, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind,
+    StepSummaryKind, Task, TaskId, TaskState, TaskStatus, TenantId, ToolRunner, is_last_word,
+    journal_summaries,
 };
 use crate::metric;
 use crate::ports::{Deletion, StoreError};
@@ -131,7 +132,7 @@ impl Tasks {
         task: &mut Task,
         from: RetryFrom,
     ) -> Result<ReopenFrom, StoreError> {
-        let heads = match self.journal.heads(task.id()).await {
+        let heads = match self.journal.step_summaries(task.id()).await {
             Err(error @ StoreError::Corrupt { .. }) if from == RetryFrom::Start => {
                 tracing::error!(error = %Causes(&error), "steps can't be read; the task restarts from its input");
                 // What it recorded without its record's knowledge lies beyond, at places of the
@@ -143,7 +144,7 @@ impl Tasks {
             heads => heads?,
         };
         let outline = Outline::new(task.progress().base, heads);
-        task.note_steps(outline.heads());
+        task.note_steps(outline.step_summaries());
         Ok(match from {
             RetryFrom::Checkpoint if !self.is_failure_itself(task.id(), &outline).await? => {
                 ReopenFrom::Checkpoint
@@ -178,10 +179,13 @@ impl Tasks {
     ) -> Result<(Draft, ()), AppError> {
         let mut unknown: Vec<&ToolAnswer> = answers.iter().collect();
         let mut answered: Vec<Option<String>> = vec![None; answers.len()];
-        let by_client = HeadKind::ToolCall {
+        let by_client = StepSummaryKind::ToolCall {
             by: ToolRunner::Client,
         };
-        let heads = journal_heads(task.progress().base, self.journal.heads(task.id()).await?);
+        let heads = journal_summaries(
+            task.progress().base,
+            self.journal.step_summaries(task.id()).await?,
+        );
         let may_be = |number| {
             answers
                 .iter()

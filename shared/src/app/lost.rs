@@ -24,7 +24,7 @@ pub(super) async fn note_steps(journal: &dyn Journal, task: &mut Task) -> Result
     if task.fence() == 0 {
         return Ok(());
     }
-    match journal.heads(task.id()).await {
+    match journal.step_summaries(task.id()).await {
         Ok(recorded) => {
             task.note_steps(recorded);
             Ok(())

@@ -3,7 +3,8 @@
 
 use super::{AppError, Tasks};
 use crate::domain::{
-    HeadKind, Step, StepHead, StepPlace, Task, TaskId, TenantId, journal_heads, may_count,
+    Step, StepPlace, StepSummary, StepSummaryKind, Task, TaskId, TenantId, journal_summaries,
+    may_count,
 };
 use crate::ports::{StepsRequest, StoreError};
 
@@ -55,8 +56,12 @@ impl Tasks {
         task: &Task,
         number: u32,
     ) -> Result<Option<Step>, StoreError> {
-        let heads = journal_heads(task.progress().base, self.journal.heads(task.id()).await?);
-        let is_it = |head: &&StepHead| head.number < number && head.kind == HeadKind::ModelCall;
+        let heads = journal_summaries(
+            task.progress().base,
+            self.journal.step_summaries(task.id()).await?,
+        );
+        let is_it =
+            |head: &&StepSummary| head.number < number && head.kind == StepSummaryKind::ModelCall;
         let Some(head) = heads.iter().rev().find(is_it) else {
             return Ok(None);
         };

@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use serde::{Deserialize, Serialize};
 
 use super::call::{ModelAnswer, StopReason};
-use super::step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
+use super::step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolRunner};
 use super::task::TaskInput;
 use super::transcript::{Message, ToolCall};
 
@@ -25,54 +25,54 @@ pub const MAX_CONVERSATION_BYTES: u64 = 32 * 1_024 * 1_024;
 pub struct Outline {
     /// The run: the number of the last step before it.
     base: u32,
-    heads: BTreeMap<u32, StepHead>,
+    summaries: BTreeMap<u32, StepSummary>,
 }
 
 impl Outline {
     /// The outline of the run `base`, of these steps in any order. Those of other runs do not
     /// count.
-    pub fn new(base: u32, heads: impl IntoIterator<Item = StepHead>) -> Self {
-        let counted = heads
+    pub fn new(base: u32, summaries: impl IntoIterator<Item = StepSummary>) -> Self {
+        let counted = summaries
             .into_iter()
-            .filter(|head| is_of_run(base, head.place()));
+            .filter(|summary| is_of_run(base, summary.place()));
         Self {
             base,
-            heads: counted.map(|head| (head.number, head)).collect(),
+            summaries: counted.map(|summary| (summary.number, summary)).collect(),
         }
     }
 
     /// The steps that count, in order.
-    pub fn heads(&self) -> impl Iterator<Item = StepHead> {
-        self.heads.values().copied()
+    pub fn step_summaries(&self) -> impl Iterator<Item = StepSummary> {
+        self.summaries.values().copied()
     }
 
     /// The number of the step up to which all are there.
     pub fn complete_until(&self) -> u32 {
         let mut last = self.base;
-        while self.heads.contains_key(&(last + 1)) {
+        while self.summaries.contains_key(&(last + 1)) {
             last += 1;
         }
         last
     }
 
     /// The last step up to which all are there, if it is a model's answer: it may be the last word.
-    pub fn last_answer(&self) -> Option<StepHead> {
-        let last = self.heads.get(&self.complete_until()).copied();
-        last.filter(|head| head.kind == HeadKind::ModelCall)
+    pub fn last_answer(&self) -> Option<StepSummary> {
+        let last = self.summaries.get(&self.complete_until()).copied();
+        last.filter(|summary| summary.kind == StepSummaryKind::ModelCall)
     }
 
     /// The tool calls that were answered.
     pub fn tool_calls(&self) -> u32 {
         let calls = self
-            .heads()
-            .filter(|head| head.kind != HeadKind::ModelCall)
+            .step_summaries()
+            .filter(|summary| summary.kind != StepSummaryKind::ModelCall)
             .count();
         u32::try_from(calls).unwrap_or(u32::MAX)
     }
 
     /// How many bytes the steps' contents have together.
     pub fn bytes(&self) -> u64 {
-        self.heads().map(|head| head.bytes).sum()
+        self.step_summaries().map(|summary| summary.bytes).sum()
     }
 }
 
@@ -123,7 +123,7 @@ impl Conversation {
     /// Adds a step that was recorded, if it is of this run.
     pub fn push(&mut self, step: Step) {
         if is_of_run(self.outline.base, step.place()) {
-            self.outline.heads.insert(step.number, step.head());
+            self.outline.summaries.insert(step.number, step.summary());
             self.steps.insert(step.number, step);
         }
     }
@@ -150,19 +150,19 @@ impl Conversation {
     /// The tool calls of earlier answers that could not be made. Those of the last answer say
     /// nothing yet of what the model makes of that.
     pub fn bad_calls(&self) -> usize {
-        let refused = HeadKind::ToolCall {
+        let refused = StepSummaryKind::ToolCall {
             by: ToolRunner::Nobody,
         };
         let last_answer = self
             .outline
-            .heads()
-            .filter(|head| head.kind == HeadKind::ModelCall)
-            .map(|head| head.number)
+            .step_summaries()
+            .filter(|summary| summary.kind == StepSummaryKind::ModelCall)
+            .map(|summary| summary.number)
             .max();
         let is_earlier = |number| last_answer.is_some_and(|answer| number < answer);
         self.outline
-            .heads()
-            .filter(|head| head.kind == refused && is_earlier(head.number))
+            .step_summaries()
+            .filter(|summary| summary.kind == refused && is_earlier(summary.number))
             .count()
     }
 
@@ -239,8 +239,11 @@ pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step>
 }
 
 /// The [`journal`] without what its steps say.
-pub fn journal_heads(base: u32, recorded: impl IntoIterator<Item = StepHead>) -> Vec<StepHead> {
-    counted(base, recorded, StepHead::place)
+pub fn journal_summaries(
+    base: u32,
+    recorded: impl IntoIterator<Item = StepSummary>,
+) -> Vec<StepSummary> {
+    counted(base, recorded, StepSummary::place)
 }
 
 fn counted<T>(
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_next_follows_from_the_steps_in_whatever_order_they_were_recorded() {
+    fn next_action_follows_from_the_steps_in_any_order() {
         check_next(0, &[], &[1], 0);
         check_next(0, &[asking(1, 3)], &[2, 3, 4], 1);
         check_next(0, &[result(3), asking(1, 3)], &[2, 4], 1);
@@ -362,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_late_for_an_earlier_run_is_in_no_conversation_and_in_no_journal() {
+    fn late_steps_of_an_earlier_run_are_ignored() {
         let first = [asking(1, 2), result(2), result(3)];
         let late = [asking(4, 1), result(5)];
         let second = in_run(3, [asking(4, 1), result(5)]);
@@ -384,7 +387,7 @@ mod tests {
 
     #[test]
     fn an_outline_tells_of_the_last_answer_that_nothing_before_it_is_missing() {
-        let heads = |steps: &[Step]| steps.iter().map(Step::head).collect::<Vec<_>>();
+        let summaries = |steps: &[Step]| steps.iter().map(Step::summary).collect::<Vec<_>>();
         let steps = [
             asking(1, 2),
             result(2),
@@ -392,9 +395,9 @@ mod tests {
             samples::step(task(), 4, "done"),
         ];
         let last = |steps: &[Step]| {
-            Outline::new(0, heads(steps))
+            Outline::new(0, summaries(steps))
                 .last_answer()
-                .map(|head| head.number)
+                .map(|summary| summary.number)
         };
         assert_eq!(
             [1, 2, 3, 4].map(|count| last(&steps[..count])),
@@ -405,7 +408,7 @@ mod tests {
             Some(1)
         );
         assert_eq!(last(&[]), None);
-        let outline = Outline::new(0, heads(&steps));
+        let outline = Outline::new(0, summaries(&steps));
         let bytes: u64 = steps.iter().map(|step| step.kind.content_bytes()).sum();
         assert_eq!(
             (

@@ -49,7 +49,7 @@ pub use chain::{
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{
     Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, PendingCall,
-    is_last_word, journal, journal_heads, may_count,
+    is_last_word, journal, journal_summaries, may_count,
 };
 pub use deadline::Deadline;
 pub use hidden::Hidden;
@@ -62,7 +62,7 @@ pub use schema::JsonSchema;
 pub(crate) use schema::{Holds, MOST_REFERENCES, holds, leads_nowhere, target};
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
-pub use step::{HeadKind, Step, StepHead, StepKind, StepPlace, ToolRunner};
+pub use step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolRunner};
 pub use task::{
     Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom,
     ResumeRefused, Setbacks, Spent, Task, TaskInput, TaskState, WrongState,

@@ -56,13 +56,13 @@ impl StepPlace {
 
 /// What is known of a step without its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepHead {
+pub struct StepSummary {
     /// Its run.
     pub base: u32,
     /// Its number.
     pub number: u32,
     /// What it did.
-    pub kind: HeadKind,
+    pub kind: StepSummaryKind,
     /// What it cost.
     pub spend: Spend,
     /// How many bytes its content has; 0 if its record is of a time when that was not noted.
@@ -71,7 +71,7 @@ pub struct StepHead {
 
 /// What a step did, without what was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadKind {
+pub enum StepSummaryKind {
     /// Asked a model.
     ModelCall,
     /// Answered a model's call of a tool.
@@ -81,7 +81,7 @@ pub enum HeadKind {
     },
 }
 
-impl StepHead {
+impl StepSummary {
     /// Where the step is.
     pub const fn place(&self) -> StepPlace {
         StepPlace {
@@ -93,13 +93,13 @@ impl StepHead {
 
 impl Step {
     /// The step without its content, which is read for its length.
-    pub fn head(&self) -> StepHead {
+    pub fn summary(&self) -> StepSummary {
         let kind = match &self.kind {
-            StepKind::ModelCall { .. } => HeadKind::ModelCall,
-            StepKind::ToolCall { by, .. } => HeadKind::ToolCall { by: *by },
+            StepKind::ModelCall { .. } => StepSummaryKind::ModelCall,
+            StepKind::ToolCall { by, .. } => StepSummaryKind::ToolCall { by: *by },
         };
         let (spend, bytes) = (self.kind.spend(), self.kind.content_bytes());
-        StepHead {
+        StepSummary {
             base: self.base,
             number: self.number,
             kind,

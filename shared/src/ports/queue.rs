@@ -43,7 +43,7 @@ pub enum MessageError {
     /// It is not one of ours and never will be, for this reason, which repeats nothing of it: it
     /// may be anything.
     #[error("the body is not a task message: {0}")]
-    NotOurs(&'static str),
+    Malformed(&'static str),
     /// A newer deployment wrote it; a newer worker can read it.
     #[error("the body has version {0}, newer than {VERSION}")]
     Newer(u64),
@@ -64,25 +64,25 @@ impl TaskMessage {
 
     /// Reads a received body. Fields that this version doesn't know are ignored.
     pub fn from_body(body: &str) -> Result<Self, MessageError> {
-        use MessageError::NotOurs;
+        use MessageError::Malformed;
         // Every message version is a JSON object with a `version` field.
         let fields: Map<String, Value> =
-            serde_json::from_str(body).map_err(|_| NotOurs("it is not a JSON object"))?;
+            serde_json::from_str(body).map_err(|_| Malformed("it is not a JSON object"))?;
         match fields.get("version").and_then(Value::as_u64) {
             Some(version) if version > VERSION => return Err(MessageError::Newer(version)),
             Some(VERSION) => {}
-            Some(_) | None => return Err(NotOurs("it has no version that ever was")),
+            Some(_) | None => return Err(Malformed("its version is unknown")),
         }
-        let wire: Wire =
-            serde_json::from_value(Value::Object(fields)).map_err(|_| NotOurs("it lacks an id"))?;
+        let wire: Wire = serde_json::from_value(Value::Object(fields))
+            .map_err(|_| Malformed("it lacks an id"))?;
         let tenant = wire
             .tenant_id
             .parse()
-            .map_err(|_| NotOurs("its tenant_id is none"))?;
+            .map_err(|_| Malformed("its tenant_id is invalid"))?;
         let task = wire
             .task_id
             .parse()
-            .map_err(|_| NotOurs("its task_id is none"))?;
+            .map_err(|_| Malformed("its task_id is invalid"))?;
         Ok(Self {
             tenant,
             task,
@@ -174,14 +174,17 @@ mod tests {
         ];
         for body in rubbish {
             assert!(
-                matches!(TaskMessage::from_body(body), Err(MessageError::NotOurs(_))),
+                matches!(
+                    TaskMessage::from_body(body),
+                    Err(MessageError::Malformed(_))
+                ),
                 "{body}"
             );
         }
         let foreign_ids = BODY.replace("tsk_", "agt_");
         assert!(matches!(
             TaskMessage::from_body(&foreign_ids),
-            Err(MessageError::NotOurs(_))
+            Err(MessageError::Malformed(_))
         ));
     }
 }

@@ -6,8 +6,8 @@ use std::ops::Range;
 use async_trait::async_trait;
 
 use crate::domain::{
-    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepHead,
-    StepPlace, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
+    Agent, AgentId, AgentVersion, Change, ClaimRefused, FailureCode, Lease, Step, StepPlace,
+    StepSummary, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
 };
 
 /// A store did not do what it was asked.
@@ -285,7 +285,7 @@ pub trait Journal: Send + Sync {
 
     /// All recorded steps of the task in the order of their places, without their content, which is
     /// not loaded for it.
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError>;
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError>;
 
     /// All recorded steps of the task in the order of their places. Their size is not bounded.
     async fn steps(&self, task: TaskId) -> Result<Vec<Step>, StoreError> {

@@ -123,7 +123,7 @@ impl SecretsManager {
             (Err(SecretError::Unavailable(error)), Some(stale))
                 if now.since(stale.read_at) < STALE_FOR =>
             {
-                tracing::warn!(error = %Causes(&*error), "secret can't be read; using the cached one");
+                tracing::warn!(error = %Causes(&*error), "secret refresh failed; cached secret used");
                 stale
             }
             (Err(error), _) => return Err(error),

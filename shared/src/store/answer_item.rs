@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use super::blob::{Blob, Head};
+use super::blob::{Blob, BlobHeader};
 use super::items::{Attributes, Fields, Item, moment, number};
 use super::keys::{EXPIRES_AT, seconds};
 use crate::domain::{
@@ -77,7 +77,7 @@ pub(super) struct Found<'a> {
     pub(super) made_at: Timestamp,
     pub(super) fresh_until: Timestamp,
     pub(super) ends_at: Timestamp,
-    pub(super) head: Head<'a>,
+    pub(super) head: BlobHeader<'a>,
     fields: Fields<'a>,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn read(item: &Item) -> Result<Option<Found<'_>>, StoreError> {
         made_at,
         fresh_until,
         ends_at,
-        head: Head::read(fields)?,
+        head: BlobHeader::read(fields)?,
         fields,
     }))
 }

@@ -146,7 +146,7 @@ impl DynamoAnswerCache {
         };
         match kept.await {
             Err(error @ StoreError::Corrupt { .. }) => {
-                tracing::warn!(error = %Causes(&error), "cached answer can't be read; treated as absent");
+                tracing::warn!(error = %Causes(&error), "cached answer unreadable; treated as a cache miss");
                 Ok(Answer::Unreadable)
             }
             other => other,

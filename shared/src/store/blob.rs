@@ -134,7 +134,7 @@ impl Blob {
 
 /// What a head says of its value.
 #[derive(Debug)]
-pub(super) struct Head<'a> {
+pub(super) struct BlobHeader<'a> {
     fields: Fields<'a>,
     codec: &'a str,
     raw_bytes: usize,
@@ -144,11 +144,11 @@ pub(super) struct Head<'a> {
 
 #[derive(Debug)]
 enum Place<'a> {
-    Head(&'a [u8]),
+    Inline(&'a [u8]),
     Pieces(usize),
 }
 
-impl<'a> Head<'a> {
+impl<'a> BlobHeader<'a> {
     /// The head among a record's attributes.
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, StoreError> {
         let place = match fields.optional(PIECES, Fields::number)? {
@@ -156,7 +156,7 @@ impl<'a> Head<'a> {
                 return Err(fields.corrupt("it has too many pieces"));
             }
             Some(count) => Place::Pieces(count),
-            None => Place::Head(fields.bytes(STORED)?),
+            None => Place::Inline(fields.bytes(STORED)?),
         };
         let (codec, raw_bytes) = (fields.text(CODEC)?, fields.number(RAW_BYTES)?);
         if raw_bytes > MAX_BYTES {
@@ -185,7 +185,7 @@ impl<'a> Head<'a> {
         prefix: &str,
     ) -> Result<Vec<u8>, StoreError> {
         match self.place {
-            Place::Head(stored) => self.unpack(stored),
+            Place::Inline(stored) => self.unpack(stored),
             Place::Pieces(count) => {
                 let mut found = table
                     .query_prefix(partition, prefix)
@@ -207,7 +207,7 @@ impl<'a> Head<'a> {
     /// The value, which the head must have.
     pub(super) fn value_in_head(&self) -> Result<Vec<u8>, StoreError> {
         match self.place {
-            Place::Head(stored) => self.unpack(stored),
+            Place::Inline(stored) => self.unpack(stored),
             Place::Pieces(count) => Err(self.fields.corrupt(format!("it has {count} pieces"))),
         }
     }
@@ -253,7 +253,7 @@ mod tests {
     }
 
     fn unpacked(item: &Item, stored: &[u8]) -> Result<Vec<u8>, StoreError> {
-        Head::read(Fields::of(item)?)?.unpack(stored)
+        BlobHeader::read(Fields::of(item)?)?.unpack(stored)
     }
 
     /// Bytes that don't compress.
@@ -314,7 +314,7 @@ mod tests {
             let mut head = record(&Blob::pack(noise(9), 99).unwrap());
             head.insert(name.to_owned(), value);
             assert!(matches!(
-                Head::read(Fields::of(&head).unwrap()),
+                BlobHeader::read(Fields::of(&head).unwrap()),
                 Err(StoreError::Corrupt { .. })
             ));
         }

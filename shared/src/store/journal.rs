@@ -9,7 +9,7 @@ use super::error::{failure, kept_instead_of_put};
 use super::items::Item;
 use super::table::Table;
 use super::{keys, step_item, task_content};
-use crate::domain::{Step, StepHead, StepPlace, TaskId};
+use crate::domain::{Step, StepPlace, StepSummary, TaskId};
 use crate::ports::{Journal, StepsPage, StepsRequest, StoreError};
 
 /// How many large steps are put together at once.
@@ -88,7 +88,7 @@ impl Journal for DynamoJournal {
         let mut found = query.into_paginator().page_size(records).items().send();
         let (mut items, mut bytes, mut last, mut next) = (Vec::new(), 0_u64, wanted.after, None);
         while let Some(item) = found.try_next().await.map_err(failure)? {
-            let head = step_item::read_head(&item)?;
+            let head = step_item::read_summary(&item)?;
             bytes = bytes.saturating_add(head.bytes);
             if items.len() >= wanted.limit as usize
                 || (bytes > wanted.max_bytes && !items.is_empty())
@@ -106,7 +106,7 @@ impl Journal for DynamoJournal {
         })
     }
 
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError> {
         let mut query = self
             .table
             .query_prefix(keys::task_partition(task), keys::STEP_PREFIX);
@@ -121,6 +121,6 @@ impl Journal for DynamoJournal {
             .items()
             .send();
         let items: Vec<Item> = found.try_collect().await.map_err(failure)?;
-        items.iter().map(step_item::read_head).collect()
+        items.iter().map(step_item::read_summary).collect()
     }
 }

@@ -7,11 +7,11 @@ use std::borrow::Cow;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use super::blob::{self, Blob, Head};
+use super::blob::{self, Blob, BlobHeader};
 use super::items::{self, Attributes, Fields, Item, V, bytes, moment, name, number, text};
 use super::keys;
 use crate::domain::{
-    AnswerKey, HeadKind, ModelAnswer, ModelRef, Step, StepHead, StepKind, ToolCall,
+    AnswerKey, ModelAnswer, ModelRef, Step, StepKind, StepSummary, StepSummaryKind, ToolCall,
 };
 use crate::ports::StoreError;
 use crate::runtime::computed;
@@ -43,7 +43,7 @@ const IS_ERROR: &str = "is_error";
 /// answer is not cached, or if an earlier version wrote the record.
 pub(super) const ANSWER_KEY: &str = "answer_key";
 
-/// What [`read_head`] needs.
+/// What [`read_summary`] needs.
 pub(super) const OF_HEAD: [&str; 9] = [
     keys::PK,
     keys::SK,
@@ -142,16 +142,16 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
 }
 
 /// The step in the attributes [`OF_HEAD`] of a record, without its content.
-pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
+pub(super) fn read_summary(item: &Item) -> Result<StepSummary, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let kind = match fields.text(KIND)? {
-        MODEL_CALL => HeadKind::ModelCall,
-        TOOL_CALL => HeadKind::ToolCall {
+        MODEL_CALL => StepSummaryKind::ModelCall,
+        TOOL_CALL => StepSummaryKind::ToolCall {
             by: fields.name(BY)?,
         },
         other => return Err(fields.corrupt(format!("its kind is {other:?}"))),
     };
-    Ok(StepHead {
+    Ok(StepSummary {
         base: fields.optional(BASE, Fields::number)?.unwrap_or(0),
         number: fields.number(NUMBER)?,
         kind,
@@ -164,10 +164,10 @@ pub(super) fn read_head(item: &Item) -> Result<StepHead, StoreError> {
 
 /// Where the content of the step in a record is; `None` if the record's version stores it in an
 /// attribute.
-pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
+pub(super) fn head(item: &Item) -> Result<Option<BlobHeader<'_>>, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let version: u32 = fields.number(V)?;
-    (version > 1).then(|| Head::read(fields)).transpose()
+    (version > 1).then(|| BlobHeader::read(fields)).transpose()
 }
 
 /// The step in a record, with what [`head`] led to.
@@ -295,7 +295,7 @@ mod tests {
             ..samples::tool_step(model.task, 4, ToolRunner::Client, &"18 °C\u{1}".repeat(999))
         };
         for step in [model, tool] {
-            assert_eq!(read_head(&record(&step)).unwrap(), step.head());
+            assert_eq!(read_summary(&record(&step)).unwrap(), step.summary());
         }
     }
 

@@ -5,7 +5,7 @@
 //! write stays the one that decides, and what its losers wrote is never read. It lies there until
 //! the task is purged.
 
-use super::blob::{Blob, Head};
+use super::blob::{Blob, BlobHeader};
 use super::keys;
 use super::table::Table;
 use crate::domain::TaskId;
@@ -26,7 +26,7 @@ pub(super) async fn write(table: &Table, task: TaskId, blob: &Blob) -> Result<()
 pub(super) async fn read(
     table: &Table,
     partition: &str,
-    head: Option<Head<'_>>,
+    head: Option<BlobHeader<'_>>,
 ) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(head) = head else { return Ok(None) };
     head.value(table, partition.to_owned(), &keys::chunks(head.digest()))

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 
-use super::blob::{Blob, Head};
+use super::blob::{Blob, BlobHeader};
 use super::error::failure;
 use super::items::{self, Fields, Item, number};
 use super::task_store::DynamoTaskStore;
@@ -48,7 +48,7 @@ pub(super) fn history_blocks(task: &Task) -> impl Iterator<Item = Item> {
 /// The input in its record.
 pub(super) fn read_input(item: &Item) -> Result<TaskInput, StoreError> {
     let fields = Fields::of(item)?;
-    let text = String::from_utf8(Head::read(fields)?.value_in_head()?);
+    let text = String::from_utf8(BlobHeader::read(fields)?.value_in_head()?);
     let text = text.map_err(|_| fields.corrupt("its value is not a text"))?;
     fields.valid(TaskInput::new(text))
 }

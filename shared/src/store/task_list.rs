@@ -60,7 +60,7 @@ impl DynamoTaskStore {
                     Ok(entry) => entries.push(entry),
                     // One that a newer version wrote must not hide the others.
                     Err(error) => {
-                        tracing::error!(error = %Causes(&error), "task can't be read; left out of the list");
+                        tracing::error!(error = %Causes(&error), "unreadable task left out of a list");
                     }
                 }
             }

@@ -175,7 +175,7 @@ impl DynamoRetention {
 /// being deleted.
 fn answer_of(fields: &Fields<'_>) -> Option<AnswerKey> {
     step_item::answer_key(fields).unwrap_or_else(|error| {
-        tracing::warn!(error = %Causes(&error), "cached answer not found; it stays until it expires");
+        tracing::warn!(error = %Causes(&error), "cached answer not deleted; it stays until it expires");
         None
     })
 }

@@ -5,12 +5,12 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use shared::domain::{Step, StepHead, StepPlace, TaskId};
+use shared::domain::{Step, StepPlace, StepSummary, TaskId};
 use shared::ports::{Journal, StepsPage, StepsRequest, StoreError};
 use shared::store::decoding::{self, Records};
 
 /// A step's record, and what is known of it without its content.
-type Entry = (StepHead, Arc<Records>);
+type Entry = (StepSummary, Arc<Records>);
 
 /// A journal of records as the table has them.
 #[derive(Default)]
@@ -26,7 +26,7 @@ impl PackedJournal {
         let (head, records) = packed(step).unwrap();
         let mut entries = self.0.lock().unwrap();
         for (task, place) in places {
-            let head = StepHead {
+            let head = StepSummary {
                 number: place.number,
                 base: place.base,
                 ..head
@@ -49,7 +49,7 @@ impl PackedJournal {
 
 fn packed(step: &Step) -> Result<Entry, StoreError> {
     Ok((
-        step.head(),
+        step.summary(),
         Arc::new(decoding::records(std::slice::from_ref(step))?),
     ))
 }
@@ -110,7 +110,7 @@ impl Journal for PackedJournal {
         Ok(StepsPage { steps, next })
     }
 
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError> {
         Ok(self
             .entries(task)
             .into_iter()

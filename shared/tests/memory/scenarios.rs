@@ -263,7 +263,7 @@ pub(crate) async fn conversations(mebibytes: usize) -> u64 {
         task.claim(samples::lease_until(samples::after(1)), samples::START)
             .unwrap();
         if place % 2 == 0 {
-            task.note_steps(world.journal.heads(*id).await.unwrap());
+            task.note_steps(world.journal.step_summaries(*id).await.unwrap());
         }
         world.store.update(&task).await.unwrap();
     }

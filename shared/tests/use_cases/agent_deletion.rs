@@ -58,7 +58,7 @@ async fn version(world: &World) -> Option<Agent> {
 }
 
 #[tokio::test]
-async fn an_agent_without_tasks_takes_none_any_more_and_is_gone_a_quarter_of_an_hour_later() {
+async fn deleted_agent_refuses_tasks_and_is_gone_after_15_minutes() {
     let (world, well) = (World::new().await, Faults::default());
     delete(&world, &well).await.unwrap();
     let refused = world.submit("hello").await;
@@ -128,7 +128,7 @@ async fn a_submission_at_the_same_moment_is_worked_on_and_restores_the_agent() {
 }
 
 #[tokio::test]
-async fn submissions_and_a_deletion_in_any_order_never_leave_a_task_whose_agent_is_gone() {
+async fn submissions_and_a_deletion_never_leave_a_task_without_agent() {
     for seed in 0..40 {
         let (world, well) = (World::new().await, Faults::default());
         // Some yields first, so that the calls interleave otherwise each time.

@@ -92,7 +92,7 @@ const WAYS: [Way; 8] = [
 ];
 
 #[tokio::test]
-async fn whoever_dies_wherever_the_task_completes_and_no_recorded_step_is_done_again() {
+async fn death_at_any_call_repeats_no_recorded_step() {
     let mut deaths = 0;
     for when in [When::Before, When::After] {
         for way in WAYS {

@@ -154,7 +154,7 @@ async fn a_task_that_has_not_ended_is_refused_until_it_is_canceled() {
 }
 
 #[tokio::test]
-async fn the_cached_answer_of_a_deleted_task_goes_with_it_even_if_another_task_used_it() {
+async fn deleted_task_takes_its_cached_answer_even_if_shared() {
     let caching = Caching::new().await;
     let (task, other) = (caching.completed().await, caching.completed().await);
     assert_eq!(caching.world.model.asked().len(), 1);
@@ -189,7 +189,7 @@ async fn the_cached_answer_of_a_deleted_task_goes_with_it_even_if_another_task_u
 }
 
 #[tokio::test]
-async fn the_empty_record_of_a_task_that_ended_lately_goes_when_no_worker_can_be_left() {
+async fn emptied_record_goes_when_no_worker_can_be_left() {
     let caching = Caching::new().await;
     let task = caching.completed().await;
     caching.delete(&task, &Faults::default()).await.unwrap();
@@ -263,7 +263,7 @@ async fn rounds_at_the_same_time_delete_a_task_once() {
 }
 
 #[tokio::test]
-async fn the_idempotency_key_of_a_deleted_task_is_refused_as_long_as_something_of_it_is_left() {
+async fn idempotency_key_of_a_deleted_task_is_refused_until_it_is_gone() {
     let caching = Caching::new().await;
     let world = &caching.world;
     let submit = || {

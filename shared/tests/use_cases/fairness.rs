@@ -127,8 +127,7 @@ fn turn_of(ran: &Result<RunOutcome, RunError>) -> Timestamp {
 }
 
 #[tokio::test]
-async fn a_tenants_tasks_beyond_its_cap_wait_and_are_done_later_and_another_tenants_are_not_affected()
- {
+async fn tasks_beyond_a_tenants_cap_wait_and_delay_no_other_tenant() {
     let fair = Fair::new(3, []).await;
     let world = &fair.world;
     let other = samples::agent(&samples::tenant("other"));
@@ -222,7 +221,7 @@ async fn a_task_whose_turn_never_comes_times_out() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_turn_is_no_outage_that_an_agent_may_have_its_tasks_fail_in() {
+async fn waiting_for_a_slot_is_no_outage() {
     let fair = Fair::new(1, []).await;
     let fair = Fair {
         world: fair.world.whose_tasks_fail_in_outages().await,
@@ -362,7 +361,7 @@ async fn a_worker_that_panics_keeps_its_slot_no_longer_than_its_invocation() {
 /// The first worker lost its lease when the second one took the task over; what it does late must
 /// not free the slot.
 #[tokio::test(start_paused = true)]
-async fn a_late_worker_does_not_give_back_the_slot_of_the_one_that_took_its_task_over() {
+async fn late_worker_does_not_free_the_slot_of_its_successor() {
     let fair = Fair::new(1, []).await;
     let world = &fair.world;
     let tasks = fair.submit(2).await;

@@ -296,7 +296,7 @@ fn after_any_history_the_task_ends_and_no_recorded_step_was_done_again() {
 /// Invariant: one key and one request are one task, however often and however concurrently they
 /// come; another request under the key is refused.
 #[test]
-fn the_same_submission_is_one_task_however_often_it_comes_and_whatever_fails() {
+fn repeated_submission_is_one_task_despite_failures() {
     play_all("submissions", submissions);
 }
 

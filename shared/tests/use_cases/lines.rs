@@ -331,7 +331,7 @@ fn of_line<const N: usize>(lines: &[Value], message: &str, fields: [&str; N]) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_fails_because_no_model_is_asked_says_what_went_wrong_before() {
+async fn task_failed_without_a_model_call_logs_the_earlier_failure() {
     let overloaded = Reply::FailWith {
         kind: ModelErrorKind::Unavailable,
         status: Some(529),

@@ -192,7 +192,7 @@ async fn the_first_outage_after_many_other_waits_is_a_short_one() {
 }
 
 #[tokio::test]
-async fn an_agent_can_have_its_tasks_fail_instead_but_not_for_waits_that_are_our_own() {
+async fn outage_fail_applies_only_to_waits_of_providers() {
     let table = [
         (park(90, WaitReason::RateLimit), TaskStatus::Failed),
         (park(90, WaitReason::Breaker), TaskStatus::Failed),
@@ -328,7 +328,7 @@ async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
 }
 
 #[tokio::test]
-async fn what_calls_came_to_is_added_up_over_parkings_and_read_back_from_the_journal() {
+async fn spend_adds_up_over_parkings_and_is_read_from_the_journal() {
     let world = World::with_model(ScriptedModel::new([park(1, WaitReason::RateLimit)])).await;
     let task = world.submit("hello").await.unwrap();
     world.run(task.id()).await.unwrap();

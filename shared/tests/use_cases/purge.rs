@@ -80,7 +80,7 @@ async fn world_of_old_tasks(count: u32) -> World {
 }
 
 #[tokio::test]
-async fn a_backlog_of_many_pages_goes_in_one_round_and_failures_are_left_for_the_next() {
+async fn purge_takes_many_pages_and_leaves_failures_for_the_next_round() {
     let world = world_of_old_tasks(250).await;
     let faults = Faults::default();
     faults.fail_at_nth(Call::Purge, 3, When::Before);

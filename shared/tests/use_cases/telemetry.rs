@@ -161,7 +161,7 @@ async fn spans_of(trace: &TraceHeader, work: impl Future<Output = ()>) -> Vec<Va
 }
 
 #[tokio::test]
-async fn an_overdue_task_is_settled_in_its_trace_by_whoever_meets_it_and_later_with_a_link_to_it() {
+async fn overdue_task_is_settled_in_its_trace_or_with_a_link_to_it() {
     let thirty_days = 30 * 86_400;
     for (by_worker, seconds, linked) in [
         (true, 86_400, false),

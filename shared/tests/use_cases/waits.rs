@@ -236,7 +236,7 @@ async fn a_client_does_not_wait_while_waits_cant_be_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_counted_for_who_need_not_wait_or_may_wait_any_number_of_times() {
+async fn requests_without_wait_or_without_cap_count_no_waits() {
     let setup = Setup::new(0).await;
     let task = setup.world.submit("hello").await.unwrap();
     let (_, counted) = tokio::join!(setup.wait(&task, LONGEST), async {

@@ -49,7 +49,7 @@ impl Formula<'_> {
     fn term(&mut self) -> Option<f64> {
         if self.eat("(") {
             let value = self.comparison();
-            self.expect(")");
+            self.require(")");
             return value;
         }
         let word = self.word();
@@ -75,10 +75,10 @@ impl Formula<'_> {
     /// The values in the parentheses of a function.
     fn arguments<const COUNT: usize>(&mut self) -> [Option<f64>; COUNT] {
         let values = std::array::from_fn(|place| {
-            self.expect(if place == 0 { "(" } else { "," });
+            self.require(if place == 0 { "(" } else { "," });
             self.comparison()
         });
-        self.expect(")");
+        self.require(")");
         values
     }
 
@@ -101,7 +101,7 @@ impl Formula<'_> {
         true
     }
 
-    fn expect(&mut self, token: &str) {
+    fn require(&mut self, token: &str) {
         assert!(self.eat(token), "{token} is missing before {}", self.rest);
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 /// Ten stacks are ten executors: what they know of each other is in the table.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_executors_leave_a_provider_alone_that_is_down_but_for_one_probe_at_a_time() {
+async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
     let shared = Shared::new().await;
     let stacks: Vec<_> = (0..10)
         .map(|_| {

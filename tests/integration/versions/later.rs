@@ -4,7 +4,7 @@ use super::*;
 
 /// More than a page of each shard of the index.
 #[tokio::test]
-async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_watchdog() {
+async fn unreadable_overdue_records_hide_no_task_from_the_watchdog() {
     let kept = Kept::with(&[]).await;
     let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "4""#)).unwrap();
     let records: Vec<Value> = (0..800_u16)
@@ -55,7 +55,7 @@ async fn eight_hundred_overdue_records_of_a_later_version_hide_no_task_from_the_
 /// and for their dead letters. When the newer version is back, which here is this one on records of
 /// its own form, every one of them completes.
 #[tokio::test]
-async fn a_rollback_leaves_a_thousand_live_tasks_of_the_newer_version_for_when_it_is_back() {
+async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
     let kept = Kept::with(&[]).await;
     let agents = Arc::new(DynamoAgentStore::new(
         kept.aws.dynamodb(),

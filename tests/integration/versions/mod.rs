@@ -227,7 +227,7 @@ async fn a_history_of_a_hundred_changes_loses_none_of_them() {
 }
 
 #[tokio::test]
-async fn a_task_whose_input_and_history_are_apart_is_read_claimed_ended_and_purged() {
+async fn task_with_separate_input_and_history_lives_and_is_purged() {
     let kept = Kept::with(&[APART, INPUT, BLOCK]).await;
     let expected = kept
         .tasks
@@ -280,7 +280,7 @@ async fn a_task_whose_input_and_history_are_apart_is_read_claimed_ended_and_purg
 }
 
 #[tokio::test]
-async fn an_ended_task_of_the_first_version_is_opened_again_with_nothing_left_over_or_purged() {
+async fn ended_task_of_version_1_is_reopened_clean_or_purged() {
     let kept = Kept::with(&[FAILED, STEP]).await;
     let mut task = kept
         .tasks

@@ -12,7 +12,7 @@ use axum::response::IntoResponse;
 use shared::domain::AgentId;
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::Authenticated;
 use crate::body::Body;
 use crate::delivery::{MAX_BODY_BYTES, fit};
 use crate::path::PathId;
@@ -24,7 +24,7 @@ use response::{AgentListResponse, AgentResponse};
 /// `POST /v1/agents`: creates an agent.
 pub(crate) async fn create_agent(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     params: Params,
     Body(request): Body<CreateAgentRequest>,
 ) -> Result<impl IntoResponse, Problem> {
@@ -44,7 +44,7 @@ pub(crate) async fn create_agent(
 /// `GET /v1/agents/{id}`: the agent's newest version.
 pub(crate) async fn find_agent(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<AgentId>,
     params: Params,
 ) -> Result<Json<AgentResponse>, Problem> {
@@ -57,7 +57,7 @@ pub(crate) async fn find_agent(
 /// can't be read.
 pub(crate) async fn list_agents(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     mut params: Params,
 ) -> Result<Json<AgentListResponse>, Problem> {
     let page = params.take_page()?;

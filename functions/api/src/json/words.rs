@@ -9,7 +9,7 @@ const SYNTAX: [(&str, &str); 16] = [
     ("EOF while parsing", "ends early"),
     (
         "expected value",
-        "lacks a value, or has one that is none of JSON's",
+        "lacks a value, or has a value that is not JSON",
     ),
     (
         "expected ident",
@@ -20,7 +20,7 @@ const SYNTAX: [(&str, &str); 16] = [
     ("expected `\"`", "lacks a quotation mark"),
     ("key must be a string", "has a name without quotation marks"),
     ("trailing comma", "has a comma before a closing bracket"),
-    ("trailing characters", "goes on after the end of its value"),
+    ("trailing characters", "has text after the end of its value"),
     (
         "control character",
         "has a control character in a text, such as a line break; write it as an escape, such as \\n",
@@ -35,7 +35,7 @@ const SYNTAX: [(&str, &str); 16] = [
     ),
     (
         "invalid unicode code point",
-        "has an escape of no character in a text",
+        "has an escape that is no character in a text",
     ),
     ("invalid escape", "has an unknown escape in a text"),
     ("number out of range", "has a number that is too large"),
@@ -100,7 +100,7 @@ pub(super) fn of_data(message: &str) -> (Option<&str>, String) {
         return (Some(field), "is required".to_owned());
     }
     if let Some(field) = quoted(reason, "duplicate field ") {
-        return (Some(field), "must be there only once".to_owned());
+        return (Some(field), "must occur only once".to_owned());
     }
     if let Some(rest) = reason.strip_prefix("unknown field ") {
         let (field, known) = named_and_known(rest);
@@ -109,7 +109,7 @@ pub(super) fn of_data(message: &str) -> (Option<&str>, String) {
         } else {
             known
         };
-        return (Some(field), format!("unknown field; known here: {known}"));
+        return (Some(field), format!("unknown field; known fields: {known}"));
     }
     if let Some(rest) = reason.strip_prefix("unknown variant ") {
         return (None, format!("must be one of {}", named_and_known(rest).1));
@@ -305,17 +305,17 @@ mod tests {
     #[test]
     fn fields_and_names_are_said_with_those_that_there_are() {
         check::<Sample>("{}", Some("a"), "is required");
-        check::<Sample>(r#"{"a":1,"a":1}"#, Some("a"), "must be there only once");
-        check::<Sample>(r#"{"c":1}"#, Some("c"), "unknown field; known here: a, b");
+        check::<Sample>(r#"{"a":1,"a":1}"#, Some("a"), "must occur only once");
+        check::<Sample>(r#"{"c":1}"#, Some("c"), "unknown field; known fields: a, b");
         check::<Sample>(
             r#"{"`, expected c":1}"#,
             Some("`, expected c"),
-            "unknown field; known here: a, b",
+            "unknown field; known fields: a, b",
         );
         check::<Nothing>(
             r#"{"c":1}"#,
             Some("c"),
-            "unknown field; known here: nothing",
+            "unknown field; known fields: nothing",
         );
         check::<Kind>(r#""of""#, None, "must be one of on, off");
         check::<Vec<Kind>>(r#"["on","off","of"]"#, None, "must be one of on, off");
@@ -333,7 +333,7 @@ mod tests {
         (r#"{"a""#, "ends early, at line 1 column 4"),
         (
             r#"{"a":\n}"#,
-            "lacks a value, or has one that is none of JSON's, at line 1 column 6",
+            "lacks a value, or has a value that is not JSON, at line 1 column 6",
         ),
         (
             "{'a':1}",
@@ -365,7 +365,7 @@ mod tests {
         ),
         (
             "{} {}",
-            "goes on after the end of its value, at line 1 column 4",
+            "has text after the end of its value, at line 1 column 4",
         ),
         (
             "[1e999]",

@@ -70,7 +70,7 @@ impl Problem {
         Self::new(
             StatusCode::BAD_REQUEST,
             "invalid_request",
-            "the body broke off",
+            "the body ended before its declared length",
         )
     }
 
@@ -107,23 +107,23 @@ impl Problem {
     }
 
     pub(crate) fn unknown_route() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such route")
+        Self::new(StatusCode::NOT_FOUND, "not_found", "no such route")
     }
 
     pub(crate) fn unknown_id() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "nothing has this id")
+        Self::new(StatusCode::NOT_FOUND, "not_found", "no object has this id")
     }
 
     pub(crate) fn wrong_method() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
-            "the route doesn't have this method",
+            "the route does not support this method",
         )
     }
 
     pub(crate) fn unavailable() -> Self {
-        let detail = "a service that the platform needs doesn't answer; try again in a moment";
+        let detail = "a service that the platform needs does not answer; try again in a moment";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
@@ -163,11 +163,9 @@ impl Problem {
     /// The state table can't be used now.
     fn of_table(error: &StoreError) -> Self {
         let detail = match error {
-            StoreError::Throttled(_) => {
-                "the state table refuses requests for their rate; try again in a moment"
-            }
+            StoreError::Throttled(_) => "the state table throttles requests; try again in a moment",
             StoreError::Conflict => {
-                "others changed the same record again and again; try again in a moment"
+                "concurrent requests kept changing the same record; try again in a moment"
             }
             StoreError::Unavailable(_)
             | StoreError::TooLarge
@@ -180,9 +178,9 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
     }
 
-    /// The response is larger than Lambda returns; the same request will not do better.
+    /// The response is larger than Lambda returns; the same request fails again.
     pub(crate) fn response_too_large() -> Self {
-        let detail = "the response is larger than the 6 MB that can be returned; where the route has a limit, lower it";
+        let detail = "the response is larger than 6 MB, the most that can be returned; if the route has a limit parameter, lower it";
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "response_too_large",
@@ -220,7 +218,7 @@ impl From<AppError> for Problem {
             AppError::WrongState(status) => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
-                format!("this can't be done: the task is {}", status.as_str()),
+                format!("the task is {}, which does not allow this", status.as_str()),
             ),
             AppError::LimitNotRaised { limit, bound } => Self::new(
                 StatusCode::CONFLICT,
@@ -240,7 +238,7 @@ impl From<AppError> for Problem {
             AppError::TaskDeleted => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
-                "the task that this Idempotency-Key made was deleted; take a new key for a new task",
+                "the task created with this Idempotency-Key was deleted; use a new key for a new task",
             ),
             AppError::AnsweredOtherwise(_) => {
                 Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string()))
@@ -248,7 +246,7 @@ impl From<AppError> for Problem {
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
-                "the Idempotency-Key came with another request before; take a new key for a new request",
+                "this Idempotency-Key was used with a different request; use a new key for a new request",
             ),
             AppError::Unavailable(ref cause) => {
                 tracing::warn!(error = %Causes(&error), "request failed");

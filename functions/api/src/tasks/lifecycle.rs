@@ -10,7 +10,7 @@ use super::request::{AnswerTaskRequest, ResumeTaskRequest, RetryTaskRequest};
 use super::response::{NumberedChangeResponse, TaskResponse};
 use super::steps::StepResponse;
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::Authenticated;
 use crate::body::{Body, OptionalBody};
 use crate::delivery::{MAX_BODY_BYTES, bytes_of, fit};
 use crate::path::PathId;
@@ -29,7 +29,7 @@ type Accepted = (StatusCode, Json<TaskResponse>);
 /// `POST /v1/tasks/{id}/cancel`: cancels a task, at once or within seconds.
 pub(crate) async fn cancel_task(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     params: Params,
 ) -> Result<Json<TaskResponse>, Problem> {
@@ -41,7 +41,7 @@ pub(crate) async fn cancel_task(
 /// `POST /v1/tasks/{id}/retry`: continues a task that failed, was canceled or timed out.
 pub(crate) async fn retry_task(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     params: Params,
     OptionalBody(request): OptionalBody<RetryTaskRequest>,
@@ -55,7 +55,7 @@ pub(crate) async fn retry_task(
 /// `POST /v1/tasks/{id}/resume`: continues a task that paused at a limit.
 pub(crate) async fn resume_task(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     params: Params,
     OptionalBody(request): OptionalBody<ResumeTaskRequest>,
@@ -68,7 +68,7 @@ pub(crate) async fn resume_task(
 /// `POST /v1/tasks/{id}/input`: answers the tool calls that a task waits for.
 pub(crate) async fn answer_task(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     params: Params,
     Body(request): Body<AnswerTaskRequest>,
@@ -84,7 +84,7 @@ pub(crate) async fn answer_task(
 /// `GET /v1/tasks/{id}/steps?limit=&cursor=`: the task's journal, in order.
 pub(crate) async fn list_steps(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<ListResponse<StepResponse>>, Problem> {
@@ -118,7 +118,7 @@ pub(crate) async fn list_steps(
 /// `GET /v1/tasks/{id}/history?limit=&cursor=`: everything that happened to the task, in order.
 pub(crate) async fn list_history(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<ListResponse<NumberedChangeResponse>>, Problem> {

@@ -17,7 +17,7 @@ use shared::domain::{AgentId, TaskId, TaskStatus};
 use shared::ports::TaskFilter;
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::Authenticated;
 use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -36,7 +36,7 @@ const MAX_WAIT_SECONDS: u64 = 25;
 /// `POST /v1/tasks`: accepts a task.
 pub(crate) async fn submit_task(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     (Trace(trace), headers): (Trace, HeaderMap),
     params: Params,
     Body(request): Body<SubmitTaskRequest>,
@@ -58,7 +58,7 @@ pub(crate) async fn submit_task(
 /// that is shown sooner comes with a `Retry-After`.
 pub(crate) async fn find_task(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<(HeaderMap, Json<TaskResponse>), Problem> {
@@ -87,7 +87,7 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// `GET /v1/tasks?status=&agent_id=&limit=&cursor=`: the tenant's tasks, newest first.
 pub(crate) async fn list_tasks(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     mut params: Params,
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
     let status = params

@@ -5,7 +5,7 @@ use axum::extract::State;
 use shared::domain::TaskId;
 
 use crate::Api;
-use crate::auth::Caller;
+use crate::auth::Authenticated;
 use crate::delivery::{TextRange, TextResponse};
 use crate::path::{PathId, PathNumber};
 use crate::problem::Problem;
@@ -14,7 +14,7 @@ use crate::query::Params;
 /// `GET /v1/tasks/{id}/output?offset=&limit=`: a part of a completed task's answer.
 pub(crate) async fn read_output(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<TextResponse>, Problem> {
@@ -27,7 +27,7 @@ pub(crate) async fn read_output(
 /// `GET /v1/tasks/{id}/steps/{number}/text?offset=&limit=`: a part of what a model or a tool said.
 pub(crate) async fn read_step_text(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
     mut params: Params,
 ) -> Result<Json<TextResponse>, Problem> {
@@ -41,7 +41,7 @@ pub(crate) async fn read_step_text(
 /// tool call whose result is, or will be, this step.
 pub(crate) async fn read_call_arguments(
     State(api): State<Api>,
-    Caller(tenant): Caller,
+    Authenticated(tenant): Authenticated,
     (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
     mut params: Params,
 ) -> Result<Json<TextResponse>, Problem> {

@@ -211,7 +211,7 @@ fn check_shown_in_part(calls: &[ToolCall], open: &[Value]) {
 }
 
 #[tokio::test]
-async fn many_calls_with_large_arguments_are_shown_in_part_read_whole_and_answered() {
+async fn large_arguments_are_shown_cut_read_whole_and_answered() {
     let platform = Platform::new();
     let calls = large_calls();
     let path = task(
@@ -297,7 +297,7 @@ async fn steps_of_any_size_are_listed_each_once_and_read_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_with_more_calls_than_a_task_may_have_is_listed_with_the_first_of_them() {
+async fn answer_with_too_many_calls_lists_the_first_of_them() {
     let platform = Platform::new();
     let calls = (0..20_000).map(|number| ask_human(&format!("call_{number}"), &"\u{1}".repeat(30)));
     let path = task(&platform, Reply::Answer(samples::answer_calling(calls))).await;
@@ -377,8 +377,7 @@ async fn a_part_begins_at_a_character_and_inside_the_text() {
 }
 
 #[tokio::test]
-async fn texts_that_are_not_there_are_not_found_and_an_answer_that_is_not_yet_there_is_a_conflict()
-{
+async fn missing_texts_are_404_and_a_pending_answer_is_409() {
     let platform = Platform::new();
     let path = task(
         &platform,

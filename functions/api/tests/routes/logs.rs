@@ -167,7 +167,7 @@ async fn a_clients_own_id_is_logged_beside_the_platforms_if_it_is_fit_for_a_log(
 }
 
 #[tokio::test]
-async fn an_agent_that_can_not_be_read_is_named_in_list_and_log_and_the_others_are_listed() {
+async fn unreadable_agent_is_named_and_the_others_are_listed() {
     let platform = Platform::new();
     let [first, damaged, last] = [
         platform.create_agent().await,

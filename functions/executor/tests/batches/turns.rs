@@ -4,8 +4,7 @@ use super::*;
 
 /// The first of the batch, that is: each task of the others comes back with a message of its own.
 #[tokio::test]
-async fn tasks_that_do_not_fit_into_memory_together_come_back_one_after_the_other_and_fail_no_message()
- {
+async fn tasks_that_do_not_fit_together_come_back_and_fail_no_message() {
     let platform = Platform::new().await;
     let tasks = [
         platform.task().await,
@@ -110,7 +109,7 @@ fn no_task_of_a_batch_waits_until_another_one_has_computed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_may_end_their_worker_begin_one_by_one_when_the_others_have_ended() {
+async fn tasks_that_may_kill_their_worker_run_last_and_alone() {
     let platform = Platform::new().await;
     let alone = |message| TaskMessage {
         alone: true,

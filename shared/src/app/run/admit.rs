@@ -6,7 +6,7 @@ use super::lease::HeldTask;
 use super::room::Place;
 use super::runner::{RunError, RunOutcome, Runner, SKEW};
 use super::work::{Work, crowded_out};
-use crate::domain::{Spent, StepHead, Task, Timestamp, Wait, WaitReason};
+use crate::domain::{Spent, StepSummary, Task, Timestamp, Wait, WaitReason};
 use crate::ports::{Slot, StoreError, Taken};
 
 impl Runner {
@@ -72,8 +72,8 @@ impl Runner {
             None if task.fence() <= 1 => Ok(0),
             None => {
                 let base = task.progress().base;
-                let is_of_run = |head: &StepHead| head.base == base && head.number > base;
-                let heads = self.journal.heads(task.id()).await?;
+                let is_of_run = |head: &StepSummary| head.base == base && head.number > base;
+                let heads = self.journal.step_summaries(task.id()).await?;
                 Ok(heads
                     .into_iter()
                     .filter(is_of_run)

@@ -32,7 +32,7 @@ impl Work<'_> {
         if self
             .held
             .task
-            .note_steps(self.conversation.outline().heads())
+            .note_steps(self.conversation.outline().step_summaries())
         {
             tracing::info!(
                 steps = self.conversation.outline().complete_until(),

@@ -120,7 +120,7 @@ impl Work<'_> {
             self.conversation.push(step);
             self.held
                 .task
-                .note_steps(self.conversation.outline().heads());
+                .note_steps(self.conversation.outline().step_summaries());
             return Ok(());
         };
         self.held.task.add_spend(spend);

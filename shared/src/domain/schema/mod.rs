@@ -197,7 +197,7 @@ struct Check<'a> {
 impl Check<'_> {
     fn schema(&mut self, at: &str, schema: &Value) {
         let Value::Object(keywords) = schema else {
-            return self.expect(
+            return self.require(
                 at,
                 schema.is_boolean(),
                 "must be a schema: an object or a boolean",
@@ -220,40 +220,40 @@ impl Check<'_> {
             Form::Properties => self.each(at, value, Form::Schema),
             Form::Dependencies => self.each(at, value, Form::Dependencies),
             Form::Requirements => self.each(at, value, Form::Names),
-            Form::Names => self.expect(at, are_names(value), "must be a list of different texts"),
+            Form::Names => self.require(at, are_names(value), "must be a list of different texts"),
             Form::Types => {
                 let types = format!("must be one or different ones of {}", TYPES.join(", "));
-                self.expect(at, are_types(value), &types);
+                self.require(at, are_types(value), &types);
             }
-            Form::Text => self.expect(at, value.is_string(), "must be a text"),
-            Form::Flag => self.expect(at, value.is_boolean(), "must be true or false"),
+            Form::Text => self.require(at, value.is_string(), "must be a text"),
+            Form::Flag => self.require(at, value.is_boolean(), "must be true or false"),
             Form::Count => {
-                self.expect(
+                self.require(
                     at,
                     value.as_number().is_some_and(is_count),
                     "must be a whole number from 0 on",
                 );
             }
             Form::ExclusiveBound if self.draft == Draft::Four => {
-                self.expect(at, value.is_boolean(), "must be true or false in draft 4");
+                self.require(at, value.is_boolean(), "must be true or false in draft 4");
             }
             Form::Number | Form::ExclusiveBound => {
-                self.expect(at, value.is_number(), "must be a number");
+                self.require(at, value.is_number(), "must be a number");
             }
             Form::Factor => {
-                self.expect(
+                self.require(
                     at,
                     value.as_f64().is_some_and(|factor| factor > 0.0),
                     "must be a number over 0",
                 );
             }
-            Form::List => self.expect(at, value.is_array(), "must be a list"),
+            Form::List => self.require(at, value.is_array(), "must be a list"),
             Form::Reference => self.reference(at, value),
             Form::Draft => {
                 let is_known = value
                     .as_str()
                     .is_some_and(|name| draft_called(name).is_some());
-                self.expect(
+                self.require(
                     at,
                     is_known,
                     "must name JSON Schema 2020-12, 2019-09 or draft 7, 6 or 4",
@@ -266,7 +266,7 @@ impl Check<'_> {
         let is_local = value
             .as_str()
             .is_some_and(|reference| reference.starts_with('#'));
-        self.expect(
+        self.require(
             at,
             is_local,
             "must point into the schema itself, such as #/$defs/name",
@@ -274,7 +274,7 @@ impl Check<'_> {
         let is_lost = value
             .as_str()
             .is_some_and(|reference| leads_nowhere(reference, self.root));
-        self.expect(
+        self.require(
             at,
             !is_lost,
             "must lead to a part of the schema; there is none at this place",
@@ -283,7 +283,7 @@ impl Check<'_> {
 
     fn schemas(&mut self, at: &str, value: &Value) {
         let Some(schemas) = value.as_array().filter(|schemas| !schemas.is_empty()) else {
-            return self.expect(at, false, "must be a list of at least one schema");
+            return self.require(at, false, "must be a list of at least one schema");
         };
         for (place, schema) in schemas.iter().enumerate() {
             self.schema(&format!("{at}/{place}"), schema);
@@ -292,7 +292,7 @@ impl Check<'_> {
 
     fn each(&mut self, at: &str, value: &Value, form: Form) {
         let Value::Object(entries) = value else {
-            return self.expect(at, false, "must be an object");
+            return self.require(at, false, "must be an object");
         };
         for (name, entry) in entries {
             let form = match form {
@@ -304,7 +304,7 @@ impl Check<'_> {
         }
     }
 
-    fn expect(&mut self, at: &str, holds: bool, rule: &str) {
+    fn require(&mut self, at: &str, holds: bool, rule: &str) {
         if !holds {
             self.found.push(Invalid::new(at, rule));
         }

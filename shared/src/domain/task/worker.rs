@@ -14,7 +14,7 @@ use crate::domain::conversation::PendingCall;
 use crate::domain::limits::{BudgetScope, LimitKind};
 use crate::domain::outcome::{Failure, Output};
 use crate::domain::spend::Spend;
-use crate::domain::step::StepHead;
+use crate::domain::step::StepSummary;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::Wait;
 
@@ -83,7 +83,7 @@ impl Task {
     /// yet. A worker under which the journal grows is worth its attempt: the attempts before it
     /// count no more, nor do the waits. It becomes durable with the transition that follows.
     /// Returns whether there was news.
-    pub fn note_steps(&mut self, recorded: impl IntoIterator<Item = StepHead>) -> bool {
+    pub fn note_steps(&mut self, recorded: impl IntoIterator<Item = StepSummary>) -> bool {
         let (base, known) = (self.progress.base, self.progress.steps);
         let (mut news, mut bytes) = (BTreeMap::<u32, Spend>::new(), 0_u64);
         for step in recorded

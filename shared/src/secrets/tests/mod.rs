@@ -165,7 +165,7 @@ fn check_accepted(accepted: Result<Vec<Secret>, SecretError>, expected: &[&str])
 }
 
 #[tokio::test]
-async fn the_value_before_is_accepted_until_the_present_one_is_as_old_as_the_grace() {
+async fn previous_secret_is_accepted_until_the_grace_ends() {
     let answers = [
         made_at("new", samples::START),
         value("old"),

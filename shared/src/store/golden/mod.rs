@@ -152,7 +152,7 @@ mod tests {
 
     /// As it was written before a record had its conversation's size.
     #[test]
-    fn a_task_of_the_second_version_is_read_with_a_conversation_of_unknown_size() {
+    fn a_task_of_version_2_has_a_conversation_of_unknown_size() {
         let [_, (running, _), ..] = tasks();
         let expected = Progress {
             steps: 3,

@@ -15,7 +15,7 @@ mod reading;
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
 
-use super::blob::{self, Blob, Head};
+use super::blob::{self, Blob, BlobHeader};
 use super::items::{self, Attributes, Fields, Item, USAGE, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, TENANT_ID};
 use crate::domain::task::{Progress, TaskSpec};
@@ -356,7 +356,7 @@ pub(super) fn is_deleting(item: &Item) -> bool {
 
 /// Where the packed content of the task in a record is, if its state has any and the record holds
 /// it packed.
-pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
+pub(super) fn head(item: &Item) -> Result<Option<BlobHeader<'_>>, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let packed = match fields.name(STATUS)? {
         TaskStatus::Completed => !fields.has(OUTPUT_TEXT),
@@ -369,7 +369,7 @@ pub(super) fn head(item: &Item) -> Result<Option<Head<'_>>, StoreError> {
         | TaskStatus::Canceled
         | TaskStatus::TimedOut => false,
     };
-    packed.then(|| Head::read(fields)).transpose()
+    packed.then(|| BlobHeader::read(fields)).transpose()
 }
 
 #[cfg(test)]

@@ -80,8 +80,8 @@ async fn order(journal: Arc<dyn Journal>) -> Outcome {
     }
     same(&journal.steps(task).await?, &steps)?;
     same(
-        &journal.heads(task).await?,
-        &steps.iter().map(Step::head).collect(),
+        &journal.step_summaries(task).await?,
+        &steps.iter().map(Step::summary).collect(),
     )
 }
 
@@ -155,8 +155,8 @@ async fn runs(journal: Arc<dyn Journal>) -> Outcome {
     let expected = vec![hello.clone(), late.clone(), again.clone(), last.clone()];
     same(&journal.steps(task).await?, &expected)?;
     same(
-        &journal.heads(task).await?,
-        &expected.iter().map(Step::head).collect(),
+        &journal.step_summaries(task).await?,
+        &expected.iter().map(Step::summary).collect(),
     )
 }
 
@@ -245,8 +245,8 @@ async fn large_steps(journal: Arc<dyn Journal>) -> Outcome {
         )
     })?;
     same(
-        &journal.heads(task).await?,
-        &steps.iter().map(Step::head).collect(),
+        &journal.step_summaries(task).await?,
+        &steps.iter().map(Step::summary).collect(),
     )
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{MemoryStore, fits};
-use crate::domain::{Step, StepHead, StepPlace, TaskId};
+use crate::domain::{Step, StepPlace, StepSummary, TaskId};
 use crate::ports::{Journal, StepsPage, StepsRequest, StoreError};
 use crate::testing::faults::Call;
 
@@ -69,12 +69,12 @@ impl Journal for MemoryStore {
         .await
     }
 
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError> {
         self.run(|records| {
             Ok(records
                 .steps
                 .range((task, 0, 0)..=(task, u32::MAX, u32::MAX))
-                .map(|(_, step)| step.head())
+                .map(|(_, step)| step.summary())
                 .collect())
         })
         .await

@@ -11,8 +11,8 @@ use shared::app::{
     AppError, RetryFrom, RunOutcome, Runner, SweepSummary, Sweeper, Tasks, ToolAnswer,
 };
 use shared::domain::{
-    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepHead,
-    StepKind, StepPlace, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
+    BuiltinTool, FailureCode, JsonSchema, LimitChanges, ModelAnswer, ModelRequest, Step, StepKind,
+    StepPlace, StepSummary, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName,
 };
 use shared::ports::{Journal, Model, ModelError, StepsPage, StepsRequest, StoreError};
 use shared::testing::{Call, Faults, MemoryStore, Reply, ScriptedModel, When, samples};

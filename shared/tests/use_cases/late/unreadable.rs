@@ -19,7 +19,7 @@ impl Journal for Unreadable {
         Err(damaged(task))
     }
 
-    async fn heads(&self, task: TaskId) -> Result<Vec<StepHead>, StoreError> {
+    async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError> {
         Err(damaged(task))
     }
 }
@@ -52,7 +52,7 @@ impl World {
 
 /// More of them than the watchdog reads at once.
 #[tokio::test]
-async fn tasks_whose_journal_can_not_be_read_come_to_an_end_and_keep_nobody_from_it() {
+async fn tasks_with_an_unreadable_journal_end_and_block_no_others() {
     let world = world([]).await;
     let mut tasks = Vec::new();
     for _ in 0..130 {

@@ -11,9 +11,10 @@ use futures::future::join_all;
 use shared::app::{Room, RunError, RunOutcome, Runner};
 use shared::domain::task::Progress;
 use shared::domain::{
-    BuiltinTool, FailureCode, HeadKind, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
-    MAX_TOOL_TEXTS_BYTES, Message, ModelAnswer, ModelRequest, Step, StepKind, Task, TaskId,
-    TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolRunner, Wait, WaitReason,
+    BuiltinTool, FailureCode, JsonSchema, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXT_BYTES,
+    MAX_TOOL_TEXTS_BYTES, Message, ModelAnswer, ModelRequest, Step, StepKind, StepSummaryKind,
+    Task, TaskId, TaskState, TaskStatus, ToolCall, ToolDefinition, ToolName, ToolRunner, Wait,
+    WaitReason,
 };
 use shared::ports::{Journal, Model, ModelError, TaskMessage, TaskStore, ToolOutput};
 use shared::testing::{Call, Faults, Reply, ScriptedModel, ToolReply, When, samples};
@@ -106,7 +107,7 @@ async fn no_result_is_longer_than_a_conversation_takes() {
 /// Among the calls of one answer, and the calls of the next answer, run by the platform or the
 /// client.
 #[tokio::test]
-async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_takes() {
+async fn tool_calls_are_refused_once_the_results_fill_the_conversation() {
     let many: Vec<_> = (0..28)
         .map(|number| calculate(&number.to_string()))
         .collect();
@@ -144,7 +145,7 @@ async fn calls_are_refused_once_the_results_have_reached_what_a_conversation_tak
 }
 
 #[tokio::test]
-async fn a_model_that_keeps_calling_tools_when_the_conversation_is_full_is_stopped() {
+async fn model_that_keeps_calling_tools_when_full_is_stopped() {
     let script = (0..50).map(|number| calling([calculate(&number.to_string())]));
     let world = world(script).await;
     world.tools_say(8, &"a".repeat(MAX_TOOL_TEXT_BYTES));
@@ -198,7 +199,7 @@ async fn a_result_counts_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_task_knows_its_conversations_size_after_each_of_its_workers_and_clients() {
+async fn task_knows_its_conversation_size_after_each_change() {
     let world = world([calling([
         calculate("a"),
         samples::tool_call("b", "ask_human", "{}"),

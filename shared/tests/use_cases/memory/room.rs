@@ -52,8 +52,7 @@ async fn run_beside_another(
 }
 
 #[tokio::test]
-async fn a_task_that_does_not_fit_beside_others_is_put_off_before_its_journal_is_read_and_runs_alone()
- {
+async fn task_that_does_not_fit_waits_unread_and_runs_alone() {
     let world = world([]).await;
     let task = begun(&world).await;
     let before = world.task(task).await;
@@ -143,8 +142,7 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
 
 /// As when its worker ran out of memory: it could record steps, and no more.
 #[tokio::test]
-async fn a_conversation_that_turns_out_larger_than_its_record_says_is_known_when_its_task_is_put_off()
- {
+async fn larger_conversation_than_recorded_is_noted_when_postponed() {
     let world = world([]).await;
     let task = world.submit("hello").await.unwrap().id();
     let asked = samples::answer_calling([calculate("a")]);
@@ -262,8 +260,7 @@ impl Model for Turns {
 
 /// A worker dies at each call in turn: two tasks share a worker that has room for one of them.
 #[tokio::test]
-async fn wherever_a_worker_of_tasks_that_crowd_each_other_dies_each_completes_and_does_nothing_twice()
- {
+async fn crowded_tasks_complete_once_wherever_their_worker_dies() {
     let mut deaths = 0;
     for when in [When::Before, When::After] {
         for at in 1.. {
@@ -301,7 +298,7 @@ async fn wherever_a_worker_of_tasks_that_crowd_each_other_dies_each_completes_an
                 let heads = world.steps(task).await;
                 let kinds: Vec<bool> = heads
                     .iter()
-                    .map(|step| step.head().kind == HeadKind::ModelCall)
+                    .map(|step| step.summary().kind == StepSummaryKind::ModelCall)
                     .collect();
                 assert_eq!(kinds, [true, false, true], "{case}");
                 assert!(done.attempts() <= 2, "{case}: {} attempts", done.attempts());

@@ -46,7 +46,7 @@ async fn wherever_a_worker_dies_the_next_one_completes_the_task() {
 /// Fails one store call, before or after its effect; the worker lives on, and so the task waits for
 /// no lease.
 #[tokio::test]
-async fn after_a_hiccup_of_the_store_the_next_delivery_completes_the_task_at_once() {
+async fn next_delivery_completes_the_task_after_one_store_failure() {
     for when in [When::Before, When::After] {
         for call in 1.. {
             let world = World::new().await;

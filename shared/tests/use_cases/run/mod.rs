@@ -223,7 +223,7 @@ async fn an_empty_answer_fails_the_task() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_after_tool_results_completes_the_task_with_an_empty_output() {
+async fn empty_answer_after_tools_completes_with_an_empty_output() {
     let call = samples::tool_call("call_1", "calculator", "{\"expression\":\"1+1\"}");
     let script = [
         Reply::Answer(samples::answer_calling([call])),

@@ -201,7 +201,7 @@ async fn a_task_longer_than_any_invocation_crosses_many() {
 }
 
 #[tokio::test]
-async fn past_five_sixths_of_its_time_a_task_is_told_to_come_to_an_end_without_tools() {
+async fn model_is_asked_to_finish_after_five_sixths_of_the_time() {
     let world = world([
         calling([calculate("a", "1+1")]),
         calling([calculate("b", "2+2")]),

@@ -188,11 +188,7 @@ async fn the_same_member_twice_is_refused() {
             format!(r#"{{"name":"x","name":"y","models":{model}}}"#),
         )
         .await;
-    check_refused(
-        &answer,
-        &[("/name", "must be there only once")],
-        "name twice",
-    );
+    check_refused(&answer, &[("/name", "must occur only once")], "name twice");
 }
 
 #[tokio::test]

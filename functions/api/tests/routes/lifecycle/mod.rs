@@ -92,7 +92,7 @@ async fn check_answers_refused(platform: &Platform, input: &str) {
 }
 
 #[tokio::test]
-async fn a_task_that_waits_for_its_client_says_for_what_and_goes_on_with_the_answers() {
+async fn input_required_task_names_its_calls_and_resumes_when_answered() {
     let platform = Platform::new();
     let path = task(&platform, [calling([ask_human("a"), ask_human("b")])]).await;
     let asking = platform.get(&path).await.body;

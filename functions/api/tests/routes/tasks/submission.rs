@@ -50,7 +50,7 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
             with(json!({ "ttl": 1 })),
             &[(
                 "/ttl",
-                "unknown field; known here: agent_id, input, cache, max_age_seconds, limits",
+                "unknown field; known fields: agent_id, input, cache, max_age_seconds, limits",
             )],
         ),
         (
@@ -76,7 +76,7 @@ async fn a_submission_that_breaks_rules_is_refused_with_each_place() {
     let twice = platform
         .post("/v1/tasks", r#"{"input":"a","input":"b"}"#)
         .await;
-    check_refused(&twice, &[("/input", "must be there only once")], "twice");
+    check_refused(&twice, &[("/input", "must occur only once")], "twice");
     assert!(platform.wrote_nothing().await);
 }
 

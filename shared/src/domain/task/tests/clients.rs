@@ -114,7 +114,7 @@ fn the_time_that_a_task_waits_for_its_client_is_not_its_own() {
 }
 
 #[test]
-fn a_task_goes_on_under_its_own_cap_on_cost_only_if_the_cap_of_another_stopped_it() {
+fn task_resumes_under_its_own_cap_only_if_another_cap_stopped_it() {
     let capped = Limits::default().with_max_cost_micro_usd(50).unwrap();
     let raised = Limits::default().with_max_cost_micro_usd(51).unwrap();
     for (cap, goes_on) in [

@@ -13,8 +13,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AgentConfig, AgentName, BudgetScope, FailureCode, HeadKind, Instructions, Limits, ModelChain,
-    ModelRef, Origin, Provider, RetryRules, StepHead, StopReason, ToolCall, Usage, WaitReason,
+    AgentConfig, AgentName, BudgetScope, FailureCode, Instructions, Limits, ModelChain, ModelRef,
+    Origin, Provider, RetryRules, StepSummary, StepSummaryKind, StopReason, ToolCall, Usage,
+    WaitReason,
 };
 
 const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -188,15 +189,15 @@ fn an_attempt_under_which_the_journal_grows_is_worth_it() {
 }
 
 /// A journal of so many answers.
-fn recorded(steps: u32) -> impl Iterator<Item = StepHead> {
+fn recorded(steps: u32) -> impl Iterator<Item = StepSummary> {
     let spend = Spend {
         attempts: 1,
         ..Spend::default()
     };
-    (1..=steps).map(move |number| StepHead {
+    (1..=steps).map(move |number| StepSummary {
         base: 0,
         number,
-        kind: HeadKind::ModelCall,
+        kind: StepSummaryKind::ModelCall,
         spend,
         bytes: 100,
     })
@@ -232,7 +233,7 @@ fn a_task_knows_how_large_its_conversation_is() {
 }
 
 #[test]
-fn the_size_of_a_conversation_that_was_not_noted_is_unknown_until_its_steps_are_read() {
+fn conversation_size_is_unknown_until_the_steps_are_read() {
     let mut task = running();
     task.progress.conversation_bytes = None;
     task.require_input(1, vec![call()], after(2)).unwrap();

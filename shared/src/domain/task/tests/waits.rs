@@ -21,7 +21,7 @@ fn a_parked_task_is_had_when_its_wait_is_over_and_not_before() {
 }
 
 #[test]
-fn the_watchdog_wakes_a_parked_task_whose_message_did_not_come_or_could_not_wait_so_long() {
+fn watchdog_wakes_a_parked_task_without_a_message() {
     for (until, due) in [
         (30, 90),
         (901, 961),
@@ -44,7 +44,7 @@ fn the_watchdog_wakes_a_parked_task_whose_message_did_not_come_or_could_not_wait
 }
 
 #[test]
-fn a_parking_that_lost_a_paid_answer_counts_until_the_attempts_are_used_up() {
+fn parking_after_a_lost_paid_answer_counts_as_an_attempt() {
     let mut task = queued();
     for attempt in 1..=MAX_ATTEMPTS {
         assert_eq!(task.attempts(), attempt - 1);
@@ -140,7 +140,7 @@ fn only_waits_of_its_own_kind_make_a_pause_longer() {
 }
 
 #[test]
-fn a_task_that_waits_for_its_turn_asks_ever_less_often_until_its_time_gets_short() {
+fn slot_backoff_grows_until_the_deadline_is_near() {
     let mut task = queued();
     task.spec.id = TaskId::derived([0; 16]);
     let pauses = [0, 1, 2, 3, 4, 5, u32::MAX].map(|turns| {

@@ -71,7 +71,7 @@ async fn only_changes_carry_an_idempotency_key() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_is_the_same_for_the_same_call_and_tells_nothing_of_its_task() {
+async fn idempotency_key_is_stable_per_call_and_hides_the_task() {
     let server = Server::start([("/", Reply::text("ok"))]).await;
     let task = "tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10";
     for key in ["/2", "/2", "/3", "/1/2"] {
