@@ -32,6 +32,7 @@ import pictures
 import release
 import sam_local
 import trace
+from failed_invocations import FailedInvocations
 from install import lock
 from platform_api import Api
 from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_port, stop
@@ -151,9 +152,9 @@ def follow_logs():
     task = os.environ.get("TASK", "").strip()
     if task and not trace.is_task_id(task):
         raise phase.Failed("Say which task, by its whole id: make logs TASK=tsk_…")
-    use_running()
+    servers = use_running()
     phase.say("logs", "the local AWS hands an invocation's lines over when it ends; Ctrl-C ends this")
-    logs.follow(LOG_GROUPS, task, os.environ.get("FULL") == "1")
+    logs.follow(LOG_GROUPS, FailedInvocations(servers.folder / "aws.log"), task, os.environ.get("FULL") == "1")
 
 
 def show_trace():
