@@ -14,7 +14,7 @@ use crate::app::outcome::{conversation_too_long, outcome_of};
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
     Agent, Conversation, Failure, FailureCode, LimitKind, MAX_CONVERSATION_BYTES, Next, OnLimit,
-    PendingCall, Spent, StepPlace, Task, TaskInput, Timestamp,
+    PendingCall, Spent, StepPlace, Task, TaskInput, Timestamp, Wait, WaitReason, whole_millis,
 };
 use crate::ports::{StepsRequest, StoreError};
 
@@ -113,6 +113,9 @@ impl<'a> Work<'a> {
             self.take_room()?;
             if done > 0 && self.is_short_of_time() {
                 return Ok(End::HandedOver);
+            }
+            if self.step_deadline().left(self.runner.clock.now()).is_zero() {
+                return Ok(self.without_time());
             }
             let (agent, input) = match &given {
                 Some(given) => given,
@@ -301,6 +304,24 @@ impl<'a> Work<'a> {
     /// Whether the task is to come to an end: no more tools then.
     pub(super) fn wraps_up(&self) -> bool {
         self.runner.clock.now() >= self.task.soft_deadline()
+    }
+
+    /// How the work ends if the invocation leaves no time for a step. If its function's timeout is
+    /// too short, the next one will not either: the task waits in between, instead of going round.
+    fn without_time(&self) -> End {
+        let now = self.runner.clock.now();
+        let pause = self.task.turn_pause(now);
+        tracing::error!(
+            left_ms = whole_millis(self.until.since(now)),
+            reserve_ms = whole_millis(RESERVE),
+            after_ms = whole_millis(pause),
+            "invocation has no time for a step"
+        );
+        let wait = Wait {
+            until: now.plus(pause),
+            reason: WaitReason::OutOfTime,
+        };
+        End::Parked(wait, Spent::Nothing)
     }
 
     fn is_short_of_time(&self) -> bool {
