@@ -48,18 +48,19 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Has the call answered by the words why it is not made.
-    fn refused(call: PendingCall, why: impl Into<String>) -> Self {
+    /// Has the call answered by the words why it is not made, which the log calls `reason`.
+    fn refused(call: PendingCall, reason: &'static str, why: impl Into<String>) -> Self {
+        let why = why.into();
         Self {
             call,
-            way: Way::Refuse(why.into()),
+            way: Way::Refuse { reason, why },
         }
     }
 
     /// The same call, refused if the conversation takes no more results.
     fn unless(self, is_full: bool) -> Self {
         if is_full {
-            Self::refused(self.call, FULL)
+            Self::refused(self.call, "conversation_full", FULL)
         } else {
             self
         }
@@ -68,7 +69,7 @@ impl Job {
 
 enum Way {
     Run(Box<ToolRequest>),
-    Refuse(String),
+    Refuse { reason: &'static str, why: String },
 }
 
 impl Way {
@@ -77,7 +78,15 @@ impl Way {
     fn tool_name(&self) -> Option<&'static str> {
         match self {
             Self::Run(request) => Some(request.tool.name()),
-            Self::Refuse(_) => None,
+            Self::Refuse { .. } => None,
+        }
+    }
+
+    /// Why the call is not made, for logs.
+    const fn refusal(&self) -> Option<&'static str> {
+        match self {
+            Self::Run(_) => None,
+            Self::Refuse { reason, .. } => Some(*reason),
         }
     }
 }
@@ -101,11 +110,12 @@ impl Occasion {
         if self.wraps_up {
             return Ok(Job::refused(
                 call,
+                "wraps_up",
                 "not run: the time for this task is nearly over",
             ));
         }
         if self.is_full {
-            return Ok(Job::refused(call, FULL));
+            return Ok(Job::refused(call, "conversation_full", FULL));
         }
         let ToolCall {
             name, arguments, ..
@@ -137,16 +147,17 @@ impl Occasion {
                         way: Way::Run(Box::new(request)),
                     })
                 }
-                Err(why) => Ok(Job::refused(call, why)),
+                Err(why) => Ok(Job::refused(call, "arguments", why)),
             },
             (None, Some(tool)) => match check(&tool.input_schema) {
                 Ok(_) => Err(call),
-                Err(why) => Ok(Job::refused(call, why)),
+                Err(why) => Ok(Job::refused(call, "arguments", why)),
             },
             (None, None) => {
                 let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
                 Ok(Job::refused(
                     call,
+                    "unknown_tool",
                     format!("there is no such tool; there are: {}", names.join(", ")),
                 ))
             }
@@ -377,7 +388,7 @@ impl Runner {
     /// Answers a call and records the result.
     async fn run_tool(&self, origin: Origin, job: Job) -> (Step, Result<(), StoreError>) {
         let started_at = self.clock.now();
-        let (number, tool) = (job.call.number, job.way.tool_name());
+        let (number, tool, reason) = (job.call.number, job.way.tool_name(), job.way.refusal());
         let log = tracing::info_span!("step", step = number);
         let trace = log.in_scope(|| execute_tool(&job));
         let (by, output) = self
@@ -395,6 +406,7 @@ impl Runner {
             step = number,
             tool,
             is_error,
+            reason,
             bytes = text.len(),
             duration_ms = whole_millis(duration),
             "tool answered"
@@ -413,13 +425,7 @@ impl Runner {
     async fn do_job(&self, way: Way) -> (ToolRunner, ToolOutput) {
         match way {
             Way::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
-            Way::Refuse(text) => (
-                ToolRunner::Nobody,
-                ToolOutput {
-                    text,
-                    is_error: true,
-                },
-            ),
+            Way::Refuse { why, .. } => (ToolRunner::Nobody, ToolOutput::error(why)),
         }
     }
 }

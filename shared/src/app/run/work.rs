@@ -224,7 +224,7 @@ impl<'a> Work<'a> {
             let message = if self.conversation.is_full() {
                 "the model kept calling tools when the conversation could take no more results"
             } else {
-                "the model kept calling tools that it doesn't have, or with arguments that they don't take"
+                "the model kept calling tools that it doesn't have, or with arguments that they don't take; its steps show each call"
             };
             return Err(End::Failed(Failure::of_its_own(
                 FailureCode::BadToolCalls,
