@@ -207,7 +207,7 @@ pub const OVERDUE_TASKS: Counter<0> = Counter::new("OverdueTasks", []);
 /// For how long the most overdue of them had been.
 pub const OLDEST_OVERDUE: Timer<0> = Timer::new("OldestOverdueMs", []);
 /// Tasks that no worker took in time while their messages wait in the queue and nobody receives
-/// any.
+/// any, or though their messages were received more than once.
 pub const TASKS_UNCLAIMED: Counter<0> = Counter::new("TasksUnclaimed", []);
 /// Messages that the watchdog sent again.
 pub const MESSAGES_RESENT: Counter<0> = Counter::new("MessagesResent", []);
