@@ -37,12 +37,16 @@ HISTORY_SECONDS = 600
 SETTLE_SECONDS = 2
 
 
-def follow(groups, task, full=False):
-    """Follows one task from its beginning, or everything from ten minutes ago."""
+def follow(groups, failures, task, full=False):
+    """Follows one task from its beginning, or everything from ten minutes ago.
+
+    `failures` are the stack's FailedInvocations. They name no task, and may be why a task waits.
+    """
+    began = _submitted_at(task) if task else time.time() - HISTORY_SECONDS
     hidden = QUIET if full else in_short(task)
     client = boto3.client("logs")
     paint = terminal.painter()
-    since = dict.fromkeys(groups, 0 if task else int((time.time() - HISTORY_SECONDS) * 1000))
+    since = dict.fromkeys(groups, 0 if task else int(began * 1000))
     only = {"filterPattern": f'"{task}"'} if task else {}
     seen, lines = set(), []
     try:
@@ -56,11 +60,12 @@ def follow(groups, task, full=False):
                 for function, group in groups.items()
                 for line in _look(client, function, group, since, seen, until)
             ]:
-                lines += found
+                lines += [line for line in found if task in line[2]]
+            lines += [line for line in failures.read() if line[0] >= int(began)]
             lines.sort(key=lambda line: line[0])
             while lines and lines[0][0] <= settled:
                 _, function, message = lines.pop(0)
-                text = pretty(function, message, paint, hidden) if task in message else None
+                text = pretty(function, message, paint, hidden)
                 if text:
                     print(text, flush=True)
             time.sleep(1)  # as `aws logs tail --follow` does: there is no event to wait for
@@ -86,6 +91,11 @@ def so_far(groups, task, paint):
 def in_short(task):
     """The fields that the short form leaves out."""
     return QUIET | ONLY_IN_FULL | ({"task_id"} if task else set())
+
+
+def _submitted_at(task):
+    """In seconds. A task's id begins with its time in milliseconds (UUIDv7, RFC 9562)."""
+    return int(task.removeprefix("tsk_").replace("-", "")[:12], 16) / 1000
 
 
 def _look(client, function, group, since, seen, only):
@@ -133,7 +143,7 @@ def pretty(function, message, paint, hidden=QUIET):
         return None
     if hidden != QUIET and _is_answered_read(fields):
         return None
-    clock = paint(str(fields.get("timestamp", fields.get("time", "")))[11:23], "dim")
+    clock = paint(f"{str(fields.get('timestamp', fields.get('time', '')))[11:23]:<12}", "dim")
     level = paint(f"{fields.get('level', ''):<5}", LEVELS.get(fields.get("level")))
     rest = [
         paint(f"{field}=", "dim")

@@ -34,6 +34,7 @@ import phase
 import pictures
 import release
 import sam_local
+from failed_invocations import FailedInvocations
 from install import lock
 from platform_api import Api
 from servers import DEFAULT_PORTS, LOCAL, ROOT, Servers, aws_environment, free_port, stop
@@ -179,9 +180,10 @@ def follow_logs():
     task = os.environ.get("TASK", "").strip()
     if task and not trace.is_task_id(task):
         raise phase.Failed("Give the whole id of the task: make logs TASK=tsk_…")
-    use_running()
+    servers = use_running()
+    failures = FailedInvocations(servers.folder / "aws.log")
     phase.say("logs", "lines appear when their invocation has ended; Ctrl-C stops")
-    logs.follow(LOG_GROUPS, task, os.environ.get("FULL") == "1")
+    logs.follow(LOG_GROUPS, failures, task, os.environ.get("FULL") == "1")
 
 
 def show_trace():

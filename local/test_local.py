@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from unittest import mock
 
+import failed_invocations
 import logs
 import one_task
 import phase
@@ -35,6 +36,8 @@ time.sleep(60)
 
 # What one answer holds at most of a log.
 MOST_EVENTS = 4
+
+NO_FAILURES = mock.Mock(**{"read.return_value": []})
 
 
 class Processes(unittest.TestCase):
@@ -195,7 +198,7 @@ class Prompt(unittest.TestCase):
 
 
 class LogLines(unittest.TestCase):
-    def follow(self, *looks):
+    def follow(self, *looks, task="", failures=NO_FAILURES):
         """What is printed if these lines arrive a second apart.
 
         Each line has a function, the seconds since it arrived, and the seconds since its time.
@@ -217,11 +220,12 @@ class LogLines(unittest.TestCase):
                 }
                 events.append((function, event))
 
-        def paginate(logGroupName, startTime, endTime):
+        def paginate(logGroupName, startTime, endTime, filterPattern='""'):
             found = [
                 event
                 for function, event in events
                 if function == logGroupName and startTime <= event["timestamp"] <= endTime
+                if filterPattern.strip('"') in event["message"]
             ]
             return [{"events": found[:1]}, {"events": found[1:MOST_EVENTS]}]
 
@@ -232,7 +236,7 @@ class LogLines(unittest.TestCase):
             mock.patch("boto3.client", return_value=client),
             redirect_stdout(printed),
         ):
-            logs.follow({"api": "api", "executor": "executor"}, "")
+            logs.follow({"api": "api", "executor": "executor"}, failures, task)
         return [line.split()[-1] for line in printed.getvalue().splitlines() if line]
 
     def test_they_are_printed_in_the_order_in_which_they_were_said(self):
@@ -284,8 +288,15 @@ class LogLines(unittest.TestCase):
             mock.patch("boto3.client", return_value=client),
             redirect_stdout(printed),
         ):
-            logs.follow({"api": "api"}, "")
+            logs.follow({"api": "api"}, NO_FAILURES, "")
         self.assertIn("old", printed.getvalue())
+
+    def test_of_a_task_failed_invocations_are_printed_from_its_submission_on(self):
+        submitted = 1_799_999_900  # in its id, in milliseconds
+        task = f"tsk_{submitted * 1000:012x}"
+        task = f"{task[:12]}-{task[12:]}-7000-8000-000000000000"
+        failures = mock.Mock(**{"read.side_effect": [[(submitted + age, "executor", str(age)) for age in (-5, 0, 5)], []]})
+        self.assertEqual(self.follow([("api", 90, 90, "another-task's")], task=task, failures=failures), ["0", "5"])
 
     def test_a_json_line_becomes_one_readable_line(self):
         line = (
@@ -349,6 +360,48 @@ class LogLines(unittest.TestCase):
         )
         self.assertIn("\033[31mERROR\033[0m", line)
         self.assertIn("·[2Jgone⏎x", line)
+
+
+class FailedInvocations(unittest.TestCase):
+    # As the local AWS writes it: a good invocation, a start that fails, and what is said of that once more.
+    LOG = """\
+2026-11-28 11:28:44 INFO [lambda] Lambda provided-runtime environment spawned for agents-local-ApiFunction-1 (cold start)
+2026-11-28 11:28:45 ERROR [lambda] Warm provided-runtime execution error for agents-local-ExecutorFunction-2: bootstrap exited during init \
+with code 1: {"timestamp":"2026-11-28T11:28:45.449Z","level":"ERROR","message":"configuration refused","variable":"BREAKER_FAILURES"}
+Error: ConfigError
+2026-11-28 11:28:45 WARNING [lambda] ESM: Lambda agents-local-ExecutorFunction-2 failed processing SQS batch (errorMessage=bootstrap exited)
+2026-11-28 11:28:46 ERROR [lambda] Warm provided-runtime execution error for agents-local-CleanupFunction-3: Couldn't execute the bootstrap \
+binary: [Errno 8] Exec format error: '/tmp/x'
+2026-11-28 11:28:46 INFO [lambda_runtime] Lambda agents-local-ApiFunction-1: init exceeded 10s; re-running it under the function timeout (30s)
+2026-11-28 11:28:47 WARNING [lambda_runtime] Lambda agents-local-ApiFunction-1: Task timed out after 30.00 seconds
+"""
+
+    def read(self, *parts):
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "aws.log"
+            log.touch()
+            failures = failed_invocations.FailedInvocations(log)
+            for part in parts:
+                with open(log, "a") as file:
+                    file.write(part)
+                for _, function, message in failures.read():
+                    yield logs.pretty(function, message, terminal.plain).split(maxsplit=1)[1]
+
+    def test_a_function_that_can_not_start_says_why_and_so_does_one_that_is_ended(self):
+        self.assertEqual(
+            list(self.read(self.LOG)),
+            [
+                "ERROR executor  configuration refused  variable=BREAKER_FAILURES",
+                "Error: ConfigError",
+                "ERROR executor  invocation failed  error=bootstrap exited during init with code 1",
+                "ERROR cleanup   invocation failed  error=Couldn't execute the bootstrap binary: [Errno 8] Exec format error: '/tmp/x'",
+                "ERROR api       invocation failed  error=Task timed out after 30.00 seconds",
+            ],
+        )
+
+    def test_each_is_read_once(self):
+        half = self.LOG.index("2026-11-28 11:28:46")
+        self.assertEqual(list(self.read(self.LOG[:half], self.LOG[half:], "")), list(self.read(self.LOG)))
 
 
 if __name__ == "__main__":

@@ -332,7 +332,7 @@ pub const OVERDUE_TASKS: Counter<0> = Counter::listed("OverdueTasks");
 /// For how long the most overdue of them had been.
 pub const OLDEST_OVERDUE: Timer<0> = Timer::listed("OldestOverdueMs");
 /// Tasks that no worker took in time while their messages wait in the queue and nobody receives
-/// any.
+/// any, or although their messages were received more than once.
 pub const TASKS_UNCLAIMED: Counter<0> = Counter::listed("TasksUnclaimed");
 /// Messages that the watchdog sent again.
 pub const MESSAGES_RESENT: Counter<0> = Counter::listed("MessagesResent");

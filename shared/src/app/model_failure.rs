@@ -26,11 +26,17 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
     } else {
         format!(" ({})", particulars.join(", "))
     };
-    // Of a response that can't be read, and of a call that was not made, the words are ours.
-    let is_ours = matches!(
-        error.kind,
-        ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen
-    ) && said.code.is_none();
+    // The platform's own words describe an unreadable response, a web page, and a call that was not
+    // made.
+    let is_ours = match error.kind {
+        ModelErrorKind::BadAnswer | ModelErrorKind::CircuitOpen => said.code.is_none(),
+        ref kind => matches!(
+            kind,
+            ModelErrorKind::Unavailable
+                | ModelErrorKind::Authentication
+                | ModelErrorKind::KeyMissing
+        ),
+    };
     let speaker = if is_ours { "" } else { "the provider says: " };
     let message = said
         .message
@@ -246,6 +252,25 @@ mod tests {
              invalid_request_error/invalid_function_parameters): change that tool's input_schema in the agent's tools; the \
              provider says: Invalid schema for function 'look_up': object schema missing properties."
         );
+    }
+
+    #[test]
+    fn what_the_platform_says_of_a_response_is_not_said_by_the_provider() {
+        let said = ProviderError {
+            message: Some("the response is a web page".to_owned()),
+            ..ProviderError::default()
+        };
+        for kind in [
+            ModelErrorKind::Unavailable,
+            ModelErrorKind::Authentication,
+            ModelErrorKind::BadAnswer,
+        ] {
+            let message = message(Provider::Anthropic, kind, 403, said.clone());
+            assert!(
+                message.ends_with("; the response is a web page"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

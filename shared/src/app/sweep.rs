@@ -34,7 +34,8 @@ pub struct SweepSummary {
     /// Tasks whose message was sent again because no worker had claimed them.
     pub resent: u32,
     /// Of the tasks that no worker had claimed, those whose queue has messages that nobody
-    /// receives.
+    /// receives, and those that were sent again although the queue has no message: their messages
+    /// are received, and the tasks are not claimed.
     pub unclaimed: u32,
     /// Tasks that wait for a worker with many others: no further message was sent for them.
     pub left_in_backlog: u32,
@@ -98,10 +99,8 @@ impl Sweeper {
             let overdue: Vec<_> = overdue.into_iter().filter(is_new).collect();
             let now = self.clock.now();
             swept.found(&overdue, now);
-            let unclaimed = count_queued(&overdue);
-            if unclaimed > 0 && self.backlog(&backlog).await.is_unattended() {
-                swept.unclaimed = swept.unclaimed.saturating_add(unclaimed);
-            }
+            let unclaimed = self.count_unclaimed(&overdue, &backlog, now).await;
+            swept.unclaimed = swept.unclaimed.saturating_add(unclaimed);
             let settled: Vec<Settled> = stream::iter(overdue)
                 .map(|task| self.settle(task, &backlog, now))
                 .buffer_unordered(AT_ONCE)
@@ -123,6 +122,33 @@ impl Sweeper {
                 sleep(INDEX_LAG).await;
             }
         }
+    }
+
+    /// How many of the overdue tasks count as [`unclaimed`](SweepSummary::unclaimed).
+    async fn count_unclaimed(
+        &self,
+        overdue: &[Result<Task, StoreError>],
+        backlog: &OnceCell<Backlog>,
+        now: Timestamp,
+    ) -> u32 {
+        let queued: Vec<&Task> = overdue
+            .iter()
+            .flatten()
+            .filter(|task| task.status() == TaskStatus::Queued)
+            .collect();
+        if queued.is_empty() {
+            return 0;
+        }
+        let backlog = self.backlog(backlog).await;
+        let unclaimed = if backlog.is_unattended() {
+            queued.len()
+        } else if backlog == Backlog::default() {
+            let sent_again = queued.iter().filter(|task| task.was_sent_again(now));
+            sent_again.count()
+        } else {
+            0
+        };
+        u32::try_from(unclaimed).unwrap_or(u32::MAX)
     }
 
     /// The messages that are in the queue, which is asked once a sweep. If it doesn't say, there
@@ -234,16 +260,6 @@ pub(super) fn settling(
 /// Records what was done on the current span, which is of [`settling`].
 pub(super) fn record_settled(overdue: Overdue) {
     Span::current().record("settled", debug(overdue));
-}
-
-/// How many of the tasks wait for a worker.
-fn count_queued(tasks: &[Result<Task, StoreError>]) -> u32 {
-    let queued = tasks
-        .iter()
-        .flatten()
-        .filter(|task| task.status() == TaskStatus::Queued)
-        .count();
-    u32::try_from(queued).unwrap_or(u32::MAX)
 }
 
 fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {

@@ -142,9 +142,11 @@ impl Exchange {
             Some(complaint) => complaint.detail(&kind, &request),
             None => source
                 .as_ref()
-                .filter(|_| kind == ModelErrorKind::BadAnswer)
-                .map(|reason| unreadable(reason.as_ref())),
+                .filter(|_| matches!(kind, ModelErrorKind::BadAnswer | ModelErrorKind::KeyMissing))
+                .map(|reason| in_our_words(reason.as_ref())),
         };
+        let is_redirect = matches!(status, Some(300..400));
+        let said = said.or_else(|| is_redirect.then(|| in_our_words(&Redirected)));
         let said = said.map(Box::new);
         ModelError {
             status,
@@ -160,8 +162,8 @@ impl Exchange {
     }
 }
 
-/// Why a response can't be read, for the task's owner. The words are ours.
-fn unreadable(reason: &dyn Error) -> ProviderError {
+/// Why a response can't be read, or a key can't be used, for the task's owner.
+fn in_our_words(reason: &dyn Error) -> ProviderError {
     ProviderError {
         message: Some(reason.to_string()),
         ..ProviderError::default()
@@ -203,6 +205,13 @@ struct Inconsistent(&'static str);
 pub(super) struct BodyTooLarge {
     pub(super) limit_bytes: usize,
 }
+
+/// The server sends us elsewhere, where the key must not go.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the response is a redirect, which is not followed: a proxy's login, or the API is elsewhere"
+)]
+struct Redirected;
 
 /// An answer ended too early.
 #[derive(Debug, thiserror::Error)]

@@ -29,8 +29,10 @@ pub enum ApiKey {
 /// A key can't be had.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
-    #[error("the key can't be read")]
+    #[error("the secret with the key can't be read")]
     Secret(#[source] SecretError),
+    #[error("the secret's text is JSON, but must be the key alone")]
+    Json,
     #[error("the key is empty or has characters that a header can't carry")]
     Unusable,
 }
@@ -59,6 +61,10 @@ impl ApiKey {
         if key.is_empty() {
             return Err(KeyError::Unusable);
         }
+        // As consoles and tools write a secret that has a name for each of its values.
+        if key.starts_with('{') {
+            return Err(KeyError::Json);
+        }
         let mut value =
             HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| KeyError::Unusable)?;
         value.set_sensitive(true);
@@ -71,7 +77,7 @@ impl KeyError {
     pub(super) const fn kind(&self) -> ModelErrorKind {
         match self {
             Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::KeyUnavailable,
-            Self::Secret(SecretError::Missing { .. }) | Self::Unusable => {
+            Self::Secret(SecretError::Missing { .. }) | Self::Json | Self::Unusable => {
                 ModelErrorKind::KeyMissing
             }
         }
@@ -115,7 +121,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_unusable_key_is_told_from_a_store_that_does_not_answer() {
-        for value in ["", " \n", "sk\n1", "sk\u{7f}", "sk\0"] {
+        for value in [
+            "",
+            " \n",
+            "sk\n1",
+            "sk\u{7f}",
+            "sk\0",
+            r#"{"ANTHROPIC_API_KEY":"sk-1"}"#,
+        ] {
             check_kind(
                 key(Stored::Value(value)).credentials().await,
                 &ModelErrorKind::KeyMissing,

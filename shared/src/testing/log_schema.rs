@@ -75,6 +75,8 @@ const NUMBERS: &[&str] = &[
     "agent_version",
     "duration_ms",
     "after_ms",
+    "left_ms",
+    "reserve_ms",
     "after_seconds",
     "until_ms",
     "age_seconds",

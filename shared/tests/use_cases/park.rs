@@ -6,7 +6,7 @@ use shared::domain::{
     FailureCode, ModelAnswer, Origin, Spend, TaskId, TaskState, TaskStatus, Timestamp, Wait,
     WaitReason,
 };
-use shared::ports::{ModelErrorKind, Recovery};
+use shared::ports::{ModelErrorKind, Recovery, TaskMessage};
 use shared::testing::{Call, Faults, Reply, ScriptedModel, When, samples};
 
 use crate::world::{INVOCATION, World};
@@ -440,4 +440,28 @@ async fn what_a_recorded_answer_came_to_counts_once() {
             assert_eq!(counted, calls + u32::from(doubtful), "call {call} {when:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_invocation_without_time_for_a_step_parks_its_task() {
+    let world = World::with_model(ScriptedModel::new([])).await;
+    let task = world.submit("hello").await.unwrap().id();
+    let worker = world.worker_failing(&Faults::default());
+    let message = TaskMessage {
+        tenant: world.tenant().clone(),
+        task,
+        alone: false,
+    };
+    for _ in 0..3 {
+        let killed_at = world.now().plus(Duration::from_secs(10));
+        let ran = worker.run(&message, killed_at).await.unwrap();
+        let (until, reason) = wait_of(&world, task).await;
+        assert_eq!(reason, WaitReason::OutOfTime);
+        assert_eq!(ran, RunOutcome::Parked(Wait { until, reason }));
+        let pause = until.since(world.now());
+        assert!((2..=60).contains(&pause.as_secs()), "{pause:?}");
+        world.pass(60);
+    }
+    assert!(world.model.asked().is_empty());
+    assert_eq!(world.task(task).await.attempts(), 0);
 }

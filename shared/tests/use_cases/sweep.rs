@@ -72,13 +72,15 @@ async fn tasks_are_unclaimed_if_their_messages_wait_and_nobody_receives_any() {
     world.pass(300);
     assert_eq!(unclaimed(&world).await, 0);
 
-    // The message is lost, and no other one waits.
+    // The message is lost, and no other one waits. That may happen once.
     let world = World::new().await;
     world.submit("hello").await.unwrap();
-    let lost = world.queue.receive().unwrap();
-    world.queue.acknowledge(&lost.receipt);
-    world.pass(60);
-    assert_eq!(unclaimed(&world).await, 0);
+    for expected in [0, 1, 1] {
+        let lost = world.queue.receive().unwrap();
+        world.queue.acknowledge(&lost.receipt);
+        world.pass(300);
+        assert_eq!(unclaimed(&world).await, expected);
+    }
 }
 
 /// Has a worker claim the task and die.

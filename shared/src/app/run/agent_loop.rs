@@ -3,12 +3,16 @@
 use futures::future::try_join;
 
 use super::exit::Exit;
-use super::runner::{RunError, RunOutcome};
+use super::lease::HeldTask;
+use super::runner::{RESERVE, RunError, RunOutcome};
 use super::tools::{Plan, ToolContext};
 use super::work::Work;
 use crate::app::outcome::outcome_of;
 use crate::domain::task::MAX_OPEN_CALLS;
-use crate::domain::{Agent, Failure, FailureCode, LimitKind, Next, PendingCall};
+use crate::domain::{
+    Agent, Failure, FailureCode, LimitKind, Next, PendingCall, Spent, Wait, WaitReason,
+    whole_millis,
+};
 
 /// How many calls of one task may name a missing tool or have wrong arguments.
 const MAX_BAD_CALLS: usize = 20;
@@ -50,6 +54,9 @@ impl Work<'_> {
             if done > 0 && self.held.is_short_of_time() {
                 return Ok(Exit::HandedOver);
             }
+            if self.held.has_no_time() {
+                return Ok(without_time(&self.held));
+            }
             let (agent, input) = match &given {
                 Some(given) => given,
                 None => given.insert(try_join(self.read_agent(), self.read_input()).await?),
@@ -85,7 +92,7 @@ impl Work<'_> {
             let message = if self.conversation.is_full() {
                 "the model kept calling tools when the conversation could take no more results"
             } else {
-                "the model kept calling tools that it doesn't have, or with arguments that they don't take"
+                "the model kept calling tools that it doesn't have, or with arguments that they don't take; its steps show each call"
             };
             return Err(Exit::Failed(Failure::of_its_own(
                 FailureCode::BadToolCalls,
@@ -113,4 +120,23 @@ impl Work<'_> {
         }
         self.run_tools(planned).await
     }
+}
+
+/// How the work ends if the invocation leaves no time for a step. The function's timeout is too
+/// short then, and the next invocation has no time either. The task waits in between, so that it
+/// does not go from invocation to invocation without a pause.
+fn without_time(held: &HeldTask<'_>) -> Exit {
+    let now = held.runner.clock.now();
+    let backoff = held.task.slot_backoff(now);
+    tracing::error!(
+        left_ms = whole_millis(held.until.since(now)),
+        reserve_ms = whole_millis(RESERVE),
+        after_ms = whole_millis(backoff),
+        "invocation has no time for a step"
+    );
+    let wait = Wait {
+        until: now.plus(backoff),
+        reason: WaitReason::OutOfTime,
+    };
+    Exit::Parked(wait, Spent::Nothing)
 }

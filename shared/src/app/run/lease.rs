@@ -40,7 +40,7 @@ pub(super) struct HeldTask<'a> {
     pub(super) runner: &'a Runner,
     pub(super) task: Task,
     /// When the invocation is killed.
-    until: Timestamp,
+    pub(super) until: Timestamp,
     /// When the task is next read.
     next_poll: Instant,
     /// The read of the task, or the renewal of its lease, that is under way.
@@ -72,6 +72,11 @@ impl<'a> HeldTask<'a> {
     /// Whether the invocation has too little time for another step.
     pub(super) fn is_short_of_time(&self) -> bool {
         self.until.since(self.runner.clock.now()) < self.runner.times.step_reserve + RESERVE
+    }
+
+    /// Whether the invocation has no time for any step.
+    pub(super) fn has_no_time(&self) -> bool {
+        self.step_deadline().left(self.runner.clock.now()).is_zero()
     }
 
     /// When a step must have ended, so that there is time to record it.

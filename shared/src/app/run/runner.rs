@@ -101,7 +101,8 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// When a lease ends that is granted or renewed now, in an invocation that is killed at `until`.
+    /// When a lease ends that is granted or renewed now, in an invocation that is killed at
+    /// `until`.
     pub(super) fn lease_end(&self, now: Timestamp, until: Timestamp) -> Timestamp {
         now.plus(self.times.lease).min(until.plus(SKEW))
     }

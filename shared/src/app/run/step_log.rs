@@ -7,7 +7,7 @@ use tracing::{Span, field};
 use super::exit::Exit;
 use crate::domain::{
     CacheMode, CacheRules, Causes, FailedAttempt, FailureCode, ModelAnswer, ModelRequest, Origin,
-    PendingCall, ProviderError, whole_millis,
+    PendingCall, ProviderError,
 };
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind};
@@ -33,17 +33,6 @@ pub(super) fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration)
     metric::TOOL_CALLS.add([tool], 1);
     metric::TOOL_ERRORS.add([tool], u64::from(is_error));
     metric::TOOL_LATENCY.note([tool], duration);
-}
-
-/// Writes the line of a tool's result.
-pub(super) fn log_tool(
-    step: u32,
-    tool: Option<&str>,
-    (is_error, bytes): (bool, usize),
-    duration: Duration,
-) {
-    let duration_ms = whole_millis(duration);
-    tracing::info!(step, tool, is_error, bytes, duration_ms, "tool answered");
 }
 
 /// The span of a step that asks a model.

@@ -3,10 +3,10 @@
 use tracing::Instrument;
 
 use super::runner::Runner;
-use super::step_log::{count_tool, execute_tool, log_tool};
+use super::step_log::{count_tool, execute_tool};
 use crate::domain::{
     Agent, BuiltinTool, Deadline, JsonSchema, PendingCall, Step, StepKind, TaskId, Timestamp,
-    ToolCall, ToolDefinition, ToolRunner, check_arguments,
+    ToolCall, ToolDefinition, ToolRunner, check_arguments, whole_millis,
 };
 use crate::ports::{StoreError, ToolOutput, ToolRequest};
 use crate::runtime::computed;
@@ -24,8 +24,8 @@ pub(super) struct PlannedCall {
 pub(super) enum Action {
     /// It runs one of its own tools.
     Run(Box<ToolRequest>),
-    /// It tells the model why the call is not made.
-    Reject(String),
+    /// It tells the model why the call is not made. Logs name the `reason`.
+    Reject { reason: &'static str, why: String },
 }
 
 /// Who answers a call.
@@ -35,23 +35,24 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    fn reject(call: PendingCall, why: impl Into<String>) -> Self {
-        Self::Platform(PlannedCall::rejected(call, why))
+    fn reject(call: PendingCall, reason: &'static str, why: impl Into<String>) -> Self {
+        Self::Platform(PlannedCall::rejected(call, reason, why))
     }
 }
 
 impl PlannedCall {
-    fn rejected(call: PendingCall, why: impl Into<String>) -> Self {
+    fn rejected(call: PendingCall, reason: &'static str, why: impl Into<String>) -> Self {
+        let why = why.into();
         Self {
             call,
-            action: Action::Reject(why.into()),
+            action: Action::Reject { reason, why },
         }
     }
 
     /// The same call, rejected if the conversation takes no more results.
     pub(super) fn unless_full(self, is_full: bool) -> Self {
         if is_full {
-            Self::rejected(self.call, FULL)
+            Self::rejected(self.call, "conversation_full", FULL)
         } else {
             self
         }
@@ -62,7 +63,15 @@ impl PlannedCall {
     pub(super) fn tool_name(&self) -> Option<&'static str> {
         match &self.action {
             Action::Run(request) => Some(request.tool.name()),
-            Action::Reject(_) => None,
+            Action::Reject { .. } => None,
+        }
+    }
+
+    /// Why the call is not made, for logs.
+    const fn rejection(&self) -> Option<&'static str> {
+        match &self.action {
+            Action::Run(_) => None,
+            Action::Reject { reason, .. } => Some(*reason),
         }
     }
 }
@@ -84,10 +93,11 @@ impl ToolContext {
     /// Decides who answers the call, after its arguments were checked.
     pub(super) fn plan(&self, agent: &Agent, call: PendingCall) -> Plan {
         if self.wraps_up {
-            return Plan::reject(call, "not run: the time for this task is nearly over");
+            let why = "not run: the time for this task is nearly over";
+            return Plan::reject(call, "wraps_up", why);
         }
         if self.is_full {
-            return Plan::reject(call, FULL);
+            return Plan::reject(call, "conversation_full", FULL);
         }
         let ToolCall {
             name, arguments, ..
@@ -109,16 +119,16 @@ impl ToolContext {
                     let action = Action::Run(Box::new(request));
                     Plan::Platform(PlannedCall { call, action })
                 }
-                Err(why) => Plan::reject(call, why),
+                Err(why) => Plan::reject(call, "arguments", why),
             },
             (None, Some(tool)) => match check(&tool.input_schema) {
                 Ok(_) => Plan::Client(call),
-                Err(why) => Plan::reject(call, why),
+                Err(why) => Plan::reject(call, "arguments", why),
             },
             (None, None) => {
                 let names: Vec<String> = definitions(agent).map(|tool| tool.name.into()).collect();
-                let names = names.join(", ");
-                Plan::reject(call, format!("there is no such tool; there are: {names}"))
+                let why = format!("there is no such tool; there are: {}", names.join(", "));
+                Plan::reject(call, "unknown_tool", why)
             }
         }
     }
@@ -180,16 +190,13 @@ impl Runner {
         planned: PlannedCall,
     ) -> (Step, Result<(), StoreError>) {
         let started_at = self.clock.now();
-        let tool = planned.tool_name();
+        let (tool, reason) = (planned.tool_name(), planned.rejection());
         let span = execute_tool(&planned.call, tool);
         let PlannedCall { call, action } = planned;
         let answering = async {
             match action {
                 Action::Run(request) => (ToolRunner::Platform, self.tools.run(&request).await),
-                Action::Reject(text) => {
-                    let is_error = true;
-                    (ToolRunner::Nobody, ToolOutput { text, is_error })
-                }
+                Action::Reject { why, .. } => (ToolRunner::Nobody, ToolOutput::error(why)),
             }
         };
         let (by, output) = answering.instrument(span.clone()).await;
@@ -199,7 +206,17 @@ impl Runner {
         drop(span);
         let duration = finished_at.since(started_at);
         count_tool(tool, is_error, duration);
-        log_tool(call.number, tool, (is_error, text.len()), duration);
+        let duration_ms = whole_millis(duration);
+        let (step, bytes) = (call.number, text.len());
+        tracing::info!(
+            step,
+            tool,
+            is_error,
+            reason,
+            bytes,
+            duration_ms,
+            "tool answered"
+        );
         let kind = StepKind::ToolCall {
             call: call.call,
             by,

@@ -28,7 +28,9 @@ const MAX_DIGITS: usize = 7;
 /// What stands for what is left out.
 const GAP: &str = "…";
 
-const PAGE: &str = "the answer is a web page, not one of an API";
+/// Whose page it is, nobody says: the words must not have it be the provider's.
+const PAGE: &str =
+    "the response is a web page, not one of an API: a proxy's, a firewall's, or of a wrong address";
 
 /// The parts of a request that have the conversation in them.
 const CONVERSATION: [&str; 8] = [

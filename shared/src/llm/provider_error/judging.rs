@@ -49,10 +49,12 @@ pub(super) fn kind(
             .map(|text| text.to_ascii_lowercase())
             .unwrap_or_default();
         let edge = is_edge && EDGE_PAGES.iter().any(|words| page.contains(words));
-        return if edge {
-            ModelErrorKind::Unavailable
-        } else {
-            by_status(status)
+        return match by_status(status) {
+            _ if edge => ModelErrorKind::Unavailable,
+            // No API refuses a request with a page: it comes from a proxy, or the base URL leads
+            // elsewhere.
+            ModelErrorKind::Rejected => ModelErrorKind::BadAnswer,
+            kind => kind,
         };
     }
     let wording = wording(complaint);

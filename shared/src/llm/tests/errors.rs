@@ -205,10 +205,26 @@ async fn the_page_of_a_content_delivery_network_is_no_refusal_of_the_key() {
             );
             assert_eq!(
                 error.said.unwrap().message.unwrap(),
-                "the answer is a web page, not one of an API"
+                "the response is a web page, not one of an API: a proxy's, a firewall's, or of a wrong address"
             );
         }
         let limited = vendor.reply(Reply::new(429, &[], page)).await.unwrap_err();
         assert_eq!(limited.kind, ModelErrorKind::RateLimited);
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_says_that_it_is_one() {
+    for vendor in VENDORS {
+        let elsewhere = [("location", "https://login.example/canary")];
+        let error = vendor
+            .reply(Reply::new(302, &elsewhere, ""))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind, ModelErrorKind::BadAnswer);
+        assert_eq!(
+            error.said.unwrap().message.unwrap(),
+            "the response is a redirect, which is not followed: a proxy's login, or the API is elsewhere"
+        );
     }
 }

@@ -7,6 +7,16 @@ use crate::ports::ModelErrorKind;
 use serde_json::json;
 use std::time::Duration;
 
+const PAGE: &str = "<html>canary-answer</html>";
+
+/// What a status means with this body: no API refuses a request with a page.
+fn kind_with<'a>(body: &str, by_status: &'a ModelErrorKind) -> &'a ModelErrorKind {
+    match by_status {
+        ModelErrorKind::Rejected if body == PAGE => &ModelErrorKind::BadAnswer,
+        kind => kind,
+    }
+}
+
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn the_status_decides_first() {
@@ -54,12 +64,8 @@ async fn the_status_decides_first() {
             .iter()
             .flat_map(|(statuses, kind)| statuses.iter().map(move |status| (*status, kind)));
         for (status, kind) in cases {
-            for body in [
-                ERROR_BODY,
-                "<html>canary-answer</html>",
-                "",
-                "{\"error\":\"can",
-            ] {
+            for body in [ERROR_BODY, PAGE, "", "{\"error\":\"can"] {
+                let kind = kind_with(body, kind);
                 for vendor in VENDORS {
                     let answer = vendor.reply(Reply::new(status, headers, body)).await;
                     let hint = retry_after.filter(|_| kind.is_retryable());

@@ -4,6 +4,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 use reqwest::{Response, Url};
 use serde_json::json;
 
+use super::allowed_host;
 use super::failure::Failure;
 use crate::domain::{BoundedText, HttpRules, MAX_TOOL_TEXT_BYTES};
 use crate::ports::ToolOutput;
@@ -43,6 +44,11 @@ pub(super) async fn read(
             break;
         }
     }
+    let is_error = status >= 400;
+    if is_error {
+        let host = allowed_host(url, rules);
+        tracing::info!(reason = "status", status, host, "tool call failed");
+    }
     let text = computed(body.len(), || {
         let mut text = BoundedText::new(most);
         text.push_bytes(if is_cut {
@@ -55,10 +61,7 @@ pub(super) async fn read(
         let output = json!({ "status": status, "content_type": content_type, "body": text.into_string(), "truncated": truncated });
         output.to_string()
     });
-    Ok(ToolOutput {
-        text,
-        is_error: status >= 400,
-    })
+    Ok(ToolOutput { text, is_error })
 }
 
 /// The bytes but for a character at their end that was cut in two.

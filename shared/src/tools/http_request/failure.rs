@@ -135,6 +135,22 @@ impl Rule {
 }
 
 impl Failure {
+    /// The name in logs.
+    pub(super) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Blocked(blocked) => blocked.rule.as_str(),
+            Self::Arguments(_) => "arguments",
+            Self::Unresolved => "unresolved",
+            Self::Unreachable => "unreachable",
+            Self::Broken => "broken",
+            Self::Redirects => "redirects",
+            Self::Location => "location",
+            Self::ContentType { .. } => "content_type",
+            Self::Compressed { .. } => "compressed",
+            Self::Late { .. } => "late",
+        }
+    }
+
     /// What a client's error on a request to `url` means.
     pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
         if is_caused_by::<OutOfReach>(error) {

@@ -31,7 +31,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::domain::{HttpMethod, HttpRules};
+use crate::domain::{HostPattern, HttpMethod, HttpRules};
 use crate::metric;
 use crate::ports::ToolOutput;
 use crate::tls;
@@ -101,10 +101,15 @@ impl HttpRequester {
                 .unwrap_or(late)
         };
         answered.unwrap_or_else(|failure| {
+            let reason = failure.as_str();
             if let Failure::Blocked(blocked) = &failure {
-                let (reason, host) = (blocked.rule.as_str(), blocked.logged_host(rules));
+                let host = blocked.logged_host(rules);
                 tracing::warn!(reason, host, "tool call blocked");
                 metric::TOOLS_BLOCKED.add(["http_request"], 1);
+            } else {
+                let url = arguments.get("url").and_then(Value::as_str);
+                let host = url.and_then(|url| allowed_host(&Url::parse(url).ok()?, rules));
+                tracing::info!(reason, host, "tool call failed");
             }
             ToolOutput::error(failure.to_string())
         })
@@ -146,6 +151,12 @@ impl HttpRequester {
             .await
             .map_err(|error| Failure::of(&error, &request.url))
     }
+}
+
+/// The pattern of the agent that allows the URL's host: it may be logged, other names may not, see
+/// [`Blocked::logged_host`].
+fn allowed_host<'a>(url: &Url, rules: &'a HttpRules) -> Option<&'a str> {
+    rules.pattern_of(url.host_str()?).map(HostPattern::as_str)
 }
 
 /// What precedes a key in its digest, so that the digest has no other use.

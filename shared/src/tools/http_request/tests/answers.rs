@@ -11,7 +11,7 @@ use super::stand_in::{
 };
 use crate::domain::{Deadline, MAX_TOOL_TEXT_BYTES};
 use crate::ports::{ToolOutput, Tools};
-use crate::testing::samples;
+use crate::testing::{Captured, listen, samples};
 use crate::tools::http_request::{Reach, opaque};
 
 fn shown(status: u16, content_type: Option<&str>, body: &str) -> Value {
@@ -329,6 +329,23 @@ async fn an_answer_that_is_not_http_or_breaks_off_is_an_error() {
             "the connection broke, or the answer was not understood",
         );
     }
+}
+
+#[tokio::test]
+async fn an_error_status_is_logged_with_the_host_as_the_agent_has_it() {
+    let logged = Captured::default();
+    let _listening = listen(
+        tracing_subscriber::fmt()
+            .with_writer(logged.clone())
+            .with_ansi(false)
+            .finish(),
+    );
+    let server = Server::start([("/canary", Reply::new(503, &[], "canary"))]).await;
+    get(&server, "/canary").await;
+    let text = logged.text();
+    let expected = r#"tool call failed reason="status" status=503 host="api.example.com""#;
+    assert!(text.contains(expected), "{text}");
+    assert!(!text.contains("canary"), "{text}");
 }
 
 #[tokio::test]

@@ -123,7 +123,7 @@ fn of_a_host_only_an_address_or_the_agents_own_words_are_logged() {
 }
 
 #[tokio::test]
-async fn a_blocked_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
+async fn a_failed_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
     let logged = Captured::default();
     let _listening = listen(
         tracing_subscriber::fmt()
@@ -151,8 +151,11 @@ async fn a_blocked_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
         "could not be resolved",
     );
     let text = logged.text();
-    let lines: Vec<&str> = text.lines().filter(|line| line.contains("WARN")).collect();
-    let [stranger, own] = lines[..] else {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("tool call"))
+        .collect();
+    let [stranger, own, nowhere] = lines[..] else {
         panic!("{text}")
     };
     assert!(
@@ -161,6 +164,10 @@ async fn a_blocked_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
     );
     assert!(
         own.ends_with(r#"tool call blocked reason="header" host="api.example.com""#),
+        "{text}"
+    );
+    assert!(
+        nowhere.ends_with(r#"tool call failed reason="unresolved" host="*.example.org""#),
         "{text}"
     );
     assert!(!text.contains("canary"), "{text}");
