@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn a_newer_message_is_told_from_rubbish() {
         for (newer, version) in [
-            (r#"{"version":2,"whatever":true}"#, 2),
+            (r#"{"version":2,"unknown":true}"#, 2),
             (r#"{"version":99999999999}"#, 99_999_999_999),
         ] {
             assert!(

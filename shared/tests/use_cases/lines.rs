@@ -166,7 +166,7 @@ async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause()
     assert_eq!(
         troubles(&heard),
         Vec::<String>::new(),
-        "whoever has the message says it"
+        "the executor logs it when it handles the message"
     );
 }
 

@@ -64,7 +64,7 @@ async fn tasks_are_unclaimed_if_their_messages_wait_and_nobody_receives_any() {
     assert_eq!(
         unclaimed(&world).await,
         2,
-        "those that are left to their messages, too"
+        "including the tasks that wait for their messages"
     );
 
     // Workers are busy with other messages.

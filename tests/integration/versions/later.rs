@@ -226,7 +226,7 @@ async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
     assert_eq!(
         journal.page(kept.id, &rest).await.unwrap().steps,
         [],
-        "its worker reads none of them"
+        "its worker reads no step"
     );
     assert_eq!(
         tasks

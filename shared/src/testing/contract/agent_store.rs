@@ -13,10 +13,9 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ("a new agent is its newest and its first version", |s| {
         Box::pin(new_agent_is_there(s))
     }),
-    (
-        "texts come back unchanged, whatever they are made of",
-        |s| Box::pin(texts_survive(s)),
-    ),
+    ("texts of any characters come back unchanged", |s| {
+        Box::pin(texts_survive(s))
+    }),
     ("an unknown agent or version is none", |s| {
         Box::pin(unknown_is_none(s))
     }),

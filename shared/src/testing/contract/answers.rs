@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         Box::pin(one_of_many(a))
     }),
     (
-        "a kept answer comes back unchanged while it is fresh, and nobody asks",
+        "a cached answer is read unchanged while it is fresh, and no call is made",
         |a| Box::pin(kept_comes_back(a)),
     ),
     (
@@ -45,7 +45,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
     ("another's question is another question", |a| {
         Box::pin(other_question(a))
     }),
-    ("whoever lost the claim keeps nothing", |a| {
+    ("a caller that lost its claim stores nothing", |a| {
         Box::pin(keep_without_claim(a))
     }),
     ("the very same answer may be kept twice", |a| {

@@ -47,7 +47,7 @@ pub(super) const CHECKS: &[Check<Arc<dyn Budgets>>] = &[
         |b| Box::pin(cleared_by_others(b)),
     ),
     (
-        "a late settlement counts as long as nobody else came by",
+        "a late settlement counts if no other call cleared the reservation",
         |b| Box::pin(late_settlement(b)),
     ),
     (

@@ -18,7 +18,7 @@ use crate::testing::samples::{self, lease_until};
 
 pub(super) const CHECKS: &[Check<Kept>] = &[
     (
-        "an ended task is due from its end on, whatever its end, the first to end first",
+        "an ended task is due from its end on, in every end state, the first to end first",
         |k| Box::pin(listed(k)),
     ),
     (

@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
     ("a slot that is given back is free, once", |s| {
         Box::pin(given_back(s))
     }),
-    ("whoever has no slot gives none back", |s| {
+    ("a task without a slot returns none", |s| {
         Box::pin(nothing_to_give(s))
     }),
     ("the very same slot is taken once, even the last one", |s| {

@@ -27,7 +27,7 @@ impl Inbox for MemoryQueue {
 type Queue = (Arc<dyn TaskQueue>, Arc<dyn Inbox>);
 
 pub(super) const CHECKS: &[Check<Queue>] = &[
-    ("what waits is told from what was received", |q| {
+    ("waiting and received messages are counted apart", |q| {
         Box::pin(backlog(q))
     }),
     ("what is sent is received as it was", |q| {

@@ -60,7 +60,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
         Box::pin(one_transition_of_many(s))
     }),
     (
-        "a result of any size up to some MB comes back unchanged, and is gone when the task goes on",
+        "a result of any size up to some MB comes back unchanged, and is gone when the task continues",
         |s| Box::pin(large_results(s)),
     ),
     (

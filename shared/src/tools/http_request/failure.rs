@@ -105,7 +105,7 @@ pub(super) enum Rule {
     Credentials,
     #[error("the URL must name its host, not an IP address")]
     Literal,
-    #[error("this host is not one of those that requests may go to")]
+    #[error("requests to this host are not allowed")]
     Host,
     #[error("the URL must not name a port")]
     Port,

@@ -106,7 +106,7 @@ impl Resolve for CheckedResolver {
 
 /// A host has an address that requests must not go to. Which one is not for a model to know.
 #[derive(Debug, thiserror::Error)]
-#[error("the host has an address out of reach")]
+#[error("the host has a forbidden address")]
 pub(super) struct OutOfReach;
 
 /// A host's name has no addresses for now.

@@ -91,7 +91,7 @@ fn a_stay_in_a_state_lasts_until_another_state_begins() {
         Some((TaskStatus::Queued, Duration::from_secs(70)))
     );
     task.cancel(after(75)).unwrap();
-    assert_eq!(task.last_stay(), None, "its worker still has it");
+    assert_eq!(task.last_stay(), None, "its worker still holds the lease");
     task.end_canceled(1, after(80)).unwrap();
     assert_eq!(
         task.last_stay(),
