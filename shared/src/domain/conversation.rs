@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use serde::{Deserialize, Serialize};
-
 use super::call::{ModelAnswer, StopReason};
 use super::step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolRunner};
 use super::task::TaskInput;
-use super::transcript::{Message, ToolCall};
+use super::transcript::{Message, PendingCall, ToolCall};
 
 /// The most bytes of tools' results in a conversation: when it has them, no more tools are run. It
 /// is about a million tokens, more than models take.
@@ -81,15 +79,6 @@ impl Outline {
 pub struct Conversation {
     outline: Outline,
     steps: BTreeMap<u32, Step>,
-}
-
-/// A tool call without a result, and the number of the step that its result will be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PendingCall {
-    /// The step's number.
-    pub number: u32,
-    /// The call.
-    pub call: ToolCall,
 }
 
 /// What is to be done next.

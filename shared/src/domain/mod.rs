@@ -13,6 +13,7 @@ pub mod chain;
 pub mod circuit;
 pub mod conversation;
 pub mod deadline;
+pub mod failure_code;
 pub mod hidden;
 pub mod id;
 pub mod invalid;
@@ -20,6 +21,7 @@ pub mod limits;
 pub mod outcome;
 pub mod rules;
 pub mod schema;
+pub mod setbacks;
 pub mod spend;
 pub mod status;
 pub mod step;
@@ -48,24 +50,26 @@ pub use chain::{
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{
-    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, PendingCall,
-    is_last_word, journal, journal_summaries, may_count,
+    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, is_last_word,
+    journal, journal_summaries, may_count,
 };
 pub use deadline::Deadline;
+pub use failure_code::FailureCode;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;
 pub use limits::{BudgetScope, LimitChanges, LimitKind, Limits, OnLimit};
-pub use outcome::{Failure, FailureCode, Output};
+pub use outcome::{Failure, Output};
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;
 pub(crate) use schema::{Holds, MOST_REFERENCES, holds, leads_nowhere, target};
+pub use setbacks::Setbacks;
 pub use spend::{Cost, Spend};
 pub use status::TaskStatus;
 pub use step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolRunner};
 pub use task::{
     Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom,
-    ResumeRefused, Setbacks, Spent, Task, TaskInput, TaskState, WrongState,
+    ResumeRefused, Spent, Task, TaskInput, TaskState, WrongState,
 };
 pub use tenant::TenantId;
 pub use time::{Timestamp, whole_millis};
@@ -73,8 +77,8 @@ pub use tool::{BuiltinTool, MAX_TOOL_TEXT_BYTES};
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 pub use trace::TraceHeader;
 pub use transcript::{
-    AssistantContent, AssistantPart, Message, Original, OutputSchema, ToolCall, ToolDefinition,
-    ToolName, ToolResult, UserPart,
+    AssistantContent, AssistantPart, Message, Original, OutputSchema, PendingCall, ToolCall,
+    ToolDefinition, ToolName, ToolResult, UserPart,
 };
 pub use usage::Usage;
 pub use wait::{Wait, WaitReason};

@@ -278,3 +278,12 @@ impl From<ToolName> for String {
         name.0
     }
 }
+
+/// A tool call without a result, and the number of the step that its result will be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingCall {
+    /// The step's number.
+    pub number: u32,
+    /// The call.
+    pub call: ToolCall,
+}

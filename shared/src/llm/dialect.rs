@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::failure::{Complaint, Malformed};
+use super::provider_error::Complaint;
 use super::sse::Event;
 use crate::domain::{AssistantContent, ModelRequest, StopReason, Usage};
 use crate::ports::ModelErrorKind;
@@ -91,5 +91,24 @@ pub(super) enum Fault {
 impl From<serde_json::Error> for Fault {
     fn from(error: serde_json::Error) -> Self {
         Self::Malformed(error.into())
+    }
+}
+
+/// A body is not JSON, or not the JSON that is documented. Only the place is kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{category:?} error at line {line} column {column} of the body")]
+pub(super) struct Malformed {
+    pub(super) category: serde_json::error::Category,
+    pub(super) line: usize,
+    pub(super) column: usize,
+}
+
+impl From<serde_json::Error> for Malformed {
+    fn from(error: serde_json::Error) -> Self {
+        Self {
+            category: error.classify(),
+            line: error.line(),
+            column: error.column(),
+        }
     }
 }

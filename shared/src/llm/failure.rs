@@ -8,7 +8,6 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
 
 use super::dialect::{Answer, Fault, Part};
@@ -17,14 +16,12 @@ use super::pace::{Ender, Late};
 pub(super) use super::provider_error::Complaint;
 use super::provider_error::{Request, retry_after};
 use super::sse::TooLarge;
+use super::token::{is_token, text};
 use crate::domain::{
     AssistantPart, ModelAnswer, ModelRef, ModelRequest, Origin, Original, Prompt, ProviderError,
     Spend, Timestamp, Wait, WaitReason,
 };
 use crate::ports::{ModelError, ModelErrorKind, Recovery};
-
-/// The longest name of an error, or id of an exchange, that is believed to be one.
-pub(super) const MAX_NAME_BYTES: usize = 128;
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
@@ -299,33 +296,4 @@ impl From<Fault> for Failure {
             Fault::BrokenOff => Self::new(UNAVAILABLE, BrokenOff),
         }
     }
-}
-
-/// A body is not JSON, or not the JSON that is documented. Only the place is kept.
-#[derive(Debug, thiserror::Error)]
-#[error("{category:?} error at line {line} column {column} of the body")]
-pub(super) struct Malformed {
-    pub(super) category: serde_json::error::Category,
-    pub(super) line: usize,
-    pub(super) column: usize,
-}
-
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
-        Self {
-            category: error.classify(),
-            line: error.line(),
-            column: error.column(),
-        }
-    }
-}
-
-pub(super) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-/// Whether a text of the vendor's is fit for logs and records: short, and not a sentence.
-pub(super) fn is_token(text: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
-    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -28,6 +28,7 @@ pub mod pace;
 mod provider_error;
 pub mod router;
 pub mod sse;
+mod token;
 mod transcript;
 mod unreadable;
 mod whole;

@@ -3,7 +3,7 @@
 
 use serde_json::error::Category;
 
-use super::failure::Malformed;
+use super::dialect::Malformed;
 
 /// What is wrong with a body, or with an event in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

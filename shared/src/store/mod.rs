@@ -17,6 +17,7 @@ mod circuits;
 pub mod client;
 #[cfg(feature = "testing")]
 pub mod decoding;
+mod detail_items;
 mod error;
 mod golden;
 mod items;

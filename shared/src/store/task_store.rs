@@ -10,7 +10,7 @@ use super::error::{kept_instead_of_put, kept_instead_of_update, reasons_of_trans
 use super::items::{Fields, Item, number, text};
 use super::table::{Table, attributes};
 use super::task_item::{self, MUTABLE, REVISION};
-use super::{keys, step_item, task_content, task_details};
+use super::{detail_items, keys, step_item, task_content};
 use crate::domain::{Lease, Step, Task, TaskId, TenantId, Timestamp};
 use crate::ports::{
     Claimed, Created, Deletion, Dependency, NoAnswer, Page, PageRequest, StoreError, TaskDetails,
@@ -71,7 +71,7 @@ impl DynamoTaskStore {
     /// instead, if one is.
     async fn kept_instead(&self, task: &Task) -> Result<Option<Item>, StoreError> {
         let item = task_item::write(task, self.packed(task).await?.as_ref());
-        let kept = match task_details::input(task)? {
+        let kept = match detail_items::input(task)? {
             None => match self.table.put_new(item).send().await {
                 Ok(_) => return Ok(None),
                 Err(error) => kept_instead_of_put(error)?,
@@ -228,7 +228,7 @@ impl TaskStore for DynamoTaskStore {
             request = request.transact_items(self.table.transact_put_new(item.clone())?);
             items.push(item);
         }
-        for block in task_details::history_blocks(task) {
+        for block in detail_items::history_blocks(task) {
             request = request.transact_items(self.table.transact_put(block)?);
         }
         let Err(error) = request.send().await else {

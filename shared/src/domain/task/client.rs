@@ -2,9 +2,9 @@
 
 use super::history::Event;
 use super::parkings::Parkings;
-use super::setbacks::Setbacks;
 use super::{Lease, Task, TaskState};
 use crate::domain::limits::{BudgetScope, LimitKind, Limits};
+use crate::domain::setbacks::Setbacks;
 use crate::domain::status::TaskStatus;
 use crate::domain::time::Timestamp;
 

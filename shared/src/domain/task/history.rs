@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::TaskStatus;
+use crate::domain::failure_code::FailureCode;
 use crate::domain::id::WorkerId;
 use crate::domain::limits::LimitKind;
-use crate::domain::outcome::FailureCode;
 use crate::domain::time::Timestamp;
 use crate::domain::wait::WaitReason;
 

@@ -12,29 +12,28 @@ mod backoffs;
 mod client;
 mod history;
 mod parkings;
-mod setbacks;
 mod watchdog;
 mod worker;
 
 pub use client::{Cancellation, ReopenFrom, ResumeRefused, WrongState};
 pub use history::{Change, Event, HISTORY_BLOCK, History, MAX_HISTORY};
 pub use parkings::Parkings;
-pub use setbacks::Setbacks;
 pub use watchdog::Overdue;
 
 use super::agent::{Agent, AgentVersion};
-use super::conversation::PendingCall;
 use super::hidden::Hidden;
 use super::id::{TaskId, WorkerId};
 use super::invalid::{Invalid, text};
 use super::limits::{LimitKind, Limits};
 use super::outcome::{Failure, Output};
 use super::rules::CacheUse;
+use super::setbacks::Setbacks;
 use super::spend::Spend;
 use super::status::TaskStatus;
 use super::tenant::TenantId;
 use super::time::Timestamp;
 use super::trace::TraceHeader;
+use super::transcript::PendingCall;
 use super::wait::Wait;
 
 const MAX_INPUT_BYTES: usize = 128 * 1_024;

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 
 use super::history::{Change, Event};
 use super::parkings::Parkings;
-use super::setbacks::Setbacks;
 use super::{
     ClaimRefused, FIRST_WAIT, LONGEST_MESSAGE_DELAY, Lease, LeaseLost, MAX_ATTEMPTS, MAX_HOPS,
     Overdue, Spent, Task, TaskState,
 };
 use crate::domain::call::FailedAttempt;
-use crate::domain::conversation::PendingCall;
 use crate::domain::limits::{BudgetScope, LimitKind};
 use crate::domain::outcome::{Failure, Output};
+use crate::domain::setbacks::Setbacks;
 use crate::domain::spend::Spend;
 use crate::domain::step::StepSummary;
 use crate::domain::time::Timestamp;
+use crate::domain::transcript::PendingCall;
 use crate::domain::wait::Wait;
 
 impl Task {

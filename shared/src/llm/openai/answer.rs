@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::item::Item;
+use super::item::{Item, Status};
 use super::kind_despite_success;
 use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part};
@@ -27,37 +27,11 @@ pub(super) struct Response {
     usage: Option<UsageReport>,
 }
 
-/// How far a response, or an item of it, got.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
-    Completed,
-    Incomplete,
-    Failed,
-    Cancelled,
-    Queued,
-    InProgress,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct IncompleteDetails {
     #[serde(deserialize_with = "lenient::name")]
     reason: Option<String>,
-}
-
-impl Status {
-    /// The status of this name, if it is known.
-    pub(super) fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "completed" => Self::Completed,
-            "incomplete" => Self::Incomplete,
-            "failed" => Self::Failed,
-            "cancelled" => Self::Cancelled,
-            "queued" => Self::Queued,
-            "in_progress" => Self::InProgress,
-            _ => return None,
-        })
-    }
 }
 
 impl Response {

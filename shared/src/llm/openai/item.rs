@@ -3,7 +3,6 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::answer::Status;
 use crate::domain::{AssistantContent, ToolCall};
 use crate::llm::dialect::{Fault, Part};
 use crate::llm::lenient;
@@ -184,5 +183,31 @@ impl Piece {
             Self::Refusal { refusal } => refusal.unwrap_or_default(),
             Self::Unknown => String::new(),
         }
+    }
+}
+
+/// How far a response, or an item of it, got.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Completed,
+    Incomplete,
+    Failed,
+    Cancelled,
+    Queued,
+    InProgress,
+}
+
+impl Status {
+    /// The status of this name, if it is known.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Some(match name {
+            "completed" => Self::Completed,
+            "incomplete" => Self::Incomplete,
+            "failed" => Self::Failed,
+            "cancelled" => Self::Cancelled,
+            "queued" => Self::Queued,
+            "in_progress" => Self::InProgress,
+            _ => return None,
+        })
     }
 }

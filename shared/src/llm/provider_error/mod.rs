@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub(super) use self::detail::Request;
 pub(super) use self::wait::retry_after;
-use super::failure::MAX_NAME_BYTES;
+use super::token::MAX_NAME_BYTES;
 use crate::ports::ModelErrorKind;
 
 /// How many names of one error are kept.

@@ -6,7 +6,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use crate::domain::{Timestamp, whole_millis};
-use crate::llm::failure::text;
+use crate::llm::token::text;
 
 /// The longest wait that a provider can ask for. No task lives longer, so that a longer one makes
 /// no difference.

@@ -11,7 +11,7 @@ mod tests {
     use serde_json::Value;
 
     use super::super::items::Item;
-    use super::super::{agent_item, step_item, task_details, task_item};
+    use super::super::{agent_item, detail_items, step_item, task_item};
     use crate::domain::task::{Parkings, Progress};
     use crate::domain::{
         Agent, AgentConfig, CacheUse, Change, Event, History, Lease, Limits, Spent, Task, TaskId,
@@ -230,10 +230,10 @@ mod tests {
             task.clone().with_input(None)
         );
         assert_eq!(
-            Some(task_details::read_input(&record(include_str!("task_input.json"))).unwrap()),
+            Some(detail_items::read_input(&record(include_str!("task_input.json"))).unwrap()),
             task.spec().input
         );
-        let block = task_details::read_block(&record(include_str!("history_block.json"))).unwrap();
+        let block = detail_items::read_block(&record(include_str!("history_block.json"))).unwrap();
         let moved: Vec<Change> = task
             .progress()
             .history

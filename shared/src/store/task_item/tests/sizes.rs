@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::*;
 use crate::domain::TaskId;
-use crate::store::{step_item, task_details};
+use crate::store::{detail_items, step_item};
 
 /// The units that a write of the record costs, by
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>.
@@ -40,7 +40,7 @@ fn a_change_of_a_task_costs_two_units_at_most_whatever_its_input() {
     for bytes in [20, 128 * 1_024] {
         let agent = samples::agent(&samples::tenant("acme"));
         let mut task = samples::task_with_input(&agent, &samples::noise(bytes, 1), after(0));
-        let input = task_details::input(&task).unwrap();
+        let input = detail_items::input(&task).unwrap();
         // Noise of 62 characters compresses to three quarters.
         assert_eq!(input.as_ref().map(write_units), (bytes > 20).then_some(97));
         let submitted = write_units(&record(&task));
@@ -79,7 +79,7 @@ fn a_change_of_a_task_costs_a_few_units_however_long_its_history() {
             "{} bytes",
             bytes_of(&record(&task))
         );
-        for block in task_details::history_blocks(&task) {
+        for block in detail_items::history_blocks(&task) {
             assert!(write_units(&block) <= 3, "{} bytes", bytes_of(&block));
         }
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::call::FailedAttempt;
 use crate::domain::chain::Provider;
+use crate::domain::failure_code::FailureCode;
 use crate::domain::limits::BudgetScope;
-use crate::domain::outcome::FailureCode;
 
 /// The failed model calls since a task's journal last grew, counted by what they met, and whose cap
 /// on cost refused the last one.
