@@ -258,7 +258,7 @@ class Operations(unittest.TestCase):
             self.assertIn(f"`{query['Properties']['Name'].split('/')[1]}`", OPERATIONS)
 
     def test_the_query_for_dead_letters_knows_each_failure_that_makes_one(self):
-        outcome = (dashboard.ROOT / "shared" / "src" / "domain" / "outcome.rs").read_text()
+        outcome = (dashboard.ROOT / "shared" / "src" / "domain" / "failure_code.rs").read_text()
         failures = re.findall(
             r"Self::(\w+)", re.search(r"fn is_dead_letter.*?\}", outcome, re.S)[0]
         )

@@ -23,7 +23,7 @@ const LEAST_LINES: usize = 1_000;
 const CANARIES: [&str; 2] = ["canary prompt", "canary answer"];
 
 #[tokio::test]
-async fn all_that_is_logged_keeps_to_its_schema_and_tells_nothing_of_what_tasks_are_about() {
+async fn all_lines_keep_to_the_schema_and_contain_no_content() {
     let platform = Platform::deployed().await;
     let task = platform
         .submit(&platform.claude().await, &unique("[ok] canary prompt"))

@@ -1,6 +1,6 @@
-//! The processes of this machine: the functions of a local AWS, and the processes that hold a
-//! connection. They are killed, stopped and continued as the kernel or a hypervisor would do it,
-//! without their knowledge.
+//! The processes of this machine: the functions of a local AWS, and those that hold a connection.
+//!
+//! They are killed, stopped and continued without warning, as the kernel or a hypervisor does it.
 
 #![allow(
     clippy::unwrap_used,

@@ -198,7 +198,6 @@ mod tests {
             listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
         {
             let _task = tracing::info_span!("task", task_id = "tsk_1").entered();
-            let _trace = tracing::info_span!("chat", model = "m").entered();
             tracing::debug!(target: "hyper", "authorization: Bearer sk-1");
             tracing::info!(step = 1, "model answered");
         }

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use async_trait::async_trait;
 use shared::app::{RunOutcome, Runner, Tasks, WorkTimes};
@@ -227,9 +229,11 @@ struct Canceling {
 #[async_trait]
 impl Model for Canceling {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let span = tracing::info_span!("request", task_id = Empty, agent_id = Empty);
         let canceled = self
             .tasks
             .cancel_task(&self.tenant, self.task)
+            .instrument(span)
             .await
             .unwrap();
         assert!(canceled.progress().cancel_requested);

@@ -22,13 +22,11 @@ impl Runner {
             Ok(bytes) => bytes,
             Err(error) => return held.finish(error.into()).await,
         };
-        match self.room.take(bytes) {
-            Some(place) => self.run_in_turn(held, until, place).await,
-            None => {
-                let exit = crowded_out(&held, bytes);
-                held.finish(exit).await
-            }
-        }
+        let Some(place) = self.room.take(bytes) else {
+            let exit = crowded_out(&held, bytes);
+            return held.finish(exit).await;
+        };
+        self.run_in_turn(held, until, place).await
     }
 
     /// Works on a task that has room, if it is its tenant's turn.

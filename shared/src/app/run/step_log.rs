@@ -159,3 +159,47 @@ pub(super) fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
         "model call failed"
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::CacheTerms;
+    use crate::testing::samples;
+
+    #[track_caller]
+    fn check(mode: CacheMode, asked: &Result<ModelAnswer, ModelError>, expected: &'static str) {
+        let mut request = ModelRequest {
+            cache: CacheRules::On(CacheTerms::default()),
+            ..samples::question("hello")
+        };
+        request.cache_use.mode = mode;
+        assert_eq!(cache_decision(&request, asked), Some(expected), "{asked:?}");
+        request.cache = CacheRules::Off;
+        assert_eq!(cache_decision(&request, asked), None);
+    }
+
+    #[test]
+    fn the_span_says_what_the_cache_did() {
+        let answered = |mode, origin, expected| {
+            let answer = ModelAnswer {
+                origin,
+                ..samples::answer("")
+            };
+            check(mode, &Ok(answer), expected);
+        };
+        let age_seconds = 9;
+        answered(CacheMode::Default, Origin::Provider, "miss");
+        answered(CacheMode::Default, Origin::Cache { age_seconds }, "hit");
+        answered(CacheMode::Default, Origin::SingleFlight, "coalesced");
+        answered(CacheMode::Default, Origin::Stale { age_seconds }, "stale");
+        answered(CacheMode::Refresh, Origin::Provider, "refresh");
+        answered(CacheMode::Bypass, Origin::Provider, "bypass");
+        answered(CacheMode::Off, Origin::Provider, "off");
+        let failed = |kind, expected| {
+            let error = ModelError::new(samples::model(), kind);
+            check(CacheMode::Default, &Err(error), expected);
+        };
+        failed(ModelErrorKind::InFlight, "wait");
+        failed(ModelErrorKind::Unavailable, "miss");
+    }
+}

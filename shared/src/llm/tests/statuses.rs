@@ -18,7 +18,6 @@ fn kind_with<'a>(body: &str, by_status: &'a ModelErrorKind) -> &'a ModelErrorKin
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one table of cases")]
 async fn the_status_decides_first() {
     let wait = |seconds: f64| Some(Duration::from_secs_f64(seconds));
     let hints: [(Headers<'_>, Option<Duration>); 8] = [

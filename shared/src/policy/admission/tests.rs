@@ -48,7 +48,7 @@ fn check_with(
 }
 
 #[test]
-fn an_unknown_model_is_taken_only_on_its_owners_word_and_never_under_a_cap() {
+fn an_unknown_model_needs_allow_unlisted_and_no_cap() {
     use Provider::{Anthropic, OpenAi, OpenAiCompatible};
     let (unknown, unpriced) = (
         [("/model", "allow_unlisted")],

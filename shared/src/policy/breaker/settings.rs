@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cooldown_is_four_times_as_long_as_a_circuit_opens_and_at_most_a_minute() {
+    fn a_cooldown_is_four_times_an_open_circuit_and_at_most_a_minute() {
         for (open_seconds, expected) in [(1, 4), (3, 12), (15, 60), (30, 60), (300, 60)] {
             let settings = BreakerSettings::default()
                 .with_open_seconds(open_seconds)

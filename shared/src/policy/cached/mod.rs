@@ -155,7 +155,7 @@ impl Cached {
                     FlightResult::Kept(kept) => self.claims.keep(lookup, kept).await,
                     FlightResult::Alone => self.claims.leave_alone(lookup).await,
                     FlightResult::Shared(_) | FlightResult::Failed => {
-                        self.claims.give_up(lookup).await
+                        self.claims.give_up(lookup).await;
                     }
                 }
                 leader.complete(result);

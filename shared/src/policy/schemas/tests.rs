@@ -255,7 +255,7 @@ fn names_of_properties_that_anthropic_refuses_are_described_to_it() {
 }
 
 #[test]
-fn a_new_agent_is_refused_for_such_names_only_if_anthropic_is_in_its_chain() {
+fn such_names_are_refused_only_for_chains_with_anthropic() {
     let long = "x".repeat(65);
     let schema = json!({"type": "object", "properties": {"a.b-C_9": {}, "filter[id]": {}, "a/b~": {}, "": {}, long.as_str(): {}}});
     let chain = |providers: &[Provider]| {

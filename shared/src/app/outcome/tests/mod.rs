@@ -55,7 +55,7 @@ async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_had_no_time_to_wait_is_parked_and_only_what_may_be_billed_counts() {
+async fn a_task_without_time_to_wait_parks_and_only_a_billed_call_counts() {
     let cut = || {
         let wait = Wait {
             until: after(2),
@@ -135,7 +135,7 @@ fn a_rate_limit_without_a_named_wait_parks_as_one_for_ever_longer() {
 }
 
 #[test]
-fn a_task_in_the_cooldown_of_another_task_comes_back_soon_where_another_process_may_take_it() {
+fn a_task_in_another_tasks_cooldown_resumes_soon() {
     let task = task();
     for (seconds, until) in [(60, START.plus(task.rate_limit_backoff())), (2, after(2))] {
         let cooldown = Wait {
@@ -180,8 +180,8 @@ fn a_limit_that_only_other_tasks_met_fails_no_task() {
             ..Spend::default()
         };
         let error = ModelError {
-            spend,
             recovery,
+            spend,
             ..ModelError::new(samples::model(), kind.clone())
         };
         let outcome = disposition(&task(), Outage::Fail, &error, START);
@@ -205,7 +205,7 @@ fn an_unreadable_response_parks_like_an_outage() {
 }
 
 #[test]
-fn a_wait_beyond_the_deadline_ends_shortly_before_it_and_the_last_try_fails() {
+fn a_wait_beyond_the_deadline_ends_shortly_before_the_deadline() {
     let (task, wait) = (task(), Duration::from_hours(24));
     let last_try = task.deadline().minus(LAST_TRY);
     for reason in [
@@ -326,7 +326,7 @@ fn calls_that_are_paid_for_nothing_are_spread_over_twenty_minutes() {
 }
 
 #[test]
-fn a_try_is_the_last_one_if_its_task_waited_until_its_time_was_nearly_over() {
+fn a_try_is_the_last_one_if_its_task_waited_until_its_deadline() {
     let mut task = task();
     let last_try = task.deadline().minus(LAST_TRY);
     assert!(!is_last_try(&task, last_try), "it never waited");

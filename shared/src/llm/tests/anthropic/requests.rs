@@ -191,7 +191,7 @@ fn the_prefix_of_tools_is_cached_even_without_instructions() {
 }
 
 #[test]
-fn a_form_that_the_vendor_refuses_is_brought_into_its_subset_or_asked_for_in_words() {
+fn a_schema_is_reduced_to_the_vendors_subset_or_described() {
     let asked = |instructions: &str, schema: Value| {
         let request = with_prompt(|prompt| {
             instructions.clone_into(&mut prompt.instructions);

@@ -44,7 +44,7 @@ async fn the_next_answer_refutes_a_wait_that_only_one_call_met() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_two_calls_met_is_probed_once_a_minute_by_all_functions_together() {
+async fn a_limit_that_two_calls_met_is_probed_once_a_minute() {
     let world = world(vec![limited(DAY); 4]);
     let environments = [world.breaker(), world.breaker(), world.breaker()];
     assert_eq!(world.ask(&environments[0]).await, Err((BUSY, None)));

@@ -37,7 +37,7 @@ async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_environment_that_could_not_tell_the_others_tells_them_when_the_store_is_back() {
+async fn an_environment_shares_its_circuit_when_the_store_is_back() {
     let (world, faults) = (World::new(vec![DOWN; 6]), Faults::default());
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     faults.die_at(1, When::Before);
@@ -60,7 +60,7 @@ async fn an_environment_that_could_not_tell_the_others_tells_them_when_the_store
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_dies_under_an_open_circuit_lets_calls_through_when_its_time_has_come() {
+async fn a_store_failure_under_an_open_circuit_ends_with_the_cooldown() {
     let (world, faults) = (World::new(vec![DOWN; 5]), Faults::default());
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     world.ask_times(&breaker, 5).await;

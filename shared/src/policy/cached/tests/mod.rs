@@ -8,9 +8,6 @@ mod stale;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::Instrument;
-use tracing_subscriber::fmt::format::FmtSpan;
-
 use super::{CacheSettings, Cached};
 use crate::domain::{
     CacheMode, CacheRules, CacheTerms, CacheUse, Deadline, ModelAnswer, ModelRequest, Origin,
@@ -20,9 +17,7 @@ use crate::policy::cache_key;
 use crate::ports::{
     AnswerCache, AnswerClaim, AnswerClaimed, Clock, Model, ModelError, ModelErrorKind,
 };
-use crate::testing::{
-    Captured, Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, listen, samples,
-};
+use crate::testing::{Faults, MemoryAnswers, Reply, ScriptedModel, TokioClock, samples};
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
@@ -127,49 +122,6 @@ fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
 }
 
 /// What callers' spans say of the cache, one after another.
-#[tokio::test(start_paused = true)]
-async fn the_callers_span_says_what_the_cache_did() {
-    let captured = Captured::default();
-    let spans = tracing_subscriber::fmt()
-        .with_writer(captured.clone())
-        .with_ansi(false);
-    let _listening = listen(spans.with_span_events(FmtSpan::CLOSE).finish());
-    let world = World::new();
-    let ask = async |mode| {
-        let span = tracing::info_span!("chat", cache = tracing::field::Empty);
-        let (process, question) = (world.process(), world.question(mode));
-        async move { process.ask(&question).await }
-            .instrument(span)
-            .await
-    };
-    let modes = [
-        CacheMode::Default,
-        CacheMode::Default,
-        CacheMode::Refresh,
-        CacheMode::Bypass,
-        CacheMode::Off,
-    ];
-    for mode in modes {
-        ask(mode).await.unwrap();
-    }
-    pass(120).await;
-    for _ in 0..2 {
-        world.model.then(Reply::Fail(UNAVAILABLE));
-    }
-    ask(CacheMode::Default).await.unwrap();
-    pass(120).await;
-    ask(CacheMode::Default).await.unwrap_err();
-    let text = captured.text();
-    let said = text
-        .lines()
-        .filter_map(|line| line.split_once("chat{cache=\"")?.1.split('"').next());
-    assert_eq!(
-        said.collect::<Vec<_>>(),
-        ["miss", "hit", "refresh", "bypass", "off", "stale", "miss"],
-        "{text}"
-    );
-}
-
 /// What there is before the question is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
@@ -322,7 +274,7 @@ async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_names_its_key_if_it_came_from_the_cache_or_went_there_and_else_none() {
+async fn an_answer_has_a_key_if_it_came_from_the_cache_or_went_there() {
     let world = World::new();
     let asked = async |mode| {
         world

@@ -67,7 +67,7 @@ impl Model for Rushed {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_answer_serves_when_models_failed_and_time_for_another_try_is_lacking() {
+async fn a_stale_answer_serves_when_no_time_for_another_try_is_left() {
     let world = World::new();
     world
         .process()

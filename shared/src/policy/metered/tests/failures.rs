@@ -200,7 +200,7 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_stays_away_stops_every_capped_call_and_is_one_line_of_each() {
+async fn a_store_that_is_down_stops_each_capped_call_with_one_line() {
     let heard = Captured::default();
     let _listening = listen(
         tracing_subscriber::fmt()

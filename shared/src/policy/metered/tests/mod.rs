@@ -359,7 +359,7 @@ async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn under_the_cap_of_a_day_a_model_without_a_price_counts_as_its_providers_dearest() {
+async fn a_model_without_a_price_counts_as_its_providers_most_expensive() {
     let unlisted = ModelRef::new(Provider::Anthropic, "claude-unheard-of").unwrap();
     let request = ModelRequest {
         chain: ModelChain::only(unlisted.into()),

@@ -52,8 +52,7 @@ fn keys(request: &ModelRequest) -> [BudgetKey; 2] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_hundred_racing_calls_fifty_are_made_at_once_and_those_that_wait_find_what_they_left()
- {
+async fn two_hundred_racing_calls_use_exactly_what_the_cap_leaves() {
     let budgets = MemoryBudgets::default();
     let (model, metered, request) = racing(&budgets);
     model.hold();
@@ -132,7 +131,7 @@ async fn calls_that_cost_all_that_was_set_aside_use_up_the_cap_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn killed_calls_count_in_full_and_their_reservations_go_with_the_next_call() {
+async fn killed_calls_count_in_full_until_the_next_call_clears_them() {
     let budgets = MemoryBudgets::default();
     let (model, metered, request) = racing(&budgets);
     model.hold();

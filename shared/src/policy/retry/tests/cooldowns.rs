@@ -39,7 +39,7 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_last_try_keeps_no_wait_that_another_call_was_told_and_its_own_all_the_same() {
+async fn a_last_try_ignores_another_calls_wait_and_keeps_its_own() {
     let (retry, timed) = retry([limited(60_000), limited(30_000)], RetryBudget::default());
     drop(retry.ask(&question("hello")).await);
     let last_try = ModelRequest {
