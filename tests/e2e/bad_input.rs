@@ -53,6 +53,11 @@ async fn refusals_come_through_the_gateway_whole() {
         );
         assert!(problem["request_id"].is_string(), "{problem}");
     }
+}
+
+#[tokio::test]
+async fn readiness_and_health_need_no_key() {
+    let platform = Platform::deployed().await;
     let (status, ready) = platform
         .call_with_key(Method::GET, "/readyz", None, "")
         .await;

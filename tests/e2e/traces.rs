@@ -75,6 +75,14 @@ async fn a_tasks_whole_life_is_one_trace() {
     let spans = platform.spans(trace);
     let by_id: BTreeMap<&str, &Value> = spans.iter().map(|span| (text(span, "id"), span)).collect();
 
+    let (work, chat) = (format!("invoke_agent {agent}"), format!("chat {model}"));
+    check_tree(&spans, &by_id, [&work, &chat]);
+    check_work(&spans, &task, &agent, [&work, &chat]);
+    check_lines(&platform, trace, &task, &agent).await;
+}
+
+/// Checks that all spans hang below the request's, each kind under its own parents.
+fn check_tree(spans: &[Value], by_id: &BTreeMap<&str, &Value>, [work, chat]: [&str; 2]) {
     let roots = spans
         .iter()
         .filter(|span| !by_id.contains_key(text(span, "parent_id")));
@@ -84,13 +92,12 @@ async fn a_tasks_whole_life_is_one_trace() {
         "{spans:?}"
     );
     let names: BTreeSet<&str> = spans.iter().map(|span| text(span, "name")).collect();
-    let (work, chat) = (format!("invoke_agent {agent}"), format!("chat {model}"));
     let expected = [
         "POST /v1/tasks",
         "SQS.SendMessage",
         "tasks process",
-        &work,
-        &chat,
+        work,
+        chat,
         "execute_tool calculator",
         "model of chain",
         "circuit breaker",
@@ -129,7 +136,10 @@ async fn a_tasks_whole_life_is_one_trace() {
         looks.count() <= 4,
         "what a worker does each second has no spans"
     );
+}
 
+/// Checks what the spans of the work on the task tell about it.
+fn check_work(spans: &[Value], task: &str, agent: &str, [work, chat]: [&str; 2]) {
     let works: Vec<_> = spans
         .iter()
         .filter(|span| text(span, "name") == work)
@@ -160,8 +170,6 @@ async fn a_tasks_whole_life_is_one_trace() {
         .filter(|span| span["metadata"]["gen_ai.response.time_to_first_chunk"].is_f64())
         .count();
     assert_eq!(first_chunks, 2, "as many as there are answers");
-
-    check_lines(&platform, trace, &task, &agent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

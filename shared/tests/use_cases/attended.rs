@@ -229,7 +229,7 @@ struct Canceling {
 #[async_trait]
 impl Model for Canceling {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let span = tracing::info_span!("request", task_id = Empty, agent_id = Empty);
+        let span = tracing::info_span!(target: "api", "request", task_id = Empty, agent_id = Empty);
         let canceled = self
             .tasks
             .cancel_task(&self.tenant, self.task)

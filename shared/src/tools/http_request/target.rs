@@ -262,7 +262,7 @@ mod tests {
         check("http://api.example.com/", Err("scheme"));
         check("file:///etc/passwd", Err("scheme"));
         check("//127.0.0.1:9001/", Err("not an IP address"));
-        check("https://evil.example/", Err("not one of those"));
+        check("https://evil.example/", Err("this host are not allowed"));
         check("\\\\127.0.0.1/", Err("not a URL"));
         check("https://[", Err("not a URL"));
     }

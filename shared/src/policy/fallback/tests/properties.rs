@@ -97,13 +97,7 @@ impl Model for Troubled {
             Some(kind) => {
                 let source = Some(std::io::Error::other("trouble").into());
                 let retry_after = matches!(what, 3..=5).then_some(named).filter(|_| in_time);
-                let reason = if what == 6 {
-                    WaitReason::Breaker
-                } else {
-                    WaitReason::SingleFlight
-                };
-                let recovery =
-                    matches!(what, 6 | 7 if in_time).then(|| Recovery::at(Wait { until, reason }));
+                let recovery = recovery(what, until).filter(|_| in_time);
                 let failed = ModelError::new(model.clone(), kind);
                 Err(ModelError {
                     recovery,

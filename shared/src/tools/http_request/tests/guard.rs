@@ -135,7 +135,7 @@ async fn a_failed_call_is_logged_once_and_with_nothing_that_the_model_wrote() {
     let arguments = json!({
         "url": "https://canary.evil.example/canary?canary#canary", "method": "POST", "headers": headers, "body": "canary",
     });
-    check_error(&call(rules(), arguments).await, "not one of those");
+    check_error(&call(rules(), arguments).await, "this host are not allowed");
     let of_the_agent =
         json!({ "url": "https://api.example.com/canary", "headers": { "cookie": "canary" } });
     check_error(
