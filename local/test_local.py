@@ -295,8 +295,18 @@ class LogLines(unittest.TestCase):
         submitted = 1_799_999_900  # in its id, in milliseconds
         task = f"tsk_{submitted * 1000:012x}"
         task = f"{task[:12]}-{task[12:]}-7000-8000-000000000000"
-        failures = mock.Mock(**{"read.side_effect": [[(submitted + age, "executor", str(age)) for age in (-5, 0, 5)], []]})
-        self.assertEqual(self.follow([("api", 90, 90, "another-task's")], task=task, failures=failures), ["0", "5"])
+        failures = mock.Mock(
+            **{
+                "read.side_effect": [
+                    [(submitted + age, "executor", str(age)) for age in (-5, 0, 5)],
+                    [],
+                ]
+            }
+        )
+        self.assertEqual(
+            self.follow([("api", 90, 90, "another-task's")], task=task, failures=failures),
+            ["0", "5"],
+        )
 
     def test_a_json_line_becomes_one_readable_line(self):
         line = (
@@ -363,18 +373,28 @@ class LogLines(unittest.TestCase):
 
 
 class FailedInvocations(unittest.TestCase):
-    # As the local AWS writes it: a good invocation, a start that fails, and what is said of that once more.
-    LOG = """\
-2026-11-28 11:28:44 INFO [lambda] Lambda provided-runtime environment spawned for agents-local-ApiFunction-1 (cold start)
-2026-11-28 11:28:45 ERROR [lambda] Warm provided-runtime execution error for agents-local-ExecutorFunction-2: bootstrap exited during init \
-with code 1: {"timestamp":"2026-11-28T11:28:45.449Z","level":"ERROR","message":"configuration refused","variable":"BREAKER_FAILURES"}
-Error: ConfigError
-2026-11-28 11:28:45 WARNING [lambda] ESM: Lambda agents-local-ExecutorFunction-2 failed processing SQS batch (errorMessage=bootstrap exited)
-2026-11-28 11:28:46 ERROR [lambda] Warm provided-runtime execution error for agents-local-CleanupFunction-3: Couldn't execute the bootstrap \
-binary: [Errno 8] Exec format error: '/tmp/x'
-2026-11-28 11:28:46 INFO [lambda_runtime] Lambda agents-local-ApiFunction-1: init exceeded 10s; re-running it under the function timeout (30s)
-2026-11-28 11:28:47 WARNING [lambda_runtime] Lambda agents-local-ApiFunction-1: Task timed out after 30.00 seconds
-"""
+    # As the local AWS writes it: a good invocation, and functions that do not start or end.
+    LOG = "\n".join(
+        (
+            "2026-11-28 11:28:44 INFO [lambda] Lambda provided-runtime environment spawned for "
+            "agents-local-ApiFunction-1 (cold start)",
+            "2026-11-28 11:28:45 ERROR [lambda] Warm provided-runtime execution error for "
+            "agents-local-ExecutorFunction-2: bootstrap exited during init with code 1: "
+            '{"timestamp":"2026-11-28T11:28:45.449Z","level":"ERROR",'
+            '"message":"configuration refused","variable":"BREAKER_FAILURES"}',
+            "Error: ConfigError",
+            "2026-11-28 11:28:45 WARNING [lambda] ESM: Lambda agents-local-ExecutorFunction-2 "
+            "failed processing SQS batch (errorMessage=bootstrap exited)",
+            "2026-11-28 11:28:46 ERROR [lambda] Warm provided-runtime execution error for "
+            "agents-local-CleanupFunction-3: Couldn't execute the bootstrap "
+            "binary: [Errno 8] Exec format error: '/tmp/x'",
+            "2026-11-28 11:28:46 INFO [lambda_runtime] Lambda agents-local-ApiFunction-1: "
+            "init exceeded 10s; re-running it under the function timeout (30s)",
+            "2026-11-28 11:28:47 WARNING [lambda_runtime] Lambda agents-local-ApiFunction-1: "
+            "Task timed out after 30.00 seconds",
+            "",
+        )
+    )
 
     def read(self, *parts):
         with tempfile.TemporaryDirectory() as folder:
@@ -394,14 +414,17 @@ binary: [Errno 8] Exec format error: '/tmp/x'
                 "ERROR executor  configuration refused  variable=BREAKER_FAILURES",
                 "Error: ConfigError",
                 "ERROR executor  invocation failed  error=bootstrap exited during init with code 1",
-                "ERROR cleanup   invocation failed  error=Couldn't execute the bootstrap binary: [Errno 8] Exec format error: '/tmp/x'",
+                "ERROR cleanup   invocation failed  error=Couldn't execute the bootstrap binary: "
+                "[Errno 8] Exec format error: '/tmp/x'",
                 "ERROR api       invocation failed  error=Task timed out after 30.00 seconds",
             ],
         )
 
     def test_each_is_read_once(self):
         half = self.LOG.index("2026-11-28 11:28:46")
-        self.assertEqual(list(self.read(self.LOG[:half], self.LOG[half:], "")), list(self.read(self.LOG)))
+        self.assertEqual(
+            list(self.read(self.LOG[:half], self.LOG[half:], "")), list(self.read(self.LOG))
+        )
 
 
 if __name__ == "__main__":

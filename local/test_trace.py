@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tempfile
 import trace
 import unittest
@@ -9,6 +10,7 @@ import urllib.error
 from pathlib import Path
 from unittest import mock
 
+import dashboard
 import phase
 import terminal
 
@@ -108,6 +110,21 @@ waited 5.00 s, worked 5.00 s (2.00 s in answered model calls, 500 ms in tools)
 1,000 (12 cached) tokens in, 20 out, 0.000658 USD and 1 unpriced call
 model_unavailable: try again
   anthropic/m: model_unavailable, 529, req_9"""  # noqa: E501
+
+
+STATUSES = dashboard.ROOT / "shared" / "src" / "domain" / "status.rs"
+
+
+class Statuses(unittest.TestCase):
+    def test_each_status_is_the_end_of_a_drawing_or_the_state_after_an_event(self):
+        source = STATUSES.read_text()
+        names = dict(re.findall(r"Self::(\w+) => \"(\w+)\"", source))
+        ended = re.search(r"((?:Self::\w+ ?\|? ?)+)=> true", source)[1]
+        endings = {names[name] for name in re.findall(r"Self::(\w+)", ended)}
+        self.assertEqual(set(trace.ENDINGS), endings)
+        shown = {"running": "worker", "waiting": "waits", "input_required": "waits for its client"}
+        states = {shown.get(name, name) for name in names.values()} - endings
+        self.assertEqual(set(trace.AFTER.values()), states)
 
 
 class Waterfall(unittest.TestCase):

@@ -42,7 +42,11 @@ async fn redirects_are_followed_up_to_a_bound() {
 #[tokio::test]
 async fn a_redirect_to_a_forbidden_place_is_not_followed() {
     let places = [
-        ("/host", "http://evil.example:PORT/x", "this host are not allowed"),
+        (
+            "/host",
+            "http://evil.example:PORT/x",
+            "this host are not allowed",
+        ),
         ("/literal", "http://127.0.0.1:PORT/x", "not an IP address"),
         ("/decimal", "http://2130706433:PORT/x", "not an IP address"),
         ("/v6", "http://[::1]:PORT/x", "not an IP address"),
