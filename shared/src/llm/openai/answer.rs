@@ -137,7 +137,7 @@ impl Response {
     }
 }
 
-/// The items without those that come twice, id and all.
+/// The items, without repetitions: an item that equals the one before it and has an id.
 fn without_repeats(items: Vec<Value>) -> Vec<Value> {
     let mut kept: Vec<Value> = Vec::new();
     for item in items {
