@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use self::claiming::{CacheLookup, Claims, Turn};
-use self::entry::{fresh_since, is_keepable, kept, noted};
+use self::entry::{entry, fresh_since, is_cacheable, with_key};
 use self::flight::{FlightResult, Flights, Follower, Leader, Role, SharedFailure};
 use self::local::LocalCache;
 use super::cache_key;
@@ -198,7 +198,7 @@ impl Cached {
         outcome: &Result<ModelAnswer, ModelError>,
     ) -> FlightResult {
         match outcome {
-            Ok(answer) if is_keepable(answer) => FlightResult::Kept(self.take(lookup, answer)),
+            Ok(answer) if is_cacheable(answer) => FlightResult::Kept(self.take(lookup, answer)),
             Ok(_) => FlightResult::Alone,
             Err(error) if self.is_everyones(lookup, error) => {
                 FlightResult::Shared(Arc::new(SharedFailure::new(error, lookup.request.retry)))
@@ -242,7 +242,7 @@ impl Cached {
     /// The answer as it is kept, with a copy at hand.
     fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
-        let kept = Arc::new(kept(answer, lookup.terms, now));
+        let kept = Arc::new(entry(answer, lookup.terms, now));
         self.local.put(lookup.key, &kept, now);
         kept
     }
@@ -274,7 +274,7 @@ impl Cached {
     async fn refreshed(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
         let outcome = self.inner.ask(lookup.request).await;
         if let Ok(answer) = &outcome
-            && is_keepable(answer)
+            && is_cacheable(answer)
         {
             self.claims
                 .replace(lookup, &self.take(lookup, answer))
@@ -341,13 +341,13 @@ impl Model for Cached {
                 let lookup = self.lookup(request, terms);
                 self.shared(&lookup)
                     .await
-                    .map(|answer| noted(answer, lookup.key))
+                    .map(|answer| with_key(answer, lookup.key))
             }
             CacheMode::Refresh => {
                 let lookup = self.lookup(request, terms);
                 self.refreshed(&lookup)
                     .await
-                    .map(|answer| noted(answer, lookup.key))
+                    .map(|answer| with_key(answer, lookup.key))
             }
             CacheMode::Bypass => match self.inner.ask(request).await {
                 Ok(answer) => Ok(answer),
@@ -355,7 +355,7 @@ impl Model for Cached {
                     let lookup = self.lookup(request, terms);
                     self.or_stale(&lookup, failed)
                         .await
-                        .map(|answer| noted(answer, lookup.key))
+                        .map(|answer| with_key(answer, lookup.key))
                 }
             },
             CacheMode::Off => self.inner.ask(request).await,
