@@ -93,7 +93,7 @@ impl AgentRetention for DynamoAgentStore {
         let fields = Fields::of_index(end);
         let (at, task) = keys::parse_created(fields.text(CREATED)?)
             .ok_or_else(|| fields.corrupt("its place is none"))?;
-        Ok(TaskSearch::Unfinished(keys::task_cursor(at, task)))
+        Ok(TaskSearch::NoneSoFar(keys::task_cursor(at, task)))
     }
 
     async fn marked_before(
