@@ -1,8 +1,8 @@
-//! What a running function tells of itself: lines of a log, spans of a trace, and metrics.
+//! What a running function reports: log lines, spans of a trace, and metrics.
 //!
 //! The code writes the first two with `tracing`, and counts with [`metric`](crate::metric). A unit
-//! of work has one span. The log and the trace each take the fields of it that are meant for them:
-//! [`context`] lists those that log lines carry, [`traces`] those that a trace does not get.
+//! of work has one span. The log and the trace each take their own fields of it: [`context`] lists
+//! the fields that log lines have, [`traces`] the fields that a trace does not get.
 
 pub mod aws;
 mod context;
@@ -95,8 +95,8 @@ pub fn start(service: Service, environment: &Environment) {
     }
 }
 
-/// Does the work of one invocation that is killed in `left`, and then writes what was counted. What
-/// the log holds back is written if it fails or takes too long.
+/// Does the work of one invocation, which Lambda kills after `left`, and then writes the metrics.
+/// If the work fails or takes too long, the log lines that were held back are written too.
 pub async fn invocation<T, E>(
     left: Duration,
     work: impl Future<Output = Result<T, E>>,
