@@ -27,7 +27,8 @@ use crate::ports::{Deletion, StoreError};
 const MOST_TRIES: usize = 8;
 
 impl Tasks {
-    /// Cancels a task: at once, or within seconds if a worker has it. A second cancel is no error.
+    /// Cancels a task: at once, or within seconds if a worker holds its lease. A second cancel is
+    /// no error.
     pub async fn cancel_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let cancel = |mut task: Task| async move {
             note_steps(self.journal.as_ref(), &mut task).await?;

@@ -154,8 +154,8 @@ impl Waits {
             .filter(|left| *left > end.saturating_duration_since(Instant::now()))
     }
 
-    /// The slot of a new wait. Its id is a new one, not the task's: several clients may wait for one
-    /// task.
+    /// The slot of a new wait. Its id is a new one, not the task's: several clients may wait for
+    /// one task.
     fn slot(&self, wait: Duration) -> Slot {
         let now = self.tasks.clock.now();
         Slot {

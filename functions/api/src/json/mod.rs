@@ -14,7 +14,8 @@ use crate::problem::{BrokenRule, Problem};
 /// Decodes the JSON object in these bytes into a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let text = encoding::text(bytes)?;
-    // Check the syntax of the whole body before any rule: a syntax error can make rules look broken.
+    // Check the syntax of the whole body before any rule: a syntax error can make rules look
+    // broken.
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {

@@ -20,7 +20,7 @@ const MAX_BAD_CALLS: usize = 20;
 /// Works on a task until it ends, waits, or the invocation's time is over, and stores that.
 pub(super) async fn run(mut work: Work<'_>) -> Result<RunOutcome, RunError> {
     let (Ok(exit) | Err(exit)) = work.steps().await;
-    // Whatever the last step's result: past the deadline, the task's time is over.
+    // Past the deadline the task times out, even if its last step failed or has to wait.
     let exit = match exit {
         Exit::Failed(_) | Exit::Parked(..) | Exit::Paused(_) | Exit::InputRequired(_)
             if work.held.is_late() =>

@@ -74,7 +74,7 @@ impl Work<'_> {
         }
     }
 
-    /// The task's input. If it is large, it is not in the task's record, and is read from the store.
+    /// The task's input. A large input is not in the task's record: it is read from the store.
     pub(super) async fn read_input(&self) -> Result<TaskInput, Exit> {
         let input = match &self.held.task.spec().input {
             Some(input) => Some(input.clone()),

@@ -50,8 +50,8 @@ pub use runner::{RunError, RunOutcome, Runner, WorkTimes};
 pub use slots::TenantSlots;
 
 impl Runner {
-    /// Works on the message's task until the task ends or must wait, or the time is over. `until` is
-    /// when Lambda kills this invocation; no lease lasts much longer.
+    /// Works on the message's task until the task ends or must wait, or the time is over. `until`
+    /// is when Lambda kills this invocation; no lease lasts much longer.
     pub async fn run(
         &self,
         message: &TaskMessage,
