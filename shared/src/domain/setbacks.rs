@@ -33,7 +33,7 @@ impl Setbacks {
         self.met.is_empty() && self.cap.is_none()
     }
 
-    /// Whose cap on cost refused the last call.
+    /// The cap on cost that refused the last call, if one did.
     pub const fn cap(&self) -> Option<BudgetScope> {
         self.cap
     }

@@ -99,7 +99,7 @@ pub struct Task {
 pub struct TaskSpec {
     /// Its id.
     pub id: TaskId,
-    /// Whose task it is.
+    /// The tenant that owns the task.
     pub tenant: TenantId,
     /// The agent version that it runs.
     pub agent: AgentVersion,

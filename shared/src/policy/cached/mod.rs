@@ -35,15 +35,16 @@ use crate::policy::PriceTable;
 use crate::ports::{AnswerCache, CachedAnswer, Clock, Model, ModelError, ModelErrorKind, Recovery};
 use crate::runtime::computed;
 
-/// How the cache behaves, whosever answers it keeps.
+/// The cache's settings, the same for all tenants and agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long a claim to ask outlives its holder; renewed at a third of it.
+    /// How long a claim to make a request lasts without renewal. Its holder renews it when a third
+    /// of this has passed.
     pub lease: Duration,
-    /// The longest wait for an answer that another process has asked for, before the task is
+    /// How long a call waits for the answer to another process's equal request, before its task is
     /// parked.
     pub patience: Duration,
-    /// How long a copy of an answer serves this process without a look at the store; zero for
+    /// How long this process uses its own copy of an answer without a read of the store; zero for
     /// never.
     pub local_for: Duration,
     /// The most bytes that these copies take, roughly.
@@ -216,7 +217,7 @@ impl Cached {
             .deadline
             .allows(Duration::ZERO, self.clock.now());
         if let Some(recovery) = error.recovery {
-            return in_time && !recovery.wait.reason.is_our_own();
+            return in_time && !recovery.wait.reason.is_platforms_own();
         }
         match &error.kind {
             ModelErrorKind::Unavailable
@@ -239,7 +240,7 @@ impl Cached {
         }
     }
 
-    /// The answer as it is kept, with a copy at hand.
+    /// The cache's entry for the answer, with a copy in this process.
     fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
         let kept = Arc::new(entry(answer, lookup.terms, now));
@@ -396,7 +397,7 @@ fn count_saving(kept: &CachedAnswer) {
 fn is_outage(error: &ModelError) -> bool {
     let is_own_wait = error
         .recovery
-        .is_some_and(|recovery| recovery.wait.reason.is_our_own());
+        .is_some_and(|recovery| recovery.wait.reason.is_platforms_own());
     error.is_outage() && (!is_own_wait || !error.attempts().is_empty())
 }
 

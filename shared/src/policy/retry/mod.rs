@@ -160,7 +160,7 @@ impl Retry {
                 until: now.plus(wait),
                 reason,
             };
-            let is_own = named.is_some_and(|named| until <= named) || reason.is_our_own();
+            let is_own = named.is_some_and(|named| until <= named) || reason.is_platforms_own();
             let recovery = if is_own {
                 Recovery::at(wait)
             } else {
