@@ -46,9 +46,9 @@ pub struct AgentPurgeSummary {
 
 /// Deletes agents.
 pub struct AgentDeletion {
-    /// Where agents are kept.
+    /// The store of agents.
     pub agents: Arc<dyn AgentStore>,
-    /// What deletes them.
+    /// The part of the store that deletes agents.
     pub retention: Arc<dyn AgentRetention>,
     /// The time.
     pub clock: Arc<dyn Clock>,

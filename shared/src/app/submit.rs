@@ -67,13 +67,13 @@ pub struct NewTask {
 /// The use cases on tasks.
 #[derive(Clone)]
 pub struct Tasks {
-    /// Where agents are kept.
+    /// The store of agents.
     pub agents: Arc<dyn AgentStore>,
-    /// Where tasks are kept.
+    /// The store of tasks.
     pub store: Arc<dyn TaskStore>,
-    /// Where steps are kept.
+    /// The store of steps.
     pub journal: Arc<dyn Journal>,
-    /// Where tasks are announced.
+    /// The queue for the tasks' messages.
     pub queue: Arc<dyn TaskQueue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
