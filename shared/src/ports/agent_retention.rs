@@ -8,7 +8,7 @@ use crate::domain::{AgentId, TaskId, TenantId, Timestamp};
 /// An agent that its client deleted and that is not gone yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedAgent {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// Its id.
     pub id: AgentId,

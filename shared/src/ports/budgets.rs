@@ -1,4 +1,5 @@
-//! Budgets: what may be spent on model calls, by task, by tenant and day, and by day in all.
+//! Budgets: what model calls may cost, for a task, for a tenant in a day, and for the deployment in
+//! a day.
 
 use async_trait::async_trait;
 
@@ -7,7 +8,7 @@ use crate::domain::{ReservationId, TaskId, TenantId, Timestamp};
 
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1_000;
 
-/// Whose budget it is.
+/// The key of a budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BudgetKey {
     /// A task's, from its first to its last call.
@@ -43,14 +44,14 @@ impl BudgetKey {
     }
 }
 
-/// Money set aside for one attempt at a model call.
+/// The cost that is reserved for one attempt of a model call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Tells it from all others.
+    /// Its id.
     pub id: ReservationId,
     /// The most that the attempt can cost.
     pub amount_micro_usd: u64,
-    /// When the worker that made it is certainly dead.
+    /// When the worker that made it is certainly dead, and the amount counts as spent.
     pub expires_at: Timestamp,
 }
 
@@ -59,28 +60,28 @@ pub struct Reservation {
 pub struct Allowance {
     /// The most, in micro-USD.
     pub cap_micro_usd: u64,
-    /// What a budget begins with that isn't kept yet: what was spent before there was a cap.
+    /// What a new budget begins with: the cost that was spent before there was a cap.
     pub spent_before_micro_usd: u64,
 }
 
-/// What became of a reservation.
+/// The result of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserved {
-    /// The money is set aside.
+    /// The amount is reserved.
     Granted,
-    /// It would take the budget over its cap; nothing changed.
+    /// The amount would exceed the cap; nothing changed.
     Refused {
-        /// What is spent and set aside already.
+        /// The sum of spent and reserved cost.
         committed_micro_usd: u64,
-        /// How much of that is only set aside, for reservations that have not expired.
+        /// The part of that which is only reserved, by reservations that have not expired.
         held_micro_usd: u64,
     },
 }
 
-/// What became of a settlement.
+/// The result of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// The actual cost took the reservation's place.
+    /// The actual cost has replaced the reservation.
     Done,
     /// The reservation is not there, and nothing changed: it is settled already, or it expired and
     /// counts in full.
@@ -90,9 +91,9 @@ pub enum Settled {
 /// A budget as it stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// What is spent and set aside together.
+    /// The sum of spent and reserved cost.
     pub committed_micro_usd: u64,
-    /// What is set aside, in no order.
+    /// The reservations, in no order.
     pub held: Vec<Reservation>,
 }
 
