@@ -277,7 +277,7 @@ pub const BAD_TOOL_CALLS: Counter<0> = Counter::listed("BadToolCalls");
 pub const DEAD_LETTERS: Counter<0> = Counter::listed("DeadLetters");
 /// Requests to providers.
 pub const MODEL_CALLS: Counter<2> = Counter::listed("ModelCalls");
-/// Requests to providers that came to nothing, by failure code.
+/// Failed requests to providers, by failure code.
 pub const MODEL_ERRORS: Counter<2> = Counter::listed("ModelErrors");
 /// Requests to providers that failed until a person mends a key or an account: refused or missing
 /// keys, and used up quotas.
