@@ -88,7 +88,7 @@ pub enum Settled {
     Gone,
 }
 
-/// A budget as it stands.
+/// The present state of a budget.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Budget {
     /// The sum of spent and reserved cost.
@@ -98,20 +98,20 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// What is spent.
+    /// The cost that is spent.
     pub fn spent_micro_usd(&self) -> u64 {
         self.committed_micro_usd
             .saturating_sub(self.held_micro_usd())
     }
 
-    /// What is set aside.
+    /// The cost that is reserved.
     pub fn held_micro_usd(&self) -> u64 {
         self.held
             .iter()
             .fold(0, |sum, held| sum.saturating_add(held.amount_micro_usd))
     }
 
-    /// The refusal of a reservation that it has no room for.
+    /// The refusal of a reservation for which the budget has no room.
     pub fn refusal(&self) -> Reserved {
         let (committed_micro_usd, held_micro_usd) =
             (self.committed_micro_usd, self.held_micro_usd());
@@ -122,16 +122,17 @@ impl Budget {
     }
 }
 
-/// Keeps budgets. What is spent and set aside together never passes the cap, however many reserve
-/// at once, unless an attempt turns out to cost more than was reserved for it.
+/// Stores budgets. The sum of spent and reserved cost never exceeds the cap, for any number of
+/// concurrent reservations, unless an attempt costs more than was reserved for it.
 ///
-/// A reservation that outlives its expiry belongs to a dead worker, whose call may have been paid:
-/// its amount counts as spent, and the next reservation or settlement in the same budget clears it
-/// away. A clock that runs ahead does so too early, and then too much is counted, never too little.
+/// A reservation past its expiry belongs to a dead worker, whose call may have been billed. So its
+/// amount counts as spent, and the next reservation or settlement in the same budget deletes it. A
+/// caller whose clock is ahead deletes it too early: then too much is counted, never too little.
 #[async_trait]
 pub trait Budgets: Send + Sync {
-    /// Sets money aside if it fits under the cap. The very same reservation is granted again,
-    /// because a store's answer can get lost after its write; a settled one must not be made again.
+    /// Reserves an amount if it fits under the cap. The very same reservation is granted again,
+    /// because a store's response can get lost after its write. A caller must not repeat a settled
+    /// reservation.
     async fn reserve(
         &self,
         budget: &BudgetKey,
@@ -140,7 +141,7 @@ pub trait Budgets: Send + Sync {
         now: Timestamp,
     ) -> Result<Reserved, StoreError>;
 
-    /// Puts the actual cost in the reservation's place, once; it may be more than was reserved.
+    /// Replaces the reservation by the actual cost, once. The cost may be more than was reserved.
     async fn settle(
         &self,
         budget: &BudgetKey,
@@ -149,6 +150,6 @@ pub trait Budgets: Send + Sync {
         now: Timestamp,
     ) -> Result<Settled, StoreError>;
 
-    /// The budget as it stands at `now`; an expired reservation is spent.
+    /// The budget at `now`. An expired reservation counts as spent.
     async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError>;
 }

@@ -301,8 +301,8 @@ impl Metered {
         result
     }
 
-    /// What an answer, or the beginning of one, cost. None is free: one whose input isn't told
-    /// counts as a call without a price.
+    /// The cost of an answer, or of its beginning. No answer is free: without a reported input, it
+    /// counts as an unpriced call.
     fn answer_cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
         let cost = self.cost(model, usage, now);
         if usage.input_tokens > 0 {
@@ -315,7 +315,7 @@ impl Metered {
         }
     }
 
-    /// What the provider told to have used, as money.
+    /// The cost of the usage that the provider reported.
     fn cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
         if usage == Usage::default() {
             return Cost::default();
@@ -388,7 +388,7 @@ impl Model for Metered {
     }
 }
 
-/// Whether a failed call cost no more than the provider told: it wasn't asked, or it refused.
+/// Whether a failed call cost no more than the provider reported: it was not called, or it refused.
 fn tells_all(error: &ModelError) -> bool {
     error.spend.attempts == 0
         || error
