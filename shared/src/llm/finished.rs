@@ -56,7 +56,7 @@ pub(super) fn join_halves(answer: &mut Answer) {
     }
 }
 
-/// The answer with its calls told apart. Fails if it says nothing, and may not.
+/// The answer with its calls separated. Fails if it is empty and must not be.
 pub(super) fn settled(answer: Answer, silence: Silence) -> Result<Answer, Fault> {
     let mut calls = Calls::default();
     for part in answer.content {
