@@ -165,7 +165,7 @@ pub enum TaskState {
     },
     /// A worker holds its lease.
     Running(Lease),
-    /// Parked: no worker has it, and it uses no compute.
+    /// Parked: it has no worker and uses no compute.
     Waiting {
         /// Why, and until when.
         wait: Wait,
