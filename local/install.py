@@ -127,7 +127,8 @@ def install(held, name, inputs, *commands, finish=lambda folder: None):
         "npm_config_cache": str(LOCAL / "cache" / "npm"),
     }
     for doing, argv in commands:
-        # If we are killed, the command may live on and write: until it ends, nobody else installs.
+        # If this process is killed, the command may continue to write. It holds the lock until it
+        # ends, so that no other process installs in the meantime.
         options = {"env": {**os.environ, **caches}, "cwd": folder, "pass_fds": [held.fileno()]}
         phase.run("install", doing, argv, str(LOCAL / "log" / f"install-{name}.log"), **options)
     finish(folder)

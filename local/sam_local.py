@@ -80,7 +80,7 @@ class SamLocal:
             "template": f".aws-sam/build/{TEMPLATE}",
             "env_vars": str(self.folder.relative_to(ROOT) / "env.json"),
             "parameter_overrides": f"Architecture={self.architecture}",
-            # The region of the local AWS, whatever the caller's own region.
+            # The region of the local AWS, not the caller's own region.
             "region": "us-east-1",
             "add_host": f"{HOST}:host-gateway",
             "skip_pull_image": has_image(self.architecture),

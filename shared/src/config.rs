@@ -30,10 +30,10 @@ impl ConfigError {
 
 type Lookup = Box<dyn Fn(&str) -> Option<String>>;
 
-/// Environment variables, and a record of those that were read.
+/// Environment variables, and the names of the variables that were read.
 pub struct Environment {
     lookup: Lookup,
-    asked: RefCell<BTreeSet<&'static str>>,
+    read: RefCell<BTreeSet<&'static str>>,
 }
 
 impl Environment {
@@ -45,7 +45,7 @@ impl Environment {
     pub fn process() -> Self {
         Self {
             lookup: Box::new(|name| std::env::var(name).ok()),
-            asked: RefCell::default(),
+            read: RefCell::default(),
         }
     }
 
@@ -57,14 +57,14 @@ impl Environment {
             .collect();
         Self {
             lookup: Box::new(move |name| pairs.get(name).cloned()),
-            asked: RefCell::default(),
+            read: RefCell::default(),
         }
     }
 
     /// The variable's value; `None` if it is not set or empty, because a template can't leave a
     /// variable out.
     pub fn optional(&self, variable: &'static str) -> Option<String> {
-        self.asked.borrow_mut().insert(variable);
+        self.read.borrow_mut().insert(variable);
         (self.lookup)(variable).filter(|value| !value.is_empty())
     }
 
@@ -89,9 +89,9 @@ impl Environment {
             })
     }
 
-    /// The variables that were asked for so far, so that a test can hold them against the template.
+    /// The variables that were read so far, so that a test can compare them with the template.
     pub fn asked(&self) -> BTreeSet<&'static str> {
-        self.asked.borrow().clone()
+        self.read.borrow().clone()
     }
 }
 

@@ -1,12 +1,22 @@
-//! The platform itself. Delete the Lambda functions and everything of value still compiles and is
+//! The platform itself. Without the Lambda functions, everything of value still compiles and is
 //! tested here.
 //!
-//! Read it inwards: [`domain`] holds the nouns and rules, [`ports`] what the outside must offer,
-//! [`app`] the use cases, [`policy`] the rules of the model layer. Around them stand the adapters:
-//! [`store`] on DynamoDB, [`queue`] on SQS, [`llm`] on the model providers, [`tools`] for those
-//! that the platform runs itself and [`secrets`] on Secrets Manager; [`policy`] makes model calls
-//! survive; [`config`] reads the environment, [`telemetry`] sets up logging, `tls` says which
-//! servers are trusted, and `testing` (a feature) has the ports in memory.
+//! The core:
+//!
+//! - [`domain`]: the nouns, the rules and the task's state machine.
+//! - [`ports`]: what the outside must offer, as traits.
+//! - [`app`]: the use cases.
+//! - [`policy`]: the layers around a model call, such as cache, fallback and retry.
+//!
+//! The adapters:
+//!
+//! - [`store`] for DynamoDB, [`queue`] for SQS, [`secrets`] for Secrets Manager.
+//! - [`llm`] for the model providers.
+//! - [`tools`]: the tools that the platform runs itself.
+//!
+//! Beside them, [`config`] reads the environment, [`telemetry`] writes logs, traces and metrics,
+//! [`metric`] lists the metrics, [`runtime`] runs long computations, and `tls` lists the trusted
+//! certificates. `testing` (a feature) has the ports in memory.
 
 pub mod app;
 pub mod config;

@@ -1,16 +1,15 @@
-//! Every metric by name, unit and dimensions: the one place that a dashboard or an alarm has to
-//! agree with.
+//! Every metric by name, unit and dimensions. Dashboards and alarms use only these.
 //!
-//! A metric costs money by the combination of its dimensions' values, so there are few, and
-//! tenants, agents and tasks are none of them: logs and traces have these. Whoever counts does so
-//! beside the log line that says the same; where it goes is the recorder's business
-//! ([`telemetry`](crate::telemetry)), and without one it costs next to nothing.
+//! CloudWatch charges for each combination of dimension values, so there are few dimensions.
+//! Tenants, agents and tasks are not dimensions: logs and traces have them. Code counts a metric
+//! beside the log line about the same event. The recorder in [`telemetry`](crate::telemetry) writes
+//! the metrics; without a recorder, counting costs almost nothing.
 
 use std::time::Duration;
 
 use metrics::{Label, Unit};
 
-/// Counts something. `N` is the number of its dimensions without those that every metric has.
+/// A counter. `N` is the number of its own dimensions, beside the ones that every metric has.
 #[derive(Debug)]
 pub struct Counter<const N: usize> {
     name: &'static str,
@@ -86,7 +85,7 @@ fn labels<const N: usize>(names: [&'static str; N], values: [&str; N]) -> Vec<La
 
 const MODEL: [&str; 2] = ["provider", "model"];
 
-/// The name of each metric, its unit, and its dimensions without those that every metric has.
+/// Each metric's name, its unit, and its own dimensions, beside the ones that every metric has.
 ///
 /// A constant below that names no row here, or one with another unit or number of dimensions, does
 /// not compile.
@@ -278,7 +277,7 @@ pub const BAD_TOOL_CALLS: Counter<0> = Counter::listed("BadToolCalls");
 pub const DEAD_LETTERS: Counter<0> = Counter::listed("DeadLetters");
 /// Requests to providers.
 pub const MODEL_CALLS: Counter<2> = Counter::listed("ModelCalls");
-/// Requests to providers that came to nothing, by failure code.
+/// Failed requests to providers, by failure code.
 pub const MODEL_ERRORS: Counter<2> = Counter::listed("ModelErrors");
 /// Requests to providers that failed until a person mends a key or an account: refused or missing
 /// keys, and used up quotas.

@@ -410,7 +410,7 @@ async fn tasks_that_are_stuck(fault: &'static str) {
             assert!(matches!(claimed, Claimed::Granted(_)), "{claimed:?}");
         }
     }
-    // Message after message came to nothing.
+    // No message led to a claim.
     let mut unclaimed = deployment.write_task(&agent, begun).await;
     for _ in 0..MAX_SENDS {
         let due_at = unclaimed.due_at().unwrap();

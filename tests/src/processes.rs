@@ -1,4 +1,4 @@
-//! The processes of this machine: the functions of a local AWS, and those that hold a connection.
+//! The processes of this machine: the functions of a local AWS, and the owners of connections.
 //!
 //! They are killed, stopped and continued without warning, as the kernel or a hypervisor does it.
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::config::{ConfigError, Environment};
 use shared::policy::admission::CompatibleServer;
 
-/// What the deployment says.
+/// The settings of the API function, from its environment variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks and steps.
@@ -17,13 +17,13 @@ pub struct Config {
     pub task_queue_url: String,
     /// `API_KEY_SECRET`: name or ARN of the secret that holds the API key.
     pub api_key_secret: String,
-    /// `API_KEY_GRACE_SECONDS`: how old the API key must be for the one before it to open the API
-    /// no more.
+    /// `API_KEY_GRACE_SECONDS`: for how long after a new API key the previous key is still
+    /// accepted.
     pub api_key_grace: Duration,
-    /// `RUNBOOK_URL`: where the runbook is read.
+    /// `RUNBOOK_URL`: the URL of the runbook.
     pub runbook_url: String,
-    /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, which is whether the executor can ask
-    /// such a server.
+    /// `OPENAI_COMPATIBLE_BASE_URL`: only whether it is set, so whether the executor can call such
+    /// a server.
     pub compatible_server: CompatibleServer,
     /// `TENANT_MAX_WAITS`: the most requests of one tenant that wait for tasks at once; 0 for any
     /// number.

@@ -1,9 +1,9 @@
-//! The HTTP API: routes, and how requests and results look over HTTP. What they do is in
+//! The HTTP API: routes, and the form of requests and responses. The use cases are in
 //! `shared::app`.
 //!
 //! [`router`] is a plain axum router, so tests drive it without Lambda. Every route under `/v1`
-//! needs the API key; every failure is an `application/problem+json` document made in `problem`,
-//! the only file that knows status codes.
+//! needs the API key. Every failure is an `application/problem+json` document. Only `problem` maps
+//! failures to status codes.
 
 mod agents;
 mod auth;
@@ -35,7 +35,7 @@ pub use auth::ApiKeys;
 use edge::Runbook;
 use problem::Problem;
 
-/// What the routes need.
+/// The state that all routes share.
 #[derive(Clone)]
 pub struct Api {
     /// The use cases on agents.
@@ -44,17 +44,17 @@ pub struct Api {
     pub tasks: Tasks,
     /// The waits of clients for their tasks.
     pub waits: Waits,
-    /// Whether all is there that it takes.
+    /// Checks that the dependencies answer, for `/readyz`.
     pub readiness: Arc<Readiness>,
-    /// Who may call.
+    /// Checks the API key of a request.
     pub keys: ApiKeys,
-    /// The commit that the API was built from, as `/healthz` says it.
+    /// The commit that the API was built from, which `/healthz` returns.
     pub version: &'static str,
-    /// Where the runbook is read. Problem documents link to it if it is an absolute URL.
+    /// The URL of the runbook. Problem documents link to it if it begins with `https://`.
     pub runbook_url: String,
 }
 
-/// All routes.
+/// The router with all routes.
 pub fn router(api: Api) -> Router {
     let runbook = Some(api.runbook_url.as_str()).filter(|url| url.starts_with("https://"));
     let runbook = Runbook(runbook.map(Arc::from));
@@ -98,7 +98,7 @@ pub fn router(api: Api) -> Router {
         .with_state(api)
 }
 
-/// Says that the function runs, and which version; asks nothing of anyone.
+/// `GET /healthz`: the function runs, and its version. Calls no dependency and needs no key.
 async fn healthz(State(api): State<Api>) -> Json<HealthResponse> {
     Json(HealthResponse {
         status: "ok",

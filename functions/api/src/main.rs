@@ -21,7 +21,7 @@ use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{DynamoAgentStore, DynamoJournal, DynamoSlots, DynamoTaskStore};
 use shared::telemetry::{self, Service};
 
-/// Until keys are managed by the API itself, the deployment's one key stands for this one tenant.
+/// The tenant that the deployment's one API key belongs to.
 const TENANT: &str = "default";
 
 /// The commit that this was built from.
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Error> {
         queue: Arc::<SqsTaskQueue>::clone(&queue),
         clock: Arc::new(SystemClock),
     };
-    let places = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
+    let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
     let keys = ApiKeys::new(
         secrets,
         config.api_key_secret,
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Error> {
     );
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
-        waits: Waits::new(tasks.clone(), Arc::new(places), config.tenant_max_waits),
+        waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
         tasks,
         readiness: Arc::new(Readiness::new(
             vec![
@@ -74,6 +74,7 @@ async fn main() -> Result<(), Error> {
     lambda_http::run(router(api).layer(from_fn(invocation))).await
 }
 
+/// Handles one request as one invocation for the telemetry, which must know when Lambda kills it.
 async fn invocation(request: Request, next: Next) -> Result<Response, Infallible> {
     let context = request.extensions().get::<lambda_http::Context>();
     let left =

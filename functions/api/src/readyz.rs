@@ -12,7 +12,8 @@ pub(crate) struct ReadyResponse {
     status: &'static str,
 }
 
-/// `GET /readyz`: whether requests can be served, as of the last few seconds. Needs no key.
+/// `GET /readyz`: whether requests can be served. The result may be a few seconds old. Needs no
+/// key.
 pub(crate) async fn readyz(State(api): State<Api>) -> Result<Json<ReadyResponse>, Problem> {
     let missing = api.readiness.missing().await;
     if missing.is_empty() {

@@ -7,8 +7,8 @@ use axum::http::Extensions;
 use axum::http::request::Parts;
 use shared::domain::TraceHeader;
 
-/// The trace that Lambda gave the request's invocation, if it gave one. The request's own header is
-/// useless: behind an HTTP API it names neither the parent span nor whether it is recorded.
+/// The trace of the request's invocation, if Lambda gave it one. The request's own header is
+/// useless: behind an HTTP API it names neither the parent span nor the sampling decision.
 pub(crate) struct Trace(pub(crate) Option<TraceHeader>);
 
 impl Trace {
@@ -31,8 +31,8 @@ impl<S: Sync> FromRequestParts<S> for Trace {
     }
 }
 
-/// The trace id of a `traceparent` header of the client's (W3C Trace Context), whose trace ours is
-/// not a part of.
+/// The trace id in the client's `traceparent` header (W3C Trace Context). The platform's trace is
+/// not part of the client's trace; it only links to it.
 pub(crate) fn linked_trace_id(request: &Request) -> Option<&str> {
     let header = request.headers().get("traceparent")?.to_str().ok()?;
     let (version, rest) = header.split_once('-')?;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_trace_is_told_by_its_id() {
+    fn a_traceparent_gives_its_trace_id() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         check_link(&format!("00-{id}-00f067aa0ba902b7-01"), Some(id));
         for other in [

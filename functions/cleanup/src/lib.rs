@@ -1,8 +1,8 @@
 //! The watchdog's triggers. Each minute a schedule starts a sweep over the overdue tasks, and the
 //! dead-letter queue delivers the messages that no worker could process.
 //!
-//! What is overdue and what is done about it is in `shared::app`; this runs it within the
-//! invocation's time and logs one summary.
+//! The use cases are in `shared::app`. This function calls them within the invocation's time and
+//! logs a summary of each.
 
 pub mod config;
 
@@ -21,28 +21,28 @@ use shared::metric;
 use shared::ports::StoreError;
 use tracing::{Instrument, field};
 
-/// Kept free at the end of an invocation, so that the page in hand is finished.
+/// Kept free at the end of an invocation: no new page begins, so that the last page can finish.
 const RESERVE: Duration = Duration::from_secs(10);
 
 /// Recovers overdue tasks, handles dead letters and deletes old records.
 pub struct Cleanup {
-    /// Looks after overdue tasks.
+    /// Does what is due for overdue tasks.
     pub sweeper: Sweeper,
     /// Deletes tasks that their clients deleted or that ended long ago.
     pub purger: Purger,
     /// Deletes agents that their clients deleted.
     pub agents: AgentDeletion,
-    /// Looks after messages that the queue gave up on.
+    /// Handles the messages in the dead-letter queue.
     pub undelivered: DeadLetterHandler,
 }
 
-/// A sweep could not be finished. It is logged where it happens.
+/// Why an invocation failed. The code that returns it has logged it.
 #[derive(Debug, thiserror::Error)]
 pub enum CleanupError {
     /// The store failed.
     #[error("a store error aborted the sweep")]
     SweepBrokeOff(#[from] StoreError),
-    /// A batch of messages is not in the form in which Lambda delivers them.
+    /// The event has `Records`, but is not a batch of messages in Lambda's form.
     #[error("the event is not a batch of messages")]
     NoBatch,
 }
@@ -131,7 +131,7 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Deletes what is due for it, in what the sweep left of the time.
+    /// Deletes the tasks whose deletion is due, in the time that the sweep left.
     async fn purge(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.purger.purge(until).await.inspect_err(|error| {
             tracing::error!(error = %Causes(error), "task deletion aborted: store error");
@@ -157,7 +157,7 @@ impl Cleanup {
         Ok(())
     }
 
-    /// Deletes agents, in what is left of the time after that.
+    /// Deletes the agents whose deletion is due, in the time that is left after that.
     async fn purge_agents(&self, until: Timestamp) -> Result<(), StoreError> {
         let purged = self.agents.purge(until).await.inspect_err(|error| {
             tracing::error!(error = %Causes(error), "agent deletion aborted: store error");
@@ -208,7 +208,7 @@ impl Cleanup {
             );
             let handling = self
                 .undelivered
-                .bury(&body, receives)
+                .handle(&body, receives)
                 .instrument(span.clone());
             if let Err(error) = handling.await {
                 metric::STORE_FAILURES.add([], 1);
@@ -220,7 +220,7 @@ impl Cleanup {
     }
 }
 
-/// What a sweep adds to the metrics.
+/// Adds a sweep's counts to the metrics.
 fn count(swept: &SweepSummary) {
     metric::OVERDUE_TASKS.add([], swept.overdue.into());
     metric::OLDEST_OVERDUE.note([], swept.oldest_overdue);

@@ -46,9 +46,9 @@ pub struct AgentPurgeSummary {
 
 /// Deletes agents.
 pub struct AgentDeletion {
-    /// Where agents are kept.
+    /// The store of agents.
     pub agents: Arc<dyn AgentStore>,
-    /// What deletes them.
+    /// The part of the store that deletes agents.
     pub retention: Arc<dyn AgentRetention>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -98,7 +98,7 @@ impl AgentDeletion {
             match self.settle(agent).instrument(log.clone()).await {
                 Ok(TaskSearch::None) => summary.deleted += 1,
                 Ok(TaskSearch::Found(_)) => summary.restored += 1,
-                Ok(TaskSearch::Unfinished(_)) => summary.unfinished = true,
+                Ok(TaskSearch::NoneSoFar(_)) => summary.unfinished = true,
                 // Another round was faster, or came to another end.
                 Err(StoreError::Conflict) => {}
                 Err(error) => {
@@ -124,7 +124,7 @@ impl AgentDeletion {
                 self.retention.restore(&agent).await?;
                 tracing::warn!(task_id = %task, "agent restored: a task was submitted to it at the same time");
             }
-            TaskSearch::Unfinished(_) => self.retention.note_search(&agent).await?,
+            TaskSearch::NoneSoFar(_) => self.retention.note_search(&agent).await?,
         }
         Ok(search)
     }
@@ -133,13 +133,13 @@ impl AgentDeletion {
     async fn search(&self, agent: &mut DeletedAgent, parts: u32) -> Result<TaskSearch, StoreError> {
         let mut search = self.retention.find_task(agent).await?;
         for _ in 1..parts {
-            let TaskSearch::Unfinished(place) = &search else {
+            let TaskSearch::NoneSoFar(place) = &search else {
                 break;
             };
             agent.searched_to = Some(place.clone());
             search = self.retention.find_task(agent).await?;
         }
-        if let TaskSearch::Unfinished(place) = &search {
+        if let TaskSearch::NoneSoFar(place) = &search {
             agent.searched_to = Some(place.clone());
         }
         Ok(search)

@@ -1,4 +1,4 @@
-//! What becomes of messages that the queue gave up on: the task behind one is told, so that nothing
+//! Handles messages from the dead-letter queue: fails the task of such a message, so that no task
 //! disappears silently.
 
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use crate::domain::Causes;
 use crate::metric;
 use crate::ports::{Clock, StoreError, TaskMessage, TaskStore};
 
-/// How often a task is tried that others change at the same time.
+/// How often a conflicting write is tried.
 const MOST_TRIES: usize = 5;
 
-/// What became of the task behind a message that the queue gave up on.
+/// The result for the task of a message from the dead-letter queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeadLetterOutcome {
-    /// It failed, as dead-lettered: no worker could ever take it.
+    /// The task failed, as dead-lettered: no worker could claim it.
     Failed,
-    /// It lives, and the watchdog sends another message when it comes due; or it has ended.
+    /// Nothing changed: the task continues, with another message when it comes due, or has ended.
     LeftAlone,
-    /// There is no such task, or the message was never one of ours.
+    /// There is no such task, or the message is malformed.
     Unknown,
 }
 
-/// The ports that it takes to look after undelivered messages.
+/// The ports that handling a dead-lettered message uses.
 pub struct DeadLetterHandler {
-    /// Where tasks are kept.
+    /// The store of tasks.
     pub tasks: Arc<dyn TaskStore>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl DeadLetterHandler {
-    /// Fails the task of the message with this body, which was delivered `receives` times in vain,
-    /// if its messages before came to nothing either. A malformed message is logged with its size
-    /// only. The ids of a valid one are recorded on the current span.
-    pub async fn bury(&self, body: &str, receives: u32) -> Result<DeadLetterOutcome, StoreError> {
+    /// Fails the task of the message with this body, if its earlier messages were not processed
+    /// either. The message was received `receives` times. A malformed message is logged with its
+    /// size only. The ids of a valid message are recorded on the current span.
+    pub async fn handle(&self, body: &str, receives: u32) -> Result<DeadLetterOutcome, StoreError> {
         let message = match TaskMessage::from_body(body) {
             Ok(message) => message,
             Err(error) => {

@@ -1,4 +1,4 @@
-//! Tasks that the platform gave up, and their second chance.
+//! Dead letters: tasks that the platform failed for good, and how a client continues them.
 
 use super::{AppError, RetryFrom, Tasks};
 use crate::domain::{FailureCode, LimitChanges, Task, TaskId, TaskState, TaskStatus, TenantId};
@@ -22,8 +22,8 @@ impl Tasks {
         Ok(page)
     }
 
-    /// Resumes a dead-lettered task after its last recorded step, or from its start if its steps
-    /// can't be read, with all its time.
+    /// Continues a dead-lettered task after its last recorded step, or from its start if its steps
+    /// can't be read. The task gets its full time again.
     pub async fn redrive(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let task = self.find_task(tenant, id).await?;
         match task.state() {

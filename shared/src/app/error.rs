@@ -1,18 +1,18 @@
-//! Why a use case that a client asked for did not succeed.
+//! Why a use case failed that a client called.
 
 use crate::domain::{AgentId, Invalid, LimitKind, ResumeRefused, TaskId, TaskStatus, WrongState};
 use crate::ports::StoreError;
 
-/// A use case did not succeed, by what the client can do about it.
+/// Why a use case failed, by what the client can do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// The request breaks these rules; at least one.
     #[error("the request is invalid")]
     Invalid(Vec<Invalid>),
-    /// There is no such thing, or it is another tenant's, which must look the same.
+    /// The object does not exist, or belongs to another tenant. A client must see no difference.
     #[error("{0} not found")]
     NotFound(String),
-    /// The wish doesn't go with the state that the task is in.
+    /// The task's state does not allow the request.
     #[error("the task is {}", .0.as_str())]
     WrongState(TaskStatus),
     /// A task that paused at this limit would pause at it again.
@@ -20,10 +20,10 @@ pub enum AppError {
     LimitNotRaised {
         /// The limit.
         limit: LimitKind,
-        /// What it is.
+        /// Its value.
         bound: u64,
     },
-    /// The agent can't be deleted, because this task names it; maybe others do as well.
+    /// The agent can't be deleted, because this task, and maybe other tasks, name it.
     #[error("task {task} names agent {agent}")]
     AgentInUse {
         /// The agent.
@@ -34,17 +34,17 @@ pub enum AppError {
     /// Another answer to the tool call with this id is recorded already.
     #[error("another answer to call {0} is recorded")]
     AnsweredOtherwise(String),
-    /// The task that the idempotency key made was deleted, and something of it is left.
+    /// The task of this idempotency key was deleted, but some of its records are left.
     #[error("the idempotency key's task was deleted")]
     TaskDeleted,
-    /// The idempotency key came with another request before.
+    /// The idempotency key was used with a different request before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
-    /// Something that the platform needs doesn't answer now: the same request may succeed later.
+    /// A service that the platform needs does not answer: the same request may succeed later.
     #[error("a dependency is unavailable")]
     Unavailable(#[source] StoreError),
-    /// A record that this takes is in no form that this version reads: a newer version wrote it, or
-    /// it is damaged.
+    /// This version can't read a record that the request needs: a newer version wrote it, or it is
+    /// damaged.
     #[error("a record can't be read")]
     Unreadable(#[source] StoreError),
     /// A defect of the platform or its deployment.

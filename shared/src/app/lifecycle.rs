@@ -1,9 +1,9 @@
 //! What clients do with their tasks once they are submitted: cancel, retry, resume, answer and
 //! delete them.
 //!
-//! Each reads the task, with its input because the client is shown it, makes one transition and
-//! stores it unless the task was changed in between; then it tries again. A task that resumes is
-//! written before its message is sent; the watchdog sends one that got lost.
+//! Each use case reads the task, makes one transition and stores it. If another writer changed the
+//! task in between, it tries again. It also reads the input, because the client gets it back. A
+//! task that resumes is written before its message is sent; the watchdog resends a lost message.
 
 use std::time::Duration;
 
@@ -23,11 +23,12 @@ use crate::domain::{
 use crate::metric;
 use crate::ports::{Deletion, StoreError};
 
-/// How often a transition is tried; each time somebody else changed the task in between.
+/// How often a transition is tried. Each failure means that another writer changed the task.
 const MOST_TRIES: usize = 8;
 
 impl Tasks {
-    /// Cancels a task: at once, or within seconds if a worker has it. A second cancel is no error.
+    /// Cancels a task: at once, or within seconds if a worker holds its lease. A second cancel is
+    /// no error.
     pub async fn cancel_task(&self, tenant: &TenantId, id: TaskId) -> Result<Task, AppError> {
         let cancel = |mut task: Task| async move {
             note_steps(self.journal.as_ref(), &mut task).await?;
@@ -41,8 +42,8 @@ impl Tasks {
         Ok(task)
     }
 
-    /// Resumes a task that failed, was canceled or timed out: after its last recorded step, or
-    /// afresh. Only afresh if its steps can't be read.
+    /// Continues a task that failed, was canceled or timed out: after its last recorded step, or
+    /// from the start. If its steps can't be read, only from the start.
     pub async fn retry_task(
         &self,
         tenant: &TenantId,
@@ -59,12 +60,11 @@ impl Tasks {
             task.reopen(from, limits, self.clock.now())?;
             Ok((Draft::of(task), ()))
         };
-        self.go_on(tenant, id, reopen).await
+        self.change_and_send(tenant, id, reopen).await
     }
 
-    /// Deletes a task that has ended, with all that belongs to it. From now on it does not exist
-    /// for readers; the rest of it, and the cached answers that it used, are deleted within
-    /// minutes. Doing so twice is no error as long as something is left.
+    /// Deletes a task that has ended. It no longer exists for readers; its records, and the cached
+    /// answers that it used, are deleted within minutes. Until then, a second deletion is no error.
     pub async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<(), AppError> {
         record("task_id", id);
         match self.store.delete(tenant, id).await? {
@@ -90,12 +90,12 @@ impl Tasks {
             task.resume(limits, self.clock.now())?;
             Ok((Draft::of(task), ()))
         };
-        self.go_on(tenant, id, resume).await
+        self.change_and_send(tenant, id, resume).await
     }
 
-    /// Records the client's answers to the calls that its task waits for, all of them, and resumes
-    /// the task. Of several clients that answer at once one is heard, with all its answers. The
-    /// very same answers may come twice.
+    /// Records the client's answers to all calls that its task waits for, and resumes the task. If
+    /// several clients answer at once, the answers of one client count, all of them. Sending the
+    /// very same answers twice succeeds.
     pub async fn answer_task(
         &self,
         tenant: &TenantId,
@@ -123,10 +123,10 @@ impl Tasks {
             )?;
             Ok((Draft { task, steps }, ()))
         };
-        self.go_on(tenant, id, answer).await
+        self.change_and_send(tenant, id, answer).await
     }
 
-    /// Where a task that is retried starts. It takes note of its recorded steps.
+    /// Where a retried task starts. Adds its recorded steps to the task.
     async fn reopened_from(
         &self,
         task: &mut Task,
@@ -135,8 +135,8 @@ impl Tasks {
         let heads = match self.journal.step_summaries(task.id()).await {
             Err(error @ StoreError::Corrupt { .. }) if from == RetryFrom::Start => {
                 tracing::error!(error = %Causes(&error), "steps can't be read; the task restarts from its input");
-                // What it recorded without its record's knowledge lies beyond, at places of the
-                // earlier run.
+                // The journal may have more steps than the task's record knows. They belong to the
+                // earlier run, so they do not count.
                 return Ok(ReopenFrom::Start {
                     last_step: task.progress().steps.max(task.progress().base) + 1,
                 });
@@ -155,7 +155,7 @@ impl Tasks {
         })
     }
 
-    /// Whether the last recorded answer was the failure itself: it would only fail the task again.
+    /// Whether the last recorded answer caused the failure: it would only fail the task again.
     async fn is_failure_itself(&self, task: TaskId, outline: &Outline) -> Result<bool, StoreError> {
         let Some(last) = outline.last_answer() else {
             return Ok(false);
@@ -169,8 +169,8 @@ impl Tasks {
         })
     }
 
-    /// The task as it is, if its journal has these very answers, at least one; else the `refusal`,
-    /// or that one of them was given otherwise.
+    /// The unchanged task, if its journal has all these answers, and there is at least one. Else
+    /// fails with `refusal`, or because a call has a different answer already.
     async fn answered_before(
         &self,
         task: Task,
@@ -228,8 +228,8 @@ impl Tasks {
         changes.apply(task.limits()).map_err(in_limits)
     }
 
-    /// Makes a transition after which the task resumes, and sends its message.
-    async fn go_on<F>(
+    /// Makes a transition after which the task continues, and sends its message.
+    async fn change_and_send<F>(
         &self,
         tenant: &TenantId,
         id: TaskId,
@@ -246,8 +246,8 @@ impl Tasks {
         Ok(task)
     }
 
-    /// Makes a transition of the task as it stands, and stores it if it is one; again and again as
-    /// long as others change the task in between.
+    /// Makes a transition of the present task, and stores it if the task changed. Tries again if
+    /// another writer changed the task in between.
     async fn change<T, F>(
         &self,
         tenant: &TenantId,

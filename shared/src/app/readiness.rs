@@ -1,4 +1,4 @@
-//! Whether the platform can do its work just now: whether what it depends on answers.
+//! Whether the platform can work now: whether its dependencies answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,36 +11,36 @@ use crate::domain::{Causes, Timestamp};
 use crate::ports::{Clock, Dependency, NoAnswer};
 
 /// How long a dependency may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a result is reused, so that frequent requests cost no more.
-const STANDS_FOR: Duration = Duration::from_secs(5);
+const REUSED_FOR: Duration = Duration::from_secs(5);
 
-/// Looks whether dependencies answer.
+/// Checks whether dependencies answer.
 pub struct Readiness {
     dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
     clock: Arc<dyn Clock>,
-    last: Mutex<Option<Look>>,
+    last: Mutex<Option<Check>>,
 }
 
 /// A dependency that can't be used now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
-    /// Its name, with its article.
+    /// Its name, with its article, such as "the state table".
     pub name: &'static str,
-    /// What is the matter with it, as a predicate that anyone may read.
+    /// What is wrong with it, as a predicate for the response, such as "does not answer".
     pub trouble: String,
 }
 
-/// What was found.
+/// The result of one check of all dependencies.
 #[derive(Clone)]
-struct Look {
+struct Check {
     at: Timestamp,
     missing: Vec<Missing>,
 }
 
 impl Readiness {
-    /// Looks at these, each with its name and that one's article.
+    /// Checks these dependencies, each with its name and article.
     pub fn new(
         dependencies: Vec<(&'static str, Arc<dyn Dependency>)>,
         clock: Arc<dyn Clock>,
@@ -52,34 +52,34 @@ impl Readiness {
         }
     }
 
-    /// The dependencies that can't be used, as of the last few seconds. Concurrent requests share
-    /// one look.
+    /// The dependencies that can't be used. The result may be a few seconds old. Concurrent
+    /// requests share one check.
     pub async fn missing(&self) -> Vec<Missing> {
         let mut last = self.last.lock().await;
         let now = self.clock.now();
         let found = match last
             .take()
-            .filter(|look| look.at <= now && now.since(look.at) < STANDS_FOR)
+            .filter(|check| check.at <= now && now.since(check.at) < REUSED_FOR)
         {
-            Some(look) => look,
-            None => Look {
+            Some(check) => check,
+            None => Check {
                 at: now,
-                missing: self.look().await,
+                missing: self.check().await,
             },
         };
         last.insert(found).missing.clone()
     }
 
-    async fn look(&self) -> Vec<Missing> {
-        let looks = self.dependencies.iter().map(async |(name, dependency)| {
+    async fn check(&self) -> Vec<Missing> {
+        let checks = self.dependencies.iter().map(async |(name, dependency)| {
             let late = |late| Err(NoAnswer::Silent(Box::new(late)));
-            let error = timeout(PATIENCE, dependency.answer()).await.unwrap_or_else(late).err()?;
+            let error = timeout(TIMEOUT, dependency.answer()).await.unwrap_or_else(late).err()?;
             tracing::warn!(dependency = name, error = %Causes(&error), "dependency does not answer");
             Some(Missing { name, trouble: error.to_string() })
         });
-        // Gathered first: a stream of borrowing futures is not `Send` for every lifetime.
-        let looks: Vec<_> = looks.collect();
-        join_all(looks).await.into_iter().flatten().collect()
+        // Collected first: a stream of borrowing futures is not `Send` for every lifetime.
+        let checks: Vec<_> = checks.collect();
+        join_all(checks).await.into_iter().flatten().collect()
     }
 }
 
@@ -115,6 +115,6 @@ mod tests {
             trouble: "does not answer".to_owned(),
         }];
         assert_eq!(both, (silent.clone(), silent));
-        assert_eq!(begun.elapsed(), PATIENCE);
+        assert_eq!(begun.elapsed(), TIMEOUT);
     }
 }

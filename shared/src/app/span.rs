@@ -1,8 +1,7 @@
-//! What a use case records on the span of the unit of work that it is part of.
+//! Records fields on the span of a unit of work: a request or a message.
 //!
-//! A function opens that span, for a request or a message, and declares the ids that it does not
-//! know yet as empty fields. A field that is not declared would be dropped without a word, so in
-//! debug builds it is a panic.
+//! A function opens the span and declares the ids that it does not know yet as empty fields. A use
+//! case records them here. `tracing` drops an undeclared field silently, so a debug build panics.
 
 use std::fmt::Display;
 

@@ -50,13 +50,13 @@ impl FromStr for IdempotencyKey {
 /// What a client submits.
 #[derive(Debug, Clone)]
 pub struct NewTask {
-    /// The agent that shall work on it, in its newest version.
+    /// The agent that works on it, in its newest version.
     pub agent: AgentId,
     /// What to work on.
     pub input: TaskInput,
-    /// What it wants of the response cache.
+    /// How it uses the response cache.
     pub cache_use: CacheUse,
-    /// Its own bounds, where they differ from the agent's.
+    /// Its own limits, where they differ from the agent's.
     pub limits: LimitChanges,
     /// The client's name for the submission, if it gave one.
     pub idempotency_key: Option<IdempotencyKey>,
@@ -67,21 +67,20 @@ pub struct NewTask {
 /// The use cases on tasks.
 #[derive(Clone)]
 pub struct Tasks {
-    /// Where agents are kept.
+    /// The store of agents.
     pub agents: Arc<dyn AgentStore>,
-    /// Where tasks are kept.
+    /// The store of tasks.
     pub store: Arc<dyn TaskStore>,
-    /// Where steps are kept.
+    /// The store of steps.
     pub journal: Arc<dyn Journal>,
-    /// Where tasks are announced.
+    /// The queue for the tasks' messages.
     pub queue: Arc<dyn TaskQueue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl Tasks {
-    /// Accepts a task. The same submission under the same idempotency key returns the task that it
-    /// made at first.
+    /// Accepts a task. The same submission with the same idempotency key returns the first task.
     pub async fn submit_task(&self, tenant: &TenantId, new: NewTask) -> Result<Task, AppError> {
         let Some(agent) = self.agents.newest(tenant, new.agent).await? else {
             return Err(AppError::invalid(
@@ -120,7 +119,7 @@ impl Tasks {
         Ok(task)
     }
 
-    /// A cap on cost needs models whose cost is known.
+    /// Refuses a cap on cost if one of the agent's models has no price.
     pub(super) fn check_cap(&self, agent: &Agent, changes: LimitChanges) -> Result<(), AppError> {
         let now = self.clock.now();
         let Some(most) = changes.max_cost_micro_usd else {
@@ -175,7 +174,7 @@ fn unknown(id: TaskId) -> AppError {
     AppError::NotFound(format!("task {id}"))
 }
 
-/// Broken rules of bounds at their place in a request.
+/// Broken rules of limits, with their place in a request.
 pub(super) fn in_limits(broken: Vec<Invalid>) -> AppError {
     let placed = |invalid: Invalid| Invalid {
         field: format!("/limits{}", invalid.field),
@@ -184,7 +183,7 @@ pub(super) fn in_limits(broken: Vec<Invalid>) -> AppError {
     AppError::Invalid(broken.into_iter().map(placed).collect())
 }
 
-/// The task id that belongs to the tenant's `key`: the key needs no record of its own.
+/// The task id that is derived from the tenant's `key`. So the key needs no record of its own.
 fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
     let digest = Sha256::new()
         .chain_update(tenant.as_str())

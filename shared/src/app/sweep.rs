@@ -1,7 +1,7 @@
-//! The watchdog: finds every task that nobody will look at again by itself and does what is due.
+//! The watchdog: finds every task that no message or worker will handle, and does what is due.
 //!
-//! It may run twice or at the same time: each change is one conditional write, and only its winner
-//! sends a message. A message that can't be sent is no loss, because the task comes due again.
+//! Two sweeps may run at the same time: each change is one conditional write, and only the sweep
+//! whose write succeeds sends a message. If a message can't be sent, the task comes due again.
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -20,12 +20,15 @@ use super::send::try_send;
 use crate::domain::{Causes, Overdue, Task, TaskStatus, Timestamp, TraceHeader};
 use crate::ports::{Backlog, Clock, Journal, StoreError, TaskQueue, TaskStore};
 
+/// How many overdue tasks a sweep reads at once.
 const PAGE: u32 = 100;
+/// How many of them it handles at once.
 const AT_ONCE: usize = 10;
 
-/// How many pages may pass without anything settled: the index may still list what the page before
-/// settled.
+/// How many pages in a row may have nothing to settle. The index lags behind the tasks: it may list
+/// tasks that are settled already.
 const IDLE_PAGES: u32 = 5;
+/// How long a sweep waits for the index after such a page.
 const INDEX_LAG: Duration = Duration::from_millis(200);
 
 /// What one sweep did, for its summary.
@@ -33,11 +36,11 @@ const INDEX_LAG: Duration = Duration::from_millis(200);
 pub struct SweepSummary {
     /// Tasks whose message was sent again because no worker had claimed them.
     pub resent: u32,
-    /// Of the tasks that no worker had claimed, those whose queue has messages that nobody
-    /// receives, and those that were sent again although the queue has no message: their messages
-    /// are received, and the tasks are not claimed.
+    /// Queued tasks that no worker claims. Either the queue has messages that no function receives,
+    /// or it is empty although the task's message was sent again: then functions receive messages,
+    /// but do not claim the tasks.
     pub unclaimed: u32,
-    /// Tasks that wait for a worker with many others: no further message was sent for them.
+    /// Tasks whose messages wait in the queue behind many others: no further message was sent.
     pub left_in_backlog: u32,
     /// Tasks that were queued again because their worker was gone.
     pub requeued: u32,
@@ -51,9 +54,9 @@ pub struct SweepSummary {
     pub canceled: u32,
     /// Tasks that were failed because their client did nothing for too long.
     pub expired: u32,
-    /// Tasks that someone else had moved on by the time they were looked at.
+    /// Tasks that a worker, a client or another sweep changed first.
     pub moved_on: u32,
-    /// Tasks that could not be helped; each has its own log line, and comes due again.
+    /// Tasks whose handling failed; each has its own log line, and comes due again.
     pub failed: u32,
     /// Whether overdue tasks may be left for the next sweep.
     pub unfinished: bool,
@@ -63,11 +66,11 @@ pub struct SweepSummary {
     pub oldest_overdue: Duration,
 }
 
-/// The ports that a sweep takes.
+/// The ports that a sweep uses.
 pub struct Sweeper {
-    /// Where tasks are kept.
+    /// The store of tasks.
     pub tasks: Arc<dyn TaskStore>,
-    /// Where steps are kept.
+    /// The store of steps.
     pub journal: Arc<dyn Journal>,
     /// The workers' queue.
     pub queue: Arc<dyn TaskQueue>,
@@ -75,7 +78,7 @@ pub struct Sweeper {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What became of one overdue task.
+/// The result for one overdue task.
 enum Settled {
     Done(Overdue),
     MovedOn,
@@ -83,7 +86,7 @@ enum Settled {
 }
 
 impl Sweeper {
-    /// Does what is due for every overdue task, until none is left or `until` has come.
+    /// Does what is due for every overdue task, until no task is overdue or the time is `until`.
     pub async fn sweep(&self, until: Timestamp) -> Result<SweepSummary, StoreError> {
         let mut swept = SweepSummary::default();
         let (mut idle_pages, mut unreadable) = (0, HashSet::new());
@@ -91,7 +94,7 @@ impl Sweeper {
         loop {
             let overdue = self.tasks.overdue(self.clock.now(), PAGE).await?;
             let full_page = overdue.iter().flatten().count() >= PAGE as usize;
-            // One that can't be read comes with each page, and is counted once.
+            // A task that can't be read is in each page. It counts once.
             let is_new = |task: &Result<Task, StoreError>| match task {
                 Err(StoreError::Corrupt { key, .. }) => unreadable.insert(key.clone()),
                 Ok(_) | Err(_) => true,
@@ -106,10 +109,12 @@ impl Sweeper {
                 .buffer_unordered(AT_ONCE)
                 .collect()
                 .await;
-            let progress = settled.iter().any(|one| matches!(one, Settled::Done(_)));
+            let progress = settled
+                .iter()
+                .any(|result| matches!(result, Settled::Done(_)));
             idle_pages = if progress { 0 } else { idle_pages + 1 };
-            for one in &settled {
-                swept.count(one);
+            for result in &settled {
+                swept.count(result);
             }
             if !full_page {
                 return Ok(swept);
@@ -151,8 +156,7 @@ impl Sweeper {
         u32::try_from(unclaimed).unwrap_or(u32::MAX)
     }
 
-    /// The messages that are in the queue, which is asked once a sweep. If it doesn't say, there
-    /// are none.
+    /// The numbers of messages in the queue, read once a sweep. If the read fails, they are zero.
     async fn backlog(&self, backlog: &OnceCell<Backlog>) -> Backlog {
         let ask = async || match self.queue.backlog().await {
             Ok(backlog) => backlog,
@@ -172,7 +176,7 @@ impl Sweeper {
     ) -> Settled {
         match task {
             Ok(task) => {
-                // The task's own trace, or the sweep's if that one takes no more spans.
+                // The span joins the task's own trace, or the sweep's if the task's trace is over.
                 let (trace, linked) = TraceHeader::open_or_over(task.spec().trace.as_ref(), now);
                 let span = settling(&task, trace, linked);
                 self.settle_task(task, backlog).instrument(span).await
@@ -212,13 +216,12 @@ impl Sweeper {
         };
         let (status, attempts) = (task.status().as_str(), task.attempts());
         if let Err(error) = &sent {
-            // It is settled all the same, and comes due again: who counts how often that happens
-            // sees the queue fail.
+            // The task counts as settled: its change is stored, and it comes due again.
             tracing::error!(settled = ?overdue, status, attempts, error = %Causes(error), "overdue task's message can't be sent");
             return Settled::Done(overdue);
         }
         match overdue {
-            // The usual way for a wait that is longer than a message can be delayed.
+            // Normal for a wait that is longer than SQS can delay a message.
             Overdue::Awakened => tracing::info!(status, attempts, "parked task is due"),
             // The sweep's summary counts them.
             Overdue::LeftInBacklog => {
@@ -237,8 +240,7 @@ impl Sweeper {
     }
 }
 
-/// The span of what is done about an overdue task. It is part of `trace`, or else of the current
-/// one.
+/// The span in which an overdue task is settled. It joins `trace`, or else the current trace.
 pub(super) fn settling(
     task: &Task,
     trace: Option<&TraceHeader>,
@@ -257,7 +259,7 @@ pub(super) fn settling(
     )
 }
 
-/// Records what was done on the current span, which is of [`settling`].
+/// Records what was done on the current span, which must come from [`settling`].
 pub(super) fn record_settled(overdue: Overdue) {
     Span::current().record("settled", debug(overdue));
 }

@@ -1,10 +1,10 @@
-//! Waiting for a task on behalf of a client that holds its request open.
+//! Waits for a task on behalf of a client that holds its request open.
 //!
-//! Each wait holds an API function, which takes concurrency that executors may need. So a tenant
-//! waits only so many times at once, counted in one place for all functions, because each of them
-//! serves one request at a time. A wait that can bring nothing, for a task that is parked for
-//! longer, ends at once. So does one that can't be counted. The response says when to ask again.
-//! The store is read soon at first, then ever more seldom.
+//! Each wait occupies an API function, and so takes concurrency that executors may need. So each
+//! tenant has a maximum of waits at once. Slots in a table count them for all functions, because
+//! each function serves one request at a time. A wait ends at once if the task is parked for
+//! longer, or if the wait can't be counted. The response then says when to ask again. The task is
+//! read often at first, then less often.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -17,22 +17,23 @@ use crate::domain::{Causes, Task, TaskId, TaskState, TenantId};
 use crate::metric;
 use crate::ports::{Slot, Slots, Taken};
 
-/// The pauses between two reads of a task: the first one, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// The time between two reads of a task: the first one, and the longest.
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// When a client whose wait was refused may ask again.
+/// After what time a client whose wait was refused may ask again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
-/// How long a place outlives its wait, for a function that was killed in it.
-const PLACE_OUTLIVES: Duration = Duration::from_secs(5);
+/// How long after its wait a slot expires, if a killed function could not give it back.
+const SLOT_OUTLIVES: Duration = Duration::from_secs(5);
 
-/// A task as a client that waited for it finds it.
+/// The task at the end of a wait.
 #[derive(Debug)]
 pub struct Found {
     /// The task.
     pub task: Task,
-    /// When to ask again; only if the wait ended before its time although the task has not ended.
+    /// After what time to ask again. Set only if the wait ended early and the task can still
+    /// change by itself.
     pub ask_again_after: Option<Duration>,
 }
 
@@ -52,7 +53,7 @@ impl Found {
     }
 }
 
-/// The waits of clients for their tasks. Each tenant has so many at once.
+/// The waits of clients for their tasks. Each tenant has at most `most` at once.
 #[derive(Clone)]
 pub struct Waits {
     tasks: Tasks,
@@ -61,15 +62,15 @@ pub struct Waits {
 }
 
 impl Waits {
-    /// Waits for these tasks, at most `most` of a tenant at once, counted in `slots`; any number
-    /// without `most`.
+    /// Waits for `tasks`. `slots` counts the waits of each tenant. Without `most` there is no
+    /// maximum, and waits are not counted.
     pub fn new(tasks: Tasks, slots: Arc<dyn Slots>, most: Option<NonZeroU32>) -> Self {
         Self { tasks, slots, most }
     }
 
-    /// The task, with its input, as it is once it has ended, waits for its client, or `wait` is
-    /// over, whichever comes first; and at once if it is parked beyond the wait, or the tenant
-    /// waits as often as it may.
+    /// Returns the task, with its input, when it has ended, needs its client, or `wait` is over,
+    /// whichever comes first. Returns it at once if it is parked for longer than the wait, or the
+    /// tenant has its maximum of waits.
     pub async fn find_task(
         &self,
         tenant: &TenantId,
@@ -103,14 +104,13 @@ impl Waits {
         let Some(most) = self.most else {
             return self.follow(task, end).await;
         };
-        let place = self.place(wait);
-        if !self.take(tenant, &place, most).await {
+        let slot = self.slot(wait);
+        if !self.take(tenant, &slot, most).await {
             metric::WAITS_REFUSED.add([], 1);
             return Ok(Found::too_soon(task, REFUSED_FOR));
         }
         let found = self.follow(task, end).await;
-        // One that can't be given back is free at its end.
-        if let Err(error) = self.slots.give_back(tenant, &place).await {
+        if let Err(error) = self.slots.give_back(tenant, &slot).await {
             tracing::debug!(error = %Causes(&error), "wait's slot could not be released; it expires");
         }
         found
@@ -119,11 +119,11 @@ impl Waits {
     /// Reads the task until it has settled, is parked beyond `end`, or `end` has come.
     async fn follow(&self, mut task: Task, end: Instant) -> Result<Found, AppError> {
         let (tenant, id) = (task.spec().tenant.clone(), task.id());
-        let mut pause = FIRST_PAUSE;
+        let mut delay = FIRST_DELAY;
         loop {
-            // A parked task is left alone for longer, and read soon once its wait is over.
+            // A parked task is read seldom, and soon again when its own wait is over.
             let parked = self.parked_for(&task);
-            let next = parked.map_or(pause, |left| LONGEST_PAUSE.min(left + FIRST_PAUSE));
+            let next = parked.map_or(delay, |left| LONGEST_DELAY.min(left + FIRST_DELAY));
             sleep_until(end.min(Instant::now() + next)).await;
             task = self.tasks.find_task(&tenant, id).await?;
             if is_settled(&task) || Instant::now() >= end {
@@ -132,15 +132,15 @@ impl Waits {
             if let Some(left) = self.parked_beyond(&task, end) {
                 return Ok(Found::too_soon(task, left));
             }
-            pause = if parked.is_some() {
-                FIRST_PAUSE
+            delay = if parked.is_some() {
+                FIRST_DELAY
             } else {
-                LONGEST_PAUSE.min(pause.mul_f32(1.5))
+                LONGEST_DELAY.min(delay.mul_f32(1.5))
             };
         }
     }
 
-    /// How long the task stays parked, if it is.
+    /// For how long the task stays parked; `None` if it is not parked.
     fn parked_for(&self, task: &Task) -> Option<Duration> {
         let TaskState::Waiting { wait, .. } = task.state() else {
             return None;
@@ -148,26 +148,28 @@ impl Waits {
         Some(wait.until.since(self.tasks.clock.now()))
     }
 
+    /// For how long the task stays parked, if that is beyond `end`.
     fn parked_beyond(&self, task: &Task, end: Instant) -> Option<Duration> {
         self.parked_for(task)
             .filter(|left| *left > end.saturating_duration_since(Instant::now()))
     }
 
-    /// A place for a new wait. It has an id like a task's, because several clients may wait for one
-    /// task.
-    fn place(&self, wait: Duration) -> Slot {
+    /// The slot of a new wait. Its id is a new one, not the task's: several clients may wait for
+    /// one task.
+    fn slot(&self, wait: Duration) -> Slot {
         let now = self.tasks.clock.now();
         Slot {
             task: TaskId::new(now),
             fence: 0,
-            until: now.plus(wait).plus(PLACE_OUTLIVES),
+            until: now.plus(wait).plus(SLOT_OUTLIVES),
         }
     }
 
-    async fn take(&self, tenant: &TenantId, place: &Slot, most: NonZeroU32) -> bool {
+    /// Takes the slot. Returns `false` if the tenant has its maximum, or the store fails.
+    async fn take(&self, tenant: &TenantId, slot: &Slot, most: NonZeroU32) -> bool {
         match self
             .slots
-            .take(tenant, place, most.get(), self.tasks.clock.now())
+            .take(tenant, slot, most.get(), self.tasks.clock.now())
             .await
         {
             Ok(Taken::Granted) => true,
@@ -187,7 +189,7 @@ impl Waits {
     }
 }
 
-/// Whether nothing changes the task any more but its client.
+/// Whether only its client can change the task from now on.
 fn is_settled(task: &Task) -> bool {
     task.status().is_terminal() || task.status().awaits_client()
 }

@@ -1,4 +1,4 @@
-//! Agents: named, versioned configurations.
+//! Agents: named configurations of tasks, in versions.
 
 use super::chain::ModelChain;
 use super::hidden::Hidden;
@@ -14,18 +14,19 @@ use super::transcript::{OutputSchema, ToolDefinition};
 const MAX_NAME_CHARS: usize = 64;
 const MAX_INSTRUCTIONS_BYTES: usize = 32 * 1_024;
 
-/// One immutable version of an agent. A change makes the next version; running tasks keep theirs.
+/// One immutable version of an agent. A change makes the next version; running tasks keep their
+/// version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Agent {
     /// Identifies the agent across its versions.
     pub id: AgentId,
-    /// Whose agent it is.
+    /// The tenant that owns the agent.
     pub tenant: TenantId,
-    /// Counts from 1.
+    /// The number of the version, from 1.
     pub version: u32,
-    /// What it does and within which bounds.
+    /// What the agent does, and its limits.
     pub config: AgentConfig,
-    /// When this version was made.
+    /// When this version was created.
     pub created_at: Timestamp,
 }
 
@@ -41,7 +42,7 @@ impl Agent {
         }
     }
 
-    /// Names this version.
+    /// The agent's id and this version's number.
     pub const fn version_ref(&self) -> AgentVersion {
         AgentVersion {
             id: self.id,
@@ -50,7 +51,7 @@ impl Agent {
     }
 }
 
-/// Names one version of one agent.
+/// The name of one version of one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AgentVersion {
     /// The agent.
@@ -59,26 +60,26 @@ pub struct AgentVersion {
     pub version: u32,
 }
 
-/// What an agent does and within which bounds.
+/// What an agent does, and its limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentConfig {
     /// A name for people; need not be unique.
     pub name: AgentName,
-    /// The model's role, in words for the model.
+    /// The text that tells the model its role.
     pub instructions: Instructions,
-    /// The models that it asks.
+    /// The models that it calls, the preferred one first.
     pub models: ModelChain,
-    /// The tools that its models may ask its user to run.
+    /// The tools that the client runs.
     pub tools: Vec<ToolDefinition>,
-    /// The tools that the platform runs for its models.
+    /// The tools that the platform runs.
     pub builtin_tools: Vec<BuiltinTool>,
-    /// The form that its answers must have, if they must have one.
+    /// The JSON schema of the final answer, if it must follow one.
     pub output_schema: Option<OutputSchema>,
-    /// How failed model calls are repeated.
+    /// How failed model calls are retried.
     pub retry: RetryRules,
-    /// Whether and how long answers are kept; `None` leaves it to the deployment.
+    /// Whether and for how long answers are cached; `None` takes the deployment's setting.
     pub cache: Option<CacheRules>,
-    /// Its bounds.
+    /// The limits of each task.
     pub limits: Limits,
 }
 
@@ -108,7 +109,7 @@ impl AgentName {
     }
 }
 
-/// The model's role, in words for the model: at most 32 KiB; may be empty.
+/// The text that tells the model its role: at most 32 KiB; may be empty.
 #[derive(derive_more::Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instructions(#[debug("{}", Hidden(_0))] String);
 

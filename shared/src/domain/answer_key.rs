@@ -1,8 +1,8 @@
-//! What stands for a question to a model in the response cache.
+//! The key of a model request in the response cache.
 
 use std::fmt;
 
-/// Stands for a question, its tenant included: a digest of all that could change the answer.
+/// A digest of a model request and its tenant: of everything that could change the answer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AnswerKey([u8; 32]);
 

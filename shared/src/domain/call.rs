@@ -212,7 +212,7 @@ impl Origin {
     }
 }
 
-/// An attempt at a model call that came to nothing.
+/// A failed attempt of a model call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedAttempt {
     /// The model that was to answer.

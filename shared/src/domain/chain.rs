@@ -1,4 +1,4 @@
-//! Which models an agent asks, and how each is set.
+//! The models that an agent uses, and the settings of each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -95,7 +95,7 @@ impl fmt::Display for ModelRef {
     }
 }
 
-/// One model of a chain, and how it is set.
+/// One model of a chain, and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelChoice {
     /// The model.
@@ -110,7 +110,7 @@ pub struct ModelChoice {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelSettings {
-    /// How much chance there is in the answer, 0 to 2.
+    /// How random the answer is, 0 to 2.
     pub temperature: Option<Thousandths>,
     /// The share of the likeliest tokens to choose from, 0 to 1.
     pub top_p: Option<Thousandths>,
@@ -120,12 +120,12 @@ pub struct ModelSettings {
     pub api_version: ApiVersion,
     /// Whether the answer is streamed.
     pub transfer: Transfer,
-    /// The field in which a Chat Completions server reads the most tokens of an answer.
+    /// The field in which a Chat Completions server reads an answer's maximum of tokens.
     #[serde(skip_serializing_if = "OutputLimitField::is_by_model")]
     pub output_limit_field: OutputLimitField,
 }
 
-/// A small decimal number, kept exactly: 0.7 is 700.
+/// A small decimal number, stored exactly as thousandths: 0.7 is 700.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Thousandths(pub u16);
@@ -147,7 +147,7 @@ impl Thousandths {
             })
     }
 
-    /// The number as vendors want it.
+    /// The number as vendors' APIs take it.
     pub fn as_f64(self) -> f64 {
         f64::from(self.0) / 1_000.0
     }
@@ -167,14 +167,14 @@ pub enum ReasoningEffort {
     Medium,
     /// Much.
     High,
-    /// More than that.
+    /// More than high.
     Xhigh,
     /// As much as it can.
     Max,
 }
 
 impl ReasoningEffort {
-    /// All of them, for people.
+    /// All names in one text, for error messages.
     pub const NAMES: &str = "none, minimal, low, medium, high, xhigh or max";
 
     /// The name in requests, records and the vendors' APIs.
@@ -191,11 +191,11 @@ impl ReasoningEffort {
     }
 }
 
-/// The field of a Chat Completions request that holds the most tokens of an answer.
+/// The field of a Chat Completions request that holds an answer's maximum of tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputLimitField {
-    /// The one that the model's name suggests.
+    /// The field that the model's name suggests.
     #[default]
     ByModel,
     /// `max_tokens`, which every server knows.
@@ -211,37 +211,37 @@ impl OutputLimitField {
     }
 }
 
-/// Whether an agent may have a model that this version of the platform doesn't know.
+/// Whether an agent may name a model that this version of the platform doesn't know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Unlisted {
-    /// It may not: a mistyped name is found at once.
+    /// Not allowed: a mistyped name is found at once.
     #[default]
     Refused,
-    /// It may, without a price.
+    /// Allowed; the model has no price.
     Allowed,
 }
 
 /// The version of a vendor's API.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ApiVersion {
-    /// The one that this platform was made for: Anthropic's `2026-10-21`.
+    /// The version that this platform was made for: Anthropic's `2026-10-21`.
     #[default]
     #[serde(rename = "current")]
     Current,
-    /// Anthropic's version before, which takes sampling parameters.
+    /// Anthropic's version before that, which takes sampling parameters.
     #[serde(rename = "2023-06-01")]
     Anthropic20230601,
 }
 
-/// How an answer comes back.
+/// How a provider sends an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Transfer {
-    /// As a stream of events: a silent provider is noticed early, and what a broken answer used is
-    /// known.
+    /// As a stream of events: a silent provider is noticed early, and the usage of a broken answer
+    /// can be estimated.
     #[default]
     Stream,
-    /// In one piece, for servers that can't stream.
+    /// In one body, for servers that can't stream.
     Whole,
 }
 
@@ -281,7 +281,7 @@ impl ModelChain {
         }
     }
 
-    /// The chain of one model with the vendor's defaults.
+    /// A chain of one model.
     pub fn only(choice: ModelChoice) -> Self {
         Self {
             first: choice,

@@ -1,4 +1,4 @@
-//! The bounds of a task: an agent sets them for all of its tasks, and a task may have its own.
+//! The limits of a task: an agent sets them for all of its tasks, and a task may have its own.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::invalid::{Invalid, within};
 
-/// Bounds for one task.
+/// The limits of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
@@ -18,11 +18,11 @@ pub struct Limits {
     max_tool_calls: u32,
     max_tokens: Option<u64>,
     input_timeout_seconds: u32,
-    /// What becomes of a task that reaches one of them.
+    /// What happens to a task that reaches a limit.
     pub on_limit: OnLimit,
 }
 
-/// What becomes of a task that reaches a limit.
+/// What happens to a task that reaches a limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimit {
@@ -75,15 +75,15 @@ impl fmt::Display for LimitKind {
     }
 }
 
-/// Whose cap on cost it is.
+/// What a cap on cost covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BudgetScope {
-    /// The task's.
+    /// The cost of a task.
     Task,
-    /// The tenant's, of a day.
+    /// The cost of a tenant in a day.
     Tenant,
-    /// The deployment's, of a day.
+    /// The cost of the deployment in a day.
     Deployment,
 }
 
@@ -115,7 +115,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The bound of this kind; none if there is none.
+    /// The limit of this kind; `None` if it is not set.
     pub fn bound(self, limit: LimitKind) -> Option<u64> {
         match limit {
             LimitKind::Budget => self.max_cost_micro_usd,
@@ -125,7 +125,7 @@ impl Limits {
         }
     }
 
-    /// These limits with 1 to 128,000 tokens for an answer: the most that any listed model writes.
+    /// These limits with 1 to 128,000 tokens for an answer. No listed model writes more.
     pub fn with_max_output_tokens(self, tokens: u32) -> Result<Self, Invalid> {
         Ok(Self {
             max_output_tokens: within("/max_output_tokens", tokens, 1..=128_000)?,
@@ -133,8 +133,8 @@ impl Limits {
         })
     }
 
-    /// These limits with 10 to 86,400 seconds from submission to the end, not counting waits for a
-    /// person.
+    /// These limits with 10 to 86,400 seconds from submission to the end, without waits for the
+    /// client.
     pub fn with_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
         Ok(Self {
             timeout_seconds: within("/timeout_seconds", seconds, 10..=86_400)?,
@@ -176,8 +176,8 @@ impl Limits {
         })
     }
 
-    /// These limits with 60 seconds to 30 days for which a task waits for a client's answer, or for
-    /// its resumption.
+    /// These limits with 60 seconds to 30 days for which a task waits for its client to answer or
+    /// resume it.
     pub fn with_input_timeout_seconds(self, seconds: u32) -> Result<Self, Invalid> {
         Ok(Self {
             input_timeout_seconds: within("/input_timeout_seconds", seconds, 60..=2_592_000)?,
@@ -231,7 +231,7 @@ impl Limits {
     }
 }
 
-/// Limits that replace a task's present ones; `None` keeps the present one.
+/// New values for a task's limits; `None` keeps the present value.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LimitChanges {
     /// See [`Limits::with_timeout_seconds`].
@@ -247,7 +247,7 @@ pub struct LimitChanges {
 }
 
 impl LimitChanges {
-    /// `limits` with these changes, or every one that is out of bounds.
+    /// `limits` with these changes, or every change that is out of bounds.
     pub fn apply(self, limits: Limits) -> Result<Limits, Vec<Invalid>> {
         let (mut changed, mut broken) = (limits, Vec::new());
         let mut take =
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_take_the_place_of_what_they_name_and_every_broken_one_is_named() {
+    fn changes_replace_limits_and_every_broken_change_is_named() {
         let limits = Limits::default();
         let changes = LimitChanges {
             max_steps: Some(7),

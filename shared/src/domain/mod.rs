@@ -1,7 +1,8 @@
 //! The platform's nouns and rules, without I/O and without async.
 //!
-//! A value that exists is valid: constructors refuse with [`Invalid`], and a task changes state
-//! only through the methods of [`Task`]. Nothing here knows of HTTP, AWS or a vendor's format.
+//! A value that exists is valid: constructors return [`Invalid`] for a bad value, and a task
+//! changes its state only through the methods of [`Task`]. No code here knows HTTP, AWS or a
+//! vendor's format.
 
 pub mod agent;
 pub mod answer_key;

@@ -29,14 +29,15 @@ pub struct Output {
 pub struct Failure {
     /// The kind of failure.
     pub code: FailureCode,
-    /// A sentence for people. Of a vendor's text it has only what can't repeat the prompt.
+    /// A sentence for people. It contains only those parts of a vendor's text that can't repeat the
+    /// prompt.
     pub message: String,
     /// The model calls that led to it, if any did: each attempt, in order.
     pub attempts: Vec<FailedAttempt>,
 }
 
 impl Failure {
-    /// A failure in which no model had a part.
+    /// A failure without model attempts: no model caused it.
     pub fn of_its_own(code: FailureCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -53,7 +54,7 @@ impl Failure {
         )
     }
 
-    /// The failure of a task whose workers all disappeared.
+    /// The failure of a task whose attempts are used up, because its workers were lost or failed.
     pub(super) fn attempts_exhausted(attempts: u64, steps: u32, setbacks: &Setbacks) -> Self {
         let message = format!(
             "given up after {attempts} attempts that came to nothing: workers were lost or could not record what they did; since \
@@ -62,7 +63,7 @@ impl Failure {
         Self::of_its_own(FailureCode::AttemptsExhausted, message)
     }
 
-    /// The failure of a task that never ends.
+    /// The failure of a task that used too many invocations.
     pub(super) fn hops_exhausted(hops: u32) -> Self {
         Self::of_its_own(
             FailureCode::HopsExhausted,
@@ -70,7 +71,7 @@ impl Failure {
         )
     }
 
-    /// The failure of a task whose client stayed silent.
+    /// The failure of a task whose client did not answer in time.
     pub(super) fn input_expired() -> Self {
         Self::of_its_own(
             FailureCode::InputExpired,
@@ -78,7 +79,7 @@ impl Failure {
         )
     }
 
-    /// The failure of a task whose messages no worker could take.
+    /// The failure of a task whose messages led to no claim.
     pub(super) fn undeliverable(messages: u32, steps: u32) -> Self {
         let message = format!(
             "{messages} messages for it were delivered in vain: no worker could claim the task; {steps} steps are recorded"

@@ -1,4 +1,4 @@
-//! What went wrong since a task's journal last grew, as its workers could tell.
+//! What went wrong since a task's journal last grew, as far as its workers recorded it.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use crate::domain::chain::Provider;
 use crate::domain::failure_code::FailureCode;
 use crate::domain::limits::BudgetScope;
 
-/// The failed model calls since a task's journal last grew, counted by what they met, and whose cap
-/// on cost refused the last one.
+/// The failed model calls since a task's journal last grew, counted by failure, and the cap on cost
+/// that refused the last call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setbacks {
     #[serde(default)]
@@ -33,7 +33,7 @@ impl Setbacks {
         self.met.is_empty() && self.cap.is_none()
     }
 
-    /// Whose cap on cost refused the last call.
+    /// The cap on cost that refused the last call, if one did.
     pub const fn cap(&self) -> Option<BudgetScope> {
         self.cap
     }

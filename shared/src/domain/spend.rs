@@ -10,7 +10,7 @@ use super::usage::Usage;
 pub struct Spend {
     /// Requests that went out to a provider.
     pub attempts: u32,
-    /// The tokens of all of them, as far as the provider told.
+    /// The tokens of all of them, as far as the provider reported them.
     pub usage: Usage,
     /// What these tokens cost.
     pub cost: Cost,

@@ -12,7 +12,7 @@ const OPEN_FOR: Duration = Duration::from_hours(30 * 24 - 1);
 /// A trace, its current span, and whether it is recorded.
 ///
 /// It has the form `Root=1-…-…;Parent=…;Sampled=1` (X-Ray developer guide, "Tracing header"). Other
-/// fields of a header, such as `Lineage`, are of one hop only and are left out.
+/// fields of a header, such as `Lineage`, hold only for one hop and are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceHeader(String);
 
@@ -30,9 +30,8 @@ impl TraceHeader {
             .unwrap_or_default()
     }
 
-    /// Whether X-Ray still takes spans of this trace: 30 days from its beginning, which is in its
-    /// id (X-Ray API reference, `PutTraceSegments`), less an hour for spans that are about to
-    /// begin.
+    /// Whether X-Ray still takes spans of this trace: for 30 days after its beginning, which its id
+    /// contains (X-Ray API reference, `PutTraceSegments`), less an hour for spans that begin soon.
     pub fn is_open(&self, now: Timestamp) -> bool {
         let begun = self
             .trace_id()
@@ -44,8 +43,8 @@ impl TraceHeader {
         })
     }
 
-    /// The trace, if X-Ray still takes spans of it; or else, second, the trace that can only be
-    /// linked to.
+    /// The trace as the first value, if X-Ray still takes spans of it. Otherwise the trace as the
+    /// second value: spans can only link to it.
     pub fn open_or_over(header: Option<&Self>, now: Timestamp) -> (Option<&Self>, Option<&Self>) {
         match header {
             Some(trace) if trace.is_open(now) => (Some(trace), None),
@@ -63,7 +62,7 @@ impl fmt::Display for TraceHeader {
 impl FromStr for TraceHeader {
     type Err = Invalid;
 
-    /// Reads a header. Who leaves the decision open whether the trace is recorded has none that is.
+    /// Reads a header. If it leaves open whether the trace is recorded, the trace is not recorded.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let field = |name: &str| {
             text.split(';')

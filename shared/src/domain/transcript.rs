@@ -1,8 +1,8 @@
-//! What is said between a user, a model and tools, free of any vendor's format.
+//! The messages between a user, a model and tools, in a neutral form: no vendor's format.
 //!
-//! A vendor whose own blocks must come back to it unchanged, such as signed or encrypted reasoning,
-//! keeps them beside the neutral form ([`Original`]): the same vendor gets them back, another one
-//! gets the neutral form. So a conversation can move from one vendor to another at any turn.
+//! Some vendors require their own blocks back unchanged, such as signed or encrypted reasoning.
+//! Such a block stands beside the neutral form ([`Original`]). The same vendor gets it back;
+//! another vendor gets the neutral form. So a conversation can move between vendors at any turn.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use super::schema::JsonSchema;
 /// The most tools that an agent may have.
 pub const MAX_TOOLS: usize = 64;
 
-/// Descriptions of tools that agents have in practice pass 4 KiB: they hold manuals with examples.
+/// Real descriptions of tools exceed 4 KiB: they contain manuals with examples.
 const MAX_DESCRIPTION_BYTES: usize = 16 * 1_024;
 const MAX_TOOLS_BYTES: usize = 128 * 1_024;
 
@@ -27,7 +27,7 @@ pub enum Message {
     User(Vec<UserPart>),
     /// The model speaks.
     Assistant(Vec<AssistantPart>),
-    /// Tools answer the calls of the turn before.
+    /// The results of the tool calls of the turn before.
     ToolResults(Vec<ToolResult>),
 }
 
@@ -37,7 +37,7 @@ impl Message {
         Self::User(vec![UserPart::Text(text.into())])
     }
 
-    /// About how many bytes it has.
+    /// About how many bytes the message has.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::User(parts) => parts.iter().map(UserPart::bytes).sum(),
@@ -80,10 +80,9 @@ impl UserPart {
 /// A part of what a model says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssistantPart {
-    /// What it says, for everyone.
+    /// The content in the neutral form.
     pub content: AssistantContent,
-    /// The vendor's own block, where the neutral form alone would lose something that the vendor
-    /// wants back.
+    /// The vendor's own block, if the neutral form lacks something that the vendor requires back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
 }
@@ -116,20 +115,20 @@ fn bytes_of(value: &Value) -> usize {
     }
 }
 
-/// What a part of a model's turn says, for everyone.
+/// The content of a part of a model's turn, in the neutral form.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AssistantContent {
-    /// Text, or the words in which the model declines.
+    /// Text, also the text of a refusal.
     #[debug("Text({})", Hidden(_0))]
     Text(String),
-    /// The model wants a tool to be run.
+    /// The model calls a tool.
     ToolCall(ToolCall),
-    /// How the model came to it, as far as the vendor shows it; may be empty. Never sent to another
+    /// The model's reasoning, as far as the vendor shows it; may be empty. Never sent to another
     /// vendor.
     #[debug("Reasoning({})", Hidden(_0))]
     Reasoning(String),
-    /// Something that only its vendor understands; it lives in the part's [`Original`].
+    /// Something that only its vendor understands; it is in the part's [`Original`].
     Opaque,
 }
 
@@ -143,7 +142,7 @@ pub struct Original {
     pub block: Value,
 }
 
-/// A model's wish to have a tool run.
+/// A model's call of a tool.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// Ties the result to the call.
@@ -151,24 +150,24 @@ pub struct ToolCall {
     /// The tool's name, as the model wrote it.
     #[debug("{}", Hidden(name))]
     pub name: String,
-    /// The arguments as the model wrote them: meant to be a JSON object, and not always one.
+    /// The arguments as the model wrote them. They should be a JSON object, but may be any text.
     #[debug("{}", Hidden(arguments))]
     pub arguments: String,
 }
 
-/// What came of a tool call.
+/// The result of a tool call.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
     /// The call's id.
     pub call_id: String,
-    /// What the tool says.
+    /// The text that the tool returned.
     #[debug("{}", Hidden(text))]
     pub text: String,
-    /// Whether it is an error, for the model to react to.
+    /// Whether the text describes an error. The model sees this too.
     pub is_error: bool,
 }
 
-/// A tool as a model gets to know it.
+/// A tool as it is described to a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolDefinition {
     /// Its name.
@@ -232,10 +231,10 @@ impl ToolDefinition {
     }
 }
 
-/// The form that an answer must have.
+/// The JSON schema that an answer must follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSchema {
-    /// A name for the form, as some vendors want one; by the rules of a tool's name.
+    /// A name for the schema, which some vendors require; by the rules of a tool's name.
     pub name: ToolName,
     /// The JSON schema of the answer's text.
     pub schema: JsonSchema,

@@ -1,10 +1,10 @@
-//! Why and until when something waits without using compute.
+//! Why and until when a task waits without using compute.
 
 use serde::{Deserialize, Serialize};
 
 use super::time::Timestamp;
 
-/// A wait that is better spent without compute: a task that meets one is parked.
+/// A wait that is too long to spend in a running function: the task is parked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait {
     /// When it is over.
@@ -14,8 +14,8 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// The sooner end of two waits that may both bring an answer. If one wait is not caused by
-    /// an outage, the result is no outage either.
+    /// The wait that ends first, if either may bring an answer. If one of them has a reason of the
+    /// platform's own, the result has that reason, so that it is not taken for an outage.
     #[must_use]
     pub fn or_sooner(self, other: Self) -> Self {
         let (first, second) = if other.until < self.until {
@@ -23,7 +23,7 @@ impl Wait {
         } else {
             (self, other)
         };
-        let reason = if second.reason.is_our_own() && !first.reason.is_our_own() {
+        let reason = if second.reason.is_platforms_own() && !first.reason.is_platforms_own() {
             second.reason
         } else {
             first.reason
@@ -39,26 +39,26 @@ impl Wait {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitReason {
-    /// A provider asked for the wait, or failed and needs time to recover.
+    /// A provider named the wait, or failed and needs time to recover.
     RetryAfter,
-    /// The breaker of every model that could answer is open.
+    /// The circuit of every model that could answer is open.
     Breaker,
-    /// A provider's or our own rate limit.
+    /// A rate limit of a provider.
     RateLimit,
-    /// Another worker is asking the very same question just now.
+    /// Another worker is making an equal model request.
     SingleFlight,
-    /// The invocation had no time left for the call; another one has.
+    /// The invocation has no time left for the call; the next invocation has.
     OutOfTime,
-    /// Open calls have reserved what a cap on cost leaves, or the store can't say how much it
-    /// leaves.
+    /// Open calls have reserved all that a cap on cost leaves, or the store can't say how much is
+    /// left.
     Budget,
-    /// As many of the tenant's tasks run as may run at once.
+    /// The tenant's maximum of tasks is running, or the conversation does not fit into memory.
     Concurrency,
 }
 
 impl WaitReason {
-    /// Whether the wait is of our own making, and says nothing about the providers.
-    pub const fn is_our_own(self) -> bool {
+    /// Whether the platform itself causes the wait, so that it is no sign of an outage.
+    pub const fn is_platforms_own(self) -> bool {
         match self {
             Self::RetryAfter | Self::Breaker | Self::RateLimit => false,
             Self::SingleFlight | Self::OutOfTime | Self::Budget | Self::Concurrency => true,

@@ -1,27 +1,26 @@
-//! Why a model stopped, in the words of all vendors and servers.
+//! Why a model stopped: the reasons that vendors and servers name.
 //!
-//! Gateways pass the words of the model behind them on, so that any server may use any of these, in
-//! upper or lower case.
+//! A gateway passes on the reason of the model behind it. So any server may name any of these
+//! reasons, in upper or lower case.
 
 use crate::domain::StopReason;
 
 /// What a server's reason to stop means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// The answer is whole.
+    /// The answer is complete.
     Whole(StopReason),
     /// The answer is cut.
     Cut(StopReason),
-    /// The server broke the answer off.
+    /// The server aborted the answer.
     BrokenOff,
-    /// The server could not read what the model wrote.
+    /// The server could not parse what the model wrote.
     Garbled,
     /// This version doesn't know the reason.
     Unknown,
 }
 
-/// What the reason means. Names that are no reason, such as `null` as text, are to be left out
-/// before.
+/// What the reason means. The caller has removed texts that are no reason with [`reason`].
 pub(super) fn ending(reason: &str) -> Ending {
     match reason.to_ascii_lowercase().as_str() {
         // OpenAI, Anthropic, Cohere; TGI, Together and vLLM.
@@ -75,8 +74,8 @@ pub(super) fn ending(reason: &str) -> Ending {
     }
 }
 
-/// The reason, if the text is one: some servers send an empty text, or `"null"`, before there is
-/// any.
+/// The reason, if the text is a reason: until there is one, some servers send an empty text or
+/// `"null"`.
 pub(super) fn reason(text: Option<String>) -> Option<String> {
     text.filter(|text| {
         !["", "null", "none"]

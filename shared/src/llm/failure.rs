@@ -1,4 +1,4 @@
-//! What a failed exchange means, and what of it may be logged.
+//! What a failed exchange means, and which parts of it may be logged.
 //!
 //! [`provider_error`](super::provider_error) decides what a provider's own error means. No text
 //! of an answer gets into an error: messages of providers quote prompts and keys, and messages of
@@ -25,10 +25,10 @@ use crate::ports::{ModelError, ModelErrorKind, Recovery};
 
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
-/// What is known of an exchange, to be put into its error or answer.
+/// What is known of an exchange with a provider. It becomes part of the error or the answer.
 pub(super) struct Exchange {
     model: ModelRef,
-    /// What is asked, to tell what of it an error is about.
+    /// The prompt, to find the part of it that an error is about.
     prompt: Option<Arc<Prompt>>,
     status: Option<u16>,
     request_id: Option<String>,
@@ -46,12 +46,12 @@ impl Exchange {
         }
     }
 
-    /// The wait that a header of the provider's answer names.
+    /// The wait that a header of the response names.
     pub(super) const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// An exchange that has not begun, about nothing known.
+    /// An exchange that has not begun, without a prompt.
     pub(super) fn new(model: ModelRef) -> Self {
         let spend = Spend::default();
         Self {
@@ -65,7 +65,7 @@ impl Exchange {
         }
     }
 
-    /// Takes down the head of the provider's answer. Successes have no say in whether and when to
+    /// Notes the status and the headers of the response. Only a failure may say whether and when to
     /// try again.
     pub(super) fn answered(&mut self, response: &Response, id_header: &str, now: Timestamp) {
         let headers = response.headers();
@@ -118,7 +118,7 @@ impl Exchange {
         let should_retry = self
             .should_retry
             .filter(|_| kind != ModelErrorKind::QuotaExhausted);
-        // When to try again is nothing that a failure says which no other try can mend.
+        // A failure that a retry cannot fix has no wait.
         let retry_after = self
             .retry_after
             .or_else(|| wait_of(&kind, complaint.as_deref()));
@@ -167,8 +167,8 @@ fn in_our_words(reason: &dyn Error) -> ProviderError {
     }
 }
 
-/// The wait that an error names, in one of its fields or in words. An error that is not about
-/// limits or load may quote words of a prompt that name one.
+/// The wait that an error names, in a field or a text. Only errors about limits or load count: the
+/// text of any other error may quote a prompt that names a wait.
 fn wait_of(kind: &ModelErrorKind, complaint: Option<&Complaint>) -> Option<Duration> {
     let names_waits = matches!(
         kind,
@@ -177,12 +177,12 @@ fn wait_of(kind: &ModelErrorKind, complaint: Option<&Complaint>) -> Option<Durat
     complaint.filter(|_| names_waits)?.wait()
 }
 
-/// Why an exchange came to nothing.
+/// Why an exchange failed.
 pub(super) struct Failure {
     kind: ModelErrorKind,
     recovery: Option<Recovery>,
     source: Option<Box<dyn Error + Send + Sync>>,
-    /// What the provider said, if it did.
+    /// The provider's error, if it sent one.
     complaint: Option<Box<Complaint>>,
 }
 
@@ -191,19 +191,19 @@ pub(super) struct Failure {
 #[error("the secret store did not answer in time")]
 pub(super) struct KeyTimeout;
 
-/// An answer has an impossible content, such as the end of something that did not begin.
+/// An answer has impossible content, such as the end of a block that did not begin.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Inconsistent(&'static str);
 
-/// A body is larger than is accepted.
+/// A body is too large.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is larger than {limit_bytes} bytes")]
 pub(super) struct BodyTooLarge {
     pub(super) limit_bytes: usize,
 }
 
-/// The server sends us elsewhere, where the key must not go.
+/// The server redirects to another place, which must not get the key.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the response is a redirect, which is not followed: a proxy's login, or the API is elsewhere"
@@ -215,7 +215,7 @@ struct Redirected;
 #[error("the answer ended before its end")]
 struct Truncated;
 
-/// A server says that it broke an answer off.
+/// The server reports that it aborted an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the server broke off the answer")]
 struct BrokenOff;
@@ -230,12 +230,12 @@ impl Failure {
         }
     }
 
-    /// The connection didn't come about, or broke off.
+    /// The connection failed or broke.
     pub(super) fn broken(error: reqwest::Error) -> Self {
         Self::new(UNAVAILABLE, error.without_url())
     }
 
-    /// The provider complains.
+    /// The provider sent an error.
     pub(super) fn complaint(kind: ModelErrorKind, complaint: Complaint) -> Self {
         let source = complaint.name().map(Into::into);
         Self {

@@ -1,9 +1,9 @@
-//! What every dialect's answer goes through once it is whole.
+//! The last pass over a complete answer, the same for every dialect.
 //!
-//! Half characters are joined. Each tool call gets arguments that are one JSON value, if they can
-//! be told apart, and an id of its own; a call that was sent twice is one call. An answer that says
-//! nothing is refused, unless the model was given the results of its tools: models do end such a
-//! turn without a word.
+//! Halves of characters are joined. A call whose arguments are several JSON values is split into
+//! one call for each value, if the values can be separated. Each call gets an id of its own; a call
+//! that was sent twice becomes one call. An empty answer is refused, unless the model has had
+//! results of tools: models do end such a turn without a word.
 
 use std::collections::HashMap;
 
@@ -56,7 +56,7 @@ pub(super) fn join_halves(answer: &mut Answer) {
     }
 }
 
-/// The answer with its calls told apart. Fails if it says nothing, and may not.
+/// The answer with its calls separated. Fails if it is empty and must not be.
 pub(super) fn settled(answer: Answer, silence: Silence) -> Result<Answer, Fault> {
     let mut calls = Calls::default();
     for part in answer.content {
@@ -118,7 +118,7 @@ impl Calls {
         }
     }
 
-    /// Adds a call, with an id of ours if it has none, or that of another call.
+    /// Adds a call. It gets a new id if it has no id, or the id of another call.
     fn add(&mut self, mut call: ToolCall, mut original: Option<Value>) {
         if let Some(earlier) = self
             .places

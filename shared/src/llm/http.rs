@@ -1,10 +1,9 @@
-//! One exchange over HTTP, as all vendors do it: a JSON question is posted, and a stream of events
-//! comes back or a whole JSON answer.
+//! One exchange over HTTP, the same for all vendors: a request in JSON is posted, and a stream of
+//! events or a whole answer in JSON comes back.
 //!
-//! An exchange always ends in time and uses a bounded amount of memory. It
-//! is tried once, follows no redirect and uses no proxy, because each would hand prompt and key to
-//! someone who was not chosen. Tokens of an answer that broke off are counted as far as they are
-//! known.
+//! An exchange always ends in time and uses a bounded amount of memory. It is tried once. It
+//! follows no redirect and uses no proxy, because these would get the prompt and the key. Tokens of
+//! an answer that broke off are counted as far as they are known.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -34,13 +33,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 const USER_AGENT: &str = concat!("aiagent-platform/", env!("CARGO_PKG_VERSION"));
 
-/// The largest body of an error that is read, and how long it may take: the status alone says most
-/// of it.
+/// The most bytes of an error's body that are read, and how long that may take. Without the body,
+/// the status still says most.
 const MAX_ERROR_BYTES: usize = 64 * 1_024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the end of a stream is waited for after the end of its answer, so that the connection
-/// can be used again.
+/// How long the client waits for the end of a stream after the end of its answer, so that the
+/// connection can be used again.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The HTTP client for all providers. Build it once: it pools connections.
@@ -57,7 +56,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// Asks the models of one vendor.
+/// Calls the models of one vendor.
 pub(super) struct Client<D>(Arc<Endpoint<D>>);
 
 struct Endpoint<D> {
@@ -90,8 +89,8 @@ impl<D: Dialect> Client<D> {
 }
 
 impl<D: Dialect> Endpoint<D> {
-    /// Asks once, and records the outcome on `trace`.
-    async fn ask(&self, request: &ModelRequest, trace: &Span) -> Result<ModelAnswer, ModelError> {
+    /// Makes one attempt, and records the outcome on `span`.
+    async fn ask(&self, request: &ModelRequest, span: &Span) -> Result<ModelAnswer, ModelError> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::about(request);
         let mut decoder = Decoder::new(Expected::from(request));
@@ -102,13 +101,12 @@ impl<D: Dialect> Endpoint<D> {
         match read.and_then(|()| decoder.finish()) {
             Ok(answer) => {
                 let answer = exchange.succeed(answer);
-                trace.record("provider_request_id", answer.request_id.as_deref());
+                span.record("provider_request_id", answer.request_id.as_deref());
                 Ok(answer)
             }
             Err(failure) => {
                 let error = exchange.fail(failure);
-                trace
-                    .record("provider_request_id", error.request_id.as_deref())
+                span.record("provider_request_id", error.request_id.as_deref())
                     .record("status_code", error.status)
                     .record("error_type", error.kind.code().as_str())
                     .record("otel.status_code", "error");
@@ -117,8 +115,8 @@ impl<D: Dialect> Endpoint<D> {
         }
     }
 
-    /// Sends the request, and decodes the response. What becomes known on the way is in `exchange`
-    /// and `decoder`, also after a failure.
+    /// Sends the request, and decodes the response. `exchange` and `decoder` hold what became
+    /// known, also after a failure.
     async fn exchange(
         &self,
         request: &ModelRequest,
@@ -183,7 +181,7 @@ impl<D: Dialect> Endpoint<D> {
         self.http.execute(post).await
     }
 
-    /// What an answer with a status other than 200 means.
+    /// What a response with a status other than 200 means.
     async fn refused(&self, response: Response, pace: &Pace<'_>, exchange: &Exchange) -> Failure {
         let status = response.status().as_u16();
         let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, read(response, MAX_ERROR_BYTES));
@@ -197,7 +195,7 @@ impl<D: Dialect> Endpoint<D> {
             .map(|body| Complaint::from_body(&body))
             .unwrap_or_default();
         let kind = match complaint.kind(status, exchange.retry_after()) {
-            // No key was sent: who says that it is refused misleads.
+            // No key was sent, so "authentication failed" would mislead.
             ModelErrorKind::Authentication
                 if status == 401 && matches!(self.key, ApiKey::Absent) =>
             {
@@ -212,15 +210,15 @@ impl<D: Dialect> Endpoint<D> {
 #[async_trait]
 impl<D: Dialect> Model for Client<D> {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let (endpoint, request, trace) = (Arc::clone(&self.0), request.clone(), attempt(request));
-        let span = trace.clone().or_current();
-        // Pieces of a stream come by the hundred, and each would wake the whole stack of layers and
-        // enter all of its spans.
-        in_own_task(async move { endpoint.ask(&request, &trace).await }.instrument(span)).await
+        let (endpoint, request, span) = (Arc::clone(&self.0), request.clone(), attempt(request));
+        let entered = span.clone().or_current();
+        // A stream has hundreds of chunks. In the caller's task, each would wake the whole stack of
+        // layers and enter all its spans.
+        in_own_task(async move { endpoint.ask(&request, &span).await }.instrument(entered)).await
     }
 }
 
-/// The trace's span of one attempt.
+/// The span of one attempt.
 fn attempt(request: &ModelRequest) -> Span {
     tracing::info_span!(
         "model attempt",
@@ -234,13 +232,13 @@ fn attempt(request: &ModelRequest) -> Span {
     )
 }
 
-/// Receives a body to the end of its answer, or else to its own. The first of it must be there by
-/// `due`.
+/// Receives a body to the end of its answer, or else to its own end. The first bytes must arrive by
+/// `due`. Calls `first` at the first event.
 ///
-/// Before the first event of a stream, every byte is a sign of life: gateways send comments while a
-/// model loads or queues. After it, only events are, because a gateway keeps sending its comments
-/// when its model has stalled. After the reason to stop, usage and the mark of the end have little
-/// time, and so has the end of a whole answer. The first event is `first`'s.
+/// Before the first event of a stream, every byte prolongs the wait: gateways send comments while a
+/// model loads or queues. After it, only events do, because a gateway keeps sending its comments
+/// when its model has stalled. After the reason to stop, the usage and the mark of the end must
+/// follow soon, and so must the end of a complete answer.
 async fn receive<R: ResponseParser>(
     mut response: Response,
     pace: &Pace<'_>,
@@ -275,7 +273,7 @@ async fn receive<R: ResponseParser>(
     Ok(())
 }
 
-/// Notes how long the first event of an answer took, by the current span as well.
+/// Counts how long the first event of an answer took, and records it on the current span.
 fn note_first_chunk(model: &ModelRef, took: Duration) {
     Span::current().record("first_chunk_seconds", took.as_secs_f64());
     metric::TIME_TO_FIRST_CHUNK.note(PriceTable::current().labels(model), took);

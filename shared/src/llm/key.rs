@@ -1,8 +1,8 @@
 //! The key for a provider's API.
 //!
-//! A key is read from the secret store for each call, so that a rotated key is picked up without a
-//! new deployment; the store's adapter keeps it for a while. The key leaves this file only as a
-//! header value marked as sensitive.
+//! A key is read from the secret store for each call, so that a rotated key is used without a new
+//! deployment; the store's adapter caches it. The key leaves this file only as a header value that
+//! is marked as sensitive.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ports::{SecretError, Secrets};
 /// Where the key for a provider's API comes from.
 #[derive(Clone)]
 pub enum ApiKey {
-    /// No key is sent, as for a local stand-in.
+    /// No key is sent, for example to a local stand-in.
     Absent,
     /// The key is the secret called `name`.
     Secret {
@@ -26,7 +26,7 @@ pub enum ApiKey {
     },
 }
 
-/// A key can't be had.
+/// Why there is no usable key.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum KeyError {
     #[error("the secret with the key can't be read")]
@@ -37,11 +37,11 @@ pub(super) enum KeyError {
     Unusable,
 }
 
-/// What a request is signed with: a bearer token, or nothing.
+/// What authenticates a request: a bearer token, or nothing.
 pub(super) struct Credentials(Option<HeaderValue>);
 
 impl Credentials {
-    /// Signs a request that is complete otherwise.
+    /// Adds the token to a request, if there is one.
     pub(super) fn sign(self, request: &mut Request) {
         if let Self(Some(token)) = self {
             request.headers_mut().insert(AUTHORIZATION, token);
@@ -50,7 +50,7 @@ impl Credentials {
 }
 
 impl ApiKey {
-    /// Reads what a request is signed with.
+    /// Reads the key from the secret store.
     pub(super) async fn credentials(&self) -> Result<Credentials, KeyError> {
         let Self::Secret { store, name } = self else {
             return Ok(Credentials(None));
@@ -61,7 +61,7 @@ impl ApiKey {
         if key.is_empty() {
             return Err(KeyError::Unusable);
         }
-        // As consoles and tools write a secret that has a name for each of its values.
+        // Consoles and tools write a secret of named values as a JSON object.
         if key.starts_with('{') {
             return Err(KeyError::Json);
         }
@@ -73,7 +73,7 @@ impl ApiKey {
 }
 
 impl KeyError {
-    /// What it means for the call that needed the key.
+    /// The failure of the model call that needed the key.
     pub(super) const fn kind(&self) -> ModelErrorKind {
         match self {
             Self::Secret(SecretError::Unavailable(_)) => ModelErrorKind::KeyUnavailable,
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(&read.err().unwrap().kind(), kind);
     }
 
-    /// The headers of a request without any, once it is signed.
+    /// The headers that signing adds to a request.
     fn signed(credentials: Credentials) -> HeaderMap {
         let url = "https://api.example.com".parse().unwrap();
         let mut request = Request::new(Method::POST, url);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unusable_key_is_told_from_a_store_that_does_not_answer() {
+    async fn an_unusable_key_is_not_an_unavailable_store() {
         for value in [
             "",
             " \n",

@@ -65,13 +65,13 @@ pub struct Providers {
 /// What the layers around the providers need.
 #[derive(Clone)]
 pub struct Layers {
-    /// Where answers are kept.
+    /// The store of cached answers.
     pub answers: Arc<dyn AnswerCache>,
-    /// Where it is kept which models are left alone.
+    /// The store of the models' circuits.
     pub circuits: Arc<dyn Circuits>,
-    /// When a model is left alone.
+    /// When a circuit opens and closes.
     pub breaker: BreakerSettings,
-    /// Where budgets are kept.
+    /// The store of budgets.
     pub budgets: Arc<dyn Budgets>,
     /// What calls may cost in a day.
     pub daily_caps: DailyCaps,
@@ -79,9 +79,9 @@ pub struct Layers {
     pub clock: Arc<dyn Clock>,
 }
 
-/// All models of all providers as one, over the client that [`http_client`] builds: what a call
-/// goes through, from the provider outwards. Why in this order is in
-/// `docs/decisions/0004-model-stack.md`.
+/// All models of all providers as one, over the client that [`http_client`] builds. The layers of a
+/// call are listed from the provider outwards; `docs/decisions/0004-model-stack.md` gives the
+/// reasons for their order.
 pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Arc<dyn Model> {
     let Layers {
         answers,

@@ -54,10 +54,10 @@ pub(super) enum Ender {
     Deadline,
 }
 
-/// Something didn't come about in time.
+/// Something did not happen in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Late {
-    /// Whose limit it is.
+    /// The limit that was exceeded.
     pub(super) ender: Ender,
     /// The present moment.
     pub(super) now: Timestamp,

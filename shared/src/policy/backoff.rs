@@ -1,9 +1,9 @@
 //! How long to wait before the next attempt.
 //!
-//! Many callers that failed at the same moment must not come back at the same moment: chance
-//! spreads them, over the whole wait if it is our own guess ("full jitter" in AWS's "Exponential
-//! Backoff And Jitter"), and only upwards if the provider named it, because nobody may come earlier
-//! than told.
+//! Callers that failed at the same moment must not retry at the same moment, so waits have jitter.
+//! A computed wait is random between zero and its maximum ("full jitter" in AWS's "Exponential
+//! Backoff And Jitter"). A wait that the provider named is only prolonged, because no caller may
+//! retry before its end.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub const BASE: Duration = Duration::from_millis(500);
 /// The longest wait after any number of failures.
 pub const CAP: Duration = Duration::from_secs(8);
 
-/// The least time over which the callers are spread whom a provider told the same wait.
+/// The least time over which callers are spread for which a provider named the same wait.
 const MIN_SPREAD: Duration = Duration::from_millis(250);
 
 /// The most time over which they are spread.

@@ -1,10 +1,9 @@
-//! Which models are not to be asked just now, because one of them said so to any call of this
-//! process.
+//! Which models this process must not call now, because a response to one of its calls named a
+//! wait.
 //!
-//! A provider's `retry-after` is about the key, not about the call that met it: whoever asks the
-//! model next, another step of the same task or another task, would come too early. What one
-//! process was told, another one isn't; each is told for itself, since keeping it in a table would
-//! cost a read or a write of it for each call.
+//! A provider's `retry-after` holds for the key, not only for the call that got it: any other call
+//! of the same model would also come too early. Each process learns a wait from the provider
+//! itself, because sharing it in a table would cost a read or a write for each call.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -12,43 +11,41 @@ use std::sync::{Mutex, PoisonError};
 use crate::domain::{ModelRef, Timestamp};
 use crate::ports::ModelErrorKind;
 
-/// The most cooldowns that are kept. Agents name their models freely, but not many are throttled at
-/// once.
+/// The most cooldowns in memory. Agents may name any model, but few are throttled at once.
 const MOST: usize = 1_000;
 
-/// The cooldowns that models asked for.
+/// The cooldown of each model that has one.
 #[derive(Debug, Default)]
 pub(super) struct Cooldowns(Mutex<HashMap<ModelRef, Cooldown>>);
 
-/// A pause that a model asked for.
+/// A time in which a model is not called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cooldown {
     /// When it is over.
     pub(super) until: Timestamp,
-    /// The failure that it was named with.
+    /// The failure that named the wait.
     pub(super) kind: ModelErrorKind,
 }
 
 impl Cooldowns {
-    /// Takes down a pause, unless the model has a longer one. Of more than [`MOST`] at once, the
-    /// last is forgotten.
-    pub(super) fn add(&self, model: &ModelRef, pause: Cooldown, now: Timestamp) {
+    /// Notes a cooldown, unless the model has a longer one, or [`MOST`] other models have one.
+    pub(super) fn add(&self, model: &ModelRef, cooldown: Cooldown, now: Timestamp) {
         let mut cooldowns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cooldowns.retain(|_, kept| kept.until > now);
         let is_longest = cooldowns
             .get(model)
-            .map_or(cooldowns.len() < MOST, |kept| kept.until < pause.until);
+            .map_or(cooldowns.len() < MOST, |kept| kept.until < cooldown.until);
         if is_longest {
-            cooldowns.insert(model.clone(), pause);
+            cooldowns.insert(model.clone(), cooldown);
         }
     }
 
-    /// The pause that the model is in at `now`.
+    /// The model's cooldown at `now`; `None` if it has none.
     pub(super) fn of(&self, model: &ModelRef, now: Timestamp) -> Option<Cooldown> {
         let cooldowns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cooldowns
             .get(model)
-            .filter(|pause| pause.until > now)
+            .filter(|cooldown| cooldown.until > now)
             .cloned()
     }
 }

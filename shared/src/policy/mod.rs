@@ -1,11 +1,10 @@
-//! How model calls are made to survive: one behaviour a file, each a [`Model`](crate::ports::Model)
-//! around another.
+//! The layers that make model calls reliable: one behaviour a file, each a
+//! [`Model`](crate::ports::Model) around another.
 //!
-//! A layer knows nothing of its neighbours but the port, so that the stack can be written down in
-//! one place. Each hands on and adds up what was spent and which attempts failed below it: nothing
-//! that was paid is forgotten. What a call costs is [`price`]'s to say, from a table in a data
-//! file, which models a new agent may have [`admission`]'s, and which schemas vendors take
-//! `schemas`'s.
+//! A layer knows only the port, not its neighbours, so one place lists the whole stack. Each layer
+//! adds the cost and the failed attempts of the layers below it to its own result, so no cost is
+//! lost. Beside the layers, [`price`] says what a call costs, [`admission`] which models a new
+//! agent may have, and `schemas` which schemas vendors accept.
 
 pub mod admission;
 mod attempt_log;

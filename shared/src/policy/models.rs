@@ -1,6 +1,6 @@
-//! What is known of vendors' models, by how their names begin: which efforts and sampling
+//! What is known of vendors' models, by the beginning of their names: which efforts and sampling
 //! parameters they take, and how they reason. Prices, context windows and output limits are in
-//! [`price`](super::price). A model of no known family is sent what is asked; its vendor decides.
+//! [`price`](super::price). A model of no known family gets any setting; its vendor decides.
 //!
 //! Sources, read in November 2026: for Anthropic
 //! <https://platform.claude.com/docs/en/build-with-claude/effort> and
@@ -13,26 +13,26 @@ use crate::domain::{ModelRef, Provider, ReasoningEffort};
 
 use ReasoningEffort::{High, Low, Max, Medium, Minimal, None as Without, Xhigh};
 
-/// What is known of the models whose names begin alike.
+/// What is known of the models whose names have the same beginning.
 struct Family {
     provider: Provider,
-    /// The beginning of their names.
+    /// The beginning of the models' names.
     beginning: &'static str,
     /// The efforts that they take; none if they don't reason.
     efforts: &'static [ReasoningEffort],
     sampling: Sampling,
     /// Whether they reason if a request has no effort.
     reasons_by_default: bool,
-    /// Whether they have a mode of their own for not thinking before they answer.
+    /// Whether "no thinking before the answer" is a mode of its own for them.
     thinks_between_tools: bool,
 }
 
 /// Whether models take sampling parameters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sampling {
-    /// They refuse them, however they are set.
+    /// The models refuse sampling parameters with any other settings.
     Refused,
-    /// They take them, if the rest of the settings allows it.
+    /// The models take sampling parameters, if the other settings allow it.
     Taken,
 }
 
@@ -87,7 +87,7 @@ impl Family {
 /// All efforts but the least, which only some of OpenAI's models take.
 const ALL_EFFORTS: &[ReasoningEffort] = &[Without, Low, Medium, High, Xhigh, Max];
 
-/// The families of both vendors. The first row that fits a model holds.
+/// The families of both vendors. The first row that matches a model counts.
 const FAMILIES: [Family; 45] = {
     use Sampling::{Refused, Taken};
     [
@@ -158,8 +158,8 @@ pub(super) fn efforts(model: &ModelRef) -> Option<&'static [ReasoningEffort]> {
     family(model).map(|family| family.efforts)
 }
 
-/// Whether the model is not known to be without reasoning. Others refuse requests for encrypted
-/// reasoning.
+/// Whether the model may reason: `false` only if it is known not to. Such a model refuses requests
+/// for encrypted reasoning.
 pub(crate) fn may_reason(model: &ModelRef) -> bool {
     efforts(model).is_none_or(|efforts| !efforts.is_empty())
 }
@@ -169,12 +169,12 @@ pub(super) fn reasons_by_default(model: &ModelRef) -> bool {
     family(model).is_none_or(|family| family.reasons_by_default)
 }
 
-/// Whether the model refuses sampling parameters, however it is set.
+/// Whether the model refuses sampling parameters with any other settings.
 pub(super) fn refuses_sampling(model: &ModelRef) -> bool {
     family(model).is_some_and(|family| family.sampling == Sampling::Refused)
 }
 
-/// Whether the model has a mode of its own for not thinking before it answers
+/// Whether "no thinking before the answer" is a mode of its own for the model
 /// (<https://platform.claude.com/docs/en/build-with-claude/thinking>).
 pub(crate) fn thinks_between_tools(model: &ModelRef) -> bool {
     family(model).is_some_and(|family| family.thinks_between_tools)

@@ -8,26 +8,26 @@ use crate::domain::{AgentId, TaskId, TenantId, Timestamp};
 /// An agent that its client deleted and that is not gone yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeletedAgent {
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// Its id.
     pub id: AgentId,
     /// When it was created: no task that names it is older.
     pub created_at: Timestamp,
     /// Up to where the tenant's tasks have been searched for a task of this agent, as
-    /// [`TaskSearch::Unfinished`] returned it.
+    /// [`TaskSearch::NoneSoFar`] returned it.
     pub searched_to: Option<String>,
 }
 
-/// What a search for a task that names an agent came to.
+/// The result of a search for a task that names an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TaskSearch {
-    /// This one does.
+    /// This task names the agent.
     Found(TaskId),
-    /// None does.
+    /// No task names the agent.
     None,
-    /// None does up to this place, where the search continues. Opaque.
-    Unfinished(String),
+    /// No task up to this place names the agent; the search continues there. Opaque.
+    NoneSoFar(String),
 }
 
 /// Deletes agents, in two stages: a marked agent takes no more tasks, and is removed if then no

@@ -31,23 +31,24 @@ pub struct AnswerClaim {
     pub until: Timestamp,
     /// An answer that was made before this moment is not good enough.
     pub not_before: Timestamp,
-    /// When all that is kept for the key may be cleared up, should nothing else be written.
+    /// When the record of the key may be deleted, if nothing else is written to it.
     pub forget_at: Timestamp,
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AnswerClaimed {
-    /// The owner is to ask.
+    /// The owner makes the request.
     Granted,
-    /// Nobody needs to: here is a fresh answer that is good enough.
+    /// No request is needed: there is a fresh answer that is young enough.
     Kept(Box<CachedAnswer>),
-    /// Somebody else is to ask.
+    /// Another owner makes the request.
     Busy {
         /// When that claim ends by itself.
         until: Timestamp,
     },
-    /// Answers to this question can't be kept: each is to ask for itself, without a claim.
+    /// The answers to this request can't be cached: each caller makes its own request, without a
+    /// claim.
     Alone,
 }
 

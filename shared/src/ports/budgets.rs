@@ -1,4 +1,5 @@
-//! Budgets: what may be spent on model calls, by task, by tenant and day, and by day in all.
+//! Budgets: what model calls may cost, for a task, for a tenant in a day, and for the deployment in
+//! a day.
 
 use async_trait::async_trait;
 
@@ -7,7 +8,7 @@ use crate::domain::{ReservationId, TaskId, TenantId, Timestamp};
 
 const MILLIS_PER_DAY: u64 = 24 * 60 * 60 * 1_000;
 
-/// Whose budget it is.
+/// The key of a budget.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BudgetKey {
     /// A task's, from its first to its last call.
@@ -43,14 +44,14 @@ impl BudgetKey {
     }
 }
 
-/// Money set aside for one attempt at a model call.
+/// The cost that is reserved for one attempt of a model call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Tells it from all others.
+    /// Its id.
     pub id: ReservationId,
     /// The most that the attempt can cost.
     pub amount_micro_usd: u64,
-    /// When the worker that made it is certainly dead.
+    /// When the worker that made it is certainly dead, and the amount counts as spent.
     pub expires_at: Timestamp,
 }
 
@@ -59,58 +60,58 @@ pub struct Reservation {
 pub struct Allowance {
     /// The most, in micro-USD.
     pub cap_micro_usd: u64,
-    /// What a budget begins with that isn't kept yet: what was spent before there was a cap.
+    /// What a new budget begins with: the cost that was spent before there was a cap.
     pub spent_before_micro_usd: u64,
 }
 
-/// What became of a reservation.
+/// The result of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reserved {
-    /// The money is set aside.
+    /// The amount is reserved.
     Granted,
-    /// It would take the budget over its cap; nothing changed.
+    /// The amount would exceed the cap; nothing changed.
     Refused {
-        /// What is spent and set aside already.
+        /// The sum of spent and reserved cost.
         committed_micro_usd: u64,
-        /// How much of that is only set aside, for reservations that have not expired.
+        /// The part of that which is only reserved, by reservations that have not expired.
         held_micro_usd: u64,
     },
 }
 
-/// What became of a settlement.
+/// The result of a settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// The actual cost took the reservation's place.
+    /// The actual cost has replaced the reservation.
     Done,
     /// The reservation is not there, and nothing changed: it is settled already, or it expired and
     /// counts in full.
     Gone,
 }
 
-/// A budget as it stands.
+/// The present state of a budget.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// What is spent and set aside together.
+    /// The sum of spent and reserved cost.
     pub committed_micro_usd: u64,
-    /// What is set aside, in no order.
+    /// The reservations, in no order.
     pub held: Vec<Reservation>,
 }
 
 impl Budget {
-    /// What is spent.
+    /// The cost that is spent.
     pub fn spent_micro_usd(&self) -> u64 {
         self.committed_micro_usd
             .saturating_sub(self.held_micro_usd())
     }
 
-    /// What is set aside.
+    /// The cost that is reserved.
     pub fn held_micro_usd(&self) -> u64 {
         self.held
             .iter()
             .fold(0, |sum, held| sum.saturating_add(held.amount_micro_usd))
     }
 
-    /// The refusal of a reservation that it has no room for.
+    /// The refusal of a reservation for which the budget has no room.
     pub fn refusal(&self) -> Reserved {
         let (committed_micro_usd, held_micro_usd) =
             (self.committed_micro_usd, self.held_micro_usd());
@@ -121,16 +122,17 @@ impl Budget {
     }
 }
 
-/// Keeps budgets. What is spent and set aside together never passes the cap, however many reserve
-/// at once, unless an attempt turns out to cost more than was reserved for it.
+/// Stores budgets. The sum of spent and reserved cost never exceeds the cap, for any number of
+/// concurrent reservations, unless an attempt costs more than was reserved for it.
 ///
-/// A reservation that outlives its expiry belongs to a dead worker, whose call may have been paid:
-/// its amount counts as spent, and the next reservation or settlement in the same budget clears it
-/// away. A clock that runs ahead does so too early, and then too much is counted, never too little.
+/// A reservation past its expiry belongs to a dead worker, whose call may have been billed. So its
+/// amount counts as spent, and the next reservation or settlement in the same budget deletes it. A
+/// caller whose clock is ahead deletes it too early: then too much is counted, never too little.
 #[async_trait]
 pub trait Budgets: Send + Sync {
-    /// Sets money aside if it fits under the cap. The very same reservation is granted again,
-    /// because a store's answer can get lost after its write; a settled one must not be made again.
+    /// Reserves an amount if it fits under the cap. The very same reservation is granted again,
+    /// because a store's response can get lost after its write. A caller must not repeat a settled
+    /// reservation.
     async fn reserve(
         &self,
         budget: &BudgetKey,
@@ -139,7 +141,7 @@ pub trait Budgets: Send + Sync {
         now: Timestamp,
     ) -> Result<Reserved, StoreError>;
 
-    /// Puts the actual cost in the reservation's place, once; it may be more than was reserved.
+    /// Replaces the reservation by the actual cost, once. The cost may be more than was reserved.
     async fn settle(
         &self,
         budget: &BudgetKey,
@@ -148,6 +150,6 @@ pub trait Budgets: Send + Sync {
         now: Timestamp,
     ) -> Result<Settled, StoreError>;
 
-    /// The budget as it stands at `now`; an expired reservation is spent.
+    /// The budget at `now`. An expired reservation counts as spent.
     async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError>;
 }

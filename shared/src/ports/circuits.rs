@@ -1,24 +1,23 @@
-//! Where the circuits of models are kept, for all functions together.
+//! The store of the models' circuits, which all functions share.
 
 use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::domain::{Circuit, ModelRef, Timestamp};
 
-/// What became of a change.
+/// The result of a change of a circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Replaced {
-    /// The circuit stands as wanted.
+    /// The change is stored.
     Done,
-    /// Another change came first: the circuit stands as given.
+    /// Another change came first. The circuit is returned as it is now.
     Otherwise(Circuit),
 }
 
-/// Keeps circuits, each for [`Circuit::KEPT_FOR`] after its last change; past that, nothing is kept
-/// of it.
+/// Stores circuits, each for [`Circuit::KEPT_FOR`] after its last change.
 #[async_trait]
 pub trait Circuits: Send + Sync {
-    /// The circuit of the model, the default if nothing is kept of it; may lag behind changes for a
+    /// The circuit of the model, or the default if none is stored; may lag behind changes for a
     /// moment.
     async fn load(&self, model: &ModelRef, now: Timestamp) -> Result<Circuit, StoreError>;
 

@@ -2,7 +2,7 @@
 
 use crate::domain::Timestamp;
 
-/// Tells the time.
+/// Gives the time.
 pub trait Clock: Send + Sync {
     /// The present moment.
     fn now(&self) -> Timestamp;

@@ -1,4 +1,4 @@
-//! What the platform can't do without, as far as to know whether it is there.
+//! The services that the platform needs: whether they answer.
 
 use std::error::Error;
 
@@ -6,16 +6,16 @@ use async_trait::async_trait;
 
 use super::{SecretError, StoreError};
 
-/// It can't be used, for a reason that is fit to be shown to anyone.
+/// Why a service can't be used. The text of the reason may be shown to anyone.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// It is not there, or may not be used: a mistake in the deployment.
+    /// The service does not exist, or may not be used: a mistake in the deployment.
     #[error("is missing, or the platform may not use it")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
-    /// It has too much to do.
+    /// The service throttles requests.
     #[error("refuses requests for their rate")]
     Throttled(#[source] Box<dyn Error + Send + Sync>),
-    /// It says nothing, or that it failed.
+    /// The service does not answer, or answers that it failed.
     #[error("does not answer")]
     Silent(#[source] Box<dyn Error + Send + Sync>),
 }
@@ -43,9 +43,9 @@ impl From<SecretError> for NoAnswer {
     }
 }
 
-/// A service outside that can be asked whether it is there.
+/// A service outside the platform that can be checked.
 #[async_trait]
 pub trait Dependency: Send + Sync {
-    /// Asks for next to nothing, and changes nothing.
+    /// Makes a cheap request that changes nothing.
     async fn answer(&self) -> Result<(), NoAnswer>;
 }

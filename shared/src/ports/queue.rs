@@ -16,18 +16,18 @@ const VERSION: u64 = 1;
 /// message that comes twice, late or out of order can do no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskMessage {
-    /// Whose task it is.
+    /// The tenant that owns the task.
     pub tenant: TenantId,
     /// The task.
     pub task: TaskId,
-    /// Whether a worker works on it beside no other task: [it may be what ends
-    /// workers](crate::domain::Task::is_suspect).
+    /// Whether a function must work on no other task at the same time, because [the task may kill
+    /// its workers](crate::domain::Task::is_suspect).
     pub alone: bool,
 }
 
 /// The message as it is written: `{"version":1,"tenant_id":"…","task_id":"tsk_…"}`, with
-/// `"alone":true` if it is. A worker of the version before does not know of that, and works on the
-/// task beside others.
+/// `"alone":true` if it is set. An earlier version of the platform ignores `alone`, and works on
+/// other tasks at the same time.
 #[derive(Serialize, Deserialize)]
 struct Wire {
     version: u64,

@@ -1,33 +1,33 @@
-//! How tasks that ended are deleted, with all that belongs to them.
+//! Deletes ended tasks, with all their records.
 
 use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::domain::{TaskId, Timestamp};
 
-/// The moments that deletions go by.
+/// The moments that decide which tasks are deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Horizon {
     /// Tasks that ended before this moment are deleted. `None`: only those whose clients deleted
     /// them.
     pub ended_before: Option<Timestamp>,
-    /// Nobody works any more for a task that ended before this moment.
+    /// No worker can still write for a task that ended before this moment.
     pub quiet_before: Timestamp,
 }
 
-/// What became of a wish to delete a task.
+/// The result of a purge of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purged {
-    /// Nothing of the task is there any more.
+    /// No record of the task is left.
     Gone,
-    /// Nothing that belonged to the task is there any more. Its empty record stays until nobody
-    /// works for the task: what a worker writes late is then found and deleted.
+    /// Only the task's empty record is left. It stays while a worker may still write for the task,
+    /// so that a later purge finds and deletes late writes.
     Emptied,
-    /// It is not one to be deleted, and nothing changed.
+    /// The task must not be deleted, and nothing changed.
     Kept,
 }
 
-/// Deletes what ended, of all tenants.
+/// Deletes ended tasks of all tenants.
 #[async_trait]
 pub trait Retention: Send + Sync {
     /// Up to `limit` tasks to purge, the first to end first as far as the store knows: tasks that

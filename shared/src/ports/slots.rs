@@ -1,26 +1,26 @@
-//! Slots: how many tasks of one tenant run at once, and likewise how many of its clients wait.
+//! Slots: they limit how many tasks of one tenant run at once, and how many of its clients wait.
 
 use async_trait::async_trait;
 
 use super::store::StoreError;
 use crate::domain::{TaskId, TenantId, Timestamp};
 
-/// A task's place among those of its tenant that run.
+/// The permission for one running task, or for one wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
     /// The task; for a waiting client, an id of its own.
     pub task: TaskId,
-    /// The fence of the worker that has the task: the slot of a later worker is not an earlier
-    /// one's to give back.
+    /// The fence of the worker that has the task. With it, an earlier worker can't give back the
+    /// slot of a later worker.
     pub fence: u64,
     /// When the worker is certainly dead. The slot is free then, even if the worker lives.
     pub until: Timestamp,
 }
 
-/// What became of the wish for a slot.
+/// The result of a request for a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// The task has one.
+    /// The task has a slot.
     Granted,
     /// The tenant has no slot left; nothing changed.
     Full,
@@ -28,14 +28,14 @@ pub enum Taken {
 
 /// Counts the tasks of each tenant that run at once.
 ///
-/// A slot that outlives its `until` belongs to a dead worker, and a caller that finds the tenant's
-/// slots taken clears it away. A clock that runs ahead does so too early, and then as many tasks
-/// more may run until those workers' end.
+/// A slot past its `until` belongs to a dead worker. A caller that finds all slots of the tenant
+/// taken deletes such slots. If the caller's clock is ahead, it deletes slots of living workers:
+/// until those workers end, as many more tasks may run.
 #[async_trait]
 pub trait Slots: Send + Sync {
-    /// Takes a slot if the tenant has fewer than `most`. A task that has one keeps it, with the new
-    /// fence and end; if a later worker has taken it, it stays as that one left it. The very same
-    /// slot may be taken again, because a store's answer can get lost after its write.
+    /// Takes a slot if the tenant has fewer than `most`. A task that has a slot keeps it, with the
+    /// new fence and end; the slot of a later worker does not change. Taking the very same slot
+    /// twice succeeds, because a store's response can get lost after its write.
     async fn take(
         &self,
         tenant: &TenantId,

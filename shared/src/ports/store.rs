@@ -1,4 +1,4 @@
-//! Where agents, tasks and journals are kept.
+//! The stores of agents, tasks and journals.
 
 use std::error::Error;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use crate::domain::{
     StepSummary, Task, TaskId, TaskInput, TaskStatus, TenantId, Timestamp,
 };
 
-/// A store did not do what it was asked.
+/// Why a store's operation failed, by what the caller can do.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Someone else changed the record first: read it again before another try.
+    /// Another writer changed the record first: read it again before another try.
     #[error("the record changed in the meantime")]
     Conflict,
     /// The store asks to slow down; worth another try later.
@@ -25,14 +25,14 @@ pub enum StoreError {
     /// The record is larger than the store takes; never worth another try.
     #[error("the record is too large for the store")]
     TooLarge,
-    /// The store refuses the operation, such as for a missing table or permission: a mistake in the
-    /// deployment.
+    /// The store refuses the operation, for example because a table or a permission is missing: a
+    /// mistake in the deployment.
     #[error("the store refuses the operation")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
-    /// The cursor of a list is not one that the list gave.
+    /// The list did not return this cursor.
     #[error("the cursor is not one of this list")]
     Cursor,
-    /// A record is not in a form that this version reads.
+    /// This version can't read a record.
     #[error("the record {key} can't be read: {reason}")]
     Corrupt {
         /// The record's key.
@@ -60,8 +60,7 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// An agent whose record is in no form that this version reads: a newer version wrote it, or it is
-/// damaged.
+/// An agent whose record this version can't read: a newer version wrote it, or it is damaged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnreadableAgent {
     /// Its id.
@@ -70,7 +69,7 @@ pub struct UnreadableAgent {
     pub reason: String,
 }
 
-/// Keeps agents.
+/// Stores agents.
 #[async_trait]
 pub trait AgentStore: Send + Sync {
     /// Adds the first version of an agent; fails with [`StoreError::Conflict`] if its id is taken.
@@ -88,8 +87,8 @@ pub trait AgentStore: Send + Sync {
         version: AgentVersion,
     ) -> Result<Option<Agent>, StoreError>;
 
-    /// The tenant's agents in their newest versions, oldest agent first. One that can't be read
-    /// takes its place among them.
+    /// The tenant's agents in their newest versions, oldest agent first. An unreadable agent has
+    /// its place among them.
     async fn list(
         &self,
         tenant: &TenantId,
@@ -106,7 +105,7 @@ pub struct TaskFilter {
     pub agent: Option<AgentId>,
 }
 
-/// A task in a list: everything small.
+/// A task in a list: only its short fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSummary {
     /// Its id.
@@ -125,22 +124,22 @@ pub struct TaskSummary {
     pub updated_at: Timestamp,
 }
 
-/// Whether a task was new.
+/// The result of adding a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// It was, and is kept now.
+    /// The task was new, and is stored now.
     New,
-    /// A task with this id is kept already, and comes with its input; nothing changed.
+    /// A task with this id is stored already. It is returned with its input; nothing changed.
     Existing(Box<Task>),
-    /// A task with this id was deleted, and something of it is left: the id is not free yet.
+    /// A task with this id was deleted, but some of its records are left: the id is not free yet.
     Deleted,
 }
 
-/// What became of a client's wish to delete a task.
+/// The result of a client's request to delete a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// Nobody has the task any more; [`Retention`](super::Retention) deletes what is left of it. So
-    /// it is the second time.
+    /// The task no longer exists for readers; [`Retention`](super::Retention) deletes its records.
+    /// A second request has the same result.
     Begun,
     /// The task has not ended, and nothing changed.
     NotEnded(TaskStatus),
@@ -148,31 +147,31 @@ pub enum Deletion {
     Unknown,
 }
 
-/// What became of a claim.
+/// The result of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The task is the worker's, as it stands now.
+    /// The worker has the task, which is returned as it is now.
     Granted(Box<Task>),
-    /// The task is not to be had; it stands as given.
+    /// The task can't be claimed, for this reason. It is returned as it is now.
     Refused(Box<Task>, ClaimRefused),
     /// The tenant has no such task.
     Unknown,
 }
 
-/// How many bytes of an input a task's own record has at most.
+/// The most bytes of an input in a task's own record.
 pub const INPUT_IN_RECORD: usize = 8 * 1_024;
 
-/// Reads what is kept beside a task's own record, so that a change of the task does not write it
-/// again.
+/// Reads the details of a task that have records of their own, so that a change of the task does
+/// not write them again.
 #[async_trait]
 pub trait TaskDetails: Send + Sync {
-    /// The input of a task that comes without it; none if there is no such task, or its input comes
-    /// with it.
+    /// The input of a task whose record does not have it; `None` if there is no such task, or its
+    /// record has the input.
     async fn input(&self, id: TaskId) -> Result<Option<TaskInput>, StoreError>;
 
-    /// The changes of these numbers that have left the task's record, each with its number, oldest
-    /// first; up to `limit` of them. A caller that wants all changes reads the task first: what has
-    /// left its record by then is here, and stays as it is.
+    /// The changes with these numbers that are no longer in the task's record, each with its
+    /// number, oldest first; up to `limit`. A caller that wants all changes reads the task first:
+    /// all changes that its record then lacks are here, and never change.
     async fn earlier_history(
         &self,
         id: TaskId,
@@ -180,7 +179,7 @@ pub trait TaskDetails: Send + Sync {
         limit: u32,
     ) -> Result<Vec<(u32, Change)>, StoreError>;
 
-    /// The task with its input; none if the input is gone, and the task with it.
+    /// The task with its input; `None` if the task, and so its input, was deleted.
     async fn with_input(&self, task: Task) -> Result<Option<Task>, StoreError> {
         if task.spec().input.is_some() {
             return Ok(Some(task));
@@ -196,9 +195,10 @@ pub trait TaskDetails: Send + Sync {
 /// [`TaskDetails::with_input`]. No change needs it.
 #[async_trait]
 pub trait TaskStore: TaskDetails {
-    /// Adds a task unless one with its id is there. The very same task counts as new a second time,
-    /// because a store's answer can get lost after its write. An id that is another tenant's is a
-    /// [`StoreError::Conflict`], and one that somebody else is just adding may be.
+    /// Adds a task unless its id is taken. Adding the very same task twice returns
+    /// [`Created::New`] twice, because a store's response can get lost after its write. The id of
+    /// another tenant's task is a [`StoreError::Conflict`]. An id that is being added at the same
+    /// time may be one, too.
     async fn create(&self, task: &Task) -> Result<Created, StoreError>;
 
     /// The task as it stands; `None` if the tenant has no such task.
@@ -233,13 +233,13 @@ pub trait TaskStore: TaskDetails {
     /// [`MAX_OPEN_CALLS`](crate::domain::task::MAX_OPEN_CALLS) steps.
     async fn update_with(&self, task: &Task, steps: &[Step]) -> Result<(), StoreError>;
 
-    /// Deletes a task if it has ended, even if its record or steps are unreadable: in one write,
-    /// after which nobody gets, lists, claims or changes it.
+    /// Deletes a task if it has ended, even if its record or steps are unreadable. This is one
+    /// write. After it, no caller can read, list, claim or change the task.
     async fn delete(&self, tenant: &TenantId, id: TaskId) -> Result<Deletion, StoreError>;
 
-    /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`,
-    /// most overdue first as far as the store can tell. One that can't be read takes no other's
-    /// place.
+    /// Up to `limit` readable tasks, of all tenants, whose [`Task::due_at`] is not after `now`; the
+    /// most overdue first, as far as the store knows. Unreadable tasks are returned as well, and do
+    /// not count.
     async fn overdue(
         &self,
         now: Timestamp,
@@ -267,7 +267,7 @@ pub struct StepsPage {
     pub next: Option<StepPlace>,
 }
 
-/// Keeps the steps of tasks.
+/// Stores the steps of tasks.
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded for

@@ -1,6 +1,7 @@
 //! The form of an agent's record: the same for the newest version and for each version.
 //!
-//! Records from before agents had chains of models name their only one in attributes of its own.
+//! Records that were written before agents had chains of models name their one model in separate
+//! attributes.
 
 use super::items::{self, Fields, Item, moment, name, number, text};
 use super::keys::Key;
@@ -31,13 +32,13 @@ const MAX_OUTPUT_TOKENS: &str = "max_output_tokens";
 const TIMEOUT_SECONDS: &str = "timeout_seconds";
 const MAX_COST_MICRO_USD: &str = "max_cost_micro_usd";
 pub(super) const CREATED_AT: &str = "created_at";
-/// When its client deleted the agent. It is no agent any more, but may become one again.
+/// When the client deleted the agent. Readers find no agent, but it may be restored.
 pub(super) const DELETED_AT: &str = "deleted_at";
-/// That the agent is being removed for good.
+/// Set once the agent is being removed for good, and can't be restored.
 pub(super) const REMOVING: &str = "removing";
 /// Up to where its tenant's tasks were searched for one that names the deleted agent.
 pub(super) const SEARCHED_TO: &str = "searched_to";
-/// What clients said of the agent.
+/// The attributes whose text a client wrote.
 pub(super) const SAID: [&str; 6] = [
     NAME,
     INSTRUCTIONS,
@@ -113,7 +114,7 @@ pub(super) fn write(key: Key, agent: &Agent) -> Item {
     items::item(key, attributes)
 }
 
-/// Whether the record is of an agent that was deleted.
+/// Whether the record belongs to a deleted agent.
 pub(super) fn is_deleted(item: &Item) -> bool {
     item.contains_key(DELETED_AT)
 }
@@ -175,7 +176,7 @@ fn cache(fields: &Fields<'_>, mode: &str) -> Result<CacheRules, StoreError> {
     }
 }
 
-/// Limits are written in two forms as long as functions of the version before may read them.
+/// Limits are written in two forms, because functions of the version before may still read them.
 fn limits(fields: &Fields<'_>) -> Result<Limits, StoreError> {
     if let Some(limits) = fields.optional(LIMITS, Fields::json)? {
         return Ok(limits);

@@ -1,8 +1,8 @@
-//! Deleting an agent: its newest record is marked, later emptied for good, then its versions go,
-//! and the record goes last.
+//! Deletes an agent in steps: mark its newest record, empty that record, delete the agent's
+//! versions, and delete the record last.
 //!
-//! The mark gives the record a place in the index of what is due, where the watchdog finds it. It
-//! keeps the record whole, so that the agent can be restored if a task names it after all.
+//! The mark puts the record into the index of what is due, where the watchdog finds it. A marked
+//! record still has its content, so that the agent can be restored if a task names it after all.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -44,7 +44,7 @@ impl AgentRetention for DynamoAgentStore {
         kept_instead_of_update(error).map(|_| false)
     }
 
-    /// One request, whose answer ends after 1 MB of the index: some thousand tasks.
+    /// One query. DynamoDB ends its response after 1 MB of the index: some thousand tasks.
     async fn find_task(&self, agent: &DeletedAgent) -> Result<TaskSearch, StoreError> {
         let DeletedAgent {
             tenant,
@@ -92,8 +92,8 @@ impl AgentRetention for DynamoAgentStore {
         };
         let fields = Fields::of_index(end);
         let (at, task) = keys::parse_created(fields.text(CREATED)?)
-            .ok_or_else(|| fields.corrupt("its place is none"))?;
-        Ok(TaskSearch::Unfinished(keys::task_cursor(at, task)))
+            .ok_or_else(|| fields.corrupt("its place in the list can't be read"))?;
+        Ok(TaskSearch::NoneSoFar(keys::task_cursor(at, task)))
     }
 
     async fn marked_before(
@@ -117,7 +117,7 @@ impl AgentRetention for DynamoAgentStore {
             let agent =
                 keys::parse_tenant(fields.text(PK)?).zip(keys::parse_agent(fields.text(SK)?));
             let (tenant, id) = agent.ok_or_else(|| fields.corrupt("its key is not an agent's"))?;
-            // The index may still have one that is gone or restored.
+            // The index may still list an agent that is deleted or restored.
             let Some(item) = self.table.read(keys::agent(&tenant, id)).await? else {
                 continue;
             };
@@ -172,8 +172,8 @@ impl AgentRetention for DynamoAgentStore {
         let Err(error) = request.send().await else {
             return Ok(());
         };
-        // The SDK sends a request again when its answer is lost; the first one may have restored
-        // it.
+        // The SDK repeats a request whose response was lost. The first request may have restored
+        // the agent.
         match kept_instead_of_update(error)? {
             Some(kept) if !kept.contains_key(DELETED_AT) => Ok(()),
             Some(_) | None => Err(StoreError::Conflict),

@@ -20,16 +20,16 @@ pub(super) const MADE_AT: &str = "made_at";
 pub(super) const FRESH_UNTIL: &str = "fresh_until";
 pub(super) const ENDS_AT: &str = "ends_at";
 
-/// The version of [`Form`].
+/// The version of [`StoredAnswer`].
 const VERSION: u32 = 1;
 
-/// The most that the head holds. Each refused claim is charged for the whole head and a partition
-/// takes 1,000 units a second, so a head is small, and many may claim at once.
+/// The most bytes of an answer in its head record. DynamoDB charges a refused claim for the whole
+/// record, and a partition has 1,000 write units a second. A small head allows many claims at once.
 const IN_HEAD: usize = 8 * 1_024;
 
 /// An answer as JSON.
 #[derive(Serialize, Deserialize)]
-struct Form<'a> {
+struct StoredAnswer<'a> {
     version: u32,
     content: Cow<'a, [AssistantPart]>,
     stop_reason: StopReason,
@@ -39,9 +39,9 @@ struct Form<'a> {
     request_id: Option<Cow<'a, str>>,
 }
 
-/// The answer, packed.
+/// Packs the answer for its record.
 pub(super) fn pack(answer: &ModelAnswer) -> Result<Blob, StoreError> {
-    let form = Form {
+    let stored = StoredAnswer {
         version: VERSION,
         content: Cow::Borrowed(&answer.content),
         stop_reason: answer.stop_reason,
@@ -50,7 +50,7 @@ pub(super) fn pack(answer: &ModelAnswer) -> Result<Blob, StoreError> {
         served_model: Cow::Borrowed(&answer.served_model),
         request_id: answer.request_id.as_deref().map(Cow::Borrowed),
     };
-    let raw = serde_json::to_vec(&form).map_err(|error| StoreError::Refused(Box::new(error)))?;
+    let raw = serde_json::to_vec(&stored).map_err(|error| StoreError::Refused(Box::new(error)))?;
     Blob::pack(raw, IN_HEAD)
 }
 
@@ -65,13 +65,13 @@ pub(super) fn write(kept: &CachedAnswer, blob: &Blob) -> Attributes {
     times.into_iter().chain(blob.head()).collect()
 }
 
-/// When a record may be cleared up. It may lie there for days after, so readers go by the moments
-/// of their own.
+/// When DynamoDB may delete a record. It may take days to do so, so readers check the record's own
+/// times.
 pub(super) fn expires(at: Timestamp) -> (&'static str, AttributeValue) {
     (EXPIRES_AT, number(seconds(at)))
 }
 
-/// A cached answer as its record describes it: its moments, and where to find the rest.
+/// A cached answer as its record describes it: its times, and where its content is.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
     pub(super) made_at: Timestamp,
@@ -101,25 +101,25 @@ impl Found<'_> {
     /// The cached answer whose unpacked form is `raw`.
     pub(super) fn unpacked(&self, raw: &[u8]) -> Result<CachedAnswer, StoreError> {
         // The error names only the place: the text is an answer.
-        let form: Form<'_> = serde_json::from_slice(raw).map_err(|error| {
+        let stored: StoredAnswer<'_> = serde_json::from_slice(raw).map_err(|error| {
             let (what, place) = (error.classify(), error.column());
             self.fields.corrupt(format!(
                 "its answer can't be used: {what:?} at column {place}"
             ))
         })?;
-        if form.version != VERSION {
+        if stored.version != VERSION {
             return Err(self.fields.corrupt(format!(
                 "its answer has version {}, not {VERSION}",
-                form.version
+                stored.version
             )));
         }
         let answer = ModelAnswer {
-            content: form.content.into_owned(),
-            stop_reason: form.stop_reason,
-            usage: form.usage,
-            model: form.model.into_owned(),
-            served_model: form.served_model.into_owned(),
-            request_id: form.request_id.map(Cow::into_owned),
+            content: stored.content.into_owned(),
+            stop_reason: stored.stop_reason,
+            usage: stored.usage,
+            model: stored.model.into_owned(),
+            served_model: stored.served_model.into_owned(),
+            request_id: stored.request_id.map(Cow::into_owned),
             origin: Origin::Provider,
             spend: Spend::default(),
             failed: Vec::new(),
@@ -134,7 +134,7 @@ impl Found<'_> {
     }
 }
 
-/// Who asks at `now`, by a record.
+/// Who makes the model request at `now`, by the answer's record.
 pub(super) fn asking(item: &Item, now: Timestamp) -> Result<Asking, StoreError> {
     let fields = Fields::of(item)?;
     if fields
@@ -178,7 +178,7 @@ mod tests {
         )
     }
 
-    /// The form of [`kept`] with this version.
+    /// The stored form of [`kept`] with this version.
     fn raw(version: u32) -> Vec<u8> {
         let ModelAnswer {
             content,
@@ -191,7 +191,7 @@ mod tests {
         } = kept().answer;
         let (content, model, served_model) =
             (content.into(), Cow::Owned(model), served_model.into());
-        let form = Form {
+        let stored = StoredAnswer {
             version,
             content,
             stop_reason,
@@ -200,7 +200,7 @@ mod tests {
             served_model,
             request_id: request_id.map(Cow::Owned),
         };
-        serde_json::to_vec(&form).unwrap()
+        serde_json::to_vec(&stored).unwrap()
     }
 
     #[test]

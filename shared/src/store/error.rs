@@ -1,7 +1,7 @@
-//! What the SDK's errors mean to a caller.
+//! Translates errors of the SDK into [`StoreError`]s, by what a caller can do.
 //!
-//! A failed condition is no error in this sense: each write expects it and looks at the record that
-//! comes with it.
+//! A failed condition is not an error here: each write expects it and reads the record that
+//! DynamoDB returns with it.
 
 use std::error::Error;
 
@@ -35,8 +35,8 @@ pub(super) fn kept_instead_of_update(
     }
 }
 
-/// What became of each write of a transaction, in order, if it was a condition that failed; any
-/// other failure is an error.
+/// Why the transaction was canceled, for each write in order, if a condition failed. Any other
+/// failure is an error.
 pub(super) fn reasons_of_transaction(
     error: SdkError<TransactWriteItemsError>,
 ) -> Result<Vec<CancellationReason>, StoreError> {
@@ -62,8 +62,8 @@ pub(super) fn reasons_of_transaction(
     Err(StoreError::Refused(Box::new(error)))
 }
 
-/// What a failed transaction of reads means: it is canceled by writes to its records that are under
-/// way.
+/// What a failed transaction of reads means. A write to one of its records at the same time cancels
+/// it.
 pub(super) fn failure_of_reads(error: SdkError<TransactGetItemsError>) -> StoreError {
     let Some(TransactGetItemsError::TransactionCanceledException(canceled)) =
         error.as_service_error()
@@ -86,7 +86,7 @@ pub(super) fn failure_of_reads(error: SdkError<TransactGetItemsError>) -> StoreE
     }
 }
 
-/// What a failed operation means. The names are those of DynamoDB's common and own errors.
+/// What a failed operation means, by the name of DynamoDB's error.
 pub(super) fn failure<E>(error: SdkError<E>) -> StoreError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
@@ -97,8 +97,8 @@ where
     match error.code() {
         Some(code) if is_throttle(code) => StoreError::Throttled(Box::new(error)),
         Some("ValidationException") if is_too_large(error.message()) => StoreError::TooLarge,
-        // Another write to the record is under way: who reads it again sees whether that one took
-        // effect.
+        // Another write to the record is under way. The caller reads the record again to see
+        // whether that write took effect.
         Some("TransactionConflictException") => StoreError::Conflict,
         Some("TransactionInProgressException" | "ReplicatedWriteConflictException") => {
             StoreError::Unavailable(Box::new(error))
@@ -111,7 +111,7 @@ where
     }
 }
 
-/// Whether the error, or the reason for a transaction's end, of this name asks to slow down.
+/// Whether this error code, or reason for a canceled transaction, asks to slow down.
 fn is_throttle(code: &str) -> bool {
     matches!(
         code,
@@ -123,9 +123,8 @@ fn is_throttle(code: &str) -> bool {
     )
 }
 
-/// Whether a refused request was for too large a record: "Item size has exceeded the maximum
-/// allowed size", or "Item size to update has exceeded the maximum allowed size". DynamoDB has no
-/// code of its own for it.
+/// Whether DynamoDB refused a request because a record was too large. It has no error code for
+/// this, only "Item size has exceeded the maximum allowed size", or "Item size to update has …".
 fn is_too_large(message: Option<&str>) -> bool {
     message.is_some_and(|message| {
         message
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_answer_of_dynamodb_is_told_by_what_can_be_done() {
+    fn each_error_of_dynamodb_becomes_what_a_caller_can_do() {
         let size = "Item size has exceeded the maximum allowed size";
         let size_to_update = "Item size to update has exceeded the maximum allowed size";
         let table = [
@@ -204,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_canceled_transaction_is_told_by_its_reasons() {
+    fn a_canceled_transaction_fails_by_its_reasons() {
         let canceled = |reasons: [(&str, &str); 2]| {
             let reasons = reasons.map(|(code, text)| {
                 CancellationReason::builder()
@@ -238,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_that_meet_a_write_under_way_are_a_conflict() {
+    fn reads_canceled_by_a_concurrent_write_are_a_conflict() {
         let table = [
             ("TransactionConflict", "conflict"),
             ("ThrottlingError", "throttled"),
@@ -266,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_means_another_try_and_no_question_means_none() {
+    fn no_response_is_worth_a_retry_and_no_request_is_not() {
         let silent: [SdkError<GetItemError>; 3] = [
             SdkError::timeout_error("late"),
             SdkError::dispatch_failure(ConnectorError::io("broken pipe".into())),

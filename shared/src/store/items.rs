@@ -1,8 +1,8 @@
 //! Reads and writes the attributes of all kinds of records.
 //!
-//! Every record carries the version of its form in `v`. A reader ignores attributes that it doesn't
-//! know, so that a form may grow; a record of a newer version, or one that breaks the domain's
-//! rules, is reported by its key.
+//! Every record has the version of its form in `v`. A reader ignores attributes that it doesn't
+//! know, so that a form may grow. A record of a newer version, or one that breaks the domain's
+//! rules, is an error that names its key.
 
 use std::collections::HashMap;
 use std::fmt::Display;
@@ -18,8 +18,8 @@ use super::keys::{Key, PK, SK};
 use crate::domain::{ModelRef, Timestamp, Usage};
 use crate::ports::StoreError;
 
-/// The version of the forms that have never changed so that older code could not read them. The
-/// others name their own.
+/// The version of forms that never had an incompatible change. Other forms have a version of their
+/// own.
 pub(super) const VERSION: u32 = 1;
 pub(super) const V: &str = "v";
 
@@ -35,7 +35,7 @@ const REASONING_TOKENS: &str = "reasoning_tokens";
 /// A record in the SDK's type.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// Attributes on their way into a record.
+/// Attributes to be written into a record.
 pub(super) type Attributes = Vec<(&'static str, AttributeValue)>;
 
 /// The whole record at `key`, in a form of version [`VERSION`].
@@ -122,7 +122,7 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
     )
 }
 
-/// The attributes of one record on their way out, and its key for the report of what is wrong.
+/// The attributes that are read from one record, and its key for errors.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
     item: &'a Item,
@@ -152,7 +152,7 @@ impl<'a> Fields<'a> {
         Self { item, record: item }
     }
 
-    /// The attributes inside one of this record's.
+    /// The attributes inside an attribute of this record.
     pub(super) const fn within(&self, item: &'a Item) -> Self {
         Self {
             item,
@@ -176,7 +176,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Makes a domain's refusal of a value the failure to read this record.
+    /// Turns the domain's refusal of a value into the failure to read this record.
     pub(super) fn valid<T>(&self, value: Result<T, impl Display>) -> Result<T, StoreError> {
         value.map_err(|reason| self.corrupt(reason))
     }
@@ -218,7 +218,7 @@ impl<'a> Fields<'a> {
             .map_err(|error| self.corrupt(format!("{name} can't be used: {error}")))
     }
 
-    /// What `read` makes of an attribute that may be absent.
+    /// Reads an attribute with `read`; `None` if the attribute is absent.
     pub(super) fn optional<T>(
         &self,
         name: &str,
@@ -254,8 +254,8 @@ impl<'a> Fields<'a> {
         self.parse(name, self.text(name)?.as_bytes())
     }
 
-    /// A value with a structure of its own, whose JSON is not, or not only, in the record: `name`
-    /// is for the report.
+    /// A value with a structure of its own, whose JSON is not only in the record. `name` is for the
+    /// error.
     pub(super) fn parse<T: DeserializeOwned>(
         &self,
         name: &str,

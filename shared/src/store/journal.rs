@@ -1,5 +1,5 @@
-//! Journals on DynamoDB: a task's steps lie in the task's partition, in the order of their numbers
-//! and then of their runs.
+//! Journals on DynamoDB: a task's steps are in the task's partition, ordered by number and then by
+//! run.
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
@@ -12,11 +12,10 @@ use super::{keys, step_item, task_content};
 use crate::domain::{Step, StepPlace, StepSummary, TaskId};
 use crate::ports::{Journal, StepsPage, StepsRequest, StoreError};
 
-/// How many large steps are put together at once.
+/// How many steps are read from their chunks at once.
 const READS_AT_ONCE: usize = 4;
 
-/// The most records that one request asks for. More than fit into its answer, 1 MB, would be no
-/// use.
+/// The most records that one query asks for. A response has at most 1 MB, so more would be useless.
 const MOST_RECORDS: u32 = 1_000;
 
 /// Journals in a DynamoDB table.
@@ -26,7 +25,7 @@ pub struct DynamoJournal {
 }
 
 impl DynamoJournal {
-    /// Keeps journals in the table of this name.
+    /// Stores journals in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self {
             table: Table::new(client, table),
@@ -82,7 +81,7 @@ impl Journal for DynamoJournal {
         let query = self
             .table
             .query_range(keys::task_partition(task), first, last);
-        // One more shows whether this is the last page.
+        // One record more than wanted shows whether this is the last page.
         let records =
             i32::try_from(wanted.limit.saturating_add(1).min(MOST_RECORDS)).unwrap_or(i32::MAX);
         let mut found = query.into_paginator().page_size(records).items().send();

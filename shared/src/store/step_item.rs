@@ -1,6 +1,5 @@
-//! The form of a step's record: what is small in attributes, and what may be large packed (see
-//! [`task_content`](super::task_content)). Records of version 1 have that in an attribute of its
-//! own.
+//! The form of a step's record. Small values are attributes. Content that may be large is packed
+//! (see [`task_content`](super::task_content)); records of version 1 have it in one attribute.
 
 use std::borrow::Cow;
 
@@ -19,9 +18,9 @@ use crate::runtime::computed;
 /// The newest form's version, and the one written.
 const VERSION: u32 = 2;
 
-/// What the record of a step that is written alone holds of the content. It is written once and
-/// mostly read with all others, so a piece of its own, which is another request each way, must be
-/// worth it.
+/// The most bytes of content in the record of a step that is written alone. A step is written once
+/// and mostly read with all other steps. A chunk costs another request each time, so only large
+/// content has chunks.
 pub(super) const IN_HEAD: usize = 256 * 1_024;
 
 const NUMBER: &str = "number";
@@ -43,7 +42,7 @@ const IS_ERROR: &str = "is_error";
 /// answer is not cached, or if an earlier version wrote the record.
 pub(super) const ANSWER_KEY: &str = "answer_key";
 
-/// What [`read_summary`] needs.
+/// The attributes that [`read_summary`] needs.
 pub(super) const OF_HEAD: [&str; 9] = [
     keys::PK,
     keys::SK,
@@ -56,7 +55,7 @@ pub(super) const OF_HEAD: [&str; 9] = [
     blob::RAW_BYTES,
 ];
 
-/// In records of version 1; also how damage to the packed content is reported.
+/// An attribute in records of version 1. Errors about damaged packed content also use this name.
 const CONTENT: &str = "content";
 
 const MODEL_CALL: &str = "model_call";
@@ -69,7 +68,7 @@ struct Called<'a> {
     text: Cow<'a, str>,
 }
 
-/// What may be large in the step, packed for a record that holds `in_head` of it.
+/// Packs the content of the step that may be large. The step's record holds `in_head` bytes of it.
 pub(super) fn pack(step: &Step, in_head: usize) -> Result<Blob, StoreError> {
     let raw = match &step.kind {
         StepKind::ModelCall { answer, .. } => serde_json::to_vec(&answer.content),
@@ -84,7 +83,7 @@ pub(super) fn pack(step: &Step, in_head: usize) -> Result<Blob, StoreError> {
     )
 }
 
-/// The step, whose content is in `blob`, as its record.
+/// The record of the step, whose content is in `blob`.
 pub(super) fn write(step: &Step, blob: &Blob) -> Item {
     let mut attributes = vec![
         (NUMBER, number(step.number)),
@@ -170,7 +169,7 @@ pub(super) fn head(item: &Item) -> Result<Option<BlobHeader<'_>>, StoreError> {
     (version > 1).then(|| BlobHeader::read(fields)).transpose()
 }
 
-/// The step in a record, with what [`head`] led to.
+/// The step in a record, with the content to which [`head`] led.
 pub(super) fn read(item: &Item, content: Option<&[u8]>) -> Result<Step, StoreError> {
     computed(content.map_or(0, <[u8]>::len), || read_here(item, content))
 }
@@ -226,8 +225,8 @@ fn answer(fields: &Fields<'_>, content: &[u8]) -> Result<ModelAnswer, StoreError
     })
 }
 
-/// What the response cache has the answer of a step under, by a record that has at least its key
-/// and this attribute.
+/// The key of the step's answer in the response cache. The record may have only its own key and
+/// this attribute.
 pub(super) fn answer_key(fields: &Fields<'_>) -> Result<Option<AnswerKey>, StoreError> {
     let Some(digest) = fields.optional(ANSWER_KEY, Fields::bytes)? else {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Claiming a task: one write that decides by the rules of [`Task::claim`] where the record is, and
-//! returns the task.
+//! Claims a task in one write. DynamoDB decides by the rules of [`Task::claim`] and returns the
+//! task.
 
 use std::collections::HashMap;
 
@@ -20,13 +20,14 @@ use crate::domain::{
 };
 use crate::ports::{Claimed, StoreError};
 
-/// When a task may be had: what [`Task::claim`] says, and that this version can read the record.
+/// When a task can be claimed: by the rules of [`Task::claim`], and if this version can read the
+/// record.
 const CONDITION: &str = "#tenant = :tenant AND #v <= :v AND #deadline > :now AND (#status = :queued \
     OR (#status = :waiting AND #wait_until <= :now) OR (#status = :running AND #lease_expires_at <= :now AND #attempts < :max_attempts \
     AND attribute_not_exists(#cancel_requested)))";
 
-/// What a claim changes: what [`Task::claim`] does. `due_shard` stays, because the task was due
-/// before, too.
+/// What a claim changes, the same as [`Task::claim`]. `due_shard` does not change: the task was in
+/// the index of due tasks before.
 const UPDATE: &str = "SET #status = :running, #lease_worker = :worker, #lease_expires_at = :until, #due_at = :until, \
     #updated_at = :now, #sends = :zero, #fence = #fence + :one, #attempts = #attempts + :one, #revision = #revision + :one, \
     #history = list_append(if_not_exists(#history, :nothing), :claimed) REMOVE #resend_at, #wait_until, #wait_reason";
@@ -115,7 +116,7 @@ impl DynamoTaskStore {
             .return_values(ReturnValue::AllNew)
     }
 
-    /// Why the record as it stands made a claim's condition fail.
+    /// Why the claim's condition failed for this record.
     async fn refused(
         &self,
         kept: Option<Item>,
@@ -129,7 +130,7 @@ impl DynamoTaskStore {
         let Some(task) = self.restored_of(tenant, &kept).await? else {
             return Ok(Claimed::Unknown);
         };
-        // The SDK sends a request again when its answer is lost; the first one may have been
+        // The SDK repeats a request whose response was lost. The first request may have been
         // granted.
         if matches!(task.state(), TaskState::Running(held) if held.worker == lease.worker) {
             return Ok(Claimed::Granted(Box::new(task)));

@@ -13,11 +13,11 @@ use super::task_store::DynamoTaskStore;
 use crate::domain::{Causes, TaskId, TenantId, Timestamp};
 use crate::ports::{Page, PageRequest, StoreError, TaskFilter, TaskSummary};
 
-/// How often the index is asked for one page, because a filter may drop all that an answer looked
-/// at.
+/// The most queries of the index for one page, because a filter may drop all entries that a query
+/// read.
 const MOST_QUERIES: u32 = 5;
 
-/// How many entries an answer looks at when a filter drops some of them.
+/// How many entries a query reads when a filter drops some of them.
 const FILTERED_ENTRIES: i32 = 250;
 
 impl DynamoTaskStore {

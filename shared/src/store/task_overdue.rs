@@ -1,4 +1,4 @@
-//! Finding the tasks that are due, on the index that is spread over shards.
+//! Finds the tasks that are due in the index, which is spread over shards.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures::future::try_join_all;
@@ -14,7 +14,7 @@ use crate::ports::StoreError;
 /// How many tasks are read at once.
 const READS_AT_ONCE: usize = 16;
 
-/// One shard of the index, as far as it was read.
+/// The progress of reading one shard of the index.
 pub(super) struct Shard {
     name: String,
     /// Where the next page begins.
@@ -34,8 +34,8 @@ impl Shard {
 }
 
 impl DynamoTaskStore {
-    /// The index lags behind the tasks: what is read here may not be due any more, and is no less
-    /// for it, unless it has ended. Its reader asks the task itself.
+    /// The tasks that are due by the index, except ended ones. The index lags behind the tasks: a
+    /// task may no longer be due, so the caller checks each task itself.
     pub(super) async fn overdue_tasks(
         &self,
         now: Timestamp,
@@ -43,8 +43,8 @@ impl DynamoTaskStore {
     ) -> Result<Vec<Result<Task, StoreError>>, StoreError> {
         let mut shards: Vec<Shard> = keys::due_shards().map(Shard::new).collect();
         let (mut tasks, mut readable) = (Vec::new(), 0);
-        // Records that can't be read stay at the front of their shards, and there may be any number
-        // of them.
+        // Unreadable records stay at the front of their shards. There may be more of them than
+        // `limit`, so the loop reads on until it has enough readable tasks.
         while shards.iter().any(|shard| !shard.is_read) {
             let due = self
                 .in_shards(&mut shards, "#due_at <= :moment", now, limit)
@@ -66,8 +66,7 @@ impl DynamoTaskStore {
         Ok(tasks)
     }
 
-    /// The next entries of each of these shards that meet the condition on their moment, in the
-    /// order of their moments.
+    /// The next entries of these shards whose moment meets the condition, ordered by it.
     pub(super) async fn in_shards(
         &self,
         shards: &mut [Shard],
@@ -103,7 +102,7 @@ impl DynamoTaskStore {
             .expression_attribute_values(":shard", text(shard.name.as_str()))
             .expression_attribute_values(":moment", items::moment(moment));
         let answer = query.send().await.map_err(failure)?;
-        // An entry that isn't a task's would be one that nobody wrote; it must not hide the others.
+        // Skip an entry that is no task's. No code writes one, but it must not hide the others.
         let entry = |item| {
             let fields = Fields::of_index(item);
             let id = item.get(PK).map(AttributeValue::as_s)?.ok()?;

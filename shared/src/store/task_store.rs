@@ -17,7 +17,7 @@ use crate::ports::{
     TaskFilter, TaskStore, TaskSummary,
 };
 
-/// What the record of each step holds of its content where several are written together: a
+/// The most bytes of its content in a step's record, if several steps are written together: a
 /// transaction has at most 4 MB.
 const IN_HEAD_TOGETHER: usize = 32 * 1_024;
 
@@ -28,7 +28,7 @@ pub struct DynamoTaskStore {
 }
 
 impl DynamoTaskStore {
-    /// Keeps tasks in the table of this name.
+    /// Stores tasks in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self {
             table: Table::new(client, table),
@@ -58,8 +58,8 @@ impl DynamoTaskStore {
         }
     }
 
-    /// Whether the record is as the task's last transition left it. What never changes is not
-    /// compared, for the input may be apart.
+    /// Whether the record is as the task's last transition left it. Fields that never change are
+    /// not compared, because the input may be in a record of its own.
     async fn is_stored(&self, task: &Task, kept: &Item) -> Result<bool, StoreError> {
         Ok(self
             .restored(kept)
@@ -67,8 +67,8 @@ impl DynamoTaskStore {
             .is_some_and(|kept| kept.progress() == task.progress()))
     }
 
-    /// Puts a new task, with its input if that is apart: both or none. The record that is there
-    /// instead, if one is.
+    /// Writes a new task, and its input if that has a record of its own: both or none. Returns the
+    /// record with this id, if there is one already.
     async fn kept_instead(&self, task: &Task) -> Result<Option<Item>, StoreError> {
         let item = task_item::write(task, self.packed(task).await?.as_ref());
         let kept = match detail_items::input(task)? {
@@ -100,8 +100,8 @@ impl DynamoTaskStore {
         kept.map(Some).ok_or(StoreError::Conflict)
     }
 
-    /// Writes the pieces of what is large of the task's state. The record that this is for comes
-    /// after them.
+    /// Packs the large part of the task's state and writes its chunks. The caller writes the task's
+    /// record after them.
     async fn packed(&self, task: &Task) -> Result<Option<Blob>, StoreError> {
         let content = task_item::pack(task)?;
         if let Some(content) = &content {
@@ -110,7 +110,8 @@ impl DynamoTaskStore {
         Ok(content)
     }
 
-    /// Writes all that a transition can change, if the task still has the revision before.
+    /// Writes all attributes that a transition can change, if the stored revision is the one before
+    /// it.
     fn transition(&self, task: &Task, content: Option<&Blob>) -> UpdateItemFluentBuilder {
         let written = task_item::progress(task, content);
         let stale: Vec<&str> = MUTABLE
@@ -263,8 +264,8 @@ impl TaskStore for DynamoTaskStore {
 
 #[async_trait]
 impl Dependency for DynamoTaskStore {
-    /// By a write that never takes effect: a table that can be read may refuse writes, for their
-    /// rate or for want of a right.
+    /// Tries a write that never takes effect. A table that can be read may still refuse writes,
+    /// because of their rate or a missing permission.
     async fn answer(&self) -> Result<(), NoAnswer> {
         let put = self.table.client.put_item().table_name(&self.table.name);
         let put = put

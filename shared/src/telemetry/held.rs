@@ -1,8 +1,8 @@
-//! Lines below the level that is asked for, held back until it turns out that they are of use.
+//! Holds back log lines below the configured level until they are useful.
 //!
-//! A warning or an error releases what was said before it, and so does the end of an invocation
-//! that fails or runs out of time. Of an invocation that goes well they are forgotten. A function
-//! works on one invocation at a time.
+//! A warning or an error releases the lines before it. So does an invocation that fails or runs out
+//! of time. If an invocation succeeds, its lines are dropped. A function works on one invocation at
+//! a time.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -13,10 +13,10 @@ use tracing::{Level, Metadata};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// The most that is held; the oldest lines go first.
+/// The most that is held; the oldest lines are dropped first.
 const MOST_BYTES: usize = 20 * 1_024;
 
-/// What is held of the present invocation. Clones share it.
+/// The held lines of the present invocation. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct HeldLines(Arc<Mutex<Lines>>);
 
@@ -27,12 +27,12 @@ struct Lines {
 }
 
 impl HeldLines {
-    /// Forgets everything.
+    /// Drops all lines.
     pub(super) fn forget(&self) {
         *self.lock() = Lines::default();
     }
 
-    /// Writes everything, oldest first, and forgets it.
+    /// Writes all lines, oldest first, and drops them.
     pub(super) fn release(&self, writer: &mut impl Write) -> io::Result<()> {
         let Lines { lines, .. } = std::mem::take(&mut *self.lock());
         lines
@@ -57,9 +57,9 @@ impl HeldLines {
     }
 }
 
-/// A held line as it is released. Lambda drops lines of JSON whose `level` is below the one that is
-/// asked for (Lambda developer guide, "Log-level filtering"), so it is `INFO` now, and what it was
-/// is beside it.
+/// A held line as it is released. Lambda drops a JSON line whose `level` is below the configured
+/// level (Lambda developer guide, "Log-level filtering"). So its `level` becomes `INFO`, and
+/// another field has the original level.
 fn raised(line: &[u8]) -> Cow<'_, [u8]> {
     let Ok(text) = std::str::from_utf8(line) else {
         return Cow::Borrowed(line);
@@ -101,7 +101,7 @@ impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Holding<W> {
         }
         let mut writer = self.writer.make_writer_for(metadata);
         if *metadata.level() <= Level::WARN {
-            // A writer that fails takes no line at all, so the failure can't be logged.
+            // The log itself can't be written, so the failure can't be logged.
             drop(self.held.release(&mut writer));
         }
         Line::Written(writer)

@@ -3,10 +3,10 @@
 //! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`;
 //! the fields of the event stand beside them, with the innermost span's `name` and the ids of all
 //! spans around it ([`context`](super::context)), so that a line names its request, tenant and task
-//! without anyone passing them on. Lambda filters by `level` only
-//! lines that have both it and `timestamp` (Lambda developer guide, "Configuring advanced logging
-//! controls"). If the function's logging configuration says `Text`, lines are for people instead:
-//! Lambda filters none of them, and our queries find none.
+//! without being passed on. Lambda filters a line by its `level` only if the line also has a
+//! `timestamp` (Lambda developer guide, "Configuring advanced logging controls"). If the function's
+//! logging configuration says `Text`, lines are written for people: Lambda does not filter them,
+//! and the runbook's queries do not find them.
 
 use std::io;
 use std::panic::PanicHookInfo;

@@ -1,8 +1,8 @@
-//! What a running function tells of itself: lines of a log, spans of a trace, and metrics.
+//! What a running function reports: log lines, spans of a trace, and metrics.
 //!
 //! The code writes the first two with `tracing`, and counts with [`metric`](crate::metric). A unit
-//! of work has one span. The log and the trace each take the fields of it that are meant for them:
-//! [`context`] lists those that log lines carry, [`traces`] those that a trace does not get.
+//! of work has one span. The log and the trace each take their own fields of it: [`context`] lists
+//! the fields that log lines have, [`traces`] the fields that a trace does not get.
 
 pub mod aws;
 mod context;
@@ -42,21 +42,21 @@ impl Service {
     }
 }
 
-/// Our crates. Only their spans are logged and traced, and only their lines follow the log level.
+/// The platform's crates. Only their spans are logged and traced, and only their lines follow the
+/// log level.
 const OURS: [&str; 4] = ["api", "cleanup", "executor", "shared"];
 
-/// Whether a span or a line of this target is of our crates.
+/// Whether a span or a line with this target comes from the platform's crates.
 fn is_ours(target: &str) -> bool {
-    // Asked for each span that begins, and so without a search for `::`.
+    // Called for each span that begins: a search for one `:` is faster than for `::`.
     OURS.contains(&target.split(':').next().unwrap_or_default())
 }
 
-/// What the log of this process holds back.
+/// The log lines that this process holds back.
 static HELD: OnceLock<HeldLines> = OnceLock::new();
 
-/// So long before an invocation is killed, what its log holds back is written: afterwards it can't
-/// be.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long before Lambda kills an invocation the lines that were held back are written.
+const WRITE_BEFORE_KILL: Duration = Duration::from_millis(500);
 
 /// Starts the logs, traces and metrics of the function `service`.
 ///
@@ -75,8 +75,8 @@ pub fn start(service: Service, environment: &Environment) {
         Err(failure) => (None, Some(failure)),
     };
     let registry = tracing_subscriber::registry();
-    // A layer that isn't there would let libraries' lines through to the other's filter, one by
-    // one.
+    // Not an `Option` of a layer: an absent layer would pass every line of a library to the other
+    // layer's filter.
     let started = match traces {
         Some(traces) => registry
             .with(traces)
@@ -95,42 +95,42 @@ pub fn start(service: Service, environment: &Environment) {
     }
 }
 
-/// Does the work of one invocation that is killed in `left`, and then writes what was counted. What
-/// the log holds back is written if it fails or takes too long.
+/// Does the work of one invocation, which Lambda kills after `left`, and then writes the metrics.
+/// If the work fails or takes too long, the log lines that were held back are written too.
 pub async fn invocation<T, E>(
     left: Duration,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
     let held = HELD.get_or_init(HeldLines::default);
-    let speak = || {
-        // A standard output that is closed takes no line, and there is nobody to tell.
+    let write = || {
+        // If standard output is closed, there is no place to report the error either.
         drop(held.release(&mut io::stdout()));
         metrics::flush();
     };
-    let outcome = attended(held, left, work, speak).await;
+    let outcome = write_if_late_or_failed(held, left, work, write).await;
     metrics::flush();
     outcome
 }
 
-/// Does the work with nothing held of earlier work, and calls `speak` if it fails, and shortly
-/// before it is killed.
-async fn attended<T, E>(
+/// Drops the lines that were held for earlier work, and does the work. Calls `write` if the work
+/// fails, and shortly before Lambda kills it.
+async fn write_if_late_or_failed<T, E>(
     held: &HeldLines,
     left: Duration,
     work: impl Future<Output = Result<T, E>>,
-    speak: impl Fn(),
+    write: impl Fn(),
 ) -> Result<T, E> {
     held.forget();
     let mut work = pin!(work);
-    let in_time = tokio::time::timeout(left.saturating_sub(LAST_WORDS), &mut work).await;
+    let in_time = tokio::time::timeout(left.saturating_sub(WRITE_BEFORE_KILL), &mut work).await;
     let outcome = if let Ok(outcome) = in_time {
         outcome
     } else {
-        speak();
+        write();
         work.await
     };
     if outcome.is_err() {
-        speak();
+        write();
     }
     outcome
 }
@@ -147,7 +147,8 @@ mod tests {
 
     /// How many lines are said after how many milliseconds of an invocation of ten seconds that
     /// says one, which is held, and then does this.
-    async fn said(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
+    /// When held lines were written, in milliseconds since the start, and how many each time.
+    async fn written(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
         let held = HeldLines::default();
         let (log, _listening) = listen_to(|log| {
             logs::layer(
@@ -158,11 +159,11 @@ mod tests {
             )
         });
         tracing::debug!("of the invocation before");
-        let (begun, said) = (Instant::now(), Mutex::new(Vec::new()));
-        let speak = || {
+        let (begun, written) = (Instant::now(), Mutex::new(Vec::new()));
+        let write = || {
             let mut lines = Vec::new();
             held.release(&mut lines).unwrap();
-            said.lock().unwrap().push((
+            written.lock().unwrap().push((
                 begun.elapsed().as_millis(),
                 String::from_utf8(lines).unwrap().lines().count(),
             ));
@@ -171,20 +172,21 @@ mod tests {
             tracing::debug!("of this one");
             work.await
         };
-        let _: Result<(), ()> = attended(&held, Duration::from_secs(10), work, speak).await;
+        let _: Result<(), ()> =
+            write_if_late_or_failed(&held, Duration::from_secs(10), work, write).await;
         assert_eq!(log.text(), "", "held lines are written by nobody else");
-        said.into_inner().unwrap()
+        written.into_inner().unwrap()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_held_is_said_by_who_fails_and_before_who_is_killed() {
-        assert_eq!(said(async { Ok(()) }).await, []);
-        assert_eq!(said(async { Err(()) }).await, [(0, 1)]);
+    async fn held_lines_are_written_after_a_failure_and_before_a_kill() {
+        assert_eq!(written(async { Ok(()) }).await, []);
+        assert_eq!(written(async { Err(()) }).await, [(0, 1)]);
         let slow = |outcome| async move {
             sleep(Duration::from_secs(11)).await;
             outcome
         };
-        assert_eq!(said(slow(Ok(()))).await, [(9_500, 1)]);
-        assert_eq!(said(slow(Err(()))).await, [(9_500, 1), (11_000, 0)]);
+        assert_eq!(written(slow(Ok(()))).await, [(9_500, 1)]);
+        assert_eq!(written(slow(Err(()))).await, [(9_500, 1), (11_000, 0)]);
     }
 }

@@ -61,7 +61,7 @@ impl AgentRetention for MemoryStore {
             }
             let rest = part.len() > PART;
             Ok(if rest {
-                TaskSearch::Unfinished((after + PART).to_string())
+                TaskSearch::NoneSoFar((after + PART).to_string())
             } else {
                 TaskSearch::None
             })

@@ -1,4 +1,4 @@
-//! The tool `current_time`: the moment as people and machines write it.
+//! The tool `current_time`: the time in RFC 3339 and in Unix seconds, and the weekday.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 use crate::domain::Timestamp;
 use crate::ports::ToolOutput;
 
-/// From UTC-14 to UTC+14, the farthest that clocks on Earth are apart from it.
+/// From UTC-14 to UTC+14, in minutes: no zone on Earth is farther from UTC.
 const OFFSETS: std::ops::RangeInclusive<i32> = -840..=840;
 
+/// The days of the week from 1 January 1970, a Thursday.
 const DAYS: [&str; 7] = [
     "Thursday",
     "Friday",
@@ -26,19 +27,19 @@ struct Arguments {
     utc_offset_minutes: i32,
 }
 
-/// Tells that it is `now`.
+/// The result of a call at `now`.
 pub(super) fn run(arguments: &Value, now: Timestamp) -> ToolOutput {
     match Arguments::deserialize(arguments) {
         Ok(Arguments {
             utc_offset_minutes: offset,
-        }) if OFFSETS.contains(&offset) => told(now, offset),
+        }) if OFFSETS.contains(&offset) => output(now, offset),
         Ok(_) | Err(_) => {
             ToolOutput::error("utc_offset_minutes must be a whole number from -840 to 840")
         }
     }
 }
 
-fn told(now: Timestamp, offset_minutes: i32) -> ToolOutput {
+fn output(now: Timestamp, offset_minutes: i32) -> ToolOutput {
     let unix_seconds = i64::try_from(now.as_millis() / 1_000).unwrap_or(i64::MAX / 2);
     let local = unix_seconds + i64::from(offset_minutes) * 60;
     let (days, second) = (local.div_euclid(86_400), local.rem_euclid(86_400));
@@ -69,8 +70,9 @@ fn zone(offset_minutes: i32) -> String {
 
 /// Year, month and day of the day that is `days` after 1 January 1970, by the Gregorian calendar.
 ///
-/// The years are taken to begin in March, so that a leap day is the last of one, and come in eras
-/// of 400 years: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+/// The algorithm lets years begin in March, so that a leap day is the last day of a year, and
+/// counts eras of 400 years: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
+/// `civil_from_days`.
 fn date(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -144,6 +146,6 @@ mod tests {
             assert!(run(&json!({ "utc_offset_minutes": offset }), START).is_error);
         }
         assert!(run(&json!({ "timezone": "Europe/Berlin" }), START).is_error);
-        assert!(!told(Timestamp::from_millis(u64::MAX), 840).is_error);
+        assert!(!output(Timestamp::from_millis(u64::MAX), 840).is_error);
     }
 }

@@ -2,8 +2,8 @@
 //! requests.
 //!
 //! Every tool ends in time and uses a bounded amount of memory, for any input of a model or a
-//! server. Nothing here repeats a call. Logs name at most a host: no path, no query, no header and
-//! no body.
+//! server. No tool retries a request. Logs name at most a host: no path, no query, no header and no
+//! body.
 
 mod calculator;
 mod current_time;
@@ -25,7 +25,7 @@ pub struct BuiltinTools {
 }
 
 impl BuiltinTools {
-    /// Tools that reach the public internet, with names as this machine resolves them.
+    /// Tools that may reach the public internet. This machine resolves host names.
     pub fn new(clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
         Self::reaching(
             Reach::PublicInternet,
@@ -34,7 +34,7 @@ impl BuiltinTools {
         )
     }
 
-    /// Tools that reach as far as `reach`, with names as `resolver` resolves them.
+    /// Tools that may reach the addresses that `reach` allows. `resolver` resolves host names.
     pub fn reaching(
         reach: Reach,
         resolver: Arc<dyn Resolver>,

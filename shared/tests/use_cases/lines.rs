@@ -107,7 +107,11 @@ async fn whoever_ends_a_task_says_so_once_and_by_its_ids() {
         alone: false,
     }
     .to_body();
-    undelivered.bury(&body, 6).instrument(span()).await.unwrap();
+    undelivered
+        .handle(&body, 6)
+        .instrument(span())
+        .await
+        .unwrap();
     expected.push(("failed", stranded.id()));
 
     let by_watchdog = world.submit("hello").await.unwrap();

@@ -130,10 +130,10 @@ async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
                 matches!(ran, Err(RunError::Store(StoreError::Corrupt { .. }))),
                 "{ran:?}"
             );
-            let buried = undelivered.bury(&message(task).to_body(), 6).await;
+            let handled = undelivered.handle(&message(task).to_body(), 6).await;
             assert!(
-                matches!(buried, Err(StoreError::Corrupt { .. })),
-                "{buried:?}"
+                matches!(handled, Err(StoreError::Corrupt { .. })),
+                "{handled:?}"
             );
             assert_eq!(
                 kept.retention.purge(task.id(), before_end).await.unwrap(),

@@ -1,5 +1,5 @@
-//! Reading JSON. What is wrong with it is said in the words of JSON, not in those of the code that
-//! reads it, and with its place.
+//! Reads JSON bodies. An error names the place in the body and says what is wrong in the terms of
+//! JSON, not in those of Rust.
 
 mod encoding;
 mod words;
@@ -11,10 +11,11 @@ use serde_path_to_error::{Path, Segment};
 use crate::body::Object;
 use crate::problem::{BrokenRule, Problem};
 
-/// The JSON object in these bytes, read into a `T`.
+/// Decodes the JSON object in these bytes into a `T`.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let text = encoding::text(bytes)?;
-    // It must be JSON to its end before it matters what it says.
+    // Check the syntax of the whole body before any rule: a syntax error can make rules look
+    // broken.
     serde_json::from_str::<IgnoredAny>(text).map_err(|error| malformed(&error))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -34,7 +35,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
 fn broken_rule(pointer: &str, message: &str) -> Problem {
     let (field, detail) = words::of_data(message);
     let place = match field.map(token) {
-        // A field that is missing is no part of the path, one that is unknown may be.
+        // The path never contains a missing field. It may contain an unknown field.
         Some(field) if !pointer.ends_with(&field) => format!("{pointer}{field}"),
         Some(_) | None => pointer.to_owned(),
     };
@@ -51,6 +52,7 @@ fn pointer(path: &Path) -> String {
     segments.collect()
 }
 
+/// The key as a part of a JSON pointer.
 fn token(key: &str) -> String {
     format!("/{}", key.replace('~', "~0").replace('/', "~1"))
 }

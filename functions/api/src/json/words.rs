@@ -1,10 +1,9 @@
-//! What serde and `serde_json` say of a body, in the words of JSON. They pass on nothing but a
-//! sentence; its forms are those of `serde::de::Error`, which the tests hold fast.
+//! Translates the error messages of serde and `serde_json` into the terms of JSON. Both give only a
+//! sentence. Its forms come from `serde::de::Error`; the tests fail if they change.
 
 use std::borrow::Cow;
 
-/// What is wrong with a text that is not JSON: how the sentence begins, and what a client reads
-/// after "it".
+/// The syntax errors: how the message begins, and what a client reads after "it".
 const SYNTAX: [(&str, &str); 16] = [
     ("EOF while parsing", "ends early"),
     (

@@ -1,4 +1,4 @@
-//! Failures as RFC 9457 problem documents. This is the only file that knows status codes.
+//! Failures as RFC 9457 problem documents. Only this file maps failures to status codes.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Problem {
         }
     }
 
-    /// The request breaks rules, at least one.
+    /// The request breaks these rules; there is at least one.
     pub(crate) fn validation_failed(errors: impl IntoIterator<Item = BrokenRule>) -> Self {
         let detail = "the request breaks the rules listed under errors";
         let problem = Self::new(
@@ -56,7 +56,7 @@ impl Problem {
         }
     }
 
-    /// The body is no text in UTF-8; the detail says what it is instead.
+    /// The body is not text in UTF-8; `detail` says what it is.
     pub(crate) fn unreadable_text(detail: String) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_request", detail)
     }
@@ -83,7 +83,7 @@ impl Problem {
         )
     }
 
-    /// The body has this content coding, in which no body is read.
+    /// The body has this content coding; the API reads no coded body.
     pub(crate) fn wrong_content_encoding(coding: &str) -> Self {
         let detail = format!(
             "the request has the Content-Encoding {}; send it uncompressed, without this header",
@@ -139,7 +139,7 @@ impl Problem {
         }
     }
 
-    /// No API key can be checked, because this is the matter with the secret that holds it.
+    /// No API key can be checked, because the secret that holds it can't be read.
     pub(crate) fn keyless(error: &SecretError) -> Self {
         match error {
             SecretError::Missing { .. } => {
@@ -188,7 +188,7 @@ impl Problem {
         )
     }
 
-    /// A record is in no form that this version reads.
+    /// This version can't read a stored record.
     pub(crate) fn unreadable_record() -> Self {
         let detail = "a stored record can't be read by this version of the platform: a newer version wrote it, or it is \
                       damaged; the log names the record and the reason under this request_id";
@@ -265,7 +265,7 @@ impl From<AppError> for Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The bare status; [`render`] adds the document.
+    /// A response with only the status; [`render`] adds the document.
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
@@ -273,8 +273,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Turns a response that is a [`Problem`] into its document; leaves every other as it is. What the
-/// platform or its deployment is to blame for leads to the `runbook`, if that has an absolute URL.
+/// Turns the response of a [`Problem`] into its document, and leaves every other response as it is.
+/// A server error (5xx) links to the `runbook`, if there is one.
 pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&str>) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else {
         return response;
@@ -293,7 +293,7 @@ pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&
         errors: &problem.errors,
     };
     let mut rendered = (problem.status, Json(document)).into_response();
-    // Headers set below us, such as Allow, stay; those of the empty body go.
+    // Keep the headers that inner layers set, such as Allow, but not those of the empty body.
     response.headers_mut().remove(header::CONTENT_LENGTH);
     response.headers_mut().remove(header::CONTENT_TYPE);
     rendered
@@ -316,7 +316,7 @@ pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&
     rendered
 }
 
-/// The document of RFC 9457, with members of our own after `status`.
+/// The document of RFC 9457. It has additional members: `code`, `retryable` and those after it.
 #[derive(Serialize)]
 struct Document<'a> {
     r#type: &'static str,
@@ -332,8 +332,8 @@ struct Document<'a> {
     errors: &'a [BrokenRule],
 }
 
-/// One broken rule: of the body at a JSON pointer (RFC 6901), or of a query parameter or header by
-/// its name. Both may quote the request, and are cut so that the answer stays small.
+/// One broken rule: of the body, at a JSON pointer (RFC 6901), or of a query parameter or header.
+/// All texts may quote the request, so they are cut to keep the response small.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct BrokenRule {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -364,7 +364,7 @@ impl BrokenRule {
 }
 
 impl From<&Invalid> for BrokenRule {
-    /// The domain names places in bodies by pointers, and everything else by its bare name.
+    /// The domain names a place in a body by a pointer, and anything else by its name.
     fn from(broken: &Invalid) -> Self {
         let Invalid { field, reason } = broken;
         if field.starts_with('/') {
@@ -375,7 +375,7 @@ impl From<&Invalid> for BrokenRule {
     }
 }
 
-/// The text, or its beginning if it is long.
+/// The text, cut to 200 characters.
 fn cut(text: &str) -> String {
     const MAX_CHARS: usize = 200;
     let beginning: String = text.chars().take(MAX_CHARS).collect();

@@ -30,7 +30,7 @@ use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
 pub(crate) use texts::{read_call_arguments, read_output, read_step_text};
 
-/// API Gateway ends a request after 30 seconds.
+/// The longest wait. API Gateway ends a request after 30 seconds.
 const MAX_WAIT_SECONDS: u64 = 25;
 
 /// `POST /v1/tasks`: accepts a task.
@@ -54,18 +54,18 @@ pub(crate) async fn submit_task(
     ))
 }
 
-/// `GET /v1/tasks/{id}?wait=`: the task, as soon as it has ended or `wait` seconds are over. One
-/// that is shown sooner comes with a `Retry-After`.
+/// `GET /v1/tasks/{id}?wait=`: the task, when it has ended, needs its client, or after `wait`
+/// seconds. If the wait ends early for another reason, the response has a `Retry-After`.
 pub(crate) async fn find_task(
     State(api): State<Api>,
     Authenticated(tenant): Authenticated,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<(HeaderMap, Json<TaskResponse>), Problem> {
-    let form = format!("must be a number of seconds from 0 to {MAX_WAIT_SECONDS}");
-    let wait = params.take("wait", &form)?.unwrap_or(0);
+    let rule = format!("must be a number of seconds from 0 to {MAX_WAIT_SECONDS}");
+    let wait = params.take("wait", &rule)?.unwrap_or(0);
     if wait > MAX_WAIT_SECONDS {
-        return Err(refused("wait", &form));
+        return Err(refused("wait", &rule));
     }
     params.finish()?;
     let found = api
@@ -79,7 +79,7 @@ pub(crate) async fn find_task(
     Ok((headers, Json(TaskResponse::from(&found.task))))
 }
 
-/// The duration in the unit of `Retry-After`, a begun second as a whole one.
+/// The duration in seconds, the unit of `Retry-After`, rounded up.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }

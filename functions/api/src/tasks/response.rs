@@ -1,4 +1,4 @@
-//! How tasks look.
+//! Tasks in responses.
 
 use std::ops::Not;
 
@@ -14,7 +14,7 @@ use crate::delivery::{LongText, LongTexts, MAX_BODY_BYTES, fit};
 use crate::limits::LimitsResponse;
 use crate::time::rfc3339;
 
-/// A task with everything about it; what is too long to be returned is cut.
+/// A task with all its fields. Texts that are too long for a response are cut.
 #[derive(Serialize)]
 pub(crate) struct TaskResponse {
     id: String,
@@ -132,7 +132,7 @@ struct ErrorResponse {
     attempts: Vec<AttemptResponse>,
 }
 
-/// One model call that came to nothing.
+/// One failed attempt at a model.
 #[derive(Serialize)]
 struct AttemptResponse {
     provider: &'static str,
@@ -152,7 +152,7 @@ struct AttemptResponse {
 
 /// The fields that depend on the task's state. At most one is set.
 #[derive(Default)]
-struct OfState {
+struct StateFields {
     waiting: Option<WaitResponse>,
     input_required: Option<InputRequiredResponse>,
     paused: Option<PausedResponse>,
@@ -160,7 +160,7 @@ struct OfState {
     error: Option<ErrorResponse>,
 }
 
-impl From<&TaskState> for OfState {
+impl From<&TaskState> for StateFields {
     fn from(state: &TaskState) -> Self {
         let mut fields = Self::default();
         match state {
@@ -203,13 +203,13 @@ impl From<&TaskState> for OfState {
 impl From<&Task> for TaskResponse {
     fn from(task: &Task) -> Self {
         let (spec, spend) = (task.spec(), task.spend());
-        let OfState {
+        let StateFields {
             waiting,
             input_required,
             paused,
             output,
             error,
-        } = OfState::from(task.state());
+        } = StateFields::from(task.state());
         let whole = Self {
             id: spec.id.to_string(),
             status: task.status(),
@@ -382,7 +382,7 @@ impl From<&FailedAttempt> for AttemptResponse {
     }
 }
 
-/// A task in a list: everything small.
+/// A task in a list: only its short fields.
 #[derive(Serialize)]
 pub(crate) struct TaskSummaryResponse {
     id: String,
@@ -440,7 +440,7 @@ mod tests {
             "provider": "openai", "model": "gpt-6-luna", "code": "model_rejected", "status": 400, "request_id": null,
         });
         assert_eq!(serde_json::json!(AttemptResponse::from(&silent)), expected);
-        let telling = FailedAttempt {
+        let explained = FailedAttempt {
             said: Some(Box::new(said)),
             ..silent
         };
@@ -448,6 +448,9 @@ mod tests {
         expected["param"] = "tools[3].parameters".into();
         expected["tool"] = "look_up".into();
         expected["message"] = "object schema missing properties".into();
-        assert_eq!(serde_json::json!(AttemptResponse::from(&telling)), expected);
+        assert_eq!(
+            serde_json::json!(AttemptResponse::from(&explained)),
+            expected
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The long texts of a task, whole: in parts, as many as it takes.
+//! The routes that return a task's long texts in parts. A client gets a whole text part by part.
 
 use axum::Json;
 use axum::extract::State;
@@ -24,7 +24,8 @@ pub(crate) async fn read_output(
     TextResponse::of(&text, range).map(Json)
 }
 
-/// `GET /v1/tasks/{id}/steps/{number}/text?offset=&limit=`: a part of what a model or a tool said.
+/// `GET /v1/tasks/{id}/steps/{number}/text?offset=&limit=`: a part of the text of a model's answer
+/// or a tool's result.
 pub(crate) async fn read_step_text(
     State(api): State<Api>,
     Authenticated(tenant): Authenticated,

@@ -71,7 +71,7 @@ fn output(text: String, answer: &ModelAnswer) -> Output {
     }
 }
 
-/// The answer as an attempt that came to nothing.
+/// The answer as a failed attempt.
 fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
     FailedAttempt {
         model: answer.model,
@@ -138,7 +138,7 @@ pub(super) fn disposition(
         until: until_for(task, wait, (error, spent), now),
         ..wait
     };
-    let waits = wait.reason.is_our_own()
+    let waits = wait.reason.is_platforms_own()
         || agent_wants == Outage::Wait
         || is_limit_of_others(error, wait.reason);
     if !waits || wait.until >= task.deadline() {

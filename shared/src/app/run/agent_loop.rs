@@ -17,10 +17,10 @@ use crate::domain::{
 /// How many calls of one task may name a missing tool or have wrong arguments.
 const MAX_BAD_CALLS: usize = 20;
 
-/// Works on a task until it ends, waits, or the invocation's time is over, and stores that.
+/// Works on a task until it ends or waits, or the invocation's time is over, and stores the result.
 pub(super) async fn run(mut work: Work<'_>) -> Result<RunOutcome, RunError> {
     let (Ok(exit) | Err(exit)) = work.steps().await;
-    // Whatever the last step's result: past the deadline, the task's time is over.
+    // Past the deadline the task times out, even if its last step failed or has to wait.
     let exit = match exit {
         Exit::Failed(_) | Exit::Parked(..) | Exit::Paused(_) | Exit::InputRequired(_)
             if work.held.is_late() =>
@@ -33,11 +33,12 @@ pub(super) async fn run(mut work: Work<'_>) -> Result<RunOutcome, RunError> {
 }
 
 impl Work<'_> {
+    /// Executes one step after the other. Returns how the work ends; an error also ends it.
     async fn steps(&mut self) -> Result<Exit, Exit> {
         if self.held.task.fence() > 1 {
             self.read_journal().await?;
         }
-        let mut given = None;
+        let mut loaded = None;
         let mut done = 0_u32;
         loop {
             let next = match self.conversation.next() {
@@ -57,12 +58,11 @@ impl Work<'_> {
             if self.held.has_no_time() {
                 return Ok(without_time(&self.held));
             }
-            let (agent, input) = match &given {
-                Some(given) => given,
-                None => given.insert(try_join(self.read_agent(), self.read_input()).await?),
+            let (agent, input) = match &loaded {
+                Some(loaded) => loaded,
+                None => loaded.insert(try_join(self.read_agent(), self.read_input()).await?),
             };
-            // Another worker may have the task by now. Nothing is awaited between this and the
-            // step.
+            // Another worker may have claimed the task. Renew the lease before the step begins.
             if self.held.lease_has_ended() {
                 self.held.renew().await?;
             }
@@ -80,7 +80,8 @@ impl Work<'_> {
         }
     }
 
-    /// Answers the calls that the platform can answer. The others are the client's.
+    /// Runs the calls of built-in tools, and rejects bad calls. If only calls of client tools are
+    /// left, the work ends, because the client must answer them.
     async fn answer_calls(&mut self, agent: &Agent, calls: Vec<PendingCall>) -> Result<(), Exit> {
         let last = calls.last().map_or(0, |call| call.number);
         self.limit_steps(last)?;
@@ -114,7 +115,7 @@ impl Work<'_> {
             }
         }
         if planned.is_empty() {
-            // The client gets those beyond the bound with its next answers.
+            // The client gets the calls beyond this bound after it has answered the first ones.
             for_client.truncate(MAX_OPEN_CALLS);
             return Err(Exit::InputRequired(for_client));
         }
@@ -122,9 +123,9 @@ impl Work<'_> {
     }
 }
 
-/// How the work ends if the invocation leaves no time for a step. The function's timeout is too
-/// short then, and the next invocation has no time either. The task waits in between, so that it
-/// does not go from invocation to invocation without a pause.
+/// How the work ends if the invocation has no time for any step. The function's timeout is too
+/// short then, so the next invocation has no time either. The task waits before it, so that
+/// messages do not loop at once.
 fn without_time(held: &HeldTask<'_>) -> Exit {
     let now = held.runner.clock.now();
     let backoff = held.task.slot_backoff(now);

@@ -9,22 +9,22 @@ use crate::domain::{
 };
 use crate::ports::{StepsRequest, StoreError};
 
-/// How much of a journal is read at once.
+/// The most that one read of the journal returns: steps, and bytes.
 const PAGE: (u32, u64) = (1_000, 4 * 1_024 * 1_024);
 
-/// The most bytes of a journal that are read: a conversation as large as may be, and what its last
-/// step can add to it.
+/// The most bytes of a journal that a worker reads: the largest conversation, and as much again
+/// for what its last step can add.
 const MAX_READ_BYTES: u64 = 2 * MAX_CONVERSATION_BYTES;
 
 impl Work<'_> {
-    /// Reads what earlier workers recorded. If the journal grew under a worker that then
-    /// disappeared, its attempt made progress. This is stored at once: this worker may disappear as
-    /// well.
+    /// Reads the steps that earlier workers recorded. If the journal grew under a lost worker, that
+    /// attempt made progress. The lease's renewal stores this at once, in case this worker is lost
+    /// too.
     pub(super) async fn read_journal(&mut self) -> Result<(), Exit> {
         let read = self.read_conversation().await;
         if matches!(read, Err(Exit::Parked(..) | Exit::Failed(_))) {
-            // The record said too little of the conversation's size; the next worker must know it
-            // before it reads.
+            // The task's record names a smaller conversation than the journal holds. Correct it:
+            // the next worker must know the size before it reads.
             note_steps(self.held.runner.journal.as_ref(), &mut self.held.task).await?;
         }
         read?;
@@ -45,7 +45,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Reads the steps of this run, as long as there is room for them.
+    /// Reads the steps of this run while there is room for them.
     async fn read_conversation(&mut self) -> Result<(), Exit> {
         let base = self.held.task.progress().base;
         self.conversation = Conversation::new(base, []);
@@ -74,19 +74,20 @@ impl Work<'_> {
         }
     }
 
-    /// The task's input, which a large one's record does not have.
+    /// The task's input. A large input is not in the task's record: it is read from the store.
     pub(super) async fn read_input(&self) -> Result<TaskInput, Exit> {
         let input = match &self.held.task.spec().input {
             Some(input) => Some(input.clone()),
             None => self.held.runner.tasks.input(self.held.task.id()).await?,
         };
-        let gone = || StoreError::Corrupt {
+        let missing = || StoreError::Corrupt {
             key: self.held.task.id().to_string(),
-            reason: "its input is gone".to_owned(),
+            reason: "its input is missing".to_owned(),
         };
-        input.ok_or_else(|| gone().into())
+        input.ok_or_else(|| missing().into())
     }
 
+    /// The version of the agent that the task runs. Without it, the task fails.
     pub(super) async fn read_agent(&self) -> Result<Agent, Exit> {
         let (tenant, version) = (&self.held.task.spec().tenant, self.held.task.spec().agent);
         let missing = || {

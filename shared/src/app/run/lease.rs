@@ -19,8 +19,8 @@ use crate::ports::{StoreError, TaskStore};
 /// that time.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where the spans of these reads go: to a trace that is not recorded. There are so many that they
-/// would fill a long task's trace, whose size X-Ray limits.
+/// A trace that is not recorded, for the spans of these reads. X-Ray limits the size of a trace,
+/// and so many spans would fill the trace of a long task.
 const UNRECORDED: &str =
     "Root=1-00000001-000000000000000000000001;Parent=0000000000000001;Sampled=0";
 
@@ -64,7 +64,7 @@ impl<'a> HeldTask<'a> {
         self.runner.clock.now() >= self.task.deadline()
     }
 
-    /// Whether the task should come to an end: tools are no longer called then.
+    /// Whether the task must finish soon: no more tools are called then.
     pub(super) fn wraps_up(&self) -> bool {
         self.runner.clock.now() >= self.task.soft_deadline()
     }
@@ -100,9 +100,9 @@ impl HeldTask<'_> {
         }
     }
 
-    /// Renews the lease and reads the task until the work has to end. A request that outlasts a
-    /// step is continued in the next one: steps may be shorter than a request to the store, and
-    /// then no cancel would be noticed.
+    /// Renews the lease and reads the task until the work has to end. A request that is still open
+    /// when a step ends continues during the next step. Otherwise, steps that are shorter than a
+    /// request would never notice a cancel.
     async fn watch(&mut self) -> Exit {
         loop {
             if self.poll.is_empty() {
@@ -113,7 +113,7 @@ impl HeldTask<'_> {
             let done = match self.poll.join_next().await {
                 Some(Ok(done)) => done,
                 Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-                // Only the runtime's end cancels it.
+                // Only the end of the runtime cancels a request.
                 Some(Err(_)) | None => continue,
             };
             match self.take(done) {
@@ -124,7 +124,7 @@ impl HeldTask<'_> {
         }
     }
 
-    /// Begins to renew the lease if that is due, and else to read the task.
+    /// Begins to renew the lease if that is due. Otherwise begins to read the task.
     fn begin_poll(&mut self) {
         if !self.is_to_be_renewed() {
             return self.begin_refresh();
@@ -153,7 +153,7 @@ impl HeldTask<'_> {
     fn take(&mut self, poll: Polled) -> Result<(), Exit> {
         match poll {
             Polled::Read(Ok(stored)) => self.catch_up(stored.as_deref()),
-            // The work may have changed the task since.
+            // Catch up, do not replace the task: the work may have changed it since.
             Polled::Renewed(renewed, Ok(())) => self.catch_up(Some(&renewed)),
             // Another writer changed the task: another try would meet the same conflict.
             Polled::Renewed(_, Err(StoreError::Conflict)) => {
@@ -164,7 +164,7 @@ impl HeldTask<'_> {
         }
     }
 
-    /// Whether another worker may have the task, by a clock that runs ahead of this one.
+    /// Whether another worker, whose clock is ahead of this one, may have claimed the task.
     pub(super) fn lease_has_ended(&self) -> bool {
         let TaskState::Running(held) = self.task.state() else {
             return true;

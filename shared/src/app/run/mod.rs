@@ -1,15 +1,25 @@
-//! Running a task: claim it, do the steps that its journal lacks, store the state that they led to.
+//! Runs a task: claims it, executes the steps that its journal lacks, and stores the new state.
 //!
-//! A task may be run by several workers at once, and a worker may die at any line. The claim is
-//! exclusive, a recorded step is never done again, and every change of the task is conditional on
-//! the worker's lease, so that a worker that lost it changes nothing. What a worker leaves undone,
-//! the next delivery or the watchdog continues.
+//! Several workers may run a task at once, and a worker may die at any line. The claim is
+//! exclusive. A recorded step is never executed again. Every change of the task is conditional on
+//! the worker's lease, so a worker that lost its lease changes nothing. If a worker dies, the next
+//! delivery or the watchdog continues the task.
 //!
-//! Each file imports only those below it: `admit` decides which claimed tasks are worked on now,
-//! by `room` in memory and the tenant's `slots`; `agent_loop` derives the next action; `steps` does
-//! it, with the `request` to a model and the `tools`; `journal` reads what is recorded; `finish`
-//! stores how the work ended; `work` is what a worker has in hand; `lease` keeps the task; `exit`
-//! lists how work can end; `step_log` has the spans and lines of steps; `runner` the ports.
+//! A file imports only files that stand below it in this list:
+//!
+//! - `admit` decides which claimed tasks are worked on now.
+//! - `agent_loop` derives the next action.
+//! - `steps` executes it.
+//! - `request` builds the request to a model.
+//! - `journal` reads the recorded steps.
+//! - `work` holds what a worker knows during its work on a task.
+//! - `finish` stores how the work ended.
+//! - `lease` keeps the task for its worker.
+//! - `tools` runs tool calls.
+//! - `step_log` has the spans and log lines of steps.
+//! - `exit` lists how work can end.
+//! - `runner` has the ports.
+//! - `room` limits conversations in memory, and `slots` a tenant's running tasks.
 
 mod admit;
 mod agent_loop;
@@ -40,8 +50,8 @@ pub use runner::{RunError, RunOutcome, Runner, WorkTimes};
 pub use slots::TenantSlots;
 
 impl Runner {
-    /// Works on the message's task until it has ended, has to wait, or the time is up. `until` is
-    /// when this invocation is killed; no lease lasts much longer.
+    /// Works on the message's task until the task ends or must wait, or the time is over. `until`
+    /// is when Lambda kills this invocation; no lease lasts much longer.
     pub async fn run(
         &self,
         message: &TaskMessage,
@@ -66,8 +76,8 @@ impl Runner {
                 metric::QUEUE_WAIT.note([], now.since(ready_since(&task)));
                 record_transition(&task);
                 tracing::info!(worker = %lease.worker, attempt = task.attempts(), "task claimed");
-                let trace = invoke_agent(&task);
-                self.run_in_room(*task, until).instrument(trace).await
+                let span = invoke_agent(&task);
+                self.run_in_room(*task, until).instrument(span).await
             }
             Claimed::Refused(_, ClaimRefused::Finished(status)) => {
                 Ok(RunOutcome::EndedBefore(status))
@@ -80,17 +90,18 @@ impl Runner {
                 Err(RunError::Waiting { until })
             }
             Claimed::Refused(task, ClaimRefused::Overdue) => {
-                let trace = settling(&task, None, None);
-                self.settle(*task).instrument(trace).await
+                let span = settling(&task, None, None);
+                self.settle(*task).instrument(span).await
             }
             Claimed::Unknown => Ok(RunOutcome::Unknown),
         }
     }
 }
 
-/// Since when a task that was just claimed had been there for the taking: since the change before,
-/// or the end of its wait.
+/// When a task that was just claimed had become ready: at the transition before the claim, or at
+/// the end of its wait.
 fn ready_since(task: &Task) -> Timestamp {
+    // The newest transition is the claim itself.
     match task.progress().history.kept().iter().rev().nth(1) {
         Some(before) => match before.event {
             Event::Parked { until, .. } => until,

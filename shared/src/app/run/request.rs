@@ -7,7 +7,7 @@ use super::work::Work;
 use crate::app::outcome::is_last_try;
 use crate::domain::{Agent, Caller, Message, ModelRequest, Prompt, TaskInput, ToolUse, UserPart};
 
-/// What a model is told when its task's time is nearly over.
+/// The text that a model gets when its task's time is nearly over.
 const WRAP_UP: &str =
     "The time for this task is nearly over. Give your final answer now, with what you have.";
 

@@ -1,16 +1,15 @@
-//! Room in memory: the conversations that one process works on at the same time are bounded
-//! together.
+//! Room in memory: a limit on all conversations together that one process works on at once.
 //!
 //! A task takes room for its conversation before it reads its journal, and more with each step. The
-//! task that has had room for the longest keeps it at any size, so that every task can be worked
-//! on, if necessary alone. Any other for which there is no room left is parked: that costs it no
-//! attempt and no hop, and its message comes back after a while.
+//! oldest task in the room keeps its place at any size, so that every task can be worked on, if
+//! necessary alone. Any other task that finds no room is parked. Parking costs it no attempt and no
+//! hop, and a message resumes it later.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The bytes of conversations that an executor works on at once, for each MB of its memory: 32 MiB
-/// of 512 MB. A conversation is in memory about four times while a model is asked: as steps, as a
-/// prompt, as a request's body and on its way.
+/// of 512 MB. During a model call, a conversation is in memory about four times: as steps, as a
+/// prompt, as the request's body and in the HTTP client.
 const BYTES_PER_MB: u64 = 64 * 1_024;
 
 /// Room for the conversations of a process.
@@ -23,7 +22,7 @@ pub struct Room {
 #[derive(Debug, Default)]
 struct Taken {
     next_id: u64,
-    /// In the order in which they came.
+    /// The id and the bytes of each place, the oldest place first.
     places: Vec<(u64, u64)>,
 }
 
@@ -45,12 +44,12 @@ impl Default for Room {
 }
 
 impl Room {
-    /// The room that a function with so many MB of memory has.
+    /// The room of a function with `memory_mb` MB of memory.
     pub const fn of_function(memory_mb: u64) -> Self {
         Self::of(memory_mb.saturating_mul(BYTES_PER_MB))
     }
 
-    /// Room for conversations of so many bytes, or for a single one of any size.
+    /// Room for conversations of `most_bytes` together, or for a single one of any size.
     pub const fn of(most_bytes: u64) -> Self {
         Self {
             most_bytes,
@@ -61,7 +60,7 @@ impl Room {
         }
     }
 
-    /// Takes room for a conversation of so many bytes, if there is any.
+    /// Takes room for a conversation of so many bytes; `None` if there is not enough.
     pub(super) fn take(&self, bytes: u64) -> Option<Place<'_>> {
         let mut taken = self.taken();
         let id = taken.next_id;
@@ -79,7 +78,7 @@ impl Room {
     }
 }
 
-/// A conversation's room, which is free again when this is dropped.
+/// One conversation's part of the room. Dropping it frees that part.
 #[derive(Debug)]
 pub(super) struct Place<'a> {
     room: &'a Room,
@@ -87,7 +86,8 @@ pub(super) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Takes room for what the conversation has grown to; whether there is any.
+    /// Takes room for the conversation's new size. Returns whether there was enough; the new size
+    /// counts until the drop in both cases.
     pub(super) fn grow(&self, bytes: u64) -> bool {
         let mut taken = self.room.taken();
         if let Some((_, known)) = taken.places.iter_mut().find(|(id, _)| *id == self.id) {
@@ -112,7 +112,7 @@ mod tests {
         let room = Room::of(10);
         let (first, second) = (room.take(4).unwrap(), room.take(6).unwrap());
         assert!(room.take(1).is_none());
-        assert!(room.take(0).is_some(), "what takes none needs none");
+        assert!(room.take(0).is_some(), "an empty conversation fits");
         drop(second);
         assert!(room.take(7).is_none());
         let third = room.take(6).unwrap();

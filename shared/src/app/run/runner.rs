@@ -1,4 +1,4 @@
-//! What running a task takes, and its outcomes.
+//! The ports and settings with which tasks are run, and the outcomes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::slots::TenantSlots;
 use crate::domain::{CacheRules, TaskStatus, Timestamp, Wait};
 use crate::ports::{AgentStore, Clock, Journal, Model, StoreError, TaskQueue, TaskStore, Tools};
 
-/// Kept free at the end of an invocation for recording what a model or a tool answered.
+/// Kept free at the end of an invocation, to record the answer of a model or a tool.
 pub(super) const RESERVE: Duration = Duration::from_secs(10);
 
-/// How much longer than its invocation a lease may last, for clocks that differ.
+/// How much longer than its invocation a lease may last, because clocks differ.
 pub(super) const SKEW: Duration = Duration::from_secs(2);
 
-/// The outcome of a message. None of these needs another delivery of it.
+/// The outcome of a message that needs no other delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunOutcome {
     /// The task has ended now.
@@ -49,15 +49,15 @@ pub enum RunError {
         until: Timestamp,
     },
     /// The store failed; another delivery continues the task.
-    #[error("the task's state could not be kept")]
+    #[error("the task's state could not be stored")]
     Store(#[from] StoreError),
 }
 
-/// A worker's times.
+/// Durations that limit a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkTimes {
-    /// How long a lease lasts. It is renewed when a third of it has passed. The task of a killed
-    /// worker waits for its end.
+    /// How long a lease lasts. The worker renews it when a third of it has passed. The task of a
+    /// killed worker can be claimed when its lease has ended.
     pub lease: Duration,
     /// The time that a step should have. With less than that left, an invocation begins no step
     /// but its first.
@@ -74,15 +74,15 @@ impl Default for WorkTimes {
     }
 }
 
-/// The ports that running a task takes.
+/// The ports and settings with which tasks are run.
 pub struct Runner {
-    /// Where agents are kept.
+    /// The store of agents.
     pub agents: Arc<dyn AgentStore>,
-    /// Where tasks are kept.
+    /// The store of tasks.
     pub tasks: Arc<dyn TaskStore>,
-    /// Where steps are kept.
+    /// The store of steps.
     pub journal: Arc<dyn Journal>,
-    /// Where messages for tasks go that leave their worker.
+    /// The queue for the messages that resume tasks.
     pub queue: Arc<dyn TaskQueue>,
     /// The models.
     pub model: Arc<dyn Model>,
@@ -90,9 +90,9 @@ pub struct Runner {
     pub tools: Arc<dyn Tools>,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Whether and how long answers are kept, for agents that don't say.
+    /// Whether and for how long answers are cached, for agents without a setting.
     pub cache: CacheRules,
-    /// How workers deal with their time.
+    /// The durations that limit a worker.
     pub times: WorkTimes,
     /// How many tasks of one tenant may run at once, if there is a cap.
     pub slots: Option<TenantSlots>,

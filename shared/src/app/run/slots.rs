@@ -1,10 +1,10 @@
-//! Fairness between tenants: no more of a tenant's tasks work at once than its slots allow, the
-//! others wait for their turn.
+//! Limits how many tasks of one tenant run at once. Further tasks of the tenant wait for a slot.
 //!
-//! A task asks for a slot once it is claimed, because only then its worker is the only one to ask.
-//! If there is none, it is parked, which costs it no attempt. The slot is given back after the task
-//! was left, and ends with the invocation at the latest, so that a worker that dies keeps it no
-//! longer. If the slots can't be read, tasks run: a cap on one tenant must not stop all tenants.
+//! A worker takes a slot after it has claimed the task. Before the claim, several workers could
+//! take one each for the same task. If no slot is free, the worker parks the task, which costs no
+//! attempt. The worker gives the slot back after it has left the task. A slot expires when the
+//! invocation ends, so a worker that dies does not keep it. If the slots can't be read, tasks run:
+//! a cap on one tenant must not stop all tenants.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,42 +18,44 @@ use crate::ports::{Slot, Slots, StoreError, Taken};
 pub struct TenantSlots {
     slots: Arc<dyn Slots>,
     most: NonZeroU32,
-    /// The end, in milliseconds, of the invocation that last complained about the store.
-    complained: AtomicU64,
+    /// The last invocation that logged a failure of the store, identified by its end in
+    /// milliseconds.
+    warned: AtomicU64,
 }
 
 impl TenantSlots {
-    /// At most so many, counted in `slots`.
+    /// A cap of `most` tasks for each tenant. `slots` counts them.
     pub fn new(slots: Arc<dyn Slots>, most: NonZeroU32) -> Self {
         Self {
             slots,
             most,
-            complained: AtomicU64::new(0),
+            warned: AtomicU64::new(0),
         }
     }
 
+    /// Takes a slot. A failure of the store grants it.
     pub(super) async fn take(&self, tenant: &TenantId, slot: &Slot, now: Timestamp) -> Taken {
         match self.slots.take(tenant, slot, self.most.get(), now).await {
             Ok(taken) => taken,
             Err(error) => {
-                self.complain(&error, slot.until);
+                self.warn_once(&error, slot.until);
                 Taken::Granted
             }
         }
     }
 
-    /// Gives a slot back that was granted, or may have been while the store failed.
+    /// Gives back a slot that was granted, or that the store may have recorded before it failed.
     pub(super) async fn give_back(&self, tenant: &TenantId, slot: &Slot) {
         if let Err(error) = self.slots.give_back(tenant, slot).await {
-            self.complain(&error, slot.until);
+            self.warn_once(&error, slot.until);
         }
     }
 
-    /// Tells of the store's failure, once in each invocation: one that is down fails every task of
-    /// every batch.
-    fn complain(&self, error: &StoreError, until: Timestamp) {
+    /// Counts a failure of the store, and logs it once in each invocation: a store that is down
+    /// fails for every task of every batch. `until` is when the invocation ends.
+    fn warn_once(&self, error: &StoreError, until: Timestamp) {
         metric::EPHEMERAL_FAILURES.add([], 1);
-        if self.complained.swap(until.as_millis(), Ordering::Relaxed) != until.as_millis() {
+        if self.warned.swap(until.as_millis(), Ordering::Relaxed) != until.as_millis() {
             tracing::warn!(error = %Causes(error), "cap on running tasks unavailable; not enforced");
         }
     }

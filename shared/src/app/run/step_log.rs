@@ -132,7 +132,7 @@ pub(super) fn is_logged_elsewhere(error: &ModelError, exit: &Exit) -> bool {
     error.spend.attempts == 0 && (is_wait || is_capped)
 }
 
-/// Writes the line of a failed call. No step has the failed call's cost, so the line has it.
+/// Logs a failed call. A failed call has no step, so the line has its cost.
 pub(super) fn log_failure(step: u32, error: &ModelError, duration_ms: u64) {
     // If the circuit is open, the model was not called: the line has its last response.
     let is_refused = error.kind == ModelErrorKind::CircuitOpen;

@@ -1,4 +1,4 @@
-//! One step: a request to a model, or the calls of an answer, and their place in the journal.
+//! Executes a step, a model call or tool calls, and records it in the journal.
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use tracing::Instrument;
@@ -16,11 +16,12 @@ use crate::domain::{
 use crate::metric;
 use crate::ports::{ModelError, ModelErrorKind, StoreError};
 
-/// How many tools of one answer run at once.
+/// How many tool calls of one answer run at once.
 const AT_ONCE: usize = 8;
 
-/// What is known of a call that was dropped in the middle: that its provider may bill it.
-const UNKNOWN: Spend = Spend {
+/// What counts as spent on a model call that was dropped before it ended: its provider may bill it,
+/// for an unknown cost.
+const DROPPED_CALL: Spend = Spend {
     attempts: 1,
     usage: Usage::NONE,
     cost: Cost {
@@ -30,7 +31,7 @@ const UNKNOWN: Spend = Spend {
 };
 
 impl Work<'_> {
-    /// Asks a model and records its answer as the step of this number.
+    /// Calls a model and records its answer as the step with this number.
     pub(super) async fn ask(
         &mut self,
         agent: &Agent,
@@ -41,20 +42,20 @@ impl Work<'_> {
         let started_at = runner.clock.now();
         let request = self.request(agent, input);
         let span = chat(number, &request);
-        let asking = runner.model.ask(&request).instrument(span.clone());
-        let asked = self
+        let call = runner.model.ask(&request).instrument(span.clone());
+        let result = self
             .held
-            .while_holding_lease(asking)
+            .while_holding_lease(call)
             .await
-            .inspect_err(|_| self.held.task.add_spend(UNKNOWN))?;
+            .inspect_err(|_| self.held.task.add_spend(DROPPED_CALL))?;
         let finished_at = runner.clock.now();
         let took = finished_at.since(started_at);
         let duration_ms = whole_millis(took);
         metric::STEP_DURATION.note([], took);
-        if let Some(cache) = cache_decision(&request, &asked) {
+        if let Some(cache) = cache_decision(&request, &result) {
             span.record("cache", cache);
         }
-        let answer = match asked {
+        let answer = match result {
             Ok(answer) => answer,
             Err(error) => {
                 let exit = self.unanswered(agent, &error);
@@ -80,8 +81,8 @@ impl Work<'_> {
         self.recorded(step, appended).await
     }
 
-    /// Answers these calls, several at once, and records each result as soon as it is there. If the
-    /// work has to end, no more calls begin, and those that began come to their end.
+    /// Executes these calls, several at once, and records each result when it arrives. If the work
+    /// has to end, it starts no further call and waits for the calls that it has started.
     pub(super) async fn run_tools(&mut self, calls: Vec<PlannedCall>) -> Result<(), Exit> {
         let (runner, origin) = (self.held.runner, self.origin());
         let mut calls = calls.into_iter();
@@ -112,8 +113,8 @@ impl Work<'_> {
         }
     }
 
-    /// Adds a step to the conversation that was appended to the journal. If the outcome of the
-    /// write is unknown, the step's cost is counted anyway, maybe twice.
+    /// Adds a step to the conversation after its append to the journal. If the append failed, the
+    /// step's cost is counted anyway. It may be counted twice, if the write took effect.
     async fn recorded(&mut self, step: Step, appended: Result<(), StoreError>) -> Result<(), Exit> {
         let spend = step.kind.spend();
         let Err(error) = appended else {
@@ -125,8 +126,8 @@ impl Work<'_> {
         };
         self.held.task.add_spend(spend);
         match error {
-            // A worker whose lease had ended recorded its own step. The journal's step counts,
-            // whoever wrote it: it is of the same run, and so answers the same request.
+            // A worker whose lease had ended has recorded a step with this number. The recorded
+            // step counts: it belongs to the same run, so it answers the same request.
             StoreError::Conflict => {
                 self.held.refresh().await?;
                 self.read_journal().await

@@ -11,7 +11,7 @@ use crate::domain::{
 use crate::ports::{StoreError, ToolOutput, ToolRequest};
 use crate::runtime::computed;
 
-/// What a model is told when its tools have said as much as a conversation takes.
+/// The result of a tool call when the conversation can take no more text of tools.
 const FULL: &str = "not run: the results of this conversation's tools have reached 4 MiB; answer with what you have";
 
 /// A call that the platform answers.

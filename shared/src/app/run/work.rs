@@ -19,7 +19,7 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    /// Work whose conversation has this place and is not read yet.
+    /// Work whose conversation is not read yet and has this place in memory.
     pub(super) fn new(held: HeldTask<'a>, place: Place<'a>) -> Self {
         let conversation = Conversation::new(held.task.progress().base, []);
         Self {
@@ -29,7 +29,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Takes room for what the conversation has grown to.
+    /// Takes room for the conversation's present size; ends the work if there is not enough.
     pub(super) fn take_room(&self) -> Result<(), Exit> {
         let bytes = self.conversation.outline().bytes();
         if self.place.grow(bytes) {
@@ -39,6 +39,7 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Ends the work if the step with this number is beyond the task's limit.
     pub(super) fn limit_steps(&self, number: u32) -> Result<(), Exit> {
         let steps = number.saturating_sub(self.held.task.progress().base);
         if steps > self.held.task.limits().max_steps() {
@@ -48,8 +49,8 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// No model takes so much; the request alone would take the memory of the tasks beside this
-    /// one.
+    /// Fails a task whose conversation is too long. No model takes so much, and the request alone
+    /// would use the memory that concurrent tasks need.
     pub(super) fn limit_conversation(&self) -> Result<(), Exit> {
         let bytes = self.conversation.outline().bytes();
         if bytes > MAX_CONVERSATION_BYTES {
@@ -59,6 +60,7 @@ impl<'a> Work<'a> {
         }
     }
 
+    /// Ends the work if the task has used its limit of tokens.
     pub(super) fn limit_tokens(&self) -> Result<(), Exit> {
         let usage = self.held.task.spend().usage;
         let used = usage.input_tokens.saturating_add(usage.output_tokens);
@@ -84,8 +86,8 @@ impl<'a> Work<'a> {
     }
 }
 
-/// How the work ends if there is no room for the conversation: the task resumes when other tasks
-/// have finished.
+/// How the work ends if there is no room for the conversation: the task waits, and tries again
+/// after a backoff.
 pub(super) fn crowded_out(held: &HeldTask<'_>, bytes: u64) -> Exit {
     let now = held.runner.clock.now();
     let backoff = held.task.slot_backoff(now);

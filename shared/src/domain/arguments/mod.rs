@@ -16,8 +16,8 @@ use matching::Matching;
 /// The most bytes of a complaint, but for its last words.
 const MAX_COMPLAINT_BYTES: usize = 1_000;
 
-/// The arguments as JSON: an object that fits `schema`, or what is wrong with them, told to the
-/// model. An empty text is an object without members.
+/// The arguments as JSON: an object that fits `schema`. Otherwise a text for the model that says
+/// what is wrong. An empty text is an object without members.
 pub fn check_arguments(schema: &JsonSchema, arguments: &str) -> Result<Value, String> {
     let value = if arguments.trim().is_empty() {
         Value::Object(Map::new())

@@ -29,7 +29,7 @@ pub enum ResumeRefused {
     },
 }
 
-/// What became of a wish to cancel.
+/// The result of a request to cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cancellation {
     /// The task is canceled.
@@ -141,7 +141,7 @@ impl Task {
         let began = self.progress.deadline.minus(self.progress.limits.timeout());
         self.progress.deadline = began.plus(limits.timeout());
         self.progress.limits = limits;
-        self.go_on(since, Event::Resumed, now);
+        self.queue_after_client(since, Event::Resumed, now);
         Ok(())
     }
 
@@ -155,12 +155,12 @@ impl Task {
             .progress
             .conversation_bytes
             .map(|known| known.saturating_add(bytes));
-        self.go_on(since, Event::Answered, now);
+        self.queue_after_client(since, Event::Answered, now);
         Ok(())
     }
 
-    /// Queues the task; the time that it waited for its client is not its own.
-    fn go_on(&mut self, since: Timestamp, event: Event, now: Timestamp) {
+    /// Queues the task, and moves its deadline by the time that it waited for its client.
+    fn queue_after_client(&mut self, since: Timestamp, event: Event, now: Timestamp) {
         self.progress.deadline = self.progress.deadline.plus(now.since(since));
         self.queue(event, now);
     }

@@ -38,13 +38,13 @@ use super::wait::Wait;
 
 const MAX_INPUT_BYTES: usize = 128 * 1_024;
 
-/// How many attempts a task has before it is given up: one that kills its worker each time, or
-/// whose answer is paid and lost each time, must end.
+/// After how many attempts a task fails. A task that kills its worker each time, or whose answer is
+/// paid and lost each time, must end.
 pub const MAX_ATTEMPTS: u64 = 5;
 
-/// How many workers a task may lose in a row beside other tasks. One that has lost so many may be
-/// what ends them, and is worked on alone: the tasks beside it lose as few attempts, and so are
-/// never given up for it.
+/// How many workers a task may lose in a row while they also work on other tasks. After that, the
+/// task may be what kills them, so a worker works on it alone. So other tasks lose few attempts,
+/// and never fail because of this task.
 const LOSSES_BESIDE_OTHERS: u64 = 2;
 
 /// How many tool calls a task may ask its client to answer at once: their answers are stored
@@ -55,7 +55,7 @@ pub const MAX_OPEN_CALLS: usize = 64;
 /// dead-lettered as well: the watchdog sends the fifth a quarter of an hour after the first.
 pub const MAX_SENDS: u32 = 5;
 
-/// How many invocations may work on a task one after the other: with the deadline, the brake on a
+/// How many invocations may work on a task one after the other. This limit and the deadline stop a
 /// task that never ends.
 pub const MAX_HOPS: u32 = 1_000;
 
@@ -64,14 +64,14 @@ pub const MAX_HOPS: u32 = 1_000;
 pub const LONGEST_MESSAGE_DELAY: Duration = Duration::from_mins(15);
 
 /// How long a queued task may wait for a worker before the watchdog sends its message again. The
-/// wait doubles with each message, so that a backlog is not fed with duplicates of itself.
+/// wait doubles with each message, so that duplicates do not enlarge a backlog.
 const FIRST_WAIT: Duration = Duration::from_mins(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(30);
 
-/// How long a task is left to its message while other messages wait as well.
+/// How long the watchdog leaves a task alone whose messages wait in a backlog.
 const BACKLOG_WAIT: Duration = Duration::from_mins(5);
 
-/// What a task shall work on: 1 byte to 128 KiB of text.
+/// The input that a task works on: 1 byte to 128 KiB of text.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub struct TaskInput(#[debug("{}", Hidden(_0))] String);
 
@@ -99,17 +99,17 @@ pub struct Task {
 pub struct TaskSpec {
     /// Its id.
     pub id: TaskId,
-    /// Whose task it is.
+    /// The tenant that owns the task.
     pub tenant: TenantId,
     /// The agent version that it runs.
     pub agent: AgentVersion,
-    /// What it works on; none if the store keeps it apart and the task was read without it.
+    /// The input; `None` if it has a record of its own and the task was read without it.
     pub input: Option<TaskInput>,
-    /// What it wants of the response cache.
+    /// How it uses the response cache.
     pub cache_use: CacheUse,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// The trace that all work on it belongs to, unless nobody knew of one when it was accepted.
+    /// The trace that all work on it belongs to, if there was one when it was accepted.
     pub trace: Option<TraceHeader>,
 }
 
@@ -118,35 +118,36 @@ pub struct TaskSpec {
 pub struct Progress {
     /// Raised by one with each transition.
     pub revision: u64,
-    /// Leases granted so far; the number of the present one.
+    /// How many leases were granted so far: the number of the present lease.
     pub fence: u64,
-    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, but for those
-    /// given back with nothing spent.
+    /// Leases that count against [`MAX_ATTEMPTS`]: all since the journal last grew, except leases
+    /// that were given back without cost.
     pub attempts: u64,
     /// How often a message was sent for the task since it was last claimed.
     pub sends: u32,
     /// How often it was parked since the journal last grew.
     pub parkings: Parkings,
-    /// What its failed model calls met since the journal last grew.
+    /// Why its model calls failed since the journal last grew.
     pub setbacks: Setbacks,
-    /// How often a worker ran out of time and another went on.
+    /// How often a worker ran out of time and another worker continued.
     pub hops: u32,
-    /// The journal has all steps up to this number, at least; `spend` has theirs.
+    /// The journal has all steps up to this number, or more. `spend` includes the cost of these
+    /// steps.
     pub steps: u32,
-    /// Steps up to this number are of an earlier run and count no more.
+    /// Steps up to this number belong to an earlier run and no longer count.
     pub base: u32,
-    /// How many bytes its run's recorded steps had when last counted, for which its next worker
-    /// needs memory; unknown in old records.
+    /// How many bytes the run's recorded steps had when they were last counted. The next worker
+    /// needs so much memory. Unknown in old records.
     pub conversation_bytes: Option<u64>,
-    /// Whether its client wants it to be canceled, while it has a worker.
+    /// Whether its client requested a cancel that its worker has not done yet.
     pub cancel_requested: bool,
-    /// Its bounds.
+    /// Its limits.
     pub limits: Limits,
     /// When it times out.
     pub deadline: Timestamp,
-    /// What its model calls came to so far, as far as their workers could tell.
+    /// What its model calls have cost so far, as far as workers recorded it.
     pub spend: Spend,
-    /// The last part of what happened to it.
+    /// Its last transitions.
     pub history: History,
     /// When the last transition was made.
     pub updated_at: Timestamp,
@@ -164,23 +165,24 @@ pub enum TaskState {
     },
     /// A worker holds its lease.
     Running(Lease),
-    /// Parked: nobody works on it, and nothing of ours runs for it.
+    /// Parked: it has no worker and uses no compute.
     Waiting {
         /// Why, and until when.
         wait: Wait,
         /// When the watchdog queues it if no message has.
         due_at: Timestamp,
     },
-    /// Waits for its client to answer what a model asks; its own time stands still.
+    /// Waits for its client's results of tool calls. This time does not count against its deadline.
     InputRequired {
-        /// What is asked.
+        /// The calls.
         calls: Vec<PendingCall>,
         /// Since when.
         since: Timestamp,
         /// When it fails if no answer has come.
         expires_at: Timestamp,
     },
-    /// Reached a limit and waits to be resumed with a higher one; its own time stands still.
+    /// Reached a limit, and waits to be resumed with a higher limit. This time does not count
+    /// against its deadline.
     Paused {
         /// The limit.
         limit: LimitKind,
@@ -193,7 +195,7 @@ pub enum TaskState {
     Completed(Output),
     /// Ended without an answer, for a reason.
     Failed(Failure),
-    /// Ended because its client wanted so.
+    /// Ended because its client canceled it.
     Canceled,
     /// Ended because its deadline passed.
     TimedOut,
@@ -208,7 +210,7 @@ pub struct Lease {
     pub expires_at: Timestamp,
 }
 
-/// Why a worker may not have a task.
+/// Why a worker can't claim a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimRefused {
     /// Nothing is left to do.
@@ -223,27 +225,27 @@ pub enum ClaimRefused {
     /// It is parked.
     #[error("the task is parked")]
     Waiting {
-        /// When it may be had.
+        /// When it can be claimed.
         until: Timestamp,
     },
     /// It waits for its client.
     #[error("the task is {}", .0.as_str())]
     AwaitsClient(TaskStatus),
-    /// It is to be ended by [`Task::settle_overdue`] instead: its deadline passed, its attempts are
-    /// used up, or its client wanted it canceled.
+    /// [`Task::settle_overdue`] must end it instead: its deadline passed, its attempts are used up,
+    /// or its client requested a cancel.
     #[error("the task is overdue")]
     Overdue,
 }
 
-/// The worker's lease is no longer the task's; none of the worker's changes may have an effect.
+/// The worker has lost the lease, so it can't change the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease was lost")]
 pub struct LeaseLost;
 
-/// What an attempt spent for nothing.
+/// What an attempt spent without a recorded result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spent {
-    /// Nothing: no model was asked, or its answer is recorded.
+    /// Nothing: no model was called, or its answer is recorded.
     Nothing,
     /// The attempt: a model call whose answer could not be recorded, or a record that can't be
     /// read, now or the next time.
@@ -293,7 +295,7 @@ impl Task {
         }
     }
 
-    /// This new task with bounds of its own.
+    /// This new task with limits of its own.
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {
         self.progress.limits = limits;
@@ -315,7 +317,7 @@ impl Task {
         self
     }
 
-    /// The task as a store kept it.
+    /// The task as it was stored.
     pub const fn restore(spec: TaskSpec, progress: Progress) -> Self {
         Self { spec, progress }
     }
@@ -350,13 +352,13 @@ impl Task {
         self.progress.attempts
     }
 
-    /// What its model calls came to so far, as far as their workers could tell.
+    /// What its model calls have cost so far, as far as workers recorded it.
     pub const fn spend(&self) -> Spend {
         self.progress.spend
     }
 
-    /// The state that its last change ended, and how long it had lasted; none if the change ended
-    /// none, or if its record does not have when that state began.
+    /// The state that its last change ended, and how long that state lasted. `None` if the change
+    /// ended no state, or the history no longer has the beginning of the state.
     pub fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
         self.progress.history.last_stay()
     }
@@ -376,7 +378,7 @@ impl Task {
         }
     }
 
-    /// The bounds that it has.
+    /// Its limits.
     pub const fn limits(&self) -> Limits {
         self.progress.limits
     }
@@ -386,15 +388,15 @@ impl Task {
         self.progress.deadline
     }
 
-    /// When the model is asked to finish: five sixths of the task's time have passed, such as 25
-    /// minutes of 30.
+    /// When the model is asked to finish: after five sixths of the task's time, for example 25 of
+    /// 30 minutes.
     pub fn soft_deadline(&self) -> Timestamp {
         self.progress
             .deadline
             .minus(self.progress.limits.timeout() / 6)
     }
 
-    /// Whether its worker is gone: its lease has ended, and nobody has taken over.
+    /// Whether its worker is lost: its lease has ended, and no other worker has claimed it.
     pub fn has_lost_worker(&self, now: Timestamp) -> bool {
         matches!(self.progress.state, TaskState::Running(lease) if now >= lease.expires_at)
     }
@@ -406,7 +408,7 @@ impl Task {
             .then_some(self.progress.updated_at)
     }
 
-    /// Queues the task: the watchdog sends its message again after ever longer waits.
+    /// Queues the task. The wait until the watchdog sends its message again doubles each time.
     fn queue(&mut self, event: Event, now: Timestamp) {
         let wait = FIRST_WAIT
             .saturating_mul(1 << self.progress.sends.min(8))
@@ -421,7 +423,7 @@ impl Task {
         );
     }
 
-    /// Makes a change that is not its worker's. If that one was lost, the change says so.
+    /// Makes a change without the task's worker. If the worker was lost, the history notes that.
     fn without_worker<T>(&mut self, now: Timestamp, change: impl FnOnce(&mut Self) -> T) -> T {
         let is_lost = self.has_lost_worker(now);
         let changed = change(self);
@@ -441,19 +443,19 @@ impl Task {
     }
 
     fn enter(&mut self, state: TaskState, event: Event, now: Timestamp) {
-        // A wish to cancel is its worker's business, and over with the lease.
+        // A cancel is requested of the worker. Without a lease there is no worker.
         self.progress.cancel_requested &= matches!(state, TaskState::Running(_));
         self.progress.state = state;
         self.note(event, now);
     }
 
-    /// Makes a transition of what was changed already.
+    /// Completes a transition whose fields have changed already, and adds it to the history.
     fn note(&mut self, event: Event, now: Timestamp) {
         self.turn(now);
         self.progress.history.push(Change::new(now, event));
     }
 
-    /// Makes a transition that the history does not tell of.
+    /// Completes a transition that is not added to the history.
     fn turn(&mut self, now: Timestamp) {
         self.progress.history.make_room();
         self.progress.revision += 1;

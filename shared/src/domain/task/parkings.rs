@@ -4,17 +4,17 @@ use crate::domain::wait::WaitReason;
 
 /// How often a task was parked since its journal last grew.
 ///
-/// What is waited for ever longer is counted by itself, or else a task that kept many short waits
-/// of a provider would meet its first outage with the longest pause of all.
+/// Each reason whose wait grows has a count of its own. With one count, a task with many short
+/// waits that a provider named would wait longest at its first outage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parkings {
     /// For any reason.
     pub all: u32,
-    /// Because none of its models was in service, and none named a moment to come back at.
+    /// Because all its models were out of service, and no model named a wait.
     pub outages: u32,
     /// Because a provider limits the rate.
     pub rate_limits: u32,
-    /// Because it was not its turn among its tenant's tasks.
+    /// Because it had to wait for other tasks to finish.
     pub turns: u32,
 }
 
@@ -25,7 +25,7 @@ impl Parkings {
             WaitReason::RetryAfter => self.outages = self.outages.saturating_add(1),
             WaitReason::RateLimit => self.rate_limits = self.rate_limits.saturating_add(1),
             WaitReason::Concurrency => self.turns = self.turns.saturating_add(1),
-            // An open circuit says itself when it is worth coming back.
+            // These waits do not grow. For example, an open circuit names the end of the wait.
             WaitReason::Breaker
             | WaitReason::SingleFlight
             | WaitReason::OutOfTime

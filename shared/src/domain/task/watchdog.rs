@@ -20,7 +20,7 @@ pub enum Overdue {
     TimedOut,
     /// Its attempts are used up.
     GivenUp,
-    /// Its worker is gone, and its client had wished to cancel it: canceled.
+    /// Its worker is gone, and its client had requested a cancel: canceled.
     Canceled,
     /// Its client did nothing for too long: failed.
     Expired,
@@ -41,9 +41,9 @@ impl Overdue {
 }
 
 impl Task {
-    /// When the watchdog must look at the task if nothing else happened; `None` once it has ended.
-    /// A running task past its deadline is left to its worker, which is bound by the deadline too,
-    /// until its lease ends.
+    /// When the watchdog must handle the task if nothing else happens first; `None` once it has
+    /// ended. A running task past its deadline belongs to its worker until the lease ends, because
+    /// the worker observes the deadline too.
     pub fn due_at(&self) -> Option<Timestamp> {
         match &self.progress.state {
             TaskState::Queued { due_at } | TaskState::Waiting { due_at, .. } => {
@@ -69,8 +69,8 @@ impl Task {
         self.without_worker(now, |task| task.settle_due(now))
     }
 
-    /// Whether the task may be what ends its workers: it waits for one because the last was lost,
-    /// and not for the first time since its journal last grew.
+    /// Whether the task may be what kills its workers: it is queued because its last worker was
+    /// lost, and it has lost workers before since its journal last grew.
     pub fn is_suspect(&self) -> bool {
         let changes = self.progress.history.kept().iter().rev();
         let last = changes
@@ -81,15 +81,15 @@ impl Task {
         has_lost_worker && self.progress.attempts >= LOSSES_BESIDE_OTHERS
     }
 
-    /// Whether nothing is due but another message, and more than one was sent already: if messages
-    /// wait in the queue, the task's are among them.
+    /// Whether only another message is due, although more than one was sent already. If messages
+    /// wait in the queue, the task's messages are among them.
     pub fn was_sent_again(&self, now: Timestamp) -> bool {
         let is_due = matches!(self.progress.state, TaskState::Queued { due_at } if due_at <= now);
         is_due && self.progress.sends > 1 && now < self.progress.deadline
     }
 
-    /// Leaves a task that [was sent again](Self::was_sent_again) to its messages, for a while:
-    /// another would feed the backlog.
+    /// Postpones a task that [was sent again](Self::was_sent_again): its messages are in the queue,
+    /// and another message would only add to the backlog.
     pub fn leave_in_backlog(&mut self, now: Timestamp) -> Overdue {
         self.progress.state = TaskState::Queued {
             due_at: now.plus(BACKLOG_WAIT),
@@ -134,8 +134,8 @@ impl Task {
         }
     }
 
-    /// Ends the task if its deadline has passed and its time runs. Its own worker may do so before
-    /// its lease ends.
+    /// Times the task out if its deadline has passed, unless it awaits its client or has ended. Its
+    /// own worker may do so before the lease ends.
     fn settle_late(&mut self, now: Timestamp) -> Option<Overdue> {
         let late = now >= self.progress.deadline
             && !self.status().awaits_client()
@@ -146,9 +146,9 @@ impl Task {
         late.then_some(Overdue::TimedOut)
     }
 
-    /// Fails a task whose messages SQS dead-lettered one after the other, so that no worker can
-    /// have claimed it since [`MAX_SENDS`] of them. `false`, and nothing changes, if there were
-    /// fewer, because an outage must cost only time, or if the task doesn't wait for a worker.
+    /// Fails a queued task if [`MAX_SENDS`] messages were sent for it and no worker could claim it.
+    /// Otherwise returns `false` and changes nothing. Fewer lost messages may come from an outage,
+    /// which must cost only time.
     pub fn dead_letter(&mut self, now: Timestamp) -> bool {
         let stranded = matches!(self.progress.state, TaskState::Queued { .. })
             && self.progress.sends >= MAX_SENDS;

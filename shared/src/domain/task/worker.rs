@@ -296,7 +296,7 @@ impl Task {
         Ok(())
     }
 
-    /// Ends an attempt that came to nothing.
+    /// Ends a failed attempt.
     pub(super) fn end_attempt(&mut self, now: Timestamp) -> Overdue {
         if self.progress.attempts < MAX_ATTEMPTS {
             self.queue(Event::Requeued, now);

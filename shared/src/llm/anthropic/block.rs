@@ -1,4 +1,4 @@
-//! A content block, put together from its pieces.
+//! A content block, assembled from the deltas of a stream.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -7,21 +7,21 @@ use crate::domain::{AssistantContent, ToolCall};
 use crate::llm::dialect::{Fault, Part};
 use crate::llm::lenient::{self, Lookup, Named};
 
-/// A content block as far as it has arrived.
+/// The part of a content block that has arrived.
 #[derive(Default)]
 pub(super) struct Block {
     pub(super) index: u64,
-    /// The fields that it began with in a stream, to know it again if it begins twice.
+    /// The fields with which it began in a stream, to recognise it if it begins twice.
     start: Map<String, Value>,
     fields: Map<String, Value>,
-    /// The pieces of its `input`, which is JSON only when it is whole.
+    /// The deltas of its `input`, which is JSON only when it is complete.
     input: String,
-    /// Whether there was a piece that can't be put into its place.
+    /// Whether a delta could not be applied.
     is_broken: bool,
     is_stopped: bool,
 }
 
-/// A piece of a block. Which fields there are says more than its type, which servers leave out.
+/// A delta of a block. Its fields decide what it is, because servers leave its type out.
 #[derive(Default, Deserialize)]
 pub(super) struct Piece {
     #[serde(default)]
@@ -69,7 +69,7 @@ impl Piece {
 }
 
 impl Block {
-    /// A block that came whole.
+    /// A block that arrived complete.
     pub(super) fn whole(index: u64, fields: Map<String, Value>) -> Self {
         Self {
             index,
@@ -101,7 +101,7 @@ impl Block {
         self.is_stopped = true;
     }
 
-    /// Adds what a piece brings, and returns its length in bytes.
+    /// Applies a delta, and returns its length in bytes.
     pub(super) fn add(&mut self, piece: Piece) -> Result<u64, Fault> {
         self.is_broken |= !piece.is_known();
         let mut bytes = 0;
@@ -118,7 +118,7 @@ impl Block {
                 bytes += more.len();
                 self.input.push_str(&more);
             }
-            // Whole, unlike what has come so far.
+            // A complete input after incomplete deltas of it.
             Some(Value::Object(_)) if !self.input.is_empty() && !lenient::is_json(&self.input) => {
                 return Err(Fault::Inconsistent("a tool's input is in pieces and whole"));
             }
@@ -208,7 +208,7 @@ impl Block {
         let id = match self.fields.get("id") {
             Some(Value::String(id)) => id.clone(),
             Some(Value::Number(id)) => id.to_string(),
-            // It gets an id of ours.
+            // The call gets a new id later.
             Some(_) | None => String::new(),
         };
         Ok(ToolCall {
@@ -227,7 +227,7 @@ impl Block {
         }
     }
 
-    /// Whether there is a field that says something beyond the neutral form.
+    /// Whether a field has content that the neutral form lacks.
     fn has_more_than(&self, neutral: &[&str]) -> bool {
         let is_default = |field: &str, value: &Value| match field {
             "caller" => value.get("type").and_then(Value::as_str) == Some("direct"),

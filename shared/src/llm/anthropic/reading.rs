@@ -58,9 +58,9 @@ struct Message {
     usage: Option<UsageReport>,
 }
 
-/// An event. What it holds depends on its type.
+/// The fields of an event that the decoder reads. What they hold depends on its type.
 #[derive(Deserialize)]
-struct Happening {
+struct EventFields {
     #[serde(default)]
     r#type: Named<Kind>,
     #[serde(default, deserialize_with = "lenient::count")]
@@ -81,7 +81,7 @@ struct BlockDelta {
     delta: Piece,
 }
 
-/// The types of events that matter.
+/// The types of events that the decoder reads.
 #[derive(Clone, Copy)]
 enum Kind {
     MessageStart,
@@ -134,33 +134,33 @@ impl ResponseParser for Received {
         {
             return self.add(Some(index), delta);
         }
-        let Some((kind, happening)) = happening(event)? else {
+        let Some((kind, parsed)) = event_fields(event)? else {
             return Ok(self.progress());
         };
         match kind {
-            Kind::MessageStart => self.start(*happening.message.unwrap_or_default())?,
+            Kind::MessageStart => self.start(*parsed.message.unwrap_or_default())?,
             Kind::BlockStart => {
-                let fields = happening
+                let fields = parsed
                     .content_block
                     .ok_or(Fault::Inconsistent("a block begins without a block"))?;
-                self.begin(happening.index, fields)?;
+                self.begin(parsed.index, fields)?;
             }
             Kind::BlockDelta => {
-                let piece = happening
+                let piece = parsed
                     .delta
                     .ok_or(Fault::Inconsistent("a block goes on without a piece"))?;
-                return self.add(happening.index, piece);
+                return self.add(parsed.index, piece);
             }
             Kind::BlockStop => {
-                if let Some(block) = self.block(happening.index) {
+                if let Some(block) = self.block(parsed.index) {
                     block.stop();
                 }
             }
             Kind::MessageDelta => {
-                let stop_reason = reason(happening.delta.unwrap_or_default().stop_reason);
+                let stop_reason = reason(parsed.delta.unwrap_or_default().stop_reason);
                 self.stop_reason = stop_reason.or_else(|| self.stop_reason.take());
-                self.is_counted = self.stop_reason.is_some() && happening.usage.is_some();
-                self.count(happening.usage.as_deref().copied());
+                self.is_counted = self.stop_reason.is_some() && parsed.usage.is_some();
+                self.count(parsed.usage.as_deref().copied());
             }
             Kind::MessageStop if self.stage == Stage::Before => {
                 return Err(Fault::Inconsistent("an end without a start"));
@@ -351,7 +351,7 @@ impl Lookup for Kind {
     }
 }
 
-impl Happening {
+impl EventFields {
     /// The type in the data decides; else the name of the event; else what the event holds.
     fn kind(&self, name: &str) -> Option<Kind> {
         let is_nameless = matches!(self.r#type, Named::Missing) && name == "message";
@@ -380,15 +380,15 @@ impl Happening {
 }
 
 /// Reads an event. `None` stands for an event of an unknown type.
-fn happening(event: &Event) -> Result<Option<(Kind, Happening)>, Fault> {
+fn event_fields(event: &Event) -> Result<Option<(Kind, EventFields)>, Fault> {
     #[derive(Deserialize)]
     struct Typed {
         #[serde(default)]
         r#type: Named<Kind>,
     }
 
-    match serde_json::from_str::<Happening>(&event.data) {
-        Ok(happening) => Ok(happening.kind(&event.name).map(|kind| (kind, happening))),
+    match serde_json::from_str::<EventFields>(&event.data) {
+        Ok(parsed) => Ok(parsed.kind(&event.name).map(|kind| (kind, parsed))),
         Err(error) => match serde_json::from_str::<Typed>(&event.data) {
             Ok(Typed {
                 r#type: Named::Unknown,

@@ -1,12 +1,12 @@
-//! Which forms Anthropic's models can be held to.
+//! Which output schemas Anthropic's models can be held to.
 //!
 //! The vendor refuses a schema outside its subset: an open object, a bound on a number or a length,
 //! a recursion
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations>).
-//! As in the vendor's own client, objects are closed, and what else is outside stands in the
-//! description, for the model to heed. A schema that would come to mean something else, such as
-//! that of a map, is not brought into the subset: its form is asked for in words, which promise
-//! nothing, as with other vendors' models and schemas outside of their subsets. So is a form that
+//! As in the vendor's own client, objects are closed, and other keywords outside the subset move
+//! into the description, where the model reads them. A schema whose meaning would change, such as
+//! the schema of a map, is not brought into the subset. The request then describes it in words,
+//! which the model may not follow, as it does for other vendors. The same holds for a schema that
 //! is over the vendor's limits on complexity
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#schema-complexity-limits>).
 

@@ -126,7 +126,7 @@ impl ResponseParser for Stream {
         Ok(())
     }
 
-    /// Of an answer that broke off before it told, an estimate of what was written.
+    /// The reported usage, or an estimate of the output if the answer broke off before it.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let written = || lenient::estimated_tokens(self.said.len() as u64, max_output_tokens);
         self.usage.unwrap_or_else(|| Usage {

@@ -53,10 +53,11 @@ impl From<FunctionDelta> for CallDelta {
     }
 }
 
-/// More calls than any model makes at once: each costs a look at all before it.
+/// More calls than any model makes at once. There is a limit because each new call is compared with
+/// all calls before it.
 const MAX_CALLS: usize = 1_000;
 
-/// Where a piece of a call belongs.
+/// Where a part of a call belongs.
 enum Place {
     /// To the call at this place.
     Within(usize),

@@ -1,4 +1,4 @@
-//! What the Responses API answers: an object with a status and items.
+//! The response of the Responses API: an object with a status and items.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,7 +35,7 @@ struct IncompleteDetails {
 }
 
 impl Response {
-    /// One that consists of an error.
+    /// A response that is only an error.
     pub(super) fn failed(error: Value) -> Self {
         Self {
             error: Some(error),
@@ -43,14 +43,14 @@ impl Response {
         }
     }
 
-    /// Whether it has items of its own.
+    /// Whether the response has items.
     pub(super) fn has_items(&self) -> bool {
         self.output
             .as_ref()
             .is_some_and(|output| !output.is_empty())
     }
 
-    /// With these items if it has none of its own, or lost some: nothing is said twice in either.
+    /// The response with these items, if it has fewer itself.
     pub(super) fn with_items(mut self, items: Vec<Value>) -> Self {
         self.output = self
             .output
@@ -59,7 +59,7 @@ impl Response {
         self
     }
 
-    /// With the status that the event names, if its own is missing or unknown.
+    /// The response with the status that the event names, if its own is missing or unknown.
     pub(super) fn with_status(mut self, status: &str) -> Self {
         if self.status().is_none() {
             self.status = Some(status.to_owned());
@@ -67,7 +67,7 @@ impl Response {
         self
     }
 
-    /// What it says that it used.
+    /// The reported usage.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.usage
             .as_ref()
@@ -79,7 +79,7 @@ impl Response {
         self.status.as_deref().and_then(Status::of)
     }
 
-    /// The answer; or what it means that there is none.
+    /// The answer, or the reason why there is none.
     pub(super) fn into_answer(self) -> Result<Answer, Fault> {
         let declined = self.check()?;
         let status = self.status();
@@ -113,7 +113,7 @@ impl Response {
         })
     }
 
-    /// Whether the vendor's filter declined to answer; or what it means that there is no answer.
+    /// Whether the vendor's filter declined to answer; or the reason why there is no answer.
     fn check(&self) -> Result<bool, Fault> {
         if let Some(error) = &self.error {
             let complaint = Complaint::from_error(error);
@@ -137,7 +137,7 @@ impl Response {
     }
 }
 
-/// The items without those that come twice, id and all.
+/// The items, without repetitions: an item that equals the one before it and has an id.
 fn without_repeats(items: Vec<Value>) -> Vec<Value> {
     let mut kept: Vec<Value> = Vec::new();
     for item in items {
@@ -161,7 +161,7 @@ fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
     }
 }
 
-/// As in our [`Usage`], the vendor's `input_tokens` and `output_tokens` are totals.
+/// As in [`Usage`], the vendor's `input_tokens` and `output_tokens` are totals.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct UsageReport {

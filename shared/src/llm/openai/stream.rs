@@ -1,8 +1,8 @@
 //! A stream of the Responses API's events.
 //!
-//! Its last event has the whole answer, and only that one says what the answer used. Items count
-//! when they are done: what has arrived of an unfinished one is of no use to anyone. Servers that
-//! leave the items out of the last event, and any event that is new, are put up with.
+//! Its last event has the whole answer, and only that event has the usage. Some servers leave the
+//! items out of the last event: then the items of the events before count, and each must be done.
+//! Unknown events are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,9 +26,9 @@ pub(in crate::llm) struct Stream {
     end: Option<Response>,
 }
 
-/// The parts of an event that matter; what they hold depends on its type.
+/// The fields of an event that the decoder reads. What they hold depends on its type.
 #[derive(Deserialize)]
-struct Happening<'a> {
+struct EventFields<'a> {
     #[serde(default)]
     r#type: Named<Kind>,
     #[serde(borrow)]
@@ -43,14 +43,14 @@ struct Happening<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// The types of events that matter.
+/// The types of events that the decoder reads.
 #[derive(Clone, Copy)]
 enum Kind {
     ItemAdded,
-    /// A piece of an item whose end must come.
+    /// A part of an item; the event of the item's end must follow.
     ItemPiece,
     ItemDone,
-    /// The last event, with the status that it stands for.
+    /// The last event, with the status that its type means.
     Last(&'static str),
     Error,
 }
@@ -61,27 +61,27 @@ impl ResponseParser for Stream {
         if event.data.trim_ascii() == "[DONE]" {
             return Ok(Progress::Stopped);
         }
-        let happening: Happening<'_> = serde_json::from_str(&event.data)?;
-        match happening.kind(&event.name) {
-            Some(Kind::ItemAdded) => self.begun.extend(happening.output_index),
+        let fields: EventFields<'_> = serde_json::from_str(&event.data)?;
+        match fields.kind(&event.name) {
+            Some(Kind::ItemAdded) => self.begun.extend(fields.output_index),
             Some(Kind::ItemPiece) => {
-                self.begun.extend(happening.output_index);
-                self.count(happening.delta);
+                self.begun.extend(fields.output_index);
+                self.count(fields.delta);
             }
             Some(Kind::ItemDone) => {
                 let next = self
                     .items
                     .last_key_value()
                     .map_or(0, |(last, _)| last.saturating_add(1));
-                if let Some(item) = happening.item {
+                if let Some(item) = fields.item {
                     self.items.insert(
-                        happening.output_index.unwrap_or(next),
+                        fields.output_index.unwrap_or(next),
                         serde_json::from_str(item.get())?,
                     );
                 }
             }
             Some(Kind::Last(status)) => {
-                let response: Response = match happening.response {
+                let response: Response = match fields.response {
                     Some(response) => serde_json::from_str(response.get())?,
                     None if self.items.is_empty() => {
                         return Err(Fault::Inconsistent("the last event has no response"));
@@ -100,10 +100,10 @@ impl ResponseParser for Stream {
                 )));
             }
             None => {
-                if happening.item.is_some() {
-                    self.begun.extend(happening.output_index);
+                if fields.item.is_some() {
+                    self.begun.extend(fields.output_index);
                 }
-                self.count(happening.delta);
+                self.count(fields.delta);
             }
         }
         Ok(Progress::More)
@@ -114,7 +114,7 @@ impl ResponseParser for Stream {
         Ok(())
     }
 
-    /// Of an answer that broke off, an estimate of what was written.
+    /// The reported usage, or an estimate of the output if the answer broke off.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let written = || lenient::estimated_tokens(self.delta_bytes, max_output_tokens);
         let estimate = || Usage {
@@ -138,7 +138,7 @@ impl Stream {
         self.delta_bytes = self.delta_bytes.saturating_add(bytes as u64);
     }
 
-    /// Whether an item began whose end got lost.
+    /// Whether the end of an item is missing.
     fn has_open_items(&self) -> bool {
         self.begun
             .iter()
@@ -152,7 +152,7 @@ impl Stream {
     }
 }
 
-impl Happening<'_> {
+impl EventFields<'_> {
     /// The type in the data decides; else the name of the event.
     fn kind(&self, name: &str) -> Option<Kind> {
         let named = self.r#type.known().or_else(|| Kind::of(name));

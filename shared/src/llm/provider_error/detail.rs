@@ -25,10 +25,10 @@ const MAX_SEEN_BYTES: usize = 600;
 /// accounts have more.
 const MAX_DIGITS: usize = 7;
 
-/// What stands for what is left out.
+/// Stands where words are left out.
 const GAP: &str = "…";
 
-/// Whose page it is, nobody says: the words must not have it be the provider's.
+/// The text for a web page. Its owner is unknown, so the text must not call it the provider's.
 const PAGE: &str =
     "the response is a web page, not one of an API: a proxy's, a firewall's, or of a wrong address";
 

@@ -1,10 +1,10 @@
-//! What a provider's error means, whatever the vendor: what it calls the error and what it says go
-//! before its status.
+//! What a provider's error means, for all vendors. The error's names and text count more than the
+//! HTTP status.
 //!
-//! Any server may hand on any vendor's errors, because gateways do. So there is one reader for all
-//! forms of an error ([`reading`]), one table of names and words ([`rules`]), and one place that
-//! decides what of an error is fit for records and logs ([`detail`]). `docs/model-errors.md` shows
-//! the table by vendor, and a test holds it to this code.
+//! Any server may send any vendor's errors, because gateways pass them on. So there is one reader
+//! for all forms of an error ([`reading`]), one table of names and words ([`rules`]), and one place
+//! that decides which parts of an error may go into records and logs ([`detail`]).
+//! `docs/model-errors.md` shows the table by vendor, and a test compares it with this code.
 
 mod detail;
 mod judging;
@@ -26,21 +26,21 @@ const MAX_NAMES: usize = 3;
 /// The most digits in a name of an error: an id or a key has more.
 const MAX_DIGITS: usize = 4;
 
-/// What a provider says about an error. Its text is for recognising errors, never for logs.
+/// What a provider says about an error. The texts only serve to recognise it; they never go into
+/// logs.
 #[derive(Default)]
 pub(super) struct Complaint {
-    /// What the error is called, outermost first: its type, then its code, then those of errors
-    /// inside it.
+    /// The error's names, outermost first: its type, its code, then the names of errors inside it.
     names: Vec<String>,
-    /// What it says, outermost first.
+    /// The error's texts, outermost first.
     texts: Vec<String>,
-    /// The HTTP status that its body names.
+    /// The HTTP status that a field of the body names.
     status: Option<u16>,
-    /// The wait that a field of its body names.
+    /// The wait that a field of the body names.
     wait: Option<Duration>,
-    /// The part of the request that a field of its body names.
+    /// The part of the request that a field of the body names.
     param: Option<String>,
-    /// Whether it is a web page rather than an answer of an API.
+    /// Whether the body is a web page, not a response of an API.
     is_page: bool,
 }
 
@@ -50,28 +50,28 @@ pub(super) struct Complaint {
 pub(super) struct ErrorName(String);
 
 impl Complaint {
-    /// What it means with this HTTP status, and with the wait that a header names.
+    /// What the error means, with this HTTP status and the wait that a header names.
     pub(super) fn kind(&self, status: u16, header_wait: Option<Duration>) -> ModelErrorKind {
         judging::kind(self, Some(status), header_wait.or_else(|| self.wait()))
     }
 
-    /// What it means in an answer with status 200.
+    /// What the error means in a response with status 200.
     pub(super) fn kind_despite_success(&self) -> ModelErrorKind {
         judging::kind(self, None, self.wait())
     }
 
-    /// The wait that it names, in a field or in words.
+    /// The wait that a field of the body names, or a text.
     pub(super) fn wait(&self) -> Option<Duration> {
         self.wait
             .or_else(|| self.texts.iter().find_map(|text| wait::in_words(text)))
     }
 
-    /// Its names as one, as far as they are fit for logs.
+    /// The provider's own name for the error, fit for logs.
     pub(super) fn name(&self) -> Option<ErrorName> {
         self.code().map(ErrorName)
     }
 
-    /// Its names as one, as far as they are fit for logs. Neither a sentence nor a key passes.
+    /// The first names joined by `/`, without texts that are no names, such as a sentence or a key.
     fn code(&self) -> Option<String> {
         let mut names: Vec<&str> = Vec::new();
         for name in self.names.iter().filter(|name| is_name(name)) {
@@ -84,7 +84,7 @@ impl Complaint {
     }
 }
 
-/// Whether a text is a name of an error: of several words, or one that is known.
+/// Whether a text is the name of an error: several words in one identifier, or a known word.
 fn is_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
     let digits = text.bytes().filter(u8::is_ascii_digit).count();

@@ -1,8 +1,8 @@
-//! The forms in which errors come, read into one.
+//! Reads all forms of an error into one.
 //!
-//! An error is an object, a text, a list with an error in it, or an error inside another: gateways
-//! put a vendor's whole answer into the message of their own. Only the fields that are named here
-//! are read.
+//! An error is an object, a text, a list with an error in it, or an error inside another error:
+//! gateways put a vendor's whole response into the message of their own error. Only the fields that
+//! are named here are read.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const NAMES: [&str; 7] = [
     "reason",
 ];
 
-/// The fields that have the HTTP status, where no field that could be a name has it.
+/// The fields that hold the HTTP status. A field of a name may hold it too, and is read first.
 const STATUSES: [&str; 2] = ["status_code", "statusCode"];
 
 const TEXTS: [&str; 6] = [

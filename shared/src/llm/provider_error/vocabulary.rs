@@ -1,8 +1,8 @@
-//! The words that a provider's message may keep on its way into records and logs.
+//! The words of a provider's message that may go into records and logs.
 //!
-//! They are those of which vendors' sentences about requests, schemas and limits are made. A word
-//! that is not here, and that the agent's own tools and schemas don't have, is left out: whatever a
-//! provider quotes of a prompt, no word that says anything of it comes through.
+//! Vendors write their sentences about requests, schemas and limits with these words. A word that
+//! is neither here nor in the agent's own tools and schemas is left out. So if a provider quotes a
+//! prompt, no telling word of it passes.
 
 const WORDS: &str = "
 a about above access account active additional again additionalproperties adjust allof allowed already also an and any anyof api are

@@ -1,18 +1,17 @@
-//! Server-sent events out of a stream of bytes, by the [WHATWG
+//! Parses server-sent events out of a stream of bytes, by the [WHATWG
 //! specification](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 //!
-//! The bytes may be cut anywhere: the events are those of the whole stream, each byte is looked at
-//! once, and the buffered part of an event is bounded. There is no reconnecting, so `id` and
-//! `retry` are ignored. The event that the stream ends in is given out only on request, by
-//! [`Parser::finish`]: the specification wants it dropped, but servers leave out the last blank
-//! line.
+//! The stream may arrive in parts that are cut anywhere; this does not change the events. Each byte
+//! is read once, and the buffered part of an event is bounded. The parser does not reconnect, so it
+//! ignores `id` and `retry`. If the stream ends inside an event, only [`Parser::finish`] returns
+//! that event: the specification drops it, but servers leave out the last blank line.
 
 use std::borrow::Cow;
 use std::{mem, str};
 
 use crate::domain::Hidden;
 
-/// What some editors put at the start of a text.
+/// The byte order mark in UTF-8, which some editors write at the start of a text.
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// One event.
@@ -25,11 +24,11 @@ pub struct Event {
     pub data: String,
 }
 
-/// The stream holds an event, or a line, that is larger than is accepted.
+/// The stream has an event, or a line, that is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an event is larger than {limit_bytes} bytes")]
 pub struct TooLarge {
-    /// The most that is accepted.
+    /// The most bytes that an event may have.
     pub limit_bytes: usize,
 }
 
@@ -44,12 +43,12 @@ pub struct Parser {
     /// Whether a line feed that comes next belongs to the carriage return before it.
     is_after_return: bool,
     #[debug(skip)]
-    event: Truncated,
+    event: PartialEvent,
 }
 
-/// The event being read, of whole lines.
+/// The event being read: its complete lines so far.
 #[derive(Default)]
-struct Truncated {
+struct PartialEvent {
     name: String,
     /// Each line of data and a line feed.
     data: String,
@@ -68,7 +67,7 @@ impl Parser {
     /// A parser at the start of a stream, for events of at most `limit_bytes`: name, data and the
     /// line being read.
     pub const fn new(limit_bytes: usize) -> Self {
-        let event = Truncated {
+        let event = PartialEvent {
             name: String::new(),
             data: String::new(),
         };
@@ -81,9 +80,9 @@ impl Parser {
         }
     }
 
-    /// Reads the next bytes of the stream, as far as the events are taken.
+    /// Reads the next bytes of the stream, as the caller takes the events.
     ///
-    /// Every event before one that is too large is given out, and nothing after it.
+    /// Returns every event before an event that is too large, and nothing after it.
     pub const fn feed<'a>(&'a mut self, bytes: &'a [u8]) -> Events<'a> {
         Events {
             parser: self,
@@ -91,14 +90,13 @@ impl Parser {
         }
     }
 
-    /// Whether the stream is inside an event or a line, so that one of them is lost if it ends
-    /// here.
+    /// Whether the stream is inside an event or a line, which is lost if the stream ends here.
     pub fn is_mid_event(&self) -> bool {
         self.held_bytes() > 0
     }
 
-    /// Ends the stream, and gives out the event that it ended in, if that has data. Whether the
-    /// data is whole is for the caller to find out.
+    /// Ends the stream, and returns the event that it ended in, if that has data. The caller must
+    /// check whether the data is complete.
     pub fn finish(&mut self) -> Option<Event> {
         if self.held_bytes() > self.limit_bytes {
             return None;
@@ -111,8 +109,8 @@ impl Parser {
         event.or_else(|| self.event.finish())
     }
 
-    /// Reads to the end of the line, or all that there is. Returns the event that this completes,
-    /// and the bytes left.
+    /// Reads to the end of the line, or to the end of the bytes. Returns the event that this
+    /// completes, and the bytes that are left.
     fn read_line<'a>(&mut self, bytes: &'a [u8]) -> Result<(Option<Event>, &'a [u8]), TooLarge> {
         let ends_return = mem::take(&mut self.is_after_return);
         let bytes = bytes
@@ -132,7 +130,7 @@ impl Parser {
         Ok((self.end_line(), rest))
     }
 
-    /// Adds to the line. One byte over the limit is kept, so that no later bytes are accepted.
+    /// Adds to the line. Buffers one byte over the limit, so that later bytes fail too.
     fn hold(&mut self, part: &[u8]) -> Result<(), TooLarge> {
         let room = self
             .limit_bytes
@@ -171,7 +169,7 @@ impl Parser {
     }
 }
 
-impl Truncated {
+impl PartialEvent {
     /// Adds a line `field`, `field:value` or `field: value`. A comment is a field without a name.
     ///
     /// No byte of a longer UTF-8 sequence looks like a colon or an end of line, so values decode
@@ -184,7 +182,7 @@ impl Truncated {
         let (field, value) = line.split_at(colon);
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        // Checking alone is several times as fast as replacing.
+        // Checking UTF-8 first is several times as fast as the lossy conversion.
         let value =
             str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed);
         match field {
@@ -197,7 +195,7 @@ impl Truncated {
         }
     }
 
-    /// Ends the event. It is none if it has no line of data.
+    /// Ends the event. Without a line of data there is no event.
     fn finish(&mut self) -> Option<Event> {
         let Self { name, mut data } = mem::take(self);
         data.pop()?;

@@ -6,8 +6,8 @@
 //! - A mutation of nothing that the answer is made of gives the recorded content and stop reason.
 //! - A mutation of the reason to stop gives the recorded content. The stop reason is the recorded
 //!   one or unknown.
-//! - A mutation of content, or of any byte, gives the recorded text and calls, or those that a
-//!   simple oracle reads out of the mutated body: the concatenation of the deltas that are left. No
+//! - A mutation of content, or of any byte, gives the recorded text and calls, or the text and
+//!   calls that a simple oracle reads in the mutated body: the deltas that are left, joined. No
 //!   protocol lets a client notice that a delta is missing or changed, so this part of the test
 //!   shows only that the decoder adds nothing, merges no calls and repeats none.
 //!

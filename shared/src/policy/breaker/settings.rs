@@ -18,8 +18,8 @@ pub struct BreakerSettings {
 }
 
 impl Default for BreakerSettings {
-    /// Opens after 5 failures for 30 s, closes after 2 good probes, and looks at the shared circuit
-    /// every 5 s.
+    /// A circuit opens after 5 failures for 30 s and closes after 2 good probes. A process reads
+    /// the shared circuit every 5 s.
     fn default() -> Self {
         let (open_for, view_for) = (Duration::from_secs(30), Duration::from_secs(5));
         Self {

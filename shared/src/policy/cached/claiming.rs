@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::entry::{longest_kept, usable_since};
+use super::entry::{longest_usable, usable_since};
 use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
 use crate::metric;
 use crate::ports::{
@@ -93,7 +93,7 @@ impl Claims {
             now,
             until,
             not_before: lookup.fresh_since,
-            forget_at: now.plus(self.lease).plus(longest_kept(lookup.terms)),
+            forget_at: now.plus(self.lease).plus(longest_usable(lookup.terms)),
         };
         self.answers.claim(&lookup.key, &claim).await
     }

@@ -1,7 +1,7 @@
-//! Which answers are kept, and for how long they are good for whom.
+//! Which answers are cached, and for how long they may be used.
 //!
-//! An answer must be young enough both by the terms of the request that stored it and by those of
-//! the request that reads it.
+//! An answer must be young enough by two sets of terms: the terms of the request that stored it,
+//! and the terms of the request that reads it.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::domain::{
 };
 use crate::ports::CachedAnswer;
 
-/// The share of its time by which an answer's freshness may be shorter or longer, so that answers
-/// of one moment don't all become due for renewal at one moment.
+/// The share by which an answer's time to live is shortened or prolonged at random. So answers that
+/// were made at one moment do not all expire at one moment.
 const SPREAD: f64 = 0.1;
 
-/// Whether another caller may be served with the answer: a whole text, and no wish to have tools
-/// run.
-pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
+/// Whether the answer may be cached: a provider made it, it is complete, and it has text and no
+/// tool calls.
+pub(super) fn is_cacheable(answer: &ModelAnswer) -> bool {
     let of_provider = match answer.origin {
         Origin::Provider => true,
         Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => false,
@@ -39,10 +39,10 @@ pub(super) fn is_keepable(answer: &ModelAnswer) -> bool {
     of_provider && whole && says_something && answer.tool_calls().next().is_none()
 }
 
-/// The answer with the key of its request, if the cache may have the answer under it.
-pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
+/// The answer, with the key of its request if the cache may hold it under that key.
+pub(super) fn with_key(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
     let of_cache = match answer.origin {
-        Origin::Provider => is_keepable(&answer),
+        Origin::Provider => is_cacheable(&answer),
         Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => true,
     };
     ModelAnswer {
@@ -51,8 +51,8 @@ pub(super) fn noted(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
     }
 }
 
-/// The answer, given at `now`, as it is kept on these terms.
-pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> CachedAnswer {
+/// The cache's entry for an answer that was made at `now`, on these terms.
+pub(super) fn entry(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> CachedAnswer {
     let fresh_until = now.plus(
         terms
             .ttl()
@@ -71,7 +71,7 @@ pub(super) fn kept(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> C
     }
 }
 
-/// The oldest moment of an answer that these terms let count as fresh at `now`.
+/// An answer that was made before this moment is not fresh at `now`, by these terms and `max_age`.
 pub(super) fn fresh_since(
     terms: CacheTerms,
     max_age: Option<Duration>,
@@ -80,17 +80,17 @@ pub(super) fn fresh_since(
     now.minus(longest_fresh(terms).min(max_age.unwrap_or(Duration::MAX)))
 }
 
-/// The oldest moment of an answer that these terms let serve at `now` when no model does.
+/// An answer that was made before this moment is useless at `now`, even when no model answers.
 pub(super) fn usable_since(
     terms: CacheTerms,
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> Timestamp {
-    now.minus(longest_kept(terms).min(max_age.unwrap_or(Duration::MAX)))
+    now.minus(longest_usable(terms).min(max_age.unwrap_or(Duration::MAX)))
 }
 
-/// The longest that an answer is of any use on these terms.
-pub(super) fn longest_kept(terms: CacheTerms) -> Duration {
+/// The longest time for which an answer can be used on these terms, as fresh or as stale.
+pub(super) fn longest_usable(terms: CacheTerms) -> Duration {
     longest_fresh(terms).saturating_add(terms.stale())
 }
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn only_whole_texts_of_a_provider_are_kept() {
-        assert!(is_keepable(&samples::answer("Paris")));
+        assert!(is_cacheable(&samples::answer("Paris")));
         let stopped = |stop_reason| ModelAnswer {
             stop_reason,
             ..samples::answer("Paris")
@@ -151,7 +151,7 @@ mod tests {
             }]),
         ];
         for answer in refused {
-            assert!(!is_keepable(&answer), "{answer:?}");
+            assert!(!is_cacheable(&answer), "{answer:?}");
         }
     }
 
@@ -163,7 +163,7 @@ mod tests {
             .with_stale_seconds(500)
             .unwrap();
         let kept: Vec<_> = (0..200)
-            .map(|_| kept(&samples::answer("Paris"), terms, START))
+            .map(|_| entry(&samples::answer("Paris"), terms, START))
             .collect();
         for kept in &kept {
             assert!(

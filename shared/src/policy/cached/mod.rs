@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use tokio::time::timeout;
 
 use self::claiming::{CacheLookup, Claims, Turn};
-use self::entry::{fresh_since, is_keepable, kept, noted};
+use self::entry::{entry, fresh_since, is_cacheable, with_key};
 use self::flight::{FlightResult, Flights, Follower, Leader, Role, SharedFailure};
 use self::local::LocalCache;
 use super::cache_key;
@@ -35,15 +35,16 @@ use crate::policy::PriceTable;
 use crate::ports::{AnswerCache, CachedAnswer, Clock, Model, ModelError, ModelErrorKind, Recovery};
 use crate::runtime::computed;
 
-/// How the cache behaves, whosever answers it keeps.
+/// The cache's settings, the same for all tenants and agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheSettings {
-    /// How long a claim to ask outlives its holder; renewed at a third of it.
+    /// How long a claim to make a request lasts without renewal. Its holder renews it when a third
+    /// of this has passed.
     pub lease: Duration,
-    /// The longest wait for an answer that another process has asked for, before the task is
+    /// How long a call waits for the answer to another process's equal request, before its task is
     /// parked.
     pub patience: Duration,
-    /// How long a copy of an answer serves this process without a look at the store; zero for
+    /// How long this process uses its own copy of an answer without a read of the store; zero for
     /// never.
     pub local_for: Duration,
     /// The most bytes that these copies take, roughly.
@@ -198,7 +199,7 @@ impl Cached {
         outcome: &Result<ModelAnswer, ModelError>,
     ) -> FlightResult {
         match outcome {
-            Ok(answer) if is_keepable(answer) => FlightResult::Kept(self.take(lookup, answer)),
+            Ok(answer) if is_cacheable(answer) => FlightResult::Kept(self.take(lookup, answer)),
             Ok(_) => FlightResult::Alone,
             Err(error) if self.is_everyones(lookup, error) => {
                 FlightResult::Shared(Arc::new(SharedFailure::new(error, lookup.request.retry)))
@@ -216,7 +217,7 @@ impl Cached {
             .deadline
             .allows(Duration::ZERO, self.clock.now());
         if let Some(recovery) = error.recovery {
-            return in_time && !recovery.wait.reason.is_our_own();
+            return in_time && !recovery.wait.reason.is_platforms_own();
         }
         match &error.kind {
             ModelErrorKind::Unavailable
@@ -239,10 +240,10 @@ impl Cached {
         }
     }
 
-    /// The answer as it is kept, with a copy at hand.
+    /// The cache's entry for the answer, with a copy in this process.
     fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
-        let kept = Arc::new(kept(answer, lookup.terms, now));
+        let kept = Arc::new(entry(answer, lookup.terms, now));
         self.local.put(lookup.key, &kept, now);
         kept
     }
@@ -274,7 +275,7 @@ impl Cached {
     async fn refreshed(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
         let outcome = self.inner.ask(lookup.request).await;
         if let Ok(answer) = &outcome
-            && is_keepable(answer)
+            && is_cacheable(answer)
         {
             self.claims
                 .replace(lookup, &self.take(lookup, answer))
@@ -341,13 +342,13 @@ impl Model for Cached {
                 let lookup = self.lookup(request, terms);
                 self.shared(&lookup)
                     .await
-                    .map(|answer| noted(answer, lookup.key))
+                    .map(|answer| with_key(answer, lookup.key))
             }
             CacheMode::Refresh => {
                 let lookup = self.lookup(request, terms);
                 self.refreshed(&lookup)
                     .await
-                    .map(|answer| noted(answer, lookup.key))
+                    .map(|answer| with_key(answer, lookup.key))
             }
             CacheMode::Bypass => match self.inner.ask(request).await {
                 Ok(answer) => Ok(answer),
@@ -355,7 +356,7 @@ impl Model for Cached {
                     let lookup = self.lookup(request, terms);
                     self.or_stale(&lookup, failed)
                         .await
-                        .map(|answer| noted(answer, lookup.key))
+                        .map(|answer| with_key(answer, lookup.key))
                 }
             },
             CacheMode::Off => self.inner.ask(request).await,
@@ -396,7 +397,7 @@ fn count_saving(kept: &CachedAnswer) {
 fn is_outage(error: &ModelError) -> bool {
     let is_own_wait = error
         .recovery
-        .is_some_and(|recovery| recovery.wait.reason.is_our_own());
+        .is_some_and(|recovery| recovery.wait.reason.is_platforms_own());
     error.is_outage() && (!is_own_wait || !error.attempts().is_empty())
 }
 

@@ -1,11 +1,13 @@
-//! From a model that is out of service to the next one of the chain.
+//! Falls back from a model that is out of service to the next model of the chain.
 //!
-//! An outage leads on, and an answer that ends at the output limit before its first word, as a
-//! model that reasons too long gives: another model may reason less. If none of the others answers,
-//! that answer is the outcome, as it is without others. What one model refuses, such as a bad
-//! request, or a cap on cost forbids, is not asked of another. When all are out, the error lists
-//! every attempt and says when it is worth coming back: at the earliest moment that a model named,
-//! or even before, if another one named none.
+//! Two results lead to the next model. One is an outage. The other is an answer that reached the
+//! output limit before its first word: the model reasoned too long, and another model may reason
+//! less. If no other model answers, that answer is the result, as in a chain of one model.
+//!
+//! A request that one model refuses, such as a bad request, or that a cap on cost forbids, does not
+//! go to another model. If all models are out of service, the error lists every attempt and says
+//! when to try again: at the earliest moment that a model named, or maybe sooner if another model
+//! named none.
 
 use std::sync::Arc;
 
@@ -18,13 +20,13 @@ use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Model, ModelError, ModelErrorKind, Recovery};
 
-/// Asks the models of the request's chain in order, each as if it were the only one.
+/// Calls the models of the request's chain in order, each as if it were the only model.
 pub struct Fallback {
     inner: Arc<dyn Model>,
 }
 
 impl Fallback {
-    /// Asks `inner` for one model at a time.
+    /// Calls `inner` with one model at a time.
     pub fn new(inner: Arc<dyn Model>) -> Self {
         Self { inner }
     }
@@ -42,11 +44,11 @@ impl Model for Fallback {
         let mut others = request.chain.iter().skip(1);
         loop {
             let (provider, model) = (choice.model.provider().as_str(), choice.model.name());
-            let trace = tracing::info_span!("model of chain", position, provider, model);
+            let span = tracing::info_span!("model of chain", position, provider, model);
             let error = match self
                 .inner
                 .ask(&request.to_only(choice))
-                .instrument(trace)
+                .instrument(span)
                 .await
             {
                 Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => {
@@ -86,7 +88,7 @@ fn is_cut_before_its_first_word(answer: &ModelAnswer) -> bool {
         && answer.tool_calls().next().is_none()
 }
 
-/// The answer as a failed attempt, with what it and those before it cost.
+/// The answer as a failed attempt, with its cost and that call's earlier attempts.
 fn wordless(answer: &ModelAnswer) -> ModelError {
     let words = "the answer ended at max_output_tokens before its first word";
     let said = ProviderError {
@@ -106,9 +108,9 @@ fn wordless(answer: &ModelAnswer) -> ModelError {
 /// When models that are out of service may answer again.
 #[derive(Default)]
 struct RecoveryTimes {
-    /// The earliest moment that one named.
+    /// The earliest moment that a model named.
     named: Option<Wait>,
-    /// Whether one that may answer again named none.
+    /// Whether a model that may answer again named no moment.
     has_unnamed: bool,
 }
 
@@ -129,7 +131,7 @@ impl RecoveryTimes {
             wait,
             maybe_sooner: self.has_unnamed,
         });
-        // A model that forbids another try speaks for itself only.
+        // If a model forbids a retry, that holds only for that model.
         let should_retry = last
             .should_retry
             .filter(|_| recovery.is_none() && !self.has_unnamed);

@@ -1,22 +1,27 @@
 //! Prices every attempt and keeps the caps on cost.
 //!
-//! The innermost layer, round the providers themselves: an answer from the cache reserves nothing,
-//! and every attempt is bounded, also the tenth retry. Under a cap, the most that the attempt can
-//! cost is set aside before the provider is asked, and the actual cost takes its place afterwards.
-//! A call that only lacks what open calls have set aside is better made later; one for which what
-//! is spent leaves no room is refused. Without a cap nothing is stored.
+//! This is the innermost layer, next to the providers. So an answer from the cache reserves
+//! nothing, and every attempt is under the caps, also the tenth retry. Under a cap, the highest
+//! possible cost of the attempt is reserved before the call. After it, the real cost replaces the
+//! reservation. If only the reservations of open calls leave no room, the call is made later. If
+//! the cost that is spent leaves no room, the call is refused. Without a cap nothing is stored.
 //!
-//! A task's own cap needs a price. Under a cap of a day, a model without one counts as the dearest
-//! of its provider: the caps of a day are there by default, and an agent may name new models. A
-//! provider without any price, such as the deployment's own server, is under no cap of a day.
+//! A task's own cap needs a price. Under a cap of a day, a model without a price counts as the most
+//! expensive model of its provider: caps of a day exist by default, and an agent may name new
+//! models. A provider without any price, such as the deployment's own server, is under no cap of a
+//! day.
 //!
-//! When in doubt it counts too much, never too little. A provider that was asked and gave no proper
-//! end of its answer (a timeout, a broken stream) may bill for more than it told: then the output
-//! counts in full, and the input, too, if nothing is known of it. A whole answer that doesn't tell
-//! its input counts in full as well. A refusal (a status other than 2xx) costs nothing. Whoever is
-//! dropped or dies amid a call leaves its reservation to its expiry, from when on it counts in
-//! full. So a provider that breaks off often uses up a cap without much to show for it; the cost
-//! that is reported on answers and errors holds only what providers told.
+//! In doubt, this layer counts too much, never too little:
+//!
+//! - After a timeout or a broken stream, the provider may bill more than it reported. So the
+//!   highest possible output counts, and the highest possible input, if the input is unknown.
+//! - A complete answer that does not report its input counts with the highest possible cost.
+//! - A refusal (a status other than 2xx) costs nothing.
+//! - If a call is dropped or its process dies, its reservation stays. When it expires, it counts as
+//!   spent.
+//!
+//! So a provider that often breaks its answers off uses up a cap for few answers. The cost in
+//! answers and errors contains only what providers reported.
 
 mod size;
 #[cfg(test)]
@@ -296,8 +301,8 @@ impl Metered {
         result
     }
 
-    /// What an answer, or the beginning of one, cost. None is free: one whose input isn't told
-    /// counts as a call without a price.
+    /// The cost of an answer, or of its beginning. No answer is free: without a reported input, it
+    /// counts as an unpriced call.
     fn answer_cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
         let cost = self.cost(model, usage, now);
         if usage.input_tokens > 0 {
@@ -310,7 +315,7 @@ impl Metered {
         }
     }
 
-    /// What the provider told to have used, as money.
+    /// The cost of the usage that the provider reported.
     fn cost(&self, model: &ModelRef, usage: Usage, now: Timestamp) -> Cost {
         if usage == Usage::default() {
             return Cost::default();
@@ -383,7 +388,7 @@ impl Model for Metered {
     }
 }
 
-/// Whether a failed call cost no more than the provider told: it wasn't asked, or it refused.
+/// Whether a failed call cost no more than the provider reported: it was not called, or it refused.
 fn tells_all(error: &ModelError) -> bool {
     error.spend.attempts == 0
         || error

@@ -1,11 +1,11 @@
 //! What model calls cost, in whole micro-USD.
 //!
 //! The table is the data file `prices.json`: list prices by model and date, each with its source
-//! and the day on which it was checked; one whose first day isn't known begins on the day it was
-//! first seen. A model without a row that day has no price, which is for the caller to report: an
-//! unknown price is never zero. Prices are those of the vendors' standard tier, with the shorter of
-//! the cache lifetimes: 5 minutes at Anthropic, 30 at OpenAI. Batch and fast modes, regional
-//! surcharges and fees of server-side tools are not in it.
+//! and the day on which it was checked. If a price's first day is unknown, it begins on the day on
+//! which it was first seen. A model without a row for a day has no price, and the caller must
+//! report that: an unknown price is never zero. The prices are for the vendors' standard tier, with
+//! the shorter cache lifetime: 5 minutes at Anthropic, 30 at OpenAI. Batch and fast modes, regional
+//! surcharges and fees of server-side tools are not included.
 
 use std::sync::LazyLock;
 
@@ -49,7 +49,7 @@ struct Row {
     max_output_tokens: Option<u32>,
 }
 
-/// Prices of calls with a long input. They are those of the whole call, its output included.
+/// Prices of calls with a long input. They hold for the whole call, also for its output.
 #[derive(Debug, Deserialize)]
 struct LongPrompt {
     over_input_tokens: u64,
@@ -76,7 +76,7 @@ impl PriceTable {
         &CURRENT
     }
 
-    /// The table's version, to be kept next to every amount that comes from it.
+    /// The table's version, to be stored with every amount that comes from the table.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -84,7 +84,8 @@ impl PriceTable {
     /// What `usage` of `model` costs at `at`, rounded up to a whole micro-USD; `None` if the table
     /// has no row for it.
     ///
-    /// Shares that exceed their total are cut to it, the dearest class first.
+    /// If the cached tokens exceed the input, they are cut to it: first cache writes count, then
+    /// cache reads.
     pub fn cost(&self, model: &ModelRef, usage: &Usage, at: Timestamp) -> Option<u64> {
         let row = self.row(model, at)?;
         Some(micro_usd(row.prices_for(usage.input_tokens).total(usage)))
@@ -93,8 +94,8 @@ impl PriceTable {
     /// The most, in micro-USD, that a call of `model` costs at `at` with at most `input_bytes`
     /// tokens of input and `max_output_tokens` of output; `None` if the table has no row for it.
     ///
-    /// A token of text is at least one byte, so that the size of a request bounds its input. What
-    /// isn't in the request's bytes, such as an image given by its URL, is for the caller to add.
+    /// A token of text has at least one byte, so the size of a request bounds its input. The caller
+    /// must add input that is not in the request's bytes, such as an image given by its URL.
     pub fn bound(
         &self,
         model: &ModelRef,
@@ -110,16 +111,16 @@ impl PriceTable {
         self.row(model, at).is_some()
     }
 
-    /// [`cost`](Self::cost), where a model without a row counts as the dearest of its provider;
-    /// `None` for a provider without rows.
+    /// [`cost`](Self::cost), but a model without a row counts as the most expensive model of its
+    /// provider; `None` for a provider without rows.
     pub fn assumed_cost(&self, model: &ModelRef, usage: &Usage, at: Timestamp) -> Option<u64> {
         self.assumed_rows(model, at)
             .map(|row| micro_usd(row.prices_for(usage.input_tokens).total(usage)))
             .max()
     }
 
-    /// [`bound`](Self::bound), where a model without a row counts as the dearest of its provider;
-    /// `None` for a provider without rows.
+    /// [`bound`](Self::bound), but a model without a row counts as the most expensive model of its
+    /// provider; `None` for a provider without rows.
     pub fn assumed_bound(
         &self,
         model: &ModelRef,
@@ -132,13 +133,13 @@ impl PriceTable {
             .max()
     }
 
-    /// The most tokens that `model` writes in one answer at `at`; `None` if nobody here knows.
+    /// The most tokens that `model` writes in one answer at `at`; `None` if that is unknown.
     pub fn max_output_tokens(&self, model: &ModelRef, at: Timestamp) -> Option<u32> {
         self.row(model, at)?.max_output_tokens
     }
 
-    /// The provider and the model as dimensions of a metric. Names that the table doesn't have are
-    /// any number of them, and each would be paid for: they count as one.
+    /// The provider and the model as dimensions of a metric. All names that the table doesn't have
+    /// count as one, because CloudWatch charges for each name.
     pub fn labels<'a>(&self, model: &'a ModelRef) -> [&'a str; 2] {
         let is_listed = self.rows.iter().any(|row| row.is_of(model));
         [
@@ -213,7 +214,7 @@ impl Prices {
             + times(usage.output_tokens, self.output)
     }
 
-    /// The price when all of the input is of the dearest class, times [`TOKENS`].
+    /// The price if all input has the highest input price, times [`TOKENS`].
     fn dearest(&self, input_tokens: u64, output_tokens: u32) -> u128 {
         let input = self.input.max(self.cache_read).max(self.cache_write);
         times(input_tokens, input) + times(u64::from(output_tokens), self.output)
@@ -237,9 +238,9 @@ fn micro_usd(total: u128) -> u64 {
     u64::try_from(total.div_ceil(TOKENS)).unwrap_or(u64::MAX)
 }
 
-/// The days from the epoch to a date, written as `2026-10-07` or `20261007`. The arithmetic is that
-/// of Howard Hinnant's `days_from_civil`: years begin in March, so that a leap day is the last of
-/// its year.
+/// The days from the epoch to a date, written as `2026-10-07` or `20261007`. The algorithm is
+/// Howard Hinnant's `days_from_civil`: years begin in March, so a leap day is the last day of its
+/// year.
 fn epoch_day(date: &str) -> Option<u64> {
     let (year, rest) = date.split_at_checked(4)?;
     let (month, day) = match rest.strip_prefix('-') {

@@ -1,14 +1,16 @@
-//! The one layer that repeats a failed call to a model.
+//! The one layer that retries a failed call to a model.
 //!
-//! It waits as long as the provider's latest word says, or else by [`Backoff`], and only while that
-//! is worth the compute: a wait over [`MAX_WAIT`], or that leaves too little of the deadline, ends
-//! the call with a [`Recovery`]; if only the deadline is in the way, its reason is the lack of
-//! time. A wait that a provider named is kept: when no attempt is left, the error has it, so that
-//! no task returns too early, and the process's other calls to the same model wait for it as if the
-//! model had named it to them. No cooldown is longer than the breaker's
-//! [`longest_cooldown`](super::BreakerSettings::longest_cooldown): after that, the model is called
-//! again, and a rate limit with a longer wait is the breaker's to check for all functions together.
-//! Which model to ask instead is not decided here.
+//! It waits for the time that the provider named last, or else by [`Backoff`], and only while that
+//! is worth the compute. A wait over [`MAX_WAIT`], or one that leaves too little time before the
+//! deadline, ends the call with a [`Recovery`]. If only the deadline prevents the wait, the reason
+//! is the lack of time.
+//!
+//! The layer remembers a wait that a provider named. When no attempt is left, the error has the
+//! wait, so that no task returns too early. It is also a cooldown: the process's other calls to the
+//! same model wait for it. No cooldown is longer than the breaker's
+//! [`longest_cooldown`](super::BreakerSettings::longest_cooldown). After that, the model is called
+//! again; the breaker handles a rate limit with a longer wait for all functions together. This
+//! layer does not select another model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,7 +160,7 @@ impl Retry {
                 until: now.plus(wait),
                 reason,
             };
-            let is_own = named.is_some_and(|named| until <= named) || reason.is_our_own();
+            let is_own = named.is_some_and(|named| until <= named) || reason.is_platforms_own();
             let recovery = if is_own {
                 Recovery::at(wait)
             } else {

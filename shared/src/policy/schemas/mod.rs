@@ -1,8 +1,8 @@
-//! Which JSON schemas vendors take for a tool's arguments, and how others are repaired.
+//! Which JSON schemas vendors accept for a tool's arguments, and how other schemas are repaired.
 //!
-//! A repair keeps what the schema means, or says in the schema's description what the vendor has no
-//! place for: the platform holds arguments against the schema as its agent has it, so that nothing
-//! is lost by that. The order of keywords and properties stays. What is repaired:
+//! A repair keeps the meaning of the schema. A rule that the vendor does not accept moves into the
+//! schema's description. No rule is lost: the platform checks arguments by the agent's own schema.
+//! The order of keywords and properties stays. The repairs:
 //!
 //! - Older drafts become 2020-12, the only one that Anthropic takes ("JSON schema is invalid. It
 //!   must match JSON Schema draft 2020-12", <https://github.com/Dokploy/mcp/issues/74>).

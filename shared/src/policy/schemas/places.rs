@@ -1,11 +1,11 @@
-//! Where a schema has schemas in it.
+//! The places in a schema that hold subschemas.
 
 use serde_json::{Map, Value};
 
 use crate::domain::{Holds, holds};
 
-/// The schema with each schema right inside it changed. Booleans stay where they are the usual way
-/// to open or close an object or a list.
+/// Applies `change` to each direct subschema. Leaves alone a boolean that opens or closes an object
+/// or a list, such as `"additionalProperties": false`.
 pub(super) fn each(schema: Value, change: &impl Fn(Value) -> Value) -> Value {
     let Value::Object(keywords) = schema else {
         return schema;
@@ -35,6 +35,7 @@ pub(super) fn all(keywords: &Map<String, Value>, test: &impl Fn(&Value) -> bool)
         })
 }
 
+/// Applies `change` to the subschemas in the value of one keyword.
 fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Value {
     match (holds(keyword), value) {
         (Some(_), value @ Value::Bool(_)) if is_switch(keyword) => value,
@@ -58,7 +59,7 @@ fn inside(keyword: &str, value: Value, change: &impl Fn(Value) -> Value) -> Valu
     }
 }
 
-/// Whether a boolean is the usual way to open or close an object or a list by this keyword.
+/// Whether a boolean under this keyword opens or closes an object or a list.
 fn is_switch(keyword: &str) -> bool {
     let switches = [
         "additionalItems",

@@ -1,18 +1,18 @@
 //! Budgets on DynamoDB: one conditional write per reservation and per settlement.
 //!
-//! `committed` counts what is spent and what is set aside; each reservation is an attribute of its
-//! own, so that no write depends on another one's having made a map for it. What an expired
-//! reservation set aside is in `committed` already, so that clearing it away changes no amount, and
-//! nothing is lost when that fails.
+//! `committed` is the sum of spent and reserved cost. Each reservation is an attribute of its own,
+//! so that no write has to create a map for it first. The amount of an expired reservation is in
+//! `committed` already and counts as spent. So deleting the reservation changes no amount, and
+//! nothing is lost if the deletion fails.
 //!
-//! A task's budget is one record. A day's is split into eight records in partitions of their own:
-//! each open reservation adds about 90 bytes to its record and so to the price of each write, and
-//! one partition takes 1,000 write units a second
+//! A task's budget is one record. The budget of a day is split into eight records, each in its own
+//! partition. Two facts require this: each open reservation adds about 90 bytes to its record, and
+//! so to the price of each write, and one partition has 1,000 write units a second
 //! (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html>).
-//! Each part has its share of the cap, and the reservation's id picks its part. A part without room
-//! takes over room of others, in one transaction that moves as much of its `committed` to them: so
-//! the parts together hold what one record would hold, and a reservation is refused only if the
-//! whole has no room. The table has no TTL: days stay, as small records.
+//! Each part has its share of the cap. The reservation's id selects its part. A part without room
+//! takes over room of other parts, in one transaction that moves as much of its `committed` to
+//! them. So a reservation is refused only if all parts together have no room. The table has no TTL:
+//! the small records of past days stay.
 
 mod parts;
 
@@ -37,7 +37,7 @@ const HOLD_PREFIX: &str = "hold_";
 const AMOUNT: &str = "amount";
 const EXPIRES_AT: &str = "expires_at";
 
-/// The most expired reservations that one write clears away: an expression has at most 4 KB.
+/// The most expired reservations that one write deletes: an expression has at most 4 KB.
 const CLEARED_AT_ONCE: usize = 100;
 
 /// Budgets in a DynamoDB table.
@@ -49,8 +49,8 @@ pub struct DynamoBudgets {
 /// One record of a budget, expired reservations included.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Record {
-    /// What is spent and set aside. Less than nothing in a part of a day that took over more room
-    /// than it needed in the end.
+    /// The sum of spent and reserved cost. Negative in a part of a day that took over more room
+    /// than it needed.
     committed: i128,
     held: Vec<Reservation>,
 }
@@ -58,16 +58,16 @@ struct Record {
 /// When a record has room for a reservation.
 #[derive(Debug, Clone, Copy)]
 struct Room {
-    /// The most that may be committed before it.
+    /// The most that may be committed before the reservation.
     most: i128,
-    /// What is committed in a record that isn't there.
+    /// The amount that counts as committed if the record doesn't exist yet.
     before: u64,
-    /// How much room the record takes over from others: it has that much less committed.
+    /// How much room the record takes over from other parts. Its `committed` falls by this.
     taken: u64,
 }
 
 impl DynamoBudgets {
-    /// Keeps budgets in the table of this name.
+    /// Stores budgets in the table of this name.
     pub fn new(client: Client, table: impl Into<String>) -> Self {
         Self {
             table: Table::new(client, table),
@@ -86,7 +86,7 @@ impl DynamoBudgets {
             before,
             taken,
         } = room;
-        // DynamoDB compares no two values that both come with the request.
+        // DynamoDB can't compare two values of the request, so this comparison is made here.
         let has_room = if i128::from(before) <= most {
             "(attribute_not_exists(#committed) OR (#v <= :v AND #committed <= :room))"
         } else {
@@ -108,6 +108,7 @@ impl DynamoBudgets {
             .return_values(ReturnValue::AllNew)
     }
 
+    /// Replaces a reservation by the actual cost, if the reservation is still there.
     fn settling(
         &self,
         record: Key,
@@ -167,13 +168,13 @@ impl DynamoBudgets {
             .as_ref()
             .map_or_else(|| Ok(Record::begun(before)), read)?;
         self.clear(record, &seen, now).await;
-        // The SDK sends a request again when its answer is lost; the first one may have been
+        // The SDK repeats a request whose response was lost. The first request may have been
         // granted.
         let granted = written || seen.holds(reservation);
         Ok(if granted { Ok(()) } else { Err(seen) })
     }
 
-    /// Clears away what has expired. If that fails, it is left to the next one who looks.
+    /// Deletes expired reservations. If that fails, the next call of this record deletes them.
     async fn clear(&self, record: &Key, seen: &Record, now: Timestamp) {
         let expired = seen
             .held
@@ -250,7 +251,7 @@ impl Budgets for DynamoBudgets {
 }
 
 impl Record {
-    /// One that isn't kept yet.
+    /// The content of a record that doesn't exist yet.
     fn begun(before: u64) -> Self {
         Self {
             committed: before.into(),
@@ -262,7 +263,7 @@ impl Record {
         self.held.iter().any(|held| held.id == reservation.id)
     }
 
-    /// The budget at `now`: what has expired is spent.
+    /// The budget at `now`. Expired reservations count as spent.
     fn at(mut self, now: Timestamp) -> Budget {
         self.held.retain(|held| held.expires_at > now);
         let committed_micro_usd = u64::try_from(self.committed.max(0)).unwrap_or(u64::MAX);
@@ -288,7 +289,7 @@ fn hold(reservation: &Reservation) -> AttributeValue {
 
 fn read(item: &Item) -> Result<Record, StoreError> {
     let fields = Fields::of(item)?;
-    // What vendors claim to have used can add up to more than a cap can be.
+    // The reported usage can add up to more than the largest cap.
     let committed = fields.number(COMMITTED)?;
     let mut held = Vec::new();
     for (name, value) in item {

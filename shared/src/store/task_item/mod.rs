@@ -1,14 +1,17 @@
 //! The form of a task's record.
 //!
-//! What a transition can change is in [`MUTABLE`]; a transition writes all of it, so that nothing
-//! of the state before is left over. What may be large, an output, a failure or a list of calls, is
-//! packed (see [`task_content`](super::task_content)); records of version 1 have it in attributes,
-//! and no limits, history or steps. A record without its task's input, which is [in a record of its
-//! own](super::task_details), is of version 3, for earlier versions would not find it; all others
-//! are of version 2. A transition leaves the version as it is.
+//! [`MUTABLE`] lists the attributes that a transition can change. A transition writes all of them,
+//! so that nothing of the state before is left. Content that may be large is packed: an output, a
+//! failure or a list of calls (see [`task_content`](super::task_content)).
 //!
-//! A record that is marked as [`DELETING`] is what is left of a task that is deleted: there is no
-//! task any more.
+//! - Version 1 has this content in attributes, and no limits, history or steps.
+//! - Version 2 has the task's input.
+//! - Version 3 has its input [in a record of its own](super::task_details). It has a version of its
+//!   own because earlier code would not find the input.
+//!
+//! A transition does not change the version.
+//!
+//! A record that is marked as [`DELETING`] belongs to a deleted task: readers find no task.
 
 mod reading;
 
@@ -51,10 +54,10 @@ pub(super) const INPUT: &str = "input";
 pub(super) const CANCEL_REQUESTED: &str = "cancel_requested";
 pub(super) const HISTORY: &str = "history";
 const HISTORY_FIRST: &str = "history_first";
-/// In place of an input that is in a record of its own.
+/// The size of an input that is in a record of its own.
 const INPUT_BYTES: &str = "input_bytes";
 pub(super) const DELETING: &str = "deleting";
-/// When the task ended whose record is marked.
+/// When a task ended whose record is marked as [`DELETING`].
 pub(super) const ENDED_AT: &str = "ended_at";
 
 const AGENT_VERSION: &str = "agent_version";
@@ -71,8 +74,8 @@ const HOPS: &str = "hops";
 const STEPS: &str = "steps";
 const BASE: &str = "base";
 const CONVERSATION_BYTES: &str = "conversation_bytes";
-/// Of how many steps the bytes are: a worker of an earlier version records steps and leaves the
-/// bytes as they were.
+/// The number of steps that the bytes count. A worker of an earlier version adds steps without
+/// changing the bytes.
 const CONVERSATION_STEPS: &str = "conversation_steps";
 const LIMITS: &str = "limits";
 const LIMIT: &str = "limit";
@@ -148,7 +151,7 @@ struct FailureContent<M, A> {
     attempts: A,
 }
 
-/// What may be large of the task's present state, packed.
+/// Packs the part of the task's present state that may be large.
 pub(super) fn pack(task: &Task) -> Result<Option<Blob>, StoreError> {
     let raw = match task.state() {
         TaskState::Completed(output) => Ok(output.text.clone().into_bytes()),
@@ -206,13 +209,13 @@ pub(super) fn write(task: &Task, content: Option<&Blob>) -> Item {
     items::versioned(version, keys::task(*id), attributes)
 }
 
-/// Whether an input is in a record of its own: what a task's record has is written again with each
-/// change of the task.
+/// Whether an input is in a record of its own. DynamoDB charges each change of a task for the whole
+/// record of the task.
 pub(super) const fn is_apart(input: &str) -> bool {
     input.len() > INPUT_IN_RECORD
 }
 
-/// The part of the record that changes: those of [`MUTABLE`] that the task's present state has.
+/// The part of the record that changes: the attributes of [`MUTABLE`] that the present state has.
 pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     let Progress {
         revision,
@@ -265,7 +268,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
     attributes
 }
 
-/// What only a task in this state has.
+/// The attributes that only a task in this state has.
 fn of_state(state: &TaskState) -> Attributes {
     match state {
         TaskState::Queued { due_at } => vec![(RESEND_AT, moment(*due_at))],
@@ -307,7 +310,7 @@ fn of_state(state: &TaskState) -> Attributes {
     }
 }
 
-/// What most records have not.
+/// The attributes that most records don't have.
 fn occasional(progress: &Progress) -> Attributes {
     let Progress {
         parkings,
@@ -344,12 +347,12 @@ pub(super) fn change(change: &Change) -> AttributeValue {
     text(serde_json::json!(change).to_string())
 }
 
-/// Whether the record is, or was, of a task of the tenant.
+/// Whether the record belongs, or belonged, to a task of the tenant.
 pub(super) fn is_of(tenant: &TenantId, item: &Item) -> Result<bool, StoreError> {
     Ok(Fields::up_to(VERSION, item)?.text(TENANT_ID)? == tenant.as_str())
 }
 
-/// Whether the record is what is left of a task that is being purged.
+/// Whether the record belongs to a deleted task.
 pub(super) fn is_deleting(item: &Item) -> bool {
     item.contains_key(DELETING)
 }

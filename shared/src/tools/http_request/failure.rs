@@ -1,7 +1,7 @@
-//! What goes wrong with a request, in words for the model.
+//! Why a request failed, in a text for the model.
 //!
-//! The words let a model react, and hold nothing that it doesn't know: no address, no header and no
-//! text of a server but the name of a content type.
+//! The text lets the model react. It contains nothing that the model doesn't know: no address, no
+//! header and no text of a server, except the name of a content type.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::domain::{HostPattern, HttpRules};
 
 use super::resolver::{OutOfReach, Unresolved, is_caused_by};
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
     /// A rule forbids it.
@@ -21,19 +21,19 @@ pub(super) enum Failure {
     /// The arguments can't be used.
     #[error("{0}")]
     Arguments(&'static str),
-    /// The name leads nowhere.
+    /// The host's name has no address.
     #[error("the host's name could not be resolved")]
     Unresolved,
-    /// Nobody answers there, or not with a certificate that can be trusted.
+    /// The host does not answer, or has no certificate that is trusted.
     #[error("no connection to the host could be made")]
     Unreachable,
-    /// The host sends something else than HTTP, or stops in the middle.
+    /// The host sends something other than HTTP, or stops before the end.
     #[error("the connection broke, or the answer was not understood")]
     Broken,
-    /// Redirects went on and on.
+    /// There were too many redirects.
     #[error("the answer was redirected too often")]
     Redirects,
-    /// A redirect without a usable place.
+    /// A redirect has no usable URL.
     #[error("the answer redirects to something that is not a URL")]
     Location,
     /// The body is not text.
@@ -41,10 +41,10 @@ pub(super) enum Failure {
         "the answer has status {status}, but its body is {content_type}, and only text, JSON and XML can be read"
     )]
     ContentType { status: u16, content_type: String },
-    /// The body is compressed, although that was not asked for.
+    /// The body is compressed, although the request did not allow it.
     #[error("the answer has status {status}, but its body is compressed and can't be read")]
     Compressed { status: u16 },
-    /// It took too long.
+    /// The answer was not complete within `time`.
     #[error("there was no complete answer within {time:?}")]
     Late { time: Duration },
 }
@@ -55,12 +55,12 @@ pub(super) enum Failure {
 pub(super) struct Blocked {
     /// The rule.
     pub(super) rule: Rule,
-    /// The host that was to be asked, as the model wrote it.
+    /// The host of the request, as the model wrote it.
     host: Option<String>,
 }
 
 impl Blocked {
-    /// What the model wrote is no URL.
+    /// The text that the model wrote is no URL.
     pub(super) const fn nowhere() -> Self {
         Self {
             rule: Rule::Url,
@@ -76,9 +76,8 @@ impl Blocked {
         }
     }
 
-    /// What of the host may be logged: an address, or the entry of the agent's host list that it
-    /// matches. Any other name is a text of the model's, which can hold what an agent knows in
-    /// confidence.
+    /// The host as far as it may be logged: an IP address, or the entry of the agent's host list
+    /// that it matches. Any other name is the model's own text, which can contain secrets.
     pub(super) fn logged_host<'a>(&'a self, rules: &'a HttpRules) -> Option<&'a str> {
         let host = self.host.as_deref()?;
         let is_address = host
@@ -151,7 +150,7 @@ impl Failure {
         }
     }
 
-    /// What a client's error on a request to `url` means.
+    /// What an error of the HTTP client means, for a request to `url`.
     pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
         if is_caused_by::<OutOfReach>(error) {
             Blocked::at(url, Rule::Address).into()

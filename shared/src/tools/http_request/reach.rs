@@ -1,8 +1,8 @@
 //! Which addresses a request may go to.
 //!
-//! Only what the IANA registries give to the public internet is allowed. Where a function runs,
-//! other addresses lead to its runtime (127.0.0.1), to the machine below it (169.254.0.0/16) and,
-//! in a private network, to everything there.
+//! Only the addresses that the IANA registries give to the public internet are allowed. From a
+//! function, other addresses lead to its runtime (127.0.0.1), to its host machine (169.254.0.0/16)
+//! and, in a private network, to everything there.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -37,9 +37,8 @@ impl Reach {
     }
 }
 
-/// Blocks that are not of the public internet, by their first address and the length of their
-/// prefix: the IANA registry of IPv4 addresses for special purposes, multicast, and what is
-/// reserved.
+/// The blocks outside the public internet, by their first address and the length of their prefix:
+/// the IANA registry of IPv4 addresses for special purposes, multicast, and reserved blocks.
 const NOT_PUBLIC_V4: [([u8; 4], u32); 17] = [
     ([0, 0, 0, 0], 8),
     ([10, 0, 0, 0], 8),

@@ -22,8 +22,8 @@ use crate::ports::ModelError;
 const TEXT_ANSWER: &str = include_str!("../../fixtures/openai_response.json");
 
 /// Reasoning, text and two calls, in the shape of the exchanges that pydantic-ai's tests recorded
-/// in July 2026: the reasoning is encrypted anew each time it is sent, and parallel items are told
-/// interleaved.
+/// in July 2026: the reasoning is encrypted anew each time it is sent, and the events of parallel
+/// items are interleaved.
 const STREAM: &str = include_str!("../../fixtures/openai_stream.sse");
 
 fn luna() -> ModelRef {

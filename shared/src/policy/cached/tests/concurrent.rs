@@ -29,7 +29,7 @@ async fn ask_all(
     got
 }
 
-/// Lets everyone go on until all of them wait.
+/// Lets all spawned tasks run until each of them waits.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

@@ -1,4 +1,4 @@
-//! What each caller gets, and what it costs, by the kept answer's state.
+//! What each caller gets, and what it costs, for each state of the cached answer.
 
 mod concurrent;
 mod failing;

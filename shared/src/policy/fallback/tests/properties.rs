@@ -131,9 +131,8 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 proptest! {
-    /// Whatever the models do, through both layers: in time, within the limits, never before a
-    /// wait is over that the model named, and with every attempt and all that it cost accounted
-    /// for.
+    /// For any behaviour of the models, both layers answer in time and within the limits, call no
+    /// model before the wait that it named is over, and count every attempt and its cost.
     #[test]
     fn any_trouble_keeps_the_rules(
         acts in prop::collection::vec(act(), 1..20),
