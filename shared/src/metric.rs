@@ -1,6 +1,6 @@
 //! Every metric by name, unit and dimensions. Dashboards and alarms use only these.
 //!
-//! CloudWatch charges for each combination of dimension values, so there are few dimensions.
+//! `CloudWatch` charges for each combination of dimension values, so there are few dimensions.
 //! Tenants, agents and tasks are not dimensions: logs and traces have them. Code counts a metric
 //! beside the log line about the same event. The recorder in [`telemetry`](crate::telemetry) writes
 //! the metrics; without a recorder, counting costs almost nothing.

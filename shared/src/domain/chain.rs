@@ -25,6 +25,9 @@ pub enum Provider {
 }
 
 impl Provider {
+    /// All providers.
+    pub const ALL: [Self; 3] = [Self::Anthropic, Self::OpenAi, Self::OpenAiCompatible];
+
     /// The name in requests, records and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -39,15 +42,12 @@ impl FromStr for Provider {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "anthropic" => Ok(Self::Anthropic),
-            "openai" => Ok(Self::OpenAi),
-            "openai_compatible" => Ok(Self::OpenAiCompatible),
-            _ => Err(Invalid::new(
-                "/provider",
-                "must be anthropic, openai or openai_compatible",
-            )),
-        }
+        let known = Self::ALL.into_iter().find(|known| known.as_str() == text);
+        known.ok_or_else(|| {
+            let [others @ .., last] = Self::ALL.map(Self::as_str);
+            let reason = format!("must be {} or {last}", others.join(", "));
+            Invalid::new("/provider", reason)
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`policy`](crate::policy). No error and no log line made here has text of a prompt, an answer or
 //! a key.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 pub mod access;
@@ -43,6 +44,7 @@ use anthropic::AnthropicClient;
 use chat::ChatClient;
 use openai::OpenAiClient;
 
+use crate::domain::Provider;
 use crate::policy::{
     Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
     PriceTable, Retry, RetryBudget,
@@ -79,9 +81,10 @@ pub struct Layers {
     pub clock: Arc<dyn Clock>,
 }
 
-/// All models of all providers as one, over the client that [`http_client`] builds. The layers of a
-/// call are listed from the provider outwards; `docs/decisions/0004-model-stack.md` gives the
-/// reasons for their order.
+/// All models of all providers as one, over the client that [`http_client`] builds.
+///
+/// The layers of a call are listed from the provider outwards. The reasons for their order are in
+/// `docs/decisions/0004-model-stack.md`.
 pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Arc<dyn Model> {
     let Layers {
         answers,
@@ -120,29 +123,17 @@ pub fn router(http: &reqwest::Client, providers: Providers, clock: &Arc<dyn Cloc
         openai_compatible,
         timeouts,
     } = providers;
-    let compatible = |access| {
-        Arc::new(ChatClient::new(
-            http.clone(),
-            access,
-            timeouts,
-            Arc::clone(clock),
-        )) as Arc<dyn Model>
-    };
-    ModelRouter {
-        anthropic: Arc::new(AnthropicClient::new(
-            http.clone(),
-            anthropic,
-            timeouts,
-            Arc::clone(clock),
-        )),
-        openai: Arc::new(OpenAiClient::new(
-            http.clone(),
-            openai,
-            timeouts,
-            Arc::clone(clock),
-        )),
-        openai_compatible: openai_compatible.map(compatible),
+    let (http, clock) = (|| http.clone(), || Arc::clone(clock));
+    let mut clients: HashMap<Provider, Arc<dyn Model>> = HashMap::new();
+    let client = AnthropicClient::new(http(), anthropic, timeouts, clock());
+    clients.insert(Provider::Anthropic, Arc::new(client));
+    let client = OpenAiClient::new(http(), openai, timeouts, clock());
+    clients.insert(Provider::OpenAi, Arc::new(client));
+    if let Some(access) = openai_compatible {
+        let client = ChatClient::new(http(), access, timeouts, clock());
+        clients.insert(Provider::OpenAiCompatible, Arc::new(client));
     }
+    ModelRouter { clients }
 }
 
 #[cfg(test)]

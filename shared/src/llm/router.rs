@@ -1,5 +1,6 @@
 //! From a model to the client of its provider.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -9,12 +10,8 @@ use crate::ports::{Model, ModelError, ModelErrorKind};
 
 /// Asks the provider that serves the request's model.
 pub struct ModelRouter {
-    /// Serves Anthropic's models.
-    pub anthropic: Arc<dyn Model>,
-    /// Serves OpenAI's models.
-    pub openai: Arc<dyn Model>,
-    /// Serves the models of the deployment's own server, if it has one.
-    pub openai_compatible: Option<Arc<dyn Model>>,
+    /// The client of each provider that the deployment has.
+    pub clients: HashMap<Provider, Arc<dyn Model>>,
 }
 
 /// The deployment has no access to the provider.
@@ -25,12 +22,7 @@ struct NoSuchProvider;
 #[async_trait]
 impl Model for ModelRouter {
     async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let client = match request.model().provider() {
-            Provider::Anthropic => Some(&self.anthropic),
-            Provider::OpenAi => Some(&self.openai),
-            Provider::OpenAiCompatible => self.openai_compatible.as_ref(),
-        };
-        let Some(client) = client else {
+        let Some(client) = self.clients.get(&request.model().provider()) else {
             let refused = ModelError::new(request.model().clone(), ModelErrorKind::Rejected);
             return Err(ModelError {
                 source: Some(Box::new(NoSuchProvider)),
@@ -57,19 +49,12 @@ mod tests {
 
     #[tokio::test]
     async fn each_provider_is_asked_for_its_own_models() {
-        let models = [(); 3].map(|()| Arc::new(ScriptedModel::default()));
-        let [anthropic, openai, compatible] = models.clone().map(|model| model as Arc<dyn Model>);
+        let models = Provider::ALL.map(|_| Arc::new(ScriptedModel::default()));
+        let clients = models.clone().map(|model| model as Arc<dyn Model>);
         let router = ModelRouter {
-            anthropic,
-            openai,
-            openai_compatible: Some(compatible),
+            clients: Provider::ALL.into_iter().zip(clients).collect(),
         };
-        let providers = [
-            Provider::Anthropic,
-            Provider::OpenAi,
-            Provider::OpenAiCompatible,
-        ];
-        let requests = providers.map(asking);
+        let requests = Provider::ALL.map(asking);
         for request in &requests {
             router.ask(request).await.unwrap();
         }
@@ -83,9 +68,7 @@ mod tests {
     async fn a_provider_that_the_deployment_lacks_refuses() {
         let anthropic: Arc<dyn Model> = Arc::new(ScriptedModel::default());
         let router = ModelRouter {
-            openai: Arc::clone(&anthropic),
-            anthropic,
-            openai_compatible: None,
+            clients: HashMap::from([(Provider::Anthropic, anthropic)]),
         };
         let error = router
             .ask(&asking(Provider::OpenAiCompatible))

@@ -10,6 +10,7 @@
 //! number doesn't grow with the names of models. What is the trouble of one model only is the
 //! breaker's.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::domain::{Invalid, Provider};
@@ -28,9 +29,7 @@ const RETRY: u32 = 100;
 pub struct RetryBudget {
     percent: u32,
     capacity: u32,
-    anthropic: AtomicU32,
-    openai: AtomicU32,
-    openai_compatible: AtomicU32,
+    balances: HashMap<Provider, AtomicU32>,
 }
 
 impl Default for RetryBudget {
@@ -60,37 +59,30 @@ impl RetryBudget {
 
     fn of(percent: u32, reserve: u32) -> Self {
         let capacity = reserve * RETRY;
-        let full = || AtomicU32::new(capacity);
+        let full = |provider| (provider, AtomicU32::new(capacity));
         Self {
             percent,
             capacity,
-            anthropic: full(),
-            openai: full(),
-            openai_compatible: full(),
+            balances: Provider::ALL.into_iter().map(full).collect(),
         }
     }
 
     /// Counts a call, however many attempts it will take.
     pub(super) fn deposit(&self, provider: Provider) {
         let more = |balance: u32| balance.saturating_add(self.percent).min(self.capacity);
-        self.balance(provider)
-            .update(Ordering::Relaxed, Ordering::Relaxed, more);
+        if let Some(balance) = self.balances.get(&provider) {
+            balance.update(Ordering::Relaxed, Ordering::Relaxed, more);
+        }
     }
 
     /// Takes one retry out. Says whether there was one.
     pub(super) fn withdraw(&self, provider: Provider) -> bool {
         let less = |balance: u32| balance.checked_sub(RETRY);
-        self.balance(provider)
-            .try_update(Ordering::Relaxed, Ordering::Relaxed, less)
-            .is_ok()
-    }
-
-    const fn balance(&self, provider: Provider) -> &AtomicU32 {
-        match provider {
-            Provider::Anthropic => &self.anthropic,
-            Provider::OpenAi => &self.openai,
-            Provider::OpenAiCompatible => &self.openai_compatible,
-        }
+        self.balances.get(&provider).is_some_and(|balance| {
+            balance
+                .try_update(Ordering::Relaxed, Ordering::Relaxed, less)
+                .is_ok()
+        })
     }
 }
 
@@ -99,12 +91,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    const PROVIDERS: [Provider; 3] = [
-        Provider::Anthropic,
-        Provider::OpenAi,
-        Provider::OpenAiCompatible,
-    ];
 
     fn withdrawn(budget: &RetryBudget, provider: Provider) -> usize {
         (0..10_000)
@@ -153,7 +139,7 @@ mod tests {
     fn a_fresh_process_may_retry_at_each_provider() {
         let budget = RetryBudget::new(25, 3).unwrap();
         assert_eq!(
-            PROVIDERS.map(|provider| withdrawn(&budget, provider)),
+            Provider::ALL.map(|provider| withdrawn(&budget, provider)),
             [3, 3, 3]
         );
     }
@@ -162,14 +148,14 @@ mod tests {
     fn four_calls_pay_for_one_retry_at_their_own_provider() {
         let budget = RetryBudget::new(25, 1).unwrap();
         assert_eq!(
-            PROVIDERS.map(|provider| withdrawn(&budget, provider)),
+            Provider::ALL.map(|provider| withdrawn(&budget, provider)),
             [1, 1, 1]
         );
         (0..3).for_each(|_| budget.deposit(Provider::OpenAi));
         assert_eq!(withdrawn(&budget, Provider::OpenAi), 0);
         budget.deposit(Provider::OpenAi);
         assert_eq!(
-            PROVIDERS.map(|provider| withdrawn(&budget, provider)),
+            Provider::ALL.map(|provider| withdrawn(&budget, provider)),
             [0, 1, 0]
         );
     }

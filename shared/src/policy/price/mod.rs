@@ -139,7 +139,7 @@ impl PriceTable {
     }
 
     /// The provider and the model as dimensions of a metric. All names that the table doesn't have
-    /// count as one, because CloudWatch charges for each name.
+    /// count as one, because `CloudWatch` charges for each name.
     pub fn labels<'a>(&self, model: &'a ModelRef) -> [&'a str; 2] {
         let is_listed = self.rows.iter().any(|row| row.is_of(model));
         [
