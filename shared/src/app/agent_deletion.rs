@@ -58,7 +58,7 @@ impl AgentDeletion {
     /// Deletes the agent unless a task names it. From now on nobody gets, lists or submits to it;
     /// its versions go within half an hour, unless a submission at the same moment was faster.
     pub async fn delete_agent(&self, tenant: &TenantId, id: AgentId) -> Result<(), AppError> {
-        record("agent_id", id);
+        record("agent_id", id.to_string());
         let not_found = || AppError::NotFound(format!("agent {id}"));
         let agent = self
             .agents

@@ -79,7 +79,7 @@ impl Agents {
     ) -> Result<Agent, AppError> {
         let agent = Agent::create(tenant, config, self.clock.now());
         self.store.create(&agent).await?;
-        record("agent_id", agent.id);
+        record("agent_id", agent.id.to_string());
         tracing::info!(agent_version = agent.version, "agent created");
         Ok(agent)
     }

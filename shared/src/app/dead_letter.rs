@@ -44,14 +44,14 @@ impl DeadLetterHandler {
                 return Ok(DeadLetterOutcome::Unknown);
             }
         };
-        record("task_id", message.task);
-        record("tenant_id", &message.tenant);
+        record("task_id", message.task.to_string());
+        record("tenant_id", message.tenant.as_str());
         for _ in 0..MOST_TRIES {
             let Some(mut task) = self.tasks.task(&message.tenant, message.task).await? else {
                 tracing::warn!("dead letter of an unknown task");
                 return Ok(DeadLetterOutcome::Unknown);
             };
-            record("agent_id", task.spec().agent.id);
+            record("agent_id", task.spec().agent.id.to_string());
             if !task.dead_letter(self.clock.now()) {
                 tracing::info!(
                     status = task.status().as_str(),

@@ -66,7 +66,7 @@ impl Tasks {
     /// Deletes a task that has ended. It no longer exists for readers; its records, and the cached
     /// answers that it used, are deleted within minutes. Until then, a second deletion is no error.
     pub async fn delete_task(&self, tenant: &TenantId, id: TaskId) -> Result<(), AppError> {
-        record("task_id", id);
+        record("task_id", id.to_string());
         match self.store.delete(tenant, id).await? {
             Deletion::Begun => {
                 tracing::info!("task deleted");
@@ -259,7 +259,7 @@ impl Tasks {
     {
         for _ in 0..MOST_TRIES {
             let task = self.with_input(self.find_task(tenant, id).await?).await?;
-            record("agent_id", task.spec().agent.id);
+            record("agent_id", task.spec().agent.id.to_string());
             let before = task.progress().revision;
             let (Draft { task, steps }, outcome) = transition(task).await?;
             if task.progress().revision == before {

@@ -93,8 +93,8 @@ impl Tasks {
             Some(key) => derived_id(tenant, key),
             None => TaskId::new(now),
         };
-        record("task_id", id);
-        record("agent_id", agent.id);
+        record("task_id", id.to_string());
+        record("agent_id", agent.id.to_string());
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
         self.check_cap(&agent, new.limits)?;
         let task = Task::submit(id, &agent, new.input, new.cache_use, now)

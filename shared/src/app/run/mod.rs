@@ -67,7 +67,7 @@ impl Runner {
             .claim(&message.tenant, message.task, lease, now)
             .await?;
         if let Claimed::Granted(task) | Claimed::Refused(task, _) = &claimed {
-            record("agent_id", task.spec().agent.id);
+            record("agent_id", task.spec().agent.id.to_string());
             record("hop", hop(task));
         }
         match claimed {
