@@ -95,6 +95,10 @@ async fn workers_that_return_after_their_tasks_ended_change_nothing() {
 
 /// Stops workers in the middle of model calls for longer than their leases last, and continues them
 /// later.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn check_zombies(back: Back) {
     let _running = AWS.read().await;
     // Nobody but this test ends a worker, or a call that is held.

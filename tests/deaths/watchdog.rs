@@ -16,6 +16,10 @@ use crate::{
 const SWEEPS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn of_twelve_sweeps_at_once_one_settles_each_task() {
     let _running = AWS.read().await;
     let deployment = deployment(&[]).await;

@@ -92,6 +92,10 @@ async fn each_store_operation_is_as_few_calls_as_possible() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
@@ -168,6 +172,10 @@ async fn a_large_value_costs_a_write_for_each_piece_and_one_more_read() {
 /// single step, one read to show it. The agent's newest version, one read more when a task is
 /// accepted, is not cached: it must not be stale.
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn a_task_of_one_step_costs_what_the_design_allows() {
     let aws = LocalAws::from_env().await;
     let (table, queue_url) = (aws.create_state_table().await, aws.create_queue().await);

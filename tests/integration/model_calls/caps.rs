@@ -4,6 +4,10 @@ use super::*;
 
 /// Ten stacks are ten executors: what they know of each other is in the table.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
     let shared = Shared::new().await;
     let stacks: Vec<_> = (0..10)
@@ -79,6 +83,10 @@ async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
 /// DynamoDB takes 1,000 write units a second of one partition, and a write costs one for each KB of
 /// the record that it leaves. Here all calls come in one second, before any is settled.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn five_hundred_open_calls_of_a_day_stay_within_a_partitions_write_units() {
     const CALLS: u64 = 500;
     let shared = Shared::new().await;
@@ -156,6 +164,10 @@ async fn five_hundred_open_calls_of_a_day_stay_within_a_partitions_write_units()
 /// and some are killed then; the second hundred race with the answers of the rest. The local AWS
 /// takes only so many requests at once.
 #[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
     const KILLED: usize = 10;
     let shared = Shared::new().await;

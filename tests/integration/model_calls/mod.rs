@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use futures::stream::{self, StreamExt};
-use shared::domain::{
-    ModelChain, ModelRef, ModelRequest, Provider, ReservationId, Wait, WaitReason,
-};
+use shared::domain::{ModelChain, ModelRef, ModelRequest, Provider, ReservationId};
 use shared::policy::{DailyCaps, PriceTable};
 use shared::ports::clock::SystemClock;
 use shared::ports::{

@@ -55,6 +55,10 @@ async fn unreadable_overdue_records_hide_no_task_from_the_watchdog() {
 /// and for their dead letters. When the newer version is back, which here is this one on records of
 /// its own form, every one of them completes.
 #[tokio::test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one scenario, from its beginning to its end"
+)]
 async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
     let kept = Kept::with(&[]).await;
     let agents = Arc::new(DynamoAgentStore::new(
