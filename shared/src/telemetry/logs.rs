@@ -2,7 +2,7 @@
 //!
 //! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`;
 //! the fields of the event stand beside them, with the innermost span's `name` and the ids of all
-//! spans around it ([`context`](super::context)), so that a line names its request, tenant and task
+//! spans around it (`context.rs`), so that a line names its request, tenant and task
 //! without being passed on. Lambda filters a line by its `level` only if the line also has a
 //! `timestamp` (Lambda developer guide, "Configuring advanced logging controls"). If the function's
 //! logging configuration says `Text`, lines are written for people: Lambda does not filter them,

@@ -1,7 +1,7 @@
 //! What a running function reports: log lines, spans of a trace, and metrics.
 //!
 //! The code writes the first two with `tracing`, and counts with [`metric`](crate::metric). A unit
-//! of work has one span. The log and the trace each take their own fields of it: [`context`] lists
+//! of work has one span. The log and the trace each take their own fields of it: `context.rs` lists
 //! the fields that log lines have, [`traces`] the fields that a trace does not get.
 
 pub mod aws;

@@ -152,7 +152,7 @@ fn state(fields: &Fields<'_>, content: Option<Vec<u8>>) -> Result<TaskState, Sto
     })
 }
 
-/// The task in a record, with what [`head`] led to.
+/// The task in a record, with what `head` led to.
 pub(in crate::store) fn read(item: &Item, content: Option<Vec<u8>>) -> Result<Task, StoreError> {
     let fields = Fields::up_to(VERSION, item)?;
     let spec = TaskSpec {
