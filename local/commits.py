@@ -4,10 +4,9 @@ The newest commits are those that origin/main does not have; without such commit
 """
 
 import re
-import subprocess
 
 import phase
-from install import ROOT
+from release import git
 
 MAX_LENGTH = 72
 NEWEST = 10
@@ -46,21 +45,12 @@ def check(subject):
 
 
 def newest():
-    if git("rev-parse", "--git-dir") is None:
+    if not git("rev-parse", "--git-dir"):
         phase.say("commits", "skipped: this folder is no git repository")
         return []
     ahead = git("log", "--no-merges", "--format=%s", "origin/main..HEAD")
     last = git("log", "--no-merges", "--format=%s", f"--max-count={NEWEST}")
-    return (ahead or last or "").splitlines()
-
-
-def git(*arguments):
-    """What git prints; None if it fails or is missing."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout if done.returncode == 0 else None
+    return (ahead or last).splitlines()
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ RUNBOOK = "docs/operations.md"
 
 def version():
     """The commit, with -dirty if files differ from it. functions/version.rs does the same."""
-    return _git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12") or "unknown"
+    return git("describe", "--always", "--dirty", "--exclude=*", "--abbrev=12") or "unknown"
 
 
 def parameters():
     """The template's parameters for both. Without a remote repository there is no RunbookUrl."""
     found = {"Version": version()}
-    page = _page(_git("remote", "get-url", "origin"))
-    commit = _git("rev-parse", "HEAD")
+    page = _page(git("remote", "get-url", "origin"))
+    commit = git("rev-parse", "HEAD")
     if page and commit:
         found["RunbookUrl"] = f"{page}/blob/{commit}/{RUNBOOK}"
     return found
@@ -48,7 +48,8 @@ def _page(remote):
     return f"https://{found[1]}/{found[2]}" if found else None
 
 
-def _git(*arguments):
+def git(*arguments):
+    """What git prints, without blanks around it. Nothing if git fails or is missing."""
     try:
         answer = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
     except FileNotFoundError:

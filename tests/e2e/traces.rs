@@ -78,7 +78,21 @@ async fn a_tasks_whole_life_is_one_trace() {
     let (work, chat) = (format!("invoke_agent {agent}"), format!("chat {model}"));
     check_tree(&spans, &by_id, [&work, &chat]);
     check_work(&spans, &task, &agent, [&work, &chat]);
+    check_retries(&platform, &spans, &task).await;
     check_lines(&platform, trace, &task, &agent).await;
+}
+
+/// Checks that the trace has the wait before each retry. How many retries there are depends on what
+/// the other tests have left of the process's retry budget.
+async fn check_retries(platform: &Platform, spans: &[Value], task: &str) {
+    let lines = platform.log_lines("executor", task).await;
+    let retries = lines
+        .iter()
+        .filter(|line| text(line, "message") == "model call retried");
+    let waits = spans
+        .iter()
+        .filter(|span| text(span, "name") == "retry wait");
+    assert_eq!(waits.count(), retries.count(), "{lines:?}");
 }
 
 /// Checks that all spans hang below the request's, each kind under its own parents.
@@ -92,7 +106,6 @@ fn check_tree(spans: &[Value], by_id: &BTreeMap<&str, &Value>, [work, chat]: [&s
         "{spans:?}"
     );
     let names: BTreeSet<&str> = spans.iter().map(|span| text(span, "name")).collect();
-    // A retry is not among them: the other tests may have used up the process's retry budget.
     let expected = [
         "POST /v1/tasks",
         "SQS.SendMessage",

@@ -88,7 +88,7 @@ impl Family {
 const ALL_EFFORTS: &[ReasoningEffort] = &[Without, Low, Medium, High, Xhigh, Max];
 
 /// The families of both vendors. The first row that matches a model counts.
-const FAMILIES: [Family; 45] = {
+static FAMILIES: [Family; 45] = {
     use Sampling::{Refused, Taken};
     [
         anthropic("claude-haiku-4-5", &[Without], Taken),
@@ -148,7 +148,7 @@ const FAMILIES: [Family; 45] = {
 const WITH_COMPLETION_TOKENS: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
 
 fn family(model: &ModelRef) -> Option<&'static Family> {
-    const { &FAMILIES }
+    FAMILIES
         .iter()
         .find(|family| family.provider == model.provider() && begins(model, family.beginning))
 }

@@ -1,5 +1,5 @@
-//! Kept answers on DynamoDB: one record for each question, with the answer and with the claim to
-//! ask.
+//! Cached answers on DynamoDB: one record for each request, with the answer and with the claim to
+//! make the call.
 //!
 //! Claim and answer share a record, so that one conditional write finds the answer or gets the
 //! claim, and an old answer stays while somebody asks for a new one. The pieces of a large answer

@@ -15,7 +15,6 @@
 //!     }
 //! }
 //! ```
-
 //!
 //! A test about one point names the call: `faults.die_at_nth(Call::Append, 2, When::After)`.
 

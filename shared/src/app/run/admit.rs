@@ -1,12 +1,11 @@
 //! Which claimed tasks are worked on now: those with room in memory and a slot of their tenant.
 
 use super::agent_loop::run;
-use super::exit::Exit;
 use super::lease::HeldTask;
 use super::room::Place;
 use super::runner::{RunError, RunOutcome, Runner, SKEW};
 use super::work::{Work, crowded_out};
-use crate::domain::{Spent, StepSummary, Task, Timestamp, Wait, WaitReason};
+use crate::domain::{StepSummary, Task, Timestamp, WaitReason};
 use crate::ports::{Slot, StoreError, Taken};
 
 impl Runner {
@@ -53,11 +52,8 @@ impl Runner {
                 outcome
             }
             Taken::Full => {
-                let wait = Wait {
-                    until: now.plus(held.task.slot_backoff(now)),
-                    reason: WaitReason::Concurrency,
-                };
-                held.finish(Exit::Parked(wait, Spent::Nothing)).await
+                let (_, exit) = held.back_off(WaitReason::Concurrency);
+                held.finish(exit).await
             }
         }
     }

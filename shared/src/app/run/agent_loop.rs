@@ -10,8 +10,7 @@ use super::work::Work;
 use crate::app::outcome::outcome_of;
 use crate::domain::task::MAX_OPEN_CALLS;
 use crate::domain::{
-    Agent, Failure, FailureCode, LimitKind, Next, PendingCall, Spent, Wait, WaitReason,
-    whole_millis,
+    Agent, Failure, FailureCode, LimitKind, Next, PendingCall, WaitReason, whole_millis,
 };
 
 /// How many calls of one task may name a missing tool or have wrong arguments.
@@ -127,17 +126,12 @@ impl Work<'_> {
 /// short then, so the next invocation has no time either. The task waits before it, so that
 /// messages do not loop at once.
 fn without_time(held: &HeldTask<'_>) -> Exit {
-    let now = held.runner.clock.now();
-    let backoff = held.task.slot_backoff(now);
+    let (backoff, exit) = held.back_off(WaitReason::OutOfTime);
     tracing::error!(
-        left_ms = whole_millis(held.until.since(now)),
+        left_ms = whole_millis(held.until.since(held.runner.clock.now())),
         reserve_ms = whole_millis(RESERVE),
         after_ms = whole_millis(backoff),
         "invocation has no time for a step"
     );
-    let wait = Wait {
-        until: now.plus(backoff),
-        reason: WaitReason::OutOfTime,
-    };
-    Exit::Parked(wait, Spent::Nothing)
+    exit
 }

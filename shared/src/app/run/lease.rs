@@ -12,7 +12,9 @@ use tracing::Instrument;
 use super::exit::Exit;
 use super::runner::{RESERVE, Runner, SKEW};
 use crate::domain::task::LeaseLost;
-use crate::domain::{Causes, Deadline, Spent, Task, TaskId, TaskState, TenantId, Timestamp};
+use crate::domain::{
+    Causes, Deadline, Spent, Task, TaskId, TaskState, TenantId, Timestamp, Wait, WaitReason,
+};
 use crate::ports::{StoreError, TaskStore};
 
 /// How often a worker reads its task while a step is under way. A cancel is noticed within about
@@ -85,9 +87,17 @@ impl<'a> HeldTask<'a> {
             .less(RESERVE)
             .or_earlier(Deadline::at(self.task.deadline()))
     }
-}
 
-impl HeldTask<'_> {
+    /// The end of work that tries again after a backoff, and how long that is: for a task that waits
+    /// for memory, for a slot or for an invocation with more time.
+    pub(super) fn back_off(&self, reason: WaitReason) -> (Duration, Exit) {
+        let now = self.runner.clock.now();
+        let backoff = self.task.slot_backoff(now);
+        let until = now.plus(backoff);
+        let exit = Exit::Parked(Wait { until, reason }, Spent::Nothing);
+        (backoff, exit)
+    }
+
     /// Does `work`. If the task is canceled or another worker takes it, `work` is dropped.
     pub(super) async fn while_holding_lease<T>(
         &mut self,

@@ -6,8 +6,7 @@ use super::lease::HeldTask;
 use super::room::Place;
 use crate::app::outcome::conversation_too_long;
 use crate::domain::{
-    Conversation, Failure, LimitKind, MAX_CONVERSATION_BYTES, OnLimit, Spent, Wait, WaitReason,
-    whole_millis,
+    Conversation, Failure, LimitKind, MAX_CONVERSATION_BYTES, OnLimit, WaitReason, whole_millis,
 };
 use crate::metric;
 
@@ -89,17 +88,12 @@ impl<'a> Work<'a> {
 /// How the work ends if there is no room for the conversation: the task waits, and tries again
 /// after a backoff.
 pub(super) fn crowded_out(held: &HeldTask<'_>, bytes: u64) -> Exit {
-    let now = held.runner.clock.now();
-    let backoff = held.task.slot_backoff(now);
+    let (backoff, exit) = held.back_off(WaitReason::Concurrency);
     tracing::info!(
         bytes,
         after_ms = whole_millis(backoff),
         "conversation does not fit into memory beside the others"
     );
     metric::TASKS_CROWDED_OUT.add([], 1);
-    let wait = Wait {
-        until: now.plus(backoff),
-        reason: WaitReason::Concurrency,
-    };
-    Exit::Parked(wait, Spent::Nothing)
+    exit
 }

@@ -55,7 +55,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         "a newer answer replaces an older one and leaves a claim alone",
         |a| Box::pin(replacement(a)),
     ),
-    ("a claim that was given up is free for the next", |a| {
+    ("a released claim is free for the next", |a| {
         Box::pin(given_up(a))
     }),
     ("only the holder can give a claim up", |a| {

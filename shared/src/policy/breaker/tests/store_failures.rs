@@ -29,7 +29,7 @@ async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself(
     assert_eq!(
         world.ask(&breaker).await,
         refused_until(60),
-        "the row of failures goes on"
+        "the row of failures continues"
     );
     advance(30 * SECOND).await;
     world.ask_times(&breaker, 50).await;

@@ -14,13 +14,7 @@ async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
     for fail in FAIL {
         for when in [When::Before, When::After] {
             for call in 1.. {
-                let world = World::new();
-                world
-                    .process()
-                    .ask(&world.question(CacheMode::Default))
-                    .await
-                    .unwrap();
-                pass(150).await;
+                let world = World::with_answer(150).await;
                 if outage {
                     world.model.then(Reply::Fail(UNAVAILABLE));
                 }

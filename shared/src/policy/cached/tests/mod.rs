@@ -30,6 +30,15 @@ struct World {
 }
 
 impl World {
+    /// A world whose cache has an answer that is so many seconds old.
+    async fn with_answer(age: u64) -> Self {
+        let world = Self::new();
+        let question = world.question(CacheMode::Default);
+        world.process().ask(&question).await.unwrap();
+        pass(age).await;
+        world
+    }
+
     fn new() -> Self {
         let (answers, faults) = (MemoryAnswers::default(), Faults::default());
         Self {
@@ -324,13 +333,7 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
         (150, 151, false, "stale"),
         (150, 149, false, "failed"),
     ] {
-        let world = World::new();
-        world
-            .process()
-            .ask(&world.question(CacheMode::Default))
-            .await
-            .unwrap();
-        pass(age).await;
+        let world = World::with_answer(age).await;
         if !up {
             world.model.then(Reply::Fail(UNAVAILABLE));
         }
@@ -346,13 +349,7 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
-    let world = World::new();
-    world
-        .process()
-        .ask(&world.question(CacheMode::Default))
-        .await
-        .unwrap();
-    pass(20).await;
+    let world = World::with_answer(20).await;
     let strict = CacheRules::On(CacheTerms::default().with_ttl_seconds(10).unwrap());
     let question = ModelRequest {
         cache: strict,

@@ -30,13 +30,7 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
         ((ModelErrorKind::ContextTooLong, None), "failed"),
     ] {
         for mode in [CacheMode::Default, CacheMode::Bypass, CacheMode::Refresh] {
-            let world = World::new();
-            world
-                .process()
-                .ask(&world.question(CacheMode::Default))
-                .await
-                .unwrap();
-            pass(150).await;
+            let world = World::with_answer(150).await;
             world.model.then(failed.clone().into());
             assert_eq!(
                 got(&world.process().ask(&world.question(mode)).await),
@@ -68,13 +62,7 @@ impl Model for Rushed {
 
 #[tokio::test(start_paused = true)]
 async fn a_stale_answer_serves_when_no_time_for_another_try_is_left() {
-    let world = World::new();
-    world
-        .process()
-        .ask(&world.question(CacheMode::Default))
-        .await
-        .unwrap();
-    pass(150).await;
+    let world = World::with_answer(150).await;
     let (answers, clock) = (Arc::new(world.answers.clone()), Arc::new(world.clock));
     let rushed = Cached::new(Arc::new(Rushed), answers, CacheSettings::default(), clock);
     let question = world.question(CacheMode::Default);
@@ -84,13 +72,7 @@ async fn a_stale_answer_serves_when_no_time_for_another_try_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn an_old_answer_names_what_failed_and_what_it_cost() {
-    let world = World::new();
-    world
-        .process()
-        .ask(&world.question(CacheMode::Default))
-        .await
-        .unwrap();
-    pass(150).await;
+    let world = World::with_answer(150).await;
     world.model.then(Reply::Fail(UNAVAILABLE));
     let stale = world
         .process()
