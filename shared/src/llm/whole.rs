@@ -54,9 +54,10 @@ impl Whole {
         match byte {
             _ if self.is_escaped => self.is_escaped = false,
             b'\\' if self.is_in_text => self.is_escaped = true,
-            b'"' => self.is_in_text = !self.is_in_text,
-            _ if self.is_in_text || byte.is_ascii_whitespace() => {}
+            _ if !self.is_in_text && byte.is_ascii_whitespace() => {}
             _ if self.object != Object::Open => self.object = Object::Broken,
+            b'"' => self.is_in_text = !self.is_in_text,
+            _ if self.is_in_text => {}
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => {
                 self.depth = self.depth.saturating_sub(1);
@@ -114,6 +115,7 @@ mod tests {
             ["[{}", "]"],
             ["{]", "}"],
             ["{}", "x"],
+            ["{}", "\""],
             ["<p>{}", "</p>"],
             ["{\"a\":1", "}}"],
         ] {
