@@ -8,7 +8,7 @@ use aws_sdk_sqs::types::MessageSystemAttributeName;
 use shared::queue::SqsTaskQueue;
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal,
-    DynamoRetention, DynamoSlots, DynamoTaskStore,
+    DynamoKeyStore, DynamoRetention, DynamoSlots, DynamoTaskStore, DynamoTenantStore,
 };
 use shared::testing::Delivery;
 use shared::testing::contract::{self, AgentsKept, Inbox, Kept};
@@ -31,6 +31,30 @@ async fn dynamodb_keeps_the_contract_of_the_agent_store() {
     let store = DynamoAgentStore::new(aws.dynamodb(), table.as_str());
     finish(
         tokio::spawn(contract::agent_store(Arc::new(store))),
+        aws.delete_table(&table),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_key_store() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let store = DynamoKeyStore::new(aws.dynamodb(), table.as_str());
+    finish(
+        tokio::spawn(contract::key_store(Arc::new(store))),
+        aws.delete_table(&table),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_tenant_store() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let store = DynamoTenantStore::new(aws.dynamodb(), table.as_str());
+    finish(
+        tokio::spawn(contract::tenant_store(Arc::new(store))),
         aws.delete_table(&table),
     )
     .await;

@@ -3,7 +3,7 @@
 use super::chain::ModelChain;
 use super::hidden::Hidden;
 use super::id::AgentId;
-use super::invalid::{Invalid, text};
+use super::invalid::{self, Invalid, text};
 use super::limits::Limits;
 use super::rules::{CacheRules, RetryRules};
 use super::tenant::TenantId;
@@ -11,7 +11,6 @@ use super::time::Timestamp;
 use super::tool::BuiltinTool;
 use super::transcript::{OutputSchema, ToolDefinition};
 
-const MAX_NAME_CHARS: usize = 64;
 const MAX_INSTRUCTIONS_BYTES: usize = 32 * 1_024;
 
 /// One immutable version of an agent. A change makes the next version; running tasks keep their
@@ -90,17 +89,7 @@ pub struct AgentName(String);
 impl AgentName {
     /// Checks the name at `/name`.
     pub fn new(name: String) -> Result<Self, Invalid> {
-        let length = name.chars().count();
-        if name.trim().is_empty() || length > MAX_NAME_CHARS {
-            return Err(Invalid::new(
-                "/name",
-                format!("must have 1 to {MAX_NAME_CHARS} characters, has {length}"),
-            ));
-        }
-        if name.chars().any(char::is_control) {
-            return Err(Invalid::new("/name", "must not contain control characters"));
-        }
-        Ok(Self(name))
+        invalid::name("/name", name).map(Self)
     }
 
     /// The name as text.

@@ -26,6 +26,24 @@ impl Invalid {
     }
 }
 
+/// The most characters of a name.
+const MAX_NAME_CHARS: usize = 64;
+
+/// Checks a name for people: 1 to 64 characters without control characters, not all blank.
+pub(super) fn name(field: &str, name: String) -> Result<String, Invalid> {
+    let length = name.chars().count();
+    if name.trim().is_empty() || length > MAX_NAME_CHARS {
+        return Err(Invalid::new(
+            field,
+            format!("must have 1 to {MAX_NAME_CHARS} characters, has {length}"),
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Invalid::new(field, "must not contain control characters"));
+    }
+    Ok(name)
+}
+
 /// Checks that `text` is not blank and has at most `max_bytes` bytes of UTF-8.
 pub(super) fn text(field: &str, text: String, max_bytes: usize) -> Result<String, Invalid> {
     if text.trim().is_empty() {

@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod answer_key;
+pub mod api_key;
 pub mod arguments;
 pub mod bounded_text;
 pub mod call;
@@ -38,6 +39,10 @@ pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
 pub use answer_key::AnswerKey;
+pub use api_key::{
+    ApiKey, ApiToken, Credential, Grace, KEY_PREFIX, KeyId, KeyName, KeyRefusal, KeyTerms, Pepper,
+    PepperVersion, PreviousSecret, Scope, Scopes, Seal, SecretHash,
+};
 pub use arguments::check_arguments;
 pub use bounded_text::BoundedText;
 pub use call::{
@@ -72,7 +77,7 @@ pub use task::{
     Cancellation, Change, ClaimRefused, Event, History, Lease, Overdue, Parkings, ReopenFrom,
     ResumeRefused, Spent, Task, TaskInput, TaskState, WrongState,
 };
-pub use tenant::TenantId;
+pub use tenant::{Tenant, TenantId, TenantStatus};
 pub use time::{Timestamp, whole_millis};
 pub use tool::{BuiltinTool, MAX_TOOL_TEXT_BYTES};
 pub use tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::invalid::Invalid;
+use super::time::Timestamp;
 
 /// An isolated customer. It comes from the credential of a request, never from its path or body.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +33,51 @@ impl FromStr for TenantId {
             "/tenant_id",
             "must have 1 to 64 characters of a-z, 0-9 and -",
         ))
+    }
+}
+
+/// What the platform knows of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Identifies the tenant.
+    pub id: TenantId,
+    /// Whether it may use the API.
+    pub status: TenantStatus,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// How often it was changed.
+    pub revision: u64,
+}
+
+/// Whether a tenant may use the API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantStatus {
+    /// It may.
+    Active,
+    /// Its requests are refused. Nothing of it is deleted.
+    Suspended,
+}
+
+impl Tenant {
+    /// A new tenant.
+    pub const fn create(id: TenantId, now: Timestamp) -> Self {
+        Self {
+            id,
+            status: TenantStatus::Active,
+            created_at: now,
+            revision: 1,
+        }
+    }
+
+    /// The tenant in this status.
+    #[must_use]
+    pub fn in_status(self, status: TenantStatus) -> Self {
+        Self {
+            status,
+            revision: self.revision + 1,
+            ..self
+        }
     }
 }
 

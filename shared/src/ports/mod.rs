@@ -5,6 +5,7 @@
 
 pub mod agent_retention;
 pub mod answers;
+pub mod api_keys;
 pub mod budgets;
 pub mod circuits;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod tools;
 
 pub use agent_retention::{AgentRetention, DeletedAgent, TaskSearch};
 pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer};
+pub use api_keys::{KeyAdded, KeyStore, ListedKey, SealedCredential, TenantStore};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;

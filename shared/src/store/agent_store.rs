@@ -75,7 +75,7 @@ impl AgentStore for DynamoAgentStore {
         let after = page
             .after
             .as_deref()
-            .map(|cursor| keys::parse_agent_cursor(cursor).ok_or(StoreError::Cursor));
+            .map(|cursor| keys::parse_id_cursor(cursor).ok_or(StoreError::Cursor));
         let mut start = after
             .transpose()?
             .map(|id| table::attributes(keys::agent(tenant, id)));
@@ -110,7 +110,7 @@ impl AgentStore for DynamoAgentStore {
         let next = entries
             .last()
             .filter(|_| more)
-            .map(|(id, _)| keys::agent_cursor(*id));
+            .map(|(id, _)| keys::id_cursor(*id));
         Ok(Page {
             entries: entries.into_iter().map(|(_, agent)| agent).collect(),
             next,

@@ -23,6 +23,9 @@ use crate::ports::StoreError;
 pub(super) const VERSION: u32 = 1;
 pub(super) const V: &str = "v";
 
+/// How often a record was changed, in forms whose changes are conditional on it.
+pub(super) const REVISION: &str = "revision";
+
 const PROVIDER: &str = "provider";
 const MODEL: &str = "model";
 pub(super) const USAGE: &str = "usage";

@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::types::{
 };
 
 use super::error::{failure, failure_of_reads};
-use super::items::{Fields, Item, text};
+use super::items::{Fields, Item, REVISION, number, text};
 use super::keys::{Key, NOTHING_THERE, PK, SK};
 use crate::ports::StoreError;
 
@@ -99,6 +99,26 @@ impl Table {
             .table_name(&self.name)
             .set_item(Some(item))
             .condition_expression(NOTHING_THERE)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let put = put
+            .build()
+            .map_err(|error| StoreError::Refused(Box::new(error)))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// A put of the next revision of a record, if the record has the revision before it, as a part
+    /// of a transaction.
+    pub(super) fn transact_put_revision(
+        &self,
+        item: Item,
+        revision: u64,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.name)
+            .set_item(Some(item))
+            .condition_expression("#revision = :before")
+            .expression_attribute_names("#revision", REVISION)
+            .expression_attribute_values(":before", number(revision.saturating_sub(1)))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let put = put
             .build()
@@ -236,6 +256,41 @@ impl Table {
             .expression_attribute_values(":first", text(first))
             .expression_attribute_values(":last", text(last))
             .consistent_read(true)
+    }
+
+    /// Up to `limit` records, at least one and at most a hundred, whose sort key begins with
+    /// `prefix`, after the record `after`; and whether more follow. As of now, in the order of their
+    /// sort keys.
+    pub(super) async fn list_prefix(
+        &self,
+        partition: String,
+        prefix: &str,
+        after: Option<Key>,
+        limit: u32,
+    ) -> Result<(Vec<Item>, bool), StoreError> {
+        let limit = limit.clamp(1, 100);
+        let mut start = after.map(attributes);
+        let mut items = Vec::new();
+        // One more than wanted tells whether more follow. A response may be short of it, because it
+        // ends at 1 MB.
+        loop {
+            let query = self
+                .query_prefix(partition.clone(), prefix)
+                .set_exclusive_start_key(start);
+            let answer = query
+                .limit(limit.cast_signed() + 1)
+                .send()
+                .await
+                .map_err(failure)?;
+            items.extend(answer.items.unwrap_or_default());
+            start = answer.last_evaluated_key;
+            if start.is_none() || items.len() > limit as usize {
+                break;
+            }
+        }
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        Ok((items, more))
     }
 
     /// All records of a partition whose sort key begins with `prefix`, as of now, in the order of

@@ -7,6 +7,7 @@
 
 mod agent_retention;
 mod answers;
+mod api_keys;
 mod budgets;
 mod circuits;
 mod clock;
@@ -30,6 +31,7 @@ mod xray;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use answers::MemoryAnswers;
+pub use api_keys::{MemoryKeys, MemoryTenants};
 pub use budgets::MemoryBudgets;
 pub use circuits::MemoryCircuits;
 pub use clock::{ManualClock, TokioClock};

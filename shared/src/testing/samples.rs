@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::domain::{
-    Agent, AgentConfig, AgentName, AssistantContent, AssistantPart, CacheRules, CacheUse, Caller,
-    Cost, Deadline, FailedAttempt, Failure, FailureCode, Instructions, Lease, Limits, Message,
-    ModelAnswer, ModelChain, ModelRef, ModelRequest, Origin, Output, Prompt, Provider, RetryRules,
-    Spend, Step, StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp,
-    ToolCall, ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
+    Agent, AgentConfig, AgentName, ApiToken, AssistantContent, AssistantPart, CacheRules, CacheUse,
+    Caller, Cost, Credential, Deadline, FailedAttempt, Failure, FailureCode, Grace, Instructions,
+    KeyId, KeyName, KeyTerms, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
+    ModelRequest, Origin, Output, Pepper, Prompt, Provider, RetryRules, Scope, Spend, Step,
+    StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall,
+    ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
 };
-use crate::ports::{TaskMessage, TaskSummary};
+use crate::ports::{SealedCredential, TaskMessage, TaskSummary};
 
 /// The moment at which samples begin: 18 November 2026.
 pub const START: Timestamp = Timestamp::from_millis(1_795_000_000_000);
@@ -288,5 +289,48 @@ pub fn message() -> TaskMessage {
         tenant: fresh_tenant(),
         task: TaskId::new(START),
         alone: false,
+    }
+}
+
+/// A token that no one else has.
+pub fn token() -> ApiToken {
+    let id = std::array::from_fn(|_| fastrand::u8(..));
+    ApiToken::from_random(KeyId::from_random(id), [7; 32])
+}
+
+/// The credential, sealed with the pepper `pepper`.
+pub fn sealed(credential: Credential) -> SealedCredential {
+    let seal = Pepper::new("pepper").seal(&credential);
+    SealedCredential { credential, seal }
+}
+
+/// A new key of the tenant that may read and submit.
+pub fn sealed_key(tenant: &str) -> SealedCredential {
+    sealed(Credential::create(
+        self::tenant(tenant),
+        key_terms(),
+        &token(),
+        START,
+    ))
+}
+
+/// A key with everything that one can have.
+pub fn rotated_key(tenant: &str) -> SealedCredential {
+    let terms = KeyTerms {
+        expires_at: Some(after(3_600)),
+        ..key_terms()
+    };
+    let key = Credential::create(self::tenant(tenant), terms, &token(), START);
+    sealed(key.rotated(&token(), Grace::default(), START))
+}
+
+/// The terms of a key that may read and submit.
+pub fn key_terms() -> KeyTerms {
+    KeyTerms {
+        name: KeyName::new("ci".to_owned()).expect("a valid name"),
+        scopes: [Scope::AgentsRead, Scope::TasksRead, Scope::TasksSubmit]
+            .into_iter()
+            .collect(),
+        expires_at: None,
     }
 }

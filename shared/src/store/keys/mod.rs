@@ -3,11 +3,12 @@
 //!
 //! Numbers inside keys are padded with zeros, so that they sort as numbers.
 
-use std::fmt;
+use std::fmt::{self, Display};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{
-    AgentId, AgentVersion, AnswerKey, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
+    AgentId, AgentVersion, AnswerKey, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
 };
 use crate::ports::BudgetKey;
 
@@ -35,7 +36,13 @@ pub(super) const DUE_AT: &str = "due_at";
 
 /// What the sort keys of a tenant's newest agent versions begin with.
 pub(super) const AGENT_PREFIX: &str = "AGENT#";
-/// The sort key of a task's own record.
+/// What the sort keys of a tenant's API keys begin with.
+pub(super) const API_KEY_PREFIX: &str = "KEY#";
+/// Where the list of all tenants is.
+pub(super) const TENANTS: &str = "TENANTS";
+/// What the sort keys of that list begin with.
+pub(super) const LISTED_TENANT_PREFIX: &str = "TENANT#";
+/// The sort key of a task's own record, and of an API key's.
 pub(super) const META: &str = "META";
 /// What the sort keys of a task's steps begin with.
 pub(super) const STEP_PREFIX: &str = "STEP#";
@@ -71,7 +78,7 @@ pub(super) struct Key {
     pub(super) sk: String,
 }
 
-impl fmt::Display for Key {
+impl Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.pk, self.sk)
     }
@@ -85,7 +92,47 @@ pub(super) fn nobody() -> Key {
     }
 }
 
-/// Where all of a tenant's agents are.
+/// The record of an API key that a check reads. It is in no tenant's partition.
+pub(super) fn api_key(id: KeyId) -> Key {
+    Key {
+        pk: format!("APIKEY#{id}"),
+        sk: META.to_owned(),
+    }
+}
+
+/// An API key in its tenant's list.
+pub(super) fn listed_api_key(tenant: &TenantId, id: KeyId) -> Key {
+    Key {
+        pk: self::tenant(tenant),
+        sk: format!("{API_KEY_PREFIX}{id}"),
+    }
+}
+
+/// A tenant's own record.
+pub(super) fn tenant_record(tenant: &TenantId) -> Key {
+    Key {
+        pk: self::tenant(tenant),
+        sk: "TENANT".to_owned(),
+    }
+}
+
+/// How much a tenant has of what is limited.
+pub(super) fn tenant_counts(tenant: &TenantId) -> Key {
+    Key {
+        pk: self::tenant(tenant),
+        sk: "COUNTS".to_owned(),
+    }
+}
+
+/// A tenant in the list of all tenants.
+pub(super) fn listed_tenant(tenant: &TenantId) -> Key {
+    Key {
+        pk: TENANTS.to_owned(),
+        sk: format!("{LISTED_TENANT_PREFIX}{tenant}"),
+    }
+}
+
+/// Where a tenant's agents and API keys are.
 pub(super) fn tenant(tenant: &TenantId) -> String {
     format!("{TENANT_PREFIX}{tenant}")
 }
@@ -342,14 +389,14 @@ fn chunk(digest: &[u8], number: usize) -> String {
     format!("{}{number:04}", chunks(digest))
 }
 
-/// A place in a list of agents, as text for clients. Holds nothing but the agent's id, and no
+/// A place in a list that is ordered by ids, as text for clients. Holds nothing but the id, and no
 /// tenant.
-pub(super) fn agent_cursor(id: AgentId) -> String {
+pub(super) fn id_cursor(id: impl Display) -> String {
     hex(id.to_string().as_bytes())
 }
 
-/// The place that a cursor of a list of agents stands for.
-pub(super) fn parse_agent_cursor(cursor: &str) -> Option<AgentId> {
+/// The place that a cursor of a list of `T`s stands for.
+pub(super) fn parse_id_cursor<T: FromStr>(cursor: &str) -> Option<T> {
     unhex(cursor)?.parse().ok()
 }
 

@@ -13,6 +13,7 @@ mod circuits;
 mod deletion;
 mod journal;
 mod kept;
+mod key_store;
 mod moves;
 mod retention;
 mod slots;
@@ -22,6 +23,7 @@ mod task_list;
 mod task_overdue;
 mod task_queue;
 mod task_store;
+mod tenant_store;
 mod together;
 
 use std::error::Error;
@@ -32,7 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ports::{
-    AgentStore, AnswerCache, Budgets, Circuits, Journal, Slots, TaskQueue, TaskStore,
+    AgentStore, AnswerCache, Budgets, Circuits, Journal, KeyStore, Slots, TaskQueue, TaskStore,
+    TenantStore,
 };
 
 pub use agent_retention::AgentsKept;
@@ -57,6 +60,22 @@ type Check<P> = (
 /// When a rule is broken.
 pub async fn agent_store(store: Arc<dyn AgentStore>) {
     run(&store, &[agent_store::CHECKS]).await;
+}
+
+/// Checks the rules of [`KeyStore`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn key_store(store: Arc<dyn KeyStore>) {
+    run(&store, &[key_store::CHECKS]).await;
+}
+
+/// Checks the rules of [`TenantStore`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn tenant_store(store: Arc<dyn TenantStore>) {
+    run(&store, &[tenant_store::CHECKS]).await;
 }
 
 /// Checks the rules of [`AnswerCache`].

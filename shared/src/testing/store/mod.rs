@@ -103,6 +103,15 @@ impl MemoryStore {
         (records.tasks.get(&task).cloned(), steps.collect())
     }
 
+    /// All agents and tasks as texts, to see whether something changed.
+    pub fn content(&self) -> (String, String) {
+        let records = lock(&self.records);
+        (
+            format!("{:?}", records.agents.all),
+            format!("{:?}", records.tasks),
+        )
+    }
+
     /// From now on, the agent's record can't be read.
     pub fn damage_agent(&self, agent: AgentId) {
         lock(&self.records).agents.damaged.insert(agent);
@@ -317,7 +326,7 @@ fn parse_position(cursor: &str) -> Option<(Timestamp, TaskId)> {
     ))
 }
 
-fn cursor<T>(
+pub(super) fn cursor<T>(
     page: &PageRequest,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Option<T>, StoreError> {
@@ -327,7 +336,7 @@ fn cursor<T>(
         .transpose()
 }
 
-fn cut<T>(
+pub(super) fn cut<T>(
     rest: impl Iterator<Item = T>,
     page: &PageRequest,
     cursor: impl FnOnce(&T) -> String,

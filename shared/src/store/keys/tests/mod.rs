@@ -154,13 +154,13 @@ proptest! {
         let place = (Timestamp::from_millis(millis), TaskId::derived(digest));
         prop_assert_eq!(parse_task_cursor(&task_cursor(place.0, place.1)), Some(place));
         let agent = AgentId::derived(digest);
-        prop_assert_eq!(parse_agent_cursor(&agent_cursor(agent)), Some(agent));
+        prop_assert_eq!(parse_id_cursor(&id_cursor(agent)), Some(agent));
     }
 
     #[test]
     fn a_text_that_is_no_cursor_is_refused(text in "\\PC{0,120}") {
         prop_assert_eq!(parse_task_cursor(&text), None);
-        prop_assert_eq!(parse_agent_cursor(&text), None);
+        prop_assert_eq!(parse_id_cursor::<AgentId>(&text), None);
     }
 
     #[test]
