@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use api::{Api, ApiKeys, router};
+use api::{Api, Auth, DeploymentKey, router};
 use async_trait::async_trait;
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use axum::Router;
@@ -23,8 +23,8 @@ use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::app::{
-    AgentDeletion, Agents, DeadLetterHandler, Purger, Readiness, Room, Runner, Sweeper, Tasks,
-    TenantSlots, Waits, WorkTimes,
+    AgentDeletion, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, Room, Runner, Sweeper,
+    Tasks, TenantSlots, Waits, WorkTimes,
 };
 use shared::config::Environment;
 use shared::domain::{CacheRules, CacheTerms, TenantId};
@@ -36,8 +36,9 @@ use shared::policy::{
 use shared::ports::{Clock, Model, Secret, SecretError, Secrets, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
-    Delivery, Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryQueue,
-    MemorySecrets, MemorySlots, MemoryStore, Reply, ScriptedModel, samples,
+    Delivery, Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryKeys,
+    MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, MemoryTenants, Reply, ScriptedModel,
+    samples,
 };
 use shared::tools::BuiltinTools;
 use tower::ServiceExt;
@@ -423,12 +424,27 @@ impl Ports {
             clock: self.time(),
         };
         let secrets: Arc<dyn Secrets> = Arc::<Secretive>::clone(secrets);
+        let ports = KeyPorts {
+            keys: Arc::new(MemoryKeys::default()),
+            tenants: Arc::new(MemoryTenants::default()),
+            secrets: Arc::clone(&secrets),
+            pepper_secret: "pepper".to_owned(),
+            home: tenant(),
+            clock: self.time(),
+        };
+        let (keys, tenants, check) = ports.use_cases();
+        let key = "api-key".to_owned();
         router(Api {
             agents: Agents::new(self.store(), CompatibleServer::Present, self.time()),
             waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), None),
             tasks,
             readiness: Arc::new(Readiness::new(Vec::new(), self.time())),
-            keys: ApiKeys::new(secrets, "api-key".to_owned(), Duration::ZERO, tenant()),
+            keys,
+            tenants,
+            auth: Auth {
+                deployment_key: DeploymentKey::new(secrets, key, Duration::ZERO, tenant()),
+                keys: Arc::new(check),
+            },
             version: "v1",
             runbook_url: "docs/operations.md".to_owned(),
         })

@@ -61,6 +61,54 @@ async fn a_hundred_tasks_at_once_complete_once_each() {
 }
 
 #[tokio::test]
+async fn a_second_tenant_works_with_a_key_of_its_own() {
+    let platform = Platform::deployed().await;
+    let tenant = unique("team").replace([' ', '_'], "-").to_lowercase();
+    let create = async |path: &str, body| {
+        let (status, made) = platform.call(Method::POST, path, Some(&body)).await;
+        assert_eq!(status, StatusCode::CREATED, "{path}: {made}");
+        made
+    };
+    create("/v1/tenants", json!({ "id": tenant })).await;
+    let scopes = ["agents:read", "agents:write", "tasks:read", "tasks:submit"];
+    let body = json!({ "name": "first", "scopes": scopes });
+    let key = create(&format!("/v1/tenants/{tenant}/keys"), body).await;
+    let token = key["token"].as_str().unwrap();
+    let call = async |method, path: &str, body: Option<_>| {
+        platform
+            .call_with_key(method, path, body.as_ref(), token)
+            .await
+    };
+    let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
+    let agent = json!({ "name": "clerk", "models": models });
+    let (_, agent) = call(Method::POST, "/v1/agents", Some(agent)).await;
+    let task = json!({ "agent_id": agent["id"], "input": unique("[ok]") });
+    let (status, task) = call(Method::POST, "/v1/tasks", Some(task)).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{task}");
+    let path = format!("/v1/tasks/{}", task["id"].as_str().unwrap());
+    let mut ended = task;
+    for _ in 0..10 {
+        (_, ended) = call(Method::GET, &format!("{path}?wait=25"), None).await;
+        if ended["status"] == "completed" {
+            break;
+        }
+    }
+    assert_eq!(ended["status"], "completed", "{ended}");
+    let foreign = platform.call(Method::GET, &path, None).await;
+    assert_eq!(foreign.0, StatusCode::NOT_FOUND, "{}", foreign.1);
+    let (status, refused) = call(Method::GET, "/v1/keys", None).await;
+    assert_eq!(
+        (status, &refused["code"]),
+        (StatusCode::FORBIDDEN, &json!("missing_scope"))
+    );
+    let other = token.replacen(token.get(20..21).unwrap(), "-", 1);
+    let refused = platform
+        .call_with_key(Method::GET, &path, None, &other)
+        .await;
+    assert_eq!(refused.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_task_whose_message_was_never_sent_is_found_by_the_watchdog() {
     let platform = Platform::deployed().await;
     let agent: AgentId = platform.claude().await.parse().unwrap();

@@ -29,6 +29,7 @@ fn environment() -> Environment {
         ("STATE_TABLE", "state"),
         ("TASK_QUEUE_URL", "https://queue"),
         ("API_KEY_SECRET", "key"),
+        ("API_KEY_PEPPER_SECRET", "pepper"),
         ("RUNBOOK_URL", "docs/operations.md"),
         ("API_KEY_GRACE_SECONDS", "3600"),
         ("ANTHROPIC_BASE_URL", "https://api.anthropic.com"),

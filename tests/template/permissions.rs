@@ -2,11 +2,29 @@
 
 use super::*;
 
+/// The statements of a role's policies with this effect.
+fn statements<'a>(template: &'a Yaml<'a>, role: &str, effect: &str) -> Vec<&'a Yaml<'a>> {
+    let policies = &template["Resources"][role]["Properties"]["Policies"];
+    let policies = policies.as_sequence().unwrap().iter();
+    let statements = policies.flat_map(|policy| {
+        let statements = policy["PolicyDocument"]["Statement"].as_sequence();
+        statements.unwrap().iter()
+    });
+    // One that a condition adds has its statement within.
+    let has = |statement: &&Yaml<'_>| {
+        let mut effects = Vec::new();
+        values_of(statement, "Effect", &mut effects);
+        effects.iter().any(|found| found.as_str() == Some(effect))
+    };
+    statements.filter(has).collect()
+}
+
 fn actions(role: &str) -> BTreeSet<String> {
     let template = template();
-    let policies = &template["Resources"][role]["Properties"]["Policies"];
     let mut found = Vec::new();
-    values_of(policies, "Action", &mut found);
+    for statement in statements(&template, role, "Allow") {
+        values_of(statement, "Action", &mut found);
+    }
     let names = found.into_iter().flat_map(|action| match action {
         Yaml::Sequence(names) => names
             .iter()
@@ -124,4 +142,22 @@ fn no_permission_is_for_every_resource() {
         for_all.iter().all(|statement| is_xrays(statement)),
         "{for_all:?}"
     );
+}
+
+/// The local AWS does not enforce policies.
+#[test]
+fn only_the_api_touches_the_records_of_api_keys() {
+    let template = template();
+    let denials = |role: &str| {
+        let covers = |statement: &&&Yaml<'_>| {
+            let keys = &statement["Condition"]["ForAnyValue:StringLike"]["dynamodb:LeadingKeys"];
+            let keys = keys.as_sequence().into_iter().flatten();
+            statement["Action"].as_str() == Some("dynamodb:*")
+                && keys.filter_map(Yaml::as_str).any(|key| key == "APIKEY#*")
+        };
+        let denials = statements(&template, role, "Deny");
+        denials.iter().filter(covers).count()
+    };
+    let counts = ["ApiRole", "ExecutorRole", "CleanupRole"].map(denials);
+    assert_eq!(counts, [0, 1, 1]);
 }

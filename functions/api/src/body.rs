@@ -153,6 +153,13 @@ impl Broken {
     }
 }
 
+/// A field of a merge patch (RFC 7396): `None` if it is absent, and `Some(None)` if it is null.
+pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
 /// The value of a field that must be there.
 pub(crate) fn required<T>(field: &str, value: Option<T>) -> Result<T, Invalid> {
     value.ok_or_else(|| Invalid::new(field, "is required"))

@@ -17,6 +17,8 @@ pub struct Config {
     pub task_queue_url: String,
     /// `API_KEY_SECRET`: name or ARN of the secret that holds the API key.
     pub api_key_secret: String,
+    /// `API_KEY_PEPPER_SECRET`: name or ARN of the secret that seals the records of API keys.
+    pub api_key_pepper_secret: String,
     /// `API_KEY_GRACE_SECONDS`: for how long after a new API key the previous key is still
     /// accepted.
     pub api_key_grace: Duration,
@@ -38,6 +40,7 @@ impl Config {
             ephemeral_table: environment.required("EPHEMERAL_TABLE")?,
             task_queue_url: environment.required("TASK_QUEUE_URL")?,
             api_key_secret: environment.required("API_KEY_SECRET")?,
+            api_key_pepper_secret: environment.required("API_KEY_PEPPER_SECRET")?,
             api_key_grace: Duration::from_secs(environment.parsed("API_KEY_GRACE_SECONDS")?),
             runbook_url: environment.required("RUNBOOK_URL")?,
             compatible_server: match environment.optional("OPENAI_COMPATIBLE_BASE_URL") {

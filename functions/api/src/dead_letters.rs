@@ -10,7 +10,7 @@ use shared::domain::TaskId;
 use tracing::{Instrument, field};
 
 use crate::Api;
-use crate::auth::Authenticated;
+use crate::auth::{Caller, DeadLetters};
 use crate::body::{Body, Broken, counted, required};
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -26,13 +26,13 @@ const AT_ONCE: usize = 10;
 /// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
 pub(crate) async fn list_dead_letters(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<DeadLetters>,
     mut params: Params,
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
     let page = params.take_page()?;
     params.finish()?;
     Ok(Json(ListResponse::from(
-        api.tasks.list_dead_letters(&tenant, &page).await?,
+        api.tasks.list_dead_letters(&access.tenant, &page).await?,
     )))
 }
 
@@ -40,12 +40,12 @@ pub(crate) async fn list_dead_letters(
 /// step.
 pub(crate) async fn redrive(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<DeadLetters>,
     PathId(id): PathId<TaskId>,
     params: Params,
 ) -> Result<(StatusCode, Json<TaskResponse>), Problem> {
     params.finish()?;
-    let task = api.tasks.redrive(&tenant, id).await?;
+    let task = api.tasks.redrive(&access.tenant, id).await?;
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct RedrivenResponse {
 /// `POST /v1/dead-letters/redrive`: the same for many; each answers for itself.
 pub(crate) async fn redrive_many(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<DeadLetters>,
     params: Params,
     Body(request): Body<RedriveRequest>,
 ) -> Result<Json<ListResponse<RedrivenResponse>>, Problem> {
@@ -87,7 +87,7 @@ pub(crate) async fn redrive_many(
         );
         let redrive = async {
             let redriven = match task {
-                Some(task) => api.tasks.redrive(&tenant, task).await,
+                Some(task) => api.tasks.redrive(&access.tenant, task).await,
                 None => Err(AppError::NotFound(String::new())),
             };
             redriven.err().map(|error| Problem::from(error).code())

@@ -2,7 +2,7 @@
 //! `shared::app`.
 //!
 //! [`router`] is a plain axum router, so tests drive it without Lambda. Every route under `/v1`
-//! needs the API key. Every failure is an `application/problem+json` document. Only `problem` maps
+//! needs an API key. Every failure is an `application/problem+json` document. Only `problem` maps
 //! failures to status codes.
 
 mod agents;
@@ -13,12 +13,14 @@ mod dead_letters;
 mod delivery;
 mod edge;
 mod json;
+mod keys;
 mod limits;
 mod path;
 mod problem;
 mod query;
 mod readyz;
 mod tasks;
+mod tenants;
 mod time;
 mod trace;
 
@@ -29,9 +31,9 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Serialize;
-use shared::app::{Agents, Readiness, Tasks, Waits};
+use shared::app::{Agents, Keys, Readiness, Tasks, Tenants, Waits};
 
-pub use auth::ApiKeys;
+pub use auth::{Auth, DeploymentKey};
 use edge::Runbook;
 use problem::Problem;
 
@@ -46,8 +48,12 @@ pub struct Api {
     pub waits: Waits,
     /// Checks that the dependencies answer, for `/readyz`.
     pub readiness: Arc<Readiness>,
-    /// Checks the API key of a request.
-    pub keys: ApiKeys,
+    /// The use cases on API keys.
+    pub keys: Keys,
+    /// The use cases on tenants.
+    pub tenants: Tenants,
+    /// Checks the API keys of requests.
+    pub auth: Auth,
     /// The commit that the API was built from, which `/healthz` returns.
     pub version: &'static str,
     /// The URL of the runbook. Problem documents link to it if it begins with `https://`.
@@ -65,7 +71,10 @@ pub fn router(api: Api) -> Router {
         )
         .route("/agents/{id}", get(agents::find_agent))
         .route("/tasks", get(tasks::list_tasks).post(tasks::submit_task))
-        .route("/tasks/{id}", get(tasks::find_task))
+        .route(
+            "/tasks/{id}",
+            get(tasks::find_task).delete(tasks::delete_task),
+        )
         .route("/tasks/{id}/history", get(tasks::list_history))
         .route("/tasks/{id}/output", get(tasks::read_output))
         .route("/tasks/{id}/steps", get(tasks::list_steps))
@@ -84,9 +93,27 @@ pub fn router(api: Api) -> Router {
         .route("/dead-letters", get(dead_letters::list_dead_letters))
         .route("/dead-letters/redrive", post(dead_letters::redrive_many))
         .route("/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .route("/keys", get(keys::list_keys).post(keys::create_key))
+        .route("/keys/renew-seals", post(tenants::renew_key_seals))
+        .route(
+            "/keys/{id}",
+            get(keys::find_key)
+                .patch(keys::change_key)
+                .delete(keys::revoke_key),
+        )
+        .route("/keys/{id}/rotate", post(keys::rotate_key))
+        .route(
+            "/tenants",
+            get(tenants::list_tenants).post(tenants::create_tenant),
+        )
+        .route(
+            "/tenants/{id}",
+            get(tenants::find_tenant).patch(tenants::change_tenant),
+        )
+        .route("/tenants/{id}/keys", post(tenants::create_key))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(api.keys.clone(), auth::require_key));
+        .layer(from_fn_with_state(api.auth.clone(), auth::require_key));
     Router::new()
         .nest("/v1", v1)
         .route("/healthz", get(healthz))

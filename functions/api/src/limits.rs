@@ -1,7 +1,8 @@
 //! A task's bounds, as bodies set and responses show them.
 
 use serde::{Deserialize, Serialize};
-use shared::domain::{LimitChanges, Limits, OnLimit};
+use shared::app::Access;
+use shared::domain::{LimitBound, LimitChanges, Limits, OnLimit, Scope};
 
 /// The bounds that a body sets in place of others; what is absent stays.
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -14,21 +15,28 @@ pub(crate) struct LimitsEntry {
     max_tokens: Option<u64>,
 }
 
-impl From<LimitsEntry> for LimitChanges {
-    fn from(entry: LimitsEntry) -> Self {
-        let LimitsEntry {
+impl LimitsEntry {
+    /// The changes, bounded by what the caller may do.
+    pub(crate) fn changes(self, access: &Access) -> LimitChanges {
+        let Self {
             timeout_seconds,
             max_cost_micro_usd,
             max_steps,
             max_tool_calls,
             max_tokens,
-        } = entry;
-        Self {
+        } = self;
+        let bound = if access.scopes.contain(Scope::TasksLimits) {
+            LimitBound::Platform
+        } else {
+            LimitBound::Agent
+        };
+        LimitChanges {
             timeout_seconds,
             max_cost_micro_usd,
             max_steps,
             max_tool_calls,
             max_tokens,
+            bound,
         }
     }
 }

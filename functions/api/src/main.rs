@@ -5,23 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::config::Config;
-use api::{Api, ApiKeys, router};
+use api::{Api, Auth, DeploymentKey, router};
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
-use shared::app::{Agents, Readiness, Tasks, Waits};
+use shared::app::{Agents, KeyPorts, Readiness, Tasks, Waits};
 use shared::config::{ConfigError, Environment};
-use shared::domain::Timestamp;
+use shared::domain::{TenantId, Timestamp};
 use shared::ports::Clock;
 use shared::ports::clock::SystemClock;
 use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
-use shared::store::{DynamoAgentStore, DynamoJournal, DynamoSlots, DynamoTaskStore};
+use shared::store::{
+    DynamoAgentStore, DynamoJournal, DynamoKeyStore, DynamoSlots, DynamoTaskStore,
+    DynamoTenantStore,
+};
 use shared::telemetry::{self, Service};
 
-/// The tenant that the deployment's one API key belongs to.
+/// The deployment's own tenant, which its generated API key acts for.
 const TENANT: &str = "default";
 
 /// The commit that this was built from.
@@ -49,12 +52,18 @@ async fn main() -> Result<(), Error> {
         clock: Arc::new(SystemClock),
     };
     let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
-    let keys = ApiKeys::new(
-        secrets,
-        config.api_key_secret,
-        config.api_key_grace,
-        TENANT.parse()?,
-    );
+    let home: TenantId = TENANT.parse()?;
+    let ports = KeyPorts {
+        keys: Arc::new(DynamoKeyStore::new(table.clone(), &config.state_table)),
+        tenants: Arc::new(DynamoTenantStore::new(table.clone(), &config.state_table)),
+        secrets: Arc::<SecretsManager>::clone(&secrets),
+        pepper_secret: config.api_key_pepper_secret,
+        home: home.clone(),
+        clock: Arc::new(SystemClock),
+    };
+    let (keys, tenants, check) = ports.use_cases();
+    let deployment_key =
+        DeploymentKey::new(secrets, config.api_key_secret, config.api_key_grace, home);
     let api = Api {
         agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
         waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
@@ -63,11 +72,16 @@ async fn main() -> Result<(), Error> {
             vec![
                 ("the state table", store),
                 ("the task queue", queue),
-                ("the API key's secret", Arc::new(keys.clone())),
+                ("the API key's secret", Arc::new(deployment_key.clone())),
             ],
             Arc::new(SystemClock),
         )),
         keys,
+        tenants,
+        auth: Auth {
+            deployment_key,
+            keys: Arc::new(check),
+        },
         version: VERSION,
         runbook_url: config.runbook_url,
     };

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use shared::domain::{AgentId, TaskId};
+use shared::domain::{AgentId, KeyId, TaskId, TenantId};
 use tracing::Span;
 
 use crate::problem::Problem;
@@ -21,6 +21,14 @@ impl Subject for AgentId {
 
 impl Subject for TaskId {
     const FIELD: &'static str = "task_id";
+}
+
+impl Subject for KeyId {
+    const FIELD: &'static str = "key_id";
+}
+
+impl Subject for TenantId {
+    const FIELD: &'static str = "subject_tenant_id";
 }
 
 /// The `{id}` of a route. A text that can't be an id is one that doesn't exist.

@@ -2,6 +2,9 @@
 
 use shared::domain::Timestamp;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+const DAY_MILLIS: u64 = 24 * 3_600 * 1_000;
 
 /// The moment as `2026-11-22T11:05:00.120Z`: always with milliseconds, so that the texts sort as
 /// the moments.
@@ -13,6 +16,20 @@ pub(crate) fn rfc3339(moment: Timestamp) -> String {
         "{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z",
         at.date()
     )
+}
+
+/// The date of the day, counted from the epoch, such as `2026-11-22`.
+pub(crate) fn date(day: u64) -> String {
+    let mut text = rfc3339(Timestamp::from_millis(day.saturating_mul(DAY_MILLIS)));
+    text.truncate("2026-11-22".len());
+    text
+}
+
+/// The moment in this text; `None` if it is before 1970 or not in RFC 3339.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let millis = moment.unix_timestamp_nanos() / 1_000_000;
+    millis.try_into().ok().map(Timestamp::from_millis)
 }
 
 #[cfg(test)]
@@ -33,5 +50,29 @@ mod tests {
             rfc3339(Timestamp::from_millis(0)),
             "1970-01-01T00:00:00.000Z"
         );
+    }
+
+    #[test]
+    fn a_day_is_shown_by_its_date() {
+        assert_eq!(date(20_775), "2026-11-18");
+        assert_eq!(date(0), "1970-01-01");
+    }
+
+    #[test]
+    fn a_moment_is_read_in_any_offset() {
+        for (text, millis) in [
+            ("2026-11-18T11:06:40Z", Some(1_795_000_000_000)),
+            ("2026-11-18T12:06:40.5+01:00", Some(1_795_000_000_500)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2026-11-18", None),
+            ("2026-02-30T00:00:00Z", None),
+            ("tomorrow", None),
+        ] {
+            assert_eq!(
+                parse_rfc3339(text).map(Timestamp::as_millis),
+                millis,
+                "{text}"
+            );
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! Why a use case failed that a client called.
 
-use crate::domain::{AgentId, Invalid, LimitKind, ResumeRefused, TaskId, TaskStatus, WrongState};
-use crate::ports::StoreError;
+use crate::domain::{
+    AgentId, Invalid, LimitKind, ResumeRefused, Scope, TaskId, TaskStatus, TenantId, WrongState,
+};
+use crate::ports::{SecretError, StoreError};
 
 /// Why a use case failed, by what the client can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,21 @@ pub enum AppError {
     /// The idempotency key was used with a different request before.
     #[error("the idempotency key was used for another request")]
     IdempotencyKeyReused,
+    /// The caller's key lacks this scope.
+    #[error("the key lacks the scope {0}")]
+    MissingScope(Scope),
+    /// The key is revoked, so it can't be changed.
+    #[error("the key is revoked")]
+    KeyRevoked,
+    /// The tenant has as many keys as it may have.
+    #[error("the tenant has {0} keys")]
+    TooManyKeys(u32),
+    /// A tenant with this id exists, or existed.
+    #[error("tenant {0} exists")]
+    TenantExists(TenantId),
+    /// The secret that seals keys can't be read.
+    #[error("keys can't be sealed")]
+    Pepper(#[from] SecretError),
     /// A service that the platform needs does not answer: the same request may succeed later.
     #[error("a dependency is unavailable")]
     Unavailable(#[source] StoreError),

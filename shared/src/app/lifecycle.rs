@@ -13,10 +13,10 @@ use super::lost::note_steps;
 use super::outcome::outcome_of;
 use super::send::send;
 use super::span::record;
-use super::submit::in_limits;
+use super::submit::{check_bound, in_limits};
 use super::{AppError, Tasks};
 use crate::domain::{
-    Cancellation, Causes, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind,
+    Cancellation, Causes, LimitBound, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind,
     StepSummaryKind, Task, TaskId, TaskState, TaskStatus, TenantId, ToolRunner, is_last_word,
     journal_summaries,
 };
@@ -219,9 +219,18 @@ impl Tasks {
 
     /// The task's limits with these changes.
     async fn changed_limits(&self, task: &Task, changes: LimitChanges) -> Result<Limits, AppError> {
-        if changes.max_cost_micro_usd.is_some() {
+        let nothing = LimitChanges {
+            bound: changes.bound,
+            ..LimitChanges::default()
+        };
+        if changes == nothing {
+            return Ok(task.limits());
+        }
+        if changes.bound == LimitBound::Agent || changes.max_cost_micro_usd.is_some() {
             let spec = task.spec();
-            if let Some(agent) = self.agents.version(&spec.tenant, spec.agent).await? {
+            let agent = self.agents.version(&spec.tenant, spec.agent).await?;
+            check_bound(changes, agent.as_ref())?;
+            if let Some(agent) = agent {
                 self.check_cap(&agent, changes)?;
             }
         }

@@ -13,8 +13,8 @@ use super::AppError;
 use super::send::try_send;
 use super::span::record;
 use crate::domain::{
-    Agent, AgentId, CacheUse, Causes, Invalid, LimitChanges, ModelChoice, Task, TaskId, TaskInput,
-    TenantId, TraceHeader, Usage,
+    Agent, AgentId, CacheUse, Causes, Invalid, LimitBound, LimitChanges, ModelChoice, Scope, Task,
+    TaskId, TaskInput, TenantId, TraceHeader, Usage,
 };
 use crate::metric;
 use crate::policy::PriceTable;
@@ -95,6 +95,7 @@ impl Tasks {
         };
         record("task_id", id.to_string());
         record("agent_id", agent.id.to_string());
+        check_bound(new.limits, Some(&agent))?;
         let limits = new.limits.apply(agent.config.limits).map_err(in_limits)?;
         self.check_cap(&agent, new.limits)?;
         let task = Task::submit(id, &agent, new.input, new.cache_use, now)
@@ -172,6 +173,15 @@ impl Tasks {
 
 fn unknown(id: TaskId) -> AppError {
     AppError::NotFound(format!("task {id}"))
+}
+
+/// Refuses limits above those of the agent, if the client may not set such limits.
+pub(super) fn check_bound(changes: LimitChanges, agent: Option<&Agent>) -> Result<(), AppError> {
+    let exceed = agent.is_none_or(|agent| changes.exceed(&agent.config.limits));
+    if changes.bound == LimitBound::Agent && exceed {
+        return Err(AppError::MissingScope(Scope::TasksLimits));
+    }
+    Ok(())
 }
 
 /// Broken rules of limits, with their place in a request.

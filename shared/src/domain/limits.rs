@@ -244,9 +244,34 @@ pub struct LimitChanges {
     pub max_tool_calls: Option<u32>,
     /// See [`Limits::with_max_tokens`].
     pub max_tokens: Option<u64>,
+    /// What the new values may not exceed.
+    pub bound: LimitBound,
+}
+
+/// What the limits that a client sets for a task may not exceed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LimitBound {
+    /// What the platform allows.
+    #[default]
+    Platform,
+    /// The limits of the task's agent.
+    Agent,
 }
 
 impl LimitChanges {
+    /// Whether a new value is above the limit of the agent. An agent without a limit on cost or
+    /// tokens allows any.
+    pub fn exceed(&self, agent: &Limits) -> bool {
+        fn is_above<T: PartialOrd>(new: Option<T>, limit: Option<T>) -> bool {
+            new.zip(limit).is_some_and(|(new, limit)| new > limit)
+        }
+        is_above(self.timeout_seconds, Some(agent.timeout_seconds))
+            || is_above(self.max_cost_micro_usd, agent.max_cost_micro_usd)
+            || is_above(self.max_steps, Some(agent.max_steps))
+            || is_above(self.max_tool_calls, Some(agent.max_tool_calls))
+            || is_above(self.max_tokens, agent.max_tokens)
+    }
+
     /// `limits` with these changes, or every change that is out of bounds.
     pub fn apply(self, limits: Limits) -> Result<Limits, Vec<Invalid>> {
         let (mut changed, mut broken) = (limits, Vec::new());
@@ -313,6 +338,7 @@ mod tests {
             max_steps: Some(1_001),
             max_tool_calls: Some(1_001),
             max_tokens: Some(0),
+            bound: LimitBound::Platform,
         };
         let fields: Vec<String> = broken
             .apply(limits)
@@ -330,5 +356,27 @@ mod tests {
                 "/max_tokens"
             ]
         );
+    }
+
+    #[test]
+    fn a_change_exceeds_the_agent_if_one_of_its_values_does() {
+        let agent = Limits::default().with_max_tokens(1_000).unwrap();
+        let steps = |steps| LimitChanges {
+            max_steps: Some(steps),
+            ..LimitChanges::default()
+        };
+        assert!(!LimitChanges::default().exceed(&agent));
+        assert!(!steps(agent.max_steps()).exceed(&agent));
+        assert!(steps(agent.max_steps() + 1).exceed(&agent));
+        let tokens = LimitChanges {
+            max_tokens: Some(1_001),
+            ..steps(1)
+        };
+        assert!(tokens.exceed(&agent));
+        let cost = LimitChanges {
+            max_cost_micro_usd: Some(1_000_000),
+            ..LimitChanges::default()
+        };
+        assert!(!cost.exceed(&agent), "the agent has no cap on cost");
     }
 }

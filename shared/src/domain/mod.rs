@@ -64,7 +64,7 @@ pub use failure_code::FailureCode;
 pub use hidden::Hidden;
 pub use id::{AgentId, ReservationId, TaskId, WorkerId};
 pub use invalid::Invalid;
-pub use limits::{BudgetScope, LimitChanges, LimitKind, Limits, OnLimit};
+pub use limits::{BudgetScope, LimitBound, LimitChanges, LimitKind, Limits, OnLimit};
 pub use outcome::{Failure, Output};
 pub use rules::{CacheMode, CacheRules, CacheTerms, CacheUse, Outage, RetryRules};
 pub use schema::JsonSchema;

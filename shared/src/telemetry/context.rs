@@ -16,15 +16,18 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
 /// The fields of spans that the lines within them carry.
-const CONTEXT: [&str; 11] = [
+const CONTEXT: [&str; 14] = [
     "agent_id",
+    "caller_key_id",
     "client_request_id",
     "function_request_id",
     "hop",
+    "key_id",
     "message_id",
     "receives",
     "request_id",
     "step",
+    "subject_tenant_id",
     "task_id",
     "tenant_id",
     "xray_trace_id",

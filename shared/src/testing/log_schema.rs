@@ -27,6 +27,9 @@ const TEXTS: &[&str] = &[
     "request_id",
     "client_request_id",
     "tenant_id",
+    "subject_tenant_id",
+    "caller_key_id",
+    "key_id",
     "agent_id",
     "task_id",
     "message_id",
@@ -60,6 +63,7 @@ const TEXTS: &[&str] = &[
 ];
 
 const NUMBERS: &[&str] = &[
+    "keys",
     "step",
     "hop",
     "receives",

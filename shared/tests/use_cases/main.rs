@@ -14,6 +14,7 @@ mod crash;
 mod deletion;
 mod fairness;
 mod histories;
+mod keys;
 mod late;
 mod lines;
 mod memory;

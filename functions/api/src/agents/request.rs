@@ -7,9 +7,9 @@ use shared::domain::chain::MAX_MODELS;
 use shared::domain::transcript::MAX_TOOLS;
 use shared::domain::{
     AgentConfig, AgentName, ApiVersion, CacheRules, CacheTerms, Instructions, Invalid, JsonSchema,
-    LimitChanges, Limits, ModelChain, ModelChoice, ModelRef, ModelSettings, OutputLimitField,
-    OutputSchema, ReasoningEffort, RetryRules, Thousandths, ToolDefinition, ToolName, Transfer,
-    Unlisted,
+    LimitBound, LimitChanges, Limits, ModelChain, ModelChoice, ModelRef, ModelSettings,
+    OutputLimitField, OutputSchema, ReasoningEffort, RetryRules, Thousandths, ToolDefinition,
+    ToolName, Transfer, Unlisted,
 };
 
 use super::builtin_tools::{BuiltinToolEntry, builtin_tools};
@@ -114,6 +114,7 @@ impl CreateAgentRequest {
                 max_steps: self.max_steps,
                 max_tool_calls: self.max_tool_calls,
                 max_tokens: self.max_tokens,
+                bound: LimitBound::Platform,
             },
             max_output_tokens: self.max_output_tokens,
             input_timeout_seconds: self.input_timeout_seconds,

@@ -1,43 +1,38 @@
-//! Who calls: the API key of the deployment, which stands for its one tenant.
+//! The deployment's own key, which may do everything in the deployment's own tenant, and manages all
+//! tenants.
 //!
-//! For a while after a rotation, the key before opens the API as well, so that clients change
-//! theirs one after another. A new key opens it at once: before a key is refused, the secret is
-//! read again.
+//! For a while after a rotation, the earlier key is accepted too, so that clients can change theirs
+//! one after another. A new key is accepted at once: before a key is refused, the secret is read
+//! again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
-use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::Response;
-use shared::domain::{Causes, TenantId};
-use shared::metric;
+use shared::app::Access;
+use shared::domain::{Causes, Scopes, TenantId};
 use shared::ports::{Dependency, NoAnswer, Secret, SecretError, Secrets};
 use subtle::{Choice, ConstantTimeEq};
-use tracing::Span;
 
+use super::refused;
 use crate::problem::Problem;
 
-/// How old the keys may be that a request is held against, and how old when they don't open it: so
-/// often can wrong keys have the secret read.
+/// How old the keys may be that a request's key is compared with, and how old if it equals none of
+/// them. Wrong keys make the platform read the secret no more often than that.
 const MAX_AGES: [Duration; 2] = [Duration::from_mins(5), Duration::from_secs(10)];
 
-/// The keys that open the API: one secret's, for one tenant.
+/// The deployment's own key: the value of one secret, for one tenant.
 #[derive(Clone)]
-pub struct ApiKeys {
+pub struct DeploymentKey {
     secrets: Arc<dyn Secrets>,
     secret_name: String,
     grace: Duration,
     tenant: TenantId,
 }
 
-impl ApiKeys {
-    /// The key kept in `secrets` under `secret_name` opens the API for `tenant`, and so does the
-    /// key before it while the present one is younger than `grace`.
+impl DeploymentKey {
+    /// The key in the secret `secret_name` acts for `tenant`. So does the earlier key while the
+    /// present one is younger than `grace`.
     pub fn new(
         secrets: Arc<dyn Secrets>,
         secret_name: String,
@@ -52,34 +47,27 @@ impl ApiKeys {
         }
     }
 
-    async fn tenant_of(&self, headers: &HeaderMap) -> Result<TenantId, Problem> {
-        if !headers.contains_key(AUTHORIZATION) {
-            return Err(refused("absent"));
-        }
-        let presented = bearer(headers).ok_or_else(|| refused("malformed"))?;
+    /// What the owner of this key may do.
+    pub(super) async fn check(&self, presented: &str) -> Result<Access, Problem> {
         for max_age in MAX_AGES {
             let keys = self
                 .secrets
                 .accepted(&self.secret_name, self.grace, max_age)
                 .await;
             if is_one_of(presented, &keys.map_err(|error| refuse_all(&error))?) {
-                return Ok(self.tenant.clone());
+                return Ok(Access {
+                    tenant: self.tenant.clone(),
+                    key: None,
+                    scopes: Scopes::all(),
+                });
             }
         }
         Err(refused("wrong"))
     }
 }
 
-/// Refuses a request whose key is wrong in this way, and leaves a trace of it: many of them are an
-/// attack, or a client with an old key.
-fn refused(reason: &'static str) -> Problem {
-    metric::AUTH_FAILURES.add([reason], 1);
-    tracing::info!(reason, "API key refused");
-    Problem::unauthorized()
-}
-
 #[async_trait]
-impl Dependency for ApiKeys {
+impl Dependency for DeploymentKey {
     /// Reads the secret, or what was read of it within five minutes.
     async fn answer(&self) -> Result<(), NoAnswer> {
         let [usual, _] = MAX_AGES;
@@ -100,51 +88,15 @@ fn is_one_of(presented: &str, keys: &[Secret]) -> bool {
         .into()
 }
 
-/// The token of `Authorization: Bearer …` (RFC 6750); the scheme's case doesn't matter (RFC 9110).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 fn refuse_all(error: &SecretError) -> Problem {
     tracing::error!(error = %Causes(error), "API key can't be read");
-    Problem::keyless(error)
-}
-
-/// Lets a request pass if it has a key, and notes its tenant for handlers and logs.
-pub(crate) async fn require_key(
-    State(keys): State<ApiKeys>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let tenant = keys.tenant_of(request.headers()).await?;
-    Span::current().record("tenant_id", tenant.as_str());
-    request.extensions_mut().insert(Authenticated(tenant));
-    Ok(next.run(request).await)
-}
-
-/// The tenant on whose behalf a request is made.
-#[derive(Clone)]
-pub(crate) struct Authenticated(pub(crate) TenantId);
-
-impl<S: Send + Sync> FromRequestParts<S> for Authenticated {
-    type Rejection = Problem;
-
-    /// Fails only on a route that [`require_key`] doesn't guard.
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        parts
-            .extensions
-            .get::<Self>()
-            .cloned()
-            .ok_or_else(Problem::unauthorized)
-    }
+    Problem::keyless("deployment's key", error)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
-    use axum::http::HeaderValue;
     use shared::testing::samples;
 
     use super::*;
@@ -179,31 +131,29 @@ mod tests {
         }
     }
 
-    async fn check_opened(key: &'static str, is_open: bool, reads: &[Duration]) {
+    async fn check_accepted(key: &str, is_accepted: bool, reads: &[Duration]) {
         let secrets = Arc::new(Rotated::default());
         let asked: Arc<dyn Secrets> = Arc::<Rotated>::clone(&secrets);
-        let keys = ApiKeys::new(
+        let keys = DeploymentKey::new(
             asked,
             "api-key".to_owned(),
             GRACE,
             samples::tenant("default"),
         );
-        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(key))]);
-        assert_eq!(keys.tenant_of(&headers).await.is_ok(), is_open, "{key}");
+        assert_eq!(keys.check(key).await.is_ok(), is_accepted, "{key}");
         assert_eq!(*secrets.0.lock().unwrap(), reads, "{key}");
     }
 
     #[tokio::test]
-    async fn a_key_that_is_not_known_is_looked_for_once_more_before_it_is_refused() {
+    async fn the_secret_is_read_once_more_before_a_key_is_refused() {
         let [usual, again] = MAX_AGES;
-        check_opened("Bearer first", true, &[usual]).await;
-        check_opened("Bearer second", true, &[usual, again]).await;
-        check_opened("Bearer third", false, &[usual, again]).await;
-        check_opened("Basic first", false, &[]).await;
+        check_accepted("first", true, &[usual]).await;
+        check_accepted("second", true, &[usual, again]).await;
+        check_accepted("third", false, &[usual, again]).await;
     }
 
     #[test]
-    fn a_token_is_held_against_every_key() {
+    fn a_token_is_compared_with_every_key() {
         let keys = ["new\n", "old"].map(Secret::new);
         for (token, is_key) in [
             ("new", true),

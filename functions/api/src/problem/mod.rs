@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::app::{AppError, Missing};
-use shared::domain::{Causes, Invalid};
+use shared::domain::{Causes, Invalid, Scope};
 use shared::ports::{SecretError, StoreError};
 
 /// What a client reads about every internal failure; the log has the details.
@@ -21,6 +21,8 @@ pub(crate) struct Problem {
     code: &'static str,
     detail: String,
     errors: Arc<[BrokenRule]>,
+    /// The scope that the caller's key lacks.
+    missing_scope: Option<Scope>,
 }
 
 impl Problem {
@@ -30,6 +32,7 @@ impl Problem {
             code,
             detail: detail.into(),
             errors: Arc::new([]),
+            missing_scope: None,
         }
     }
 
@@ -102,8 +105,23 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        let detail = "send the API key of this deployment as Authorization: Bearer <key>";
+        let detail = "send a valid API key as Authorization: Bearer <key>";
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// The caller's key is valid, but lacks this scope.
+    pub(crate) fn missing_scope(scope: Scope) -> Self {
+        let detail = format!("this needs the scope {scope}, which the API key does not have");
+        Self {
+            missing_scope: Some(scope),
+            ..Self::new(StatusCode::FORBIDDEN, "missing_scope", detail)
+        }
+    }
+
+    /// The caller's key is valid, but its tenant may not use the API now.
+    pub(crate) fn tenant_suspended() -> Self {
+        let detail = "the tenant of this API key is suspended; ask the operator of this deployment";
+        Self::new(StatusCode::FORBIDDEN, "tenant_suspended", detail)
     }
 
     pub(crate) fn unknown_route() -> Self {
@@ -139,17 +157,16 @@ impl Problem {
         }
     }
 
-    /// No API key can be checked, because the secret that holds it can't be read.
-    pub(crate) fn keyless(error: &SecretError) -> Self {
+    /// No API key can be checked or sealed, because the secret that holds the `content` can't be
+    /// read.
+    pub(crate) fn keyless(content: &str, error: &SecretError) -> Self {
         match error {
-            SecretError::Missing { .. } => {
-                let detail = "no API key can be checked: the secret that holds the deployment's key is missing, empty, or may \
-                              not be read";
-                Self {
-                    detail: detail.to_owned(),
-                    ..Self::internal()
-                }
-            }
+            SecretError::Missing { .. } => Self {
+                detail: format!(
+                    "no API key can be checked: the secret that holds the {content} is missing, empty, or may not be read"
+                ),
+                ..Self::internal()
+            },
             SecretError::Unavailable(_) => {
                 let detail = "no API key can be checked: Secrets Manager does not answer; try again in a moment";
                 Self {
@@ -199,6 +216,16 @@ impl Problem {
         )
     }
 
+    /// What the client would need (RFC 6750, section 3).
+    fn challenge(&self) -> Option<HeaderValue> {
+        if self.status == StatusCode::UNAUTHORIZED {
+            return Some(HeaderValue::from_static("Bearer"));
+        }
+        let scope = self.missing_scope?;
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        challenge.try_into().ok()
+    }
+
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", INTERNAL)
     }
@@ -240,6 +267,26 @@ impl From<AppError> for Problem {
                 "conflict",
                 "the task created with this Idempotency-Key was deleted; use a new key for a new task",
             ),
+            AppError::MissingScope(scope) => Self::missing_scope(scope),
+            AppError::KeyRevoked => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "the key is revoked, and cannot be changed; create a new one",
+            ),
+            AppError::TooManyKeys(most) => Self::new(
+                StatusCode::CONFLICT,
+                "limit_reached",
+                format!("the tenant has {most} keys, the most that it may have; revoke one first"),
+            ),
+            AppError::TenantExists(tenant) => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                format!("the id {tenant} is taken; choose another one"),
+            ),
+            AppError::Pepper(ref cause) => {
+                tracing::error!(error = %Causes(&error), "request failed");
+                Self::keyless("pepper of API keys", cause)
+            }
             AppError::AnsweredOtherwise(_) => {
                 Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string()))
             }
@@ -303,10 +350,10 @@ pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    if problem.status == StatusCode::UNAUTHORIZED {
+    if let Some(challenge) = problem.challenge() {
         rendered
             .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            .insert(header::WWW_AUTHENTICATE, challenge);
     }
     if problem.status == StatusCode::SERVICE_UNAVAILABLE {
         rendered

@@ -10,7 +10,7 @@ use super::request::{AnswerTaskRequest, ResumeTaskRequest, RetryTaskRequest};
 use super::response::{NumberedChangeResponse, TaskResponse};
 use super::steps::StepResponse;
 use crate::Api;
-use crate::auth::Authenticated;
+use crate::auth::{Caller, TasksRead, TasksSubmit};
 use crate::body::{Body, OptionalBody};
 use crate::delivery::{MAX_BODY_BYTES, bytes_of, fit};
 use crate::path::PathId;
@@ -29,46 +29,64 @@ type Accepted = (StatusCode, Json<TaskResponse>);
 /// `POST /v1/tasks/{id}/cancel`: cancels a task, at once or within seconds.
 pub(crate) async fn cancel_task(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksSubmit>,
     PathId(id): PathId<TaskId>,
     params: Params,
 ) -> Result<Json<TaskResponse>, Problem> {
     params.finish()?;
-    let task = api.tasks.cancel_task(&tenant, id).await?;
+    let task = api.tasks.cancel_task(&access.tenant, id).await?;
     Ok(Json(TaskResponse::from(&task)))
+}
+
+/// `DELETE /v1/tasks/{id}`: deletes a task that has ended.
+pub(crate) async fn delete_task(
+    State(api): State<Api>,
+    Caller { access, .. }: Caller<TasksSubmit>,
+    PathId(id): PathId<TaskId>,
+    params: Params,
+) -> Result<StatusCode, Problem> {
+    params.finish()?;
+    api.tasks.delete_task(&access.tenant, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `POST /v1/tasks/{id}/retry`: continues a task that failed, was canceled or timed out.
 pub(crate) async fn retry_task(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksSubmit>,
     PathId(id): PathId<TaskId>,
     params: Params,
     OptionalBody(request): OptionalBody<RetryTaskRequest>,
 ) -> Result<Accepted, Problem> {
     params.finish()?;
-    let (from, limits) = request.terms()?;
-    let task = api.tasks.retry_task(&tenant, id, from, limits).await?;
+    let (from, limits) = request.terms(&access)?;
+    let task = api
+        .tasks
+        .retry_task(&access.tenant, id, from, limits)
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
 /// `POST /v1/tasks/{id}/resume`: continues a task that paused at a limit.
 pub(crate) async fn resume_task(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksSubmit>,
     PathId(id): PathId<TaskId>,
     params: Params,
     OptionalBody(request): OptionalBody<ResumeTaskRequest>,
 ) -> Result<Accepted, Problem> {
     params.finish()?;
-    let task = api.tasks.resume_task(&tenant, id, request.limits()).await?;
+    let task = api
+        .tasks
+        .resume_task(&access.tenant, id, request.limits(&access))
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
 
 /// `POST /v1/tasks/{id}/input`: answers the tool calls that a task waits for.
 pub(crate) async fn answer_task(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksSubmit>,
     PathId(id): PathId<TaskId>,
     params: Params,
     Body(request): Body<AnswerTaskRequest>,
@@ -76,7 +94,7 @@ pub(crate) async fn answer_task(
     params.finish()?;
     let task = api
         .tasks
-        .answer_task(&tenant, id, request.answers()?)
+        .answer_task(&access.tenant, id, request.answers()?)
         .await?;
     Ok((StatusCode::ACCEPTED, Json(TaskResponse::from(&task))))
 }
@@ -84,7 +102,7 @@ pub(crate) async fn answer_task(
 /// `GET /v1/tasks/{id}/steps?limit=&cursor=`: the task's journal, in order.
 pub(crate) async fn list_steps(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksRead>,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<ListResponse<StepResponse>>, Problem> {
@@ -92,7 +110,7 @@ pub(crate) async fn list_steps(
     params.finish()?;
     let part = api
         .tasks
-        .list_steps(&tenant, id, after.unwrap_or(0), limit)
+        .list_steps(&access.tenant, id, after.unwrap_or(0), limit)
         .await?;
     let (mut entries, mut bytes, mut more) = (Vec::new(), 0, part.more);
     for step in part.steps {
@@ -118,14 +136,17 @@ pub(crate) async fn list_steps(
 /// `GET /v1/tasks/{id}/history?limit=&cursor=`: everything that happened to the task, in order.
 pub(crate) async fn list_history(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksRead>,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<ListResponse<NumberedChangeResponse>>, Problem> {
     let (after, limit) = place_and_limit(&mut params)?;
     params.finish()?;
     let from = after.map_or(0, |after| after.saturating_add(1));
-    let part = api.tasks.list_history(&tenant, id, from, limit).await?;
+    let part = api
+        .tasks
+        .list_history(&access.tenant, id, from, limit)
+        .await?;
     let next = part
         .changes
         .last()

@@ -17,14 +17,14 @@ use shared::domain::{AgentId, TaskId, TaskStatus};
 use shared::ports::TaskFilter;
 
 use crate::Api;
-use crate::auth::Authenticated;
+use crate::auth::{Caller, TasksRead, TasksSubmit};
 use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
 use crate::trace::Trace;
 pub(crate) use lifecycle::{
-    answer_task, cancel_task, list_history, list_steps, resume_task, retry_task,
+    answer_task, cancel_task, delete_task, list_history, list_steps, resume_task, retry_task,
 };
 use request::SubmitTaskRequest;
 pub(crate) use response::{TaskResponse, TaskSummaryResponse};
@@ -36,7 +36,7 @@ const MAX_WAIT_SECONDS: u64 = 25;
 /// `POST /v1/tasks`: accepts a task.
 pub(crate) async fn submit_task(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksSubmit>,
     (Trace(trace), headers): (Trace, HeaderMap),
     params: Params,
     Body(request): Body<SubmitTaskRequest>,
@@ -44,7 +44,7 @@ pub(crate) async fn submit_task(
     params.finish()?;
     let task = api
         .tasks
-        .submit_task(&tenant, request.new_task(&headers, trace)?)
+        .submit_task(&access.tenant, request.new_task(&access, &headers, trace)?)
         .await?;
     let location = [(LOCATION, format!("/v1/tasks/{}", task.id()))];
     Ok((
@@ -58,7 +58,7 @@ pub(crate) async fn submit_task(
 /// seconds. If the wait ends early for another reason, the response has a `Retry-After`.
 pub(crate) async fn find_task(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    caller: Caller<TasksRead>,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<(HeaderMap, Json<TaskResponse>), Problem> {
@@ -68,10 +68,12 @@ pub(crate) async fn find_task(
         return Err(refused("wait", &rule));
     }
     params.finish()?;
-    let found = api
-        .waits
-        .find_task(&tenant, id, Duration::from_secs(wait))
-        .await?;
+    let wait = Duration::from_secs(wait);
+    if !wait.is_zero() {
+        caller.check_for(&api, wait).await?;
+    }
+    let tenant = &caller.access.tenant;
+    let found = api.waits.find_task(tenant, id, wait).await?;
     let mut headers = HeaderMap::new();
     if let Some(after) = found.ask_again_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
@@ -87,7 +89,7 @@ fn whole_seconds(duration: Duration) -> u64 {
 /// `GET /v1/tasks?status=&agent_id=&limit=&cursor=`: the tenant's tasks, newest first.
 pub(crate) async fn list_tasks(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksRead>,
     mut params: Params,
 ) -> Result<Json<ListResponse<TaskSummaryResponse>>, Problem> {
     let status = params
@@ -99,7 +101,7 @@ pub(crate) async fn list_tasks(
     params.finish()?;
     let tasks = api
         .tasks
-        .list_tasks(&tenant, &TaskFilter { status, agent }, &page)
+        .list_tasks(&access.tenant, &TaskFilter { status, agent }, &page)
         .await?;
     Ok(Json(ListResponse::from(tasks)))
 }

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
-use shared::app::{IdempotencyKey, NewTask, RetryFrom, ToolAnswer};
+use shared::app::{Access, IdempotencyKey, NewTask, RetryFrom, ToolAnswer};
 use shared::domain::{CacheUse, Invalid, LimitChanges, TaskInput, TraceHeader};
 
 use crate::body::{Broken, Object, named, required};
@@ -54,7 +54,7 @@ struct ResultEntry {
 
 impl RetryTaskRequest {
     /// Where the task starts, and what changes of its bounds.
-    pub(super) fn terms(self) -> Result<(RetryFrom, LimitChanges), Problem> {
+    pub(super) fn terms(self, access: &Access) -> Result<(RetryFrom, LimitChanges), Problem> {
         let from = match self.from.as_deref() {
             None | Some("checkpoint") => Ok(RetryFrom::Checkpoint),
             Some("start") => Ok(RetryFrom::Start),
@@ -62,14 +62,14 @@ impl RetryTaskRequest {
         };
         let mut broken = Broken::default();
         let from = broken.keep(from);
-        broken.finish(from.map(|from| (from, changes(self.limits))))
+        broken.finish(from.map(|from| (from, changes(self.limits, access))))
     }
 }
 
 impl ResumeTaskRequest {
     /// What changes of the task's bounds.
-    pub(super) fn limits(self) -> LimitChanges {
-        changes(self.limits)
+    pub(super) fn limits(self, access: &Access) -> LimitChanges {
+        changes(self.limits, access)
     }
 }
 
@@ -102,16 +102,16 @@ impl AnswerTaskRequest {
     }
 }
 
-fn changes(limits: Option<Object<LimitsEntry>>) -> LimitChanges {
-    limits
-        .map(|Object(entry)| LimitChanges::from(entry))
-        .unwrap_or_default()
+fn changes(limits: Option<Object<LimitsEntry>>, access: &Access) -> LimitChanges {
+    let Object(entry) = limits.unwrap_or(Object(LimitsEntry::default()));
+    entry.changes(access)
 }
 
 impl SubmitTaskRequest {
     /// What is submitted, or every rule that the request breaks.
     pub(super) fn new_task(
         self,
+        access: &Access,
         headers: &HeaderMap,
         trace: Option<TraceHeader>,
     ) -> Result<NewTask, Problem> {
@@ -134,7 +134,7 @@ impl SubmitTaskRequest {
         let idempotency_key = broken.keep(idempotency_key(headers));
         let new = match (agent, input, idempotency_key) {
             (Some(agent), Some(input), Some(idempotency_key)) => {
-                let limits = changes(self.limits);
+                let limits = changes(self.limits, access);
                 Some(NewTask {
                     agent,
                     input,

@@ -5,7 +5,7 @@ use axum::extract::State;
 use shared::domain::TaskId;
 
 use crate::Api;
-use crate::auth::Authenticated;
+use crate::auth::{Caller, TasksRead};
 use crate::delivery::{TextRange, TextResponse};
 use crate::path::{PathId, PathNumber};
 use crate::problem::Problem;
@@ -14,13 +14,13 @@ use crate::query::Params;
 /// `GET /v1/tasks/{id}/output?offset=&limit=`: a part of a completed task's answer.
 pub(crate) async fn read_output(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksRead>,
     PathId(id): PathId<TaskId>,
     mut params: Params,
 ) -> Result<Json<TextResponse>, Problem> {
     let range = TextRange::take(&mut params)?;
     params.finish()?;
-    let text = api.tasks.output_text(&tenant, id).await?;
+    let text = api.tasks.output_text(&access.tenant, id).await?;
     TextResponse::of(&text, range).map(Json)
 }
 
@@ -28,13 +28,13 @@ pub(crate) async fn read_output(
 /// or a tool's result.
 pub(crate) async fn read_step_text(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksRead>,
     (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
     mut params: Params,
 ) -> Result<Json<TextResponse>, Problem> {
     let range = TextRange::take(&mut params)?;
     params.finish()?;
-    let text = api.tasks.step_text(&tenant, id, number).await?;
+    let text = api.tasks.step_text(&access.tenant, id, number).await?;
     TextResponse::of(&text, range).map(Json)
 }
 
@@ -42,12 +42,12 @@ pub(crate) async fn read_step_text(
 /// tool call whose result is, or will be, this step.
 pub(crate) async fn read_call_arguments(
     State(api): State<Api>,
-    Authenticated(tenant): Authenticated,
+    Caller { access, .. }: Caller<TasksRead>,
     (PathId(id), PathNumber(number)): (PathId<TaskId>, PathNumber),
     mut params: Params,
 ) -> Result<Json<TextResponse>, Problem> {
     let range = TextRange::take(&mut params)?;
     params.finish()?;
-    let text = api.tasks.call_arguments(&tenant, id, number).await?;
+    let text = api.tasks.call_arguments(&access.tenant, id, number).await?;
     TextResponse::of(&text, range).map(Json)
 }

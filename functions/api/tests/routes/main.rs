@@ -11,9 +11,11 @@
     reason = "`json!` reads best where it is used"
 )]
 
+mod access;
 mod agents;
 mod bodies;
 mod delivery;
+mod keys;
 mod lifecycle;
 mod logs;
 mod platform;

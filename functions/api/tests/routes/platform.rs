@@ -4,19 +4,19 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Api, ApiKeys, router};
+use api::{Api, Auth, DeploymentKey, router};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::app::{Agents, Readiness, Room, Runner, Tasks, Waits, WorkTimes};
+use shared::app::{Agents, KeyPorts, Readiness, Room, Runner, Tasks, Waits, WorkTimes};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
-    Faults, ManualClock, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, ScriptedModel,
-    ScriptedTools, samples,
+    Faults, ManualClock, MemoryKeys, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore,
+    MemoryTenants, ScriptedModel, ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
@@ -39,6 +39,7 @@ pub(crate) struct Platform {
     pub(crate) queue: MemoryQueue,
     pub(crate) clock: ManualClock,
     pub(crate) secrets: MemorySecrets,
+    pub(crate) keys: MemoryKeys,
 }
 
 pub(crate) struct Answer {
@@ -67,6 +68,7 @@ impl Platform {
             MemorySecrets::default(),
         );
         secrets.set("api-key", KEY);
+        secrets.set("pepper", "pepper");
         let clock = ManualClock::at(samples::START);
         let failing = || Arc::new(store.with_faults(faults.clone()));
         let time = || Arc::new(clock.clone());
@@ -77,7 +79,17 @@ impl Platform {
             queue: Arc::new(queue.clone()),
             clock: time(),
         };
-        let keys = ApiKeys::new(
+        let keys = MemoryKeys::default();
+        let ports = KeyPorts {
+            keys: Arc::new(keys.with_faults(faults.clone())),
+            tenants: Arc::new(MemoryTenants::default().with_faults(faults.clone())),
+            secrets: Arc::new(secrets.clone()),
+            pepper_secret: "pepper".to_owned(),
+            home: samples::tenant("default"),
+            clock: time(),
+        };
+        let (use_cases, tenants, check) = ports.use_cases();
+        let deployment_key = DeploymentKey::new(
             Arc::new(secrets.clone()),
             "api-key".to_owned(),
             Duration::from_hours(1),
@@ -89,7 +101,7 @@ impl Platform {
                 "the task queue",
                 Arc::new(queue.with_faults(faults.clone())),
             ),
-            ("the API key's secret", Arc::new(keys.clone())),
+            ("the API key's secret", Arc::new(deployment_key.clone())),
         ];
         let router = router(Api {
             agents: Agents::new(failing(), compatible_server, time()),
@@ -100,7 +112,12 @@ impl Platform {
             ),
             tasks,
             readiness: Arc::new(Readiness::new(dependencies, time())),
-            keys,
+            keys: use_cases,
+            tenants,
+            auth: Auth {
+                deployment_key,
+                keys: Arc::new(check),
+            },
             version: "v1",
             runbook_url: "https://wiki.example/runbook".to_owned(),
         });
@@ -110,6 +127,7 @@ impl Platform {
             queue,
             clock,
             secrets,
+            keys,
         }
     }
 

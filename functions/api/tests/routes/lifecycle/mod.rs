@@ -55,6 +55,24 @@ fn check(answer: &Answer, status: u16, field: &str, value: &str) {
     );
 }
 
+#[tokio::test]
+async fn only_a_task_that_has_ended_is_deleted_and_then_it_is_unknown() {
+    let platform = Platform::new();
+    let agent = platform.create_agent().await;
+    let queued = platform.submit(&agent, "hello").await;
+    let path = format!("/v1/tasks/{}", queued["id"].as_str().unwrap());
+    let delete = async || {
+        let request = request("DELETE", &path).body(Body::empty());
+        platform.send(request.unwrap()).await
+    };
+    check(&delete().await, 409, "code", "conflict");
+    order(&platform, format!("{path}/cancel")).await;
+    for _ in 0..2 {
+        assert_eq!(delete().await.status, StatusCode::NO_CONTENT);
+        assert_eq!(platform.get(&path).await.status, StatusCode::NOT_FOUND);
+    }
+}
+
 /// Answers that break rules, to a task that waits for those of the calls a and b.
 async fn check_answers_refused(platform: &Platform, input: &str) {
     let table: [(Value, &[_]); 5] = [
