@@ -1,4 +1,4 @@
-//! Both vendors' protocols, when all is well and when it is not.
+//! Both providers' protocols, when all is well and when it is not.
 
 use serde_json::json;
 

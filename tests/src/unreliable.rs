@@ -42,7 +42,7 @@ pub enum Fate {
     RateLimited(u64),
     /// 500.
     Broken,
-    /// 529, as an overloaded vendor says it.
+    /// 529, as an overloaded provider says it.
     Overloaded,
     /// The connection is cut in the middle of the answer.
     Cut,

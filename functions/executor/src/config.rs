@@ -278,9 +278,9 @@ mod tests {
 
     #[test]
     fn a_key_is_never_sent_in_the_clear() {
-        let vendor = "https://api.anthropic.com";
+        let anthropic = "https://api.anthropic.com";
         for taken in [
-            [vendor, "key", "http://vllm.internal:8000", ""],
+            [anthropic, "key", "http://vllm.internal:8000", ""],
             [
                 "http://api.anthropic.com",
                 "",
@@ -303,7 +303,7 @@ mod tests {
             ),
             (
                 "OPENAI_COMPATIBLE_BASE_URL",
-                [vendor, "key", "http://vllm.internal:8000", "key"],
+                [anthropic, "key", "http://vllm.internal:8000", "key"],
             ),
         ] {
             let error = read_from("0", upstreams).unwrap_err();

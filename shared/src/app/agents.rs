@@ -52,9 +52,9 @@ impl Agents {
         .refusals(model, unlisted)
     }
 
-    /// Every rule of the chain's vendors that the tools and limits of a new agent break, at
+    /// Every rule of the chain's providers that the tools and limits of a new agent break, at
     /// pointers from its root. What can be repaired without a change of meaning breaks none.
-    pub fn vendor_refusals(
+    pub fn provider_refusals(
         &self,
         models: &ModelChain,
         tools: &[ToolDefinition],
@@ -71,7 +71,7 @@ impl Agents {
     }
 
     /// Creates an agent with its first version. It has passed [`Agents::refusals`] and
-    /// [`Agents::vendor_refusals`].
+    /// [`Agents::provider_refusals`].
     pub async fn create_agent(
         &self,
         tenant: TenantId,

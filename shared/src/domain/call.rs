@@ -1,4 +1,4 @@
-//! One exchange with a model, free of any vendor's format.
+//! One exchange with a model, free of any provider's format.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,8 +124,8 @@ pub struct ModelAnswer {
     pub usage: Usage,
     /// The model of the chain that answered.
     pub model: ModelRef,
-    /// The vendor's name for the model that it says it served, often a dated form of the one asked
-    /// for.
+    /// The provider's name for the model that it says it served, often a dated form of the one
+    /// asked for.
     pub served_model: String,
     /// The provider's id for the exchange, which its support asks for.
     pub request_id: Option<String>,
@@ -279,7 +279,7 @@ pub enum StopReason {
     MaxTokens,
     /// It filled its context window; the text is cut.
     ContextWindow,
-    /// It, or the vendor's filter, declined to answer.
+    /// It, or the provider's filter, declined to answer.
     Refusal,
     /// A reason that this version doesn't know; the text is kept.
     Other,

@@ -24,7 +24,7 @@ pub enum FailureCode {
     ModelRejected,
     /// The input is larger than the model's context window.
     ContextTooLong,
-    /// The model, or the vendor's filter, declined to answer.
+    /// The model, or the provider's filter, declined to answer.
     ModelRefused,
     /// The provider's answer is empty or not in its documented form.
     ModelBadAnswer,

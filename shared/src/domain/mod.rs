@@ -2,7 +2,7 @@
 //!
 //! A value that exists is valid: constructors return [`Invalid`] for a bad value, and a task
 //! changes its state only through the methods of [`Task`]. No code here knows HTTP, AWS or a
-//! vendor's format.
+//! provider's format.
 
 pub mod agent;
 pub mod answer_key;

@@ -29,8 +29,8 @@ pub struct Output {
 pub struct Failure {
     /// The kind of failure.
     pub code: FailureCode,
-    /// A sentence for people. It contains only those parts of a vendor's text that can't repeat the
-    /// prompt.
+    /// A sentence for people. It contains only those parts of a provider's text that can't repeat
+    /// the prompt.
     pub message: String,
     /// The model calls that led to it, if any did: each attempt, in order.
     pub attempts: Vec<FailedAttempt>,

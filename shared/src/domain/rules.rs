@@ -27,7 +27,7 @@ pub enum Outage {
 }
 
 impl Default for RetryRules {
-    /// Three attempts within a minute, as in the vendors' own clients; then the task waits.
+    /// Three attempts within a minute, as in the providers' own clients; then the task waits.
     fn default() -> Self {
         Self {
             max_attempts: 3,

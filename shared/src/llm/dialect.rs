@@ -1,5 +1,5 @@
-//! What sets a vendor's API apart from another's: the question's form, the answer's, and the names
-//! of errors.
+//! What sets a provider's API apart from another's: the question's form, the answer's, and the
+//! names of errors.
 //!
 //! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what
 //! comes back to its [`ResponseParser`], in one piece or event by event.
@@ -11,11 +11,11 @@ use super::sse::Event;
 use crate::domain::{AssistantContent, ModelRequest, StopReason, Usage};
 use crate::ports::ModelErrorKind;
 
-/// A vendor's API.
+/// A provider's API.
 pub(super) trait Dialect: Send + Sync + 'static {
     /// The path of the resource, from `/v1/` on.
     const PATH: &'static str;
-    /// The header of an answer that has the vendor's id for the exchange.
+    /// The header of an answer that has the provider's id for the exchange.
     const REQUEST_ID: &'static str;
 
     /// The body that is posted.
@@ -26,7 +26,7 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// The question to the request's model; streamed or not, as the model's settings say.
     fn body(request: &ModelRequest) -> Self::RequestBody<'_>;
 
-    /// The vendor's own headers.
+    /// The provider's own headers.
     fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)>;
 }
 
@@ -63,20 +63,20 @@ pub(super) enum Progress {
 pub(super) struct Answer {
     pub(super) content: Vec<Part>,
     pub(super) stop_reason: StopReason,
-    /// The vendor's name for the model that it served.
+    /// The provider's name for the model that it served.
     pub(super) served_model: Option<String>,
 }
 
 /// A part of what a model says.
 pub(super) struct Part {
     pub(super) content: AssistantContent,
-    /// The vendor's own block, if the vendor wants it back.
+    /// The provider's own block, if the provider wants it back.
     pub(super) original: Option<serde_json::Value>,
 }
 
 /// Why an answer with status 200 is none.
 pub(super) enum Fault {
-    /// The vendor reports an error in it.
+    /// The provider reports an error in it.
     Complaint(ModelErrorKind, Complaint),
     /// It is not in the documented form.
     Malformed(Malformed),

@@ -1,4 +1,4 @@
-//! Why a model stopped: the reasons that vendors and servers name.
+//! Why a model stopped: the reasons that providers and servers name.
 //!
 //! A gateway passes on the reason of the model behind it. So any server may name any of these
 //! reasons, in upper or lower case.

@@ -1,4 +1,4 @@
-//! One exchange over HTTP, the same for all vendors: a request in JSON is posted, and a stream of
+//! One exchange over HTTP, the same for all providers: a request in JSON is posted, and a stream of
 //! events or a whole answer in JSON comes back.
 //!
 //! An exchange always ends in time and uses a bounded amount of memory. It is tried once. It
@@ -56,7 +56,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// Calls the models of one vendor.
+/// Calls the models of one provider.
 pub(super) struct Client<D>(Arc<Endpoint<D>>);
 
 struct Endpoint<D> {

@@ -25,7 +25,7 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// A minute, half a minute, and ten minutes as in the vendors' own clients.
+    /// A minute, half a minute, and ten minutes as in the providers' own clients.
     fn default() -> Self {
         Self {
             first_byte: Duration::from_mins(1),

@@ -1,7 +1,7 @@
-//! A recorded conversation in a form that every vendor accepts.
+//! A recorded conversation in a form that every provider accepts.
 //!
-//! Vendors refuse a request whose conversation breaks one of their rules, and would refuse it again
-//! with every further attempt. So here, once for all dialects:
+//! Providers refuse a request whose conversation breaks one of their rules, and would refuse it
+//! again with every further attempt. So here, once for all dialects:
 //!
 //! - Blank texts are left out ("text content blocks must contain non-whitespace text",
 //!   <https://github.com/anthropics/claude-code/issues/23369>), and turns that have nothing else.
@@ -33,7 +33,7 @@ const NO_REASON: &str = "The tool failed without a message.";
 /// The result of a call that has none.
 const NOT_RUN: &str = "not run: no result was recorded";
 
-/// The longest name of a tool that vendors take.
+/// The longest name of a tool that providers take.
 const MAX_NAME_BYTES: usize = 64;
 
 /// What the user says where somebody has to speak before the model does.
@@ -206,8 +206,8 @@ impl<'a> Said<'a> {
             .map_or_else(|| Cow::Borrowed(call.id.as_str()), Cow::Owned)
     }
 
-    /// The vendor's own block, with the call's id in this field, and a name that the vendor takes
-    /// back: models write others. A block with a new id is no longer known by another.
+    /// The provider's own block, with the call's id in this field, and a name that the provider
+    /// takes back: models write others. A block with a new id is no longer known by another.
     pub(super) fn block(&self, original: &'a Original, id_field: &str) -> Cow<'a, Value> {
         let new_name = self
             .call()
@@ -231,7 +231,7 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The name of a tool as vendors take it: 1 to 64 of `A-Z a-z 0-9 _ -`. Models write other names
+/// The name of a tool as providers take it: 1 to 64 of `A-Z a-z 0-9 _ -`. Models write other names
 /// too; such a call was refused, and only has to be readable.
 pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';

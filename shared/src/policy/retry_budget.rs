@@ -6,7 +6,7 @@
 //! failure is final (AWS Builders' Library, "Timeouts, retries, and backoff with jitter"; the retry
 //! budgets of Finagle and tower). It needs no clock and no store.
 //!
-//! One bucket per provider: a vendor in trouble doesn't use up the retries of another, and their
+//! One bucket per provider: a provider in trouble doesn't use up the retries of another, and their
 //! number doesn't grow with the names of models. What is the trouble of one model only is the
 //! breaker's.
 

@@ -122,11 +122,11 @@ pub enum ModelErrorKind {
     /// The input doesn't fit into the model's context window, or is larger than the provider takes.
     #[error("says that the input is too long for the model")]
     ContextTooLong,
-    /// The vendor's filter declines to answer: the same request will be declined again.
+    /// The provider's filter declines to answer: the same request will be declined again.
     #[error("declines to answer")]
     Refused,
-    /// The response is unreadable, empty or too large, or the vendor says that its model made a bad
-    /// one. Another attempt or another model may succeed.
+    /// The response is unreadable, empty or too large, or the provider says that its model made a
+    /// bad one. Another attempt or another model may succeed.
     #[error("gave an answer that can't be understood")]
     BadAnswer,
     /// The call could pass this cap on cost; it was not made.
@@ -202,8 +202,8 @@ impl ModelError {
     }
 
     /// Whether the same request to the same model may succeed within this call. The rules are those
-    /// of the vendors' own clients, with two exceptions: no header restores an exhausted quota, and
-    /// an inner layer that says when to come back has decided already.
+    /// of the providers' own clients, with two exceptions: no header restores an exhausted quota,
+    /// and an inner layer that says when to come back has decided already.
     pub fn is_retryable(&self) -> bool {
         self.recovery.is_none()
             && self.kind != ModelErrorKind::QuotaExhausted

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_whose_schema_a_vendor_refuses_is_still_read() {
+    fn a_record_whose_schema_a_provider_refuses_is_still_read() {
         let schema = json!({ "type": "object", "properties": { "filter[id]": {} }, "anyOf": [{}] });
         let mut agent = rich();
         agent.config.tools[0].input_schema = JsonSchema::new(schema).unwrap();

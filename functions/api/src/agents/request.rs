@@ -121,7 +121,7 @@ impl CreateAgentRequest {
         }
         .limits(&mut broken);
         if let Some(models) = &models {
-            broken.extend(agents.vendor_refusals(
+            broken.extend(agents.provider_refusals(
                 models,
                 tools.as_deref().unwrap_or_default(),
                 limits,

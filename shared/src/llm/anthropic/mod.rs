@@ -2,9 +2,9 @@
 //! parameters.
 //!
 //! Types and names of errors are those of the API reference at
-//! <https://docs.claude.com/en/api/messages> and of the vendor's own client. Unknown fields,
-//! events, content blocks and stop reasons are let pass, because the vendor adds them without a new
-//! version.
+//! <https://docs.claude.com/en/api/messages> and of the provider's own client. Unknown fields,
+//! events, content blocks and stop reasons are let pass, because the provider adds them without a
+//! new version.
 
 mod block;
 mod complexity;

@@ -31,7 +31,7 @@ pub(in crate::llm) struct Received {
     /// Whether usage came with the reason to stop.
     is_counted: bool,
     usage: UsageReport,
-    /// The output whose tokens the vendor has not counted yet.
+    /// The output whose tokens the provider has not counted yet.
     uncounted_bytes: u64,
 }
 
@@ -93,7 +93,7 @@ enum Kind {
     Error,
 }
 
-/// Unlike our [`Usage`], the vendor's `input_tokens` leaves out what went through the cache.
+/// Unlike our [`Usage`], the provider's `input_tokens` leaves out what went through the cache.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct UsageReport {
@@ -118,7 +118,7 @@ struct OutputDetails {
 
 impl ResponseParser for Received {
     fn event(&mut self, event: &Event) -> Result<Progress, Fault> {
-        // The vendor sends no such mark; servers with the same API do.
+        // The provider sends no such mark; servers with the same API do.
         if event.data.trim_ascii() == "[DONE]" {
             return Ok(self.end());
         }
@@ -193,7 +193,7 @@ impl ResponseParser for Received {
         Ok(())
     }
 
-    /// The vendor counts the output at its end. Before that, it is estimated by what has come.
+    /// The provider counts the output at its end. Before that, it is estimated by what has come.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let usage = Usage::from(self.usage);
         let estimate = lenient::estimated_tokens(self.uncounted_bytes, max_output_tokens);

@@ -1,10 +1,10 @@
 //! What Anthropic is asked.
 //!
-//! Blocks that came from the vendor go back to it as they were. Its reasoning goes back to the very
-//! model that wrote it, because another one refuses it, and is left out elsewhere. What another
-//! vendor's model said goes in neutral form, with ids and names brought into the form that this
-//! vendor takes. No tool is sent as strict, so that only the form of the answer counts towards the
-//! vendor's limits on strict schemas.
+//! Blocks that came from the provider go back to it as they were. Its reasoning goes back to the
+//! very model that wrote it, because another one refuses it, and is left out elsewhere. What
+//! another provider's model said goes in neutral form, with ids and names brought into the form
+//! that this provider takes. No tool is sent as strict, so that only the form of the answer counts
+//! towards the provider's limits on strict schemas.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -109,7 +109,7 @@ struct Turn<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Block<'a> {
-    /// As it came from the vendor.
+    /// As it came from the provider.
     Original(Cow<'a, Value>),
     Ours(Ours<'a>),
 }
@@ -251,7 +251,7 @@ fn output_config(effort: Option<ReasoningEffort>, form: Option<Value>) -> Option
 }
 
 /// A turn, unless nothing of it can be sent. Turns of the same role that follow each other are
-/// joined by the vendor.
+/// joined by the provider.
 fn turn<'a>(spoken: Spoken<'a>, model: &ModelRef) -> Option<Turn<'a>> {
     let (role, content): (_, Vec<Block<'a>>) = match spoken {
         Spoken::User(parts) => ("user", parts.into_iter().map(said_by_user).collect()),
@@ -281,16 +281,16 @@ fn said_by_user(part: &UserPart) -> Block<'_> {
 
 fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
     let original = said.part.original.as_ref();
-    let of_vendor = original.filter(|original| original.model.provider() == model.provider());
+    let of_provider = original.filter(|original| original.model.provider() == model.provider());
     let of_model = original.filter(|original| original.model == *model);
     let back = |original| Block::Original(said.block(original, "id"));
     match &said.part.content {
         AssistantContent::Reasoning(_) => of_model.map(back),
-        AssistantContent::Opaque => of_vendor.map(back),
+        AssistantContent::Opaque => of_provider.map(back),
         AssistantContent::Text(text) => {
-            Some(of_vendor.map_or(Block::Ours(Ours::Text { text }), back))
+            Some(of_provider.map_or(Block::Ours(Ours::Text { text }), back))
         }
-        AssistantContent::ToolCall(call) => Some(match of_vendor {
+        AssistantContent::ToolCall(call) => Some(match of_provider {
             Some(original) => {
                 Block::Original(with_id(said.block(original, "id"), &token(said.id(call))))
             }
@@ -299,7 +299,7 @@ fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
     }
 }
 
-/// The vendor's block with this id; its result has the same id.
+/// The provider's block with this id; its result has the same id.
 fn with_id<'a>(block: Cow<'a, Value>, id: &str) -> Cow<'a, Value> {
     if block.get("id").and_then(Value::as_str) == Some(id) {
         return block;
@@ -315,7 +315,7 @@ fn tool_use<'a>(said: &Said<'a>, call: &'a ToolCall) -> Block<'a> {
     let input = serde_json::from_str(&call.arguments)
         .ok()
         .filter(Value::is_object);
-    // The vendor takes nothing but an object; the model is to see what it wrote all the same.
+    // The provider takes nothing but an object; the model is to see what it wrote all the same.
     let input = input.unwrap_or_else(|| json!({ "arguments": call.arguments }));
     Block::Ours(Ours::ToolUse {
         id: token(said.id(call)),
@@ -332,7 +332,7 @@ fn tool_result(result: CallResult<'_>) -> Block<'_> {
     })
 }
 
-/// The text in the form of the vendor's ids: letters, digits, `_` and `-`. Different texts stay
+/// The text in the form of the provider's ids: letters, digits, `_` and `-`. Different texts stay
 /// different.
 fn token(text: Cow<'_, str>) -> Cow<'_, str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';

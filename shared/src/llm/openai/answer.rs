@@ -113,7 +113,7 @@ impl Response {
         })
     }
 
-    /// Whether the vendor's filter declined to answer; or the reason why there is no answer.
+    /// Whether the provider's filter declined to answer; or the reason why there is no answer.
     fn check(&self) -> Result<bool, Fault> {
         if let Some(error) = &self.error {
             let complaint = Complaint::from_error(error);
@@ -161,7 +161,7 @@ fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
     }
 }
 
-/// As in [`Usage`], the vendor's `input_tokens` and `output_tokens` are totals.
+/// As in [`Usage`], the provider's `input_tokens` and `output_tokens` are totals.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct UsageReport {

@@ -86,8 +86,8 @@ impl Item {
         }
     }
 
-    /// The item, and its block for the vendor. A call that was cut is none: it must neither run nor
-    /// be sent back.
+    /// The item, and its block for the provider. A call that was cut is none: it must neither run
+    /// nor be sent back.
     pub(super) fn into_part(self, block: Value, response: Option<Status>) -> Option<Part> {
         let content = match self {
             Self::Message { content } => {

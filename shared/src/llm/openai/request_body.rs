@@ -20,10 +20,10 @@ use crate::llm::transcript::{CallResult, Said, Turn, UniqueIn, tool_name, turns}
 use crate::policy::models::may_reason;
 use crate::policy::schemas::accepted;
 
-/// The fewest tokens that the vendor lets an answer have.
+/// The fewest tokens that the provider lets an answer have.
 const MIN_OUTPUT_TOKENS: u32 = 16;
 
-/// The longest id of a call that the vendor takes.
+/// The longest id of a call that the provider takes.
 const MAX_CALL_ID_BYTES: usize = 64;
 
 #[derive(Serialize)]
@@ -85,8 +85,8 @@ enum Speaker<'a> {
     },
     Assistant {
         content: &'a str,
-        /// Whether the text is the answer or said on the way to it; without it, the vendor's models
-        /// do worse.
+        /// Whether the text is the answer or said on the way to it; without it, the provider's
+        /// models do worse.
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<&'a str>,
     },

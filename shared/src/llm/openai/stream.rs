@@ -57,7 +57,7 @@ enum Kind {
 
 impl ResponseParser for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
-        // The vendor sends none; servers with the same API do.
+        // The provider sends none; servers with the same API do.
         if event.data.trim_ascii() == "[DONE]" {
             return Ok(Progress::Stopped);
         }

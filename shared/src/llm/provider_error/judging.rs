@@ -64,7 +64,7 @@ pub(super) fn kind(
     rule.map_or_else(|| by_status(status), |rule| rule.kind.clone())
 }
 
-/// The status that a body names goes before one that says little: gateways put their vendors'
+/// The status that a body names goes before one that says little: gateways put their providers'
 /// errors into answers of their own.
 fn actual_status(complaint: &Complaint, http: Option<u16>) -> Option<u16> {
     let says_little = matches!(http, None | Some(400 | 500 | 502));

@@ -1,10 +1,10 @@
-//! What a provider's error means, for all vendors. The error's names and text count more than the
+//! What a provider's error means, for all providers. The error's names and text count more than the
 //! HTTP status.
 //!
-//! Any server may send any vendor's errors, because gateways pass them on. So there is one reader
+//! Any server may send any provider's errors, because gateways pass them on. So there is one reader
 //! for all forms of an error ([`reading`]), one table of names and words ([`rules`]), and one place
 //! that decides which parts of an error may go into records and logs ([`detail`]).
-//! `docs/model-errors.md` shows the table by vendor, and a test compares it with this code.
+//! `docs/model-errors.md` shows the table by provider, and a test compares it with this code.
 
 mod detail;
 mod judging;

@@ -1,8 +1,8 @@
 //! Reads all forms of an error into one.
 //!
 //! An error is an object, a text, a list with an error in it, or an error inside another error:
-//! gateways put a vendor's whole response into the message of their own error. Only the fields that
-//! are named here are read.
+//! gateways put a provider's whole response into the message of their own error. Only the fields
+//! that are named here are read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The names and words of errors, of all vendors, and what they mean.
+//! The names and words of errors, of all providers, and what they mean.
 //!
 //! The first rule that fits decides; if none does, the status does. A rule that makes a call be
 //! tried again is narrower than one that ends it: a provider may quote the prompt, and a quotation

@@ -1,6 +1,6 @@
 //! The words of a provider's message that may go into records and logs.
 //!
-//! Vendors write their sentences about requests, schemas and limits with these words. A word that
+//! Providers write their sentences about requests, schemas and limits with these words. A word that
 //! is neither here nor in the agent's own tools and schemas is left out. So if a provider quotes a
 //! prompt, no telling word of it passes.
 

@@ -1,4 +1,4 @@
-//! Requests have a form that vendors accept, for every recorded conversation: bodies of requests,
+//! Requests have a form that providers accept, for every recorded conversation: bodies of requests,
 //! for every dialect.
 
 use serde_json::{Value, json};
@@ -312,7 +312,7 @@ fn an_id_that_occurs_twice_is_sent_once() {
 }
 
 #[test]
-fn a_vendors_own_block_gets_the_new_id_too() {
+fn a_providers_own_block_gets_the_new_id_too() {
     let blocks = [
         (
             Provider::Anthropic,
@@ -345,7 +345,7 @@ fn a_vendors_own_block_gets_the_new_id_too() {
 }
 
 #[test]
-fn a_vendors_own_block_and_its_result_have_one_id() {
+fn a_providers_own_block_and_its_result_have_one_id() {
     let block = json!({"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}, "caller": {"type": "x"}});
     let call = AssistantPart {
         original: part(
@@ -403,7 +403,7 @@ fn a_name_that_no_tool_may_have_is_sent_readable() {
             None,
         )])])
     };
-    // As the vendor wrote it.
+    // As the provider wrote it.
     let own = |provider, name: &str| {
         let block = match provider {
             Provider::Anthropic => {

@@ -1,4 +1,4 @@
-//! Schemas, limits and reasoning settings are sent as each vendor takes them.
+//! Schemas, limits and reasoning settings are sent as each provider takes them.
 
 use super::acceptable::{PROVIDERS, after_user, calls, of, posted};
 use super::transcripts::{body, model, prompt, question};
@@ -84,7 +84,7 @@ fn the_prompt_cache_key_knows_the_order_of_properties() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-fn schemas_are_sent_as_the_vendor_takes_them() {
+fn schemas_are_sent_as_the_provider_takes_them() {
     let schemas = |provider: Provider, schema: &Value| {
         let mut sent: Value =
             serde_json::from_str(&posted(&with_schema(of(provider), &schema.to_string()))).unwrap();

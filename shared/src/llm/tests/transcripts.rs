@@ -1,7 +1,7 @@
-//! For tests: conversations, and what every vendor must make of them.
+//! For tests: conversations, and what every provider must make of them.
 //!
-//! A conversation that one vendor's model began is continued by another's: for any conversation,
-//! the question is in the form that its vendor takes, with every result next to its call and
+//! A conversation that one provider's model began is continued by another's: for any conversation,
+//! the question is in the form that its provider takes, with every result next to its call and
 //! everything in order.
 
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub(in crate::llm) fn results() -> Message {
     ])
 }
 
-/// A part of a model's turn, with its vendor's block.
+/// A part of a model's turn, with its provider's block.
 pub(in crate::llm) fn part(
     content: AssistantContent,
     original: Option<(&ModelRef, Value)>,
@@ -150,7 +150,7 @@ fn any_model() -> impl Strategy<Value = ModelRef> {
     prop::sample::select(ASKED.to_vec()).prop_map(|(provider, name)| model(provider, name))
 }
 
-/// The block in which the vendor had the part.
+/// The block in which the provider had the part.
 fn block(model: &ModelRef, content: &AssistantContent) -> Option<Value> {
     match (model.provider(), content) {
         (Provider::OpenAi, AssistantContent::Text(text)) => Some(json!({
@@ -337,7 +337,7 @@ fn check_messages(body: &Value, results: &[String]) {
 
 proptest! {
     #[test]
-    fn any_conversation_goes_on_with_any_vendor(messages in any_conversation()) {
+    fn any_conversation_goes_on_with_any_provider(messages in any_conversation()) {
         let results = texts_of_results(&messages);
         for (provider, name) in ASKED {
             let request = question(model(provider, name), prompt(messages.clone()));

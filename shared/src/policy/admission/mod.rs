@@ -2,9 +2,9 @@
 //!
 //! A model that this version has no price for is taken only if its owner says so: a mistyped name
 //! is found when the agent is made, not when its first task fails. So is a model of a server that
-//! the deployment doesn't have. Sampling parameters and an effort are refused where the vendor
+//! the deployment doesn't have. Sampling parameters and an effort are refused where the provider
 //! refuses them. What is known of a model is known by its name; of a name that nobody here knows,
-//! the vendor is the judge.
+//! the provider is the judge.
 
 use super::models::{efforts, reasons_by_default, refuses_sampling};
 use super::price::PriceTable;

@@ -1,23 +1,23 @@
 //! How large a prompt is at most, in tokens, without a tokenizer.
 //!
-//! The vendors' tokenizers work on bytes, and each token stands for at least one of them: the bytes
-//! of a text bound its tokens. Counted are those of the prompt's JSON, which has every text,
-//! schema, tool definition and vendor's own block in it, and, with its names, quotes and escapes,
-//! more than the vendors put around each of them. For English text the bound is about four times
+//! The providers' tokenizers work on bytes, and each token stands for at least one of them: the
+//! bytes of a text bound its tokens. Counted are those of the prompt's JSON, which has every text,
+//! schema, tool definition and provider's own block in it, and, with its names, quotes and escapes,
+//! more than the providers put around each of them. For English text the bound is about four times
 //! the truth.
 
 use std::io;
 
 use crate::domain::{Message, Prompt, UserPart};
 
-/// For what a vendor adds to every request on its own: its words on tools and on the form of the
+/// For what a provider adds to every request on its own: its words on tools and on the form of the
 /// answer, some hundred tokens each.
 const REQUEST_OVERHEAD: u64 = 2_048;
 
 /// For what marks where a message or a tool begins and ends.
 const ENTRY_OVERHEAD: u64 = 32;
 
-/// For an image of any size: vendors scale it to a size of their own. Their documented most
+/// For an image of any size: providers scale it to a size of their own. Their documented most
 /// for one is 10,000.
 const IMAGE: u64 = 16_384;
 

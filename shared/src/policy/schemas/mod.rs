@@ -1,8 +1,8 @@
-//! Which JSON schemas vendors accept for a tool's arguments, and how other schemas are repaired.
+//! Which JSON schemas providers accept for a tool's arguments, and how other schemas are repaired.
 //!
-//! A repair keeps the meaning of the schema. A rule that the vendor does not accept moves into the
-//! schema's description. No rule is lost: the platform checks arguments by the agent's own schema.
-//! The order of keywords and properties stays. The repairs:
+//! A repair keeps the meaning of the schema. A rule that the provider does not accept moves into
+//! the schema's description. No rule is lost: the platform checks arguments by the agent's own
+//! schema. The order of keywords and properties stays. The repairs:
 //!
 //! - Older drafts become 2020-12, the only one that Anthropic takes ("JSON schema is invalid. It
 //!   must match JSON Schema draft 2020-12", <https://github.com/Dokploy/mcp/issues/74>).
@@ -34,7 +34,7 @@ pub(crate) use modern::modern;
 /// The longest name of a property that Anthropic takes.
 const MAX_KEY_BYTES: usize = 64;
 
-/// The schema of a tool's arguments as the vendor takes it. Every request has all schemas of its
+/// The schema of a tool's arguments as the provider takes it. Every request has all schemas of its
 /// tools, and most need no repair, so that those are not copied.
 pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
     if is_accepted(schema, provider) {
@@ -67,8 +67,8 @@ fn is_accepted(schema: &Value, provider: Provider) -> bool {
         && (provider != Provider::Anthropic || has_plain_keys(schema))
 }
 
-/// Why a vendor of the chain refuses the schema of a new agent's tool, at pointers relative to the
-/// schema.
+/// Why a provider of the chain refuses the schema of a new agent's tool, at pointers relative to
+/// the schema.
 pub(crate) fn refusals(schema: &Value, models: &ModelChain) -> Vec<Invalid> {
     let is_anthropic = models
         .iter()
@@ -126,7 +126,7 @@ fn lacks_items(keywords: &Map<String, Value>) -> bool {
     is_array && !keywords.contains_key("items")
 }
 
-/// Puts the additional properties into the description where the vendor refuses their
+/// Puts the additional properties into the description where the provider refuses their
 /// names.
 fn with_plain_keys(schema: Value) -> Value {
     let schema = places::each(schema, &with_plain_keys);

@@ -8,8 +8,8 @@ use crate::domain::leads_nowhere;
 
 const OLD_DEFINITIONS: &str = "#/definitions/";
 
-/// The schema in the form of draft 2020-12, without a reference at its root, which not every vendor
-/// takes. It stays as it is if a reference would lead nowhere after that.
+/// The schema in the form of draft 2020-12, without a reference at its root, which not every
+/// provider takes. It stays as it is if a reference would lead nowhere after that.
 pub(crate) fn modern(schema: &Value) -> Value {
     let is_draft_4 = schema
         .get("$schema")
@@ -25,7 +25,7 @@ pub(crate) fn modern(schema: &Value) -> Value {
     let Value::Object(mut root) = changed else {
         return schema.clone();
     };
-    // It says nothing beyond what the form says now, and not every vendor takes it.
+    // It says nothing beyond what the form says now, and not every provider takes it.
     root.shift_remove("$schema");
     if renames {
         let in_place = |(name, value)| {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::describe;
 use crate::domain::{MOST_REFERENCES, target};
 
-/// What vendors refuse at the root of a tool's schema.
+/// What providers refuse at the root of a tool's schema.
 pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
 
 /// The schema with what it refers to instead of the reference at its root, beside its own keywords.

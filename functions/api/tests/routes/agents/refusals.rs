@@ -88,7 +88,7 @@ const EVERY: [(&str, &str); 18] = [
 ];
 
 #[tokio::test]
-async fn a_chain_that_no_vendor_would_serve_is_refused() {
+async fn a_chain_that_no_provider_would_serve_is_refused() {
     let known = |name: &str| json!({ "provider": "anthropic", "model": name });
     let chain = |models: Value| body(json!({ "models": models }));
     let with = |model: &str, set: Value| {
@@ -224,7 +224,7 @@ async fn a_model_of_a_server_that_the_deployment_does_not_have_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
+async fn a_tool_or_a_form_that_no_provider_would_take_is_refused() {
     let plain = json!({ "type": "object" });
     let tool = |name: &str, schema: &Value| json!({ "name": name, "description": "d", "input_schema": schema });
     let tools = |tools: Value| body(json!({ "tools": tools }));
@@ -285,7 +285,7 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_vendor_of_the_chain_refuses_is_refused_with_place_and_vendor() {
+async fn what_a_provider_of_the_chain_refuses_is_refused_with_place_and_provider() {
     let odd = json!({ "type": "object", "properties": { "limit": {}, "filter[id]": { "type": "string" }, "a/b": {} } });
     let tool = |name: &str, schema: &Value| json!({ "name": name, "input_schema": schema });
     let tools = json!([tool("a", &json!({ "type": "object" })), tool("b", &odd)]);

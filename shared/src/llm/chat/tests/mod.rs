@@ -71,7 +71,7 @@ fn check_question(request: &ModelRequest, recorded: &str) {
 }
 
 #[test]
-fn the_question_is_that_of_the_vendors_own_client() {
+fn the_question_is_that_of_the_providers_own_client() {
     let plain = prompt(vec![Message::user(INPUT)]);
     check_question(
         &question(qwen(), plain.clone()),

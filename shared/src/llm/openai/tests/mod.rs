@@ -1,4 +1,5 @@
-//! The dialect against recordings: what the vendor's own client sends, and what the vendor answers.
+//! The dialect against recordings: what the provider's own client sends, and what the provider
+//! answers.
 
 mod requests;
 
@@ -190,7 +191,7 @@ fn what_is_new_in_a_stream_is_let_pass() {
 }
 
 #[test]
-fn an_item_that_is_new_is_kept_for_the_vendor() {
+fn an_item_that_is_new_is_kept_for_the_provider() {
     let mut response = last_response();
     let item = json!({"type": "invented_later", "id": "x_1", "content": 7});
     response["output"]

@@ -8,7 +8,7 @@ use crate::testing::samples;
 
 const DOCS: &str = include_str!("../../../../../docs/model-errors.md");
 
-/// What the code makes of a row of the documentation's table of vendors, in the words of its last
+/// What the code makes of a row of the documentation's table of providers, in the words of its last
 /// cell.
 fn judged(http: &str, body: &str) -> String {
     let (status, header) = http
@@ -37,14 +37,14 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
         .nth(1)
         .unwrap();
     let rows = table.lines().take_while(|line| !line.is_empty());
-    let mut vendors = std::collections::BTreeSet::new();
+    let mut providers = std::collections::BTreeSet::new();
     for row in rows {
         let cells: Vec<&str> = row
             .trim_end_matches(" |")
             .trim_start_matches("| ")
             .split(" | ")
             .collect();
-        let [vendor, http, body, expected] = cells[..] else {
+        let [provider, http, body, expected] = cells[..] else {
             panic!("{row}")
         };
         let body = if body == "nothing" {
@@ -53,9 +53,9 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
             body.trim_matches('`').replace("\\|", "|")
         };
         assert_eq!(judged(http, &body), expected, "{row}");
-        vendors.insert(vendor);
+        providers.insert(provider);
     }
-    for vendor in [
+    for provider in [
         "OpenAI",
         "Azure",
         "Gemini",
@@ -67,9 +67,9 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
         "vLLM",
         "llama.cpp",
     ] {
-        assert!(vendors.contains(vendor), "{vendor}");
+        assert!(providers.contains(provider), "{provider}");
     }
-    for vendor in [
+    for provider in [
         "LM Studio",
         "TGI",
         "Bedrock",
@@ -81,7 +81,7 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
         "a proxy",
         "any",
     ] {
-        assert!(vendors.contains(vendor), "{vendor}");
+        assert!(providers.contains(provider), "{provider}");
     }
 }
 

@@ -21,10 +21,10 @@ use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples::said;
 
 /// Shaped like streams that were recorded by users of the API, spaces and all, and like those in
-/// the tests of the vendor's own client.
+/// the tests of the provider's own client.
 const TOOLS_STREAM: &str = include_str!("../../fixtures/anthropic_tools_stream.txt");
 
-/// The vendor's whole answer with `value` at `pointer`.
+/// The provider's whole answer with `value` at `pointer`.
 fn answer_with(pointer: &str, value: Value) -> Reply {
     let mut answer: Value = serde_json::from_str(ANTHROPIC.whole).unwrap();
     *answer.pointer_mut(pointer).unwrap() = value;
@@ -65,7 +65,7 @@ fn stop() -> Value {
     json!({"type": "message_stop"})
 }
 
-/// A part with the vendor's own block.
+/// A part with the provider's own block.
 fn kept(content: AssistantContent, block: Value) -> AssistantPart {
     AssistantPart {
         content,
@@ -97,7 +97,7 @@ fn result(id: &str, text: &str, is_error: bool) -> ToolResult {
 }
 
 #[tokio::test]
-async fn an_answer_keeps_the_blocks_that_the_vendor_wants_back() {
+async fn an_answer_keeps_the_blocks_that_the_provider_wants_back() {
     let answer = reply(Reply::ok(ANTHROPIC.whole)).await.unwrap();
     let thinking = json!({"type": "thinking", "thinking": "The drawer has three files.", "signature": "EuYBCkQYAiJA"});
     let expected = [

@@ -1,4 +1,4 @@
-//! The requests, compared with those of the vendor's own client.
+//! The requests, compared with those of the provider's own client.
 
 use super::*;
 
@@ -22,7 +22,7 @@ async fn check_request(request: &ModelRequest, expected: &str) {
 }
 
 #[tokio::test]
-async fn the_request_is_that_of_the_vendors_own_client() {
+async fn the_request_is_that_of_the_providers_own_client() {
     check_request(&ANTHROPIC.question(), SDK_REQUEST).await;
     let mut choice = ANTHROPIC.question_for_whole().chain.first().clone();
     choice.settings.api_version = ApiVersion::Anthropic20230601;
@@ -36,7 +36,7 @@ async fn the_request_is_that_of_the_vendors_own_client() {
 }
 
 #[tokio::test]
-async fn a_turn_with_tools_goes_there_and_back_as_in_the_vendors_own_client() {
+async fn a_turn_with_tools_goes_there_and_back_as_in_the_providers_own_client() {
     let answer = reply(Reply::stream(&[TOOLS_STREAM], Then::End))
         .await
         .unwrap();
@@ -191,7 +191,7 @@ fn the_prefix_of_tools_is_cached_even_without_instructions() {
 }
 
 #[test]
-fn a_schema_is_reduced_to_the_vendors_subset_or_described() {
+fn a_schema_is_reduced_to_the_providers_subset_or_described() {
     let asked = |instructions: &str, schema: Value| {
         let request = with_prompt(|prompt| {
             instructions.clone_into(&mut prompt.instructions);
