@@ -308,7 +308,7 @@ pub const MODEL_COST_MICRO_USD: Counter<2> = Counter::listed("ModelCostMicroUsd"
 pub const UNPRICED_CALLS: Counter<2> = Counter::listed("UnpricedCalls");
 /// Answers that were kept.
 pub const CACHE_HITS: Counter<0> = Counter::listed("CacheHits");
-/// Questions that had to be asked, with the cache on.
+/// Requests that had to be asked, with the cache on.
 pub const CACHE_MISSES: Counter<0> = Counter::listed("CacheMisses");
 /// Old answers that were served because no model answered.
 pub const CACHE_STALE: Counter<0> = Counter::listed("CacheStale");

@@ -13,7 +13,7 @@ use tests::platform::unique;
 /// The fields of an agent whose tasks can have five steps: three model calls, and a tool after each
 /// but the last.
 ///
-/// The stand-in takes its time over these questions before the first token, not before it looks at
+/// The stand-in takes its time over these requests before the first token, not before it looks at
 /// them (`latencyMs`): of a request that is cut off there it keeps no record.
 pub(crate) fn five_steps() -> Value {
     let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
@@ -90,7 +90,7 @@ impl Evidence {
             leases_lost: task.fence() - 1,
             ..Done::default()
         };
-        let asked = questions(
+        let asked = requests(
             steps,
             self.requests
                 .iter()
@@ -127,9 +127,9 @@ impl std::iter::Sum for Done {
     }
 }
 
-/// When each step's question was asked, by the step's number. Every question has the results of
+/// When each step's request was asked, by the step's number. Every request has the results of
 /// tools that are recorded.
-fn questions<'a>(
+fn requests<'a>(
     steps: &[Step],
     requests: impl Iterator<Item = &'a Value>,
 ) -> BTreeMap<u32, Vec<Timestamp>> {
@@ -146,7 +146,7 @@ fn questions<'a>(
             .map(|message| message["content"].as_str().unwrap())
             .collect();
         assert_eq!(results, recorded[..results.len()]);
-        // After the question, a result for each answer before.
+        // After the request, a result for each answer before.
         let number = u32::try_from(2 * results.len() + 1).unwrap();
         asked
             .entry(number)

@@ -224,7 +224,7 @@ async fn tasks_of_a_provider_in_outage_are_answered_elsewhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_question_at_the_same_time_is_asked_once() {
+async fn the_same_request_at_the_same_time_is_asked_once() {
     let platform = Platform::deployed().await;
     let (provider, model) = (platform.unreliable(), own_model("sturdy"));
     let models = json!([{ "provider": "openai_compatible", "model": model }]);

@@ -62,10 +62,10 @@ pub fn stack_with_caps(
     llm::model(&llm::http_client().unwrap(), providers, layers)
 }
 
-/// A question to one model of the unreliable provider.
+/// A request to one model of the unreliable provider.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// Whose question it is.
+pub struct Call<'a> {
+    /// Whose request it is.
     pub tenant: &'a str,
     /// The model.
     pub model: &'a str,
@@ -73,7 +73,7 @@ pub struct Question<'a> {
     pub prompt: &'a str,
 }
 
-impl Question<'_> {
+impl Call<'_> {
     /// To be asked within a minute, without the response cache.
     pub fn uncached(&self) -> ModelRequest {
         let now = SystemClock.now();

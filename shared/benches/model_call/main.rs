@@ -41,7 +41,7 @@ use shared::testing::{
 const ROUNDS: (u32, u32) = (3_000, 3);
 /// Rounds before that, for connections, caches and branch predictors.
 const WARM_UP: u32 = 100;
-/// How many calls with the same question come at once.
+/// How many calls with the same request come at once.
 const AT_ONCE: u32 = 50;
 /// About how many bytes the conversation has.
 const PROMPT_BYTES: [usize; 2] = [2_048, 65_536];
@@ -200,7 +200,7 @@ impl Bench {
             },
             cache,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),
-            ..samples::question("")
+            ..samples::model_request("")
         })
     }
 
@@ -262,7 +262,7 @@ impl Bench {
     /// The calls so far to the provider, the answers and the budgets.
     fn counts(&self) -> (u64, u32, u32) {
         (
-            self.provider.questions(),
+            self.provider.requests(),
             self.answers.1.calls(),
             self.budgets.calls(),
         )

@@ -19,7 +19,7 @@ use super::transcript::{
 };
 use super::usage::Usage;
 
-/// A question to the models of a chain, and the terms on which it is asked. Cheap to clone.
+/// A request to the models of a chain, and the terms on which it is asked. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRequest {
     /// The models that may answer. A layer that deals with one model deals with the first.
@@ -52,7 +52,7 @@ impl ModelRequest {
         &self.chain.first().model
     }
 
-    /// The same question to one model only.
+    /// The same request to one model only.
     #[must_use]
     pub fn to_only(&self, choice: &ModelChoice) -> Self {
         Self {
@@ -181,7 +181,7 @@ pub enum Origin {
         /// How old it is, in seconds.
         age_seconds: u64,
     },
-    /// The provider gave it to another call with the same question at the same time.
+    /// The provider gave it to another call with the same request at the same time.
     SingleFlight,
 }
 

@@ -65,7 +65,7 @@ impl RetryRules {
     }
 }
 
-/// Whether and how long an agent's answers are kept for the same question.
+/// Whether and how long an agent's answers are kept for the same request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheRules {
     /// They are not.

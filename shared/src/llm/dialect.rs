@@ -1,7 +1,7 @@
-//! What sets a provider's API apart from another's: the question's form, the answer's, and the
-//! names of errors.
+//! What differs between the APIs of providers: the form of the request, the form of the answer, and
+//! the names of errors.
 //!
-//! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what
+//! A dialect knows no connection. [`Client`](super::http::Client) posts its request and feeds what
 //! comes back to its [`ResponseParser`], in one piece or event by event.
 
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// An answer as far as it has arrived.
     type ResponseParser: ResponseParser;
 
-    /// The question to the request's model; streamed or not, as the model's settings say.
+    /// The body of the HTTP request to the model; streamed or not, as the model's settings say.
     fn body(request: &ModelRequest) -> Self::RequestBody<'_>;
 
     /// The provider's own headers.

@@ -43,7 +43,7 @@ mod tests {
         let model = ModelRef::new(provider, "m").unwrap();
         ModelRequest {
             chain: ModelChain::only(model.into()),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         }
     }
 

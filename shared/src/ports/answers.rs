@@ -1,4 +1,4 @@
-//! Answers of models that are kept for the same question, and the claim to be the one who asks it.
+//! Answers of models that are kept for the same request, and the claim to be the one who asks it.
 
 use async_trait::async_trait;
 
@@ -52,7 +52,7 @@ pub enum AnswerClaimed {
     Alone,
 }
 
-/// What there is for a question.
+/// What there is for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSeen {
     /// The answer that is good enough, fresh or not.
@@ -61,7 +61,7 @@ pub struct AnswerSeen {
     pub asking: Asking,
 }
 
-/// Who asks a question just now.
+/// Who asks a request just now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
     /// Nobody who said so.
@@ -78,7 +78,7 @@ pub enum Asking {
 /// Keeps answers. An answer that can't be read, or is past its end, counts as absent.
 #[async_trait]
 pub trait AnswerCache: Send + Sync {
-    /// Claims the question unless there is a fresh answer that is good enough or another's claim,
+    /// Claims the request unless there is a fresh answer that is good enough or another's claim,
     /// in one write that returns what there is. The holder is granted its claim again, with the new
     /// end.
     async fn claim(

@@ -10,7 +10,7 @@ use crate::domain::{
     Spend, Wait, WaitReason,
 };
 
-/// Answers questions.
+/// Answers requests.
 ///
 /// One behaviour is one implementation that wraps another, so that a stack of them reads as a list.
 #[async_trait]

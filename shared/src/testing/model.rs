@@ -11,7 +11,7 @@ use super::{TokioClock, lock, samples};
 use crate::domain::{Message, ModelAnswer, ModelRequest, Spend, UserPart};
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind, Recovery};
 
-/// What a scripted model does with one question.
+/// What a scripted model does with one request.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// Answers.
@@ -98,12 +98,12 @@ impl ScriptedModel {
         lock(&self.script).push_back(reply);
     }
 
-    /// Every question so far.
+    /// Every request so far.
     pub fn asked(&self) -> Vec<ModelRequest> {
         lock(&self.asked).clone()
     }
 
-    /// Keeps every question open, present and future ones, until [`ScriptedModel::release`].
+    /// Keeps every request open, present and future ones, until [`ScriptedModel::release`].
     pub fn hold(&self) {
         self.held.send_replace(true);
     }
@@ -113,7 +113,7 @@ impl ScriptedModel {
         self.held.send_replace(false);
     }
 
-    /// Waits until `times` questions have been asked in total, answered or not.
+    /// Waits until `times` requests have been asked in total, answered or not.
     pub async fn until_asked(&self, times: usize) {
         // The sender lives as long as `self`, so the wait can't fail.
         drop(
@@ -218,19 +218,19 @@ mod tests {
     #[tokio::test]
     async fn the_script_comes_first_and_then_the_echo() {
         let model = ScriptedModel::new([Reply::Fail(UNAVAILABLE)]);
-        let request = samples::question("hello");
+        let request = samples::model_request("hello");
         assert_eq!(model.ask(&request).await.unwrap_err().kind, UNAVAILABLE);
         assert_eq!(model.ask(&request).await.unwrap().text(), "hello");
         assert_eq!(model.asked(), vec![request; 2]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_held_question_ends_with_its_release_or_its_timeout() {
+    async fn a_held_request_ends_with_its_release_or_its_timeout() {
         let model = Arc::new(ScriptedModel::default());
         model.hold();
         let asking = tokio::spawn({
             let model = Arc::clone(&model);
-            async move { model.ask(&samples::question("hello")).await }
+            async move { model.ask(&samples::model_request("hello")).await }
         });
         model.until_asked(1).await;
         assert!(!asking.is_finished());
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(asking.await.unwrap().unwrap().text(), "hello");
         model.hold();
         let kind = model
-            .ask(&samples::question("hello"))
+            .ask(&samples::model_request("hello"))
             .await
             .unwrap_err()
             .kind;

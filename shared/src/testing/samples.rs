@@ -140,7 +140,7 @@ pub fn lease_until(expires_at: Timestamp) -> Lease {
     }
 }
 
-/// What [`question`] asks.
+/// What [`model_request`] asks.
 pub fn prompt(input: &str) -> Prompt {
     Prompt {
         instructions: "Answer in one sentence.".to_owned(),
@@ -152,9 +152,9 @@ pub fn prompt(input: &str) -> Prompt {
     }
 }
 
-/// A question to [`model`], to be answered within a minute from [`START`]; nothing is kept of its
+/// A request to [`model`], to be answered within a minute from [`START`]; nothing is kept of its
 /// answer.
-pub fn question(input: &str) -> ModelRequest {
+pub fn model_request(input: &str) -> ModelRequest {
     ModelRequest {
         chain: chain(),
         prompt: Arc::new(prompt(input)),

@@ -25,7 +25,7 @@ async fn make_model_calls() {
         DailyCaps::default(),
         clock,
     );
-    let priced = samples::question(CANARY);
+    let priced = samples::model_request(CANARY);
     let unpriced = ModelRequest {
         chain: ModelChain::only(unlisted.into()),
         ..priced.clone()
@@ -106,8 +106,8 @@ pub(super) async fn check_circuits() {
         settings,
         Arc::new(clock.clone()),
     );
-    let question = samples::question(CANARY);
-    let ask = async || drop(breaker.ask(&question).await);
+    let request = samples::model_request(CANARY);
+    let ask = async || drop(breaker.ask(&request).await);
     ask().await;
     let opened = counts();
     assert_eq!(
@@ -162,7 +162,7 @@ pub(super) async fn check_streams() {
     };
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::default());
     router(&http_client().unwrap(), providers, &clock)
-        .ask(&samples::question(CANARY))
+        .ask(&samples::model_request(CANARY))
         .await
         .unwrap();
 

@@ -133,7 +133,7 @@ async fn check_end(play: &Play, case: &str, way: Way) {
     // One for the pause that the model asks for, and one for the answer that a death may have lost.
     assert!(
         (MODEL_STEPS + 1..=MODEL_STEPS + 2).contains(&asked),
-        "{case}: {asked} questions"
+        "{case}: {asked} requests"
     );
     assert!(
         (TOOL_STEPS..=TOOL_STEPS + 2).contains(&ran),

@@ -184,7 +184,7 @@ async fn deleted_task_takes_its_cached_answer_even_if_shared() {
     assert_eq!(
         caching.world.model.asked().len(),
         2,
-        "the question is asked again"
+        "the request is asked again"
     );
 }
 

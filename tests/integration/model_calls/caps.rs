@@ -21,7 +21,7 @@ async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
         })
         .collect();
     let chain = |prompt: &str| {
-        let question = Question {
+        let call = Call {
             tenant: "acme",
             model: "sturdy",
             prompt,
@@ -33,7 +33,7 @@ async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
         });
         ModelRequest {
             chain: ModelChain::new(models.into()).unwrap(),
-            ..question.uncached()
+            ..call.uncached()
         }
     };
     let round = async || {

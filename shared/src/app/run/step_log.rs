@@ -170,7 +170,7 @@ mod tests {
     fn check(mode: CacheMode, asked: &Result<ModelAnswer, ModelError>, expected: &'static str) {
         let mut request = ModelRequest {
             cache: CacheRules::On(CacheTerms::default()),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         };
         request.cache_use.mode = mode;
         assert_eq!(cache_decision(&request, asked), Some(expected), "{asked:?}");

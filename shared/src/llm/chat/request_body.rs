@@ -1,4 +1,4 @@
-//! A question as servers with the Chat Completions API want it: what all of them know, and nothing
+//! A request as servers with the Chat Completions API want it: what all of them know, and nothing
 //! else.
 //!
 //! A model's reasoning, and the fields that its server adds to a call, are sent back only to that

@@ -1,4 +1,4 @@
-//! A question as the Responses API wants it.
+//! A request as the Responses API wants it.
 //!
 //! What the model itself said goes back to it as it came, with its encrypted reasoning. Another
 //! model gets the neutral form, and no reasoning: it is bound to the model, and an item is refused
@@ -164,7 +164,7 @@ impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
     }
 }
 
-/// Brings questions that begin alike to the machines that remember the beginning. Names neither
+/// Brings requests that begin alike to the machines that remember the beginning. Names neither
 /// tenant nor agent.
 fn cache_key(request: &ModelRequest) -> String {
     let mut hash = Sha256::new()

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::transcripts::{body, model, part, prompt, question};
+use super::transcripts::{body, model, part, prompt, model_request};
 use crate::domain::{
     AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, Provider, ToolCall,
     ToolResult, UserPart,
@@ -39,7 +39,7 @@ pub(super) fn posted(request: &ModelRequest) -> String {
 }
 
 fn sent(provider: Provider, messages: &[Message]) -> Value {
-    let request = question(
+    let request = model_request(
         of(provider),
         Prompt {
             instructions: String::new(),

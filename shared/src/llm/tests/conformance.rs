@@ -41,7 +41,7 @@ async fn an_answer_is_the_same_in_every_transfer() {
     for stand_in in STAND_INS {
         let whole = stand_in
             .reply_to(
-                &stand_in.question_for_whole(),
+                &stand_in.whole_request(),
                 Reply::ok(stand_in.whole),
                 PATIENT,
             )
@@ -52,7 +52,7 @@ async fn an_answer_is_the_same_in_every_transfer() {
             ("There are three files, “Ü”.", StopReason::EndTurn)
         );
         assert_eq!((whole.spend.attempts, whole.spend.usage), (1, whole.usage));
-        assert_eq!(whole.model, *stand_in.question().model());
+        assert_eq!(whole.model, *stand_in.request().model());
         assert!(whole.request_id.is_some());
         assert_eq!(stand_in.reply(stand_in.streamed()).await.unwrap(), whole);
         assert_eq!(
@@ -60,13 +60,13 @@ async fn an_answer_is_the_same_in_every_transfer() {
             whole
         );
         let streamed = stand_in
-            .reply_to(&stand_in.question_for_whole(), stand_in.streamed(), PATIENT)
+            .reply_to(&stand_in.whole_request(), stand_in.streamed(), PATIENT)
             .await
             .unwrap();
         assert_eq!(streamed, whole);
         let without_type = Reply::new(200, &[], stand_in.whole);
         let answer = stand_in
-            .reply_to(&stand_in.question_for_whole(), without_type, PATIENT)
+            .reply_to(&stand_in.whole_request(), without_type, PATIENT)
             .await
             .unwrap();
         assert_eq!(
@@ -92,7 +92,7 @@ async fn what_is_no_answer_is_a_bad_answer() {
     ];
     for stand_in in STAND_INS {
         for body in bodies {
-            for request in [stand_in.question(), stand_in.question_for_whole()] {
+            for request in [stand_in.request(), stand_in.whole_request()] {
                 let answer = stand_in.reply_to(&request, Reply::ok(body), PATIENT).await;
                 check_failure(answer, Some(200), &ModelErrorKind::BadAnswer);
             }
@@ -146,7 +146,7 @@ async fn a_broken_connection_is_unavailability() {
         server.stop().await;
         let unsent = ask(
             stand_in.client(access, PATIENT).as_ref(),
-            &stand_in.question(),
+            &stand_in.request(),
         )
         .await;
         let unsent = unsent.unwrap_err();
@@ -181,14 +181,14 @@ async fn whatever_is_slow_ends_in_time() {
     join_all(calls.map(async |(stand_in, reply, status)| {
         let reply = Reply::raw(reply, Then::Hold);
         let answer = stand_in
-            .reply_to(&stand_in.question(), reply.clone(), impatient)
+            .reply_to(&stand_in.request(), reply.clone(), impatient)
             .await;
         assert_eq!(
             answer.as_ref().unwrap_err().request_id.is_some(),
             status.is_some()
         );
         check_failure(answer, status, &ModelErrorKind::Timeout);
-        let mut urgent = stand_in.question();
+        let mut urgent = stand_in.request();
         urgent.deadline = Deadline::at(START.plus(SHORT));
         let late = stand_in.reply_to(&urgent, reply, PATIENT).await;
         assert_eq!(late.as_ref().unwrap_err().recovery, Some(now));
@@ -202,7 +202,7 @@ async fn whatever_is_slow_ends_in_time() {
 async fn a_call_whose_deadline_has_passed_is_not_made() {
     let server = Server::start(Reply::ok("{}")).await;
     for stand_in in STAND_INS {
-        let mut late = stand_in.question();
+        let mut late = stand_in.request();
         late.deadline = Deadline::at(START);
         for key in [
             ApiKey::Absent,
@@ -235,7 +235,7 @@ async fn without_a_usable_key_nobody_is_asked() {
             ..PATIENT
         };
         let client = ANTHROPIC.client(server.access_with(key(stored)), timeouts);
-        let error = ask(client.as_ref(), &ANTHROPIC.question())
+        let error = ask(client.as_ref(), &ANTHROPIC.request())
             .await
             .unwrap_err();
         assert_eq!(
@@ -251,7 +251,7 @@ async fn a_provider_without_a_key_is_asked_without_one() {
     for stand_in in STAND_INS {
         let server = Server::start(stand_in.streamed()).await;
         let client = stand_in.client(server.access_with(ApiKey::Absent), PATIENT);
-        ask(client.as_ref(), &stand_in.question()).await.unwrap();
+        ask(client.as_ref(), &stand_in.request()).await.unwrap();
         let [request] = server.requests().try_into().unwrap();
         assert!(!request.headers.contains_key("authorization"));
     }
@@ -265,7 +265,7 @@ async fn a_failed_call_is_not_repeated() {
                 Server::start(Reply::new(status, &[("retry-after", "0")], ERROR_BODY)).await;
             ask(
                 stand_in.client(server.access(), PATIENT).as_ref(),
-                &stand_in.question(),
+                &stand_in.request(),
             )
             .await
             .unwrap_err();

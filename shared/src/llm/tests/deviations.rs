@@ -100,7 +100,7 @@ async fn the_first_bytes_decide_what_a_body_is() {
             "canary",
         ];
         for label in labels {
-            for request in [stand_in.question(), stand_in.question_for_whole()] {
+            for request in [stand_in.request(), stand_in.whole_request()] {
                 for body in [
                     stand_in.stream.to_owned(),
                     stand_in.whole.to_owned(),
@@ -150,7 +150,7 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
     for stand_in in STAND_INS {
         for (body, words) in bodies {
             for label in ["application/json", "text/html", "text/plain", ""] {
-                for request in [stand_in.question(), stand_in.question_for_whole()] {
+                for request in [stand_in.request(), stand_in.whole_request()] {
                     let error = stand_in
                         .reply_to(&request, labelled(label, body), PATIENT)
                         .await
@@ -229,9 +229,9 @@ fn silences(provider: Provider) -> Vec<Value> {
     }
 }
 
-/// The question, after the model got the results of its tools.
+/// The request, after the model got the results of its tools.
 fn after_tools(stand_in: &StandIn) -> ModelRequest {
-    let mut request = stand_in.question();
+    let mut request = stand_in.request();
     let result = ToolResult {
         call_id: "call_1".to_owned(),
         text: "done".to_owned(),

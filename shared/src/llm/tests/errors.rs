@@ -10,9 +10,9 @@ use super::stand_in::{PATIENT, Reply, STAND_INS, StandIn, Then};
 use crate::domain::{JsonSchema, ModelRequest, Prompt, Provider, ToolDefinition, ToolName};
 use crate::ports::{ModelError, ModelErrorKind};
 
-/// The question of all tests, with a tool.
+/// The request of all tests, with a tool.
 fn with_tool(stand_in: &StandIn) -> ModelRequest {
-    let request = stand_in.question();
+    let request = stand_in.request();
     let schema =
         JsonSchema::new(json!({"type": "object", "properties": {"word": {"type": "string"}}}))
             .unwrap();

@@ -94,8 +94,8 @@ impl StandIn {
         (self.client)(access, timeouts, Arc::new(ManualClock::at(samples::START)))
     }
 
-    /// The question of all tests.
-    pub(in crate::llm) fn question(&self) -> ModelRequest {
+    /// The request of all tests.
+    pub(in crate::llm) fn request(&self) -> ModelRequest {
         let prompt = Prompt {
             instructions: "You are a clerk. canary-instructions".to_owned(),
             messages: vec![Message::user(
@@ -108,15 +108,15 @@ impl StandIn {
             chain: ModelChain::only(ModelRef::new(self.provider, self.model).unwrap().into()),
             prompt: Arc::new(prompt),
             deadline: Deadline::at(samples::START.plus(AMPLE * 2)),
-            ..samples::question("")
+            ..samples::model_request("")
         }
     }
 
-    /// The question, to be answered in one piece.
-    pub(in crate::llm) fn question_for_whole(&self) -> ModelRequest {
-        let mut choice = self.question().chain.first().clone();
+    /// The request, to be answered in one piece.
+    pub(in crate::llm) fn whole_request(&self) -> ModelRequest {
+        let mut choice = self.request().chain.first().clone();
         choice.settings.transfer = Transfer::Whole;
-        self.question().to_only(&choice)
+        self.request().to_only(&choice)
     }
 
     /// Its answer as a stream.
@@ -124,9 +124,9 @@ impl StandIn {
         Reply::stream(&[self.stream], Then::End)
     }
 
-    /// What its client makes of `reply` to the question.
+    /// What its client makes of `reply` to the request.
     pub(in crate::llm) async fn reply(&self, reply: Reply) -> Result<ModelAnswer, ModelError> {
-        self.reply_to(&self.question(), reply, PATIENT).await
+        self.reply_to(&self.request(), reply, PATIENT).await
     }
 
     /// What its client makes of `reply` to `request`.

@@ -104,7 +104,7 @@ async fn a_connection_serves_one_stream_after_the_other() {
         let server = Server::start(stand_in.streamed()).await;
         let client = stand_in.client(server.access(), PATIENT);
         for _ in 0..3 {
-            ask(client.as_ref(), &stand_in.question()).await.unwrap();
+            ask(client.as_ref(), &stand_in.request()).await.unwrap();
         }
         assert_eq!((server.requests().len(), server.connections()), (3, 1));
     }
@@ -156,7 +156,7 @@ async fn a_stream_must_begin_in_time() {
         ];
         for (reply, timeouts) in silences {
             let error = stand_in
-                .reply_to(&stand_in.question(), reply, timeouts)
+                .reply_to(&stand_in.request(), reply, timeouts)
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -180,7 +180,7 @@ async fn a_gateway_may_send_comments_while_its_model_queues() {
         let start = Instant::now();
         let answer = stand_in
             .reply_to(
-                &stand_in.question(),
+                &stand_in.request(),
                 Reply::stream(&pieces, Then::End).slowly(SHORT),
                 timeouts,
             )
@@ -197,7 +197,7 @@ async fn a_gateway_may_send_comments_while_its_model_queues() {
         };
         let endless = Reply::stream(&[": PROCESSING\n\n"], Then::Drip).slowly(SHORT / 10);
         let error = stand_in
-            .reply_to(&stand_in.question(), endless, hurried)
+            .reply_to(&stand_in.request(), endless, hurried)
             .await
             .unwrap_err();
         assert_eq!(
@@ -224,7 +224,7 @@ async fn a_stream_must_not_pause_for_long() {
         for reply in stalls {
             let start = Instant::now();
             let error = stand_in
-                .reply_to(&stand_in.question(), reply, impatient)
+                .reply_to(&stand_in.request(), reply, impatient)
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -245,7 +245,7 @@ async fn a_whole_answer_is_taken_though_its_connection_stays_open() {
         let reply = Reply::stream(&[start, end], Then::Hold).slowly(SHORT);
         let begun = Instant::now();
         let answer = stand_in
-            .reply_to(&stand_in.question_for_whole(), reply, PATIENT)
+            .reply_to(&stand_in.whole_request(), reply, PATIENT)
             .await
             .unwrap();
         assert!(!answer.text().is_empty());
@@ -256,7 +256,7 @@ async fn a_whole_answer_is_taken_though_its_connection_stays_open() {
             ..PATIENT
         };
         let error = stand_in
-            .reply_to(&stand_in.question_for_whole(), cut, hurried)
+            .reply_to(&stand_in.whole_request(), cut, hurried)
             .await
             .unwrap_err();
         assert_eq!(error.kind, ModelErrorKind::Timeout);
@@ -280,7 +280,7 @@ async fn each_event_gives_the_stream_more_time() {
         let reply = Reply::stream(&pieces, Then::End).slowly(SHORT);
         let start = Instant::now();
         let answer = stand_in
-            .reply_to(&stand_in.question(), reply, timeouts)
+            .reply_to(&stand_in.request(), reply, timeouts)
             .await
             .unwrap();
         assert_eq!(answer, stand_in.reply(stand_in.streamed()).await.unwrap());
@@ -302,7 +302,7 @@ async fn a_stream_without_end_is_ended() {
         )
         .slowly(SHORT / 10);
         let error = stand_in
-            .reply_to(&stand_in.question(), drip, hurried)
+            .reply_to(&stand_in.request(), drip, hurried)
             .await
             .unwrap_err();
         assert_eq!(

@@ -14,8 +14,8 @@ type Answers = Arc<dyn AnswerCache>;
 
 pub(super) const CHECKS: &[Check<Answers>] = &[
     (
-        "a new question is granted, and somebody asks it then",
-        |a| Box::pin(new_question(a)),
+        "a new request is granted, and somebody asks it then",
+        |a| Box::pin(new_request(a)),
     ),
     ("a claim keeps others off until it ends", |a| {
         Box::pin(others_wait(a))
@@ -42,8 +42,8 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         "an answer past its freshness is to be had until its end, asked for or not",
         |a| Box::pin(past_freshness(a)),
     ),
-    ("another's question is another question", |a| {
-        Box::pin(other_question(a))
+    ("each request has its own answer", |a| {
+        Box::pin(other_request(a))
     }),
     ("a caller that lost its claim stores nothing", |a| {
         Box::pin(keep_without_claim(a))
@@ -81,8 +81,8 @@ const NOTHING: AnswerSeen = AnswerSeen {
     asking: Asking::Nobody,
 };
 
-/// A question that no one else asks.
-fn question() -> AnswerKey {
+/// A request that no one else asks.
+fn new_key() -> AnswerKey {
     let (one, two) = (WorkerId::new(START), WorkerId::new(START));
     AnswerKey::new(
         [one.as_bytes().as_slice(), two.as_bytes().as_slice()]
@@ -144,8 +144,8 @@ fn found(kept: &CachedAnswer) -> AnswerClaimed {
     AnswerClaimed::Kept(Box::new(kept.clone()))
 }
 
-async fn new_question(answers: Answers) -> Outcome {
-    let key = question();
+async fn new_request(answers: Answers) -> Outcome {
+    let key = new_key();
     same(&seen(&answers, &key, 1).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(1, 31)).await?, &GRANTED)?;
     let asking = Asking::Holder { until: after(31) };
@@ -157,7 +157,7 @@ async fn new_question(answers: Answers) -> Outcome {
 }
 
 async fn others_wait(answers: Answers) -> Outcome {
-    let key = question();
+    let key = new_key();
     answers.claim(&key, &claim(1, 31)).await?;
     same(
         &answers.claim(&key, &claim(30, 60)).await?,
@@ -171,7 +171,7 @@ async fn others_wait(answers: Answers) -> Outcome {
 }
 
 async fn renewal(answers: Answers) -> Outcome {
-    let (key, first) = (question(), claim(1, 31));
+    let (key, first) = (new_key(), claim(1, 31));
     answers.claim(&key, &first).await?;
     let again = AnswerClaim {
         now: after(11),
@@ -186,7 +186,7 @@ async fn renewal(answers: Answers) -> Outcome {
 }
 
 async fn one_of_many(answers: Answers) -> Outcome {
-    let key = question();
+    let key = new_key();
     let mut claims = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let answers = Arc::clone(&answers);
@@ -203,7 +203,7 @@ async fn one_of_many(answers: Answers) -> Outcome {
 }
 
 async fn kept_comes_back(answers: Answers) -> Outcome {
-    let (key, kept) = (question(), kept("é Paris 🗼"));
+    let (key, kept) = (new_key(), kept("é Paris 🗼"));
     keep(&answers, &key, &kept).await?;
     same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))?;
     same(
@@ -213,14 +213,14 @@ async fn kept_comes_back(answers: Answers) -> Outcome {
 }
 
 async fn bare_answer(answers: Answers) -> Outcome {
-    let (key, mut kept) = (question(), kept(""));
+    let (key, mut kept) = (new_key(), kept(""));
     (kept.answer.request_id, kept.answer.usage) = (None, crate::domain::Usage::default());
     keep(&answers, &key, &kept).await?;
     same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))
 }
 
 async fn too_old(answers: Answers) -> Outcome {
-    let (key, kept) = (question(), kept("Paris"));
+    let (key, kept) = (new_key(), kept("Paris"));
     keep(&answers, &key, &kept).await?;
     same(
         &answers.look(&key, after(20), after(10)).await?,
@@ -236,7 +236,7 @@ async fn too_old(answers: Answers) -> Outcome {
 }
 
 async fn past_freshness(answers: Answers) -> Outcome {
-    let (key, kept) = (question(), kept("Paris"));
+    let (key, kept) = (new_key(), kept("Paris"));
     keep(&answers, &key, &kept).await?;
     same(
         &seen(&answers, &key, 100).await?,
@@ -254,16 +254,16 @@ async fn past_freshness(answers: Answers) -> Outcome {
     same(&seen(&answers, &key, 200).await?, &NOTHING)
 }
 
-async fn other_question(answers: Answers) -> Outcome {
-    keep(&answers, &question(), &kept("Paris")).await?;
-    answers.claim(&question(), &claim(1, 31)).await?;
-    let key = question();
+async fn other_request(answers: Answers) -> Outcome {
+    keep(&answers, &new_key(), &kept("Paris")).await?;
+    answers.claim(&new_key(), &claim(1, 31)).await?;
+    let key = new_key();
     same(&seen(&answers, &key, 20).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(20, 50)).await?, &GRANTED)
 }
 
 async fn keep_without_claim(answers: Answers) -> Outcome {
-    let (key, late, next) = (question(), claim(1, 31), claim(31, 61));
+    let (key, late, next) = (new_key(), claim(1, 31), claim(31, 61));
     let never = answers.keep(&key, late.owner, &kept("Paris")).await;
     holds(matches!(never, Err(StoreError::Conflict)), || {
         format!("{never:?}")
@@ -287,7 +287,7 @@ async fn keep_without_claim(answers: Answers) -> Outcome {
 }
 
 async fn repetition(answers: Answers) -> Outcome {
-    let (key, claim) = (question(), claim(1, 31));
+    let (key, claim) = (new_key(), claim(1, 31));
     answers.claim(&key, &claim).await?;
     answers.keep(&key, claim.owner, &kept("Paris")).await?;
     answers.keep(&key, claim.owner, &kept("Paris")).await?;
@@ -303,7 +303,7 @@ async fn repetition(answers: Answers) -> Outcome {
 }
 
 async fn replacement(answers: Answers) -> Outcome {
-    let (key, first) = (question(), kept("Paris"));
+    let (key, first) = (new_key(), kept("Paris"));
     let newer = CachedAnswer {
         made_at: first.made_at.plus(Duration::from_millis(1)),
         ..kept("Rome")
@@ -327,7 +327,7 @@ async fn replacement(answers: Answers) -> Outcome {
 }
 
 async fn given_up(answers: Answers) -> Outcome {
-    let (key, kept, claimed) = (question(), kept("Paris"), claim(100, 130));
+    let (key, kept, claimed) = (new_key(), kept("Paris"), claim(100, 130));
     keep(&answers, &key, &kept).await?;
     answers.claim(&key, &claimed).await?;
     answers.give_up(&key, claimed.owner, None).await?;
@@ -340,7 +340,7 @@ async fn given_up(answers: Answers) -> Outcome {
 }
 
 async fn given_up_by_another(answers: Answers) -> Outcome {
-    let key = question();
+    let key = new_key();
     answers.give_up(&key, WorkerId::new(START), None).await?;
     answers.claim(&key, &claim(1, 31)).await?;
     answers
@@ -353,7 +353,7 @@ async fn given_up_by_another(answers: Answers) -> Outcome {
 }
 
 async fn each_alone(answers: Answers) -> Outcome {
-    let (key, first) = (question(), claim(1, 31));
+    let (key, first) = (new_key(), claim(1, 31));
     answers.claim(&key, &first).await?;
     answers.give_up(&key, first.owner, Some(after(40))).await?;
     same(
@@ -385,7 +385,7 @@ async fn large_answers(answers: Answers) -> Outcome {
             .take(length)
             .collect::<String>()
     };
-    let (key, small) = (question(), kept("Paris"));
+    let (key, small) = (new_key(), kept("Paris"));
     for length in [2_000_000, 20_000, 400_000] {
         let large = kept(&noise(length));
         keep(&answers, &key, &large).await?;
@@ -401,7 +401,7 @@ async fn large_answers(answers: Answers) -> Outcome {
 }
 
 async fn too_large(answers: Answers) -> Outcome {
-    let (key, claimed) = (question(), claim(1, 31));
+    let (key, claimed) = (new_key(), claim(1, 31));
     answers.claim(&key, &claimed).await?;
     let large = kept(&"x".repeat(16 * 1_024 * 1_024));
     for refused in [

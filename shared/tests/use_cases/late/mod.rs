@@ -81,7 +81,7 @@ impl Model for Standstill {
 }
 
 impl World {
-    /// Runs the task in an invocation that stands still in its first question.
+    /// Runs the task in an invocation that stands still in its first request.
     async fn run_with(&self, model: Arc<Standstill>, task: TaskId) -> RunOutcome {
         let runner = Runner {
             model,

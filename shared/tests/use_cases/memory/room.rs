@@ -307,7 +307,7 @@ async fn crowded_tasks_complete_once_wherever_their_worker_dies() {
             let (asked, ran) = (world.model.asked().len(), world.tools.requests().len());
             assert!(
                 (4..=6).contains(&asked) && (2..=4).contains(&ran),
-                "call {at}: {asked} questions, {ran} tools"
+                "call {at}: {asked} requests, {ran} tools"
             );
             if !faults.struck() {
                 assert!(at > 12, "{at}");

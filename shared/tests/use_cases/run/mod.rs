@@ -28,7 +28,7 @@ async fn a_task_is_answered_journaled_and_completed() {
             task: task.id(),
         },
         deadline: Deadline::at(world.now().plus(INVOCATION)).less(Duration::from_secs(10)),
-        ..samples::question("What is 2 + 2?")
+        ..samples::model_request("What is 2 + 2?")
     };
     assert_eq!(world.model.asked(), [request]);
     let steps = world.steps(task.id()).await;

@@ -48,7 +48,7 @@ async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Steady, clock);
     let request = ModelRequest {
         deadline: Deadline::at(after(2)),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     let error = retry.ask(&request).await.unwrap_err();
     disposition(&task(), Outage::Fail, &error, after(1))
@@ -387,7 +387,7 @@ async fn waits_after(failures: [Failed; 2]) -> Option<Wait> {
     let model = |name| ModelRef::new(Provider::OpenAi, name).unwrap().into();
     let request = ModelRequest {
         chain: ModelChain::new(vec![model("first"), model("second")]).unwrap(),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     let fallback = Fallback::new(Arc::new(ScriptedModel::new(failures.map(Reply::from))));
     let error = fallback.ask(&request).await.unwrap_err();

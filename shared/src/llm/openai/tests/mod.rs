@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question,
+    INPUT, body, call, cuts, model, output_schema, part, picture_message, prompt, model_request,
     results, tools,
 };
 use crate::ports::ModelError;
@@ -31,7 +31,7 @@ fn luna() -> ModelRef {
     model(Provider::OpenAi, "gpt-6-luna")
 }
 
-/// The model's turn of the recorded questions.
+/// The model's turn of the recorded requests.
 fn turn() -> Message {
     let luna = luna();
     let reasoning = json!({
@@ -208,7 +208,7 @@ fn an_item_that_is_new_is_kept_for_the_provider() {
         Message::Assistant(answer.content),
         Message::user("b"),
     ];
-    let input = body::<OpenAi>(&question(luna(), prompt(messages)))["input"].take();
+    let input = body::<OpenAi>(&model_request(luna(), prompt(messages)))["input"].take();
     assert_eq!(input[2], item);
 }
 

@@ -70,7 +70,7 @@ fn kept(content: AssistantContent, block: Value) -> AssistantPart {
     AssistantPart {
         content,
         original: Some(Original {
-            model: ANTHROPIC.question().model().clone(),
+            model: ANTHROPIC.request().model().clone(),
             block,
         }),
     }
@@ -279,7 +279,7 @@ async fn the_least_answer_has_text() {
     );
     assert_eq!(
         (answer.served_model.as_str(), answer.model),
-        ("claude-sonnet-5-5", ANTHROPIC.question().model().clone())
+        ("claude-sonnet-5-5", ANTHROPIC.request().model().clone())
     );
 }
 
@@ -310,9 +310,9 @@ proptest! {
     }
 }
 
-/// The question with another prompt.
+/// The request with another prompt.
 fn with_prompt(change: impl FnOnce(&mut Prompt)) -> ModelRequest {
-    let mut request = ANTHROPIC.question();
+    let mut request = ANTHROPIC.request();
     change(Arc::make_mut(&mut request.prompt));
     request
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What the `anthropic` Python package 2.12.0 sends for the same question, without the headers that
+/// What the `anthropic` Python package 2.12.0 sends for the same request, without the headers that
 /// name the package.
 const SDK_REQUEST: &str = include_str!("../../fixtures/anthropic_request.json");
 
@@ -23,8 +23,8 @@ async fn check_request(request: &ModelRequest, expected: &str) {
 
 #[tokio::test]
 async fn the_request_is_that_of_the_providers_own_client() {
-    check_request(&ANTHROPIC.question(), SDK_REQUEST).await;
-    let mut choice = ANTHROPIC.question_for_whole().chain.first().clone();
+    check_request(&ANTHROPIC.request(), SDK_REQUEST).await;
+    let mut choice = ANTHROPIC.whole_request().chain.first().clone();
     choice.settings.api_version = ApiVersion::Anthropic20230601;
     choice.settings.temperature = Some(Thousandths(700));
     choice.settings.top_p = Some(Thousandths(250));
@@ -239,12 +239,12 @@ fn a_schema_is_reduced_to_the_providers_subset_or_described() {
 #[test]
 fn effort_is_set_in_the_models_own_way() {
     let asked = |model: &str, effort| {
-        let mut choice = ANTHROPIC.question().chain.first().clone();
+        let mut choice = ANTHROPIC.request().chain.first().clone();
         choice.model = ModelRef::new(Provider::Anthropic, model).unwrap();
         choice.settings.reasoning_effort = effort;
         let request = ModelRequest {
             chain: ModelChain::only(choice),
-            ..ANTHROPIC.question()
+            ..ANTHROPIC.request()
         };
         (
             body(&request)["thinking"].clone(),

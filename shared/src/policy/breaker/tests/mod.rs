@@ -60,22 +60,22 @@ impl World {
         ))
     }
 
-    /// A question of another task each time, to be answered within a minute from now.
-    fn question(&self) -> ModelRequest {
-        let question = samples::question("hello");
+    /// A request of another task each time, to be answered within a minute from now.
+    fn request(&self) -> ModelRequest {
+        let request = samples::model_request("hello");
         let caller = Caller {
             task: TaskId::new(self.clock.now()),
-            ..question.caller
+            ..request.caller
         };
         ModelRequest {
             deadline: Deadline::at(self.clock.now().plus(60 * SECOND)),
             caller,
-            ..question
+            ..request
         }
     }
 
     async fn ask(&self, breaker: &Breaker) -> Result<(), Failed> {
-        self.ask_this(breaker, self.question()).await
+        self.ask_this(breaker, self.request()).await
     }
 
     async fn ask_this(&self, breaker: &Breaker, request: ModelRequest) -> Result<(), Failed> {
@@ -175,10 +175,10 @@ async fn only_outages_open_the_circuit() {
 async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time() {
     for (kind, opens) in [(ModelErrorKind::BadAnswer, false), (DOWN, true)] {
         let world = World::new(vec![kind.clone(); 9]);
-        let (breaker, question) = (world.breaker(), world.question());
+        let (breaker, request) = (world.breaker(), world.request());
         for _ in 0..5 {
             assert_eq!(
-                world.ask_this(&breaker, question.clone()).await,
+                world.ask_this(&breaker, request.clone()).await,
                 Err((kind.clone(), None))
             );
         }
@@ -187,9 +187,9 @@ async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time()
     let world = World::new(vec![ModelErrorKind::BadAnswer; 8]);
     let breaker = world.breaker();
     for _ in 0..4 {
-        let question = world.question();
-        drop(world.ask_this(&breaker, question.clone()).await);
-        drop(world.ask_this(&breaker, question).await);
+        let request = world.request();
+        drop(world.ask_this(&breaker, request.clone()).await);
+        drop(world.ask_this(&breaker, request).await);
     }
     assert!(world.circuit().await.is_closed());
     world.model.then(Reply::Fail(ModelErrorKind::BadAnswer));
@@ -204,7 +204,7 @@ async fn a_last_try_passes_an_open_circuit_and_changes_nothing() {
     world.ask_times(&breaker, 5).await;
     let last_try = || ModelRequest {
         is_last_try: true,
-        ..world.question()
+        ..world.request()
     };
     let before = world.circuit().await;
     assert_eq!(
@@ -241,7 +241,7 @@ async fn a_healthy_model_costs_one_read_per_view_and_no_write() {
     let world = World::new([]);
     let breaker = world.breaker();
     for views in 1..=3 {
-        let (requests, breaker) = (vec![world.question(); 100], &breaker);
+        let (requests, breaker) = (vec![world.request(); 100], &breaker);
         let calls = requests.iter().map(|request| breaker.ask(request));
         assert!(
             futures::future::join_all(calls)
@@ -261,7 +261,7 @@ async fn a_healthy_model_costs_one_read_per_view_and_no_write() {
 async fn a_look_up_whose_first_caller_goes_away_serves_the_others() {
     let world = World::new([]);
     let breaker = world.breaker_with(Slow(world.circuits.clone(), SECOND / 10));
-    let (first, second) = (world.question(), world.question());
+    let (first, second) = (world.request(), world.request());
     let (mut first, mut second) = (breaker.ask(&first), breaker.ask(&second));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
     drop(first);
@@ -455,9 +455,9 @@ async fn an_error_passes_as_it_is_and_a_refused_call_has_spent_nothing() {
         settings,
         Arc::new(world.clock),
     );
-    let passed = breaker.ask(&world.question()).await.unwrap_err();
+    let passed = breaker.ask(&world.request()).await.unwrap_err();
     assert_eq!(format!("{passed:?}"), format!("{:?}", detailed()));
-    let refused = breaker.ask(&world.question()).await.unwrap_err();
+    let refused = breaker.ask(&world.request()).await.unwrap_err();
     let wait = Wait {
         until: samples::after(30),
         reason: WaitReason::Breaker,

@@ -78,7 +78,7 @@ impl Simulation {
                             breaker
                                 .ask(&ModelRequest {
                                     deadline,
-                                    ..samples::question("hello")
+                                    ..samples::model_request("hello")
                                 })
                                 .await,
                         );

@@ -95,7 +95,7 @@ async fn a_slow_store_costs_half_a_second_per_view() {
     let breaker = world.breaker_with(Slow(world.circuits.clone(), 10 * SECOND));
     for _ in 0..3 {
         let begun = Instant::now();
-        let requests = vec![world.question(); 10];
+        let requests = vec![world.request(); 10];
         let answers =
             futures::future::join_all(requests.iter().map(|request| breaker.ask(request))).await;
         assert!(answers.iter().all(Result::is_ok));

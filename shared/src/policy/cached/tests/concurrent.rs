@@ -8,21 +8,21 @@ use crate::domain::{BudgetScope, Caller, RetryRules, TaskId};
 
 type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
 
-pub(super) fn spawn(process: &Arc<Cached>, question: ModelRequest) -> Asking {
+pub(super) fn spawn(process: &Arc<Cached>, request: ModelRequest) -> Asking {
     let process = Arc::clone(process);
-    tokio::spawn(async move { process.ask(&question).await })
+    tokio::spawn(async move { process.ask(&request).await })
 }
 
 /// So many callers, evenly over the processes; what each got.
 async fn ask_all(
     processes: &[Arc<Cached>],
     callers: usize,
-    question: &ModelRequest,
+    request: &ModelRequest,
 ) -> Vec<&'static str> {
     let mut asking = JoinSet::new();
     for process in processes.iter().cycle().take(callers) {
-        let (process, question) = (Arc::clone(process), question.clone());
-        asking.spawn(async move { process.ask(&question).await });
+        let (process, request) = (Arc::clone(process), request.clone());
+        asking.spawn(async move { process.ask(&request).await });
     }
     let mut got: Vec<_> = asking.join_all().await.iter().map(got).collect();
     got.sort_unstable();
@@ -34,12 +34,12 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-fn of_tenant(tenant: &str, question: ModelRequest) -> ModelRequest {
+fn of_tenant(tenant: &str, request: ModelRequest) -> ModelRequest {
     let caller = Caller {
         tenant: samples::tenant(tenant),
         task: TaskId::new(samples::START),
     };
-    ModelRequest { caller, ..question }
+    ModelRequest { caller, ..request }
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,12 +49,12 @@ async fn a_hundred_callers_in_ten_processes_make_one_call() {
         .take(10)
         .collect();
     world.model.hold();
-    let question = world.question(CacheMode::Default);
+    let request = world.request(CacheMode::Default);
     let release = async {
         pass(8).await;
         world.model.release();
     };
-    let (got, ()) = tokio::join!(ask_all(&processes, 100, &question), release);
+    let (got, ()) = tokio::join!(ask_all(&processes, 100, &request), release);
     assert_eq!(world.asked(), 1);
     assert_eq!(got, [&["provider"; 1][..], &["single_flight"; 99]].concat());
 }
@@ -65,12 +65,12 @@ async fn each_tenant_makes_its_own_call() {
     let processes = [world.process(), world.process()];
     let mut asking = JoinSet::new();
     for number in 0..30 {
-        let question = of_tenant(
+        let request = of_tenant(
             &format!("tenant-{}", number % 3),
-            world.question(CacheMode::Default),
+            world.request(CacheMode::Default),
         );
         let process = Arc::clone(&processes[number % 2]);
-        asking.spawn(async move { process.ask(&question).await.unwrap() });
+        asking.spawn(async move { process.ask(&request).await.unwrap() });
     }
     asking.join_all().await;
     let mut tenants: Vec<_> = world
@@ -86,7 +86,7 @@ async fn each_tenant_makes_its_own_call() {
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_in_one_process_cost_no_store_call() {
     let world = World::new();
-    let got = ask_all(&[world.process()], 10, &world.question(CacheMode::Default)).await;
+    let got = ask_all(&[world.process()], 10, &world.request(CacheMode::Default)).await;
     assert_eq!(got, [&["provider"; 1][..], &["single_flight"; 9]].concat());
     assert_eq!((world.asked(), world.faults.calls()), (1, 2));
 }
@@ -96,9 +96,9 @@ async fn a_cancelled_leader_is_followed_by_the_next_of_its_process_at_once() {
     let world = World::new();
     let process = world.process();
     world.model.hold();
-    let leader = spawn(&process, world.question(CacheMode::Default));
+    let leader = spawn(&process, world.request(CacheMode::Default));
     world.model.until_asked(1).await;
-    let follower = spawn(&process, world.question(CacheMode::Default));
+    let follower = spawn(&process, world.request(CacheMode::Default));
     settle().await;
     leader.abort();
     world.model.until_asked(2).await;
@@ -114,7 +114,7 @@ async fn a_cancelled_leader_is_followed_by_the_next_of_its_process_at_once() {
 async fn a_leader_that_dies_costs_one_more_call() {
     let world = World::new();
     world.model.hold();
-    let leader = spawn(&world.process(), world.question(CacheMode::Default));
+    let leader = spawn(&world.process(), world.request(CacheMode::Default));
     world.model.until_asked(1).await;
     leader.abort();
     drop(leader.await);
@@ -122,10 +122,10 @@ async fn a_leader_that_dies_costs_one_more_call() {
     let processes: Vec<_> = std::iter::repeat_with(|| world.process())
         .take(10)
         .collect();
-    let early = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
+    let early = ask_all(&processes, 100, &world.request(CacheMode::Default)).await;
     assert_eq!((early, world.asked()), (vec!["parked"; 100], 1));
     pass(21).await;
-    let late = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
+    let late = ask_all(&processes, 100, &world.request(CacheMode::Default)).await;
     assert_eq!((late.len(), late[0], world.asked()), (100, "provider", 2));
     assert!(
         late[1..].iter().all(|got| *got == "single_flight"),
@@ -140,7 +140,7 @@ async fn whoever_waits_takes_a_claim_over_that_ended() {
     let got = ask_all(
         &[world.process(), world.process()],
         20,
-        &world.question(CacheMode::Default),
+        &world.request(CacheMode::Default),
     )
     .await;
     assert_eq!((got[0], world.asked()), ("provider", 1));
@@ -158,7 +158,7 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
     world.faults.clear();
     let parked = world
         .process()
-        .ask(&world.question(CacheMode::Default))
+        .ask(&world.request(CacheMode::Default))
         .await
         .unwrap_err();
     assert_eq!(parked.kind, ModelErrorKind::InFlight);
@@ -185,7 +185,7 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
     );
     let short = ModelRequest {
         deadline: Deadline::at(samples::after(12)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
     assert_eq!(got(&world.process().ask(&short).await), "parked");
     assert_eq!(world.clock.now(), samples::after(12));
@@ -197,7 +197,7 @@ async fn a_slow_leader_keeps_its_claim() {
     world.model.hold();
     let patient = ModelRequest {
         deadline: Deadline::at(samples::after(300)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
     let leader = spawn(&world.process(), patient.clone());
     for _ in 0..9 {
@@ -209,7 +209,7 @@ async fn a_slow_leader_keeps_its_claim() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .ask(&world.request(CacheMode::Default))
             .await),
         "cache"
     );
@@ -222,7 +222,7 @@ async fn a_claim_never_outlasts_its_holders_deadline() {
     world.model.hold();
     let short = ModelRequest {
         deadline: Deadline::at(samples::after(3)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
     let leader = spawn(&world.process(), short);
     world.model.until_asked(1).await;
@@ -231,7 +231,7 @@ async fn a_claim_never_outlasts_its_holders_deadline() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .ask(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
@@ -239,19 +239,19 @@ async fn a_claim_never_outlasts_its_holders_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_one_process_hands_the_question_to_the_next() {
+async fn a_failure_of_one_process_hands_the_request_to_the_next() {
     let world = World::new();
     world.model.then(Reply::Fail(UNAVAILABLE));
     world.model.hold();
-    let leader = spawn(&world.process(), world.question(CacheMode::Default));
+    let leader = spawn(&world.process(), world.request(CacheMode::Default));
     world.model.until_asked(1).await;
     let others = [world.process(), world.process()];
-    let question = world.question(CacheMode::Default);
+    let request = world.request(CacheMode::Default);
     let release = async {
         pass(2).await;
         world.model.release();
     };
-    let (others, ()) = tokio::join!(ask_all(&others, 10, &question), release);
+    let (others, ()) = tokio::join!(ask_all(&others, 10, &request), release);
     assert_eq!(got(&leader.await.unwrap()), "failed");
     assert_eq!(
         (others, world.asked()),
@@ -263,8 +263,8 @@ async fn a_failure_of_one_process_hands_the_question_to_the_next() {
 async fn those_who_wait_in_one_process_share_an_outage_but_not_its_cost() {
     let world = World::new();
     world.model.then(Reply::Fail(UNAVAILABLE));
-    let (process, question) = (world.process(), world.question(CacheMode::Default));
-    let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone()))
+    let (process, request) = (world.process(), world.request(CacheMode::Default));
+    let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, request.clone()))
         .take(5)
         .collect();
     let mut attempts = 0;
@@ -297,8 +297,8 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
             retry_after: None,
             spend,
         });
-        let (process, question) = (world.process(), world.question(CacheMode::Default));
-        let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone()))
+        let (process, request) = (world.process(), world.request(CacheMode::Default));
+        let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, request.clone()))
             .take(5)
             .collect();
         let mut sum = Spend::default();
@@ -319,13 +319,13 @@ async fn those_who_share_an_outage_share_the_old_answer() {
     let world = World::new();
     let process = world.process();
     process
-        .ask(&world.question(CacheMode::Default))
+        .ask(&world.request(CacheMode::Default))
         .await
         .unwrap();
     pass(150).await;
     world.model.then(Reply::Fail(UNAVAILABLE));
     assert_eq!(
-        ask_all(&[process], 5, &world.question(CacheMode::Default)).await,
+        ask_all(&[process], 5, &world.request(CacheMode::Default)).await,
         ["stale"; 5]
     );
     assert_eq!(world.asked(), 2);
@@ -360,11 +360,11 @@ async fn a_failure_that_is_the_leaders_own_is_not_shared() {
         let own = ModelRequest {
             retry,
             deadline: Deadline::at(deadline),
-            ..world.question(CacheMode::Default)
+            ..world.request(CacheMode::Default)
         };
         let leader = spawn(&process, own);
         world.model.until_asked(1).await;
-        let follower = spawn(&process, world.question(CacheMode::Default));
+        let follower = spawn(&process, world.request(CacheMode::Default));
         pass(5).await;
         world.model.release();
         assert_eq!(got(&leader.await.unwrap()), "failed");
@@ -386,9 +386,9 @@ async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
         world.model.then(Reply::Answer(refusal));
     }
     world.model.hold();
-    let (processes, question) = (
+    let (processes, request) = (
         [world.process(), world.process()],
-        world.question(CacheMode::Default),
+        world.request(CacheMode::Default),
     );
     let release = async {
         world.model.until_asked(1).await;
@@ -401,7 +401,7 @@ async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
         assert_eq!(world.asked(), 20);
         world.model.release();
     };
-    let (got, ()) = tokio::join!(ask_all(&processes, 20, &question), release);
+    let (got, ()) = tokio::join!(ask_all(&processes, 20, &request), release);
     assert_eq!(got, ["provider"; 20]);
 }
 
@@ -410,11 +410,11 @@ async fn who_waits_beside_a_leader_is_parked_at_its_own_deadline() {
     let world = World::new();
     let process = world.process();
     world.model.hold();
-    let leader = spawn(&process, world.question(CacheMode::Default));
+    let leader = spawn(&process, world.request(CacheMode::Default));
     world.model.until_asked(1).await;
     let short = ModelRequest {
         deadline: Deadline::at(samples::after(20)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
     assert_eq!(got(&process.ask(&short).await), "parked");
     assert_eq!(world.clock.now(), samples::after(20));

@@ -20,7 +20,7 @@ async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
                 }
                 let asked = world.asked();
                 fail(&world.faults, call, when);
-                let outcome = world.process().ask(&world.question(mode)).await;
+                let outcome = world.process().ask(&world.request(mode)).await;
                 assert!(
                     expected.contains(&got(&outcome)),
                     "{mode:?}, call {call} {when:?}: {outcome:?}"
@@ -31,7 +31,7 @@ async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
                 pass(30).await;
                 let later = world
                     .process()
-                    .ask(&world.question(CacheMode::Default))
+                    .ask(&world.request(CacheMode::Default))
                     .await;
                 assert!(
                     ["provider", "cache"].contains(&got(&later)),
@@ -67,7 +67,7 @@ async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .ask(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
@@ -79,8 +79,8 @@ async fn one_process_asks_once_though_the_store_fails() {
     let world = World::new();
     world.faults.die_at(1, When::Before);
     let process = world.process();
-    let question = world.question(CacheMode::Default);
-    let both = tokio::join!(process.ask(&question), process.ask(&question));
+    let request = world.request(CacheMode::Default);
+    let both = tokio::join!(process.ask(&request), process.ask(&request));
     assert_eq!(
         (got(&both.0), got(&both.1), world.asked()),
         ("provider", "single_flight", 1)
@@ -93,14 +93,14 @@ async fn a_renewal_that_fails_ends_nothing() {
     world.model.hold();
     world.faults.fail_at(2, When::Before);
     let process = world.process();
-    let question = world.question(CacheMode::Default);
+    let request = world.request(CacheMode::Default);
     let others = async {
         pass(35).await;
         assert!(world.faults.struck());
-        assert_eq!(got(&world.process().ask(&question).await), "parked");
+        assert_eq!(got(&world.process().ask(&request).await), "parked");
         world.model.release();
     };
-    let (outcome, ()) = tokio::join!(process.ask(&question), others);
+    let (outcome, ()) = tokio::join!(process.ask(&request), others);
     assert_eq!((got(&outcome), world.asked()), ("provider", 1));
 }
 
@@ -113,14 +113,14 @@ async fn an_answer_too_large_to_be_kept_leaves_no_claim() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .ask(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .ask(&world.request(CacheMode::Default))
             .await),
         "provider"
     );

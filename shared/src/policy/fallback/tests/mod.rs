@@ -7,7 +7,7 @@ mod properties;
 use super::super::{Backoff, Retry, RetryBudget};
 use super::*;
 use crate::domain::{Deadline, FailureCode, ModelChain, Provider, Spend, Timestamp, WaitReason};
-use crate::testing::samples::{after, answer, question};
+use crate::testing::samples::{after, answer, model_request};
 use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
 const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
@@ -24,12 +24,12 @@ fn names(count: usize) -> Vec<ModelRef> {
         .collect()
 }
 
-/// A question to that many models.
+/// A request to that many models.
 fn to_chain(count: usize) -> ModelRequest {
     let chain = ModelChain::new(names(count).into_iter().map(Into::into).collect()).unwrap();
     ModelRequest {
         chain,
-        ..question("hello")
+        ..model_request("hello")
     }
 }
 

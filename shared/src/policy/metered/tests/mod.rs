@@ -75,7 +75,7 @@ pub(super) fn over(
 pub(super) fn under(task_cap: u64) -> ModelRequest {
     ModelRequest {
         task_cap: Some(task_cap),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     }
 }
 
@@ -188,7 +188,7 @@ async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
     );
     let answered = setup
         .metered
-        .ask(&samples::question("hello"))
+        .ask(&samples::model_request("hello"))
         .await
         .unwrap();
     assert_eq!(
@@ -207,7 +207,7 @@ async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
     );
     let failed = setup
         .metered
-        .ask(&samples::question("hello"))
+        .ask(&samples::model_request("hello"))
         .await
         .unwrap_err();
     assert_eq!(
@@ -339,7 +339,7 @@ async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
         ],
         None,
     );
-    let request = nameless(samples::question("hello"));
+    let request = nameless(samples::model_request("hello"));
     for _ in 0..2 {
         let answered = free.metered.ask(&request).await.unwrap();
         assert_eq!(
@@ -363,7 +363,7 @@ async fn a_model_without_a_price_counts_as_its_providers_most_expensive() {
     let unlisted = ModelRef::new(Provider::Anthropic, "claude-unheard-of").unwrap();
     let request = ModelRequest {
         chain: ModelChain::only(unlisted.into()),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     let day = BudgetKey::tenant_day(&request.caller.tenant, START);
     let assumed = PriceTable::current()
@@ -423,7 +423,7 @@ async fn a_call_counts_for_the_day_on_which_it_began() {
     let setup = setup([Reply::Hang], Some(PLENTY));
     let request = ModelRequest {
         deadline: Deadline::at(after(24 * 60 * 60)),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     assert_eq!(
         kind(setup.metered.ask(&request).await),
@@ -447,7 +447,7 @@ proptest! {
         tokens in 0.0..=1.0_f64,
         (read, write) in (0..5_000_u64, 0..5_000_u64),
     ) {
-        let request = samples::question(&text);
+        let request = samples::model_request(&text);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
         let share = |of: u32| (f64::from(of) * tokens) as u64;
         let input_tokens = share(u32::try_from(token_bound(&request.prompt)).unwrap());

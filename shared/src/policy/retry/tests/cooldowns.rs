@@ -11,10 +11,10 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
     let ask =
         async |request: ModelRequest| retry.ask(&request).await.map_err(|error| failed_of(&error));
     let begun = || timed.begun.lock().unwrap().clone();
-    assert_eq!(ask(question("hello")).await, Err(limited_until(60_000)));
+    assert_eq!(ask(model_request("hello")).await, Err(limited_until(60_000)));
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(
-        ask(question("another")).await,
+        ask(model_request("another")).await,
         Err(later_or_sooner(LIMITED, 60_000, WaitReason::RateLimit))
     );
     assert_eq!(begun(), [0]);
@@ -41,10 +41,10 @@ async fn a_wait_that_a_model_named_holds_for_every_call() {
 #[tokio::test(start_paused = true)]
 async fn a_last_try_ignores_another_calls_wait_and_keeps_its_own() {
     let (retry, timed) = retry([limited(60_000), limited(30_000)], RetryBudget::default());
-    drop(retry.ask(&question("hello")).await);
+    drop(retry.ask(&model_request("hello")).await);
     let last_try = ModelRequest {
         is_last_try: true,
-        ..question("another")
+        ..model_request("another")
     };
     let own = retry.ask(&last_try).await.unwrap_err();
     assert_eq!(
@@ -58,7 +58,7 @@ async fn a_last_try_ignores_another_calls_wait_and_keeps_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
     let (retry, _) = retry([limited(2_000), limited(40_000)], RetryBudget::default());
-    let (first, second) = (question("hello"), question("another"));
+    let (first, second) = (model_request("hello"), model_request("another"));
     let between = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let pause = Cooldown {
@@ -78,7 +78,7 @@ async fn a_wait_that_another_call_met_between_two_attempts_is_not_our_own() {
 
 #[test]
 fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
-    let ample = question("hello");
+    let ample = model_request("hello");
     check_end(&[limited(86_400_000)], &ample, &limited_until(60_000), &[0]);
     check_end(
         &[hinted(DOWN, 86_400_000, None)],
@@ -92,16 +92,16 @@ fn a_wait_beyond_the_longest_cooldown_ends_with_it() {
 async fn other_calls_do_not_wait_for_what_the_breaker_checks() {
     let (retry, timed) = retry([limited(61_000)], RetryBudget::default());
     assert_eq!(
-        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
+        failed_of(&retry.ask(&model_request("hello")).await.unwrap_err()),
         limited_until(60_000)
     );
-    assert!(retry.ask(&question("another")).await.is_ok());
+    assert!(retry.ask(&model_request("another")).await.is_ok());
     timed.model.then(hinted(DOWN, 86_400_000, None));
     assert_eq!(
-        failed_of(&retry.ask(&question("hello")).await.unwrap_err()),
+        failed_of(&retry.ask(&model_request("hello")).await.unwrap_err()),
         down_until(60_000)
     );
-    let waits = failed_of(&retry.ask(&question("another")).await.unwrap_err());
+    let waits = failed_of(&retry.ask(&model_request("another")).await.unwrap_err());
     assert_eq!(
         waits,
         later_or_sooner(DOWN, 60_000, WaitReason::RetryAfter),

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::domain::{BudgetScope, Deadline, FailureCode, RetryRules, Spend};
-use crate::testing::samples::{START, after, question};
+use crate::testing::samples::{START, after, model_request};
 use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
 /// What each failure that says so has cost.
@@ -65,7 +65,7 @@ async fn run(
 fn with_attempts(attempts: u32) -> ModelRequest {
     ModelRequest {
         retry: RetryRules::default().with_max_attempts(attempts).unwrap(),
-        ..question("hello")
+        ..model_request("hello")
     }
 }
 
@@ -210,7 +210,7 @@ fn what_another_attempt_cannot_mend_is_final_at_once() {
         .build()
         .unwrap();
     for failed in kinds {
-        let (asked, begun) = runtime.block_on(run([failed.clone().into()], &question("hello")));
+        let (asked, begun) = runtime.block_on(run([failed.clone().into()], &model_request("hello")));
         let error = asked.unwrap_err();
         assert_eq!(
             (failed_of(&error), error.earlier, begun),
@@ -223,14 +223,14 @@ fn what_another_attempt_cannot_mend_is_final_at_once() {
 async fn the_providers_word_goes_before_the_kind() {
     let (asked, begun) = run(
         [with_word(ModelErrorKind::Rejected, true)],
-        &question("hello"),
+        &model_request("hello"),
     )
     .await;
     assert_eq!(
         (asked.unwrap().failed[0].code, begun),
         (FailureCode::ModelRejected, vec![0, 500])
     );
-    let (asked, begun) = run([with_word(DOWN, false)], &question("hello")).await;
+    let (asked, begun) = run([with_word(DOWN, false)], &model_request("hello")).await;
     assert_eq!((asked.unwrap_err().kind, begun.len()), (DOWN, 1));
 }
 
@@ -238,9 +238,9 @@ async fn the_providers_word_goes_before_the_kind() {
 fn a_wait_that_is_too_long_ends_the_call_with_its_end() {
     let soon = |millis| ModelRequest {
         deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
-        ..question("hello")
+        ..model_request("hello")
     };
-    let ample = question("hello");
+    let ample = model_request("hello");
     check_end(&[limited(10_001)], &ample, &limited_until(10_001), &[0]);
     check_end(
         &[hinted(DOWN, 50_000, None)],
@@ -294,13 +294,13 @@ fn a_hint_outlives_the_attempts() {
     );
     check_end(
         &[hinted(ModelErrorKind::RateLimited, 100, Some(false))],
-        &question("hello"),
+        &model_request("hello"),
         &until(100),
         &[0],
     );
     let brief = ModelRequest {
         retry: RetryRules::default().with_max_seconds(1).unwrap(),
-        ..question("hello")
+        ..model_request("hello")
     };
     check_end(
         &[limited(700), limited(400)],
@@ -346,7 +346,7 @@ fn used_up_attempts_and_time_end_with_the_last_error() {
     check_end(&down(), &with_attempts(2), &(DOWN, None), &[0, 500]);
     let brief = |seconds| ModelRequest {
         retry: with_attempts(9).retry.with_max_seconds(seconds).unwrap(),
-        ..question("hello")
+        ..model_request("hello")
     };
     check_end(&down(), &brief(1), &(DOWN, None), &[0, 500]);
     check_end(&down(), &brief(2), &limited_until(21_500), &[0, 500, 1_500]);
@@ -357,7 +357,7 @@ async fn all_calls_share_the_budget() {
     let (retry, timed) = retry(vec![Reply::Fail(DOWN); 3], RetryBudget::new(1, 1).unwrap());
     assert_eq!(
         retry
-            .ask(&question("hello"))
+            .ask(&model_request("hello"))
             .await
             .unwrap_err()
             .attempts()
@@ -366,16 +366,16 @@ async fn all_calls_share_the_budget() {
     );
     assert_eq!(
         retry
-            .ask(&question("hello"))
+            .ask(&model_request("hello"))
             .await
             .unwrap_err()
             .attempts()
             .len(),
         1
     );
-    assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
+    assert_eq!(retry.ask(&model_request("hello")).await.unwrap().failed, []);
     timed.model.then(limited(100));
-    let error = retry.ask(&question("hello")).await.unwrap_err();
+    let error = retry.ask(&model_request("hello")).await.unwrap_err();
     assert_eq!(failed_of(&error), limited_until(600));
 }
 
@@ -385,7 +385,7 @@ async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error(
         with_word(DOWN, true),
         hinted(ModelErrorKind::RateLimited, 100, Some(true)),
     ];
-    let (asked, _) = run(script.clone(), &question("hello")).await;
+    let (asked, _) = run(script.clone(), &model_request("hello")).await;
     let answer = asked.unwrap();
     let codes: Vec<_> = answer
         .failed
@@ -411,7 +411,7 @@ async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error(
 async fn a_dropped_call_asks_no_more() {
     let (retry, timed) = retry([limited(5_000)], RetryBudget::default());
     assert!(
-        tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello")))
+        tokio::time::timeout(Duration::from_secs(1), retry.ask(&model_request("hello")))
             .await
             .is_err()
     );
