@@ -306,15 +306,15 @@ pub const CACHE_WRITE_TOKENS: Counter<2> = Counter::listed("CacheWriteTokens");
 pub const MODEL_COST_MICRO_USD: Counter<2> = Counter::listed("ModelCostMicroUsd");
 /// Calls of models that have no price here.
 pub const UNPRICED_CALLS: Counter<2> = Counter::listed("UnpricedCalls");
-/// Answers that were kept.
+/// Requests that a cached answer served.
 pub const CACHE_HITS: Counter<0> = Counter::listed("CacheHits");
-/// Requests that had to be asked, with the cache on.
+/// Requests that the response cache could not serve, and that led to a model call.
 pub const CACHE_MISSES: Counter<0> = Counter::listed("CacheMisses");
 /// Old answers that were served because no model answered.
 pub const CACHE_STALE: Counter<0> = Counter::listed("CacheStale");
-/// Answers that another had asked for at the same time.
+/// Requests that the answer to another caller's request served, because both came at the same time.
 pub const CACHE_COALESCED: Counter<0> = Counter::listed("CacheCoalesced");
-/// What kept and shared answers would have cost, in millionths of a US dollar.
+/// What cached and shared answers would have cost, in millionths of a US dollar.
 pub const SAVED_MICRO_USD: Counter<0> = Counter::listed("SavedMicroUsd");
 /// Model calls that a cap on cost refused.
 pub const BUDGET_REFUSALS: Counter<0> = Counter::listed("BudgetRefusals");

@@ -62,19 +62,19 @@ pub fn stack_with_caps(
     llm::model(&llm::http_client().unwrap(), providers, layers)
 }
 
-/// A request to one model of the unreliable provider.
+/// A call of one model of the unreliable provider.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
-    /// Whose request it is.
+    /// Whose call it is.
     pub tenant: &'a str,
     /// The model.
     pub model: &'a str,
-    /// What is asked.
+    /// The user's text.
     pub prompt: &'a str,
 }
 
 impl Call<'_> {
-    /// To be asked within a minute, without the response cache.
+    /// The request, to be answered within a minute, without the response cache.
     pub fn uncached(&self) -> ModelRequest {
         let now = SystemClock.now();
         let model = ModelRef::new(Provider::OpenAiCompatible, self.model).unwrap();

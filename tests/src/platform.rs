@@ -222,7 +222,7 @@ impl Platform {
 
     /// Waits until someone has a connection to the model stand-in, which lists a request only once
     /// it is answered.
-    pub async fn until_model_is_asked(&self) {
+    pub async fn until_model_is_called(&self) {
         let port = Url::parse(&self.model_url).unwrap().port().unwrap();
         self.until(
             async || processes::anybody_is_connected_to(port),

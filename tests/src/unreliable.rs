@@ -1,7 +1,7 @@
 //! A model provider that fails as often as a test says, in every way that providers fail, and
 //! remembers all of it.
 //!
-//! What it does with a request depends on the request and on how often it was asked, not on
+//! What it does with a request depends on the request and on how often it came, not on
 //! chance: a failing run can be repeated. Good answers come from the model stand-in.
 
 #![allow(
@@ -82,8 +82,8 @@ impl Fate {
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    /// The model asked.
+pub struct SeenRequest {
+    /// The requested model.
     pub model: String,
     /// The user's text.
     pub prompt: String,
@@ -98,7 +98,7 @@ pub struct Asked {
 pub struct Unreliable {
     stand_in: String,
     http: reqwest::Client,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<SeenRequest>>>,
     always: Arc<Mutex<BTreeMap<String, Fate>>>,
     next: Arc<Mutex<BTreeMap<String, Fate>>>,
     held: watch::Sender<BTreeSet<String>>,
@@ -162,7 +162,7 @@ impl Unreliable {
                 .pool_max_idle_per_host(0)
                 .build()
                 .unwrap(),
-            asked: Arc::default(),
+            requests: Arc::default(),
             always: Arc::default(),
             next: Arc::default(),
             held: watch::Sender::default(),
@@ -220,23 +220,20 @@ impl Unreliable {
         lock(&self.always).remove(model);
     }
 
-    /// Every request that the model was asked.
-    pub fn asked_of(&self, model: &str) -> Vec<Asked> {
-        lock(&self.asked)
+    /// Every request to the model.
+    pub fn requests_to(&self, model: &str) -> Vec<SeenRequest> {
+        lock(&self.requests)
             .iter()
-            .filter(|asked| asked.model == model)
+            .filter(|seen| seen.model == model)
             .cloned()
             .collect()
     }
 
     /// The same, each request by itself.
-    pub fn asked_by_prompt(&self, model: &str) -> BTreeMap<String, Vec<Asked>> {
-        let mut by_prompt: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
-        for asked in self.asked_of(model) {
-            by_prompt
-                .entry(asked.prompt.clone())
-                .or_default()
-                .push(asked);
+    pub fn requests_by_prompt(&self, model: &str) -> BTreeMap<String, Vec<SeenRequest>> {
+        let mut by_prompt: BTreeMap<String, Vec<SeenRequest>> = BTreeMap::new();
+        for seen in self.requests_to(model) {
+            by_prompt.entry(seen.prompt.clone()).or_default().push(seen);
         }
         by_prompt
     }
@@ -244,8 +241,8 @@ impl Unreliable {
     /// Notes the request and decides on it. Only models whose name begins with `wobbly` or
     /// `faulty` fail by themselves.
     fn decide(&self, model: String, prompt: String) -> Fate {
-        let mut asked = lock(&self.asked);
-        let nth = asked
+        let mut seen = lock(&self.requests);
+        let nth = seen
             .iter()
             .filter(|earlier| earlier.prompt == prompt && earlier.model == model)
             .count()
@@ -258,7 +255,7 @@ impl Unreliable {
             faulty if faulty.starts_with("faulty") => any_failure(&prompt, nth),
             _ => Fate::Answered,
         });
-        asked.push(Asked {
+        seen.push(SeenRequest {
             model,
             prompt,
             at: Instant::now(),

@@ -133,15 +133,15 @@ async fn the_deployment_says_whether_answers_are_kept_and_an_agent_knows_better(
         ("3600", Some(CacheRules::Off), 2),
         ("0", Some(hour), 1),
     ];
-    for (seconds, of_agent, asked) in cases {
+    for (seconds, of_agent, requests) in cases {
         let platform = Platform::new([], deployed(seconds));
         let agent = platform.agent(|config| config.cache = of_agent).await;
         for _ in 0..2 {
             assert_eq!(platform.run(&agent).await.status(), TaskStatus::Completed);
         }
         assert_eq!(
-            platform.model.asked().len(),
-            asked,
+            platform.model.requests().len(),
+            requests,
             "{seconds} {of_agent:?}"
         );
     }
@@ -177,13 +177,13 @@ async fn a_task_goes_on_with_another_providers_model_in_the_middle() {
     let task = platform.run(&agent.await).await;
     assert_eq!(task.status(), TaskStatus::Completed);
 
-    let asked = platform.model.asked();
-    let order: Vec<_> = asked
+    let requests = platform.model.requests();
+    let order: Vec<_> = requests
         .iter()
         .map(|request| request.model().clone())
         .collect();
     assert_eq!(order, [first.clone(), first.clone(), second.clone()]);
-    let messages = &asked.last().unwrap().prompt.messages;
+    let messages = &requests.last().unwrap().prompt.messages;
     let [
         Message::User(_),
         Message::Assistant(said),

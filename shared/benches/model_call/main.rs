@@ -219,7 +219,7 @@ impl Bench {
         })?;
         let stack = &self.stack;
         if matches!(way, Way::Kept | Way::Nearby) {
-            stack.ask(&request).await?;
+            stack.call(&request).await?;
         }
         // What the last exchange left to do, such as to put its connection back, is not this one's.
         for _ in 0..4 {
@@ -228,21 +228,23 @@ impl Bench {
         let before = self.counts();
         match way {
             Way::Bare => samples.take(1, self.bare(body)).await?,
-            Way::Client => samples.take(1, ask(&self.client, &request)).await?,
-            Way::Off | Way::Miss | Way::Nearby => samples.take(1, ask(stack, &request)).await?,
+            Way::Client => samples.take(1, model_call(&self.client, &request)).await?,
+            Way::Off | Way::Miss | Way::Nearby => {
+                samples.take(1, model_call(stack, &request)).await?
+            }
             Way::Capped => {
                 let request = ModelRequest {
                     task_cap: Some(u64::MAX),
                     ..request
                 };
-                samples.take(1, ask(&self.capped, &request)).await?;
+                samples.take(1, model_call(&self.capped, &request)).await?;
             }
             Way::Kept => {
                 let stack = self.stack(None);
-                samples.take(1, ask(&stack, &request)).await?;
+                samples.take(1, model_call(&stack, &request)).await?;
             }
             Way::Coalesced => {
-                let all = (0..AT_ONCE).map(|_| ask(stack, &request));
+                let all = (0..AT_ONCE).map(|_| model_call(stack, &request));
                 samples
                     .take(AT_ONCE, async { try_join_all(all).await.map(drop) })
                     .await?;
@@ -289,7 +291,7 @@ impl Bench {
     /// What every way takes, in the order of [`Way::ALL`].
     async fn run(&mut self, rounds: u32) -> Result<Vec<Summary>, Failure> {
         let request = self.request(CacheRules::Off)?;
-        ask(&self.client, &request).await?;
+        model_call(&self.client, &request).await?;
         let body = self.provider.last();
         let mut all = Way::ALL.map(|way| (way, Samples::default()));
         for round in 0..WARM_UP.min(rounds) + rounds {
@@ -310,8 +312,8 @@ impl Bench {
     }
 }
 
-async fn ask(model: &Arc<dyn Model>, request: &ModelRequest) -> Result<(), ModelError> {
-    model.ask(request).await.map(drop)
+async fn model_call(model: &Arc<dyn Model>, request: &ModelRequest) -> Result<(), ModelError> {
+    model.call(request).await.map(drop)
 }
 
 fn clock() -> Arc<dyn Clock> {

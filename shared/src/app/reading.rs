@@ -11,7 +11,7 @@ use crate::ports::{StepsRequest, StoreError};
 /// The most bytes of steps that a part of a journal holds, unless a single step has more.
 const MAX_PART_BYTES: u64 = 4 * 1_024 * 1_024;
 
-/// How many steps more than wanted are asked for: some may not count.
+/// How many more steps are read than are wanted: some may not count.
 const SPARE_STEPS: u32 = 2;
 
 /// A part of a task's journal, in order.

@@ -19,20 +19,20 @@ use super::transcript::{
 };
 use super::usage::Usage;
 
-/// A request to the models of a chain, and the terms on which it is asked. Cheap to clone.
+/// A request to the models of a chain, and the rules for the call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRequest {
     /// The models that may answer. A layer that deals with one model deals with the first.
     pub chain: ModelChain,
-    /// What is asked.
+    /// What the model gets.
     pub prompt: Arc<Prompt>,
     /// On whose behalf.
     pub caller: Caller,
     /// How failed attempts are repeated.
     pub retry: RetryRules,
-    /// Whether and how long answers are kept; the agent's wish, or else the deployment's.
+    /// Whether and how long answers are cached, by the agent's setting, or else the deployment's.
     pub cache: CacheRules,
-    /// What this task wants of the kept answers.
+    /// How this task uses the response cache.
     pub cache_use: CacheUse,
     /// The most that the whole task may cost, in micro-USD.
     pub task_cap: Option<u64>,
@@ -47,7 +47,7 @@ pub struct ModelRequest {
 }
 
 impl ModelRequest {
-    /// The model that is asked, where only one is.
+    /// The first model of the chain: the one to call, in layers that deal with one model.
     pub const fn model(&self) -> &ModelRef {
         &self.chain.first().model
     }
@@ -62,7 +62,7 @@ impl ModelRequest {
     }
 }
 
-/// What a model is asked.
+/// What a model gets.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
     /// The model's role, in words for the model, before the conversation; may be empty.
@@ -104,7 +104,7 @@ pub enum ToolUse {
     Forbidden,
 }
 
-/// On whose behalf a model is asked.
+/// On whose behalf a model is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The tenant.
@@ -124,10 +124,10 @@ pub struct ModelAnswer {
     pub usage: Usage,
     /// The model of the chain that answered.
     pub model: ModelRef,
-    /// The provider's name for the model that it says it served, often a dated form of the one
-    /// asked for.
+    /// The provider's name for the model that it says it served, often a dated form of the
+    /// requested one.
     pub served_model: String,
-    /// The provider's id for the exchange, which its support asks for.
+    /// The provider's id for the exchange, for its support.
     pub request_id: Option<String>,
     /// Where the answer came from.
     pub origin: Origin,

@@ -1,4 +1,4 @@
-//! The circuit of one model: whether it is asked at all, as all functions see it together.
+//! The circuit of one model: whether any function calls the model at all.
 //!
 //! It opens when the model's provider is down. After a while it admits one probe at a time, and it
 //! closes once enough probes succeeded. Every change makes a new revision, so that only one of two
@@ -17,7 +17,7 @@ use super::time::Timestamp;
 /// How often the time that a circuit stays open is doubled while probes fail.
 const MAX_DOUBLINGS: u32 = 2;
 
-/// How soon a caller that was refused because of a probe asks again.
+/// How soon a caller that was refused because of a probe tries again.
 const PROBE_TAKES: Duration = Duration::from_secs(5);
 
 /// Why a circuit does not let all calls through.

@@ -84,14 +84,14 @@ pub struct Conversation {
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// A model is to be asked; its answer will be the step of this number.
-    Ask {
+    /// Call a model; its answer will be the step of this number.
+    CallModel {
         /// The step's number.
         number: u32,
     },
-    /// Tools are to be run, all at once.
+    /// Run these tools, all at once.
     Tools(Vec<PendingCall>),
-    /// Nothing: this answer was the last word.
+    /// End: this answer is the task's output.
     Finish(Box<ModelAnswer>),
 }
 
@@ -176,7 +176,7 @@ impl Conversation {
             }
             number = after_calls_of(number, answer);
         }
-        Next::Ask { number }
+        Next::CallModel { number }
     }
 
     /// The conversation as a model gets it: what the client said, and then each answer with the
@@ -289,7 +289,7 @@ mod tests {
     }
 
     /// An answer that calls `calls` tools, as the step of this number.
-    fn asking(number: u32, calls: usize) -> Step {
+    fn calling(number: u32, calls: usize) -> Step {
         let calls = (0..calls)
             .map(|place| samples::tool_call(&format!("{number}.{place}"), "calculator", "{}"));
         let kind = StepKind::ModelCall {
@@ -310,7 +310,7 @@ mod tests {
     fn check_next(base: u32, steps: &[Step], expected: &[u32], complete_until: u32) {
         let conversation = Conversation::new(base, steps.to_vec());
         let next = match conversation.next() {
-            Next::Ask { number } => vec![number],
+            Next::CallModel { number } => vec![number],
             Next::Tools(calls) => calls.iter().map(|call| call.number).collect(),
             Next::Finish(_) => Vec::new(),
         };
@@ -324,13 +324,18 @@ mod tests {
     #[test]
     fn next_action_follows_from_the_steps_in_any_order() {
         check_next(0, &[], &[1], 0);
-        check_next(0, &[asking(1, 3)], &[2, 3, 4], 1);
-        check_next(0, &[result(3), asking(1, 3)], &[2, 4], 1);
-        check_next(0, &[asking(1, 3), result(4), result(2), result(3)], &[5], 4);
-        check_next(0, &[asking(1, 1), result(2), asking(3, 1)], &[4], 3);
+        check_next(0, &[calling(1, 3)], &[2, 3, 4], 1);
+        check_next(0, &[result(3), calling(1, 3)], &[2, 4], 1);
         check_next(
             0,
-            &[asking(1, 1), result(2), samples::step(task(), 3, "done")],
+            &[calling(1, 3), result(4), result(2), result(3)],
+            &[5],
+            4,
+        );
+        check_next(0, &[calling(1, 1), result(2), calling(3, 1)], &[4], 3);
+        check_next(
+            0,
+            &[calling(1, 1), result(2), samples::step(task(), 3, "done")],
             &[],
             3,
         );
@@ -338,15 +343,15 @@ mod tests {
 
     #[test]
     fn steps_of_an_earlier_run_do_not_count() {
-        let earlier = [asking(1, 1), result(2), samples::step(task(), 3, "done")];
+        let earlier = [calling(1, 1), result(2), samples::step(task(), 3, "done")];
         check_next(3, &earlier, &[4], 3);
         check_next(
             3,
-            &[earlier.as_slice(), &in_run(3, [asking(4, 2)])].concat(),
+            &[earlier.as_slice(), &in_run(3, [calling(4, 2)])].concat(),
             &[5, 6],
             4,
         );
-        let steps = [earlier.as_slice(), &in_run(3, [asking(4, 1), result(5)])].concat();
+        let steps = [earlier.as_slice(), &in_run(3, [calling(4, 1), result(5)])].concat();
         let conversation = Conversation::new(3, steps);
         let input = TaskInput::new("hello".to_owned()).unwrap();
         assert_eq!(conversation.messages(&input).len(), 3);
@@ -355,9 +360,9 @@ mod tests {
 
     #[test]
     fn late_steps_of_an_earlier_run_are_ignored() {
-        let first = [asking(1, 2), result(2), result(3)];
-        let late = [asking(4, 1), result(5)];
-        let second = in_run(3, [asking(4, 1), result(5)]);
+        let first = [calling(1, 2), result(2), result(3)];
+        let late = [calling(4, 1), result(5)];
+        let second = in_run(3, [calling(4, 1), result(5)]);
         check_next(3, &[first.as_slice(), &late].concat(), &[4], 3);
         check_next(
             3,
@@ -378,7 +383,7 @@ mod tests {
     fn an_outline_tells_of_the_last_answer_that_nothing_before_it_is_missing() {
         let summaries = |steps: &[Step]| steps.iter().map(Step::summary).collect::<Vec<_>>();
         let steps = [
-            asking(1, 2),
+            calling(1, 2),
             result(2),
             result(3),
             samples::step(task(), 4, "done"),
@@ -415,7 +420,7 @@ mod tests {
         let said =
             |number, text: &str| samples::tool_step(task(), number, ToolRunner::Client, text);
         let mut conversation =
-            Conversation::new(0, [asking(1, 3), said(2, &half), said(3, &half[1..])]);
+            Conversation::new(0, [calling(1, 3), said(2, &half), said(3, &half[1..])]);
         assert!(!conversation.is_full());
         // Its own steps only.
         conversation.push(Step {
@@ -431,11 +436,11 @@ mod tests {
     #[test]
     fn calls_that_could_not_be_made_count_once_the_model_has_been_told() {
         let refused = |number| samples::tool_step(task(), number, ToolRunner::Nobody, "no");
-        let mut conversation = Conversation::new(0, [asking(1, 3), refused(2), refused(3)]);
+        let mut conversation = Conversation::new(0, [calling(1, 3), refused(2), refused(3)]);
         assert_eq!(conversation.bad_calls(), 0);
         conversation.push(refused(4));
         assert_eq!(conversation.bad_calls(), 0);
-        conversation.push(asking(5, 1));
+        conversation.push(calling(5, 1));
         assert_eq!(conversation.bad_calls(), 3);
     }
 
@@ -450,7 +455,7 @@ mod tests {
             StopReason::ContextWindow,
             StopReason::Refusal,
         ] {
-            let mut cut = asking(1, 2);
+            let mut cut = calling(1, 2);
             if let StepKind::ModelCall { answer, .. } = &mut cut.kind {
                 answer.stop_reason = stop_reason;
             }

@@ -72,7 +72,7 @@ pub struct StepSummary {
 /// What a step did, without what was said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepSummaryKind {
-    /// Asked a model.
+    /// A model call.
     ModelCall,
     /// Answered a model's call of a tool.
     ToolCall {
@@ -120,9 +120,9 @@ impl Step {
 /// What a step did.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
-    /// Asked a model.
+    /// A model call.
     ModelCall {
-        /// The model asked for.
+        /// The model that was requested.
         requested: ModelRef,
         /// What it answered.
         answer: ModelAnswer,

@@ -20,7 +20,7 @@ use crate::domain::{AssistantContent, Message, Prompt, StopReason, ToolCall};
 pub(super) enum Silence {
     /// It has had the results of tools.
     Allowed,
-    /// It was asked for something.
+    /// It had to produce an answer.
     Refused,
 }
 

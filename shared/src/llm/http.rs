@@ -90,7 +90,11 @@ impl<D: Dialect> Client<D> {
 
 impl<D: Dialect> Endpoint<D> {
     /// Makes one attempt, and records the outcome on `span`.
-    async fn ask(&self, request: &ModelRequest, span: &Span) -> Result<ModelAnswer, ModelError> {
+    async fn call_once(
+        &self,
+        request: &ModelRequest,
+        span: &Span,
+    ) -> Result<ModelAnswer, ModelError> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::about(request);
         let mut decoder = Decoder::new(Expected::from(request));
@@ -209,12 +213,13 @@ impl<D: Dialect> Endpoint<D> {
 
 #[async_trait]
 impl<D: Dialect> Model for Client<D> {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let (endpoint, request, span) = (Arc::clone(&self.0), request.clone(), attempt(request));
         let entered = span.clone().or_current();
         // A stream has hundreds of chunks. In the caller's task, each would wake the whole stack of
         // layers and enter all its spans.
-        in_own_task(async move { endpoint.ask(&request, &span).await }.instrument(entered)).await
+        in_own_task(async move { endpoint.call_once(&request, &span).await }.instrument(entered))
+            .await
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a layer that asks more than once keeps of the attempts that failed.
+//! The failed attempts of one model call, as a layer that makes several attempts collects them.
 
 use crate::domain::{FailedAttempt, ModelAnswer, Spend};
 use crate::ports::ModelError;

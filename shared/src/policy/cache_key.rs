@@ -146,7 +146,7 @@ mod tests {
     fn whatever_could_change_the_answer_changes_the_key() {
         let other = || ModelRef::new(Provider::OpenAi, "claude-sonnet-5-5").unwrap();
         let model = || ModelChoice::from(samples::model());
-        let asked_by = |tenant| Caller {
+        let caller = |tenant| Caller {
             tenant: samples::tenant(tenant),
             task: TaskId::new(samples::START),
         };
@@ -154,7 +154,7 @@ mod tests {
             samples::model_request("hello"),
             samples::model_request("hello "),
             ModelRequest {
-                caller: asked_by("acme-2"),
+                caller: caller("acme-2"),
                 ..samples::model_request("hello")
             },
             with_chain(vec![other().into()]),
@@ -220,11 +220,11 @@ mod tests {
         fn different_texts_have_different_keys(
             one in ("\\PC{0,8}", "\\PC{0,8}"), two in ("\\PC{0,8}", "\\PC{0,8}"),
         ) {
-            let asked = |(instructions, input): &(String, String)| with_prompt(|prompt| {
+            let request = |(instructions, input): &(String, String)| with_prompt(|prompt| {
                 prompt.instructions.clone_from(instructions);
                 prompt.messages = vec![Message::user(input.as_str())];
             });
-            prop_assert_eq!(of(&asked(&one)) == of(&asked(&two)), one == two);
+            prop_assert_eq!(of(&request(&one)) == of(&request(&two)), one == two);
         }
     }
 }

@@ -18,7 +18,7 @@ pub mod store;
 pub mod tools;
 
 pub use agent_retention::{AgentRetention, DeletedAgent, TaskSearch};
-pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer};
+pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};
 pub use clock::Clock;

@@ -11,7 +11,7 @@ use super::keys::{EXPIRES_AT, seconds};
 use crate::domain::{
     AssistantPart, ModelAnswer, ModelRef, Origin, Spend, StopReason, Timestamp, Usage,
 };
-use crate::ports::{Asking, CachedAnswer, StoreError};
+use crate::ports::{CachedAnswer, ClaimState, StoreError};
 
 pub(super) const OWNER: &str = "owner";
 pub(super) const LEASE_UNTIL: &str = "lease_until";
@@ -135,17 +135,17 @@ impl Found<'_> {
 }
 
 /// Who makes the model request at `now`, by the answer's record.
-pub(super) fn asking(item: &Item, now: Timestamp) -> Result<Asking, StoreError> {
+pub(super) fn claim_state(item: &Item, now: Timestamp) -> Result<ClaimState, StoreError> {
     let fields = Fields::of(item)?;
     if fields
         .optional(ALONE_UNTIL, Fields::moment)?
         .is_some_and(|until| until > now)
     {
-        return Ok(Asking::EachAlone);
+        return Ok(ClaimState::Alone);
     }
     match fields.optional(LEASE_UNTIL, Fields::moment)? {
-        Some(until) if fields.has(OWNER) && until > now => Ok(Asking::Holder { until }),
-        Some(_) | None => Ok(Asking::Nobody),
+        Some(until) if fields.has(OWNER) && until > now => Ok(ClaimState::Held { until }),
+        Some(_) | None => Ok(ClaimState::Free),
     }
 }
 
@@ -272,14 +272,14 @@ mod tests {
             (LEASE_UNTIL, moment(after(19))),
         ]);
         let table = [
-            (&with(Vec::new()), after(8), Asking::Nobody),
-            (&held, after(8), Asking::Holder { until: after(9) }),
-            (&held, after(9), Asking::Nobody),
-            (&alone, after(8), Asking::EachAlone),
-            (&alone, after(9), Asking::Holder { until: after(19) }),
+            (&with(Vec::new()), after(8), ClaimState::Free),
+            (&held, after(8), ClaimState::Held { until: after(9) }),
+            (&held, after(9), ClaimState::Free),
+            (&alone, after(8), ClaimState::Alone),
+            (&alone, after(9), ClaimState::Held { until: after(19) }),
         ];
         for (item, now, expected) in table {
-            assert_eq!(asking(item, now).unwrap(), expected);
+            assert_eq!(claim_state(item, now).unwrap(), expected);
         }
         assert_eq!(read(&held).unwrap().map(|found| found.ends_at), None);
     }

@@ -19,7 +19,7 @@ use super::keys::{self, EXPIRES_AT};
 use super::table::{self, Table};
 use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState, StoreError,
 };
 use crate::runtime::computed;
 
@@ -115,11 +115,11 @@ impl DynamoAnswerCache {
             Answer::Unreadable => true,
             Answer::None => false,
         };
-        match answer_item::asking(item, claim.now) {
-            Ok(Asking::EachAlone) => Ok(Some(AnswerClaimed::Alone)),
-            Ok(Asking::Holder { until }) => Ok(Some(AnswerClaimed::Busy { until })),
-            Ok(Asking::Nobody) | Err(_) if unreadable => Ok(None),
-            Ok(Asking::Nobody) => Err(StoreError::Conflict),
+        match answer_item::claim_state(item, claim.now) {
+            Ok(ClaimState::Alone) => Ok(Some(AnswerClaimed::Alone)),
+            Ok(ClaimState::Held { until }) => Ok(Some(AnswerClaimed::Busy { until })),
+            Ok(ClaimState::Free) | Err(_) if unreadable => Ok(None),
+            Ok(ClaimState::Free) => Err(StoreError::Conflict),
             Err(error) => Err(error),
         }
     }
@@ -251,7 +251,7 @@ impl AnswerCache for DynamoAnswerCache {
         let Some(item) = self.table.read(keys::answer(key)).await? else {
             return Ok(AnswerSeen {
                 kept: None,
-                asking: Asking::Nobody,
+                claim: ClaimState::Free,
             });
         };
         let good = |found: &Found<'_>| found.ends_at > now && found.made_at >= not_before;
@@ -261,7 +261,7 @@ impl AnswerCache for DynamoAnswerCache {
         };
         Ok(AnswerSeen {
             kept,
-            asking: answer_item::asking(&item, now).unwrap_or(Asking::Nobody),
+            claim: answer_item::claim_state(&item, now).unwrap_or(ClaimState::Free),
         })
     }
 

@@ -9,7 +9,7 @@ use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{AnswerKey, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState, StoreError,
 };
 
 /// The most bytes that an answer may have.
@@ -61,11 +61,11 @@ impl MemoryAnswers {
 }
 
 impl Record {
-    fn asking(&self, now: Timestamp) -> Asking {
+    fn claim_state(&self, now: Timestamp) -> ClaimState {
         match self.claim {
-            _ if self.alone_until.is_some_and(|until| until > now) => Asking::EachAlone,
-            Some((_, until)) if until > now => Asking::Holder { until },
-            Some(_) | None => Asking::Nobody,
+            _ if self.alone_until.is_some_and(|until| until > now) => ClaimState::Alone,
+            Some((_, until)) if until > now => ClaimState::Held { until },
+            Some(_) | None => ClaimState::Free,
         }
     }
 
@@ -92,12 +92,12 @@ impl AnswerCache for MemoryAnswers {
             if let Some(kept) = record.kept.as_ref().filter(good) {
                 return Ok(AnswerClaimed::Kept(Box::new(kept.clone())));
             }
-            match record.asking(claim.now) {
-                Asking::EachAlone => Ok(AnswerClaimed::Alone),
-                Asking::Holder { until } if !record.is_owned_by(claim.owner) => {
+            match record.claim_state(claim.now) {
+                ClaimState::Alone => Ok(AnswerClaimed::Alone),
+                ClaimState::Held { until } if !record.is_owned_by(claim.owner) => {
                     Ok(AnswerClaimed::Busy { until })
                 }
-                Asking::Holder { .. } | Asking::Nobody => {
+                ClaimState::Held { .. } | ClaimState::Free => {
                     (record.claim, record.alone_until) = (Some((claim.owner, claim.until)), None);
                     Ok(AnswerClaimed::Granted)
                 }
@@ -117,7 +117,7 @@ impl AnswerCache for MemoryAnswers {
             let kept = record.kept.as_ref().filter(good).cloned().map(Box::new);
             Ok(AnswerSeen {
                 kept,
-                asking: record.asking(now),
+                claim: record.claim_state(now),
             })
         })
         .await

@@ -140,7 +140,7 @@ pub fn lease_until(expires_at: Timestamp) -> Lease {
     }
 }
 
-/// What [`model_request`] asks.
+/// The prompt of [`model_request`].
 pub fn prompt(input: &str) -> Prompt {
     Prompt {
         instructions: "Answer in one sentence.".to_owned(),

@@ -157,7 +157,7 @@ async fn a_task_that_has_not_ended_is_refused_until_it_is_canceled() {
 async fn deleted_task_takes_its_cached_answer_even_if_shared() {
     let caching = Caching::new().await;
     let (task, other) = (caching.completed().await, caching.completed().await);
-    assert_eq!(caching.world.model.asked().len(), 1);
+    assert_eq!(caching.world.model.requests().len(), 1);
     let steps = caching.world.steps(other.id()).await;
     let [StepKind::ModelCall { answer, .. }] = [&steps.first().unwrap().kind] else {
         panic!("{steps:?}")
@@ -182,9 +182,9 @@ async fn deleted_task_takes_its_cached_answer_even_if_shared() {
     assert_eq!(caching.world.steps(task.id()).await.len(), 1);
     caching.completed().await;
     assert_eq!(
-        caching.world.model.asked().len(),
+        caching.world.model.requests().len(),
         2,
-        "the request is asked again"
+        "the model is called again"
     );
 }
 

@@ -57,7 +57,7 @@ impl Shared {
             tenant,
             &self.prompt,
         ];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model_caller"));
         command
             .args(arguments)
             .arg(times.to_string())
@@ -67,7 +67,7 @@ impl Shared {
     }
 
     fn calls(&self) -> usize {
-        self.provider.asked_of("sturdy").len()
+        self.provider.requests_to("sturdy").len()
     }
 
     async fn until(&self, condition: impl Fn() -> bool) {
@@ -194,7 +194,7 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
     };
     let cost = async |stack: &Arc<dyn Model>, request: ModelRequest| {
         shared.aws.calls().reset();
-        stack.ask(&request).await.unwrap();
+        stack.call(&request).await.unwrap();
         let counts = shared.aws.calls().counts();
         counts
             .iter()
@@ -208,11 +208,7 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
         "the circuit's first look"
     );
     assert_eq!(cost(&first, call.uncached()).await, "");
-    assert_eq!(
-        cost(&first, call.cached()).await,
-        "2 UpdateItem",
-        "a miss"
-    );
+    assert_eq!(cost(&first, call.cached()).await, "2 UpdateItem", "a miss");
     assert_eq!(
         cost(&first, call.cached()).await,
         "",

@@ -87,11 +87,11 @@ impl Deployment {
             created.send().await.unwrap().queue_url.unwrap()
         };
         let attribute = async |url: &str, attribute: QueueAttributeName| {
-            let asked = sqs
+            let received = sqs
                 .get_queue_attributes()
                 .queue_url(url)
                 .attribute_names(attribute.clone());
-            asked.send().await.unwrap().attributes.unwrap()[&attribute].clone()
+            received.send().await.unwrap().attributes.unwrap()[&attribute].clone()
         };
         let dead_letter_url = queue("dead", [(VisibilityTimeout, "300".to_owned())].into()).await;
         let dead_letter_arn = attribute(&dead_letter_url, QueueArn).await;

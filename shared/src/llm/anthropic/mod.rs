@@ -21,7 +21,7 @@ use super::http::Client;
 use crate::domain::{ApiVersion, ModelRequest};
 use crate::ports::ModelErrorKind;
 
-/// Asks Anthropic's models.
+/// Calls Anthropic's models.
 pub(super) type AnthropicClient = Client<Anthropic>;
 
 /// The Messages API.

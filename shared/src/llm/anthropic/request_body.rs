@@ -1,4 +1,4 @@
-//! What Anthropic is asked.
+//! The request body of Anthropic Messages.
 //!
 //! Blocks that came from the provider go back to it as they were. Its reasoning goes back to the
 //! very model that wrote it, because another one refuses it, and is left out elsewhere. What

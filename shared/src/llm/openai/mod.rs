@@ -24,7 +24,7 @@ use crate::ports::ModelErrorKind;
 
 pub(super) use self::strict::response_schema;
 
-/// Asks the provider's models.
+/// Calls the provider's models.
 pub(super) type OpenAiClient = Client<OpenAi>;
 
 /// The provider's API.

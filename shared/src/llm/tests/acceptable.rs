@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::transcripts::{body, model, part, prompt, model_request};
+use super::transcripts::{body, model, model_request, part, prompt};
 use crate::domain::{
     AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, Provider, ToolCall,
     ToolResult, UserPart,

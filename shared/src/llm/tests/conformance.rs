@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 
 use super::stand_in::{
-    AMPLE, ANTHROPIC, PATIENT, Reply, STAND_INS, Server, Stored, Then, ask, key,
+    AMPLE, ANTHROPIC, PATIENT, Reply, STAND_INS, Server, Stored, Then, call_model, key,
 };
 use crate::domain::{Deadline, ModelAnswer, Spend, StopReason, Wait, WaitReason};
 use crate::llm::{ApiKey, Timeouts};
@@ -144,7 +144,7 @@ async fn a_broken_connection_is_unavailability() {
         let server = Server::start(Reply::ok("{}")).await;
         let access = server.access();
         server.stop().await;
-        let unsent = ask(
+        let unsent = call_model(
             stand_in.client(access, PATIENT).as_ref(),
             &stand_in.request(),
         )
@@ -210,7 +210,7 @@ async fn a_call_whose_deadline_has_passed_is_not_made() {
             key(Stored::Silent),
         ] {
             let client = stand_in.client(server.access_with(key), PATIENT);
-            let error = ask(client.as_ref(), &late).await.unwrap_err();
+            let error = call_model(client.as_ref(), &late).await.unwrap_err();
             assert_eq!(
                 (error.kind, error.spend.attempts),
                 (ModelErrorKind::OutOfTime, 0)
@@ -235,7 +235,7 @@ async fn without_a_usable_key_nobody_is_asked() {
             ..PATIENT
         };
         let client = ANTHROPIC.client(server.access_with(key(stored)), timeouts);
-        let error = ask(client.as_ref(), &ANTHROPIC.request())
+        let error = call_model(client.as_ref(), &ANTHROPIC.request())
             .await
             .unwrap_err();
         assert_eq!(
@@ -251,7 +251,9 @@ async fn a_provider_without_a_key_is_asked_without_one() {
     for stand_in in STAND_INS {
         let server = Server::start(stand_in.streamed()).await;
         let client = stand_in.client(server.access_with(ApiKey::Absent), PATIENT);
-        ask(client.as_ref(), &stand_in.request()).await.unwrap();
+        call_model(client.as_ref(), &stand_in.request())
+            .await
+            .unwrap();
         let [request] = server.requests().try_into().unwrap();
         assert!(!request.headers.contains_key("authorization"));
     }
@@ -263,7 +265,7 @@ async fn a_failed_call_is_not_repeated() {
         for status in [429, 500, 503] {
             let server =
                 Server::start(Reply::new(status, &[("retry-after", "0")], ERROR_BODY)).await;
-            ask(
+            call_model(
                 stand_in.client(server.access(), PATIENT).as_ref(),
                 &stand_in.request(),
             )

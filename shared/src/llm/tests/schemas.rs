@@ -1,7 +1,7 @@
 //! Schemas, limits and reasoning settings are sent as each provider takes them.
 
 use super::acceptable::{PROVIDERS, after_user, calls, of, posted};
-use super::transcripts::{body, model, prompt, model_request};
+use super::transcripts::{body, model, model_request, prompt};
 use crate::domain::{
     Message, ModelChoice, ModelRequest, ModelSettings, OutputLimitField, OutputSchema, Prompt,
     Provider, ToolDefinition, ToolName,

@@ -137,7 +137,7 @@ impl StandIn {
         timeouts: Timeouts,
     ) -> Result<ModelAnswer, ModelError> {
         let server = Server::start(reply).await;
-        ask(self.client(server.access(), timeouts).as_ref(), request).await
+        call_model(self.client(server.access(), timeouts).as_ref(), request).await
     }
 }
 
@@ -415,11 +415,11 @@ pub(in crate::llm) fn key(stored: Stored) -> ApiKey {
 }
 
 /// Puts `request` to `model`, and fails if an error repeats what it must not.
-pub(in crate::llm) async fn ask(
+pub(in crate::llm) async fn call_model(
     model: &dyn Model,
     request: &ModelRequest,
 ) -> Result<ModelAnswer, ModelError> {
-    let answer = model.ask(request).await;
+    let answer = model.call(request).await;
     if let Err(error) = &answer {
         check_no_leak(error);
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::stand_in::{AMPLE, PATIENT, Reply, STAND_INS, Server, StandIn, Then, ask};
+use super::stand_in::{AMPLE, PATIENT, Reply, STAND_INS, Server, StandIn, Then, call_model};
 use crate::domain::{AssistantContent, Usage};
 use crate::llm::Timeouts;
 use crate::llm::dialect::{Dialect, Fault, Progress, ResponseParser};
@@ -104,7 +104,9 @@ async fn a_connection_serves_one_stream_after_the_other() {
         let server = Server::start(stand_in.streamed()).await;
         let client = stand_in.client(server.access(), PATIENT);
         for _ in 0..3 {
-            ask(client.as_ref(), &stand_in.request()).await.unwrap();
+            call_model(client.as_ref(), &stand_in.request())
+                .await
+                .unwrap();
         }
         assert_eq!((server.requests().len(), server.connections()), (3, 1));
     }

@@ -31,7 +31,10 @@ pub(in crate::llm) fn model(provider: Provider, name: &str) -> ModelRef {
 }
 
 /// A request of `prompt` to one model.
-pub(in crate::llm) fn model_request(choice: impl Into<ModelChoice>, prompt: Prompt) -> ModelRequest {
+pub(in crate::llm) fn model_request(
+    choice: impl Into<ModelChoice>,
+    prompt: Prompt,
+) -> ModelRequest {
     ModelRequest {
         chain: ModelChain::only(choice.into()),
         prompt: Arc::new(prompt),

@@ -22,14 +22,14 @@ pub enum CompatibleServer {
     Present,
 }
 
-/// What is asked of the models of one new agent.
+/// What one new agent requires of its models.
 #[derive(Debug, Clone, Copy)]
 pub struct Admission {
     /// The moment for which prices are looked up.
     pub now: Timestamp,
     /// The agent's cap on a task's cost, which only models with a price can keep.
     pub max_cost_micro_usd: Option<u64>,
-    /// Whether there is anybody to ask for a model of `openai_compatible`.
+    /// Whether the deployment has a server for models of `openai_compatible`.
     pub compatible_server: CompatibleServer,
 }
 

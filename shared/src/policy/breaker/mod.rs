@@ -162,14 +162,14 @@ impl Breaker {
 
 #[async_trait]
 impl Model for Breaker {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
         let trace = tracing::info_span!("circuit breaker", decision = field::Empty);
         let permit = self.permit(request).instrument(trace.clone()).await;
         trace.record("decision", decision(&permit));
         drop(trace);
         let permit = permit?;
-        let outcome = self.inner.ask(request).await;
+        let outcome = self.inner.call(request).await;
         let signal = outcome.as_ref().map_or_else(signal, |_| CallSignal::Up);
         self.count(request, signal).await;
         if let Permit::Probe(probe) = permit {

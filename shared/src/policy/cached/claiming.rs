@@ -1,5 +1,5 @@
 //! One caller among all processes: claiming a request's key, holding the claim during the call,
-//! waiting while another asks.
+//! waiting while another process makes the call.
 //!
 //! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds
 //! only. Between renewals two thirds of it are left, which is also by how much the clocks of two
@@ -17,7 +17,7 @@ use super::entry::{longest_usable, usable_since};
 use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
 use crate::metric;
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, Asking, CachedAnswer, Clock, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, CachedAnswer, ClaimState, Clock, StoreError,
 };
 
 /// The first wait for somebody else's answer; it doubles each time.
@@ -33,24 +33,24 @@ pub(super) struct CacheLookup<'a> {
     pub(super) request: &'a ModelRequest,
     pub(super) key: AnswerKey,
     pub(super) terms: CacheTerms,
-    pub(super) asked_at: Timestamp,
+    pub(super) requested_at: Timestamp,
     /// An answer made before this is not good enough.
     pub(super) fresh_since: Timestamp,
 }
 
 /// What a caller is to do.
 pub(super) enum Turn {
-    /// Ask, and keep the answer or give the claim up.
-    Ask,
+    /// Make the call, then store the answer or give the claim up.
+    Call,
     /// Take this answer, which was there.
     Kept(Box<CachedAnswer>),
     /// Take this answer, which was waited for.
     Shared(Box<CachedAnswer>),
-    /// Ask for itself.
+    /// Make the call for this caller only.
     Alone,
-    /// Ask without the store, which fails.
+    /// Make the call without the store, which fails.
     Unstored,
-    /// Come back: another asks, and it takes long.
+    /// Park: another process makes the call, and it takes long.
     Park { until: Timestamp },
 }
 
@@ -68,7 +68,7 @@ impl Claims {
     pub(super) async fn turn(&self, lookup: &CacheLookup<'_>) -> Turn {
         loop {
             let waited = match self.claim(lookup).await {
-                Ok(AnswerClaimed::Granted) => return Turn::Ask,
+                Ok(AnswerClaimed::Granted) => return Turn::Call,
                 Ok(AnswerClaimed::Kept(kept)) => return Turn::Kept(kept),
                 Ok(AnswerClaimed::Alone) => return Turn::Alone,
                 Ok(AnswerClaimed::Busy { until }) => self.wait(lookup, until).await,
@@ -107,7 +107,7 @@ impl Claims {
     ) -> Result<Option<Turn>, StoreError> {
         let (mut until, mut pause) = (until, FIRST_PAUSE);
         let patience_ends = lookup
-            .asked_at
+            .requested_at
             .plus(self.patience)
             .min(lookup.request.deadline.moment());
         loop {
@@ -132,10 +132,10 @@ impl Claims {
             if let Some(kept) = seen.kept.filter(|kept| kept.fresh_until > now) {
                 return Ok(Some(Turn::Shared(kept)));
             }
-            match seen.asking {
-                Asking::Nobody => return Ok(None),
-                Asking::EachAlone => return Ok(Some(Turn::Alone)),
-                Asking::Holder { until: renewed } => until = renewed,
+            match seen.claim {
+                ClaimState::Free => return Ok(None),
+                ClaimState::Alone => return Ok(Some(Turn::Alone)),
+                ClaimState::Held { until: renewed } => until = renewed,
             }
         }
     }
@@ -189,7 +189,7 @@ impl Claims {
         self.afterwards(lookup.request, write).await;
     }
 
-    /// Ends the claim, so that another may ask.
+    /// Ends the claim, so that another process may make the call.
     pub(super) async fn give_up(&self, lookup: &CacheLookup<'_>) {
         self.afterwards(
             lookup.request,
@@ -198,8 +198,8 @@ impl Claims {
         .await;
     }
 
-    /// Ends the claim, and has everyone ask without one for a while: waiting for an answer that
-    /// can't be kept is in vain.
+    /// Ends the claim. For a while, everyone makes the call without one: to wait for an answer that
+    /// cannot be cached is useless.
     pub(super) async fn leave_alone(&self, lookup: &CacheLookup<'_>) {
         let until = self.clock.now().plus(self.lease);
         self.afterwards(

@@ -1,4 +1,4 @@
-//! Answers that this process has seen a moment ago: the few that are asked for again and again cost
+//! Answers that this process has seen a moment ago: the few that are read again and again cost
 //! no read.
 //!
 //! What another process writes is not noticed here before the copy's time is over, which is

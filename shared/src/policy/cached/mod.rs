@@ -104,8 +104,8 @@ impl Cached {
     }
 
     fn lookup<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> CacheLookup<'a> {
-        let asked_at = self.clock.now();
-        let fresh_since = fresh_since(terms, request.cache_use.max_age, asked_at);
+        let requested_at = self.clock.now();
+        let fresh_since = fresh_since(terms, request.cache_use.max_age, requested_at);
         let key = computed(request.prompt.conversation_bytes(), || {
             cache_key::of(request)
         });
@@ -113,7 +113,7 @@ impl Cached {
             request,
             key,
             terms,
-            asked_at,
+            requested_at,
             fresh_since,
         }
     }
@@ -138,15 +138,15 @@ impl Cached {
         }
     }
 
-    /// Asks for all of this process, if no other process does.
+    /// Makes the call for all callers of this process, if no other process makes it.
     async fn lead(
         &self,
         lookup: &CacheLookup<'_>,
         leader: Leader,
     ) -> Result<ModelAnswer, ModelError> {
-        let call = self.inner.ask(lookup.request);
+        let call = self.inner.call(lookup.request);
         let outcome = match self.claims.turn(lookup).await {
-            Turn::Ask => {
+            Turn::Call => {
                 metric::CACHE_MISSES.add([], 1);
                 let outcome = self.claims.while_held(lookup, call).await;
                 let result = self.result(lookup, &outcome);
@@ -248,7 +248,8 @@ impl Cached {
         kept
     }
 
-    /// Waits for what this process is asking already; `None` if nothing came of it.
+    /// Waits for the call that this process already makes; `None` if it has no result for this
+    /// caller.
     async fn follow(
         &self,
         lookup: &CacheLookup<'_>,
@@ -263,7 +264,7 @@ impl Cached {
                 Some(self.or_stale(lookup, Err(failure.error.shared())).await)
             }
             Ok(FlightResult::Alone) => {
-                let outcome = self.inner.ask(lookup.request).await;
+                let outcome = self.inner.call(lookup.request).await;
                 Some(self.or_stale(lookup, outcome).await)
             }
             Ok(FlightResult::Kept(_) | FlightResult::Shared(_) | FlightResult::Failed) => None,
@@ -271,9 +272,9 @@ impl Cached {
         }
     }
 
-    /// Asks anyway, and keeps the answer for the others.
+    /// Makes the call even if there is a cached answer, and caches the new one.
     async fn refreshed(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
-        let outcome = self.inner.ask(lookup.request).await;
+        let outcome = self.inner.call(lookup.request).await;
         if let Ok(answer) = &outcome
             && is_cacheable(answer)
         {
@@ -323,7 +324,7 @@ impl Cached {
 
     /// The answer to one who waited, most likely for this very one.
     fn coalesced(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) -> ModelAnswer {
-        if kept.made_at >= lookup.asked_at {
+        if kept.made_at >= lookup.requested_at {
             serve(kept, Origin::SingleFlight)
         } else {
             self.cached(kept)
@@ -333,9 +334,9 @@ impl Cached {
 
 #[async_trait]
 impl Model for Cached {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let CacheRules::On(terms) = request.cache else {
-            return self.inner.ask(request).await;
+            return self.inner.call(request).await;
         };
         match request.cache_use.mode {
             CacheMode::Default => {
@@ -350,7 +351,7 @@ impl Model for Cached {
                     .await
                     .map(|answer| with_key(answer, lookup.key))
             }
-            CacheMode::Bypass => match self.inner.ask(request).await {
+            CacheMode::Bypass => match self.inner.call(request).await {
                 Ok(answer) => Ok(answer),
                 failed => {
                     let lookup = self.lookup(request, terms);
@@ -359,7 +360,7 @@ impl Model for Cached {
                         .map(|answer| with_key(answer, lookup.key))
                 }
             },
-            CacheMode::Off => self.inner.ask(request).await,
+            CacheMode::Off => self.inner.call(request).await,
         }
     }
 }

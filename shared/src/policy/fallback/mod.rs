@@ -34,7 +34,7 @@ impl Fallback {
 
 #[async_trait]
 impl Model for Fallback {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let mut tried = AttemptLog::default();
         let mut recovery_times = RecoveryTimes::default();
         // An answer without a word, and its place among the attempts.
@@ -47,7 +47,7 @@ impl Model for Fallback {
             let span = tracing::info_span!("model of chain", position, provider, model);
             let error = match self
                 .inner
-                .ask(&request.to_only(choice))
+                .call(&request.to_only(choice))
                 .instrument(span)
                 .await
             {

@@ -133,8 +133,8 @@ impl Metered {
         task.into_iter().chain(tenant).chain(deployment).collect()
     }
 
-    /// Asks under caps: nothing leaves the house that could pass one.
-    async fn ask_under(
+    /// Makes the call if it cannot pass one of the caps.
+    async fn call_under_caps(
         &self,
         caps: &[Cap],
         request: &ModelRequest,
@@ -153,7 +153,7 @@ impl Metered {
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
         }
         let Some(bound) = self.prices.assumed_bound(model, input, output, now) else {
-            return self.ask_priced(request, now).await;
+            return self.priced_call(request, now).await;
         };
         let reservation = Reservation {
             id: ReservationId::new(now),
@@ -161,7 +161,7 @@ impl Metered {
             expires_at: request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE),
         };
         self.reserve_all(caps, &reservation, model, now).await?;
-        let result = self.ask_priced(request, now).await;
+        let result = self.priced_call(request, now).await;
         let actual = self.actual(request, &result, bound, now);
         self.settle_all(caps, &reservation, actual).await;
         result
@@ -218,7 +218,7 @@ impl Metered {
             tracing::warn!(error = %Causes(&error), %scope, "cap on cost can't be checked");
             refusals.push(ModelErrorKind::BudgetReserved);
         }
-        // A cap that is used up decides over one that only has to be asked again.
+        // A cap that is used up decides over one that may have room later.
         let is_end = |kind: &ModelErrorKind| matches!(kind, ModelErrorKind::BudgetExhausted(_));
         let end = refusals.iter().position(is_end).unwrap_or(0);
         let Some(kind) = refusals.into_iter().nth(end) else {
@@ -278,14 +278,14 @@ impl Metered {
         }
     }
 
-    /// Asks, and puts the cost on what comes back.
-    async fn ask_priced(
+    /// Makes the call, and sets the cost of the answer or the error.
+    async fn priced_call(
         &self,
         request: &ModelRequest,
         now: Timestamp,
     ) -> Result<ModelAnswer, ModelError> {
         let begun = Instant::now();
-        let mut result = self.inner.ask(request).await;
+        let mut result = self.inner.call(request).await;
         match &mut result {
             Ok(answer) => {
                 answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now);
@@ -376,14 +376,14 @@ impl Metered {
 
 #[async_trait]
 impl Model for Metered {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         // One moment for the bound and for the cost: prices may change while the call is open.
         let now = self.clock.now();
         let caps = self.caps(request, now);
         if caps.is_empty() {
-            self.ask_priced(request, now).await
+            self.priced_call(request, now).await
         } else {
-            self.ask_under(&caps, request, now).await
+            self.call_under_caps(&caps, request, now).await
         }
     }
 }

@@ -204,7 +204,7 @@ impl Retry {
 
 #[async_trait]
 impl Model for Retry {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let begun = self.clock.now();
         let mut tried = AttemptLog::default();
         let (mut attempts, mut bad_answers, mut named) = (0, 0, None);
@@ -215,7 +215,7 @@ impl Model for Retry {
             if attempts == 0 {
                 self.budget.deposit(request.model().provider());
             }
-            let error = match self.inner.ask(request).await {
+            let error = match self.inner.call(request).await {
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };

@@ -311,7 +311,7 @@ fn shard(id: TaskId) -> u8 {
     last % DUE_SHARDS
 }
 
-/// The answer to a request, and the claim to ask it.
+/// The answer to a request, and the claim to make the call.
 pub(super) fn answer(key: &AnswerKey) -> Key {
     Key {
         pk: answer_partition(key),

@@ -6,17 +6,16 @@ use std::time::Duration;
 use super::{Check, Outcome, holds, same};
 use crate::domain::{AnswerKey, ModelAnswer, Spend, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState, StoreError,
 };
 use crate::testing::samples::{self, START, after};
 
 type Answers = Arc<dyn AnswerCache>;
 
 pub(super) const CHECKS: &[Check<Answers>] = &[
-    (
-        "a new request is granted, and somebody asks it then",
-        |a| Box::pin(new_request(a)),
-    ),
+    ("a new request is granted, and somebody asks it then", |a| {
+        Box::pin(new_request(a))
+    }),
     ("a claim keeps others off until it ends", |a| {
         Box::pin(others_wait(a))
     }),
@@ -78,7 +77,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
 const GRANTED: AnswerClaimed = AnswerClaimed::Granted;
 const NOTHING: AnswerSeen = AnswerSeen {
     kept: None,
-    asking: Asking::Nobody,
+    claim: ClaimState::Free,
 };
 
 /// A request that no one else asks.
@@ -133,10 +132,10 @@ async fn seen(answers: &Answers, key: &AnswerKey, now: u64) -> Result<AnswerSeen
         .await
 }
 
-fn with(kept: &CachedAnswer, asking: Asking) -> AnswerSeen {
+fn with(kept: &CachedAnswer, claim: ClaimState) -> AnswerSeen {
     AnswerSeen {
         kept: Some(Box::new(kept.clone())),
-        asking,
+        claim,
     }
 }
 
@@ -148,10 +147,10 @@ async fn new_request(answers: Answers) -> Outcome {
     let key = new_key();
     same(&seen(&answers, &key, 1).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(1, 31)).await?, &GRANTED)?;
-    let asking = Asking::Holder { until: after(31) };
+    let claim = ClaimState::Held { until: after(31) };
     same(
         &seen(&answers, &key, 30).await?,
-        &AnswerSeen { kept: None, asking },
+        &AnswerSeen { kept: None, claim },
     )?;
     same(&seen(&answers, &key, 31).await?, &NOTHING)
 }
@@ -208,7 +207,7 @@ async fn kept_comes_back(answers: Answers) -> Outcome {
     same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))?;
     same(
         &seen(&answers, &key, 99).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&kept, ClaimState::Free),
     )
 }
 
@@ -224,7 +223,7 @@ async fn too_old(answers: Answers) -> Outcome {
     keep(&answers, &key, &kept).await?;
     same(
         &answers.look(&key, after(20), after(10)).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&kept, ClaimState::Free),
     )?;
     same(&answers.look(&key, after(20), after(11)).await?, &NOTHING)?;
     let strict = |not_before| AnswerClaim {
@@ -240,16 +239,16 @@ async fn past_freshness(answers: Answers) -> Outcome {
     keep(&answers, &key, &kept).await?;
     same(
         &seen(&answers, &key, 100).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&kept, ClaimState::Free),
     )?;
     same(&answers.claim(&key, &claim(100, 130)).await?, &GRANTED)?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&kept, Asking::Holder { until: after(130) }),
+        &with(&kept, ClaimState::Held { until: after(130) }),
     )?;
     same(
         &seen(&answers, &key, 199).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&kept, ClaimState::Free),
     )?;
     same(&seen(&answers, &key, 200).await?, &NOTHING)
 }
@@ -274,15 +273,15 @@ async fn keep_without_claim(answers: Answers) -> Outcome {
     holds(matches!(lost, Err(StoreError::Conflict)), || {
         format!("{lost:?}")
     })?;
-    let asking = Asking::Holder { until: after(61) };
+    let claim = ClaimState::Held { until: after(61) };
     same(
         &seen(&answers, &key, 32).await?,
-        &AnswerSeen { kept: None, asking },
+        &AnswerSeen { kept: None, claim },
     )?;
     answers.keep(&key, next.owner, &kept("Rome")).await?;
     same(
         &seen(&answers, &key, 32).await?,
-        &with(&kept("Rome"), Asking::Nobody),
+        &with(&kept("Rome"), ClaimState::Free),
     )
 }
 
@@ -298,7 +297,7 @@ async fn repetition(answers: Answers) -> Outcome {
     answers.replace(&key, &kept("Paris")).await?;
     same(
         &seen(&answers, &key, 20).await?,
-        &with(&kept("Paris"), Asking::Nobody),
+        &with(&kept("Paris"), ClaimState::Free),
     )
 }
 
@@ -314,7 +313,7 @@ async fn replacement(answers: Answers) -> Outcome {
     answers.replace(&key, &newer).await?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&newer, Asking::Holder { until: after(130) }),
+        &with(&newer, ClaimState::Held { until: after(130) }),
     )?;
     let older = answers.replace(&key, &first).await;
     holds(matches!(older, Err(StoreError::Conflict)), || {
@@ -322,7 +321,7 @@ async fn replacement(answers: Answers) -> Outcome {
     })?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&newer, Asking::Holder { until: after(130) }),
+        &with(&newer, ClaimState::Held { until: after(130) }),
     )
 }
 
@@ -334,7 +333,7 @@ async fn given_up(answers: Answers) -> Outcome {
     answers.give_up(&key, claimed.owner, None).await?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&kept, ClaimState::Free),
     )?;
     same(&answers.claim(&key, &claim(101, 131)).await?, &GRANTED)
 }
@@ -364,7 +363,7 @@ async fn each_alone(answers: Answers) -> Outcome {
         &seen(&answers, &key, 39).await?,
         &AnswerSeen {
             kept: None,
-            asking: Asking::EachAlone,
+            claim: ClaimState::Alone,
         },
     )?;
     same(&seen(&answers, &key, 40).await?, &NOTHING)?;
@@ -392,7 +391,7 @@ async fn large_answers(answers: Answers) -> Outcome {
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&large))?;
         same(
             &seen(&answers, &key, 199).await?,
-            &with(&large, Asking::Nobody),
+            &with(&large, ClaimState::Free),
         )?;
         keep(&answers, &key, &small).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&small))?;

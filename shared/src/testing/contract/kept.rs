@@ -9,9 +9,9 @@ use crate::domain::{
     ToolRunner, WorkerId,
 };
 use crate::ports::{
-    Allowance, AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, Budget, BudgetKey,
-    Budgets, CachedAnswer, Deletion, Horizon, Journal, PageRequest, Purged, Reservation, Retention,
-    StoreError, TaskFilter, TaskStore,
+    Allowance, AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Budget, BudgetKey, Budgets,
+    CachedAnswer, ClaimState, Deletion, Horizon, Journal, PageRequest, Purged, Reservation,
+    Retention, StoreError, TaskFilter, TaskStore,
 };
 use crate::testing::samples::{self, lease_until};
 
@@ -197,7 +197,7 @@ impl Kept {
     pub(super) async fn has_nothing(&self, task: &Task) -> Outcome {
         let seen = AnswerSeen {
             kept: None,
-            asking: Asking::Nobody,
+            claim: ClaimState::Free,
         };
         same(&self.belongings(task).await?, &(0, Budget::default(), seen))
     }

@@ -136,20 +136,20 @@ mod tests {
 
     /// A name server that is silent until the test lets it answer.
     struct Silent {
-        asked: AtomicUsize,
+        lookups: AtomicUsize,
         answers: Mutex<bool>,
         told: Condvar,
     }
 
     static SERVER: Silent = Silent {
-        asked: AtomicUsize::new(0),
+        lookups: AtomicUsize::new(0),
         answers: Mutex::new(false),
         told: Condvar::new(),
     };
 
     #[expect(clippy::unnecessary_wraps, reason = "it has the form of the system's")]
     fn ask_server(_host: &str) -> io::Result<Vec<IpAddr>> {
-        SERVER.asked.fetch_add(1, SeqCst);
+        SERVER.lookups.fetch_add(1, SeqCst);
         let answers = SERVER.answers.lock().unwrap();
         let _answers = SERVER
             .told
@@ -164,7 +164,7 @@ mod tests {
         for _round in 0..2 {
             let many = join_all((0..MOST_LOOKUPS * 2).map(|_| resolver.addresses("example.com")));
             let all_asked = async {
-                while SERVER.asked.load(SeqCst) < MOST_LOOKUPS {
+                while SERVER.lookups.load(SeqCst) < MOST_LOOKUPS {
                     tokio::task::yield_now().await;
                 }
             };
@@ -177,7 +177,7 @@ mod tests {
             assert_eq!(
                 (
                     resolver.lookups.available_permits(),
-                    SERVER.asked.load(SeqCst)
+                    SERVER.lookups.load(SeqCst)
                 ),
                 (0, MOST_LOOKUPS)
             );

@@ -50,7 +50,7 @@ async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
         deadline: Deadline::at(after(2)),
         ..samples::model_request("hello")
     };
-    let error = retry.ask(&request).await.unwrap_err();
+    let error = retry.call(&request).await.unwrap_err();
     disposition(&task(), Outage::Fail, &error, after(1))
 }
 
@@ -390,7 +390,7 @@ async fn waits_after(failures: [Failed; 2]) -> Option<Wait> {
         ..samples::model_request("hello")
     };
     let fallback = Fallback::new(Arc::new(ScriptedModel::new(failures.map(Reply::from))));
-    let error = fallback.ask(&request).await.unwrap_err();
+    let error = fallback.call(&request).await.unwrap_err();
     match disposition(&task(), Outage::Wait, &error, START) {
         FailureDisposition::Park(wait, _) => Some(wait),
         FailureDisposition::Fail(_) => None,

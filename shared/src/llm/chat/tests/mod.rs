@@ -15,7 +15,7 @@ use crate::domain::{
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_message, prompt, model_request,
+    INPUT, body, call, cuts, model, model_request, output_schema, part, picture_message, prompt,
     results, tools,
 };
 use crate::ports::{ModelError, ModelErrorKind};
@@ -153,7 +153,10 @@ fn reasoning_goes_back_to_its_model_while_its_tools_are_at_work() {
             .cloned()
     };
     let other = model(Provider::OpenAiCompatible, "gpt-oss:20b");
-    assert_eq!(reasoning(&model_request(other, prompt(at_work.clone()))), None);
+    assert_eq!(
+        reasoning(&model_request(other, prompt(at_work.clone()))),
+        None
+    );
     let done = [at_work, vec![Message::user("Thanks.")]].concat();
     assert_eq!(reasoning(&model_request(qwen(), prompt(done))), None);
 }

@@ -14,7 +14,7 @@ use crate::domain::{
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_message, prompt, model_request,
+    INPUT, body, call, cuts, model, model_request, output_schema, part, picture_message, prompt,
     results, tools,
 };
 use crate::ports::ModelError;

@@ -121,8 +121,11 @@ fn ids_that_are_too_long_are_shortened_in_call_and_result_alike() {
     assert!(input[1]["call_id"].as_str().unwrap().len() <= 64);
     let block =
         json!({"type": "function_call", "call_id": id, "name": "weather", "arguments": "{}"});
-    let input =
-        body::<OpenAi>(&model_request(luna(), prompt(messages(Some((&luna(), block))))))["input"].take();
+    let input = body::<OpenAi>(&model_request(
+        luna(),
+        prompt(messages(Some((&luna(), block)))),
+    ))["input"]
+        .take();
     assert_eq!(
         (&input[1]["call_id"], &input[2]["call_id"]),
         (&json!(id), &json!(id))

@@ -1,4 +1,4 @@
-//! What Anthropic is asked, and what is made of its answers.
+//! The requests to Anthropic, and what is decoded from its responses.
 
 mod failures;
 mod requests;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::stand_in::{ANTHROPIC, PATIENT, Received, Reply, Server, Then, ask};
+use super::stand_in::{ANTHROPIC, PATIENT, Received, Reply, Server, Then, call_model};
 use super::streams::{check_cut_everywhere, read};
 use crate::domain::{
     ApiVersion, AssistantContent, AssistantPart, Message, ModelAnswer, ModelChain, ModelRef,

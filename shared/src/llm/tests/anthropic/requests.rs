@@ -12,7 +12,7 @@ const SDK_REQUEST_TOOLS: &str = include_str!("../../fixtures/anthropic_request_t
 
 async fn check_request(request: &ModelRequest, expected: &str) {
     let server = Server::start(ANTHROPIC.streamed()).await;
-    ask(ANTHROPIC.client(server.access(), PATIENT).as_ref(), request)
+    call_model(ANTHROPIC.client(server.access(), PATIENT).as_ref(), request)
         .await
         .unwrap();
     assert_eq!(
@@ -192,7 +192,7 @@ fn the_prefix_of_tools_is_cached_even_without_instructions() {
 
 #[test]
 fn a_schema_is_reduced_to_the_providers_subset_or_described() {
-    let asked = |instructions: &str, schema: Value| {
+    let sent = |instructions: &str, schema: Value| {
         let request = with_prompt(|prompt| {
             instructions.clone_into(&mut prompt.instructions);
             let name = ToolName::new("answer".to_owned()).unwrap();
@@ -212,7 +212,7 @@ fn a_schema_is_reduced_to_the_providers_subset_or_described() {
         "type": "object", "properties": {"x": {"type": "string", "description": "{\"minLength\":1}"}},
         "required": ["x"], "additionalProperties": false,
     });
-    let (system, format) = asked("Be brief.", open);
+    let (system, format) = sent("Be brief.", open);
     assert_eq!(
         (&system[0]["text"], format),
         (
@@ -226,7 +226,7 @@ fn a_schema_is_reduced_to_the_providers_subset_or_described() {
         ("Be brief.", "Be brief.\n\nAnswer with"),
         ("", "Answer with"),
     ] {
-        let (system, format) = asked(instructions, map.clone());
+        let (system, format) = sent(instructions, map.clone());
         let text = system[0]["text"].as_str().unwrap();
         assert!(
             text.starts_with(start) && text.ends_with(&map.to_string()),
@@ -238,7 +238,7 @@ fn a_schema_is_reduced_to_the_providers_subset_or_described() {
 
 #[test]
 fn effort_is_set_in_the_models_own_way() {
-    let asked = |model: &str, effort| {
+    let sent = |model: &str, effort| {
         let mut choice = ANTHROPIC.request().chain.first().clone();
         choice.model = ModelRef::new(Provider::Anthropic, model).unwrap();
         choice.settings.reasoning_effort = effort;
@@ -259,18 +259,18 @@ fn effort_is_set_in_the_models_own_way() {
         (ReasoningEffort::Max, "max"),
     ] {
         assert_eq!(
-            asked("claude-opus-5-5", Some(effort)),
+            sent("claude-opus-5-5", Some(effort)),
             (Value::Null, json!({"effort": name}))
         );
     }
-    assert_eq!(asked("claude-opus-5-5", None), (Value::Null, Value::Null));
+    assert_eq!(sent("claude-opus-5-5", None), (Value::Null, Value::Null));
     let none = Some(ReasoningEffort::None);
     assert_eq!(
-        asked("claude-haiku-5-5", none),
+        sent("claude-haiku-5-5", none),
         (json!({"type": "disabled"}), Value::Null)
     );
     assert_eq!(
-        asked("claude-sonnet-5-5", none),
+        sent("claude-sonnet-5-5", none),
         (json!({"type": "between_tools"}), Value::Null)
     );
 }

@@ -18,20 +18,20 @@ async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
                 if outage {
                     world.model.then(Reply::Fail(UNAVAILABLE));
                 }
-                let asked = world.asked();
+                let before = world.calls();
                 fail(&world.faults, call, when);
-                let outcome = world.process().ask(&world.request(mode)).await;
+                let outcome = world.process().call(&world.request(mode)).await;
                 assert!(
                     expected.contains(&got(&outcome)),
                     "{mode:?}, call {call} {when:?}: {outcome:?}"
                 );
-                assert_eq!(world.asked() - asked, 1, "{mode:?}, call {call} {when:?}");
+                assert_eq!(world.calls() - before, 1, "{mode:?}, call {call} {when:?}");
                 let struck = world.faults.struck();
                 world.faults.clear();
                 pass(30).await;
                 let later = world
                     .process()
-                    .ask(&world.request(CacheMode::Default))
+                    .call(&world.request(CacheMode::Default))
                     .await;
                 assert!(
                     ["provider", "cache"].contains(&got(&later)),
@@ -67,7 +67,7 @@ async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.request(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
@@ -80,9 +80,9 @@ async fn one_process_asks_once_though_the_store_fails() {
     world.faults.die_at(1, When::Before);
     let process = world.process();
     let request = world.request(CacheMode::Default);
-    let both = tokio::join!(process.ask(&request), process.ask(&request));
+    let both = tokio::join!(process.call(&request), process.call(&request));
     assert_eq!(
-        (got(&both.0), got(&both.1), world.asked()),
+        (got(&both.0), got(&both.1), world.calls()),
         ("provider", "single_flight", 1)
     );
 }
@@ -97,11 +97,11 @@ async fn a_renewal_that_fails_ends_nothing() {
     let others = async {
         pass(35).await;
         assert!(world.faults.struck());
-        assert_eq!(got(&world.process().ask(&request).await), "parked");
+        assert_eq!(got(&world.process().call(&request).await), "parked");
         world.model.release();
     };
-    let (outcome, ()) = tokio::join!(process.ask(&request), others);
-    assert_eq!((got(&outcome), world.asked()), ("provider", 1));
+    let (outcome, ()) = tokio::join!(process.call(&request), others);
+    assert_eq!((got(&outcome), world.calls()), ("provider", 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,16 +113,16 @@ async fn an_answer_too_large_to_be_kept_leaves_no_claim() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.request(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.request(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
-    assert_eq!(world.asked(), 2);
+    assert_eq!(world.calls(), 2);
 }

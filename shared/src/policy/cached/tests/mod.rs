@@ -34,7 +34,7 @@ impl World {
     async fn with_answer(age: u64) -> Self {
         let world = Self::new();
         let request = world.request(CacheMode::Default);
-        world.process().ask(&request).await.unwrap();
+        world.process().call(&request).await.unwrap();
         pass(age).await;
         world
     }
@@ -87,8 +87,8 @@ impl World {
         }
     }
 
-    fn asked(&self) -> usize {
-        self.model.asked().len()
+    fn calls(&self) -> usize {
+        self.model.requests().len()
     }
 
     /// Another process's claim on the request, until so many seconds from now.
@@ -131,7 +131,7 @@ fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
 }
 
 /// What callers' spans say of the cache, one after another.
-/// What there is before the request is asked.
+/// What there is before the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
@@ -149,7 +149,7 @@ const BEFORE: [Before; 5] = [
     Before::Held,
 ];
 
-/// Asks once and compares what came of it, how often the model was asked and how often the store.
+/// Calls once and compares the outcome, how often the model was called and how often the store.
 async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize, Option<u32>)) {
     let world = World::new();
     let earlier = world.request(CacheMode::Default);
@@ -157,7 +157,7 @@ async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize
         Before::Nothing => {}
         Before::Held => world.held(50).await,
         Before::Fresh | Before::Stale | Before::Ended => {
-            drop(world.process().ask(&earlier).await.unwrap());
+            drop(world.process().call(&earlier).await.unwrap());
         }
     }
     pass(match before {
@@ -167,15 +167,15 @@ async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize
         Before::Ended => 250,
     })
     .await;
-    let (asked, process) = (world.asked(), world.process());
+    let (before, process) = (world.calls(), world.process());
     world.faults.clear();
     if !up {
         world.model.then(Reply::Fail(UNAVAILABLE));
     }
-    let outcome = process.ask(&world.request(mode)).await;
+    let outcome = process.call(&world.request(mode)).await;
     let calls = expected.2.map(|_| world.faults.calls());
     assert_eq!(
-        (got(&outcome), world.asked() - asked, calls),
+        (got(&outcome), world.calls() - before, calls),
         expected,
         "{mode:?}, {before:?}, up: {up}"
     );
@@ -244,9 +244,9 @@ async fn switched_off_the_cache_makes_no_store_call() {
             cache: CacheRules::Off,
             ..world.request(mode)
         };
-        assert_eq!(got(&world.process().ask(&request).await), "provider");
+        assert_eq!(got(&world.process().call(&request).await), "provider");
     }
-    assert_eq!((world.asked(), world.faults.calls()), (4, 0));
+    assert_eq!((world.calls(), world.faults.calls()), (4, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +254,7 @@ async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
     let world = World::new();
     let first = world
         .process()
-        .ask(&world.request(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     let kept_as = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
@@ -268,7 +268,7 @@ async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
     pass(7).await;
     let second = world
         .process()
-        .ask(&world.request(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     let origin = Origin::Cache { age_seconds: 7 };
@@ -285,39 +285,39 @@ async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_has_a_key_if_it_came_from_the_cache_or_went_there() {
     let world = World::new();
-    let asked = async |mode| {
+    let key_of = async |mode| {
         world
             .process()
-            .ask(&world.request(mode))
+            .call(&world.request(mode))
             .await
             .unwrap()
             .kept_as
     };
     let key = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
-    assert_eq!(asked(CacheMode::Off).await, None);
-    assert_eq!(asked(CacheMode::Bypass).await, None);
+    assert_eq!(key_of(CacheMode::Off).await, None);
+    assert_eq!(key_of(CacheMode::Bypass).await, None);
     world.model.then(Reply::Answer(ModelAnswer {
         stop_reason: StopReason::MaxTokens,
         ..samples::answer("cut")
     }));
-    assert_eq!(asked(CacheMode::Refresh).await, None);
-    assert_eq!(asked(CacheMode::Refresh).await, key);
-    assert_eq!(asked(CacheMode::Default).await, key);
+    assert_eq!(key_of(CacheMode::Refresh).await, None);
+    assert_eq!(key_of(CacheMode::Refresh).await, key);
+    assert_eq!(key_of(CacheMode::Default).await, key);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refreshed_answer_is_for_everyone() {
     let world = World::new();
     let (one, other) = (world.process(), world.process());
-    one.ask(&world.request(CacheMode::Default)).await.unwrap();
+    one.call(&world.request(CacheMode::Default)).await.unwrap();
     pass(1).await;
     world.model.then(Reply::Answer(samples::answer("newer")));
     other
-        .ask(&world.request(CacheMode::Refresh))
+        .call(&world.request(CacheMode::Refresh))
         .await
         .unwrap();
     pass(1).await;
-    let served = one.ask(&world.request(CacheMode::Default)).await.unwrap();
+    let served = one.call(&world.request(CacheMode::Default)).await.unwrap();
     assert_eq!(
         (served.text().as_str(), got(&Ok(served))),
         ("newer", "cache")
@@ -340,7 +340,7 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
         let mut request = world.request(CacheMode::Default);
         request.cache_use.max_age = Some(seconds(max_age));
         assert_eq!(
-            got(&world.process().ask(&request).await),
+            got(&world.process().call(&request).await),
             expected,
             "{age} s old, {max_age} s allowed"
         );
@@ -355,7 +355,7 @@ async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
         cache: strict,
         ..world.request(CacheMode::Default)
     };
-    assert_eq!(got(&world.process().ask(&request).await), "provider");
+    assert_eq!(got(&world.process().call(&request).await), "provider");
 }
 
 #[tokio::test(start_paused = true)]
@@ -378,7 +378,7 @@ async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
         assert_eq!(
             got(&world
                 .process()
-                .ask(&world.request(CacheMode::Default))
+                .call(&world.request(CacheMode::Default))
                 .await),
             "provider"
         );
@@ -394,11 +394,11 @@ async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
         world.process_with(CacheSettings::default()),
         world.process(),
     );
-    one.ask(&world.request(CacheMode::Default)).await.unwrap();
+    one.call(&world.request(CacheMode::Default)).await.unwrap();
     pass(10).await;
     world.model.then(Reply::Answer(samples::answer("newer")));
     other
-        .ask(&world.request(CacheMode::Refresh))
+        .call(&world.request(CacheMode::Refresh))
         .await
         .unwrap();
     world.faults.clear();
@@ -409,16 +409,16 @@ async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
         (1, "newer", 2),
     ] {
         pass(wait).await;
-        let served = one.ask(&world.request(CacheMode::Default)).await.unwrap();
+        let served = one.call(&world.request(CacheMode::Default)).await.unwrap();
         assert_eq!(
             (served.text().as_str(), world.faults.calls()),
             (text, calls)
         );
     }
     world.model.then(Reply::Answer(samples::answer("newest")));
-    one.ask(&world.request(CacheMode::Refresh)).await.unwrap();
+    one.call(&world.request(CacheMode::Refresh)).await.unwrap();
     assert_eq!(
-        one.ask(&world.request(CacheMode::Default))
+        one.call(&world.request(CacheMode::Default))
             .await
             .unwrap()
             .text(),
@@ -427,5 +427,5 @@ async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
     pass(1).await;
     let mut strict = world.request(CacheMode::Default);
     strict.cache_use.max_age = Some(Duration::ZERO);
-    assert_eq!(got(&one.ask(&strict).await), "provider");
+    assert_eq!(got(&one.call(&strict).await), "provider");
 }

@@ -35,14 +35,14 @@ async fn clocks_may_differ_by_seconds() {
         let other = Arc::new(Cached::new(model, answers, settings, Arc::new(clock)));
         world.model.hold();
         let leader = spawn(&world.process(), world.request(CacheMode::Default));
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         let follower = spawn(&other, world.request(CacheMode::Default));
         pass(35).await;
         world.model.release();
         assert_eq!(got(&leader.await.unwrap()), "provider");
         let served = follower.await.unwrap().unwrap();
         assert_eq!(
-            (served.text().as_str(), world.asked()),
+            (served.text().as_str(), world.calls()),
             ("hello", 1),
             "{ahead} s ahead, {behind} s behind"
         );
@@ -67,7 +67,7 @@ async fn an_answer_from_a_clock_that_is_ahead_is_new() {
     world.answers.replace(&key, &kept).await.unwrap();
     let served = world
         .process()
-        .ask(&world.request(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     assert_eq!(served.origin, Origin::Cache { age_seconds: 0 });

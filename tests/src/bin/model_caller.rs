@@ -1,6 +1,6 @@
-//! A worker in a process of its own, as Lambda would run it: asks one request many times at once,
-//! through the whole stack of a model call, and says how many answers it got. A call that is better
-//! made later is made later, as the executor would.
+//! A worker in a process of its own, as Lambda would run it: makes the same model call many times
+//! at once, through the whole stack of a model call, and says how many answers it got. A call that
+//! is better made later is made later, as the executor would.
 //!
 //! Called with: the ephemeral table, the state table, the provider's URL, the model, the tenant,
 //! the prompt, the times.
@@ -53,7 +53,7 @@ async fn until_answered(stack: &Arc<dyn Model>, call: &Call<'_>) -> ModelAnswer 
         let now = SystemClock.now();
         let mut request = call.cached();
         request.deadline = Deadline::at(now.plus(PATIENCE));
-        match stack.ask(&request).await {
+        match stack.call(&request).await {
             Ok(answer) => return answer,
             Err(error) => {
                 let Some(Recovery { wait, .. }) = error.recovery else {
