@@ -345,7 +345,7 @@ pub const TASKS_GIVEN_UP: Counter<0> = Counter::listed("TasksGivenUp");
 pub const TASKS_EXPIRED: Counter<0> = Counter::listed("TasksExpired");
 /// Ended tasks that their clients deleted.
 pub const TASKS_DELETED: Counter<0> = Counter::listed("TasksDeleted");
-/// Tasks that were deleted, last record included: by their clients, or because they were kept for
+/// Tasks that were deleted, last record included: by their clients, or because they were stored for
 /// long enough.
 pub const TASKS_PURGED: Counter<0> = Counter::listed("TasksPurged");
 /// Agents that were deleted, last record included.

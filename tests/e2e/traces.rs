@@ -186,7 +186,7 @@ fn check_work(spans: &[Value], task: &str, agent: &str, [work, chat]: [&str; 2])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tasks_trace_says_whether_its_answer_was_kept() {
+async fn a_tasks_trace_says_whether_its_answer_was_cached() {
     let platform = Platform::deployed().await;
     let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
     let agent = platform

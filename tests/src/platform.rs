@@ -322,7 +322,7 @@ impl Platform {
         journal.steps(id(task)).await.unwrap()
     }
 
-    /// The task as it is kept.
+    /// The stored task.
     pub async fn task(&self, task: &str) -> Task {
         let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
         tasks.task(&tenant(), id(task)).await.unwrap().unwrap()
@@ -376,7 +376,7 @@ pub(crate) async fn history_of(tasks: &DynamoTaskStore, task: &Task) -> Vec<Chan
     earlier
         .into_iter()
         .map(|(_, change)| change)
-        .chain(history.kept().iter().cloned())
+        .chain(history.recent().iter().cloned())
         .collect()
 }
 

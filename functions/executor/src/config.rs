@@ -22,13 +22,13 @@ pub const MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks, steps and budgets.
     pub state_table: String,
-    /// `EPHEMERAL_TABLE`: the table of kept answers, circuits and slots.
+    /// `EPHEMERAL_TABLE`: the table of cached answers, circuits and slots.
     pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that this function reads.
     pub task_queue_url: String,
     /// The model providers.
     pub upstreams: Upstreams,
-    /// `MODEL_CACHE_SECONDS`: how long answers are kept for agents that don't say; 0 for not at
+    /// `MODEL_CACHE_SECONDS`: how long answers are cached for agents that don't say; 0 for not at
     /// all.
     pub cache: CacheRules,
     /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model is

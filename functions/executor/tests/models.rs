@@ -24,7 +24,7 @@ use shared::testing::{
     samples,
 };
 
-/// The layers around a model that answers by a script, and what is kept of its tasks.
+/// The layers around a model that answers by a script, and the stores of its tasks.
 struct Platform {
     store: MemoryStore,
     model: Arc<ScriptedModel>,
@@ -99,7 +99,7 @@ impl Platform {
     }
 }
 
-/// What the deployment says of kept answers, if it says so in `MODEL_CACHE_SECONDS`.
+/// What the deployment says about cached answers, if it sets `MODEL_CACHE_SECONDS`.
 fn deployed(seconds: &str) -> CacheRules {
     let environment = Environment::of([
         ("STATE_TABLE", "state"),
@@ -125,7 +125,7 @@ fn deployed(seconds: &str) -> CacheRules {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deployment_says_whether_answers_are_kept_and_an_agent_knows_better() {
+async fn the_deployment_says_whether_answers_are_cached_unless_the_agent_does() {
     let hour = CacheRules::On(CacheTerms::default());
     let cases = [
         ("3600", None, 1),

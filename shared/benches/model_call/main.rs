@@ -58,8 +58,8 @@ enum Way {
     Off,
     Capped,
     Miss,
-    Kept,
-    Nearby,
+    Stored,
+    Local,
     Coalesced,
 }
 
@@ -70,8 +70,8 @@ impl Way {
         Self::Off,
         Self::Capped,
         Self::Miss,
-        Self::Kept,
-        Self::Nearby,
+        Self::Stored,
+        Self::Local,
         Self::Coalesced,
     ];
 
@@ -82,8 +82,8 @@ impl Way {
             Self::Off => "all layers, cache off",
             Self::Capped => "cache off, two caps",
             Self::Miss => "cache miss",
-            Self::Kept => "hit, in the store",
-            Self::Nearby => "hit, in the process",
+            Self::Stored => "hit, in the store",
+            Self::Local => "hit, in the process",
             Self::Coalesced => "50 at once, each",
         }
     }
@@ -97,8 +97,8 @@ impl Way {
             | Self::Off
             | Self::Capped
             | Self::Miss
-            | Self::Kept
-            | Self::Nearby => 1,
+            | Self::Stored
+            | Self::Local => 1,
         }
     }
 
@@ -109,8 +109,8 @@ impl Way {
             Self::Bare | Self::Client | Self::Off => (1, 0, 0),
             Self::Capped => (1, 0, 4),
             Self::Miss | Self::Coalesced => (1, 2, 0),
-            Self::Kept => (0, 1, 0),
-            Self::Nearby => (0, 0, 0),
+            Self::Stored => (0, 1, 0),
+            Self::Local => (0, 0, 0),
         }
     }
 }
@@ -187,7 +187,7 @@ impl Bench {
         model(&self.http, self.providers.clone(), layers)
     }
 
-    /// The same prompt of a tenant who has never asked before, so that nothing is kept for it.
+    /// The same prompt of a new tenant, so that nothing is cached for it.
     fn request(&mut self, cache: CacheRules) -> Result<ModelRequest, Failure> {
         self.tenants += 1;
         let now = SystemClock.now();
@@ -212,13 +212,13 @@ impl Bench {
         samples: &mut Samples,
     ) -> Result<(), Failure> {
         let cached = CacheRules::On(CacheTerms::default());
-        let request = self.request(if way.expected().1 > 0 || way == Way::Nearby {
+        let request = self.request(if way.expected().1 > 0 || way == Way::Local {
             cached
         } else {
             CacheRules::Off
         })?;
         let stack = &self.stack;
-        if matches!(way, Way::Kept | Way::Nearby) {
+        if matches!(way, Way::Stored | Way::Local) {
             stack.call(&request).await?;
         }
         // What the last exchange left to do, such as to put its connection back, is not this one's.
@@ -229,7 +229,7 @@ impl Bench {
         match way {
             Way::Bare => samples.take(1, self.bare(body)).await?,
             Way::Client => samples.take(1, model_call(&self.client, &request)).await?,
-            Way::Off | Way::Miss | Way::Nearby => {
+            Way::Off | Way::Miss | Way::Local => {
                 samples.take(1, model_call(stack, &request)).await?
             }
             Way::Capped => {
@@ -239,7 +239,7 @@ impl Bench {
                 };
                 samples.take(1, model_call(&self.capped, &request)).await?;
             }
-            Way::Kept => {
+            Way::Stored => {
                 let stack = self.stack(None);
                 samples.take(1, model_call(&stack, &request)).await?;
             }

@@ -2,7 +2,7 @@
 //!
 //! Telemetry is a process's own, so each way is measured in processes of its own, which take turns:
 //! they start as a function does and work on tasks. What they say is read here, as Lambda and the
-//! X-Ray daemon do it. A step asks a provider on this machine through all layers and is written by
+//! X-Ray daemon do it. A step calls a provider on this machine through all layers and is written by
 //! the SDK to a table that takes everything, so that it has all of the spans, lines and counts of a
 //! real one. `cargo test` runs one small process of each way, and holds it to what hardly differs
 //! between machines: allocations and bytes.

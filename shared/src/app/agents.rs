@@ -21,7 +21,8 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Agents kept in `store`, of a deployment that has a server of its own or none.
+    /// Agents in `store`. `compatible_server` says whether the deployment has a server for models
+    /// of `openai_compatible`.
     pub fn new(
         store: Arc<dyn AgentStore>,
         compatible_server: CompatibleServer,

@@ -131,13 +131,13 @@ pub struct ModelAnswer {
     pub request_id: Option<String>,
     /// Where the answer came from.
     pub origin: Origin,
-    /// What was spent to get it this time, failed attempts included; nothing for one that was kept
-    /// or shared.
+    /// What was spent to get it this time, failed attempts included; nothing for a cached or
+    /// shared one.
     pub spend: Spend,
     /// The attempts that failed before it.
     pub failed: Vec<FailedAttempt>,
     /// The key of the answer in the response cache, if it came from there or was stored there.
-    pub kept_as: Option<Box<AnswerKey>>,
+    pub cache_key: Option<Box<AnswerKey>>,
 }
 
 impl ModelAnswer {
@@ -170,13 +170,13 @@ pub enum Origin {
     /// The provider gave it to this very call.
     #[default]
     Provider,
-    /// It was kept from an earlier call.
+    /// The response cache: it is the answer to an earlier call.
     Cache {
         /// How old it is, in seconds.
         age_seconds: u64,
     },
-    /// It was kept from an earlier call, is past its freshness, and no model answers: the caller is
-    /// served worse than usual.
+    /// The response cache, although the answer is no longer fresh, because no model answers: the
+    /// caller is served worse than usual.
     Stale {
         /// How old it is, in seconds.
         age_seconds: u64,

@@ -99,7 +99,7 @@ pub enum Admission {
 
 impl Circuit {
     /// How long a circuit is kept after its last change; longer than it is ever open or leased.
-    pub const KEPT_FOR: Duration = Duration::from_hours(1);
+    pub const RETENTION: Duration = Duration::from_hours(1);
 
     /// What becomes of a call at `now`.
     pub fn admission(&self, now: Timestamp) -> Admission {
@@ -459,7 +459,7 @@ mod tests {
                 };
                 if let Admission::Refuse { until } = next.admission(now) {
                     prop_assert!(now < until && until.since(now) <= OPEN_FOR * 4);
-                    prop_assert!(until.since(now) < Circuit::KEPT_FOR);
+                    prop_assert!(until.since(now) < Circuit::RETENTION);
                 }
                 circuit = next;
             }

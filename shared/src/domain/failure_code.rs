@@ -30,7 +30,7 @@ pub enum FailureCode {
     ModelBadAnswer,
     /// The next model call could pass the task's or the tenant's cap on cost.
     BudgetExhausted,
-    /// The model has no price, and a cap on cost can't be kept without one.
+    /// The model has no price, and a cap on cost can't be enforced without one.
     ModelUnpriced,
     /// The answer is too large to be stored.
     OutputTooLarge,

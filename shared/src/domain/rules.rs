@@ -65,7 +65,7 @@ impl RetryRules {
     }
 }
 
-/// Whether and how long an agent's answers are kept for the same request.
+/// Whether and how long an agent's answers are cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheRules {
     /// They are not.
@@ -74,7 +74,7 @@ pub enum CacheRules {
     On(CacheTerms),
 }
 
-/// How long an answer is kept.
+/// How long an answer is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheTerms {
     ttl_seconds: u32,

@@ -102,7 +102,7 @@ impl Exchange {
             origin: Origin::Provider,
             spend: self.spend,
             failed: Vec::new(),
-            kept_as: None,
+            cache_key: None,
         }
     }
 

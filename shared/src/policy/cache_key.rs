@@ -1,4 +1,4 @@
-//! The key under which an answer is kept: the same for the same request of the same tenant, in
+//! The key under which an answer is cached: the same for the same request of the same tenant, in
 //! every process.
 
 use std::io;
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::{AnswerKey, ModelChoice, ModelRequest, Prompt};
 
 /// The version of this form. It goes up with any change of what a key is made of, and of what is
-/// kept under it, so that two deployments never misread each other's answers.
+/// stored under it, so that two deployments never misread each other's answers.
 const VERSION: u32 = 3;
 
 /// All that could change the answer, and whose request it is. What a call costs, how it is

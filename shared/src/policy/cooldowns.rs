@@ -31,10 +31,10 @@ impl Cooldowns {
     /// Notes a cooldown, unless the model has a longer one, or [`MOST`] other models have one.
     pub(super) fn add(&self, model: &ModelRef, cooldown: Cooldown, now: Timestamp) {
         let mut cooldowns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cooldowns.retain(|_, kept| kept.until > now);
+        cooldowns.retain(|_, known| known.until > now);
         let is_longest = cooldowns
             .get(model)
-            .map_or(cooldowns.len() < MOST, |kept| kept.until < cooldown.until);
+            .map_or(cooldowns.len() < MOST, |known| known.until < cooldown.until);
         if is_longest {
             cooldowns.insert(model.clone(), cooldown);
         }

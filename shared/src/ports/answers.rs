@@ -41,7 +41,7 @@ pub enum AnswerClaimed {
     /// The owner makes the request.
     Granted,
     /// No request is needed: there is a fresh answer that is young enough.
-    Kept(Box<CachedAnswer>),
+    Cached(Box<CachedAnswer>),
     /// Another owner makes the request.
     Busy {
         /// When that claim ends by itself.
@@ -56,7 +56,7 @@ pub enum AnswerClaimed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSeen {
     /// The answer that is good enough, fresh or not.
-    pub kept: Option<Box<CachedAnswer>>,
+    pub cached: Option<Box<CachedAnswer>>,
     /// Whether someone makes the call now.
     pub claim: ClaimState,
 }
@@ -88,31 +88,30 @@ pub trait AnswerCache: Send + Sync {
         claim: &AnswerClaim,
     ) -> Result<AnswerClaimed, StoreError>;
 
-    /// What there is at `now`; an answer that was made before `not_before` is not good enough.
-    async fn look(
+    /// What the cache has at `now`. An answer that was made before `not_before` is left out.
+    async fn read(
         &self,
         key: &AnswerKey,
         now: Timestamp,
         not_before: Timestamp,
     ) -> Result<AnswerSeen, StoreError>;
 
-    /// Keeps the answer in place of any other and ends the owner's claim; fails with
-    /// [`StoreError::Conflict`] if the owner holds it no more. Keeping the very same answer twice
-    /// succeeds, because a store's answer can get lost after its write.
-    async fn keep(
+    /// Stores the answer in place of any other and ends the owner's claim. Fails with
+    /// [`StoreError::Conflict`] if the owner no longer holds the claim. To store the same answer
+    /// twice succeeds, because the response to the first write may be lost.
+    async fn store(
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &CachedAnswer,
+        cached: &CachedAnswer,
     ) -> Result<(), StoreError>;
 
-    /// Keeps the answer without a claim, and leaves others' alone; fails with
-    /// [`StoreError::Conflict`] if a newer one is there. Keeping the very same answer twice
-    /// succeeds.
-    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError>;
+    /// Stores the answer without a claim, and changes no claim. Fails with [`StoreError::Conflict`]
+    /// if a newer answer is there. To store the same answer twice succeeds.
+    async fn replace(&self, key: &AnswerKey, cached: &CachedAnswer) -> Result<(), StoreError>;
 
-    /// Ends the owner's claim, if it is still held, without an answer. Until `alone_until`, if
-    /// given, nobody is granted one.
+    /// Ends the owner's claim, if the owner still holds it, without an answer. Until `alone_until`,
+    /// if given, no claim is granted.
     async fn give_up(
         &self,
         key: &AnswerKey,

@@ -14,7 +14,7 @@ pub enum Replaced {
     Otherwise(Circuit),
 }
 
-/// Stores circuits, each for [`Circuit::KEPT_FOR`] after its last change.
+/// Stores circuits, each for [`Circuit::RETENTION`] after its last change.
 #[async_trait]
 pub trait Circuits: Send + Sync {
     /// The circuit of the model, or the default if none is stored; may lag behind changes for a

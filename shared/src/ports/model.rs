@@ -133,7 +133,7 @@ pub enum ModelErrorKind {
     #[error("is not called, because the call could pass the {0}'s cap on cost")]
     BudgetExhausted(BudgetScope),
     /// A cap on cost can't be enforced, because the model has no price; the call was not made.
-    #[error("is not called, because a cap on cost cannot be enforced for a model without a price")]
+    #[error("is not called, because a cap on cost can't be enforced for a model without a price")]
     Unpriced,
 }
 

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::agent_item::{CREATED_AT, DELETED_AT, REMOVING, SAID, SEARCHED_TO};
 use super::agent_store::DynamoAgentStore;
-use super::error::{failure, kept_instead_of_update};
+use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, Item, moment, text};
 use super::keys::{
     self, BY_TENANT, CREATED, DELETED_AGENTS, DUE, DUE_AT, DUE_SHARD, PK, SK, TENANT_ID,
@@ -41,7 +41,7 @@ impl AgentRetention for DynamoAgentStore {
         let Err(error) = request.send().await else {
             return Ok(true);
         };
-        kept_instead_of_update(error).map(|_| false)
+        record_that_failed_update(error).map(|_| false)
     }
 
     /// One query. DynamoDB ends its response after 1 MB of the index: some thousand tasks.
@@ -153,7 +153,7 @@ impl AgentRetention for DynamoAgentStore {
         let Err(error) = request.send().await else {
             return Ok(());
         };
-        kept_instead_of_update(error).map(drop)
+        record_that_failed_update(error).map(drop)
     }
 
     async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
@@ -174,8 +174,8 @@ impl AgentRetention for DynamoAgentStore {
         };
         // The SDK repeats a request whose response was lost. The first request may have restored
         // the agent.
-        match kept_instead_of_update(error)? {
-            Some(kept) if !kept.contains_key(DELETED_AT) => Ok(()),
+        match record_that_failed_update(error)? {
+            Some(stored) if !stored.contains_key(DELETED_AT) => Ok(()),
             Some(_) | None => Err(StoreError::Conflict),
         }
     }
@@ -198,7 +198,7 @@ impl AgentRetention for DynamoAgentStore {
             .expression_attribute_names("#deleted_at", DELETED_AT)
             .expression_attribute_values(":removing", AttributeValue::Bool(true));
         if let Err(error) = request.send().await {
-            return kept_instead_of_update(error)?
+            return record_that_failed_update(error)?
                 .map_or(Ok(()), |_restored| Err(StoreError::Conflict));
         }
         let versions = self

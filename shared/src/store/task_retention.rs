@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use futures::future::{try_join, try_join_all};
 
 use super::answers::DynamoAnswerCache;
-use super::error::{failure, kept_instead_of_update};
+use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, V, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, META, TENANT_ID};
 use super::step_item::{self, ANSWER_KEY};
@@ -98,9 +98,9 @@ impl Retention for DynamoRetention {
         let marked = match mark.send().await {
             Ok(marked) => marked.attributes.unwrap_or_default(),
             Err(error) => {
-                let kept = kept_instead_of_update(error)?;
-                return Ok(if kept.is_some() {
-                    Purged::Kept
+                let stored = record_that_failed_update(error)?;
+                return Ok(if stored.is_some() {
+                    Purged::Unchanged
                 } else {
                     Purged::Gone
                 });
@@ -209,16 +209,16 @@ impl DynamoTaskStore {
         let Err(error) = mark.send().await else {
             return Ok(Deletion::Begun);
         };
-        let Some(kept) = kept_instead_of_update(error)? else {
+        let Some(stored) = record_that_failed_update(error)? else {
             return Ok(Deletion::Unknown);
         };
-        if !task_item::is_of(tenant, &kept)? {
+        if !task_item::is_of(tenant, &stored)? {
             return Ok(Deletion::Unknown);
         }
-        if task_item::is_deleting(&kept) {
+        if task_item::is_deleting(&stored) {
             return Ok(Deletion::Begun);
         }
-        match Fields::of_index(&kept).name::<TaskStatus>(STATUS)? {
+        match Fields::of_index(&stored).name::<TaskStatus>(STATUS)? {
             status if status.is_terminal() => Err(StoreError::Conflict),
             status => Ok(Deletion::NotEnded(status)),
         }

@@ -152,8 +152,8 @@ pub fn prompt(input: &str) -> Prompt {
     }
 }
 
-/// A request to [`model`], to be answered within a minute from [`START`]; nothing is kept of its
-/// answer.
+/// A request to [`model`], to be answered within a minute from [`START`];
+/// its answer is not cached.
 pub fn model_request(input: &str) -> ModelRequest {
     ModelRequest {
         chain: chain(),
@@ -197,7 +197,7 @@ pub fn answer(text: &str) -> ModelAnswer {
             cost: Cost::default(),
         },
         failed: Vec::new(),
-        kept_as: None,
+        cache_key: None,
         served_model: "claude-sonnet-5-5-20260915".to_owned(),
         request_id: Some("req_011CT".to_owned()),
     }

@@ -162,20 +162,20 @@ async fn deleted_task_takes_its_cached_answer_even_if_shared() {
     let [StepKind::ModelCall { answer, .. }] = [&steps.first().unwrap().kind] else {
         panic!("{steps:?}")
     };
-    let (key, now) = (*answer.kept_as.clone().unwrap(), caching.world.now());
+    let (key, now) = (*answer.cache_key.clone().unwrap(), caching.world.now());
     assert!(
         caching
             .answers
-            .look(&key, now, now)
+            .read(&key, now, now)
             .await
             .unwrap()
-            .kept
+            .cached
             .is_some()
     );
     caching.delete(&other, &Faults::default()).await.unwrap();
     assert_eq!(caching.purge(&Faults::default()).await, Some(rounds(0, 1)));
     assert_eq!(
-        caching.answers.look(&key, now, now).await.unwrap().kept,
+        caching.answers.read(&key, now, now).await.unwrap().cached,
         None
     );
     assert_eq!(caching.world.status(task.id()).await, TaskStatus::Completed);

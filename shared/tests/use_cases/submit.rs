@@ -102,12 +102,12 @@ async fn another_tenants_agent_looks_like_no_agent() {
             )]
         );
     }
-    let kept = world
+    let stored = world
         .store
         .overdue(samples::after(86_400), 10)
         .await
         .unwrap();
-    assert!(kept.is_empty(), "{kept:?}");
+    assert!(stored.is_empty(), "{stored:?}");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ pub struct Deployment {
     platform: Platform,
     /// The name, which each function's begins with.
     name: String,
-    /// The one table, for all that is kept.
+    /// The one table, for all records.
     table: String,
     queue_url: String,
     dead_letter_url: String,
@@ -288,7 +288,7 @@ impl Deployment {
             .await
     }
 
-    /// The task as it is kept, once it is `wanted`. A store that is slow is asked again.
+    /// The stored task, once it is `wanted`. A slow store is read again.
     pub async fn until_task(
         &self,
         task: TaskId,

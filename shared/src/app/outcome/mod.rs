@@ -84,7 +84,7 @@ fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
 
 /// The failure of a task whose answer doesn't fit into the store.
 pub(super) fn too_large() -> Failure {
-    let message = "the answer is too large to be kept; lower max_output_tokens";
+    let message = "the answer is too large to be recorded; lower max_output_tokens";
     Failure::of_its_own(FailureCode::OutputTooLarge, message)
 }
 

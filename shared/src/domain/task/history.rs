@@ -38,13 +38,13 @@ const UNCOUNTED: usize = 100;
 #[derive(Debug, Clone, Eq)]
 pub struct History {
     first: u32,
-    kept: Vec<Change>,
+    recent: Vec<Change>,
     leaving: Vec<Change>,
 }
 
 impl PartialEq for History {
     fn eq(&self, other: &Self) -> bool {
-        (self.first, &self.kept) == (other.first, &other.kept)
+        (self.first, &self.recent) == (other.first, &other.recent)
     }
 }
 
@@ -53,7 +53,7 @@ impl History {
     pub(super) fn beginning(change: Change) -> Self {
         Self {
             first: 0,
-            kept: vec![change],
+            recent: vec![change],
             leaving: Vec::new(),
         }
     }
@@ -62,9 +62,9 @@ impl History {
     /// changes may have removed some from a record that has as many, and their number is unknown.
     /// No number that was used before is given to another change then: each change took a revision,
     /// so that all used numbers are below `first` plus the revision.
-    pub fn restore(first: u32, kept: Vec<Change>, revision: u64) -> Self {
-        let is_whole = kept.len() < UNCOUNTED
-            || matches!(kept.first(), Some(change) if change.event == Event::Submitted);
+    pub fn restore(first: u32, recent: Vec<Change>, revision: u64) -> Self {
+        let is_whole = recent.len() < UNCOUNTED
+            || matches!(recent.first(), Some(change) if change.event == Event::Submitted);
         let given = if is_whole {
             0
         } else {
@@ -72,7 +72,7 @@ impl History {
         };
         Self {
             first: first.saturating_add(given),
-            kept,
+            recent,
             leaving: Vec::new(),
         }
     }
@@ -84,13 +84,13 @@ impl History {
 
     /// The changes that the record has, oldest first; at most [`MAX_HISTORY`], but for a record
     /// that an earlier version wrote.
-    pub fn kept(&self) -> &[Change] {
-        &self.kept
+    pub fn recent(&self) -> &[Change] {
+        &self.recent
     }
 
     /// The changes that the record has, each with its number.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, &Change)> {
-        (self.first..).zip(&self.kept)
+        (self.first..).zip(&self.recent)
     }
 
     /// The blocks of [`HISTORY_BLOCK`] changes that the last transition took out, each with the
@@ -106,8 +106,8 @@ impl History {
     /// Takes blocks out if there are enough changes. To be called before a change is added: all
     /// that leaves is stored.
     pub(super) fn make_room(&mut self) {
-        let blocks = (self.kept.len() + BLOCK).saturating_sub(FULL) / BLOCK;
-        self.leaving = self.kept.drain(..blocks * BLOCK).collect();
+        let blocks = (self.recent.len() + BLOCK).saturating_sub(FULL) / BLOCK;
+        self.leaving = self.recent.drain(..blocks * BLOCK).collect();
         self.first = self
             .first
             .saturating_add(u32::try_from(self.leaving.len()).unwrap_or(u32::MAX));
@@ -115,18 +115,18 @@ impl History {
 
     /// Adds a change.
     pub(super) fn push(&mut self, change: Change) {
-        self.kept.push(change);
+        self.recent.push(change);
     }
 
     /// Adds a claim, which a store makes where the record is: nothing leaves with it.
     pub(super) fn push_claim(&mut self, change: Change) {
         self.leaving.clear();
-        self.kept.push(change);
+        self.recent.push(change);
     }
 
     /// Says of the last change that it ended the work of a lost worker.
     pub(super) fn note_lost(&mut self) {
-        if let Some(last) = self.kept.last_mut() {
+        if let Some(last) = self.recent.last_mut() {
             last.lost = true;
         }
     }
@@ -134,7 +134,7 @@ impl History {
     /// The state that the last change ended, and how long it had lasted; none if it ended none, or
     /// if the record does not have when it began.
     pub(super) fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
-        let (last, before) = self.kept.split_last()?;
+        let (last, before) = self.recent.split_last()?;
         last.event.state()?;
         let began = before
             .iter()
@@ -271,7 +271,7 @@ mod tests {
         let all: Vec<Change> = leaving
             .iter()
             .flat_map(|(_, block)| block.iter())
-            .chain(history.kept())
+            .chain(history.recent())
             .cloned()
             .collect();
         assert_eq!(all, changes(count));
@@ -283,7 +283,7 @@ mod tests {
         );
         assert_eq!(
             (
-                history.kept().len(),
+                history.recent().len(),
                 history.numbered().next().map(|(number, _)| number)
             ),
             (left, Some(history.first))
@@ -309,7 +309,7 @@ mod tests {
             (
                 history.leaving().count(),
                 history.first(),
-                history.kept().len()
+                history.recent().len()
             ),
             (0, 15, 11)
         );
@@ -320,8 +320,9 @@ mod tests {
     /// A version that kept a hundred changes did not count the changes that it removed.
     #[test]
     fn no_number_is_given_twice_after_a_version_that_removed_changes() {
-        let first =
-            |first, kept: Vec<Change>, revision| History::restore(first, kept, revision).first();
+        let first = |first, recent: Vec<Change>, revision| {
+            History::restore(first, recent, revision).first()
+        };
         assert_eq!(first(0, changes(99), 500), 0, "it has removed none");
         assert_eq!(first(0, changes(100), 500), 500);
         assert_eq!(first(450, changes(105), 500), 950);

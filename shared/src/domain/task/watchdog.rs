@@ -72,7 +72,7 @@ impl Task {
     /// Whether the task may be what kills its workers: it is queued because its last worker was
     /// lost, and it has lost workers before since its journal last grew.
     pub fn is_suspect(&self) -> bool {
-        let changes = self.progress.history.kept().iter().rev();
+        let changes = self.progress.history.recent().iter().rev();
         let last = changes
             .map(|change| &change.event)
             .find(|event| **event != Event::Resent);

@@ -139,14 +139,14 @@ impl Response {
 
 /// The items, without repetitions: an item that equals the one before it and has an id.
 fn without_repeats(items: Vec<Value>) -> Vec<Value> {
-    let mut kept: Vec<Value> = Vec::new();
+    let mut distinct: Vec<Value> = Vec::new();
     for item in items {
-        let is_repeat = item.get("id").is_some_and(Value::is_string) && kept.last() == Some(&item);
-        if !is_repeat {
-            kept.push(item);
+        let has_id = item.get("id").is_some_and(Value::is_string);
+        if !has_id || distinct.last() != Some(&item) {
+            distinct.push(item);
         }
     }
-    kept
+    distinct
 }
 
 fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {

@@ -224,7 +224,7 @@ impl Place {
 }
 
 /// A text without what is unknown.
-struct Kept {
+struct Filtered {
     text: String,
     known: usize,
     unknown: usize,
@@ -233,7 +233,7 @@ struct Kept {
 /// A message without what could be of a prompt or a key; `None` if little is left.
 fn clean(message: &str, own: &BTreeSet<&str>) -> Option<String> {
     let seen = message.get(..message.floor_char_boundary(MAX_SEEN_BYTES))?;
-    let Kept {
+    let Filtered {
         text,
         known,
         unknown,
@@ -288,8 +288,8 @@ fn without_quotations(text: &str) -> String {
 }
 
 /// The text with only the words in it that are known, and ASCII punctuation.
-fn keep_known(text: &str, own: &BTreeSet<&str>) -> Kept {
-    let mut kept = Kept {
+fn keep_known(text: &str, own: &BTreeSet<&str>) -> Filtered {
+    let mut kept = Filtered {
         text: String::new(),
         known: 0,
         unknown: 0,

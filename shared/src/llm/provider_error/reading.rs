@@ -143,10 +143,10 @@ impl Complaint {
 
     /// Takes in a text, and the error that it has inside.
     fn add_text(&mut self, text: &str, depth: usize) {
-        let kept = text
+        let cut = text
             .get(..text.floor_char_boundary(MAX_TEXT_BYTES))
             .unwrap_or_default();
-        self.texts.push(kept.to_owned());
+        self.texts.push(cut.to_owned());
         let inner = text
             .find('{')
             .zip(text.rfind('}'))

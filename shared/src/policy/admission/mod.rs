@@ -73,7 +73,7 @@ impl Admission {
         let reason = match (model.provider(), unlisted) {
             _ if is_priced => return None,
             _ if self.max_cost_micro_usd.is_some() => {
-                "has no price that this version knows, and without one max_cost_micro_usd can't be kept"
+                "has no price that this version knows, and without one max_cost_micro_usd can't be enforced"
             }
             (Provider::OpenAiCompatible, _) | (_, Unlisted::Allowed) => return None,
             (Provider::Anthropic | Provider::OpenAi, Unlisted::Refused) => {

@@ -18,7 +18,7 @@ const SKEW: Duration = Duration::from_secs(5);
 /// What one execution environment knows of one circuit, and what it has seen itself.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// The circuit as it was kept when last heard of.
+    /// The circuit as it was stored when this process last read or wrote it.
     known: Circuit,
     /// When that was; `None` if never.
     heard_at: Option<Timestamp>,

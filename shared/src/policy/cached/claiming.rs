@@ -28,7 +28,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// deadline has.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A request whose answer may be kept.
+/// A request whose answer may be cached.
 pub(super) struct CacheLookup<'a> {
     pub(super) request: &'a ModelRequest,
     pub(super) key: AnswerKey,
@@ -42,9 +42,9 @@ pub(super) struct CacheLookup<'a> {
 pub(super) enum Turn {
     /// Make the call, then store the answer or give the claim up.
     Call,
-    /// Take this answer, which was there.
-    Kept(Box<CachedAnswer>),
-    /// Take this answer, which was waited for.
+    /// Serve this answer, which was cached already.
+    Cached(Box<CachedAnswer>),
+    /// Serve this answer, which another process stored meanwhile.
     Shared(Box<CachedAnswer>),
     /// Make the call for this caller only.
     Alone,
@@ -69,7 +69,7 @@ impl Claims {
         loop {
             let waited = match self.claim(lookup).await {
                 Ok(AnswerClaimed::Granted) => return Turn::Call,
-                Ok(AnswerClaimed::Kept(kept)) => return Turn::Kept(kept),
+                Ok(AnswerClaimed::Cached(cached)) => return Turn::Cached(cached),
                 Ok(AnswerClaimed::Alone) => return Turn::Alone,
                 Ok(AnswerClaimed::Busy { until }) => self.wait(lookup, until).await,
                 Err(error) => Err(error),
@@ -98,8 +98,8 @@ impl Claims {
         self.answers.claim(&lookup.key, &claim).await
     }
 
-    /// Looks again and again until the claim that ends at `until` has; `None` if it ended without
-    /// an answer.
+    /// Polls until the other process's claim, which ends at `until`, is over. `None` if it ended
+    /// without an answer.
     async fn wait(
         &self,
         lookup: &CacheLookup<'_>,
@@ -127,10 +127,10 @@ impl Claims {
             let now = self.clock.now();
             let seen = self
                 .answers
-                .look(&lookup.key, now, lookup.fresh_since)
+                .read(&lookup.key, now, lookup.fresh_since)
                 .await?;
-            if let Some(kept) = seen.kept.filter(|kept| kept.fresh_until > now) {
-                return Ok(Some(Turn::Shared(kept)));
+            if let Some(cached) = seen.cached.filter(|cached| cached.fresh_until > now) {
+                return Ok(Some(Turn::Shared(cached)));
             }
             match seen.claim {
                 ClaimState::Free => return Ok(None),
@@ -162,10 +162,10 @@ impl Claims {
         }
     }
 
-    /// Keeps the answer, and ends the claim in any case.
-    pub(super) async fn keep(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) {
+    /// Stores the answer, and ends the claim in any case.
+    pub(super) async fn store(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) {
         let writes = async {
-            match self.answers.keep(&lookup.key, self.owner, kept).await {
+            match self.answers.store(&lookup.key, self.owner, cached).await {
                 // In a conflict another has the claim by now, so the answer will be the other's.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => {
@@ -177,10 +177,10 @@ impl Claims {
         self.afterwards(lookup.request, writes).await;
     }
 
-    /// Keeps the answer without a claim.
-    pub(super) async fn replace(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) {
+    /// Stores the answer without a claim.
+    pub(super) async fn replace(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) {
         let write = async {
-            match self.answers.replace(&lookup.key, kept).await {
+            match self.answers.replace(&lookup.key, cached).await {
                 // In a conflict a newer one is there.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => Err(error),
@@ -215,10 +215,10 @@ impl Claims {
         let not_before = usable_since(lookup.terms, lookup.request.cache_use.max_age, now);
         self.afterwards(
             lookup.request,
-            self.answers.look(&lookup.key, now, not_before),
+            self.answers.read(&lookup.key, now, not_before),
         )
         .await?
-        .kept
+        .cached
     }
 
     /// What the store does once the call is over: for as long as the call had, and a moment at

@@ -14,7 +14,7 @@ use crate::ports::{CachedAnswer, ModelError};
 #[derive(Debug, Clone)]
 pub(super) enum FlightResult {
     /// The answer.
-    Kept(Arc<CachedAnswer>),
+    Cached(Arc<CachedAnswer>),
     /// Each makes its own call: the answer must not serve others.
     Alone,
     /// The failure: a call of theirs would fail in the same way.

@@ -122,11 +122,11 @@ impl Cached {
     /// does.
     async fn shared(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
         loop {
-            if let Some(kept) = self
+            if let Some(cached) = self
                 .local
                 .get(lookup.key, self.clock.now(), lookup.fresh_since)
             {
-                return Ok(self.cached(&kept));
+                return Ok(self.cached(&cached));
             }
             let outcome = match self.flights.join(lookup.key) {
                 Role::Leader(leader) => Some(self.lead(lookup, leader).await),
@@ -153,7 +153,7 @@ impl Cached {
                 // The claim ends before the flight does: who leads next in this process claims
                 // under the same name.
                 match &result {
-                    FlightResult::Kept(kept) => self.claims.keep(lookup, kept).await,
+                    FlightResult::Cached(cached) => self.claims.store(lookup, cached).await,
                     FlightResult::Alone => self.claims.leave_alone(lookup).await,
                     FlightResult::Shared(_) | FlightResult::Failed => {
                         self.claims.give_up(lookup).await;
@@ -171,9 +171,9 @@ impl Cached {
                 leader.complete(FlightResult::Alone);
                 call.await
             }
-            Turn::Kept(kept) => return Ok(self.cached(&self.complete(lookup, leader, *kept))),
-            Turn::Shared(kept) => {
-                return Ok(self.coalesced(lookup, &self.complete(lookup, leader, *kept)));
+            Turn::Cached(cached) => return Ok(self.cached(&self.complete(lookup, leader, *cached))),
+            Turn::Shared(cached) => {
+                return Ok(self.coalesced(lookup, &self.complete(lookup, leader, *cached)));
             }
             Turn::Park { until } => return Err(park(lookup, until)),
         };
@@ -184,12 +184,12 @@ impl Cached {
         &self,
         lookup: &CacheLookup<'_>,
         leader: Leader,
-        kept: CachedAnswer,
+        cached: CachedAnswer,
     ) -> Arc<CachedAnswer> {
-        let kept = Arc::new(kept);
-        self.local.put(lookup.key, &kept, self.clock.now());
-        leader.complete(FlightResult::Kept(Arc::clone(&kept)));
-        kept
+        let cached = Arc::new(cached);
+        self.local.put(lookup.key, &cached, self.clock.now());
+        leader.complete(FlightResult::Cached(Arc::clone(&cached)));
+        cached
     }
 
     /// What the outcome of a call means to those who wait for it.
@@ -199,7 +199,7 @@ impl Cached {
         outcome: &Result<ModelAnswer, ModelError>,
     ) -> FlightResult {
         match outcome {
-            Ok(answer) if is_cacheable(answer) => FlightResult::Kept(self.take(lookup, answer)),
+            Ok(answer) if is_cacheable(answer) => FlightResult::Cached(self.take(lookup, answer)),
             Ok(_) => FlightResult::Alone,
             Err(error) if self.is_everyones(lookup, error) => {
                 FlightResult::Shared(Arc::new(SharedFailure::new(error, lookup.request.retry)))
@@ -243,9 +243,9 @@ impl Cached {
     /// The cache's entry for the answer, with a copy in this process.
     fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
-        let kept = Arc::new(entry(answer, lookup.terms, now));
-        self.local.put(lookup.key, &kept, now);
-        kept
+        let cached = Arc::new(entry(answer, lookup.terms, now));
+        self.local.put(lookup.key, &cached, now);
+        cached
     }
 
     /// Waits for the call that this process already makes; `None` if it has no result for this
@@ -257,8 +257,8 @@ impl Cached {
     ) -> Option<Result<ModelAnswer, ModelError>> {
         let left = lookup.request.deadline.left(self.clock.now());
         match timeout(left, follower.result()).await {
-            Ok(FlightResult::Kept(kept)) if kept.made_at >= lookup.fresh_since => {
-                Some(Ok(self.coalesced(lookup, &kept)))
+            Ok(FlightResult::Cached(cached)) if cached.made_at >= lookup.fresh_since => {
+                Some(Ok(self.coalesced(lookup, &cached)))
             }
             Ok(FlightResult::Shared(failure)) if failure.retry == lookup.request.retry => {
                 Some(self.or_stale(lookup, Err(failure.error.shared())).await)
@@ -267,7 +267,7 @@ impl Cached {
                 let outcome = self.inner.call(lookup.request).await;
                 Some(self.or_stale(lookup, outcome).await)
             }
-            Ok(FlightResult::Kept(_) | FlightResult::Shared(_) | FlightResult::Failed) => None,
+            Ok(FlightResult::Cached(_) | FlightResult::Shared(_) | FlightResult::Failed) => None,
             Err(_) => Some(Err(park(lookup, self.clock.now()))),
         }
     }
@@ -295,11 +295,11 @@ impl Cached {
             Err(error) if is_outage(&error) && !lookup.terms.stale().is_zero() => error,
             other => return other,
         };
-        let Some(kept) = self.claims.stale(lookup).await else {
+        let Some(cached) = self.claims.stale(lookup).await else {
             return Err(error);
         };
-        let age_seconds = self.clock.now().since(kept.made_at).as_secs();
-        let model = &kept.answer.model;
+        let age_seconds = self.clock.now().since(cached.made_at).as_secs();
+        let model = &cached.answer.model;
         tracing::warn!(
             provider = model.provider().as_str(),
             model = model.name(),
@@ -312,22 +312,22 @@ impl Cached {
             origin: Origin::Stale { age_seconds },
             spend,
             failed,
-            ..kept.answer
+            ..cached.answer
         })
     }
 
     /// The answer to one who came later than it.
-    fn cached(&self, kept: &CachedAnswer) -> ModelAnswer {
-        let age_seconds = self.clock.now().since(kept.made_at).as_secs();
-        serve(kept, Origin::Cache { age_seconds })
+    fn cached(&self, cached: &CachedAnswer) -> ModelAnswer {
+        let age_seconds = self.clock.now().since(cached.made_at).as_secs();
+        serve(cached, Origin::Cache { age_seconds })
     }
 
     /// The answer to one who waited, most likely for this very one.
-    fn coalesced(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) -> ModelAnswer {
-        if kept.made_at >= lookup.requested_at {
-            serve(kept, Origin::SingleFlight)
+    fn coalesced(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) -> ModelAnswer {
+        if cached.made_at >= lookup.requested_at {
+            serve(cached, Origin::SingleFlight)
         } else {
-            self.cached(kept)
+            self.cached(cached)
         }
     }
 }
@@ -365,8 +365,8 @@ impl Model for Cached {
     }
 }
 
-fn serve(kept: &CachedAnswer, origin: Origin) -> ModelAnswer {
-    let model = &kept.answer.model;
+fn serve(cached: &CachedAnswer, origin: Origin) -> ModelAnswer {
+    let model = &cached.answer.model;
     tracing::info!(
         provider = model.provider().as_str(),
         model = model.name(),
@@ -380,16 +380,17 @@ fn serve(kept: &CachedAnswer, origin: Origin) -> ModelAnswer {
         metric::CACHE_HITS
     };
     count.add([], 1);
-    count_saving(kept);
+    count_saving(cached);
     ModelAnswer {
         origin,
-        ..kept.answer.clone()
+        ..cached.answer.clone()
     }
 }
 
 /// What the answer would have cost.
-fn count_saving(kept: &CachedAnswer) {
-    let saved = PriceTable::current().cost(&kept.answer.model, &kept.answer.usage, kept.made_at);
+fn count_saving(cached: &CachedAnswer) {
+    let saved =
+        PriceTable::current().cost(&cached.answer.model, &cached.answer.usage, cached.made_at);
     metric::SAVED_MICRO_USD.add([], saved.unwrap_or_default());
 }
 

@@ -249,7 +249,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         (BASE, number(base)),
         items::json(LIMITS, limits),
         (DEADLINE, moment(*deadline)),
-        (HISTORY, items::list(history.kept().iter().map(change))),
+        (HISTORY, items::list(history.recent().iter().map(change))),
         items::json(SPEND, spend),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),

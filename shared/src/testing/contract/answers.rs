@@ -13,9 +13,10 @@ use crate::testing::samples::{self, START, after};
 type Answers = Arc<dyn AnswerCache>;
 
 pub(super) const CHECKS: &[Check<Answers>] = &[
-    ("a new request is granted, and somebody asks it then", |a| {
-        Box::pin(new_request(a))
-    }),
+    (
+        "the first claim of a request is granted, and then it is held",
+        |a| Box::pin(new_request(a)),
+    ),
     ("a claim keeps others off until it ends", |a| {
         Box::pin(others_wait(a))
     }),
@@ -38,7 +39,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         Box::pin(too_old(a))
     }),
     (
-        "an answer past its freshness is to be had until its end, asked for or not",
+        "a stale answer is read until its end, claimed or not",
         |a| Box::pin(past_freshness(a)),
     ),
     ("each request has its own answer", |a| {
@@ -47,7 +48,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
     ("a caller that lost its claim stores nothing", |a| {
         Box::pin(keep_without_claim(a))
     }),
-    ("the very same answer may be kept twice", |a| {
+    ("the same answer may be stored twice", |a| {
         Box::pin(repetition(a))
     }),
     (
@@ -61,7 +62,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         Box::pin(given_up_by_another(a))
     }),
     (
-        "where answers can't be kept each asks alone for a while",
+        "where answers can't be cached each caller makes its own call for a while",
         |a| Box::pin(each_alone(a)),
     ),
     (
@@ -76,11 +77,11 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
 
 const GRANTED: AnswerClaimed = AnswerClaimed::Granted;
 const NOTHING: AnswerSeen = AnswerSeen {
-    kept: None,
+    cached: None,
     claim: ClaimState::Free,
 };
 
-/// A request that no one else asks.
+/// The key of a request that nobody else makes.
 fn new_key() -> AnswerKey {
     let (one, two) = (WorkerId::new(START), WorkerId::new(START));
     AnswerKey::new(
@@ -105,7 +106,7 @@ fn claim(now: u64, until: u64) -> AnswerClaim {
 }
 
 /// An answer made at 10 s, fresh until 100 s and of use until 200 s.
-fn kept(text: &str) -> CachedAnswer {
+fn cached(text: &str) -> CachedAnswer {
     let answer = ModelAnswer {
         spend: Spend::default(),
         ..samples::answer(text)
@@ -119,28 +120,28 @@ fn kept(text: &str) -> CachedAnswer {
 }
 
 /// Claims and keeps.
-async fn keep(answers: &Answers, key: &AnswerKey, kept: &CachedAnswer) -> Outcome {
+async fn claim_and_store(answers: &Answers, key: &AnswerKey, cached: &CachedAnswer) -> Outcome {
     let claim = claim(200, 230);
     same(&answers.claim(key, &claim).await?, &GRANTED)?;
-    Ok(answers.keep(key, claim.owner, kept).await?)
+    Ok(answers.store(key, claim.owner, cached).await?)
 }
 
 /// What anyone sees at `now`.
 async fn seen(answers: &Answers, key: &AnswerKey, now: u64) -> Result<AnswerSeen, StoreError> {
     answers
-        .look(key, after(now), Timestamp::from_millis(0))
+        .read(key, after(now), Timestamp::from_millis(0))
         .await
 }
 
-fn with(kept: &CachedAnswer, claim: ClaimState) -> AnswerSeen {
+fn with(cached: &CachedAnswer, claim: ClaimState) -> AnswerSeen {
     AnswerSeen {
-        kept: Some(Box::new(kept.clone())),
+        cached: Some(Box::new(cached.clone())),
         claim,
     }
 }
 
-fn found(kept: &CachedAnswer) -> AnswerClaimed {
-    AnswerClaimed::Kept(Box::new(kept.clone()))
+fn found(cached: &CachedAnswer) -> AnswerClaimed {
+    AnswerClaimed::Cached(Box::new(cached.clone()))
 }
 
 async fn new_request(answers: Answers) -> Outcome {
@@ -150,7 +151,10 @@ async fn new_request(answers: Answers) -> Outcome {
     let claim = ClaimState::Held { until: after(31) };
     same(
         &seen(&answers, &key, 30).await?,
-        &AnswerSeen { kept: None, claim },
+        &AnswerSeen {
+            cached: None,
+            claim,
+        },
     )?;
     same(&seen(&answers, &key, 31).await?, &NOTHING)
 }
@@ -202,59 +206,65 @@ async fn one_of_many(answers: Answers) -> Outcome {
 }
 
 async fn kept_comes_back(answers: Answers) -> Outcome {
-    let (key, kept) = (new_key(), kept("é Paris 🗼"));
-    keep(&answers, &key, &kept).await?;
-    same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))?;
+    let (key, cached) = (new_key(), cached("é Paris 🗼"));
+    claim_and_store(&answers, &key, &cached).await?;
+    same(
+        &answers.claim(&key, &claim(99, 129)).await?,
+        &found(&cached),
+    )?;
     same(
         &seen(&answers, &key, 99).await?,
-        &with(&kept, ClaimState::Free),
+        &with(&cached, ClaimState::Free),
     )
 }
 
 async fn bare_answer(answers: Answers) -> Outcome {
-    let (key, mut kept) = (new_key(), kept(""));
-    (kept.answer.request_id, kept.answer.usage) = (None, crate::domain::Usage::default());
-    keep(&answers, &key, &kept).await?;
-    same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))
+    let (key, mut cached) = (new_key(), cached(""));
+    (cached.answer.request_id, cached.answer.usage) = (None, crate::domain::Usage::default());
+    claim_and_store(&answers, &key, &cached).await?;
+    same(
+        &answers.claim(&key, &claim(99, 129)).await?,
+        &found(&cached),
+    )
 }
 
 async fn too_old(answers: Answers) -> Outcome {
-    let (key, kept) = (new_key(), kept("Paris"));
-    keep(&answers, &key, &kept).await?;
+    let (key, cached) = (new_key(), cached("Paris"));
+    claim_and_store(&answers, &key, &cached).await?;
     same(
-        &answers.look(&key, after(20), after(10)).await?,
-        &with(&kept, ClaimState::Free),
+        &answers.read(&key, after(20), after(10)).await?,
+        &with(&cached, ClaimState::Free),
     )?;
-    same(&answers.look(&key, after(20), after(11)).await?, &NOTHING)?;
+    same(&answers.read(&key, after(20), after(11)).await?, &NOTHING)?;
     let strict = |not_before| AnswerClaim {
         not_before: after(not_before),
         ..claim(20, 50)
     };
-    same(&answers.claim(&key, &strict(10)).await?, &found(&kept))?;
+    same(&answers.claim(&key, &strict(10)).await?, &found(&cached))?;
     same(&answers.claim(&key, &strict(11)).await?, &GRANTED)
 }
 
 async fn past_freshness(answers: Answers) -> Outcome {
-    let (key, kept) = (new_key(), kept("Paris"));
-    keep(&answers, &key, &kept).await?;
+    let (key, cached) = (new_key(), cached("Paris"));
+    claim_and_store(&answers, &key, &cached).await?;
     same(
         &seen(&answers, &key, 100).await?,
-        &with(&kept, ClaimState::Free),
+        &with(&cached, ClaimState::Free),
     )?;
     same(&answers.claim(&key, &claim(100, 130)).await?, &GRANTED)?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&kept, ClaimState::Held { until: after(130) }),
+        &with(&cached, ClaimState::Held { until: after(130) }),
     )?;
     same(
         &seen(&answers, &key, 199).await?,
-        &with(&kept, ClaimState::Free),
+        &with(&cached, ClaimState::Free),
     )?;
     same(&seen(&answers, &key, 200).await?, &NOTHING)
 }
 
 async fn other_request(answers: Answers) -> Outcome {
-    keep(&answers, &new_key(), &kept("Paris")).await?;
+    claim_and_store(&answers, &new_key(), &cached("Paris")).await?;
     answers.claim(&new_key(), &claim(1, 31)).await?;
     let key = new_key();
     same(&seen(&answers, &key, 20).await?, &NOTHING)?;
@@ -263,49 +273,52 @@ async fn other_request(answers: Answers) -> Outcome {
 
 async fn keep_without_claim(answers: Answers) -> Outcome {
     let (key, late, next) = (new_key(), claim(1, 31), claim(31, 61));
-    let never = answers.keep(&key, late.owner, &kept("Paris")).await;
+    let never = answers.store(&key, late.owner, &cached("Paris")).await;
     holds(matches!(never, Err(StoreError::Conflict)), || {
         format!("{never:?}")
     })?;
     answers.claim(&key, &late).await?;
     answers.claim(&key, &next).await?;
-    let lost = answers.keep(&key, late.owner, &kept("Paris")).await;
+    let lost = answers.store(&key, late.owner, &cached("Paris")).await;
     holds(matches!(lost, Err(StoreError::Conflict)), || {
         format!("{lost:?}")
     })?;
     let claim = ClaimState::Held { until: after(61) };
     same(
         &seen(&answers, &key, 32).await?,
-        &AnswerSeen { kept: None, claim },
+        &AnswerSeen {
+            cached: None,
+            claim,
+        },
     )?;
-    answers.keep(&key, next.owner, &kept("Rome")).await?;
+    answers.store(&key, next.owner, &cached("Rome")).await?;
     same(
         &seen(&answers, &key, 32).await?,
-        &with(&kept("Rome"), ClaimState::Free),
+        &with(&cached("Rome"), ClaimState::Free),
     )
 }
 
 async fn repetition(answers: Answers) -> Outcome {
     let (key, claim) = (new_key(), claim(1, 31));
     answers.claim(&key, &claim).await?;
-    answers.keep(&key, claim.owner, &kept("Paris")).await?;
-    answers.keep(&key, claim.owner, &kept("Paris")).await?;
-    let other = answers.keep(&key, claim.owner, &kept("Rome")).await;
+    answers.store(&key, claim.owner, &cached("Paris")).await?;
+    answers.store(&key, claim.owner, &cached("Paris")).await?;
+    let other = answers.store(&key, claim.owner, &cached("Rome")).await;
     holds(matches!(other, Err(StoreError::Conflict)), || {
         format!("{other:?}")
     })?;
-    answers.replace(&key, &kept("Paris")).await?;
+    answers.replace(&key, &cached("Paris")).await?;
     same(
         &seen(&answers, &key, 20).await?,
-        &with(&kept("Paris"), ClaimState::Free),
+        &with(&cached("Paris"), ClaimState::Free),
     )
 }
 
 async fn replacement(answers: Answers) -> Outcome {
-    let (key, first) = (new_key(), kept("Paris"));
+    let (key, first) = (new_key(), cached("Paris"));
     let newer = CachedAnswer {
         made_at: first.made_at.plus(Duration::from_millis(1)),
-        ..kept("Rome")
+        ..cached("Rome")
     };
     answers.replace(&key, &first).await?;
     same(&answers.claim(&key, &claim(20, 50)).await?, &found(&first))?;
@@ -326,14 +339,14 @@ async fn replacement(answers: Answers) -> Outcome {
 }
 
 async fn given_up(answers: Answers) -> Outcome {
-    let (key, kept, claimed) = (new_key(), kept("Paris"), claim(100, 130));
-    keep(&answers, &key, &kept).await?;
+    let (key, cached, claimed) = (new_key(), cached("Paris"), claim(100, 130));
+    claim_and_store(&answers, &key, &cached).await?;
     answers.claim(&key, &claimed).await?;
     answers.give_up(&key, claimed.owner, None).await?;
     answers.give_up(&key, claimed.owner, None).await?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&kept, ClaimState::Free),
+        &with(&cached, ClaimState::Free),
     )?;
     same(&answers.claim(&key, &claim(101, 131)).await?, &GRANTED)
 }
@@ -362,16 +375,16 @@ async fn each_alone(answers: Answers) -> Outcome {
     same(
         &seen(&answers, &key, 39).await?,
         &AnswerSeen {
-            kept: None,
+            cached: None,
             claim: ClaimState::Alone,
         },
     )?;
     same(&seen(&answers, &key, 40).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(40, 70)).await?, &GRANTED)?;
-    answers.replace(&key, &kept("Paris")).await?;
+    answers.replace(&key, &cached("Paris")).await?;
     same(
         &answers.claim(&key, &claim(39, 69)).await?,
-        &found(&kept("Paris")),
+        &found(&cached("Paris")),
     )
 }
 
@@ -384,16 +397,16 @@ async fn large_answers(answers: Answers) -> Outcome {
             .take(length)
             .collect::<String>()
     };
-    let (key, small) = (new_key(), kept("Paris"));
+    let (key, small) = (new_key(), cached("Paris"));
     for length in [2_000_000, 20_000, 400_000] {
-        let large = kept(&noise(length));
-        keep(&answers, &key, &large).await?;
+        let large = cached(&noise(length));
+        claim_and_store(&answers, &key, &large).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&large))?;
         same(
             &seen(&answers, &key, 199).await?,
             &with(&large, ClaimState::Free),
         )?;
-        keep(&answers, &key, &small).await?;
+        claim_and_store(&answers, &key, &small).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&small))?;
     }
     Ok(())
@@ -402,9 +415,9 @@ async fn large_answers(answers: Answers) -> Outcome {
 async fn too_large(answers: Answers) -> Outcome {
     let (key, claimed) = (new_key(), claim(1, 31));
     answers.claim(&key, &claimed).await?;
-    let large = kept(&"x".repeat(16 * 1_024 * 1_024));
+    let large = cached(&"x".repeat(16 * 1_024 * 1_024));
     for refused in [
-        answers.keep(&key, claimed.owner, &large).await,
+        answers.store(&key, claimed.owner, &large).await,
         answers.replace(&key, &large).await,
     ] {
         holds(matches!(refused, Err(StoreError::TooLarge)), || {

@@ -69,14 +69,14 @@ async fn whole_history(store: &Store, task: &Task) -> Result<Vec<Change>, Broken
 /// A task whose next transition moves changes, and that has a worker.
 async fn full(store: &Store) -> Result<Task, Broken> {
     let mut task = stored(store, &agent(), after(0)).await?;
-    while task.progress().history.kept().len() < 20 {
+    while task.progress().history.recent().len() < 20 {
         advance(
             store,
             &mut task,
             Move::Claim(lease_until(after(60)), after(1)),
         )
         .await?;
-        if task.progress().history.kept().len() < 20 {
+        if task.progress().history.recent().len() < 20 {
             advance(store, &mut task, Move::HandOver(after(2))).await?;
         }
     }
@@ -124,7 +124,9 @@ async fn input_stays(store: Store) -> Outcome {
     same(&claimed, &Claimed::Granted(Box::new(bare.clone())))?;
     advance(&store, &mut bare, Move::Renew(after(90), after(2))).await?;
     same(
-        &read(&store, &task).await?.map(|kept| kept.with_input(None)),
+        &read(&store, &task)
+            .await?
+            .map(|stored| stored.with_input(None)),
         &Some(bare),
     )?;
     // The same transition, by one that has the input.
@@ -180,9 +182,9 @@ async fn one_of_many(store: Store) -> Outcome {
             Err(error) => return Err(error.into()),
         }
     }
-    let kept = read(&store, &id).await?;
-    same(&new, &vec![kept.clone()])?;
-    holds(others.iter().all(|other| *other == kept), || {
+    let stored = read(&store, &id).await?;
+    same(&new, &vec![stored.clone()])?;
+    holds(others.iter().all(|other| *other == stored), || {
         format!("{} others", others.len())
     })
 }
@@ -295,7 +297,7 @@ async fn racing_moves(store: Store) -> Outcome {
     let [winner] = won.as_slice() else {
         return Err(format!("{} were stored", won.len()).into());
     };
-    let last = winner.progress().history.kept().last().cloned();
+    let last = winner.progress().history.recent().last().cloned();
     same(
         &whole_history(&store, &task).await?,
         &told.iter().cloned().chain(last).collect(),

@@ -214,9 +214,9 @@ async fn task_knows_its_conversation_size_after_each_change() {
             .iter()
             .map(|step| step.kind.content_bytes())
             .sum();
-        let kept = world.task(task).await;
+        let stored = world.task(task).await;
         assert_eq!(
-            (kept.status(), kept.progress().conversation_bytes),
+            (stored.status(), stored.progress().conversation_bytes),
             (status, Some(bytes))
         );
     };

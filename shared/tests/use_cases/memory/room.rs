@@ -109,8 +109,8 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
     for (room, fits) in [(9_000, false), (10_000, true)] {
         let world = world([]).await;
         let task = begun(&world).await;
-        let kept = world.task(task).await;
-        let progress = kept.progress().clone();
+        let stored = world.task(task).await;
+        let progress = stored.progress().clone();
         let unknown = Progress {
             conversation_bytes: None,
             revision: progress.revision + 1,
@@ -118,7 +118,7 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
         };
         world
             .store
-            .update(&Task::restore(kept.spec().clone(), unknown))
+            .update(&Task::restore(stored.spec().clone(), unknown))
             .await
             .unwrap();
         let ran = run_beside_another(&world, &world.worker_with_room(room), task)

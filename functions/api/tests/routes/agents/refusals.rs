@@ -121,7 +121,7 @@ async fn a_chain_that_no_provider_would_serve_is_refused() {
             body(
                 json!({ "max_cost_micro_usd": 9, "models": [opus, { "provider": "openai_compatible", "model": "m" }] }),
             ),
-            &[("/models/1/model", "without one max_cost_micro_usd can't be kept")],
+            &[("/models/1/model", "without one max_cost_micro_usd can't be enforced")],
         ),
         (with("claude-opus-5-5", json!({ "temperature": 1 })), &[("/models/0/temperature", "not taken by this model")]),
         (with("claude-haiku-4-5", json!({ "top_p": 1 })), &[("/models/0/top_p", "select api_version 2023-06-01")]),

@@ -321,12 +321,12 @@ async fn a_history_is_listed_whole_however_long_it_is() {
         platform.store.update(&task).await.unwrap();
     }
     let shown = platform.get(&format!("/v1/tasks/{id}")).await.body;
-    let (first, kept) = (
+    let (first, recent) = (
         shown["history_first"].as_u64().unwrap(),
         shown["history"].as_array().unwrap(),
     );
     assert!(
-        first > 0 && kept.len() <= 25 && first + kept.len() as u64 == 61,
+        first > 0 && recent.len() <= 25 && first + recent.len() as u64 == 61,
         "{shown}"
     );
     for limit in [1, 7, 60, 61, 100] {
@@ -341,7 +341,10 @@ async fn a_history_is_listed_whole_however_long_it_is() {
             change.as_object_mut().unwrap().remove("number");
             change
         };
-        assert_eq!(last.into_iter().map(unnumbered).collect::<Vec<_>>(), *kept);
+        assert_eq!(
+            last.into_iter().map(unnumbered).collect::<Vec<_>>(),
+            *recent
+        );
         assert_eq!(
             (&changes[0]["event"], &changes[60]["hop"]),
             (&json!("submitted"), &json!(30))

@@ -66,7 +66,7 @@ fn stop() -> Value {
 }
 
 /// A part with the provider's own block.
-fn kept(content: AssistantContent, block: Value) -> AssistantPart {
+fn with_block(content: AssistantContent, block: Value) -> AssistantPart {
     AssistantPart {
         content,
         original: Some(Original {
@@ -101,12 +101,12 @@ async fn an_answer_keeps_the_blocks_that_the_provider_wants_back() {
     let answer = reply(Reply::ok(ANTHROPIC.whole)).await.unwrap();
     let thinking = json!({"type": "thinking", "thinking": "The drawer has three files.", "signature": "EuYBCkQYAiJA"});
     let expected = [
-        kept(
+        with_block(
             AssistantContent::Reasoning("The drawer has three files.".to_owned()),
             thinking,
         ),
         said("There are "),
-        kept(
+        with_block(
             AssistantContent::Reasoning(String::new()),
             json!({"type": "redacted_thinking", "data": "EmwKAhgBEgy3"}),
         ),
@@ -180,8 +180,8 @@ async fn the_pieces_of_a_stream_make_up_the_blocks() {
     let search =
         json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": 1}});
     let expected = [
-        kept(AssistantContent::Text("ab".to_owned()), text),
-        kept(AssistantContent::Opaque, search),
+        with_block(AssistantContent::Text("ab".to_owned()), text),
+        with_block(AssistantContent::Opaque, search),
         call("t", "f", "{}"),
         call("u", "f", r#"{"whole":true}"#),
         AssistantPart {

@@ -42,7 +42,7 @@ async fn a_turn_with_tools_goes_there_and_back_as_in_the_providers_own_client() 
         .unwrap();
     let thinking = json!({"type": "thinking", "thinking": "", "signature": "CAQS/wMKEAgRGAI4"});
     let expected = [
-        kept(AssistantContent::Reasoning(String::new()), thinking),
+        with_block(AssistantContent::Reasoning(String::new()), thinking),
         said("I'll look into both."),
         call("toolu_01NRLabsLyVHZPKx", "count_files", r#"{"drawer": 7}"#),
         call("toolu_01VqG2jCdyjoB9HM", "list_drawers", "{}"),

@@ -376,7 +376,7 @@ async fn a_failure_that_is_the_leaders_own_is_not_shared() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
+async fn nobody_waits_in_turn_for_answers_that_can_not_be_cached() {
     let world = World::new();
     for _ in 0..20 {
         let refusal = ModelAnswer {

@@ -105,7 +105,7 @@ async fn a_renewal_that_fails_ends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_too_large_to_be_kept_leaves_no_claim() {
+async fn an_answer_too_large_to_be_cached_leaves_no_claim() {
     let world = World::new();
     world.model.then(Reply::Answer(samples::answer(
         &"x".repeat(16 * 1_024 * 1_024),

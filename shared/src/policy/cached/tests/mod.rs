@@ -199,7 +199,7 @@ async fn a_default_caller_reads_shares_and_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refreshing_caller_writes_and_only_falls_back_on_what_is_kept() {
+async fn a_refreshing_caller_writes_and_only_falls_back_on_what_is_cached() {
     for before in BEFORE {
         check(CacheMode::Refresh, before, true, ("provider", 1, Some(1))).await;
     }
@@ -207,7 +207,7 @@ async fn a_refreshing_caller_writes_and_only_falls_back_on_what_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bypassing_caller_only_falls_back_on_what_is_kept() {
+async fn a_bypassing_caller_only_falls_back_on_what_is_cached() {
     for before in BEFORE {
         check(CacheMode::Bypass, before, true, ("provider", 1, Some(0))).await;
     }
@@ -250,18 +250,18 @@ async fn switched_off_the_cache_makes_no_store_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
+async fn a_cached_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
     let world = World::new();
     let first = world
         .process()
         .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
-    let kept_as = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
+    let cache_key = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
     assert_eq!(
         first,
         ModelAnswer {
-            kept_as,
+            cache_key,
             ..samples::answer("hello")
         }
     );
@@ -291,7 +291,7 @@ async fn an_answer_has_a_key_if_it_came_from_the_cache_or_went_there() {
             .call(&world.request(mode))
             .await
             .unwrap()
-            .kept_as
+            .cache_key
     };
     let key = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
     assert_eq!(key_of(CacheMode::Off).await, None);
@@ -348,7 +348,7 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
+async fn whoever_wants_younger_answers_than_are_cached_gets_them() {
     let world = World::with_answer(20).await;
     let strict = CacheRules::On(CacheTerms::default().with_ttl_seconds(10).unwrap());
     let request = ModelRequest {
@@ -359,7 +359,7 @@ async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
+async fn an_answer_that_can_not_be_cached_has_each_call_alone_for_a_while() {
     let world = World::new();
     for stop_reason in [
         StopReason::Refusal,

@@ -58,13 +58,13 @@ async fn an_answer_from_a_clock_that_is_ahead_is_new() {
     );
     let made_at = now.plus(seconds(5));
     let (fresh_until, ends_at) = (made_at.plus(seconds(100)), made_at.plus(seconds(200)));
-    let kept = CachedAnswer {
+    let cached = CachedAnswer {
         answer: samples::answer("hello"),
         made_at,
         fresh_until,
         ends_at,
     };
-    world.answers.replace(&key, &kept).await.unwrap();
+    world.answers.replace(&key, &cached).await.unwrap();
     let served = world
         .process()
         .call(&world.request(CacheMode::Default))
