@@ -2,7 +2,7 @@
 //! make the call.
 //!
 //! Claim and answer share a record, so that one conditional write finds the answer or gets the
-//! claim, and an old answer stays while somebody asks for a new one. The pieces of a large answer
+//! claim, and an old answer stays while somebody asks for a new one. The chunks of a large answer
 //! are written before the record that names them.
 
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ impl DynamoAnswerCache {
         }
     }
 
-    /// Deletes the answer, its pieces, and the claim to ask.
+    /// Deletes the answer, its chunks, and the claim to ask.
     pub(super) async fn forget(&self, key: &AnswerKey) -> Result<(), StoreError> {
         let query = self.table.query_keys(keys::answer_partition(key));
         let found: Vec<Item> = query
@@ -153,7 +153,7 @@ impl DynamoAnswerCache {
         }
     }
 
-    /// Writes the answer's pieces, and prepares the write of its record, which also clears the
+    /// Writes the answer's chunks, and prepares the write of its record, which also clears the
     /// attributes in `cleared`.
     async fn put(
         &self,
@@ -162,10 +162,10 @@ impl DynamoAnswerCache {
         blob: &Blob,
         cleared: &[&'static str],
     ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        let piece = |number| keys::answer_chunk(key, blob.digest(), number);
-        blob.write_pieces(
+        let chunk = |number| keys::answer_chunk(key, blob.digest(), number);
+        blob.write_chunks(
             &self.table,
-            piece,
+            chunk,
             &vec![answer_item::expires(cached.ends_at)],
         )
         .await?;

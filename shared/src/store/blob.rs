@@ -1,4 +1,4 @@
-//! Values that may be large: compressed where that pays, and in pieces where one record can't hold
+//! Values that may be large: compressed where that pays, and in chunks where one record can't hold
 //! them.
 //!
 //! The header in the main record says how a value is stored: its codec, its raw length, and the
@@ -19,21 +19,21 @@ use crate::runtime::computed;
 /// The most bytes that a value may have.
 pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// The attributes of a header. Exactly one of [`STORED`] and [`PIECES`] is there.
-pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, PIECES];
+/// The attributes of a header. Exactly one of [`STORED`] and [`CHUNKS`] is there.
+pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, CHUNKS];
 pub(super) const CODEC: &str = "codec";
 pub(super) const RAW_BYTES: &str = "raw_bytes";
 pub(super) const SHA256: &str = "sha256";
 pub(super) const STORED: &str = "stored";
-pub(super) const PIECES: &str = "pieces";
+pub(super) const CHUNKS: &str = "pieces";
 
 /// Below this, compressing saves less than a write unit.
 const COMPRESS_FROM: usize = 1_024;
 /// Fast; higher levels save little on text.
 const LEVEL: u8 = 3;
-/// What a piece holds; 400 KB is the most for a record, keys included.
+/// What a chunk holds; 400 KB is the most for a record, keys included.
 const PIECE_BYTES: usize = 350 * 1_024;
-/// How many pieces are written at once.
+/// How many chunks are written at once.
 const WRITES_AT_ONCE: usize = 4;
 
 const PLAIN: &str = "plain";
@@ -80,9 +80,9 @@ impl Blob {
 
     /// The attributes of the head.
     pub(super) fn head(&self) -> Attributes {
-        let place = match self.pieces().count() {
+        let place = match self.chunks().count() {
             0 => (STORED, bytes(self.stored.as_slice())),
-            count => (PIECES, number(count)),
+            count => (CHUNKS, number(count)),
         };
         let described = [
             (CODEC, text(self.codec)),
@@ -92,8 +92,8 @@ impl Blob {
         described.into_iter().chain([place]).collect()
     }
 
-    /// The pieces, none if the head holds all.
-    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    /// The chunks, none if the head holds all.
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let apart = if self.stored.len() > self.in_head {
             self.stored.as_slice()
         } else {
@@ -102,16 +102,16 @@ impl Blob {
         apart.chunks(PIECE_BYTES)
     }
 
-    /// Writes the pieces, each to the key for its number and with these further attributes. The
+    /// Writes the chunks, each to the key for its number and with these further attributes. The
     /// head comes after them.
-    pub(super) async fn write_pieces(
+    pub(super) async fn write_chunks(
         &self,
         table: &Table,
         key: impl Fn(usize) -> Key,
         further: &Attributes,
     ) -> Result<(), StoreError> {
-        let writes = self.pieces().enumerate().map(|(index, piece)| {
-            let attributes = [(STORED, bytes(piece))]
+        let writes = self.chunks().enumerate().map(|(index, chunk)| {
+            let attributes = [(STORED, bytes(chunk))]
                 .into_iter()
                 .chain(further.iter().cloned())
                 .collect();
@@ -145,17 +145,17 @@ pub(super) struct BlobHeader<'a> {
 #[derive(Debug)]
 enum Place<'a> {
     Inline(&'a [u8]),
-    Pieces(usize),
+    Chunks(usize),
 }
 
 impl<'a> BlobHeader<'a> {
     /// The head among a record's attributes.
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, StoreError> {
-        let place = match fields.optional(PIECES, Fields::number)? {
+        let place = match fields.optional(CHUNKS, Fields::number)? {
             Some(count) if count > MAX_BYTES / PIECE_BYTES + 1 => {
-                return Err(fields.corrupt("it has too many pieces"));
+                return Err(fields.corrupt("it has too many chunks"));
             }
-            Some(count) => Place::Pieces(count),
+            Some(count) => Place::Chunks(count),
             None => Place::Inline(fields.bytes(STORED)?),
         };
         let (codec, raw_bytes) = (fields.text(CODEC)?, fields.number(RAW_BYTES)?);
@@ -176,7 +176,7 @@ impl<'a> BlobHeader<'a> {
         self.digest
     }
 
-    /// The value, from the head or from the pieces in `partition` whose sort keys begin with
+    /// The value, from the head or from the chunks in `partition` whose sort keys begin with
     /// `prefix`.
     pub(super) async fn value(
         &self,
@@ -186,7 +186,7 @@ impl<'a> BlobHeader<'a> {
     ) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Inline(stored) => self.unpack(stored),
-            Place::Pieces(count) => {
+            Place::Chunks(count) => {
                 let mut found = table
                     .query_prefix(partition, prefix)
                     .into_paginator()
@@ -208,7 +208,7 @@ impl<'a> BlobHeader<'a> {
     pub(super) fn value_in_head(&self) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Inline(stored) => self.unpack(stored),
-            Place::Pieces(count) => Err(self.fields.corrupt(format!("it has {count} pieces"))),
+            Place::Chunks(count) => Err(self.fields.corrupt(format!("it has {count} chunks"))),
         }
     }
 
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_value_is_in_its_head_or_in_pieces_that_records_can_hold() {
-        for (length, in_head, pieces) in [
+        for (length, in_head, chunks) in [
             (0, 0, 0),
             (9, 9, 0),
             (10, 9, 1),
@@ -288,16 +288,16 @@ mod tests {
             (2 * 1_024 * 1_024, PIECE_BYTES, 6),
         ] {
             let blob = Blob::pack(noise(length), in_head).unwrap();
-            assert_eq!(blob.pieces().count(), pieces, "{length} bytes");
+            assert_eq!(blob.chunks().count(), chunks, "{length} bytes");
             let head = record(&blob);
             assert_eq!(
-                (head.contains_key(STORED), head.contains_key(PIECES)),
-                (pieces == 0, pieces > 0)
+                (head.contains_key(STORED), head.contains_key(CHUNKS)),
+                (chunks == 0, chunks > 0)
             );
-            let stored = if pieces == 0 {
+            let stored = if chunks == 0 {
                 blob.stored.clone()
             } else {
-                blob.pieces().collect::<Vec<_>>().concat()
+                blob.chunks().collect::<Vec<_>>().concat()
             };
             assert_eq!(unpacked(&head, &stored).unwrap(), noise(length));
         }
@@ -310,7 +310,7 @@ mod tests {
             Blob::pack(vec![0; MAX_BYTES + 1], 9),
             Err(StoreError::TooLarge)
         ));
-        for (name, value) in [(RAW_BYTES, number(MAX_BYTES + 1)), (PIECES, number(100))] {
+        for (name, value) in [(RAW_BYTES, number(MAX_BYTES + 1)), (CHUNKS, number(100))] {
             let mut head = record(&Blob::pack(noise(9), 99).unwrap());
             head.insert(name.to_owned(), value);
             assert!(matches!(

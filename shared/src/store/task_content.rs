@@ -1,7 +1,7 @@
 //! What may be large in the records of a task, its steps' and its own: a [`Blob`] whose head is the
-//! record, and whose pieces, if it needs any, lie in the task's partition.
+//! record, and whose chunks, if it needs any, lie in the task's partition.
 //!
-//! The pieces are written before the record, and named by their content: the record's conditional
+//! The chunks are written before the record, and named by their content: the record's conditional
 //! write stays the one that decides, and what its losers wrote is never read. It lies there until
 //! the task is purged.
 
@@ -11,10 +11,10 @@ use super::table::Table;
 use crate::domain::TaskId;
 use crate::ports::StoreError;
 
-/// Writes the pieces. The record comes after them.
+/// Writes the chunks. The record comes after them.
 pub(super) async fn write(table: &Table, task: TaskId, blob: &Blob) -> Result<(), StoreError> {
     let partition = keys::task_partition(task);
-    blob.write_pieces(
+    blob.write_chunks(
         table,
         |number| keys::task_chunk(&partition, blob.digest(), number),
         &Vec::new(),
@@ -22,7 +22,7 @@ pub(super) async fn write(table: &Table, task: TaskId, blob: &Blob) -> Result<()
     .await
 }
 
-/// The content, if the record has one: asks the table only for one that is in pieces.
+/// The content, if the record has one: asks the table only for one that is in chunks.
 pub(super) async fn read(
     table: &Table,
     partition: &str,

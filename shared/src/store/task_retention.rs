@@ -130,7 +130,7 @@ fn ended_before(horizon: Horizon) -> Timestamp {
 
 impl DynamoRetention {
     /// Deletes all of the task's partition but its own record, and the cached answers that steps
-    /// name before those steps. Steps go first, so that no step is there without its pieces.
+    /// name before those steps. Steps go first, so that no step is there without its chunks.
     async fn delete_belongings(&self, id: TaskId) -> Result<(), StoreError> {
         let query = self
             .tasks

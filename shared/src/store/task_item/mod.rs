@@ -101,7 +101,7 @@ pub(super) const MUTABLE: [&str; 45] = [
     blob::RAW_BYTES,
     blob::SHA256,
     blob::STORED,
-    blob::PIECES,
+    blob::CHUNKS,
     HOPS,
     STEPS,
     BASE,
