@@ -125,7 +125,7 @@ impl<R: ResponseParser> Decoder<R> {
     /// Ends the body, because it was whole or for the failure in `end`. Fails with it unless the
     /// answer can be taken.
     pub(super) fn end(&mut self, end: Result<(), Failure>) -> Result<(), Failure> {
-        // A stream that ends before it begins is a stream that was broken off.
+        // A stream that ends before it begins is a stream that was cut.
         let is_stream = self.is_labelled_stream();
         let empty = if is_stream {
             ModelErrorKind::Unavailable
@@ -271,7 +271,7 @@ impl<R: ResponseParser> Decoder<R> {
             }
             Err(_) if self.is_stopped => Ok(()),
             Err(Fault::Malformed(_) | Fault::Inconsistent(_) | Fault::Truncated) => Ok(()),
-            Err(fault @ (Fault::Complaint(..) | Fault::BrokenOff)) => Err(fault.into()),
+            Err(fault @ (Fault::ProviderError(..) | Fault::Aborted)) => Err(fault.into()),
         }
     }
 

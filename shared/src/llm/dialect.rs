@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::provider_error::Complaint;
+use super::provider_error::ErrorBody;
 use super::sse::Event;
 use crate::domain::{AssistantContent, ModelRequest, StopReason, Usage};
 use crate::ports::ModelErrorKind;
@@ -77,15 +77,15 @@ pub(super) struct Part {
 /// Why an answer with status 200 is none.
 pub(super) enum Fault {
     /// The provider reports an error in it.
-    Complaint(ModelErrorKind, Complaint),
+    ProviderError(ModelErrorKind, ErrorBody),
     /// It is not in the documented form.
     Malformed(Malformed),
     /// It is well-formed, but can't be; in a few words that quote nothing.
     Inconsistent(&'static str),
     /// It ended too early.
     Truncated,
-    /// The server says that it broke the answer off.
-    BrokenOff,
+    /// The server says that it aborted the answer.
+    Aborted,
 }
 
 impl From<serde_json::Error> for Fault {

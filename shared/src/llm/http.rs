@@ -19,7 +19,7 @@ use tracing::{Instrument, Span, field};
 use super::access::Access;
 use super::decoder::{Decoder, Expected, Step};
 use super::dialect::{Dialect, Progress, ResponseParser};
-use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout};
+use super::failure::{BodyTooLarge, ErrorBody, Exchange, Failure, KeyTimeout};
 use super::key::{ApiKey, Credentials};
 use super::pace::{Ender, Late, Pace, Timeouts};
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
@@ -195,10 +195,10 @@ impl<D: Dialect> Endpoint<D> {
             .ok()
             .and_then(Result::ok)
             .and_then(Result::ok);
-        let complaint = body
-            .map(|body| Complaint::from_body(&body))
+        let error_body = body
+            .map(|body| ErrorBody::from_body(&body))
             .unwrap_or_default();
-        let kind = match complaint.kind(status, exchange.retry_after()) {
+        let kind = match error_body.kind(status, exchange.retry_after()) {
             // No key was sent, so "authentication failed" would mislead.
             ModelErrorKind::Authentication
                 if status == 401 && matches!(self.key, ApiKey::Absent) =>
@@ -207,7 +207,7 @@ impl<D: Dialect> Endpoint<D> {
             }
             kind => kind,
         };
-        Failure::complaint(kind, complaint)
+        Failure::provider_error(kind, error_body)
     }
 }
 

@@ -16,7 +16,7 @@ use reading::Received;
 use request_body::RequestBody;
 
 use super::dialect::Dialect;
-use super::failure::Complaint;
+use super::failure::ErrorBody;
 use super::http::Client;
 use crate::domain::{ApiVersion, ModelRequest};
 use crate::ports::ModelErrorKind;
@@ -48,6 +48,6 @@ impl Dialect for Anthropic {
 }
 
 /// What an error means that comes with status 200, in a stream that had already begun.
-fn kind_despite_success(complaint: &Complaint) -> ModelErrorKind {
-    complaint.kind_despite_success()
+fn kind_despite_success(error_body: &ErrorBody) -> ModelErrorKind {
+    error_body.kind_despite_success()
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::calls::{CallDelta, Calls, FunctionDelta};
-use super::failure::{complaint_in, fault};
+use super::failure::{error_in, fault};
 use super::reasoning::Thoughts;
 use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part, Progress, ResponseParser};
@@ -144,8 +144,8 @@ impl ResponseParser for Stream {
         }
         let has_refusal = !self.said.refusal.is_empty();
         let (cut, end) = match self.finish_reason.as_deref().map(ending) {
-            Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
-            Some(Ending::Garbled) => {
+            Some(Ending::Aborted) => return Err(Fault::Aborted),
+            Some(Ending::Malformed) => {
                 return Err(Fault::Inconsistent(
                     "the server could not read the model's tool call",
                 ));
@@ -171,7 +171,7 @@ impl ResponseParser for Stream {
 
 impl Stream {
     fn chunk(&mut self, chunk: Value) -> Result<Progress, Fault> {
-        let error = complaint_in(&chunk).map(fault);
+        let error = error_in(&chunk).map(fault);
         let chunk = Chunk::deserialize(chunk)?;
         let was_stopped = self.finish_reason.is_some();
         let written_before = if was_stopped { self.said.len() } else { 0 };
@@ -315,7 +315,7 @@ fn fields(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// The pieces of calls; servers send an empty object or text for none.
+/// The deltas of calls; servers send an empty object or text for none.
 fn call_deltas(calls: Option<Value>) -> Result<Vec<CallDelta>, Fault> {
     match calls {
         None | Some(Value::Null) => Ok(Vec::new()),

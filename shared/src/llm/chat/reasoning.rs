@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::domain::AssistantContent;
 use crate::llm::dialect::Part;
 
-/// The fields of a detail whose pieces are one text.
+/// The fields of a detail whose deltas are one text.
 const TEXTS: [&str; 4] = ["text", "summary", "data", "signature"];
 
 /// Reasoning as far as it has arrived.

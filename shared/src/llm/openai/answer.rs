@@ -8,7 +8,7 @@ use super::kind_despite_success;
 use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part};
 use crate::llm::endings::{Ending, ending};
-use crate::llm::failure::Complaint;
+use crate::llm::failure::ErrorBody;
 use crate::llm::lenient;
 use crate::ports::ModelErrorKind;
 
@@ -116,14 +116,14 @@ impl Response {
     /// Whether the provider's filter declined to answer; or the reason why there is no answer.
     fn check(&self) -> Result<bool, Fault> {
         if let Some(error) = &self.error {
-            let complaint = Complaint::from_error(error);
-            return kind_despite_success(&complaint)
-                .map_or(Ok(true), |kind| Err(Fault::Complaint(kind, complaint)));
+            let error_body = ErrorBody::from_error(error);
+            return kind_despite_success(&error_body)
+                .map_or(Ok(true), |kind| Err(Fault::ProviderError(kind, error_body)));
         }
         match self.status() {
-            Some(Status::Failed | Status::Cancelled) => Err(Fault::Complaint(
+            Some(Status::Failed | Status::Cancelled) => Err(Fault::ProviderError(
                 ModelErrorKind::Unavailable,
-                Complaint::default(),
+                ErrorBody::default(),
             )),
             // Only background responses can be incomplete here.
             Some(Status::Queued | Status::InProgress) => {
@@ -156,8 +156,10 @@ fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
         .map(ending)
     {
         Some(Ending::Cut(reason)) => Ok(reason),
-        Some(Ending::BrokenOff) => Err(Fault::BrokenOff),
-        Some(Ending::Whole(_) | Ending::Garbled | Ending::Unknown) | None => Ok(StopReason::Other),
+        Some(Ending::Aborted) => Err(Fault::Aborted),
+        Some(Ending::Whole(_) | Ending::Malformed | Ending::Unknown) | None => {
+            Ok(StopReason::Other)
+        }
     }
 }
 

@@ -29,12 +29,12 @@ pub(super) enum Item {
 #[serde(untagged)]
 pub(super) enum Content {
     Text(String),
-    Pieces(Vec<Piece>),
+    Parts(Vec<ContentPart>),
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Piece {
+pub(super) enum ContentPart {
     #[serde(alias = "text")]
     OutputText { text: Option<String> },
     /// The model declines, in its own words.
@@ -75,10 +75,10 @@ impl Item {
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Message {
-                content: Some(Content::Pieces(pieces)),
-            } => pieces
+                content: Some(Content::Parts(parts)),
+            } => parts
                 .iter()
-                .any(|piece| matches!(piece, Piece::Refusal { refusal: Some(_) })),
+                .any(|part| matches!(part, ContentPart::Refusal { refusal: Some(_) })),
             Self::Message { .. }
             | Self::FunctionCall(_)
             | Self::Reasoning { .. }
@@ -171,12 +171,12 @@ impl Content {
     fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
-            Self::Pieces(pieces) => pieces.into_iter().map(Piece::into_text).collect(),
+            Self::Parts(parts) => parts.into_iter().map(ContentPart::into_text).collect(),
         }
     }
 }
 
-impl Piece {
+impl ContentPart {
     fn into_text(self) -> String {
         match self {
             Self::OutputText { text } => text.unwrap_or_default(),

@@ -17,7 +17,7 @@ mod tests;
 use self::request_body::RequestBody;
 use self::stream::Stream;
 use super::dialect::Dialect;
-use super::failure::Complaint;
+use super::failure::ErrorBody;
 use super::http::Client;
 use crate::domain::ModelRequest;
 use crate::ports::ModelErrorKind;
@@ -48,6 +48,6 @@ impl Dialect for OpenAi {
 
 /// What an error means that came with status 200; `None` if the provider's filter declined to
 /// answer.
-fn kind_despite_success(complaint: &Complaint) -> Option<ModelErrorKind> {
-    Some(complaint.kind_despite_success()).filter(|kind| *kind != ModelErrorKind::Refused)
+fn kind_despite_success(error_body: &ErrorBody) -> Option<ModelErrorKind> {
+    Some(error_body.kind_despite_success()).filter(|kind| *kind != ModelErrorKind::Refused)
 }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Complaint, vocabulary};
+use super::{ErrorBody, vocabulary};
 use crate::domain::{ModelRef, Prompt, ProviderError};
 use crate::ports::ModelErrorKind;
 
@@ -79,7 +79,7 @@ pub(in crate::llm) struct Request<'a> {
     pub(in crate::llm) prompt: Option<&'a Prompt>,
 }
 
-impl Complaint {
+impl ErrorBody {
     /// What of it is fit for records and logs; `None` if nothing is.
     pub(in crate::llm) fn detail(
         &self,

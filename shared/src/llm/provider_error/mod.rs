@@ -29,7 +29,7 @@ const MAX_DIGITS: usize = 4;
 /// What a provider says about an error. The texts only serve to recognise it; they never go into
 /// logs.
 #[derive(Default)]
-pub(super) struct Complaint {
+pub(super) struct ErrorBody {
     /// The error's names, outermost first: its type, its code, then the names of errors inside it.
     names: Vec<String>,
     /// The error's texts, outermost first.
@@ -49,7 +49,7 @@ pub(super) struct Complaint {
 #[error("the provider calls it {0}")]
 pub(super) struct ErrorName(String);
 
-impl Complaint {
+impl ErrorBody {
     /// What the error means, with this HTTP status and the wait that a header names.
     pub(super) fn kind(&self, status: u16, header_wait: Option<Duration>) -> ModelErrorKind {
         judging::kind(self, Some(status), header_wait.or_else(|| self.wait()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Complaint;
+use super::ErrorBody;
 use super::wait::{from_millis, from_seconds, in_delay};
 
 /// How deep errors are searched for errors inside them.
@@ -56,7 +56,7 @@ const INNER: [&str; 8] = [
     "cause",
 ];
 
-impl Complaint {
+impl ErrorBody {
     /// Reads the body of an error. What is in no known form says nothing but its text.
     pub(in crate::llm) fn from_body(body: &[u8]) -> Self {
         let text = || {
@@ -72,9 +72,9 @@ impl Complaint {
 
     /// Reads an error: an object, a list, or with some servers only its message.
     pub(in crate::llm) fn from_error(error: &Value) -> Self {
-        let mut complaint = Self::default();
-        complaint.add(error, MAX_DEPTH);
-        complaint
+        let mut error_body = Self::default();
+        error_body.add(error, MAX_DEPTH);
+        error_body
     }
 
     fn from_text(text: String) -> Self {

@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_the_fields_of_an_error() {
-        use crate::llm::failure::Complaint;
+        use crate::llm::failure::ErrorBody;
         let fields = [
             (r#"{"error":{"retry_after":7}}"#, 7_000),
             (r#"{"error":{"retry_after_ms":"250"}}"#, 250),
@@ -292,7 +292,7 @@ mod tests {
             (r#"{"retryAfter":1e300}"#, 86_400_000),
         ];
         for (body, millis) in fields {
-            let wait = Complaint::from_body(body.as_bytes()).wait();
+            let wait = ErrorBody::from_body(body.as_bytes()).wait();
             assert_eq!(wait, Some(Duration::from_millis(millis)), "{body}");
         }
         for body in [
@@ -301,7 +301,7 @@ mod tests {
             r#"{"retry_after":"soon"}"#,
             r#"{"retryDelay":[]}"#,
         ] {
-            assert_eq!(Complaint::from_body(body.as_bytes()).wait(), None, "{body}");
+            assert_eq!(ErrorBody::from_body(body.as_bytes()).wait(), None, "{body}");
         }
     }
 }

@@ -129,11 +129,11 @@ async fn an_answer_that_is_too_large_is_not_read() {
 #[tokio::test]
 async fn a_broken_connection_is_unavailability() {
     let silent = Reply::raw("", Then::Close);
-    let rubbish = Reply::raw("canary-answer\r\n\r\n", Then::Close);
+    let malformed = Reply::raw("canary-answer\r\n\r\n", Then::Close);
     let cut_head = Reply::raw("HTTP/1.1 200 x\r\nrequest-id: canary", Then::Close);
     let cut_body = Reply::raw(START_OF_ANSWER, Then::Close);
     for stand_in in STAND_INS {
-        for reply in [&silent, &rubbish, &cut_head] {
+        for reply in [&silent, &malformed, &cut_head] {
             check_failure(stand_in.reply(reply.clone()).await, None, &UNAVAILABLE);
         }
         check_failure(

@@ -164,13 +164,13 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
                 }
             }
         }
-        let garbled = stand_in
+        let malformed = stand_in
             .reply(Reply::stream(
                 &["event: message_start\ndata: {\"canary\n\n"],
                 Then::End,
             ))
             .await;
-        let error = garbled.unwrap_err();
+        let error = malformed.unwrap_err();
         assert_eq!(
             error.source.unwrap().to_string(),
             "an event of the response ended inside its JSON"
@@ -417,7 +417,7 @@ async fn an_answer_that_the_server_broke_off_is_unavailable() {
             assert_eq!(error.kind, ModelErrorKind::Unavailable, "{body}");
             assert_eq!(
                 error.source.unwrap().to_string(),
-                "the server broke off the answer"
+                "the server aborted the answer"
             );
         }
     }
@@ -459,9 +459,9 @@ async fn other_providers_words_for_a_stop_are_known() {
         }
     }
     let chat = stand_in(Provider::OpenAiCompatible);
-    let garbled = json!({"choices": [{"delta": {"content": ""}, "finish_reason": "MALFORMED_FUNCTION_CALL"}]});
+    let malformed = json!({"choices": [{"delta": {"content": ""}, "finish_reason": "MALFORMED_FUNCTION_CALL"}]});
     assert_eq!(
-        events(&chat, &[garbled]).await.unwrap_err().kind,
+        events(&chat, &[malformed]).await.unwrap_err().kind,
         ModelErrorKind::BadAnswer
     );
     let unsaid = [json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "null"}]})];

@@ -13,7 +13,7 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
         let expected = stand_in.reply(stand_in.streamed()).await.unwrap();
         let complete = complete(&stand_in);
         let closed = format!("{complete}\n\n");
-        let garbled = format!("{closed}data: {{\"canary\n\ndata: canary\n\n");
+        let malformed = format!("{closed}data: {{\"canary\n\ndata: canary\n\n");
         let replies = [
             ("no end", Reply::stream(&[&closed], Then::End)),
             ("cut", Reply::stream(&[&closed], Then::Close)),
@@ -23,7 +23,7 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
                 Reply::stream(&[closed.as_str(), ": ping\n\n"], Then::Drip)
                     .slowly(Duration::from_millis(20)),
             ),
-            ("garbled", Reply::stream(&[&garbled], Then::Close)),
+            ("malformed", Reply::stream(&[&malformed], Then::Close)),
             ("babble", Reply::stream(&[&closed], Then::Babble)),
             ("no blank line", Reply::stream(&[complete], Then::End)),
             (

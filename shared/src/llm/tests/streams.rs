@@ -56,10 +56,10 @@ pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
             Ok(answer) => assert_eq!((answer, usage), (whole.clone(), used), "cut at {end}"),
             Err(Fault::Truncated) => {}
             Err(
-                Fault::Complaint(..)
+                Fault::ProviderError(..)
                 | Fault::Malformed(_)
                 | Fault::Inconsistent(_)
-                | Fault::BrokenOff,
+                | Fault::Aborted,
             ) => {
                 panic!("cut at {end}")
             }

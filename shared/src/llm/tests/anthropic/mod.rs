@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn a_garbled_stream_uses_no_more_than_it_says(at in 0..TOOLS_STREAM.len(), byte: u8) {
+    fn a_malformed_stream_uses_no_more_than_it_says(at in 0..TOOLS_STREAM.len(), byte: u8) {
         let mut stream = TOOLS_STREAM.as_bytes().to_vec();
         stream[at] = byte;
         let (usage, _answer) = read::<Anthropic>(&stream);
