@@ -273,7 +273,7 @@ pub const EPHEMERAL_FAILURES: Counter<0> = Counter::listed("EphemeralFailures");
 pub const SEND_FAILURES: Counter<0> = Counter::listed("SendFailures");
 /// Tool calls that could not be made.
 pub const BAD_TOOL_CALLS: Counter<0> = Counter::listed("BadToolCalls");
-/// Tasks that the platform gave up.
+/// Tasks that became dead letters.
 pub const DEAD_LETTERS: Counter<0> = Counter::listed("DeadLetters");
 /// Requests to providers.
 pub const MODEL_CALLS: Counter<2> = Counter::listed("ModelCalls");
@@ -350,7 +350,7 @@ pub const TASKS_DELETED: Counter<0> = Counter::listed("TasksDeleted");
 pub const TASKS_PURGED: Counter<0> = Counter::listed("TasksPurged");
 /// Agents that were deleted, last record included.
 pub const AGENTS_DELETED: Counter<0> = Counter::listed("AgentsDeleted");
-/// Poison that the dead-letter queue gave up.
+/// Malformed messages that were deleted from the dead-letter queue.
 pub const POISON_DROPPED: Counter<0> = Counter::listed("PoisonDropped");
 /// Overdue tasks that it could neither read nor change.
 pub const SWEEP_FAILURES: Counter<0> = Counter::listed("SweepFailures");

@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 use crate::processes;
 
-/// What becomes of a request.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is answered.

@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: the tasks that the platform gave up, and their second chance.
+//! `/v1/dead-letters`: lists dead letters, and redrives them.
 
 use axum::Json;
 use axum::extract::State;
@@ -56,7 +56,7 @@ pub(crate) struct RedriveRequest {
     ids: Option<Vec<String>>,
 }
 
-/// What came of redriving one of many.
+/// The outcome of one redrive of several.
 #[derive(Serialize)]
 pub(crate) struct RedrivenResponse {
     id: String,

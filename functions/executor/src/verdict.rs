@@ -1,4 +1,4 @@
-//! What becomes of a message: the one place that decides, and logs, whether it is done with or
+//! What happens to a message: the one place that decides, and logs, whether it is done with or
 //! comes back.
 
 use std::time::Duration;
@@ -21,7 +21,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(3);
 /// How soon a message of a newer version comes back: a deployment is replacing this code just now.
 const UPGRADE_WAIT: Duration = Duration::from_mins(1);
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is done with: the queue deletes it.

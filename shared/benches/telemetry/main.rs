@@ -133,19 +133,19 @@ fn process(way: Way, turns: u32, rounds: u32, provider: &Provider) -> Result<Row
         .spawn()?;
     let mut out = child.stdout.take().ok_or("standard output is piped")?;
     let written = thread::spawn(move || io::copy(&mut out, &mut io::sink()));
-    let mut told = String::new();
+    let mut output = String::new();
     child
         .stderr
         .take()
         .ok_or("standard error is piped")?
-        .read_to_string(&mut told)?;
+        .read_to_string(&mut output)?;
     let status = child.wait()?;
-    assert!(status.success(), "{told}");
+    assert!(status.success(), "{output}");
     UdpSocket::bind("127.0.0.1:0")?.send_to(END, address)?;
     let written = written.join().expect("reading doesn't panic")?;
     let (spans, bytes) = reading.join().expect("reading doesn't panic")?;
     assert_eq!(spans > 0, way == Way::All, "spans of: {}", way.name());
-    let mut columns = told
+    let mut columns = output
         .split_whitespace()
         .map(str::parse)
         .collect::<Result<Vec<f64>, _>>()?;

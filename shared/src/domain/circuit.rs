@@ -83,7 +83,7 @@ pub enum CircuitState {
     },
 }
 
-/// What becomes of a call at some moment.
+/// What happens to a call at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// It goes through.
@@ -101,7 +101,7 @@ impl Circuit {
     /// How long a circuit is kept after its last change; longer than it is ever open or leased.
     pub const RETENTION: Duration = Duration::from_hours(1);
 
-    /// What becomes of a call at `now`.
+    /// What happens to a call at `now`.
     pub fn admission(&self, now: Timestamp) -> Admission {
         match self.state {
             _ if self.lets_all_through() => Admission::Pass,

@@ -11,11 +11,11 @@ use super::invalid::{Invalid, within};
 pub struct RetryRules {
     max_attempts: u32,
     max_seconds: u32,
-    /// What becomes of a task whose models are all out of service.
+    /// What happens to a task whose models are all out of service.
     pub outage: Outage,
 }
 
-/// What becomes of a task whose models are all out of service.
+/// What happens to a task whose models are all out of service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outage {

@@ -97,7 +97,7 @@ pub(super) fn conversation_too_long() -> Failure {
     Failure::of_its_own(FailureCode::ContextTooLong, message)
 }
 
-/// What becomes of a task whose model call failed.
+/// What happens to a task whose model call failed.
 pub(super) enum FailureDisposition {
     /// It waits, having spent this.
     Park(Wait, Spent),

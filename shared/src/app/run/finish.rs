@@ -47,7 +47,7 @@ impl HeldTask<'_> {
                     tracing::debug!(error = %Causes(&second), "task could not be released; its lease will expire");
                     return Err(error.into());
                 }
-                // What was paid in vain counts, however the work was to end.
+                // The cost of the failed call counts, although the task could not be parked.
                 (Err(error), Exit::Parked(_, spent)) => Exit::GivenBack(error, spent),
                 (Err(error), _) => Exit::GivenBack(error, Spent::Nothing),
             };

@@ -129,7 +129,7 @@ impl Breaker {
         }
     }
 
-    /// Says what came of a probe.
+    /// Records the outcome of a probe.
     async fn settle(&self, model: &ModelRef, probe: ProbeClaim, signal: CallSignal) {
         metric::CIRCUIT_OPEN.add(
             PriceTable::current().labels(model),

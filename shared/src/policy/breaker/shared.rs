@@ -108,7 +108,7 @@ impl SharedCircuits {
                     Replaced::Done => next,
                     Replaced::Otherwise(other) => other,
                 };
-                self.with(model, |entry, now| entry.view.told(stands.clone(), now));
+                self.with(model, |entry, now| entry.view.learn(stands.clone(), now));
                 Some(replaced)
             }
             Err(error) => {

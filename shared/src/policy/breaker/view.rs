@@ -45,7 +45,7 @@ pub(super) enum CallSignal {
     Unclear,
 }
 
-/// What becomes of a call.
+/// What happens to a call.
 #[derive(Debug)]
 pub(super) enum Decision {
     /// It goes through.
@@ -190,7 +190,7 @@ impl View {
 
     /// Takes over how the circuit stands after a change was tried: from now on the others know as
     /// much as this environment.
-    pub(super) fn told(&mut self, stands: Circuit, now: Timestamp) {
+    pub(super) fn learn(&mut self, stands: Circuit, now: Timestamp) {
         self.held = None;
         self.take(stands, now);
     }
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_look_up_that_is_overtaken_by_news_changes_nothing() {
         let mut view = View::default();
-        view.told(open(), after(10));
+        view.learn(open(), after(10));
         view.read(Circuit::default(), after(9), after(11));
         assert_eq!(view.known, open());
         view.read(Circuit::default(), after(15), after(16));

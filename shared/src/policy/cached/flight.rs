@@ -106,7 +106,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// What came of it.
+    /// The result of the call.
     pub(super) async fn result(mut self) -> FlightResult {
         match self.result.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(FlightResult::Failed),

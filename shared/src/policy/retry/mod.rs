@@ -47,7 +47,7 @@ pub struct Retry {
     clock: Arc<dyn Clock>,
 }
 
-/// What becomes of a failed attempt.
+/// What happens to a failed attempt.
 enum Next {
     /// Another one follows after the wait.
     Again(Duration),

@@ -138,13 +138,13 @@ mod tests {
     struct Silent {
         lookups: AtomicUsize,
         answers: Mutex<bool>,
-        told: Condvar,
+        released: Condvar,
     }
 
     static SERVER: Silent = Silent {
         lookups: AtomicUsize::new(0),
         answers: Mutex::new(false),
-        told: Condvar::new(),
+        released: Condvar::new(),
     };
 
     #[expect(clippy::unnecessary_wraps, reason = "it has the form of the system's")]
@@ -152,7 +152,7 @@ mod tests {
         SERVER.lookups.fetch_add(1, SeqCst);
         let answers = SERVER.answers.lock().unwrap();
         let _answers = SERVER
-            .told
+            .released
             .wait_while(answers, |answers| !*answers)
             .unwrap();
         Ok(Vec::new())
@@ -183,7 +183,7 @@ mod tests {
             );
         }
         *SERVER.answers.lock().unwrap() = true;
-        SERVER.told.notify_all();
+        SERVER.released.notify_all();
         assert_eq!(
             resolver.addresses("example.com").await.unwrap(),
             [] as [IpAddr; 0]

@@ -38,7 +38,7 @@ fn task() -> Task {
     samples::task(&samples::agent(&samples::tenant("acme")), START)
 }
 
-/// What becomes of a task that would rather fail in an outage, whose retried call meets
+/// What happens to a task that would rather fail in an outage, whose retried call meets
 /// `script` in an invocation that ends after 2 s.
 async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
     let (model, clock) = (
@@ -110,7 +110,7 @@ async fn a_task_without_time_to_wait_parks_and_only_a_billed_call_counts() {
     ));
 }
 
-/// What becomes of a task that waits in an outage and whose call failed like this.
+/// What happens to a task that waits in an outage and whose call failed like this.
 fn after_failure(task: &Task, error: &ModelError, now: Timestamp) -> FailureDisposition {
     disposition(task, Outage::Wait, error, now)
 }

@@ -168,7 +168,7 @@ async fn killed_calls_count_in_full_until_the_next_call_clears_them() {
     }
 }
 
-/// What becomes of one call, and when.
+/// What happens to one call, and when.
 #[derive(Debug, Clone, Copy)]
 struct Fate {
     begins: u64,
