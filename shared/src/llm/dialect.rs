@@ -59,7 +59,7 @@ pub(super) enum Progress {
     Done,
 }
 
-/// What a model says.
+/// The content of a response that could be decoded.
 pub(super) struct Answer {
     pub(super) content: Vec<Part>,
     pub(super) stop_reason: StopReason,
@@ -67,22 +67,23 @@ pub(super) struct Answer {
     pub(super) served_model: Option<String>,
 }
 
-/// A part of what a model says.
+/// A part of an answer.
 pub(super) struct Part {
     pub(super) content: AssistantContent,
     /// The provider's own block, if the provider wants it back.
     pub(super) original: Option<serde_json::Value>,
 }
 
-/// Why an answer with status 200 is none.
+/// Why a response with status 200 has no answer.
 pub(super) enum Fault {
-    /// The provider reports an error in it.
+    /// The response reports an error of the provider.
     ProviderError(ModelErrorKind, ErrorBody),
-    /// It is not in the documented form.
+    /// The response is not in the documented form.
     Malformed(Malformed),
-    /// It is well-formed, but can't be; in a few words that quote nothing.
+    /// The response is well-formed, but its content is impossible. The text says why, and quotes
+    /// nothing.
     Inconsistent(&'static str),
-    /// It ended too early.
+    /// The response ended too early.
     Truncated,
     /// The server says that it aborted the answer.
     Aborted,
@@ -94,7 +95,8 @@ impl From<serde_json::Error> for Fault {
     }
 }
 
-/// A body is not JSON, or not the JSON that is documented. Only the place is kept.
+/// A body is not JSON, or not the documented JSON. Only the place of the error is recorded, because
+/// the parser's message quotes the body.
 #[derive(Debug, thiserror::Error)]
 #[error("{category:?} error at line {line} column {column} of the body")]
 pub(super) struct Malformed {

@@ -65,8 +65,8 @@ impl Exchange {
         }
     }
 
-    /// Notes the status and the headers of the response. Only a failure may say whether and when to
-    /// try again.
+    /// Takes over the status and the headers of the response. Whether and when to try again is read
+    /// only from a failure.
     pub(super) fn answered(&mut self, response: &Response, id_header: &str, now: Timestamp) {
         let headers = response.headers();
         self.status = Some(response.status().as_u16());
@@ -140,10 +140,10 @@ impl Exchange {
             None => source
                 .as_ref()
                 .filter(|_| matches!(kind, ModelErrorKind::BadAnswer | ModelErrorKind::KeyMissing))
-                .map(|reason| in_our_words(reason.as_ref())),
+                .map(|reason| own_message(reason.as_ref())),
         };
         let is_redirect = matches!(status, Some(300..400));
-        let said = said.or_else(|| is_redirect.then(|| in_our_words(&Redirected)));
+        let said = said.or_else(|| is_redirect.then(|| own_message(&Redirected)));
         let said = said.map(Box::new);
         ModelError {
             status,
@@ -159,8 +159,9 @@ impl Exchange {
     }
 }
 
-/// Why a response can't be read, or a key can't be used, for the task's owner.
-fn in_our_words(reason: &dyn Error) -> ProviderError {
+/// The platform's own message in place of a provider's: why a response can't be read, or a key
+/// can't be used.
+fn own_message(reason: &dyn Error) -> ProviderError {
     ProviderError {
         message: Some(reason.to_string()),
         ..ProviderError::default()

@@ -263,7 +263,7 @@ async fn receive<R: ResponseParser>(
         }
         match step {
             Step::Waiting => due = due.max(pace.next_event()),
-            Step::Whole => due = pace.end(),
+            Step::Partial => due = pace.end(),
             Step::Complete => due = Pace::end_mark(),
             Step::Nothing => {}
             Step::Events(Progress::More) => due = pace.next_event(),

@@ -21,8 +21,7 @@ use crate::llm::transcript::{CallResult, Said, Turn as Spoken, UniqueIn, tool_na
 use crate::policy::models::thinks_between_tools;
 use crate::policy::schemas::{accepted, modern};
 
-/// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the
-/// model; shorter prefixes are let pass.
+/// Marks the end of a prefix that the provider caches if it is long enough for the model.
 const CACHED: CacheControl = CacheControl {
     r#type: "ephemeral",
 };
@@ -151,9 +150,9 @@ impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
             .output_schema
             .as_ref()
             .map(|output| output.schema.as_value());
-        let held_to = schema.and_then(|schema| within_subset(&modern(schema)));
-        let asked_for = schema.filter(|_| held_to.is_none());
-        let system = system(&prompt.instructions, asked_for);
+        let enforced = schema.and_then(|schema| within_subset(&modern(schema)));
+        let described = schema.filter(|_| enforced.is_none());
+        let system = system(&prompt.instructions, described);
         Self {
             model: choice.model.name(),
             max_tokens: prompt.max_output_tokens,
@@ -169,26 +168,26 @@ impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
             thinking: settings
                 .reasoning_effort
                 .and_then(|effort| thinking(effort, &choice.model)),
-            output_config: output_config(settings.reasoning_effort, held_to),
+            output_config: output_config(settings.reasoning_effort, enforced),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
-            cache_control: goes_on(prompt).then_some(CACHED),
+            cache_control: is_worth_caching(prompt).then_some(CACHED),
             stream: (settings.transfer == Transfer::Stream).then_some(true),
         }
     }
 }
 
-/// Whether the conversation is likely to be sent again with more at its end; writing it into the
-/// cache costs extra.
-fn goes_on(prompt: &Prompt) -> bool {
+/// Whether a later request is likely to begin with this conversation. To write it into the cache
+/// costs extra.
+fn is_worth_caching(prompt: &Prompt) -> bool {
     !prompt.tools.is_empty() || prompt.messages.len() > 1
 }
 
-/// The instructions, and the form of the answer if the model is only to be asked for it.
-fn system<'a>(instructions: &'a str, form: Option<&Value>) -> Vec<SystemText<'a>> {
-    let text: Cow<'_, str> = match form {
-        Some(form) if instructions.is_empty() => in_words(form).into(),
-        Some(form) => format!("{instructions}\n\n{}", in_words(form)).into(),
+/// The instructions, and the schema of the answer in words if the provider can't enforce it.
+fn system<'a>(instructions: &'a str, described: Option<&Value>) -> Vec<SystemText<'a>> {
+    let text: Cow<'_, str> = match described {
+        Some(schema) if instructions.is_empty() => in_words(schema).into(),
+        Some(schema) => format!("{instructions}\n\n{}", in_words(schema)).into(),
         None => instructions.into(),
     };
     let text = SystemText {
@@ -203,8 +202,8 @@ fn system<'a>(instructions: &'a str, form: Option<&Value>) -> Vec<SystemText<'a>
     }
 }
 
-/// Tools come before the system's text, whose mark covers both; without it, the last tool is
-/// marked.
+/// The tools. The provider puts them before the system text, so the mark of that text covers them.
+/// Without a system text, the last tool gets the mark.
 fn tools(prompt: &Prompt, marks_last: bool) -> Vec<Tool<'_>> {
     let mut tools: Vec<Tool<'_>> = prompt.tools.iter().map(tool).collect();
     if marks_last && let Some(last) = tools.last_mut() {
@@ -222,8 +221,8 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
     }
 }
 
-/// How to keep the model from thinking before it answers, if that is wished. One model has a mode
-/// of its own for it.
+/// Turns thinking before the answer off for the effort `none`. Some models have a mode of their own
+/// for that. [`output_config`] sets all other efforts.
 fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
     match effort {
         ReasoningEffort::None if thinks_between_tools(model) => Some(Thinking {
@@ -315,7 +314,7 @@ fn tool_use<'a>(said: &Said<'a>, call: &'a ToolCall) -> Block<'a> {
     let input = serde_json::from_str(&call.arguments)
         .ok()
         .filter(Value::is_object);
-    // The provider takes nothing but an object; the model is to see what it wrote all the same.
+    // The provider takes only an object. The model should see the arguments that it wrote.
     let input = input.unwrap_or_else(|| json!({ "arguments": call.arguments }));
     Block::Ours(Ours::ToolUse {
         id: token(said.id(call)),

@@ -24,7 +24,7 @@ pub(super) enum Item {
     Unknown,
 }
 
-/// What a message says; plain text with some servers.
+/// The content of a message. Some servers send only a text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Content {
@@ -54,7 +54,7 @@ pub(super) struct Call {
     status: Option<String>,
 }
 
-/// Arguments; an object instead of its text with some servers.
+/// The arguments of a call. Some servers send an object instead of its text.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
 enum Arguments {
@@ -86,8 +86,8 @@ impl Item {
         }
     }
 
-    /// The item, and its block for the provider. A call that was cut is none: it must neither run
-    /// nor be sent back.
+    /// The item as a part of the answer, with its block for the provider. `None` for a call that
+    /// was cut: it must neither run nor be sent back.
     pub(super) fn into_part(self, block: Value, response: Option<Status>) -> Option<Part> {
         let content = match self {
             Self::Message { content } => {
@@ -132,8 +132,8 @@ fn thoughts_in(thoughts: &Value) -> Vec<&str> {
 }
 
 impl Call {
-    /// Whether it was cut. Servers complete a response and leave its calls in progress: those are
-    /// whole.
+    /// Whether the call was cut. Some servers complete a response, but leave its calls in progress.
+    /// Those calls are whole if their arguments are.
     fn is_cut(&self, response: Option<Status>) -> bool {
         let objects = || {
             serde_json::Deserializer::from_str(self.arguments.text())

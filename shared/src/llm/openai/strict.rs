@@ -1,7 +1,7 @@
 //! Which JSON schemas OpenAI's models can be held to.
 //!
-//! The provider refuses a strict schema outside its subset, so this says yes only to what is surely
-//! inside: the keywords of
+//! The provider refuses a strict schema outside its subset. So a schema counts as strict only if it
+//! is surely inside: the keywords of
 //! <https://platform.openai.com/docs/guides/structured-outputs#supported-schemas> that all its
 //! models know, each schema with a `type` ("schema must have a 'type' key") unless it has `anyOf`
 //! or `$ref`, and nothing beside a `$ref` ("$ref cannot have keywords",
@@ -42,6 +42,8 @@ pub(super) fn is_strict(schema: &Value) -> bool {
         && enum_values <= MAX_ENUM_VALUES
 }
 
+/// Whether the schema, with at most `depth` levels, is in the subset. Adds its enumerations' values
+/// to `enum_values`.
 fn is_within(schema: &Value, root: &Value, depth: usize, enum_values: &mut usize) -> bool {
     let (Some(keywords), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else {
         return false;
