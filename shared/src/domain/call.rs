@@ -223,7 +223,7 @@ pub struct FailedAttempt {
     pub status: Option<u16>,
     /// The provider's id for the exchange, if it gave one.
     pub request_id: Option<String>,
-    /// What the provider said of it, if it said anything. Records of before have none.
+    /// What the provider said of it, if it said anything. Old records have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Box<ProviderError>>,
 }
@@ -281,7 +281,7 @@ pub enum StopReason {
     ContextWindow,
     /// It, or the provider's filter, declined to answer.
     Refusal,
-    /// A reason that this version doesn't know; the text is kept.
+    /// A reason that this version doesn't know. The answer counts.
     Other,
 }
 

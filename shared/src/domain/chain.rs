@@ -10,7 +10,7 @@ use super::invalid::Invalid;
 /// The longest chain of models.
 pub const MAX_MODELS: usize = 5;
 
-/// Who serves models, by its API.
+/// Who serves models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
@@ -147,7 +147,7 @@ impl Thousandths {
             })
     }
 
-    /// The number as providers' APIs take it.
+    /// The number as it is sent to providers.
     pub fn as_f64(self) -> f64 {
         f64::from(self.0) / 1_000.0
     }

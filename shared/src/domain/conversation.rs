@@ -1,4 +1,4 @@
-//! What a journal says of a task: the conversation so far, and what is to be done next.
+//! Derives the conversation so far, and the next action, from a task's journal.
 //!
 //! Both are pure functions of the recorded steps, so that any worker continues a task exactly where
 //! the last worker stopped.
@@ -11,14 +11,14 @@ use super::step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolR
 use super::task::TaskInput;
 use super::transcript::{Message, PendingCall, ToolCall};
 
-/// The most bytes of tools' results in a conversation: when it has them, no more tools are run. It
-/// is about a million tokens, more than models take.
+/// The most bytes of tool results in a conversation. Then no more tools are run. It is about a
+/// million tokens, more than models accept.
 pub const MAX_TOOL_TEXTS_BYTES: u64 = 4 * 1_024 * 1_024;
 
 /// The most bytes of a conversation that is sent to a model, as JSON.
 pub const MAX_CONVERSATION_BYTES: u64 = 32 * 1_024 * 1_024;
 
-/// Which steps a task's journal has in one run, without what they say.
+/// The summaries of the steps that a task's journal has in one run.
 #[derive(Debug, Clone)]
 pub struct Outline {
     /// The run: the number of the last step before it.
@@ -27,8 +27,8 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The outline of the run `base`, of these steps in any order. Those of other runs do not
-    /// count.
+    /// The outline of the run `base`. The summaries may be in any order. Those of other runs are
+    /// left out.
     pub fn new(base: u32, summaries: impl IntoIterator<Item = StepSummary>) -> Self {
         let counted = summaries
             .into_iter()
@@ -39,12 +39,13 @@ impl Outline {
         }
     }
 
-    /// The steps that count, in order.
+    /// The steps of the run, in order.
     pub fn step_summaries(&self) -> impl Iterator<Item = StepSummary> {
         self.summaries.values().copied()
     }
 
-    /// The number of the step up to which all are there.
+    /// The number of the last step before the first gap: all steps of the run up to it are
+    /// recorded.
     pub fn complete_until(&self) -> u32 {
         let mut last = self.base;
         while self.summaries.contains_key(&(last + 1)) {
@@ -53,13 +54,13 @@ impl Outline {
         last
     }
 
-    /// The last step up to which all are there, if it is a model's answer: it may be the last word.
+    /// The last step before the first gap, if it is a model's answer. It may be the final one.
     pub fn last_answer(&self) -> Option<StepSummary> {
         let last = self.summaries.get(&self.complete_until()).copied();
         last.filter(|summary| summary.kind == StepSummaryKind::ModelCall)
     }
 
-    /// The tool calls that were answered.
+    /// The number of tool calls with a result.
     pub fn tool_calls(&self) -> u32 {
         let calls = self
             .step_summaries()
@@ -74,7 +75,7 @@ impl Outline {
     }
 }
 
-/// A task's journal, as far as it counts.
+/// The steps of one run of a task.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     outline: Outline,
@@ -96,8 +97,8 @@ pub enum Next {
 }
 
 impl Conversation {
-    /// The conversation in these steps, in any order, of the run `base`. Those of other runs don't
-    /// count.
+    /// The conversation of the run `base`. The steps may be in any order. Those of other runs are
+    /// left out.
     pub fn new(base: u32, steps: impl IntoIterator<Item = Step>) -> Self {
         let mut conversation = Self {
             outline: Outline::new(base, []),
@@ -136,8 +137,8 @@ impl Conversation {
         self.tool_text_bytes() >= MAX_TOOL_TEXTS_BYTES
     }
 
-    /// The tool calls of earlier answers that could not be made. Those of the last answer say
-    /// nothing yet of what the model makes of that.
+    /// The number of tool calls that could not be made. The calls of the last answer are left out:
+    /// the model has not yet had the chance to correct them.
     pub fn bad_calls(&self) -> usize {
         let refused = StepSummaryKind::ToolCall {
             by: ToolRunner::Nobody,
@@ -179,8 +180,8 @@ impl Conversation {
         Next::CallModel { number }
     }
 
-    /// The conversation as a model gets it: what the client said, and then each answer with the
-    /// results of its calls.
+    /// The conversation as a model gets it: the input, and then each answer with the results of its
+    /// calls.
     pub fn messages(&self, input: &TaskInput) -> Vec<Message> {
         let mut messages = vec![Message::user(input.as_str())];
         let mut number = self.outline.base + 1;
@@ -215,8 +216,8 @@ const fn is_of_run(base: u32, place: StepPlace) -> bool {
 
 /// Whether a step at this place may be in the journal of a task in the run `base`.
 ///
-/// A worker may have recorded it for an earlier run after the next one had begun. Of several with
-/// one number the one of the latest run counts.
+/// It is not if a worker recorded it for an earlier run after the next run had begun. If several
+/// steps have one number, the step of the latest run counts.
 pub const fn may_count(base: u32, place: StepPlace) -> bool {
     place.base == base || (place.base < base && place.number <= base)
 }
@@ -227,7 +228,7 @@ pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step>
     counted(base, recorded, Step::place)
 }
 
-/// The [`journal`] without what its steps say.
+/// The summaries of the [`journal`].
 pub fn journal_summaries(
     base: u32,
     recorded: impl IntoIterator<Item = StepSummary>,
@@ -240,12 +241,12 @@ fn counted<T>(
     recorded: impl IntoIterator<Item = T>,
     place: impl Fn(&T) -> StepPlace,
 ) -> Vec<T> {
-    let mut kept: BTreeMap<u32, T> = BTreeMap::new();
+    let mut by_number: BTreeMap<u32, T> = BTreeMap::new();
     for step in recorded
         .into_iter()
         .filter(|step| may_count(base, place(step)))
     {
-        match kept.entry(place(&step).number) {
+        match by_number.entry(place(&step).number) {
             Entry::Vacant(free) => drop(free.insert(step)),
             // A later run began before this number and owns it.
             Entry::Occupied(mut taken) if place(taken.get()) < place(&step) => {
@@ -254,12 +255,11 @@ fn counted<T>(
             Entry::Occupied(_) => {}
         }
     }
-    kept.into_values().collect()
+    by_number.into_values().collect()
 }
 
-/// Whether nothing is to be done after this answer of a model: it calls no tools, or none that are
-/// run.
-pub fn is_last_word(answer: &ModelAnswer) -> bool {
+/// Whether this answer of a model ends the task: it makes no tool calls, or none that are run.
+pub fn is_final(answer: &ModelAnswer) -> bool {
     wanted(answer).is_empty()
 }
 

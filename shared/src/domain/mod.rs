@@ -51,8 +51,8 @@ pub use chain::{
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{
-    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, is_last_word,
-    journal, journal_summaries, may_count,
+    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, is_final, journal,
+    journal_summaries, may_count,
 };
 pub use deadline::Deadline;
 pub use failure_code::FailureCode;

@@ -112,7 +112,7 @@ pub trait AnswerCache: Send + Sync {
 
     /// Ends the owner's claim, if the owner still holds it, without an answer. Until `alone_until`,
     /// if given, no claim is granted.
-    async fn give_up(
+    async fn release(
         &self,
         key: &AnswerKey,
         owner: WorkerId,

@@ -1,8 +1,8 @@
 //! The task queue on SQS: a standard queue whose messages the workers get through an event source
 //! mapping.
 //!
-//! Only sending and postponing are here. Receiving and deleting are the mapping's, by what a worker
-//! reports.
+//! The event source mapping receives messages, and deletes those whose processing succeeded. So
+//! only sending and postponing are here.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub struct SqsTaskQueue {
 }
 
 impl SqsTaskQueue {
-    /// Uses the queue at this URL.
+    /// The queue at this URL.
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self {
             client,

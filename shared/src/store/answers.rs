@@ -293,7 +293,7 @@ impl AnswerCache for DynamoAnswerCache {
         check_same_answer(record_that_failed_update(error)?.as_ref(), cached, &blob)
     }
 
-    async fn give_up(
+    async fn release(
         &self,
         key: &AnswerKey,
         owner: WorkerId,

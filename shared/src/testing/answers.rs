@@ -165,7 +165,7 @@ impl AnswerCache for MemoryAnswers {
         .await
     }
 
-    async fn give_up(
+    async fn release(
         &self,
         key: &AnswerKey,
         owner: WorkerId,

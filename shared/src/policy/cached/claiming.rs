@@ -1,5 +1,5 @@
-//! One caller among all processes: claiming a request's key, holding the claim during the call,
-//! waiting while another process makes the call.
+//! Makes one process at a time call the model for a request: it claims the request's key and holds
+//! the claim during the call. The others wait for the answer.
 //!
 //! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds
 //! only. Between renewals two thirds of it are left, which is also by how much the clocks of two
@@ -20,12 +20,12 @@ use crate::ports::{
     AnswerCache, AnswerClaim, AnswerClaimed, CachedAnswer, ClaimState, Clock, StoreError,
 };
 
-/// The first wait for somebody else's answer; it doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// What the store gets after a call that used up all its time; it comes out of the reserve that a
-/// deadline has.
+/// The first delay between polls for another process's answer. It doubles each time.
+const FIRST_POLL_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay between polls.
+const LONGEST_POLL_DELAY: Duration = Duration::from_secs(1);
+/// The least time for the store after a call. A call that used up its deadline takes it from the
+/// invocation's reserve.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A request whose answer may be cached.
@@ -38,9 +38,9 @@ pub(super) struct CacheLookup<'a> {
     pub(super) fresh_since: Timestamp,
 }
 
-/// What a caller is to do.
+/// What a caller does next.
 pub(super) enum Turn {
-    /// Make the call, then store the answer or give the claim up.
+    /// Make the call, then store the answer or release the claim.
     Call,
     /// Serve this answer, which was cached already.
     Cached(Box<CachedAnswer>),
@@ -54,7 +54,7 @@ pub(super) enum Turn {
     Park { until: Timestamp },
 }
 
-/// What this process claims.
+/// The claims of this process.
 pub(super) struct Claims {
     pub(super) answers: Arc<dyn AnswerCache>,
     pub(super) clock: Arc<dyn Clock>,
@@ -105,7 +105,7 @@ impl Claims {
         lookup: &CacheLookup<'_>,
         until: Timestamp,
     ) -> Result<Option<Turn>, StoreError> {
-        let (mut until, mut pause) = (until, FIRST_PAUSE);
+        let (mut until, mut delay) = (until, FIRST_POLL_DELAY);
         let patience_ends = lookup
             .requested_at
             .plus(self.patience)
@@ -116,14 +116,14 @@ impl Claims {
                 return Ok(None);
             }
             if patience_ends <= now {
-                // Not all of those who wait should come back at one moment.
+                // Spread at random: not all waiting tasks should continue at one moment.
                 return Ok(Some(Turn::Park {
-                    until: until.plus(LONGEST_PAUSE.mul_f64(fastrand::f64())),
+                    until: until.plus(LONGEST_POLL_DELAY.mul_f64(fastrand::f64())),
                 }));
             }
-            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            let jittered = delay.mul_f64(0.5 + fastrand::f64() / 2.0);
             sleep(jittered.min(patience_ends.min(until).since(now))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            delay = (delay * 2).min(LONGEST_POLL_DELAY);
             let now = self.clock.now();
             let seen = self
                 .answers
@@ -170,7 +170,7 @@ impl Claims {
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => {
                     warn(Causes(&error));
-                    self.answers.give_up(&lookup.key, self.owner, None).await
+                    self.answers.release(&lookup.key, self.owner, None).await
                 }
             }
         };
@@ -190,10 +190,10 @@ impl Claims {
     }
 
     /// Ends the claim, so that another process may make the call.
-    pub(super) async fn give_up(&self, lookup: &CacheLookup<'_>) {
+    pub(super) async fn release(&self, lookup: &CacheLookup<'_>) {
         self.afterwards(
             lookup.request,
-            self.answers.give_up(&lookup.key, self.owner, None),
+            self.answers.release(&lookup.key, self.owner, None),
         )
         .await;
     }
@@ -204,7 +204,7 @@ impl Claims {
         let until = self.clock.now().plus(self.lease);
         self.afterwards(
             lookup.request,
-            self.answers.give_up(&lookup.key, self.owner, Some(until)),
+            self.answers.release(&lookup.key, self.owner, Some(until)),
         )
         .await;
     }

@@ -156,7 +156,7 @@ impl Cached {
                     FlightResult::Cached(cached) => self.claims.store(lookup, cached).await,
                     FlightResult::Alone => self.claims.leave_alone(lookup).await,
                     FlightResult::Shared(_) | FlightResult::Failed => {
-                        self.claims.give_up(lookup).await;
+                        self.claims.release(lookup).await;
                     }
                 }
                 leader.complete(result);

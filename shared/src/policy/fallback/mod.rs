@@ -35,9 +35,9 @@ impl Fallback {
 #[async_trait]
 impl Model for Fallback {
     async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let mut tried = AttemptLog::default();
+        let mut failed = AttemptLog::default();
         let mut recovery_times = RecoveryTimes::default();
-        // An answer without a word, and its place among the attempts.
+        // The first answer that was cut before its first word, and its place in the log.
         let mut cut: Option<(ModelAnswer, usize)> = None;
         let mut choice = request.chain.first();
         let mut position = 1;
@@ -53,10 +53,10 @@ impl Model for Fallback {
             {
                 Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => {
                     let error = wordless(&answer);
-                    cut.get_or_insert_with(|| (answer, tried.count() + error.earlier.len()));
+                    cut.get_or_insert_with(|| (answer, failed.count() + error.earlier.len()));
                     error
                 }
-                Ok(answer) => return Ok(tried.before_answer(answer)),
+                Ok(answer) => return Ok(failed.before_answer(answer)),
                 Err(error) => error,
             };
             let is_outage = error.is_outage();
@@ -64,18 +64,18 @@ impl Model for Fallback {
             let next = others.next().filter(|_| is_outage);
             let Some(next) = next else {
                 if let Some((answer, place)) = cut {
-                    tried.add(&error);
-                    return Ok(tried.around_answer(answer, place));
+                    failed.add(&error);
+                    return Ok(failed.around_answer(answer, place));
                 }
                 let error = if is_outage {
                     recovery_times.all_out(error)
                 } else {
                     error
                 };
-                return Err(tried.before_error(error));
+                return Err(failed.before_error(error));
             };
             log_fallback(&error, &next.model);
-            tried.add(&error);
+            failed.add(&error);
             choice = next;
             position += 1;
         }

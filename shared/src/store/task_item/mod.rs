@@ -92,7 +92,7 @@ const OUTPUT_TEXT: &str = "output_text";
 const FAILURE_MESSAGE: &str = "failure_message";
 const FAILED_ATTEMPTS: &str = "failed_attempts";
 
-/// How damage to packed content is reported.
+/// The name of packed content in the error of a damaged record.
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
@@ -226,9 +226,6 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         hops,
         steps,
         base,
-        ..
-    } = task.progress();
-    let Progress {
         cancel_requested,
         limits,
         deadline,
@@ -236,7 +233,8 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         history,
         updated_at,
         state,
-        ..
+        setbacks: _,
+        conversation_bytes: _,
     } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),

@@ -56,10 +56,10 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         |a| Box::pin(replacement(a)),
     ),
     ("a released claim is free for the next", |a| {
-        Box::pin(given_up(a))
+        Box::pin(released(a))
     }),
-    ("only the holder can give a claim up", |a| {
-        Box::pin(given_up_by_another(a))
+    ("only the holder can release a claim", |a| {
+        Box::pin(released_by_another(a))
     }),
     (
         "where answers can't be cached each caller makes its own call for a while",
@@ -338,12 +338,12 @@ async fn replacement(answers: Answers) -> Outcome {
     )
 }
 
-async fn given_up(answers: Answers) -> Outcome {
+async fn released(answers: Answers) -> Outcome {
     let (key, cached, claimed) = (new_key(), cached("Paris"), claim(100, 130));
     claim_and_store(&answers, &key, &cached).await?;
     answers.claim(&key, &claimed).await?;
-    answers.give_up(&key, claimed.owner, None).await?;
-    answers.give_up(&key, claimed.owner, None).await?;
+    answers.release(&key, claimed.owner, None).await?;
+    answers.release(&key, claimed.owner, None).await?;
     same(
         &seen(&answers, &key, 101).await?,
         &with(&cached, ClaimState::Free),
@@ -351,12 +351,12 @@ async fn given_up(answers: Answers) -> Outcome {
     same(&answers.claim(&key, &claim(101, 131)).await?, &GRANTED)
 }
 
-async fn given_up_by_another(answers: Answers) -> Outcome {
+async fn released_by_another(answers: Answers) -> Outcome {
     let key = new_key();
-    answers.give_up(&key, WorkerId::new(START), None).await?;
+    answers.release(&key, WorkerId::new(START), None).await?;
     answers.claim(&key, &claim(1, 31)).await?;
     answers
-        .give_up(&key, WorkerId::new(START), Some(after(100)))
+        .release(&key, WorkerId::new(START), Some(after(100)))
         .await?;
     same(
         &answers.claim(&key, &claim(30, 60)).await?,
@@ -367,7 +367,7 @@ async fn given_up_by_another(answers: Answers) -> Outcome {
 async fn each_alone(answers: Answers) -> Outcome {
     let (key, first) = (new_key(), claim(1, 31));
     answers.claim(&key, &first).await?;
-    answers.give_up(&key, first.owner, Some(after(40))).await?;
+    answers.release(&key, first.owner, Some(after(40))).await?;
     same(
         &answers.claim(&key, &claim(39, 69)).await?,
         &AnswerClaimed::Alone,

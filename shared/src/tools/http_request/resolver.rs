@@ -1,8 +1,8 @@
 //! Resolves names to addresses. Each address is checked before anything connects to it.
 //!
-//! The client connects to the very addresses that were checked, so that a name that leads elsewhere
-//! a moment later gains nothing; and as the client keeps no connection, every request is checked
-//! anew.
+//! The client connects to the addresses that were checked. So it does not help an attacker if the
+//! name leads elsewhere a moment later (DNS rebinding). The client reuses no connection, so every
+//! request is checked.
 
 use std::error::Error;
 use std::io;
@@ -22,8 +22,8 @@ pub trait Resolver: Send + Sync {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Most lookups at once. One can't be stopped, not even when its request is over, and each holds a
-/// thread, for half a minute where a name's server is silent.
+/// The most lookups at once. Each holds a thread, for half a minute if the name server is silent. A
+/// lookup can't be stopped, even if its request is over.
 const MOST_LOOKUPS: usize = 32;
 
 /// Resolves names as this machine does, 32 at once.
@@ -62,7 +62,7 @@ impl Resolver for SystemResolver {
             .map_err(io::Error::other)?;
         let (look_up, host) = (self.look_up, host.to_owned());
         let work = move || {
-            // Until the thread is free again, which is later than its caller may have gone.
+            // Held until the thread is free, even if the caller is gone before.
             let _permit = permit;
             look_up(&host)
         };
@@ -93,7 +93,7 @@ impl Resolve for CheckedResolver {
             if !addresses.iter().all(|address| reach.allows(*address)) {
                 return Err(OutOfReach.into());
             }
-            // The client puts the URL's port in the place of 0.
+            // The client replaces the port 0 by the URL's port.
             let checked: Addrs = Box::new(
                 addresses
                     .into_iter()
@@ -104,7 +104,7 @@ impl Resolve for CheckedResolver {
     }
 }
 
-/// A host has an address that requests must not go to. Which one is not for a model to know.
+/// A host has an address that requests must not go to. The model must not learn the address.
 #[derive(Debug, thiserror::Error)]
 #[error("the host has a forbidden address")]
 pub(super) struct OutOfReach;
@@ -112,10 +112,10 @@ pub(super) struct OutOfReach;
 /// A host's name has no addresses for now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unresolved {
-    /// It could not be resolved.
+    /// The lookup failed.
     #[error("the host's name could not be resolved")]
     Failed(#[source] io::Error),
-    /// It has none.
+    /// The name has no address.
     #[error("the host's name has no address")]
     Empty,
 }
