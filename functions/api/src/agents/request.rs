@@ -38,7 +38,7 @@ pub(crate) struct CreateAgentRequest {
     on_limit: Option<String>,
 }
 
-/// One model of an agent, and how it is set.
+/// One model of an agent, and its settings.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelEntry {
