@@ -1,9 +1,9 @@
-//! A task's bounds, as bodies set and responses show them.
+//! A task's limits in the bodies of requests and in responses.
 
 use serde::{Deserialize, Serialize};
 use shared::domain::{LimitChanges, Limits, OnLimit};
 
-/// The bounds that a body sets in place of others; what is absent stays.
+/// The limits that a body changes. An absent limit stays.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LimitsEntry {
@@ -33,7 +33,7 @@ impl From<LimitsEntry> for LimitChanges {
     }
 }
 
-/// All bounds; null is none.
+/// All limits; null for a limit that is not set.
 #[derive(Serialize)]
 pub(crate) struct LimitsResponse {
     max_output_tokens: u32,

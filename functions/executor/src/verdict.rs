@@ -12,7 +12,7 @@ use shared::ports::MessageError;
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
-/// How long after a lease's end its task is asked for again.
+/// How long after the end of another worker's lease a message returns.
 const CLOCK_MARGIN: Duration = Duration::from_secs(1);
 
 /// How long after an invocation's end the leases that it granted have ended.

@@ -153,7 +153,7 @@ async fn the_deployment_says_whether_answers_are_cached_unless_the_agent_does() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_goes_on_with_another_providers_model_in_the_middle() {
+async fn a_task_continues_with_another_providers_model_in_the_middle() {
     let call = samples::tool_call("call_1", "calculator", r#"{"expression":"1+1"}"#);
     let away = Reply::FailWith {
         kind: ModelErrorKind::Unavailable,

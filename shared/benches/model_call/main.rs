@@ -230,7 +230,7 @@ impl Bench {
             Way::Bare => samples.take(1, self.bare(body)).await?,
             Way::Client => samples.take(1, model_call(&self.client, &request)).await?,
             Way::Off | Way::Miss | Way::Local => {
-                samples.take(1, model_call(stack, &request)).await?
+                samples.take(1, model_call(stack, &request)).await?;
             }
             Way::Capped => {
                 let request = ModelRequest {

@@ -434,7 +434,7 @@ mod tests {
 
     /// A worker may have been lost, or put the task off, among the calls of one answer.
     #[test]
-    fn calls_that_could_not_be_made_count_once_the_model_has_been_told() {
+    fn calls_that_could_not_be_made_count_after_the_models_next_answer() {
         let refused = |number| samples::tool_step(task(), number, ToolRunner::Nobody, "no");
         let mut conversation = Conversation::new(0, [calling(1, 3), refused(2), refused(3)]);
         assert_eq!(conversation.bad_calls(), 0);

@@ -2,8 +2,8 @@
 //! events or a whole answer in JSON comes back.
 //!
 //! An exchange always ends in time and uses a bounded amount of memory. It is tried once. It
-//! follows no redirect and uses no proxy, because these would get the prompt and the key. Tokens of
-//! an answer that broke off are counted as far as they are known.
+//! follows no redirect and uses no proxy, because these would get the prompt and the key. The
+//! tokens of a cut answer are counted as far as they are known.
 
 use std::marker::PhantomData;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! From a model to the client of its provider.
+//! Routes a request to the client of its model's provider.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_provider_is_asked_for_its_own_models() {
+    async fn each_provider_is_called_for_its_own_models() {
         let models = Provider::ALL.map(|_| Arc::new(ScriptedModel::default()));
         let clients = models.clone().map(|model| model as Arc<dyn Model>);
         let router = ModelRouter {

@@ -22,7 +22,7 @@ pub trait Circuits: Send + Sync {
     async fn load(&self, model: &ModelRef, now: Timestamp) -> Result<Circuit, StoreError>;
 
     /// Stores a change if the circuit still has the revision before it. Storing the same change
-    /// twice succeeds, because a store's answer can get lost after its write.
+    /// twice succeeds, because the response to a write can be lost.
     async fn replace(
         &self,
         model: &ModelRef,

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_message_is_told_from_a_malformed_one() {
+    fn a_newer_message_is_distinguished_from_a_malformed_one() {
         for (newer, version) in [
             (r#"{"version":2,"unknown":true}"#, 2),
             (r#"{"version":99999999999}"#, 99_999_999_999),

@@ -39,7 +39,7 @@ pub(super) const REMOVING: &str = "removing";
 /// Up to where its tenant's tasks were searched for one that names the deleted agent.
 pub(super) const SEARCHED_TO: &str = "searched_to";
 /// The attributes whose text a client wrote.
-pub(super) const SAID: [&str; 6] = [
+pub(super) const CLIENT_TEXTS: [&str; 6] = [
     NAME,
     INSTRUCTIONS,
     MODELS,

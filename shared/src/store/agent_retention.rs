@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::agent_item::{CREATED_AT, DELETED_AT, REMOVING, SAID, SEARCHED_TO};
+use super::agent_item::{CLIENT_TEXTS, CREATED_AT, DELETED_AT, REMOVING, SEARCHED_TO};
 use super::agent_store::DynamoAgentStore;
 use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, Item, moment, text};
@@ -183,15 +183,15 @@ impl AgentRetention for DynamoAgentStore {
     async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
         let key = keys::agent(&agent.tenant, agent.id);
         let mut request = self.table.update(key.clone());
-        let mut said = Vec::new();
-        for (number, name) in SAID.into_iter().enumerate() {
-            said.push(format!("#said{number}"));
-            request = request.expression_attribute_names(format!("#said{number}"), name);
+        let mut texts = Vec::new();
+        for (number, name) in CLIENT_TEXTS.into_iter().enumerate() {
+            texts.push(format!("#text{number}"));
+            request = request.expression_attribute_names(format!("#text{number}"), name);
         }
         let request = request
             .update_expression(format!(
                 "SET #removing = :removing REMOVE {}",
-                said.join(", ")
+                texts.join(", ")
             ))
             .condition_expression("attribute_exists(#deleted_at)")
             .expression_attribute_names("#removing", REMOVING)

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_tells_who_asks() {
+    fn a_record_has_the_state_of_its_claim() {
         let with = |attributes: Attributes| {
             items::item(keys::answer(&AnswerKey::new([7; 32])), attributes)
         };

@@ -2,8 +2,8 @@
 //! make the call.
 //!
 //! Claim and answer share a record, so that one conditional write finds the answer or gets the
-//! claim, and an old answer stays while somebody asks for a new one. The chunks of a large answer
-//! are written before the record that names them.
+//! claim, and an old answer stays while somebody makes the call for a new one. The chunks of a
+//! large answer are written before the record that names them.
 
 use std::collections::HashMap;
 
@@ -45,7 +45,7 @@ impl DynamoAnswerCache {
         }
     }
 
-    /// Deletes the answer, its chunks, and the claim to ask.
+    /// Deletes the answer, its chunks, and the claim.
     pub(super) async fn forget(&self, key: &AnswerKey) -> Result<(), StoreError> {
         let query = self.table.query_keys(keys::answer_partition(key));
         let found: Vec<Item> = query

@@ -1,8 +1,8 @@
-//! Values that may be large: compressed where that pays, and in chunks where one record can't hold
+//! Values that may be large: compressed if that saves bytes, and in chunks if one record can't hold
 //! them.
 //!
-//! The header in the main record says how a value is stored: its codec, its raw length, and the
-//! SHA-256 of its stored bytes. These bytes are in the header itself or in further records of the
+//! The head, a part of the main record, says how a value is stored: its codec, its raw length, and
+//! the SHA-256 of its stored bytes. These bytes are in the head itself or in further records of the
 //! same partition, the chunks. A value is read whole and checked, or not at all; and no more memory
 //! is taken for it than [`MAX_BYTES`], even if the records say more.
 
@@ -19,7 +19,7 @@ use crate::runtime::computed;
 /// The most bytes that a value may have.
 pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// The attributes of a header. Exactly one of [`STORED`] and [`CHUNKS`] is there.
+/// The attributes of a head. Exactly one of [`STORED`] and [`CHUNKS`] is there.
 pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, CHUNKS];
 pub(super) const CODEC: &str = "codec";
 pub(super) const RAW_BYTES: &str = "raw_bytes";
@@ -27,12 +27,12 @@ pub(super) const SHA256: &str = "sha256";
 pub(super) const STORED: &str = "stored";
 pub(super) const CHUNKS: &str = "pieces";
 
-/// Below this, compressing saves less than a write unit.
+/// The least size that is compressed. Below it, compression saves less than one write unit.
 const COMPRESS_FROM: usize = 1_024;
-/// Fast; higher levels save little on text.
+/// The level of compression. It is fast; higher levels save little on text.
 const LEVEL: u8 = 3;
-/// What a chunk holds; 400 KB is the most for a record, keys included.
-const PIECE_BYTES: usize = 350 * 1_024;
+/// The most bytes of a chunk. A record has at most 400 KB, keys included.
+const CHUNK_BYTES: usize = 350 * 1_024;
 /// How many chunks are written at once.
 const WRITES_AT_ONCE: usize = 4;
 
@@ -45,12 +45,12 @@ pub(super) struct Blob {
     raw_bytes: usize,
     digest: Vec<u8>,
     stored: Vec<u8>,
-    /// What the head holds at most.
+    /// The most bytes that the head holds.
     in_head: usize,
 }
 
 impl Blob {
-    /// Packs the value, which lies in its head record if it is stored in at most `in_head` bytes.
+    /// Packs the value. If the packed bytes are at most `in_head`, they are in the head.
     pub(super) fn pack(raw: Vec<u8>, in_head: usize) -> Result<Self, StoreError> {
         let raw_bytes = raw.len();
         if raw_bytes > MAX_BYTES {
@@ -99,11 +99,11 @@ impl Blob {
         } else {
             &[]
         };
-        apart.chunks(PIECE_BYTES)
+        apart.chunks(CHUNK_BYTES)
     }
 
     /// Writes the chunks, each to the key for its number and with these further attributes. The
-    /// head comes after them.
+    /// caller writes the head after them.
     pub(super) async fn write_chunks(
         &self,
         table: &Table,
@@ -132,7 +132,7 @@ impl Blob {
     }
 }
 
-/// What a head says of its value.
+/// A head that was read: how and where its value is stored.
 #[derive(Debug)]
 pub(super) struct BlobHeader<'a> {
     fields: Fields<'a>,
@@ -152,7 +152,7 @@ impl<'a> BlobHeader<'a> {
     /// The head among a record's attributes.
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, StoreError> {
         let place = match fields.optional(CHUNKS, Fields::number)? {
-            Some(count) if count > MAX_BYTES / PIECE_BYTES + 1 => {
+            Some(count) if count > MAX_BYTES / CHUNK_BYTES + 1 => {
                 return Err(fields.corrupt("it has too many chunks"));
             }
             Some(count) => Place::Chunks(count),
@@ -271,7 +271,7 @@ mod tests {
             (b"x".repeat(COMPRESS_FROM), DEFLATE),
             (noise(COMPRESS_FROM), PLAIN),
         ] {
-            let blob = Blob::pack(raw.clone(), PIECE_BYTES).unwrap();
+            let blob = Blob::pack(raw.clone(), CHUNK_BYTES).unwrap();
             assert_eq!(blob.codec, codec);
             assert_eq!(unpacked(&record(&blob), &blob.stored).unwrap(), raw);
         }
@@ -283,9 +283,9 @@ mod tests {
             (0, 0, 0),
             (9, 9, 0),
             (10, 9, 1),
-            (PIECE_BYTES, 9, 1),
-            (PIECE_BYTES + 1, 9, 2),
-            (2 * 1_024 * 1_024, PIECE_BYTES, 6),
+            (CHUNK_BYTES, 9, 1),
+            (CHUNK_BYTES + 1, 9, 2),
+            (2 * 1_024 * 1_024, CHUNK_BYTES, 6),
         ] {
             let blob = Blob::pack(noise(length), in_head).unwrap();
             assert_eq!(blob.chunks().count(), chunks, "{length} bytes");
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_damaged_value_is_reported() {
-        let blob = Blob::pack(b"hello ".repeat(9_000), PIECE_BYTES).unwrap();
+        let blob = Blob::pack(b"hello ".repeat(9_000), CHUNK_BYTES).unwrap();
         let refused = |head: &Item, stored: &[u8]| match unpacked(head, stored) {
             Err(StoreError::Corrupt { key, .. }) => assert_eq!(key, "P S"),
             other => panic!("{other:?}"),
@@ -370,7 +370,7 @@ mod tests {
         #[test]
         fn a_value_survives(raw in proptest::collection::vec(any::<u8>(), 0..4_000), repeated in 1_usize..4) {
             let raw = raw.repeat(repeated);
-            let blob = Blob::pack(raw.clone(), PIECE_BYTES).unwrap();
+            let blob = Blob::pack(raw.clone(), CHUNK_BYTES).unwrap();
             prop_assert_eq!(unpacked(&record(&blob), &blob.stored).unwrap(), raw);
         }
     }

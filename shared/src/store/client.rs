@@ -28,9 +28,10 @@ pub async fn sdk_config() -> SdkConfig {
         .await
 }
 
-/// What all AWS clients share, in a function that has other HTTP clients too: all clients share the
-/// root certificates, which are read once. A function with only AWS clients starts faster with
-/// [`sdk_config`].
+/// What all AWS clients share, in a function that has other HTTP clients too.
+///
+/// All these clients share the root certificates, which are read once. A function with only AWS
+/// clients starts faster with [`sdk_config`].
 pub async fn sdk_config_beside_others() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(tls::aws_client())

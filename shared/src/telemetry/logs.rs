@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_for_people_and_for_those_who_ask_for_it() {
+    fn lines_are_text_only_if_the_configuration_says_so() {
         let (captured, _listening) =
             listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
         {

@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_goes_on_from_a_span_gets_its_header() {
+    fn a_continuation_of_a_span_gets_its_header() {
         let root = root();
         let parent = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let mut header = None;

@@ -213,7 +213,7 @@ async fn emptied_record_goes_when_no_worker_can_be_left() {
 }
 
 #[tokio::test]
-async fn whoever_dies_over_a_deletion_leaves_it_to_the_next_round() {
+async fn a_crash_during_a_deletion_leaves_it_to_the_next_round() {
     for when in [When::Before, When::After] {
         for call in 1.. {
             let caching = Caching::new().await;

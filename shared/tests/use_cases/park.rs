@@ -169,7 +169,7 @@ async fn a_task_without_attempts_left_says_what_all_of_them_met() {
         panic!("{task:?}")
     };
     assert_eq!(failure.code, FailureCode::AttemptsExhausted);
-    let met = "no result: 3 times anthropic model_unavailable with HTTP status 503, 2 times anthropic model_timeout; the last one: ";
+    let met = "in a row failed: 3 times anthropic model_unavailable with HTTP status 503, 2 times anthropic model_timeout; the last one: ";
     assert!(failure.message.contains(met), "{}", failure.message);
 }
 

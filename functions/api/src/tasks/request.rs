@@ -53,7 +53,7 @@ struct ResultEntry {
 }
 
 impl RetryTaskRequest {
-    /// Where the task starts, and what changes of its bounds.
+    /// Where the task starts, and the changes of its limits.
     pub(super) fn terms(self) -> Result<(RetryFrom, LimitChanges), Problem> {
         let from = match self.from.as_deref() {
             None | Some("checkpoint") => Ok(RetryFrom::Checkpoint),
@@ -67,7 +67,7 @@ impl RetryTaskRequest {
 }
 
 impl ResumeTaskRequest {
-    /// What changes of the task's bounds.
+    /// The changes of the task's limits.
     pub(super) fn limits(self) -> LimitChanges {
         changes(self.limits)
     }
@@ -109,7 +109,7 @@ fn changes(limits: Option<Object<LimitsEntry>>) -> LimitChanges {
 }
 
 impl SubmitTaskRequest {
-    /// What is submitted, or every rule that the request breaks.
+    /// The new task, or every rule that the request breaks.
     pub(super) fn new_task(
         self,
         headers: &HeaderMap,

@@ -123,8 +123,8 @@ impl Work<'_> {
 }
 
 /// How the work ends if the invocation has no time for any step. The function's timeout is too
-/// short then, so the next invocation has no time either. The task waits before it, so that
-/// messages do not loop at once.
+/// short then, so the next invocation has no time either. The task is parked first, so that its
+/// messages do not loop without a delay.
 fn without_time(held: &HeldTask<'_>) -> Exit {
     let (backoff, exit) = held.back_off(WaitReason::OutOfTime);
     tracing::error!(

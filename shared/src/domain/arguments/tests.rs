@@ -204,7 +204,7 @@ fn each_keyword_takes_what_fits_and_refuses_the_rest() {
 }
 
 #[test]
-fn what_cant_be_told_is_never_refused() {
+fn what_cant_be_checked_is_never_refused() {
     check_table([
         (json!({ "pattern": "^a" }), &["\"b\""], &[]),
         (json!({ "not": { "pattern": "^a" } }), &["\"b\"", "7"], &[]),

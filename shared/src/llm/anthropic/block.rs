@@ -25,7 +25,7 @@ pub(super) struct Block {
 #[derive(Default, Deserialize)]
 pub(super) struct Delta {
     #[serde(default)]
-    r#type: Named<PieceType>,
+    r#type: Named<DeltaType>,
     text: Option<String>,
     thinking: Option<String>,
     signature: Option<String>,
@@ -37,9 +37,9 @@ pub(super) struct Delta {
 }
 
 /// A type of delta that this version knows.
-struct PieceType;
+struct DeltaType;
 
-impl Lookup for PieceType {
+impl Lookup for DeltaType {
     fn of(name: &str) -> Option<Self> {
         let known = [
             "text_delta",
@@ -55,7 +55,7 @@ impl Lookup for PieceType {
 impl Delta {
     /// Whether this version knows it.
     const fn is_known(&self) -> bool {
-        matches!(self.r#type, Named::Known(PieceType))
+        matches!(self.r#type, Named::Known(DeltaType))
             || self.has_content()
             || self.signature.is_some()
     }

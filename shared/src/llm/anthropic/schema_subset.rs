@@ -57,7 +57,7 @@ pub(super) fn within_subset(schema: &Value) -> Option<Value> {
     (places.iter().all(is_known) && is_simple(&closed)).then_some(closed)
 }
 
-/// How to ask for a form that the model can't be held to.
+/// The instruction to follow a schema that the provider can't enforce.
 pub(super) fn in_words(schema: &Value) -> String {
     format!(
         "Answer with nothing but JSON, without a code fence, that is valid under this JSON schema: {schema}"

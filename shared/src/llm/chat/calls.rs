@@ -57,18 +57,18 @@ impl From<FunctionDelta> for CallDelta {
 /// all calls before it.
 const MAX_CALLS: usize = 1_000;
 
-/// Where a part of a call belongs.
+/// Where a delta belongs.
 enum Place {
-    /// To the call at this place.
+    /// The call at this place.
     Within(usize),
-    /// To a call that begins with it.
+    /// A new call.
     New,
-    /// Nowhere: it repeats a call.
+    /// None: the delta repeats a call.
     Known,
 }
 
 impl Calls {
-    /// How much text there is of them.
+    /// How many bytes of text the calls have.
     pub(super) const fn len(&self) -> usize {
         self.bytes
     }
@@ -121,7 +121,7 @@ impl Calls {
         let has_same_id = !delta.id.is_empty() && call.id == delta.id;
         let has_another_id = !delta.id.is_empty() && !call.id.is_empty() && call.id != delta.id;
         if delta.name.is_empty() {
-            // A call whose name is still to come.
+            // The name of the next call may follow in a later delta.
             let begins_next =
                 has_another_id && delta.index.is_none() && lenient::is_json(&call.arguments);
             return if begins_next {
@@ -142,15 +142,18 @@ impl Calls {
         }
         match delta.index {
             Some(_) => Place::Within(place),
+            // The candidate began in the same chunk, and no chunk splits a call.
             None if place >= known => Place::New,
+            // The call is not complete yet.
             None if !lenient::is_json(&call.arguments) => Place::Within(place),
             None if call.arguments == delta.arguments => Place::Known,
             None => Place::New,
         }
     }
 
-    /// The call that a delta may belong to: the last with its index, or with its id if one of the
-    /// two has no index, or without either the last. Servers give parallel calls the same id.
+    /// The call that a delta may belong to: the last call with its index. If one of the two has no
+    /// index, the last call with its id. If the delta has neither, the last call. The caller checks
+    /// more, because some servers give parallel calls the same id.
     fn candidate(&self, delta: &Call) -> Option<(usize, &Call)> {
         let last = |is_it: &dyn Fn(&Call) -> bool| {
             self.calls.iter().enumerate().rfind(|(_, call)| is_it(call))
@@ -177,7 +180,7 @@ impl Calls {
             .collect()
     }
 
-    /// Without calls that were cut: they must neither run nor be sent back.
+    /// The calls, except those that were cut: they must neither run nor be sent back.
     pub(super) fn into_whole_parts(mut self) -> Vec<Part> {
         self.calls
             .retain(|call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok());
@@ -189,7 +192,7 @@ impl Calls {
 }
 
 impl Call {
-    /// Takes in a delta, and returns how much text it has. An id and a name that are known stay.
+    /// Adds a delta, and returns how much text was added. A known id and name stay.
     fn add(&mut self, delta: Self) -> usize {
         let mut bytes = delta.arguments.len();
         if self.id.is_empty() {
@@ -209,7 +212,7 @@ impl Call {
         bytes
     }
 
-    /// Whether it says nothing.
+    /// Whether all its fields are empty.
     const fn is_blank(&self) -> bool {
         self.id.is_empty() && self.name.is_empty() && self.arguments.is_empty()
     }

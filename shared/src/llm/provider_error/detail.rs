@@ -14,14 +14,14 @@ use super::{ErrorBody, vocabulary};
 use crate::domain::{ModelRef, Prompt, ProviderError};
 use crate::ports::ModelErrorKind;
 
-/// The longest place in a request that is kept.
+/// The longest place in a request that is recorded.
 const MAX_PARAM_BYTES: usize = 256;
 
-/// The longest message that is kept, and how much of one is looked at.
+/// The longest message that is recorded, and how much of a message is read.
 const MAX_MESSAGE_BYTES: usize = 300;
 const MAX_SEEN_BYTES: usize = 600;
 
-/// The most digits of a number that is kept: numbers of tokens have fewer, numbers of cards and
+/// The most digits of a number that is recorded: numbers of tokens have fewer, numbers of cards and
 /// accounts have more.
 const MAX_DIGITS: usize = 7;
 

@@ -20,7 +20,7 @@ pub(super) use self::wait::retry_after;
 use super::token::MAX_NAME_BYTES;
 use crate::ports::ModelErrorKind;
 
-/// How many names of one error are kept.
+/// How many names of one error are read.
 const MAX_NAMES: usize = 3;
 
 /// The most digits in a name of an error: an id or a key has more.

@@ -17,11 +17,11 @@ const MAX_DEPTH: usize = 6;
 /// How many entries of a list are read.
 const MAX_ENTRIES: usize = 8;
 
-/// How much of a text or of a web page is kept.
+/// The most bytes of a text or of a web page that are read.
 const MAX_TEXT_BYTES: usize = 4_096;
 
-/// The fields that have a name of the error. Which are the type and which the code differs from
-/// server to server.
+/// The fields that have a name of the error. Servers differ in which of them is the type and which
+/// the code.
 const NAMES: [&str; 7] = [
     "type",
     "__type",
@@ -57,7 +57,7 @@ const INNER: [&str; 8] = [
 ];
 
 impl ErrorBody {
-    /// Reads the body of an error. What is in no known form says nothing but its text.
+    /// Reads the body of an error. Of a body in no known form, only the text is read.
     pub(in crate::llm) fn from_body(body: &[u8]) -> Self {
         let text = || {
             String::from_utf8_lossy(body.get(..MAX_TEXT_BYTES).unwrap_or(body))
@@ -131,7 +131,7 @@ impl ErrorBody {
         };
         match name.parse() {
             Ok(status @ 400..=599) => self.status = self.status.or(Some(status)),
-            // Wherever an error calls itself that, it says nothing more.
+            // This name says nothing, wherever it is.
             _ if name == "error" => {}
             _ if name.contains(' ') => self.texts.push(name),
             // Amazon's names come with a namespace.

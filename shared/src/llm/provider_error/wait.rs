@@ -1,4 +1,4 @@
-//! How long a provider wants to be left alone: by a header, by a field of its error, or in words.
+//! The wait that a provider names: in a header, in a field of its error, or in a sentence.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::llm::token::text;
 /// no difference.
 const MAX_WAIT: Duration = Duration::from_hours(24);
 
-/// What comes before a wait in words, in lower case.
+/// The words before a wait in a sentence, in lower case.
 const BEFORE: [&str; 8] = [
     "try again in ",
     "try again after ",
@@ -24,7 +24,7 @@ const BEFORE: [&str; 8] = [
     "resets in ",
 ];
 
-/// What may come between.
+/// Words that may stand between those and the wait.
 const BETWEEN: [&str; 7] = [
     "about ",
     "approximately ",

@@ -156,7 +156,7 @@ fn alike_calls() -> Vec<Streamed> {
 }
 
 #[tokio::test]
-async fn streamed_calls_are_told_apart_and_made_once() {
+async fn streamed_calls_are_distinguished_and_made_once() {
     let chat = stand_in(Provider::OpenAiCompatible);
     for (pieces, expected) in odd_calls().into_iter().chain(alike_calls()) {
         let answer = events(&chat, &[pieces.clone(), vec![end()]].concat())

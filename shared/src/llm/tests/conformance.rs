@@ -221,7 +221,7 @@ async fn a_call_whose_deadline_has_passed_is_not_made() {
 }
 
 #[tokio::test]
-async fn without_a_usable_key_nobody_is_asked() {
+async fn without_a_usable_key_no_request_is_sent() {
     let keys = [
         (Stored::Missing, ModelErrorKind::KeyMissing),
         (Stored::Value("canary\nkey"), ModelErrorKind::KeyMissing),
@@ -247,7 +247,7 @@ async fn without_a_usable_key_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_provider_without_a_key_is_asked_without_one() {
+async fn a_provider_without_a_key_is_called_without_one() {
     for stand_in in STAND_INS {
         let server = Server::start(stand_in.streamed()).await;
         let client = stand_in.client(server.access_with(ApiKey::Absent), PATIENT);

@@ -149,7 +149,7 @@ fn schemas_are_sent_as_the_provider_takes_them() {
 }
 
 #[test]
-fn a_form_over_anthropics_limits_is_asked_for_in_words() {
+fn a_schema_over_anthropics_limits_is_described_in_words() {
     let optional = |count: usize| {
         let properties: serde_json::Map<_, _> = (0..count)
             .map(|number| (format!("p{number}"), json!({"type": "string"})))
@@ -210,7 +210,7 @@ fn the_limit_of_an_answer_has_the_name_that_the_server_takes() {
 }
 
 #[test]
-fn only_models_that_may_reason_are_asked_for_their_reasoning() {
+fn reasoning_is_requested_only_from_models_that_may_reason() {
     for (name, expected) in [
         ("gpt-6-luna", json!(["reasoning.encrypted_content"])),
         ("gpt-4.1", Value::Null),

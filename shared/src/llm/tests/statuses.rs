@@ -123,7 +123,7 @@ async fn a_quota_that_is_used_up_is_known_by_every_providers_name_for_it() {
 /// The bodies are those of OpenAI's API, and of servers that take after it.
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-async fn errors_that_share_a_status_are_told_apart_in_both_of_openais_apis() {
+async fn errors_that_share_a_status_are_distinguished_in_both_of_openais_apis() {
     let too_long =
         "This model's maximum context length is 128000 tokens. However, you requested canary";
     let beyond =

@@ -340,7 +340,7 @@ fn check_messages(body: &Value, results: &[String]) {
 
 proptest! {
     #[test]
-    fn any_conversation_goes_on_with_any_provider(messages in any_conversation()) {
+    fn any_conversation_continues_with_any_provider(messages in any_conversation()) {
         let results = texts_of_results(&messages);
         for (provider, name) in ASKED {
             let request = model_request(model(provider, name), prompt(messages.clone()));

@@ -240,7 +240,7 @@ impl Cached {
         }
     }
 
-    /// The cache's entry for the answer, with a copy in this process.
+    /// Makes the cache's entry for the answer, and puts a copy into this process's cache.
     fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
         let cached = Arc::new(entry(answer, lookup.terms, now));
@@ -316,13 +316,14 @@ impl Cached {
         })
     }
 
-    /// The answer to one who came later than it.
+    /// Serves a cached answer to a caller that came after it was made.
     fn cached(&self, cached: &CachedAnswer) -> ModelAnswer {
         let age_seconds = self.clock.now().since(cached.made_at).as_secs();
         serve(cached, Origin::Cache { age_seconds })
     }
 
-    /// The answer to one who waited, most likely for this very one.
+    /// Serves an answer to a caller that waited for another caller's call. If the answer is older
+    /// than the caller, it counts as cached.
     fn coalesced(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) -> ModelAnswer {
         if cached.made_at >= lookup.requested_at {
             serve(cached, Origin::SingleFlight)
@@ -387,7 +388,7 @@ fn serve(cached: &CachedAnswer, origin: Origin) -> ModelAnswer {
     }
 }
 
-/// What the answer would have cost.
+/// Counts what a call for the answer would have cost.
 fn count_saving(cached: &CachedAnswer) {
     let saved =
         PriceTable::current().cost(&cached.answer.model, &cached.answer.usage, cached.made_at);
@@ -408,7 +409,7 @@ fn park(lookup: &CacheLookup<'_>, until: Timestamp) -> ModelError {
     tracing::info!(
         provider = model.provider().as_str(),
         model = model.name(),
-        "a model call waits for another's answer to the same lookup"
+        "model call parked; another process makes the same call"
     );
     let wait = Wait {
         until,

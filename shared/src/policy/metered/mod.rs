@@ -1,4 +1,4 @@
-//! Prices every attempt and keeps the caps on cost.
+//! Computes the cost of every attempt and enforces the caps on cost.
 //!
 //! This is the innermost layer, next to the providers. So an answer from the cache reserves
 //! nothing, and every attempt is under the caps, also the tenth retry. Under a cap, the highest
@@ -20,7 +20,7 @@
 //! - If a call is dropped or its process dies, its reservation stays. When it expires, it counts as
 //!   spent.
 //!
-//! So a provider that often breaks its answers off uses up a cap for few answers. The cost in
+//! So a provider that often cuts its answers uses up a cap for few answers. The cost in
 //! answers and errors contains only what providers reported.
 
 mod size;
@@ -52,19 +52,19 @@ use crate::runtime::computed;
 /// that differ.
 const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// When a call is tried again, at the earliest, that lacks only what open calls hold, or whose caps
-/// can't be checked just now; at the latest after twice as long, so that not all of those who wait
-/// come back at one moment.
+/// The least wait of a call that lacks only what open calls have reserved, or whose caps can't be
+/// checked now. The wait is up to twice as long, so that not all waiting tasks continue at one
+/// moment.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// The layer that prices every attempt and keeps the caps on cost.
+/// The layer that computes the cost of every attempt and enforces the caps on cost.
 pub struct Metered {
     inner: Arc<dyn Model>,
     prices: &'static PriceTable,
     budgets: Arc<dyn Budgets>,
     daily_caps: DailyCaps,
     clock: Arc<dyn Clock>,
-    /// The models without a price that were reported.
+    /// The models whose missing price was logged.
     reported: Mutex<HashSet<ModelRef>>,
 }
 
@@ -85,8 +85,7 @@ struct Cap {
 }
 
 impl Metered {
-    /// Meters `inner`. Nobody spends more than `daily_caps` a day, and no task more than its
-    /// request allows.
+    /// Meters `inner`, under `daily_caps` and the cap in each request.
     pub fn new(
         inner: Arc<dyn Model>,
         prices: &'static PriceTable,
@@ -167,8 +166,8 @@ impl Metered {
         result
     }
 
-    /// Reserves under every cap or under none, under all at once: one after the other, each would
-    /// add its time to the call.
+    /// Reserves under every cap, or under none. The reservations run concurrently, because each
+    /// would add its time to the call.
     async fn reserve_all(
         &self,
         caps: &[Cap],
@@ -208,7 +207,7 @@ impl Metered {
                     });
                 }
                 Err(error) => {
-                    // The failed reservation may be there all the same.
+                    // The store may have stored the reservation before it failed.
                     placed.push(cap);
                     failure = failure.or(Some((cap.scope, error)));
                 }
@@ -242,8 +241,8 @@ impl Metered {
         })
     }
 
-    /// Takes back what a call reserved that is not made. What fails is left to its expiry; why
-    /// there is no call is said already.
+    /// Releases the reservations of a call that is not made. A reservation that can't be released
+    /// expires. The reason why there is no call is logged already.
     async fn withdraw(&self, caps: &[&Cap], reservation: &Reservation) {
         let now = self.clock.now();
         let settling = caps
@@ -256,7 +255,7 @@ impl Metered {
         }
     }
 
-    /// Settles under every cap. What fails is left to its expiry.
+    /// Settles under every cap. A reservation that can't be settled expires, and counts in full.
     async fn settle_all(&self, caps: &[Cap], reservation: &Reservation, actual: u64) {
         let now = self.clock.now();
         let settling = caps
@@ -290,7 +289,7 @@ impl Metered {
             Ok(answer) => {
                 answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now);
             }
-            Err(error) if tells_all(error) => {
+            Err(error) if has_whole_cost(error) => {
                 error.spend.cost = self.cost(request.model(), error.spend.usage, now);
             }
             Err(error) => {
@@ -333,8 +332,8 @@ impl Metered {
         }
     }
 
-    /// What the call counts under its caps: what it cost, or the most that it can have cost where
-    /// that isn't known.
+    /// The amount that the call counts under its caps: its cost, or the highest possible cost if
+    /// the cost is unknown.
     fn actual(
         &self,
         request: &ModelRequest,
@@ -349,7 +348,7 @@ impl Metered {
         };
         let usage = match result {
             Ok(answer) if answer.spend.usage.input_tokens > 0 => return cost(answer.spend.usage),
-            Err(error) if tells_all(error) => return cost(error.spend.usage),
+            Err(error) if has_whole_cost(error) => return cost(error.spend.usage),
             Ok(answer) => answer.spend.usage,
             Err(error) => error.spend.usage,
         };
@@ -365,7 +364,7 @@ impl Metered {
         })
     }
 
-    /// Says once per process that a model has no price.
+    /// Logs once per process that a model has no price.
     fn report_unpriced(&self, model: &ModelRef) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.insert(model.clone()) {
@@ -388,15 +387,16 @@ impl Model for Metered {
     }
 }
 
-/// Whether a failed call cost no more than the provider reported: it was not called, or it refused.
-fn tells_all(error: &ModelError) -> bool {
+/// Whether a failed call cost no more than the provider reported: the provider was not called, or
+/// refused the request.
+fn has_whole_cost(error: &ModelError) -> bool {
     error.spend.attempts == 0
         || error
             .status
             .is_some_and(|status| !(200..300).contains(&status))
 }
 
-/// What a request to a provider adds to the metrics.
+/// Counts an attempt in the metrics.
 fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Duration) {
     let labels = PriceTable::current().labels(model);
     let spend = match result {

@@ -245,8 +245,8 @@ impl Model for Retry {
     }
 }
 
-/// Whether a wait leaves time to ask afterwards: as much as it took itself, or else a call that was
-/// waited for long would be cut, and paid, for the lack of an instant.
+/// Whether a wait leaves time for the next attempt: at least as much as the wait. Otherwise, an
+/// attempt after a long wait could be cut shortly before its end, and billed.
 fn leaves_time(request: &ModelRequest, wait: Duration, now: Timestamp) -> bool {
     request.deadline.allows(wait.saturating_mul(2), now)
 }

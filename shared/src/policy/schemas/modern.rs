@@ -30,7 +30,7 @@ pub(crate) fn modern(schema: &Value) -> Value {
     root.shift_remove("$schema");
     if renames {
         // Keeps the order of the keywords.
-        let renamed = |(name, value)| {
+        let with_new_name = |(name, value)| {
             (
                 if name == "definitions" {
                     "$defs".to_owned()
@@ -40,7 +40,7 @@ pub(crate) fn modern(schema: &Value) -> Value {
                 value,
             )
         };
-        root = root.into_iter().map(renamed).collect();
+        root = root.into_iter().map(with_new_name).collect();
     }
     let changed = without_reference(Value::Object(root));
     if has_broken_reference(&changed) {
@@ -87,10 +87,10 @@ impl Changes {
                 ("maximum", _) if excludes("exclusiveMaximum") => return None,
                 ("items", Value::Array(_)) => ("prefixItems", value),
                 ("additionalItems", _) if is_tuple => ("items", value),
+                // Two keywords take the place of `dependencies`, see below.
                 ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(false))
+                | ("dependencies", Value::Object(_))
                 | ("additionalItems", _) => return None,
-                // Two keywords take its place; see below.
-                ("dependencies", Value::Object(_)) => return None,
                 ("id", Value::String(_)) if self.is_draft_4 => return None,
                 ("$ref", Value::String(place))
                     if self.renames && place.starts_with(OLD_DEFINITIONS) =>

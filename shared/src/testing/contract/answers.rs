@@ -29,7 +29,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
     }),
     (
         "a cached answer is read unchanged while it is fresh, and no call is made",
-        |a| Box::pin(kept_comes_back(a)),
+        |a| Box::pin(cached_comes_back(a)),
     ),
     (
         "an answer without optional parts comes back unchanged",
@@ -205,7 +205,7 @@ async fn one_of_many(answers: Answers) -> Outcome {
     same(&granted, &1)
 }
 
-async fn kept_comes_back(answers: Answers) -> Outcome {
+async fn cached_comes_back(answers: Answers) -> Outcome {
     let (key, cached) = (new_key(), cached("é Paris 🗼"));
     claim_and_store(&answers, &key, &cached).await?;
     same(

@@ -35,7 +35,7 @@ pub(super) const CHECKS: &[Check<RetentionPorts>] = &[
     ),
     (
         "a task that has not ended, or not long ago, or was opened again, is ports whole",
-        |k| Box::pin(kept_whole(k)),
+        |k| Box::pin(not_purged(k)),
     ),
     (
         "purging twice, at the same time or what never was is no harm",
@@ -196,7 +196,7 @@ async fn purged_is_gone(ports: RetentionPorts) -> Outcome {
     ports.purge(&[&again]).await
 }
 
-async fn kept_whole(ports: RetentionPorts) -> Outcome {
+async fn not_purged(ports: RetentionPorts) -> Outcome {
     let agent = agent();
     let (mut living, recent) = (
         ports.stored(&agent).await?,

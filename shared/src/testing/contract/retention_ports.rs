@@ -108,7 +108,7 @@ impl RetentionPorts {
         Ok(())
     }
 
-    /// Keeps a large answer, and the claim to ask for a newer one.
+    /// Stores a large answer, and the claim to make the call for a newer one.
     pub(super) async fn keep_answer(&self, task: &Task) -> Outcome {
         let answer = ModelAnswer {
             spend: Spend::default(),

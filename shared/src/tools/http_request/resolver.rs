@@ -148,7 +148,7 @@ mod tests {
     };
 
     #[expect(clippy::unnecessary_wraps, reason = "it has the form of the system's")]
-    fn ask_server(_host: &str) -> io::Result<Vec<IpAddr>> {
+    fn query_server(_host: &str) -> io::Result<Vec<IpAddr>> {
         SERVER.lookups.fetch_add(1, SeqCst);
         let answers = SERVER.answers.lock().unwrap();
         let _answers = SERVER
@@ -160,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_server_of_names_holds_so_many_threads_and_no_more() {
-        let resolver = SystemResolver::looking_up(ask_server);
+        let resolver = SystemResolver::looking_up(query_server);
         for _round in 0..2 {
             let many = join_all((0..MOST_LOOKUPS * 2).map(|_| resolver.addresses("example.com")));
             let all_asked = async {

@@ -285,7 +285,7 @@ async fn a_tool_or_a_form_that_no_provider_would_take_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_provider_of_the_chain_refuses_is_refused_with_place_and_provider() {
+async fn a_providers_refusal_names_the_place_and_the_provider() {
     let odd = json!({ "type": "object", "properties": { "limit": {}, "filter[id]": { "type": "string" }, "a/b": {} } });
     let tool = |name: &str, schema: &Value| json!({ "name": name, "input_schema": schema });
     let tools = json!([tool("a", &json!({ "type": "object" })), tool("b", &odd)]);
@@ -336,7 +336,7 @@ async fn what_a_provider_of_the_chain_refuses_is_refused_with_place_and_provider
 }
 
 #[tokio::test]
-async fn the_order_of_properties_is_kept() {
+async fn the_order_of_properties_stays() {
     let platform = Platform::new();
     let schema = r#"{"type":"object","properties":{"reasoning":{"type":"string","enum":["z","a"]},"answer":{"type":"string"}},"required":["reasoning","answer"]}"#;
     let model = r#"[{"provider":"anthropic","model":"claude-sonnet-5-5"}]"#;

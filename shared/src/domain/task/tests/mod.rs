@@ -125,7 +125,7 @@ fn an_unclaimed_task_is_sent_again_ever_more_seldom() {
 }
 
 #[test]
-fn a_task_whose_workers_all_die_is_given_up() {
+fn a_task_whose_workers_all_die_fails() {
     let mut task = queued();
     let mut settled = Vec::new();
     for attempt in 1..=MAX_ATTEMPTS {

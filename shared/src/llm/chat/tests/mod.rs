@@ -227,7 +227,7 @@ fn an_answer_is_the_same_whole_and_streamed() {
 }
 
 #[test]
-fn parallel_calls_with_the_same_index_are_told_apart() {
+fn parallel_calls_with_the_same_index_are_distinguished() {
     let answer = stream(OLLAMA).unwrap();
     let expected = [
         ("call_hk81", "{\"city\":\"Oslo\"}"),

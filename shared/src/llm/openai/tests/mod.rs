@@ -191,7 +191,7 @@ fn what_is_new_in_a_stream_is_let_pass() {
 }
 
 #[test]
-fn an_item_that_is_new_is_kept_for_the_provider() {
+fn an_item_of_an_unknown_type_is_sent_back() {
     let mut response = last_response();
     let item = json!({"type": "invented_later", "id": "x_1", "content": 7});
     response["output"]

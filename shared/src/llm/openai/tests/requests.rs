@@ -156,7 +156,7 @@ fn the_cache_key_tells_beginnings_and_tenants_apart_and_nothing_else() {
 }
 
 #[test]
-fn models_that_do_not_reason_are_not_asked_for_reasoning() {
+fn no_reasoning_is_requested_from_models_that_do_not_reason() {
     for (name, reasons) in [
         ("gpt-4o-mini", false),
         ("ft:gpt-4.1:acme::1", false),

@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::{Faults, When};
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself() {
+async fn a_dead_store_is_read_once_per_view_and_a_process_protects_itself() {
     let (world, faults) = (World::new(vec![DOWN; 6]), Faults::default());
     faults.die_at(1, When::Before);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));

@@ -134,7 +134,7 @@ async fn a_leader_that_dies_costs_one_more_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_takes_a_claim_over_that_ended() {
+async fn a_waiting_caller_takes_over_a_claim_that_ended() {
     let world = World::new();
     world.held(5).await;
     let got = call_all(

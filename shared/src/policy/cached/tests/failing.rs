@@ -60,7 +60,7 @@ async fn a_store_that_fails_in_an_outage_costs_no_more_than_the_old_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
+async fn callers_that_wait_for_another_process_call_when_the_store_fails() {
     let world = World::new();
     world.held(50).await;
     world.faults.fail_at(3, When::Before);
@@ -75,7 +75,7 @@ async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_process_asks_once_though_the_store_fails() {
+async fn one_process_calls_once_although_the_store_fails() {
     let world = World::new();
     world.faults.die_at(1, When::Before);
     let process = world.process();

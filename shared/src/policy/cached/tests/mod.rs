@@ -348,7 +348,7 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_wants_younger_answers_than_are_cached_gets_them() {
+async fn a_caller_that_wants_younger_answers_than_are_cached_gets_them() {
     let world = World::with_answer(20).await;
     let strict = CacheRules::On(CacheTerms::default().with_ttl_seconds(10).unwrap());
     let request = ModelRequest {

@@ -94,7 +94,7 @@ async fn an_old_answer_names_what_failed_and_what_it_cost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn terms_without_stale_answers_cost_no_look_for_one() {
+async fn terms_without_stale_answers_cost_no_read_of_one() {
     let world = World::new();
     let terms = CacheRules::On(CacheTerms::default());
     world.model.then(Reply::Fail(UNAVAILABLE));

@@ -281,7 +281,7 @@ async fn when_all_are_out_the_earliest_return_comes_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_asked_for_a_pause_is_passed_over_until_it_is_over() {
+async fn a_model_in_a_cooldown_is_skipped_until_its_end() {
     let limited = Reply::FailWith {
         kind: ModelErrorKind::RateLimited,
         status: Some(429),

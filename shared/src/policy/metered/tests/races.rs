@@ -261,7 +261,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whoever_ends_how_the_cap_is_kept_and_no_reservation_outlives_its_time(
+    fn the_cap_holds_however_calls_end_and_no_reservation_outlives_its_time(
         fates in prop::collection::vec(fate(), 1..40),
         room in 0..12_u64,
     ) {

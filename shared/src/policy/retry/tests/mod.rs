@@ -158,7 +158,7 @@ fn check_end(script: &[Reply], request: &ModelRequest, expected: &Failed, expect
 }
 
 #[test]
-fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
+fn the_latest_named_wait_holds_and_else_the_wait_doubles() {
     check_times(&[], &[0]);
     let plain = Reply::Fail;
     check_times(
@@ -412,7 +412,7 @@ async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_asks_no_more() {
+async fn a_dropped_call_makes_no_more_attempts() {
     let (retry, timed) = retry([limited(5_000)], RetryBudget::default());
     assert!(
         tokio::time::timeout(Duration::from_secs(1), retry.call(&model_request("hello")))
