@@ -1,5 +1,5 @@
-//! Tells the function's crate the commit that it is built from: the environment variable `VERSION`,
-//! for the compiler.
+//! Sets the environment variable `VERSION` for the compiler: the commit that a function is built
+//! from.
 //!
 //! It is the build script of only the three functions' crates, so that a commit rebuilds no other
 //! crate. Builds for tests have the version `test`: they need no commit, and a commit rebuilds no
@@ -45,7 +45,7 @@ fn main() {
     );
 }
 
-/// What git answers; `None` if there is no git or no repository.
+/// The output of git; `None` if there is no git or no repository.
 fn git(arguments: &[&str]) -> Option<String> {
     let answer = Command::new("git")
         .args(arguments)

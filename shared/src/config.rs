@@ -90,7 +90,7 @@ impl Environment {
     }
 
     /// The variables that were read so far, so that a test can compare them with the template.
-    pub fn asked(&self) -> BTreeSet<&'static str> {
+    pub fn variables_read(&self) -> BTreeSet<&'static str> {
         self.read.borrow().clone()
     }
 }
@@ -108,6 +108,9 @@ mod tests {
             "environment variable EMPTY must be set"
         );
         assert!(environment.parsed::<u32>("COUNT").is_err());
-        assert_eq!(environment.asked(), BTreeSet::from(["COUNT", "EMPTY"]));
+        assert_eq!(
+            environment.variables_read(),
+            BTreeSet::from(["COUNT", "EMPTY"])
+        );
     }
 }

@@ -23,7 +23,7 @@ pub struct Timer<const N: usize> {
     dimensions: [&'static str; N],
 }
 
-/// Tells how often of all times something is so: its average is a share in percent.
+/// Measures how often something is so: its average is a share in percent.
 #[derive(Debug)]
 pub struct Share(&'static str);
 
@@ -33,7 +33,7 @@ impl Share {
         Self(name)
     }
 
-    /// Notes one time.
+    /// Records one case.
     pub fn note(&self, is_so: bool) {
         metrics::histogram!(self.0).record(if is_so { 100.0 } else { 0.0 });
     }
@@ -47,8 +47,7 @@ impl<const N: usize> Counter<N> {
         }
     }
 
-    /// Adds to the count with these values of its dimensions, and to the count of all of them
-    /// together.
+    /// Adds to the count with these values of its dimensions, and to the count without dimensions.
     pub fn add(&self, values: [&str; N], by: u64) {
         metrics::counter!(self.name).increment(by);
         if N > 0 {
@@ -65,7 +64,7 @@ impl<const N: usize> Timer<N> {
         }
     }
 
-    /// Notes one duration with these values of its dimensions, and among all of them together.
+    /// Records one duration with these values of its dimensions, and once without dimensions.
     pub fn note(&self, values: [&str; N], took: Duration) {
         let millis = took.as_secs_f64() * 1_000.0;
         metrics::histogram!(self.name).record(millis);
@@ -87,8 +86,8 @@ const MODEL: [&str; 2] = ["provider", "model"];
 
 /// Each metric's name, its unit, and its own dimensions, beside the ones that every metric has.
 ///
-/// A constant below that names no row here, or one with another unit or number of dimensions, does
-/// not compile.
+/// A constant below does not compile if its name has no row here, or if the row has another unit or
+/// number of dimensions.
 pub const ALL: [(&str, Unit, &[&str]); 77] = [
     ("Requests", Unit::Count, &[]),
     ("ClientErrors", Unit::Count, &[]),
@@ -169,8 +168,8 @@ pub const ALL: [(&str, Unit, &[&str]); 77] = [
     ("ColdStarts", Unit::Count, &[]),
 ];
 
-/// The dimensions in the row of a metric. A name without a row, or with another unit or number of
-/// dimensions there, fails the compilation of the constant that asks.
+/// The dimensions in the row of a metric. The compilation fails if no row has this name, or if the
+/// row has another unit or number of dimensions.
 #[expect(clippy::indexing_slicing, reason = "only the compiler runs it")]
 const fn row<const N: usize>(name: &str, unit: Unit) -> [&'static str; N] {
     let mut number = 0;
@@ -205,16 +204,16 @@ pub const REQUESTS: Counter<0> = Counter::listed("Requests");
 pub const CLIENT_ERRORS: Counter<0> = Counter::listed("ClientErrors");
 /// Requests answered with a status from 500 on.
 pub const SERVER_ERRORS: Counter<0> = Counter::listed("ServerErrors");
-/// Time to answer a request, waits that it asked for included.
+/// Time to answer a request, the wait of `?wait=` included.
 pub const REQUEST_LATENCY: Timer<0> = Timer::listed("RequestLatency");
-/// Waits for a task that were refused because their tenant waited as often as it may, or could not
-/// be counted.
+/// Waits for a task that were refused, because the tenant's waits were at their cap or could not be
+/// counted.
 pub const WAITS_REFUSED: Counter<0> = Counter::listed("WaitsRefused");
 /// Requests whose API key was refused, by what was wrong with it: absent, malformed or wrong.
 pub const AUTH_FAILURES: Counter<1> = Counter::listed("AuthFailures");
 /// Tasks accepted.
 pub const TASKS_SUBMITTED: Counter<0> = Counter::listed("TasksSubmitted");
-/// Submissions that met their own earlier task.
+/// Submissions with an `Idempotency-Key` whose task exists already.
 pub const IDEMPOTENT_REPLAYS: Counter<0> = Counter::listed("IdempotentReplays");
 /// Submissions answered with a status from 500 on.
 pub const SUBMIT_FAILURES: Counter<0> = Counter::listed("SubmitFailures");
@@ -224,20 +223,20 @@ pub const SUBMIT_LATENCY: Timer<0> = Timer::listed("SubmitLatency");
 pub const TASKS_CLAIMED: Counter<0> = Counter::listed("TasksClaimed");
 /// Time from when a task was ready to when a worker took it.
 pub const QUEUE_WAIT: Timer<0> = Timer::listed("QueueWait");
-/// Time that a worker had a task, as it leaves it.
+/// Time that a worker had a task, recorded when the worker leaves it.
 pub const TIME_RUNNING: Timer<0> = Timer::listed("TimeRunning");
-/// Time that a task was parked, as that ends.
+/// Time that a task was parked, recorded at the end of the wait.
 pub const TIME_WAITING: Timer<0> = Timer::listed("TimeWaiting");
-/// Time that a task waited for its client's answers, as that ends.
+/// Time that a task waited for its client's answers, recorded at the end of the wait.
 pub const TIME_AWAITING_INPUT: Timer<0> = Timer::listed("TimeAwaitingInput");
-/// Time that a task was paused, as that ends.
+/// Time that a task was paused, recorded when it resumes or ends.
 pub const TIME_PAUSED: Timer<0> = Timer::listed("TimePaused");
 /// Tasks that ended with an answer.
 pub const TASKS_COMPLETED: Counter<0> = Counter::listed("TasksCompleted");
-/// Tasks that ended without one.
+/// Tasks that failed.
 pub const TASKS_FAILED: Counter<0> = Counter::listed("TasksFailed");
-/// Of the tasks that ended with an answer or for a reason that is not their client's, the share
-/// without an answer.
+/// The share without an answer among the tasks that ended. Tasks that ended for a reason of their
+/// client's are left out.
 pub const TASKS_LOST: Share = Share::listed("TasksLost");
 /// Tasks whose time was up.
 pub const TASKS_TIMED_OUT: Counter<0> = Counter::listed("TasksTimedOut");
@@ -245,7 +244,7 @@ pub const TASKS_TIMED_OUT: Counter<0> = Counter::listed("TasksTimedOut");
 pub const TASKS_CANCELED: Counter<0> = Counter::listed("TasksCanceled");
 /// Tasks that paused at a limit.
 pub const TASKS_PAUSED: Counter<0> = Counter::listed("TasksPaused");
-/// Tasks that came to wait for their client.
+/// Tasks that began to wait for their client's answers.
 pub const TASKS_AWAITING_INPUT: Counter<0> = Counter::listed("TasksAwaitingInput");
 /// Tasks that were parked.
 pub const TASKS_PARKED: Counter<0> = Counter::listed("TasksParked");
@@ -257,7 +256,7 @@ pub const TASK_DURATION: Timer<0> = Timer::listed("TaskDuration");
 pub const HOPS: Counter<0> = Counter::listed("Hops");
 /// Time that a model call or a tool call took.
 pub const STEP_DURATION: Timer<0> = Timer::listed("StepDuration");
-/// Workers that found another with their task.
+/// Workers that lost their task to another worker.
 pub const LEASES_LOST: Counter<0> = Counter::listed("LeasesLost");
 /// Messages of tasks that had ended.
 pub const DUPLICATE_MESSAGES: Counter<0> = Counter::listed("DuplicateMessages");
@@ -265,22 +264,22 @@ pub const DUPLICATE_MESSAGES: Counter<0> = Counter::listed("DuplicateMessages");
 pub const POISON_MESSAGES: Counter<0> = Counter::listed("PoisonMessages");
 /// Messages whose handling panicked.
 pub const PANICS: Counter<0> = Counter::listed("Panics");
-/// Runs that broke off because the store failed.
+/// Runs that ended early because the store failed.
 pub const STORE_FAILURES: Counter<0> = Counter::listed("StoreFailures");
-/// Reads and writes of the ephemeral table that failed; the work went on without it.
+/// Reads and writes of the ephemeral table that failed; the work continued without it.
 pub const EPHEMERAL_FAILURES: Counter<0> = Counter::listed("EphemeralFailures");
 /// Messages of tasks that could not be sent; cleanup sends them later.
 pub const SEND_FAILURES: Counter<0> = Counter::listed("SendFailures");
 /// Tool calls that could not be made.
 pub const BAD_TOOL_CALLS: Counter<0> = Counter::listed("BadToolCalls");
-/// Tasks that the platform gave up.
+/// Tasks that became dead letters.
 pub const DEAD_LETTERS: Counter<0> = Counter::listed("DeadLetters");
 /// Requests to providers.
 pub const MODEL_CALLS: Counter<2> = Counter::listed("ModelCalls");
 /// Failed requests to providers, by failure code.
 pub const MODEL_ERRORS: Counter<2> = Counter::listed("ModelErrors");
-/// Requests to providers that failed until a person mends a key or an account: refused or missing
-/// keys, and used up quotas.
+/// Requests to providers that will fail until a person corrects a key or an account: refused or
+/// missing keys, and used up quotas.
 pub const MODEL_ACCESS_ERRORS: Counter<0> = Counter::listed("ModelAccessErrors");
 /// Time that a request to a provider took.
 pub const MODEL_LATENCY: Timer<2> = Timer::listed("ModelLatency");
@@ -288,7 +287,7 @@ pub const MODEL_LATENCY: Timer<2> = Timer::listed("ModelLatency");
 pub const TIME_TO_FIRST_CHUNK: Timer<2> = Timer::listed("TimeToFirstChunk");
 /// Requests that repeat a failed one.
 pub const MODEL_RETRIES: Counter<2> = Counter::listed("ModelRetries");
-/// Calls that went on to this model of their chain.
+/// Calls that fell back to this model of their chain.
 pub const FALLBACKS: Counter<2> = Counter::listed("Fallbacks");
 /// Circuits that opened.
 pub const CIRCUITS_OPENED: Counter<2> = Counter::listed("CircuitsOpened");
@@ -304,62 +303,62 @@ pub const CACHE_READ_TOKENS: Counter<2> = Counter::listed("CacheReadTokens");
 pub const CACHE_WRITE_TOKENS: Counter<2> = Counter::listed("CacheWriteTokens");
 /// What model calls cost, in millionths of a US dollar.
 pub const MODEL_COST_MICRO_USD: Counter<2> = Counter::listed("ModelCostMicroUsd");
-/// Calls of models that have no price here.
+/// Calls whose cost is unknown.
 pub const UNPRICED_CALLS: Counter<2> = Counter::listed("UnpricedCalls");
-/// Answers that were kept.
+/// Requests that a cached answer served.
 pub const CACHE_HITS: Counter<0> = Counter::listed("CacheHits");
-/// Questions that had to be asked, with the cache on.
+/// Requests that the response cache could not serve, and that led to a model call.
 pub const CACHE_MISSES: Counter<0> = Counter::listed("CacheMisses");
 /// Old answers that were served because no model answered.
 pub const CACHE_STALE: Counter<0> = Counter::listed("CacheStale");
-/// Answers that another had asked for at the same time.
+/// Requests that the answer to another caller's request served, because both came at the same time.
 pub const CACHE_COALESCED: Counter<0> = Counter::listed("CacheCoalesced");
-/// What kept and shared answers would have cost, in millionths of a US dollar.
+/// What cached and shared answers would have cost, in millionths of a US dollar.
 pub const SAVED_MICRO_USD: Counter<0> = Counter::listed("SavedMicroUsd");
 /// Model calls that a cap on cost refused.
 pub const BUDGET_REFUSALS: Counter<0> = Counter::listed("BudgetRefusals");
-/// Calls of the platform's tools.
+/// Calls of built-in tools.
 pub const TOOL_CALLS: Counter<1> = Counter::listed("ToolCalls");
-/// Calls of the platform's tools that failed.
+/// Calls of built-in tools that failed.
 pub const TOOL_ERRORS: Counter<1> = Counter::listed("ToolErrors");
-/// Time that a call of a platform's tool took.
+/// Time that a call of a built-in tool took.
 pub const TOOL_LATENCY: Timer<1> = Timer::listed("ToolLatency");
 /// HTTP requests that the guard refused.
 pub const TOOLS_BLOCKED: Counter<1> = Counter::listed("ToolsBlocked");
 /// Tasks that the watchdog found overdue.
 pub const OVERDUE_TASKS: Counter<0> = Counter::listed("OverdueTasks");
-/// For how long the most overdue of them had been.
+/// How long the most overdue task was overdue.
 pub const OLDEST_OVERDUE: Timer<0> = Timer::listed("OldestOverdueMs");
 /// Tasks that no worker took in time while their messages wait in the queue and nobody receives
 /// any, or although their messages were received more than once.
 pub const TASKS_UNCLAIMED: Counter<0> = Counter::listed("TasksUnclaimed");
 /// Messages that the watchdog sent again.
 pub const MESSAGES_RESENT: Counter<0> = Counter::listed("MessagesResent");
-/// Tasks that it took from workers that were gone.
+/// Tasks that the watchdog queued again after a worker was lost.
 pub const TASKS_REQUEUED: Counter<0> = Counter::listed("TasksRequeued");
-/// Parked tasks that it woke.
+/// Parked tasks that the watchdog queued after their wait.
 pub const TASKS_AWAKENED: Counter<0> = Counter::listed("TasksAwakened");
-/// Tasks that it failed because their attempts were used up.
+/// Tasks that the watchdog failed because their attempts were used up.
 pub const TASKS_GIVEN_UP: Counter<0> = Counter::listed("TasksGivenUp");
-/// Tasks that it failed because their client did nothing.
+/// Tasks that the watchdog failed because their client did not respond in time.
 pub const TASKS_EXPIRED: Counter<0> = Counter::listed("TasksExpired");
 /// Ended tasks that their clients deleted.
 pub const TASKS_DELETED: Counter<0> = Counter::listed("TasksDeleted");
-/// Tasks that were deleted, last record included: by their clients, or because they were kept for
+/// Tasks that were deleted, last record included: by their clients, or because they were stored for
 /// long enough.
 pub const TASKS_PURGED: Counter<0> = Counter::listed("TasksPurged");
 /// Agents that were deleted, last record included.
 pub const AGENTS_DELETED: Counter<0> = Counter::listed("AgentsDeleted");
-/// Poison that the dead-letter queue gave up.
+/// Malformed messages that were deleted from the dead-letter queue.
 pub const POISON_DROPPED: Counter<0> = Counter::listed("PoisonDropped");
-/// Overdue tasks that it could neither read nor change.
+/// Overdue tasks that the watchdog could not read or change.
 pub const SWEEP_FAILURES: Counter<0> = Counter::listed("SweepFailures");
 /// Sweeps that left overdue tasks to the next one.
 pub const SWEEPS_UNFINISHED: Counter<0> = Counter::listed("SweepsUnfinished");
 /// First invocations of an execution environment.
 pub const COLD_STARTS: Counter<0> = Counter::listed("ColdStarts");
 
-/// The dimensions that a metric may have. Each value of each is paid for.
+/// The dimensions that a metric may have. `CloudWatch` charges for each value of a dimension.
 pub const DIMENSIONS: [&str; 5] = ["provider", "model", "error", "tool", "reason"];
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! What the work asks of the runtime so that one task's work holds up no other's.
+//! Keeps long computations of one task from stopping the others.
 //!
-//! The executor's tasks share one thread, which suits waiting for models. What a stranger sends can
-//! take that thread for long, though: an answer of 8 MB is parsed, a step of 16 MB is compressed,
-//! and meanwhile the other tasks renew no lease and hear no cancel. Such work is [`computed`]: it
-//! keeps its thread, and the runtime continues all other tasks on another thread.
+//! The executor's tasks share one thread, because they mostly wait for models. But to parse an
+//! answer of 8 MB or to compress a step of 16 MB takes long, and the other tasks could not renew
+//! their leases or notice a cancel meanwhile. Such work is [`computed`]: it keeps its thread, and
+//! the runtime continues all other tasks on another thread.
 
 use std::future::pending;
 use std::io;
@@ -12,7 +12,7 @@ use std::panic::resume_unwind;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 use tokio::task::{self, JoinSet};
 
-/// From how many bytes on work is worth another thread. Less takes a few milliseconds at most.
+/// The least bytes for which work is worth another thread. Fewer take a few milliseconds at most.
 const LONG_FROM_BYTES: usize = 128 * 1_024;
 
 /// A runtime for many tasks that wait: one thread, and another one while a task's work is
@@ -27,9 +27,9 @@ pub fn for_tasks() -> io::Result<Runtime> {
 /// Does work whose length grows with this many bytes, without an `await` in it.
 ///
 /// If they are many, the runtime continues its other tasks on another thread
-/// (<https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html>). What else the same task
-/// waits for at the time, as in a `join!`, has to wait. A runtime that has no more than the one
-/// thread has no other thread to continue on, and waits.
+/// (<https://docs.rs/tokio/latest/tokio/task/fn.block_in_place.html>). Other
+/// futures of the same task, as in a `join!`, have to wait. In a runtime with only one thread,
+/// everything waits.
 pub fn computed<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let may_move = Handle::try_current()
         .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
@@ -40,14 +40,15 @@ pub fn computed<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Does the work in a task of its own, which is dropped and panics with the caller.
+/// Does the work in a task of its own. If the caller is dropped, so is the task; if the task
+/// panics, so does the caller.
 pub async fn in_own_task<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let mut tasks = JoinSet::new();
     tasks.spawn(work);
     match tasks.join_next().await {
         Some(Ok(done)) => done,
         Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
-        // Nobody but a runtime that ends cancels it, and then this task as well.
+        // Only the end of the runtime cancels the task, and it ends this task too.
         Some(Err(_)) | None => pending().await,
     }
 }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-    async fn while_one_task_computes_for_long_the_others_go_on() {
+    async fn while_one_task_computes_for_long_the_others_continue() {
         let (say, heard) = std::sync::mpsc::channel();
         let computing = tokio::spawn(async move {
             computed(LONG_FROM_BYTES, || {

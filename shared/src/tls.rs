@@ -1,9 +1,9 @@
 //! Which servers are trusted: the root certificates of this machine, read once for the SDK, the
 //! models' client and the tools' client of one function.
 //!
-//! Each of these clients would read them by itself: some 150 certificates each time, and most of
-//! what a function's start takes (`make bench-start`). `SSL_CERT_FILE` and `SSL_CERT_DIR` name
-//! others than the machine's (<https://docs.rs/rustls-native-certs>).
+//! Otherwise, each of these clients would read some 150 certificates by itself, which takes most of
+//! a function's start (`make bench-start`). `SSL_CERT_FILE` and `SSL_CERT_DIR` name other
+//! certificates than the machine's (<https://docs.rs/rustls-native-certs>).
 
 use std::sync::LazyLock;
 
@@ -28,8 +28,8 @@ static ROOTS: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
     read.certs
 });
 
-/// Where `SSL_CERT_FILE` and `SSL_CERT_DIR` say nothing, the machine's bundle is enough: its
-/// folders have the same certificates once or twice more, in hundreds of files.
+/// Reads the certificates. If `SSL_CERT_FILE` and `SSL_CERT_DIR` are not set, only the machine's
+/// bundle is read: its folders have the same certificates again, in hundreds of files.
 fn read_roots() -> CertificateResult {
     let bundle = openssl_probe::probe()
         .cert_file
@@ -41,14 +41,14 @@ fn read_roots() -> CertificateResult {
 
 static CLIENT: LazyLock<ClientConfig> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
-    // Some machines have certificates that nobody can read. The others count.
+    // Some machines have certificates that can't be parsed. They are left out.
     roots.add_parsable_certificates(ROOTS.iter().cloned());
     ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth()
 });
 
-/// TLS for a `reqwest` client. Clones share what they know of servers.
+/// The TLS configuration for a `reqwest` client. Clones share their sessions with servers.
 pub(crate) fn client_config() -> ClientConfig {
     CLIENT.clone()
 }
@@ -61,7 +61,7 @@ pub(crate) fn aws_client() -> SharedHttpClient {
     let builder = Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
     match context {
         Ok(context) => builder.tls_context(context).build_https(),
-        // It then reads the certificates by itself.
+        // The SDK then reads the certificates by itself.
         Err(error) => {
             tracing::warn!(%error, "the SDK can't use the root certificates that were read");
             builder.build_https()

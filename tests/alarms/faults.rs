@@ -366,7 +366,7 @@ async fn workers_stall() -> Stack {
     }
     stack.provider.hold();
     let take_over = async {
-        stack.provider.until_asked(tasks.len()).await;
+        stack.provider.until_called(tasks.len()).await;
         stack.clock.advance(Duration::from_mins(2));
         for task in &tasks {
             let now = stack.clock.now();

@@ -13,7 +13,7 @@ use tests::platform::unique;
 /// The fields of an agent whose tasks can have five steps: three model calls, and a tool after each
 /// but the last.
 ///
-/// The stand-in takes its time over these questions before the first token, not before it looks at
+/// The stand-in takes its time over these requests before the first token, not before it looks at
 /// them (`latencyMs`): of a request that is cut off there it keeps no record.
 pub(crate) fn five_steps() -> Value {
     let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
@@ -45,14 +45,14 @@ pub(crate) struct Done {
     /// Leases whose worker was lost.
     pub(crate) leases_lost: u64,
     /// Model calls whose answer was never recorded.
-    pub(crate) asked_again: usize,
+    pub(crate) called_again: usize,
     /// Recorded runs of tools, as far as their spans arrived.
     pub(crate) run_once: usize,
     /// Runs of tools that were never recorded.
     pub(crate) run_again: usize,
 }
 
-/// All that was asked and run.
+/// All model calls and tool runs.
 pub(crate) struct Evidence {
     requests: Vec<Value>,
     tool_runs: BTreeMap<(String, u32), Vec<Timestamp>>,
@@ -90,7 +90,7 @@ impl Evidence {
             leases_lost: task.fence() - 1,
             ..Done::default()
         };
-        let asked = questions(
+        let by_step = requests(
             steps,
             self.requests
                 .iter()
@@ -99,9 +99,9 @@ impl Evidence {
         for step in steps {
             match &step.kind {
                 StepKind::ModelCall { answer, .. } => {
-                    let (own, lost) = check_step(step, &claims, &asked[&step.number]);
+                    let (own, lost) = check_step(step, &claims, &by_step[&step.number]);
                     assert_eq!(own, answer.spend.attempts as usize, "{step:?}");
-                    done.asked_again += lost;
+                    done.called_again += lost;
                 }
                 StepKind::ToolCall { .. } => {
                     let (own, lost) =
@@ -120,16 +120,16 @@ impl std::iter::Sum for Done {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             leases_lost: sum.leases_lost + one.leases_lost,
-            asked_again: sum.asked_again + one.asked_again,
+            called_again: sum.called_again + one.called_again,
             run_once: sum.run_once + one.run_once,
             run_again: sum.run_again + one.run_again,
         })
     }
 }
 
-/// When each step's question was asked, by the step's number. Every question has the results of
+/// When each step's request was made, by the step's number. Every request has the results of
 /// tools that are recorded.
-fn questions<'a>(
+fn requests<'a>(
     steps: &[Step],
     requests: impl Iterator<Item = &'a Value>,
 ) -> BTreeMap<u32, Vec<Timestamp>> {
@@ -138,7 +138,7 @@ fn questions<'a>(
         StepKind::ModelCall { .. } => None,
     });
     let recorded: Vec<&str> = recorded.collect();
-    let mut asked: BTreeMap<u32, Vec<Timestamp>> = BTreeMap::new();
+    let mut by_step: BTreeMap<u32, Vec<Timestamp>> = BTreeMap::new();
     for request in requests {
         let messages = request["body"]["messages"].as_array().unwrap().iter();
         let results: Vec<&str> = messages
@@ -146,16 +146,16 @@ fn questions<'a>(
             .map(|message| message["content"].as_str().unwrap())
             .collect();
         assert_eq!(results, recorded[..results.len()]);
-        // After the question, a result for each answer before.
+        // After the request, a result for each answer before.
         let number = u32::try_from(2 * results.len() + 1).unwrap();
-        asked
+        by_step
             .entry(number)
             .or_default()
             .push(Timestamp::from_millis(
                 request["timestamp"].as_u64().unwrap(),
             ));
     }
-    asked
+    by_step
 }
 
 /// When tools were run, by trace and number of the step. A worker sends the span of each run before

@@ -13,7 +13,7 @@ use tests::unreliable::Fate;
 
 use crate::evidence::{Prompts, five_steps};
 use crate::{
-    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked,
+    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_called,
     watched,
 };
 
@@ -37,7 +37,7 @@ async fn tasks_complete_although_all_functions_are_killed_at_once() {
         // watchdog looks.
         held_prompts.push(unique("[ok]"));
         held.extend(submit_all(&deployment, &held_agent, &held_prompts[held.len()..]).await);
-        until_asked(&deployment, &model, &held_prompts).await;
+        until_called(&deployment, &model, &held_prompts).await;
         let submitted = submit_all(&deployment, &agent, prompts);
         tasks.extend(
             tokio::join!(
@@ -113,7 +113,7 @@ async fn check_zombies(back: Back) {
     deployment.hold_messages().await;
     let tasks = submit_all(&deployment, &agent, &prompts).await;
     deployment.deliver_messages().await;
-    until_asked(&deployment, &model, &prompts).await;
+    until_called(&deployment, &model, &prompts).await;
 
     let zombies = Stopped::all(deployment.processes("executor"));
     deployment.hold_messages().await;
@@ -126,8 +126,11 @@ async fn check_zombies(back: Back) {
         provider.release(&model);
     }
     deployment.deliver_messages().await;
-    let asked_twice = async || provider.asked_of(&model).len() == 2 * prompts.len();
-    deployment.platform().until(asked_twice, "others ask").await;
+    let called_twice = async || provider.requests_to(&model).len() == 2 * prompts.len();
+    deployment
+        .platform()
+        .until(called_twice, "others ask")
+        .await;
     if back == Back::Late {
         all_ended(&deployment, &tasks).await;
     }
@@ -157,10 +160,10 @@ async fn check_zombies(back: Back) {
     }
     assert!(
         provider
-            .asked_by_prompt(&model)
+            .requests_by_prompt(&model)
             .values()
-            .all(|asked| asked.len() == 2),
-        "who came back asked again"
+            .all(|requests| requests.len() == 2),
+        "who came back requests again"
     );
 }
 
@@ -203,7 +206,7 @@ async fn task_that_kills_its_worker_fails_and_its_nine_neighbours_complete() {
         "{given_up:?}"
     );
     assert_eq!(
-        provider.asked_of(&model).len(),
+        provider.requests_to(&model).len(),
         5,
         "one call for each attempt"
     );

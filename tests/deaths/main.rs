@@ -82,15 +82,15 @@ async fn all_ended(deployment: &Deployment, tasks: &[TaskId]) -> Vec<Task> {
 }
 
 /// Waits until the model was asked for each of these tasks.
-async fn until_asked(deployment: &Deployment, model: &str, prompts: &[String]) {
+async fn until_called(deployment: &Deployment, model: &str, prompts: &[String]) {
     let provider = deployment.platform().unreliable();
-    let are_asked = async || {
-        let asked = provider.asked_by_prompt(model);
-        prompts.iter().all(|prompt| asked.contains_key(prompt))
+    let are_called = async || {
+        let requests = provider.requests_by_prompt(model);
+        prompts.iter().all(|prompt| requests.contains_key(prompt))
     };
     deployment
         .platform()
-        .until(are_asked, "the model is asked for all tasks")
+        .until(are_called, "the model is requests for all tasks")
         .await;
 }
 
@@ -118,7 +118,7 @@ async fn task_completes_with_one_step_after_a_kill_in_a_model_call() {
     let prompt = unique("[slow]");
     let task = platform.submit(&platform.claude().await, &prompt).await;
     platform.until_status(&task, "running").await;
-    platform.until_model_is_asked().await;
+    platform.until_model_is_called().await;
     let killed = platform.executor_processes();
     assert!(!killed.is_empty(), "no process of the executor was found");
     killed.into_iter().for_each(kill);
@@ -203,7 +203,7 @@ async fn two_hundred_tasks_complete_with_an_executor_killed_each_second() {
     }
     let Done {
         leases_lost,
-        asked_again,
+        called_again,
         run_once,
         run_again,
     } = done.into_iter().sum();
@@ -215,7 +215,7 @@ async fn two_hundred_tasks_complete_with_an_executor_killed_each_second() {
     );
     tell(&format!(
         "{killed} executors killed, which had {leases_lost} leases; {TASKS} tasks of 5 steps completed; recorded steps that were \
-         done again: 0; unrecorded ones that were: {asked_again} model calls besides {}, {run_again} tool runs besides {run_once}",
+         done again: 0; unrecorded ones that were: {called_again} model calls besides {}, {run_again} tool runs besides {run_once}",
         TASKS * 3
     ));
 }

@@ -12,7 +12,7 @@ use tests::unreliable::Fate;
 
 use crate::evidence::{Prompts, five_steps};
 use crate::{
-    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked,
+    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_called,
     watched,
 };
 
@@ -42,7 +42,7 @@ async fn tasks_complete_although_the_queue_is_purged() {
     let held_prompts: Vec<String> = (0..8).map(|_| unique("[ok]")).collect();
     let held = submit_all(&deployment, &held_agent, &held_prompts).await;
     deployment.deliver_messages().await;
-    until_asked(&deployment, &held_model, &held_prompts).await;
+    until_called(&deployment, &held_model, &held_prompts).await;
     deployment.hold_messages().await;
     let prompts = Prompts::new(20);
     let waiting = submit_all(&deployment, &agent, &prompts.all).await;

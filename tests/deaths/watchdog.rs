@@ -10,7 +10,7 @@ use tests::processes::kill;
 
 use crate::evidence::{Prompts, five_steps};
 use crate::{
-    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_asked,
+    AWS, agent_on, all_ended, check_completed, deployment, own_model, submit_all, until_called,
 };
 
 const SWEEPS: usize = 12;
@@ -34,7 +34,7 @@ async fn of_twelve_sweeps_at_once_one_settles_each_task() {
     let lost_prompts: Vec<String> = (0..10).map(|_| unique("[ok]")).collect();
     let lost = submit_all(&deployment, &held_agent, &lost_prompts).await;
     deployment.deliver_messages().await;
-    until_asked(&deployment, &model, &lost_prompts).await;
+    until_called(&deployment, &model, &lost_prompts).await;
     deployment.hold_messages().await;
     deployment.processes("executor").into_iter().for_each(kill);
     for task in &lost {

@@ -1,4 +1,4 @@
-//! Both vendors' protocols, when all is well and when it is not.
+//! Both providers' protocols, when all is well and when it is not.
 
 use serde_json::json;
 
@@ -24,11 +24,11 @@ async fn check_answer(provider: &str, model: &str, path: &str) {
         (&json!(9), &json!(3))
     );
     let requests = platform.model_requests(&prompt).await;
-    let asked: Vec<_> = requests
+    let requests: Vec<_> = requests
         .iter()
         .map(|request| (&request["path"], &request["body"]["model"]))
         .collect();
-    assert_eq!(asked, [(&json!(path), &json!(model))]);
+    assert_eq!(requests, [(&json!(path), &json!(model))]);
     assert_eq!(platform.steps(&task).await, [(1, 1)]);
 }
 

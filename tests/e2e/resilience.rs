@@ -44,15 +44,15 @@ async fn five_hundred_tasks_complete_although_three_calls_in_ten_meet_trouble() 
         .filter(|task| task["status"] != "completed")
         .collect();
     assert!(stuck.is_empty(), "{stuck:?}");
-    let asked = provider.asked_by_prompt(&model);
-    let calls: usize = asked.values().map(Vec::len).sum();
+    let requests = provider.requests_by_prompt(&model);
+    let calls: usize = requests.values().map(Vec::len).sum();
     assert!(
         (501..=800).contains(&calls),
         "{calls} calls for 500 answers"
     );
-    for (earlier, later) in asked
+    for (earlier, later) in requests
         .values()
-        .flat_map(|asked| asked.iter().zip(asked.iter().skip(1)))
+        .flat_map(|requests| requests.iter().zip(requests.iter().skip(1)))
     {
         assert!(
             !earlier.fate.is_answered(),
@@ -62,7 +62,7 @@ async fn five_hundred_tasks_complete_although_three_calls_in_ten_meet_trouble() 
             let waited = later.at.duration_since(earlier.at);
             assert!(
                 waited >= Duration::from_secs(seconds),
-                "{earlier:?} asked again after {waited:?}"
+                "{earlier:?} requests again after {waited:?}"
             );
         }
     }
@@ -91,21 +91,24 @@ async fn three_hundred_tasks_complete_with_three_in_ten_calls_failing() {
         .filter(|task| task["status"] != "completed")
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
-    let asked = provider.asked_by_prompt(&model);
-    let calls: usize = asked.values().map(Vec::len).sum();
+    let requests = provider.requests_by_prompt(&model);
+    let calls: usize = requests.values().map(Vec::len).sum();
     assert!(
         (301..=480).contains(&calls),
         "{calls} calls for 300 answers: at most 1.6 a step"
     );
     for fate in Fate::FAILURES {
         assert!(
-            asked.values().flatten().any(|asked| asked.fate == fate),
+            requests
+                .values()
+                .flatten()
+                .any(|requests| requests.fate == fate),
             "no request met {fate:?}"
         );
     }
-    for (earlier, later) in asked
+    for (earlier, later) in requests
         .values()
-        .flat_map(|asked| asked.iter().zip(asked.iter().skip(1)))
+        .flat_map(|requests| requests.iter().zip(requests.iter().skip(1)))
     {
         assert!(
             !earlier.fate.is_answered(),
@@ -167,7 +170,7 @@ async fn a_day_named_to_one_of_a_hundred_and_fifty_tasks_parks_that_task_alone()
     };
     let parked: Vec<&Value> = ended.iter().filter(was_parked).collect();
     assert_eq!(parked.len(), 1, "{parked:?}");
-    assert_eq!(provider.asked_of(&model).len(), 151);
+    assert_eq!(provider.requests_to(&model).len(), 151);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,7 +199,7 @@ async fn tasks_of_a_provider_in_outage_are_answered_elsewhere() {
     );
     // Each of the five executors may fail five times in a row, with what its tasks had under way by
     // then.
-    let calls = provider.asked_of(&model).len();
+    let calls = provider.requests_to(&model).len();
     assert!(
         (5..=100).contains(&calls),
         "{calls} calls to a provider that is down"
@@ -219,12 +222,12 @@ async fn tasks_of_a_provider_in_outage_are_answered_elsewhere() {
         platform.ended(&task).await["model"]["provider"] == "openai_compatible"
     };
     platform
-        .until(back, "the provider is asked again once it has recovered")
+        .until(back, "the provider is requests again once it has recovered")
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_question_at_the_same_time_is_asked_once() {
+async fn the_same_request_at_the_same_time_is_asked_once() {
     let platform = Platform::deployed().await;
     let (provider, model) = (platform.unreliable(), own_model("sturdy"));
     let models = json!([{ "provider": "openai_compatible", "model": model }]);
@@ -237,12 +240,12 @@ async fn the_same_question_at_the_same_time_is_asked_once() {
         ended.iter().all(|task| task["output"] == "canary answer"),
         "{ended:?}"
     );
-    assert_eq!(provider.asked_of(&model).len(), 1);
+    assert_eq!(provider.requests_to(&model).len(), 1);
     let fresh = platform
         .submit_body(&json!({ "agent_id": agent, "input": prompts[0], "cache": "refresh" }))
         .await;
     assert_eq!(platform.ended(&fresh).await["status"], "completed");
-    assert_eq!(provider.asked_of(&model).len(), 2);
+    assert_eq!(provider.requests_to(&model).len(), 2);
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ async fn post(
 }
 
 #[tokio::test]
-async fn a_task_goes_through_its_tools_to_an_answer_with_each_vendor() {
+async fn a_task_goes_through_its_tools_to_an_answer_with_each_provider() {
     let platform = Platform::deployed().await;
     for (provider, model) in [
         ("anthropic", "claude-sonnet-5-5"),

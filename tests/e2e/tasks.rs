@@ -135,7 +135,7 @@ async fn a_task_whose_message_was_never_sent_is_found_by_the_watchdog() {
 }
 
 #[tokio::test]
-async fn rubbish_in_the_queue_is_given_up_by_name_and_harms_nobody() {
+async fn a_malformed_message_is_dead_lettered_and_harms_nobody() {
     let platform = Platform::deployed().await;
     let malformed = unique("not ours");
     let queue = platform.aws.sqs();

@@ -186,7 +186,7 @@ fn check_work(spans: &[Value], task: &str, agent: &str, [work, chat]: [&str; 2])
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tasks_trace_says_whether_its_answer_was_kept() {
+async fn a_tasks_trace_says_whether_its_answer_was_cached() {
     let platform = Platform::deployed().await;
     let models = json!([{ "provider": "anthropic", "model": "claude-sonnet-5-5" }]);
     let agent = platform
@@ -209,7 +209,7 @@ async fn a_tasks_trace_says_whether_its_answer_was_kept() {
                 .find(|span| text(span, "name").starts_with("chat "))
         };
         platform
-            .until(async || chats().is_some(), "the question is in the trace")
+            .until(async || chats().is_some(), "the request is in the trace")
             .await;
         decisions.push(chats().unwrap()["metadata"]["cache"].clone());
     }

@@ -11,7 +11,7 @@ use shared::store::{
     DynamoKeyStore, DynamoRetention, DynamoSlots, DynamoTaskStore, DynamoTenantStore,
 };
 use shared::testing::Delivery;
-use shared::testing::contract::{self, AgentsKept, Inbox, Kept};
+use shared::testing::contract::{self, AgentPorts, Inbox, RetentionPorts};
 use tests::LocalAws;
 use tokio::task::JoinHandle;
 
@@ -89,7 +89,7 @@ async fn dynamodb_keeps_the_contract_of_the_journal() {
 async fn dynamodb_keeps_the_contract_of_retention() {
     let aws = LocalAws::from_env().await;
     let table = aws.create_state_table().await;
-    let kept = Kept {
+    let ports = RetentionPorts {
         tasks: Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str())),
         journal: Arc::new(DynamoJournal::new(aws.dynamodb(), table.as_str())),
         budgets: Arc::new(DynamoBudgets::new(aws.dynamodb(), table.as_str())),
@@ -101,7 +101,7 @@ async fn dynamodb_keeps_the_contract_of_retention() {
         )),
     };
     finish(
-        tokio::spawn(contract::retention(kept)),
+        tokio::spawn(contract::retention(ports)),
         aws.delete_table(&table),
     )
     .await;
@@ -113,13 +113,13 @@ async fn dynamodb_keeps_the_contract_of_the_deletion_of_agents() {
     let table = aws.create_state_table().await;
     let agents = Arc::new(DynamoAgentStore::new(aws.dynamodb(), table.as_str()));
     let tasks = Arc::new(DynamoTaskStore::new(aws.dynamodb(), table.as_str()));
-    let kept = AgentsKept {
+    let ports = AgentPorts {
         agents: Arc::<DynamoAgentStore>::clone(&agents),
         tasks,
         retention: agents,
     };
     finish(
-        tokio::spawn(contract::agent_retention(kept)),
+        tokio::spawn(contract::agent_retention(ports)),
         aws.delete_table(&table),
     )
     .await;

@@ -43,14 +43,14 @@ impl Lossy {
         outcome
     }
 
-    /// The task is kept as it is here.
+    /// The stored task equals this one.
     async fn has(&self, task: &Task) {
-        let kept = self
+        let stored = self
             .tasks()
             .task(&task.spec().tenant, task.id())
             .await
             .unwrap();
-        assert_eq!(kept.as_ref(), Some(task));
+        assert_eq!(stored.as_ref(), Some(task));
     }
 
     async fn end(self) {

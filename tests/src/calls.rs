@@ -62,19 +62,19 @@ pub fn stack_with_caps(
     llm::model(&llm::http_client().unwrap(), providers, layers)
 }
 
-/// A question to one model of the unreliable provider.
+/// A call of one model of the unreliable provider.
 #[derive(Debug, Clone, Copy)]
-pub struct Question<'a> {
-    /// Whose question it is.
+pub struct Call<'a> {
+    /// Whose call it is.
     pub tenant: &'a str,
     /// The model.
     pub model: &'a str,
-    /// What is asked.
+    /// The user's text.
     pub prompt: &'a str,
 }
 
-impl Question<'_> {
-    /// To be asked within a minute, without the response cache.
+impl Call<'_> {
+    /// The request, to be answered within a minute, without the response cache.
     pub fn uncached(&self) -> ModelRequest {
         let now = SystemClock.now();
         let model = ModelRef::new(Provider::OpenAiCompatible, self.model).unwrap();

@@ -222,7 +222,7 @@ impl Platform {
 
     /// Waits until someone has a connection to the model stand-in, which lists a request only once
     /// it is answered.
-    pub async fn until_model_is_asked(&self) {
+    pub async fn until_model_is_called(&self) {
         let port = Url::parse(&self.model_url).unwrap().port().unwrap();
         self.until(
             async || processes::anybody_is_connected_to(port),
@@ -322,7 +322,7 @@ impl Platform {
         journal.steps(id(task)).await.unwrap()
     }
 
-    /// The task as it is kept.
+    /// The stored task.
     pub async fn task(&self, task: &str) -> Task {
         let tasks = DynamoTaskStore::new(self.aws.dynamodb(), self.state_table.as_str());
         tasks.task(&tenant(), id(task)).await.unwrap().unwrap()
@@ -376,7 +376,7 @@ pub(crate) async fn history_of(tasks: &DynamoTaskStore, task: &Task) -> Vec<Chan
     earlier
         .into_iter()
         .map(|(_, change)| change)
-        .chain(history.kept().iter().cloned())
+        .chain(history.recent().iter().cloned())
         .collect()
 }
 

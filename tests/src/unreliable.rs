@@ -1,7 +1,7 @@
 //! A model provider that fails as often as a test says, in every way that providers fail, and
 //! remembers all of it.
 //!
-//! What it does with a question depends on the question and on how often it was asked, not on
+//! What it does with a request depends on the request and on how often it came, not on
 //! chance: a failing run can be repeated. Good answers come from the model stand-in.
 
 #![allow(
@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 use crate::processes;
 
-/// What becomes of a question.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is answered.
@@ -42,7 +42,7 @@ pub enum Fate {
     RateLimited(u64),
     /// 500.
     Broken,
-    /// 529, as an overloaded vendor says it.
+    /// 529, as an overloaded provider says it.
     Overloaded,
     /// The connection is cut in the middle of the answer.
     Cut,
@@ -80,10 +80,10 @@ impl Fate {
     }
 }
 
-/// One question as it came.
+/// One request as it came.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    /// The model asked.
+pub struct SeenRequest {
+    /// The requested model.
     pub model: String,
     /// The user's text.
     pub prompt: String,
@@ -98,7 +98,7 @@ pub struct Asked {
 pub struct Unreliable {
     stand_in: String,
     http: reqwest::Client,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<SeenRequest>>>,
     always: Arc<Mutex<BTreeMap<String, Fate>>>,
     next: Arc<Mutex<BTreeMap<String, Fate>>>,
     held: watch::Sender<BTreeSet<String>>,
@@ -120,7 +120,7 @@ fn any_failure(prompt: &str, nth: usize) -> Fate {
     }
 }
 
-/// Three questions in ten meet trouble: 429 with a short or a long `Retry-After`, 500, a cut
+/// Three requests in ten meet trouble: 429 with a short or a long `Retry-After`, 500, a cut
 /// connection, a slow answer.
 fn three_in_ten(prompt: &str, nth: usize) -> Fate {
     let mut hasher = DefaultHasher::new();
@@ -162,7 +162,7 @@ impl Unreliable {
                 .pool_max_idle_per_host(0)
                 .build()
                 .unwrap(),
-            asked: Arc::default(),
+            requests: Arc::default(),
             always: Arc::default(),
             next: Arc::default(),
             held: watch::Sender::default(),
@@ -189,7 +189,7 @@ impl Unreliable {
         &self.url
     }
 
-    /// From now on, the model keeps every question open.
+    /// From now on, the model keeps every request open.
     pub fn hold(&self, model: &str) {
         self.held
             .send_if_modified(|held| held.insert(model.to_owned()));
@@ -200,7 +200,7 @@ impl Unreliable {
         self.held.send_if_modified(|held| held.remove(model));
     }
 
-    /// From now on, the model answers every question with 500.
+    /// From now on, the model answers every request with 500.
     pub fn break_down(&self, model: &str) {
         self.fail(model, Fate::Broken);
     }
@@ -220,32 +220,29 @@ impl Unreliable {
         lock(&self.always).remove(model);
     }
 
-    /// Every question that the model was asked.
-    pub fn asked_of(&self, model: &str) -> Vec<Asked> {
-        lock(&self.asked)
+    /// Every request to the model.
+    pub fn requests_to(&self, model: &str) -> Vec<SeenRequest> {
+        lock(&self.requests)
             .iter()
-            .filter(|asked| asked.model == model)
+            .filter(|seen| seen.model == model)
             .cloned()
             .collect()
     }
 
-    /// The same, each question by itself.
-    pub fn asked_by_prompt(&self, model: &str) -> BTreeMap<String, Vec<Asked>> {
-        let mut by_prompt: BTreeMap<String, Vec<Asked>> = BTreeMap::new();
-        for asked in self.asked_of(model) {
-            by_prompt
-                .entry(asked.prompt.clone())
-                .or_default()
-                .push(asked);
+    /// The same, each request by itself.
+    pub fn requests_by_prompt(&self, model: &str) -> BTreeMap<String, Vec<SeenRequest>> {
+        let mut by_prompt: BTreeMap<String, Vec<SeenRequest>> = BTreeMap::new();
+        for seen in self.requests_to(model) {
+            by_prompt.entry(seen.prompt.clone()).or_default().push(seen);
         }
         by_prompt
     }
 
-    /// Notes the question and decides on it. Only models whose name begins with `wobbly` or
+    /// Notes the request and decides on it. Only models whose name begins with `wobbly` or
     /// `faulty` fail by themselves.
     fn decide(&self, model: String, prompt: String) -> Fate {
-        let mut asked = lock(&self.asked);
-        let nth = asked
+        let mut seen = lock(&self.requests);
+        let nth = seen
             .iter()
             .filter(|earlier| earlier.prompt == prompt && earlier.model == model)
             .count()
@@ -258,7 +255,7 @@ impl Unreliable {
             faulty if faulty.starts_with("faulty") => any_failure(&prompt, nth),
             _ => Fate::Answered,
         });
-        asked.push(Asked {
+        seen.push(SeenRequest {
             model,
             prompt,
             at: Instant::now(),
@@ -295,9 +292,9 @@ async fn answer(
     let body = axum::body::to_bytes(request.into_body(), usize::MAX)
         .await
         .unwrap();
-    let question: Value = serde_json::from_slice(&body).unwrap();
-    let model = question["model"].as_str().unwrap_or_default().to_owned();
-    let fate = provider.decide(model.clone(), last_text(&question));
+    let request: Value = serde_json::from_slice(&body).unwrap();
+    let model = request["model"].as_str().unwrap_or_default().to_owned();
+    let fate = provider.decide(model.clone(), last_text(&request));
     drop(
         provider
             .held
@@ -386,8 +383,8 @@ async fn cut(response: Response<Body>) -> Response<Body> {
 }
 
 /// The text of the last message, in each dialect's form.
-fn last_text(question: &Value) -> String {
-    let last = question["messages"]
+fn last_text(request: &Value) -> String {
+    let last = request["messages"]
         .as_array()
         .and_then(|messages| messages.last())
         .map(|last| &last["content"]);

@@ -69,7 +69,7 @@ fn check_variables(function: &str, environment: &Environment) {
         .collect();
     // Lambda sets these itself.
     let read: BTreeSet<&str> = environment
-        .asked()
+        .variables_read()
         .into_iter()
         .filter(|variable| !variable.starts_with("AWS_LAMBDA_"))
         .collect();

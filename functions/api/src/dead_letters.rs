@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: the tasks that the platform gave up, and their second chance.
+//! `/v1/dead-letters`: lists dead letters, and redrives them.
 
 use axum::Json;
 use axum::extract::State;
@@ -20,7 +20,7 @@ use crate::tasks::{TaskResponse, TaskSummaryResponse};
 /// The most tasks that one request redrives.
 const MAX_IDS: usize = 100;
 
-/// How many of them at a time.
+/// How many tasks are redriven at once.
 const AT_ONCE: usize = 10;
 
 /// `GET /v1/dead-letters?limit=&cursor=`: the tenant's dead-lettered tasks, newest first.
@@ -56,7 +56,7 @@ pub(crate) struct RedriveRequest {
     ids: Option<Vec<String>>,
 }
 
-/// What came of redriving one of many.
+/// The outcome of one redrive of several.
 #[derive(Serialize)]
 pub(crate) struct RedrivenResponse {
     id: String,
@@ -65,7 +65,7 @@ pub(crate) struct RedrivenResponse {
     error: Option<&'static str>,
 }
 
-/// `POST /v1/dead-letters/redrive`: the same for many; each answers for itself.
+/// `POST /v1/dead-letters/redrive`: redrives several tasks. Each has its own outcome.
 pub(crate) async fn redrive_many(
     State(api): State<Api>,
     Caller { access, .. }: Caller<DeadLetters>,
@@ -79,7 +79,7 @@ pub(crate) async fn redrive_many(
     let ids = broken.finish(ids)?;
     let redrives = ids.into_iter().map(|id| async {
         let task: Option<TaskId> = id.parse().ok();
-        // Of many tasks, none is the request's own.
+        // The span of the request has no `task_id`, because there are several tasks.
         let span = tracing::info_span!(
             "redrive",
             task_id = task.map(field::display),

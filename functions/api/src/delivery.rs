@@ -147,21 +147,21 @@ pub(crate) fn fit<T: LongTexts>(mut response: T, room: usize) -> T {
     let texts: Vec<String> = response
         .long_texts()
         .into_iter()
-        .map(|place| take(&mut place.text))
+        .map(|member| take(&mut member.text))
         .collect();
     let rest = bytes_of(&response);
     let share = equal_share(
         texts.iter().map(|text| bytes_of_text(text)).collect(),
         room.saturating_sub(rest),
     );
-    for (place, mut text) in response.long_texts().into_iter().zip(texts) {
+    for (member, mut text) in response.long_texts().into_iter().zip(texts) {
         text.truncate(beginning(&text, share).len());
-        place.text = text;
+        member.text = text;
     }
     response
 }
 
-/// The most that each may take, such that all of these sizes, cut to it, fit into `room`.
+/// The largest size to which all of `sizes` can be cut so that their sum fits into `room`.
 fn equal_share(mut sizes: Vec<usize>, mut room: usize) -> usize {
     sizes.sort_unstable();
     for (smaller, size) in sizes.iter().enumerate() {

@@ -1,6 +1,6 @@
-//! What every request passes on its way in and out: its id, its span, its access log line, the
-//! catching of panics, the refusal of responses that Lambda would not return, and the headers that
-//! every response has.
+//! The frame around every request: its id, its span, its access log line, its metrics, and the
+//! headers of every response. A panic, and a response that Lambda would not return, become a
+//! problem document.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::trace::{Trace, linked_trace_id};
 
 const REQUEST_ID: &str = "x-request-id";
 
-/// What every response says: nobody keeps it, nobody takes it for another type, and the next
-/// request is encrypted, too (OWASP, "REST Security Cheat Sheet").
+/// The security headers of every response: no cache stores it, no client guesses another type, and
+/// later requests use TLS (OWASP, "REST Security Cheat Sheet").
 const SAFETY: [(HeaderName, HeaderValue); 3] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -36,11 +36,11 @@ const SAFETY: [(HeaderName, HeaderValue); 3] = [
     ),
 ];
 
-/// The route that accepts tasks.
-/// Where the runbook is read, if its URL is absolute.
+/// The absolute URL of the runbook, if there is one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Runbook(pub(crate) Option<Arc<str>>);
 
+/// The route that accepts tasks.
 const SUBMIT: &str = "/v1/tasks";
 
 /// Frames a request: answers under its id, logs one line, and turns a panic into the usual problem
@@ -101,8 +101,8 @@ pub(crate) async fn frame(
     .await
 }
 
-/// The response, or a problem in its place if Lambda would not return it: to the client that would
-/// be a `502` without a word.
+/// The response, or a problem document if Lambda would not return the response. Otherwise, the
+/// client would get a `502` without a reason.
 async fn deliverable(response: Response) -> Response {
     let (parts, body) = response.into_parts();
     let Ok(body) = to_bytes(body, usize::MAX).await else {
@@ -117,7 +117,7 @@ async fn deliverable(response: Response) -> Response {
     Response::from_parts(parts, Body::from(body))
 }
 
-/// What the request adds to the metrics.
+/// Counts the request in the metrics.
 fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     metric::REQUESTS.add([], 1);
     metric::REQUEST_LATENCY.note([], took);
@@ -129,15 +129,15 @@ fn count(method: &Method, route: &str, status: StatusCode, took: Duration) {
     }
 }
 
-/// The client's own id for the request, if it is fit for a log. It is no name of ours: anybody can
-/// say anybody else's.
+/// The client's own id for the request, if it is fit for a log. It need not be unique: any client
+/// can send any id.
 fn client_request_id(request: &Request) -> Option<&str> {
     let fit =
         |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     request.headers().get(REQUEST_ID)?.to_str().ok().filter(fit)
 }
 
-/// The route's pattern: unlike the path, it has few values and holds nothing of a client's.
+/// The route's pattern. Unlike the path, it has few values, and none of a client's data.
 fn route(request: &Request) -> String {
     let matched = request.extensions().get::<MatchedPath>();
     matched.map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned())

@@ -1,10 +1,10 @@
-//! A task's bounds, as bodies set and responses show them.
+//! A task's limits in the bodies of requests and in responses.
 
 use serde::{Deserialize, Serialize};
 use shared::app::Access;
 use shared::domain::{LimitBound, LimitChanges, Limits, OnLimit, Scope};
 
-/// The bounds that a body sets in place of others; what is absent stays.
+/// The limits that a body changes. An absent limit stays.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LimitsEntry {
@@ -41,7 +41,7 @@ impl LimitsEntry {
     }
 }
 
-/// All bounds; null is none.
+/// All limits; null for a limit that is not set.
 #[derive(Serialize)]
 pub(crate) struct LimitsResponse {
     max_output_tokens: u32,

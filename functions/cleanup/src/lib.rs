@@ -21,7 +21,8 @@ use shared::metric;
 use shared::ports::StoreError;
 use tracing::{Instrument, field};
 
-/// Kept free at the end of an invocation: no new page begins, so that the last page can finish.
+/// The time at the end of an invocation in which no new page begins, so that the last page can
+/// finish.
 const RESERVE: Duration = Duration::from_secs(10);
 
 /// Recovers overdue tasks, handles dead letters and deletes old records.

@@ -237,7 +237,7 @@ async fn an_event_that_is_no_batch_after_all_is_one_line() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_that_could_not_be_told_stays_in_its_queue() {
+async fn a_dead_letter_that_could_not_be_recorded_stays_in_its_queue() {
     let (store, faults) = (MemoryStore::default(), Faults::default());
     let (one, two) = (submitted(&store).await, submitted(&store).await);
     faults.fail_next(When::Before);

@@ -17,34 +17,34 @@ pub const BATCH_SIZE: u32 = 10;
 /// The variable in which Lambda itself names the function's memory.
 pub const MEMORY_SIZE: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 
-/// What the deployment says.
+/// The executor's settings in its deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `STATE_TABLE`: the table of agents, tasks, steps and budgets.
     pub state_table: String,
-    /// `EPHEMERAL_TABLE`: the table of kept answers, circuits and slots.
+    /// `EPHEMERAL_TABLE`: the table of cached answers, circuits and slots.
     pub ephemeral_table: String,
     /// `TASK_QUEUE_URL`: the queue that this function reads.
     pub task_queue_url: String,
     /// The model providers.
     pub upstreams: Upstreams,
-    /// `MODEL_CACHE_SECONDS`: how long answers are kept for agents that don't say; 0 for not at
+    /// `MODEL_CACHE_SECONDS`: how long answers are cached for agents that don't say; 0 for not at
     /// all.
     pub cache: CacheRules,
-    /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model is
-    /// left alone, and how long.
+    /// `BREAKER_FAILURES` and `BREAKER_OPEN_SECONDS`: after how many failures in a row a model's
+    /// circuit opens, and for how long.
     pub breaker: BreakerSettings,
-    /// `LEASE_SECONDS`: how long a worker has a task without renewing its lease; so long does a
-    /// killed worker's task wait. `STEP_RESERVE_SECONDS`: the time that a step should have; an
-    /// invocation begins no further step with less than that left.
+    /// `LEASE_SECONDS`: how long a lease lasts without a renewal. The task of a killed worker waits
+    /// that long. `STEP_RESERVE_SECONDS`: the time that a step should have. With less time left, an
+    /// invocation begins no further step.
     pub times: WorkTimes,
     /// `TENANT_DAILY_BUDGET_MICRO_USD` and `DEPLOYMENT_DAILY_BUDGET_MICRO_USD`: the most that the
     /// model calls of each tenant, and of all tenants together, may cost in a day (UTC); 0 for any
     /// amount.
     pub daily_caps: DailyCaps,
     /// `TENANT_MAX_RUNNING_TASKS`: the most tasks of one tenant that run at once; 0 for any number.
-    /// None, too, if all executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more: then
-    /// counting them would cost writes for nothing.
+    /// `None` also if all executors together (`EXECUTOR_MAX_CONCURRENCY`) never run more tasks:
+    /// then the count would cost writes without a use.
     pub tenant_max_running_tasks: Option<NonZeroU32>,
     /// [`MEMORY_SIZE`]: the function's memory in MB. Conversations get a share of it.
     pub memory_mb: u64,
@@ -69,7 +69,7 @@ pub struct Upstreams {
 /// How a model provider is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// `…_BASE_URL`: what stands before the API's own paths.
+    /// `…_BASE_URL`: the part of the URL before the API's own paths.
     pub base_url: BaseUrl,
     /// `…_KEY_SECRET`: name or ARN of the secret that holds the key; without one, no key is sent.
     pub key_secret: Option<String>,
@@ -140,7 +140,8 @@ impl Upstreams {
 }
 
 impl Upstream {
-    /// Refuses to send a key where others could read it.
+    /// Reads one provider's variables. Refuses a key for a URL to which it would be sent in plain
+    /// text.
     fn read(
         environment: &Environment,
         base_url: &'static str,
@@ -179,7 +180,7 @@ impl Upstream {
 
 fn openai_compatible(environment: &Environment) -> Result<Option<Upstream>, ConfigError> {
     let (base_url, key_secret) = ("OPENAI_COMPATIBLE_BASE_URL", "OPENAI_COMPATIBLE_KEY_SECRET");
-    // Asked for in any case: the deployment sets it in any case.
+    // Read even if it is not used: a test compares the variables that are read with the template.
     environment.optional(key_secret);
     let Some(_) = environment.optional(base_url) else {
         return Ok(None);
@@ -278,9 +279,9 @@ mod tests {
 
     #[test]
     fn a_key_is_never_sent_in_the_clear() {
-        let vendor = "https://api.anthropic.com";
+        let anthropic = "https://api.anthropic.com";
         for taken in [
-            [vendor, "key", "http://vllm.internal:8000", ""],
+            [anthropic, "key", "http://vllm.internal:8000", ""],
             [
                 "http://api.anthropic.com",
                 "",
@@ -303,7 +304,7 @@ mod tests {
             ),
             (
                 "OPENAI_COMPATIBLE_BASE_URL",
-                [vendor, "key", "http://vllm.internal:8000", "key"],
+                [anthropic, "key", "http://vllm.internal:8000", "key"],
             ),
         ] {
             let error = read_from("0", upstreams).unwrap_err();

@@ -1,4 +1,4 @@
-//! What becomes of a message: the one place that decides, and logs, whether it is done with or
+//! What happens to a message: the one place that decides, and logs, whether it is done with or
 //! comes back.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use shared::ports::MessageError;
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_mins(5);
 
-/// How long after a lease's end its task is asked for again.
+/// How long after the end of another worker's lease a message returns.
 const CLOCK_MARGIN: Duration = Duration::from_secs(1);
 
 /// How long after an invocation's end the leases that it granted have ended.
@@ -21,7 +21,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(3);
 /// How soon a message of a newer version comes back: a deployment is replacing this code just now.
 const UPGRADE_WAIT: Duration = Duration::from_mins(1);
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// It is done with: the queue deletes it.

@@ -24,7 +24,7 @@ use shared::testing::{
     samples,
 };
 
-/// The layers around a model that answers by a script, and what is kept of its tasks.
+/// The layers around a model that answers by a script, and the stores of its tasks.
 struct Platform {
     store: MemoryStore,
     model: Arc<ScriptedModel>,
@@ -99,7 +99,7 @@ impl Platform {
     }
 }
 
-/// What the deployment says of kept answers, if it says so in `MODEL_CACHE_SECONDS`.
+/// What the deployment says about cached answers, if it sets `MODEL_CACHE_SECONDS`.
 fn deployed(seconds: &str) -> CacheRules {
     let environment = Environment::of([
         ("STATE_TABLE", "state"),
@@ -125,7 +125,7 @@ fn deployed(seconds: &str) -> CacheRules {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_deployment_says_whether_answers_are_kept_and_an_agent_knows_better() {
+async fn the_deployment_says_whether_answers_are_cached_unless_the_agent_does() {
     let hour = CacheRules::On(CacheTerms::default());
     let cases = [
         ("3600", None, 1),
@@ -133,15 +133,15 @@ async fn the_deployment_says_whether_answers_are_kept_and_an_agent_knows_better(
         ("3600", Some(CacheRules::Off), 2),
         ("0", Some(hour), 1),
     ];
-    for (seconds, of_agent, asked) in cases {
+    for (seconds, of_agent, requests) in cases {
         let platform = Platform::new([], deployed(seconds));
         let agent = platform.agent(|config| config.cache = of_agent).await;
         for _ in 0..2 {
             assert_eq!(platform.run(&agent).await.status(), TaskStatus::Completed);
         }
         assert_eq!(
-            platform.model.asked().len(),
-            asked,
+            platform.model.requests().len(),
+            requests,
             "{seconds} {of_agent:?}"
         );
     }
@@ -153,7 +153,7 @@ async fn the_deployment_says_whether_answers_are_kept_and_an_agent_knows_better(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_goes_on_with_another_vendors_model_in_the_middle() {
+async fn a_task_continues_with_another_providers_model_in_the_middle() {
     let call = samples::tool_call("call_1", "calculator", r#"{"expression":"1+1"}"#);
     let away = Reply::FailWith {
         kind: ModelErrorKind::Unavailable,
@@ -177,13 +177,13 @@ async fn a_task_goes_on_with_another_vendors_model_in_the_middle() {
     let task = platform.run(&agent.await).await;
     assert_eq!(task.status(), TaskStatus::Completed);
 
-    let asked = platform.model.asked();
-    let order: Vec<_> = asked
+    let requests = platform.model.requests();
+    let order: Vec<_> = requests
         .iter()
         .map(|request| request.model().clone())
         .collect();
     assert_eq!(order, [first.clone(), first.clone(), second.clone()]);
-    let messages = &asked.last().unwrap().prompt.messages;
+    let messages = &requests.last().unwrap().prompt.messages;
     let [
         Message::User(_),
         Message::Assistant(said),

@@ -58,7 +58,7 @@ struct Turns {
 
 #[async_trait]
 impl Model for Turns {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }

@@ -41,7 +41,7 @@ use shared::testing::{
 const ROUNDS: (u32, u32) = (3_000, 3);
 /// Rounds before that, for connections, caches and branch predictors.
 const WARM_UP: u32 = 100;
-/// How many calls with the same question come at once.
+/// How many calls with the same request come at once.
 const AT_ONCE: u32 = 50;
 /// About how many bytes the conversation has.
 const PROMPT_BYTES: [usize; 2] = [2_048, 65_536];
@@ -58,8 +58,8 @@ enum Way {
     Off,
     Capped,
     Miss,
-    Kept,
-    Nearby,
+    Stored,
+    Local,
     Coalesced,
 }
 
@@ -70,8 +70,8 @@ impl Way {
         Self::Off,
         Self::Capped,
         Self::Miss,
-        Self::Kept,
-        Self::Nearby,
+        Self::Stored,
+        Self::Local,
         Self::Coalesced,
     ];
 
@@ -82,8 +82,8 @@ impl Way {
             Self::Off => "all layers, cache off",
             Self::Capped => "cache off, two caps",
             Self::Miss => "cache miss",
-            Self::Kept => "hit, in the store",
-            Self::Nearby => "hit, in the process",
+            Self::Stored => "hit, in the store",
+            Self::Local => "hit, in the process",
             Self::Coalesced => "50 at once, each",
         }
     }
@@ -97,8 +97,8 @@ impl Way {
             | Self::Off
             | Self::Capped
             | Self::Miss
-            | Self::Kept
-            | Self::Nearby => 1,
+            | Self::Stored
+            | Self::Local => 1,
         }
     }
 
@@ -109,8 +109,8 @@ impl Way {
             Self::Bare | Self::Client | Self::Off => (1, 0, 0),
             Self::Capped => (1, 0, 4),
             Self::Miss | Self::Coalesced => (1, 2, 0),
-            Self::Kept => (0, 1, 0),
-            Self::Nearby => (0, 0, 0),
+            Self::Stored => (0, 1, 0),
+            Self::Local => (0, 0, 0),
         }
     }
 }
@@ -187,7 +187,7 @@ impl Bench {
         model(&self.http, self.providers.clone(), layers)
     }
 
-    /// The same prompt of a tenant who has never asked before, so that nothing is kept for it.
+    /// The same prompt of a new tenant, so that nothing is cached for it.
     fn request(&mut self, cache: CacheRules) -> Result<ModelRequest, Failure> {
         self.tenants += 1;
         let now = SystemClock.now();
@@ -200,7 +200,7 @@ impl Bench {
             },
             cache,
             deadline: Deadline::at(now.plus(Duration::from_mins(1))),
-            ..samples::question("")
+            ..samples::model_request("")
         })
     }
 
@@ -212,14 +212,14 @@ impl Bench {
         samples: &mut Samples,
     ) -> Result<(), Failure> {
         let cached = CacheRules::On(CacheTerms::default());
-        let request = self.request(if way.expected().1 > 0 || way == Way::Nearby {
+        let request = self.request(if way.expected().1 > 0 || way == Way::Local {
             cached
         } else {
             CacheRules::Off
         })?;
         let stack = &self.stack;
-        if matches!(way, Way::Kept | Way::Nearby) {
-            stack.ask(&request).await?;
+        if matches!(way, Way::Stored | Way::Local) {
+            stack.call(&request).await?;
         }
         // What the last exchange left to do, such as to put its connection back, is not this one's.
         for _ in 0..4 {
@@ -228,21 +228,23 @@ impl Bench {
         let before = self.counts();
         match way {
             Way::Bare => samples.take(1, self.bare(body)).await?,
-            Way::Client => samples.take(1, ask(&self.client, &request)).await?,
-            Way::Off | Way::Miss | Way::Nearby => samples.take(1, ask(stack, &request)).await?,
+            Way::Client => samples.take(1, model_call(&self.client, &request)).await?,
+            Way::Off | Way::Miss | Way::Local => {
+                samples.take(1, model_call(stack, &request)).await?;
+            }
             Way::Capped => {
                 let request = ModelRequest {
                     task_cap: Some(u64::MAX),
                     ..request
                 };
-                samples.take(1, ask(&self.capped, &request)).await?;
+                samples.take(1, model_call(&self.capped, &request)).await?;
             }
-            Way::Kept => {
+            Way::Stored => {
                 let stack = self.stack(None);
-                samples.take(1, ask(&stack, &request)).await?;
+                samples.take(1, model_call(&stack, &request)).await?;
             }
             Way::Coalesced => {
-                let all = (0..AT_ONCE).map(|_| ask(stack, &request));
+                let all = (0..AT_ONCE).map(|_| model_call(stack, &request));
                 samples
                     .take(AT_ONCE, async { try_join_all(all).await.map(drop) })
                     .await?;
@@ -262,7 +264,7 @@ impl Bench {
     /// The calls so far to the provider, the answers and the budgets.
     fn counts(&self) -> (u64, u32, u32) {
         (
-            self.provider.questions(),
+            self.provider.requests(),
             self.answers.1.calls(),
             self.budgets.calls(),
         )
@@ -289,7 +291,7 @@ impl Bench {
     /// What every way takes, in the order of [`Way::ALL`].
     async fn run(&mut self, rounds: u32) -> Result<Vec<Summary>, Failure> {
         let request = self.request(CacheRules::Off)?;
-        ask(&self.client, &request).await?;
+        model_call(&self.client, &request).await?;
         let body = self.provider.last();
         let mut all = Way::ALL.map(|way| (way, Samples::default()));
         for round in 0..WARM_UP.min(rounds) + rounds {
@@ -310,8 +312,8 @@ impl Bench {
     }
 }
 
-async fn ask(model: &Arc<dyn Model>, request: &ModelRequest) -> Result<(), ModelError> {
-    model.ask(request).await.map(drop)
+async fn model_call(model: &Arc<dyn Model>, request: &ModelRequest) -> Result<(), ModelError> {
+    model.call(request).await.map(drop)
 }
 
 fn clock() -> Arc<dyn Clock> {

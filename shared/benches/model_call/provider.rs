@@ -1,5 +1,5 @@
 //! A provider on loopback that takes no time: a thread per connection, and the same bytes for every
-//! question.
+//! request.
 //!
 //! It is plain `std` over buffers that are made once: neither its threads' time nor any allocation
 //! of theirs gets into what is measured of the caller.
@@ -13,7 +13,7 @@ use std::thread;
 
 use bytes::Bytes;
 
-/// The largest question, head included.
+/// The largest request, head included.
 const MAX_BYTES: usize = 1_024 * 1_024;
 /// In how many pieces the answer's text comes.
 const PIECES: usize = 40;
@@ -26,7 +26,7 @@ pub(crate) struct Provider {
 
 struct Shared {
     reply: Vec<u8>,
-    questions: AtomicU64,
+    requests: AtomicU64,
     last: Mutex<Vec<u8>>,
 }
 
@@ -37,7 +37,7 @@ impl Provider {
         let last = Mutex::new(Vec::with_capacity(MAX_BYTES));
         let shared = Arc::new(Shared {
             reply: reply(),
-            questions: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             last,
         });
         let serving = Arc::clone(&shared);
@@ -51,12 +51,12 @@ impl Provider {
         Ok(Self { address, shared })
     }
 
-    /// How many questions there were.
-    pub(crate) fn questions(&self) -> u64 {
-        self.shared.questions.load(Ordering::SeqCst)
+    /// How many requests there were.
+    pub(crate) fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::SeqCst)
     }
 
-    /// The body of the last question.
+    /// The body of the last request.
     pub(crate) fn last(&self) -> Bytes {
         Bytes::copy_from_slice(
             &self
@@ -84,7 +84,7 @@ impl Shared {
                     break body;
                 }
             };
-            self.questions.fetch_add(1, Ordering::SeqCst);
+            self.requests.fetch_add(1, Ordering::SeqCst);
             let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.clear();
             last.extend_from_slice(body);
@@ -94,7 +94,7 @@ impl Shared {
     }
 }
 
-/// The body of a question that is there as a whole.
+/// The body of a request that is there as a whole.
 fn body(bytes: &[u8]) -> Option<&[u8]> {
     const LENGTH: &[u8] = b"content-length: ";
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;

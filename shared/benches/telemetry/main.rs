@@ -2,7 +2,7 @@
 //!
 //! Telemetry is a process's own, so each way is measured in processes of its own, which take turns:
 //! they start as a function does and work on tasks. What they say is read here, as Lambda and the
-//! X-Ray daemon do it. A step asks a provider on this machine through all layers and is written by
+//! X-Ray daemon do it. A step calls a provider on this machine through all layers and is written by
 //! the SDK to a table that takes everything, so that it has all of the spans, lines and counts of a
 //! real one. `cargo test` runs one small process of each way, and holds it to what hardly differs
 //! between machines: allocations and bytes.
@@ -133,19 +133,19 @@ fn process(way: Way, turns: u32, rounds: u32, provider: &Provider) -> Result<Row
         .spawn()?;
     let mut out = child.stdout.take().ok_or("standard output is piped")?;
     let written = thread::spawn(move || io::copy(&mut out, &mut io::sink()));
-    let mut told = String::new();
+    let mut output = String::new();
     child
         .stderr
         .take()
         .ok_or("standard error is piped")?
-        .read_to_string(&mut told)?;
+        .read_to_string(&mut output)?;
     let status = child.wait()?;
-    assert!(status.success(), "{told}");
+    assert!(status.success(), "{output}");
     UdpSocket::bind("127.0.0.1:0")?.send_to(END, address)?;
     let written = written.join().expect("reading doesn't panic")?;
     let (spans, bytes) = reading.join().expect("reading doesn't panic")?;
     assert_eq!(spans > 0, way == Way::All, "spans of: {}", way.name());
-    let mut columns = told
+    let mut columns = output
         .split_whitespace()
         .map(str::parse)
         .collect::<Result<Vec<f64>, _>>()?;

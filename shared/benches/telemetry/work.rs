@@ -246,8 +246,8 @@ struct Turns {
 
 #[async_trait]
 impl Model for Turns {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let answer = self.model.ask(request).await?;
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let answer = self.model.call(request).await?;
         let turn = request.prompt.messages.len() / 2;
         if turn >= self.turns as usize {
             return Ok(answer);

@@ -21,7 +21,8 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Agents kept in `store`, of a deployment that has a server of its own or none.
+    /// Agents in `store`. `compatible_server` says whether the deployment has a server for models
+    /// of `openai_compatible`.
     pub fn new(
         store: Arc<dyn AgentStore>,
         compatible_server: CompatibleServer,
@@ -52,9 +53,9 @@ impl Agents {
         .refusals(model, unlisted)
     }
 
-    /// Every rule of the chain's vendors that the tools and limits of a new agent break, at
+    /// Every rule of the chain's providers that the tools and limits of a new agent break, at
     /// pointers from its root. What can be repaired without a change of meaning breaks none.
-    pub fn vendor_refusals(
+    pub fn provider_refusals(
         &self,
         models: &ModelChain,
         tools: &[ToolDefinition],
@@ -71,7 +72,7 @@ impl Agents {
     }
 
     /// Creates an agent with its first version. It has passed [`Agents::refusals`] and
-    /// [`Agents::vendor_refusals`].
+    /// [`Agents::provider_refusals`].
     pub async fn create_agent(
         &self,
         tenant: TenantId,

@@ -11,10 +11,10 @@ use super::AppError;
 pub struct ToolAnswer {
     /// The call's id.
     pub call_id: Option<String>,
-    /// The number of the step that the answer will be. It alone names one call for sure: a model
+    /// The number of the step that the answer will be. Only this names exactly one call: a model
     /// may use an id again.
     pub step: Option<u32>,
-    /// What the tool says.
+    /// The tool's result.
     #[debug("{}", Hidden(text))]
     pub text: String,
     /// Whether it is an error, for the model to react to.
@@ -98,16 +98,16 @@ impl ToolAnswer {
     }
 }
 
-/// Each call with its answer, or every rule that the answers break: one for each call, and no
-/// other.
+/// Each call with its answer. Fails with all broken rules, unless there is exactly one answer for
+/// each call.
 pub(super) fn paired<'a>(
     calls: &'a [PendingCall],
     answers: &'a [ToolAnswer],
 ) -> Result<Vec<(&'a PendingCall, &'a ToolAnswer)>, AppError> {
     let (mut pairs, mut broken) = (Vec::new(), Vec::new());
     let mut open: Vec<&PendingCall> = calls.iter().collect();
-    // Answers that name their step first: any of the calls with the same id may be left to the
-    // others.
+    // Answers with a step choose their calls first. An answer with only an id takes any of the
+    // remaining calls with that id.
     let (exact, others): (Vec<_>, Vec<_>) = answers
         .iter()
         .enumerate()
@@ -129,7 +129,7 @@ pub(super) fn paired<'a>(
     }
 }
 
-/// Says that a call has no answer, and how to tell it from others with its id.
+/// The broken rule of a call without an answer.
 fn unanswered(PendingCall { number, call }: &PendingCall, calls: &[PendingCall]) -> Invalid {
     let with_this_id = calls
         .iter()
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_shares_its_id_is_told_from_the_others_by_its_step() {
+    fn a_call_that_shares_its_id_is_identified_by_its_step() {
         let reason = "must have a result for step 3; name the step in each result, as 2 calls have the id call_a";
         let expected = Err(vec![("/results".to_owned(), reason.to_owned())]);
         assert_eq!(

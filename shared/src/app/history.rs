@@ -1,4 +1,4 @@
-//! Reading a task's whole history: the part that its record has, and the blocks that have left it.
+//! Reads a task's history: the part in its record, and the blocks that were moved out.
 
 use super::{AppError, Tasks};
 use crate::domain::{Change, TaskId, TenantId};
@@ -6,16 +6,16 @@ use crate::domain::{Change, TaskId, TenantId};
 /// A part of a task's history, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPart {
-    /// The changes with their numbers: at least one if any is left.
+    /// The changes with their numbers; at least one, unless none is left.
     pub changes: Vec<(u32, Change)>,
-    /// Whether there are more after them.
+    /// Whether more changes follow.
     pub more: bool,
 }
 
 impl Tasks {
     /// The changes of the task from the number `from` on, up to `limit` of them. A change keeps its
-    /// number and stays as it is. A number without a change is one that an earlier version of the
-    /// platform did not keep.
+    /// number and stays as it is. A number without a change belongs to a change that an earlier
+    /// version of the platform removed.
     pub async fn list_history(
         &self,
         tenant: &TenantId,
@@ -23,7 +23,7 @@ impl Tasks {
         from: u32,
         limit: u32,
     ) -> Result<HistoryPart, AppError> {
-        // First: what leaves the record from here on is in what was read of it.
+        // Read the record first: a block that is moved out later is in the record that was read.
         let task = self.find_task(tenant, id).await?;
         let history = &task.progress().history;
         let mut changes = Vec::new();

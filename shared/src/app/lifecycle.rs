@@ -1,5 +1,4 @@
-//! What clients do with their tasks once they are submitted: cancel, retry, resume, answer and
-//! delete them.
+//! The use cases on a submitted task: a client cancels, retries, resumes, answers or deletes it.
 //!
 //! Each use case reads the task, makes one transition and stores it. If another writer changed the
 //! task in between, it tries again. It also reads the input, because the client gets it back. A
@@ -17,7 +16,7 @@ use super::submit::{check_bound, in_limits};
 use super::{AppError, Tasks};
 use crate::domain::{
     Cancellation, Causes, LimitBound, LimitChanges, Limits, Outline, ReopenFrom, Step, StepKind,
-    StepSummaryKind, Task, TaskId, TaskState, TaskStatus, TenantId, ToolRunner, is_last_word,
+    StepSummaryKind, Task, TaskId, TaskState, TaskStatus, TenantId, ToolRunner, is_final,
     journal_summaries,
 };
 use crate::metric;
@@ -126,13 +125,13 @@ impl Tasks {
         self.change_and_send(tenant, id, answer).await
     }
 
-    /// Where a retried task starts. Adds its recorded steps to the task.
+    /// Where a retried task starts. Counts the recorded steps on the task first.
     async fn reopened_from(
         &self,
         task: &mut Task,
         from: RetryFrom,
     ) -> Result<ReopenFrom, StoreError> {
-        let heads = match self.journal.step_summaries(task.id()).await {
+        let summaries = match self.journal.step_summaries(task.id()).await {
             Err(error @ StoreError::Corrupt { .. }) if from == RetryFrom::Start => {
                 tracing::error!(error = %Causes(&error), "steps can't be read; the task restarts from its input");
                 // The journal may have more steps than the task's record knows. They belong to the
@@ -141,12 +140,12 @@ impl Tasks {
                     last_step: task.progress().steps.max(task.progress().base) + 1,
                 });
             }
-            heads => heads?,
+            summaries => summaries?,
         };
-        let outline = Outline::new(task.progress().base, heads);
+        let outline = Outline::new(task.progress().base, summaries);
         task.note_steps(outline.step_summaries());
         Ok(match from {
-            RetryFrom::Checkpoint if !self.is_failure_itself(task.id(), &outline).await? => {
+            RetryFrom::Checkpoint if !self.would_fail_again(task.id(), &outline).await? => {
                 ReopenFrom::Checkpoint
             }
             RetryFrom::Checkpoint | RetryFrom::Start => ReopenFrom::Start {
@@ -155,22 +154,24 @@ impl Tasks {
         })
     }
 
-    /// Whether the last recorded answer caused the failure: it would only fail the task again.
-    async fn is_failure_itself(&self, task: TaskId, outline: &Outline) -> Result<bool, StoreError> {
+    /// Whether the last recorded answer would only fail the task again, because it caused the
+    /// failure.
+    async fn would_fail_again(&self, task: TaskId, outline: &Outline) -> Result<bool, StoreError> {
         let Some(last) = outline.last_answer() else {
             return Ok(false);
         };
         let step = self.journal.step(task, last.place()).await?;
         Ok(match step.map(|step| step.kind) {
-            Some(StepKind::ModelCall { answer, .. }) if is_last_word(&answer) => {
+            Some(StepKind::ModelCall { answer, .. }) if is_final(&answer) => {
                 outcome_of(answer, outline.tool_calls()).is_err()
             }
             Some(StepKind::ModelCall { .. } | StepKind::ToolCall { .. }) | None => false,
         })
     }
 
-    /// The unchanged task, if its journal has all these answers, and there is at least one. Else
-    /// fails with `refusal`, or because a call has a different answer already.
+    /// The unchanged task, if its journal has all these answers, and there is at least one: the
+    /// client sent them twice. Else fails with `refusal`, or because a call has a different answer
+    /// already.
     async fn answered_before(
         &self,
         task: Task,
@@ -178,11 +179,12 @@ impl Tasks {
         refusal: AppError,
     ) -> Result<(Draft, ()), AppError> {
         let mut unknown: Vec<&ToolAnswer> = answers.iter().collect();
+        // For each answer, the id of the recorded call that it answers, if there is one.
         let mut answered: Vec<Option<String>> = vec![None; answers.len()];
         let by_client = StepSummaryKind::ToolCall {
             by: ToolRunner::Client,
         };
-        let heads = journal_summaries(
+        let summaries = journal_summaries(
             task.progress().base,
             self.journal.step_summaries(task.id()).await?,
         );
@@ -192,11 +194,11 @@ impl Tasks {
                 .any(|answer| answer.step.is_none_or(|step| step == number))
         };
         // One at a time: each may be large.
-        for head in heads
+        for summary in summaries
             .iter()
-            .filter(|head| head.kind == by_client && may_be(head.number))
+            .filter(|summary| summary.kind == by_client && may_be(summary.number))
         {
-            let Some(step) = self.journal.step(task.id(), head.place()).await? else {
+            let Some(step) = self.journal.step(task.id(), summary.place()).await? else {
                 continue;
             };
             unknown.retain(|answer| !answer.is_in(&step));
@@ -318,6 +320,6 @@ pub enum RetryFrom {
     /// After its last recorded step.
     #[default]
     Checkpoint,
-    /// From its start. The journal continues with the next number.
+    /// From the task's input, in a new run. The numbers of its steps continue.
     Start,
 }

@@ -1,7 +1,7 @@
 //! The use cases: what the platform does, in terms of the domain and the ports.
 //!
-//! Each is a small type that holds the ports it needs. Errors are decided and logged here, once;
-//! how they look over HTTP or in a batch is the functions' business.
+//! Each is a small type that holds the ports it needs. A use case decides about an error and logs
+//! it once. The functions translate errors to HTTP responses and batch results.
 
 mod agent_deletion;
 mod agents;

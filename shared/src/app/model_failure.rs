@@ -1,10 +1,10 @@
-//! What a failed model call is called to its task's owner: who failed how, what the provider said,
-//! and what to mend where.
+//! The failure of a task whose model call failed. Its message says which model failed and how, what
+//! the provider said, and what the task's owner can do.
 
 use crate::domain::{BudgetScope, FailedAttempt, Failure, FailureCode, Provider, ProviderError};
 use crate::ports::{ModelError, ModelErrorKind};
 
-/// The failure that a failed model call makes.
+/// The task's failure after a failed model call.
 pub(super) fn failure_of(error: &ModelError) -> Failure {
     let said = ProviderError::or_nothing(error.said.as_deref());
     let (provider, model) = (error.model.provider(), error.model.name());
@@ -44,8 +44,9 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
         .map(|message| format!("; {speaker}{message}"))
         .unwrap_or_default();
     let advice = advice(error, said);
-    let before = before_it(error);
-    let message = format!("{provider} {model} {what}{particulars}: {advice}{message}{before}");
+    let last_attempt = last_attempt(error);
+    let message =
+        format!("{provider} {model} {what}{particulars}: {advice}{message}{last_attempt}");
     Failure {
         code: error.kind.code(),
         message,
@@ -53,9 +54,9 @@ pub(super) fn failure_of(error: &ModelError) -> Failure {
     }
 }
 
-/// What the model answered last, if the failure itself is that it was not asked again or not in
-/// time.
-fn before_it(error: &ModelError) -> String {
+/// How the last attempt failed, if the error only says that no other attempt was made or that the
+/// time was up.
+fn last_attempt(error: &ModelError) -> String {
     let says_nothing = !error.kind.is_attempt() || error.kind == ModelErrorKind::CircuitOpen;
     let is_answer = |failed: &&FailedAttempt| {
         failed.model == error.model && failed.code != FailureCode::ModelCircuitOpen
@@ -107,7 +108,7 @@ const fn parameters(provider: Provider) -> Parameters {
     }
 }
 
-/// What the reader can do, and where.
+/// What the task's owner can do, and where.
 fn advice(error: &ModelError, said: &ProviderError) -> String {
     let Parameters { base_url, key } = parameters(error.model.provider());
     match &error.kind {
@@ -169,7 +170,7 @@ fn advice(error: &ModelError, said: &ProviderError) -> String {
     }
 }
 
-/// What to do about a request that is refused, by the part of it that the provider names.
+/// What the owner can do about a refused request, by the part of it that the provider names.
 fn rejection_advice(error: &ModelError, said: &ProviderError) -> String {
     let base_url = parameters(error.model.provider()).base_url;
     let root = said

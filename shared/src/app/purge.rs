@@ -76,7 +76,7 @@ impl Purger {
                 match outcome {
                     Ok(Purged::Gone) => summary.deleted += 1,
                     Ok(Purged::Emptied) => summary.emptied += 1,
-                    Ok(Purged::Kept) => summary.moved_on += 1,
+                    Ok(Purged::Unchanged) => summary.moved_on += 1,
                     Err(_) => summary.failed += 1,
                 }
             }

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_dependency_is_missing_after_a_second_and_asked_once_for_all() {
+    async fn a_silent_dependency_is_missing_after_a_second_and_checked_once_for_all() {
         let queue = Arc::new(MemoryQueue::default());
         let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
             ("the state table", Arc::new(Silent)),

@@ -1,5 +1,5 @@
-//! Reading a task's journal, which may be larger than this process's memory: no more of it is held
-//! than a response has.
+//! Reads parts of a task's journal. The journal may be larger than this process's memory, so no
+//! more is in memory than one response has.
 
 use super::{AppError, Tasks};
 use crate::domain::{
@@ -11,15 +11,15 @@ use crate::ports::{StepsRequest, StoreError};
 /// The most bytes of steps that a part of a journal holds, unless a single step has more.
 const MAX_PART_BYTES: u64 = 4 * 1_024 * 1_024;
 
-/// How many steps more than wanted are asked for: some may not count.
+/// How many more steps are read than are wanted: some may not count.
 const SPARE_STEPS: u32 = 2;
 
 /// A part of a task's journal, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepsPart {
-    /// The steps: at least one if any is left.
+    /// The steps; at least one, unless none is left.
     pub steps: Vec<Step>,
-    /// Whether there are more after them.
+    /// Whether more steps follow.
     pub more: bool,
 }
 
@@ -56,16 +56,17 @@ impl Tasks {
         task: &Task,
         number: u32,
     ) -> Result<Option<Step>, StoreError> {
-        let heads = journal_summaries(
+        let summaries = journal_summaries(
             task.progress().base,
             self.journal.step_summaries(task.id()).await?,
         );
-        let is_it =
-            |head: &&StepSummary| head.number < number && head.kind == StepSummaryKind::ModelCall;
-        let Some(head) = heads.iter().rev().find(is_it) else {
+        let is_earlier_answer = |summary: &&StepSummary| {
+            summary.number < number && summary.kind == StepSummaryKind::ModelCall
+        };
+        let Some(answer) = summaries.iter().rev().find(is_earlier_answer) else {
             return Ok(None);
         };
-        self.journal.step(task.id(), head.place()).await
+        self.journal.step(task.id(), answer.place()).await
     }
 
     async fn steps_after(
@@ -95,8 +96,8 @@ impl Tasks {
                     Some(_) | None => steps.push(step),
                 }
             }
-            // Whether the last one counts depends on the next page: a later run may have its
-            // number.
+            // The next page decides whether the last step counts: it may have a step of a later run
+            // with the same number.
             let is_full = steps.len() > most || (steps.len() > 1 && bytes > MAX_PART_BYTES);
             match page.next {
                 _ if is_full => {

@@ -1,4 +1,4 @@
-//! Sending a task's message, which may fail: the watchdog sends what got lost.
+//! Sends a task's message. That may fail: the watchdog resends a lost message.
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use crate::domain::{Causes, Task};
 use crate::metric;
 use crate::ports::{QueueError, TaskMessage, TaskQueue};
 
-/// Sends the message that has a worker take up the task after `delay`, or tells of the failure.
+/// Sends the message with which a worker continues the task after `delay`. Logs a failure.
 pub(super) async fn send(queue: &dyn TaskQueue, task: &Task, delay: Duration) {
     if let Err(error) = try_send(queue, task, delay).await {
         tracing::warn!(error = %Causes(&error), "message send failed; watchdog will resend");
     }
 }
 
-/// Sends the message that has a worker take up the task after `delay`.
+/// Sends the message with which a worker continues the task after `delay`.
 pub(super) async fn try_send(
     queue: &dyn TaskQueue,
     task: &Task,

@@ -134,7 +134,7 @@ impl Tasks {
         match agent.config.models.iter().find(is_unpriced) {
             Some(choice) => {
                 let reason = format!(
-                    "can't be {most}: {} has no price, so that no cap can be kept",
+                    "can't be {most}: {} has no price, so that no cap can be stored",
                     choice.model
                 );
                 Err(AppError::invalid("/limits/max_cost_micro_usd", reason))
@@ -209,8 +209,8 @@ fn derived_id(tenant: &TenantId, key: &IdempotencyKey) -> TaskId {
 }
 
 fn same_submission(existing: Task, wanted: &Task) -> Result<Task, AppError> {
-    let (kept, new) = (existing.spec(), wanted.spec());
-    if kept.agent.id == new.agent.id && kept.input == new.input {
+    let (stored, new) = (existing.spec(), wanted.spec());
+    if stored.agent.id == new.agent.id && stored.input == new.input {
         return Ok(existing);
     }
     Err(AppError::IdempotencyKeyReused)

@@ -22,7 +22,7 @@ use crate::ports::{Backlog, Clock, Journal, StoreError, TaskQueue, TaskStore};
 
 /// How many overdue tasks a sweep reads at once.
 const PAGE: u32 = 100;
-/// How many of them it handles at once.
+/// How many overdue tasks a sweep handles at once.
 const AT_ONCE: usize = 10;
 
 /// How many pages in a row may have nothing to settle. The index lags behind the tasks: it may list
@@ -42,7 +42,7 @@ pub struct SweepSummary {
     pub unclaimed: u32,
     /// Tasks whose messages wait in the queue behind many others: no further message was sent.
     pub left_in_backlog: u32,
-    /// Tasks that were queued again because their worker was gone.
+    /// Tasks that were queued again because their worker was lost.
     pub requeued: u32,
     /// Parked tasks that were queued because their wait was over.
     pub awakened: u32,
@@ -50,9 +50,9 @@ pub struct SweepSummary {
     pub timed_out: u32,
     /// Tasks that were failed because their attempts were used up.
     pub given_up: u32,
-    /// Tasks that were canceled in place of a worker that is gone.
+    /// Tasks that were canceled because their client requested it and their worker was lost.
     pub canceled: u32,
-    /// Tasks that were failed because their client did nothing for too long.
+    /// Tasks that were failed because their client did not respond in time.
     pub expired: u32,
     /// Tasks that a worker, a client or another sweep changed first.
     pub moved_on: u32,
@@ -62,7 +62,7 @@ pub struct SweepSummary {
     pub unfinished: bool,
     /// Tasks that were found overdue.
     pub overdue: u32,
-    /// For how long the most overdue of them had been.
+    /// How long the most overdue task was overdue.
     pub oldest_overdue: Duration,
 }
 
@@ -158,14 +158,14 @@ impl Sweeper {
 
     /// The numbers of messages in the queue, read once a sweep. If the read fails, they are zero.
     async fn backlog(&self, backlog: &OnceCell<Backlog>) -> Backlog {
-        let ask = async || match self.queue.backlog().await {
+        let read = async || match self.queue.backlog().await {
             Ok(backlog) => backlog,
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "the queue's backlog can't be read");
                 Backlog::default()
             }
         };
-        *backlog.get_or_init(ask).await
+        *backlog.get_or_init(read).await
     }
 
     async fn settle(
@@ -270,7 +270,7 @@ fn failed(error: &(dyn Error + 'static), what: &'static str) -> Settled {
 }
 
 impl SweepSummary {
-    /// Notes how much was overdue, and since when.
+    /// Counts the overdue tasks, and records for how long the most overdue one was.
     fn found(&mut self, overdue: &[Result<Task, StoreError>], now: Timestamp) {
         self.overdue = self
             .overdue

@@ -3,8 +3,8 @@
 //! Each wait occupies an API function, and so takes concurrency that executors may need. So each
 //! tenant has a maximum of waits at once. Slots in a table count them for all functions, because
 //! each function serves one request at a time. A wait ends at once if the task is parked for
-//! longer, or if the wait can't be counted. The response then says when to ask again. The task is
-//! read often at first, then less often.
+//! longer, or if the wait can't be counted. The response then says when the client may wait again.
+//! The task is read often at first, then less often.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::ports::{Slot, Slots, Taken};
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
-/// After what time a client whose wait was refused may ask again.
+/// How long after a refused wait the client may wait again.
 const REFUSED_FOR: Duration = Duration::from_secs(2);
 
 /// How long after its wait a slot expires, if a killed function could not give it back.
@@ -32,23 +32,23 @@ const SLOT_OUTLIVES: Duration = Duration::from_secs(5);
 pub struct Found {
     /// The task.
     pub task: Task,
-    /// After what time to ask again. Set only if the wait ended early and the task can still
-    /// change by itself.
-    pub ask_again_after: Option<Duration>,
+    /// How long the client should pause before it waits again. Set only if the wait ended early and
+    /// the task can still change by itself.
+    pub retry_after: Option<Duration>,
 }
 
 impl Found {
     const fn in_time(task: Task) -> Self {
         Self {
             task,
-            ask_again_after: None,
+            retry_after: None,
         }
     }
 
-    const fn too_soon(task: Task, ask_again_after: Duration) -> Self {
+    const fn too_soon(task: Task, retry_after: Duration) -> Self {
         Self {
             task,
-            ask_again_after: Some(ask_again_after),
+            retry_after: Some(retry_after),
         }
     }
 }
@@ -77,13 +77,10 @@ impl Waits {
         id: TaskId,
         wait: Duration,
     ) -> Result<Found, AppError> {
-        let Found {
-            task,
-            ask_again_after,
-        } = self.wait_for(tenant, id, wait).await?;
+        let Found { task, retry_after } = self.wait_for(tenant, id, wait).await?;
         Ok(Found {
             task: self.tasks.with_input(task).await?,
-            ask_again_after,
+            retry_after,
         })
     }
 

@@ -1,9 +1,10 @@
-//! Text that strangers write, bounded by the bytes that it takes in a JSON string.
+//! Text from outside, with a limit on the bytes that it takes in a JSON string.
 //!
-//! A limit on the bytes that are read is no limit on what is kept and sent: a control character
-//! takes six bytes in JSON, and a byte that is not UTF-8 becomes a replacement character of three.
+//! A limit on the bytes that are read is not enough, because the text can grow when it is stored
+//! and sent: a control character takes six bytes in JSON, and a byte that is not UTF-8 becomes a
+//! replacement character of three.
 
-/// A text that takes at most so many bytes in a JSON string. What comes after that is cut.
+/// A text that takes at most so many bytes in a JSON string. The rest is cut.
 #[derive(derive_more::Debug)]
 pub struct BoundedText {
     #[debug(skip)]
@@ -25,7 +26,7 @@ impl BoundedText {
     /// Adds a text without its control characters, up to the first character that does not fit.
     /// Tabs, line feeds and carriage returns stay.
     pub fn push_str(&mut self, text: &str) {
-        for character in text.chars().filter(|character| is_kept(*character)) {
+        for character in text.chars().filter(|character| is_allowed(*character)) {
             let bytes = json_bytes(character);
             if self.is_cut || bytes > self.room {
                 self.is_cut = true;
@@ -57,11 +58,11 @@ impl BoundedText {
     }
 }
 
-fn is_kept(character: char) -> bool {
+fn is_allowed(character: char) -> bool {
     matches!(character, '\t' | '\n' | '\r') || !character.is_control()
 }
 
-/// How many bytes a character that is kept takes in a JSON string (RFC 8259, section 7).
+/// How many bytes an allowed character takes in a JSON string (RFC 8259, section 7).
 const fn json_bytes(character: char) -> usize {
     match character {
         '"' | '\\' | '\t' | '\n' | '\r' => 2,

@@ -1,4 +1,4 @@
-//! One exchange with a model, free of any vendor's format.
+//! One exchange with a model, free of any provider's format.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,20 +19,20 @@ use super::transcript::{
 };
 use super::usage::Usage;
 
-/// A question to the models of a chain, and the terms on which it is asked. Cheap to clone.
+/// A request to the models of a chain, and the rules for the call. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelRequest {
     /// The models that may answer. A layer that deals with one model deals with the first.
     pub chain: ModelChain,
-    /// What is asked.
+    /// What the model gets.
     pub prompt: Arc<Prompt>,
     /// On whose behalf.
     pub caller: Caller,
     /// How failed attempts are repeated.
     pub retry: RetryRules,
-    /// Whether and how long answers are kept; the agent's wish, or else the deployment's.
+    /// Whether and how long answers are cached, by the agent's setting, or else the deployment's.
     pub cache: CacheRules,
-    /// What this task wants of the kept answers.
+    /// How this task uses the response cache.
     pub cache_use: CacheUse,
     /// The most that the whole task may cost, in micro-USD.
     pub task_cap: Option<u64>,
@@ -47,12 +47,12 @@ pub struct ModelRequest {
 }
 
 impl ModelRequest {
-    /// The model that is asked, where only one is.
+    /// The first model of the chain: the one to call, in layers that deal with one model.
     pub const fn model(&self) -> &ModelRef {
         &self.chain.first().model
     }
 
-    /// The same question to one model only.
+    /// The same request to one model only.
     #[must_use]
     pub fn to_only(&self, choice: &ModelChoice) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl ModelRequest {
     }
 }
 
-/// What a model is asked.
+/// What a model gets.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Prompt {
     /// The model's role, in words for the model, before the conversation; may be empty.
@@ -104,7 +104,7 @@ pub enum ToolUse {
     Forbidden,
 }
 
-/// On whose behalf a model is asked.
+/// On whose behalf a model is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// The tenant.
@@ -124,20 +124,20 @@ pub struct ModelAnswer {
     pub usage: Usage,
     /// The model of the chain that answered.
     pub model: ModelRef,
-    /// The vendor's name for the model that it says it served, often a dated form of the one asked
-    /// for.
+    /// The provider's name for the model that it says it served, often a dated form of the
+    /// requested one.
     pub served_model: String,
-    /// The provider's id for the exchange, which its support asks for.
+    /// The provider's id for the exchange, for its support.
     pub request_id: Option<String>,
     /// Where the answer came from.
     pub origin: Origin,
-    /// What was spent to get it this time, failed attempts included; nothing for one that was kept
-    /// or shared.
+    /// What was spent to get it this time, failed attempts included; nothing for a cached or
+    /// shared one.
     pub spend: Spend,
     /// The attempts that failed before it.
     pub failed: Vec<FailedAttempt>,
     /// The key of the answer in the response cache, if it came from there or was stored there.
-    pub kept_as: Option<Box<AnswerKey>>,
+    pub cache_key: Option<Box<AnswerKey>>,
 }
 
 impl ModelAnswer {
@@ -170,18 +170,18 @@ pub enum Origin {
     /// The provider gave it to this very call.
     #[default]
     Provider,
-    /// It was kept from an earlier call.
+    /// The response cache: it is the answer to an earlier call.
     Cache {
         /// How old it is, in seconds.
         age_seconds: u64,
     },
-    /// It was kept from an earlier call, is past its freshness, and no model answers: the caller is
-    /// served worse than usual.
+    /// The response cache, although the answer is no longer fresh, because no model answers: the
+    /// caller is served worse than usual.
     Stale {
         /// How old it is, in seconds.
         age_seconds: u64,
     },
-    /// The provider gave it to another call with the same question at the same time.
+    /// The provider gave it to another call with the same request at the same time.
     SingleFlight,
 }
 
@@ -223,7 +223,7 @@ pub struct FailedAttempt {
     pub status: Option<u16>,
     /// The provider's id for the exchange, if it gave one.
     pub request_id: Option<String>,
-    /// What the provider said of it, if it said anything. Records of before have none.
+    /// What the provider said of it, if it said anything. Old records have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub said: Option<Box<ProviderError>>,
 }
@@ -279,9 +279,9 @@ pub enum StopReason {
     MaxTokens,
     /// It filled its context window; the text is cut.
     ContextWindow,
-    /// It, or the vendor's filter, declined to answer.
+    /// It, or the provider's filter, declined to answer.
     Refusal,
-    /// A reason that this version doesn't know; the text is kept.
+    /// A reason that this version doesn't know. The answer counts.
     Other,
 }
 

@@ -10,7 +10,7 @@ use super::invalid::Invalid;
 /// The longest chain of models.
 pub const MAX_MODELS: usize = 5;
 
-/// A vendor's API that serves models.
+/// Who serves models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Provider {
@@ -116,7 +116,7 @@ pub struct ModelSettings {
     pub top_p: Option<Thousandths>,
     /// How hard the model thinks.
     pub reasoning_effort: Option<ReasoningEffort>,
-    /// The version of the vendor's API.
+    /// The version of the provider's API.
     pub api_version: ApiVersion,
     /// Whether the answer is streamed.
     pub transfer: Transfer,
@@ -147,7 +147,7 @@ impl Thousandths {
             })
     }
 
-    /// The number as vendors' APIs take it.
+    /// The number as it is sent to providers.
     pub fn as_f64(self) -> f64 {
         f64::from(self.0) / 1_000.0
     }
@@ -177,7 +177,7 @@ impl ReasoningEffort {
     /// All names in one text, for error messages.
     pub const NAMES: &str = "none, minimal, low, medium, high, xhigh or max";
 
-    /// The name in requests, records and the vendors' APIs.
+    /// The name in requests, records and the providers' APIs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -221,7 +221,7 @@ pub enum Unlisted {
     Allowed,
 }
 
-/// The version of a vendor's API.
+/// The version of a provider's API.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ApiVersion {
     /// The version that this platform was made for: Anthropic's `2026-10-21`.

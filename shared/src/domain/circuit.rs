@@ -1,4 +1,4 @@
-//! The circuit of one model: whether it is asked at all, as all functions see it together.
+//! The circuit of one model: whether any function calls the model at all.
 //!
 //! It opens when the model's provider is down. After a while it admits one probe at a time, and it
 //! closes once enough probes succeeded. Every change makes a new revision, so that only one of two
@@ -17,7 +17,7 @@ use super::time::Timestamp;
 /// How often the time that a circuit stays open is doubled while probes fail.
 const MAX_DOUBLINGS: u32 = 2;
 
-/// How soon a caller that was refused because of a probe asks again.
+/// How soon a caller that was refused because of a probe tries again.
 const PROBE_TAKES: Duration = Duration::from_secs(5);
 
 /// Why a circuit does not let all calls through.
@@ -83,7 +83,7 @@ pub enum CircuitState {
     },
 }
 
-/// What becomes of a call at some moment.
+/// What happens to a call at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// It goes through.
@@ -99,9 +99,9 @@ pub enum Admission {
 
 impl Circuit {
     /// How long a circuit is kept after its last change; longer than it is ever open or leased.
-    pub const KEPT_FOR: Duration = Duration::from_hours(1);
+    pub const RETENTION: Duration = Duration::from_hours(1);
 
-    /// What becomes of a call at `now`.
+    /// What happens to a call at `now`.
     pub fn admission(&self, now: Timestamp) -> Admission {
         match self.state {
             _ if self.lets_all_through() => Admission::Pass,
@@ -459,7 +459,7 @@ mod tests {
                 };
                 if let Admission::Refuse { until } = next.admission(now) {
                     prop_assert!(now < until && until.since(now) <= OPEN_FOR * 4);
-                    prop_assert!(until.since(now) < Circuit::KEPT_FOR);
+                    prop_assert!(until.since(now) < Circuit::RETENTION);
                 }
                 circuit = next;
             }

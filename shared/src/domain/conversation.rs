@@ -1,4 +1,4 @@
-//! What a journal says of a task: the conversation so far, and what is to be done next.
+//! Derives the conversation so far, and the next action, from a task's journal.
 //!
 //! Both are pure functions of the recorded steps, so that any worker continues a task exactly where
 //! the last worker stopped.
@@ -11,14 +11,14 @@ use super::step::{Step, StepKind, StepPlace, StepSummary, StepSummaryKind, ToolR
 use super::task::TaskInput;
 use super::transcript::{Message, PendingCall, ToolCall};
 
-/// The most bytes of tools' results in a conversation: when it has them, no more tools are run. It
-/// is about a million tokens, more than models take.
+/// The most bytes of tool results in a conversation. Then no more tools are run. It is about a
+/// million tokens, more than models accept.
 pub const MAX_TOOL_TEXTS_BYTES: u64 = 4 * 1_024 * 1_024;
 
 /// The most bytes of a conversation that is sent to a model, as JSON.
 pub const MAX_CONVERSATION_BYTES: u64 = 32 * 1_024 * 1_024;
 
-/// Which steps a task's journal has in one run, without what they say.
+/// The summaries of the steps that a task's journal has in one run.
 #[derive(Debug, Clone)]
 pub struct Outline {
     /// The run: the number of the last step before it.
@@ -27,8 +27,8 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// The outline of the run `base`, of these steps in any order. Those of other runs do not
-    /// count.
+    /// The outline of the run `base`. The summaries may be in any order. Those of other runs are
+    /// left out.
     pub fn new(base: u32, summaries: impl IntoIterator<Item = StepSummary>) -> Self {
         let counted = summaries
             .into_iter()
@@ -39,12 +39,13 @@ impl Outline {
         }
     }
 
-    /// The steps that count, in order.
+    /// The steps of the run, in order.
     pub fn step_summaries(&self) -> impl Iterator<Item = StepSummary> {
         self.summaries.values().copied()
     }
 
-    /// The number of the step up to which all are there.
+    /// The number of the last step before the first gap: all steps of the run up to it are
+    /// recorded.
     pub fn complete_until(&self) -> u32 {
         let mut last = self.base;
         while self.summaries.contains_key(&(last + 1)) {
@@ -53,13 +54,13 @@ impl Outline {
         last
     }
 
-    /// The last step up to which all are there, if it is a model's answer: it may be the last word.
+    /// The last step before the first gap, if it is a model's answer. It may be the final one.
     pub fn last_answer(&self) -> Option<StepSummary> {
         let last = self.summaries.get(&self.complete_until()).copied();
         last.filter(|summary| summary.kind == StepSummaryKind::ModelCall)
     }
 
-    /// The tool calls that were answered.
+    /// The number of tool calls with a result.
     pub fn tool_calls(&self) -> u32 {
         let calls = self
             .step_summaries()
@@ -74,7 +75,7 @@ impl Outline {
     }
 }
 
-/// A task's journal, as far as it counts.
+/// The steps of one run of a task.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     outline: Outline,
@@ -84,20 +85,20 @@ pub struct Conversation {
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// A model is to be asked; its answer will be the step of this number.
-    Ask {
+    /// Call a model; its answer will be the step of this number.
+    CallModel {
         /// The step's number.
         number: u32,
     },
-    /// Tools are to be run, all at once.
+    /// Run these tools, all at once.
     Tools(Vec<PendingCall>),
-    /// Nothing: this answer was the last word.
+    /// End: this answer is the task's output.
     Finish(Box<ModelAnswer>),
 }
 
 impl Conversation {
-    /// The conversation in these steps, in any order, of the run `base`. Those of other runs don't
-    /// count.
+    /// The conversation of the run `base`. The steps may be in any order. Those of other runs are
+    /// left out.
     pub fn new(base: u32, steps: impl IntoIterator<Item = Step>) -> Self {
         let mut conversation = Self {
             outline: Outline::new(base, []),
@@ -136,8 +137,8 @@ impl Conversation {
         self.tool_text_bytes() >= MAX_TOOL_TEXTS_BYTES
     }
 
-    /// The tool calls of earlier answers that could not be made. Those of the last answer say
-    /// nothing yet of what the model makes of that.
+    /// The number of tool calls that could not be made. The calls of the last answer are left out:
+    /// the model has not yet had the chance to correct them.
     pub fn bad_calls(&self) -> usize {
         let refused = StepSummaryKind::ToolCall {
             by: ToolRunner::Nobody,
@@ -176,11 +177,11 @@ impl Conversation {
             }
             number = after_calls_of(number, answer);
         }
-        Next::Ask { number }
+        Next::CallModel { number }
     }
 
-    /// The conversation as a model gets it: what the client said, and then each answer with the
-    /// results of its calls.
+    /// The conversation as a model gets it: the input, and then each answer with the results of its
+    /// calls.
     pub fn messages(&self, input: &TaskInput) -> Vec<Message> {
         let mut messages = vec![Message::user(input.as_str())];
         let mut number = self.outline.base + 1;
@@ -215,8 +216,8 @@ const fn is_of_run(base: u32, place: StepPlace) -> bool {
 
 /// Whether a step at this place may be in the journal of a task in the run `base`.
 ///
-/// A worker may have recorded it for an earlier run after the next one had begun. Of several with
-/// one number the one of the latest run counts.
+/// It is not if a worker recorded it for an earlier run after the next run had begun. If several
+/// steps have one number, the step of the latest run counts.
 pub const fn may_count(base: u32, place: StepPlace) -> bool {
     place.base == base || (place.base < base && place.number <= base)
 }
@@ -227,7 +228,7 @@ pub fn journal(base: u32, recorded: impl IntoIterator<Item = Step>) -> Vec<Step>
     counted(base, recorded, Step::place)
 }
 
-/// The [`journal`] without what its steps say.
+/// The summaries of the [`journal`].
 pub fn journal_summaries(
     base: u32,
     recorded: impl IntoIterator<Item = StepSummary>,
@@ -240,12 +241,12 @@ fn counted<T>(
     recorded: impl IntoIterator<Item = T>,
     place: impl Fn(&T) -> StepPlace,
 ) -> Vec<T> {
-    let mut kept: BTreeMap<u32, T> = BTreeMap::new();
+    let mut by_number: BTreeMap<u32, T> = BTreeMap::new();
     for step in recorded
         .into_iter()
         .filter(|step| may_count(base, place(step)))
     {
-        match kept.entry(place(&step).number) {
+        match by_number.entry(place(&step).number) {
             Entry::Vacant(free) => drop(free.insert(step)),
             // A later run began before this number and owns it.
             Entry::Occupied(mut taken) if place(taken.get()) < place(&step) => {
@@ -254,12 +255,11 @@ fn counted<T>(
             Entry::Occupied(_) => {}
         }
     }
-    kept.into_values().collect()
+    by_number.into_values().collect()
 }
 
-/// Whether nothing is to be done after this answer of a model: it calls no tools, or none that are
-/// run.
-pub fn is_last_word(answer: &ModelAnswer) -> bool {
+/// Whether this answer of a model ends the task: it makes no tool calls, or none that are run.
+pub fn is_final(answer: &ModelAnswer) -> bool {
     wanted(answer).is_empty()
 }
 
@@ -289,7 +289,7 @@ mod tests {
     }
 
     /// An answer that calls `calls` tools, as the step of this number.
-    fn asking(number: u32, calls: usize) -> Step {
+    fn calling(number: u32, calls: usize) -> Step {
         let calls = (0..calls)
             .map(|place| samples::tool_call(&format!("{number}.{place}"), "calculator", "{}"));
         let kind = StepKind::ModelCall {
@@ -310,7 +310,7 @@ mod tests {
     fn check_next(base: u32, steps: &[Step], expected: &[u32], complete_until: u32) {
         let conversation = Conversation::new(base, steps.to_vec());
         let next = match conversation.next() {
-            Next::Ask { number } => vec![number],
+            Next::CallModel { number } => vec![number],
             Next::Tools(calls) => calls.iter().map(|call| call.number).collect(),
             Next::Finish(_) => Vec::new(),
         };
@@ -324,13 +324,18 @@ mod tests {
     #[test]
     fn next_action_follows_from_the_steps_in_any_order() {
         check_next(0, &[], &[1], 0);
-        check_next(0, &[asking(1, 3)], &[2, 3, 4], 1);
-        check_next(0, &[result(3), asking(1, 3)], &[2, 4], 1);
-        check_next(0, &[asking(1, 3), result(4), result(2), result(3)], &[5], 4);
-        check_next(0, &[asking(1, 1), result(2), asking(3, 1)], &[4], 3);
+        check_next(0, &[calling(1, 3)], &[2, 3, 4], 1);
+        check_next(0, &[result(3), calling(1, 3)], &[2, 4], 1);
         check_next(
             0,
-            &[asking(1, 1), result(2), samples::step(task(), 3, "done")],
+            &[calling(1, 3), result(4), result(2), result(3)],
+            &[5],
+            4,
+        );
+        check_next(0, &[calling(1, 1), result(2), calling(3, 1)], &[4], 3);
+        check_next(
+            0,
+            &[calling(1, 1), result(2), samples::step(task(), 3, "done")],
             &[],
             3,
         );
@@ -338,15 +343,15 @@ mod tests {
 
     #[test]
     fn steps_of_an_earlier_run_do_not_count() {
-        let earlier = [asking(1, 1), result(2), samples::step(task(), 3, "done")];
+        let earlier = [calling(1, 1), result(2), samples::step(task(), 3, "done")];
         check_next(3, &earlier, &[4], 3);
         check_next(
             3,
-            &[earlier.as_slice(), &in_run(3, [asking(4, 2)])].concat(),
+            &[earlier.as_slice(), &in_run(3, [calling(4, 2)])].concat(),
             &[5, 6],
             4,
         );
-        let steps = [earlier.as_slice(), &in_run(3, [asking(4, 1), result(5)])].concat();
+        let steps = [earlier.as_slice(), &in_run(3, [calling(4, 1), result(5)])].concat();
         let conversation = Conversation::new(3, steps);
         let input = TaskInput::new("hello".to_owned()).unwrap();
         assert_eq!(conversation.messages(&input).len(), 3);
@@ -355,9 +360,9 @@ mod tests {
 
     #[test]
     fn late_steps_of_an_earlier_run_are_ignored() {
-        let first = [asking(1, 2), result(2), result(3)];
-        let late = [asking(4, 1), result(5)];
-        let second = in_run(3, [asking(4, 1), result(5)]);
+        let first = [calling(1, 2), result(2), result(3)];
+        let late = [calling(4, 1), result(5)];
+        let second = in_run(3, [calling(4, 1), result(5)]);
         check_next(3, &[first.as_slice(), &late].concat(), &[4], 3);
         check_next(
             3,
@@ -378,7 +383,7 @@ mod tests {
     fn an_outline_tells_of_the_last_answer_that_nothing_before_it_is_missing() {
         let summaries = |steps: &[Step]| steps.iter().map(Step::summary).collect::<Vec<_>>();
         let steps = [
-            asking(1, 2),
+            calling(1, 2),
             result(2),
             result(3),
             samples::step(task(), 4, "done"),
@@ -415,7 +420,7 @@ mod tests {
         let said =
             |number, text: &str| samples::tool_step(task(), number, ToolRunner::Client, text);
         let mut conversation =
-            Conversation::new(0, [asking(1, 3), said(2, &half), said(3, &half[1..])]);
+            Conversation::new(0, [calling(1, 3), said(2, &half), said(3, &half[1..])]);
         assert!(!conversation.is_full());
         // Its own steps only.
         conversation.push(Step {
@@ -429,13 +434,13 @@ mod tests {
 
     /// A worker may have been lost, or put the task off, among the calls of one answer.
     #[test]
-    fn calls_that_could_not_be_made_count_once_the_model_has_been_told() {
+    fn calls_that_could_not_be_made_count_after_the_models_next_answer() {
         let refused = |number| samples::tool_step(task(), number, ToolRunner::Nobody, "no");
-        let mut conversation = Conversation::new(0, [asking(1, 3), refused(2), refused(3)]);
+        let mut conversation = Conversation::new(0, [calling(1, 3), refused(2), refused(3)]);
         assert_eq!(conversation.bad_calls(), 0);
         conversation.push(refused(4));
         assert_eq!(conversation.bad_calls(), 0);
-        conversation.push(asking(5, 1));
+        conversation.push(calling(5, 1));
         assert_eq!(conversation.bad_calls(), 3);
     }
 
@@ -450,7 +455,7 @@ mod tests {
             StopReason::ContextWindow,
             StopReason::Refusal,
         ] {
-            let mut cut = asking(1, 2);
+            let mut cut = calling(1, 2);
             if let StepKind::ModelCall { answer, .. } = &mut cut.kind {
                 answer.stop_reason = stop_reason;
             }

@@ -24,13 +24,13 @@ pub enum FailureCode {
     ModelRejected,
     /// The input is larger than the model's context window.
     ContextTooLong,
-    /// The model, or the vendor's filter, declined to answer.
+    /// The model, or the provider's filter, declined to answer.
     ModelRefused,
     /// The provider's answer is empty or not in its documented form.
     ModelBadAnswer,
     /// The next model call could pass the task's or the tenant's cap on cost.
     BudgetExhausted,
-    /// The model has no price, and a cap on cost can't be kept without one.
+    /// The model has no price, and a cap on cost can't be enforced without one.
     ModelUnpriced,
     /// The answer is too large to be stored.
     OutputTooLarge,
@@ -43,11 +43,12 @@ pub enum FailureCode {
     LimitReached,
     /// The task went through too many invocations; see [`MAX_HOPS`](super::task::MAX_HOPS).
     HopsExhausted,
-    /// The model kept calling tools in a way that they can't be called.
+    /// The model repeatedly called tools that do not exist, or with arguments that do not fit.
     BadToolCalls,
     /// The task's client did not answer in time.
     InputExpired,
-    /// The queue gave up on the task's messages before any worker could claim the task.
+    /// The queue moved the task's messages to the dead-letter queue before any worker could claim
+    /// the task.
     Undeliverable,
 }
 
@@ -107,7 +108,7 @@ impl FailureCode {
         }
     }
 
-    /// Whether the task was given up by the platform rather than ended by an answer about it.
+    /// Whether the platform failed the task for good: the task is a dead letter.
     pub const fn is_dead_letter(self) -> bool {
         matches!(self, Self::AttemptsExhausted | Self::Undeliverable)
     }

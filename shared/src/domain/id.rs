@@ -54,7 +54,7 @@ pub type AgentId = Id<AgentKind>;
 pub type TaskId = Id<TaskKind>;
 /// Identifies one attempt of one worker to hold one lease; never reused.
 pub type WorkerId = Id<WorkerKind>;
-/// Identifies the money set aside for one attempt at a model call; never reused.
+/// Identifies the reservation for one attempt of a model call; never reused.
 pub type ReservationId = Id<ReservationKind>;
 
 /// A typed identifier such as `tsk_01981b5e-9c2f-7c3a-8d51-0c8e1f6f2a10`.
@@ -75,8 +75,7 @@ impl<K: Kind> Id<K> {
         )))
     }
 
-    /// The id that always belongs to `digest` (UUID version 8, RFC 9562), for ids that must come
-    /// out the same twice.
+    /// The id of `digest`, always the same (UUID version 8, RFC 9562).
     pub fn derived(digest: [u8; 16]) -> Self {
         Self::from_uuid(uuid::Builder::from_custom_bytes(digest).into_uuid())
     }
@@ -144,7 +143,7 @@ impl<'de, K: Kind> Deserialize<'de> for Id<K> {
     }
 }
 
-// Written out because a derive would ask the same of `K`, which is only a label.
+// Not derived: a derive would require the same traits of `K`, which is only a label.
 impl<K> Clone for Id<K> {
     fn clone(&self) -> Self {
         *self

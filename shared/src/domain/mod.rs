@@ -2,7 +2,7 @@
 //!
 //! A value that exists is valid: constructors return [`Invalid`] for a bad value, and a task
 //! changes its state only through the methods of [`Task`]. No code here knows HTTP, AWS or a
-//! vendor's format.
+//! provider's format.
 
 pub mod agent;
 pub mod answer_key;
@@ -56,8 +56,8 @@ pub use chain::{
 };
 pub use circuit::{Admission, Circuit, CircuitCause, CircuitState};
 pub use conversation::{
-    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, is_last_word,
-    journal, journal_summaries, may_count,
+    Conversation, MAX_CONVERSATION_BYTES, MAX_TOOL_TEXTS_BYTES, Next, Outline, is_final, journal,
+    journal_summaries, may_count,
 };
 pub use deadline::Deadline;
 pub use failure_code::FailureCode;

@@ -29,8 +29,8 @@ pub struct Output {
 pub struct Failure {
     /// The kind of failure.
     pub code: FailureCode,
-    /// A sentence for people. It contains only those parts of a vendor's text that can't repeat the
-    /// prompt.
+    /// A sentence for people. It contains only those parts of a provider's text that can't repeat
+    /// the prompt.
     pub message: String,
     /// The model calls that led to it, if any did: each attempt, in order.
     pub attempts: Vec<FailedAttempt>,
@@ -57,7 +57,7 @@ impl Failure {
     /// The failure of a task whose attempts are used up, because its workers were lost or failed.
     pub(super) fn attempts_exhausted(attempts: u64, steps: u32, setbacks: &Setbacks) -> Self {
         let message = format!(
-            "given up after {attempts} attempts that came to nothing: workers were lost or could not record what they did; since \
+            "failed after {attempts} attempts without progress: workers were lost or could not record their results; since \
              step {steps}, they reported {setbacks}"
         );
         Self::of_its_own(FailureCode::AttemptsExhausted, message)
@@ -67,7 +67,7 @@ impl Failure {
     pub(super) fn hops_exhausted(hops: u32) -> Self {
         Self::of_its_own(
             FailureCode::HopsExhausted,
-            format!("given up after {hops} invocations"),
+            format!("failed after {hops} invocations"),
         )
     }
 
@@ -75,14 +75,14 @@ impl Failure {
     pub(super) fn input_expired() -> Self {
         Self::of_its_own(
             FailureCode::InputExpired,
-            "no answer came in time: raise input_timeout_seconds or retry",
+            "the client sent no tool results in time: raise input_timeout_seconds, or retry the task",
         )
     }
 
     /// The failure of a task whose messages led to no claim.
     pub(super) fn undeliverable(messages: u32, steps: u32) -> Self {
         let message = format!(
-            "{messages} messages for it were delivered in vain: no worker could claim the task; {steps} steps are recorded"
+            "no worker could claim the task after {messages} messages; {steps} steps are recorded"
         );
         Self::of_its_own(FailureCode::Undeliverable, message)
     }

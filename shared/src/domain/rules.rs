@@ -1,4 +1,4 @@
-//! How an agent wants its model calls to be made.
+//! An agent's rules for its model calls: retries and the response cache.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::invalid::{Invalid, within};
 pub struct RetryRules {
     max_attempts: u32,
     max_seconds: u32,
-    /// What becomes of a task whose models are all out of service.
+    /// What happens to a task whose models are all out of service.
     pub outage: Outage,
 }
 
-/// What becomes of a task whose models are all out of service.
+/// What happens to a task whose models are all out of service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outage {
@@ -27,7 +27,7 @@ pub enum Outage {
 }
 
 impl Default for RetryRules {
-    /// Three attempts within a minute, as in the vendors' own clients; then the task waits.
+    /// Three attempts within a minute, as in the providers' own clients; then the task waits.
     fn default() -> Self {
         Self {
             max_attempts: 3,
@@ -65,16 +65,16 @@ impl RetryRules {
     }
 }
 
-/// Whether and how long an agent's answers are kept for the same question.
+/// Whether and how long an agent's answers are cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheRules {
-    /// They are not.
+    /// Answers are not cached.
     Off,
-    /// They are.
+    /// Answers are cached on these terms.
     On(CacheTerms),
 }
 
-/// How long an answer is kept.
+/// How long an answer is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheTerms {
     ttl_seconds: u32,
@@ -100,8 +100,8 @@ impl CacheTerms {
         })
     }
 
-    /// These terms with up to 30 days after its freshness in which an answer still serves, marked
-    /// as degraded, when no model does; 0 for never.
+    /// These terms with up to 30 days for which a stale answer may be used, marked as degraded, if
+    /// no model answers; 0 for never.
     pub fn with_stale_seconds(self, seconds: u32) -> Result<Self, Invalid> {
         Ok(Self {
             stale_seconds: within("/cache/stale_seconds", seconds, 0..=2_592_000)?,
@@ -114,18 +114,18 @@ impl CacheTerms {
         Duration::from_secs(self.ttl_seconds as u64)
     }
 
-    /// How long after that it may still serve when no model does.
+    /// How long a stale answer may be used if no model answers.
     pub const fn stale(self) -> Duration {
         Duration::from_secs(self.stale_seconds as u64)
     }
 }
 
-/// What one task wants of the response cache.
+/// How one task uses the response cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheUse {
-    /// Its part in the call.
+    /// What the cache does for a call.
     pub mode: CacheMode,
-    /// The oldest answer that is good enough.
+    /// The age of the oldest cached answer that the task accepts.
     pub max_age: Option<Duration>,
 }
 
@@ -140,18 +140,19 @@ impl CacheUse {
     }
 }
 
-/// The response cache's part in a call.
+/// What the response cache does for a call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheMode {
     /// Reads the cache, shares the call with identical concurrent requests, and writes the cache.
     #[default]
     Default,
-    /// Neither read nor shared nor written, but for a stale answer when no model answers.
+    /// Does not read the cache, share the call or write the cache. If no model answers, a stale
+    /// answer is read.
     Bypass,
-    /// Neither read, but for a stale answer when no model answers, nor shared, but written: a fresh
-    /// answer for everyone.
+    /// Does not read the cache or share the call, but writes the cache: a fresh answer for
+    /// everyone. If no model answers, a stale answer is read.
     Refresh,
-    /// None whatsoever.
+    /// Does not use the cache at all.
     Off,
 }

@@ -117,8 +117,8 @@ mod tests {
             "3 times openai model_unavailable with HTTP status 503, once openai model_timeout"
         );
         assert_eq!(setbacks.cap(), None, "the last refusal counts");
-        let kept: Setbacks =
+        let read: Setbacks =
             serde_json::from_value(serde_json::to_value(&setbacks).unwrap()).unwrap();
-        assert_eq!(kept, setbacks);
+        assert_eq!(read, setbacks);
     }
 }

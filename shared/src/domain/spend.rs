@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::usage::Usage;
 
-/// What one or more attempts at a model call came to, failed ones included: their tokens are paid
-/// too.
+/// The usage and cost of one or more attempts of model calls, failed ones included: their tokens
+/// are billed too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spend {
     /// Requests that went out to a provider.
     pub attempts: u32,
-    /// The tokens of all of them, as far as the provider reported them.
+    /// The tokens of all attempts, as far as the provider reported them.
     pub usage: Usage,
     /// What these tokens cost.
     pub cost: Cost,
@@ -21,8 +21,8 @@ pub struct Spend {
 pub struct Cost {
     /// Millionths of a US dollar.
     pub micro_usd: u64,
-    /// Calls whose cost is not, or not all of it, in `micro_usd`, and not zero: their model has no
-    /// price here, or their provider didn't tell what they used.
+    /// Unpriced calls: their cost is not zero, but `micro_usd` lacks all or a part of it. Their
+    /// model has no price here, or their provider did not report the usage.
     #[serde(default)]
     pub unpriced_calls: u32,
 }

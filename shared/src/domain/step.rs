@@ -21,8 +21,8 @@ pub struct Step {
     /// number of the last step before it, 0 for the first.
     pub base: u32,
     /// Its place in the journal, from 1 without gaps. The results of tools that a model calls
-    /// together have the numbers after the model's answer, in the order of the calls; which of them
-    /// is recorded first is left to the tools.
+    /// together have the numbers after the model's answer, in the order of the calls. They
+    /// may be recorded in another order.
     pub number: u32,
     /// The fence of the lease under which it was done.
     pub fence: u64,
@@ -45,7 +45,7 @@ pub struct StepPlace {
 }
 
 impl StepPlace {
-    /// The place after which the steps begin that have a higher number.
+    /// The place before all steps with a higher number.
     pub const fn after(number: u32) -> Self {
         Self {
             number,
@@ -54,7 +54,7 @@ impl StepPlace {
     }
 }
 
-/// What is known of a step without its content.
+/// A step without its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepSummary {
     /// Its run.
@@ -65,18 +65,18 @@ pub struct StepSummary {
     pub kind: StepSummaryKind,
     /// What it cost.
     pub spend: Spend,
-    /// How many bytes its content has; 0 if its record is of a time when that was not noted.
+    /// How many bytes its content has; 0 if an old record does not have this number.
     pub bytes: u64,
 }
 
-/// What a step did, without what was said.
+/// What a step did, without its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepSummaryKind {
-    /// Asked a model.
+    /// A model call.
     ModelCall,
-    /// Answered a model's call of a tool.
+    /// A tool call.
     ToolCall {
-        /// Who answered.
+        /// Who answered it.
         by: ToolRunner,
     },
 }
@@ -120,20 +120,20 @@ impl Step {
 /// What a step did.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq)]
 pub enum StepKind {
-    /// Asked a model.
+    /// A model call.
     ModelCall {
-        /// The model asked for.
+        /// The model that was requested.
         requested: ModelRef,
         /// What it answered.
         answer: ModelAnswer,
     },
-    /// Answered a model's call of a tool.
+    /// A tool call.
     ToolCall {
-        /// What the model wanted.
+        /// The model's call.
         call: ToolCall,
-        /// Who answered.
+        /// Who answered it.
         by: ToolRunner,
-        /// The answer.
+        /// The result.
         #[debug("{}", Hidden(text))]
         text: String,
         /// Whether it is an error, for the model to react to.
@@ -145,7 +145,7 @@ pub enum StepKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolRunner {
-    /// A tool of the platform's own.
+    /// A built-in tool of the platform.
     Platform,
     /// The task's client.
     Client,

@@ -1,4 +1,4 @@
-//! Tenants: the border that nothing crosses.
+//! Tenants. No data of one tenant is visible to another.
 
 use std::fmt;
 use std::str::FromStr;

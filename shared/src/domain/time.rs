@@ -1,5 +1,4 @@
-//! Moments in time as the domain counts them. Reading the clock is a port; printing a date is the
-//! edge's business.
+//! Moments in time. A port reads the clock, and the API prints dates.
 
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ impl Timestamp {
         self.0
     }
 
-    /// This moment and `duration` more; saturates at the end of time.
+    /// This moment and `duration` more; saturates at the latest moment.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(whole_millis(duration)))

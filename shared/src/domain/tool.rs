@@ -1,4 +1,4 @@
-//! The tools that the platform runs itself, as agents have them and as models get to know them.
+//! The built-in tools: an agent's choice of them, and their definitions for models.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::schema::JsonSchema;
 use super::tool_rules::{HostPattern, HttpMethod, HttpRules, Schemes};
 use super::transcript::{ToolDefinition, ToolName};
 
-/// The most bytes of a tool's result that a conversation takes.
+/// The most bytes of a tool's result in a conversation.
 pub const MAX_TOOL_TEXT_BYTES: usize = 512 * 1_024;
 
 /// A tool that the platform runs itself.
@@ -24,7 +24,7 @@ pub enum BuiltinTool {
 }
 
 impl BuiltinTool {
-    /// The names of all of them, for people.
+    /// The names of all built-in tools, for error messages.
     pub const NAMES: &str = "current_time, calculator or http_request";
 
     /// The name by which models call it.
@@ -36,11 +36,11 @@ impl BuiltinTool {
         }
     }
 
-    /// What models get to know of it.
+    /// The tool's definition for models.
     #[expect(
         clippy::expect_used,
         clippy::missing_panics_doc,
-        reason = "a test holds each name and schema against the rules for them"
+        reason = "a test checks each name and schema by the rules for them"
     )]
     pub fn definition(&self) -> ToolDefinition {
         let (description, schema) = match self {

@@ -114,12 +114,12 @@ impl HttpRules {
         })
     }
 
-    /// The hosts that may be asked.
+    /// The hosts to which requests are allowed.
     pub fn hosts(&self) -> &[HostPattern] {
         &self.hosts
     }
 
-    /// Whether this host may be asked.
+    /// Whether requests to this host are allowed.
     pub fn allows_host(&self, host: &str) -> bool {
         self.pattern_of(host).is_some()
     }

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_kept_in_one_form() {
+    fn a_header_is_stored_in_one_form() {
         let whole = format!("{ROOT};Parent=53995c3f42cd8ad8;Sampled=1");
         check_header(&whole, Some(&whole));
         check_header(

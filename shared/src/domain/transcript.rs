@@ -1,8 +1,9 @@
-//! The messages between a user, a model and tools, in a neutral form: no vendor's format.
+//! The messages between a user, a model and tools, in a neutral form: no provider's format.
 //!
-//! Some vendors require their own blocks back unchanged, such as signed or encrypted reasoning.
-//! Such a block stands beside the neutral form ([`Original`]). The same vendor gets it back;
-//! another vendor gets the neutral form. So a conversation can move between vendors at any turn.
+//! Some providers require their own blocks back unchanged, such as signed or encrypted reasoning.
+//! Such a block stands beside the neutral form ([`Original`]). The same provider gets it back;
+//! another provider gets the neutral form. So a conversation can move between providers at any
+//! turn.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,7 +83,8 @@ impl UserPart {
 pub struct AssistantPart {
     /// The content in the neutral form.
     pub content: AssistantContent,
-    /// The vendor's own block, if the neutral form lacks something that the vendor requires back.
+    /// The provider's own block, if the neutral form lacks something that the provider requires
+    /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Original>,
 }
@@ -124,15 +126,15 @@ pub enum AssistantContent {
     Text(String),
     /// The model calls a tool.
     ToolCall(ToolCall),
-    /// The model's reasoning, as far as the vendor shows it; may be empty. Never sent to another
-    /// vendor.
+    /// The model's reasoning, as far as the provider shows it; may be empty. Never sent to another
+    /// provider.
     #[debug("Reasoning({})", Hidden(_0))]
     Reasoning(String),
-    /// Something that only its vendor understands; it is in the part's [`Original`].
+    /// Something that only its provider understands; it is in the part's [`Original`].
     Opaque,
 }
 
-/// A vendor's own block, to be sent back unchanged.
+/// A provider's own block, to be sent back unchanged.
 #[derive(derive_more::Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
     /// The model that it came from; only its provider can use it.
@@ -234,13 +236,13 @@ impl ToolDefinition {
 /// The JSON schema that an answer must follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputSchema {
-    /// A name for the schema, which some vendors require; by the rules of a tool's name.
+    /// A name for the schema, which some providers require; by the rules of a tool's name.
     pub name: ToolName,
     /// The JSON schema of the answer's text.
     pub schema: JsonSchema,
 }
 
-/// A tool's name that every vendor takes: 1 to 64 of `A-Z a-z 0-9 _ -`.
+/// A tool's name that every provider takes: 1 to 64 of `A-Z a-z 0-9 _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ToolName(String);

@@ -18,7 +18,7 @@ pub struct Access {
 
 /// The start of every URL of a provider's API, such as `https://api.anthropic.com`.
 ///
-/// A gateway may add a path. A slash or `/v1` at the end makes no difference: the vendors' own
+/// A gateway may add a path. A slash or `/v1` at the end makes no difference: the providers' own
 /// tools disagree on whether it belongs there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(Url);

@@ -11,7 +11,7 @@ use super::dialect::{Answer, Fault, Progress, ResponseParser};
 use super::failure::{BodyTooLarge, Failure};
 use super::finished::{self, Silence};
 use super::halves;
-use super::sse::{Event, Parser};
+use super::sse::{Event, Parser as EventParser};
 use super::unreadable::Unreadable;
 use super::whole::Whole;
 use crate::domain::{ModelRequest, Transfer, Usage};
@@ -56,11 +56,11 @@ impl From<&ModelRequest> for Expected {
 pub(super) enum Step {
     /// A sign of life before the answer begins.
     Waiting,
-    /// A part of a whole answer.
-    Whole,
-    /// What is there of a whole answer is a whole JSON object.
+    /// A part of an answer in one piece.
+    Partial,
+    /// The end of an answer in one piece: what has arrived is a whole JSON object.
     Complete,
-    /// Nothing, in the midst of a stream.
+    /// No whole event of a stream that has begun.
     Nothing,
     /// Events of a stream, and how far the last of them got.
     Events(Progress),
@@ -68,7 +68,7 @@ pub(super) enum Step {
 
 /// An answer as far as its body has arrived.
 pub(super) struct Decoder<R> {
-    reading: R,
+    parser: R,
     expected: Expected,
     /// What the content type says, if there is one.
     label: Option<Transfer>,
@@ -76,6 +76,7 @@ pub(super) struct Decoder<R> {
     bytes: usize,
     has_begun: bool,
     is_stopped: bool,
+    /// Whether the answer has marks of half characters, which [`finished::join_halves`] joins.
     has_halves: bool,
 }
 
@@ -83,16 +84,16 @@ pub(super) struct Decoder<R> {
 enum Form {
     /// Only blanks so far, or a part of a byte order mark.
     Unknown(Vec<u8>),
-    Stream(Parser),
+    Stream(EventParser),
     Whole(Whole),
 }
 
 impl<R: ResponseParser> Decoder<R> {
     pub(super) fn new(expected: Expected) -> Self {
         let form = Form::Unknown(Vec::new());
-        let reading = R::default();
+        let parser = R::default();
         Self {
-            reading,
+            parser,
             expected,
             label: None,
             form,
@@ -114,7 +115,7 @@ impl<R: ResponseParser> Decoder<R> {
         });
     }
 
-    /// Takes in the next bytes. After [`Progress::Done`] or an error, no more are to come.
+    /// Takes in the next bytes. Must not be called after [`Progress::Done`] or an error.
     pub(super) fn feed(&mut self, chunk: &[u8]) -> Result<Step, Failure> {
         match self.read(chunk) {
             Err(_) if self.is_stopped => Ok(Step::Events(Progress::Done)),
@@ -122,10 +123,10 @@ impl<R: ResponseParser> Decoder<R> {
         }
     }
 
-    /// Ends the body, because it was whole or for the failure in `end`. Fails with it unless the
-    /// answer can be taken.
+    /// Ends the body. `end` is the failure that ended the connection, or `Ok` if the body ended by
+    /// itself. Returns that failure, unless the answer arrived before it.
     pub(super) fn end(&mut self, end: Result<(), Failure>) -> Result<(), Failure> {
-        // A stream that ends before it begins is a stream that was broken off.
+        // A stream that ends before it begins is a stream that was cut.
         let is_stream = self.is_labelled_stream();
         let empty = if is_stream {
             ModelErrorKind::Unavailable
@@ -139,8 +140,8 @@ impl<R: ResponseParser> Decoder<R> {
                 computed(body.len(), || self.read_whole(&body))
                     .or_else(|failure| end.and(Err(failure)))
             }
-            Form::Stream(parser) => {
-                if let Some(event) = parser.finish() {
+            Form::Stream(events) => {
+                if let Some(event) = events.finish() {
                     self.read_last(&event)?;
                 }
                 if self.is_stopped {
@@ -154,13 +155,13 @@ impl<R: ResponseParser> Decoder<R> {
 
     /// The tokens used, as far as they are known.
     pub(super) fn usage(&self) -> Usage {
-        self.reading.usage(self.expected.max_output_tokens)
+        self.parser.usage(self.expected.max_output_tokens)
     }
 
     /// The answer, if the body has ended well.
     pub(super) fn finish(self) -> Result<Answer, Failure> {
         computed(self.bytes, || {
-            let mut answer = self.reading.finish()?;
+            let mut answer = self.parser.finish()?;
             if self.has_halves {
                 finished::join_halves(&mut answer);
             }
@@ -206,8 +207,8 @@ impl<R: ResponseParser> Decoder<R> {
             _ if BYTE_ORDER_MARK.starts_with(start) => self.form = Form::Unknown(start.to_vec()),
             [b'{' | b'[' | b'<', ..] => self.form = Form::Whole(begun(start)),
             // The start of `data`, `event`, `id`, `retry` or a comment.
-            [b'd' | b'e' | b'i' | b'r' | b':', ..] => self.form = Form::Stream(new_parser()),
-            _ if self.is_labelled_stream() => self.form = Form::Stream(new_parser()),
+            [b'd' | b'e' | b'i' | b'r' | b':', ..] => self.form = Form::Stream(event_parser()),
+            _ if self.is_labelled_stream() => self.form = Form::Stream(event_parser()),
             _ => self.form = Form::Whole(begun(start)),
         }
         match &self.form {
@@ -219,8 +220,8 @@ impl<R: ResponseParser> Decoder<R> {
 
     fn read_events(&mut self, chunk: &[u8]) -> Result<Step, Failure> {
         let Self {
-            form: Form::Stream(parser),
-            reading,
+            form: Form::Stream(events),
+            parser,
             has_begun,
             is_stopped,
             has_halves,
@@ -234,12 +235,12 @@ impl<R: ResponseParser> Decoder<R> {
         } else {
             Step::Waiting
         };
-        for event in parser.feed(chunk) {
+        for event in events.feed(chunk) {
             let event = event?;
             if event.data.trim_ascii().is_empty() {
                 continue;
             }
-            let progress = match read_event(reading, &event, has_halves) {
+            let progress = match read_event(parser, &event, has_halves) {
                 Ok(progress) => progress,
                 Err(Fault::Malformed(_)) if KEEP_ALIVES.contains(&event.name.as_str()) => continue,
                 Err(Fault::Malformed(error)) => {
@@ -251,7 +252,8 @@ impl<R: ResponseParser> Decoder<R> {
                 Err(fault) => return Err(fault.into()),
             };
             *has_begun = true;
-            // Servers name a reason to stop with every chunk: one after which more is said is none.
+            // Some servers name a reason to stop in every chunk. If more content follows, the model
+            // has not stopped.
             *is_stopped = progress != Progress::More;
             step = Step::Events(progress);
             if progress == Progress::Done {
@@ -261,9 +263,9 @@ impl<R: ResponseParser> Decoder<R> {
         Ok(step)
     }
 
-    /// Takes in the event that a stream ended in. One that can't be read was cut.
+    /// Takes in the last event, which has no blank line after it. If it can't be read, it was cut.
     fn read_last(&mut self, event: &Event) -> Result<(), Failure> {
-        match read_event(&mut self.reading, event, &mut self.has_halves) {
+        match read_event(&mut self.parser, event, &mut self.has_halves) {
             Ok(progress) => {
                 self.has_begun = true;
                 self.is_stopped |= progress != Progress::More;
@@ -271,16 +273,16 @@ impl<R: ResponseParser> Decoder<R> {
             }
             Err(_) if self.is_stopped => Ok(()),
             Err(Fault::Malformed(_) | Fault::Inconsistent(_) | Fault::Truncated) => Ok(()),
-            Err(fault @ (Fault::Complaint(..) | Fault::BrokenOff)) => Err(fault.into()),
+            Err(fault @ (Fault::ProviderError(..) | Fault::Aborted)) => Err(fault.into()),
         }
     }
 
     fn read_whole(&mut self, body: &[u8]) -> Result<(), Failure> {
         let body = String::from_utf8_lossy(body);
-        let mut read = self.reading.whole(&body);
+        let mut read = self.parser.whole(&body);
         if let (Err(Fault::Malformed(_)), Some(marked)) = (&read, halves::marked(&body)) {
             self.has_halves = true;
-            read = self.reading.whole(&marked);
+            read = self.parser.whole(&marked);
         }
         match read {
             Ok(()) => Ok(()),
@@ -292,7 +294,7 @@ impl<R: ResponseParser> Decoder<R> {
         }
     }
 
-    /// Whether a body that looked like a stream was one; if not, some other text starts like one.
+    /// Fails if the body only looked like a stream: some other text starts like one.
     fn check_is_stream(&self) -> Result<(), Failure> {
         if self.has_begun || self.is_labelled_stream() {
             return Ok(());
@@ -301,12 +303,12 @@ impl<R: ResponseParser> Decoder<R> {
     }
 }
 
-/// How far a whole answer is.
+/// How far an answer in one piece is.
 fn whole(body: &Whole) -> Step {
     if body.is_complete() {
         Step::Complete
     } else {
-        Step::Whole
+        Step::Partial
     }
 }
 
@@ -316,31 +318,29 @@ fn begun(start: &[u8]) -> Whole {
     body
 }
 
-const fn new_parser() -> Parser {
-    Parser::new(MAX_ANSWER_BYTES)
+const fn event_parser() -> EventParser {
+    EventParser::new(MAX_ANSWER_BYTES)
 }
 
-/// Takes in an event. If it has half characters, they are marked.
+/// Takes in an event. Half characters in it are [marked](halves::marked).
 fn read_event(
-    reading: &mut impl ResponseParser,
+    parser: &mut impl ResponseParser,
     event: &Event,
     has_halves: &mut bool,
 ) -> Result<Progress, Fault> {
-    computed(event.data.len(), || {
-        read_marking(reading, event, has_halves)
-    })
+    computed(event.data.len(), || read_marking(parser, event, has_halves))
 }
 
 fn read_marking(
-    reading: &mut impl ResponseParser,
+    parser: &mut impl ResponseParser,
     event: &Event,
     has_halves: &mut bool,
 ) -> Result<Progress, Fault> {
-    match reading.event(event) {
+    match parser.event(event) {
         Err(Fault::Malformed(error)) => match halves::marked(&event.data) {
             Some(data) => {
                 *has_halves = true;
-                reading.event(&Event {
+                parser.event(&Event {
                     name: event.name.clone(),
                     data,
                 })

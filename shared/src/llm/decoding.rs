@@ -51,7 +51,9 @@ fn decode_as<'a, D: Dialect>(
     for piece in pieces {
         match decoder.feed(piece) {
             Ok(Step::Events(Progress::Done)) => break,
-            Ok(Step::Waiting | Step::Whole | Step::Complete | Step::Nothing | Step::Events(_)) => {}
+            Ok(
+                Step::Waiting | Step::Partial | Step::Complete | Step::Nothing | Step::Events(_),
+            ) => {}
             Err(failure) => {
                 end = Err(failure);
                 break;

@@ -1,21 +1,21 @@
-//! What sets a vendor's API apart from another's: the question's form, the answer's, and the names
-//! of errors.
+//! What differs between the APIs of providers: the form of the request, the form of the answer, and
+//! the names of errors.
 //!
-//! A dialect knows no connection. [`Client`](super::http::Client) posts its question and feeds what
+//! A dialect knows no connection. [`Client`](super::http::Client) posts its request and feeds what
 //! comes back to its [`ResponseParser`], in one piece or event by event.
 
 use serde::Serialize;
 
-use super::provider_error::Complaint;
+use super::provider_error::ErrorBody;
 use super::sse::Event;
 use crate::domain::{AssistantContent, ModelRequest, StopReason, Usage};
 use crate::ports::ModelErrorKind;
 
-/// A vendor's API.
+/// A provider's API.
 pub(super) trait Dialect: Send + Sync + 'static {
     /// The path of the resource, from `/v1/` on.
     const PATH: &'static str;
-    /// The header of an answer that has the vendor's id for the exchange.
+    /// The header of an answer that has the provider's id for the exchange.
     const REQUEST_ID: &'static str;
 
     /// The body that is posted.
@@ -23,10 +23,10 @@ pub(super) trait Dialect: Send + Sync + 'static {
     /// An answer as far as it has arrived.
     type ResponseParser: ResponseParser;
 
-    /// The question to the request's model; streamed or not, as the model's settings say.
+    /// The body of the HTTP request to the model; streamed or not, as the model's settings say.
     fn body(request: &ModelRequest) -> Self::RequestBody<'_>;
 
-    /// The vendor's own headers.
+    /// The provider's own headers.
     fn headers(request: &ModelRequest) -> Vec<(&'static str, &'static str)>;
 }
 
@@ -59,33 +59,34 @@ pub(super) enum Progress {
     Done,
 }
 
-/// What a model says.
+/// The content of a response that could be decoded.
 pub(super) struct Answer {
     pub(super) content: Vec<Part>,
     pub(super) stop_reason: StopReason,
-    /// The vendor's name for the model that it served.
+    /// The provider's name for the model that it served.
     pub(super) served_model: Option<String>,
 }
 
-/// A part of what a model says.
+/// A part of an answer.
 pub(super) struct Part {
     pub(super) content: AssistantContent,
-    /// The vendor's own block, if the vendor wants it back.
+    /// The provider's own block, if the provider wants it back.
     pub(super) original: Option<serde_json::Value>,
 }
 
-/// Why an answer with status 200 is none.
+/// Why a response with status 200 has no answer.
 pub(super) enum Fault {
-    /// The vendor reports an error in it.
-    Complaint(ModelErrorKind, Complaint),
-    /// It is not in the documented form.
+    /// The response reports an error of the provider.
+    ProviderError(ModelErrorKind, ErrorBody),
+    /// The response is not in the documented form.
     Malformed(Malformed),
-    /// It is well-formed, but can't be; in a few words that quote nothing.
+    /// The response is well-formed, but its content is impossible. The text says why, and quotes
+    /// nothing.
     Inconsistent(&'static str),
-    /// It ended too early.
+    /// The response ended too early.
     Truncated,
-    /// The server says that it broke the answer off.
-    BrokenOff,
+    /// The server says that it aborted the answer.
+    Aborted,
 }
 
 impl From<serde_json::Error> for Fault {
@@ -94,7 +95,8 @@ impl From<serde_json::Error> for Fault {
     }
 }
 
-/// A body is not JSON, or not the JSON that is documented. Only the place is kept.
+/// A body is not JSON, or not the documented JSON. Only the place of the error is recorded, because
+/// the parser's message quotes the body.
 #[derive(Debug, thiserror::Error)]
 #[error("{category:?} error at line {line} column {column} of the body")]
 pub(super) struct Malformed {

@@ -1,4 +1,4 @@
-//! Why a model stopped: the reasons that vendors and servers name.
+//! Why a model stopped: the reasons that providers and servers name.
 //!
 //! A gateway passes on the reason of the model behind it. So any server may name any of these
 //! reasons, in upper or lower case.
@@ -13,9 +13,9 @@ pub(super) enum Ending {
     /// The answer is cut.
     Cut(StopReason),
     /// The server aborted the answer.
-    BrokenOff,
+    Aborted,
     /// The server could not parse what the model wrote.
-    Garbled,
+    Malformed,
     /// This version doesn't know the reason.
     Unknown,
 }
@@ -64,12 +64,12 @@ pub(super) fn ending(reason: &str) -> Ending {
         | "network_error"
         | "server_error"
         | "unavailable"
-        | "overloaded" => Ending::BrokenOff,
+        | "overloaded" => Ending::Aborted,
         // Gemini; Bedrock.
         "malformed_function_call"
         | "unexpected_tool_call"
         | "malformed_tool_use"
-        | "malformed_model_output" => Ending::Garbled,
+        | "malformed_model_output" => Ending::Malformed,
         _ => Ending::Unknown,
     }
 }
@@ -97,7 +97,7 @@ mod tests {
                 "{reason}"
             );
         }
-        assert_eq!(ending("MALFORMED_FUNCTION_CALL"), Ending::Garbled);
+        assert_eq!(ending("MALFORMED_FUNCTION_CALL"), Ending::Malformed);
         assert_eq!(ending("invented_later"), Ending::Unknown);
     }
 

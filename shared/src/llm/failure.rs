@@ -13,7 +13,7 @@ use reqwest::{Response, StatusCode};
 use super::dialect::{Answer, Fault, Part};
 use super::key::KeyError;
 use super::pace::{Ender, Late};
-pub(super) use super::provider_error::Complaint;
+pub(super) use super::provider_error::ErrorBody;
 use super::provider_error::{Request, retry_after};
 use super::sse::TooLarge;
 use super::token::{is_token, text};
@@ -65,8 +65,8 @@ impl Exchange {
         }
     }
 
-    /// Notes the status and the headers of the response. Only a failure may say whether and when to
-    /// try again.
+    /// Takes over the status and the headers of the response. Whether and when to try again is read
+    /// only from a failure.
     pub(super) fn answered(&mut self, response: &Response, id_header: &str, now: Timestamp) {
         let headers = response.headers();
         self.status = Some(response.status().as_u16());
@@ -102,7 +102,7 @@ impl Exchange {
             origin: Origin::Provider,
             spend: self.spend,
             failed: Vec::new(),
-            kept_as: None,
+            cache_key: None,
         }
     }
 
@@ -112,7 +112,7 @@ impl Exchange {
             kind,
             recovery,
             source,
-            complaint,
+            error_body,
         } = failure;
         // No header restores an exhausted quota.
         let should_retry = self
@@ -121,7 +121,7 @@ impl Exchange {
         // A failure that a retry cannot fix has no wait.
         let retry_after = self
             .retry_after
-            .or_else(|| wait_of(&kind, complaint.as_deref()));
+            .or_else(|| wait_of(&kind, error_body.as_deref()));
         let retry_after = retry_after.filter(|_| kind.is_retryable() || should_retry == Some(true));
         let Self {
             model,
@@ -135,15 +135,15 @@ impl Exchange {
             model: &model,
             prompt: prompt.as_deref(),
         };
-        let said = match complaint {
-            Some(complaint) => complaint.detail(&kind, &request),
+        let said = match error_body {
+            Some(error_body) => error_body.detail(&kind, &request),
             None => source
                 .as_ref()
                 .filter(|_| matches!(kind, ModelErrorKind::BadAnswer | ModelErrorKind::KeyMissing))
-                .map(|reason| in_our_words(reason.as_ref())),
+                .map(|reason| own_message(reason.as_ref())),
         };
         let is_redirect = matches!(status, Some(300..400));
-        let said = said.or_else(|| is_redirect.then(|| in_our_words(&Redirected)));
+        let said = said.or_else(|| is_redirect.then(|| own_message(&Redirected)));
         let said = said.map(Box::new);
         ModelError {
             status,
@@ -159,8 +159,9 @@ impl Exchange {
     }
 }
 
-/// Why a response can't be read, or a key can't be used, for the task's owner.
-fn in_our_words(reason: &dyn Error) -> ProviderError {
+/// The platform's own message in place of a provider's: why a response can't be read, or a key
+/// can't be used.
+fn own_message(reason: &dyn Error) -> ProviderError {
     ProviderError {
         message: Some(reason.to_string()),
         ..ProviderError::default()
@@ -169,12 +170,12 @@ fn in_our_words(reason: &dyn Error) -> ProviderError {
 
 /// The wait that an error names, in a field or a text. Only errors about limits or load count: the
 /// text of any other error may quote a prompt that names a wait.
-fn wait_of(kind: &ModelErrorKind, complaint: Option<&Complaint>) -> Option<Duration> {
+fn wait_of(kind: &ModelErrorKind, error_body: Option<&ErrorBody>) -> Option<Duration> {
     let names_waits = matches!(
         kind,
         ModelErrorKind::RateLimited | ModelErrorKind::Unavailable
     );
-    complaint.filter(|_| names_waits)?.wait()
+    error_body.filter(|_| names_waits)?.wait()
 }
 
 /// Why an exchange failed.
@@ -183,7 +184,7 @@ pub(super) struct Failure {
     recovery: Option<Recovery>,
     source: Option<Box<dyn Error + Send + Sync>>,
     /// The provider's error, if it sent one.
-    complaint: Option<Box<Complaint>>,
+    error_body: Option<Box<ErrorBody>>,
 }
 
 /// The key did not arrive in time.
@@ -217,8 +218,8 @@ struct Truncated;
 
 /// The server reports that it aborted an answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the server broke off the answer")]
-struct BrokenOff;
+#[error("the server aborted the answer")]
+struct Aborted;
 
 impl Failure {
     pub(super) fn new(kind: ModelErrorKind, source: impl Error + Send + Sync + 'static) -> Self {
@@ -226,7 +227,7 @@ impl Failure {
             kind,
             recovery: None,
             source: Some(Box::new(source)),
-            complaint: None,
+            error_body: None,
         }
     }
 
@@ -236,13 +237,13 @@ impl Failure {
     }
 
     /// The provider sent an error.
-    pub(super) fn complaint(kind: ModelErrorKind, complaint: Complaint) -> Self {
-        let source = complaint.name().map(Into::into);
+    pub(super) fn provider_error(kind: ModelErrorKind, error_body: ErrorBody) -> Self {
+        let source = error_body.name().map(Into::into);
         Self {
             kind,
             recovery: None,
             source,
-            complaint: Some(Box::new(complaint)),
+            error_body: Some(Box::new(error_body)),
         }
     }
 }
@@ -263,7 +264,7 @@ impl From<Late> for Failure {
             kind,
             recovery,
             source: None,
-            complaint: None,
+            error_body: None,
         }
     }
 }
@@ -289,11 +290,11 @@ impl From<BodyTooLarge> for Failure {
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Complaint(kind, complaint) => Self::complaint(kind, complaint),
+            Fault::ProviderError(kind, error_body) => Self::provider_error(kind, error_body),
             Fault::Malformed(error) => Self::new(ModelErrorKind::BadAnswer, error),
             Fault::Inconsistent(what) => Self::new(ModelErrorKind::BadAnswer, Inconsistent(what)),
             Fault::Truncated => Self::new(UNAVAILABLE, Truncated),
-            Fault::BrokenOff => Self::new(UNAVAILABLE, BrokenOff),
+            Fault::Aborted => Self::new(UNAVAILABLE, Aborted),
         }
     }
 }

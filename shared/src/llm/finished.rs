@@ -20,7 +20,7 @@ use crate::domain::{AssistantContent, Message, Prompt, StopReason, ToolCall};
 pub(super) enum Silence {
     /// It has had the results of tools.
     Allowed,
-    /// It was asked for something.
+    /// It had to produce an answer.
     Refused,
 }
 
@@ -86,7 +86,7 @@ fn is_silent(answer: &Answer) -> bool {
         AssistantContent::Text(text) => !text.trim().is_empty(),
         AssistantContent::ToolCall(_) => true,
         AssistantContent::Reasoning(_) => false,
-        // The vendor's own tools are at work.
+        // The provider's own tools are at work.
         AssistantContent::Opaque => is_paused,
     })
 }
@@ -154,7 +154,7 @@ fn is_same(earlier: &ToolCall, call: &ToolCall) -> bool {
             || parsed(earlier).is_some_and(|value| Some(value) == parsed(call)))
 }
 
-/// Gives the vendor's own block of a call the id and the arguments of the call.
+/// Gives the provider's own block of a call the id and the arguments of the call.
 fn align(original: &mut Value, call: &ToolCall) {
     let Value::Object(block) = original else {
         return;
@@ -166,7 +166,7 @@ fn align(original: &mut Value, call: &ToolCall) {
     };
     let is_input = |value: &Value| value.is_object();
     if block.contains_key("input") && !block.get("input").is_some_and(is_input) {
-        // The vendor takes nothing but an object.
+        // The provider takes nothing but an object.
         let input = serde_json::from_str(&call.arguments).ok().filter(is_input);
         block.insert(
             "input".to_owned(),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vendors_block_has_the_id_and_the_arguments_of_the_call() {
+    fn the_providers_block_has_the_id_and_the_arguments_of_the_call() {
         for (block, expected) in [
             (
                 json!({"type": "function_call", "arguments": {}}),

@@ -20,14 +20,12 @@ pub(super) fn marked(json: &str) -> Option<String> {
     let (mut out, mut rest, mut has_marks) = (String::new(), json, false);
     while let Some((before, escape)) = rest.find('\\').and_then(|at| rest.split_at_checked(at)) {
         out.push_str(before);
-        let pair = unit(escape).zip(escape.get(6..).and_then(unit));
-        let taken = match unit(escape) {
-            Some(_)
-                if pair
-                    .is_some_and(|(left, right)| HIGH.contains(&left) && LOW.contains(&right)) =>
-            {
-                12
-            }
+        let next = escape.get(6..).and_then(unit);
+        let is_pair =
+            |left: u32| HIGH.contains(&left) && next.is_some_and(|right| LOW.contains(&right));
+        // How many bytes of the escape, or of both escapes of a pair, stay as they are.
+        let unchanged = match unit(escape) {
+            Some(left) if is_pair(left) => 12,
             Some(half) if (HIGH.start..LOW.end).contains(&half) => {
                 out.extend(char::from_u32(FIRST_MARK + (half - HIGH.start)));
                 has_marks = true;
@@ -36,8 +34,8 @@ pub(super) fn marked(json: &str) -> Option<String> {
             }
             Some(_) | None => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
         };
-        let (kept, after) = escape.split_at_checked(taken).unwrap_or((escape, ""));
-        out.push_str(kept);
+        let (escape, after) = escape.split_at_checked(unchanged).unwrap_or((escape, ""));
+        out.push_str(escape);
         rest = after;
     }
     out.push_str(rest);

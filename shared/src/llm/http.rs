@@ -1,9 +1,9 @@
-//! One exchange over HTTP, the same for all vendors: a request in JSON is posted, and a stream of
+//! One exchange over HTTP, the same for all providers: a request in JSON is posted, and a stream of
 //! events or a whole answer in JSON comes back.
 //!
 //! An exchange always ends in time and uses a bounded amount of memory. It is tried once. It
-//! follows no redirect and uses no proxy, because these would get the prompt and the key. Tokens of
-//! an answer that broke off are counted as far as they are known.
+//! follows no redirect and uses no proxy, because these would get the prompt and the key. The
+//! tokens of a cut answer are counted as far as they are known.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tracing::{Instrument, Span, field};
 use super::access::Access;
 use super::decoder::{Decoder, Expected, Step};
 use super::dialect::{Dialect, Progress, ResponseParser};
-use super::failure::{BodyTooLarge, Complaint, Exchange, Failure, KeyTimeout};
+use super::failure::{BodyTooLarge, ErrorBody, Exchange, Failure, KeyTimeout};
 use super::key::{ApiKey, Credentials};
 use super::pace::{Ender, Late, Pace, Timeouts};
 use crate::domain::{ModelAnswer, ModelRef, ModelRequest, Transfer};
@@ -56,7 +56,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
         .build()
 }
 
-/// Calls the models of one vendor.
+/// Calls the models of one provider.
 pub(super) struct Client<D>(Arc<Endpoint<D>>);
 
 struct Endpoint<D> {
@@ -90,7 +90,11 @@ impl<D: Dialect> Client<D> {
 
 impl<D: Dialect> Endpoint<D> {
     /// Makes one attempt, and records the outcome on `span`.
-    async fn ask(&self, request: &ModelRequest, span: &Span) -> Result<ModelAnswer, ModelError> {
+    async fn call_once(
+        &self,
+        request: &ModelRequest,
+        span: &Span,
+    ) -> Result<ModelAnswer, ModelError> {
         let pace = Pace::new(request, self.timeouts, self.clock.as_ref());
         let mut exchange = Exchange::about(request);
         let mut decoder = Decoder::new(Expected::from(request));
@@ -191,10 +195,10 @@ impl<D: Dialect> Endpoint<D> {
             .ok()
             .and_then(Result::ok)
             .and_then(Result::ok);
-        let complaint = body
-            .map(|body| Complaint::from_body(&body))
+        let error_body = body
+            .map(|body| ErrorBody::from_body(&body))
             .unwrap_or_default();
-        let kind = match complaint.kind(status, exchange.retry_after()) {
+        let kind = match error_body.kind(status, exchange.retry_after()) {
             // No key was sent, so "authentication failed" would mislead.
             ModelErrorKind::Authentication
                 if status == 401 && matches!(self.key, ApiKey::Absent) =>
@@ -203,18 +207,19 @@ impl<D: Dialect> Endpoint<D> {
             }
             kind => kind,
         };
-        Failure::complaint(kind, complaint)
+        Failure::provider_error(kind, error_body)
     }
 }
 
 #[async_trait]
 impl<D: Dialect> Model for Client<D> {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let (endpoint, request, span) = (Arc::clone(&self.0), request.clone(), attempt(request));
         let entered = span.clone().or_current();
         // A stream has hundreds of chunks. In the caller's task, each would wake the whole stack of
         // layers and enter all its spans.
-        in_own_task(async move { endpoint.ask(&request, &span).await }.instrument(entered)).await
+        in_own_task(async move { endpoint.call_once(&request, &span).await }.instrument(entered))
+            .await
     }
 }
 
@@ -258,7 +263,7 @@ async fn receive<R: ResponseParser>(
         }
         match step {
             Step::Waiting => due = due.max(pace.next_event()),
-            Step::Whole => due = pace.end(),
+            Step::Partial => due = pace.end(),
             Step::Complete => due = Pace::end_mark(),
             Step::Nothing => {}
             Step::Events(Progress::More) => due = pace.next_event(),

@@ -1,9 +1,9 @@
 //! The model providers behind the [`Model`] port.
 //!
-//! [`model()`] stacks what a call goes through. The clients here try a call once, wait for nothing
-//! and repeat nothing; the layers around them, one behaviour a file, are in
-//! [`policy`](crate::policy). No error and no log line made here has text of a prompt, an answer or
-//! a key.
+//! [`model()`] builds the stack of layers that a call goes through. The clients here make one
+//! attempt, without a wait or a retry. The layers around them, one behaviour a file, are in
+//! [`policy`](crate::policy). No error and no log line of this module has text of a prompt, an
+//! answer or a key.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub fn model(http: &reqwest::Client, providers: Providers, layers: Layers) -> Ar
     ))
 }
 
-/// The providers alone, with nothing around them.
+/// The clients of the providers, without layers around them.
 pub fn router(http: &reqwest::Client, providers: Providers, clock: &Arc<dyn Clock>) -> ModelRouter {
     let Providers {
         anthropic,

@@ -16,16 +16,16 @@ const END_WAIT: Duration = Duration::from_millis(250);
 /// How long a provider may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// From the question to the first byte of a stream.
+    /// From the request to the first byte of a stream.
     pub first_byte: Duration,
     /// From each event of a stream to the next, and before the first one from byte to byte.
     pub idle: Duration,
-    /// From the question to the answer's end.
+    /// From the request to the answer's end.
     pub overall: Duration,
 }
 
 impl Default for Timeouts {
-    /// A minute, half a minute, and ten minutes as in the vendors' own clients.
+    /// A minute, half a minute, and ten minutes as in the providers' own clients.
     fn default() -> Self {
         Self {
             first_byte: Duration::from_mins(1),

@@ -1,4 +1,4 @@
-//! From a model to the client of its provider.
+//! Routes a request to the client of its model's provider.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::domain::{ModelAnswer, ModelRequest, Provider};
 use crate::ports::{Model, ModelError, ModelErrorKind};
 
-/// Asks the provider that serves the request's model.
+/// Calls the provider that serves the request's model.
 pub struct ModelRouter {
     /// The client of each provider that the deployment has.
     pub clients: HashMap<Provider, Arc<dyn Model>>,
@@ -21,7 +21,7 @@ struct NoSuchProvider;
 
 #[async_trait]
 impl Model for ModelRouter {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let Some(client) = self.clients.get(&request.model().provider()) else {
             let refused = ModelError::new(request.model().clone(), ModelErrorKind::Rejected);
             return Err(ModelError {
@@ -29,7 +29,7 @@ impl Model for ModelRouter {
                 ..refused
             });
         };
-        client.ask(request).await
+        client.call(request).await
     }
 }
 
@@ -39,27 +39,27 @@ mod tests {
     use crate::domain::{ModelChain, ModelRef};
     use crate::testing::{ScriptedModel, samples};
 
-    fn asking(provider: Provider) -> ModelRequest {
+    fn request_to(provider: Provider) -> ModelRequest {
         let model = ModelRef::new(provider, "m").unwrap();
         ModelRequest {
             chain: ModelChain::only(model.into()),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         }
     }
 
     #[tokio::test]
-    async fn each_provider_is_asked_for_its_own_models() {
+    async fn each_provider_is_called_for_its_own_models() {
         let models = Provider::ALL.map(|_| Arc::new(ScriptedModel::default()));
         let clients = models.clone().map(|model| model as Arc<dyn Model>);
         let router = ModelRouter {
             clients: Provider::ALL.into_iter().zip(clients).collect(),
         };
-        let requests = Provider::ALL.map(asking);
+        let requests = Provider::ALL.map(request_to);
         for request in &requests {
-            router.ask(request).await.unwrap();
+            router.call(request).await.unwrap();
         }
         assert_eq!(
-            models.map(|model| model.asked()),
+            models.map(|model| model.requests()),
             requests.map(|request| vec![request])
         );
     }
@@ -71,7 +71,7 @@ mod tests {
             clients: HashMap::from([(Provider::Anthropic, anthropic)]),
         };
         let error = router
-            .ask(&asking(Provider::OpenAiCompatible))
+            .call(&request_to(Provider::OpenAiCompatible))
             .await
             .unwrap_err();
         assert_eq!(

@@ -1,14 +1,14 @@
-//! A recorded conversation in a form that every vendor accepts.
+//! A recorded conversation in a form that every provider accepts.
 //!
-//! Vendors refuse a request whose conversation breaks one of their rules, and would refuse it again
-//! with every further attempt. So here, once for all dialects:
+//! Providers refuse a request whose conversation breaks one of their rules, and would refuse every
+//! further attempt. So this makes sure, for all dialects:
 //!
 //! - Blank texts are left out ("text content blocks must contain non-whitespace text",
 //!   <https://github.com/anthropics/claude-code/issues/23369>), and turns that have nothing else.
 //! - Each call has exactly one result, in the turn after it, and each result a call ("`tool_use`
 //!   ids were found without `tool_result` blocks immediately after", "messages with role 'tool'
 //!   must be a response to a preceding message").
-//! - Each result has words ("content cannot be empty if `is_error` is true",
+//! - Each result has a text ("content cannot be empty if `is_error` is true",
 //!   <https://github.com/bytedance/trae-agent/issues/230>; without an error:
 //!   <https://github.com/anomalyco/opencode/issues/15371>).
 //! - The ids of calls are unique ("`tool_use` ids must be unique"): some servers count from 0 in
@@ -26,17 +26,17 @@ use crate::domain::{
     UserPart,
 };
 
-/// What a result says whose tool said nothing.
+/// The text of a result whose tool returned no text.
 const NO_OUTPUT: &str = "(no output)";
 const NO_REASON: &str = "The tool failed without a message.";
 
 /// The result of a call that has none.
 const NOT_RUN: &str = "not run: no result was recorded";
 
-/// The longest name of a tool that vendors take.
+/// The longest name of a tool that providers accept.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What the user says where somebody has to speak before the model does.
+/// A user's turn where providers require one: before the model's first turn, and after its last.
 static GO_ON: LazyLock<UserPart> = LazyLock::new(|| UserPart::Text("Continue.".to_owned()));
 
 /// A turn that can be sent. It has at least one part.
@@ -50,7 +50,7 @@ pub(super) enum Turn<'a> {
 /// A part of what a model said.
 pub(super) struct Said<'a> {
     pub(super) part: &'a AssistantPart,
-    /// The id to send instead of the call's own, which another call has.
+    /// The id to send instead of the call's own, because another call has that id.
     new_id: Option<String>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn turns<'a>(
                 }
                 let said: Vec<_> = parts
                     .iter()
-                    .filter(|part| is_kept(part, model))
+                    .filter(|part| is_sent(part, model))
                     .map(|part| said(part, &mut ids))
                     .collect();
                 let mut results = Vec::new();
@@ -104,7 +104,7 @@ pub(super) fn turns<'a>(
                     .collect();
                 turns.extend([Turn::Assistant(said), Turn::Results(answers)]);
             }
-            // Without a call.
+            // Results without a call are left out.
             Message::ToolResults(_) => {}
         }
     }
@@ -129,9 +129,9 @@ fn says_something(part: &UserPart) -> bool {
     }
 }
 
-/// Whether a part of a model's turn is sent. `OpenAI` wants each item back that its reasoning led
-/// to, blank or not.
-fn is_kept(part: &AssistantPart, model: &ModelRef) -> bool {
+/// Whether a part of a model's turn is sent. `OpenAI` requires each item that follows its
+/// reasoning, even a blank one.
+fn is_sent(part: &AssistantPart, model: &ModelRef) -> bool {
     match &part.content {
         AssistantContent::Text(text) => {
             let is_own = part
@@ -163,7 +163,8 @@ fn said<'a>(part: &'a AssistantPart, ids: &mut HashSet<String>) -> Said<'a> {
     }
 }
 
-/// The result of the call, if it is one: the first that has its id and no call yet.
+/// The result of the call, if the part is a call: the first result with its id that no other call
+/// has. Without one, the result says so.
 fn answer<'a>(said: &Said<'a>, results: &mut [Option<&'a ToolResult>]) -> Option<CallResult<'a>> {
     let call = said.call()?;
     let is_of =
@@ -206,8 +207,8 @@ impl<'a> Said<'a> {
             .map_or_else(|| Cow::Borrowed(call.id.as_str()), Cow::Owned)
     }
 
-    /// The vendor's own block, with the call's id in this field, and a name that the vendor takes
-    /// back: models write others. A block with a new id is no longer known by another.
+    /// The provider's own block. A call gets its new id, if it has one, in the field `id_field`,
+    /// and a name that the provider accepts, because models write other names too.
     pub(super) fn block(&self, original: &'a Original, id_field: &str) -> Cow<'a, Value> {
         let new_name = self
             .call()
@@ -231,8 +232,8 @@ impl<'a> Said<'a> {
     }
 }
 
-/// The name of a tool as vendors take it: 1 to 64 of `A-Z a-z 0-9 _ -`. Models write other names
-/// too; such a call was refused, and only has to be readable.
+/// The name of a tool in a form that providers accept: 1 to 64 of `A-Z a-z 0-9 _ -`. Models write
+/// other names too. Such a call was refused, so its name only has to be readable.
 pub(super) fn tool_name(name: &str) -> Cow<'_, str> {
     let allowed = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
     if (1..=MAX_NAME_BYTES).contains(&name.len()) && name.chars().all(allowed) {

@@ -1,5 +1,5 @@
-//! A whole answer as its bytes arrive, and when it is one: servers leave the connection open after
-//! it.
+//! Collects the bytes of an answer in one piece, and finds its end: some servers leave the
+//! connection open after it.
 
 use serde::de::IgnoredAny;
 
@@ -7,9 +7,9 @@ use crate::runtime::computed;
 
 /// The bytes of an answer so far.
 ///
-/// Brackets are counted as they arrive, and the text is parsed only once, when the last of them is
-/// closed: parsed with each piece that ends in a bracket, an answer of 8 MB in small pieces would
-/// take minutes.
+/// Brackets are counted as they arrive. The text is parsed only once, when the last bracket is
+/// closed. If it were parsed after each chunk that ends in a bracket, an answer of 8 MB in small
+/// chunks would take minutes.
 #[derive(Default)]
 pub(super) struct Whole {
     bytes: Vec<u8>,
@@ -50,6 +50,7 @@ impl Whole {
         }
     }
 
+    /// Counts the brackets outside of texts.
     fn follow(&mut self, byte: u8) {
         match byte {
             _ if self.is_escaped => self.is_escaped = false,

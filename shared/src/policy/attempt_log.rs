@@ -1,4 +1,4 @@
-//! What a layer that asks more than once keeps of the attempts that failed.
+//! The failed attempts of one model call, as a layer that makes several attempts collects them.
 
 use crate::domain::{FailedAttempt, ModelAnswer, Spend};
 use crate::ports::ModelError;
@@ -17,7 +17,7 @@ impl AttemptLog {
         self.spend = self.spend.plus(error.spend);
     }
 
-    /// The answer, with these attempts before it.
+    /// The answer of a later attempt, with these attempts before it.
     pub(super) fn before_answer(self, answer: ModelAnswer) -> ModelAnswer {
         let spend = self.spend.plus(answer.spend);
         ModelAnswer {
@@ -27,8 +27,8 @@ impl AttemptLog {
         }
     }
 
-    /// An answer that was tried as the attempt at `place`, and is the best that there is after all;
-    /// the others failed.
+    /// An answer that counted as the failed attempt at `place`, but is returned because all other
+    /// attempts failed. Its cost is in the log already.
     pub(super) fn around_answer(mut self, answer: ModelAnswer, place: usize) -> ModelAnswer {
         if place < self.attempts.len() {
             self.attempts.remove(place);
@@ -40,7 +40,7 @@ impl AttemptLog {
         }
     }
 
-    /// How many attempts there were.
+    /// How many attempts failed so far.
     pub(super) const fn count(&self) -> usize {
         self.attempts.len()
     }

@@ -13,20 +13,20 @@ pub const BASE: Duration = Duration::from_millis(500);
 /// The longest wait after any number of failures.
 pub const CAP: Duration = Duration::from_secs(8);
 
-/// The least time over which callers are spread for which a provider named the same wait.
+/// The least time over which callers with the same named wait are spread.
 const MIN_SPREAD: Duration = Duration::from_millis(250);
 
-/// The most time over which they are spread.
+/// The most time over which callers with the same named wait are spread.
 const MAX_SPREAD: Duration = Duration::from_secs(4);
 
 /// Waits between attempts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Backoff {
-    /// Spread by chance.
+    /// Random waits.
     #[default]
     Jittered,
-    /// Without chance: every guessed wait is the longest, and a named one is kept to the
-    /// millisecond. For tests.
+    /// No random part: a computed wait is the longest possible, and a named wait is not prolonged.
+    /// For tests.
     Steady,
 }
 
@@ -56,7 +56,7 @@ impl Backoff {
     }
 }
 
-/// Anything from nothing up to `whole`, each as likely.
+/// A random duration from zero up to `whole`.
 fn share_of(whole: Duration) -> Duration {
     whole.mul_f64(fastrand::f64())
 }

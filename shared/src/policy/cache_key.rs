@@ -1,4 +1,4 @@
-//! The key under which an answer is kept: the same for the same question of the same tenant, in
+//! The key under which an answer is cached: the same for the same request of the same tenant, in
 //! every process.
 
 use std::io;
@@ -9,13 +9,13 @@ use sha2::{Digest, Sha256};
 use crate::domain::{AnswerKey, ModelChoice, ModelRequest, Prompt};
 
 /// The version of this form. It goes up with any change of what a key is made of, and of what is
-/// kept under it, so that two deployments never misread each other's answers.
+/// stored under it, so that two deployments never misread each other's answers.
 const VERSION: u32 = 3;
 
-/// All that could change the answer, and whose question it is. What a call costs, how it is
-/// repeated, who waits for it and until when is no part of the question.
+/// All that could change the answer, and whose request it is. What a call costs, how it is
+/// repeated, who waits for it and until when is no part of the request.
 #[derive(Serialize)]
-struct Question<'a> {
+struct KeyedRequest<'a> {
     version: u32,
     tenant: &'a str,
     chain: Vec<&'a ModelChoice>,
@@ -24,25 +24,25 @@ struct Question<'a> {
 
 /// The key of the request's answer.
 pub fn of(request: &ModelRequest) -> AnswerKey {
-    let question = Question {
+    let request = KeyedRequest {
         version: VERSION,
         tenant: request.caller.tenant.as_str(),
         chain: request.chain.iter().collect(),
         prompt: &request.prompt,
     };
-    AnswerKey::new(digest(&question))
+    AnswerKey::new(digest(&request))
 }
 
-/// The digest of the question's JSON. Our fields come in the order of their declaration, and those
+/// The digest of the request's JSON. Our fields come in the order of their declaration, and those
 /// of schemas in the order in which they were written: models write properties in that order, so
-/// that another order is another question.
-fn digest(question: &Question<'_>) -> [u8; 32] {
+/// that another order is another request.
+fn digest(request: &KeyedRequest<'_>) -> [u8; 32] {
     let mut digested = Digested(Sha256::new());
     #[expect(
         clippy::expect_used,
         reason = "a digest takes whatever it is fed, and all names of fields are texts"
     )]
-    serde_json::to_writer(&mut digested, question).expect("a question can be written as JSON");
+    serde_json::to_writer(&mut digested, request).expect("a request can be written as JSON");
     digested.0.finalize().into()
 }
 
@@ -89,14 +89,14 @@ mod tests {
         change(&mut prompt);
         ModelRequest {
             prompt: Arc::new(prompt),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         }
     }
 
     fn with_chain(choices: Vec<ModelChoice>) -> ModelRequest {
         ModelRequest {
             chain: ModelChain::new(choices).unwrap(),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         }
     }
 
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_a_schemas_properties_is_part_of_the_question() {
+    fn the_order_of_a_schemas_properties_is_part_of_the_request() {
         let [first, second] = [
             r#"{"properties":{"reasoning":{},"answer":{}}}"#,
             r#"{"properties":{"answer":{},"reasoning":{}}}"#,
@@ -146,16 +146,16 @@ mod tests {
     fn whatever_could_change_the_answer_changes_the_key() {
         let other = || ModelRef::new(Provider::OpenAi, "claude-sonnet-5-5").unwrap();
         let model = || ModelChoice::from(samples::model());
-        let asked_by = |tenant| Caller {
+        let caller = |tenant| Caller {
             tenant: samples::tenant(tenant),
             task: TaskId::new(samples::START),
         };
-        let questions = [
-            samples::question("hello"),
-            samples::question("hello "),
+        let requests = [
+            samples::model_request("hello"),
+            samples::model_request("hello "),
             ModelRequest {
-                caller: asked_by("acme-2"),
-                ..samples::question("hello")
+                caller: caller("acme-2"),
+                ..samples::model_request("hello")
             },
             with_chain(vec![other().into()]),
             with_chain(vec![model(), other().into()]),
@@ -188,13 +188,13 @@ mod tests {
             }),
             with_prompt(|prompt| prompt.max_output_tokens += 1),
         ];
-        let keys: BTreeSet<AnswerKey> = questions.iter().map(of).collect();
-        assert_eq!(keys.len(), questions.len());
+        let keys: BTreeSet<AnswerKey> = requests.iter().map(of).collect();
+        assert_eq!(keys.len(), requests.len());
     }
 
     #[test]
     fn the_terms_of_a_call_do_not_change_the_key() {
-        let request = samples::question("hello");
+        let request = samples::model_request("hello");
         let id = TaskId::derived([7; 16]);
         let changed = ModelRequest {
             caller: Caller {
@@ -215,16 +215,16 @@ mod tests {
     }
 
     proptest! {
-        /// No text can be moved from one part of the question to another without changing the key.
+        /// No text can be moved from one part of the request to another without changing the key.
         #[test]
         fn different_texts_have_different_keys(
             one in ("\\PC{0,8}", "\\PC{0,8}"), two in ("\\PC{0,8}", "\\PC{0,8}"),
         ) {
-            let asked = |(instructions, input): &(String, String)| with_prompt(|prompt| {
+            let request = |(instructions, input): &(String, String)| with_prompt(|prompt| {
                 prompt.instructions.clone_from(instructions);
                 prompt.messages = vec![Message::user(input.as_str())];
             });
-            prop_assert_eq!(of(&asked(&one)) == of(&asked(&two)), one == two);
+            prop_assert_eq!(of(&request(&one)) == of(&request(&two)), one == two);
         }
     }
 }

@@ -28,13 +28,13 @@ pub(super) struct Cooldown {
 }
 
 impl Cooldowns {
-    /// Notes a cooldown, unless the model has a longer one, or [`MOST`] other models have one.
+    /// Records a cooldown, unless the model has a longer one, or [`MOST`] other models have one.
     pub(super) fn add(&self, model: &ModelRef, cooldown: Cooldown, now: Timestamp) {
         let mut cooldowns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        cooldowns.retain(|_, kept| kept.until > now);
+        cooldowns.retain(|_, known| known.until > now);
         let is_longest = cooldowns
             .get(model)
-            .map_or(cooldowns.len() < MOST, |kept| kept.until < cooldown.until);
+            .map_or(cooldowns.len() < MOST, |known| known.until < cooldown.until);
         if is_longest {
             cooldowns.insert(model.clone(), cooldown);
         }
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_pause_that_was_named_holds_until_it_is_over() {
+    fn the_longest_cooldown_holds_until_it_is_over() {
         let cooldowns = Cooldowns::default();
         for seconds in [5, 9, 7] {
             cooldowns.add(&model(), until(seconds), START);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_are_kept_and_those_that_are_over_make_room() {
+    fn cooldowns_are_bounded_and_expired_ones_make_room() {
         let cooldowns = Cooldowns::default();
         let named =
             |number| ModelRef::new(Provider::OpenAiCompatible, format!("m{number}")).unwrap();

@@ -4,7 +4,7 @@
 //! A layer knows only the port, not its neighbours, so one place lists the whole stack. Each layer
 //! adds the cost and the failed attempts of the layers below it to its own result, so no cost is
 //! lost. Beside the layers, [`price`] says what a call costs, [`admission`] which models a new
-//! agent may have, and `schemas` which schemas vendors accept.
+//! agent may have, and `schemas` which schemas providers accept.
 
 pub mod admission;
 mod attempt_log;

@@ -1,6 +1,6 @@
-//! What is known of vendors' models, by the beginning of their names: which efforts and sampling
+//! What is known of providers' models, by the beginning of their names: which efforts and sampling
 //! parameters they take, and how they reason. Prices, context windows and output limits are in
-//! [`price`](super::price). A model of no known family gets any setting; its vendor decides.
+//! [`price`](super::price). A model of no known family gets any setting; its provider decides.
 //!
 //! Sources, read in November 2026: for Anthropic
 //! <https://platform.claude.com/docs/en/build-with-claude/effort> and
@@ -87,7 +87,7 @@ impl Family {
 /// All efforts but the least, which only some of OpenAI's models take.
 const ALL_EFFORTS: &[ReasoningEffort] = &[Without, Low, Medium, High, Xhigh, Max];
 
-/// The families of both vendors. The first row that matches a model counts.
+/// The families of both providers. The first row that matches a model counts.
 static FAMILIES: [Family; 45] = {
     use Sampling::{Refused, Taken};
     [
@@ -181,7 +181,7 @@ pub(crate) fn thinks_between_tools(model: &ModelRef) -> bool {
 }
 
 /// Whether a Chat Completions server refuses `max_tokens` for the model, which a gateway may name
-/// with its vendor, as in `openai/gpt-5`.
+/// with its provider, as in `openai/gpt-5`.
 pub(crate) fn wants_max_completion_tokens(model: &ModelRef) -> bool {
     let name = model.name().rsplit('/').next().unwrap_or_default();
     let is_of = |family: &str| {

@@ -1,4 +1,4 @@
-//! What keeps retries a bounded share of all calls.
+//! Limits retries to a share of all calls.
 //!
 //! A limit on the attempts of one call doesn't protect a provider that is down: every call uses it
 //! up, and traffic triples just then. So all calls of a process to a provider share a bucket: each
@@ -6,9 +6,9 @@
 //! failure is final (AWS Builders' Library, "Timeouts, retries, and backoff with jitter"; the retry
 //! budgets of Finagle and tower). It needs no clock and no store.
 //!
-//! One bucket per provider: a vendor in trouble doesn't use up the retries of another, and their
-//! number doesn't grow with the names of models. What is the trouble of one model only is the
-//! breaker's.
+//! One bucket per provider: a provider in trouble doesn't use up the retries of another, and the
+//! number of buckets doesn't grow with the names of models. The circuit breaker handles a failure
+//! of one model only.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -39,8 +39,8 @@ impl Default for RetryBudget {
 }
 
 impl RetryBudget {
-    /// A budget of 1 to 100 retries per 100 calls, and of 1 to 1,000 that a fresh process may make
-    /// before that. No more than these are ever saved up.
+    /// A budget of 1 to 100 retries (`percent`) per 100 calls. A new process starts with 1 to 1,000
+    /// retries (`reserve`), which are also the most that it can save up.
     pub fn new(percent: u32, reserve: u32) -> Result<Self, Invalid> {
         if !(1..=100).contains(&percent) {
             return Err(Invalid::new(
@@ -75,7 +75,7 @@ impl RetryBudget {
         }
     }
 
-    /// Takes one retry out. Says whether there was one.
+    /// Takes one retry out. False if the budget has none.
     pub(super) fn withdraw(&self, provider: Provider) -> bool {
         let less = |balance: u32| balance.checked_sub(RETRY);
         self.balances.get(&provider).is_some_and(|balance| {

@@ -1,4 +1,4 @@
-//! How agents that no task names are deleted.
+//! Deletes agents that no task names.
 
 use async_trait::async_trait;
 
@@ -34,9 +34,9 @@ pub enum TaskSearch {
 /// task names it.
 #[async_trait]
 pub trait AgentRetention: Send + Sync {
-    /// Marks the agent as deleted at `now`, or since it was before: it is no tenant's newest
-    /// version and in no list any more, but its versions are still there for tasks. False if the
-    /// tenant has no such agent.
+    /// Marks the agent as deleted at `now`; an earlier mark stays. A marked agent is not found and
+    /// not listed any more, but tasks still find its versions. False if the tenant has no such
+    /// agent.
     async fn mark(
         &self,
         tenant: &TenantId,
@@ -57,10 +57,10 @@ pub trait AgentRetention: Send + Sync {
         limit: u32,
     ) -> Result<Vec<DeletedAgent>, StoreError>;
 
-    /// Notes [`DeletedAgent::searched_to`], if the agent is still marked.
+    /// Stores [`DeletedAgent::searched_to`], if the agent is still marked.
     async fn note_search(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 
-    /// Takes the mark away, if the agent is marked and its removal has not begun; else fails with
+    /// Removes the mark, if the agent is marked and its removal has not begun; else fails with
     /// [`StoreError::Conflict`].
     async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError>;
 

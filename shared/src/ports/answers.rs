@@ -1,4 +1,4 @@
-//! Answers of models that are kept for the same question, and the claim to be the one who asks it.
+//! Cached answers of models, and the claim to make the call for a request.
 
 use async_trait::async_trait;
 
@@ -8,22 +8,22 @@ use crate::domain::{AnswerKey, ModelAnswer, Timestamp, WorkerId};
 /// A cached answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CachedAnswer {
-    /// The answer as the provider gave it. What was spent and what failed on the way to it is not
-    /// kept.
+    /// The answer as the provider gave it. Its spend and its failed attempts are not
+    /// stored.
     pub answer: ModelAnswer,
     /// When the provider gave it.
     pub made_at: Timestamp,
     /// Until when it counts as fresh.
     pub fresh_until: Timestamp,
-    /// Until when it may serve if no model does. From then on it counts as absent, whether it still
-    /// lies there or not.
+    /// Until when it may serve if no model does. From then on it counts as absent, even if
+    /// its record still exists.
     pub ends_at: Timestamp,
 }
 
-/// The wish to be the one who asks.
+/// A claim to make the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerClaim {
-    /// Who wants to ask.
+    /// Who wants to make the call.
     pub owner: WorkerId,
     /// The present moment.
     pub now: Timestamp,
@@ -41,7 +41,7 @@ pub enum AnswerClaimed {
     /// The owner makes the request.
     Granted,
     /// No request is needed: there is a fresh answer that is young enough.
-    Kept(Box<CachedAnswer>),
+    Cached(Box<CachedAnswer>),
     /// Another owner makes the request.
     Busy {
         /// When that claim ends by itself.
@@ -52,67 +52,67 @@ pub enum AnswerClaimed {
     Alone,
 }
 
-/// What there is for a question.
+/// What the cache has for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerSeen {
     /// The answer that is good enough, fresh or not.
-    pub kept: Option<Box<CachedAnswer>>,
-    /// Who asks just now.
-    pub asking: Asking,
+    pub cached: Option<Box<CachedAnswer>>,
+    /// Whether someone makes the call now.
+    pub claim: ClaimState,
 }
 
-/// Who asks a question just now.
+/// Whether a claim to make the call is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asking {
-    /// Nobody who said so.
-    Nobody,
-    /// The holder of a claim.
-    Holder {
+pub enum ClaimState {
+    /// Nobody holds a claim.
+    Free,
+    /// Somebody holds the claim.
+    Held {
         /// When the claim ends by itself.
         until: Timestamp,
     },
-    /// Each for itself, because answers to it can't be kept.
-    EachAlone,
+    /// No claim is granted: answers to this request can't be cached, so each caller makes its own
+    /// call.
+    Alone,
 }
 
-/// Keeps answers. An answer that can't be read, or is past its end, counts as absent.
+/// Stores answers. An answer that can't be read, or is past its end, counts as absent.
 #[async_trait]
 pub trait AnswerCache: Send + Sync {
-    /// Claims the question unless there is a fresh answer that is good enough or another's claim,
-    /// in one write that returns what there is. The holder is granted its claim again, with the new
-    /// end.
+    /// Grants the claim, unless there is a fresh answer that is young enough or another owner's
+    /// claim. One conditional write does it, and returns the record that prevents it. The holder is
+    /// granted its claim again, with the new end.
     async fn claim(
         &self,
         key: &AnswerKey,
         claim: &AnswerClaim,
     ) -> Result<AnswerClaimed, StoreError>;
 
-    /// What there is at `now`; an answer that was made before `not_before` is not good enough.
-    async fn look(
+    /// What the cache has at `now`. An answer that was made before `not_before` is left out.
+    async fn read(
         &self,
         key: &AnswerKey,
         now: Timestamp,
         not_before: Timestamp,
     ) -> Result<AnswerSeen, StoreError>;
 
-    /// Keeps the answer in place of any other and ends the owner's claim; fails with
-    /// [`StoreError::Conflict`] if the owner holds it no more. Keeping the very same answer twice
-    /// succeeds, because a store's answer can get lost after its write.
-    async fn keep(
+    /// Stores the answer in place of any other and ends the owner's claim. Fails with
+    /// [`StoreError::Conflict`] if the owner no longer holds the claim. To store the same answer
+    /// twice succeeds, because the response to the first write may be lost.
+    async fn store(
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &CachedAnswer,
+        cached: &CachedAnswer,
     ) -> Result<(), StoreError>;
 
-    /// Keeps the answer without a claim, and leaves others' alone; fails with
-    /// [`StoreError::Conflict`] if a newer one is there. Keeping the very same answer twice
-    /// succeeds.
-    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError>;
+    /// Stores the answer without a claim, and changes no claim. Fails with [`StoreError::Conflict`]
+    /// if a newer answer is there. To store the same answer twice succeeds.
+    async fn replace(&self, key: &AnswerKey, cached: &CachedAnswer) -> Result<(), StoreError>;
 
-    /// Ends the owner's claim, if it is still held, without an answer. Until `alone_until`, if
-    /// given, nobody is granted one.
-    async fn give_up(
+    /// Ends the owner's claim, if the owner still holds it, without an answer. Until `alone_until`,
+    /// if given, no claim is granted.
+    async fn release(
         &self,
         key: &AnswerKey,
         owner: WorkerId,

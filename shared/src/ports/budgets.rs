@@ -131,7 +131,7 @@ impl Budget {
 #[async_trait]
 pub trait Budgets: Send + Sync {
     /// Reserves an amount if it fits under the cap. The very same reservation is granted again,
-    /// because a store's response can get lost after its write. A caller must not repeat a settled
+    /// because the response to a write can be lost. A caller must not repeat a settled
     /// reservation.
     async fn reserve(
         &self,

@@ -14,7 +14,7 @@ pub enum Replaced {
     Otherwise(Circuit),
 }
 
-/// Stores circuits, each for [`Circuit::KEPT_FOR`] after its last change.
+/// Stores circuits, each for [`Circuit::RETENTION`] after its last change.
 #[async_trait]
 pub trait Circuits: Send + Sync {
     /// The circuit of the model, or the default if none is stored; may lag behind changes for a
@@ -22,7 +22,7 @@ pub trait Circuits: Send + Sync {
     async fn load(&self, model: &ModelRef, now: Timestamp) -> Result<Circuit, StoreError>;
 
     /// Stores a change if the circuit still has the revision before it. Storing the same change
-    /// twice succeeds, because a store's answer can get lost after its write.
+    /// twice succeeds, because the response to a write can be lost.
     async fn replace(
         &self,
         model: &ModelRef,

@@ -1,4 +1,4 @@
-//! The services that the platform needs: whether they answer.
+//! Checks whether the services that the platform needs answer.
 
 use std::error::Error;
 
@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use super::{SecretError, StoreError};
 
-/// Why a service can't be used. The text of the reason may be shown to anyone.
+/// Why a service can't be used. Anyone may read the text, because `/readyz` needs no key.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
     /// The service does not exist, or may not be used: a mistake in the deployment.
     #[error("is missing, or the platform may not use it")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
     /// The service throttles requests.
-    #[error("refuses requests for their rate")]
+    #[error("throttles requests")]
     Throttled(#[source] Box<dyn Error + Send + Sync>),
     /// The service does not answer, or answers that it failed.
     #[error("does not answer")]
@@ -46,6 +46,6 @@ impl From<SecretError> for NoAnswer {
 /// A service outside the platform that can be checked.
 #[async_trait]
 pub trait Dependency: Send + Sync {
-    /// Makes a cheap request that changes nothing.
+    /// Checks the service with a cheap request that changes nothing.
     async fn answer(&self) -> Result<(), NoAnswer>;
 }

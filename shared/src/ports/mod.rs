@@ -19,7 +19,7 @@ pub mod store;
 pub mod tools;
 
 pub use agent_retention::{AgentRetention, DeletedAgent, TaskSearch};
-pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer};
+pub use answers::{AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState};
 pub use api_keys::{KeyAdded, KeyStore, ListedKey, SealedCredential, TenantStore};
 pub use budgets::{Allowance, Budget, BudgetKey, Budgets, Reservation, Reserved, Settled};
 pub use circuits::{Circuits, Replaced};

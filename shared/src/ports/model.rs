@@ -10,20 +10,20 @@ use crate::domain::{
     Spend, Wait, WaitReason,
 };
 
-/// Answers questions.
+/// Calls a model.
 ///
 /// One behaviour is one implementation that wraps another, so that a stack of them reads as a list.
 #[async_trait]
 pub trait Model: Send + Sync {
-    /// Asks, and comes back with an answer or an error before the request's deadline.
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError>;
+    /// Makes the call. Returns an answer or an error before the request's deadline.
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError>;
 }
 
 /// A model call failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{} {kind}", .model.provider())]
 pub struct ModelError {
-    /// The model that was asked.
+    /// The model that was called.
     pub model: ModelRef,
     /// What went wrong.
     pub kind: ModelErrorKind,
@@ -90,17 +90,17 @@ pub enum ModelErrorKind {
     #[error("asks to slow down")]
     RateLimited,
     /// Too many calls before this one failed; it was not made.
-    #[error("is not asked before it recovers")]
+    #[error("is not called before it recovers")]
     CircuitOpen,
     /// The request's deadline ended the call, or came before it. Says nothing about the model.
     #[error("did not answer before the time was up")]
     OutOfTime,
     /// Another process makes the same request; the call was not made.
-    #[error("is being asked the same for another task")]
+    #[error("is working on the same request for another task")]
     InFlight,
     /// Open calls have reserved what a cap on cost leaves, or the cap can't be checked now; the
     /// call was not made.
-    #[error("is not asked before open calls leave room under a cap on cost")]
+    #[error("is not called before open calls leave room under a cap on cost")]
     BudgetReserved,
     /// The account's quota, credit or spend limit is used up: nothing but a person helps.
     #[error("says that the account's quota is used up")]
@@ -112,8 +112,8 @@ pub enum ModelErrorKind {
     /// person helps.
     #[error("has no usable key")]
     KeyMissing,
-    /// The key could not be read just now; the provider was not asked.
-    #[error("could not be asked without its key")]
+    /// The key could not be read just now; the provider was not called.
+    #[error("could not be called without its key")]
     KeyUnavailable,
     /// The request is refused, such as for an unknown model: the same request will be refused
     /// again.
@@ -122,18 +122,18 @@ pub enum ModelErrorKind {
     /// The input doesn't fit into the model's context window, or is larger than the provider takes.
     #[error("says that the input is too long for the model")]
     ContextTooLong,
-    /// The vendor's filter declines to answer: the same request will be declined again.
+    /// The provider's filter declines to answer: the same request will be declined again.
     #[error("declines to answer")]
     Refused,
-    /// The response is unreadable, empty or too large, or the vendor says that its model made a bad
-    /// one. Another attempt or another model may succeed.
+    /// The response is unreadable, empty or too large, or the provider says that its model made a
+    /// bad one. Another attempt or another model may succeed.
     #[error("gave an answer that can't be understood")]
     BadAnswer,
     /// The call could pass this cap on cost; it was not made.
-    #[error("is not asked, because the call could pass the {0}'s cap on cost")]
+    #[error("is not called, because the call could pass the {0}'s cap on cost")]
     BudgetExhausted(BudgetScope),
-    /// A cap on cost can't be kept, because the model has no price; the call was not made.
-    #[error("is not asked, because a cap on cost can't be kept for a model without a price")]
+    /// A cap on cost can't be enforced, because the model has no price; the call was not made.
+    #[error("is not called, because a cap on cost can't be enforced for a model without a price")]
     Unpriced,
 }
 
@@ -202,8 +202,8 @@ impl ModelError {
     }
 
     /// Whether the same request to the same model may succeed within this call. The rules are those
-    /// of the vendors' own clients, with two exceptions: no header restores an exhausted quota, and
-    /// an inner layer that says when to come back has decided already.
+    /// of the providers' own clients, with two exceptions: no header restores an exhausted quota,
+    /// and an inner layer that says when to come back has decided already.
     pub fn is_retryable(&self) -> bool {
         self.recovery.is_none()
             && self.kind != ModelErrorKind::QuotaExhausted

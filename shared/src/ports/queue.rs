@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_message_is_told_from_rubbish() {
+    fn a_newer_message_is_distinguished_from_a_malformed_one() {
         for (newer, version) in [
             (r#"{"version":2,"unknown":true}"#, 2),
             (r#"{"version":99999999999}"#, 99_999_999_999),
@@ -160,7 +160,7 @@ mod tests {
                 matches!(TaskMessage::from_body(newer), Err(MessageError::Newer(found)) if found == version)
             );
         }
-        let rubbish = [
+        let malformed = [
             "",
             "{}",
             "null",
@@ -172,7 +172,7 @@ mod tests {
             r#"{"version":1}"#,
             r#"{"version":-1}"#,
         ];
-        for body in rubbish {
+        for body in malformed {
             assert!(
                 matches!(
                     TaskMessage::from_body(body),

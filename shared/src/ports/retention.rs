@@ -24,7 +24,7 @@ pub enum Purged {
     /// so that a later purge finds and deletes late writes.
     Emptied,
     /// The task must not be deleted, and nothing changed.
-    Kept,
+    Unchanged,
 }
 
 /// Deletes ended tasks of all tenants.

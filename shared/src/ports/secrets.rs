@@ -10,7 +10,7 @@ use async_trait::async_trait;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes a secret into custody.
+    /// Wraps a secret's value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
@@ -44,15 +44,16 @@ pub enum SecretError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Keeps secrets.
+/// Reads secrets.
 #[async_trait]
 pub trait Secrets: Send + Sync {
     /// The present value of the secret called `name`; at most a few minutes old.
     async fn secret(&self, name: &str) -> Result<Secret, SecretError>;
 
-    /// The values that are good for the secret called `name`, for which others may still use the
-    /// value before: its present one first, then the one before while the present one is younger
-    /// than `grace`. They were read within `max_age`, or tried to be.
+    /// The accepted values of the secret called `name`, which was perhaps just rotated. The first
+    /// is the present value. The previous value follows while the present one is younger than
+    /// `grace`. Values that were read longer than `max_age` ago are read again; if that fails, the
+    /// old ones serve for a while.
     async fn accepted(
         &self,
         name: &str,

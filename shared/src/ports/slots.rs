@@ -35,7 +35,7 @@ pub enum Taken {
 pub trait Slots: Send + Sync {
     /// Takes a slot if the tenant has fewer than `most`. A task that has a slot keeps it, with the
     /// new fence and end; the slot of a later worker does not change. Taking the very same slot
-    /// twice succeeds, because a store's response can get lost after its write.
+    /// twice succeeds, because the response to a write can be lost.
     async fn take(
         &self,
         tenant: &TenantId,

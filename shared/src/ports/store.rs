@@ -73,8 +73,8 @@ pub struct UnreadableAgent {
 #[async_trait]
 pub trait AgentStore: Send + Sync {
     /// Adds the first version of an agent; fails with [`StoreError::Conflict`] if its id is taken.
-    /// Adding the very same agent twice succeeds, because a store's answer can get lost after its
-    /// write.
+    /// Adding the very same agent twice succeeds, because the response to a write can be
+    /// lost.
     async fn create(&self, agent: &Agent) -> Result<(), StoreError>;
 
     /// The newest version of the agent; `None` if the tenant has no such agent.
@@ -196,9 +196,9 @@ pub trait TaskDetails: Send + Sync {
 #[async_trait]
 pub trait TaskStore: TaskDetails {
     /// Adds a task unless its id is taken. Adding the very same task twice returns
-    /// [`Created::New`] twice, because a store's response can get lost after its write. The id of
-    /// another tenant's task is a [`StoreError::Conflict`]. An id that is being added at the same
-    /// time may be one, too.
+    /// [`Created::New`] twice, because the response to a write can be lost. Fails with
+    /// [`StoreError::Conflict`] if the id belongs to another tenant's task, and perhaps if another
+    /// caller adds the id at the same time.
     async fn create(&self, task: &Task) -> Result<Created, StoreError>;
 
     /// The task as it stands; `None` if the tenant has no such task.
@@ -222,9 +222,9 @@ pub trait TaskStore: TaskDetails {
         now: Timestamp,
     ) -> Result<Claimed, StoreError>;
 
-    /// Stores a transition if the task still has the revision before it, and with it what leaves
-    /// the task's history; else fails with [`StoreError::Conflict`]. Storing the same transition
-    /// twice succeeds, because a store's answer can get lost after its write.
+    /// Stores a transition, and the blocks that it moves out of the task's history, if the task
+    /// still has the revision before it. Else fails with [`StoreError::Conflict`]. Storing the same
+    /// transition twice succeeds, because the response to a write can be lost.
     async fn update(&self, task: &Task) -> Result<(), StoreError>;
 
     /// Stores a transition as [`update`](Self::update) does, and records these steps of the task
@@ -271,8 +271,8 @@ pub struct StepsPage {
 #[async_trait]
 pub trait Journal: Send + Sync {
     /// Records a step; fails with [`StoreError::Conflict`] if one with its number is recorded for
-    /// its run. Recording the very same step twice succeeds, because a store's answer can get lost
-    /// after its write.
+    /// its run. Recording the very same step twice succeeds, because the response to a write can be
+    /// lost.
     async fn append(&self, step: &Step) -> Result<(), StoreError>;
 
     /// The recorded step at this place, if there is one.
@@ -283,8 +283,8 @@ pub trait Journal: Send + Sync {
     /// than is returned.
     async fn page(&self, task: TaskId, wanted: &StepsRequest) -> Result<StepsPage, StoreError>;
 
-    /// All recorded steps of the task in the order of their places, without their content, which is
-    /// not loaded for it.
+    /// The summaries of all recorded steps of the task, in the order of their places. The steps'
+    /// contents are not loaded.
     async fn step_summaries(&self, task: TaskId) -> Result<Vec<StepSummary>, StoreError>;
 
     /// All recorded steps of the task in the order of their places. Their size is not bounded.

@@ -1,8 +1,8 @@
 //! The task queue on SQS: a standard queue whose messages the workers get through an event source
 //! mapping.
 //!
-//! Only sending and postponing are here. Receiving and deleting are the mapping's, by what a worker
-//! reports.
+//! The event source mapping receives messages, and deletes those whose processing succeeded. So
+//! only sending and postponing are here.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub struct SqsTaskQueue {
 }
 
 impl SqsTaskQueue {
-    /// Uses the queue at this URL.
+    /// The queue at this URL.
     pub fn new(client: Client, url: impl Into<String>) -> Self {
         Self {
             client,
@@ -121,13 +121,14 @@ impl TaskQueue for SqsTaskQueue {
             .attribute_names(waiting.clone())
             .attribute_names(in_flight.clone());
         let span = tracing::info_span!("SQS.GetQueueAttributes");
-        let told = request
+        let response = request
             .send()
             .instrument(span)
             .await
             .map_err(|error| QueueError(Box::new(error)))?;
         let count = |name| {
-            told.attributes()
+            response
+                .attributes()
                 .and_then(|attributes| attributes.get(&name)?.parse().ok())
         };
         let backlog = count(waiting)
@@ -141,11 +142,11 @@ impl TaskQueue for SqsTaskQueue {
 impl Dependency for SqsTaskQueue {
     async fn answer(&self) -> Result<(), NoAnswer> {
         let request = self.client.get_queue_attributes().queue_url(&self.url);
-        let asked = request
+        let answered = request
             .attribute_names(QueueAttributeName::QueueArn)
             .send()
             .await;
-        asked.map(drop).map_err(|error| {
+        answered.map(drop).map_err(|error| {
             let status = error
                 .raw_response()
                 .map_or(0, |response| response.status().as_u16());

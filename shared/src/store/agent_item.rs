@@ -39,7 +39,7 @@ pub(super) const REMOVING: &str = "removing";
 /// Up to where its tenant's tasks were searched for one that names the deleted agent.
 pub(super) const SEARCHED_TO: &str = "searched_to";
 /// The attributes whose text a client wrote.
-pub(super) const SAID: [&str; 6] = [
+pub(super) const CLIENT_TEXTS: [&str; 6] = [
     NAME,
     INSTRUCTIONS,
     MODELS,
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_whose_schema_a_vendor_refuses_is_still_read() {
+    fn a_record_whose_schema_a_provider_refuses_is_still_read() {
         let schema = json!({ "type": "object", "properties": { "filter[id]": {} }, "anyOf": [{}] });
         let mut agent = rich();
         agent.config.tools[0].input_schema = JsonSchema::new(schema).unwrap();

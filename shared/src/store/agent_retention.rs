@@ -7,9 +7,9 @@
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::agent_item::{CREATED_AT, DELETED_AT, REMOVING, SAID, SEARCHED_TO};
+use super::agent_item::{CLIENT_TEXTS, CREATED_AT, DELETED_AT, REMOVING, SEARCHED_TO};
 use super::agent_store::DynamoAgentStore;
-use super::error::{failure, kept_instead_of_update};
+use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, Item, moment, text};
 use super::keys::{
     self, BY_TENANT, CREATED, DELETED_AGENTS, DUE, DUE_AT, DUE_SHARD, PK, SK, TENANT_ID,
@@ -41,7 +41,7 @@ impl AgentRetention for DynamoAgentStore {
         let Err(error) = request.send().await else {
             return Ok(true);
         };
-        kept_instead_of_update(error).map(|_| false)
+        record_that_failed_update(error).map(|_| false)
     }
 
     /// One query. DynamoDB ends its response after 1 MB of the index: some thousand tasks.
@@ -153,7 +153,7 @@ impl AgentRetention for DynamoAgentStore {
         let Err(error) = request.send().await else {
             return Ok(());
         };
-        kept_instead_of_update(error).map(drop)
+        record_that_failed_update(error).map(drop)
     }
 
     async fn restore(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
@@ -174,8 +174,8 @@ impl AgentRetention for DynamoAgentStore {
         };
         // The SDK repeats a request whose response was lost. The first request may have restored
         // the agent.
-        match kept_instead_of_update(error)? {
-            Some(kept) if !kept.contains_key(DELETED_AT) => Ok(()),
+        match record_that_failed_update(error)? {
+            Some(stored) if !stored.contains_key(DELETED_AT) => Ok(()),
             Some(_) | None => Err(StoreError::Conflict),
         }
     }
@@ -183,22 +183,22 @@ impl AgentRetention for DynamoAgentStore {
     async fn remove(&self, agent: &DeletedAgent) -> Result<(), StoreError> {
         let key = keys::agent(&agent.tenant, agent.id);
         let mut request = self.table.update(key.clone());
-        let mut said = Vec::new();
-        for (number, name) in SAID.into_iter().enumerate() {
-            said.push(format!("#said{number}"));
-            request = request.expression_attribute_names(format!("#said{number}"), name);
+        let mut texts = Vec::new();
+        for (number, name) in CLIENT_TEXTS.into_iter().enumerate() {
+            texts.push(format!("#text{number}"));
+            request = request.expression_attribute_names(format!("#text{number}"), name);
         }
         let request = request
             .update_expression(format!(
                 "SET #removing = :removing REMOVE {}",
-                said.join(", ")
+                texts.join(", ")
             ))
             .condition_expression("attribute_exists(#deleted_at)")
             .expression_attribute_names("#removing", REMOVING)
             .expression_attribute_names("#deleted_at", DELETED_AT)
             .expression_attribute_values(":removing", AttributeValue::Bool(true));
         if let Err(error) = request.send().await {
-            return kept_instead_of_update(error)?
+            return record_that_failed_update(error)?
                 .map_or(Ok(()), |_restored| Err(StoreError::Conflict));
         }
         let versions = self

@@ -51,7 +51,7 @@ impl AgentStore for DynamoAgentStore {
             .transact_items(version);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => same_version_kept(&reasons_of_transaction(error)?, agent),
+            Err(error) => check_same_version(&reasons_of_transaction(error)?, agent),
         }
     }
 
@@ -133,10 +133,10 @@ fn listed(item: &Item) -> Result<(AgentId, Result<Agent, UnreadableAgent>), Stor
 }
 
 /// Succeeds if the version's record, the second of the transaction, is the agent's already.
-fn same_version_kept(reasons: &[CancellationReason], agent: &Agent) -> Result<(), StoreError> {
-    let kept: Option<&Item> = reasons.get(1).and_then(CancellationReason::item);
-    match kept.map(agent_item::read).transpose()? {
-        Some(kept) if kept == *agent => Ok(()),
+fn check_same_version(reasons: &[CancellationReason], agent: &Agent) -> Result<(), StoreError> {
+    let stored: Option<&Item> = reasons.get(1).and_then(CancellationReason::item);
+    match stored.map(agent_item::read).transpose()? {
+        Some(stored) if stored == *agent => Ok(()),
         Some(_) | None => Err(StoreError::Conflict),
     }
 }
@@ -177,13 +177,13 @@ mod tests {
                 .set_item(Some(item))
                 .build()
         };
-        assert!(same_version_kept(&[taken(&agent), taken(&agent)], &agent).is_ok());
+        assert!(check_same_version(&[taken(&agent), taken(&agent)], &agent).is_ok());
         let newest_only = [
             taken(&agent),
             CancellationReason::builder().code("None").build(),
         ];
         for refused in [[taken(&other), taken(&other)], newest_only] {
-            let refused = same_version_kept(&refused, &agent);
+            let refused = check_same_version(&refused, &agent);
             assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
         }
     }

@@ -11,7 +11,7 @@ use super::keys::{EXPIRES_AT, seconds};
 use crate::domain::{
     AssistantPart, ModelAnswer, ModelRef, Origin, Spend, StopReason, Timestamp, Usage,
 };
-use crate::ports::{Asking, CachedAnswer, StoreError};
+use crate::ports::{CachedAnswer, ClaimState, StoreError};
 
 pub(super) const OWNER: &str = "owner";
 pub(super) const LEASE_UNTIL: &str = "lease_until";
@@ -55,12 +55,12 @@ pub(super) fn pack(answer: &ModelAnswer) -> Result<Blob, StoreError> {
 }
 
 /// The attributes of the cached answer, whose packed form is `blob`, in its record.
-pub(super) fn write(kept: &CachedAnswer, blob: &Blob) -> Attributes {
+pub(super) fn write(cached: &CachedAnswer, blob: &Blob) -> Attributes {
     let times = [
-        (MADE_AT, moment(kept.made_at)),
-        (FRESH_UNTIL, moment(kept.fresh_until)),
-        (ENDS_AT, moment(kept.ends_at)),
-        expires(kept.ends_at),
+        (MADE_AT, moment(cached.made_at)),
+        (FRESH_UNTIL, moment(cached.fresh_until)),
+        (ENDS_AT, moment(cached.ends_at)),
+        expires(cached.ends_at),
     ];
     times.into_iter().chain(blob.head()).collect()
 }
@@ -123,7 +123,7 @@ impl Found<'_> {
             origin: Origin::Provider,
             spend: Spend::default(),
             failed: Vec::new(),
-            kept_as: None,
+            cache_key: None,
         };
         Ok(CachedAnswer {
             answer,
@@ -135,17 +135,17 @@ impl Found<'_> {
 }
 
 /// Who makes the model request at `now`, by the answer's record.
-pub(super) fn asking(item: &Item, now: Timestamp) -> Result<Asking, StoreError> {
+pub(super) fn claim_state(item: &Item, now: Timestamp) -> Result<ClaimState, StoreError> {
     let fields = Fields::of(item)?;
     if fields
         .optional(ALONE_UNTIL, Fields::moment)?
         .is_some_and(|until| until > now)
     {
-        return Ok(Asking::EachAlone);
+        return Ok(ClaimState::Alone);
     }
     match fields.optional(LEASE_UNTIL, Fields::moment)? {
-        Some(until) if fields.has(OWNER) && until > now => Ok(Asking::Holder { until }),
-        Some(_) | None => Ok(Asking::Nobody),
+        Some(until) if fields.has(OWNER) && until > now => Ok(ClaimState::Held { until }),
+        Some(_) | None => Ok(ClaimState::Free),
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
     use crate::domain::AnswerKey;
     use crate::testing::samples::{self, after};
 
-    fn kept() -> CachedAnswer {
+    fn cached() -> CachedAnswer {
         let answer = ModelAnswer {
             spend: Spend::default(),
             ..samples::answer("Paris 🗼")
@@ -174,11 +174,11 @@ mod tests {
         let blob = Blob::pack(raw.to_vec(), IN_HEAD).unwrap();
         items::item(
             keys::answer(&AnswerKey::new([7; 32])),
-            write(&kept(), &blob),
+            write(&cached(), &blob),
         )
     }
 
-    /// The stored form of [`kept`] with this version.
+    /// The stored form of [`cached`] with this version.
     fn raw(version: u32) -> Vec<u8> {
         let ModelAnswer {
             content,
@@ -188,7 +188,7 @@ mod tests {
             served_model,
             request_id,
             ..
-        } = kept().answer;
+        } = cached().answer;
         let (content, model, served_model) =
             (content.into(), Cow::Owned(model), served_model.into());
         let stored = StoredAnswer {
@@ -205,12 +205,12 @@ mod tests {
 
     #[test]
     fn an_answer_survives_its_record() {
-        let mut kept = kept();
-        for id in [kept.answer.request_id.clone(), None] {
-            kept.answer.request_id = id;
+        let mut cached = cached();
+        for id in [cached.answer.request_id.clone(), None] {
+            cached.answer.request_id = id;
             let item = items::item(
                 keys::answer(&AnswerKey::new([7; 32])),
-                write(&kept, &pack(&kept.answer).unwrap()),
+                write(&cached, &pack(&cached.answer).unwrap()),
             );
             assert_eq!(item[EXPIRES_AT].as_n().unwrap(), "1795000003");
             let found = read(&item).unwrap().unwrap();
@@ -218,7 +218,7 @@ mod tests {
                 .head
                 .unpack(item["stored"].as_b().unwrap().as_ref())
                 .unwrap();
-            assert_eq!(found.unpacked(&raw).unwrap(), kept);
+            assert_eq!(found.unpacked(&raw).unwrap(), cached);
         }
     }
 
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_tells_who_asks() {
+    fn a_record_has_the_state_of_its_claim() {
         let with = |attributes: Attributes| {
             items::item(keys::answer(&AnswerKey::new([7; 32])), attributes)
         };
@@ -272,14 +272,14 @@ mod tests {
             (LEASE_UNTIL, moment(after(19))),
         ]);
         let table = [
-            (&with(Vec::new()), after(8), Asking::Nobody),
-            (&held, after(8), Asking::Holder { until: after(9) }),
-            (&held, after(9), Asking::Nobody),
-            (&alone, after(8), Asking::EachAlone),
-            (&alone, after(9), Asking::Holder { until: after(19) }),
+            (&with(Vec::new()), after(8), ClaimState::Free),
+            (&held, after(8), ClaimState::Held { until: after(9) }),
+            (&held, after(9), ClaimState::Free),
+            (&alone, after(8), ClaimState::Alone),
+            (&alone, after(9), ClaimState::Held { until: after(19) }),
         ];
         for (item, now, expected) in table {
-            assert_eq!(asking(item, now).unwrap(), expected);
+            assert_eq!(claim_state(item, now).unwrap(), expected);
         }
         assert_eq!(read(&held).unwrap().map(|found| found.ends_at), None);
     }

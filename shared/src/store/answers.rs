@@ -2,8 +2,8 @@
 //! make the call.
 //!
 //! Claim and answer share a record, so that one conditional write finds the answer or gets the
-//! claim, and an old answer stays while somebody asks for a new one. The pieces of a large answer
-//! are written before the record that names them.
+//! claim, and an old answer stays while somebody makes the call for a new one. The chunks of a
+//! large answer are written before the record that names them.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 
 use super::answer_item::{self, ALONE_UNTIL, FRESH_UNTIL, Found, LEASE_UNTIL, MADE_AT, OWNER};
 use super::blob::{self, Blob};
-use super::error::{failure, kept_instead_of_update};
+use super::error::{failure, record_that_failed_update};
 use super::items::{Attributes, Fields, Item, V, VERSION, moment, number, text};
 use super::keys::{self, EXPIRES_AT};
 use super::table::{self, Table};
 use crate::domain::{AnswerKey, Causes, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState, StoreError,
 };
 use crate::runtime::computed;
 
@@ -31,7 +31,7 @@ const CLAIMABLE: &str = "(attribute_not_exists(#owner) OR #owner = :owner OR #le
 
 const CLAIM: &str = "SET #owner = :owner, #lease_until = :until, #v = :v, #expires_at = :expires_at REMOVE #alone_until";
 
-/// Kept answers in a DynamoDB table.
+/// Cached answers in a DynamoDB table.
 #[derive(Debug, Clone)]
 pub struct DynamoAnswerCache {
     table: Table,
@@ -45,7 +45,7 @@ impl DynamoAnswerCache {
         }
     }
 
-    /// Deletes the answer, its pieces, and the claim to ask.
+    /// Deletes the answer, its chunks, and the claim.
     pub(super) async fn forget(&self, key: &AnswerKey) -> Result<(), StoreError> {
         let query = self.table.query_keys(keys::answer_partition(key));
         let found: Vec<Item> = query
@@ -97,7 +97,7 @@ impl DynamoAnswerCache {
         let Err(error) = request.send().await else {
             return Ok(Some(AnswerClaimed::Granted));
         };
-        let item = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
+        let item = record_that_failed_update(error)?.ok_or(StoreError::Conflict)?;
         self.refused(key, &item, claim).await
     }
 
@@ -111,15 +111,15 @@ impl DynamoAnswerCache {
         let good =
             |found: &Found<'_>| found.fresh_until > claim.now && found.made_at >= claim.not_before;
         let unreadable = match self.answer(key, item, good).await? {
-            Answer::Read(kept) => return Ok(Some(AnswerClaimed::Kept(kept))),
+            Answer::Read(cached) => return Ok(Some(AnswerClaimed::Cached(cached))),
             Answer::Unreadable => true,
             Answer::None => false,
         };
-        match answer_item::asking(item, claim.now) {
-            Ok(Asking::EachAlone) => Ok(Some(AnswerClaimed::Alone)),
-            Ok(Asking::Holder { until }) => Ok(Some(AnswerClaimed::Busy { until })),
-            Ok(Asking::Nobody) | Err(_) if unreadable => Ok(None),
-            Ok(Asking::Nobody) => Err(StoreError::Conflict),
+        match answer_item::claim_state(item, claim.now) {
+            Ok(ClaimState::Alone) => Ok(Some(AnswerClaimed::Alone)),
+            Ok(ClaimState::Held { until }) => Ok(Some(AnswerClaimed::Busy { until })),
+            Ok(ClaimState::Free) | Err(_) if unreadable => Ok(None),
+            Ok(ClaimState::Free) => Err(StoreError::Conflict),
             Err(error) => Err(error),
         }
     }
@@ -131,7 +131,7 @@ impl DynamoAnswerCache {
         item: &Item,
         good: impl Fn(&Found<'_>) -> bool + Send,
     ) -> Result<Answer, StoreError> {
-        let kept = async {
+        let cached = async {
             let Some(found) = answer_item::read(item)?.filter(good) else {
                 return Ok(Answer::None);
             };
@@ -144,7 +144,7 @@ impl DynamoAnswerCache {
                 found.unpacked(&raw)
             })?)))
         };
-        match kept.await {
+        match cached.await {
             Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::warn!(error = %Causes(&error), "cached answer unreadable; treated as a cache miss");
                 Ok(Answer::Unreadable)
@@ -153,23 +153,23 @@ impl DynamoAnswerCache {
         }
     }
 
-    /// Writes the answer's pieces, and prepares the write of its record, which also clears the
+    /// Writes the answer's chunks, and prepares the write of its record, which also clears the
     /// attributes in `cleared`.
     async fn put(
         &self,
         key: &AnswerKey,
-        kept: &CachedAnswer,
+        cached: &CachedAnswer,
         blob: &Blob,
         cleared: &[&'static str],
     ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        let piece = |number| keys::answer_chunk(key, blob.digest(), number);
-        blob.write_pieces(
+        let chunk = |number| keys::answer_chunk(key, blob.digest(), number);
+        blob.write_chunks(
             &self.table,
-            piece,
-            &vec![answer_item::expires(kept.ends_at)],
+            chunk,
+            &vec![answer_item::expires(cached.ends_at)],
         )
         .await?;
-        let written: Attributes = answer_item::write(kept, blob)
+        let written: Attributes = answer_item::write(cached, blob)
             .into_iter()
             .chain([(V, number(VERSION))])
             .collect();
@@ -205,15 +205,15 @@ enum Answer {
 }
 
 /// Succeeds if `item`, which made a write's condition fail, has the very same answer already.
-fn same_answer_kept(
+fn check_same_answer(
     item: Option<&Item>,
-    kept: &CachedAnswer,
+    cached: &CachedAnswer,
     blob: &Blob,
 ) -> Result<(), StoreError> {
     let same = |item: &Item| {
         let fields = Fields::of(item).ok()?;
         Some(
-            fields.moment(MADE_AT).ok()? == kept.made_at
+            fields.moment(MADE_AT).ok()? == cached.made_at
                 && fields.bytes(blob::SHA256).ok()? == blob.digest(),
         )
     };
@@ -242,7 +242,7 @@ impl AnswerCache for DynamoAnswerCache {
         self.try_claim(key, &any).await?.ok_or(StoreError::Conflict)
     }
 
-    async fn look(
+    async fn read(
         &self,
         key: &AnswerKey,
         now: Timestamp,
@@ -250,50 +250,50 @@ impl AnswerCache for DynamoAnswerCache {
     ) -> Result<AnswerSeen, StoreError> {
         let Some(item) = self.table.read(keys::answer(key)).await? else {
             return Ok(AnswerSeen {
-                kept: None,
-                asking: Asking::Nobody,
+                cached: None,
+                claim: ClaimState::Free,
             });
         };
         let good = |found: &Found<'_>| found.ends_at > now && found.made_at >= not_before;
-        let kept = match self.answer(key, &item, good).await? {
-            Answer::Read(kept) => Some(kept),
+        let cached = match self.answer(key, &item, good).await? {
+            Answer::Read(cached) => Some(cached),
             Answer::Unreadable | Answer::None => None,
         };
         Ok(AnswerSeen {
-            kept,
-            asking: answer_item::asking(&item, now).unwrap_or(Asking::Nobody),
+            cached,
+            claim: answer_item::claim_state(&item, now).unwrap_or(ClaimState::Free),
         })
     }
 
-    async fn keep(
+    async fn store(
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &CachedAnswer,
+        cached: &CachedAnswer,
     ) -> Result<(), StoreError> {
-        let blob = answer_item::pack(&kept.answer)?;
-        let request = self.put(key, kept, &blob, &[OWNER, LEASE_UNTIL]).await?;
+        let blob = answer_item::pack(&cached.answer)?;
+        let request = self.put(key, cached, &blob, &[OWNER, LEASE_UNTIL]).await?;
         let request = request
             .condition_expression("#owner = :owner")
             .expression_attribute_values(":owner", text(owner.to_string()));
         let Err(error) = request.send().await else {
             return Ok(());
         };
-        same_answer_kept(kept_instead_of_update(error)?.as_ref(), kept, &blob)
+        check_same_answer(record_that_failed_update(error)?.as_ref(), cached, &blob)
     }
 
-    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError> {
-        let blob = answer_item::pack(&kept.answer)?;
-        let request = self.put(key, kept, &blob, &[]).await?;
+    async fn replace(&self, key: &AnswerKey, cached: &CachedAnswer) -> Result<(), StoreError> {
+        let blob = answer_item::pack(&cached.answer)?;
+        let request = self.put(key, cached, &blob, &[]).await?;
         let request =
             request.condition_expression("attribute_not_exists(#made_at) OR #made_at < :made_at");
         let Err(error) = request.send().await else {
             return Ok(());
         };
-        same_answer_kept(kept_instead_of_update(error)?.as_ref(), kept, &blob)
+        check_same_answer(record_that_failed_update(error)?.as_ref(), cached, &blob)
     }
 
-    async fn give_up(
+    async fn release(
         &self,
         key: &AnswerKey,
         owner: WorkerId,
@@ -317,6 +317,6 @@ impl AnswerCache for DynamoAnswerCache {
             return Ok(());
         };
         // The claim is another's by now, or its end is known already.
-        kept_instead_of_update(error).map(drop)
+        record_that_failed_update(error).map(drop)
     }
 }

@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::CancellationReason;
 use super::api_key_item::{
     LAST_USED, OPTIONAL, attributes, read_listed, read_sealed, write_listed, write_sealed,
 };
-use super::error::{kept_instead_of_update, reasons_of_transaction};
+use super::error::{reasons_of_transaction, record_that_failed_update};
 use super::items::{V, VERSION, number};
 use super::keys::{self, API_KEY_PREFIX};
 use super::table::Table;
@@ -175,7 +175,7 @@ impl KeyStore for DynamoKeyStore {
             .expression_attribute_values(":day", number(day));
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) => kept_instead_of_update(error).map(drop),
+            Err(error) => record_that_failed_update(error).map(drop),
         }
     }
 }

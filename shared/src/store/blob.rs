@@ -1,8 +1,8 @@
-//! Values that may be large: compressed where that pays, and in pieces where one record can't hold
+//! Values that may be large: compressed if that saves bytes, and in chunks if one record can't hold
 //! them.
 //!
-//! The header in the main record says how a value is stored: its codec, its raw length, and the
-//! SHA-256 of its stored bytes. These bytes are in the header itself or in further records of the
+//! The head, a part of the main record, says how a value is stored: its codec, its raw length, and
+//! the SHA-256 of its stored bytes. These bytes are in the head itself or in further records of the
 //! same partition, the chunks. A value is read whole and checked, or not at all; and no more memory
 //! is taken for it than [`MAX_BYTES`], even if the records say more.
 
@@ -19,21 +19,21 @@ use crate::runtime::computed;
 /// The most bytes that a value may have.
 pub(super) const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// The attributes of a header. Exactly one of [`STORED`] and [`PIECES`] is there.
-pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, PIECES];
+/// The attributes of a head. Exactly one of [`STORED`] and [`CHUNKS`] is there.
+pub(super) const HEAD: [&str; 5] = [CODEC, RAW_BYTES, SHA256, STORED, CHUNKS];
 pub(super) const CODEC: &str = "codec";
 pub(super) const RAW_BYTES: &str = "raw_bytes";
 pub(super) const SHA256: &str = "sha256";
 pub(super) const STORED: &str = "stored";
-pub(super) const PIECES: &str = "pieces";
+pub(super) const CHUNKS: &str = "pieces";
 
-/// Below this, compressing saves less than a write unit.
+/// The least size that is compressed. Below it, compression saves less than one write unit.
 const COMPRESS_FROM: usize = 1_024;
-/// Fast; higher levels save little on text.
+/// The level of compression. It is fast; higher levels save little on text.
 const LEVEL: u8 = 3;
-/// What a piece holds; 400 KB is the most for a record, keys included.
-const PIECE_BYTES: usize = 350 * 1_024;
-/// How many pieces are written at once.
+/// The most bytes of a chunk. A record has at most 400 KB, keys included.
+const CHUNK_BYTES: usize = 350 * 1_024;
+/// How many chunks are written at once.
 const WRITES_AT_ONCE: usize = 4;
 
 const PLAIN: &str = "plain";
@@ -45,12 +45,12 @@ pub(super) struct Blob {
     raw_bytes: usize,
     digest: Vec<u8>,
     stored: Vec<u8>,
-    /// What the head holds at most.
+    /// The most bytes that the head holds.
     in_head: usize,
 }
 
 impl Blob {
-    /// Packs the value, which lies in its head record if it is stored in at most `in_head` bytes.
+    /// Packs the value. If the packed bytes are at most `in_head`, they are in the head.
     pub(super) fn pack(raw: Vec<u8>, in_head: usize) -> Result<Self, StoreError> {
         let raw_bytes = raw.len();
         if raw_bytes > MAX_BYTES {
@@ -80,9 +80,9 @@ impl Blob {
 
     /// The attributes of the head.
     pub(super) fn head(&self) -> Attributes {
-        let place = match self.pieces().count() {
+        let place = match self.chunks().count() {
             0 => (STORED, bytes(self.stored.as_slice())),
-            count => (PIECES, number(count)),
+            count => (CHUNKS, number(count)),
         };
         let described = [
             (CODEC, text(self.codec)),
@@ -92,26 +92,26 @@ impl Blob {
         described.into_iter().chain([place]).collect()
     }
 
-    /// The pieces, none if the head holds all.
-    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+    /// The chunks, none if the head holds all.
+    fn chunks(&self) -> impl Iterator<Item = &[u8]> {
         let apart = if self.stored.len() > self.in_head {
             self.stored.as_slice()
         } else {
             &[]
         };
-        apart.chunks(PIECE_BYTES)
+        apart.chunks(CHUNK_BYTES)
     }
 
-    /// Writes the pieces, each to the key for its number and with these further attributes. The
-    /// head comes after them.
-    pub(super) async fn write_pieces(
+    /// Writes the chunks, each to the key for its number and with these further attributes. The
+    /// caller writes the head after them.
+    pub(super) async fn write_chunks(
         &self,
         table: &Table,
         key: impl Fn(usize) -> Key,
         further: &Attributes,
     ) -> Result<(), StoreError> {
-        let writes = self.pieces().enumerate().map(|(index, piece)| {
-            let attributes = [(STORED, bytes(piece))]
+        let writes = self.chunks().enumerate().map(|(index, chunk)| {
+            let attributes = [(STORED, bytes(chunk))]
                 .into_iter()
                 .chain(further.iter().cloned())
                 .collect();
@@ -132,7 +132,7 @@ impl Blob {
     }
 }
 
-/// What a head says of its value.
+/// A head that was read: how and where its value is stored.
 #[derive(Debug)]
 pub(super) struct BlobHeader<'a> {
     fields: Fields<'a>,
@@ -145,17 +145,17 @@ pub(super) struct BlobHeader<'a> {
 #[derive(Debug)]
 enum Place<'a> {
     Inline(&'a [u8]),
-    Pieces(usize),
+    Chunks(usize),
 }
 
 impl<'a> BlobHeader<'a> {
     /// The head among a record's attributes.
     pub(super) fn read(fields: Fields<'a>) -> Result<Self, StoreError> {
-        let place = match fields.optional(PIECES, Fields::number)? {
-            Some(count) if count > MAX_BYTES / PIECE_BYTES + 1 => {
-                return Err(fields.corrupt("it has too many pieces"));
+        let place = match fields.optional(CHUNKS, Fields::number)? {
+            Some(count) if count > MAX_BYTES / CHUNK_BYTES + 1 => {
+                return Err(fields.corrupt("it has too many chunks"));
             }
-            Some(count) => Place::Pieces(count),
+            Some(count) => Place::Chunks(count),
             None => Place::Inline(fields.bytes(STORED)?),
         };
         let (codec, raw_bytes) = (fields.text(CODEC)?, fields.number(RAW_BYTES)?);
@@ -176,7 +176,7 @@ impl<'a> BlobHeader<'a> {
         self.digest
     }
 
-    /// The value, from the head or from the pieces in `partition` whose sort keys begin with
+    /// The value, from the head or from the chunks in `partition` whose sort keys begin with
     /// `prefix`.
     pub(super) async fn value(
         &self,
@@ -186,7 +186,7 @@ impl<'a> BlobHeader<'a> {
     ) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Inline(stored) => self.unpack(stored),
-            Place::Pieces(count) => {
+            Place::Chunks(count) => {
                 let mut found = table
                     .query_prefix(partition, prefix)
                     .into_paginator()
@@ -208,7 +208,7 @@ impl<'a> BlobHeader<'a> {
     pub(super) fn value_in_head(&self) -> Result<Vec<u8>, StoreError> {
         match self.place {
             Place::Inline(stored) => self.unpack(stored),
-            Place::Pieces(count) => Err(self.fields.corrupt(format!("it has {count} pieces"))),
+            Place::Chunks(count) => Err(self.fields.corrupt(format!("it has {count} chunks"))),
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
             (b"x".repeat(COMPRESS_FROM), DEFLATE),
             (noise(COMPRESS_FROM), PLAIN),
         ] {
-            let blob = Blob::pack(raw.clone(), PIECE_BYTES).unwrap();
+            let blob = Blob::pack(raw.clone(), CHUNK_BYTES).unwrap();
             assert_eq!(blob.codec, codec);
             assert_eq!(unpacked(&record(&blob), &blob.stored).unwrap(), raw);
         }
@@ -279,25 +279,25 @@ mod tests {
 
     #[test]
     fn a_value_is_in_its_head_or_in_pieces_that_records_can_hold() {
-        for (length, in_head, pieces) in [
+        for (length, in_head, chunks) in [
             (0, 0, 0),
             (9, 9, 0),
             (10, 9, 1),
-            (PIECE_BYTES, 9, 1),
-            (PIECE_BYTES + 1, 9, 2),
-            (2 * 1_024 * 1_024, PIECE_BYTES, 6),
+            (CHUNK_BYTES, 9, 1),
+            (CHUNK_BYTES + 1, 9, 2),
+            (2 * 1_024 * 1_024, CHUNK_BYTES, 6),
         ] {
             let blob = Blob::pack(noise(length), in_head).unwrap();
-            assert_eq!(blob.pieces().count(), pieces, "{length} bytes");
+            assert_eq!(blob.chunks().count(), chunks, "{length} bytes");
             let head = record(&blob);
             assert_eq!(
-                (head.contains_key(STORED), head.contains_key(PIECES)),
-                (pieces == 0, pieces > 0)
+                (head.contains_key(STORED), head.contains_key(CHUNKS)),
+                (chunks == 0, chunks > 0)
             );
-            let stored = if pieces == 0 {
+            let stored = if chunks == 0 {
                 blob.stored.clone()
             } else {
-                blob.pieces().collect::<Vec<_>>().concat()
+                blob.chunks().collect::<Vec<_>>().concat()
             };
             assert_eq!(unpacked(&head, &stored).unwrap(), noise(length));
         }
@@ -310,7 +310,7 @@ mod tests {
             Blob::pack(vec![0; MAX_BYTES + 1], 9),
             Err(StoreError::TooLarge)
         ));
-        for (name, value) in [(RAW_BYTES, number(MAX_BYTES + 1)), (PIECES, number(100))] {
+        for (name, value) in [(RAW_BYTES, number(MAX_BYTES + 1)), (CHUNKS, number(100))] {
             let mut head = record(&Blob::pack(noise(9), 99).unwrap());
             head.insert(name.to_owned(), value);
             assert!(matches!(
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_damaged_value_is_reported() {
-        let blob = Blob::pack(b"hello ".repeat(9_000), PIECE_BYTES).unwrap();
+        let blob = Blob::pack(b"hello ".repeat(9_000), CHUNK_BYTES).unwrap();
         let refused = |head: &Item, stored: &[u8]| match unpacked(head, stored) {
             Err(StoreError::Corrupt { key, .. }) => assert_eq!(key, "P S"),
             other => panic!("{other:?}"),
@@ -370,7 +370,7 @@ mod tests {
         #[test]
         fn a_value_survives(raw in proptest::collection::vec(any::<u8>(), 0..4_000), repeated in 1_usize..4) {
             let raw = raw.repeat(repeated);
-            let blob = Blob::pack(raw.clone(), PIECE_BYTES).unwrap();
+            let blob = Blob::pack(raw.clone(), CHUNK_BYTES).unwrap();
             prop_assert_eq!(unpacked(&record(&blob), &blob.stored).unwrap(), raw);
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn write(model: &ModelRef, circuit: &Circuit, now: Timestamp) -> Item
         (CAUSE, text(circuit.cause.as_str())),
         (
             EXPIRES_AT,
-            number(keys::seconds(now.plus(Circuit::KEPT_FOR))),
+            number(keys::seconds(now.plus(Circuit::RETENTION))),
         ),
     ];
     match circuit.state {
@@ -158,7 +158,7 @@ mod tests {
         let probed = probed();
         let item = write(&samples::model(), &probed, START);
         assert_eq!(item[EXPIRES_AT].as_n().unwrap(), "1795003600");
-        let end = START.plus(Circuit::KEPT_FOR);
+        let end = START.plus(Circuit::RETENTION);
         assert_eq!(
             read(Some(&item), end.minus(Duration::from_millis(1))).unwrap(),
             probed

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 
 use super::circuit_item::{self, REVISION};
-use super::error::{failure, kept_instead_of_put};
+use super::error::{failure, record_that_failed_put};
 use super::items::number;
 use super::keys::{self, EXPIRES_AT};
 use super::table::{self, Table};
@@ -82,13 +82,13 @@ impl Circuits for DynamoCircuits {
         let Err(error) = self.put(model, next, now).send().await else {
             return Ok(Replaced::Done);
         };
-        let kept = circuit_item::read(kept_instead_of_put(error)?.as_ref(), now)?;
+        let stored = circuit_item::read(record_that_failed_put(error)?.as_ref(), now)?;
         // The SDK sends a request again when its answer is lost; the first one may have been
         // granted.
-        Ok(if kept == *next {
+        Ok(if stored == *next {
             Replaced::Done
         } else {
-            Replaced::Otherwise(kept)
+            Replaced::Otherwise(stored)
         })
     }
 }

@@ -28,8 +28,10 @@ pub async fn sdk_config() -> SdkConfig {
         .await
 }
 
-/// The same for a function that has HTTP clients beside those of AWS: all of them share the root
-/// certificates that were read. A function without others starts sooner with the SDK's own way.
+/// What all AWS clients share, in a function that has other HTTP clients too.
+///
+/// All these clients share the root certificates, which are read once. A function with only AWS
+/// clients starts faster with [`sdk_config`].
 pub async fn sdk_config_beside_others() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(tls::aws_client())
@@ -61,7 +63,7 @@ pub fn dynamodb_config(shared: &SdkConfig) -> Builder {
     builder.interceptor(AwsCalls { resource: table })
 }
 
-/// The table of a call of the operations that are used.
+/// The table that a call names, for the operations that the stores use.
 fn table(input: &Input) -> Option<&str> {
     let get = || {
         input
@@ -110,7 +112,7 @@ mod tests {
     use crate::store::DynamoTaskStore;
     use crate::testing::samples;
 
-    /// A DynamoDB that gives the same refusal to everyone, and the count of who asked.
+    /// A DynamoDB that refuses every request in the same way, and the number of requests.
     async fn refusing(status: StatusCode, code: &'static str) -> (DynamoTaskStore, Arc<AtomicU32>) {
         let attempts = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&attempts);

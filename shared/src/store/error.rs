@@ -16,7 +16,7 @@ use super::items::Item;
 use crate::ports::StoreError;
 
 /// The record that made a put's condition fail, if there is one; any other failure is an error.
-pub(super) fn kept_instead_of_put(
+pub(super) fn record_that_failed_put(
     error: SdkError<PutItemError>,
 ) -> Result<Option<Item>, StoreError> {
     match error.as_service_error() {
@@ -26,7 +26,7 @@ pub(super) fn kept_instead_of_put(
 }
 
 /// The record that made an update's condition fail, if there is one; any other failure is an error.
-pub(super) fn kept_instead_of_update(
+pub(super) fn record_that_failed_update(
     error: SdkError<UpdateItemError>,
 ) -> Result<Option<Item>, StoreError> {
     match error.as_service_error() {

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::error::{failure, kept_instead_of_put};
+use super::error::{failure, record_that_failed_put};
 use super::items::Item;
 use super::table::Table;
 use super::{keys, step_item, task_content};
@@ -57,8 +57,8 @@ impl Journal for DynamoJournal {
         else {
             return Ok(());
         };
-        let kept = kept_instead_of_put(error)?.ok_or(StoreError::Conflict)?;
-        if self.read(step.task, kept).await? == *step {
+        let stored = record_that_failed_put(error)?.ok_or(StoreError::Conflict)?;
+        if self.read(step.task, stored).await? == *step {
             Ok(())
         } else {
             Err(StoreError::Conflict)

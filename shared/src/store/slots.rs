@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::error::kept_instead_of_update;
+use super::error::record_that_failed_update;
 use super::items::{Fields, Item, V, VERSION, moment, number};
 use super::keys::{self, EXPIRES_AT, Key};
 use super::table::Table;
@@ -31,9 +31,9 @@ const SLOT_PREFIX: &str = "slot_";
 const FENCE: &str = "fence";
 const UNTIL: &str = "until";
 
-/// How long after the end of the last slot taken a record is kept. No other slot in it ends later
+/// How long after the end of the last slot taken a record is stored. No other slot in it ends later
 /// than that: an invocation lasts 15 minutes at most.
-const KEPT_FOR: Duration = Duration::from_hours(1);
+const RETENTION: Duration = Duration::from_hours(1);
 
 /// The most ended slots that one write clears away: an expression has at most 4 KB.
 const CLEARED_AT_ONCE: usize = 100;
@@ -108,7 +108,7 @@ impl DynamoSlots {
     }
 
     fn setting(&self, tenant: &TenantId, slot: &Slot) -> UpdateItemFluentBuilder {
-        let expires_at = number(keys::seconds(slot.until.plus(KEPT_FOR)));
+        let expires_at = number(keys::seconds(slot.until.plus(RETENTION)));
         self.table
             .update((self.key)(tenant))
             .expression_attribute_names("#slot", slot_name(slot.task))
@@ -196,7 +196,7 @@ impl Slots for DynamoSlots {
 async fn write(request: UpdateItemFluentBuilder) -> Result<Option<Item>, StoreError> {
     match request.send().await {
         Ok(_) => Ok(None),
-        Err(error) => Ok(Some(kept_instead_of_update(error)?.unwrap_or_default())),
+        Err(error) => Ok(Some(record_that_failed_update(error)?.unwrap_or_default())),
     }
 }
 

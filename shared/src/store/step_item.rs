@@ -133,7 +133,7 @@ fn write_answer(requested: &ModelRef, answer: &ModelAnswer) -> Attributes {
     );
     attributes.extend(
         answer
-            .kept_as
+            .cache_key
             .as_ref()
             .map(|key| (ANSWER_KEY, bytes(key.as_bytes()))),
     );
@@ -221,7 +221,7 @@ fn answer(fields: &Fields<'_>, content: &[u8]) -> Result<ModelAnswer, StoreError
         request_id: fields
             .optional(REQUEST_ID, Fields::text)?
             .map(str::to_owned),
-        kept_as: answer_key(fields)?.map(Box::new),
+        cache_key: answer_key(fields)?.map(Box::new),
     })
 }
 
@@ -258,7 +258,7 @@ mod tests {
         let mut step = samples::step(TaskId::new(samples::START), 3, "Paris 🗼");
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
         if let StepKind::ModelCall { answer, .. } = &mut step.kind {
-            (answer.request_id, answer.kept_as) = (None, Some(Box::new(AnswerKey::new([7; 32]))));
+            (answer.request_id, answer.cache_key) = (None, Some(Box::new(AnswerKey::new([7; 32]))));
         }
         assert_eq!(read_whole(&record(&step)).unwrap(), step);
         for (base, by) in [
@@ -279,7 +279,7 @@ mod tests {
         let step = samples::step(TaskId::new(samples::START), 3, "Paris");
         let mut noted = step.clone();
         if let StepKind::ModelCall { answer, .. } = &mut noted.kind {
-            answer.kept_as = Some(Box::new(AnswerKey::new([7; 32])));
+            answer.cache_key = Some(Box::new(AnswerKey::new([7; 32])));
         }
         let mut item = record(&noted);
         assert!(item.remove(ANSWER_KEY).is_some());

@@ -185,8 +185,8 @@ impl Table {
         }
     }
 
-    /// Deletes these records, in batches. What DynamoDB leaves undone because it is busy is asked
-    /// of it again, a few times.
+    /// Deletes these records, in batches. Deletions that a busy DynamoDB leaves out are
+    /// requested again, a few times.
     pub(super) async fn delete_all(&self, keys: Vec<Key>) -> Result<(), StoreError> {
         let mut deletions = Vec::new();
         for key in keys {
@@ -229,7 +229,7 @@ impl Table {
         self.client.query().table_name(&self.name)
     }
 
-    /// The keys of all records of a partition, as of now. Its pages still have to be asked for.
+    /// The keys of all records of a partition, as of now. The caller requests the pages.
     pub(super) fn query_keys(&self, partition: String) -> QueryFluentBuilder {
         self.query()
             .key_condition_expression("#pk = :pk")
@@ -241,7 +241,7 @@ impl Table {
     }
 
     /// All records of a partition whose sort key is in this range, its ends included, as of now, in
-    /// the order of their sort keys. Its pages still have to be asked for.
+    /// the order of their sort keys. The caller requests the pages.
     pub(super) fn query_range(
         &self,
         partition: String,
@@ -294,7 +294,7 @@ impl Table {
     }
 
     /// All records of a partition whose sort key begins with `prefix`, as of now, in the order of
-    /// their sort keys. Its pages still have to be asked for.
+    /// their sort keys. The caller requests the pages.
     pub(super) fn query_prefix(&self, partition: String, prefix: &str) -> QueryFluentBuilder {
         self.query()
             .key_condition_expression("#pk = :pk AND begins_with(#sk, :prefix)")

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValue;
 
-use super::error::kept_instead_of_update;
+use super::error::record_that_failed_update;
 use super::items::{self, Item, V, moment, name, number, text};
 use super::keys;
 use super::task_item::{
@@ -47,7 +47,7 @@ impl DynamoTaskStore {
                 Ok(Claimed::Granted(Box::new(task)))
             }
             Err(error) => {
-                self.refused(kept_instead_of_update(error)?, tenant, lease, now)
+                self.refused(record_that_failed_update(error)?, tenant, lease, now)
                     .await
             }
         }
@@ -119,15 +119,15 @@ impl DynamoTaskStore {
     /// Why the claim's condition failed for this record.
     async fn refused(
         &self,
-        kept: Option<Item>,
+        stored: Option<Item>,
         tenant: &TenantId,
         lease: Lease,
         now: Timestamp,
     ) -> Result<Claimed, StoreError> {
-        let Some(kept) = kept else {
+        let Some(stored) = stored else {
             return Ok(Claimed::Unknown);
         };
-        let Some(task) = self.restored_of(tenant, &kept).await? else {
+        let Some(task) = self.restored_of(tenant, &stored).await? else {
             return Ok(Claimed::Unknown);
         };
         // The SDK repeats a request whose response was lost. The first request may have been

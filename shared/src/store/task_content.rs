@@ -1,9 +1,8 @@
-//! What may be large in the records of a task, its steps' and its own: a [`Blob`] whose head is the
-//! record, and whose pieces, if it needs any, lie in the task's partition.
+//! The large contents of a task's record and of its steps' records. A content is a [`Blob`]: its
+//! head is in the record, and its chunks, if it needs any, are in the task's partition.
 //!
-//! The pieces are written before the record, and named by their content: the record's conditional
-//! write stays the one that decides, and what its losers wrote is never read. It lies there until
-//! the task is purged.
+//! A writer writes the chunks first, under keys with the content's digest, and then the record. If
+//! its conditional write of the record fails, its chunks are never read. The purge deletes them.
 
 use super::blob::{Blob, BlobHeader};
 use super::keys;
@@ -11,10 +10,10 @@ use super::table::Table;
 use crate::domain::TaskId;
 use crate::ports::StoreError;
 
-/// Writes the pieces. The record comes after them.
+/// Writes the chunks. The caller writes the record after them.
 pub(super) async fn write(table: &Table, task: TaskId, blob: &Blob) -> Result<(), StoreError> {
     let partition = keys::task_partition(task);
-    blob.write_pieces(
+    blob.write_chunks(
         table,
         |number| keys::task_chunk(&partition, blob.digest(), number),
         &Vec::new(),
@@ -22,7 +21,7 @@ pub(super) async fn write(table: &Table, task: TaskId, blob: &Blob) -> Result<()
     .await
 }
 
-/// The content, if the record has one: asks the table only for one that is in pieces.
+/// The content, if the record has one. Reads the table only if the content is in chunks.
 pub(super) async fn read(
     table: &Table,
     partition: &str,

@@ -1,4 +1,4 @@
-//! What is kept beside a task's own record, in its partition: a large input, and the blocks that
+//! What is stored beside a task's own record, in its partition: a large input, and the blocks that
 //! have left its history.
 //!
 //! Each is written in one transaction with the task's record, so that it is there if and only if

@@ -32,8 +32,8 @@ impl DynamoTaskStore {
             .as_deref()
             .map(|cursor| keys::parse_task_cursor(cursor).ok_or(StoreError::Cursor));
         let limit = page.limit.clamp(1, 100);
-        // One more than wanted tells whether a next page exists.
-        let looked_at = if *filter == TaskFilter::default() {
+        // One entry more than wanted shows whether there is a next page.
+        let entries_per_query = if *filter == TaskFilter::default() {
             limit.cast_signed() + 1
         } else {
             FILTERED_ENTRIES
@@ -45,7 +45,7 @@ impl DynamoTaskStore {
             .key_condition_expression("#tenant = :tenant")
             .expression_attribute_names("#tenant", TENANT_ID)
             .expression_attribute_values(":tenant", text(tenant.as_str()))
-            .limit(looked_at);
+            .limit(entries_per_query);
         let mut start = after.transpose()?.map(|(at, id)| start_key(tenant, at, id));
         let mut entries: Vec<TaskSummary> = Vec::new();
         for _ in 0..MOST_QUERIES {
@@ -58,7 +58,7 @@ impl DynamoTaskStore {
             for item in answer.items() {
                 match task_item::read_summary(item) {
                     Ok(entry) => entries.push(entry),
-                    // One that a newer version wrote must not hide the others.
+                    // A record that a newer version wrote must not hide the other tasks.
                     Err(error) => {
                         tracing::error!(error = %Causes(&error), "unreadable task left out of a list");
                     }
@@ -115,7 +115,7 @@ pub(super) fn start_key(tenant: &TenantId, at: Timestamp, id: TaskId) -> Item {
         .collect::<HashMap<_, _>>()
 }
 
-/// The place at which an answer ended, as text for clients.
+/// The place at which a query ended, as a cursor for clients.
 fn cursor(end: &Item) -> Option<String> {
     let (at, id) = keys::parse_created(end.get(CREATED)?.as_s().ok()?)?;
     Some(keys::task_cursor(at, id))

@@ -1,11 +1,11 @@
-//! Deleting a task that has ended: its record is marked and emptied, then all that belongs to it
-//! goes, and the record goes last.
+//! Deletes a task that has ended: marks and empties its record, deletes its other records, and
+//! deletes its record last.
 //!
-//! The mark is the one write that decides: a task without all its records is neither read nor
-//! reopened. The mark leaves the record a place in the index, where the next purge finds it after a
-//! crash. A client's mark sorts before all others in the shard of ended tasks. What a worker writes
-//! after the task's end is deleted with the record. The record stays until no worker is left: until
-//! then it lies in the shard of emptied tasks by the moment of its end.
+//! The mark is the write that decides: a marked task is neither read nor reopened. A marked record
+//! stays in the index, where the next purge finds it after a crash. In the shard of ended tasks,
+//! the records that clients marked come first. An emptied record is in the shard of emptied tasks,
+//! by the moment of the task's end. It stays until no worker can still write for the task, so that
+//! late writes are deleted too.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use futures::future::{try_join, try_join_all};
 
 use super::answers::DynamoAnswerCache;
-use super::error::{failure, kept_instead_of_update};
+use super::error::{failure, record_that_failed_update};
 use super::items::{Fields, V, moment, name, number, text};
 use super::keys::{self, CREATED, DUE_AT, DUE_SHARD, META, TENANT_ID};
 use super::step_item::{self, ANSWER_KEY};
@@ -27,17 +27,17 @@ use super::task_store::DynamoTaskStore;
 use crate::domain::{AnswerKey, Causes, TaskId, TaskStatus, TenantId, Timestamp};
 use crate::ports::{Deletion, Horizon, Purged, Retention, StoreError};
 
-/// What the mark leaves of [`MUTABLE`]: what the next mark and the index need.
-const LEFT: [&str; 4] = [STATUS, UPDATED_AT, DUE_SHARD, DUE_AT];
+/// The attributes of [`MUTABLE`] that a marked record still has: the next mark and the index need
+/// them.
+const STAYING: [&str; 4] = [STATUS, UPDATED_AT, DUE_SHARD, DUE_AT];
 
-/// The moment of a client's mark in the index: before the end of every task.
+/// The moment in the index of a record that a client marked: before the end of every task.
 const FIRST: Timestamp = Timestamp::from_millis(0);
 
 /// How many cached answers are deleted at once.
 const FORGOTTEN_AT_ONCE: usize = 8;
 
-/// Deletes tasks, which lie in one DynamoDB table, with the cached answers that they used, which
-/// lie in another.
+/// Deletes tasks from one DynamoDB table, and the cached answers that they used from another.
 #[derive(Debug, Clone)]
 pub struct DynamoRetention {
     tasks: DynamoTaskStore,
@@ -98,9 +98,9 @@ impl Retention for DynamoRetention {
         let marked = match mark.send().await {
             Ok(marked) => marked.attributes.unwrap_or_default(),
             Err(error) => {
-                let kept = kept_instead_of_update(error)?;
-                return Ok(if kept.is_some() {
-                    Purged::Kept
+                let stored = record_that_failed_update(error)?;
+                return Ok(if stored.is_some() {
+                    Purged::Unchanged
                 } else {
                     Purged::Gone
                 });
@@ -110,8 +110,8 @@ impl Retention for DynamoRetention {
         if Fields::of_index(&marked).moment(ENDED_AT)? >= horizon.quiet_before {
             return Ok(Purged::Emptied);
         }
-        // If it is not marked any more, another one was here before, and a new task may have the
-        // id.
+        // If the record is not marked, another purge has deleted the task meanwhile, and a new task
+        // may have its id.
         self.tasks
             .table
             .delete_if_has(keys::task(id), DELETING)
@@ -120,8 +120,8 @@ impl Retention for DynamoRetention {
     }
 }
 
-/// The moment in a record before which its task is to be deleted. No task ended at the first
-/// moment, except tasks that are marked.
+/// Tasks that ended before this moment are deleted. Without a horizon, these are only the tasks
+/// that are marked: their records have [`FIRST`].
 fn ended_before(horizon: Horizon) -> Timestamp {
     horizon
         .ended_before
@@ -129,8 +129,8 @@ fn ended_before(horizon: Horizon) -> Timestamp {
 }
 
 impl DynamoRetention {
-    /// Deletes all of the task's partition but its own record, and the cached answers that steps
-    /// name before those steps. Steps go first, so that no step is there without its pieces.
+    /// Deletes the task's partition except its own record. Cached answers are deleted before the
+    /// steps that name them, and steps before their chunks.
     async fn delete_belongings(&self, id: TaskId) -> Result<(), StoreError> {
         let query = self
             .tasks
@@ -153,8 +153,9 @@ impl DynamoRetention {
                 answers.extend(answer_of(&Fields::of_index(item)));
             }
             if !belongings.is_empty() {
-                // Another may have finished since, and a new task have the id: what was read is the
-                // old one's only if its record is still there.
+                // Another purge may have deleted the task meanwhile, and a new task may have its
+                // id. The records that were read belong to the old task only if its record is still
+                // marked.
                 if !self.tasks.is_marked(id).await? {
                     return Ok(());
                 }
@@ -171,8 +172,8 @@ impl DynamoRetention {
     }
 }
 
-/// The key of the cached answer that a record names. One that can't be read keeps nothing from
-/// being deleted.
+/// The key of the cached answer that a record names. A key that can't be read does not stop the
+/// deletion.
 fn answer_of(fields: &Fields<'_>) -> Option<AnswerKey> {
     step_item::answer_key(fields).unwrap_or_else(|error| {
         tracing::warn!(error = %Causes(&error), "cached answer not deleted; it stays until it expires");
@@ -209,23 +210,23 @@ impl DynamoTaskStore {
         let Err(error) = mark.send().await else {
             return Ok(Deletion::Begun);
         };
-        let Some(kept) = kept_instead_of_update(error)? else {
+        let Some(stored) = record_that_failed_update(error)? else {
             return Ok(Deletion::Unknown);
         };
-        if !task_item::is_of(tenant, &kept)? {
+        if !task_item::is_of(tenant, &stored)? {
             return Ok(Deletion::Unknown);
         }
-        if task_item::is_deleting(&kept) {
+        if task_item::is_deleting(&stored) {
             return Ok(Deletion::Begun);
         }
-        match Fields::of_index(&kept).name::<TaskStatus>(STATUS)? {
+        match Fields::of_index(&stored).name::<TaskStatus>(STATUS)? {
             status if status.is_terminal() => Err(StoreError::Conflict),
             status => Ok(Deletion::NotEnded(status)),
         }
     }
 
-    /// A mark, still without its condition. It keeps the moment of the task's end, and takes the
-    /// record out of every list of tasks, which it is in by [`CREATED`].
+    /// A mark, still without its condition. It stores the moment of the task's end, and removes the
+    /// record from lists of tasks, which need [`CREATED`].
     fn mark(&self, id: TaskId, due_shard: &str, due_at: &str) -> UpdateItemFluentBuilder {
         let set = [
             format!("#{V} = :{V}"),
@@ -241,7 +242,7 @@ impl DynamoTaskStore {
             removed.push(format!("#{emptied}"));
             request = request.expression_attribute_names(format!("#{emptied}"), emptied);
         }
-        for used in [V, DELETING, ENDED_AT].into_iter().chain(LEFT) {
+        for used in [V, DELETING, ENDED_AT].into_iter().chain(STAYING) {
             request = request.expression_attribute_names(format!("#{used}"), used);
         }
         for status in TaskStatus::ALL
@@ -272,11 +273,11 @@ impl DynamoTaskStore {
     }
 }
 
-/// What the mark takes from the record.
+/// The attributes that the mark removes from the record.
 fn emptied() -> impl Iterator<Item = &'static str> {
     MUTABLE
         .into_iter()
-        .filter(|name| !LEFT.contains(name))
+        .filter(|name| !STAYING.contains(name))
         .chain([CREATED, INPUT])
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::CancellationReason;
 
 use super::blob::Blob;
-use super::error::{kept_instead_of_put, kept_instead_of_update, reasons_of_transaction};
+use super::error::{reasons_of_transaction, record_that_failed_put, record_that_failed_update};
 use super::items::{Fields, Item, number, text};
 use super::table::{Table, attributes};
 use super::task_item::{self, MUTABLE, REVISION};
@@ -60,21 +60,21 @@ impl DynamoTaskStore {
 
     /// Whether the record is as the task's last transition left it. Fields that never change are
     /// not compared, because the input may be in a record of its own.
-    async fn is_stored(&self, task: &Task, kept: &Item) -> Result<bool, StoreError> {
+    async fn is_stored(&self, task: &Task, stored: &Item) -> Result<bool, StoreError> {
         Ok(self
-            .restored(kept)
+            .restored(stored)
             .await?
-            .is_some_and(|kept| kept.progress() == task.progress()))
+            .is_some_and(|stored| stored.progress() == task.progress()))
     }
 
     /// Writes a new task, and its input if that has a record of its own: both or none. Returns the
     /// record with this id, if there is one already.
-    async fn kept_instead(&self, task: &Task) -> Result<Option<Item>, StoreError> {
+    async fn put_new(&self, task: &Task) -> Result<Option<Item>, StoreError> {
         let item = task_item::write(task, self.packed(task).await?.as_ref());
-        let kept = match detail_items::input(task)? {
+        let stored = match detail_items::input(task)? {
             None => match self.table.put_new(item).send().await {
                 Ok(_) => return Ok(None),
-                Err(error) => kept_instead_of_put(error)?,
+                Err(error) => record_that_failed_put(error)?,
             },
             Some(input) => {
                 let puts = [
@@ -97,7 +97,7 @@ impl DynamoTaskStore {
                 }
             }
         };
-        kept.map(Some).ok_or(StoreError::Conflict)
+        stored.map(Some).ok_or(StoreError::Conflict)
     }
 
     /// Packs the large part of the task's state and writes its chunks. The caller writes the task's
@@ -150,22 +150,22 @@ impl DynamoTaskStore {
 #[async_trait]
 impl TaskStore for DynamoTaskStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
-        let Some(kept) = self.kept_instead(task).await? else {
+        let Some(stored) = self.put_new(task).await? else {
             return Ok(Created::New);
         };
-        if !task_item::is_of(&task.spec().tenant, &kept)? {
+        if !task_item::is_of(&task.spec().tenant, &stored)? {
             return Err(StoreError::Conflict);
         }
-        let Some(kept) = self.restored(&kept).await? else {
+        let Some(stored) = self.restored(&stored).await? else {
             return Ok(Created::Deleted);
         };
-        let Some(kept) = self.with_input(kept).await? else {
+        let Some(stored) = self.with_input(stored).await? else {
             return Ok(Created::Deleted);
         };
-        Ok(if kept == *task {
+        Ok(if stored == *task {
             Created::New
         } else {
-            Created::Existing(Box::new(kept))
+            Created::Existing(Box::new(stored))
         })
     }
 
@@ -203,8 +203,8 @@ impl TaskStore for DynamoTaskStore {
         let Err(error) = self.transition(task, content.as_ref()).send().await else {
             return Ok(());
         };
-        let kept = kept_instead_of_update(error)?.ok_or(StoreError::Conflict)?;
-        if self.is_stored(task, &kept).await? {
+        let stored = record_that_failed_update(error)?.ok_or(StoreError::Conflict)?;
+        if self.is_stored(task, &stored).await? {
             Ok(())
         } else {
             Err(StoreError::Conflict)
@@ -236,12 +236,12 @@ impl TaskStore for DynamoTaskStore {
             return Ok(());
         };
         let reasons = reasons_of_transaction(error)?;
-        let mut kept = reasons.iter().map(CancellationReason::item);
-        let Some(kept_task) = kept.next().flatten() else {
+        let mut existing = reasons.iter().map(CancellationReason::item);
+        let Some(stored_task) = existing.next().flatten() else {
             return Err(StoreError::Conflict);
         };
-        let stored = self.is_stored(task, kept_task).await?
-            && kept.take(items.len()).eq(items.iter().map(Some));
+        let stored = self.is_stored(task, stored_task).await?
+            && existing.take(items.len()).eq(items.iter().map(Some));
         if stored {
             Ok(())
         } else {
@@ -274,6 +274,6 @@ impl Dependency for DynamoTaskStore {
         let Err(error) = put.send().await else {
             return Ok(());
         };
-        Ok(kept_instead_of_put(error).map(drop)?)
+        Ok(record_that_failed_put(error).map(drop)?)
     }
 }

@@ -1,4 +1,4 @@
-//! One span for each call of an AWS service, repetitions by the SDK included.
+//! One span for each call of an AWS service. The SDK's retries are in the same span.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -32,7 +32,7 @@ impl Intercept for AwsCalls {
         "AwsCalls"
     }
 
-    /// The first hook that knows which operation it is.
+    /// Opens the span: this is the first hook that knows the operation.
     fn read_before_serialization(
         &self,
         context: &BeforeSerializationInterceptorContextRef<'_>,
@@ -80,7 +80,7 @@ impl Intercept for AwsCalls {
     }
 }
 
-/// Whether DynamoDB did what it was asked to: nothing, unless a condition holds. In a transaction,
+/// Whether a condition of the request failed, which is no error of DynamoDB's. In a transaction,
 /// the reasons have the code (API reference, `ConditionalCheckFailedException` and
 /// `TransactionCanceledException`).
 fn says_that_a_condition_failed(answer: &[u8]) -> bool {

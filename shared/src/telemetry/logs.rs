@@ -2,11 +2,11 @@
 //!
 //! Every line has `timestamp` (RFC 3339), `level`, `message`, `service`, `version` and `target`;
 //! the fields of the event stand beside them, with the innermost span's `name` and the ids of all
-//! spans around it (`context.rs`), so that a line names its request, tenant and task
-//! without being passed on. Lambda filters a line by its `level` only if the line also has a
-//! `timestamp` (Lambda developer guide, "Configuring advanced logging controls"). If the function's
-//! logging configuration says `Text`, lines are written for people: Lambda does not filter them,
-//! and the runbook's queries do not find them.
+//! spans around it (`context.rs`), so that a line names its request, tenant and task although the
+//! code that logs it does not know them. Lambda filters a line by its `level` only if the line also
+//! has a `timestamp` (Lambda developer guide, "Configuring advanced logging controls"). If the
+//! function's logging configuration says `Text`, lines are written for people: Lambda does not
+//! filter them, and the runbook's queries do not find them.
 
 use std::io;
 use std::panic::PanicHookInfo;
@@ -25,16 +25,16 @@ use super::held::{HeldLines, Holding};
 use super::{OURS, Service, is_ours};
 use crate::config::Environment;
 
-/// The parts of the Lambda runtime that say again what our own lines say: the invocation's ids,
-/// errors and panics.
+/// Targets of libraries whose lines repeat what our own lines say: the invocation's ids, errors
+/// and panics.
 const ECHOES: [&str; 3] = [
     "lambda_runtime::layers::panic",
     "lambda_runtime::layers::trace",
     "metrics_cloudwatch_embedded",
 ];
 
-/// The most that libraries say: below it they show bodies and headers, and with them prompts and
-/// keys.
+/// The most detailed level that libraries may log. At lower levels they log bodies and headers, and
+/// so prompts and keys.
 const LIBRARIES: LevelFilter = LevelFilter::INFO;
 
 /// The layer that logs for the function `service` as Lambda's logging configuration says.
@@ -54,15 +54,15 @@ where
     }
 }
 
-/// Whether lines for people are asked for. Where nothing is said, as on a machine that is not
-/// Lambda, they are not.
+/// Whether the logging configuration says `Text`. Outside Lambda, the variable is not set and lines
+/// are JSON.
 fn is_text(environment: &Environment) -> bool {
     environment
         .optional("AWS_LAMBDA_LOG_FORMAT")
         .is_some_and(|format| format.eq_ignore_ascii_case("text"))
 }
 
-/// The level that Lambda's logging configuration asks for.
+/// The level of Lambda's logging configuration.
 fn level(environment: &Environment) -> LevelFilter {
     let level = environment
         .optional("AWS_LAMBDA_LOG_LEVEL")
@@ -96,7 +96,7 @@ where
     WithContext::new(layer).with_filter(filter(level))
 }
 
-/// The same for people: the spans with their fields before each line's target and message.
+/// A layer with lines for people: the spans and their fields before each line's target and message.
 fn text_layer<S, W>(
     level: LevelFilter,
     held: HeldLines,
@@ -116,7 +116,7 @@ where
         .with_filter(filter(level))
 }
 
-/// What is logged, or held back.
+/// Which spans and lines the layer gets, to write them or to hold them back.
 fn filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     let lines = Targets::new()
         .with_default(level.min(LIBRARIES))
@@ -131,8 +131,7 @@ fn filter(level: LevelFilter) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
     })
 }
 
-/// Logs where a panic happened. What it says is left out: it may quote the text that it stumbled
-/// over.
+/// Logs where a panic happened. Its message is left out, because it may quote a prompt or a key.
 pub(super) fn log_panic(panic: &PanicHookInfo<'_>) {
     let location = panic.location().map(ToString::to_string);
     tracing::error!(location, "panicked");
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_for_people_and_for_those_who_ask_for_it() {
+    fn lines_are_text_only_if_the_configuration_says_so() {
         let (captured, _listening) =
             listen_to(|log| text_layer(LevelFilter::INFO, HeldLines::default(), log));
         {

@@ -1,9 +1,9 @@
 //! Metrics: JSON documents in the embedded metric format on standard output, at the end of each
 //! invocation (Amazon `CloudWatch` user guide, "Specification: Embedded metric format"). Lambda
-//! takes lines without a level for lines of INFO, so that a log level above that would silence
-//! them; the template allows none.
+//! treats lines without a level as INFO. A higher log level would drop the metrics, so the template
+//! does not allow one.
 //!
-//! Of a duration, a document holds the first hundred values; the counts beside them are complete.
+//! A document has only the first hundred values of a duration; its counts are complete.
 
 use std::io;
 use std::sync::OnceLock;
@@ -18,8 +18,8 @@ const NAMESPACE: &str = "AgentPlatform";
 
 static COLLECTOR: OnceLock<&'static Collector> = OnceLock::new();
 
-/// Starts counting for the function called `service`, divided by it and by the `ENVIRONMENT` that
-/// it is deployed to. Does nothing if that was done before.
+/// Starts the metrics of the function `service`. All have the dimensions `service` and
+/// `environment`. Does nothing if it was called before.
 pub(super) fn start(service: &'static str, environment: &Environment) {
     let environment = environment
         .optional("ENVIRONMENT")
@@ -40,14 +40,14 @@ pub(super) fn start(service: &'static str, environment: &Environment) {
     }
 }
 
-/// Writes what was counted since the last time to standard output.
+/// Writes the metrics since the last call to standard output.
 pub(super) fn flush() {
     if let Err(error) = write_metrics(io::stdout().lock()) {
         tracing::warn!(%error, "metrics could not be written");
     }
 }
 
-/// Writes what was counted since the last time, one document a line.
+/// Writes the metrics since the last call, one document a line.
 pub fn write_metrics(writer: impl io::Write) -> io::Result<()> {
     COLLECTOR
         .get()

@@ -145,9 +145,8 @@ mod tests {
     use super::*;
     use crate::testing::listen_to;
 
-    /// How many lines are said after how many milliseconds of an invocation of ten seconds that
-    /// says one, which is held, and then does this.
-    /// When held lines were written, in milliseconds since the start, and how many each time.
+    /// Holds one line, and does `work` in an invocation of ten seconds. When held lines were
+    /// written, in milliseconds since the start, and how many each time.
     async fn written(work: impl Future<Output = Result<(), ()>>) -> Vec<(u128, usize)> {
         let held = HeldLines::default();
         let (log, _listening) = listen_to(|log| {

@@ -103,7 +103,7 @@ const NUMBERS: [&str; 15] = [
 
 /// Attributes that keep their own name beside the conventions' name: the annotations to search
 /// by.
-const KEPT: [&str; 2] = ["agent_id", "task_id"];
+const SEARCHABLE: [&str; 2] = ["agent_id", "task_id"];
 
 /// Gives a span the names of the conventions, and numbers where it has them as text.
 pub(super) fn translate(span: &mut SpanData) {
@@ -118,7 +118,7 @@ pub(super) fn translate(span: &mut SpanData) {
                 .push(KeyValue::new("gen_ai.operation.name", kind.name));
         }
     }
-    let mut kept = Vec::new();
+    let mut searchable = Vec::new();
     for attribute in &mut span.attributes {
         if NUMBERS.contains(&attribute.key.as_str())
             && let Ok(number) = attribute.value.as_str().parse::<i64>()
@@ -128,12 +128,12 @@ pub(super) fn translate(span: &mut SpanData) {
         let Some((own, name)) = NAMES.iter().find(|(own, _)| attribute.key.as_str() == *own) else {
             continue;
         };
-        if KEPT.contains(own) {
-            kept.push(attribute.clone());
+        if SEARCHABLE.contains(own) {
+            searchable.push(attribute.clone());
         }
         attribute.key = (*name).into();
     }
-    span.attributes.extend(kept);
+    span.attributes.extend(searchable);
 }
 
 fn value(span: &SpanData, key: &str) -> Option<Value> {

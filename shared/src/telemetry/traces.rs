@@ -1,10 +1,10 @@
 //! Traces: spans that are sent to the X-Ray daemon as they end.
 //!
 //! Each span is one small datagram to the daemon that runs beside the function, so nothing is left
-//! to send when the function is frozen. Lambda decides whether a trace is recorded; of one that is
-//! not, nothing is exported, and a span with no trace to belong to is dropped as well. A span that
-//! has the field [`PARENT`] has its parent there, and not in the spans around it: a task's work
-//! belongs to the task's trace and not to the invocation's.
+//! to send when the function is frozen. Lambda decides whether a trace is recorded. Spans of
+//! other traces, and spans without a trace, are not sent. The field [`PARENT`] of a span names its
+//! parent, instead of the spans around it: a task's work belongs to the task's trace, not to the
+//! invocation's.
 //!
 //! Spans are never of the kind `SERVER`: X-Ray would show each as a function of its own. All others
 //! become subsegments of the function's own segment, which Lambda sends.
@@ -51,13 +51,13 @@ const ANNOTATIONS: [&str; 5] = [
 /// The most bytes of a span's name.
 const MAX_NAME: usize = 200;
 
-/// The daemon can't be sent to.
+/// Why no spans can be sent to the daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
-    /// Its address is none.
+    /// The daemon's address is not valid.
     #[error("AWS_XRAY_DAEMON_ADDRESS must be an IP address with a port")]
     Address(#[from] AddrParseError),
-    /// There is no socket to be had.
+    /// The system gave no socket.
     #[error("no socket for the X-Ray daemon")]
     Socket(#[from] io::Error),
 }
@@ -94,7 +94,7 @@ where
     })))
 }
 
-/// What every span says of the function.
+/// The function's name and version, which every span has.
 fn resource(service: Service) -> Resource {
     let version = KeyValue::new("service.version", service.version);
     Resource::builder_empty()
@@ -108,7 +108,8 @@ pub fn header_of(span: &Span) -> Option<String> {
     span_context_to_string(span.context().span().span_context())
 }
 
-/// Gives spans their names on the way out.
+/// Changes spans before they are sent: leaves out [`NOT_SENT`], and gives names that the
+/// conventions and X-Ray require.
 #[derive(Debug)]
 struct Named<E>(E);
 
@@ -128,9 +129,9 @@ impl<E: SpanExporter> SpanExporter for Named<E> {
     }
 }
 
-/// Leaves out of a name what X-Ray doesn't take, such as the braces of `/v1/tasks/{id}`: the
-/// exporter drops the whole span for it (X-Ray developer guide, "Segment fields"; of letters, those
-/// of ASCII will do).
+/// Removes characters that X-Ray does not allow in a name, such as the braces of `/v1/tasks/{id}`:
+/// the exporter would drop the whole span (X-Ray developer guide, "Segment fields"). X-Ray allows
+/// all letters; this keeps only those of ASCII.
 fn fit(name: &mut Cow<'static, str>) {
     let fits = |c: &char| c.is_ascii_alphanumeric() || " _.:/%&#=+-@".contains(*c);
     if name.len() > MAX_NAME || !name.chars().all(|c| fits(&c)) {
@@ -141,7 +142,7 @@ fn fit(name: &mut Cow<'static, str>) {
 /// Sets the parent of spans that have the field [`PARENT`].
 struct Parents;
 
-/// A span's parent elsewhere, until it is entered.
+/// The header of a span's remote parent, until the span is entered.
 struct Remote(String);
 
 impl<S> Layer<S> for Parents
@@ -159,14 +160,13 @@ where
         }
     }
 
-    /// The parent can be set as long as the span is not started, which it is by its first child or
-    /// its end.
+    /// Sets the parent. That is possible until the first child or the end of the span starts it.
     fn on_enter(&self, id: &Id, context: Context<'_, S>) {
         let remote = context
             .span(id)
             .and_then(|span| span.extensions_mut().remove::<Remote>());
         if let Some(parent) = remote.and_then(|Remote(header)| span_context_from_str(&header)) {
-            // Refused only for a span that was started, which keeps the parent that it has.
+            // Fails only for a span that is started already; it keeps its parent.
             drop(Span::current().set_parent(TraceContext::new().with_remote_span_context(parent)));
         }
     }
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use crate::testing::{XrayDaemon, listen};
 
-    /// A trace that began just now, as the daemon refuses old ones.
+    /// A trace that began just now: the daemon refuses old ones.
     #[expect(
         clippy::disallowed_methods,
         reason = "what is tested goes by the real time"
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_goes_on_from_a_span_gets_its_header() {
+    fn a_continuation_of_a_span_gets_its_header() {
         let root = root();
         let parent = format!("Root={root};Parent=53995c3f42cd8ad8;Sampled=1");
         let mut header = None;

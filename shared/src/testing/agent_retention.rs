@@ -166,7 +166,7 @@ mod tests {
     async fn the_fake_keeps_the_contract_of_the_deletion_of_agents() {
         let store = Arc::new(MemoryStore::default());
         let (agents, tasks) = (Arc::clone(&store), Arc::clone(&store));
-        contract::agent_retention(contract::AgentsKept {
+        contract::agent_retention(contract::AgentPorts {
             agents,
             tasks,
             retention: store,

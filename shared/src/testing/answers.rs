@@ -1,4 +1,4 @@
-//! Kept answers in memory.
+//! Cached answers in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,13 +9,14 @@ use super::faults::{Call, Faults};
 use super::lock;
 use crate::domain::{AnswerKey, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState, StoreError,
 };
 
 /// The most bytes that an answer may have.
 const MAX_BYTES: usize = 16 * 1_024 * 1_024;
 
-/// Kept answers in memory, with the conditional writes of the real store. Clones share the content.
+/// Cached answers in memory, with the conditional writes of the real store. Clones share the
+/// content.
 ///
 /// Each call yields to the runtime before its effect, so that concurrent callers interleave in
 /// tests as well.
@@ -29,7 +30,7 @@ pub struct MemoryAnswers {
 struct Record {
     claim: Option<(WorkerId, Timestamp)>,
     alone_until: Option<Timestamp>,
-    kept: Option<CachedAnswer>,
+    cached: Option<CachedAnswer>,
 }
 
 impl MemoryAnswers {
@@ -42,7 +43,7 @@ impl MemoryAnswers {
         }
     }
 
-    /// Deletes the answer and the claim to ask.
+    /// Deletes the answer and the claim.
     pub(super) fn forget(&self, key: &AnswerKey) {
         lock(&self.records).remove(key);
     }
@@ -61,11 +62,11 @@ impl MemoryAnswers {
 }
 
 impl Record {
-    fn asking(&self, now: Timestamp) -> Asking {
+    fn claim_state(&self, now: Timestamp) -> ClaimState {
         match self.claim {
-            _ if self.alone_until.is_some_and(|until| until > now) => Asking::EachAlone,
-            Some((_, until)) if until > now => Asking::Holder { until },
-            Some(_) | None => Asking::Nobody,
+            _ if self.alone_until.is_some_and(|until| until > now) => ClaimState::Alone,
+            Some((_, until)) if until > now => ClaimState::Held { until },
+            Some(_) | None => ClaimState::Free,
         }
     }
 
@@ -73,8 +74,8 @@ impl Record {
         self.claim.is_some_and(|(holder, _)| holder == owner)
     }
 
-    fn take(&mut self, kept: &CachedAnswer) {
-        (self.kept, self.alone_until) = (Some(kept.clone()), None);
+    fn take(&mut self, cached: &CachedAnswer) {
+        (self.cached, self.alone_until) = (Some(cached.clone()), None);
     }
 }
 
@@ -86,18 +87,18 @@ impl AnswerCache for MemoryAnswers {
         claim: &AnswerClaim,
     ) -> Result<AnswerClaimed, StoreError> {
         self.run(key, |record| {
-            let good = |kept: &&CachedAnswer| {
-                kept.fresh_until > claim.now && kept.made_at >= claim.not_before
+            let good = |cached: &&CachedAnswer| {
+                cached.fresh_until > claim.now && cached.made_at >= claim.not_before
             };
-            if let Some(kept) = record.kept.as_ref().filter(good) {
-                return Ok(AnswerClaimed::Kept(Box::new(kept.clone())));
+            if let Some(cached) = record.cached.as_ref().filter(good) {
+                return Ok(AnswerClaimed::Cached(Box::new(cached.clone())));
             }
-            match record.asking(claim.now) {
-                Asking::EachAlone => Ok(AnswerClaimed::Alone),
-                Asking::Holder { until } if !record.is_owned_by(claim.owner) => {
+            match record.claim_state(claim.now) {
+                ClaimState::Alone => Ok(AnswerClaimed::Alone),
+                ClaimState::Held { until } if !record.is_owned_by(claim.owner) => {
                     Ok(AnswerClaimed::Busy { until })
                 }
-                Asking::Holder { .. } | Asking::Nobody => {
+                ClaimState::Held { .. } | ClaimState::Free => {
                     (record.claim, record.alone_until) = (Some((claim.owner, claim.until)), None);
                     Ok(AnswerClaimed::Granted)
                 }
@@ -106,36 +107,37 @@ impl AnswerCache for MemoryAnswers {
         .await
     }
 
-    async fn look(
+    async fn read(
         &self,
         key: &AnswerKey,
         now: Timestamp,
         not_before: Timestamp,
     ) -> Result<AnswerSeen, StoreError> {
         self.run(key, |record| {
-            let good = |kept: &&CachedAnswer| kept.ends_at > now && kept.made_at >= not_before;
-            let kept = record.kept.as_ref().filter(good).cloned().map(Box::new);
+            let good =
+                |cached: &&CachedAnswer| cached.ends_at > now && cached.made_at >= not_before;
+            let cached = record.cached.as_ref().filter(good).cloned().map(Box::new);
             Ok(AnswerSeen {
-                kept,
-                asking: record.asking(now),
+                cached,
+                claim: record.claim_state(now),
             })
         })
         .await
     }
 
-    async fn keep(
+    async fn store(
         &self,
         key: &AnswerKey,
         owner: WorkerId,
-        kept: &CachedAnswer,
+        cached: &CachedAnswer,
     ) -> Result<(), StoreError> {
-        fits(kept)?;
+        fits(cached)?;
         self.run(key, |record| {
             if record.is_owned_by(owner) {
                 record.claim = None;
-                record.take(kept);
+                record.take(cached);
             }
-            if record.kept.as_ref() == Some(kept) {
+            if record.cached.as_ref() == Some(cached) {
                 Ok(())
             } else {
                 Err(StoreError::Conflict)
@@ -144,17 +146,17 @@ impl AnswerCache for MemoryAnswers {
         .await
     }
 
-    async fn replace(&self, key: &AnswerKey, kept: &CachedAnswer) -> Result<(), StoreError> {
-        fits(kept)?;
+    async fn replace(&self, key: &AnswerKey, cached: &CachedAnswer) -> Result<(), StoreError> {
+        fits(cached)?;
         self.run(key, |record| {
             if record
-                .kept
+                .cached
                 .as_ref()
-                .is_none_or(|old| old.made_at < kept.made_at)
+                .is_none_or(|old| old.made_at < cached.made_at)
             {
-                record.take(kept);
+                record.take(cached);
             }
-            if record.kept.as_ref() == Some(kept) {
+            if record.cached.as_ref() == Some(cached) {
                 Ok(())
             } else {
                 Err(StoreError::Conflict)
@@ -163,7 +165,7 @@ impl AnswerCache for MemoryAnswers {
         .await
     }
 
-    async fn give_up(
+    async fn release(
         &self,
         key: &AnswerKey,
         owner: WorkerId,
@@ -179,8 +181,8 @@ impl AnswerCache for MemoryAnswers {
     }
 }
 
-fn fits(kept: &CachedAnswer) -> Result<(), StoreError> {
-    let bytes = serde_json::to_vec(&kept.answer.content).map_or(0, |json| json.len());
+fn fits(cached: &CachedAnswer) -> Result<(), StoreError> {
+    let bytes = serde_json::to_vec(&cached.answer.content).map_or(0, |json| json.len());
     if bytes <= MAX_BYTES {
         Ok(())
     } else {

@@ -75,12 +75,12 @@ impl Budgets for MemoryBudgets {
         }: Allowance,
         now: Timestamp,
     ) -> Result<Reserved, StoreError> {
-        self.run(budget, |kept| {
+        self.run(budget, |stored| {
             let begun = || Budget {
                 committed_micro_usd: spent_before_micro_usd,
                 held: Vec::new(),
             };
-            let mut new = kept.as_deref().cloned().unwrap_or_else(begun);
+            let mut new = stored.as_deref().cloned().unwrap_or_else(begun);
             let committed_micro_usd = new.committed_micro_usd;
             let sum = u128::from(committed_micro_usd) + u128::from(reservation.amount_micro_usd);
             let is_held = new.held.iter().any(|held| held.id == reservation.id);
@@ -96,7 +96,7 @@ impl Budgets for MemoryBudgets {
             } else {
                 new.refusal()
             };
-            (outcome, (granted || kept.is_some()).then_some(new))
+            (outcome, (granted || stored.is_some()).then_some(new))
         })
         .await
     }
@@ -108,32 +108,32 @@ impl Budgets for MemoryBudgets {
         actual_micro_usd: u64,
         now: Timestamp,
     ) -> Result<Settled, StoreError> {
-        self.run(budget, |kept| {
-            let Some(kept) = kept else {
+        self.run(budget, |stored| {
+            let Some(stored) = stored else {
                 return (Settled::Gone, None);
             };
-            let before = kept.held.len();
-            kept.held.retain(|held| held.id != reservation.id);
-            let settled = if kept.held.len() < before {
+            let before = stored.held.len();
+            stored.held.retain(|held| held.id != reservation.id);
+            let settled = if stored.held.len() < before {
                 Settled::Done
             } else {
                 Settled::Gone
             };
             if settled == Settled::Done {
-                let rest = kept
+                let rest = stored
                     .committed_micro_usd
                     .saturating_sub(reservation.amount_micro_usd);
-                kept.committed_micro_usd = rest.saturating_add(actual_micro_usd);
+                stored.committed_micro_usd = rest.saturating_add(actual_micro_usd);
             }
-            kept.held.retain(|held| held.expires_at > now);
+            stored.held.retain(|held| held.expires_at > now);
             (settled, None)
         })
         .await
     }
 
     async fn budget(&self, budget: &BudgetKey, now: Timestamp) -> Result<Budget, StoreError> {
-        self.run(budget, |kept| {
-            let mut budget = kept.as_deref().cloned().unwrap_or_default();
+        self.run(budget, |stored| {
+            let mut budget = stored.as_deref().cloned().unwrap_or_default();
             budget.held.retain(|held| held.expires_at > now);
             (budget, None)
         })

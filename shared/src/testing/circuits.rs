@@ -23,13 +23,13 @@ pub struct MemoryCircuits {
 
 #[derive(Debug, Default)]
 struct Records {
-    kept: HashMap<ModelRef, Kept>,
+    circuits: HashMap<ModelRef, StoredCircuit>,
     reads: u32,
     writes: u32,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredCircuit {
     circuit: Circuit,
     until: Timestamp,
 }
@@ -64,8 +64,9 @@ impl MemoryCircuits {
 
 impl Records {
     fn circuit(&self, model: &ModelRef, now: Timestamp) -> Circuit {
-        let live = self.kept.get(model).filter(|kept| now < kept.until);
-        live.map(|kept| kept.circuit.clone()).unwrap_or_default()
+        let live = self.circuits.get(model).filter(|stored| now < stored.until);
+        live.map(|stored| stored.circuit.clone())
+            .unwrap_or_default()
     }
 }
 
@@ -93,11 +94,11 @@ impl Circuits for MemoryCircuits {
             if circuit.revision + 1 != next.revision {
                 return Replaced::Otherwise(circuit);
             }
-            let kept = Kept {
+            let stored = StoredCircuit {
                 circuit: next.clone(),
-                until: now.plus(Circuit::KEPT_FOR),
+                until: now.plus(Circuit::RETENTION),
             };
-            records.kept.insert(model.clone(), kept);
+            records.circuits.insert(model.clone(), stored);
             Replaced::Done
         })
     }
@@ -120,7 +121,7 @@ mod tests {
         let unlucky = circuits.with_faults(faults.clone());
         faults.fail_next(When::After);
         let open = Circuit::default()
-            .trip(CircuitCause::Outage, Circuit::KEPT_FOR / 2, samples::START)
+            .trip(CircuitCause::Outage, Circuit::RETENTION / 2, samples::START)
             .unwrap();
         assert!(
             unlucky

@@ -15,17 +15,18 @@ use super::lock;
 /// Makes `subscriber` receive this thread's events until the guard is dropped, independent of other
 /// tests.
 ///
-/// `tracing` keeps for each place in the code whether anybody listens to it. As long as there is
-/// only one subscriber, the first thread to come by decides that by its own, which is none in a
-/// test that doesn't listen: the place then falls silent for all. With a second subscriber all of
-/// them are asked, so here are two that are never dropped.
+/// `tracing` caches for each place in the code whether a subscriber listens to it. If there is only
+/// one subscriber, the first thread that runs the place decides for all threads, and a thread of a
+/// test that does not listen has no subscriber. If there are several, `tracing` consults all of
+/// them. So two silent subscribers are registered, which are never dropped.
 pub fn listen(subscriber: impl Subscriber + Send + Sync) -> DefaultGuard {
-    have_all_asked();
+    register_silent_subscribers();
     #[expect(clippy::disallowed_methods, reason = "the one place that may")]
     tracing::subscriber::set_default(subscriber)
 }
 
-/// Has a layer that writes to what is returned hear this thread until the guard is dropped.
+/// Makes a layer receive this thread's events until the guard is dropped. It writes to what is
+/// returned.
 pub fn listen_to<L>(layer: impl FnOnce(Captured) -> L) -> (Captured, DefaultGuard)
 where
     L: Layer<Registry> + Send + Sync,
@@ -35,16 +36,16 @@ where
     (captured, guard)
 }
 
-/// Has `subscriber` hear all threads that don't listen themselves, if none does so yet.
+/// Makes `subscriber` receive the events of all threads that don't listen themselves. Only the
+/// first call in a process has an effect.
 pub fn listen_everywhere(subscriber: impl Subscriber + Send + Sync) {
-    have_all_asked();
+    register_silent_subscribers();
     // The first subscriber of the process receives them.
     drop(tracing::subscriber::set_global_default(subscriber));
 }
 
-/// Nobody decides anything before there is a subscriber of some level: these have none, so they are
-/// in time.
-fn have_all_asked() {
+/// Registers two subscribers with no level. Must run before any subscriber with a level exists.
+fn register_silent_subscribers() {
     static SILENT: OnceLock<[Dispatch; 2]> = OnceLock::new();
     SILENT.get_or_init(|| {
         [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry().with(LevelFilter::OFF)))

@@ -1,13 +1,12 @@
-//! What the kernel says of a process's memory.
+//! The memory of a process, as the kernel reports it.
 
-/// The most memory of a process that was ever resident, in MiB: `VmHWM` of proc(5). `self` is the
-/// process that asks.
+/// The most memory of a process that was ever resident, in MiB: `VmHWM` of proc(5). `self` is this
+/// process.
 pub fn peak_mebibytes(process: &str) -> Option<u64> {
     figure(process, "VmHWM:")
 }
 
-/// The memory of a process that is resident, in MiB: `VmRSS` of proc(5). `self` is the process that
-/// asks.
+/// The memory of a process that is resident, in MiB: `VmRSS` of proc(5). `self` is this process.
 pub fn resident_mebibytes(process: &str) -> Option<u64> {
     figure(process, "VmRSS:")
 }

@@ -11,7 +11,7 @@ use super::{TokioClock, lock, samples};
 use crate::domain::{Message, ModelAnswer, ModelRequest, Spend, UserPart};
 use crate::ports::{Clock, Model, ModelError, ModelErrorKind, Recovery};
 
-/// What a scripted model does with one question.
+/// What a scripted model does with one request.
 #[derive(Debug, Clone)]
 pub enum Reply {
     /// Answers.
@@ -56,12 +56,12 @@ impl From<Failed> for Reply {
     }
 }
 
-/// A model that answers by a script and remembers what it was asked. Past the script's end it
+/// A model that answers by a script and remembers its requests. Past the script's end it
 /// repeats the input, so that a test of many tasks can tell their answers apart.
 pub struct ScriptedModel {
     clock: Arc<dyn Clock>,
     script: Mutex<VecDeque<Reply>>,
-    asked: Mutex<Vec<ModelRequest>>,
+    requests: Mutex<Vec<ModelRequest>>,
     begun: watch::Sender<usize>,
     held: watch::Sender<bool>,
 }
@@ -78,7 +78,7 @@ impl ScriptedModel {
         Self {
             clock: Arc::new(TokioClock::default()),
             script: Mutex::new(script.into_iter().collect()),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             begun: watch::Sender::new(0),
             held: watch::Sender::new(false),
         }
@@ -98,12 +98,12 @@ impl ScriptedModel {
         lock(&self.script).push_back(reply);
     }
 
-    /// Every question so far.
-    pub fn asked(&self) -> Vec<ModelRequest> {
-        lock(&self.asked).clone()
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<ModelRequest> {
+        lock(&self.requests).clone()
     }
 
-    /// Keeps every question open, present and future ones, until [`ScriptedModel::release`].
+    /// Keeps every request open, present and future ones, until [`ScriptedModel::release`].
     pub fn hold(&self) {
         self.held.send_replace(true);
     }
@@ -113,8 +113,8 @@ impl ScriptedModel {
         self.held.send_replace(false);
     }
 
-    /// Waits until `times` questions have been asked in total, answered or not.
-    pub async fn until_asked(&self, times: usize) {
+    /// Waits until the model has been called `times` times in total, answered or not.
+    pub async fn until_called(&self, times: usize) {
         // The sender lives as long as `self`, so the wait can't fail.
         drop(
             self.begun
@@ -125,7 +125,7 @@ impl ScriptedModel {
     }
 
     fn record(&self, request: &ModelRequest) -> Option<Reply> {
-        lock(&self.asked).push(request.clone());
+        lock(&self.requests).push(request.clone());
         let reply = lock(&self.script).pop_front();
         self.begun.send_modify(|begun| *begun += 1);
         reply
@@ -138,7 +138,7 @@ impl ScriptedModel {
 
 #[async_trait]
 impl Model for ScriptedModel {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let reply = self
             .record(request)
             .unwrap_or_else(|| Reply::Answer(echo(request)));
@@ -218,27 +218,27 @@ mod tests {
     #[tokio::test]
     async fn the_script_comes_first_and_then_the_echo() {
         let model = ScriptedModel::new([Reply::Fail(UNAVAILABLE)]);
-        let request = samples::question("hello");
-        assert_eq!(model.ask(&request).await.unwrap_err().kind, UNAVAILABLE);
-        assert_eq!(model.ask(&request).await.unwrap().text(), "hello");
-        assert_eq!(model.asked(), vec![request; 2]);
+        let request = samples::model_request("hello");
+        assert_eq!(model.call(&request).await.unwrap_err().kind, UNAVAILABLE);
+        assert_eq!(model.call(&request).await.unwrap().text(), "hello");
+        assert_eq!(model.requests(), vec![request; 2]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_held_question_ends_with_its_release_or_its_timeout() {
+    async fn a_held_request_ends_with_its_release_or_its_timeout() {
         let model = Arc::new(ScriptedModel::default());
         model.hold();
-        let asking = tokio::spawn({
+        let call = tokio::spawn({
             let model = Arc::clone(&model);
-            async move { model.ask(&samples::question("hello")).await }
+            async move { model.call(&samples::model_request("hello")).await }
         });
-        model.until_asked(1).await;
-        assert!(!asking.is_finished());
+        model.until_called(1).await;
+        assert!(!call.is_finished());
         model.release();
-        assert_eq!(asking.await.unwrap().unwrap().text(), "hello");
+        assert_eq!(call.await.unwrap().unwrap().text(), "hello");
         model.hold();
         let kind = model
-            .ask(&samples::question("hello"))
+            .call(&samples::model_request("hello"))
             .await
             .unwrap_err()
             .kind;

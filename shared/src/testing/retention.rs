@@ -64,7 +64,7 @@ impl Retention for MemoryStore {
                     .finished_at()
                     .filter(|ended| horizon.ended_before.is_some_and(|before| *ended < before));
                 let Some(ended_at) = old else {
-                    return Ok(Purged::Kept);
+                    return Ok(Purged::Unchanged);
                 };
                 records.mark(id, ended_at);
             }
@@ -80,7 +80,8 @@ impl Retention for MemoryStore {
                 if let StepKind::ModelCall {
                     answer:
                         ModelAnswer {
-                            kept_as: Some(key), ..
+                            cache_key: Some(key),
+                            ..
                         },
                     ..
                 } = step.1.kind

@@ -141,7 +141,7 @@ pub fn lease_until(expires_at: Timestamp) -> Lease {
     }
 }
 
-/// What [`question`] asks.
+/// The prompt of [`model_request`].
 pub fn prompt(input: &str) -> Prompt {
     Prompt {
         instructions: "Answer in one sentence.".to_owned(),
@@ -153,9 +153,9 @@ pub fn prompt(input: &str) -> Prompt {
     }
 }
 
-/// A question to [`model`], to be answered within a minute from [`START`]; nothing is kept of its
-/// answer.
-pub fn question(input: &str) -> ModelRequest {
+/// A request to [`model`], to be answered within a minute from [`START`];
+/// its answer is not cached.
+pub fn model_request(input: &str) -> ModelRequest {
     ModelRequest {
         chain: chain(),
         prompt: Arc::new(prompt(input)),
@@ -198,7 +198,7 @@ pub fn answer(text: &str) -> ModelAnswer {
             cost: Cost::default(),
         },
         failed: Vec::new(),
-        kept_as: None,
+        cache_key: None,
         served_model: "claude-sonnet-5-5-20260915".to_owned(),
         request_id: Some("req_011CT".to_owned()),
     }

@@ -20,7 +20,7 @@ pub enum ToolReply {
     Panic,
 }
 
-/// Tools that answer by a script and remember what was asked of them. Past the script's end they
+/// Tools that answer by a script and remember their calls. Past the script's end they
 /// repeat the arguments, so that a test of many calls can tell their results apart.
 pub struct ScriptedTools {
     clock: Arc<dyn Clock>,

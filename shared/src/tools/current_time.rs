@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_told_in_utc_or_at_an_offset() {
+    fn a_moment_is_shown_in_utc_or_at_an_offset() {
         let now = START.as_millis() / 1_000;
         check(now, &json!({}), "2026-11-18T11:06:40Z", "Wednesday");
         check(

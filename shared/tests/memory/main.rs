@@ -35,7 +35,7 @@ const EXECUTOR_MEBIBYTES: u64 = 400;
 /// An API function has 256 MB.
 const API_MEBIBYTES: u64 = 200;
 
-/// What may be left of the work when it is done: connections, and what is kept of the tasks.
+/// What may be left of the work when it is done: connections, and the stored tasks.
 const LEFT_MEBIBYTES: u64 = 24;
 
 /// The longest that tasks may hold each other up, on the processor: without optimization, as tests

@@ -55,8 +55,8 @@ struct Fetching {
 
 #[async_trait]
 impl Model for Fetching {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let answer = self.model.ask(request).await?;
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let answer = self.model.call(request).await?;
         if request.prompt.messages.len() > 1 {
             return Ok(answer);
         }

@@ -1,5 +1,5 @@
 //! Two servers on loopback, of plain `std` over buffers of fixed size: a model that listens to
-//! questions of any length and answers them in a few words, and a host that says one thing without
+//! requests of any length and answers them in a few words, and a host that says one thing without
 //! end.
 
 use std::io::{self, Read, Write};
@@ -65,7 +65,7 @@ pub(crate) fn babbler() -> SocketAddr {
     })
 }
 
-/// Reads a question and forgets it; whether there was one.
+/// Reads a request and forgets it; whether there was one.
 fn listen(connection: &mut TcpStream) -> io::Result<bool> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {

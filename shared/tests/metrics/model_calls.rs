@@ -25,15 +25,15 @@ async fn make_model_calls() {
         DailyCaps::default(),
         clock,
     );
-    let priced = samples::question(CANARY);
+    let priced = samples::model_request(CANARY);
     let unpriced = ModelRequest {
         chain: ModelChain::only(unlisted.into()),
         ..priced.clone()
     };
     for request in [&priced, &priced, &unpriced] {
-        metered.ask(request).await.unwrap();
+        metered.call(request).await.unwrap();
     }
-    metered.ask(&priced).await.unwrap_err();
+    metered.call(&priced).await.unwrap_err();
 }
 
 /// What each request to a provider adds: of a model with a price, of one without, and of one that
@@ -106,23 +106,23 @@ pub(super) async fn check_circuits() {
         settings,
         Arc::new(clock.clone()),
     );
-    let question = samples::question(CANARY);
-    let ask = async || drop(breaker.ask(&question).await);
-    ask().await;
+    let request = samples::model_request(CANARY);
+    let call = async || drop(breaker.call(&request).await);
+    call().await;
     let opened = counts();
     assert_eq!(
         (opened["CircuitsOpened"], opened.get("CircuitOpen")),
         (2, None),
         "{opened:?}"
     );
-    ask().await;
+    call().await;
     assert_eq!(
         counts()["CircuitOpen"],
         2,
         "a refusal, by its model and of all"
     );
     clock.advance(Duration::from_secs(31));
-    ask().await;
+    call().await;
     assert_eq!(
         counts()["CircuitOpen"],
         2,
@@ -162,7 +162,7 @@ pub(super) async fn check_streams() {
     };
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::default());
     router(&http_client().unwrap(), providers, &clock)
-        .ask(&samples::question(CANARY))
+        .call(&samples::model_request(CANARY))
         .await
         .unwrap();
 

@@ -160,7 +160,7 @@ async fn submissions_and_a_deletion_never_leave_a_task_without_agent() {
 }
 
 #[tokio::test]
-async fn a_search_through_more_tasks_than_a_round_searches_goes_on_in_the_next() {
+async fn a_long_search_for_tasks_continues_in_the_next_round() {
     let (world, well) = (World::new().await, Faults::default());
     let other = samples::agent(world.tenant());
     for _ in 0..5_050 {
@@ -183,7 +183,7 @@ async fn a_search_through_more_tasks_than_a_round_searches_goes_on_in_the_next()
 }
 
 #[tokio::test]
-async fn whoever_dies_over_an_agents_deletion_leaves_it_to_the_next_round() {
+async fn a_crash_during_an_agents_deletion_leaves_it_to_the_next_round() {
     for when in [When::Before, When::After] {
         for call in 1.. {
             let (world, well, faults) = (World::new().await, Faults::default(), Faults::default());

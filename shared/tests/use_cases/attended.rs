@@ -30,9 +30,9 @@ struct Brief(Arc<ScriptedModel>);
 
 #[async_trait]
 impl Model for Brief {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         tokio::time::sleep(ANSWERING).await;
-        self.0.ask(request).await
+        self.0.call(request).await
     }
 }
 
@@ -228,7 +228,7 @@ struct Canceling {
 
 #[async_trait]
 impl Model for Canceling {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let span = tracing::info_span!(target: "api", "request", task_id = Empty, agent_id = Empty);
         let canceled = self
             .tasks
@@ -237,7 +237,7 @@ impl Model for Canceling {
             .await
             .unwrap();
         assert!(canceled.progress().cancel_requested);
-        self.model.ask(request).await
+        self.model.call(request).await
     }
 }
 
@@ -248,20 +248,20 @@ async fn a_cancel_reaches_a_call_that_is_open_within_two_seconds() {
     world.model.hold();
     let begun = tokio::time::Instant::now();
     let client = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
-        let asked_at = begun.elapsed();
+        let requested_at = begun.elapsed();
         let task = world
             .tasks()
             .cancel_task(world.tenant(), task.id())
             .await
             .unwrap();
         assert!(task.progress().cancel_requested);
-        asked_at
+        requested_at
     };
-    let (ran, asked_at) = tokio::join!(world.run(task.id()), client);
+    let (ran, requested_at) = tokio::join!(world.run(task.id()), client);
     assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Canceled));
-    assert!(begun.elapsed() <= asked_at + Duration::from_secs(2));
+    assert!(begun.elapsed() <= requested_at + Duration::from_secs(2));
     let cost = world.task(task.id()).await.spend();
     assert_eq!(
         (cost.attempts, cost.cost.unpriced_calls),

@@ -127,7 +127,7 @@ async fn play(acts: Vec<Act>) {
             after.len() <= before.len() + 1,
             "one write makes one change at most"
         );
-        assert!(world.task(id).await.progress().history.kept().len() <= MAX_HISTORY);
+        assert!(world.task(id).await.progress().history.recent().len() <= MAX_HISTORY);
         before = after;
     }
 }

@@ -126,14 +126,14 @@ async fn check_end(play: &Play, case: &str, way: Way) {
     let numbers: Vec<u32> = steps.iter().map(|step| step.number).collect();
     assert_eq!(numbers, (1..=STEPS).collect::<Vec<_>>(), "{case}");
     assert_eq!(task.progress().steps, STEPS, "{case}");
-    let (asked, ran) = (
-        play.world.model.asked().len(),
+    let (requests, ran) = (
+        play.world.model.requests().len(),
         play.world.tools.requests().len(),
     );
     // One for the pause that the model asks for, and one for the answer that a death may have lost.
     assert!(
-        (MODEL_STEPS + 1..=MODEL_STEPS + 2).contains(&asked),
-        "{case}: {asked} questions"
+        (MODEL_STEPS + 1..=MODEL_STEPS + 2).contains(&requests),
+        "{case}: {requests} requests"
     );
     assert!(
         (TOOL_STEPS..=TOOL_STEPS + 2).contains(&ran),

@@ -157,34 +157,34 @@ async fn a_task_that_has_not_ended_is_refused_until_it_is_canceled() {
 async fn deleted_task_takes_its_cached_answer_even_if_shared() {
     let caching = Caching::new().await;
     let (task, other) = (caching.completed().await, caching.completed().await);
-    assert_eq!(caching.world.model.asked().len(), 1);
+    assert_eq!(caching.world.model.requests().len(), 1);
     let steps = caching.world.steps(other.id()).await;
     let [StepKind::ModelCall { answer, .. }] = [&steps.first().unwrap().kind] else {
         panic!("{steps:?}")
     };
-    let (key, now) = (*answer.kept_as.clone().unwrap(), caching.world.now());
+    let (key, now) = (*answer.cache_key.clone().unwrap(), caching.world.now());
     assert!(
         caching
             .answers
-            .look(&key, now, now)
+            .read(&key, now, now)
             .await
             .unwrap()
-            .kept
+            .cached
             .is_some()
     );
     caching.delete(&other, &Faults::default()).await.unwrap();
     assert_eq!(caching.purge(&Faults::default()).await, Some(rounds(0, 1)));
     assert_eq!(
-        caching.answers.look(&key, now, now).await.unwrap().kept,
+        caching.answers.read(&key, now, now).await.unwrap().cached,
         None
     );
     assert_eq!(caching.world.status(task.id()).await, TaskStatus::Completed);
     assert_eq!(caching.world.steps(task.id()).await.len(), 1);
     caching.completed().await;
     assert_eq!(
-        caching.world.model.asked().len(),
+        caching.world.model.requests().len(),
         2,
-        "the question is asked again"
+        "the model is called again"
     );
 }
 
@@ -213,7 +213,7 @@ async fn emptied_record_goes_when_no_worker_can_be_left() {
 }
 
 #[tokio::test]
-async fn whoever_dies_over_a_deletion_leaves_it_to_the_next_round() {
+async fn a_crash_during_a_deletion_leaves_it_to_the_next_round() {
     for when in [When::Before, When::After] {
         for call in 1.. {
             let caching = Caching::new().await;

@@ -141,7 +141,7 @@ async fn tasks_beyond_a_tenants_cap_wait_and_delay_no_other_tenant() {
             .map(|task| fair.run_by(&runner, task)),
     );
     let (all, ()) = tokio::join!(all, async {
-        world.model.until_asked(4).await;
+        world.model.until_called(4).await;
         assert_eq!(fair.held().len(), 3);
         world.model.release();
     });
@@ -155,7 +155,7 @@ async fn tasks_beyond_a_tenants_cap_wait_and_delay_no_other_tenant() {
         .filter(|ran| matches!(ran, Ok(RunOutcome::Parked(_))))
         .map(turn_of)
         .collect();
-    assert_eq!((parked.len(), world.model.asked().len()), (7, 4));
+    assert_eq!((parked.len(), world.model.requests().len()), (7, 4));
     assert_eq!(fair.held(), []);
 
     world.clock.set(parked.into_iter().max().unwrap());
@@ -164,7 +164,7 @@ async fn tasks_beyond_a_tenants_cap_wait_and_delay_no_other_tenant() {
         let task = world.task(task.id()).await;
         assert_eq!((task.status(), task.attempts()), (TaskStatus::Completed, 1));
     }
-    assert_eq!(world.model.asked().len(), 11);
+    assert_eq!(world.model.requests().len(), 11);
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn however_often_a_task_waits_for_its_turn_it_has_all_its_attempts_left() 
     assert_eq!(
         (
             world.task(task.id()).await.attempts(),
-            world.model.asked().len()
+            world.model.requests().len()
         ),
         (0, 0)
     );
@@ -217,7 +217,7 @@ async fn a_task_whose_turn_never_comes_times_out() {
     }
     assert_eq!(world.status(task.id()).await, TaskStatus::TimedOut);
     assert!((30..100).contains(&turns), "{turns}");
-    assert_eq!(world.model.asked().len(), 0);
+    assert_eq!(world.model.requests().len(), 0);
 }
 
 #[tokio::test]
@@ -326,7 +326,7 @@ struct Panicking;
 
 #[async_trait]
 impl Model for Panicking {
-    async fn ask(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         panic!("as the test wants it")
     }
 }
@@ -371,14 +371,14 @@ async fn late_worker_does_not_free_the_slot_of_its_successor() {
     let (late, heir, ()) = tokio::join!(
         late,
         async {
-            world.model.until_asked(1).await;
+            world.model.until_called(1).await;
             world.pass(AFTER_INVOCATION);
             fair.run_by(&second, &tasks[0]).await
         },
         async {
             // The first worker notices at its next look, a second later; the second one is still
             // asking then.
-            world.model.until_asked(2).await;
+            world.model.until_called(2).await;
             tokio::time::sleep(Duration::from_millis(1_300)).await;
             assert_eq!(
                 fair.held()

@@ -368,7 +368,7 @@ async fn check_one_task(world: &World, mut accepted: Vec<(TaskId, &str)>) {
     accepted.dedup();
     assert!(accepted.len() <= 1, "{accepted:?}");
     let filter = TaskFilter::default();
-    let kept = world
+    let stored = world
         .tasks()
         .list_tasks(
             world.tenant(),
@@ -380,11 +380,11 @@ async fn check_one_task(world: &World, mut accepted: Vec<(TaskId, &str)>) {
         )
         .await
         .unwrap();
-    assert!(kept.entries.len() <= 1, "{kept:?}");
+    assert!(stored.entries.len() <= 1, "{stored:?}");
     if let [(id, input)] = accepted.as_slice() {
         assert_eq!(
             (
-                kept.entries.first().unwrap().id,
+                stored.entries.first().unwrap().id,
                 world
                     .task(*id)
                     .await

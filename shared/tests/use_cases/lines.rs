@@ -157,7 +157,7 @@ async fn a_worker_that_loses_its_lease_to_a_store_that_is_down_tells_the_cause()
     let (heard, _guard) = hear();
     let faults = Faults::default();
     let outage = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         faults.die_now();
         world.pass(INVOCATION.as_secs());
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -181,7 +181,7 @@ async fn a_worker_that_can_not_see_who_changed_its_task_tells_the_cause() {
     world.model.hold();
     let faults = Faults::default();
     let meanwhile = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         world
             .tasks()
             .cancel_task(world.tenant(), task.id())
@@ -354,7 +354,7 @@ async fn task_failed_without_a_model_call_logs_the_earlier_failure() {
         fallback,
         [
             "first",
-            "anthropic is not asked before it recovers",
+            "anthropic is not called before it recovers",
             "anthropic/second"
         ]
     );
@@ -363,10 +363,10 @@ async fn task_failed_without_a_model_call_logs_the_earlier_failure() {
         "model call failed",
         ["model", "provider_status", "error"],
     );
-    let causes = "anthropic is not asked before it recovers";
+    let causes = "anthropic is not called before it recovers";
     assert_eq!(failed, [json!("second"), json!(529), json!(causes)]);
     let ended = of_line(&lines, "task ended", ["failure", "reason"]);
-    let reason = "anthropic second is not asked before it recovers: retry the task later, or add a model to the agent's \
+    let reason = "anthropic second is not called before it recovers: retry the task later, or add a model to the agent's \
                   models; the last attempt before that failed as model_unavailable with HTTP status 529";
     assert_eq!(ended, ["model_circuit_open", reason]);
 }
@@ -391,7 +391,7 @@ struct Refusing;
 
 #[async_trait]
 impl Model for Refusing {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let text = |text: &str| Some(text.to_owned());
         let is_first = *request.model() == named("first");
         let (kind, said) = if is_first {

@@ -136,7 +136,7 @@ async fn an_outage_is_waited_for_ever_longer_and_without_end_but_the_tasks() {
     );
     assert_eq!(
         task.spend().attempts as usize,
-        world.model.asked().len(),
+        world.model.requests().len(),
         "each attempt is accounted for"
     );
 }
@@ -169,7 +169,7 @@ async fn a_task_without_attempts_left_says_what_all_of_them_met() {
         panic!("{task:?}")
     };
     assert_eq!(failure.code, FailureCode::AttemptsExhausted);
-    let met = "no result: 3 times anthropic model_unavailable with HTTP status 503, 2 times anthropic model_timeout; the last one: ";
+    let met = "in a row failed: 3 times anthropic model_unavailable with HTTP status 503, 2 times anthropic model_timeout; the last one: ";
     assert!(failure.message.contains(met), "{}", failure.message);
 }
 
@@ -294,7 +294,7 @@ async fn a_call_that_ran_out_of_time_is_made_again_at_once_but_not_for_ever() {
         world.run(task.id()).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Failed)
     );
-    assert_eq!(world.model.asked().len(), 5);
+    assert_eq!(world.model.requests().len(), 5);
 }
 
 #[tokio::test]
@@ -322,7 +322,7 @@ async fn wherever_a_parking_breaks_the_task_comes_back_and_completes() {
                 TaskStatus::Completed,
                 "{case}"
             );
-            assert_eq!(world.model.asked().len(), 2, "{case}");
+            assert_eq!(world.model.requests().len(), 2, "{case}");
         }
     }
 }
@@ -374,7 +374,7 @@ async fn a_duplicate_message_of_a_parked_task_waits_too() {
     world.run(task.id()).await.unwrap();
     let met = world.run(task.id()).await;
     assert!(matches!(met, Err(RunError::Waiting { .. })), "{met:?}");
-    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.model.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -391,7 +391,7 @@ async fn an_answer_that_is_cut_each_time_is_not_paid_for_ever() {
     while let RunOutcome::Parked(wait) = world.run(task.id()).await.unwrap() {
         world.clock.set(wait.until);
     }
-    assert_eq!(world.model.asked().len(), 5);
+    assert_eq!(world.model.requests().len(), 5);
     assert_eq!(world.task(task.id()).await.spend().attempts, 5);
 }
 
@@ -432,7 +432,7 @@ async fn what_a_recorded_answer_came_to_counts_once() {
             }
             world.pass(INVOCATION.as_secs() + 2);
             drop(world.run(task.id()).await);
-            let calls = u32::try_from(world.model.asked().len()).unwrap();
+            let calls = u32::try_from(world.model.requests().len()).unwrap();
             let counted = world.task(task.id()).await.spend().attempts;
             // The result of an append whose response got lost is unknown: its cost counts once too
             // often.
@@ -462,6 +462,6 @@ async fn an_invocation_without_time_for_a_step_parks_its_task() {
         assert!((2..=60).contains(&pause.as_secs()), "{pause:?}");
         world.pass(60);
     }
-    assert!(world.model.asked().is_empty());
+    assert!(world.model.requests().is_empty());
     assert_eq!(world.task(task).await.attempts(), 0);
 }

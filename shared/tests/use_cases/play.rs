@@ -75,17 +75,17 @@ impl Script {
             |base| (answers(base, &known)..=answers(base, &|_| true)).contains(&turns);
         assert!(
             runs.any(as_recorded),
-            "a recorded answer is asked for again"
+            "a recorded answer is requests for again"
         );
-        let asked = self.world.model.asked().len();
-        drop(self.world.model.ask(request).await);
+        let requests = self.world.model.requests().len();
+        drop(self.world.model.call(request).await);
         self.world.clock.advance(self.latency);
         Ok(match turns {
             0 => samples::answer_calling([
                 call("a", "calculator", r#"{"expression":"1+1"}"#),
                 call("b", "current_time", "{}"),
             ]),
-            1 if asked == 1 => {
+            1 if requests == 1 => {
                 let until = self.world.now().plus(Duration::from_secs(30));
                 let wait = Wait {
                     until,
@@ -105,7 +105,7 @@ impl Script {
 
 #[async_trait]
 impl Model for Script {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let failed = |(kind, recovery)| ModelError {
             recovery,
             ..ModelError::new(request.model().clone(), kind)

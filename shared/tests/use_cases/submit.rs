@@ -45,7 +45,7 @@ async fn one_key_makes_one_task_however_many_and_concurrent_the_submissions() {
     for _message in world.queue.sent() {
         world.run(accepted[0]).await.unwrap();
     }
-    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.model.requests().len(), 1);
     let late = tasks
         .submit_task(world.tenant(), keyed(world.new_task("hello"), "k1"))
         .await
@@ -102,12 +102,12 @@ async fn another_tenants_agent_looks_like_no_agent() {
             )]
         );
     }
-    let kept = world
+    let stored = world
         .store
         .overdue(samples::after(86_400), 10)
         .await
         .unwrap();
-    assert!(kept.is_empty(), "{kept:?}");
+    assert!(stored.is_empty(), "{stored:?}");
 }
 
 #[tokio::test]

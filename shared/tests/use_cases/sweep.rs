@@ -205,7 +205,7 @@ async fn two_watchdogs_at_once_make_one_change() {
     for _message in world.queue.sent() {
         world.run(task.id()).await.unwrap();
     }
-    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.model.requests().len(), 1);
 }
 
 #[tokio::test]

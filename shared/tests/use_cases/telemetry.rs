@@ -247,7 +247,7 @@ async fn no_value_shows_what_people_models_and_tools_say() {
     world.run(task.id()).await.unwrap();
     let (task, steps) = (world.task(task.id()).await, world.steps(task.id()).await);
     assert_eq!((task.status(), steps.len()), (TaskStatus::Completed, 3));
-    let requests = world.model.asked();
+    let requests = world.model.requests();
     let answer = ToolAnswer {
         call_id: Some("a".to_owned()),
         step: None,

@@ -80,7 +80,7 @@ async fn a_wait_ends_with_its_task() {
     });
     assert_eq!(ran.unwrap(), RunOutcome::Ended(TaskStatus::Completed));
     assert_eq!(
-        (found.task.status(), found.ask_again_after),
+        (found.task.status(), found.retry_after),
         (TaskStatus::Completed, None)
     );
     assert!(waited < Duration::from_secs(5), "{waited:?}");
@@ -96,7 +96,7 @@ async fn a_wait_is_over_after_its_time_and_reads_ever_more_seldom() {
         setup.store.clear();
         let (found, waited) = setup.wait(&task, Duration::from_secs(seconds)).await;
         assert_eq!(
-            (found.task.status(), found.ask_again_after),
+            (found.task.status(), found.retry_after),
             (TaskStatus::Queued, None)
         );
         assert_eq!(waited, Duration::from_secs(seconds));
@@ -108,7 +108,7 @@ async fn a_wait_is_over_after_its_time_and_reads_ever_more_seldom() {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_is_parked_beyond_the_wait_is_shown_at_once() {
     let setup = Setup::parking(&[26, 25], 1).await;
-    for (ask_again_after, waited) in [
+    for (retry_after, waited) in [
         (Some(Duration::from_secs(26)), Duration::ZERO),
         (None, LONGEST),
     ] {
@@ -119,8 +119,8 @@ async fn a_task_that_is_parked_beyond_the_wait_is_shown_at_once() {
         ));
         let (found, took) = setup.wait(&task, LONGEST).await;
         assert_eq!(
-            (found.task.status(), found.ask_again_after),
-            (TaskStatus::Waiting, ask_again_after)
+            (found.task.status(), found.retry_after),
+            (TaskStatus::Waiting, retry_after)
         );
         assert_eq!(took, waited);
     }
@@ -137,7 +137,7 @@ async fn a_task_that_is_parked_for_longer_meanwhile_ends_the_wait() {
     assert!(matches!(ran.unwrap(), RunOutcome::Parked(_)));
     assert!(waited < Duration::from_secs(5), "{waited:?}");
     assert_eq!(
-        found.ask_again_after,
+        found.retry_after,
         Some(Duration::from_secs(90).saturating_sub(waited))
     );
 }
@@ -179,7 +179,7 @@ async fn a_tenant_waits_so_many_times_at_once_and_no_more() {
             .into_iter()
             .find(|(_, waited)| waited.is_zero())
             .unwrap();
-        assert_eq!(refused.0.ask_again_after, Some(Duration::from_secs(2)));
+        assert_eq!(refused.0.retry_after, Some(Duration::from_secs(2)));
         assert_eq!(refused.0.task.status(), TaskStatus::Queued);
     }
 }
@@ -204,7 +204,7 @@ async fn forty_polls_a_second_hold_no_more_functions_than_may_wait() {
     );
     let refused = polls
         .iter()
-        .filter(|(found, waited)| found.ask_again_after.is_some() && waited.is_zero());
+        .filter(|(found, waited)| found.retry_after.is_some() && waited.is_zero());
     assert_eq!(refused.count(), 1_100);
 }
 
@@ -230,7 +230,7 @@ async fn a_client_does_not_wait_while_waits_cant_be_counted() {
     let task = setup.world.submit("hello").await.unwrap();
     let (found, waited) = setup.wait(&task, LONGEST).await;
     assert_eq!(
-        (waited, found.ask_again_after),
+        (waited, found.retry_after),
         (Duration::ZERO, Some(Duration::from_secs(2)))
     );
 }

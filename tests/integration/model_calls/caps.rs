@@ -21,7 +21,7 @@ async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
         })
         .collect();
     let chain = |prompt: &str| {
-        let question = Question {
+        let call = Call {
             tenant: "acme",
             model: "sturdy",
             prompt,
@@ -33,14 +33,14 @@ async fn ten_executors_probe_a_provider_in_outage_one_at_a_time() {
         });
         ModelRequest {
             chain: ModelChain::new(models.into()).unwrap(),
-            ..question.uncached()
+            ..call.uncached()
         }
     };
     let round = async || {
         let prompt = unique("[ok]");
         let request = chain(&prompt);
-        let asked = join_all(stacks.iter().map(|stack| stack.ask(&request))).await;
-        asked
+        let outcome = join_all(stacks.iter().map(|stack| stack.call(&request))).await;
+        outcome
             .into_iter()
             .map(|answer| answer.unwrap().model.name().to_owned())
             .collect::<Vec<_>>()
@@ -193,16 +193,16 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
             )
         })
         .collect();
-    let ask = |number: usize| {
+    let call = |number: usize| {
         let (stack, request) = (Arc::clone(&stacks[number % 4]), request());
-        tokio::spawn(async move { stack.ask(&request).await })
+        tokio::spawn(async move { stack.call(&request).await })
     };
 
     shared.provider.hold(PRICED);
     let mut first = Vec::new();
-    let open = || shared.provider.asked_of(PRICED).len();
+    let open = || shared.provider.requests_to(PRICED).len();
     for round in 1..=10 {
-        first.extend((0..10).map(ask));
+        first.extend((0..10).map(call));
         let ended = |call: &&JoinHandle<_>| call.is_finished();
         shared
             .until(|| open() + first.iter().filter(ended).count() == 10 * round)
@@ -217,7 +217,7 @@ async fn two_hundred_racing_calls_never_pass_a_cap_that_allows_fifty() {
         .for_each(JoinHandle::abort);
     shared.provider.release(PRICED);
     let second = stream::iter(0..100)
-        .map(ask)
+        .map(call)
         .buffer_unordered(16)
         .collect::<Vec<_>>();
     let (first, second) = tokio::join!(join_all(first), second);

@@ -17,7 +17,7 @@ use shared::ports::{
     Allowance, BudgetKey, Budgets, Clock, Model, ModelErrorKind, Reservation, Reserved,
 };
 use shared::store::DynamoBudgets;
-use tests::calls::{self, Question};
+use tests::calls::{self, Call};
 use tests::platform::unique;
 use tests::{LocalAws, Unreliable};
 use tokio::task::JoinHandle;
@@ -57,7 +57,7 @@ impl Shared {
             tenant,
             &self.prompt,
         ];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ask"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_model_caller"));
         command
             .args(arguments)
             .arg(times.to_string())
@@ -67,7 +67,7 @@ impl Shared {
     }
 
     fn calls(&self) -> usize {
-        self.provider.asked_of("sturdy").len()
+        self.provider.requests_to("sturdy").len()
     }
 
     async fn until(&self, condition: impl Fn() -> bool) {
@@ -187,14 +187,14 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
         )
     };
     let (first, second) = (stack(), stack());
-    let question = Question {
+    let call = Call {
         tenant: "acme",
         model: "sturdy",
         prompt: &shared.prompt,
     };
     let cost = async |stack: &Arc<dyn Model>, request: ModelRequest| {
         shared.aws.calls().reset();
-        stack.ask(&request).await.unwrap();
+        stack.call(&request).await.unwrap();
         let counts = shared.aws.calls().counts();
         counts
             .iter()
@@ -203,23 +203,19 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
             .join(", ")
     };
     assert_eq!(
-        cost(&first, question.uncached()).await,
+        cost(&first, call.uncached()).await,
         "1 GetItem",
         "the circuit's first look"
     );
-    assert_eq!(cost(&first, question.uncached()).await, "");
+    assert_eq!(cost(&first, call.uncached()).await, "");
+    assert_eq!(cost(&first, call.cached()).await, "2 UpdateItem", "a miss");
     assert_eq!(
-        cost(&first, question.cached()).await,
-        "2 UpdateItem",
-        "a miss"
-    );
-    assert_eq!(
-        cost(&first, question.cached()).await,
+        cost(&first, call.cached()).await,
         "",
         "a hit in the same process"
     );
     assert_eq!(
-        cost(&second, question.cached()).await,
+        cost(&second, call.cached()).await,
         "1 UpdateItem",
         "a hit in another one"
     );
@@ -235,16 +231,16 @@ async fn a_healthy_call_costs_two_writes_with_the_cache_and_nothing_without_it()
     shared.end().await;
 }
 
-/// A question to [`PRICED`].
+/// A request to [`PRICED`].
 fn priced(prompt: &str) -> ModelRequest {
     let model = ModelRef::new(Provider::Anthropic, PRICED).unwrap();
-    let question = Question {
+    let call = Call {
         tenant: "acme",
         model: "unused",
         prompt,
     };
     ModelRequest {
         chain: ModelChain::only(model.into()),
-        ..question.uncached()
+        ..call.uncached()
     }
 }

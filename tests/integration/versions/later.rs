@@ -5,7 +5,7 @@ use super::*;
 /// More than a page of each shard of the index.
 #[tokio::test]
 async fn unreadable_overdue_records_hide_no_task_from_the_watchdog() {
-    let kept = Kept::with(&[]).await;
+    let old = OldRecords::with(&[]).await;
     let later: Value = serde_json::from_str(&QUEUED.replace(r#""N": "1""#, r#""N": "4""#)).unwrap();
     let records: Vec<Value> = (0..800_u16)
         .map(|number| {
@@ -20,20 +20,20 @@ async fn unreadable_overdue_records_hide_no_task_from_the_watchdog() {
     for some in records.chunks(50) {
         join_all(
             some.iter()
-                .map(|record| kept.aws.put_record(&kept.table, record)),
+                .map(|record| old.aws.put_record(&old.table, record)),
         )
         .await;
     }
-    let agent = samples::agent(&kept.tenant);
+    let agent = samples::agent(&old.tenant);
     for _ in 0..20 {
-        kept.tasks
+        old.tasks
             .create(&samples::task(&agent, START))
             .await
             .unwrap();
     }
     let sweeper = Sweeper {
-        tasks: Arc::new(kept.tasks.clone()),
-        journal: Arc::new(DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str())),
+        tasks: Arc::new(old.tasks.clone()),
+        journal: Arc::new(DynamoJournal::new(old.aws.dynamodb(), old.table.as_str())),
         queue: Arc::new(MemoryQueue::default()),
         clock: Arc::new(ManualClock::at(after(3_000))),
     };
@@ -47,7 +47,7 @@ async fn unreadable_overdue_records_hide_no_task_from_the_watchdog() {
         (800, 20, false),
         "{swept:?}"
     );
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 }
 
 /// A newer version wrote a thousand live tasks in a form of its own, and then this version is back:
@@ -60,41 +60,41 @@ async fn unreadable_overdue_records_hide_no_task_from_the_watchdog() {
     reason = "one scenario, from its beginning to its end"
 )]
 async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
-    let kept = Kept::with(&[]).await;
+    let old = OldRecords::with(&[]).await;
     let agents = Arc::new(DynamoAgentStore::new(
-        kept.aws.dynamodb(),
-        kept.table.as_str(),
+        old.aws.dynamodb(),
+        old.table.as_str(),
     ));
-    let agent = samples::agent(&kept.tenant);
+    let agent = samples::agent(&old.tenant);
     agents.create(&agent).await.unwrap();
     let tasks: Vec<Task> = (0..1_000).map(|_| samples::task(&agent, START)).collect();
     for (number, some) in tasks.chunks(50).enumerate() {
         join_all(some.iter().map(async |task| {
-            kept.tasks.create(task).await.unwrap();
+            old.tasks.create(task).await.unwrap();
             // Every fourth has a worker, whose lease ends like every other.
             if number % 4 == 0 {
-                kept.tasks
-                    .claim(&kept.tenant, task.id(), lease_until(after(60)), after(1))
+                old.tasks
+                    .claim(&old.tenant, task.id(), lease_until(after(60)), after(1))
                     .await
                     .unwrap();
             }
         }))
         .await;
     }
-    kept.rewrite(&tasks, "9").await;
-    let before = kept.records(&tasks).await;
+    old.rewrite(&tasks, "9").await;
+    let before = old.records(&tasks).await;
 
     let (clock, queue) = (ManualClock::at(after(70)), MemoryQueue::default());
-    let journal = Arc::new(DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str()));
+    let journal = Arc::new(DynamoJournal::new(old.aws.dynamodb(), old.table.as_str()));
     let sweeper = Sweeper {
-        tasks: Arc::new(kept.tasks.clone()),
+        tasks: Arc::new(old.tasks.clone()),
         journal: Arc::<DynamoJournal>::clone(&journal),
         queue: Arc::new(queue.clone()),
         clock: Arc::new(clock.clone()),
     };
     let runner = Runner {
         agents,
-        tasks: Arc::new(kept.tasks.clone()),
+        tasks: Arc::new(old.tasks.clone()),
         journal,
         queue: Arc::new(queue.clone()),
         model: Arc::new(ScriptedModel::default()),
@@ -109,7 +109,7 @@ async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
         room: Room::default(),
     };
     let undelivered = DeadLetterHandler {
-        tasks: Arc::new(kept.tasks.clone()),
+        tasks: Arc::new(old.tasks.clone()),
         clock: Arc::new(clock.clone()),
     };
     let before_end = Horizon {
@@ -117,7 +117,7 @@ async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
         quiet_before: after(90_000),
     };
     let message = |task: &Task| TaskMessage {
-        tenant: kept.tenant.clone(),
+        tenant: old.tenant.clone(),
         task: task.id(),
         alone: false,
     };
@@ -140,15 +140,15 @@ async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
                 "{handled:?}"
             );
             assert_eq!(
-                kept.retention.purge(task.id(), before_end).await.unwrap(),
-                Purged::Kept
+                old.retention.purge(task.id(), before_end).await.unwrap(),
+                Purged::Unchanged
             );
         }))
         .await;
     }
-    assert!(kept.records(&tasks).await == before, "a record changed");
+    assert!(old.records(&tasks).await == before, "a record changed");
 
-    kept.rewrite(&tasks, "2").await;
+    old.rewrite(&tasks, "2").await;
     let swept = sweeper.sweep(after(600)).await.unwrap();
     assert_eq!(
         (
@@ -168,53 +168,53 @@ async fn rollback_leaves_a_thousand_tasks_of_the_newer_version_unchanged() {
         }))
         .await;
     }
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 }
 
 #[tokio::test]
 async fn a_task_of_a_later_version_is_reported_and_left_alone() {
     for (record, now) in [(QUEUED, after(1)), (FAILED, after(3))] {
-        let kept = Kept::with(&[&record.replace(r#""N": "1""#, r#""N": "4""#)]).await;
-        let record = kept.record().await;
+        let old = OldRecords::with(&[&record.replace(r#""N": "1""#, r#""N": "4""#)]).await;
+        let record = old.record().await;
         assert_eq!(record["v"], AttributeValue::N("4".to_owned()));
-        let read = kept.tasks.task(&kept.tenant, kept.id).await;
+        let read = old.tasks.task(&old.tenant, old.id).await;
         assert!(matches!(read, Err(StoreError::Corrupt { .. })), "{read:?}");
-        let claimed = kept.claim(lease_until(after(60)), now).await;
+        let claimed = old.claim(lease_until(after(60)), now).await;
         assert!(
             matches!(claimed, Err(StoreError::Corrupt { .. })),
             "{claimed:?}"
         );
         assert_eq!(
-            kept.retention
-                .purge(kept.id, before(after(90_000)))
+            old.retention
+                .purge(old.id, before(after(90_000)))
                 .await
                 .unwrap(),
-            Purged::Kept
+            Purged::Unchanged
         );
-        assert_eq!(kept.record().await, record);
-        kept.aws.delete_table(&kept.table).await;
+        assert_eq!(old.record().await, record);
+        old.aws.delete_table(&old.table).await;
     }
 }
 
 #[tokio::test]
 async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
-    let kept = Kept::with(&[FAILED, &STEP.replace(r#""N": "1""#, r#""N": "99""#)]).await;
-    let journal = DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str());
+    let old = OldRecords::with(&[FAILED, &STEP.replace(r#""N": "1""#, r#""N": "99""#)]).await;
+    let journal = DynamoJournal::new(old.aws.dynamodb(), old.table.as_str());
     assert!(matches!(
-        journal.steps(kept.id).await,
+        journal.steps(old.id).await,
         Err(StoreError::Corrupt { .. })
     ));
     let tasks = Tasks {
         agents: Arc::new(DynamoAgentStore::new(
-            kept.aws.dynamodb(),
-            kept.table.as_str(),
+            old.aws.dynamodb(),
+            old.table.as_str(),
         )),
-        store: Arc::new(kept.tasks.clone()),
+        store: Arc::new(old.tasks.clone()),
         journal: Arc::new(journal.clone()),
         queue: Arc::new(MemoryQueue::default()),
         clock: Arc::new(ManualClock::at(after(700))),
     };
-    let retry = |from| tasks.retry_task(&kept.tenant, kept.id, from, LimitChanges::default());
+    let retry = |from| tasks.retry_task(&old.tenant, old.id, from, LimitChanges::default());
     let refused = retry(RetryFrom::Checkpoint).await;
     assert!(
         matches!(refused, Err(AppError::Unreadable(_))),
@@ -228,32 +228,32 @@ async fn a_task_whose_steps_can_not_be_read_begins_afresh_or_is_canceled() {
         max_bytes: 1_000,
     };
     assert_eq!(
-        journal.page(kept.id, &rest).await.unwrap().steps,
+        journal.page(old.id, &rest).await.unwrap().steps,
         [],
         "its worker reads no step"
     );
     assert_eq!(
         tasks
-            .cancel_task(&kept.tenant, kept.id)
+            .cancel_task(&old.tenant, old.id)
             .await
             .unwrap()
             .status(),
         TaskStatus::Canceled
     );
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 }
 
 #[tokio::test]
 async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
     let mut later: Value = serde_json::from_str(AGENT).unwrap();
     later["v"]["N"] = "99".into();
-    let kept = Kept::with(&[&later.to_string()]).await;
-    let agents = DynamoAgentStore::new(kept.aws.dynamodb(), kept.table.as_str());
-    let agent = samples::agent(&kept.tenant);
+    let old = OldRecords::with(&[&later.to_string()]).await;
+    let agents = DynamoAgentStore::new(old.aws.dynamodb(), old.table.as_str());
+    let agent = samples::agent(&old.tenant);
     agents.create(&agent).await.unwrap();
     let page = agents
         .list(
-            &kept.tenant,
+            &old.tenant,
             &PageRequest {
                 limit: 10,
                 after: None,
@@ -272,5 +272,5 @@ async fn an_agent_of_a_later_version_hides_no_other_from_the_list() {
         )
     );
     assert!(unreadable.reason.contains("version 99"), "{unreadable:?}");
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 }

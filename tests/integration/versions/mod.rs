@@ -39,7 +39,7 @@ const BLOCK: &str = include_str!("../../../shared/src/store/golden/history_block
 const STEP: &str = include_str!("../../../shared/src/store/golden/step.json");
 
 /// A table with records in DynamoDB's JSON.
-struct Kept {
+struct OldRecords {
     aws: LocalAws,
     table: String,
     tasks: DynamoTaskStore,
@@ -48,7 +48,7 @@ struct Kept {
     id: TaskId,
 }
 
-impl Kept {
+impl OldRecords {
     async fn with(records: &[&str]) -> Self {
         let aws = LocalAws::from_env().await;
         let table = aws.create_state_table().await;
@@ -153,44 +153,34 @@ const fn before(moment: Timestamp) -> Horizon {
 #[tokio::test]
 async fn a_task_of_the_first_version_is_claimed_and_ended() {
     for (record, now) in [(QUEUED, after(1)), (RUNNING, after(60))] {
-        let kept = Kept::with(&[record]).await;
-        let mut expected = kept
-            .tasks
-            .task(&kept.tenant, kept.id)
-            .await
-            .unwrap()
-            .unwrap();
+        let old = OldRecords::with(&[record]).await;
+        let mut expected = old.tasks.task(&old.tenant, old.id).await.unwrap().unwrap();
         let lease = lease_until(after(120));
         expected.claim(lease, now).unwrap();
         assert_eq!(
-            kept.claim(lease, now).await.unwrap(),
+            old.claim(lease, now).await.unwrap(),
             Claimed::Granted(Box::new(expected.clone()))
         );
         assert_eq!(
-            kept.tasks.task(&kept.tenant, kept.id).await.unwrap(),
+            old.tasks.task(&old.tenant, old.id).await.unwrap(),
             Some(expected.clone())
         );
         expected
             .complete(expected.fence(), samples::output("Paris"), after(70))
             .unwrap();
-        kept.tasks.update(&expected).await.unwrap();
+        old.tasks.update(&expected).await.unwrap();
         assert_eq!(
-            kept.tasks.task(&kept.tenant, kept.id).await.unwrap(),
+            old.tasks.task(&old.tenant, old.id).await.unwrap(),
             Some(expected)
         );
-        kept.aws.delete_table(&kept.table).await;
+        old.aws.delete_table(&old.table).await;
     }
 }
 
 #[tokio::test]
 async fn a_history_of_a_hundred_changes_loses_none_of_them() {
-    let kept = Kept::with(&[HUNDRED]).await;
-    let mut task = kept
-        .tasks
-        .task(&kept.tenant, kept.id)
-        .await
-        .unwrap()
-        .unwrap();
+    let old = OldRecords::with(&[HUNDRED]).await;
+    let mut task = old.tasks.task(&old.tenant, old.id).await.unwrap().unwrap();
     let before: Vec<_> = task
         .progress()
         .history
@@ -199,18 +189,13 @@ async fn a_history_of_a_hundred_changes_loses_none_of_them() {
         .collect();
     assert_eq!(before.len(), 100);
     task.cancel(after(400)).unwrap();
-    kept.tasks.update(&task).await.unwrap();
-    let task = kept
-        .tasks
-        .task(&kept.tenant, kept.id)
-        .await
-        .unwrap()
-        .unwrap();
+    old.tasks.update(&task).await.unwrap();
+    let task = old.tasks.task(&old.tenant, old.id).await.unwrap().unwrap();
     let history = &task.progress().history;
-    assert!(history.kept().len() <= MAX_HISTORY, "{history:?}");
-    let mut told = kept
+    assert!(history.recent().len() <= MAX_HISTORY, "{history:?}");
+    let mut told = old
         .tasks
-        .earlier_history(kept.id, 0..history.first(), 1_000)
+        .earlier_history(old.id, 0..history.first(), 1_000)
         .await
         .unwrap();
     told.extend(
@@ -223,25 +208,20 @@ async fn a_history_of_a_hundred_changes_loses_none_of_them() {
         Some(Event::Canceled)
     );
     assert_eq!(told, before);
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 }
 
 #[tokio::test]
 async fn task_with_separate_input_and_history_lives_and_is_purged() {
-    let kept = Kept::with(&[APART, INPUT, BLOCK]).await;
-    let expected = kept
-        .tasks
-        .task(&kept.tenant, kept.id)
-        .await
-        .unwrap()
-        .unwrap();
+    let old = OldRecords::with(&[APART, INPUT, BLOCK]).await;
+    let expected = old.tasks.task(&old.tenant, old.id).await.unwrap().unwrap();
     assert_eq!(expected.progress().history.first(), 15);
     let (lease, now) = (lease_until(after(500)), after(400));
-    let Claimed::Granted(claimed) = kept.claim(lease, now).await.unwrap() else {
+    let Claimed::Granted(claimed) = old.claim(lease, now).await.unwrap() else {
         panic!("refused")
     };
     assert_eq!(
-        kept.record().await["v"],
+        old.record().await["v"],
         AttributeValue::N("3".to_owned()),
         "an earlier version still refuses it"
     );
@@ -249,120 +229,112 @@ async fn task_with_separate_input_and_history_lives_and_is_purged() {
     ended
         .complete(ended.fence(), samples::output("Paris"), after(401))
         .unwrap();
-    kept.tasks.update(&ended).await.unwrap();
-    assert_eq!(kept.record().await["v"], AttributeValue::N("3".to_owned()));
-    let whole = kept.tasks.with_input(ended).await.unwrap().unwrap();
+    old.tasks.update(&ended).await.unwrap();
+    assert_eq!(old.record().await["v"], AttributeValue::N("3".to_owned()));
+    let whole = old.tasks.with_input(ended).await.unwrap().unwrap();
     assert_eq!(whole.spec().input.as_ref().unwrap().as_str().len(), 8_193);
     assert_eq!(
-        kept.tasks
-            .earlier_history(kept.id, 0..15, 100)
+        old.tasks
+            .earlier_history(old.id, 0..15, 100)
             .await
             .unwrap()
             .len(),
         15
     );
     assert_eq!(
-        kept.retention
-            .purge(kept.id, before(after(90_000)))
+        old.retention
+            .purge(old.id, before(after(90_000)))
             .await
             .unwrap(),
         Purged::Gone
     );
-    assert_eq!(kept.tasks.input(kept.id).await.unwrap(), None);
+    assert_eq!(old.tasks.input(old.id).await.unwrap(), None);
     assert_eq!(
-        kept.tasks
-            .earlier_history(kept.id, 0..15, 100)
-            .await
-            .unwrap(),
+        old.tasks.earlier_history(old.id, 0..15, 100).await.unwrap(),
         []
     );
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 }
 
 #[tokio::test]
 async fn ended_task_of_version_1_is_reopened_clean_or_purged() {
-    let kept = Kept::with(&[FAILED, STEP]).await;
-    let mut task = kept
-        .tasks
-        .task(&kept.tenant, kept.id)
-        .await
-        .unwrap()
-        .unwrap();
+    let old = OldRecords::with(&[FAILED, STEP]).await;
+    let mut task = old.tasks.task(&old.tenant, old.id).await.unwrap().unwrap();
     assert_eq!(task.status(), TaskStatus::Failed);
     task.reopen(ReopenFrom::Checkpoint, task.limits(), after(700))
         .unwrap();
-    kept.tasks.update(&task).await.unwrap();
+    old.tasks.update(&task).await.unwrap();
     assert_eq!(
-        kept.tasks.task(&kept.tenant, kept.id).await.unwrap(),
+        old.tasks.task(&old.tenant, old.id).await.unwrap(),
         Some(task.clone())
     );
-    let record = kept.record().await;
+    let record = old.record().await;
     for stale in ["failure_code", "failure_message", "failed_attempts"] {
         assert!(!record.contains_key(stale), "{stale}");
     }
     assert_eq!(
-        kept.retention
-            .purge(kept.id, before(after(90_000)))
+        old.retention
+            .purge(old.id, before(after(90_000)))
             .await
             .unwrap(),
-        Purged::Kept
+        Purged::Unchanged
     );
-    kept.aws.delete_table(&kept.table).await;
+    old.aws.delete_table(&old.table).await;
 
-    let kept = Kept::with(&[FAILED, STEP]).await;
+    let old = OldRecords::with(&[FAILED, STEP]).await;
     assert_eq!(
-        kept.retention
-            .purge(kept.id, before(after(90_000)))
+        old.retention
+            .purge(old.id, before(after(90_000)))
             .await
             .unwrap(),
         Purged::Gone
     );
-    assert_eq!(kept.tasks.task(&kept.tenant, kept.id).await.unwrap(), None);
-    kept.aws.delete_table(&kept.table).await;
+    assert_eq!(old.tasks.task(&old.tenant, old.id).await.unwrap(), None);
+    old.aws.delete_table(&old.table).await;
 }
 
 #[tokio::test]
 async fn a_journal_has_steps_of_both_versions() {
-    let kept = Kept::with(&[STEP]).await;
-    let journal = DynamoJournal::new(kept.aws.dynamodb(), kept.table.as_str());
-    let first = samples::step(kept.id, 1, "Paris");
+    let old = OldRecords::with(&[STEP]).await;
+    let journal = DynamoJournal::new(old.aws.dynamodb(), old.table.as_str());
+    let first = samples::step(old.id, 1, "Paris");
     let second = samples::tool_step(
-        kept.id,
+        old.id,
         2,
         ToolRunner::Platform,
         &samples::noise(512 * 1_024, 1),
     );
     journal.append(&first).await.unwrap();
     journal.append(&second).await.unwrap();
-    assert_eq!(journal.steps(kept.id).await.unwrap(), [first, second]);
-    kept.aws.delete_table(&kept.table).await;
+    assert_eq!(journal.steps(old.id).await.unwrap(), [first, second]);
+    old.aws.delete_table(&old.table).await;
 }
 
 /// A purge of an earlier version that died after its first write, or in the middle.
 #[tokio::test]
 async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
-    let kept = Kept::with(&[]).await;
-    let agent = samples::agent(&kept.tenant);
+    let old = OldRecords::with(&[]).await;
+    let agent = samples::agent(&old.tenant);
     let mut task = samples::task(&agent, after(0));
-    kept.tasks.create(&task).await.unwrap();
+    old.tasks.create(&task).await.unwrap();
     let created = task.clone();
     task.cancel(after(1)).unwrap();
-    kept.tasks.update(&task).await.unwrap();
-    let kept = Kept {
+    old.tasks.update(&task).await.unwrap();
+    let old = OldRecords {
         id: task.id(),
-        ..kept
+        ..old
     };
     let key = ["pk", "sk"].map(|name| (name.to_owned(), AttributeValue::S(String::new())));
     let mut key: HashMap<String, AttributeValue> = key.into();
-    let record = kept.record().await;
+    let record = old.record().await;
     for (name, value) in &mut key {
         *value = record[name].clone();
     }
-    let mark = kept
+    let mark = old
         .aws
         .dynamodb()
         .update_item()
-        .table_name(&kept.table)
+        .table_name(&old.table)
         .set_key(Some(key));
     mark.update_expression("SET deleting = :yes REMOVE revision, history, #input, created")
         .expression_attribute_names("#input", "input")
@@ -371,10 +343,10 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
         .await
         .unwrap();
 
-    let tasks = Arc::new(kept.tasks.clone());
-    assert_eq!(tasks.task(&kept.tenant, task.id()).await.unwrap(), None);
+    let tasks = Arc::new(old.tasks.clone());
+    assert_eq!(tasks.task(&old.tenant, task.id()).await.unwrap(), None);
     assert_eq!(
-        kept.claim(lease_until(after(60)), after(2)).await.unwrap(),
+        old.claim(lease_until(after(60)), after(2)).await.unwrap(),
         Claimed::Unknown
     );
     task.reopen(ReopenFrom::Checkpoint, task.limits(), after(2))
@@ -386,20 +358,20 @@ async fn a_task_that_is_half_purged_is_nobodys_and_is_found_and_purged_again() {
     );
     assert_eq!(tasks.create(&created).await.unwrap(), Created::Deleted);
     assert_eq!(
-        tasks.delete(&kept.tenant, task.id()).await.unwrap(),
+        tasks.delete(&old.tenant, task.id()).await.unwrap(),
         Deletion::Begun
     );
     assert_eq!(
-        kept.retention.due(before(after(60)), 10).await.unwrap(),
+        old.retention.due(before(after(60)), 10).await.unwrap(),
         [task.id()]
     );
     assert_eq!(
-        kept.retention
+        old.retention
             .purge(task.id(), before(after(60)))
             .await
             .unwrap(),
         Purged::Gone
     );
-    assert_eq!(kept.retention.due(before(after(60)), 10).await.unwrap(), []);
-    kept.aws.delete_table(&kept.table).await;
+    assert_eq!(old.retention.due(before(after(60)), 10).await.unwrap(), []);
+    old.aws.delete_table(&old.table).await;
 }

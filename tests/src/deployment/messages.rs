@@ -49,13 +49,13 @@ impl Deployment {
             ApproximateNumberOfMessagesDelayed,
             ApproximateNumberOfMessagesNotVisible,
         ];
-        let asked = self
+        let received = self
             .platform
             .aws
             .sqs()
             .get_queue_attributes()
             .queue_url(&self.queue_url);
-        let counts = asked
+        let counts = received
             .set_attribute_names(Some(kinds.into()))
             .send()
             .await

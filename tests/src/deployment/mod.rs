@@ -54,7 +54,7 @@ pub struct Deployment {
     platform: Platform,
     /// The name, which each function's begins with.
     name: String,
-    /// The one table, for all that is kept.
+    /// The one table, for all records.
     table: String,
     queue_url: String,
     dead_letter_url: String,
@@ -87,11 +87,11 @@ impl Deployment {
             created.send().await.unwrap().queue_url.unwrap()
         };
         let attribute = async |url: &str, attribute: QueueAttributeName| {
-            let asked = sqs
+            let received = sqs
                 .get_queue_attributes()
                 .queue_url(url)
                 .attribute_names(attribute.clone());
-            asked.send().await.unwrap().attributes.unwrap()[&attribute].clone()
+            received.send().await.unwrap().attributes.unwrap()[&attribute].clone()
         };
         let dead_letter_url = queue("dead", [(VisibilityTimeout, "300".to_owned())].into()).await;
         let dead_letter_arn = attribute(&dead_letter_url, QueueArn).await;
@@ -288,7 +288,7 @@ impl Deployment {
             .await
     }
 
-    /// The task as it is kept, once it is `wanted`. A store that is slow is asked again.
+    /// The stored task, once it is `wanted`. A slow store is read again.
     pub async fn until_task(
         &self,
         task: TaskId,

@@ -1,4 +1,4 @@
-//! The tools of the platform, as the body of `POST /v1/agents` names and sets them.
+//! Reads the built-in tools, and their settings, from the body of `POST /v1/agents`.
 
 use serde::Deserialize;
 use shared::domain::tool_rules::MAX_HOSTS;
@@ -8,12 +8,12 @@ use shared::domain::{
 
 use crate::body::{Broken, Object, counted, named, required};
 
-/// The most entries that are looked at; more can't all be different.
+/// The most entries that are read. More entries would have a tool twice.
 const MAX_ENTRIES: usize = 8;
 
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH or DELETE";
 
-/// One tool of the platform, and how it is set.
+/// One built-in tool, and its settings.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BuiltinToolEntry {
@@ -111,7 +111,8 @@ impl BuiltinToolEntry {
     }
 }
 
-/// What `read` makes of each entry of the list at `field`, if it makes something of all of them.
+/// Reads each entry of the list at `field`. `None` if an entry breaks a rule; all broken rules are
+/// recorded.
 fn each<T>(
     field: &str,
     list: Vec<String>,

@@ -38,7 +38,7 @@ pub(crate) struct CreateAgentRequest {
     on_limit: Option<String>,
 }
 
-/// One model of an agent, and how it is set.
+/// One model of an agent, and its settings.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ModelEntry {
@@ -122,7 +122,7 @@ impl CreateAgentRequest {
         }
         .limits(&mut broken);
         if let Some(models) = &models {
-            broken.extend(agents.vendor_refusals(
+            broken.extend(agents.provider_refusals(
                 models,
                 tools.as_deref().unwrap_or_default(),
                 limits,

@@ -49,7 +49,7 @@ pub(crate) struct ListedAgentResponse {
     created_at: String,
 }
 
-/// A model and its settings; null is the vendor's default.
+/// A model and its settings; null is the provider's default.
 #[derive(Serialize)]
 struct ModelResponse {
     provider: &'static str,

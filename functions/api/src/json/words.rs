@@ -1,5 +1,6 @@
-//! Translates the error messages of serde and `serde_json` into the terms of JSON. Both give only a
-//! sentence. Its forms come from `serde::de::Error`; the tests fail if they change.
+//! Translates the error messages of serde and `serde_json`, which use Rust's terms, into the terms
+//! of JSON. The libraries give only a sentence, so its form is parsed here. The forms are those of
+//! `serde::de::Error`; the tests fail if they change.
 
 use std::borrow::Cow;
 
@@ -44,7 +45,7 @@ const SYNTAX: [(&str, &str); 16] = [
     ),
 ];
 
-/// The words for what the reading code expects of a value.
+/// The types in serde's messages, and the words for them.
 const EXPECTED: [(&str, &str); 20] = [
     ("u8", "a whole number from 0 to 255"),
     ("u16", "a whole number from 0 to 65535"),
@@ -117,25 +118,28 @@ pub(super) fn of_data(message: &str) -> (Option<&str>, String) {
         .strip_prefix("invalid length ")
         .and_then(|rest| rest.split_once(", expected "))
     {
-        return (None, format!("must be {}, has {length}", form_called(form)));
+        return (
+            None,
+            format!("must be {}, has {length}", words_for_type(form)),
+        );
     }
     (None, reason.to_owned())
 }
 
-/// Of a value that is `<found>, expected <form>`. The found text may be anything of the client's,
-/// the form is ours.
+/// The words for `<found>, expected <form>`. `<found>` may quote the client's value, so only its
+/// kind is used. `<form>` comes from our own types.
 fn of_value(sentence: &str) -> String {
     let Some((found, form)) = sentence.rsplit_once(", expected ") else {
         return "has another type".to_owned();
     };
-    let must = format!("must be {}", form_called(form));
-    match found_called(found) {
+    let must = format!("must be {}", words_for_type(form));
+    match words_for_found(found) {
         Some(found) => format!("{must}, not {found}"),
         None => must,
     }
 }
 
-fn form_called(form: &str) -> Cow<'_, str> {
+fn words_for_type(form: &str) -> Cow<'_, str> {
     if let Some((_, words)) = EXPECTED.iter().find(|(name, _)| *name == form) {
         return Cow::Borrowed(words);
     }
@@ -152,8 +156,8 @@ fn form_called(form: &str) -> Cow<'_, str> {
     })
 }
 
-/// The value that was found: numbers as they are, of the rest only the kind.
-fn found_called(found: &str) -> Option<&str> {
+/// The words for a value that was found: a number or boolean itself, of any other value the kind.
+fn words_for_found(found: &str) -> Option<&str> {
     let kinds = [
         ("string ", "a text"),
         ("sequence", "a list"),
@@ -172,7 +176,7 @@ fn found_called(found: &str) -> Option<&str> {
         .find_map(|kind| quoted(found, kind))
 }
 
-/// What stands between backticks behind the `beginning`, and nothing else.
+/// The text between backticks after `beginning`, if the message ends there.
 fn quoted<'a>(text: &'a str, beginning: &str) -> Option<&'a str> {
     text.strip_prefix(beginning)?
         .strip_prefix('`')?

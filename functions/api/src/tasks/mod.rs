@@ -75,7 +75,7 @@ pub(crate) async fn find_task(
     let tenant = &caller.access.tenant;
     let found = api.waits.find_task(tenant, id, wait).await?;
     let mut headers = HeaderMap::new();
-    if let Some(after) = found.ask_again_after {
+    if let Some(after) = found.retry_after {
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
     }
     Ok((headers, Json(TaskResponse::from(&found.task))))

@@ -53,7 +53,7 @@ struct ResultEntry {
 }
 
 impl RetryTaskRequest {
-    /// Where the task starts, and what changes of its bounds.
+    /// Where the task starts, and the changes of its limits.
     pub(super) fn terms(self, access: &Access) -> Result<(RetryFrom, LimitChanges), Problem> {
         let from = match self.from.as_deref() {
             None | Some("checkpoint") => Ok(RetryFrom::Checkpoint),
@@ -67,7 +67,7 @@ impl RetryTaskRequest {
 }
 
 impl ResumeTaskRequest {
-    /// What changes of the task's bounds.
+    /// The changes of the task's limits.
     pub(super) fn limits(self, access: &Access) -> LimitChanges {
         changes(self.limits, access)
     }
@@ -108,7 +108,7 @@ fn changes(limits: Option<Object<LimitsEntry>>, access: &Access) -> LimitChanges
 }
 
 impl SubmitTaskRequest {
-    /// What is submitted, or every rule that the request breaks.
+    /// The new task, or every rule that the request breaks.
     pub(super) fn new_task(
         self,
         access: &Access,

@@ -238,7 +238,7 @@ impl From<&Task> for TaskResponse {
             history: task
                 .progress()
                 .history
-                .kept()
+                .recent()
                 .iter()
                 .map(ChangeResponse::from)
                 .collect(),

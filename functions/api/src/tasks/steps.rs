@@ -1,4 +1,4 @@
-//! How a task's journal looks.
+//! The steps of a task's journal in responses.
 
 use std::ops::Not;
 
@@ -11,10 +11,10 @@ use super::response::ModelResponse;
 use crate::delivery::{LongText, LongTexts};
 use crate::time::rfc3339;
 
-/// How much of a tool's text is shown in a list.
+/// The most bytes of a tool's text in a list of steps.
 const MAX_TOOL_TEXT_BYTES: usize = 256 * 1_024;
 
-/// How many tool calls of an answer are shown: as many as a task may have.
+/// The most tool calls of an answer in a response: as many as a task may have.
 const MAX_CALLS: usize = 1_000;
 
 /// One step of a task.

@@ -356,7 +356,7 @@ async fn tasks_for_nobody_are_done_with() {
     assert_eq!(platform.queue.postponed(), []);
 }
 
-/// Tokio's time passes only when everyone waits: the ten questions wait for their answers together.
+/// Tokio's time passes only when everyone waits: the ten requests wait for their answers together.
 #[tokio::test(start_paused = true)]
 async fn ten_tasks_with_a_model_of_one_second_take_one_second() {
     let platform = Platform::new().await;
@@ -366,7 +366,7 @@ async fn ten_tasks_with_a_model_of_one_second_take_one_second() {
     let model = Arc::new(ScriptedModel::default().on(platform.clock.clone()));
     model.hold();
     let answering = async {
-        model.until_asked(10).await;
+        model.until_called(10).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         model.release();
     };

@@ -53,7 +53,7 @@ async fn tasks_that_do_not_fit_together_come_back_and_fail_no_message() {
     }
     assert_eq!(completed, [1, 2, 3]);
     assert_eq!(
-        (model.asked().len(), platform.queue.postponed()),
+        (model.requests().len(), platform.queue.postponed()),
         (6, vec![]),
         "each task asks twice"
     );
@@ -68,7 +68,7 @@ struct Computing {
 
 #[async_trait]
 impl Model for Computing {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         computed(usize::MAX, || {
             let mut begun = self.begun.lock().unwrap();
             *begun += 1;
@@ -81,7 +81,7 @@ impl Model for Computing {
                 "a task waits until another one has computed"
             );
         });
-        ScriptedModel::default().ask(request).await
+        ScriptedModel::default().call(request).await
     }
 }
 

@@ -1,4 +1,5 @@
-//! What answers and failures of models make of their task, in words that its owner can act on.
+//! Decides what follows from a model's last answer or failure: the task completes, fails or is
+//! parked. The messages of failures say what the task's owner can do.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use crate::domain::{
 };
 use crate::ports::{ModelError, ModelErrorKind, Recovery};
 
-/// What the last answer makes of its task, which had the results of `tool_calls` before. An empty
-/// answer after tool results completes the task with an empty output: the work is done and
-/// recorded, and models do end such a turn without a word.
+/// The task's output or failure after the model's last answer, which came after `tool_calls` tool
+/// calls. An empty answer after tool calls completes the task with an empty output: the work is
+/// done and recorded, and models do end such a turn without a text.
 pub(super) fn outcome_of(answer: ModelAnswer, tool_calls: u32) -> Result<Output, Failure> {
     let model = answer.model.name();
     let text = answer.text();
@@ -71,7 +72,7 @@ fn output(text: String, answer: &ModelAnswer) -> Output {
     }
 }
 
-/// The answer as a failed attempt.
+/// The answer, recorded as a failed attempt.
 fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
     FailedAttempt {
         model: answer.model,
@@ -84,11 +85,11 @@ fn attempt(code: FailureCode, answer: ModelAnswer) -> FailedAttempt {
 
 /// The failure of a task whose answer doesn't fit into the store.
 pub(super) fn too_large() -> Failure {
-    let message = "the answer is too large to be kept; lower max_output_tokens";
+    let message = "the answer is too large to be recorded; lower max_output_tokens";
     Failure::of_its_own(FailureCode::OutputTooLarge, message)
 }
 
-/// The failure of a task whose conversation is larger than is sent to any model.
+/// The failure of a task whose conversation is larger than the platform sends to any model.
 pub(super) fn conversation_too_long() -> Failure {
     let most = MAX_CONVERSATION_BYTES / (1_024 * 1_024);
     let message = format!(
@@ -97,17 +98,18 @@ pub(super) fn conversation_too_long() -> Failure {
     Failure::of_its_own(FailureCode::ContextTooLong, message)
 }
 
-/// What becomes of a task whose model call failed.
+/// What happens to a task whose model call failed.
 pub(super) enum FailureDisposition {
-    /// It waits, having spent this.
+    /// The task is parked. The failed call used this much.
     Park(Wait, Spent),
-    /// It fails.
+    /// The task fails.
     Fail(Failure),
 }
 
-/// How long before its deadline a task whose provider is in trouble tries a last time, and once
-/// more if no provider was called then.
+/// How long before its deadline a task makes its last model call in an outage.
 const LAST_TRY: Duration = Duration::from_secs(10);
+
+/// How long before its deadline the task calls once more, if the last call reached no provider.
 const VERY_LAST_TRY: Duration = Duration::from_secs(1);
 
 /// Whether this is the last call that the task has time for, after a wait: it was parked until
@@ -116,10 +118,10 @@ pub(super) fn is_last_try(task: &Task, now: Timestamp) -> bool {
     task.progress().parkings.all > 0 && task.deadline().since(now) <= LAST_TRY
 }
 
-/// What a failed model call makes of its task. An outage and a rate limit are waited for, unless
-/// the agent would rather have its task fail. A wait beyond the task's deadline ends shortly before
-/// it: the provider may recover sooner than it said, and no task ends before its time because of a
-/// response that another task got.
+/// Whether a task whose model call failed is parked or fails. It is parked in an outage and at a
+/// rate limit, unless the agent's tasks are to fail then. A wait beyond the task's deadline ends
+/// shortly before it: the provider may recover sooner than it said, and a response to another task
+/// must not end this task early.
 pub(super) fn disposition(
     task: &Task,
     agent_wants: Outage,
@@ -151,9 +153,8 @@ pub(super) fn disposition(
         message, attempts, ..
     } = failure_of(error);
     let met = &task.progress().setbacks;
-    let message = format!(
-        "{MAX_ATTEMPTS} attempts in a row came to no result: {met}; the last one: {message}"
-    );
+    let message =
+        format!("{MAX_ATTEMPTS} attempts in a row failed: {met}; the last one: {message}");
     FailureDisposition::Fail(Failure {
         code: FailureCode::AttemptsExhausted,
         message,
@@ -161,8 +162,8 @@ pub(super) fn disposition(
     })
 }
 
-/// Whether other tasks met a rate limit and this task's call was not made: it fails no task, not
-/// even in an outage.
+/// Whether the call was not made because of a rate limit that other calls met. That fails no task,
+/// whatever its agent says about outages.
 fn is_limit_of_others(error: &ModelError, reason: WaitReason) -> bool {
     reason == WaitReason::RateLimit && error.recovery.is_some() && error.spend.attempts == 0
 }
@@ -185,9 +186,12 @@ fn may_be_billed(error: &ModelError, reason: WaitReason) -> bool {
     error.spend.usage != Usage::default() || was_cut
 }
 
-/// The end of the wait for this task. An open circuit names the same moment to all tasks that meet
-/// it, so that they are spread; every other wait is spread by who names it. A call that was paid
-/// for nothing is one of a few, which are spread over the time that an outage takes.
+/// The end of this task's wait.
+///
+/// An open circuit names the same moment to all tasks, so their ends are spread here. The source of
+/// every other wait spreads it. After a failed call that was billed, the wait is longer: a task has
+/// only a few such calls, which must last for the time of an outage. A wait beyond the deadline
+/// ends at the last try.
 fn until_for(
     task: &Task,
     wait: Wait,
@@ -228,9 +232,9 @@ fn until_for(
     }
 }
 
-/// The wait that may bring an answer; `None` if nothing does.
+/// The wait after which a call may succeed; `None` if no call will.
 fn wait_of(task: &Task, error: &ModelError, now: Timestamp) -> Option<Wait> {
-    // For a model that is out of service and names no wait.
+    // The wait if the failure names none.
     let is_limited = match error.recovery {
         Some(recovery) => recovery.wait.reason == WaitReason::RateLimit,
         None => error.kind == ModelErrorKind::RateLimited,

@@ -45,7 +45,7 @@ impl Work<'_> {
                     let outcome = outcome_of(*answer, self.conversation.outline().tool_calls());
                     return Ok(outcome.map_or_else(Exit::Failed, Exit::Completed));
                 }
-                next @ (Next::Ask { .. } | Next::Tools(_)) => next,
+                next @ (Next::CallModel { .. } | Next::Tools(_)) => next,
             };
             if self.held.is_late() {
                 return Ok(Exit::TimedOut);
@@ -66,11 +66,11 @@ impl Work<'_> {
                 self.held.renew().await?;
             }
             match next {
-                Next::Ask { number } => {
+                Next::CallModel { number } => {
                     self.limit_steps(number)?;
                     self.limit_tokens()?;
                     self.limit_conversation()?;
-                    self.ask(agent, input, number).await?;
+                    self.call_model(agent, input, number).await?;
                 }
                 Next::Tools(calls) => self.answer_calls(agent, calls).await?,
                 Next::Finish(_) => {}
@@ -123,8 +123,8 @@ impl Work<'_> {
 }
 
 /// How the work ends if the invocation has no time for any step. The function's timeout is too
-/// short then, so the next invocation has no time either. The task waits before it, so that
-/// messages do not loop at once.
+/// short then, so the next invocation has no time either. The task is parked first, so that its
+/// messages do not loop without a delay.
 fn without_time(held: &HeldTask<'_>) -> Exit {
     let (backoff, exit) = held.back_off(WaitReason::OutOfTime);
     tracing::error!(

@@ -7,23 +7,23 @@ use crate::ports::StoreError;
 /// How a worker's work on a task ends.
 #[derive(Debug)]
 pub(super) enum Exit {
-    /// With an answer.
+    /// The task completed with this output.
     Completed(Output),
-    /// Without one.
+    /// The task failed.
     Failed(Failure),
-    /// Its client requested a cancel.
+    /// The client requested a cancel.
     Canceled,
-    /// Its deadline has passed.
+    /// The task's deadline has passed.
     TimedOut,
-    /// It waits without a worker. This was spent in vain.
+    /// The task is parked. The failed model call used this much.
     Parked(Wait, Spent),
     /// The invocation's time is over, and another invocation continues.
     HandedOver,
-    /// It has calls that its client must answer.
+    /// The task has calls of client tools.
     InputRequired(Vec<PendingCall>),
-    /// It paused at a limit.
+    /// The task reached a limit, and pauses.
     Paused(LimitKind),
-    /// The store failed, and this was spent in vain: the message must be delivered again.
+    /// The store failed after this usage was lost: the message must be delivered again.
     GivenBack(StoreError, Spent),
     /// Another worker has the task.
     LeaseLost,

@@ -1,7 +1,7 @@
-//! Storing how a worker's work on a task ended, and sending the message that resumes the task.
+//! Stores how a worker's work on a task ended, and sends the message that resumes the task.
 //!
-//! The write comes first and the message second: a message that came first would meet the lease. A
-//! worker that dies between the two leaves a task that the watchdog finds due.
+//! The write comes first: a message before it would find the task still under this worker's lease.
+//! If the worker dies between the two, the watchdog finds the task due.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl HeldTask<'_> {
                     tracing::debug!(error = %Causes(&second), "task could not be released; its lease will expire");
                     return Err(error.into());
                 }
-                // What was paid in vain counts, however the work was to end.
+                // The cost of the failed call counts, although the task could not be parked.
                 (Err(error), Exit::Parked(_, spent)) => Exit::GivenBack(error, spent),
                 (Err(error), _) => Exit::GivenBack(error, Spent::Nothing),
             };
@@ -57,7 +57,7 @@ impl HeldTask<'_> {
 }
 
 impl Runner {
-    /// Does what is left to do after the task was stored, such as its next message.
+    /// Logs and counts the outcome after the task was stored, and sends its next message.
     async fn after_finish(&self, task: &Task, exit: Exit) -> Result<RunOutcome, RunError> {
         if let Exit::GivenBack(error, _) = &exit
             && task.status().is_terminal()

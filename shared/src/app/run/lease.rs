@@ -88,8 +88,8 @@ impl<'a> HeldTask<'a> {
             .or_earlier(Deadline::at(self.task.deadline()))
     }
 
-    /// The end of work that tries again after a backoff, and how long that is: for a task that waits
-    /// for memory, for a slot or for an invocation with more time.
+    /// A backoff, and the exit that parks the task for it. The task waits for memory, for a slot,
+    /// or for an invocation with more time.
     pub(super) fn back_off(&self, reason: WaitReason) -> (Duration, Exit) {
         let now = self.runner.clock.now();
         let backoff = self.task.slot_backoff(now);
@@ -153,13 +153,14 @@ impl<'a> HeldTask<'a> {
     fn begin_refresh(&mut self) {
         let tasks = Arc::clone(&self.runner.tasks);
         let (tenant, id) = (self.task.spec().tenant.clone(), self.task.id());
-        let looking = async move {
+        let reading = async move {
             let stored = read(tasks.as_ref(), &tenant, id).await;
             Polled::Read(stored.map(|stored| stored.map(Box::new)))
         };
-        self.poll.spawn(looking.in_current_span());
+        self.poll.spawn(reading.in_current_span());
     }
 
+    /// Takes over the result of a poll.
     fn take(&mut self, poll: Polled) -> Result<(), Exit> {
         match poll {
             Polled::Read(Ok(stored)) => self.catch_up(stored.as_deref()),

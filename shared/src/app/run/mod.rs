@@ -102,7 +102,7 @@ impl Runner {
 /// the end of its wait.
 fn ready_since(task: &Task) -> Timestamp {
     // The newest transition is the claim itself.
-    match task.progress().history.kept().iter().rev().nth(1) {
+    match task.progress().history.recent().iter().rev().nth(1) {
         Some(before) => match before.event {
             Event::Parked { until, .. } => until,
             _ => before.at,

@@ -12,7 +12,7 @@ const WRAP_UP: &str =
     "The time for this task is nearly over. Give your final answer now, with what you have.";
 
 impl Work<'_> {
-    /// The request that asks the agent's models for the next step.
+    /// The request to the agent's models for the next step.
     pub(super) fn request(&self, agent: &Agent, input: &TaskInput) -> ModelRequest {
         let (config, spec, limits) = (
             &agent.config,

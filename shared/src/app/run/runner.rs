@@ -8,7 +8,7 @@ use super::slots::TenantSlots;
 use crate::domain::{CacheRules, TaskStatus, Timestamp, Wait};
 use crate::ports::{AgentStore, Clock, Journal, Model, StoreError, TaskQueue, TaskStore, Tools};
 
-/// Kept free at the end of an invocation, to record the answer of a model or a tool.
+/// The time at the end of an invocation in which only results are recorded.
 pub(super) const RESERVE: Duration = Duration::from_secs(10);
 
 /// How much longer than its invocation a lease may last, because clocks differ.
@@ -27,7 +27,7 @@ pub enum RunOutcome {
     Parked(Wait),
     /// The invocation ran out of time after some steps. A message starts another one.
     HandedOver,
-    /// The task waits for its client, since now or since earlier.
+    /// The task waits for its client. This worker or an earlier one left it so.
     AwaitsClient(TaskStatus),
     /// The tenant has no such task.
     Unknown,
@@ -86,7 +86,7 @@ pub struct Runner {
     pub queue: Arc<dyn TaskQueue>,
     /// The models.
     pub model: Arc<dyn Model>,
-    /// The platform's own tools.
+    /// The built-in tools.
     pub tools: Arc<dyn Tools>,
     /// The time.
     pub clock: Arc<dyn Clock>,

@@ -35,7 +35,7 @@ pub(super) fn count_tool(tool: Option<&str>, is_error: bool, duration: Duration)
     metric::TOOL_LATENCY.note([tool], duration);
 }
 
-/// The span of a step that asks a model.
+/// The span of a step that calls a model.
 pub(super) fn chat(step: u32, request: &ModelRequest) -> Span {
     tracing::info_span!(
         "chat",
@@ -74,12 +74,12 @@ pub(super) fn note_answer(span: &Span, answer: &ModelAnswer) {
 /// What the cache did, if the request may use it.
 pub(super) fn cache_decision(
     request: &ModelRequest,
-    asked: &Result<ModelAnswer, ModelError>,
+    result: &Result<ModelAnswer, ModelError>,
 ) -> Option<&'static str> {
     let (CacheRules::On(_), mode) = (request.cache, request.cache_use.mode) else {
         return None;
     };
-    let origin = match asked {
+    let origin = match result {
         Ok(answer) => answer.origin,
         Err(error) if error.kind == ModelErrorKind::InFlight => return Some("wait"),
         Err(_) => Origin::Provider,
@@ -167,15 +167,19 @@ mod tests {
     use crate::testing::samples;
 
     #[track_caller]
-    fn check(mode: CacheMode, asked: &Result<ModelAnswer, ModelError>, expected: &'static str) {
+    fn check(mode: CacheMode, result: &Result<ModelAnswer, ModelError>, expected: &'static str) {
         let mut request = ModelRequest {
             cache: CacheRules::On(CacheTerms::default()),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         };
         request.cache_use.mode = mode;
-        assert_eq!(cache_decision(&request, asked), Some(expected), "{asked:?}");
+        assert_eq!(
+            cache_decision(&request, result),
+            Some(expected),
+            "{result:?}"
+        );
         request.cache = CacheRules::Off;
-        assert_eq!(cache_decision(&request, asked), None);
+        assert_eq!(cache_decision(&request, result), None);
     }
 
     #[test]

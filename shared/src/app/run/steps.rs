@@ -32,7 +32,7 @@ const DROPPED_CALL: Spend = Spend {
 
 impl Work<'_> {
     /// Calls a model and records its answer as the step with this number.
-    pub(super) async fn ask(
+    pub(super) async fn call_model(
         &mut self,
         agent: &Agent,
         input: &TaskInput,
@@ -42,7 +42,7 @@ impl Work<'_> {
         let started_at = runner.clock.now();
         let request = self.request(agent, input);
         let span = chat(number, &request);
-        let call = runner.model.ask(&request).instrument(span.clone());
+        let call = runner.model.call(&request).instrument(span.clone());
         let result = self
             .held
             .while_holding_lease(call)

@@ -17,8 +17,8 @@ const MAX_STEPS: usize = 50_000;
 /// How many bytes of text are counted in one step.
 const BYTES_OF_A_STEP: usize = 256;
 
-/// The most complaints that are kept, and the most characters of a member's name in one.
-const MAX_COMPLAINTS: usize = 20;
+/// The most violations that are kept, and the most characters of a member's name in one.
+const MAX_VIOLATIONS: usize = 20;
 const MAX_NAME_CHARS: usize = 64;
 
 /// Keywords that may refuse a value and are not asserted.
@@ -57,12 +57,12 @@ pub(super) struct Matching<'a> {
     /// In drafts up to 7, what stands beside a reference doesn't count.
     is_older: bool,
     steps_left: usize,
-    complaints: Vec<String>,
+    violations: Vec<String>,
 }
 
 impl<'a> Matching<'a> {
     /// What is wrong with `value`; nothing if it may fit.
-    pub(super) fn complaints(schema: &'a Value, value: &Value) -> Vec<String> {
+    pub(super) fn violations(schema: &'a Value, value: &Value) -> Vec<String> {
         let draft = schema
             .get("$schema")
             .and_then(Value::as_str)
@@ -72,10 +72,10 @@ impl<'a> Matching<'a> {
             root: schema,
             is_older,
             steps_left: MAX_STEPS,
-            complaints: Vec::new(),
+            violations: Vec::new(),
         };
         match matching.schema(schema, value, "", 0) {
-            Match::Breaks => matching.complaints,
+            Match::Breaks => matching.violations,
             Match::Fits | Match::Perhaps => Vec::new(),
         }
     }
@@ -218,11 +218,11 @@ impl<'a> Matching<'a> {
         worst
     }
 
-    /// Holds a schema against the value without a complaint.
+    /// Holds a schema against the value without a violation.
     fn quietly(&mut self, schema: &'a Value, value: &Value, at: &str, depth: usize) -> Match {
-        let before = self.complaints.len();
+        let before = self.violations.len();
         let matched = self.schema(schema, value, at, depth + 1);
-        self.complaints.truncate(before);
+        self.violations.truncate(before);
         matched
     }
 
@@ -398,9 +398,9 @@ impl<'a> Matching<'a> {
     }
 
     fn breaks(&mut self, at: &str, rule: &str) -> Match {
-        if self.complaints.len() < MAX_COMPLAINTS {
+        if self.violations.len() < MAX_VIOLATIONS {
             let place = if at.is_empty() { "the whole" } else { at };
-            self.complaints.push(format!("{place} {rule}"));
+            self.violations.push(format!("{place} {rule}"));
         }
         Match::Breaks
     }
@@ -419,7 +419,7 @@ pub(super) fn steps_left(schema: &Value, value: &Value) -> usize {
         root: schema,
         is_older: false,
         steps_left: MAX_STEPS,
-        complaints: Vec::new(),
+        violations: Vec::new(),
     };
     matching.schema(schema, value, "", 0);
     matching.steps_left

@@ -2,7 +2,7 @@
 //!
 //! Nothing that might match is refused. Some keywords are not checked here: `pattern`, `format`,
 //! conditions, dependencies, references by anchor, and what exceeds the bounds on depth and steps.
-//! They count as neither kept nor broken, through `not` and `oneOf` too. A complaint names places
+//! They count as neither kept nor broken, through `not` and `oneOf` too. A violation names places
 //! and rules, and repeats no value.
 
 mod matching;
@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use super::schema::JsonSchema;
 use matching::Matching;
 
-/// The most bytes of a complaint, but for its last words.
-const MAX_COMPLAINT_BYTES: usize = 1_000;
+/// The most bytes of a violation, but for its last words.
+const MAX_VIOLATION_BYTES: usize = 1_000;
 
 /// The arguments as JSON: an object that fits `schema`. Otherwise a text for the model that says
 /// what is wrong. An empty text is an object without members.
@@ -28,21 +28,21 @@ pub fn check_arguments(schema: &JsonSchema, arguments: &str) -> Result<Value, St
     if !value.is_object() {
         return Err("the arguments must be a JSON object".to_owned());
     }
-    let complaints = Matching::complaints(schema.as_value(), &value);
-    if complaints.is_empty() {
+    let violations = Matching::violations(schema.as_value(), &value);
+    if violations.is_empty() {
         Ok(value)
     } else {
-        Err(told(&complaints))
+        Err(rejection(&violations))
     }
 }
 
-fn told(complaints: &[String]) -> String {
+fn rejection(violations: &[String]) -> String {
     let mut text = "the arguments don't fit the tool's schema".to_owned();
-    for (place, complaint) in complaints.iter().enumerate() {
-        if text.len() + complaint.len() > MAX_COMPLAINT_BYTES {
-            return format!("{text}\n(and {} more)", complaints.len() - place);
+    for (place, violation) in violations.iter().enumerate() {
+        if text.len() + violation.len() > MAX_VIOLATION_BYTES {
+            return format!("{text}\n(and {} more)", violations.len() - place);
         }
-        text = format!("{text}\n- {complaint}");
+        text = format!("{text}\n- {violation}");
     }
     text
 }

@@ -32,12 +32,12 @@ fn arguments_are_an_object_or_nothing() {
 }
 
 #[test]
-fn every_complaint_names_its_place_and_repeats_no_value() {
+fn every_violation_names_its_place_and_repeats_no_value() {
     let schema = json!({
         "type": "object", "required": ["to", "a/b"], "additionalProperties": false,
         "properties": { "to": { "type": "string", "maxLength": 3 }, "list": { "items": { "enum": ["x"] } } },
     });
-    let complaint = check(
+    let violation = check(
         schema,
         r#"{"to":"canary","list":["x","canary"],"other":"canary"}"#,
     )
@@ -45,19 +45,19 @@ fn every_complaint_names_its_place_and_repeats_no_value() {
     let expected = "the arguments don't fit the tool's schema\n- /a~1b is required\n- /to must have at most 3 \
                     characters\n- /list/1 must be one of the values that the schema lists\n- /other is not an \
                     argument of this tool";
-    assert_eq!(complaint, expected);
+    assert_eq!(violation, expected);
 }
 
 #[test]
-fn a_complaint_is_short_however_much_is_wrong() {
+fn a_violation_is_short_however_much_is_wrong() {
     let schema = json!({ "type": "object", "additionalProperties": false });
     let many: Map<String, Value> = (0..500)
         .map(|number| (format!("{number}{}", "ü".repeat(90)), json!(1)))
         .collect();
-    let complaint = check(schema, &Value::Object(many).to_string()).unwrap_err();
+    let violation = check(schema, &Value::Object(many).to_string()).unwrap_err();
     assert!(
-        complaint.len() <= 1_024 && complaint.ends_with("more)"),
-        "{complaint}"
+        violation.len() <= 1_024 && violation.ends_with("more)"),
+        "{violation}"
     );
 }
 
@@ -204,7 +204,7 @@ fn each_keyword_takes_what_fits_and_refuses_the_rest() {
 }
 
 #[test]
-fn what_cant_be_told_is_never_refused() {
+fn what_cant_be_checked_is_never_refused() {
     check_table([
         (json!({ "pattern": "^a" }), &["\"b\""], &[]),
         (json!({ "not": { "pattern": "^a" } }), &["\"b\"", "7"], &[]),

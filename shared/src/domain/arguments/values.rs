@@ -59,7 +59,8 @@ pub(super) fn compare(left: &Number, right: &Number) -> Option<Ordering> {
     }
 }
 
-/// Fractions are compared as far as binary numbers keep them: 0.3 is a multiple of 0.1.
+/// Whether the number is a multiple of the factor. A rounding error of binary fractions does not
+/// matter: 0.3 is a multiple of 0.1.
 pub(super) fn is_multiple(number: &Number, factor: &Number) -> bool {
     if let (Some(number), Some(factor)) = (number.as_i128(), factor.as_i128()) {
         return number.checked_rem(factor).is_none_or(|rest| rest == 0);

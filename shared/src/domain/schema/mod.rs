@@ -71,7 +71,7 @@ enum Draft {
     Four,
 }
 
-/// The draft that `$schema` names. Of a name that it doesn't know, [`Check`] complains.
+/// The draft that `$schema` names. [`Check`] refuses a name that it does not know.
 fn draft(named: Option<&Value>) -> Draft {
     named
         .and_then(Value::as_str)

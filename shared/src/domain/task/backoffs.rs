@@ -1,4 +1,4 @@
-//! How long a task waits before its next attempt.
+//! How long a task is parked before its next attempt.
 
 use std::time::Duration;
 
@@ -6,36 +6,33 @@ use super::Task;
 use crate::domain::id::TaskId;
 use crate::domain::time::Timestamp;
 
-/// How long a task pauses whose models are all out of service; the pause doubles each time.
+/// The first backoff of a task whose models are all out of service. It doubles each time.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+const LONGEST_OUTAGE_BACKOFF: Duration = Duration::from_mins(5);
 
-/// The longest wait of a task whose provider limits the rate and names no wait.
+/// The longest backoff of a task whose provider limits the rate and names no wait.
 const LONGEST_RATE_LIMIT_BACKOFF: Duration = Duration::from_mins(1);
 
-/// How long a task pauses that found no slot among its tenant's running tasks; the pause doubles
-/// each time.
-const FIRST_TURN: Duration = Duration::from_secs(4);
-const LONGEST_TURN: Duration = Duration::from_mins(1);
+/// The first backoff of a task whose tenant has no free slot. It doubles each time.
+const FIRST_SLOT_BACKOFF: Duration = Duration::from_secs(4);
+const LONGEST_SLOT_BACKOFF: Duration = Duration::from_mins(1);
 
-/// The least time over which tasks come back that wait for the same moment.
+/// The least time over which tasks that wait for the same moment are spread.
 const LEAST_STAGGER: Duration = Duration::from_millis(500);
 
 impl Task {
-    /// How long the task should pause if all its models are out of service: from 5 s on, twice as
-    /// long each time up to 5 minutes, and up to a quarter less, so that tasks that were parked
-    /// together come back one by one.
+    /// The backoff if all models are out of service: 5 s, twice as long each time, up to 5 minutes.
+    /// It is up to a quarter shorter, so that tasks that were parked together continue one by one.
     pub fn outage_backoff(&self) -> Duration {
         let longest = FIRST_BACKOFF
             .saturating_mul(1 << self.progress.parkings.outages.min(8))
-            .min(LONGEST_PAUSE);
+            .min(LONGEST_OUTAGE_BACKOFF);
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should pause at least after a call that was paid for nothing: 5 s after
-    /// the first attempt, and six times as long after each further one, up to a quarter less. So
-    /// the five attempts that a task has take 20 minutes, and not the one or two in which hardly
-    /// any outage ends.
+    /// The least backoff after a failed call that was billed: 5 s after the first attempt, and six
+    /// times as long after each further one, up to a quarter less. So a task's five attempts take
+    /// 20 minutes, in which most outages end.
     pub fn paid_backoff(&self) -> Duration {
         let longest = match self.progress.attempts {
             0 | 1 => FIRST_BACKOFF,
@@ -46,9 +43,9 @@ impl Task {
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should wait if a provider limits the rate and names no wait: from 5 s on,
-    /// twice as long each time up to a minute, and up to a quarter less, so that tasks that were
-    /// parked together come back one by one.
+    /// The backoff if a provider limits the rate and names no wait: 5 s, twice as long each time,
+    /// up to a minute. It is up to a quarter shorter, so that tasks that were parked together
+    /// continue one by one.
     pub fn rate_limit_backoff(&self) -> Duration {
         let doublings = self.progress.parkings.rate_limits.min(8);
         let longest = FIRST_BACKOFF
@@ -57,23 +54,23 @@ impl Task {
         longest.mul_f64(1.0 - spread(self.spec.id) / 4.0)
     }
 
-    /// How long the task should wait for a slot if its tenant's running tasks are at their cap:
-    /// from 4 s on, twice as long each time up to a minute, and up to half less, so that tasks that
-    /// were parked together come back one by one. At most half of the time that the task has left,
-    /// so that it asks more often near its deadline; but at least a second.
+    /// The backoff if the tenant has no free slot: 4 s, twice as long each time, up to a minute. It
+    /// is up to half shorter, so that tasks that were parked together continue one by one. It is at
+    /// most half of the time to the task's deadline, so that the task tries more often near the
+    /// deadline; but at least a second.
     pub fn slot_backoff(&self, now: Timestamp) -> Duration {
-        let longest = FIRST_TURN
+        let longest = FIRST_SLOT_BACKOFF
             .saturating_mul(1 << self.progress.parkings.turns.min(8))
-            .min(LONGEST_TURN);
-        let pause = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
-        pause
+            .min(LONGEST_SLOT_BACKOFF);
+        let backoff = longest.mul_f64(1.0 - spread(self.spec.id) / 2.0);
+        backoff
             .min(self.progress.deadline.since(now) / 2)
             .max(Duration::from_secs(1))
     }
 
-    /// When the task should come back if many tasks wait for the moment `until`: up to a quarter of
-    /// the wait later, so that they come one by one, but before its deadline if `until` is before
-    /// it.
+    /// When the task continues if many tasks wait for the moment `until`: up to a quarter of the
+    /// wait later, so that the tasks continue one by one. If `until` is before the task's deadline,
+    /// so is the result.
     pub fn staggered(&self, until: Timestamp, now: Timestamp) -> Timestamp {
         let over = (until.since(now) / 4)
             .max(LEAST_STAGGER)

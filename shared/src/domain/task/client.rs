@@ -1,4 +1,4 @@
-//! What clients do to tasks.
+//! The transitions that a client requests: cancel, reopen, resume, and answers to tool calls.
 
 use super::history::Event;
 use super::parkings::Parkings;
@@ -8,23 +8,23 @@ use crate::domain::setbacks::Setbacks;
 use crate::domain::status::TaskStatus;
 use crate::domain::time::Timestamp;
 
-/// A client's wish doesn't go with the task's state.
+/// The task's status does not allow what the client requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the task is {}", .0.as_str())]
 pub struct WrongState(pub TaskStatus);
 
-/// A paused task can't be resumed like this.
+/// Why a task can't be resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeRefused {
-    /// It is not paused.
+    /// The task is not paused.
     #[error(transparent)]
     WrongState(#[from] WrongState),
-    /// It paused at this limit, and would pause at it again.
+    /// The client did not raise the limit at which the task paused.
     #[error("the task paused at its {limit} of {bound}")]
     NotRaised {
         /// The limit.
         limit: LimitKind,
-        /// What it is.
+        /// Its present value.
         bound: u64,
     },
 }
@@ -44,9 +44,9 @@ pub enum ReopenFrom {
     /// After its last recorded step.
     #[default]
     Checkpoint,
-    /// Afresh: the steps so far count no more, and the journal continues after this step.
+    /// From the beginning, in a new run: the steps so far do not belong to it.
     Start {
-        /// The number of the last step up to which all are there.
+        /// The number after which the new run's steps begin.
         last_step: u32,
     },
 }
@@ -79,7 +79,7 @@ impl Task {
         }
     }
 
-    /// Whether it ended without an answer, and so may be opened again.
+    /// Whether the task ended without an answer, so that it may be opened again.
     pub const fn is_reopenable(&self) -> bool {
         match self.progress.state {
             TaskState::Failed(_) | TaskState::Canceled | TaskState::TimedOut => true,

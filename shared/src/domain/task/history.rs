@@ -1,9 +1,9 @@
-//! A task's audit trail: what happened to it and when, kept in its own record by the very write
-//! that makes it happen.
+//! A task's audit trail: each change of its state, and when. The write that makes the change also
+//! stores it in the task's record.
 //!
-//! A change has a number, counted from 0, and never changes. The record has the last few; the
-//! oldest leave it in blocks, which a store keeps apart. Only changes that are stored already
-//! leave, so that every writer moves the same block.
+//! A change has a number, counted from 0, and never changes. The record has the most recent
+//! changes. The oldest are moved out in blocks, which have records of their own. Only changes that
+//! are stored already are moved, so that every writer moves the same block.
 
 use std::ops::Not;
 use std::time::Duration;
@@ -20,31 +20,32 @@ use crate::domain::wait::WaitReason;
 /// The most changes that a task's record has.
 pub const MAX_HISTORY: usize = 25;
 
-/// How many changes leave the record as one block.
+/// How many changes are moved out of the record as one block.
 pub const HISTORY_BLOCK: u32 = 15;
 const BLOCK: usize = HISTORY_BLOCK as usize;
 
-/// From how many changes on the next transition moves blocks. A claim adds a change and moves none;
-/// at most [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) of them follow each other.
+/// A record with at least this number of changes loses a block at the next transition. A claim
+/// moves no block; at most [`MAX_ATTEMPTS`](super::MAX_ATTEMPTS) claims follow each other.
 const FULL: usize = 20;
 
-/// How many changes a record of an earlier version had at most. Such a version removed the oldest
-/// beyond and did not count them.
+/// The most changes in a record that an earlier version wrote. That version removed older changes
+/// and did not count them.
 const UNCOUNTED: usize = 100;
 
-/// The part of a task's history that its record has, and what a transition takes out of it.
+/// The part of a task's history that its record has, and the blocks that a transition moves out.
 ///
-/// Two are equal if the record has the same: what leaves is the store's business with one write.
+/// Two histories are equal if their records have the same changes. Blocks that are moved out do not
+/// matter: they belong to one write.
 #[derive(Debug, Clone, Eq)]
 pub struct History {
     first: u32,
-    kept: Vec<Change>,
+    recent: Vec<Change>,
     leaving: Vec<Change>,
 }
 
 impl PartialEq for History {
     fn eq(&self, other: &Self) -> bool {
-        (self.first, &self.kept) == (other.first, &other.kept)
+        (self.first, &self.recent) == (other.first, &other.recent)
     }
 }
 
@@ -53,18 +54,18 @@ impl History {
     pub(super) fn beginning(change: Change) -> Self {
         Self {
             first: 0,
-            kept: vec![change],
+            recent: vec![change],
             leaving: Vec::new(),
         }
     }
 
-    /// Reads the history from a task's record of this `revision`. A version that kept `UNCOUNTED`
-    /// changes may have removed some from a record that has as many, and their number is unknown.
-    /// No number that was used before is given to another change then: each change took a revision,
-    /// so that all used numbers are below `first` plus the revision.
-    pub fn restore(first: u32, kept: Vec<Change>, revision: u64) -> Self {
-        let is_whole = kept.len() < UNCOUNTED
-            || matches!(kept.first(), Some(change) if change.event == Event::Submitted);
+    /// Reads the history from a task's record of this `revision`. If the record has `UNCOUNTED`
+    /// changes, an earlier version may have removed older ones, and their number is unknown. Then
+    /// the numbers continue at `first` plus the revision: each change took a revision, so no number
+    /// is used twice.
+    pub fn restore(first: u32, recent: Vec<Change>, revision: u64) -> Self {
+        let is_whole = recent.len() < UNCOUNTED
+            || matches!(recent.first(), Some(change) if change.event == Event::Submitted);
         let given = if is_whole {
             0
         } else {
@@ -72,7 +73,7 @@ impl History {
         };
         Self {
             first: first.saturating_add(given),
-            kept,
+            recent,
             leaving: Vec::new(),
         }
     }
@@ -84,13 +85,13 @@ impl History {
 
     /// The changes that the record has, oldest first; at most [`MAX_HISTORY`], but for a record
     /// that an earlier version wrote.
-    pub fn kept(&self) -> &[Change] {
-        &self.kept
+    pub fn recent(&self) -> &[Change] {
+        &self.recent
     }
 
     /// The changes that the record has, each with its number.
     pub fn numbered(&self) -> impl Iterator<Item = (u32, &Change)> {
-        (self.first..).zip(&self.kept)
+        (self.first..).zip(&self.recent)
     }
 
     /// The blocks of [`HISTORY_BLOCK`] changes that the last transition took out, each with the
@@ -103,11 +104,11 @@ impl History {
             .zip(blocks)
     }
 
-    /// Takes blocks out if there are enough changes. To be called before a change is added: all
-    /// that leaves is stored.
+    /// Moves blocks out if there are enough changes. Must be called before a change is added, so
+    /// that only stored changes are moved.
     pub(super) fn make_room(&mut self) {
-        let blocks = (self.kept.len() + BLOCK).saturating_sub(FULL) / BLOCK;
-        self.leaving = self.kept.drain(..blocks * BLOCK).collect();
+        let blocks = (self.recent.len() + BLOCK).saturating_sub(FULL) / BLOCK;
+        self.leaving = self.recent.drain(..blocks * BLOCK).collect();
         self.first = self
             .first
             .saturating_add(u32::try_from(self.leaving.len()).unwrap_or(u32::MAX));
@@ -115,26 +116,26 @@ impl History {
 
     /// Adds a change.
     pub(super) fn push(&mut self, change: Change) {
-        self.kept.push(change);
+        self.recent.push(change);
     }
 
-    /// Adds a claim, which a store makes where the record is: nothing leaves with it.
+    /// Adds a claim. The store makes it with one write to the record, which moves no block.
     pub(super) fn push_claim(&mut self, change: Change) {
         self.leaving.clear();
-        self.kept.push(change);
+        self.recent.push(change);
     }
 
-    /// Says of the last change that it ended the work of a lost worker.
+    /// Marks the last change: it ended the work of a lost worker.
     pub(super) fn note_lost(&mut self) {
-        if let Some(last) = self.kept.last_mut() {
+        if let Some(last) = self.recent.last_mut() {
             last.lost = true;
         }
     }
 
-    /// The state that the last change ended, and how long it had lasted; none if it ended none, or
-    /// if the record does not have when it began.
+    /// The state that the last change ended, and how long the state had lasted. `None` if the
+    /// change ended no state, or if the state began before the record's first change.
     pub(super) fn last_stay(&self) -> Option<(TaskStatus, Duration)> {
-        let (last, before) = self.kept.split_last()?;
+        let (last, before) = self.recent.split_last()?;
         last.event.state()?;
         let began = before
             .iter()
@@ -152,14 +153,14 @@ pub struct Change {
     /// What.
     #[serde(flatten)]
     pub event: Event,
-    /// Whether it ended the work of a worker that was lost. A claim doesn't say so: one that
-    /// follows another always does.
+    /// Whether it ended the work of a lost worker. A claim does not say so: a claim that follows a
+    /// claim always does.
     #[serde(default, skip_serializing_if = "Not::not")]
     pub lost: bool,
 }
 
 impl Change {
-    /// That it happened, and to no lost worker.
+    /// A change that ended no lost worker's work.
     pub const fn new(at: Timestamp, event: Event) -> Self {
         Self {
             at,
@@ -230,7 +231,7 @@ pub enum Event {
 }
 
 impl Event {
-    /// The state that it brings the task into; none if the task stays where it is.
+    /// The state after it; `None` if it does not change the state.
     const fn state(&self) -> Option<TaskStatus> {
         match self {
             Self::Submitted
@@ -271,7 +272,7 @@ mod tests {
         let all: Vec<Change> = leaving
             .iter()
             .flat_map(|(_, block)| block.iter())
-            .chain(history.kept())
+            .chain(history.recent())
             .cloned()
             .collect();
         assert_eq!(all, changes(count));
@@ -283,7 +284,7 @@ mod tests {
         );
         assert_eq!(
             (
-                history.kept().len(),
+                history.recent().len(),
                 history.numbered().next().map(|(number, _)| number)
             ),
             (left, Some(history.first))
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_history_leaves_in_blocks_and_the_last_few_changes_stay() {
+    fn a_full_history_is_moved_in_blocks_and_recent_changes_stay() {
         check_room(1, 1, &[]);
         check_room(19, 19, &[]);
         check_room(20, 5, &[30]);
@@ -309,7 +310,7 @@ mod tests {
             (
                 history.leaving().count(),
                 history.first(),
-                history.kept().len()
+                history.recent().len()
             ),
             (0, 15, 11)
         );
@@ -317,11 +318,12 @@ mod tests {
         assert_eq!((history.leaving().count(), history.first()), (0, 15));
     }
 
-    /// A version that kept a hundred changes did not count the changes that it removed.
+    /// A version that had at most a hundred changes did not count the changes that it removed.
     #[test]
     fn no_number_is_given_twice_after_a_version_that_removed_changes() {
-        let first =
-            |first, kept: Vec<Change>, revision| History::restore(first, kept, revision).first();
+        let first = |first, recent: Vec<Change>, revision| {
+            History::restore(first, recent, revision).first()
+        };
         assert_eq!(first(0, changes(99), 500), 0, "it has removed none");
         assert_eq!(first(0, changes(100), 500), 500);
         assert_eq!(first(450, changes(105), 500), 950);

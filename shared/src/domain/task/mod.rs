@@ -388,8 +388,8 @@ impl Task {
         self.progress.deadline
     }
 
-    /// When the model is asked to finish: after five sixths of the task's time, for example 25 of
-    /// 30 minutes.
+    /// From when on the model gets no tools, so that it must finish: after five sixths of the
+    /// task's time, for example 25 of 30 minutes.
     pub fn soft_deadline(&self) -> Timestamp {
         self.progress
             .deadline

@@ -8,13 +8,13 @@ use crate::domain::wait::WaitReason;
 /// waits that a provider named would wait longest at its first outage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parkings {
-    /// For any reason.
+    /// How often for any reason.
     pub all: u32,
     /// Because all its models were out of service, and no model named a wait.
     pub outages: u32,
     /// Because a provider limits the rate.
     pub rate_limits: u32,
-    /// Because it had to wait for other tasks to finish.
+    /// Because its tenant had no free slot, or its conversation did not fit into memory.
     pub turns: u32,
 }
 

@@ -12,7 +12,7 @@ pub enum Overdue {
     Resent,
     /// Its message probably waits with many others: it was sent twice, and the queue has a backlog.
     LeftInBacklog,
-    /// Its worker is gone: queued again; send its message.
+    /// Its worker was lost: queued again; send its message.
     Requeued,
     /// Its wait is over, and no message came for it: queued; send one.
     Awakened,
@@ -20,9 +20,9 @@ pub enum Overdue {
     TimedOut,
     /// Its attempts are used up.
     GivenUp,
-    /// Its worker is gone, and its client had requested a cancel: canceled.
+    /// Its worker was lost, and its client had requested a cancel: canceled.
     Canceled,
-    /// Its client did nothing for too long: failed.
+    /// Its client did not respond in time: failed.
     Expired,
 }
 
@@ -72,7 +72,7 @@ impl Task {
     /// Whether the task may be what kills its workers: it is queued because its last worker was
     /// lost, and it has lost workers before since its journal last grew.
     pub fn is_suspect(&self) -> bool {
-        let changes = self.progress.history.kept().iter().rev();
+        let changes = self.progress.history.recent().iter().rev();
         let last = changes
             .map(|change| &change.event)
             .find(|event| **event != Event::Resent);
@@ -134,8 +134,8 @@ impl Task {
         }
     }
 
-    /// Times the task out if its deadline has passed, unless it awaits its client or has ended. Its
-    /// own worker may do so before the lease ends.
+    /// Times the task out if its deadline has passed, unless it awaits its client or has ended. The
+    /// lease of a worker does not matter: the worker calls this too.
     fn settle_late(&mut self, now: Timestamp) -> Option<Overdue> {
         let late = now >= self.progress.deadline
             && !self.status().awaits_client()

@@ -130,14 +130,14 @@ impl Task {
     /// Takes over the lease, and the changes that others may make while a worker holds it, from the
     /// task as it is stored or was a moment ago: `false` if this worker's lease is no longer the
     /// task's.
-    pub fn catch_up(&mut self, kept: &Self) -> bool {
-        let same = self.progress.fence == kept.progress.fence
-            && matches!(kept.progress.state, TaskState::Running(_));
-        if same && kept.progress.revision >= self.progress.revision {
-            self.progress.state.clone_from(&kept.progress.state);
-            self.progress.revision = kept.progress.revision;
-            self.progress.cancel_requested = kept.progress.cancel_requested;
-            self.progress.history.clone_from(&kept.progress.history);
+    pub fn catch_up(&mut self, stored: &Self) -> bool {
+        let same = self.progress.fence == stored.progress.fence
+            && matches!(stored.progress.state, TaskState::Running(_));
+        if same && stored.progress.revision >= self.progress.revision {
+            self.progress.state.clone_from(&stored.progress.state);
+            self.progress.revision = stored.progress.revision;
+            self.progress.cancel_requested = stored.progress.cancel_requested;
+            self.progress.history.clone_from(&stored.progress.history);
         }
         same
     }

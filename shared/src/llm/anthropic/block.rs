@@ -23,9 +23,9 @@ pub(super) struct Block {
 
 /// A delta of a block. Its fields decide what it is, because servers leave its type out.
 #[derive(Default, Deserialize)]
-pub(super) struct Piece {
+pub(super) struct Delta {
     #[serde(default)]
-    r#type: Named<PieceType>,
+    r#type: Named<DeltaType>,
     text: Option<String>,
     thinking: Option<String>,
     signature: Option<String>,
@@ -36,10 +36,10 @@ pub(super) struct Piece {
     pub(super) stop_reason: Option<String>,
 }
 
-/// A type of piece that this version knows.
-struct PieceType;
+/// A type of delta that this version knows.
+struct DeltaType;
 
-impl Lookup for PieceType {
+impl Lookup for DeltaType {
     fn of(name: &str) -> Option<Self> {
         let known = [
             "text_delta",
@@ -52,10 +52,10 @@ impl Lookup for PieceType {
     }
 }
 
-impl Piece {
+impl Delta {
     /// Whether this version knows it.
     const fn is_known(&self) -> bool {
-        matches!(self.r#type, Named::Known(PieceType))
+        matches!(self.r#type, Named::Known(DeltaType))
             || self.has_content()
             || self.signature.is_some()
     }
@@ -102,25 +102,25 @@ impl Block {
     }
 
     /// Applies a delta, and returns its length in bytes.
-    pub(super) fn add(&mut self, piece: Piece) -> Result<u64, Fault> {
-        self.is_broken |= !piece.is_known();
+    pub(super) fn add(&mut self, delta: Delta) -> Result<u64, Fault> {
+        self.is_broken |= !delta.is_known();
         let mut bytes = 0;
-        for (field, text) in [("text", piece.text), ("thinking", piece.thinking)] {
+        for (field, text) in [("text", delta.text), ("thinking", delta.thinking)] {
             if let Some(text) = text {
                 bytes += self.append(field, &text)?;
             }
         }
-        if let Some(signature) = piece.signature {
+        if let Some(signature) = delta.signature {
             self.fields.insert("signature".to_owned(), signature.into());
         }
-        match piece.partial_json {
+        match delta.partial_json {
             Some(Value::String(more)) => {
                 bytes += more.len();
                 self.input.push_str(&more);
             }
             // A complete input after incomplete deltas of it.
             Some(Value::Object(_)) if !self.input.is_empty() && !lenient::is_json(&self.input) => {
-                return Err(Fault::Inconsistent("a tool's input is in pieces and whole"));
+                return Err(Fault::Inconsistent("a tool's input is whole and in deltas"));
             }
             Some(Value::Object(input)) => {
                 self.input = Value::Object(input).to_string();
@@ -129,10 +129,10 @@ impl Block {
             Some(Value::Array(list)) if list.is_empty() => {}
             Some(Value::Null) | None => {}
             Some(Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
-                return Err(Fault::Inconsistent("a piece of a tool's input is no text"));
+                return Err(Fault::Inconsistent("a delta of a tool's input is no text"));
             }
         }
-        if let Some(citation) = piece.citation {
+        if let Some(citation) = delta.citation {
             match self.fields.get_mut("citations") {
                 Some(Value::Array(citations)) => citations.push(citation),
                 _ => drop(

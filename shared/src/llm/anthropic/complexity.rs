@@ -1,6 +1,6 @@
 //! Whether a form is simple enough for Anthropic to hold a model to it.
 //!
-//! The vendor counts optional properties and unions over all strict schemas of a request, and
+//! The provider counts optional properties and unions over all strict schemas of a request, and
 //! compiles them into a grammar whose size it bounds, too
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#schema-complexity-limits>).
 //! No tool is sent as strict, so the form of the answer is all that counts. A definition counts
@@ -14,7 +14,7 @@ const MAX_OPTIONAL: usize = 24;
 /// The most schemas with `anyOf` or several types.
 const MAX_UNIONS: usize = 16;
 
-/// The most schemas. The vendor doesn't say its bound on a grammar ("Schema is too complex for
+/// The most schemas. The provider doesn't say its bound on a grammar ("Schema is too complex for
 /// compilation"); forms of this size were taken.
 const MAX_SCHEMAS: usize = 500;
 

@@ -2,9 +2,9 @@
 //! parameters.
 //!
 //! Types and names of errors are those of the API reference at
-//! <https://docs.claude.com/en/api/messages> and of the vendor's own client. Unknown fields,
-//! events, content blocks and stop reasons are let pass, because the vendor adds them without a new
-//! version.
+//! <https://docs.claude.com/en/api/messages> and of the provider's own client. Unknown fields,
+//! events, content blocks and stop reasons are let pass, because the provider adds them without a
+//! new version.
 
 mod block;
 mod complexity;
@@ -16,12 +16,12 @@ use reading::Received;
 use request_body::RequestBody;
 
 use super::dialect::Dialect;
-use super::failure::Complaint;
+use super::failure::ErrorBody;
 use super::http::Client;
 use crate::domain::{ApiVersion, ModelRequest};
 use crate::ports::ModelErrorKind;
 
-/// Asks Anthropic's models.
+/// Calls Anthropic's models.
 pub(super) type AnthropicClient = Client<Anthropic>;
 
 /// The Messages API.
@@ -48,6 +48,6 @@ impl Dialect for Anthropic {
 }
 
 /// What an error means that comes with status 200, in a stream that had already begun.
-fn kind_despite_success(complaint: &Complaint) -> ModelErrorKind {
-    complaint.kind_despite_success()
+fn kind_despite_success(error_body: &ErrorBody) -> ModelErrorKind {
+    error_body.kind_despite_success()
 }

@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 
 use super::super::dialect::{Answer, Fault, Progress, ResponseParser};
 use super::super::endings::{Ending, ending, reason};
-use super::super::failure::Complaint;
+use super::super::failure::ErrorBody;
 use super::super::lenient::{self, Lookup, Named};
 use super::super::sse::Event;
-use super::block::{Block, Piece};
+use super::block::{Block, Delta};
 use super::kind_despite_success;
 use crate::domain::{StopReason, Usage};
 
@@ -31,7 +31,7 @@ pub(in crate::llm) struct Received {
     /// Whether usage came with the reason to stop.
     is_counted: bool,
     usage: UsageReport,
-    /// The output whose tokens the vendor has not counted yet.
+    /// The output whose tokens the provider has not counted yet.
     uncounted_bytes: u64,
 }
 
@@ -67,18 +67,18 @@ struct EventFields {
     index: Option<u64>,
     message: Option<Box<Message>>,
     content_block: Option<Map<String, Value>>,
-    delta: Option<Piece>,
+    delta: Option<Delta>,
     #[serde(default, deserialize_with = "lenient::object")]
     usage: Option<Box<UsageReport>>,
     error: Option<IgnoredAny>,
 }
 
-/// A piece of a block. Most events are one, so they are read by themselves.
+/// A delta of a block. Most events are one, so they are read by themselves.
 #[derive(Deserialize)]
 struct BlockDelta {
     r#type: Named<Kind>,
     index: u64,
-    delta: Piece,
+    delta: Delta,
 }
 
 /// The types of events that the decoder reads.
@@ -93,7 +93,7 @@ enum Kind {
     Error,
 }
 
-/// Unlike our [`Usage`], the vendor's `input_tokens` leaves out what went through the cache.
+/// Unlike our [`Usage`], the provider's `input_tokens` leaves out what went through the cache.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(default)]
 struct UsageReport {
@@ -118,12 +118,12 @@ struct OutputDetails {
 
 impl ResponseParser for Received {
     fn event(&mut self, event: &Event) -> Result<Progress, Fault> {
-        // The vendor sends no such mark; servers with the same API do.
+        // The provider sends no such mark; servers with the same API do.
         if event.data.trim_ascii() == "[DONE]" {
             return Ok(self.end());
         }
         if event.name == "error" {
-            return Err(complaint(&event.data));
+            return Err(reported_error(&event.data));
         }
         if event.name == "content_block_delta"
             && let Ok(BlockDelta {
@@ -142,14 +142,14 @@ impl ResponseParser for Received {
             Kind::BlockStart => {
                 let fields = parsed
                     .content_block
-                    .ok_or(Fault::Inconsistent("a block begins without a block"))?;
+                    .ok_or(Fault::Inconsistent("a block starts without its content"))?;
                 self.begin(parsed.index, fields)?;
             }
             Kind::BlockDelta => {
-                let piece = parsed
+                let delta = parsed
                     .delta
-                    .ok_or(Fault::Inconsistent("a block goes on without a piece"))?;
-                return self.add(parsed.index, piece);
+                    .ok_or(Fault::Inconsistent("a delta event has no delta"))?;
+                return self.add(parsed.index, delta);
             }
             Kind::BlockStop => {
                 if let Some(block) = self.block(parsed.index) {
@@ -163,13 +163,13 @@ impl ResponseParser for Received {
                 self.count(parsed.usage.as_deref().copied());
             }
             Kind::MessageStop if self.stage == Stage::Before => {
-                return Err(Fault::Inconsistent("an end without a start"));
+                return Err(Fault::Inconsistent("the message ends before it starts"));
             }
             Kind::MessageStop => {
                 self.stage = Stage::Done;
                 return Ok(self.end());
             }
-            Kind::Error => return Err(complaint(&event.data)),
+            Kind::Error => return Err(reported_error(&event.data)),
         }
         Ok(self.progress())
     }
@@ -177,7 +177,7 @@ impl ResponseParser for Received {
     fn whole(&mut self, body: &str) -> Result<(), Fault> {
         let message: Message = serde_json::from_str(body)?;
         if message.error.is_some() {
-            return Err(complaint(body));
+            return Err(reported_error(body));
         }
         let Some(blocks) = blocks(message.content)? else {
             return Err(Fault::Inconsistent("a message without content"));
@@ -193,7 +193,7 @@ impl ResponseParser for Received {
         Ok(())
     }
 
-    /// The vendor counts the output at its end. Before that, it is estimated by what has come.
+    /// The provider counts the output at its end. Before that, it is estimated by what has come.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let usage = Usage::from(self.usage);
         let estimate = lenient::estimated_tokens(self.uncounted_bytes, max_output_tokens);
@@ -214,8 +214,8 @@ impl ResponseParser for Received {
             .map(ending)
         {
             Some(Ending::Whole(reason) | Ending::Cut(reason)) => reason,
-            Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
-            Some(Ending::Garbled) => {
+            Some(Ending::Aborted) => return Err(Fault::Aborted),
+            Some(Ending::Malformed) => {
                 return Err(Fault::Inconsistent(
                     "the server could not read the model's tool call",
                 ));
@@ -258,7 +258,7 @@ impl Received {
     fn start(&mut self, message: Message) -> Result<(), Fault> {
         if !self.blocks.is_empty() && self.id.is_some() && self.id != message.id {
             return Err(Fault::Inconsistent(
-                "another message begins within a message",
+                "a message starts within another message",
             ));
         }
         self.stage = Stage::Within;
@@ -286,19 +286,19 @@ impl Received {
         match self.blocks.iter().rfind(|block| block.index == index) {
             Some(earlier) if earlier.has_begun_with(&fields) => return Ok(()),
             Some(earlier) if !earlier.is_stopped() => {
-                return Err(Fault::Inconsistent("a block begins twice"));
+                return Err(Fault::Inconsistent("a block starts twice"));
             }
             Some(_) | None => self.blocks.push(Block::begun(index, fields)),
         }
         Ok(())
     }
 
-    /// Adds a piece to a block.
-    fn add(&mut self, index: Option<u64>, piece: Piece) -> Result<Progress, Fault> {
+    /// Adds a delta to a block.
+    fn add(&mut self, index: Option<u64>, delta: Delta) -> Result<Progress, Fault> {
         let block = self
             .block(index)
-            .ok_or(Fault::Inconsistent("a block goes on that has not begun"))?;
-        let bytes = block.add(piece)?;
+            .ok_or(Fault::Inconsistent("a delta belongs to no block"))?;
+        let bytes = block.add(delta)?;
         self.uncounted_bytes = self.uncounted_bytes.saturating_add(bytes);
         Ok(Progress::More)
     }
@@ -371,8 +371,8 @@ impl EventFields {
                 ..
             } => Some(Kind::BlockStart),
             Self {
-                delta: Some(piece), ..
-            } if piece.stop_reason.is_some() => Some(Kind::MessageDelta),
+                delta: Some(delta), ..
+            } if delta.stop_reason.is_some() => Some(Kind::MessageDelta),
             Self { delta: Some(_), .. } => Some(Kind::BlockDelta),
             _ => None,
         }
@@ -439,7 +439,7 @@ impl From<UsageReport> for Usage {
     }
 }
 
-fn complaint(body: &str) -> Fault {
-    let complaint = Complaint::from_body(body.as_bytes());
-    Fault::Complaint(kind_despite_success(&complaint), complaint)
+fn reported_error(body: &str) -> Fault {
+    let error_body = ErrorBody::from_body(body.as_bytes());
+    Fault::ProviderError(kind_despite_success(&error_body), error_body)
 }

@@ -1,10 +1,10 @@
-//! What Anthropic is asked.
+//! The request body of Anthropic Messages.
 //!
-//! Blocks that came from the vendor go back to it as they were. Its reasoning goes back to the very
-//! model that wrote it, because another one refuses it, and is left out elsewhere. What another
-//! vendor's model said goes in neutral form, with ids and names brought into the form that this
-//! vendor takes. No tool is sent as strict, so that only the form of the answer counts towards the
-//! vendor's limits on strict schemas.
+//! Blocks that came from the provider go back to it as they were. Its reasoning goes back to the
+//! very model that wrote it, because another one refuses it, and is left out elsewhere. What
+//! another provider's model said goes in neutral form, with ids and names brought into the form
+//! that this provider takes. No tool is sent as strict, so that only the form of the answer counts
+//! towards the provider's limits on strict schemas.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -21,8 +21,7 @@ use crate::llm::transcript::{CallResult, Said, Turn as Spoken, UniqueIn, tool_na
 use crate::policy::models::thinks_between_tools;
 use crate::policy::schemas::{accepted, modern};
 
-/// Marks the end of a prefix that is worth caching. Caching begins at a length that depends on the
-/// model; shorter prefixes are let pass.
+/// Marks the end of a prefix that the provider caches if it is long enough for the model.
 const CACHED: CacheControl = CacheControl {
     r#type: "ephemeral",
 };
@@ -109,7 +108,7 @@ struct Turn<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Block<'a> {
-    /// As it came from the vendor.
+    /// As it came from the provider.
     Original(Cow<'a, Value>),
     Ours(Ours<'a>),
 }
@@ -151,9 +150,9 @@ impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
             .output_schema
             .as_ref()
             .map(|output| output.schema.as_value());
-        let held_to = schema.and_then(|schema| within_subset(&modern(schema)));
-        let asked_for = schema.filter(|_| held_to.is_none());
-        let system = system(&prompt.instructions, asked_for);
+        let enforced = schema.and_then(|schema| within_subset(&modern(schema)));
+        let described = schema.filter(|_| enforced.is_none());
+        let system = system(&prompt.instructions, described);
         Self {
             model: choice.model.name(),
             max_tokens: prompt.max_output_tokens,
@@ -169,26 +168,26 @@ impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
             thinking: settings
                 .reasoning_effort
                 .and_then(|effort| thinking(effort, &choice.model)),
-            output_config: output_config(settings.reasoning_effort, held_to),
+            output_config: output_config(settings.reasoning_effort, enforced),
             temperature: settings.temperature.map(Thousandths::as_f64),
             top_p: settings.top_p.map(Thousandths::as_f64),
-            cache_control: goes_on(prompt).then_some(CACHED),
+            cache_control: is_worth_caching(prompt).then_some(CACHED),
             stream: (settings.transfer == Transfer::Stream).then_some(true),
         }
     }
 }
 
-/// Whether the conversation is likely to be sent again with more at its end; writing it into the
-/// cache costs extra.
-fn goes_on(prompt: &Prompt) -> bool {
+/// Whether a later request is likely to begin with this conversation. To write it into the cache
+/// costs extra.
+fn is_worth_caching(prompt: &Prompt) -> bool {
     !prompt.tools.is_empty() || prompt.messages.len() > 1
 }
 
-/// The instructions, and the form of the answer if the model is only to be asked for it.
-fn system<'a>(instructions: &'a str, form: Option<&Value>) -> Vec<SystemText<'a>> {
-    let text: Cow<'_, str> = match form {
-        Some(form) if instructions.is_empty() => in_words(form).into(),
-        Some(form) => format!("{instructions}\n\n{}", in_words(form)).into(),
+/// The instructions, and the schema of the answer in words if the provider can't enforce it.
+fn system<'a>(instructions: &'a str, described: Option<&Value>) -> Vec<SystemText<'a>> {
+    let text: Cow<'_, str> = match described {
+        Some(schema) if instructions.is_empty() => in_words(schema).into(),
+        Some(schema) => format!("{instructions}\n\n{}", in_words(schema)).into(),
         None => instructions.into(),
     };
     let text = SystemText {
@@ -203,8 +202,8 @@ fn system<'a>(instructions: &'a str, form: Option<&Value>) -> Vec<SystemText<'a>
     }
 }
 
-/// Tools come before the system's text, whose mark covers both; without it, the last tool is
-/// marked.
+/// The tools. The provider puts them before the system text, so the mark of that text covers them.
+/// Without a system text, the last tool gets the mark.
 fn tools(prompt: &Prompt, marks_last: bool) -> Vec<Tool<'_>> {
     let mut tools: Vec<Tool<'_>> = prompt.tools.iter().map(tool).collect();
     if marks_last && let Some(last) = tools.last_mut() {
@@ -222,8 +221,8 @@ fn tool(tool: &ToolDefinition) -> Tool<'_> {
     }
 }
 
-/// How to keep the model from thinking before it answers, if that is wished. One model has a mode
-/// of its own for it.
+/// Turns thinking before the answer off for the effort `none`. Some models have a mode of their own
+/// for that. [`output_config`] sets all other efforts.
 fn thinking(effort: ReasoningEffort, model: &ModelRef) -> Option<Thinking> {
     match effort {
         ReasoningEffort::None if thinks_between_tools(model) => Some(Thinking {
@@ -251,7 +250,7 @@ fn output_config(effort: Option<ReasoningEffort>, form: Option<Value>) -> Option
 }
 
 /// A turn, unless nothing of it can be sent. Turns of the same role that follow each other are
-/// joined by the vendor.
+/// joined by the provider.
 fn turn<'a>(spoken: Spoken<'a>, model: &ModelRef) -> Option<Turn<'a>> {
     let (role, content): (_, Vec<Block<'a>>) = match spoken {
         Spoken::User(parts) => ("user", parts.into_iter().map(said_by_user).collect()),
@@ -281,16 +280,16 @@ fn said_by_user(part: &UserPart) -> Block<'_> {
 
 fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
     let original = said.part.original.as_ref();
-    let of_vendor = original.filter(|original| original.model.provider() == model.provider());
+    let of_provider = original.filter(|original| original.model.provider() == model.provider());
     let of_model = original.filter(|original| original.model == *model);
     let back = |original| Block::Original(said.block(original, "id"));
     match &said.part.content {
         AssistantContent::Reasoning(_) => of_model.map(back),
-        AssistantContent::Opaque => of_vendor.map(back),
+        AssistantContent::Opaque => of_provider.map(back),
         AssistantContent::Text(text) => {
-            Some(of_vendor.map_or(Block::Ours(Ours::Text { text }), back))
+            Some(of_provider.map_or(Block::Ours(Ours::Text { text }), back))
         }
-        AssistantContent::ToolCall(call) => Some(match of_vendor {
+        AssistantContent::ToolCall(call) => Some(match of_provider {
             Some(original) => {
                 Block::Original(with_id(said.block(original, "id"), &token(said.id(call))))
             }
@@ -299,7 +298,7 @@ fn said_by_model<'a>(said: &Said<'a>, model: &ModelRef) -> Option<Block<'a>> {
     }
 }
 
-/// The vendor's block with this id; its result has the same id.
+/// The provider's block with this id; its result has the same id.
 fn with_id<'a>(block: Cow<'a, Value>, id: &str) -> Cow<'a, Value> {
     if block.get("id").and_then(Value::as_str) == Some(id) {
         return block;
@@ -315,7 +314,7 @@ fn tool_use<'a>(said: &Said<'a>, call: &'a ToolCall) -> Block<'a> {
     let input = serde_json::from_str(&call.arguments)
         .ok()
         .filter(Value::is_object);
-    // The vendor takes nothing but an object; the model is to see what it wrote all the same.
+    // The provider takes only an object. The model should see the arguments that it wrote.
     let input = input.unwrap_or_else(|| json!({ "arguments": call.arguments }));
     Block::Ours(Ours::ToolUse {
         id: token(said.id(call)),
@@ -332,7 +331,7 @@ fn tool_result(result: CallResult<'_>) -> Block<'_> {
     })
 }
 
-/// The text in the form of the vendor's ids: letters, digits, `_` and `-`. Different texts stay
+/// The text in the form of the provider's ids: letters, digits, `_` and `-`. Different texts stay
 /// different.
 fn token(text: Cow<'_, str>) -> Cow<'_, str> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';

@@ -1,13 +1,13 @@
 //! Which output schemas Anthropic's models can be held to.
 //!
-//! The vendor refuses a schema outside its subset: an open object, a bound on a number or a length,
-//! a recursion
+//! The provider refuses a schema outside its subset: an open object, a bound on a number or a
+//! length, a recursion
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations>).
-//! As in the vendor's own client, objects are closed, and other keywords outside the subset move
+//! As in the provider's own client, objects are closed, and other keywords outside the subset move
 //! into the description, where the model reads them. A schema whose meaning would change, such as
 //! the schema of a map, is not brought into the subset. The request then describes it in words,
-//! which the model may not follow, as it does for other vendors. The same holds for a schema that
-//! is over the vendor's limits on complexity
+//! which the model may not follow, as it does for other providers. The same holds for a schema that
+//! is over the provider's limits on complexity
 //! (<https://platform.claude.com/docs/en/build-with-claude/structured-outputs#schema-complexity-limits>).
 
 use std::collections::HashSet;
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::complexity::is_simple;
 use crate::policy::schemas::is_plain_key;
 
-/// The formats of texts that the vendor knows.
+/// The formats of texts that the provider knows.
 const FORMATS: [&str; 10] = [
     "date",
     "date-time",
@@ -57,7 +57,7 @@ pub(super) fn within_subset(schema: &Value) -> Option<Value> {
     (places.iter().all(is_known) && is_simple(&closed)).then_some(closed)
 }
 
-/// How to ask for a form that the model can't be held to.
+/// The instruction to follow a schema that the provider can't enforce.
 pub(super) fn in_words(schema: &Value) -> String {
     format!(
         "Answer with nothing but JSON, without a code fence, that is valid under this JSON schema: {schema}"
@@ -137,7 +137,7 @@ fn describe(kept: &mut Map<String, Value>, words: Map<String, Value>) {
 fn is_sound(kept: &mut Map<String, Value>) -> bool {
     let has = |kept: &Map<String, Value>, keyword| kept.contains_key(keyword);
     if has(kept, "anyOf") || has(kept, "enum") || has(kept, "const") {
-        // The vendor wants no type beside them.
+        // The provider wants no type beside them.
         kept.shift_remove("type");
         return ["properties", "items"]
             .iter()
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_property_whose_name_the_vendor_refuses_is_left_to_words() {
+    fn a_property_whose_name_the_provider_refuses_is_left_to_words() {
         for (name, expected) in [
             ("filter.id", true),
             ("filter[id]", false),

@@ -1,15 +1,14 @@
 //! An answer of the Chat Completions API, whole or as a stream of chunks.
 //!
-//! A whole answer is read as a stream of one chunk. What servers with this API leave out or do
-//! their own way is put up with: ids, indexes, reasons and usage may be missing, `[DONE]` too, and
-//! arguments may be an object instead of its text. A whole message that closes a stream replaces
-//! what its deltas said.
+//! A whole answer is read as a stream of one chunk. Deviations of servers are tolerated: ids,
+//! indexes, reasons, usage and `[DONE]` may be missing, and arguments may be an object instead of
+//! its text. A whole message at the end of a stream replaces the content of the deltas.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::calls::{CallDelta, Calls, FunctionDelta};
-use super::failure::{complaint_in, fault};
+use super::failure::{error_in, fault};
 use super::reasoning::Thoughts;
 use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part, Progress, ResponseParser};
@@ -36,7 +35,8 @@ struct Said {
     refusal: String,
     thoughts: Thoughts,
     calls: Calls,
-    /// A call in the form before `tool_calls`. Servers mirror the first of those here.
+    /// A call in the deprecated field `function_call`. Some servers repeat the first of
+    /// `tool_calls` here.
     function_call: Calls,
 }
 
@@ -61,7 +61,7 @@ struct Choice {
     message: Option<Delta>,
     #[serde(deserialize_with = "lenient::name")]
     finish_reason: Option<String>,
-    /// Why the server broke this choice off.
+    /// Why the server aborted this choice.
     error: Option<Value>,
 }
 
@@ -110,7 +110,7 @@ impl ResponseParser for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
         if event.data.trim_ascii() == "[DONE]" {
             self.is_done = true;
-            // Without a reason to stop, something got lost or is to come.
+            // Without a reason to stop, the stream may continue.
             return Ok(if self.finish_reason.is_some() {
                 Progress::Done
             } else {
@@ -126,7 +126,7 @@ impl ResponseParser for Stream {
         Ok(())
     }
 
-    /// The reported usage, or an estimate of the output if the answer broke off before it.
+    /// The reported usage, or an estimate of the output if the answer was cut before it.
     fn usage(&self, max_output_tokens: u64) -> Usage {
         let written = || lenient::estimated_tokens(self.said.len() as u64, max_output_tokens);
         self.usage.unwrap_or_else(|| Usage {
@@ -144,15 +144,15 @@ impl ResponseParser for Stream {
         }
         let has_refusal = !self.said.refusal.is_empty();
         let (cut, end) = match self.finish_reason.as_deref().map(ending) {
-            Some(Ending::BrokenOff) => return Err(Fault::BrokenOff),
-            Some(Ending::Garbled) => {
+            Some(Ending::Aborted) => return Err(Fault::Aborted),
+            Some(Ending::Malformed) => {
                 return Err(Fault::Inconsistent(
                     "the server could not read the model's tool call",
                 ));
             }
             Some(Ending::Cut(reason)) => (Some(reason), reason),
             Some(Ending::Whole(StopReason::EndTurn)) => (None, StopReason::EndTurn),
-            // `tool_calls` and `function_call` come with calls, or else something is amiss.
+            // A reason such as `tool_calls` counts only if there are calls, which is checked below.
             Some(Ending::Whole(_) | Ending::Unknown) | None => (None, StopReason::Other),
         };
         let (content, wants_tools) = self.said.into_parts(cut)?;
@@ -171,7 +171,7 @@ impl ResponseParser for Stream {
 
 impl Stream {
     fn chunk(&mut self, chunk: Value) -> Result<Progress, Fault> {
-        let error = complaint_in(&chunk).map(fault);
+        let error = error_in(&chunk).map(fault);
         let chunk = Chunk::deserialize(chunk)?;
         let was_stopped = self.finish_reason.is_some();
         let written_before = if was_stopped { self.said.len() } else { 0 };
@@ -195,11 +195,11 @@ impl Stream {
             self.has_choice = true;
             self.choice(choice)?;
         }
-        let goes_on = was_stopped && self.said.len() > written_before;
+        let has_more_text = was_stopped && self.said.len() > written_before;
         self.is_counted |= usage.is_some() && self.finish_reason.is_some();
         Ok(match self.finish_reason {
             None => Progress::More,
-            Some(_) if goes_on => Progress::More,
+            Some(_) if has_more_text => Progress::More,
             Some(_) if self.is_counted => Progress::Counted,
             Some(_) => Progress::Stopped,
         })
@@ -254,7 +254,7 @@ impl Said {
         )
     }
 
-    /// Takes over what a whole message says. What it leaves out stays.
+    /// Replaces each kind of content that a whole message has.
     fn replace_with(&mut self, whole: Self) {
         let Self {
             text,
@@ -280,7 +280,8 @@ impl Said {
         }
     }
 
-    /// What was said, and whether it has calls.
+    /// The content, and whether it has tool calls. If the answer was cut, only whole calls are in
+    /// it.
     fn into_parts(self, cut: Option<StopReason>) -> Result<(Vec<Part>, bool), Fault> {
         let mut content: Vec<Part> = self.thoughts.into_part().into_iter().collect();
         let texts = [self.text, self.refusal]
@@ -315,7 +316,7 @@ fn fields(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-/// The pieces of calls; servers send an empty object or text for none.
+/// The deltas of calls; servers send an empty object or text for none.
 fn call_deltas(calls: Option<Value>) -> Result<Vec<CallDelta>, Fault> {
     match calls {
         None | Some(Value::Null) => Ok(Vec::new()),

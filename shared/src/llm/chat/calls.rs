@@ -1,4 +1,4 @@
-//! The tool calls of a Chat Completions answer, put together from their pieces.
+//! The tool calls of a Chat Completions answer, put together from their deltas.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ struct Call {
     extra: Map<String, Value>,
 }
 
-/// A piece of a call, or a whole one.
+/// A part of a call in one chunk of the stream, or a whole call.
 #[derive(Deserialize)]
 pub(super) struct CallDelta {
     #[serde(default, deserialize_with = "lenient::count")]
@@ -57,18 +57,18 @@ impl From<FunctionDelta> for CallDelta {
 /// all calls before it.
 const MAX_CALLS: usize = 1_000;
 
-/// Where a part of a call belongs.
+/// Where a delta belongs.
 enum Place {
-    /// To the call at this place.
+    /// The call at this place.
     Within(usize),
-    /// To a call that begins with it.
+    /// A new call.
     New,
-    /// Nowhere: it repeats a call.
+    /// None: the delta repeats a call.
     Known,
 }
 
 impl Calls {
-    /// How much text there is of them.
+    /// How many bytes of text the calls have.
     pub(super) const fn len(&self) -> usize {
         self.bytes
     }
@@ -77,29 +77,29 @@ impl Calls {
         self.calls.is_empty()
     }
 
-    /// Takes in the pieces of one delta; what would make more than [`MAX_CALLS`] calls is dropped.
+    /// Takes in the call deltas of one chunk. Calls beyond [`MAX_CALLS`] are dropped.
     pub(super) fn add(&mut self, deltas: Vec<CallDelta>) -> Result<(), Fault> {
         let known = self.calls.len();
         deltas
             .into_iter()
-            .try_for_each(|delta| self.add_piece(delta, known))
+            .try_for_each(|delta| self.add_delta(delta, known))
     }
 
-    /// Takes in one piece. Before its delta, there were `known` calls.
-    fn add_piece(&mut self, delta: CallDelta, known: usize) -> Result<(), Fault> {
+    /// Takes in one call delta. Before its chunk, there were `known` calls.
+    fn add_delta(&mut self, delta: CallDelta, known: usize) -> Result<(), Fault> {
         let function = delta.function.unwrap_or_default();
-        let piece = Call {
+        let delta = Call {
             index: delta.index,
             id: delta.id.unwrap_or_default(),
             name: function.name.unwrap_or_default(),
             arguments: written(function.arguments)?,
             extra: delta.extra,
         };
-        let place = match self.place(&piece, known) {
+        let place = match self.place(&delta, known) {
             Place::Within(place) => place,
             Place::New if self.calls.len() < MAX_CALLS => {
                 self.calls.push(Call {
-                    index: piece.index,
+                    index: delta.index,
                     ..Call::default()
                 });
                 self.calls.len() - 1
@@ -107,62 +107,65 @@ impl Calls {
             Place::New | Place::Known => return Ok(()),
         };
         if let Some(call) = self.calls.get_mut(place) {
-            self.bytes += call.add(piece);
+            self.bytes += call.add(delta);
         }
         Ok(())
     }
 
-    /// Where a piece belongs. Some servers give parallel calls the same index, or none; some tell a
-    /// call's name or id only in a later piece, some in every piece.
-    fn place(&self, piece: &Call, known: usize) -> Place {
-        let Some((place, call)) = self.candidate(piece) else {
+    /// Where a delta belongs. Some servers give parallel calls the same index, or none; some tell a
+    /// call's name or id only in a later delta, some in every delta.
+    fn place(&self, delta: &Call, known: usize) -> Place {
+        let Some((place, call)) = self.candidate(delta) else {
             return Place::New;
         };
-        let has_same_id = !piece.id.is_empty() && call.id == piece.id;
-        let has_another_id = !piece.id.is_empty() && !call.id.is_empty() && call.id != piece.id;
-        if piece.name.is_empty() {
-            // A call whose name is still to come.
+        let has_same_id = !delta.id.is_empty() && call.id == delta.id;
+        let has_another_id = !delta.id.is_empty() && !call.id.is_empty() && call.id != delta.id;
+        if delta.name.is_empty() {
+            // The name of the next call may follow in a later delta.
             let begins_next =
-                has_another_id && piece.index.is_none() && lenient::is_json(&call.arguments);
+                has_another_id && delta.index.is_none() && lenient::is_json(&call.arguments);
             return if begins_next {
                 Place::New
             } else {
                 Place::Within(place)
             };
         }
-        let is_elsewhere = piece.index.is_none() || piece.index != call.index;
-        if has_another_id || (is_elsewhere && !call.name.is_empty() && call.name != piece.name) {
+        let is_elsewhere = delta.index.is_none() || delta.index != call.index;
+        if has_another_id || (is_elsewhere && !call.name.is_empty() && call.name != delta.name) {
             return Place::New;
         }
         if has_same_id || call.name.is_empty() {
             return Place::Within(place);
         }
-        if call.name != piece.name {
+        if call.name != delta.name {
             return Place::New;
         }
-        match piece.index {
+        match delta.index {
             Some(_) => Place::Within(place),
+            // The candidate began in the same chunk, and no chunk splits a call.
             None if place >= known => Place::New,
+            // The call is not complete yet.
             None if !lenient::is_json(&call.arguments) => Place::Within(place),
-            None if call.arguments == piece.arguments => Place::Known,
+            None if call.arguments == delta.arguments => Place::Known,
             None => Place::New,
         }
     }
 
-    /// The call that a piece may belong to: the last with its index, or with its id if one of the
-    /// two has no index, or without either the last. Servers give parallel calls the same id.
-    fn candidate(&self, piece: &Call) -> Option<(usize, &Call)> {
+    /// The call that a delta may belong to: the last call with its index. If one of the two has no
+    /// index, the last call with its id. If the delta has neither, the last call. The caller checks
+    /// more, because some servers give parallel calls the same id.
+    fn candidate(&self, delta: &Call) -> Option<(usize, &Call)> {
         let last = |is_it: &dyn Fn(&Call) -> bool| {
             self.calls.iter().enumerate().rfind(|(_, call)| is_it(call))
         };
-        let by_id = || last(&|call| !piece.id.is_empty() && call.id == piece.id);
-        match piece.index {
+        let by_id = || last(&|call| !delta.id.is_empty() && call.id == delta.id);
+        match delta.index {
             Some(index) => last(&|call| call.index == Some(index))
                 .or_else(|| by_id().filter(|(_, call)| call.index.is_none()))
                 .or_else(|| {
-                    // The first piece of this call had no index.
+                    // The first delta of this call had no index.
                     last(&|_| true)
-                        .filter(|(_, call)| piece.name.is_empty() && call.index.is_none())
+                        .filter(|(_, call)| delta.name.is_empty() && call.index.is_none())
                 }),
             None => by_id().or_else(|| last(&|_| true)),
         }
@@ -177,7 +180,7 @@ impl Calls {
             .collect()
     }
 
-    /// Without calls that were cut: they must neither run nor be sent back.
+    /// The calls, except those that were cut: they must neither run nor be sent back.
     pub(super) fn into_whole_parts(mut self) -> Vec<Part> {
         self.calls
             .retain(|call| serde_json::from_str::<Map<String, Value>>(&call.arguments).is_ok());
@@ -189,27 +192,27 @@ impl Calls {
 }
 
 impl Call {
-    /// Takes in a piece, and returns how much text it has. An id and a name that are known stay.
-    fn add(&mut self, piece: Self) -> usize {
-        let mut bytes = piece.arguments.len();
+    /// Adds a delta, and returns how much text was added. A known id and name stay.
+    fn add(&mut self, delta: Self) -> usize {
+        let mut bytes = delta.arguments.len();
         if self.id.is_empty() {
-            self.id = piece.id;
+            self.id = delta.id;
         }
         if self.name.is_empty() {
-            bytes += piece.name.len();
-            self.name = piece.name;
+            bytes += delta.name.len();
+            self.name = delta.name;
         }
         if self.arguments.is_empty() {
-            self.arguments = piece.arguments;
+            self.arguments = delta.arguments;
         } else {
-            self.arguments.push_str(&piece.arguments);
+            self.arguments.push_str(&delta.arguments);
         }
         self.extra
-            .extend(piece.extra.into_iter().filter(|(field, _)| field != "type"));
+            .extend(delta.extra.into_iter().filter(|(field, _)| field != "type"));
         bytes
     }
 
-    /// Whether it says nothing.
+    /// Whether all its fields are empty.
     const fn is_blank(&self) -> bool {
         self.id.is_empty() && self.name.is_empty() && self.arguments.is_empty()
     }

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use crate::llm::dialect::Fault;
-use crate::llm::failure::Complaint;
+use crate::llm::failure::ErrorBody;
 
 /// The error that a body or chunk with status 200 reports, if it does. `{"error": …}` is the rule,
 /// vLLM had `{"object": "error", …}`, and some frameworks have `{"detail": …}`.
-pub(super) fn complaint_in(body: &Value) -> Option<&Value> {
+pub(super) fn error_in(body: &Value) -> Option<&Value> {
     let error = body.get("error").filter(|error| !error.is_null());
     let is_error = body.get("object").is_some_and(|object| object == "error");
     error
@@ -17,6 +17,6 @@ pub(super) fn complaint_in(body: &Value) -> Option<&Value> {
 
 /// What an error means that came with status 200.
 pub(super) fn fault(error: &Value) -> Fault {
-    let complaint = Complaint::from_error(error);
-    Fault::Complaint(complaint.kind_despite_success(), complaint)
+    let error_body = ErrorBody::from_error(error);
+    Fault::ProviderError(error_body.kind_despite_success(), error_body)
 }

@@ -2,7 +2,7 @@
 //! as `LiteLLM` and `OpenRouter`.
 //!
 //! What is sent is what all of them know. What they answer is read leniently, because each has its
-//! own way with what OpenAI left open. OpenAI's own models are asked by its [Responses
+//! own way with what OpenAI left open. OpenAI's own models are called by its [Responses
 //! API](super::openai), which alone has all of their abilities.
 
 mod answer;
@@ -19,7 +19,7 @@ use super::dialect::Dialect;
 use super::http::Client;
 use crate::domain::ModelRequest;
 
-/// Asks the models of any server with the API.
+/// Calls the models of any server with the API.
 pub(super) type ChatClient = Client<Chat>;
 
 /// The API.

@@ -1,16 +1,15 @@
-//! How servers with the Chat Completions API show a model's reasoning, which the API itself has no
-//! place for.
+//! A model's reasoning in the Chat Completions API, which does not define it. Servers add fields.
 //!
 //! It is a field of the message: `reasoning` (vLLM, Ollama, `OpenRouter`), `reasoning_content`
 //! (`DeepSeek`, older vLLM), or both with the same text. Gateways add `reasoning_details`, which
-//! hold signatures. The fields are kept as they are, to go back with the message.
+//! hold signatures. The fields are stored unchanged, and sent back with the message.
 
 use serde_json::{Map, Value};
 
 use crate::domain::AssistantContent;
 use crate::llm::dialect::Part;
 
-/// The fields of a detail whose pieces are one text.
+/// The fields of a detail whose deltas are one text.
 const TEXTS: [&str; 4] = ["text", "summary", "data", "signature"];
 
 /// Reasoning as far as it has arrived.
@@ -21,7 +20,7 @@ pub(super) struct Thoughts {
 }
 
 impl Thoughts {
-    /// How much text there is of it.
+    /// How many bytes the reasoning's text has.
     pub(super) fn len(&self) -> usize {
         self.text().len()
     }
@@ -40,13 +39,13 @@ impl Thoughts {
     /// Adds details. A detail that continues the last one has the same index and type.
     pub(super) fn add_details(&mut self, details: Vec<Map<String, Value>>) {
         for detail in details {
-            let goes_on = |last: &&mut Map<String, Value>| {
+            let continues = |last: &&mut Map<String, Value>| {
                 detail.contains_key("index")
                     && ["index", "type"]
                         .iter()
                         .all(|key| last.get(*key) == detail.get(*key))
             };
-            match self.details.last_mut().filter(goes_on) {
+            match self.details.last_mut().filter(continues) {
                 Some(last) => merge(last, detail),
                 None => self.details.push(detail),
             }
@@ -60,7 +59,7 @@ impl Thoughts {
             .unwrap_or_default()
     }
 
-    /// All of it as one part, if there is any.
+    /// The reasoning as one part, if there is any.
     pub(super) fn into_part(self) -> Option<Part> {
         let content = AssistantContent::Reasoning(self.text().to_owned());
         let mut fields = self.texts;

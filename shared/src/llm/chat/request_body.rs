@@ -1,9 +1,9 @@
-//! A question as servers with the Chat Completions API want it: what all of them know, and nothing
+//! A request as servers with the Chat Completions API want it: what all of them know, and nothing
 //! else.
 //!
 //! A model's reasoning, and the fields that its server adds to a call, are sent back only to that
-//! model; reasoning only while the tools that it called are at work, because templates drop it from
-//! older turns and some servers refuse it there.
+//! model. Reasoning is sent back only in turns after the last user turn: templates drop it from
+//! older turns, and some servers refuse it there.
 
 use std::borrow::Cow;
 
@@ -39,7 +39,7 @@ pub(in crate::llm) struct RequestBody<'a> {
     /// Not `max_completion_tokens`, which is OpenAI's own name: Ollama and older servers ignore it.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<u32>,
-    /// Only where the other name is refused.
+    /// Only for models that refuse `max_tokens`.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u32>,
     stream: bool,
@@ -69,7 +69,7 @@ enum Turn<'a> {
     },
 }
 
-/// Servers for text alone know only the plain form.
+/// A text alone is sent in the plain form: servers without images know only this.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Content<'a> {
@@ -206,7 +206,7 @@ fn content<'a>(parts: &[&'a UserPart]) -> Content<'a> {
     }
 }
 
-/// What the model added to the part, in the fields of its own message.
+/// The fields that the model's server added to the part.
 fn original<'a>(part: &'a AssistantPart, model: &ModelRef) -> Option<&'a Map<String, Value>> {
     part.original
         .as_ref()
@@ -259,7 +259,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The arguments as an object: servers parse them for their templates, and fail where they can't.
+/// The arguments as an object. Servers parse them for their templates, and fail at other texts.
 fn arguments(written: &str) -> Cow<'_, str> {
     match serde_json::from_str::<Map<String, Value>>(written) {
         Ok(_) => written.into(),

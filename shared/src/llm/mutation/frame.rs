@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Body, Choices, Frame, Mutated, Touch};
 use crate::domain::Provider;
 
-/// What the loss of an event touches at most.
+/// What the loss of an event may change.
 pub(super) fn touch_of(provider: Provider, frame: &Frame) -> Touch {
     let data = &frame.data;
     let kind = data
@@ -77,7 +77,7 @@ pub(super) fn mutate_frames(
         }
         2 => {
             let other = choices.below(frames.len());
-            // Between the two, what they were in order with is out of order as well.
+            // The two events also change their order with the events between them.
             let (first, last) = (place.min(other), place.max(other));
             touch = (first..=last)
                 .map(|at| touch_at(&frames, at))
@@ -113,7 +113,7 @@ const TEXTS: [&str; 6] = [
     "/choices/0/delta/tool_calls/0/function/arguments",
 ];
 
-/// Two events that say together what the event says. An emoji is cut in its middle.
+/// Splits the text of an event between two events. An emoji is cut in its middle.
 fn split(frame: &Frame, choices: &mut Choices<'_>) -> Option<(Frame, Frame)> {
     let is_delta = |text: &&&str| {
         frame
@@ -127,7 +127,7 @@ fn split(frame: &Frame, choices: &mut Choices<'_>) -> Option<(Frame, Frame)> {
         .data
         .pointer("/choices/0/finish_reason")
         .is_some_and(|reason| !reason.is_null());
-    // Without an index, a second piece with a name is another call.
+    // Without an index, a second delta with a name is another call.
     let is_call = pointer.contains("tool_calls");
     if has_others
         || is_call

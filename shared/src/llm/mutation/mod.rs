@@ -1,7 +1,8 @@
-//! For tests and fuzzing: recorded exchanges, and what goes wrong with them on their way.
+//! For tests and fuzzing: recorded responses, and mutations of them, as faulty servers and
+//! connections cause them.
 //!
-//! A mutation drops, doubles, retypes, reorders or splits a field, an event or a byte. It says
-//! whether what it changed is part of what the model said, of why it stopped, or of neither.
+//! A mutation drops, doubles, retypes, reorders or splits a field, an event or a byte. It reports
+//! what it may have changed: the answer's content, its reason to stop, or neither.
 
 mod field;
 mod frame;
@@ -17,9 +18,9 @@ use crate::domain::Provider;
 /// A response body as a provider sends it.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// Whose API it is.
+    /// The provider whose API it is of.
     pub provider: Provider,
     body: Body,
 }
@@ -36,29 +37,29 @@ struct Frame {
     data: Value,
 }
 
-/// What a mutation touched at most.
+/// The most important part of an answer that a mutation may have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touch {
-    /// Nothing of the answer.
+    /// No part of the answer.
     Nothing,
-    /// Why the model stopped.
+    /// The reason why the model stopped.
     Ending,
-    /// What the model said.
+    /// The content.
     Content,
 }
 
-/// A body on which a mutation was done.
+/// A body with a mutation.
 #[derive(Debug, Clone)]
 pub struct Mutated {
     /// The body.
     pub bytes: Vec<u8>,
-    /// What was done.
+    /// The mutation, in words.
     pub what: String,
-    /// What that touched.
+    /// What it may have changed.
     pub touch: Touch,
 }
 
-/// Bytes that decide what is done. Once they are used up, the first choice is taken.
+/// Bytes that choose a mutation. After the last byte, the first choice is always taken.
 #[derive(Debug)]
 pub struct Choices<'a>(&'a [u8]);
 
@@ -79,70 +80,70 @@ impl<'a> Choices<'a> {
     }
 }
 
-const A: Provider = Provider::Anthropic;
-const R: Provider = Provider::OpenAi;
-const C: Provider = Provider::OpenAiCompatible;
+const ANTHROPIC: Provider = Provider::Anthropic;
+const RESPONSES: Provider = Provider::OpenAi;
+const CHAT: Provider = Provider::OpenAiCompatible;
 
 /// Streams, with their names and APIs.
 const STREAMS: [(&str, Provider, &str); 12] = [
     (
         "anthropic_stream",
-        A,
+        ANTHROPIC,
         include_str!("../fixtures/anthropic_stream.txt"),
     ),
     (
         "anthropic_tools_stream",
-        A,
+        ANTHROPIC,
         include_str!("../fixtures/anthropic_tools_stream.txt"),
     ),
     (
         "anthropic_stream_nameless",
-        A,
+        ANTHROPIC,
         include_str!("../fixtures/anthropic_stream_nameless.sse"),
     ),
     (
         "openai_text_stream",
-        R,
+        RESPONSES,
         include_str!("../fixtures/openai_text_stream.sse"),
     ),
     (
         "openai_stream",
-        R,
+        RESPONSES,
         include_str!("../fixtures/openai_stream.sse"),
     ),
     (
         "openai_stream_compatible",
-        R,
+        RESPONSES,
         include_str!("../fixtures/openai_stream_compatible.sse"),
     ),
     (
         "chat_text_stream",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_text_stream.sse"),
     ),
     (
         "chat_stream_vllm",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_stream_vllm.sse"),
     ),
     (
         "chat_stream_ollama",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_stream_ollama.sse"),
     ),
     (
         "chat_stream_llama_cpp",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_stream_llama_cpp.sse"),
     ),
     (
         "chat_stream_openrouter",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_stream_openrouter.sse"),
     ),
     (
         "chat_stream_closing_message",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_stream_closing_message.sse"),
     ),
 ];
@@ -151,22 +152,22 @@ const STREAMS: [(&str, Provider, &str); 12] = [
 const WHOLES: [(&str, Provider, &str); 4] = [
     (
         "anthropic_message",
-        A,
+        ANTHROPIC,
         include_str!("../fixtures/anthropic_message.json"),
     ),
     (
         "openai_response",
-        R,
+        RESPONSES,
         include_str!("../fixtures/openai_response.json"),
     ),
     (
         "chat_response",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_response.json"),
     ),
     (
         "chat_text_response",
-        C,
+        CHAT,
         include_str!("../fixtures/chat_text_response.json"),
     ),
 ];

@@ -8,7 +8,7 @@ use super::kind_despite_success;
 use crate::domain::{AssistantContent, StopReason, Usage};
 use crate::llm::dialect::{Answer, Fault, Part};
 use crate::llm::endings::{Ending, ending};
-use crate::llm::failure::Complaint;
+use crate::llm::failure::ErrorBody;
 use crate::llm::lenient;
 use crate::ports::ModelErrorKind;
 
@@ -113,17 +113,17 @@ impl Response {
         })
     }
 
-    /// Whether the vendor's filter declined to answer; or the reason why there is no answer.
+    /// Whether the provider's filter declined to answer; or the reason why there is no answer.
     fn check(&self) -> Result<bool, Fault> {
         if let Some(error) = &self.error {
-            let complaint = Complaint::from_error(error);
-            return kind_despite_success(&complaint)
-                .map_or(Ok(true), |kind| Err(Fault::Complaint(kind, complaint)));
+            let error_body = ErrorBody::from_error(error);
+            return kind_despite_success(&error_body)
+                .map_or(Ok(true), |kind| Err(Fault::ProviderError(kind, error_body)));
         }
         match self.status() {
-            Some(Status::Failed | Status::Cancelled) => Err(Fault::Complaint(
+            Some(Status::Failed | Status::Cancelled) => Err(Fault::ProviderError(
                 ModelErrorKind::Unavailable,
-                Complaint::default(),
+                ErrorBody::default(),
             )),
             // Only background responses can be incomplete here.
             Some(Status::Queued | Status::InProgress) => {
@@ -139,14 +139,14 @@ impl Response {
 
 /// The items, without repetitions: an item that equals the one before it and has an id.
 fn without_repeats(items: Vec<Value>) -> Vec<Value> {
-    let mut kept: Vec<Value> = Vec::new();
+    let mut distinct: Vec<Value> = Vec::new();
     for item in items {
-        let is_repeat = item.get("id").is_some_and(Value::is_string) && kept.last() == Some(&item);
-        if !is_repeat {
-            kept.push(item);
+        let has_id = item.get("id").is_some_and(Value::is_string);
+        if !has_id || distinct.last() != Some(&item) {
+            distinct.push(item);
         }
     }
-    kept
+    distinct
 }
 
 fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
@@ -156,12 +156,14 @@ fn cut_reason(details: Option<IncompleteDetails>) -> Result<StopReason, Fault> {
         .map(ending)
     {
         Some(Ending::Cut(reason)) => Ok(reason),
-        Some(Ending::BrokenOff) => Err(Fault::BrokenOff),
-        Some(Ending::Whole(_) | Ending::Garbled | Ending::Unknown) | None => Ok(StopReason::Other),
+        Some(Ending::Aborted) => Err(Fault::Aborted),
+        Some(Ending::Whole(_) | Ending::Malformed | Ending::Unknown) | None => {
+            Ok(StopReason::Other)
+        }
     }
 }
 
-/// As in [`Usage`], the vendor's `input_tokens` and `output_tokens` are totals.
+/// As in [`Usage`], the provider's `input_tokens` and `output_tokens` are totals.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct UsageReport {

@@ -24,17 +24,17 @@ pub(super) enum Item {
     Unknown,
 }
 
-/// What a message says; plain text with some servers.
+/// The content of a message. Some servers send only a text.
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(super) enum Content {
     Text(String),
-    Pieces(Vec<Piece>),
+    Parts(Vec<ContentPart>),
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Piece {
+pub(super) enum ContentPart {
     #[serde(alias = "text")]
     OutputText { text: Option<String> },
     /// The model declines, in its own words.
@@ -54,7 +54,7 @@ pub(super) struct Call {
     status: Option<String>,
 }
 
-/// Arguments; an object instead of its text with some servers.
+/// The arguments of a call. Some servers send an object instead of its text.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
 enum Arguments {
@@ -75,10 +75,10 @@ impl Item {
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Message {
-                content: Some(Content::Pieces(pieces)),
-            } => pieces
+                content: Some(Content::Parts(parts)),
+            } => parts
                 .iter()
-                .any(|piece| matches!(piece, Piece::Refusal { refusal: Some(_) })),
+                .any(|part| matches!(part, ContentPart::Refusal { refusal: Some(_) })),
             Self::Message { .. }
             | Self::FunctionCall(_)
             | Self::Reasoning { .. }
@@ -86,8 +86,8 @@ impl Item {
         }
     }
 
-    /// The item, and its block for the vendor. A call that was cut is none: it must neither run nor
-    /// be sent back.
+    /// The item as a part of the answer, with its block for the provider. `None` for a call that
+    /// was cut: it must neither run nor be sent back.
     pub(super) fn into_part(self, block: Value, response: Option<Status>) -> Option<Part> {
         let content = match self {
             Self::Message { content } => {
@@ -132,8 +132,8 @@ fn thoughts_in(thoughts: &Value) -> Vec<&str> {
 }
 
 impl Call {
-    /// Whether it was cut. Servers complete a response and leave its calls in progress: those are
-    /// whole.
+    /// Whether the call was cut. Some servers complete a response, but leave its calls in progress.
+    /// Those calls are whole if their arguments are.
     fn is_cut(&self, response: Option<Status>) -> bool {
         let objects = || {
             serde_json::Deserializer::from_str(self.arguments.text())
@@ -171,12 +171,12 @@ impl Content {
     fn into_text(self) -> String {
         match self {
             Self::Text(text) => text,
-            Self::Pieces(pieces) => pieces.into_iter().map(Piece::into_text).collect(),
+            Self::Parts(parts) => parts.into_iter().map(ContentPart::into_text).collect(),
         }
     }
 }
 
-impl Piece {
+impl ContentPart {
     fn into_text(self) -> String {
         match self {
             Self::OutputText { text } => text.unwrap_or_default(),

@@ -1,10 +1,10 @@
 //! OpenAI's Responses API, version 1.
 //!
 //! Types and names of errors are those of the API reference at
-//! <https://platform.openai.com/docs/api-reference/responses> and of the vendor's own client.
-//! Unknown fields, output items, events and reasons are let pass, because the vendor adds them
-//! without a new version. Requests ask the vendor to store nothing. Its reasoning arrives encrypted
-//! instead, and is sent back.
+//! <https://platform.openai.com/docs/api-reference/responses> and of the provider's own client.
+//! Unknown fields, output items, events and reasons are let pass, because the provider adds them
+//! without a new version. Requests ask the provider to store nothing. Its reasoning arrives
+//! encrypted instead, and is sent back.
 
 mod answer;
 mod item;
@@ -17,17 +17,17 @@ mod tests;
 use self::request_body::RequestBody;
 use self::stream::Stream;
 use super::dialect::Dialect;
-use super::failure::Complaint;
+use super::failure::ErrorBody;
 use super::http::Client;
 use crate::domain::ModelRequest;
 use crate::ports::ModelErrorKind;
 
 pub(super) use self::strict::response_schema;
 
-/// Asks the vendor's models.
+/// Calls the provider's models.
 pub(super) type OpenAiClient = Client<OpenAi>;
 
-/// The vendor's API.
+/// The provider's API.
 pub(super) struct OpenAi;
 
 impl Dialect for OpenAi {
@@ -46,7 +46,8 @@ impl Dialect for OpenAi {
     }
 }
 
-/// What an error means that came with status 200; `None` if the vendor's filter declined to answer.
-fn kind_despite_success(complaint: &Complaint) -> Option<ModelErrorKind> {
-    Some(complaint.kind_despite_success()).filter(|kind| *kind != ModelErrorKind::Refused)
+/// What an error means that came with status 200; `None` if the provider's filter declined to
+/// answer.
+fn kind_despite_success(error_body: &ErrorBody) -> Option<ModelErrorKind> {
+    Some(error_body.kind_despite_success()).filter(|kind| *kind != ModelErrorKind::Refused)
 }

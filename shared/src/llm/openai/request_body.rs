@@ -1,8 +1,8 @@
-//! A question as the Responses API wants it.
+//! A request as the Responses API wants it.
 //!
-//! What the model itself said goes back to it as it came, with its encrypted reasoning. Another
-//! model gets the neutral form, and no reasoning: it is bound to the model, and an item is refused
-//! without the reasoning that led to it.
+//! A model gets its own items back unchanged, with their encrypted reasoning. Another model gets
+//! the neutral form without reasoning, because encrypted reasoning belongs to one model, and the
+//! provider refuses an item without its reasoning.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -20,10 +20,10 @@ use crate::llm::transcript::{CallResult, Said, Turn, UniqueIn, tool_name, turns}
 use crate::policy::models::may_reason;
 use crate::policy::schemas::accepted;
 
-/// The fewest tokens that the vendor lets an answer have.
+/// The fewest tokens that the provider lets an answer have.
 const MIN_OUTPUT_TOKENS: u32 = 16;
 
-/// The longest id of a call that the vendor takes.
+/// The longest id of a call that the provider takes.
 const MAX_CALL_ID_BYTES: usize = 64;
 
 #[derive(Serialize)]
@@ -85,8 +85,8 @@ enum Speaker<'a> {
     },
     Assistant {
         content: &'a str,
-        /// Whether the text is the answer or said on the way to it; without it, the vendor's models
-        /// do worse.
+        /// Whether the text is the final answer or a comment before it. Without the phase, the
+        /// provider's models give worse answers.
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<&'a str>,
     },
@@ -164,8 +164,8 @@ impl<'a> From<&'a ModelRequest> for RequestBody<'a> {
     }
 }
 
-/// Brings questions that begin alike to the machines that remember the beginning. Names neither
-/// tenant nor agent.
+/// The key by which the provider finds a machine with the beginning of the prompt in its cache. It
+/// shows neither the tenant nor the agent.
 fn cache_key(request: &ModelRequest) -> String {
     let mut hash = Sha256::new()
         .chain_update(request.caller.tenant.as_str())
@@ -185,7 +185,7 @@ fn cache_key(request: &ModelRequest) -> String {
     hex(&hash.finalize())
 }
 
-/// The first 128 bits.
+/// The first 128 bits in hexadecimal.
 fn hex(digest: &[u8]) -> String {
     format!(
         "{:032x}",
@@ -195,7 +195,7 @@ fn hex(digest: &[u8]) -> String {
 
 fn input<'a>(messages: &'a [Message], model: &ModelRef) -> Vec<Item<'a>> {
     let mut items = Vec::new();
-    // The calls that keep their id in any form.
+    // The ids that are sent unchanged, although they may be too long.
     let mut unchanged = HashSet::new();
     for turn in turns(messages, model, UniqueIn::Conversation) {
         match turn {
@@ -216,7 +216,8 @@ fn user(parts: Vec<&UserPart>) -> Item<'_> {
     })
 }
 
-/// A model's turn. Reasoning at its end led to nothing, and would be refused.
+/// A model's turn, without reasoning at its end: the provider refuses reasoning without an item
+/// after it.
 fn assistant<'a>(
     parts: &[Said<'a>],
     model: &ModelRef,
@@ -287,8 +288,7 @@ fn output<'a>(result: CallResult<'a>, unchanged: &HashSet<Cow<'a, str>>) -> Item
     Item::Neutral(Neutral::FunctionCallOutput { call_id, output })
 }
 
-/// The id, or one in its place: servers with similar APIs have ids that are longer than this one
-/// takes.
+/// The id, or a shorter one in its place: other servers have longer ids than this provider accepts.
 fn call_id(id: Cow<'_, str>) -> Cow<'_, str> {
     if id.len() <= MAX_CALL_ID_BYTES {
         return id;

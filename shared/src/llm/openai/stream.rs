@@ -48,7 +48,7 @@ struct EventFields<'a> {
 enum Kind {
     ItemAdded,
     /// A part of an item; the event of the item's end must follow.
-    ItemPiece,
+    ItemPart,
     ItemDone,
     /// The last event, with the status that its type means.
     Last(&'static str),
@@ -57,14 +57,14 @@ enum Kind {
 
 impl ResponseParser for Stream {
     fn event(&mut self, event: &sse::Event) -> Result<Progress, Fault> {
-        // The vendor sends none; servers with the same API do.
+        // The provider sends none; servers with the same API do.
         if event.data.trim_ascii() == "[DONE]" {
             return Ok(Progress::Stopped);
         }
         let fields: EventFields<'_> = serde_json::from_str(&event.data)?;
         match fields.kind(&event.name) {
             Some(Kind::ItemAdded) => self.begun.extend(fields.output_index),
-            Some(Kind::ItemPiece) => {
+            Some(Kind::ItemPart) => {
                 self.begun.extend(fields.output_index);
                 self.count(fields.delta);
             }
@@ -166,7 +166,7 @@ impl Lookup for Kind {
         Some(match name {
             "response.output_item.added" => Self::ItemAdded,
             "response.output_text.delta" | "response.function_call_arguments.delta" => {
-                Self::ItemPiece
+                Self::ItemPart
             }
             "response.output_item.done" => Self::ItemDone,
             "response.completed" => Self::Last("completed"),

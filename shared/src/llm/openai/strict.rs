@@ -1,7 +1,7 @@
 //! Which JSON schemas OpenAI's models can be held to.
 //!
-//! The vendor refuses a strict schema outside its subset, so this says yes only to what is surely
-//! inside: the keywords of
+//! The provider refuses a strict schema outside its subset. So a schema counts as strict only if it
+//! is surely inside: the keywords of
 //! <https://platform.openai.com/docs/guides/structured-outputs#supported-schemas> that all its
 //! models know, each schema with a `type` ("schema must have a 'type' key") unless it has `anyOf`
 //! or `$ref`, and nothing beside a `$ref` ("$ref cannot have keywords",
@@ -12,17 +12,17 @@ use serde_json::{Map, Value};
 use crate::domain::Provider;
 use crate::policy::schemas::{accepted, modern};
 
-/// How many levels of nesting the vendor takes.
+/// How many levels of nesting the provider takes.
 const MAX_DEPTH: usize = 10;
 
-/// How many values of all enumerations together the vendor takes.
+/// How many values of all enumerations together the provider takes.
 const MAX_ENUM_VALUES: usize = 1_000;
 
 /// How long the texts of one enumeration may be together if it has more than [`LONG_ENUM`] values.
 const MAX_LONG_ENUM_BYTES: usize = 15_000;
 const LONG_ENUM: usize = 250;
 
-/// The schema of an answer as the vendor takes it, and whether it takes it as strict.
+/// The schema of an answer as the provider takes it, and whether it takes it as strict.
 pub(in crate::llm) fn response_schema(schema: &Value) -> (Value, bool) {
     let modern = modern(schema);
     if is_strict(&modern) {
@@ -32,7 +32,7 @@ pub(in crate::llm) fn response_schema(schema: &Value) -> (Value, bool) {
     }
 }
 
-/// Whether the vendor takes the schema as strict.
+/// Whether the provider takes the schema as strict.
 pub(super) fn is_strict(schema: &Value) -> bool {
     let is_object = schema.get("type").and_then(Value::as_str) == Some("object");
     let mut enum_values = 0;
@@ -42,6 +42,8 @@ pub(super) fn is_strict(schema: &Value) -> bool {
         && enum_values <= MAX_ENUM_VALUES
 }
 
+/// Whether the schema, with at most `depth` levels, is in the subset. Adds its enumerations' values
+/// to `enum_values`.
 fn is_within(schema: &Value, root: &Value, depth: usize, enum_values: &mut usize) -> bool {
     let (Some(keywords), Some(depth)) = (schema.as_object(), depth.checked_sub(1)) else {
         return false;
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn enumerations_are_strict_up_to_the_vendors_limits() {
+    fn enumerations_are_strict_up_to_the_providers_limits() {
         let values = |count: usize, bytes: usize| {
             let values: Vec<_> = (0..count)
                 .map(|number| format!("{number:0bytes$}"))

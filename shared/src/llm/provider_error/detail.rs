@@ -10,18 +10,18 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Complaint, vocabulary};
+use super::{ErrorBody, vocabulary};
 use crate::domain::{ModelRef, Prompt, ProviderError};
 use crate::ports::ModelErrorKind;
 
-/// The longest place in a request that is kept.
+/// The longest place in a request that is recorded.
 const MAX_PARAM_BYTES: usize = 256;
 
-/// The longest message that is kept, and how much of one is looked at.
+/// The longest message that is recorded, and how much of a message is read.
 const MAX_MESSAGE_BYTES: usize = 300;
 const MAX_SEEN_BYTES: usize = 600;
 
-/// The most digits of a number that is kept: numbers of tokens have fewer, numbers of cards and
+/// The most digits of a number that is recorded: numbers of tokens have fewer, numbers of cards and
 /// accounts have more.
 const MAX_DIGITS: usize = 7;
 
@@ -79,7 +79,7 @@ pub(in crate::llm) struct Request<'a> {
     pub(in crate::llm) prompt: Option<&'a Prompt>,
 }
 
-impl Complaint {
+impl ErrorBody {
     /// What of it is fit for records and logs; `None` if nothing is.
     pub(in crate::llm) fn detail(
         &self,
@@ -224,7 +224,7 @@ impl Place {
 }
 
 /// A text without what is unknown.
-struct Kept {
+struct Filtered {
     text: String,
     known: usize,
     unknown: usize,
@@ -233,7 +233,7 @@ struct Kept {
 /// A message without what could be of a prompt or a key; `None` if little is left.
 fn clean(message: &str, own: &BTreeSet<&str>) -> Option<String> {
     let seen = message.get(..message.floor_char_boundary(MAX_SEEN_BYTES))?;
-    let Kept {
+    let Filtered {
         text,
         known,
         unknown,
@@ -288,8 +288,8 @@ fn without_quotations(text: &str) -> String {
 }
 
 /// The text with only the words in it that are known, and ASCII punctuation.
-fn keep_known(text: &str, own: &BTreeSet<&str>) -> Kept {
-    let mut kept = Kept {
+fn keep_known(text: &str, own: &BTreeSet<&str>) -> Filtered {
+    let mut kept = Filtered {
         text: String::new(),
         known: 0,
         unknown: 0,

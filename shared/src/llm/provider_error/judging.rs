@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Complaint;
+use super::ErrorBody;
 use super::rules::{On, RULES, Rule};
 use crate::ports::ModelErrorKind;
 
@@ -31,19 +31,19 @@ pub(super) fn has_name(name: &str) -> bool {
 
 /// What an error means that came with this status; with none, in an answer with status 200.
 pub(super) fn kind(
-    complaint: &Complaint,
+    error_body: &ErrorBody,
     http: Option<u16>,
     wait: Option<Duration>,
 ) -> ModelErrorKind {
-    let status = actual_status(complaint, http);
+    let status = actual_status(error_body, http);
     // A redirect isn't followed, because it would take the key elsewhere. Other successes have no
     // answer.
     if status.is_some_and(|status| status < 400) {
         return ModelErrorKind::BadAnswer;
     }
-    if complaint.is_page {
+    if error_body.is_page {
         let is_edge = On::Vague.holds(status, wait) || status == Some(403);
-        let page = complaint
+        let page = error_body
             .texts
             .first()
             .map(|text| text.to_ascii_lowercase())
@@ -57,18 +57,18 @@ pub(super) fn kind(
             kind => kind,
         };
     }
-    let wording = wording(complaint);
+    let wording = wording(error_body);
     let rule = RULES
         .iter()
-        .find(|rule| rule.on.holds(status, wait) && rule.fits(complaint, &wording));
+        .find(|rule| rule.on.holds(status, wait) && rule.fits(error_body, &wording));
     rule.map_or_else(|| by_status(status), |rule| rule.kind.clone())
 }
 
-/// The status that a body names goes before one that says little: gateways put their vendors'
+/// The status that a body names goes before one that says little: gateways put their providers'
 /// errors into answers of their own.
-fn actual_status(complaint: &Complaint, http: Option<u16>) -> Option<u16> {
+fn actual_status(error_body: &ErrorBody, http: Option<u16>) -> Option<u16> {
     let says_little = matches!(http, None | Some(400 | 500 | 502));
-    complaint.status.filter(|_| says_little).or(http)
+    error_body.status.filter(|_| says_little).or(http)
 }
 
 fn by_status(status: Option<u16>) -> ModelErrorKind {
@@ -86,13 +86,13 @@ fn by_status(status: Option<u16>) -> ModelErrorKind {
 }
 
 /// The beginnings of what an error says, in lower case.
-fn wording(complaint: &Complaint) -> String {
+fn wording(error_body: &ErrorBody) -> String {
     let start = |text: &String| {
         text.get(..text.floor_char_boundary(MAX_WORDING_BYTES))
             .unwrap_or_default()
             .to_ascii_lowercase()
     };
-    complaint
+    error_body
         .texts
         .iter()
         .map(start)
@@ -114,9 +114,9 @@ impl On {
 }
 
 impl Rule {
-    fn fits(&self, complaint: &Complaint, wording: &str) -> bool {
+    fn fits(&self, error_body: &ErrorBody, wording: &str) -> bool {
         let is_named = |name: &str| self.names.iter().any(|pattern| matches(pattern, name));
-        complaint
+        error_body
             .names
             .iter()
             .any(|name| is_named(&name.to_ascii_lowercase()))

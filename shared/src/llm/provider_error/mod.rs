@@ -1,10 +1,10 @@
-//! What a provider's error means, for all vendors. The error's names and text count more than the
+//! What a provider's error means, for all providers. The error's names and text count more than the
 //! HTTP status.
 //!
-//! Any server may send any vendor's errors, because gateways pass them on. So there is one reader
+//! Any server may send any provider's errors, because gateways pass them on. So there is one reader
 //! for all forms of an error ([`reading`]), one table of names and words ([`rules`]), and one place
 //! that decides which parts of an error may go into records and logs ([`detail`]).
-//! `docs/model-errors.md` shows the table by vendor, and a test compares it with this code.
+//! `docs/model-errors.md` shows the table by provider, and a test compares it with this code.
 
 mod detail;
 mod judging;
@@ -20,7 +20,7 @@ pub(super) use self::wait::retry_after;
 use super::token::MAX_NAME_BYTES;
 use crate::ports::ModelErrorKind;
 
-/// How many names of one error are kept.
+/// How many names of one error are read.
 const MAX_NAMES: usize = 3;
 
 /// The most digits in a name of an error: an id or a key has more.
@@ -29,7 +29,7 @@ const MAX_DIGITS: usize = 4;
 /// What a provider says about an error. The texts only serve to recognise it; they never go into
 /// logs.
 #[derive(Default)]
-pub(super) struct Complaint {
+pub(super) struct ErrorBody {
     /// The error's names, outermost first: its type, its code, then the names of errors inside it.
     names: Vec<String>,
     /// The error's texts, outermost first.
@@ -49,7 +49,7 @@ pub(super) struct Complaint {
 #[error("the provider calls it {0}")]
 pub(super) struct ErrorName(String);
 
-impl Complaint {
+impl ErrorBody {
     /// What the error means, with this HTTP status and the wait that a header names.
     pub(super) fn kind(&self, status: u16, header_wait: Option<Duration>) -> ModelErrorKind {
         judging::kind(self, Some(status), header_wait.or_else(|| self.wait()))

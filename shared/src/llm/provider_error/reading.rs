@@ -1,14 +1,14 @@
 //! Reads all forms of an error into one.
 //!
 //! An error is an object, a text, a list with an error in it, or an error inside another error:
-//! gateways put a vendor's whole response into the message of their own error. Only the fields that
-//! are named here are read.
+//! gateways put a provider's whole response into the message of their own error. Only the fields
+//! that are named here are read.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::Complaint;
+use super::ErrorBody;
 use super::wait::{from_millis, from_seconds, in_delay};
 
 /// How deep errors are searched for errors inside them.
@@ -17,11 +17,11 @@ const MAX_DEPTH: usize = 6;
 /// How many entries of a list are read.
 const MAX_ENTRIES: usize = 8;
 
-/// How much of a text or of a web page is kept.
+/// The most bytes of a text or of a web page that are read.
 const MAX_TEXT_BYTES: usize = 4_096;
 
-/// The fields that have a name of the error. Which are the type and which the code differs from
-/// server to server.
+/// The fields that have a name of the error. Servers differ in which of them is the type and which
+/// the code.
 const NAMES: [&str; 7] = [
     "type",
     "__type",
@@ -56,8 +56,8 @@ const INNER: [&str; 8] = [
     "cause",
 ];
 
-impl Complaint {
-    /// Reads the body of an error. What is in no known form says nothing but its text.
+impl ErrorBody {
+    /// Reads the body of an error. Of a body in no known form, only the text is read.
     pub(in crate::llm) fn from_body(body: &[u8]) -> Self {
         let text = || {
             String::from_utf8_lossy(body.get(..MAX_TEXT_BYTES).unwrap_or(body))
@@ -72,9 +72,9 @@ impl Complaint {
 
     /// Reads an error: an object, a list, or with some servers only its message.
     pub(in crate::llm) fn from_error(error: &Value) -> Self {
-        let mut complaint = Self::default();
-        complaint.add(error, MAX_DEPTH);
-        complaint
+        let mut error_body = Self::default();
+        error_body.add(error, MAX_DEPTH);
+        error_body
     }
 
     fn from_text(text: String) -> Self {
@@ -131,7 +131,7 @@ impl Complaint {
         };
         match name.parse() {
             Ok(status @ 400..=599) => self.status = self.status.or(Some(status)),
-            // Wherever an error calls itself that, it says nothing more.
+            // This name says nothing, wherever it is.
             _ if name == "error" => {}
             _ if name.contains(' ') => self.texts.push(name),
             // Amazon's names come with a namespace.
@@ -143,10 +143,10 @@ impl Complaint {
 
     /// Takes in a text, and the error that it has inside.
     fn add_text(&mut self, text: &str, depth: usize) {
-        let kept = text
+        let cut = text
             .get(..text.floor_char_boundary(MAX_TEXT_BYTES))
             .unwrap_or_default();
-        self.texts.push(kept.to_owned());
+        self.texts.push(cut.to_owned());
         let inner = text
             .find('{')
             .zip(text.rfind('}'))

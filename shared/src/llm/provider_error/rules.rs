@@ -1,8 +1,8 @@
-//! The names and words of errors, of all vendors, and what they mean.
+//! The names and words of errors, of all providers, and what they mean.
 //!
-//! The first rule that fits decides; if none does, the status does. A rule that makes a call be
-//! tried again is narrower than one that ends it: a provider may quote the prompt, and a quotation
-//! must not keep a refused request alive.
+//! The first rule that fits decides; if none does, the status does. A rule that
+//! allows a retry is narrower than a rule that ends the call: a provider may quote the prompt, and
+//! words of the prompt must not cause a retry of a refused request.
 
 use crate::ports::ModelErrorKind;
 
@@ -19,19 +19,19 @@ pub(super) struct Rule {
     pub(super) begins: &'static [&'static str],
 }
 
-/// The statuses with which a rule holds.
+/// The HTTP statuses for which a rule holds.
 pub(super) enum On {
-    /// Any.
+    /// Any status.
     Any,
     /// Statuses that say little: no status, 400 and server errors.
     Vague,
-    /// Those with which a request is not refused for what it is: all but 400, 404 and 422.
+    /// Any status that does not blame the request: all but 400, 404 and 422.
     Transient,
-    /// All but server errors.
+    /// Any status but server errors.
     NoServerError,
-    /// None: the error came with status 200.
+    /// 200: the error is in the body of a success.
     Success,
-    /// Any, if no wait is named.
+    /// Any status, if the response names no wait.
     WithoutWait,
 }
 
@@ -192,7 +192,7 @@ pub(super) const RULES: &[Rule] = &[
             "too many tokens, please wait",
         ],
     },
-    // With these statuses a text may quote the prompt, but hardly begins with it.
+    // With these statuses a text may quote the prompt, but it rarely begins with the quotation.
     Rule {
         kind: ModelErrorKind::RateLimited,
         on: On::Vague,
@@ -217,8 +217,7 @@ pub(super) const RULES: &[Rule] = &[
             "^request timed out",
         ],
     },
-    // Google has this sentence of OpenAI's for limits a minute as well, and then says how long to
-    // wait.
+    // OpenAI's sentence. Google uses it for limits per minute too, and then names a wait.
     Rule {
         kind: ModelErrorKind::QuotaExhausted,
         on: On::WithoutWait,
@@ -383,8 +382,8 @@ pub(super) const RULES: &[Rule] = &[
         says: &[],
         begins: &[],
     },
-    // Some say 403 for a model that the key may not use. The model's name is to be mended, or the
-    // account's rights.
+    // Some providers respond 403 for a model that the key may not use. A person must correct the
+    // model's name or the account's rights.
     Rule {
         kind: ModelErrorKind::Rejected,
         on: On::Any,
@@ -450,7 +449,7 @@ pub(super) const RULES: &[Rule] = &[
         says: &[],
         begins: &[],
     },
-    // Of an image that can't be used, such as `invalid_image_url` or `image_too_large`.
+    // Errors about an image, such as `invalid_image_url` or `image_too_large`.
     Rule {
         kind: ModelErrorKind::Rejected,
         on: On::Success,

@@ -1,8 +1,8 @@
 //! The words of a provider's message that may go into records and logs.
 //!
-//! Vendors write their sentences about requests, schemas and limits with these words. A word that
+//! Providers write their sentences about requests, schemas and limits with these words. A word that
 //! is neither here nor in the agent's own tools and schemas is left out. So if a provider quotes a
-//! prompt, no telling word of it passes.
+//! prompt, its own words are left out.
 
 const WORDS: &str = "
 a about above access account active additional again additionalproperties adjust allof allowed already also an and any anyof api are
@@ -40,7 +40,7 @@ wait was were when where which while will with within without would
 you your
 ";
 
-/// Whether a word may be kept.
+/// Whether a word may go into records and logs.
 pub(super) fn has(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
     WORDS.split_ascii_whitespace().any(|known| known == word)

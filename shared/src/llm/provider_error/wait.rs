@@ -1,4 +1,4 @@
-//! How long a provider wants to be left alone: by a header, by a field of its error, or in words.
+//! The wait that a provider names: in a header, in a field of its error, or in a sentence.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::llm::token::text;
 /// no difference.
 const MAX_WAIT: Duration = Duration::from_hours(24);
 
-/// What comes before a wait in words, in lower case.
+/// The words before a wait in a sentence, in lower case.
 const BEFORE: [&str; 8] = [
     "try again in ",
     "try again after ",
@@ -24,7 +24,7 @@ const BEFORE: [&str; 8] = [
     "resets in ",
 ];
 
-/// What may come between.
+/// Words that may stand between those and the wait.
 const BETWEEN: [&str; 7] = [
     "about ",
     "approximately ",
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_the_fields_of_an_error() {
-        use crate::llm::failure::Complaint;
+        use crate::llm::failure::ErrorBody;
         let fields = [
             (r#"{"error":{"retry_after":7}}"#, 7_000),
             (r#"{"error":{"retry_after_ms":"250"}}"#, 250),
@@ -292,7 +292,7 @@ mod tests {
             (r#"{"retryAfter":1e300}"#, 86_400_000),
         ];
         for (body, millis) in fields {
-            let wait = Complaint::from_body(body.as_bytes()).wait();
+            let wait = ErrorBody::from_body(body.as_bytes()).wait();
             assert_eq!(wait, Some(Duration::from_millis(millis)), "{body}");
         }
         for body in [
@@ -301,7 +301,7 @@ mod tests {
             r#"{"retry_after":"soon"}"#,
             r#"{"retryDelay":[]}"#,
         ] {
-            assert_eq!(Complaint::from_body(body.as_bytes()).wait(), None, "{body}");
+            assert_eq!(ErrorBody::from_body(body.as_bytes()).wait(), None, "{body}");
         }
     }
 }

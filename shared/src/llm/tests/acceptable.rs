@@ -1,9 +1,9 @@
-//! Requests have a form that vendors accept, for every recorded conversation: bodies of requests,
+//! Requests have a form that providers accept, for every recorded conversation: bodies of requests,
 //! for every dialect.
 
 use serde_json::{Value, json};
 
-use super::transcripts::{body, model, part, prompt, question};
+use super::transcripts::{body, model, model_request, part, prompt};
 use crate::domain::{
     AssistantContent, AssistantPart, Message, ModelRef, ModelRequest, Prompt, Provider, ToolCall,
     ToolResult, UserPart,
@@ -39,7 +39,7 @@ pub(super) fn posted(request: &ModelRequest) -> String {
 }
 
 fn sent(provider: Provider, messages: &[Message]) -> Value {
-    let request = question(
+    let request = model_request(
         of(provider),
         Prompt {
             instructions: String::new(),
@@ -312,7 +312,7 @@ fn an_id_that_occurs_twice_is_sent_once() {
 }
 
 #[test]
-fn a_vendors_own_block_gets_the_new_id_too() {
+fn a_providers_own_block_gets_the_new_id_too() {
     let blocks = [
         (
             Provider::Anthropic,
@@ -345,7 +345,7 @@ fn a_vendors_own_block_gets_the_new_id_too() {
 }
 
 #[test]
-fn a_vendors_own_block_and_its_result_have_one_id() {
+fn a_providers_own_block_and_its_result_have_one_id() {
     let block = json!({"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}, "caller": {"type": "x"}});
     let call = AssistantPart {
         original: part(
@@ -403,7 +403,7 @@ fn a_name_that_no_tool_may_have_is_sent_readable() {
             None,
         )])])
     };
-    // As the vendor wrote it.
+    // As the provider wrote it.
     let own = |provider, name: &str| {
         let block = match provider {
             Provider::Anthropic => {

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::deviations::{events, vendor};
+use super::deviations::{events, stand_in};
 use super::stand_in::Reply;
 use crate::domain::{AssistantContent, ModelAnswer, Provider, StopReason};
 use crate::ports::ModelErrorKind;
 
 #[tokio::test]
 async fn a_message_that_closes_a_stream_replaces_its_deltas() {
-    let chat = vendor(Provider::OpenAiCompatible);
+    let chat = stand_in(Provider::OpenAiCompatible);
     let delta =
         |delta: Value| json!({"object": "chat.completion.chunk", "choices": [{"delta": delta}]});
     let call = |arguments: &str| json!([{"index": 0, "id": "a", "function": {"name": "f", "arguments": arguments}}]);
@@ -156,8 +156,8 @@ fn alike_calls() -> Vec<Streamed> {
 }
 
 #[tokio::test]
-async fn streamed_calls_are_told_apart_and_made_once() {
-    let chat = vendor(Provider::OpenAiCompatible);
+async fn streamed_calls_are_distinguished_and_made_once() {
+    let chat = stand_in(Provider::OpenAiCompatible);
     for (pieces, expected) in odd_calls().into_iter().chain(alike_calls()) {
         let answer = events(&chat, &[pieces.clone(), vec![end()]].concat())
             .await
@@ -174,7 +174,7 @@ async fn streamed_calls_are_told_apart_and_made_once() {
 
 #[tokio::test]
 async fn a_call_that_lost_its_name_or_its_arguments_is_a_bad_answer() {
-    let chat = vendor(Provider::OpenAiCompatible);
+    let chat = stand_in(Provider::OpenAiCompatible);
     for lost in [
         json!({"id": "a", "function": {"arguments": A}}),
         json!({"id": "a", "function": {"name": "f", "arguments": 7}}),
@@ -186,7 +186,7 @@ async fn a_call_that_lost_its_name_or_its_arguments_is_a_bad_answer() {
 
 #[tokio::test]
 async fn anthropics_api_by_other_servers_is_understood() {
-    let anthropic = vendor(Provider::Anthropic);
+    let anthropic = stand_in(Provider::Anthropic);
     let start =
         json!({"type": "message_start", "message": {"id": "m", "content": [], "usage": null}});
     let block = |index: Value, block: Value| json!({"type": "content_block_start", "index": index, "content_block": block});
@@ -245,7 +245,7 @@ async fn anthropics_api_by_other_servers_is_understood() {
 
 #[tokio::test]
 async fn items_of_other_servers_are_understood() {
-    let openai = vendor(Provider::OpenAi);
+    let openai = stand_in(Provider::OpenAi);
     let items = json!([
         {"type": "message", "content": "Oslo"},
         {"type": "message", "content": null},
@@ -306,7 +306,7 @@ async fn items_of_other_servers_are_understood() {
 
 #[tokio::test]
 async fn an_item_that_began_and_got_lost_is_noticed() {
-    let openai = vendor(Provider::OpenAi);
+    let openai = stand_in(Provider::OpenAi);
     let added = json!({"type": "response.output_item.added", "output_index": 1, "item": {}});
     let item = json!({"type": "message", "content": "x"});
     let done = json!({"type": "response.output_item.done", "output_index": 0, "item": item});

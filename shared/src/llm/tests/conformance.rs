@@ -1,10 +1,12 @@
-//! How every vendor's client handles an exchange.
+//! How every provider's client handles an exchange.
 
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
-use super::stand_in::{AMPLE, ANTHROPIC, PATIENT, Reply, Server, Stored, Then, VENDORS, ask, key};
+use super::stand_in::{
+    AMPLE, ANTHROPIC, PATIENT, Reply, STAND_INS, Server, Stored, Then, call_model, key,
+};
 use crate::domain::{Deadline, ModelAnswer, Spend, StopReason, Wait, WaitReason};
 use crate::llm::{ApiKey, Timeouts};
 use crate::ports::{ModelError, ModelErrorKind, Recovery};
@@ -36,11 +38,11 @@ pub(super) fn check_failure(
 
 #[tokio::test]
 async fn an_answer_is_the_same_in_every_transfer() {
-    for vendor in VENDORS {
-        let whole = vendor
+    for stand_in in STAND_INS {
+        let whole = stand_in
             .reply_to(
-                &vendor.question_for_whole(),
-                Reply::ok(vendor.whole),
+                &stand_in.whole_request(),
+                Reply::ok(stand_in.whole),
                 PATIENT,
             )
             .await
@@ -50,18 +52,21 @@ async fn an_answer_is_the_same_in_every_transfer() {
             ("There are three files, “Ü”.", StopReason::EndTurn)
         );
         assert_eq!((whole.spend.attempts, whole.spend.usage), (1, whole.usage));
-        assert_eq!(whole.model, *vendor.question().model());
+        assert_eq!(whole.model, *stand_in.request().model());
         assert!(whole.request_id.is_some());
-        assert_eq!(vendor.reply(vendor.streamed()).await.unwrap(), whole);
-        assert_eq!(vendor.reply(Reply::ok(vendor.whole)).await.unwrap(), whole);
-        let streamed = vendor
-            .reply_to(&vendor.question_for_whole(), vendor.streamed(), PATIENT)
+        assert_eq!(stand_in.reply(stand_in.streamed()).await.unwrap(), whole);
+        assert_eq!(
+            stand_in.reply(Reply::ok(stand_in.whole)).await.unwrap(),
+            whole
+        );
+        let streamed = stand_in
+            .reply_to(&stand_in.whole_request(), stand_in.streamed(), PATIENT)
             .await
             .unwrap();
         assert_eq!(streamed, whole);
-        let without_type = Reply::new(200, &[], vendor.whole);
-        let answer = vendor
-            .reply_to(&vendor.question_for_whole(), without_type, PATIENT)
+        let without_type = Reply::new(200, &[], stand_in.whole);
+        let answer = stand_in
+            .reply_to(&stand_in.whole_request(), without_type, PATIENT)
             .await
             .unwrap();
         assert_eq!(
@@ -85,10 +90,10 @@ async fn what_is_no_answer_is_a_bad_answer() {
         "\"canary-answer\"",
         "{\"content\": [\"can",
     ];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for body in bodies {
-            for request in [vendor.question(), vendor.question_for_whole()] {
-                let answer = vendor.reply_to(&request, Reply::ok(body), PATIENT).await;
+            for request in [stand_in.request(), stand_in.whole_request()] {
+                let answer = stand_in.reply_to(&request, Reply::ok(body), PATIENT).await;
                 check_failure(answer, Some(200), &ModelErrorKind::BadAnswer);
             }
         }
@@ -100,9 +105,9 @@ async fn an_answer_that_is_too_large_is_not_read() {
     let hundred_mib =
         "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: 104857600\r\n\r\n";
     let endless = "HTTP/1.1 200 x\r\ncontent-type: application/json\r\n\r\n";
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for head in [hundred_mib, endless] {
-            let error = vendor
+            let error = stand_in
                 .reply(Reply::raw(head, Then::Babble))
                 .await
                 .unwrap_err();
@@ -124,22 +129,26 @@ async fn an_answer_that_is_too_large_is_not_read() {
 #[tokio::test]
 async fn a_broken_connection_is_unavailability() {
     let silent = Reply::raw("", Then::Close);
-    let rubbish = Reply::raw("canary-answer\r\n\r\n", Then::Close);
+    let malformed = Reply::raw("canary-answer\r\n\r\n", Then::Close);
     let cut_head = Reply::raw("HTTP/1.1 200 x\r\nrequest-id: canary", Then::Close);
     let cut_body = Reply::raw(START_OF_ANSWER, Then::Close);
-    for vendor in VENDORS {
-        for reply in [&silent, &rubbish, &cut_head] {
-            check_failure(vendor.reply(reply.clone()).await, None, &UNAVAILABLE);
+    for stand_in in STAND_INS {
+        for reply in [&silent, &malformed, &cut_head] {
+            check_failure(stand_in.reply(reply.clone()).await, None, &UNAVAILABLE);
         }
         check_failure(
-            vendor.reply(cut_body.clone()).await,
+            stand_in.reply(cut_body.clone()).await,
             Some(200),
             &UNAVAILABLE,
         );
         let server = Server::start(Reply::ok("{}")).await;
         let access = server.access();
         server.stop().await;
-        let unsent = ask(vendor.client(access, PATIENT).as_ref(), &vendor.question()).await;
+        let unsent = call_model(
+            stand_in.client(access, PATIENT).as_ref(),
+            &stand_in.request(),
+        )
+        .await;
         let unsent = unsent.unwrap_err();
         let expected = (&UNAVAILABLE, None, Spend::default());
         assert_eq!(
@@ -166,22 +175,22 @@ async fn whatever_is_slow_ends_in_time() {
         ("HTTP/1.1 200 x\r\n", None),
         (START_OF_ANSWER, Some(200)),
     ];
-    let calls = VENDORS
+    let calls = STAND_INS
         .into_iter()
-        .flat_map(|vendor| replies.map(|(reply, status)| (vendor, reply, status)));
-    join_all(calls.map(async |(vendor, reply, status)| {
+        .flat_map(|stand_in| replies.map(|(reply, status)| (stand_in, reply, status)));
+    join_all(calls.map(async |(stand_in, reply, status)| {
         let reply = Reply::raw(reply, Then::Hold);
-        let answer = vendor
-            .reply_to(&vendor.question(), reply.clone(), impatient)
+        let answer = stand_in
+            .reply_to(&stand_in.request(), reply.clone(), impatient)
             .await;
         assert_eq!(
             answer.as_ref().unwrap_err().request_id.is_some(),
             status.is_some()
         );
         check_failure(answer, status, &ModelErrorKind::Timeout);
-        let mut urgent = vendor.question();
+        let mut urgent = stand_in.request();
         urgent.deadline = Deadline::at(START.plus(SHORT));
-        let late = vendor.reply_to(&urgent, reply, PATIENT).await;
+        let late = stand_in.reply_to(&urgent, reply, PATIENT).await;
         assert_eq!(late.as_ref().unwrap_err().recovery, Some(now));
         check_failure(late, status, &ModelErrorKind::OutOfTime);
     }))
@@ -192,16 +201,16 @@ async fn whatever_is_slow_ends_in_time() {
 #[tokio::test]
 async fn a_call_whose_deadline_has_passed_is_not_made() {
     let server = Server::start(Reply::ok("{}")).await;
-    for vendor in VENDORS {
-        let mut late = vendor.question();
+    for stand_in in STAND_INS {
+        let mut late = stand_in.request();
         late.deadline = Deadline::at(START);
         for key in [
             ApiKey::Absent,
             key(Stored::Value("canary-key")),
             key(Stored::Silent),
         ] {
-            let client = vendor.client(server.access_with(key), PATIENT);
-            let error = ask(client.as_ref(), &late).await.unwrap_err();
+            let client = stand_in.client(server.access_with(key), PATIENT);
+            let error = call_model(client.as_ref(), &late).await.unwrap_err();
             assert_eq!(
                 (error.kind, error.spend.attempts),
                 (ModelErrorKind::OutOfTime, 0)
@@ -212,7 +221,7 @@ async fn a_call_whose_deadline_has_passed_is_not_made() {
 }
 
 #[tokio::test]
-async fn without_a_usable_key_nobody_is_asked() {
+async fn without_a_usable_key_no_request_is_sent() {
     let keys = [
         (Stored::Missing, ModelErrorKind::KeyMissing),
         (Stored::Value("canary\nkey"), ModelErrorKind::KeyMissing),
@@ -226,7 +235,7 @@ async fn without_a_usable_key_nobody_is_asked() {
             ..PATIENT
         };
         let client = ANTHROPIC.client(server.access_with(key(stored)), timeouts);
-        let error = ask(client.as_ref(), &ANTHROPIC.question())
+        let error = call_model(client.as_ref(), &ANTHROPIC.request())
             .await
             .unwrap_err();
         assert_eq!(
@@ -238,11 +247,13 @@ async fn without_a_usable_key_nobody_is_asked() {
 }
 
 #[tokio::test]
-async fn a_provider_without_a_key_is_asked_without_one() {
-    for vendor in VENDORS {
-        let server = Server::start(vendor.streamed()).await;
-        let client = vendor.client(server.access_with(ApiKey::Absent), PATIENT);
-        ask(client.as_ref(), &vendor.question()).await.unwrap();
+async fn a_provider_without_a_key_is_called_without_one() {
+    for stand_in in STAND_INS {
+        let server = Server::start(stand_in.streamed()).await;
+        let client = stand_in.client(server.access_with(ApiKey::Absent), PATIENT);
+        call_model(client.as_ref(), &stand_in.request())
+            .await
+            .unwrap();
         let [request] = server.requests().try_into().unwrap();
         assert!(!request.headers.contains_key("authorization"));
     }
@@ -250,13 +261,13 @@ async fn a_provider_without_a_key_is_asked_without_one() {
 
 #[tokio::test]
 async fn a_failed_call_is_not_repeated() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for status in [429, 500, 503] {
             let server =
                 Server::start(Reply::new(status, &[("retry-after", "0")], ERROR_BODY)).await;
-            ask(
-                vendor.client(server.access(), PATIENT).as_ref(),
-                &vendor.question(),
+            call_model(
+                stand_in.client(server.access(), PATIENT).as_ref(),
+                &stand_in.request(),
             )
             .await
             .unwrap_err();

@@ -3,21 +3,21 @@
 
 use serde_json::{Value, json};
 
-use super::stand_in::{PATIENT, Reply, Then, VENDORS, Vendor};
+use super::stand_in::{PATIENT, Reply, STAND_INS, StandIn, Then};
 use crate::domain::{Message, ModelAnswer, ModelRequest, Provider, StopReason, ToolResult, Usage};
 use crate::ports::{ModelError, ModelErrorKind};
 
 const TEXT: &str = "There are three files, “Ü”.";
 
-/// Each vendor's stream up to where the reason to stop and the usage are known, without the blank
+/// Each provider's stream up to where the reason to stop and the usage are known, without the blank
 /// line behind it.
-pub(super) fn complete(vendor: &Vendor) -> &'static str {
-    let end = match vendor.provider {
-        Provider::Anthropic => vendor.stream.rfind("event: message_stop"),
+pub(super) fn complete(stand_in: &StandIn) -> &'static str {
+    let end = match stand_in.provider {
+        Provider::Anthropic => stand_in.stream.rfind("event: message_stop"),
         Provider::OpenAi => None,
-        Provider::OpenAiCompatible => vendor.stream.rfind("data: [DONE]"),
+        Provider::OpenAiCompatible => stand_in.stream.rfind("data: [DONE]"),
     };
-    vendor.stream[..end.unwrap_or(vendor.stream.len())].trim_end()
+    stand_in.stream[..end.unwrap_or(stand_in.stream.len())].trim_end()
 }
 
 fn labelled(content_type: &str, body: &str) -> Reply {
@@ -31,21 +31,24 @@ pub(super) fn stream_of(events: &[Value]) -> String {
         .collect()
 }
 
-/// What the vendor's client makes of these events.
-pub(super) async fn events(vendor: &Vendor, events: &[Value]) -> Result<ModelAnswer, ModelError> {
-    vendor
+/// What the provider's client makes of these events.
+pub(super) async fn events(
+    stand_in: &StandIn,
+    events: &[Value],
+) -> Result<ModelAnswer, ModelError> {
+    stand_in
         .reply(Reply::stream(&[stream_of(events)], Then::End))
         .await
 }
 
-pub(super) fn vendor(provider: Provider) -> Vendor {
-    VENDORS
+pub(super) fn stand_in(provider: Provider) -> StandIn {
+    STAND_INS
         .into_iter()
-        .find(|vendor| vendor.provider == provider)
+        .find(|stand_in| stand_in.provider == provider)
         .unwrap()
 }
 
-/// A stream of each vendor's events with a text in two deltas and this usage; in JSON, because
+/// A stream of each provider's events with a text in two deltas and this usage; in JSON, because
 /// halves are no text.
 fn said(provider: Provider, pieces: [&str; 2], usage: &str) -> String {
     let [left, right] = pieces;
@@ -80,8 +83,8 @@ fn said(provider: Provider, pieces: [&str; 2], usage: &str) -> String {
 
 #[tokio::test]
 async fn the_first_bytes_decide_what_a_body_is() {
-    for vendor in VENDORS {
-        let expected = vendor.reply(vendor.streamed()).await.unwrap();
+    for stand_in in STAND_INS {
+        let expected = stand_in.reply(stand_in.streamed()).await.unwrap();
         let expected = ModelAnswer {
             request_id: None,
             ..expected
@@ -97,16 +100,16 @@ async fn the_first_bytes_decide_what_a_body_is() {
             "canary",
         ];
         for label in labels {
-            for request in [vendor.question(), vendor.question_for_whole()] {
+            for request in [stand_in.request(), stand_in.whole_request()] {
                 for body in [
-                    vendor.stream.to_owned(),
-                    vendor.whole.to_owned(),
-                    format!("\u{feff}{}", vendor.stream),
-                    format!("\u{feff}{}", vendor.whole),
-                    format!(": queued\n\n{}", vendor.stream),
-                    format!("\n \r\n{}", vendor.whole),
+                    stand_in.stream.to_owned(),
+                    stand_in.whole.to_owned(),
+                    format!("\u{feff}{}", stand_in.stream),
+                    format!("\u{feff}{}", stand_in.whole),
+                    format!(": queued\n\n{}", stand_in.stream),
+                    format!("\n \r\n{}", stand_in.whole),
                 ] {
-                    let answer = vendor
+                    let answer = stand_in
                         .reply_to(&request, labelled(label, &body), PATIENT)
                         .await;
                     assert_eq!(answer.unwrap(), expected, "{label} {body}");
@@ -144,11 +147,11 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
             "the response ended inside its JSON",
         ),
     ];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for (body, words) in bodies {
             for label in ["application/json", "text/html", "text/plain", ""] {
-                for request in [vendor.question(), vendor.question_for_whole()] {
-                    let error = vendor
+                for request in [stand_in.request(), stand_in.whole_request()] {
+                    let error = stand_in
                         .reply_to(&request, labelled(label, body), PATIENT)
                         .await
                         .unwrap_err();
@@ -161,19 +164,19 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
                 }
             }
         }
-        let garbled = vendor
+        let malformed = stand_in
             .reply(Reply::stream(
                 &["event: message_start\ndata: {\"canary\n\n"],
                 Then::End,
             ))
             .await;
-        let error = garbled.unwrap_err();
+        let error = malformed.unwrap_err();
         assert_eq!(
             error.source.unwrap().to_string(),
             "an event of the response ended inside its JSON"
         );
         assert_eq!(error.kind, ModelErrorKind::BadAnswer);
-        let nothing = vendor
+        let nothing = stand_in
             .reply(labelled("text/event-stream", ""))
             .await
             .unwrap_err();
@@ -187,18 +190,21 @@ async fn a_body_that_cannot_be_read_is_a_bad_answer_that_says_what_it_is() {
 
 #[tokio::test]
 async fn a_whole_answer_is_taken_though_its_connection_broke_afterwards() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         let head =
             "HTTP/1.1 200 x\r\ncontent-type: application/json\r\ncontent-length: 999999\r\n\r\n";
-        let answer = vendor
-            .reply(Reply::raw(&format!("{head}{}", vendor.whole), Then::Close))
+        let answer = stand_in
+            .reply(Reply::raw(
+                &format!("{head}{}", stand_in.whole),
+                Then::Close,
+            ))
             .await
             .unwrap();
         assert_eq!(answer.text(), TEXT);
     }
 }
 
-/// Each vendor's answer with no content, and with reasoning or a blank text alone.
+/// Each provider's answer with no content, and with reasoning or a blank text alone.
 fn silences(provider: Provider) -> Vec<Value> {
     match provider {
         Provider::Anthropic => [json!([]), json!([{"type": "thinking", "thinking": "canary"}]), json!([{"type": "text", "text": "\n\n"}])]
@@ -223,9 +229,9 @@ fn silences(provider: Provider) -> Vec<Value> {
     }
 }
 
-/// The question, after the model got the results of its tools.
-fn after_tools(vendor: &Vendor) -> ModelRequest {
-    let mut request = vendor.question();
+/// The request, after the model got the results of its tools.
+fn after_tools(stand_in: &StandIn) -> ModelRequest {
+    let mut request = stand_in.request();
     let result = ToolResult {
         call_id: "call_1".to_owned(),
         text: "done".to_owned(),
@@ -238,10 +244,10 @@ fn after_tools(vendor: &Vendor) -> ModelRequest {
 
 #[tokio::test]
 async fn an_answer_that_says_nothing_is_a_bad_answer_unless_tools_have_just_run() {
-    for vendor in VENDORS {
-        for body in silences(vendor.provider) {
+    for stand_in in STAND_INS {
+        for body in silences(stand_in.provider) {
             let reply = Reply::ok(&body.to_string());
-            let error = vendor.reply(reply.clone()).await.unwrap_err();
+            let error = stand_in.reply(reply.clone()).await.unwrap_err();
             assert_eq!(
                 error.source.as_ref().unwrap().to_string(),
                 "the answer has neither text nor tool calls"
@@ -251,8 +257,8 @@ async fn an_answer_that_says_nothing_is_a_bad_answer_unless_tools_have_just_run(
                 (&ModelErrorKind::BadAnswer, 7),
                 "{body}"
             );
-            let answer = vendor
-                .reply_to(&after_tools(&vendor), reply, PATIENT)
+            let answer = stand_in
+                .reply_to(&after_tools(&stand_in), reply, PATIENT)
                 .await
                 .unwrap();
             assert_eq!(answer.text().trim(), "", "{body}");
@@ -272,20 +278,20 @@ async fn odd_token_counts_are_unknown_and_never_cost_the_answer() {
         json!([1]),
         json!(1.5),
     ];
-    for vendor in VENDORS {
-        let (input, output) = match vendor.provider {
+    for stand_in in STAND_INS {
+        let (input, output) = match stand_in.provider {
             Provider::Anthropic | Provider::OpenAi => ("input_tokens", "output_tokens"),
             Provider::OpenAiCompatible => ("prompt_tokens", "completion_tokens"),
         };
         for (count, known) in counts.iter().zip([10, 10, 10, 0, 0, 0, 0, 0]) {
             let usage = json!({input: count, output: 3, "input_tokens_details": {"cached_tokens": count},
                 "prompt_tokens_details": {"cached_tokens": count}, "output_tokens_details": count});
-            let stream = said(vendor.provider, ["a", "b"], &usage.to_string());
-            let answer = vendor
+            let stream = said(stand_in.provider, ["a", "b"], &usage.to_string());
+            let answer = stand_in
                 .reply(Reply::stream(&[stream], Then::End))
                 .await
                 .unwrap();
-            let cached = if vendor.provider == Provider::Anthropic {
+            let cached = if stand_in.provider == Provider::Anthropic {
                 0
             } else {
                 known
@@ -303,8 +309,8 @@ async fn odd_token_counts_are_unknown_and_never_cost_the_answer() {
             );
         }
         for usage in ["null", "7", "\"x\"", "[]", "{}"] {
-            let stream = said(vendor.provider, ["a", "b"], usage);
-            let answer = vendor
+            let stream = said(stand_in.provider, ["a", "b"], usage);
+            let answer = stand_in
                 .reply(Reply::stream(&[stream], Then::End))
                 .await
                 .unwrap();
@@ -315,16 +321,16 @@ async fn odd_token_counts_are_unknown_and_never_cost_the_answer() {
 
 #[tokio::test]
 async fn no_more_output_is_estimated_than_was_requested() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         let long = "x".repeat(100_000);
-        let stream = said(vendor.provider, [&long, ""], "null");
+        let stream = said(stand_in.provider, [&long, ""], "null");
         let begun = stream.rfind("data: {").unwrap();
-        let begun = if vendor.provider == Provider::Anthropic {
+        let begun = if stand_in.provider == Provider::Anthropic {
             stream[..begun].rfind("data: {").unwrap()
         } else {
             begun
         };
-        let error = vendor
+        let error = stand_in
             .reply(Reply::stream(&[&stream[..begun]], Then::End))
             .await
             .unwrap_err();
@@ -334,8 +340,8 @@ async fn no_more_output_is_estimated_than_was_requested() {
 
 #[tokio::test]
 async fn blank_data_is_a_keep_alive() {
-    for vendor in VENDORS {
-        let expected = vendor.reply(vendor.streamed()).await.unwrap();
+    for stand_in in STAND_INS {
+        let expected = stand_in.reply(stand_in.streamed()).await.unwrap();
         for blank in [
             "data: \n\n",
             "data:\n\n",
@@ -345,10 +351,10 @@ async fn blank_data_is_a_keep_alive() {
         ] {
             let stream = format!(
                 "{blank}{}",
-                vendor.stream.replace("\n\n", &format!("\n\n{blank}"))
+                stand_in.stream.replace("\n\n", &format!("\n\n{blank}"))
             );
             assert_eq!(
-                vendor
+                stand_in
                     .reply(Reply::stream(&[stream], Then::End))
                     .await
                     .unwrap(),
@@ -367,17 +373,17 @@ async fn half_characters_are_joined_or_replaced() {
         (["a", "\\ude00b"], "a\u{fffd}b"),
         (["\\ud83d\\ud83d", "\\ude00\\u00fc"], "\u{fffd}😀ü"),
     ];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for (pieces, expected) in cases {
-            let stream = said(vendor.provider, pieces, "null");
-            let answer = vendor
+            let stream = said(stand_in.provider, pieces, "null");
+            let answer = stand_in
                 .reply(Reply::stream(&[stream], Then::End))
                 .await
                 .unwrap();
             assert_eq!(answer.text(), expected);
         }
-        let whole = vendor.whole.replacen("There", "\\ud83dThere", 1);
-        let answer = vendor.reply(Reply::ok(&whole)).await.unwrap();
+        let whole = stand_in.whole.replacen("There", "\\ud83dThere", 1);
+        let answer = stand_in.reply(Reply::ok(&whole)).await.unwrap();
         assert_eq!(answer.text(), format!("\u{fffd}{TEXT}"));
     }
 }
@@ -391,9 +397,9 @@ async fn an_answer_that_the_server_broke_off_is_unavailable() {
         "network_error",
         "ERROR",
     ];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for reason in reasons {
-            let body = match vendor.provider {
+            let body = match stand_in.provider {
                 Provider::Anthropic => {
                     json!({"content": [{"type": "text", "text": "x"}], "stop_reason": reason})
                 }
@@ -404,21 +410,21 @@ async fn an_answer_that_the_server_broke_off_is_unavailable() {
                     json!({"choices": [{"message": {"content": "x"}, "finish_reason": reason}]})
                 }
             };
-            let error = vendor
+            let error = stand_in
                 .reply(Reply::ok(&body.to_string()))
                 .await
                 .unwrap_err();
             assert_eq!(error.kind, ModelErrorKind::Unavailable, "{body}");
             assert_eq!(
                 error.source.unwrap().to_string(),
-                "the server broke off the answer"
+                "the server aborted the answer"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn other_vendors_words_for_a_stop_are_known() {
+async fn other_providers_words_for_a_stop_are_known() {
     let reasons = [
         ("model_length", StopReason::ContextWindow),
         ("model_context_window_exceeded", StopReason::ContextWindow),
@@ -428,12 +434,12 @@ async fn other_vendors_words_for_a_stop_are_known() {
         ("RECITATION", StopReason::Refusal),
         ("sensitive", StopReason::Refusal),
     ];
-    for vendor in [
-        vendor(Provider::Anthropic),
-        vendor(Provider::OpenAiCompatible),
+    for stand_in in [
+        stand_in(Provider::Anthropic),
+        stand_in(Provider::OpenAiCompatible),
     ] {
         for (reason, expected) in reasons {
-            let body = match vendor.provider {
+            let body = match stand_in.provider {
                 Provider::Anthropic | Provider::OpenAi => {
                     json!({"content": [{"type": "text", "text": "x"}], "stop_reason": reason})
                 }
@@ -442,7 +448,7 @@ async fn other_vendors_words_for_a_stop_are_known() {
                 }
             };
             assert_eq!(
-                vendor
+                stand_in
                     .reply(Reply::ok(&body.to_string()))
                     .await
                     .unwrap()
@@ -452,10 +458,10 @@ async fn other_vendors_words_for_a_stop_are_known() {
             );
         }
     }
-    let chat = vendor(Provider::OpenAiCompatible);
-    let garbled = json!({"choices": [{"delta": {"content": ""}, "finish_reason": "MALFORMED_FUNCTION_CALL"}]});
+    let chat = stand_in(Provider::OpenAiCompatible);
+    let malformed = json!({"choices": [{"delta": {"content": ""}, "finish_reason": "MALFORMED_FUNCTION_CALL"}]});
     assert_eq!(
-        events(&chat, &[garbled]).await.unwrap_err().kind,
+        events(&chat, &[malformed]).await.unwrap_err().kind,
         ModelErrorKind::BadAnswer
     );
     let unsaid = [json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "null"}]})];

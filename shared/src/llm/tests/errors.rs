@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::stand_in::{PATIENT, Reply, Then, VENDORS, Vendor};
+use super::stand_in::{PATIENT, Reply, STAND_INS, StandIn, Then};
 use crate::domain::{JsonSchema, ModelRequest, Prompt, Provider, ToolDefinition, ToolName};
 use crate::ports::{ModelError, ModelErrorKind};
 
-/// The question of all tests, with a tool.
-fn with_tool(vendor: &Vendor) -> ModelRequest {
-    let request = vendor.question();
+/// The request of all tests, with a tool.
+fn with_tool(stand_in: &StandIn) -> ModelRequest {
+    let request = stand_in.request();
     let schema =
         JsonSchema::new(json!({"type": "object", "properties": {"word": {"type": "string"}}}))
             .unwrap();
@@ -33,14 +33,14 @@ fn with_tool(vendor: &Vendor) -> ModelRequest {
 }
 
 async fn refused(
-    vendor: &Vendor,
+    stand_in: &StandIn,
     status: u16,
     headers: &[(&str, &str)],
     body: &Value,
 ) -> ModelError {
-    vendor
+    stand_in
         .reply_to(
-            &with_tool(vendor),
+            &with_tool(stand_in),
             Reply::new(status, headers, &body.to_string()),
             PATIENT,
         )
@@ -92,9 +92,9 @@ async fn an_error_means_the_same_with_every_api() {
             ModelErrorKind::RateLimited,
         ),
     ];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for (status, body, kind) in &cases {
-            let error = refused(&vendor, *status, &[], body).await;
+            let error = refused(&stand_in, *status, &[], body).await;
             assert_eq!((&error.kind, error.status), (kind, Some(*status)), "{body}");
         }
     }
@@ -110,13 +110,13 @@ async fn an_error_in_a_stream_means_what_it_means_before_one() {
         ("insufficient_quota", ModelErrorKind::QuotaExhausted),
         ("overloaded_error", ModelErrorKind::Unavailable),
     ];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for (code, kind) in &cases {
             let error = json!({"type": "error", "error": {"type": "x_error", "code": code, "message": "try again in 2s"}});
             let event = format!("event: error\ndata: {error}\n\n");
-            let answered = vendor.reply(Reply::stream(&[event], Then::End)).await;
+            let answered = stand_in.reply(Reply::stream(&[event], Then::End)).await;
             // A response of this API ends in a filter's refusal rather than in an error.
-            if vendor.provider == Provider::OpenAi && *kind == ModelErrorKind::Refused {
+            if stand_in.provider == Provider::OpenAi && *kind == ModelErrorKind::Refused {
                 assert!(answered.is_ok(), "{code}");
                 continue;
             }
@@ -141,40 +141,40 @@ async fn an_error_in_a_stream_means_what_it_means_before_one() {
 async fn a_wait_is_that_of_a_header_or_else_that_of_the_words() {
     let body =
         json!({"error": {"type": "rate_limit_error", "message": "Please try again in 3.89s."}});
-    for vendor in VENDORS {
-        let in_words = refused(&vendor, 429, &[], &body).await;
+    for stand_in in STAND_INS {
+        let in_words = refused(&stand_in, 429, &[], &body).await;
         assert_eq!(in_words.retry_after, Some(Duration::from_millis(3_890)));
-        let in_header = refused(&vendor, 429, &[("retry-after", "7")], &body).await;
+        let in_header = refused(&stand_in, 429, &[("retry-after", "7")], &body).await;
         assert_eq!(in_header.retry_after, Some(Duration::from_secs(7)));
         let quoting =
             json!({"error": {"type": "invalid_request_error", "message": "try again in 20 hours"}});
-        let rejected = refused(&vendor, 400, &[("x-should-retry", "true")], &quoting).await;
+        let rejected = refused(&stand_in, 400, &[("x-should-retry", "true")], &quoting).await;
         assert_eq!(
             (rejected.should_retry, rejected.retry_after),
             (Some(true), None)
         );
         let quota = json!({"error": {"message": "You exceeded your current quota, please check your plan."}});
         assert_eq!(
-            refused(&vendor, 429, &[("retry-after", "1")], &quota)
+            refused(&stand_in, 429, &[("retry-after", "1")], &quota)
                 .await
                 .kind,
             ModelErrorKind::RateLimited
         );
         assert_eq!(
-            refused(&vendor, 429, &[], &quota).await.kind,
+            refused(&stand_in, 429, &[], &quota).await.kind,
             ModelErrorKind::QuotaExhausted
         );
     }
 }
 
 #[tokio::test]
-async fn an_error_has_the_vendors_code_and_the_tool_that_is_refused() {
+async fn an_error_has_the_providers_code_and_the_tool_that_is_refused() {
     let body = json!({"error": {
         "type": "invalid_request_error", "code": "invalid_function_parameters", "param": "tools[0].function.parameters",
         "message": "Invalid schema for function 'look_up': object schema missing properties, canary.",
     }});
-    for vendor in VENDORS {
-        let error = refused(&vendor, 400, &[], &body).await;
+    for stand_in in STAND_INS {
+        let error = refused(&stand_in, 400, &[], &body).await;
         let said = error.attempt().said.unwrap();
         assert_eq!(
             said.code.as_deref(),
@@ -193,9 +193,9 @@ async fn an_error_has_the_vendors_code_and_the_tool_that_is_refused() {
 #[tokio::test]
 async fn the_page_of_a_content_delivery_network_is_no_refusal_of_the_key() {
     let page = "<!DOCTYPE html><html><title>Just a moment...</title>canary</html>";
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for status in [400, 403, 502, 503, 520, 526] {
-            let error = vendor
+            let error = stand_in
                 .reply(Reply::new(status, &[("content-type", "text/html")], page))
                 .await
                 .unwrap_err();
@@ -208,16 +208,19 @@ async fn the_page_of_a_content_delivery_network_is_no_refusal_of_the_key() {
                 "the response is a web page, not one of an API: a proxy's, a firewall's, or of a wrong address"
             );
         }
-        let limited = vendor.reply(Reply::new(429, &[], page)).await.unwrap_err();
+        let limited = stand_in
+            .reply(Reply::new(429, &[], page))
+            .await
+            .unwrap_err();
         assert_eq!(limited.kind, ModelErrorKind::RateLimited);
     }
 }
 
 #[tokio::test]
 async fn a_redirect_says_that_it_is_one() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         let elsewhere = [("location", "https://login.example/canary")];
-        let error = vendor
+        let error = stand_in
             .reply(Reply::new(302, &elsewhere, ""))
             .await
             .unwrap_err();

@@ -1,7 +1,7 @@
-//! Schemas, limits and reasoning settings are sent as each vendor takes them.
+//! Schemas, limits and reasoning settings are sent as each provider takes them.
 
 use super::acceptable::{PROVIDERS, after_user, calls, of, posted};
-use super::transcripts::{body, model, prompt, question};
+use super::transcripts::{body, model, model_request, prompt};
 use crate::domain::{
     Message, ModelChoice, ModelRequest, ModelSettings, OutputLimitField, OutputSchema, Prompt,
     Provider, ToolDefinition, ToolName,
@@ -24,7 +24,7 @@ fn with_schema(choice: impl Into<ModelChoice>, schema: &str) -> ModelRequest {
         name: name(),
         schema: schema(),
     });
-    question(
+    model_request(
         choice,
         Prompt {
             tools,
@@ -64,7 +64,7 @@ fn properties_are_sent_in_the_order_in_which_they_were_written() {
         );
         assert_eq!(text.matches(r#"["z","a"]"#).count(), 2, "{text}");
         let called = after_user([Message::Assistant(vec![calls("a")])]);
-        let text = posted(&question(of(provider), prompt(called))).replace('\\', "");
+        let text = posted(&model_request(of(provider), prompt(called))).replace('\\', "");
         assert!(text.contains(r#"{"z":1,"a":2}"#), "{text}");
     }
 }
@@ -84,7 +84,7 @@ fn the_prompt_cache_key_knows_the_order_of_properties() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-fn schemas_are_sent_as_the_vendor_takes_them() {
+fn schemas_are_sent_as_the_provider_takes_them() {
     let schemas = |provider: Provider, schema: &Value| {
         let mut sent: Value =
             serde_json::from_str(&posted(&with_schema(of(provider), &schema.to_string()))).unwrap();
@@ -149,7 +149,7 @@ fn schemas_are_sent_as_the_vendor_takes_them() {
 }
 
 #[test]
-fn a_form_over_anthropics_limits_is_asked_for_in_words() {
+fn a_schema_over_anthropics_limits_is_described_in_words() {
     let optional = |count: usize| {
         let properties: serde_json::Map<_, _> = (0..count)
             .map(|number| (format!("p{number}"), json!({"type": "string"})))
@@ -197,7 +197,7 @@ fn the_limit_of_an_answer_has_the_name_that_the_server_takes() {
             model: model(Provider::OpenAiCompatible, name),
             settings,
         };
-        let sent = body::<Chat>(&question(choice, prompt(vec![Message::user("hello")])));
+        let sent = body::<Chat>(&model_request(choice, prompt(vec![Message::user("hello")])));
         for field in ["max_tokens", "max_completion_tokens"] {
             let limit = if field == expected {
                 json!(1_024)
@@ -210,13 +210,13 @@ fn the_limit_of_an_answer_has_the_name_that_the_server_takes() {
 }
 
 #[test]
-fn only_models_that_may_reason_are_asked_for_their_reasoning() {
+fn reasoning_is_requested_only_from_models_that_may_reason() {
     for (name, expected) in [
         ("gpt-6-luna", json!(["reasoning.encrypted_content"])),
         ("gpt-4.1", Value::Null),
         ("gpt-5-chat-latest", Value::Null),
     ] {
-        let sent = body::<OpenAi>(&question(
+        let sent = body::<OpenAi>(&model_request(
             model(Provider::OpenAi, name),
             prompt(vec![Message::user("hello")]),
         ));

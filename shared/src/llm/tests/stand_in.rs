@@ -1,5 +1,5 @@
-//! A provider on this machine that answers as a test sets it up, rightly or wrongly, and the
-//! vendors that are asked.
+//! A server on this machine that responds as a test sets it up, and the stand-ins of all providers
+//! with their recorded answers.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -28,9 +28,10 @@ use crate::ports::{Clock, Model, ModelError, Secret, SecretError, Secrets};
 use crate::testing::http::HttpRequest;
 use crate::testing::{ManualClock, samples};
 
-/// A vendor, and what it says to the question of all tests: that there are three files.
+/// One provider's recorded answer to the request of all tests, which says that there are three
+/// files, and the client that decodes it.
 #[derive(Clone, Copy)]
-pub(in crate::llm) struct Vendor {
+pub(in crate::llm) struct StandIn {
     pub(in crate::llm) provider: Provider,
     pub(in crate::llm) model: &'static str,
     /// Its answer in one piece.
@@ -41,7 +42,7 @@ pub(in crate::llm) struct Vendor {
     client: fn(Access, Timeouts, Arc<dyn Clock>) -> Box<dyn Model>,
 }
 
-pub(in crate::llm) const ANTHROPIC: Vendor = Vendor {
+pub(in crate::llm) const ANTHROPIC: StandIn = StandIn {
     provider: Provider::Anthropic,
     model: "claude-sonnet-5-5",
     whole: include_str!("../fixtures/anthropic_message.json"),
@@ -49,7 +50,7 @@ pub(in crate::llm) const ANTHROPIC: Vendor = Vendor {
     client: client::<Anthropic>,
 };
 
-const OPENAI: Vendor = Vendor {
+const OPENAI: StandIn = StandIn {
     provider: Provider::OpenAi,
     model: "gpt-6-luna",
     whole: include_str!("../fixtures/openai_response.json"),
@@ -57,7 +58,7 @@ const OPENAI: Vendor = Vendor {
     client: client::<OpenAi>,
 };
 
-const COMPATIBLE: Vendor = Vendor {
+const COMPATIBLE: StandIn = StandIn {
     provider: Provider::OpenAiCompatible,
     model: "qwen3-coder",
     whole: include_str!("../fixtures/chat_text_response.json"),
@@ -65,8 +66,8 @@ const COMPATIBLE: Vendor = Vendor {
     client: client::<Chat>,
 };
 
-/// All vendors.
-pub(in crate::llm) const VENDORS: [Vendor; 3] = [ANTHROPIC, OPENAI, COMPATIBLE];
+/// One for each provider.
+pub(in crate::llm) const STAND_INS: [StandIn; 3] = [ANTHROPIC, OPENAI, COMPATIBLE];
 
 /// Longer than any test takes that doesn't wait for the end of it.
 pub(in crate::llm) const AMPLE: Duration = Duration::from_mins(1);
@@ -87,14 +88,14 @@ fn client<D: Dialect>(access: Access, timeouts: Timeouts, clock: Arc<dyn Clock>)
     Box::new(Client::<D>::new(HTTP.clone(), access, timeouts, clock))
 }
 
-impl Vendor {
-    /// The vendor's client for `access`. Its clock stands still.
+impl StandIn {
+    /// The provider's client for `access`. Its clock stands still.
     pub(in crate::llm) fn client(&self, access: Access, timeouts: Timeouts) -> Box<dyn Model> {
         (self.client)(access, timeouts, Arc::new(ManualClock::at(samples::START)))
     }
 
-    /// The question of all tests.
-    pub(in crate::llm) fn question(&self) -> ModelRequest {
+    /// The request of all tests.
+    pub(in crate::llm) fn request(&self) -> ModelRequest {
         let prompt = Prompt {
             instructions: "You are a clerk. canary-instructions".to_owned(),
             messages: vec![Message::user(
@@ -107,15 +108,15 @@ impl Vendor {
             chain: ModelChain::only(ModelRef::new(self.provider, self.model).unwrap().into()),
             prompt: Arc::new(prompt),
             deadline: Deadline::at(samples::START.plus(AMPLE * 2)),
-            ..samples::question("")
+            ..samples::model_request("")
         }
     }
 
-    /// The question, to be answered in one piece.
-    pub(in crate::llm) fn question_for_whole(&self) -> ModelRequest {
-        let mut choice = self.question().chain.first().clone();
+    /// The request, to be answered in one piece.
+    pub(in crate::llm) fn whole_request(&self) -> ModelRequest {
+        let mut choice = self.request().chain.first().clone();
         choice.settings.transfer = Transfer::Whole;
-        self.question().to_only(&choice)
+        self.request().to_only(&choice)
     }
 
     /// Its answer as a stream.
@@ -123,9 +124,9 @@ impl Vendor {
         Reply::stream(&[self.stream], Then::End)
     }
 
-    /// What its client makes of `reply` to the question.
+    /// What its client makes of `reply` to the request.
     pub(in crate::llm) async fn reply(&self, reply: Reply) -> Result<ModelAnswer, ModelError> {
-        self.reply_to(&self.question(), reply, PATIENT).await
+        self.reply_to(&self.request(), reply, PATIENT).await
     }
 
     /// What its client makes of `reply` to `request`.
@@ -136,7 +137,7 @@ impl Vendor {
         timeouts: Timeouts,
     ) -> Result<ModelAnswer, ModelError> {
         let server = Server::start(reply).await;
-        ask(self.client(server.access(), timeouts).as_ref(), request).await
+        call_model(self.client(server.access(), timeouts).as_ref(), request).await
     }
 }
 
@@ -182,7 +183,7 @@ impl Reply {
         )
     }
 
-    /// A complete answer with status 200, and with an id for either vendor.
+    /// A complete answer with status 200, and with an id for either provider.
     pub(in crate::llm) fn ok(body: &str) -> Self {
         let headers = [
             ("content-type", "application/json"),
@@ -414,11 +415,11 @@ pub(in crate::llm) fn key(stored: Stored) -> ApiKey {
 }
 
 /// Puts `request` to `model`, and fails if an error repeats what it must not.
-pub(in crate::llm) async fn ask(
+pub(in crate::llm) async fn call_model(
     model: &dyn Model,
     request: &ModelRequest,
 ) -> Result<ModelAnswer, ModelError> {
-    let answer = model.ask(request).await;
+    let answer = model.call(request).await;
     if let Err(error) = &answer {
         check_no_leak(error);
     }

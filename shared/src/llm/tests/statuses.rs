@@ -1,7 +1,7 @@
-//! What the status and the headers of a failed response mean, for every vendor.
+//! What the status and the headers of a failed response mean, for every provider.
 
 use super::conformance::{ERROR_BODY, Headers, UNAVAILABLE, check_failure};
-use super::stand_in::{ANTHROPIC, Reply, Server, Then, VENDORS};
+use super::stand_in::{ANTHROPIC, Reply, STAND_INS, Server, Then};
 use crate::domain::Provider;
 use crate::ports::ModelErrorKind;
 use serde_json::json;
@@ -65,8 +65,8 @@ async fn the_status_decides_first() {
         for (status, kind) in cases {
             for body in [ERROR_BODY, PAGE, "", "{\"error\":\"can"] {
                 let kind = kind_with(body, kind);
-                for vendor in VENDORS {
-                    let answer = vendor.reply(Reply::new(status, headers, body)).await;
+                for stand_in in STAND_INS {
+                    let answer = stand_in.reply(Reply::new(status, headers, body)).await;
                     let hint = retry_after.filter(|_| kind.is_retryable());
                     assert_eq!(
                         answer.as_ref().unwrap_err().retry_after,
@@ -81,7 +81,7 @@ async fn the_status_decides_first() {
 }
 
 #[tokio::test]
-async fn a_quota_that_is_used_up_is_known_by_every_vendors_name_for_it() {
+async fn a_quota_that_is_used_up_is_known_by_every_providers_name_for_it() {
     let names = [
         "billing_hard_limit_reached",
         "billing_not_active",
@@ -98,14 +98,14 @@ async fn a_quota_that_is_used_up_is_known_by_every_vendors_name_for_it() {
         "budget_exceeded",
     ];
     let headers = [("retry-after", "7"), ("x-should-retry", "true")];
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for name in names {
             for body in [
                 json!({"error": {"type": name, "message": "canary"}}),
                 json!({"error": {"type": "rate_limit_error", "code": name, "message": "canary"}}),
                 json!({"error": {"type": "rate_limit_error", "details": {"error_code": name}}}),
             ] {
-                let error = vendor
+                let error = stand_in
                     .reply(Reply::new(429, &headers, &body.to_string()))
                     .await
                     .unwrap_err();
@@ -123,7 +123,7 @@ async fn a_quota_that_is_used_up_is_known_by_every_vendors_name_for_it() {
 /// The bodies are those of OpenAI's API, and of servers that take after it.
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-async fn errors_that_share_a_status_are_told_apart_in_both_of_openais_apis() {
+async fn errors_that_share_a_status_are_distinguished_in_both_of_openais_apis() {
     let too_long =
         "This model's maximum context length is 128000 tokens. However, you requested canary";
     let beyond =
@@ -209,15 +209,15 @@ async fn errors_that_share_a_status_are_told_apart_in_both_of_openais_apis() {
             UNAVAILABLE,
         ),
     ];
-    for vendor in VENDORS
+    for stand_in in STAND_INS
         .iter()
-        .filter(|vendor| vendor.provider != Provider::Anthropic)
+        .filter(|stand_in| stand_in.provider != Provider::Anthropic)
     {
         for (status, r#type, code, message, kind) in &cases {
             let error = json!({"type": r#type, "code": code, "param": null, "message": message});
             let headers = [("x-request-id", "req_1"), ("retry-after", "7")];
             let body = json!({"error": error}).to_string();
-            let failed = vendor
+            let failed = stand_in
                 .reply(Reply::new(*status, &headers, &body))
                 .await
                 .unwrap_err();
@@ -240,7 +240,7 @@ async fn errors_that_share_a_status_are_told_apart_in_both_of_openais_apis() {
 
 #[tokio::test]
 async fn the_provider_may_say_whether_to_try_again() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for (word, expected) in [
             ("true", Some(true)),
             ("false", Some(false)),
@@ -253,7 +253,7 @@ async fn the_provider_may_say_whether_to_try_again() {
                     &[("x-should-retry", word), ("retry-after", "7")],
                     ERROR_BODY,
                 );
-                let error = vendor.reply(reply).await.unwrap_err();
+                let error = stand_in.reply(reply).await.unwrap_err();
                 let hint =
                     (status != 400 || expected == Some(true)).then_some(Duration::from_secs(7));
                 assert_eq!(
@@ -263,7 +263,7 @@ async fn the_provider_may_say_whether_to_try_again() {
                 );
             }
             let headers = [("x-should-retry", word), ("retry-after", "7")];
-            let used_up = vendor
+            let used_up = stand_in
                 .reply(Reply::new(402, &headers, ""))
                 .await
                 .unwrap_err();
@@ -277,18 +277,18 @@ async fn the_provider_may_say_whether_to_try_again() {
 
 #[tokio::test]
 async fn hints_on_a_success_mean_nothing() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         let hints = [
             ("content-type", "application/json"),
             ("retry-after", "7"),
             ("x-should-retry", "true"),
         ];
-        let answer = vendor
-            .reply(Reply::new(200, &hints, vendor.whole))
+        let answer = stand_in
+            .reply(Reply::new(200, &hints, stand_in.whole))
             .await
             .unwrap();
         assert_eq!(answer.text(), "There are three files, “Ü”.");
-        let error = vendor
+        let error = stand_in
             .reply(Reply::new(200, &hints, "{"))
             .await
             .unwrap_err();
@@ -301,7 +301,7 @@ async fn hints_on_a_success_mean_nothing() {
 
 #[tokio::test]
 async fn an_unreadable_error_body_leaves_the_status_to_decide() {
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for rest in [
             "content-length: 9\r\n\r\n{",
             "content-length: 99999999\r\n\r\n{",
@@ -311,7 +311,7 @@ async fn an_unreadable_error_body_leaves_the_status_to_decide() {
                 &format!("HTTP/1.1 429 x\r\nretry-after-ms: 250\r\n{rest}"),
                 Then::Close,
             );
-            let answer = vendor.reply(reply).await;
+            let answer = stand_in.reply(reply).await;
             assert_eq!(
                 answer.as_ref().unwrap_err().retry_after,
                 Some(Duration::from_millis(250))
@@ -319,7 +319,7 @@ async fn an_unreadable_error_body_leaves_the_status_to_decide() {
             check_failure(answer, Some(429), &ModelErrorKind::RateLimited);
         }
         let endless = Reply::raw("HTTP/1.1 503 x\r\n\r\n", Then::Babble);
-        check_failure(vendor.reply(endless).await, Some(503), &UNAVAILABLE);
+        check_failure(stand_in.reply(endless).await, Some(503), &UNAVAILABLE);
     }
     let slow = Reply::raw("HTTP/1.1 401 x\r\ncontent-length: 9\r\n\r\n{", Then::Hold);
     check_failure(

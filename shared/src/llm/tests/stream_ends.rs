@@ -1,7 +1,7 @@
 //! How streams end that are not by the book, in every dialect where it can occur.
 
-use super::deviations::{complete, events, stream_of, vendor};
-use super::stand_in::{Reply, Then, VENDORS};
+use super::deviations::{complete, events, stand_in, stream_of};
+use super::stand_in::{Reply, STAND_INS, Then};
 use crate::domain::Provider;
 use crate::ports::ModelErrorKind;
 use serde_json::json;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends() {
-    for vendor in VENDORS {
-        let expected = vendor.reply(vendor.streamed()).await.unwrap();
-        let complete = complete(&vendor);
+    for stand_in in STAND_INS {
+        let expected = stand_in.reply(stand_in.streamed()).await.unwrap();
+        let complete = complete(&stand_in);
         let closed = format!("{complete}\n\n");
-        let garbled = format!("{closed}data: {{\"canary\n\ndata: canary\n\n");
+        let malformed = format!("{closed}data: {{\"canary\n\ndata: canary\n\n");
         let replies = [
             ("no end", Reply::stream(&[&closed], Then::End)),
             ("cut", Reply::stream(&[&closed], Then::Close)),
@@ -23,7 +23,7 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
                 Reply::stream(&[closed.as_str(), ": ping\n\n"], Then::Drip)
                     .slowly(Duration::from_millis(20)),
             ),
-            ("garbled", Reply::stream(&[&garbled], Then::Close)),
+            ("malformed", Reply::stream(&[&malformed], Then::Close)),
             ("babble", Reply::stream(&[&closed], Then::Babble)),
             ("no blank line", Reply::stream(&[complete], Then::End)),
             (
@@ -38,15 +38,15 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
         for (what, reply) in replies {
             let start = Instant::now();
             assert_eq!(
-                vendor.reply(reply).await.unwrap(),
+                stand_in.reply(reply).await.unwrap(),
                 expected,
                 "{what} {:?}",
-                vendor.provider
+                stand_in.provider
             );
             assert!(
                 start.elapsed() < Duration::from_secs(5),
                 "{what} {:?}",
-                vendor.provider
+                stand_in.provider
             );
         }
     }
@@ -54,7 +54,7 @@ async fn an_answer_whose_stop_reason_is_known_is_taken_however_its_stream_ends()
 
 #[tokio::test]
 async fn usage_is_waited_for_after_the_reason_to_stop() {
-    let chat = vendor(Provider::OpenAiCompatible);
+    let chat = stand_in(Provider::OpenAiCompatible);
     let stop =
         stream_of(&[json!({"choices": [{"delta": {"content": "x"}, "finish_reason": "stop"}]})]);
     let usage =
@@ -81,7 +81,7 @@ async fn usage_is_waited_for_after_the_reason_to_stop() {
 
 #[tokio::test]
 async fn text_after_the_reason_to_stop_still_counts() {
-    let chat = vendor(Provider::OpenAiCompatible);
+    let chat = stand_in(Provider::OpenAiCompatible);
     let chunk =
         |text: &str| json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]});
     assert_eq!(
@@ -95,15 +95,15 @@ async fn text_after_the_reason_to_stop_still_counts() {
 
 #[tokio::test]
 async fn a_stream_that_is_cut_in_its_last_event_is_unavailable() {
-    for vendor in VENDORS {
-        let text = complete(&vendor);
-        let cut = if vendor.provider == Provider::OpenAi {
+    for stand_in in STAND_INS {
+        let text = complete(&stand_in);
+        let cut = if stand_in.provider == Provider::OpenAi {
             text.len() - 1
         } else {
             text.len() / 2
         };
         for then in [Then::End, Then::Close] {
-            let error = vendor
+            let error = stand_in
                 .reply(Reply::stream(&[&text.as_bytes()[..cut]], then))
                 .await
                 .unwrap_err();

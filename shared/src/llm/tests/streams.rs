@@ -1,8 +1,8 @@
-//! What every vendor's client makes of a stream that is cut, slow, or without end.
+//! What every provider's client makes of a stream that is cut, slow, or without end.
 
 use std::time::{Duration, Instant};
 
-use super::stand_in::{AMPLE, PATIENT, Reply, Server, Then, VENDORS, Vendor, ask};
+use super::stand_in::{AMPLE, PATIENT, Reply, STAND_INS, Server, StandIn, Then, call_model};
 use crate::domain::{AssistantContent, Usage};
 use crate::llm::Timeouts;
 use crate::llm::dialect::{Dialect, Fault, Progress, ResponseParser};
@@ -15,10 +15,10 @@ const SHORT: Duration = Duration::from_millis(300);
 const UNAVAILABLE: ModelErrorKind = ModelErrorKind::Unavailable;
 
 /// The stream's first event, and the rest.
-fn first_and_rest(vendor: &Vendor) -> (&'static str, &'static str) {
-    vendor
+fn first_and_rest(stand_in: &StandIn) -> (&'static str, &'static str) {
+    stand_in
         .stream
-        .split_at(vendor.stream.find("\n\n").unwrap() + 2)
+        .split_at(stand_in.stream.find("\n\n").unwrap() + 2)
 }
 
 /// What is known of the answer when the stream ends after these bytes.
@@ -56,10 +56,10 @@ pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
             Ok(answer) => assert_eq!((answer, usage), (whole.clone(), used), "cut at {end}"),
             Err(Fault::Truncated) => {}
             Err(
-                Fault::Complaint(..)
+                Fault::ProviderError(..)
                 | Fault::Malformed(_)
                 | Fault::Inconsistent(_)
-                | Fault::BrokenOff,
+                | Fault::Aborted,
             ) => {
                 panic!("cut at {end}")
             }
@@ -74,12 +74,12 @@ pub(super) fn check_cut_everywhere<D: Dialect>(stream: &str) {
 
 #[tokio::test]
 async fn a_stream_in_any_pieces_gives_the_whole_answer() {
-    for vendor in VENDORS {
-        let expected = vendor.reply(vendor.streamed()).await.unwrap();
+    for stand_in in STAND_INS {
+        let expected = stand_in.reply(stand_in.streamed()).await.unwrap();
         for size in [7, 100, 1_000] {
-            let pieces: Vec<&[u8]> = vendor.stream.as_bytes().chunks(size).collect();
+            let pieces: Vec<&[u8]> = stand_in.stream.as_bytes().chunks(size).collect();
             assert_eq!(
-                vendor
+                stand_in
                     .reply(Reply::stream(&pieces, Then::End))
                     .await
                     .unwrap(),
@@ -88,8 +88,8 @@ async fn a_stream_in_any_pieces_gives_the_whole_answer() {
         }
         for then in [Then::Close, Then::Hold, Then::Babble] {
             assert_eq!(
-                vendor
-                    .reply(Reply::stream(&[vendor.stream], then))
+                stand_in
+                    .reply(Reply::stream(&[stand_in.stream], then))
                     .await
                     .unwrap(),
                 expected
@@ -100,11 +100,13 @@ async fn a_stream_in_any_pieces_gives_the_whole_answer() {
 
 #[tokio::test]
 async fn a_connection_serves_one_stream_after_the_other() {
-    for vendor in VENDORS {
-        let server = Server::start(vendor.streamed()).await;
-        let client = vendor.client(server.access(), PATIENT);
+    for stand_in in STAND_INS {
+        let server = Server::start(stand_in.streamed()).await;
+        let client = stand_in.client(server.access(), PATIENT);
         for _ in 0..3 {
-            ask(client.as_ref(), &vendor.question()).await.unwrap();
+            call_model(client.as_ref(), &stand_in.request())
+                .await
+                .unwrap();
         }
         assert_eq!((server.requests().len(), server.connections()), (3, 1));
     }
@@ -112,21 +114,24 @@ async fn a_connection_serves_one_stream_after_the_other() {
 
 #[tokio::test]
 async fn a_broken_stream_is_unavailability_and_its_tokens_count() {
-    for vendor in VENDORS {
-        let used = vendor.reply(vendor.streamed()).await.unwrap().usage;
-        let (first, rest) = first_and_rest(&vendor);
+    for stand_in in STAND_INS {
+        let used = stand_in.reply(stand_in.streamed()).await.unwrap().usage;
+        let (first, rest) = first_and_rest(&stand_in);
         for then in [Then::Close, Then::End] {
             for reply in [
                 Reply::stream(&[first], then),
                 Reply::stream(&[first, &rest[..rest.len() / 2]], then),
             ] {
-                let error = vendor.reply(reply).await.unwrap_err();
+                let error = stand_in.reply(reply).await.unwrap_err();
                 assert_eq!((error.kind, error.status), (UNAVAILABLE, Some(200)));
                 assert!(error.request_id.is_some());
                 assert_eq!(error.spend.attempts, 1);
                 assert!([0, used.input_tokens].contains(&error.spend.usage.input_tokens));
             }
-            let error = vendor.reply(Reply::stream(&[""], then)).await.unwrap_err();
+            let error = stand_in
+                .reply(Reply::stream(&[""], then))
+                .await
+                .unwrap_err();
             assert_eq!(
                 (error.kind, error.spend.usage),
                 (UNAVAILABLE, Usage::default())
@@ -145,15 +150,15 @@ async fn a_stream_must_begin_in_time() {
         idle: SHORT,
         ..impatient
     };
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         let silences = [
             (Reply::raw("", Then::Hold), impatient),
             (Reply::stream(&[""], Then::Hold), impatient),
             (Reply::stream(&[": a comment\n\n"], Then::Hold), unsteady),
         ];
         for (reply, timeouts) in silences {
-            let error = vendor
-                .reply_to(&vendor.question(), reply, timeouts)
+            let error = stand_in
+                .reply_to(&stand_in.request(), reply, timeouts)
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -171,20 +176,20 @@ async fn a_gateway_may_send_comments_while_its_model_queues() {
         idle: SHORT * 2,
         ..PATIENT
     };
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         let comments = std::iter::repeat_n(": PROCESSING\n\n", 6);
-        let pieces: Vec<&str> = comments.chain([vendor.stream]).collect();
+        let pieces: Vec<&str> = comments.chain([stand_in.stream]).collect();
         let start = Instant::now();
-        let answer = vendor
+        let answer = stand_in
             .reply_to(
-                &vendor.question(),
+                &stand_in.request(),
                 Reply::stream(&pieces, Then::End).slowly(SHORT),
                 timeouts,
             )
             .await;
         assert_eq!(
             answer.unwrap(),
-            vendor.reply(vendor.streamed()).await.unwrap()
+            stand_in.reply(stand_in.streamed()).await.unwrap()
         );
         assert!(start.elapsed() > timeouts.first_byte + timeouts.idle);
 
@@ -193,8 +198,8 @@ async fn a_gateway_may_send_comments_while_its_model_queues() {
             ..timeouts
         };
         let endless = Reply::stream(&[": PROCESSING\n\n"], Then::Drip).slowly(SHORT / 10);
-        let error = vendor
-            .reply_to(&vendor.question(), endless, hurried)
+        let error = stand_in
+            .reply_to(&stand_in.request(), endless, hurried)
             .await
             .unwrap_err();
         assert_eq!(
@@ -210,8 +215,8 @@ async fn a_stream_must_not_pause_for_long() {
         idle: SHORT,
         ..PATIENT
     };
-    for vendor in VENDORS {
-        let (first, rest) = first_and_rest(&vendor);
+    for stand_in in STAND_INS {
+        let (first, rest) = first_and_rest(&stand_in);
         let stalls = [
             Reply::stream(&[first], Then::Hold),
             Reply::stream(&[first, &rest[..rest.len() / 2]], Then::Hold),
@@ -220,8 +225,8 @@ async fn a_stream_must_not_pause_for_long() {
         ];
         for reply in stalls {
             let start = Instant::now();
-            let error = vendor
-                .reply_to(&vendor.question(), reply, impatient)
+            let error = stand_in
+                .reply_to(&stand_in.request(), reply, impatient)
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -235,12 +240,14 @@ async fn a_stream_must_not_pause_for_long() {
 
 #[tokio::test]
 async fn a_whole_answer_is_taken_though_its_connection_stays_open() {
-    for vendor in VENDORS {
-        let (start, end) = vendor.whole.split_at(vendor.whole.find('}').unwrap() + 1);
+    for stand_in in STAND_INS {
+        let (start, end) = stand_in
+            .whole
+            .split_at(stand_in.whole.find('}').unwrap() + 1);
         let reply = Reply::stream(&[start, end], Then::Hold).slowly(SHORT);
         let begun = Instant::now();
-        let answer = vendor
-            .reply_to(&vendor.question_for_whole(), reply, PATIENT)
+        let answer = stand_in
+            .reply_to(&stand_in.whole_request(), reply, PATIENT)
             .await
             .unwrap();
         assert!(!answer.text().is_empty());
@@ -250,8 +257,8 @@ async fn a_whole_answer_is_taken_though_its_connection_stays_open() {
             overall: SHORT * 2,
             ..PATIENT
         };
-        let error = vendor
-            .reply_to(&vendor.question_for_whole(), cut, hurried)
+        let error = stand_in
+            .reply_to(&stand_in.whole_request(), cut, hurried)
             .await
             .unwrap_err();
         assert_eq!(error.kind, ModelErrorKind::Timeout);
@@ -265,8 +272,8 @@ async fn each_event_gives_the_stream_more_time() {
         idle: Duration::from_secs(2),
         ..PATIENT
     };
-    for vendor in VENDORS {
-        let (first, rest) = first_and_rest(&vendor);
+    for stand_in in STAND_INS {
+        let (first, rest) = first_and_rest(&stand_in);
         let ping = "event: ping\ndata: {\"type\": \"ping\", \"choices\": []}\n\n";
         let pieces: Vec<&str> = std::iter::once(first)
             .chain(std::iter::repeat_n(ping, 7))
@@ -274,11 +281,11 @@ async fn each_event_gives_the_stream_more_time() {
             .collect();
         let reply = Reply::stream(&pieces, Then::End).slowly(SHORT);
         let start = Instant::now();
-        let answer = vendor
-            .reply_to(&vendor.question(), reply, timeouts)
+        let answer = stand_in
+            .reply_to(&stand_in.request(), reply, timeouts)
             .await
             .unwrap();
-        assert_eq!(answer, vendor.reply(vendor.streamed()).await.unwrap());
+        assert_eq!(answer, stand_in.reply(stand_in.streamed()).await.unwrap());
         assert!(start.elapsed() > timeouts.idle);
     }
 }
@@ -289,15 +296,15 @@ async fn a_stream_without_end_is_ended() {
         overall: SHORT * 2,
         ..PATIENT
     };
-    for vendor in VENDORS {
-        let (first, _) = first_and_rest(&vendor);
+    for stand_in in STAND_INS {
+        let (first, _) = first_and_rest(&stand_in);
         let drip = Reply::stream(
             &[first, "event: ping\ndata: {\"choices\": []}\n\n"],
             Then::Drip,
         )
         .slowly(SHORT / 10);
-        let error = vendor
-            .reply_to(&vendor.question(), drip, hurried)
+        let error = stand_in
+            .reply_to(&stand_in.request(), drip, hurried)
             .await
             .unwrap_err();
         assert_eq!(
@@ -316,13 +323,13 @@ async fn a_stream_that_is_too_large_is_not_read_to_its_end() {
     )
     .repeat(16);
     let event = format!("data: {}", "x".repeat(1_024 * 1_024));
-    for vendor in VENDORS {
+    for stand_in in STAND_INS {
         for (piece, what) in [
             (&comments, "the body is larger than 33554432"),
             (&event, "an event is larger than 8388608"),
         ] {
             let reply = Reply::stream(&[piece], Then::Drip);
-            let error = vendor.reply(reply).await.unwrap_err();
+            let error = stand_in.reply(reply).await.unwrap_err();
             assert_eq!(
                 (error.kind, error.status),
                 (ModelErrorKind::BadAnswer, Some(200))

@@ -1,7 +1,7 @@
-//! For tests: conversations, and what every vendor must make of them.
+//! For tests: conversations, and what every provider must make of them.
 //!
-//! A conversation that one vendor's model began is continued by another's: for any conversation,
-//! the question is in the form that its vendor takes, with every result next to its call and
+//! A conversation that one provider's model began is continued by another's: for any conversation,
+//! the request is in the form that its provider takes, with every result next to its call and
 //! everything in order.
 
 use std::sync::Arc;
@@ -20,26 +20,29 @@ use crate::llm::dialect::Dialect;
 use crate::llm::openai::OpenAi;
 use crate::testing::samples;
 
-/// The instructions of the recorded questions.
+/// The instructions of the recorded requests.
 pub(in crate::llm) const INSTRUCTIONS: &str = "You are a clerk. canary-instructions";
 
-/// The input of the recorded questions.
+/// The input of the recorded requests.
 pub(in crate::llm) const INPUT: &str = "How many files are there, “Ü”?\n\"canary-input\" \\";
 
 pub(in crate::llm) fn model(provider: Provider, name: &str) -> ModelRef {
     ModelRef::new(provider, name).unwrap()
 }
 
-/// A question of `prompt` to one model.
-pub(in crate::llm) fn question(choice: impl Into<ModelChoice>, prompt: Prompt) -> ModelRequest {
+/// A request of `prompt` to one model.
+pub(in crate::llm) fn model_request(
+    choice: impl Into<ModelChoice>,
+    prompt: Prompt,
+) -> ModelRequest {
     ModelRequest {
         chain: ModelChain::only(choice.into()),
         prompt: Arc::new(prompt),
-        ..samples::question("")
+        ..samples::model_request("")
     }
 }
 
-/// The prompt that the recorded questions have in common.
+/// The prompt that the recorded requests have in common.
 pub(in crate::llm) fn prompt(messages: Vec<Message>) -> Prompt {
     Prompt {
         instructions: INSTRUCTIONS.to_owned(),
@@ -49,7 +52,7 @@ pub(in crate::llm) fn prompt(messages: Vec<Message>) -> Prompt {
     }
 }
 
-/// The tools of the recorded questions: one that fits a strict schema and one that doesn't.
+/// The tools of the recorded requests: one that fits a strict schema and one that doesn't.
 pub(in crate::llm) fn tools() -> Vec<ToolDefinition> {
     let city = json!({"type": "string", "description": "A city."});
     let closed = json!({
@@ -71,7 +74,7 @@ fn tool(name: &str, description: &str, input_schema: Value) -> ToolDefinition {
     }
 }
 
-/// The form of answers in the recorded questions.
+/// The form of answers in the recorded requests.
 pub(in crate::llm) fn output_schema() -> OutputSchema {
     let schema = json!({
         "type": "object",
@@ -87,7 +90,7 @@ pub(in crate::llm) fn output_schema() -> OutputSchema {
 }
 
 /// A user's turn with images of both kinds.
-pub(in crate::llm) fn picture_question() -> Message {
+pub(in crate::llm) fn picture_message() -> Message {
     Message::User(vec![
         UserPart::Text("Compare the weather.".to_owned()),
         UserPart::ImageUrl("https://example.com/map.png".to_owned()),
@@ -98,7 +101,7 @@ pub(in crate::llm) fn picture_question() -> Message {
     ])
 }
 
-/// What came of the calls of the recorded questions.
+/// What came of the calls of the recorded requests.
 pub(in crate::llm) fn results() -> Message {
     let result = |id: &str, text: &str, is_error| ToolResult {
         call_id: id.to_owned(),
@@ -111,7 +114,7 @@ pub(in crate::llm) fn results() -> Message {
     ])
 }
 
-/// A part of a model's turn, with its vendor's block.
+/// A part of a model's turn, with its provider's block.
 pub(in crate::llm) fn part(
     content: AssistantContent,
     original: Option<(&ModelRef, Value)>,
@@ -150,7 +153,7 @@ fn any_model() -> impl Strategy<Value = ModelRef> {
     prop::sample::select(ASKED.to_vec()).prop_map(|(provider, name)| model(provider, name))
 }
 
-/// The block in which the vendor had the part.
+/// The block in which the provider had the part.
 fn block(model: &ModelRef, content: &AssistantContent) -> Option<Value> {
     match (model.provider(), content) {
         (Provider::OpenAi, AssistantContent::Text(text)) => Some(json!({
@@ -198,7 +201,7 @@ prop_compose! {
 /// Messages of any conversation, ready for a model's next turn.
 fn any_conversation() -> impl Strategy<Value = Vec<Message>> {
     prop::collection::vec(any_turn(), 0..5).prop_map(|turns| {
-        let mut messages = vec![picture_question()];
+        let mut messages = vec![picture_message()];
         for (number, (model, mut contents, errors)) in turns.into_iter().enumerate() {
             let mut results = Vec::new();
             let calls = contents.iter_mut().filter_map(|content| match content {
@@ -337,10 +340,10 @@ fn check_messages(body: &Value, results: &[String]) {
 
 proptest! {
     #[test]
-    fn any_conversation_goes_on_with_any_vendor(messages in any_conversation()) {
+    fn any_conversation_continues_with_any_provider(messages in any_conversation()) {
         let results = texts_of_results(&messages);
         for (provider, name) in ASKED {
-            let request = question(model(provider, name), prompt(messages.clone()));
+            let request = model_request(model(provider, name), prompt(messages.clone()));
             match provider {
                 Provider::Anthropic => check_messages(&body::<Anthropic>(&request), &results),
                 Provider::OpenAi => check_responses(&body::<OpenAi>(&request), &results),

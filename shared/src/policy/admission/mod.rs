@@ -2,9 +2,9 @@
 //!
 //! A model that this version has no price for is taken only if its owner says so: a mistyped name
 //! is found when the agent is made, not when its first task fails. So is a model of a server that
-//! the deployment doesn't have. Sampling parameters and an effort are refused where the vendor
+//! the deployment doesn't have. Sampling parameters and an effort are refused where the provider
 //! refuses them. What is known of a model is known by its name; of a name that nobody here knows,
-//! the vendor is the judge.
+//! the provider is the judge.
 
 use super::models::{efforts, reasons_by_default, refuses_sampling};
 use super::price::PriceTable;
@@ -22,14 +22,14 @@ pub enum CompatibleServer {
     Present,
 }
 
-/// What is asked of the models of one new agent.
+/// What one new agent requires of its models.
 #[derive(Debug, Clone, Copy)]
 pub struct Admission {
     /// The moment for which prices are looked up.
     pub now: Timestamp,
     /// The agent's cap on a task's cost, which only models with a price can keep.
     pub max_cost_micro_usd: Option<u64>,
-    /// Whether there is anybody to ask for a model of `openai_compatible`.
+    /// Whether the deployment has a server for models of `openai_compatible`.
     pub compatible_server: CompatibleServer,
 }
 
@@ -73,7 +73,7 @@ impl Admission {
         let reason = match (model.provider(), unlisted) {
             _ if is_priced => return None,
             _ if self.max_cost_micro_usd.is_some() => {
-                "has no price that this version knows, and without one max_cost_micro_usd can't be kept"
+                "has no price that this version knows, and without one max_cost_micro_usd can't be enforced"
             }
             (Provider::OpenAiCompatible, _) | (_, Unlisted::Allowed) => return None,
             (Provider::Anthropic | Provider::OpenAi, Unlisted::Refused) => {

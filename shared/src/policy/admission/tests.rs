@@ -123,7 +123,7 @@ fn a_model_of_a_server_that_is_not_there_is_refused() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-fn sampling_is_refused_where_the_vendor_refuses_it() {
+fn sampling_is_refused_where_the_provider_refuses_it() {
     use ApiVersion::{Anthropic20230601 as Old, Current};
     use Provider::{Anthropic, OpenAi, OpenAiCompatible};
     let none = Some(ReasoningEffort::None);
@@ -221,7 +221,7 @@ fn sampling_is_refused_where_the_vendor_refuses_it() {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-fn effort_is_refused_where_the_vendor_refuses_it() {
+fn effort_is_refused_where_the_provider_refuses_it() {
     use Provider::{Anthropic, OpenAi, OpenAiCompatible};
     use ReasoningEffort::{High, Low, Max, Medium, Minimal, None as Without, Xhigh};
     const ALL: [ReasoningEffort; 7] = [Without, Minimal, Low, Medium, High, Xhigh, Max];

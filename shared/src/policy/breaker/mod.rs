@@ -1,19 +1,20 @@
-//! The circuit breaker: a model whose provider is down is left alone, by all functions together.
+//! The circuit breaker: while a model's provider is down, no function calls the model, except for
+//! one probe at a time.
 //!
-//! Each execution environment counts failures in a row by itself and shares only what follows from
-//! them, so that a healthy model costs one read every few seconds and no write. An unreachable,
-//! failing or silent provider counts, and one whose responses are unreadable or empty, with a cause
-//! of its own. A response that refuses — a 429, any other 4xx — counts neither way: a gateway gives
-//! it as well before dead servers, so it heals nothing, and it is no outage, so it trips nothing.
-//! Nor do unreadable responses to one task count twice in a row: its own prompt may cause them. A
-//! prober that gets one gives its lease back at once. If the store fails, calls go through, and an
-//! environment protects itself by its own count.
+//! Each process counts failures in a row by itself, and shares only the changes of the circuit. So
+//! a healthy model costs one read every few seconds and no write. A failure is an unreachable,
+//! failing or silent provider. Unreadable and empty responses are failures too, with a cause of
+//! their own; several in a row to one task count once, because the task's prompt may cause them.
 //!
-//! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. Nobody waits
-//! that long on the word of one response, which only makes the circuit suspected. An answer to any
-//! call clears it. If a second call of any function is limited like that first, the circuit opens,
-//! and one probe of all functions together finds out each `longest_cooldown` whether the limit is
-//! over.
+//! A refusal (a 429 or another 4xx) is no failure, because it is no outage. It is no success
+//! either, because a gateway also refuses requests in front of dead servers. A prober that gets a
+//! refusal gives its lease back at once. If the store fails, calls are made, and each process
+//! refuses calls by its own count.
+//!
+//! A 429 that names a wait over [`BreakerSettings::longest_cooldown`] is different. One such
+//! response is not trusted: it only makes the circuit suspected, and an answer to any call clears
+//! it. If a second call of any function gets such a response before that, the circuit opens. Then
+//! one probe of all functions checks after each `longest_cooldown` whether the limit is over.
 
 mod settings;
 mod shared;
@@ -36,11 +37,11 @@ use crate::metric;
 use crate::policy::PriceTable;
 use crate::ports::{Circuits, Clock, Model, ModelError, ModelErrorKind, Recovery, Replaced};
 
-/// How often a change is tried against others that come first.
+/// How many times a change is tried if other processes change the circuit first.
 const ROUNDS: u32 = 4;
 
-/// Lets no call through to a model whose provider is down, but for one probe at a time and the last
-/// tries of tasks whose time ends: the provider may have recovered since the last probe.
+/// Rejects calls to a model whose provider is down, except one probe at a time, and the last tries
+/// of tasks whose time ends: the provider may have recovered since the last probe.
 ///
 /// A call that is not made fails with [`ModelErrorKind::CircuitOpen`], or with
 /// [`ModelErrorKind::RateLimited`] if that is the cause, and with the end of the wait. A probe
@@ -54,13 +55,13 @@ pub struct Breaker {
 /// Permission to call the model.
 enum Permit {
     Call,
-    /// Although the circuit lets no call through.
+    /// The circuit rejects calls, but the task has no time for another try.
     LastTry,
     Probe(ProbeClaim),
 }
 
 impl Breaker {
-    /// Protects `inner`, sharing what it knows through `circuits`.
+    /// Protects `inner`. All functions share the circuits in `circuits`.
     pub fn new(
         inner: Arc<dyn Model>,
         circuits: Arc<dyn Circuits>,
@@ -81,15 +82,15 @@ impl Breaker {
                 Decision::Pass => return Ok(Permit::Call),
                 Decision::Refuse { .. } if request.is_last_try => return Ok(Permit::LastTry),
                 Decision::Refuse { until, cause } => return Err(refusal(model, until, cause)),
-                Decision::Elect(claim) => {
+                Decision::Claim(claim) => {
                     match self.circuits.replace(model, &claim.wanted).await {
                         Some(Replaced::Done) => {
                             tracing::info!(provider = %model.provider(), model = model.name(), "circuit is probed");
                             return Ok(Permit::Probe(claim));
                         }
                         Some(Replaced::Otherwise(_)) => {}
-                        // Its answer may be all that is lost: should the lease be held, it is given
-                        // back after the call.
+                        // The store may have stored the claim before it failed. Then the lease is
+                        // given back after the call.
                         None => {
                             self.circuits.withdraw(model, claim.clone());
                             return Ok(Permit::Probe(claim));
@@ -101,7 +102,7 @@ impl Breaker {
         Err(refusal(model, self.circuits.now(), CircuitCause::Outage))
     }
 
-    /// Counts what a call said, and changes the circuit for all if that is due.
+    /// Counts the signal of a call, and stores the change of the circuit, if there is one.
     async fn count(&self, request: &ModelRequest, signal: CallSignal) {
         let model = request.model();
         let Some(mut changed) = self.circuits.count(model, request.caller.task, signal) else {
@@ -111,7 +112,7 @@ impl Breaker {
         for _ in 0..ROUNDS {
             match self.circuits.replace(model, &changed).await {
                 Some(Replaced::Done) => return log(model, &changed),
-                // Another function met such a limit first, or the circuit is suspected no more.
+                // Another function met such a limit first, or an answer has cleared the circuit.
                 Some(Replaced::Otherwise(other)) if matches!(signal, CallSignal::Limited(_)) => {
                     let Some(next) = other.limit(self.circuits.now().plus(cooldown)) else {
                         return;
@@ -129,31 +130,31 @@ impl Breaker {
         }
     }
 
-    /// Says what came of a probe.
+    /// Records the outcome of a probe.
     async fn settle(&self, model: &ModelRef, probe: ProbeClaim, signal: CallSignal) {
         metric::CIRCUIT_OPEN.add(
             PriceTable::current().labels(model),
             u64::from(matches!(signal, CallSignal::Down(_))),
         );
-        let mut stands = probe.wanted;
+        let mut circuit = probe.wanted;
         for _ in 0..ROUNDS {
             let (worker, settings) = (probe.lease.worker, self.circuits.settings());
             let cooldown = settings.longest_cooldown();
             let next = match signal {
-                CallSignal::Up => stands.probe_succeeded(worker, settings.successes()),
+                CallSignal::Up => circuit.probe_succeeded(worker, settings.successes()),
                 CallSignal::Down(_) => {
-                    stands.probe_failed(settings.open_for(), self.circuits.now())
+                    circuit.probe_failed(settings.open_for(), self.circuits.now())
                 }
-                CallSignal::Limited(wait) if is_confirmed(wait, &stands, settings) => {
+                CallSignal::Limited(wait) if is_confirmed(wait, &circuit, settings) => {
                     let wait = wait.unwrap_or_else(|| settings.open_for()).min(cooldown);
-                    stands.probe_was_limited(self.circuits.now().plus(wait))
+                    circuit.probe_was_limited(self.circuits.now().plus(wait))
                 }
-                CallSignal::Limited(_) | CallSignal::Unclear => stands.probe_was_unclear(worker),
+                CallSignal::Limited(_) | CallSignal::Unclear => circuit.probe_was_unclear(worker),
             };
             let Some(next) = next else { return };
             match self.circuits.replace(model, &next).await {
                 Some(Replaced::Done) => return log(model, &next),
-                Some(Replaced::Otherwise(other)) => stands = other,
+                Some(Replaced::Otherwise(other)) => circuit = other,
                 None => return,
             }
         }
@@ -162,14 +163,14 @@ impl Breaker {
 
 #[async_trait]
 impl Model for Breaker {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let model = request.model();
         let trace = tracing::info_span!("circuit breaker", decision = field::Empty);
         let permit = self.permit(request).instrument(trace.clone()).await;
         trace.record("decision", decision(&permit));
         drop(trace);
         let permit = permit?;
-        let outcome = self.inner.ask(request).await;
+        let outcome = self.inner.call(request).await;
         let signal = outcome.as_ref().map_or_else(signal, |_| CallSignal::Up);
         self.count(request, signal).await;
         if let Permit::Probe(probe) = permit {
@@ -179,7 +180,7 @@ impl Model for Breaker {
     }
 }
 
-/// What was decided on a call, for its trace.
+/// The decision about a call, for its trace.
 const fn decision(permit: &Result<Permit, ModelError>) -> &'static str {
     match permit {
         Ok(Permit::Call) => "call",
@@ -189,7 +190,7 @@ const fn decision(permit: &Result<Permit, ModelError>) -> &'static str {
     }
 }
 
-/// The failure of a call that was not made, and counts it.
+/// Counts a call that is not made, and returns its failure.
 fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelError {
     metric::CIRCUIT_OPEN.add(PriceTable::current().labels(model), 1);
     let (kind, reason) = match cause {
@@ -212,14 +213,14 @@ fn refusal(model: &ModelRef, until: Timestamp, cause: CircuitCause) -> ModelErro
     .with_recovery(Recovery::at(Wait { until, reason }))
 }
 
-/// Whether a probe that met a rate limit keeps the circuit open: it met a long wait, or the limit
-/// that it was to check.
-fn is_confirmed(wait: Option<Duration>, stands: &Circuit, settings: &BreakerSettings) -> bool {
-    stands.cause == CircuitCause::RateLimit
+/// Whether a probe that met a rate limit keeps the circuit open: the wait is long, or the circuit
+/// is open because of a rate limit.
+fn is_confirmed(wait: Option<Duration>, circuit: &Circuit, settings: &BreakerSettings) -> bool {
+    circuit.cause == CircuitCause::RateLimit
         || wait.is_some_and(|wait| wait > settings.longest_cooldown())
 }
 
-/// What a failure says about the provider. [`ModelErrorKind::Timeout`] is the provider's own; a
+/// The signal of a failed call. [`ModelErrorKind::Timeout`] is the provider's own; a
 /// call that our deadline cut is [`ModelErrorKind::OutOfTime`]. A provider that refuses a request
 /// (a status of 4xx), or has begun an answer that does not end in time, is not down.
 fn signal(error: &ModelError) -> CallSignal {

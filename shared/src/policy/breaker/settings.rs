@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn no_circuit_is_open_for_longer_than_it_is_kept() {
+    fn no_circuit_is_open_for_longer_than_it_is_stored() {
         let longest = BreakerSettings::default().with_open_seconds(300).unwrap();
-        assert!(longest.open_for() * 4 < Circuit::KEPT_FOR);
+        assert!(longest.open_for() * 4 < Circuit::RETENTION);
     }
 
     #[test]

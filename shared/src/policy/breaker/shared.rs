@@ -1,5 +1,4 @@
-//! What an execution environment knows of all circuits, and how it keeps up with the other
-//! functions.
+//! What this process knows of all circuits, and how it reads them from the store.
 //!
 //! Calls that find the same circuit stale wait for one look-up together. The store has half a
 //! second for everything: past that it counts as failed, which is logged once per
@@ -26,7 +25,7 @@ const MANY: usize = 1_000;
 
 type LookUp = Shared<BoxFuture<'static, ()>>;
 
-/// What an execution environment knows of all circuits.
+/// What this process knows of all circuits.
 pub(super) struct SharedCircuits {
     store: Arc<dyn Circuits>,
     settings: BreakerSettings,
@@ -63,7 +62,7 @@ impl SharedCircuits {
         self.clock.now()
     }
 
-    /// Looks the circuit up if it has not been for a while.
+    /// Reads the circuit if it was not read for a while.
     pub(super) async fn refresh(self: &Arc<Self>, model: &ModelRef) {
         let look_up = self.with(model, |entry, now| {
             entry
@@ -100,15 +99,15 @@ impl SharedCircuits {
         self.with(model, |entry, _| entry.view.withdraw(claim));
     }
 
-    /// Stores a change and takes over how the circuit then stands; `None` if the store failed.
+    /// Stores a change and takes over the circuit that is stored then; `None` if the store failed.
     pub(super) async fn replace(&self, model: &ModelRef, next: &Circuit) -> Option<Replaced> {
         match in_time(self.store.replace(model, next, self.now())).await {
             Ok(replaced) => {
-                let stands = match &replaced {
+                let stored = match &replaced {
                     Replaced::Done => next,
                     Replaced::Otherwise(other) => other,
                 };
-                self.with(model, |entry, now| entry.view.told(stands.clone(), now));
+                self.with(model, |entry, now| entry.view.learn(stored.clone(), now));
                 Some(replaced)
             }
             Err(error) => {

@@ -18,50 +18,50 @@ const SKEW: Duration = Duration::from_secs(5);
 /// What one execution environment knows of one circuit, and what it has seen itself.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    /// The circuit as it was kept when last heard of.
+    /// The circuit as it was stored when this process last read or wrote it.
     known: Circuit,
     /// When that was; `None` if never.
-    heard_at: Option<Timestamp>,
-    /// Until when the store is left alone, because it has just failed.
+    known_at: Option<Timestamp>,
+    /// Until when this process does not call the store, because the store has just failed.
     blind_until: Option<Timestamp>,
-    /// The failures in a row, here.
+    /// The failures in a row that this process has counted.
     failures: u32,
-    /// The task whose response was unreadable last, since the model last answered.
+    /// The task that got the last unreadable response, if the model has not answered since.
     unreadable_to: Option<TaskId>,
-    /// Until when calls are refused here, and why, whether or not the other functions know.
+    /// Until when, and why, this process refuses calls, even if other processes do not.
     held: Option<(Timestamp, CircuitCause)>,
 }
 
 /// What a call says about its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallSignal {
-    /// It works.
+    /// The provider works.
     Up,
-    /// It is out of service.
+    /// The provider is out of service.
     Down(CircuitCause),
-    /// It limits the rate, and names this wait if any.
+    /// The provider limits the rate. It names this wait, if any.
     Limited(Option<Duration>),
-    /// Neither.
+    /// The call says nothing about the provider.
     Unclear,
 }
 
-/// What becomes of a call.
+/// What happens to a call.
 #[derive(Debug)]
 pub(super) enum Decision {
-    /// It goes through.
+    /// The call is made.
     Pass,
-    /// It is not made.
+    /// The call is not made.
     Refuse {
-        /// When it makes sense to come back.
+        /// When the caller should try again.
         until: Timestamp,
-        /// Why it is not made.
+        /// Why the call is not made.
         cause: CircuitCause,
     },
-    /// It goes through as a probe if it wins the election.
-    Elect(ProbeClaim),
+    /// The call is made as a probe if its claim can be stored.
+    Claim(ProbeClaim),
 }
 
-/// A candidate's change to a circuit, and what it would be changed from.
+/// The change of a circuit that makes a call its probe, and the circuit before it.
 #[derive(Debug, Clone)]
 pub(super) struct ProbeClaim {
     pub(super) lease: Lease,
@@ -72,9 +72,9 @@ pub(super) struct ProbeClaim {
 impl View {
     /// Whether the shared circuit has to be looked up before a call.
     pub(super) fn is_stale(&self, view_for: Duration, now: Timestamp) -> bool {
-        // A clock may have been set back; then what was heard in the future is not trusted either.
+        // If the clock was set back, `known_at` is in the future. Then the circuit is read again.
         let fresh = self
-            .heard_at
+            .known_at
             .is_some_and(|at| at <= now && now.since(at) < view_for);
         !fresh && !self.is_blind(now) && !self.is_held(now)
     }
@@ -87,14 +87,14 @@ impl View {
         self.held.is_some_and(|(until, _)| now < until)
     }
 
-    /// Whether anything would be lost with it.
+    /// Whether the view has information that the store does not have, or that is fresh.
     pub(super) fn matters(&self, view_for: Duration, now: Timestamp) -> bool {
         self.failures > 0 || !self.is_stale(view_for, now)
     }
 
-    /// Decides on a call. Of several calls here that could probe, only the first is a candidate: to
-    /// the others it already has the lease. While the store fails nobody can be elected, and the
-    /// call goes through.
+    /// Decides about a call. If several calls of this process could probe, only the first may claim
+    /// to: for the others, it has the lease already. While the store fails, no claim can be stored,
+    /// and calls are made.
     pub(super) fn decide(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
         if let Some((until, cause)) = self.held.filter(|(until, _)| now < *until) {
             return Decision::Refuse { until, cause };
@@ -106,11 +106,11 @@ impl View {
                 cause: self.known.cause,
             },
             Admission::Probe if self.is_blind(now) => Decision::Pass,
-            Admission::Probe => self.stand(deadline, now),
+            Admission::Probe => self.claim_probe(deadline, now),
         }
     }
 
-    fn stand(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
+    fn claim_probe(&mut self, deadline: Deadline, now: Timestamp) -> Decision {
         let expires_at = deadline.moment().min(now.plus(LONGEST_LEASE)).plus(SKEW);
         let lease = Lease {
             worker: WorkerId::new(now),
@@ -120,8 +120,8 @@ impl View {
             return Decision::Pass;
         };
         let seen = std::mem::replace(&mut self.known, wanted.clone());
-        self.heard_at = Some(now);
-        Decision::Elect(ProbeClaim {
+        self.known_at = Some(now);
+        Decision::Claim(ProbeClaim {
             lease,
             wanted,
             seen,
@@ -135,8 +135,8 @@ impl View {
         }
     }
 
-    /// Counts what a call of a task said. Unreadable responses to one task count once: its own
-    /// prompt may cause them. Returns the change of the shared circuit that is due, if one is.
+    /// Counts the signal of a task's call. Several unreadable responses to one task count once: the
+    /// task's prompt may cause them. Returns the change that the shared circuit needs, if any.
     pub(super) fn count(
         &mut self,
         signal: CallSignal,
@@ -144,9 +144,9 @@ impl View {
         settings: &BreakerSettings,
         now: Timestamp,
     ) -> Option<Circuit> {
-        // Only a circuit that lets all through is opened here: another is the prober's to change.
-        // While the store fails, this environment cannot know how the circuit stands, and protects
-        // itself.
+        // Only a circuit that lets all calls through is opened here: the prober changes any other.
+        // While the store fails, this process cannot know the circuit's state, so it refuses calls
+        // by its own count.
         let may_open = !self.is_held(now) && (self.known.lets_all_through() || self.is_blind(now));
         match signal {
             CallSignal::Up => {
@@ -181,35 +181,36 @@ impl View {
         self.held = Some((now.plus(wait), cause));
     }
 
-    /// Takes over what a look-up that began at `begun` found, unless something newer is known.
+    /// Takes over the circuit that a read which began at `begun` found, unless a newer one is
+    /// known.
     pub(super) fn read(&mut self, found: Circuit, begun: Timestamp, now: Timestamp) {
-        if self.heard_at.is_none_or(|at| at < begun || now < at) {
+        if self.known_at.is_none_or(|at| at < begun || now < at) {
             self.take(found, now);
         }
     }
 
-    /// Takes over how the circuit stands after a change was tried: from now on the others know as
-    /// much as this environment.
-    pub(super) fn told(&mut self, stands: Circuit, now: Timestamp) {
+    /// Takes over the stored circuit after this process tried to change it: from now on, all
+    /// processes can know it.
+    pub(super) fn learn(&mut self, stored: Circuit, now: Timestamp) {
         self.held = None;
-        self.take(stands, now);
+        self.take(stored, now);
     }
 
     fn take(&mut self, circuit: Circuit, now: Timestamp) {
-        // Another process closed it, and knew more than the failures counted here say.
+        // Another process has closed the circuit, so the failures that were counted here are over.
         if circuit.is_closed() && circuit.revision != self.known.revision {
             self.failures = 0;
         }
-        (self.known, self.heard_at, self.blind_until) = (circuit, Some(now), None);
+        (self.known, self.known_at, self.blind_until) = (circuit, Some(now), None);
     }
 
-    /// The store failed: it is left alone for `view_for`. Whether that is news.
+    /// The store failed: it is not called for `view_for`. False if it had failed before.
     pub(super) fn blinded(&mut self, view_for: Duration, now: Timestamp) -> bool {
-        let news = !self.is_blind(now);
-        if news {
+        let is_new = !self.is_blind(now);
+        if is_new {
             self.blind_until = Some(now.plus(view_for));
         }
-        news
+        is_new
     }
 }
 
@@ -229,7 +230,7 @@ mod tests {
     #[test]
     fn a_look_up_that_is_overtaken_by_news_changes_nothing() {
         let mut view = View::default();
-        view.told(open(), after(10));
+        view.learn(open(), after(10));
         view.read(Circuit::default(), after(9), after(11));
         assert_eq!(view.known, open());
         view.read(Circuit::default(), after(15), after(16));

@@ -1,5 +1,5 @@
-//! One caller among all processes: claiming a request's key, holding the claim during the call,
-//! waiting while another asks.
+//! Makes one process at a time call the model for a request: it claims the request's key and holds
+//! the claim during the call. The others wait for the answer.
 //!
 //! A claim is short and renewed for as long as the call takes, so it outlives its holder by seconds
 //! only. Between renewals two thirds of it are left, which is also by how much the clocks of two
@@ -17,44 +17,44 @@ use super::entry::{longest_usable, usable_since};
 use crate::domain::{AnswerKey, CacheTerms, Causes, ModelRequest, Timestamp, WorkerId};
 use crate::metric;
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, Asking, CachedAnswer, Clock, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, CachedAnswer, ClaimState, Clock, StoreError,
 };
 
-/// The first wait for somebody else's answer; it doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// What the store gets after a call that used up all its time; it comes out of the reserve that a
-/// deadline has.
+/// The first delay between polls for another process's answer. It doubles each time.
+const FIRST_POLL_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay between polls.
+const LONGEST_POLL_DELAY: Duration = Duration::from_secs(1);
+/// The least time for the store after a call. A call that used up its deadline takes it from the
+/// invocation's reserve.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A request whose answer may be kept.
+/// A request whose answer may be cached.
 pub(super) struct CacheLookup<'a> {
     pub(super) request: &'a ModelRequest,
     pub(super) key: AnswerKey,
     pub(super) terms: CacheTerms,
-    pub(super) asked_at: Timestamp,
+    pub(super) requested_at: Timestamp,
     /// An answer made before this is not good enough.
     pub(super) fresh_since: Timestamp,
 }
 
-/// What a caller is to do.
+/// What a caller does next.
 pub(super) enum Turn {
-    /// Ask, and keep the answer or give the claim up.
-    Ask,
-    /// Take this answer, which was there.
-    Kept(Box<CachedAnswer>),
-    /// Take this answer, which was waited for.
+    /// Make the call, then store the answer or release the claim.
+    Call,
+    /// Serve this answer, which was cached already.
+    Cached(Box<CachedAnswer>),
+    /// Serve this answer, which another process stored meanwhile.
     Shared(Box<CachedAnswer>),
-    /// Ask for itself.
+    /// Make the call for this caller only.
     Alone,
-    /// Ask without the store, which fails.
+    /// Make the call without the store, which fails.
     Unstored,
-    /// Come back: another asks, and it takes long.
+    /// Park: another process makes the call, and it takes long.
     Park { until: Timestamp },
 }
 
-/// What this process claims.
+/// The claims of this process.
 pub(super) struct Claims {
     pub(super) answers: Arc<dyn AnswerCache>,
     pub(super) clock: Arc<dyn Clock>,
@@ -68,8 +68,8 @@ impl Claims {
     pub(super) async fn turn(&self, lookup: &CacheLookup<'_>) -> Turn {
         loop {
             let waited = match self.claim(lookup).await {
-                Ok(AnswerClaimed::Granted) => return Turn::Ask,
-                Ok(AnswerClaimed::Kept(kept)) => return Turn::Kept(kept),
+                Ok(AnswerClaimed::Granted) => return Turn::Call,
+                Ok(AnswerClaimed::Cached(cached)) => return Turn::Cached(cached),
                 Ok(AnswerClaimed::Alone) => return Turn::Alone,
                 Ok(AnswerClaimed::Busy { until }) => self.wait(lookup, until).await,
                 Err(error) => Err(error),
@@ -98,16 +98,16 @@ impl Claims {
         self.answers.claim(&lookup.key, &claim).await
     }
 
-    /// Looks again and again until the claim that ends at `until` has; `None` if it ended without
-    /// an answer.
+    /// Polls until the other process's claim, which ends at `until`, is over. `None` if it ended
+    /// without an answer.
     async fn wait(
         &self,
         lookup: &CacheLookup<'_>,
         until: Timestamp,
     ) -> Result<Option<Turn>, StoreError> {
-        let (mut until, mut pause) = (until, FIRST_PAUSE);
+        let (mut until, mut delay) = (until, FIRST_POLL_DELAY);
         let patience_ends = lookup
-            .asked_at
+            .requested_at
             .plus(self.patience)
             .min(lookup.request.deadline.moment());
         loop {
@@ -116,26 +116,26 @@ impl Claims {
                 return Ok(None);
             }
             if patience_ends <= now {
-                // Not all of those who wait should come back at one moment.
+                // Spread at random: not all waiting tasks should continue at one moment.
                 return Ok(Some(Turn::Park {
-                    until: until.plus(LONGEST_PAUSE.mul_f64(fastrand::f64())),
+                    until: until.plus(LONGEST_POLL_DELAY.mul_f64(fastrand::f64())),
                 }));
             }
-            let jittered = pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+            let jittered = delay.mul_f64(0.5 + fastrand::f64() / 2.0);
             sleep(jittered.min(patience_ends.min(until).since(now))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            delay = (delay * 2).min(LONGEST_POLL_DELAY);
             let now = self.clock.now();
             let seen = self
                 .answers
-                .look(&lookup.key, now, lookup.fresh_since)
+                .read(&lookup.key, now, lookup.fresh_since)
                 .await?;
-            if let Some(kept) = seen.kept.filter(|kept| kept.fresh_until > now) {
-                return Ok(Some(Turn::Shared(kept)));
+            if let Some(cached) = seen.cached.filter(|cached| cached.fresh_until > now) {
+                return Ok(Some(Turn::Shared(cached)));
             }
-            match seen.asking {
-                Asking::Nobody => return Ok(None),
-                Asking::EachAlone => return Ok(Some(Turn::Alone)),
-                Asking::Holder { until: renewed } => until = renewed,
+            match seen.claim {
+                ClaimState::Free => return Ok(None),
+                ClaimState::Alone => return Ok(Some(Turn::Alone)),
+                ClaimState::Held { until: renewed } => until = renewed,
             }
         }
     }
@@ -162,25 +162,25 @@ impl Claims {
         }
     }
 
-    /// Keeps the answer, and ends the claim in any case.
-    pub(super) async fn keep(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) {
+    /// Stores the answer, and ends the claim in any case.
+    pub(super) async fn store(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) {
         let writes = async {
-            match self.answers.keep(&lookup.key, self.owner, kept).await {
+            match self.answers.store(&lookup.key, self.owner, cached).await {
                 // In a conflict another has the claim by now, so the answer will be the other's.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => {
                     warn(Causes(&error));
-                    self.answers.give_up(&lookup.key, self.owner, None).await
+                    self.answers.release(&lookup.key, self.owner, None).await
                 }
             }
         };
         self.afterwards(lookup.request, writes).await;
     }
 
-    /// Keeps the answer without a claim.
-    pub(super) async fn replace(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) {
+    /// Stores the answer without a claim.
+    pub(super) async fn replace(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) {
         let write = async {
-            match self.answers.replace(&lookup.key, kept).await {
+            match self.answers.replace(&lookup.key, cached).await {
                 // In a conflict a newer one is there.
                 Ok(()) | Err(StoreError::Conflict) => Ok(()),
                 Err(error) => Err(error),
@@ -189,22 +189,22 @@ impl Claims {
         self.afterwards(lookup.request, write).await;
     }
 
-    /// Ends the claim, so that another may ask.
-    pub(super) async fn give_up(&self, lookup: &CacheLookup<'_>) {
+    /// Ends the claim, so that another process may make the call.
+    pub(super) async fn release(&self, lookup: &CacheLookup<'_>) {
         self.afterwards(
             lookup.request,
-            self.answers.give_up(&lookup.key, self.owner, None),
+            self.answers.release(&lookup.key, self.owner, None),
         )
         .await;
     }
 
-    /// Ends the claim, and has everyone ask without one for a while: waiting for an answer that
-    /// can't be kept is in vain.
+    /// Ends the claim. For a while, everyone makes the call without one: to wait for an answer that
+    /// cannot be cached is useless.
     pub(super) async fn leave_alone(&self, lookup: &CacheLookup<'_>) {
         let until = self.clock.now().plus(self.lease);
         self.afterwards(
             lookup.request,
-            self.answers.give_up(&lookup.key, self.owner, Some(until)),
+            self.answers.release(&lookup.key, self.owner, Some(until)),
         )
         .await;
     }
@@ -215,10 +215,10 @@ impl Claims {
         let not_before = usable_since(lookup.terms, lookup.request.cache_use.max_age, now);
         self.afterwards(
             lookup.request,
-            self.answers.look(&lookup.key, now, not_before),
+            self.answers.read(&lookup.key, now, not_before),
         )
         .await?
-        .kept
+        .cached
     }
 
     /// What the store does once the call is over: for as long as the call had, and a moment at

@@ -46,7 +46,7 @@ pub(super) fn with_key(answer: ModelAnswer, key: AnswerKey) -> ModelAnswer {
         Origin::Cache { .. } | Origin::Stale { .. } | Origin::SingleFlight => true,
     };
     ModelAnswer {
-        kept_as: of_cache.then(|| Box::new(key)),
+        cache_key: of_cache.then(|| Box::new(key)),
         ..answer
     }
 }
@@ -62,7 +62,7 @@ pub(super) fn entry(answer: &ModelAnswer, terms: CacheTerms, now: Timestamp) -> 
         answer: ModelAnswer {
             spend: Spend::default(),
             failed: Vec::new(),
-            kept_as: None,
+            cache_key: None,
             ..answer.clone()
         },
         made_at: now,
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_texts_of_a_provider_are_kept() {
+    fn only_whole_texts_of_a_provider_are_cached() {
         assert!(is_cacheable(&samples::answer("Paris")));
         let stopped = |stop_reason| ModelAnswer {
             stop_reason,
@@ -162,20 +162,27 @@ mod tests {
             .unwrap()
             .with_stale_seconds(500)
             .unwrap();
-        let kept: Vec<_> = (0..200)
+        let cached: Vec<_> = (0..200)
             .map(|_| entry(&samples::answer("Paris"), terms, START))
             .collect();
-        for kept in &kept {
+        for cached in &cached {
             assert!(
-                (after(900)..=after(1_100)).contains(&kept.fresh_until),
+                (after(900)..=after(1_100)).contains(&cached.fresh_until),
                 "{:?}",
-                kept.fresh_until
+                cached.fresh_until
             );
-            assert_eq!(kept.ends_at, kept.fresh_until.plus(terms.stale()));
-            assert_eq!((kept.answer.spend, kept.made_at), (Spend::default(), START));
+            assert_eq!(cached.ends_at, cached.fresh_until.plus(terms.stale()));
+            assert_eq!(
+                (cached.answer.spend, cached.made_at),
+                (Spend::default(), START)
+            );
         }
-        assert!(kept.iter().any(|kept| kept.fresh_until < after(980)));
-        assert!(kept.iter().any(|kept| kept.fresh_until > after(1_020)));
+        assert!(cached.iter().any(|cached| cached.fresh_until < after(980)));
+        assert!(
+            cached
+                .iter()
+                .any(|cached| cached.fresh_until > after(1_020))
+        );
     }
 
     #[test]

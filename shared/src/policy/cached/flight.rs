@@ -14,10 +14,10 @@ use crate::ports::{CachedAnswer, ModelError};
 #[derive(Debug, Clone)]
 pub(super) enum FlightResult {
     /// The answer.
-    Kept(Arc<CachedAnswer>),
-    /// Leave to ask, each for itself: the answer is none that others may be served with.
+    Cached(Arc<CachedAnswer>),
+    /// Each makes its own call: the answer must not serve others.
     Alone,
-    /// The failure, which would be theirs as well if they asked.
+    /// The failure: a call of theirs would fail in the same way.
     Shared(Arc<SharedFailure>),
     /// Nothing: one of them is next.
     Failed,
@@ -51,7 +51,7 @@ pub(super) struct Flights {
 
 /// Whether a caller makes the call or waits for it.
 pub(super) enum Role {
-    /// It asks.
+    /// It makes the call.
     Leader(Leader),
     /// It waits.
     Follower(Follower),
@@ -106,7 +106,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// What came of it.
+    /// The result of the call.
     pub(super) async fn result(mut self) -> FlightResult {
         match self.result.wait_for(Option::is_some).await {
             Ok(result) => result.clone().unwrap_or(FlightResult::Failed),

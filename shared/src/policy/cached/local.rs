@@ -1,4 +1,4 @@
-//! Answers that this process has seen a moment ago: the few that are asked for again and again cost
+//! Answers that this process has seen a moment ago: the few that are read again and again cost
 //! no read.
 //!
 //! What another process writes is not noticed here before the copy's time is over, which is
@@ -23,7 +23,7 @@ pub(super) struct LocalCache {
 
 struct Copy {
     key: AnswerKey,
-    kept: Arc<CachedAnswer>,
+    cached: Arc<CachedAnswer>,
     since: Timestamp,
     bytes: usize,
 }
@@ -47,18 +47,19 @@ impl LocalCache {
     ) -> Option<Arc<CachedAnswer>> {
         let copies = lock(&self.copies);
         let copy = copies.iter().find(|copy| copy.key == key)?;
-        let kept = &copy.kept;
-        let good = self.lives(copy, now) && kept.fresh_until > now && kept.made_at >= not_before;
-        good.then(|| Arc::clone(kept))
+        let cached = &copy.cached;
+        let good =
+            self.lives(copy, now) && cached.fresh_until > now && cached.made_at >= not_before;
+        good.then(|| Arc::clone(cached))
     }
 
     /// Takes a copy, in place of an earlier one.
-    pub(super) fn put(&self, key: AnswerKey, kept: &Arc<CachedAnswer>, now: Timestamp) {
+    pub(super) fn put(&self, key: AnswerKey, cached: &Arc<CachedAnswer>, now: Timestamp) {
         let copy = Copy {
             key,
-            kept: Arc::clone(kept),
+            cached: Arc::clone(cached),
             since: now,
-            bytes: bytes(kept),
+            bytes: bytes(cached),
         };
         let mut copies = lock(&self.copies);
         copies.retain(|other| other.key != key && self.lives(other, now));
@@ -76,9 +77,9 @@ impl LocalCache {
 }
 
 /// About what the answer takes in memory.
-fn bytes(kept: &CachedAnswer) -> usize {
+fn bytes(cached: &CachedAnswer) -> usize {
     size_of::<CachedAnswer>()
-        + serde_json::to_vec(&kept.answer.content).map_or(usize::MAX / 2, |json| json.len())
+        + serde_json::to_vec(&cached.answer.content).map_or(usize::MAX / 2, |json| json.len())
 }
 
 #[cfg(test)]
@@ -92,7 +93,7 @@ mod tests {
         AnswerKey::new([number; 32])
     }
 
-    fn kept(text: &str, made: u64, fresh: u64) -> Arc<CachedAnswer> {
+    fn cached(text: &str, made: u64, fresh: u64) -> Arc<CachedAnswer> {
         let (made_at, fresh_until, ends_at) = (after(made), after(fresh), after(10_000));
         Arc::new(CachedAnswer {
             answer: samples::answer(text),
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn a_copy_serves_for_its_time_and_never_past_its_freshness() {
         let local = LocalCache::new(LIFETIME, 1_000_000);
-        let (long, short) = (kept("long", 0, 1_000), kept("short", 0, 20));
+        let (long, short) = (cached("long", 0, 1_000), cached("short", 0, 20));
         local.put(key(1), &long, after(10));
         local.put(key(2), &short, after(10));
         let table = [
@@ -125,7 +126,7 @@ mod tests {
             );
         }
         assert_eq!(local.get(key(3), after(10), after(0)), None);
-        let newer = kept("newer", 11, 1_000);
+        let newer = cached("newer", 11, 1_000);
         local.put(key(1), &newer, after(35));
         assert_eq!(local.get(key(1), after(60), after(0)), Some(newer));
     }
@@ -134,28 +135,28 @@ mod tests {
     fn the_oldest_copies_make_room() {
         let local = LocalCache::new(LIFETIME, 1_000_000);
         for number in 0..=255 {
-            local.put(key(number), &kept("x", 0, 1_000), after(1));
+            local.put(key(number), &cached("x", 0, 1_000), after(1));
         }
         local.put(
             AnswerKey::new([[0; 31].as_slice(), &[9]].concat().try_into().unwrap()),
-            &kept("x", 0, 1_000),
+            &cached("x", 0, 1_000),
             after(1),
         );
         assert!(local.get(key(0), after(1), after(0)).is_none());
         assert!(local.get(key(1), after(1), after(0)).is_some());
-        local.put(key(9), &kept(&"x".repeat(990_000), 0, 1_000), after(2));
+        local.put(key(9), &cached(&"x".repeat(990_000), 0, 1_000), after(2));
         let held = (0..=255)
             .filter(|number| local.get(key(*number), after(2), after(0)).is_some())
             .count();
         assert!((2..100).contains(&held), "{held}");
-        local.put(key(8), &kept(&"x".repeat(1_000_000), 0, 1_000), after(2));
+        local.put(key(8), &cached(&"x".repeat(1_000_000), 0, 1_000), after(2));
         assert!(local.get(key(8), after(2), after(0)).is_none());
     }
 
     #[test]
     fn no_lifetime_holds_nothing() {
         let local = LocalCache::new(Duration::ZERO, 1_000_000);
-        local.put(key(1), &kept("x", 0, 1_000), after(1));
+        local.put(key(1), &cached("x", 0, 1_000), after(1));
         assert_eq!(local.get(key(1), after(1), after(0)), None);
     }
 }

@@ -104,8 +104,8 @@ impl Cached {
     }
 
     fn lookup<'a>(&self, request: &'a ModelRequest, terms: CacheTerms) -> CacheLookup<'a> {
-        let asked_at = self.clock.now();
-        let fresh_since = fresh_since(terms, request.cache_use.max_age, asked_at);
+        let requested_at = self.clock.now();
+        let fresh_since = fresh_since(terms, request.cache_use.max_age, requested_at);
         let key = computed(request.prompt.conversation_bytes(), || {
             cache_key::of(request)
         });
@@ -113,7 +113,7 @@ impl Cached {
             request,
             key,
             terms,
-            asked_at,
+            requested_at,
             fresh_since,
         }
     }
@@ -122,11 +122,11 @@ impl Cached {
     /// does.
     async fn shared(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
         loop {
-            if let Some(kept) = self
+            if let Some(cached) = self
                 .local
                 .get(lookup.key, self.clock.now(), lookup.fresh_since)
             {
-                return Ok(self.cached(&kept));
+                return Ok(self.cached(&cached));
             }
             let outcome = match self.flights.join(lookup.key) {
                 Role::Leader(leader) => Some(self.lead(lookup, leader).await),
@@ -138,25 +138,25 @@ impl Cached {
         }
     }
 
-    /// Asks for all of this process, if no other process does.
+    /// Makes the call for all callers of this process, if no other process makes it.
     async fn lead(
         &self,
         lookup: &CacheLookup<'_>,
         leader: Leader,
     ) -> Result<ModelAnswer, ModelError> {
-        let call = self.inner.ask(lookup.request);
+        let call = self.inner.call(lookup.request);
         let outcome = match self.claims.turn(lookup).await {
-            Turn::Ask => {
+            Turn::Call => {
                 metric::CACHE_MISSES.add([], 1);
                 let outcome = self.claims.while_held(lookup, call).await;
                 let result = self.result(lookup, &outcome);
                 // The claim ends before the flight does: who leads next in this process claims
                 // under the same name.
                 match &result {
-                    FlightResult::Kept(kept) => self.claims.keep(lookup, kept).await,
+                    FlightResult::Cached(cached) => self.claims.store(lookup, cached).await,
                     FlightResult::Alone => self.claims.leave_alone(lookup).await,
                     FlightResult::Shared(_) | FlightResult::Failed => {
-                        self.claims.give_up(lookup).await;
+                        self.claims.release(lookup).await;
                     }
                 }
                 leader.complete(result);
@@ -171,9 +171,9 @@ impl Cached {
                 leader.complete(FlightResult::Alone);
                 call.await
             }
-            Turn::Kept(kept) => return Ok(self.cached(&self.complete(lookup, leader, *kept))),
-            Turn::Shared(kept) => {
-                return Ok(self.coalesced(lookup, &self.complete(lookup, leader, *kept)));
+            Turn::Cached(cached) => return Ok(self.cached(&self.complete(lookup, leader, *cached))),
+            Turn::Shared(cached) => {
+                return Ok(self.coalesced(lookup, &self.complete(lookup, leader, *cached)));
             }
             Turn::Park { until } => return Err(park(lookup, until)),
         };
@@ -184,12 +184,12 @@ impl Cached {
         &self,
         lookup: &CacheLookup<'_>,
         leader: Leader,
-        kept: CachedAnswer,
+        cached: CachedAnswer,
     ) -> Arc<CachedAnswer> {
-        let kept = Arc::new(kept);
-        self.local.put(lookup.key, &kept, self.clock.now());
-        leader.complete(FlightResult::Kept(Arc::clone(&kept)));
-        kept
+        let cached = Arc::new(cached);
+        self.local.put(lookup.key, &cached, self.clock.now());
+        leader.complete(FlightResult::Cached(Arc::clone(&cached)));
+        cached
     }
 
     /// What the outcome of a call means to those who wait for it.
@@ -199,7 +199,7 @@ impl Cached {
         outcome: &Result<ModelAnswer, ModelError>,
     ) -> FlightResult {
         match outcome {
-            Ok(answer) if is_cacheable(answer) => FlightResult::Kept(self.take(lookup, answer)),
+            Ok(answer) if is_cacheable(answer) => FlightResult::Cached(self.take(lookup, answer)),
             Ok(_) => FlightResult::Alone,
             Err(error) if self.is_everyones(lookup, error) => {
                 FlightResult::Shared(Arc::new(SharedFailure::new(error, lookup.request.retry)))
@@ -240,15 +240,16 @@ impl Cached {
         }
     }
 
-    /// The cache's entry for the answer, with a copy in this process.
+    /// Makes the cache's entry for the answer, and puts a copy into this process's cache.
     fn take(&self, lookup: &CacheLookup<'_>, answer: &ModelAnswer) -> Arc<CachedAnswer> {
         let now = self.clock.now();
-        let kept = Arc::new(entry(answer, lookup.terms, now));
-        self.local.put(lookup.key, &kept, now);
-        kept
+        let cached = Arc::new(entry(answer, lookup.terms, now));
+        self.local.put(lookup.key, &cached, now);
+        cached
     }
 
-    /// Waits for what this process is asking already; `None` if nothing came of it.
+    /// Waits for the call that this process already makes; `None` if it has no result for this
+    /// caller.
     async fn follow(
         &self,
         lookup: &CacheLookup<'_>,
@@ -256,24 +257,24 @@ impl Cached {
     ) -> Option<Result<ModelAnswer, ModelError>> {
         let left = lookup.request.deadline.left(self.clock.now());
         match timeout(left, follower.result()).await {
-            Ok(FlightResult::Kept(kept)) if kept.made_at >= lookup.fresh_since => {
-                Some(Ok(self.coalesced(lookup, &kept)))
+            Ok(FlightResult::Cached(cached)) if cached.made_at >= lookup.fresh_since => {
+                Some(Ok(self.coalesced(lookup, &cached)))
             }
             Ok(FlightResult::Shared(failure)) if failure.retry == lookup.request.retry => {
                 Some(self.or_stale(lookup, Err(failure.error.shared())).await)
             }
             Ok(FlightResult::Alone) => {
-                let outcome = self.inner.ask(lookup.request).await;
+                let outcome = self.inner.call(lookup.request).await;
                 Some(self.or_stale(lookup, outcome).await)
             }
-            Ok(FlightResult::Kept(_) | FlightResult::Shared(_) | FlightResult::Failed) => None,
+            Ok(FlightResult::Cached(_) | FlightResult::Shared(_) | FlightResult::Failed) => None,
             Err(_) => Some(Err(park(lookup, self.clock.now()))),
         }
     }
 
-    /// Asks anyway, and keeps the answer for the others.
+    /// Makes the call even if there is a cached answer, and caches the new one.
     async fn refreshed(&self, lookup: &CacheLookup<'_>) -> Result<ModelAnswer, ModelError> {
-        let outcome = self.inner.ask(lookup.request).await;
+        let outcome = self.inner.call(lookup.request).await;
         if let Ok(answer) = &outcome
             && is_cacheable(answer)
         {
@@ -294,11 +295,11 @@ impl Cached {
             Err(error) if is_outage(&error) && !lookup.terms.stale().is_zero() => error,
             other => return other,
         };
-        let Some(kept) = self.claims.stale(lookup).await else {
+        let Some(cached) = self.claims.stale(lookup).await else {
             return Err(error);
         };
-        let age_seconds = self.clock.now().since(kept.made_at).as_secs();
-        let model = &kept.answer.model;
+        let age_seconds = self.clock.now().since(cached.made_at).as_secs();
+        let model = &cached.answer.model;
         tracing::warn!(
             provider = model.provider().as_str(),
             model = model.name(),
@@ -311,31 +312,32 @@ impl Cached {
             origin: Origin::Stale { age_seconds },
             spend,
             failed,
-            ..kept.answer
+            ..cached.answer
         })
     }
 
-    /// The answer to one who came later than it.
-    fn cached(&self, kept: &CachedAnswer) -> ModelAnswer {
-        let age_seconds = self.clock.now().since(kept.made_at).as_secs();
-        serve(kept, Origin::Cache { age_seconds })
+    /// Serves a cached answer to a caller that came after it was made.
+    fn cached(&self, cached: &CachedAnswer) -> ModelAnswer {
+        let age_seconds = self.clock.now().since(cached.made_at).as_secs();
+        serve(cached, Origin::Cache { age_seconds })
     }
 
-    /// The answer to one who waited, most likely for this very one.
-    fn coalesced(&self, lookup: &CacheLookup<'_>, kept: &CachedAnswer) -> ModelAnswer {
-        if kept.made_at >= lookup.asked_at {
-            serve(kept, Origin::SingleFlight)
+    /// Serves an answer to a caller that waited for another caller's call. If the answer is older
+    /// than the caller, it counts as cached.
+    fn coalesced(&self, lookup: &CacheLookup<'_>, cached: &CachedAnswer) -> ModelAnswer {
+        if cached.made_at >= lookup.requested_at {
+            serve(cached, Origin::SingleFlight)
         } else {
-            self.cached(kept)
+            self.cached(cached)
         }
     }
 }
 
 #[async_trait]
 impl Model for Cached {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let CacheRules::On(terms) = request.cache else {
-            return self.inner.ask(request).await;
+            return self.inner.call(request).await;
         };
         match request.cache_use.mode {
             CacheMode::Default => {
@@ -350,7 +352,7 @@ impl Model for Cached {
                     .await
                     .map(|answer| with_key(answer, lookup.key))
             }
-            CacheMode::Bypass => match self.inner.ask(request).await {
+            CacheMode::Bypass => match self.inner.call(request).await {
                 Ok(answer) => Ok(answer),
                 failed => {
                     let lookup = self.lookup(request, terms);
@@ -359,13 +361,13 @@ impl Model for Cached {
                         .map(|answer| with_key(answer, lookup.key))
                 }
             },
-            CacheMode::Off => self.inner.ask(request).await,
+            CacheMode::Off => self.inner.call(request).await,
         }
     }
 }
 
-fn serve(kept: &CachedAnswer, origin: Origin) -> ModelAnswer {
-    let model = &kept.answer.model;
+fn serve(cached: &CachedAnswer, origin: Origin) -> ModelAnswer {
+    let model = &cached.answer.model;
     tracing::info!(
         provider = model.provider().as_str(),
         model = model.name(),
@@ -379,16 +381,17 @@ fn serve(kept: &CachedAnswer, origin: Origin) -> ModelAnswer {
         metric::CACHE_HITS
     };
     count.add([], 1);
-    count_saving(kept);
+    count_saving(cached);
     ModelAnswer {
         origin,
-        ..kept.answer.clone()
+        ..cached.answer.clone()
     }
 }
 
-/// What the answer would have cost.
-fn count_saving(kept: &CachedAnswer) {
-    let saved = PriceTable::current().cost(&kept.answer.model, &kept.answer.usage, kept.made_at);
+/// Counts what a call for the answer would have cost.
+fn count_saving(cached: &CachedAnswer) {
+    let saved =
+        PriceTable::current().cost(&cached.answer.model, &cached.answer.usage, cached.made_at);
     metric::SAVED_MICRO_USD.add([], saved.unwrap_or_default());
 }
 
@@ -406,7 +409,7 @@ fn park(lookup: &CacheLookup<'_>, until: Timestamp) -> ModelError {
     tracing::info!(
         provider = model.provider().as_str(),
         model = model.name(),
-        "a model call waits for another's answer to the same lookup"
+        "model call parked; another process makes the same call"
     );
     let wait = Wait {
         until,

@@ -34,10 +34,10 @@ impl Fallback {
 
 #[async_trait]
 impl Model for Fallback {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        let mut tried = AttemptLog::default();
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        let mut failed = AttemptLog::default();
         let mut recovery_times = RecoveryTimes::default();
-        // An answer without a word, and its place among the attempts.
+        // The first answer that was cut before its first word, and its place in the log.
         let mut cut: Option<(ModelAnswer, usize)> = None;
         let mut choice = request.chain.first();
         let mut position = 1;
@@ -47,16 +47,16 @@ impl Model for Fallback {
             let span = tracing::info_span!("model of chain", position, provider, model);
             let error = match self
                 .inner
-                .ask(&request.to_only(choice))
+                .call(&request.to_only(choice))
                 .instrument(span)
                 .await
             {
                 Ok(answer) if is_cut_before_its_first_word(&answer) && others.len() > 0 => {
                     let error = wordless(&answer);
-                    cut.get_or_insert_with(|| (answer, tried.count() + error.earlier.len()));
+                    cut.get_or_insert_with(|| (answer, failed.count() + error.earlier.len()));
                     error
                 }
-                Ok(answer) => return Ok(tried.before_answer(answer)),
+                Ok(answer) => return Ok(failed.before_answer(answer)),
                 Err(error) => error,
             };
             let is_outage = error.is_outage();
@@ -64,18 +64,18 @@ impl Model for Fallback {
             let next = others.next().filter(|_| is_outage);
             let Some(next) = next else {
                 if let Some((answer, place)) = cut {
-                    tried.add(&error);
-                    return Ok(tried.around_answer(answer, place));
+                    failed.add(&error);
+                    return Ok(failed.around_answer(answer, place));
                 }
                 let error = if is_outage {
                     recovery_times.all_out(error)
                 } else {
                     error
                 };
-                return Err(tried.before_error(error));
+                return Err(failed.before_error(error));
             };
             log_fallback(&error, &next.model);
-            tried.add(&error);
+            failed.add(&error);
             choice = next;
             position += 1;
         }

@@ -1,4 +1,4 @@
-//! Prices every attempt and keeps the caps on cost.
+//! Computes the cost of every attempt and enforces the caps on cost.
 //!
 //! This is the innermost layer, next to the providers. So an answer from the cache reserves
 //! nothing, and every attempt is under the caps, also the tenth retry. Under a cap, the highest
@@ -20,7 +20,7 @@
 //! - If a call is dropped or its process dies, its reservation stays. When it expires, it counts as
 //!   spent.
 //!
-//! So a provider that often breaks its answers off uses up a cap for few answers. The cost in
+//! So a provider that often cuts its answers uses up a cap for few answers. The cost in
 //! answers and errors contains only what providers reported.
 
 mod size;
@@ -52,19 +52,19 @@ use crate::runtime::computed;
 /// that differ.
 const EXPIRES_AFTER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// When a call is tried again, at the earliest, that lacks only what open calls hold, or whose caps
-/// can't be checked just now; at the latest after twice as long, so that not all of those who wait
-/// come back at one moment.
+/// The least wait of a call that lacks only what open calls have reserved, or whose caps can't be
+/// checked now. The wait is up to twice as long, so that not all waiting tasks continue at one
+/// moment.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
-/// The layer that prices every attempt and keeps the caps on cost.
+/// The layer that computes the cost of every attempt and enforces the caps on cost.
 pub struct Metered {
     inner: Arc<dyn Model>,
     prices: &'static PriceTable,
     budgets: Arc<dyn Budgets>,
     daily_caps: DailyCaps,
     clock: Arc<dyn Clock>,
-    /// The models without a price that were reported.
+    /// The models whose missing price was logged.
     reported: Mutex<HashSet<ModelRef>>,
 }
 
@@ -85,8 +85,7 @@ struct Cap {
 }
 
 impl Metered {
-    /// Meters `inner`. Nobody spends more than `daily_caps` a day, and no task more than its
-    /// request allows.
+    /// Meters `inner`, under `daily_caps` and the cap in each request.
     pub fn new(
         inner: Arc<dyn Model>,
         prices: &'static PriceTable,
@@ -133,8 +132,8 @@ impl Metered {
         task.into_iter().chain(tenant).chain(deployment).collect()
     }
 
-    /// Asks under caps: nothing leaves the house that could pass one.
-    async fn ask_under(
+    /// Makes the call if it cannot pass one of the caps.
+    async fn call_under_caps(
         &self,
         caps: &[Cap],
         request: &ModelRequest,
@@ -153,7 +152,7 @@ impl Metered {
             return Err(ModelError::new(model.clone(), ModelErrorKind::Unpriced));
         }
         let Some(bound) = self.prices.assumed_bound(model, input, output, now) else {
-            return self.ask_priced(request, now).await;
+            return self.priced_call(request, now).await;
         };
         let reservation = Reservation {
             id: ReservationId::new(now),
@@ -161,14 +160,14 @@ impl Metered {
             expires_at: request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE),
         };
         self.reserve_all(caps, &reservation, model, now).await?;
-        let result = self.ask_priced(request, now).await;
+        let result = self.priced_call(request, now).await;
         let actual = self.actual(request, &result, bound, now);
         self.settle_all(caps, &reservation, actual).await;
         result
     }
 
-    /// Reserves under every cap or under none, under all at once: one after the other, each would
-    /// add its time to the call.
+    /// Reserves under every cap, or under none. The reservations run concurrently, because each
+    /// would add its time to the call.
     async fn reserve_all(
         &self,
         caps: &[Cap],
@@ -208,7 +207,7 @@ impl Metered {
                     });
                 }
                 Err(error) => {
-                    // The failed reservation may be there all the same.
+                    // The store may have stored the reservation before it failed.
                     placed.push(cap);
                     failure = failure.or(Some((cap.scope, error)));
                 }
@@ -218,7 +217,7 @@ impl Metered {
             tracing::warn!(error = %Causes(&error), %scope, "cap on cost can't be checked");
             refusals.push(ModelErrorKind::BudgetReserved);
         }
-        // A cap that is used up decides over one that only has to be asked again.
+        // A cap that is used up decides over one that may have room later.
         let is_end = |kind: &ModelErrorKind| matches!(kind, ModelErrorKind::BudgetExhausted(_));
         let end = refusals.iter().position(is_end).unwrap_or(0);
         let Some(kind) = refusals.into_iter().nth(end) else {
@@ -242,8 +241,8 @@ impl Metered {
         })
     }
 
-    /// Takes back what a call reserved that is not made. What fails is left to its expiry; why
-    /// there is no call is said already.
+    /// Releases the reservations of a call that is not made. A reservation that can't be released
+    /// expires. The reason why there is no call is logged already.
     async fn withdraw(&self, caps: &[&Cap], reservation: &Reservation) {
         let now = self.clock.now();
         let settling = caps
@@ -256,7 +255,7 @@ impl Metered {
         }
     }
 
-    /// Settles under every cap. What fails is left to its expiry.
+    /// Settles under every cap. A reservation that can't be settled expires, and counts in full.
     async fn settle_all(&self, caps: &[Cap], reservation: &Reservation, actual: u64) {
         let now = self.clock.now();
         let settling = caps
@@ -278,19 +277,19 @@ impl Metered {
         }
     }
 
-    /// Asks, and puts the cost on what comes back.
-    async fn ask_priced(
+    /// Makes the call, and sets the cost of the answer or the error.
+    async fn priced_call(
         &self,
         request: &ModelRequest,
         now: Timestamp,
     ) -> Result<ModelAnswer, ModelError> {
         let begun = Instant::now();
-        let mut result = self.inner.ask(request).await;
+        let mut result = self.inner.call(request).await;
         match &mut result {
             Ok(answer) => {
                 answer.spend.cost = self.answer_cost(request.model(), answer.spend.usage, now);
             }
-            Err(error) if tells_all(error) => {
+            Err(error) if has_whole_cost(error) => {
                 error.spend.cost = self.cost(request.model(), error.spend.usage, now);
             }
             Err(error) => {
@@ -333,8 +332,8 @@ impl Metered {
         }
     }
 
-    /// What the call counts under its caps: what it cost, or the most that it can have cost where
-    /// that isn't known.
+    /// The amount that the call counts under its caps: its cost, or the highest possible cost if
+    /// the cost is unknown.
     fn actual(
         &self,
         request: &ModelRequest,
@@ -349,7 +348,7 @@ impl Metered {
         };
         let usage = match result {
             Ok(answer) if answer.spend.usage.input_tokens > 0 => return cost(answer.spend.usage),
-            Err(error) if tells_all(error) => return cost(error.spend.usage),
+            Err(error) if has_whole_cost(error) => return cost(error.spend.usage),
             Ok(answer) => answer.spend.usage,
             Err(error) => error.spend.usage,
         };
@@ -365,7 +364,7 @@ impl Metered {
         })
     }
 
-    /// Says once per process that a model has no price.
+    /// Logs once per process that a model has no price.
     fn report_unpriced(&self, model: &ModelRef) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         if reported.insert(model.clone()) {
@@ -376,27 +375,28 @@ impl Metered {
 
 #[async_trait]
 impl Model for Metered {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         // One moment for the bound and for the cost: prices may change while the call is open.
         let now = self.clock.now();
         let caps = self.caps(request, now);
         if caps.is_empty() {
-            self.ask_priced(request, now).await
+            self.priced_call(request, now).await
         } else {
-            self.ask_under(&caps, request, now).await
+            self.call_under_caps(&caps, request, now).await
         }
     }
 }
 
-/// Whether a failed call cost no more than the provider reported: it was not called, or it refused.
-fn tells_all(error: &ModelError) -> bool {
+/// Whether a failed call cost no more than the provider reported: the provider was not called, or
+/// refused the request.
+fn has_whole_cost(error: &ModelError) -> bool {
     error.spend.attempts == 0
         || error
             .status
             .is_some_and(|status| !(200..300).contains(&status))
 }
 
-/// What a request to a provider adds to the metrics.
+/// Counts an attempt in the metrics.
 fn count(model: &ModelRef, result: &Result<ModelAnswer, ModelError>, took: Duration) {
     let labels = PriceTable::current().labels(model);
     let spend = match result {

@@ -1,30 +1,30 @@
-//! How large a prompt is at most, in tokens, without a tokenizer.
+//! An upper bound on the input tokens of a prompt, without a tokenizer.
 //!
-//! The vendors' tokenizers work on bytes, and each token stands for at least one of them: the bytes
-//! of a text bound its tokens. Counted are those of the prompt's JSON, which has every text,
-//! schema, tool definition and vendor's own block in it, and, with its names, quotes and escapes,
-//! more than the vendors put around each of them. For English text the bound is about four times
-//! the truth.
+//! The providers' tokenizers work on bytes, and each token stands for at least one byte. So a text
+//! has at most as many tokens as bytes. This counts the bytes of the prompt's JSON, which has every
+//! text, schema, tool definition and provider's own block. Its names, quotes and escapes are more
+//! than what the providers put around each of them. For English text, the bound is about four times
+//! the real number.
 
 use std::io;
 
 use crate::domain::{Message, Prompt, UserPart};
 
-/// For what a vendor adds to every request on its own: its words on tools and on the form of the
-/// answer, some hundred tokens each.
+/// The tokens that a provider adds to every request: its instructions on tools and on the form of
+/// the answer have some hundred tokens each.
 const REQUEST_OVERHEAD: u64 = 2_048;
 
-/// For what marks where a message or a tool begins and ends.
+/// The tokens that mark the beginning and the end of a message or a tool.
 const ENTRY_OVERHEAD: u64 = 32;
 
-/// For an image of any size: vendors scale it to a size of their own. Their documented most
-/// for one is 10,000.
+/// The tokens of an image of any size. Providers scale images; the documented maximum is 10,000
+/// tokens.
 const IMAGE: u64 = 16_384;
 
-/// The most input tokens that the prompt comes to.
+/// The most input tokens that the prompt can have.
 pub(super) fn token_bound(prompt: &Prompt) -> u64 {
     let entries = count(prompt.messages.len() + prompt.tools.len()).saturating_mul(ENTRY_OVERHEAD);
-    let images = prompt.messages.iter().flat_map(user_parts).fold(
+    let (image_tokens, image_bytes) = prompt.messages.iter().flat_map(user_parts).fold(
         (0_u64, 0_u64),
         |(tokens, bytes), part| match part {
             UserPart::Text(_) => (tokens, bytes),
@@ -35,8 +35,8 @@ pub(super) fn token_bound(prompt: &Prompt) -> u64 {
             ),
         },
     );
-    let text = json_bytes(prompt).saturating_sub(images.1);
-    text.saturating_add(images.0)
+    let text = json_bytes(prompt).saturating_sub(image_bytes);
+    text.saturating_add(image_tokens)
         .saturating_add(entries)
         .saturating_add(REQUEST_OVERHEAD)
 }
@@ -52,7 +52,7 @@ fn json_bytes(prompt: &Prompt) -> u64 {
     let mut counted = Counter(0);
     match serde_json::to_writer(&mut counted, prompt) {
         Ok(()) => counted.0,
-        // A prompt is plain data, whose JSON can't fail; were it to, nothing would be small enough.
+        // The JSON of plain data can't fail. If it did, the prompt would count as too large.
         Err(_) => u64::MAX,
     }
 }

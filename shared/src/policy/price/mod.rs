@@ -3,9 +3,9 @@
 //! The table is the data file `prices.json`: list prices by model and date, each with its source
 //! and the day on which it was checked. If a price's first day is unknown, it begins on the day on
 //! which it was first seen. A model without a row for a day has no price, and the caller must
-//! report that: an unknown price is never zero. The prices are for the vendors' standard tier, with
-//! the shorter cache lifetime: 5 minutes at Anthropic, 30 at OpenAI. Batch and fast modes, regional
-//! surcharges and fees of server-side tools are not included.
+//! report that: an unknown price is never zero. The prices are for the providers' standard tier,
+//! with the shorter cache lifetime: 5 minutes at Anthropic, 30 at OpenAI. Batch and fast modes,
+//! regional surcharges and fees of server-side tools are not included.
 
 use std::sync::LazyLock;
 

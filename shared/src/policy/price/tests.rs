@@ -343,7 +343,7 @@ fn usage(
     }
 }
 
-/// Shares may exceed their totals, as a vendor's mistake would have it.
+/// Shares may exceed their totals, as a provider's mistake would have it.
 fn any_usage() -> impl Strategy<Value = Usage> {
     let tokens = 0..400_000_u64;
     (tokens.clone(), tokens.clone(), tokens.clone(), tokens)

@@ -47,7 +47,7 @@ pub struct Retry {
     clock: Arc<dyn Clock>,
 }
 
-/// What becomes of a failed attempt.
+/// What happens to a failed attempt.
 enum Next {
     /// Another one follows after the wait.
     Again(Duration),
@@ -204,7 +204,7 @@ impl Retry {
 
 #[async_trait]
 impl Model for Retry {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let begun = self.clock.now();
         let mut tried = AttemptLog::default();
         let (mut attempts, mut bad_answers, mut named) = (0, 0, None);
@@ -215,7 +215,7 @@ impl Model for Retry {
             if attempts == 0 {
                 self.budget.deposit(request.model().provider());
             }
-            let error = match self.inner.ask(request).await {
+            let error = match self.inner.call(request).await {
                 Ok(answer) => return Ok(tried.before_answer(answer)),
                 Err(error) => error,
             };
@@ -245,8 +245,8 @@ impl Model for Retry {
     }
 }
 
-/// Whether a wait leaves time to ask afterwards: as much as it took itself, or else a call that was
-/// waited for long would be cut, and paid, for the lack of an instant.
+/// Whether a wait leaves time for the next attempt: at least as much as the wait. Otherwise, an
+/// attempt after a long wait could be cut shortly before its end, and billed.
 fn leaves_time(request: &ModelRequest, wait: Duration, now: Timestamp) -> bool {
     request.deadline.allows(wait.saturating_mul(2), now)
 }

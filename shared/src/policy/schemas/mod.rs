@@ -1,8 +1,8 @@
-//! Which JSON schemas vendors accept for a tool's arguments, and how other schemas are repaired.
+//! Which JSON schemas providers accept for a tool's arguments, and how other schemas are repaired.
 //!
-//! A repair keeps the meaning of the schema. A rule that the vendor does not accept moves into the
-//! schema's description. No rule is lost: the platform checks arguments by the agent's own schema.
-//! The order of keywords and properties stays. The repairs:
+//! A repair keeps the meaning of the schema. A rule that the provider does not accept moves into
+//! the schema's description. No rule is lost: the platform checks arguments by the agent's own
+//! schema. The order of keywords and properties stays. The repairs:
 //!
 //! - Older drafts become 2020-12, the only one that Anthropic takes ("JSON schema is invalid. It
 //!   must match JSON Schema draft 2020-12", <https://github.com/Dokploy/mcp/issues/74>).
@@ -15,8 +15,8 @@
 //!   'oneOf'/'anyOf'/'allOf'/'enum'/'not' at the top level",
 //!   <https://github.com/langchain-ai/langchainjs/issues/9804>; Anthropic:
 //!   <https://github.com/anthropics/claude-code/issues/27337>).
-//! - Names of properties that Anthropic refuses go into the description. New agents are refused for
-//!   those at the root.
+//! - Names of properties that Anthropic refuses go into the description. If such a name is at the
+//!   root, a new agent is refused.
 
 mod modern;
 mod places;
@@ -34,8 +34,8 @@ pub(crate) use modern::modern;
 /// The longest name of a property that Anthropic takes.
 const MAX_KEY_BYTES: usize = 64;
 
-/// The schema of a tool's arguments as the vendor takes it. Every request has all schemas of its
-/// tools, and most need no repair, so that those are not copied.
+/// The schema of a tool's arguments in a form that the provider accepts. A schema that needs no
+/// repair is not copied, because every request has the schemas of all its tools.
 pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
     if is_accepted(schema, provider) {
         return Cow::Borrowed(schema);
@@ -52,7 +52,7 @@ pub(crate) fn accepted(schema: &Value, provider: Provider) -> Cow<'_, Value> {
     })
 }
 
-/// Whether no repair changes the schema.
+/// Whether the schema needs no repair.
 fn is_accepted(schema: &Value, provider: Provider) -> bool {
     let Value::Object(root) = schema else {
         return true;
@@ -67,8 +67,8 @@ fn is_accepted(schema: &Value, provider: Provider) -> bool {
         && (provider != Provider::Anthropic || has_plain_keys(schema))
 }
 
-/// Why a vendor of the chain refuses the schema of a new agent's tool, at pointers relative to the
-/// schema.
+/// Why a provider of the chain refuses the schema of a new agent's tool, at pointers relative to
+/// the schema.
 pub(crate) fn refusals(schema: &Value, models: &ModelChain) -> Vec<Invalid> {
     let is_anthropic = models
         .iter()
@@ -126,8 +126,7 @@ fn lacks_items(keywords: &Map<String, Value>) -> bool {
     is_array && !keywords.contains_key("items")
 }
 
-/// Puts the additional properties into the description where the vendor refuses their
-/// names.
+/// Moves properties whose names Anthropic refuses into the description.
 fn with_plain_keys(schema: Value) -> Value {
     let schema = places::each(schema, &with_plain_keys);
     let Value::Object(mut keywords) = schema else {
@@ -141,7 +140,7 @@ fn with_plain_keys(schema: Value) -> Value {
         .partition(|(name, _)| is_plain_key(name));
     *properties = plain;
     if !odd.is_empty() {
-        // Closed, the object would forbid what its description allows.
+        // The object must not be closed: it would forbid the properties in its description.
         if keywords.get("additionalProperties") == Some(&Value::Bool(false)) {
             keywords.shift_remove("additionalProperties");
         }

@@ -1,4 +1,4 @@
-//! Schemas of older drafts in the form of 2020-12.
+//! Rewrites schemas of older drafts of JSON Schema in the form of draft 2020-12.
 
 use serde_json::{Map, Value};
 
@@ -8,8 +8,9 @@ use crate::domain::leads_nowhere;
 
 const OLD_DEFINITIONS: &str = "#/definitions/";
 
-/// The schema in the form of draft 2020-12, without a reference at its root, which not every vendor
-/// takes. It stays as it is if a reference would lead nowhere after that.
+/// The schema in the form of draft 2020-12, and without a reference at its root, which some
+/// providers refuse. If the result would have a reference that leads nowhere, the schema is
+/// returned unchanged.
 pub(crate) fn modern(schema: &Value) -> Value {
     let is_draft_4 = schema
         .get("$schema")
@@ -25,10 +26,11 @@ pub(crate) fn modern(schema: &Value) -> Value {
     let Value::Object(mut root) = changed else {
         return schema.clone();
     };
-    // It says nothing beyond what the form says now, and not every vendor takes it.
+    // The form shows the draft now, and some providers refuse the keyword.
     root.shift_remove("$schema");
     if renames {
-        let in_place = |(name, value)| {
+        // Keeps the order of the keywords.
+        let with_new_name = |(name, value)| {
             (
                 if name == "definitions" {
                     "$defs".to_owned()
@@ -38,10 +40,10 @@ pub(crate) fn modern(schema: &Value) -> Value {
                 value,
             )
         };
-        root = root.into_iter().map(in_place).collect();
+        root = root.into_iter().map(with_new_name).collect();
     }
     let changed = without_reference(Value::Object(root));
-    if leads_astray(&changed) {
+    if has_broken_reference(&changed) {
         schema.clone()
     } else {
         changed
@@ -60,7 +62,7 @@ impl Changes {
     fn schema(self, schema: Value) -> Value {
         match places::each(schema, &|schema| self.schema(schema)) {
             Value::Object(keywords) => Value::Object(self.keywords(&keywords)),
-            // Servers look for a type in each schema, and stumble over a boolean.
+            // Some servers read a type from each schema, and fail at a boolean.
             Value::Bool(true) => Value::Object(Map::new()),
             Value::Bool(false) => Value::Object(Map::from_iter([(
                 "not".to_owned(),
@@ -85,7 +87,7 @@ impl Changes {
                 ("maximum", _) if excludes("exclusiveMaximum") => return None,
                 ("items", Value::Array(_)) => ("prefixItems", value),
                 ("additionalItems", _) if is_tuple => ("items", value),
-                // Dependencies are split below.
+                // Two keywords take the place of `dependencies`, see below.
                 ("exclusiveMinimum" | "exclusiveMaximum", Value::Bool(false))
                 | ("dependencies", Value::Object(_))
                 | ("additionalItems", _) => return None,
@@ -140,8 +142,8 @@ pub(super) fn has_old_form(schema: &Value) -> bool {
     is_old || !places::all(keywords, &|schema| !has_old_form(schema))
 }
 
-/// Whether a reference by a pointer leads nowhere.
-fn leads_astray(root: &Value) -> bool {
+/// Whether any reference in the schema leads nowhere.
+fn has_broken_reference(root: &Value) -> bool {
     fn is_sound(schema: &Value, root: &Value) -> bool {
         let Value::Object(keywords) = schema else {
             return true;

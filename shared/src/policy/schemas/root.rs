@@ -1,14 +1,15 @@
-//! Schemas without references and unions at the root.
+//! Repairs the root of a schema: resolves a reference, and moves unions into the description.
 
 use serde_json::{Map, Value};
 
 use super::describe;
 use crate::domain::{MOST_REFERENCES, target};
 
-/// What vendors refuse at the root of a tool's schema.
+/// What providers refuse at the root of a tool's schema.
 pub(super) const REFUSED: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "enum", "const"];
 
-/// The schema with what it refers to instead of the reference at its root, beside its own keywords.
+/// The schema with its root's reference replaced by the definition's keywords, which are added to
+/// the root's own.
 pub(super) fn without_reference(mut root: Value) -> Value {
     for _ in 0..MOST_REFERENCES {
         let definition = root
@@ -31,7 +32,8 @@ pub(super) fn without_reference(mut root: Value) -> Value {
     root
 }
 
-/// Adds a definition's keyword. Properties of both are there, and what either requires.
+/// Adds a definition's keyword. Properties and required names of both are merged; any other keyword
+/// of the root stays as it is.
 fn add(keywords: &mut Map<String, Value>, keyword: String, value: Value) {
     match (keywords.get_mut(&keyword), value) {
         (None, value) => drop(keywords.insert(keyword, value)),
@@ -51,8 +53,8 @@ fn add(keywords: &mut Map<String, Value>, keyword: String, value: Value) {
     }
 }
 
-/// The schema with unions and the like at its root in its description, and the properties of their
-/// branches among its own.
+/// The schema without unions and the other [`REFUSED`] keywords at its root. They move into the
+/// description, and the properties of their branches are added to the root's properties.
 pub(super) fn without_unions(root: Map<String, Value>) -> Map<String, Value> {
     let (rules, mut kept): (Map<_, _>, Map<_, _>) = root
         .into_iter()
@@ -81,7 +83,8 @@ pub(super) fn without_unions(root: Map<String, Value>) -> Map<String, Value> {
     kept
 }
 
-/// The properties of all branches. One that has another schema in another branch has either.
+/// The properties of all branches. If branches have different schemas for a property, the property
+/// may follow any of them.
 fn of_branches(rules: &Map<String, Value>, root: &Map<String, Value>) -> Map<String, Value> {
     let mut found: Map<String, Value> = Map::new();
     for branch in ["allOf", "anyOf", "oneOf"]
@@ -117,7 +120,7 @@ fn of_branches(rules: &Map<String, Value>, root: &Map<String, Value>) -> Map<Str
     found.into_iter().map(one_schema).collect()
 }
 
-/// Requires what every schema of an `allOf` requires.
+/// Adds the names that the schemas of an `allOf` require.
 fn require(kept: &mut Map<String, Value>, rules: &Map<String, Value>) {
     let all = rules
         .get("allOf")
@@ -143,7 +146,7 @@ fn require(kept: &mut Map<String, Value>, rules: &Map<String, Value>) {
     }
 }
 
-/// What a branch says, or what the definition says that it refers to.
+/// The branch, or the definition that it refers to.
 fn resolved<'a>(branch: &'a Value, root: &'a Map<String, Value>) -> &'a Value {
     let name = branch
         .get("$ref")

@@ -35,7 +35,7 @@ fn of(property: Value) -> Value {
 }
 
 #[test]
-fn a_schema_that_every_vendor_takes_stays_as_it_is() {
+fn a_schema_that_every_provider_takes_stays_as_it_is() {
     let schema = json!({
         "type": "object", "required": ["why", "answer"],
         "properties": {

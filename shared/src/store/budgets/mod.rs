@@ -22,7 +22,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use self::parts::Parts;
-use super::error::kept_instead_of_update;
+use super::error::record_that_failed_update;
 use super::items::{Fields, Item, V, VERSION, moment, number};
 use super::keys::Key;
 use super::table::Table;
@@ -162,7 +162,7 @@ impl DynamoBudgets {
         );
         let (item, written) = match reserving.send().await {
             Ok(granted) => (granted.attributes, true),
-            Err(error) => (kept_instead_of_update(error)?, false),
+            Err(error) => (record_that_failed_update(error)?, false),
         };
         let seen = item
             .as_ref()
@@ -238,7 +238,7 @@ impl Budgets for DynamoBudgets {
             .await
         {
             Ok(settled) => (settled.attributes, Settled::Done),
-            Err(error) => (kept_instead_of_update(error)?, Settled::Gone),
+            Err(error) => (record_that_failed_update(error)?, Settled::Gone),
         };
         let seen = item.as_ref().map(read).transpose()?.unwrap_or_default();
         self.clear(&record, &seen, now).await;

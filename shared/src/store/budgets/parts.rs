@@ -1,4 +1,5 @@
-//! The records that a budget is split into, and how one of them takes over room of others.
+//! The records that a budget is split into. A part with too little room for a reservation takes
+//! over room of the others.
 
 use std::time::Duration;
 
@@ -9,27 +10,28 @@ use crate::store::error::reasons_of_transaction;
 use crate::store::items::{V, VERSION, number};
 use crate::store::keys::{self, Key};
 
-/// How often room is looked for while others change the same records.
+/// How many times a reservation is tried while others change the same records.
 const TRIES: u32 = 12;
 
-/// The longest wait before the second try; each further one waits for up to as much more.
+/// The longest wait before the second try. It grows by as much with each further try.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
 /// The records of a budget, as one reservation sees them.
 pub(super) struct Parts {
-    /// The one that the reservation is in.
+    /// The part that holds the reservation. The reservation's id decides which one.
     pub(super) own: Part,
     pub(super) others: Vec<Part>,
     cap: u64,
 }
 
+/// One record of a budget, and its share of the cap.
 pub(super) struct Part {
     pub(super) record: Key,
     /// How much of the cap is for this part, in micro-USD.
     pub(super) share: u64,
 }
 
-/// A part that gives room away, and how much.
+/// The room that a part gives to the reservation's own part.
 struct Donation<'a> {
     part: &'a Part,
     micro_usd: u64,
@@ -62,7 +64,7 @@ impl Parts {
             .map(|part| &part.record)
     }
 
-    /// Who gives how much of the room that the own part lacks: those with the most room first.
+    /// The room that the own part lacks, taken from the parts with the most room first.
     fn donations(&self, lacking: i128, others: &[Record]) -> Vec<Donation<'_>> {
         let room = |(part, seen): (_, &Record)| {
             let part: &Part = part;
@@ -84,7 +86,7 @@ impl Parts {
 }
 
 impl DynamoBudgets {
-    /// Reserves in the own part with room of the others, if there is room in all of them together.
+    /// Reserves in the own part. If its room is too small, it takes over room of the others.
     pub(super) async fn reserve_across(
         &self,
         parts: &Parts,
@@ -126,8 +128,8 @@ impl DynamoBudgets {
         ))
     }
 
-    /// Reserves in the own part, and takes over what others give, all or nothing. Returns whether
-    /// it did.
+    /// Reserves in the own part and takes over the donations, in one transaction. False if a record
+    /// has changed since it was read.
     async fn reserve_with(
         &self,
         parts: &Parts,
@@ -175,7 +177,7 @@ impl DynamoBudgets {
         }
     }
 
-    /// All records of the budget, as one.
+    /// The sum of all records of the budget.
     pub(super) async fn read_all(&self, budget: &BudgetKey) -> Result<Record, StoreError> {
         let records = keys::budget(budget);
         if let [record] = records.as_slice() {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_taken_of_those_who_have_the_most() {
+    fn the_parts_with_the_most_room_give_first() {
         let parts = Parts::of(&day(), reservation(0), 800);
         let given = |lacking, amounts| {
             let others = committed(amounts);

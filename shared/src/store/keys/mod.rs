@@ -358,7 +358,7 @@ fn shard(id: TaskId) -> u8 {
     last % DUE_SHARDS
 }
 
-/// The answer to a question, and the claim to ask it.
+/// The answer to a request, and the claim to make the call.
 pub(super) fn answer(key: &AnswerKey) -> Key {
     Key {
         pk: answer_partition(key),
@@ -366,7 +366,7 @@ pub(super) fn answer(key: &AnswerKey) -> Key {
     }
 }
 
-/// Where all that belongs to a question is.
+/// Where all that belongs to a request is.
 pub(super) fn answer_partition(key: &AnswerKey) -> String {
     format!("ANSWER#{key}")
 }

@@ -92,7 +92,7 @@ const OUTPUT_TEXT: &str = "output_text";
 const FAILURE_MESSAGE: &str = "failure_message";
 const FAILED_ATTEMPTS: &str = "failed_attempts";
 
-/// How damage to packed content is reported.
+/// The name of packed content in the error of a damaged record.
 const CONTENT: &str = "content";
 
 /// Every attribute that a transition can set or remove.
@@ -101,7 +101,7 @@ pub(super) const MUTABLE: [&str; 45] = [
     blob::RAW_BYTES,
     blob::SHA256,
     blob::STORED,
-    blob::PIECES,
+    blob::CHUNKS,
     HOPS,
     STEPS,
     BASE,
@@ -226,9 +226,6 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         hops,
         steps,
         base,
-        ..
-    } = task.progress();
-    let Progress {
         cancel_requested,
         limits,
         deadline,
@@ -236,7 +233,8 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         history,
         updated_at,
         state,
-        ..
+        setbacks: _,
+        conversation_bytes: _,
     } = task.progress();
     let mut attributes = vec![
         (REVISION, number(revision)),
@@ -249,7 +247,7 @@ pub(super) fn progress(task: &Task, content: Option<&Blob>) -> Attributes {
         (BASE, number(base)),
         items::json(LIMITS, limits),
         (DEADLINE, moment(*deadline)),
-        (HISTORY, items::list(history.kept().iter().map(change))),
+        (HISTORY, items::list(history.recent().iter().map(change))),
         items::json(SPEND, spend),
         (UPDATED_AT, moment(*updated_at)),
         (STATUS, name(&task.status())),

@@ -43,11 +43,11 @@ fn input(fields: &Fields<'_>) -> Result<Option<TaskInput>, StoreError> {
 
 /// Whole, however long an earlier version let it become.
 fn history(fields: &Fields<'_>) -> Result<History, StoreError> {
-    let kept = fields
+    let stored = fields
         .optional(HISTORY, Fields::json_list)?
         .unwrap_or_default();
     let first = fields.optional(HISTORY_FIRST, Fields::number)?.unwrap_or(0);
-    Ok(History::restore(first, kept, fields.number(REVISION)?))
+    Ok(History::restore(first, stored, fields.number(REVISION)?))
 }
 
 fn cache_use(fields: &Fields<'_>) -> Result<CacheUse, StoreError> {

@@ -12,7 +12,7 @@ use crate::ports::{
 };
 use crate::testing::samples::{self, START};
 
-pub(super) const CHECKS: &[Check<AgentsKept>] = &[
+pub(super) const CHECKS: &[Check<AgentPorts>] = &[
     (
         "a marked agent is neither the newest nor in a list, and its version is there",
         |k| Box::pin(marked_is_hidden(k)),
@@ -37,9 +37,9 @@ pub(super) const CHECKS: &[Check<AgentsKept>] = &[
     ),
 ];
 
-/// Where agents and what names them are kept.
+/// The ports that store agents and the tasks that name them.
 #[derive(Clone)]
-pub struct AgentsKept {
+pub struct AgentPorts {
     /// The agents.
     pub agents: Arc<dyn AgentStore>,
     /// The tasks that name them.
@@ -53,7 +53,7 @@ const fn at(seconds: u64) -> Timestamp {
     Timestamp::from_millis(1_041_379_200_000 + seconds * 1_000)
 }
 
-impl AgentsKept {
+impl AgentPorts {
     async fn created(&self) -> Result<Agent, StoreError> {
         let agent = samples::agent(&samples::fresh_tenant());
         self.agents.create(&agent).await?;
@@ -101,14 +101,14 @@ fn deleted(agent: &Agent) -> DeletedAgent {
     }
 }
 
-async fn marked_is_hidden(kept: AgentsKept) -> Outcome {
-    let agent = kept.created().await?;
+async fn marked_is_hidden(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
     let other = samples::agent(&agent.tenant);
-    kept.agents.create(&other).await?;
-    kept.mark(&agent).await?;
-    kept.mark(&agent).await?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    let list = kept
+    ports.agents.create(&other).await?;
+    ports.mark(&agent).await?;
+    ports.mark(&agent).await?;
+    same(&ports.agents.newest(&agent.tenant, agent.id).await?, &None)?;
+    let list = ports
         .agents
         .list(
             &agent.tenant,
@@ -120,19 +120,19 @@ async fn marked_is_hidden(kept: AgentsKept) -> Outcome {
         .await?;
     same(&list.entries, &vec![Ok(other)])?;
     same(
-        &kept
+        &ports
             .agents
             .version(&agent.tenant, agent.version_ref())
             .await?,
         &Some(agent.clone()),
     )?;
-    Ok(kept.retention.remove(&deleted(&agent)).await?)
+    Ok(ports.retention.remove(&deleted(&agent)).await?)
 }
 
-async fn not_marked(kept: AgentsKept) -> Outcome {
-    let agent = kept.created().await?;
+async fn not_marked(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
     same(
-        &kept
+        &ports
             .retention
             .mark(&samples::fresh_tenant(), agent.id, at(10))
             .await?,
@@ -140,80 +140,83 @@ async fn not_marked(kept: AgentsKept) -> Outcome {
     )?;
     let never = samples::agent(&agent.tenant);
     same(
-        &kept.retention.mark(&agent.tenant, never.id, at(10)).await?,
+        &ports
+            .retention
+            .mark(&agent.tenant, never.id, at(10))
+            .await?,
         &false,
     )?;
-    same(&kept.agents.newest(&agent.tenant, never.id).await?, &None)?;
+    same(&ports.agents.newest(&agent.tenant, never.id).await?, &None)?;
     same(
-        &kept.agents.newest(&agent.tenant, agent.id).await?,
+        &ports.agents.newest(&agent.tenant, agent.id).await?,
         &Some(agent),
     )
 }
 
-async fn due(kept: AgentsKept) -> Outcome {
-    let agent = kept.created().await?;
-    kept.mark(&agent).await?;
+async fn due(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
+    ports.mark(&agent).await?;
     let mut marked = deleted(&agent);
-    eventually(|| async { same(&kept.is_due(&marked, at(11)).await?, &true) }).await?;
-    same(&kept.is_due(&marked, at(10)).await?, &false)?;
+    eventually(|| async { same(&ports.is_due(&marked, at(11)).await?, &true) }).await?;
+    same(&ports.is_due(&marked, at(10)).await?, &false)?;
     marked.searched_to = Some("7".to_owned());
-    kept.retention.note_search(&marked).await?;
-    eventually(|| async { same(&kept.is_due(&marked, at(11)).await?, &true) }).await?;
-    kept.retention.restore(&marked).await?;
-    kept.retention.restore(&marked).await?;
-    kept.retention.note_search(&marked).await?;
+    ports.retention.note_search(&marked).await?;
+    eventually(|| async { same(&ports.is_due(&marked, at(11)).await?, &true) }).await?;
+    ports.retention.restore(&marked).await?;
+    ports.retention.restore(&marked).await?;
+    ports.retention.note_search(&marked).await?;
     same(
-        &kept.agents.newest(&agent.tenant, agent.id).await?,
+        &ports.agents.newest(&agent.tenant, agent.id).await?,
         &Some(agent.clone()),
     )?;
-    same(&kept.listed(&agent).await?, &1)?;
-    eventually(|| async { same(&kept.is_due(&marked, at(99)).await?, &false) }).await?;
-    kept.mark(&agent).await?;
-    eventually(|| async { same(&kept.is_due(&deleted(&agent), at(11)).await?, &true) }).await?;
-    Ok(kept.retention.remove(&deleted(&agent)).await?)
+    same(&ports.listed(&agent).await?, &1)?;
+    eventually(|| async { same(&ports.is_due(&marked, at(99)).await?, &false) }).await?;
+    ports.mark(&agent).await?;
+    eventually(|| async { same(&ports.is_due(&deleted(&agent), at(11)).await?, &true) }).await?;
+    Ok(ports.retention.remove(&deleted(&agent)).await?)
 }
 
-async fn removed_is_gone(kept: AgentsKept) -> Outcome {
-    let agent = kept.created().await?;
-    kept.mark(&agent).await?;
+async fn removed_is_gone(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
+    ports.mark(&agent).await?;
     let mut removals = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (retention, agent) = (Arc::clone(&kept.retention), deleted(&agent));
+        let (retention, agent) = (Arc::clone(&ports.retention), deleted(&agent));
         removals.spawn(async move { retention.remove(&agent).await });
     }
     for removed in removals.join_all().await {
         removed?;
     }
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
+    same(&ports.agents.newest(&agent.tenant, agent.id).await?, &None)?;
     same(
-        &kept
+        &ports
             .agents
             .version(&agent.tenant, agent.version_ref())
             .await?,
         &None,
     )?;
-    same(&kept.listed(&agent).await?, &0)?;
-    kept.retention.note_search(&deleted(&agent)).await?;
-    let restored = kept.retention.restore(&deleted(&agent)).await;
+    same(&ports.listed(&agent).await?, &0)?;
+    ports.retention.note_search(&deleted(&agent)).await?;
+    let restored = ports.retention.restore(&deleted(&agent)).await;
     holds(matches!(restored, Err(StoreError::Conflict)), || {
         format!("{restored:?}")
     })?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    eventually(|| async { same(&kept.is_due(&deleted(&agent), at(99)).await?, &false) }).await
+    same(&ports.agents.newest(&agent.tenant, agent.id).await?, &None)?;
+    eventually(|| async { same(&ports.is_due(&deleted(&agent), at(99)).await?, &false) }).await
 }
 
-async fn unmarked_stays(kept: AgentsKept) -> Outcome {
-    let agent = kept.created().await?;
-    let removed = kept.retention.remove(&deleted(&agent)).await;
+async fn unmarked_stays(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
+    let removed = ports.retention.remove(&deleted(&agent)).await;
     holds(matches!(removed, Err(StoreError::Conflict)), || {
         format!("{removed:?}")
     })?;
     same(
-        &kept.agents.newest(&agent.tenant, agent.id).await?,
+        &ports.agents.newest(&agent.tenant, agent.id).await?,
         &Some(agent.clone()),
     )?;
     same(
-        &kept
+        &ports
             .agents
             .version(&agent.tenant, agent.version_ref())
             .await?,
@@ -221,9 +224,9 @@ async fn unmarked_stays(kept: AgentsKept) -> Outcome {
     )
 }
 
-async fn task_is_found(kept: AgentsKept) -> Outcome {
-    let agent = kept.created().await?;
-    let find = async || kept.retention.find_task(&deleted(&agent)).await;
+async fn task_is_found(ports: AgentPorts) -> Outcome {
+    let agent = ports.created().await?;
+    let find = async || ports.retention.find_task(&deleted(&agent)).await;
     same(&find().await?, &TaskSearch::None)?;
     let foreign = Agent {
         tenant: samples::fresh_tenant(),
@@ -233,15 +236,15 @@ async fn task_is_found(kept: AgentsKept) -> Outcome {
     let [mut ours, foreign, other] =
         [&agent, &foreign, &other].map(|agent| samples::task(agent, START));
     for task in [&foreign, &other] {
-        kept.tasks.create(task).await?;
+        ports.tasks.create(task).await?;
     }
     same(&find().await?, &TaskSearch::None)?;
-    kept.tasks.create(&ours).await?;
+    ports.tasks.create(&ours).await?;
     eventually(|| async { same(&find().await?, &TaskSearch::Found(Task::id(&ours))) }).await?;
     ours.cancel(START)?;
-    kept.tasks.update(&ours).await?;
+    ports.tasks.update(&ours).await?;
     same(
-        &kept.tasks.delete(&agent.tenant, ours.id()).await?,
+        &ports.tasks.delete(&agent.tenant, ours.id()).await?,
         &Deletion::Begun,
     )?;
     eventually(|| async { same(&find().await?, &TaskSearch::None) }).await

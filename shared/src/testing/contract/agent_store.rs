@@ -26,7 +26,7 @@ pub(super) const CHECKS: &[Check<Store>] = &[
         "adding the very same agent again succeeds, another under its id conflicts",
         |s| Box::pin(taken_id(s)),
     ),
-    ("of concurrent agents under one id one is kept", |s| {
+    ("of concurrent agents under one id one is stored", |s| {
         Box::pin(one_of_many(s))
     }),
     (
@@ -146,16 +146,18 @@ async fn one_of_many(store: Store) -> Outcome {
         };
         creations.spawn(async move { store.create(&agent).await.map(|()| agent) });
     }
-    let kept: Vec<Agent> = creations
+    let stored: Vec<Agent> = creations
         .join_all()
         .await
         .into_iter()
         .filter_map(Result::ok)
         .collect();
-    holds(kept.len() == 1, || format!("{} were kept", kept.len()))?;
+    holds(stored.len() == 1, || {
+        format!("{} were stored", stored.len())
+    })?;
     same(
         &store.newest(&agent.tenant, agent.id).await?.as_ref(),
-        &kept.first(),
+        &stored.first(),
     )
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Check, Outcome, holds, same};
 use crate::domain::{AnswerKey, ModelAnswer, Spend, Timestamp, WorkerId};
 use crate::ports::{
-    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, CachedAnswer, StoreError,
+    AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, CachedAnswer, ClaimState, StoreError,
 };
 use crate::testing::samples::{self, START, after};
 
@@ -14,8 +14,8 @@ type Answers = Arc<dyn AnswerCache>;
 
 pub(super) const CHECKS: &[Check<Answers>] = &[
     (
-        "a new question is granted, and somebody asks it then",
-        |a| Box::pin(new_question(a)),
+        "the first claim of a request is granted, and then it is held",
+        |a| Box::pin(new_request(a)),
     ),
     ("a claim keeps others off until it ends", |a| {
         Box::pin(others_wait(a))
@@ -29,7 +29,7 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
     }),
     (
         "a cached answer is read unchanged while it is fresh, and no call is made",
-        |a| Box::pin(kept_comes_back(a)),
+        |a| Box::pin(cached_comes_back(a)),
     ),
     (
         "an answer without optional parts comes back unchanged",
@@ -39,16 +39,16 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         Box::pin(too_old(a))
     }),
     (
-        "an answer past its freshness is to be had until its end, asked for or not",
+        "a stale answer is read until its end, claimed or not",
         |a| Box::pin(past_freshness(a)),
     ),
-    ("another's question is another question", |a| {
-        Box::pin(other_question(a))
+    ("each request has its own answer", |a| {
+        Box::pin(other_request(a))
     }),
     ("a caller that lost its claim stores nothing", |a| {
         Box::pin(keep_without_claim(a))
     }),
-    ("the very same answer may be kept twice", |a| {
+    ("the same answer may be stored twice", |a| {
         Box::pin(repetition(a))
     }),
     (
@@ -56,13 +56,13 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
         |a| Box::pin(replacement(a)),
     ),
     ("a released claim is free for the next", |a| {
-        Box::pin(given_up(a))
+        Box::pin(released(a))
     }),
-    ("only the holder can give a claim up", |a| {
-        Box::pin(given_up_by_another(a))
+    ("only the holder can release a claim", |a| {
+        Box::pin(released_by_another(a))
     }),
     (
-        "where answers can't be kept each asks alone for a while",
+        "where answers can't be cached each caller makes its own call for a while",
         |a| Box::pin(each_alone(a)),
     ),
     (
@@ -77,12 +77,12 @@ pub(super) const CHECKS: &[Check<Answers>] = &[
 
 const GRANTED: AnswerClaimed = AnswerClaimed::Granted;
 const NOTHING: AnswerSeen = AnswerSeen {
-    kept: None,
-    asking: Asking::Nobody,
+    cached: None,
+    claim: ClaimState::Free,
 };
 
-/// A question that no one else asks.
-fn question() -> AnswerKey {
+/// The key of a request that nobody else makes.
+fn new_key() -> AnswerKey {
     let (one, two) = (WorkerId::new(START), WorkerId::new(START));
     AnswerKey::new(
         [one.as_bytes().as_slice(), two.as_bytes().as_slice()]
@@ -106,7 +106,7 @@ fn claim(now: u64, until: u64) -> AnswerClaim {
 }
 
 /// An answer made at 10 s, fresh until 100 s and of use until 200 s.
-fn kept(text: &str) -> CachedAnswer {
+fn cached(text: &str) -> CachedAnswer {
     let answer = ModelAnswer {
         spend: Spend::default(),
         ..samples::answer(text)
@@ -120,44 +120,47 @@ fn kept(text: &str) -> CachedAnswer {
 }
 
 /// Claims and keeps.
-async fn keep(answers: &Answers, key: &AnswerKey, kept: &CachedAnswer) -> Outcome {
+async fn claim_and_store(answers: &Answers, key: &AnswerKey, cached: &CachedAnswer) -> Outcome {
     let claim = claim(200, 230);
     same(&answers.claim(key, &claim).await?, &GRANTED)?;
-    Ok(answers.keep(key, claim.owner, kept).await?)
+    Ok(answers.store(key, claim.owner, cached).await?)
 }
 
 /// What anyone sees at `now`.
 async fn seen(answers: &Answers, key: &AnswerKey, now: u64) -> Result<AnswerSeen, StoreError> {
     answers
-        .look(key, after(now), Timestamp::from_millis(0))
+        .read(key, after(now), Timestamp::from_millis(0))
         .await
 }
 
-fn with(kept: &CachedAnswer, asking: Asking) -> AnswerSeen {
+fn with(cached: &CachedAnswer, claim: ClaimState) -> AnswerSeen {
     AnswerSeen {
-        kept: Some(Box::new(kept.clone())),
-        asking,
+        cached: Some(Box::new(cached.clone())),
+        claim,
     }
 }
 
-fn found(kept: &CachedAnswer) -> AnswerClaimed {
-    AnswerClaimed::Kept(Box::new(kept.clone()))
+fn found(cached: &CachedAnswer) -> AnswerClaimed {
+    AnswerClaimed::Cached(Box::new(cached.clone()))
 }
 
-async fn new_question(answers: Answers) -> Outcome {
-    let key = question();
+async fn new_request(answers: Answers) -> Outcome {
+    let key = new_key();
     same(&seen(&answers, &key, 1).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(1, 31)).await?, &GRANTED)?;
-    let asking = Asking::Holder { until: after(31) };
+    let claim = ClaimState::Held { until: after(31) };
     same(
         &seen(&answers, &key, 30).await?,
-        &AnswerSeen { kept: None, asking },
+        &AnswerSeen {
+            cached: None,
+            claim,
+        },
     )?;
     same(&seen(&answers, &key, 31).await?, &NOTHING)
 }
 
 async fn others_wait(answers: Answers) -> Outcome {
-    let key = question();
+    let key = new_key();
     answers.claim(&key, &claim(1, 31)).await?;
     same(
         &answers.claim(&key, &claim(30, 60)).await?,
@@ -171,7 +174,7 @@ async fn others_wait(answers: Answers) -> Outcome {
 }
 
 async fn renewal(answers: Answers) -> Outcome {
-    let (key, first) = (question(), claim(1, 31));
+    let (key, first) = (new_key(), claim(1, 31));
     answers.claim(&key, &first).await?;
     let again = AnswerClaim {
         now: after(11),
@@ -186,7 +189,7 @@ async fn renewal(answers: Answers) -> Outcome {
 }
 
 async fn one_of_many(answers: Answers) -> Outcome {
-    let key = question();
+    let key = new_key();
     let mut claims = tokio::task::JoinSet::new();
     for _ in 0..8 {
         let answers = Arc::clone(&answers);
@@ -202,111 +205,120 @@ async fn one_of_many(answers: Answers) -> Outcome {
     same(&granted, &1)
 }
 
-async fn kept_comes_back(answers: Answers) -> Outcome {
-    let (key, kept) = (question(), kept("é Paris 🗼"));
-    keep(&answers, &key, &kept).await?;
-    same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))?;
+async fn cached_comes_back(answers: Answers) -> Outcome {
+    let (key, cached) = (new_key(), cached("é Paris 🗼"));
+    claim_and_store(&answers, &key, &cached).await?;
+    same(
+        &answers.claim(&key, &claim(99, 129)).await?,
+        &found(&cached),
+    )?;
     same(
         &seen(&answers, &key, 99).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&cached, ClaimState::Free),
     )
 }
 
 async fn bare_answer(answers: Answers) -> Outcome {
-    let (key, mut kept) = (question(), kept(""));
-    (kept.answer.request_id, kept.answer.usage) = (None, crate::domain::Usage::default());
-    keep(&answers, &key, &kept).await?;
-    same(&answers.claim(&key, &claim(99, 129)).await?, &found(&kept))
+    let (key, mut cached) = (new_key(), cached(""));
+    (cached.answer.request_id, cached.answer.usage) = (None, crate::domain::Usage::default());
+    claim_and_store(&answers, &key, &cached).await?;
+    same(
+        &answers.claim(&key, &claim(99, 129)).await?,
+        &found(&cached),
+    )
 }
 
 async fn too_old(answers: Answers) -> Outcome {
-    let (key, kept) = (question(), kept("Paris"));
-    keep(&answers, &key, &kept).await?;
+    let (key, cached) = (new_key(), cached("Paris"));
+    claim_and_store(&answers, &key, &cached).await?;
     same(
-        &answers.look(&key, after(20), after(10)).await?,
-        &with(&kept, Asking::Nobody),
+        &answers.read(&key, after(20), after(10)).await?,
+        &with(&cached, ClaimState::Free),
     )?;
-    same(&answers.look(&key, after(20), after(11)).await?, &NOTHING)?;
+    same(&answers.read(&key, after(20), after(11)).await?, &NOTHING)?;
     let strict = |not_before| AnswerClaim {
         not_before: after(not_before),
         ..claim(20, 50)
     };
-    same(&answers.claim(&key, &strict(10)).await?, &found(&kept))?;
+    same(&answers.claim(&key, &strict(10)).await?, &found(&cached))?;
     same(&answers.claim(&key, &strict(11)).await?, &GRANTED)
 }
 
 async fn past_freshness(answers: Answers) -> Outcome {
-    let (key, kept) = (question(), kept("Paris"));
-    keep(&answers, &key, &kept).await?;
+    let (key, cached) = (new_key(), cached("Paris"));
+    claim_and_store(&answers, &key, &cached).await?;
     same(
         &seen(&answers, &key, 100).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&cached, ClaimState::Free),
     )?;
     same(&answers.claim(&key, &claim(100, 130)).await?, &GRANTED)?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&kept, Asking::Holder { until: after(130) }),
+        &with(&cached, ClaimState::Held { until: after(130) }),
     )?;
     same(
         &seen(&answers, &key, 199).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&cached, ClaimState::Free),
     )?;
     same(&seen(&answers, &key, 200).await?, &NOTHING)
 }
 
-async fn other_question(answers: Answers) -> Outcome {
-    keep(&answers, &question(), &kept("Paris")).await?;
-    answers.claim(&question(), &claim(1, 31)).await?;
-    let key = question();
+async fn other_request(answers: Answers) -> Outcome {
+    claim_and_store(&answers, &new_key(), &cached("Paris")).await?;
+    answers.claim(&new_key(), &claim(1, 31)).await?;
+    let key = new_key();
     same(&seen(&answers, &key, 20).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(20, 50)).await?, &GRANTED)
 }
 
 async fn keep_without_claim(answers: Answers) -> Outcome {
-    let (key, late, next) = (question(), claim(1, 31), claim(31, 61));
-    let never = answers.keep(&key, late.owner, &kept("Paris")).await;
+    let (key, late, next) = (new_key(), claim(1, 31), claim(31, 61));
+    let never = answers.store(&key, late.owner, &cached("Paris")).await;
     holds(matches!(never, Err(StoreError::Conflict)), || {
         format!("{never:?}")
     })?;
     answers.claim(&key, &late).await?;
     answers.claim(&key, &next).await?;
-    let lost = answers.keep(&key, late.owner, &kept("Paris")).await;
+    let lost = answers.store(&key, late.owner, &cached("Paris")).await;
     holds(matches!(lost, Err(StoreError::Conflict)), || {
         format!("{lost:?}")
     })?;
-    let asking = Asking::Holder { until: after(61) };
+    let claim = ClaimState::Held { until: after(61) };
     same(
         &seen(&answers, &key, 32).await?,
-        &AnswerSeen { kept: None, asking },
+        &AnswerSeen {
+            cached: None,
+            claim,
+        },
     )?;
-    answers.keep(&key, next.owner, &kept("Rome")).await?;
+    answers.store(&key, next.owner, &cached("Rome")).await?;
     same(
         &seen(&answers, &key, 32).await?,
-        &with(&kept("Rome"), Asking::Nobody),
+        &with(&cached("Rome"), ClaimState::Free),
     )
 }
 
 async fn repetition(answers: Answers) -> Outcome {
-    let (key, claim) = (question(), claim(1, 31));
+    let (key, claim) = (new_key(), claim(1, 31));
     answers.claim(&key, &claim).await?;
-    answers.keep(&key, claim.owner, &kept("Paris")).await?;
-    answers.keep(&key, claim.owner, &kept("Paris")).await?;
-    let other = answers.keep(&key, claim.owner, &kept("Rome")).await;
+    answers.store(&key, claim.owner, &cached("Paris")).await?;
+    answers.store(&key, claim.owner, &cached("Paris")).await?;
+    let other = answers.store(&key, claim.owner, &cached("Rome")).await;
     holds(matches!(other, Err(StoreError::Conflict)), || {
         format!("{other:?}")
     })?;
-    answers.replace(&key, &kept("Paris")).await?;
+    answers.replace(&key, &cached("Paris")).await?;
     same(
         &seen(&answers, &key, 20).await?,
-        &with(&kept("Paris"), Asking::Nobody),
+        &with(&cached("Paris"), ClaimState::Free),
     )
 }
 
 async fn replacement(answers: Answers) -> Outcome {
-    let (key, first) = (question(), kept("Paris"));
+    let (key, first) = (new_key(), cached("Paris"));
     let newer = CachedAnswer {
         made_at: first.made_at.plus(Duration::from_millis(1)),
-        ..kept("Rome")
+        ..cached("Rome")
     };
     answers.replace(&key, &first).await?;
     same(&answers.claim(&key, &claim(20, 50)).await?, &found(&first))?;
@@ -314,7 +326,7 @@ async fn replacement(answers: Answers) -> Outcome {
     answers.replace(&key, &newer).await?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&newer, Asking::Holder { until: after(130) }),
+        &with(&newer, ClaimState::Held { until: after(130) }),
     )?;
     let older = answers.replace(&key, &first).await;
     holds(matches!(older, Err(StoreError::Conflict)), || {
@@ -322,29 +334,29 @@ async fn replacement(answers: Answers) -> Outcome {
     })?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&newer, Asking::Holder { until: after(130) }),
+        &with(&newer, ClaimState::Held { until: after(130) }),
     )
 }
 
-async fn given_up(answers: Answers) -> Outcome {
-    let (key, kept, claimed) = (question(), kept("Paris"), claim(100, 130));
-    keep(&answers, &key, &kept).await?;
+async fn released(answers: Answers) -> Outcome {
+    let (key, cached, claimed) = (new_key(), cached("Paris"), claim(100, 130));
+    claim_and_store(&answers, &key, &cached).await?;
     answers.claim(&key, &claimed).await?;
-    answers.give_up(&key, claimed.owner, None).await?;
-    answers.give_up(&key, claimed.owner, None).await?;
+    answers.release(&key, claimed.owner, None).await?;
+    answers.release(&key, claimed.owner, None).await?;
     same(
         &seen(&answers, &key, 101).await?,
-        &with(&kept, Asking::Nobody),
+        &with(&cached, ClaimState::Free),
     )?;
     same(&answers.claim(&key, &claim(101, 131)).await?, &GRANTED)
 }
 
-async fn given_up_by_another(answers: Answers) -> Outcome {
-    let key = question();
-    answers.give_up(&key, WorkerId::new(START), None).await?;
+async fn released_by_another(answers: Answers) -> Outcome {
+    let key = new_key();
+    answers.release(&key, WorkerId::new(START), None).await?;
     answers.claim(&key, &claim(1, 31)).await?;
     answers
-        .give_up(&key, WorkerId::new(START), Some(after(100)))
+        .release(&key, WorkerId::new(START), Some(after(100)))
         .await?;
     same(
         &answers.claim(&key, &claim(30, 60)).await?,
@@ -353,9 +365,9 @@ async fn given_up_by_another(answers: Answers) -> Outcome {
 }
 
 async fn each_alone(answers: Answers) -> Outcome {
-    let (key, first) = (question(), claim(1, 31));
+    let (key, first) = (new_key(), claim(1, 31));
     answers.claim(&key, &first).await?;
-    answers.give_up(&key, first.owner, Some(after(40))).await?;
+    answers.release(&key, first.owner, Some(after(40))).await?;
     same(
         &answers.claim(&key, &claim(39, 69)).await?,
         &AnswerClaimed::Alone,
@@ -363,16 +375,16 @@ async fn each_alone(answers: Answers) -> Outcome {
     same(
         &seen(&answers, &key, 39).await?,
         &AnswerSeen {
-            kept: None,
-            asking: Asking::EachAlone,
+            cached: None,
+            claim: ClaimState::Alone,
         },
     )?;
     same(&seen(&answers, &key, 40).await?, &NOTHING)?;
     same(&answers.claim(&key, &claim(40, 70)).await?, &GRANTED)?;
-    answers.replace(&key, &kept("Paris")).await?;
+    answers.replace(&key, &cached("Paris")).await?;
     same(
         &answers.claim(&key, &claim(39, 69)).await?,
-        &found(&kept("Paris")),
+        &found(&cached("Paris")),
     )
 }
 
@@ -385,27 +397,27 @@ async fn large_answers(answers: Answers) -> Outcome {
             .take(length)
             .collect::<String>()
     };
-    let (key, small) = (question(), kept("Paris"));
+    let (key, small) = (new_key(), cached("Paris"));
     for length in [2_000_000, 20_000, 400_000] {
-        let large = kept(&noise(length));
-        keep(&answers, &key, &large).await?;
+        let large = cached(&noise(length));
+        claim_and_store(&answers, &key, &large).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&large))?;
         same(
             &seen(&answers, &key, 199).await?,
-            &with(&large, Asking::Nobody),
+            &with(&large, ClaimState::Free),
         )?;
-        keep(&answers, &key, &small).await?;
+        claim_and_store(&answers, &key, &small).await?;
         same(&answers.claim(&key, &claim(99, 129)).await?, &found(&small))?;
     }
     Ok(())
 }
 
 async fn too_large(answers: Answers) -> Outcome {
-    let (key, claimed) = (question(), claim(1, 31));
+    let (key, claimed) = (new_key(), claim(1, 31));
     answers.claim(&key, &claimed).await?;
-    let large = kept(&"x".repeat(16 * 1_024 * 1_024));
+    let large = cached(&"x".repeat(16 * 1_024 * 1_024));
     for refused in [
-        answers.keep(&key, claimed.owner, &large).await,
+        answers.store(&key, claimed.owner, &large).await,
         answers.replace(&key, &large).await,
     ] {
         holds(matches!(refused, Err(StoreError::TooLarge)), || {

@@ -213,7 +213,7 @@ async fn spent_before(budgets: Arc<dyn Budgets>) -> Outcome {
     }
     budgets.settle(&key, &reservation, 10, START).await?;
     same(&stands(&budgets, &key, START).await?, &(70, vec![]))?;
-    // Once the budget is kept, it knows better.
+    // Once the budget is stored, its own number counts.
     same(
         &budgets
             .reserve(&key, &self::reservation(30), after_spending(99), START)

@@ -181,7 +181,7 @@ async fn expired(circuits: Store) -> Outcome {
     let probed = probed(&open)?;
     circuits.replace(&model, &open, START).await?;
     loads(&circuits, &model, &open).await?;
-    let late = START.plus(Circuit::KEPT_FOR);
+    let late = START.plus(Circuit::RETENTION);
     same(
         &circuits
             .load(&model, late.minus(Duration::from_secs(1)))

@@ -236,11 +236,11 @@ async fn large_steps(journal: Arc<dyn Journal>) -> Outcome {
     for step in steps.iter().rev() {
         journal.append(step).await?;
     }
-    let kept = journal.steps(task).await?;
-    holds(kept == steps, || {
+    let stored = journal.steps(task).await?;
+    holds(stored == steps, || {
         format!(
             "{} steps, which differ from the {} written",
-            kept.len(),
+            stored.len(),
             steps.len()
         )
     })?;

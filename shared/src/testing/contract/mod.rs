@@ -12,10 +12,10 @@ mod budgets;
 mod circuits;
 mod deletion;
 mod journal;
-mod kept;
 mod key_store;
 mod moves;
 mod retention;
+mod retention_ports;
 mod slots;
 mod task_claim;
 mod task_details;
@@ -38,8 +38,8 @@ use crate::ports::{
     TenantStore,
 };
 
-pub use agent_retention::AgentsKept;
-pub use kept::Kept;
+pub use agent_retention::AgentPorts;
+pub use retention_ports::RetentionPorts;
 pub use task_queue::Inbox;
 
 /// Why a check failed.
@@ -117,16 +117,16 @@ pub async fn journal(journal: Arc<dyn Journal>, tasks: Arc<dyn TaskStore>) {
 ///
 /// # Panics
 /// When a rule is broken.
-pub async fn retention(kept: Kept) {
-    run(&kept, &[retention::CHECKS]).await;
+pub async fn retention(ports: RetentionPorts) {
+    run(&ports, &[retention::CHECKS]).await;
 }
 
 /// Checks the rules of [`AgentRetention`](crate::ports::AgentRetention).
 ///
 /// # Panics
 /// When a rule is broken.
-pub async fn agent_retention(kept: AgentsKept) {
-    run(&kept, &[agent_retention::CHECKS]).await;
+pub async fn agent_retention(ports: AgentPorts) {
+    run(&ports, &[agent_retention::CHECKS]).await;
 }
 
 /// Checks the rules of [`Circuits`].

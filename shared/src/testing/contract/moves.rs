@@ -104,7 +104,7 @@ impl Move {
     }
 }
 
-/// The calls of tools that a client is asked to answer.
+/// The calls of tools that a client must answer.
 pub(super) fn calls(arguments: &str) -> Vec<PendingCall> {
     let call = |number| PendingCall {
         number,

@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::deletion::{
     deleted_is_due, deleted_is_nobodys, deleted_or_reopened, late_writes_go, not_deleted,
 };
-use super::kept::{Kept, at, before};
 use super::moves::{Move, advance, advance_all, agent};
+use super::retention_ports::{RetentionPorts, at, before};
 use super::{Check, Outcome, eventually, holds, same};
 use crate::domain::{CacheUse, ReopenFrom, Task, TaskId};
 use crate::ports::{Claimed, Created, Purged, StoreError};
 use crate::testing::samples::{self, lease_until};
 
-pub(super) const CHECKS: &[Check<Kept>] = &[
+pub(super) const CHECKS: &[Check<RetentionPorts>] = &[
     (
         "an ended task is due from its end on, in every end state, the first to end first",
         |k| Box::pin(listed(k)),
@@ -34,8 +34,8 @@ pub(super) const CHECKS: &[Check<Kept>] = &[
         |k| Box::pin(purged_is_gone(k)),
     ),
     (
-        "a task that has not ended, or not long ago, or was opened again, is kept whole",
-        |k| Box::pin(kept_whole(k)),
+        "a task that has not ended, or not long ago, or was opened again, is ports whole",
+        |k| Box::pin(not_purged(k)),
     ),
     (
         "purging twice, at the same time or what never was is no harm",
@@ -48,7 +48,7 @@ pub(super) const CHECKS: &[Check<Kept>] = &[
         "a deleted task is nobody's at once, and its id is taken until it is gone",
         |k| Box::pin(deleted_is_nobodys(k)),
     ),
-    ("a deleted task is due however long tasks are kept", |k| {
+    ("a deleted task is due however long tasks are ports", |k| {
         Box::pin(deleted_is_due(k))
     }),
     (
@@ -64,7 +64,7 @@ pub(super) const CHECKS: &[Check<Kept>] = &[
     }),
 ];
 
-async fn listed(kept: Kept) -> Outcome {
+async fn listed(ports: RetentionPorts) -> Outcome {
     let agent = agent();
     let mut tasks = Vec::new();
     let ends = [
@@ -81,8 +81,8 @@ async fn listed(kept: Kept) -> Outcome {
     ];
     for end in ends {
         let mut task = samples::task(&agent, at(0));
-        kept.tasks.create(&task).await?;
-        advance_all(kept.tasks(), &mut task, end).await?;
+        ports.tasks.create(&task).await?;
+        advance_all(ports.tasks(), &mut task, end).await?;
         tasks.push(task);
     }
     let of: Vec<&Task> = tasks.iter().collect();
@@ -96,42 +96,42 @@ async fn listed(kept: Kept) -> Outcome {
         (1_801, 4),
     ] {
         let expected: Vec<TaskId> = of.iter().take(count).map(|task| task.id()).collect();
-        eventually(|| async { same(&kept.listed(before(at(second)), &of).await?, &expected) })
+        eventually(|| async { same(&ports.listed(before(at(second)), &of).await?, &expected) })
             .await?;
     }
-    kept.purge(&of).await
+    ports.purge(&of).await
 }
 
-async fn living_is_not_listed(kept: Kept) -> Outcome {
+async fn living_is_not_listed(ports: RetentionPorts) -> Outcome {
     let agent = agent();
     let [mut queued, mut running, mut reopened] =
         [0, 1, 2].map(|second| samples::task(&agent, at(second)));
     for task in [&queued, &running, &reopened] {
-        kept.tasks.create(task).await?;
+        ports.tasks.create(task).await?;
     }
     advance(
-        kept.tasks(),
+        ports.tasks(),
         &mut running,
         Move::Claim(lease_until(at(60)), at(1)),
     )
     .await?;
-    advance(kept.tasks(), &mut reopened, Move::Cancel(at(3))).await?;
+    advance(ports.tasks(), &mut reopened, Move::Cancel(at(3))).await?;
     eventually(|| async {
         same(
-            &kept.listed(before(at(90)), &[&reopened]).await?,
+            &ports.listed(before(at(90)), &[&reopened]).await?,
             &vec![reopened.id()],
         )
     })
     .await?;
     advance(
-        kept.tasks(),
+        ports.tasks(),
         &mut reopened,
         Move::Reopen(ReopenFrom::Checkpoint, at(4)),
     )
     .await?;
     eventually(|| async {
         same(
-            &kept
+            &ports
                 .listed(before(at(99_000)), &[&queued, &running, &reopened])
                 .await?,
             &Vec::new(),
@@ -139,49 +139,49 @@ async fn living_is_not_listed(kept: Kept) -> Outcome {
     })
     .await?;
     for task in [&mut queued, &mut running, &mut reopened] {
-        advance(kept.tasks(), task, Move::Settle(at(90_000))).await?;
+        advance(ports.tasks(), task, Move::Settle(at(90_000))).await?;
     }
-    kept.purge(&[&queued, &running, &reopened]).await
+    ports.purge(&[&queued, &running, &reopened]).await
 }
 
-async fn limited(kept: Kept) -> Outcome {
+async fn limited(ports: RetentionPorts) -> Outcome {
     let agent = agent();
     let mut tasks = Vec::new();
     for second in 1..=12 {
         let mut task = samples::task(&agent, at(0));
-        kept.tasks.create(&task).await?;
-        advance(kept.tasks(), &mut task, Move::Cancel(at(second))).await?;
+        ports.tasks.create(&task).await?;
+        advance(ports.tasks(), &mut task, Move::Cancel(at(second))).await?;
         tasks.push(task);
     }
     let all: Vec<&Task> = tasks.iter().collect();
-    eventually(|| async { same(&kept.listed(before(at(60)), &all).await?.len(), &12) }).await?;
-    let first = kept.retention.due(before(at(60)), 5).await?;
+    eventually(|| async { same(&ports.listed(before(at(60)), &all).await?.len(), &12) }).await?;
+    let first = ports.retention.due(before(at(60)), 5).await?;
     same(&first, &tasks.iter().take(5).map(Task::id).collect())?;
-    kept.purge(&all).await
+    ports.purge(&all).await
 }
 
-async fn purged_is_gone(kept: Kept) -> Outcome {
+async fn purged_is_gone(ports: RetentionPorts) -> Outcome {
     let agent = agent();
-    let task = kept.completed(&agent, at(60)).await?;
-    kept.is_whole(&task).await?;
+    let task = ports.completed(&agent, at(60)).await?;
+    ports.is_whole(&task).await?;
     same(
-        &kept.retention.purge(task.id(), before(at(61))).await?,
+        &ports.retention.purge(task.id(), before(at(61))).await?,
         &Purged::Gone,
     )?;
-    kept.is_gone(&task).await?;
-    let claimed = kept
+    ports.is_gone(&task).await?;
+    let claimed = ports
         .tasks
         .claim(&agent.tenant, task.id(), lease_until(at(99)), at(61))
         .await?;
     same(&claimed, &Claimed::Unknown)?;
     eventually(|| async {
         same(
-            &kept.listed(before(at(99_000)), &[&task]).await?,
+            &ports.listed(before(at(99_000)), &[&task]).await?,
             &Vec::new(),
         )
     })
     .await?;
-    eventually(|| async { same(&kept.in_list(&task).await?, &false) }).await?;
+    eventually(|| async { same(&ports.in_list(&task).await?, &false) }).await?;
     let now = at(70);
     let mut again = Task::submit(
         task.id(),
@@ -190,76 +190,79 @@ async fn purged_is_gone(kept: Kept) -> Outcome {
         CacheUse::default(),
         now,
     );
-    same(&kept.tasks.create(&again).await?, &Created::New)?;
-    same(&kept.journal.steps(task.id()).await?, &Vec::new())?;
-    advance(kept.tasks(), &mut again, Move::Cancel(now)).await?;
-    kept.purge(&[&again]).await
+    same(&ports.tasks.create(&again).await?, &Created::New)?;
+    same(&ports.journal.steps(task.id()).await?, &Vec::new())?;
+    advance(ports.tasks(), &mut again, Move::Cancel(now)).await?;
+    ports.purge(&[&again]).await
 }
 
-async fn kept_whole(kept: Kept) -> Outcome {
+async fn not_purged(ports: RetentionPorts) -> Outcome {
     let agent = agent();
     let (mut living, recent) = (
-        kept.stored(&agent).await?,
-        kept.completed(&agent, at(60)).await?,
+        ports.stored(&agent).await?,
+        ports.completed(&agent, at(60)).await?,
     );
-    let mut reopened = kept.stored(&agent).await?;
+    let mut reopened = ports.stored(&agent).await?;
     let reopening = [
         Move::Cancel(at(2)),
         Move::Reopen(ReopenFrom::Checkpoint, at(3)),
     ];
-    advance_all(kept.tasks(), &mut reopened, reopening).await?;
+    advance_all(ports.tasks(), &mut reopened, reopening).await?;
     for (task, moment) in [
         (&living, at(99_000)),
         (&recent, at(60)),
         (&reopened, at(99_000)),
     ] {
         same(
-            &kept.retention.purge(task.id(), before(moment)).await?,
-            &Purged::Kept,
+            &ports.retention.purge(task.id(), before(moment)).await?,
+            &Purged::Unchanged,
         )?;
-        kept.is_whole(task).await?;
+        ports.is_whole(task).await?;
     }
     for task in [&mut living, &mut reopened] {
-        advance(kept.tasks(), task, Move::Settle(at(90_000))).await?;
+        advance(ports.tasks(), task, Move::Settle(at(90_000))).await?;
     }
-    kept.purge(&[&living, &recent, &reopened]).await
+    ports.purge(&[&living, &recent, &reopened]).await
 }
 
-async fn again_and_again(kept: Kept) -> Outcome {
-    let task = kept.completed(&agent(), at(60)).await?;
+async fn again_and_again(ports: RetentionPorts) -> Outcome {
+    let task = ports.completed(&agent(), at(60)).await?;
     let mut purges = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (retention, id) = (Arc::clone(&kept.retention), task.id());
+        let (retention, id) = (Arc::clone(&ports.retention), task.id());
         purges.spawn(async move { retention.purge(id, before(at(99_000))).await });
     }
     for purged in purges.join_all().await {
         same(&purged?, &Purged::Gone)?;
     }
-    kept.is_gone(&task).await?;
+    ports.is_gone(&task).await?;
     same(
-        &kept.retention.purge(task.id(), before(at(99_000))).await?,
+        &ports.retention.purge(task.id(), before(at(99_000))).await?,
         &Purged::Gone,
     )?;
     let mut never = samples::task(&agent(), at(0));
     same(
-        &kept.retention.purge(never.id(), before(at(99_000))).await?,
+        &ports
+            .retention
+            .purge(never.id(), before(at(99_000)))
+            .await?,
         &Purged::Gone,
     )?;
     Move::Cancel(at(1)).apply(&mut never)?;
-    let late = kept.tasks.update(&never).await;
+    let late = ports.tasks.update(&never).await;
     holds(matches!(late, Err(StoreError::Conflict)), || {
         format!("{late:?}")
     })?;
-    kept.is_gone(&never).await
+    ports.is_gone(&never).await
 }
 
-async fn others_stay(kept: Kept) -> Outcome {
+async fn others_stay(ports: RetentionPorts) -> Outcome {
     let agent = agent();
-    let ended = kept.completed(&agent, at(60)).await?;
-    let other = kept
+    let ended = ports.completed(&agent, at(60)).await?;
+    let other = ports
         .completed(&agent, at(60).plus(Duration::from_millis(1)))
         .await?;
-    kept.purge(&[&ended]).await?;
-    kept.is_whole(&other).await?;
-    kept.purge(&[&other]).await
+    ports.purge(&[&ended]).await?;
+    ports.is_whole(&other).await?;
+    ports.purge(&[&other]).await
 }

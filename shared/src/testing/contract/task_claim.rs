@@ -343,7 +343,7 @@ async fn long_history(store: Store) -> Outcome {
                 after(second + attempt * 10 - 10),
             )
             .await?;
-            let kept = task.progress().history.kept().len();
+            let kept = task.progress().history.recent().len();
             holds(kept <= MAX_HISTORY, || format!("{kept} changes"))?;
         }
         advance(

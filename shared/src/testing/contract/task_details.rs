@@ -69,14 +69,14 @@ async fn whole_history(store: &Store, task: &Task) -> Result<Vec<Change>, Broken
 /// A task whose next transition moves changes, and that has a worker.
 async fn full(store: &Store) -> Result<Task, Broken> {
     let mut task = stored(store, &agent(), after(0)).await?;
-    while task.progress().history.kept().len() < 20 {
+    while task.progress().history.recent().len() < 20 {
         advance(
             store,
             &mut task,
             Move::Claim(lease_until(after(60)), after(1)),
         )
         .await?;
-        if task.progress().history.kept().len() < 20 {
+        if task.progress().history.recent().len() < 20 {
             advance(store, &mut task, Move::HandOver(after(2))).await?;
         }
     }
@@ -124,7 +124,9 @@ async fn input_stays(store: Store) -> Outcome {
     same(&claimed, &Claimed::Granted(Box::new(bare.clone())))?;
     advance(&store, &mut bare, Move::Renew(after(90), after(2))).await?;
     same(
-        &read(&store, &task).await?.map(|kept| kept.with_input(None)),
+        &read(&store, &task)
+            .await?
+            .map(|stored| stored.with_input(None)),
         &Some(bare),
     )?;
     // The same transition, by one that has the input.
@@ -180,16 +182,16 @@ async fn one_of_many(store: Store) -> Outcome {
             Err(error) => return Err(error.into()),
         }
     }
-    let kept = read(&store, &id).await?;
-    same(&new, &vec![kept.clone()])?;
-    holds(others.iter().all(|other| *other == kept), || {
+    let stored = read(&store, &id).await?;
+    same(&new, &vec![stored.clone()])?;
+    holds(others.iter().all(|other| *other == stored), || {
         format!("{} others", others.len())
     })
 }
 
 async fn long_history(store: Store) -> Outcome {
     let mut task = stored(&store, &agent(), after(0)).await?;
-    let mut told = whole_history(&store, &task).await?;
+    let mut earlier = whole_history(&store, &task).await?;
     for second in 1..=40 {
         let lease = lease_until(after(second + 10));
         let claimed = store
@@ -207,11 +209,11 @@ async fn long_history(store: Store) -> Outcome {
         .await?;
         advance(&store, &mut task, Move::HandOver(after(second))).await?;
         let now = whole_history(&store, &task).await?;
-        same(&now.len(), &(told.len() + 2))?;
-        holds(now.starts_with(&told), || {
-            format!("a change has changed after {}", told.len())
+        same(&now.len(), &(earlier.len() + 2))?;
+        holds(now.starts_with(&earlier), || {
+            format!("a change has changed after {}", earlier.len())
         })?;
-        told = now;
+        earlier = now;
     }
     Ok(())
 }
@@ -227,11 +229,11 @@ async fn parts(store: Store) -> Outcome {
         .await?;
         advance(&store, &mut task, Move::HandOver(after(second))).await?;
     }
-    let (told, first) = (
+    let (earlier, first) = (
         whole_history(&store, &task).await?,
         task.progress().history.first(),
     );
-    let all: Vec<(u32, Change)> = (0..).zip(told).collect();
+    let all: Vec<(u32, Change)> = (0..).zip(earlier).collect();
     for start in [
         0,
         1,
@@ -266,20 +268,20 @@ async fn parts(store: Store) -> Outcome {
 
 async fn stored_twice(store: Store) -> Outcome {
     let mut task = full(&store).await?;
-    let told = whole_history(&store, &task).await?;
+    let earlier = whole_history(&store, &task).await?;
     advance(&store, &mut task, Move::HandOver(after(3))).await?;
     same(&task.progress().history.first(), &HISTORY_BLOCK)?;
     store.update(&task).await?;
     let now = whole_history(&store, &task).await?;
     holds(
-        now.starts_with(&told) && now.len() == told.len() + 1,
+        now.starts_with(&earlier) && now.len() == earlier.len() + 1,
         || format!("{} changes", now.len()),
     )
 }
 
 async fn racing_moves(store: Store) -> Outcome {
     let task = full(&store).await?;
-    let told = whole_history(&store, &task).await?;
+    let earlier = whole_history(&store, &task).await?;
     let mut updates = tokio::task::JoinSet::new();
     for second in 3..9 {
         let (store, mut task) = (Arc::clone(&store), task.clone());
@@ -295,10 +297,10 @@ async fn racing_moves(store: Store) -> Outcome {
     let [winner] = won.as_slice() else {
         return Err(format!("{} were stored", won.len()).into());
     };
-    let last = winner.progress().history.kept().last().cloned();
+    let last = winner.progress().history.recent().last().cloned();
     same(
         &whole_history(&store, &task).await?,
-        &told.iter().cloned().chain(last).collect(),
+        &earlier.iter().cloned().chain(last).collect(),
     )?;
     // One that is much too late.
     let (mut late, mut next) = (task, winner.clone());
@@ -311,15 +313,15 @@ async fn racing_moves(store: Store) -> Outcome {
         .await?;
         advance(&store, &mut next, Move::HandOver(after(second))).await?;
     }
-    let told = whole_history(&store, &next).await?;
+    let earlier = whole_history(&store, &next).await?;
     Move::HandOver(after(3)).apply(&mut late)?;
     conflicts(&store.update(&late).await)?;
-    same(&whole_history(&store, &next).await?, &told)
+    same(&whole_history(&store, &next).await?, &earlier)
 }
 
 async fn moves_with_steps(store: Store) -> Outcome {
     let mut task = full(&store).await?;
-    let told = whole_history(&store, &task).await?;
+    let earlier = whole_history(&store, &task).await?;
     let step = |text| samples::tool_step(task.id(), 1, ToolRunner::Client, text);
     let [first, other] = [step("one"), step("other")];
     let mut loser = task.clone();
@@ -332,7 +334,7 @@ async fn moves_with_steps(store: Store) -> Outcome {
         .await?;
     let now = whole_history(&store, &task).await?;
     holds(
-        now.starts_with(&told) && now.len() == told.len() + 1,
+        now.starts_with(&earlier) && now.len() == earlier.len() + 1,
         || format!("{} changes", now.len()),
     )?;
     Move::HandOver(after(4)).apply(&mut loser)?;

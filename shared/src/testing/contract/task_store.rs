@@ -166,14 +166,14 @@ async fn one_of_many(store: Store) -> Outcome {
         );
         creations.spawn(async move { store.create(&task).await });
     }
-    let mut kept = Vec::new();
+    let mut stored = Vec::new();
     for created in creations.join_all().await {
         match created? {
             Created::New | Created::Deleted => {}
-            Created::Existing(task) => kept.push(Some(*task)),
+            Created::Existing(task) => stored.push(Some(*task)),
         }
     }
-    same(&kept, &vec![store.task(&agent.tenant, id).await?; 5])
+    same(&stored, &vec![store.task(&agent.tenant, id).await?; 5])
 }
 
 async fn each_state_survives(store: Store) -> Outcome {

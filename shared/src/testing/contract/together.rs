@@ -42,7 +42,7 @@ pub(super) const CHECKS: &[Check<Both>] = &[
     ),
 ];
 
-/// Where tasks are kept, and where their steps.
+/// The store of tasks, and the journal with their steps.
 #[derive(Clone)]
 pub(super) struct Both {
     pub(super) tasks: Arc<dyn TaskStore>,
@@ -66,11 +66,11 @@ impl Both {
     /// The store has this task with these steps.
     async fn has(&self, task: &Task, steps: &[Step]) -> Outcome {
         same(&read(&self.tasks, task).await?.as_ref(), &Some(task))?;
-        let kept = self.journal.steps(task.id()).await?;
-        holds(kept == steps, || {
+        let stored = self.journal.steps(task.id()).await?;
+        holds(stored == steps, || {
             format!(
                 "{} steps, which differ from the {} written",
-                kept.len(),
+                stored.len(),
                 steps.len()
             )
         })

@@ -12,11 +12,11 @@ impl Journal for MemoryStore {
     async fn append(&self, step: &Step) -> Result<(), StoreError> {
         fits(bytes_of(step))?;
         self.run_as(Call::Append, |records| {
-            let kept = records
+            let stored = records
                 .steps
                 .entry((step.task, step.number, step.base))
                 .or_insert_with(|| step.clone());
-            if kept == step {
+            if stored == step {
                 Ok(())
             } else {
                 Err(StoreError::Conflict)

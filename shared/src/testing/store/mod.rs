@@ -157,12 +157,12 @@ impl Agents {
 impl AgentStore for MemoryStore {
     async fn create(&self, agent: &Agent) -> Result<(), StoreError> {
         self.run(|records| {
-            let kept = records
+            let stored = records
                 .agents
                 .all
                 .entry((agent.id, agent.version))
                 .or_insert_with(|| agent.clone());
-            if kept == agent {
+            if stored == agent {
                 Ok(())
             } else {
                 Err(StoreError::Conflict)
@@ -288,22 +288,22 @@ impl Records {
             .input
             .as_ref()
             .filter(|input| input.as_str().len() > INPUT_IN_RECORD);
-        let kept = if large.is_some() {
+        let stored = if large.is_some() {
             task.clone().with_input(None)
         } else {
             task.clone()
         };
         self.inputs
             .extend(large.map(|input| (task.id(), input.clone())));
-        self.tasks.insert(task.id(), kept);
+        self.tasks.insert(task.id(), stored);
     }
 
     /// Makes the task's last transition.
     fn change(&mut self, task: &Task) {
-        let Some(kept) = self.tasks.get_mut(&task.id()) else {
+        let Some(stored) = self.tasks.get_mut(&task.id()) else {
             return;
         };
-        *kept = Task::restore(kept.spec().clone(), task.progress().clone());
+        *stored = Task::restore(stored.spec().clone(), task.progress().clone());
         for (first, block) in task.progress().history.leaving() {
             self.history.extend(
                 (first..)

@@ -16,9 +16,9 @@ impl TaskStore for MemoryStore {
     async fn create(&self, task: &Task) -> Result<Created, StoreError> {
         fits(content_of_task(task).len())?;
         self.run(|records| match records.whole(task.id()) {
-            Some(kept) if kept == *task => Ok(Created::New),
-            Some(kept) if kept.spec().tenant == task.spec().tenant => {
-                Ok(Created::Existing(Box::new(kept)))
+            Some(stored) if stored == *task => Ok(Created::New),
+            Some(stored) if stored.spec().tenant == task.spec().tenant => {
+                Ok(Created::Existing(Box::new(stored)))
             }
             Some(_) => Err(StoreError::Conflict),
             None => match records.marked.get(&task.id()) {
@@ -100,8 +100,8 @@ impl TaskStore for MemoryStore {
         fits(content_of_task(task).len())?;
         self.run_as(Call::Update, |records| {
             match records.tasks.get(&task.id()) {
-                Some(kept) if kept.progress() == task.progress() => Ok(()),
-                Some(kept) if precedes(kept, task) => {
+                Some(stored) if stored.progress() == task.progress() => Ok(()),
+                Some(stored) if precedes(stored, task) => {
                     records.change(task);
                     Ok(())
                 }
@@ -125,8 +125,8 @@ impl TaskStore for MemoryStore {
                 .iter()
                 .all(|step| records.steps.get(&key(step)) == Some(step));
             match records.tasks.get(&task.id()) {
-                Some(kept) if kept.progress() == task.progress() && is_there => Ok(()),
-                Some(kept) if precedes(kept, task) && is_free => {
+                Some(stored) if stored.progress() == task.progress() && is_there => Ok(()),
+                Some(stored) if precedes(stored, task) && is_free => {
                     records.change(task);
                     records
                         .steps
@@ -177,8 +177,8 @@ impl TaskStore for MemoryStore {
     }
 }
 
-/// Whether `next` follows `kept` by one transition: its revision differs by one.
-fn precedes(kept: &Task, next: &Task) -> bool {
-    kept.spec().tenant == next.spec().tenant
-        && kept.progress().revision + 1 == next.progress().revision
+/// Whether `next` follows `stored` by one transition: its revision differs by one.
+fn precedes(stored: &Task, next: &Task) -> bool {
+    stored.spec().tenant == next.spec().tenant
+        && stored.progress().revision + 1 == next.progress().revision
 }

@@ -61,7 +61,7 @@ pub(super) struct Blocked {
 
 impl Blocked {
     /// The text that the model wrote is no URL.
-    pub(super) const fn nowhere() -> Self {
+    pub(super) const fn not_a_url() -> Self {
         Self {
             rule: Rule::Url,
             host: None,

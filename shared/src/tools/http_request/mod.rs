@@ -1,11 +1,11 @@
 //! The tool `http_request`: a request to a host that the agent allows. No model, client or server
 //! can direct it to another host.
 //!
-//! The model is not trusted, and neither are the hosts: a page may talk a model into anything. So
-//! the URL is checked against the agent's hosts, its name is resolved here and each address checked
-//! ([`Reach`]), redirects are followed by hand and held to the same rules, and headers of the model
-//! don't travel on to another host. A request is sent once, through no proxy and with no cookies.
-//! OWASP, "Server Side Request Forgery Prevention Cheat Sheet".
+//! Neither the model nor the hosts are trusted, because a page can contain a prompt injection. So
+//! the URL is checked against the agent's hosts, and each address of its host is checked
+//! ([`Reach`]). Redirects are followed here, under the same rules, and the model's headers are not
+//! sent to another host. A request is sent once, through no proxy and without cookies (OWASP,
+//! "Server Side Request Forgery Prevention Cheat Sheet").
 
 mod answer;
 mod failure;
@@ -61,7 +61,7 @@ pub(super) struct HttpRequester {
 }
 
 impl HttpRequester {
-    /// A client that connects only to what is within `reach`, and keeps no connection.
+    /// A client that connects only to addresses within `reach`, and reuses no connection.
     pub(super) fn new(reach: Reach, resolver: Arc<dyn Resolver>) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client_config())
@@ -81,8 +81,8 @@ impl HttpRequester {
         Ok(Self { http, reach })
     }
 
-    /// Sends the request of the arguments, and ends within the time that is `left` and that the
-    /// rules give.
+    /// Sends the request of the arguments. Ends within the time that is `left`, and within the
+    /// timeout of the rules.
     pub(super) async fn run(
         &self,
         rules: &HttpRules,
@@ -153,17 +153,17 @@ impl HttpRequester {
     }
 }
 
-/// The pattern of the agent that allows the URL's host: it may be logged, other names may not, see
+/// The entry of the agent's hosts that allows the URL's host. Only this may be logged, see
 /// [`Blocked::logged_host`].
 fn allowed_host<'a>(url: &Url, rules: &'a HttpRules) -> Option<&'a str> {
     rules.pattern_of(url.host_str()?).map(HostPattern::as_str)
 }
 
-/// What precedes a key in its digest, so that the digest has no other use.
+/// The prefix of a key in its digest, so that the digest equals no digest for another purpose.
 const KEY_DOMAIN: &[u8] = b"aiagent-platform/idempotency-key/1\n";
 
-/// The key as strangers get it: the same whenever the same call is made again, and silent about the
-/// task that makes it.
+/// The idempotency key that a host gets. It is the same if the same call is made again, and does
+/// not show the task's id.
 fn opaque(key: &str) -> String {
     let digest = Sha256::new()
         .chain_update(KEY_DOMAIN)
@@ -219,14 +219,14 @@ impl Request {
         })
     }
 
-    /// The request that the answer asks for instead, if it does.
+    /// The next request, if the response is a redirect.
     fn redirected(
         &self,
         response: &Response,
         rules: &HttpRules,
         reach: Reach,
     ) -> Result<Option<Self>, Failure> {
-        let is_kept = match response.status().as_u16() {
+        let keeps_method = match response.status().as_u16() {
             301..=303 => self.method.is_safe(),
             307 | 308 => true,
             _ => return Ok(None),
@@ -241,7 +241,7 @@ impl Request {
         } else {
             headers::for_another_host(&self.headers)
         };
-        if is_kept {
+        if keeps_method {
             return Ok(Some(Self {
                 url,
                 method: self.method,

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_is_reached_only_where_it_is_said() {
+    fn this_machine_is_reached_only_if_the_reach_allows_it() {
         for address in NOT_PUBLIC
             .split_whitespace()
             .map(|address| address.parse::<IpAddr>().unwrap())

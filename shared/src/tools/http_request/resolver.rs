@@ -1,8 +1,8 @@
 //! Resolves names to addresses. Each address is checked before anything connects to it.
 //!
-//! The client connects to the very addresses that were checked, so that a name that leads elsewhere
-//! a moment later gains nothing; and as the client keeps no connection, every request is checked
-//! anew.
+//! The client connects to the addresses that were checked. So it does not help an attacker if the
+//! name leads elsewhere a moment later (DNS rebinding). The client reuses no connection, so every
+//! request is checked.
 
 use std::error::Error;
 use std::io;
@@ -22,8 +22,8 @@ pub trait Resolver: Send + Sync {
     async fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Most lookups at once. One can't be stopped, not even when its request is over, and each holds a
-/// thread, for half a minute where a name's server is silent.
+/// The most lookups at once. Each holds a thread, for half a minute if the name server is silent. A
+/// lookup can't be stopped, even if its request is over.
 const MOST_LOOKUPS: usize = 32;
 
 /// Resolves names as this machine does, 32 at once.
@@ -62,7 +62,7 @@ impl Resolver for SystemResolver {
             .map_err(io::Error::other)?;
         let (look_up, host) = (self.look_up, host.to_owned());
         let work = move || {
-            // Until the thread is free again, which is later than its caller may have gone.
+            // Held until the thread is free, even if the caller is gone before.
             let _permit = permit;
             look_up(&host)
         };
@@ -93,7 +93,7 @@ impl Resolve for CheckedResolver {
             if !addresses.iter().all(|address| reach.allows(*address)) {
                 return Err(OutOfReach.into());
             }
-            // The client puts the URL's port in the place of 0.
+            // The client replaces the port 0 by the URL's port.
             let checked: Addrs = Box::new(
                 addresses
                     .into_iter()
@@ -104,7 +104,7 @@ impl Resolve for CheckedResolver {
     }
 }
 
-/// A host has an address that requests must not go to. Which one is not for a model to know.
+/// A host has an address that requests must not go to. The model must not learn the address.
 #[derive(Debug, thiserror::Error)]
 #[error("the host has a forbidden address")]
 pub(super) struct OutOfReach;
@@ -112,10 +112,10 @@ pub(super) struct OutOfReach;
 /// A host's name has no addresses for now.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unresolved {
-    /// It could not be resolved.
+    /// The lookup failed.
     #[error("the host's name could not be resolved")]
     Failed(#[source] io::Error),
-    /// It has none.
+    /// The name has no address.
     #[error("the host's name has no address")]
     Empty,
 }
@@ -136,23 +136,23 @@ mod tests {
 
     /// A name server that is silent until the test lets it answer.
     struct Silent {
-        asked: AtomicUsize,
+        lookups: AtomicUsize,
         answers: Mutex<bool>,
-        told: Condvar,
+        released: Condvar,
     }
 
     static SERVER: Silent = Silent {
-        asked: AtomicUsize::new(0),
+        lookups: AtomicUsize::new(0),
         answers: Mutex::new(false),
-        told: Condvar::new(),
+        released: Condvar::new(),
     };
 
     #[expect(clippy::unnecessary_wraps, reason = "it has the form of the system's")]
-    fn ask_server(_host: &str) -> io::Result<Vec<IpAddr>> {
-        SERVER.asked.fetch_add(1, SeqCst);
+    fn query_server(_host: &str) -> io::Result<Vec<IpAddr>> {
+        SERVER.lookups.fetch_add(1, SeqCst);
         let answers = SERVER.answers.lock().unwrap();
         let _answers = SERVER
-            .told
+            .released
             .wait_while(answers, |answers| !*answers)
             .unwrap();
         Ok(Vec::new())
@@ -160,11 +160,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_server_of_names_holds_so_many_threads_and_no_more() {
-        let resolver = SystemResolver::looking_up(ask_server);
+        let resolver = SystemResolver::looking_up(query_server);
         for _round in 0..2 {
             let many = join_all((0..MOST_LOOKUPS * 2).map(|_| resolver.addresses("example.com")));
             let all_asked = async {
-                while SERVER.asked.load(SeqCst) < MOST_LOOKUPS {
+                while SERVER.lookups.load(SeqCst) < MOST_LOOKUPS {
                     tokio::task::yield_now().await;
                 }
             };
@@ -177,13 +177,13 @@ mod tests {
             assert_eq!(
                 (
                     resolver.lookups.available_permits(),
-                    SERVER.asked.load(SeqCst)
+                    SERVER.lookups.load(SeqCst)
                 ),
                 (0, MOST_LOOKUPS)
             );
         }
         *SERVER.answers.lock().unwrap() = true;
-        SERVER.told.notify_all();
+        SERVER.released.notify_all();
         assert_eq!(
             resolver.addresses("example.com").await.unwrap(),
             [] as [IpAddr; 0]

@@ -1,4 +1,4 @@
-//! Whether a URL is one that an agent may ask, before its name is resolved.
+//! Checks a URL against the agent's rules, before its host's name is resolved.
 //!
 //! The URL is parsed once, by the parser of the client that then sends the request, so that both
 //! see the same host. That parser turns every odd form of an IP address into an address (`0x7f.1`,
@@ -12,17 +12,17 @@ use crate::domain::{HttpRules, Schemes};
 
 const MAX_URL_BYTES: usize = 4_096;
 
-/// The URL that a model wrote.
+/// Parses and checks the URL that a model wrote.
 pub(super) fn written(text: &str, rules: &HttpRules, reach: Reach) -> Result<Url, Blocked> {
     let url = if is_plain(text) {
         Url::parse(text).ok()
     } else {
         None
     };
-    allowed(url.ok_or(Blocked::nowhere())?, rules, reach)
+    allowed(url.ok_or(Blocked::not_a_url())?, rules, reach)
 }
 
-/// The URL that an answer from `base` redirects to.
+/// Checks the URL that a response from `base` redirects to.
 pub(super) fn redirected(
     base: &Url,
     location: &[u8],
@@ -38,7 +38,8 @@ pub(super) fn redirected(
     Ok(allowed(url, rules, reach)?)
 }
 
-/// Parsers drop control characters and take a backslash for a slash, people don't.
+/// Whether a parser and a person read the same URL: parsers drop control characters, and take a
+/// backslash for a slash.
 fn is_plain(text: &str) -> bool {
     text.len() <= MAX_URL_BYTES
         && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\')

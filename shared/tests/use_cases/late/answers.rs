@@ -213,7 +213,7 @@ async fn an_answer_that_meets_a_new_run_costs_it_nothing() {
             world.run(task).await.unwrap(),
             RunOutcome::Ended(TaskStatus::Completed)
         );
-        assert_eq!(world.model.asked().len(), 3, "{turns} turns");
+        assert_eq!(world.model.requests().len(), 3, "{turns} turns");
     }
 }
 
@@ -254,7 +254,7 @@ async fn no_more_calls_are_open_at_once_than_can_be_answered_together() {
         RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(
-        (world.steps(task).await.len(), world.model.asked().len()),
+        (world.steps(task).await.len(), world.model.requests().len()),
         (102, 2)
     );
 }

@@ -73,7 +73,7 @@ struct Standstill {
 
 #[async_trait]
 impl Model for Standstill {
-    async fn ask(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         self.asked.notify_one();
         self.go_on.notified().await;
         Ok(samples::answer("of the first run"))
@@ -81,7 +81,7 @@ impl Model for Standstill {
 }
 
 impl World {
-    /// Runs the task in an invocation that stands still in its first question.
+    /// Runs the task in an invocation that stands still in its first request.
     async fn run_with(&self, model: Arc<Standstill>, task: TaskId) -> RunOutcome {
         let runner = Runner {
             model,
@@ -240,7 +240,7 @@ async fn a_task_that_got_on_under_its_last_attempt_has_more() {
             RunOutcome::Ended(TaskStatus::Completed),
             "by message: {by_message}"
         );
-        assert_eq!(world.model.asked().len(), 1);
+        assert_eq!(world.model.requests().len(), 1);
     }
 }
 
@@ -263,5 +263,5 @@ async fn a_recorded_answer_is_not_asked_for_again_by_a_retry() {
         world.run(task).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.model.requests().len(), 1);
 }

@@ -97,8 +97,8 @@ async fn a_task_whose_journal_can_not_be_read_is_given_up_by_its_workers() {
     assert_eq!(failure.code, FailureCode::AttemptsExhausted);
     assert_eq!(
         failure.message,
-        "given up after 5 attempts that came to nothing: workers were lost or could not record what they did; since step 0, they \
+        "failed after 5 attempts without progress: workers were lost or could not record their results; since step 0, they \
          reported no failed model call"
     );
-    assert!(world.model.asked().is_empty());
+    assert!(world.model.requests().is_empty());
 }

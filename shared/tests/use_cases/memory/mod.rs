@@ -93,7 +93,8 @@ async fn no_result_is_longer_than_a_conversation_takes() {
             .collect::<Vec<_>>(),
         [MAX_TOOL_TEXT_BYTES, 20]
     );
-    let Some(Message::ToolResults(told)) = world.model.asked()[1].prompt.messages.last().cloned()
+    let Some(Message::ToolResults(told)) =
+        world.model.requests()[1].prompt.messages.last().cloned()
     else {
         panic!()
     };
@@ -141,7 +142,7 @@ async fn tool_calls_are_refused_once_the_results_fill_the_conversation() {
             .all(|(by, text)| *by == ToolRunner::Nobody && text.contains("4 MiB")),
         "{refused:?}"
     );
-    assert_eq!(world.model.asked().len(), 3);
+    assert_eq!(world.model.requests().len(), 3);
 }
 
 #[tokio::test]
@@ -159,7 +160,7 @@ async fn model_that_keeps_calling_tools_when_full_is_stopped() {
         panic!("{task:?}")
     };
     assert_eq!(
-        (failure.code, world.model.asked().len()),
+        (failure.code, world.model.requests().len()),
         (FailureCode::BadToolCalls, 30)
     );
     assert!(
@@ -213,9 +214,9 @@ async fn task_knows_its_conversation_size_after_each_change() {
             .iter()
             .map(|step| step.kind.content_bytes())
             .sum();
-        let kept = world.task(task).await;
+        let stored = world.task(task).await;
         assert_eq!(
-            (kept.status(), kept.progress().conversation_bytes),
+            (stored.status(), stored.progress().conversation_bytes),
             (status, Some(bytes))
         );
     };
@@ -278,7 +279,7 @@ async fn a_task_that_outgrows_the_room_leaves_after_its_step_and_goes_on_later()
         RunOutcome::Ended(TaskStatus::Completed)
     );
     assert_eq!(
-        (world.model.asked().len(), world.tools.requests().len()),
+        (world.model.requests().len(), world.tools.requests().len()),
         (4, 2),
         "nothing is done twice"
     );
@@ -325,7 +326,7 @@ async fn a_conversation_that_no_model_takes_ends_its_task() {
             panic!("{failed:?}")
         };
         assert_eq!(
-            (failure.code, world.model.asked().len()),
+            (failure.code, world.model.requests().len()),
             (FailureCode::ContextTooLong, 0)
         );
         let bytes = world

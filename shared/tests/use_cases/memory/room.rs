@@ -30,17 +30,17 @@ async fn run_beside_another(
     task: TaskId,
 ) -> Result<RunOutcome, RunError> {
     let other = world.submit("other").await.unwrap().id();
-    let asked = world.model.asked().len();
+    let requests = world.model.requests().len();
     world.model.hold();
     let meanwhile = async {
-        world.model.until_asked(asked + 1).await;
+        world.model.until_called(requests + 1).await;
         let mut run = pin!(world.run_by(worker, task));
         tokio::select! {
             ran = &mut run => {
                 world.model.release();
                 ran
             }
-            () = world.model.until_asked(asked + 2) => {
+            () = world.model.until_called(requests + 2) => {
                 world.model.release();
                 run.await
             }
@@ -86,13 +86,13 @@ async fn task_that_does_not_fit_waits_unread_and_runs_alone() {
     ));
 
     world.pass(until.since(world.now()).as_secs() + 1);
-    let asked = world.model.asked().len();
+    let requests = world.model.requests().len();
     assert_eq!(
         world.run_by(&worker, task).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed),
         "it is oversized and alone"
     );
-    assert_eq!(world.model.asked().len(), asked + 1);
+    assert_eq!(world.model.requests().len(), requests + 1);
 }
 
 #[tokio::test]
@@ -109,8 +109,8 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
     for (room, fits) in [(9_000, false), (10_000, true)] {
         let world = world([]).await;
         let task = begun(&world).await;
-        let kept = world.task(task).await;
-        let progress = kept.progress().clone();
+        let stored = world.task(task).await;
+        let progress = stored.progress().clone();
         let unknown = Progress {
             conversation_bytes: None,
             revision: progress.revision + 1,
@@ -118,7 +118,7 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
         };
         world
             .store
-            .update(&Task::restore(kept.spec().clone(), unknown))
+            .update(&Task::restore(stored.spec().clone(), unknown))
             .await
             .unwrap();
         let ran = run_beside_another(&world, &world.worker_with_room(room), task)
@@ -145,10 +145,10 @@ async fn a_conversation_of_unknown_size_is_measured_by_its_journal() {
 async fn larger_conversation_than_recorded_is_noted_when_postponed() {
     let world = world([]).await;
     let task = world.submit("hello").await.unwrap().id();
-    let asked = samples::answer_calling([calculate("a")]);
+    let requests = samples::answer_calling([calculate("a")]);
     let kind = StepKind::ModelCall {
         requested: samples::model(),
-        answer: asked,
+        answer: requests,
     };
     let steps = [
         Step {
@@ -197,7 +197,7 @@ async fn larger_conversation_than_recorded_is_noted_when_postponed() {
         world.run_by(&worker, task).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    assert_eq!(world.model.asked().len(), 2, "once for each task");
+    assert_eq!(world.model.requests().len(), 2, "once for each task");
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ struct Panicking;
 
 #[async_trait]
 impl Model for Panicking {
-    async fn ask(&self, _: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, _: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         panic!("a defect")
     }
 }
@@ -247,8 +247,8 @@ struct Turns(Arc<ScriptedModel>);
 
 #[async_trait]
 impl Model for Turns {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
-        drop(self.0.ask(request).await);
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+        drop(self.0.call(request).await);
         let is_first = request.prompt.messages.len() == 1;
         Ok(if is_first {
             samples::answer_calling([calculate("a")])
@@ -304,10 +304,10 @@ async fn crowded_tasks_complete_once_wherever_their_worker_dies() {
                 assert!(done.attempts() <= 2, "{case}: {} attempts", done.attempts());
             }
             // The answers that a death may have lost, one a task.
-            let (asked, ran) = (world.model.asked().len(), world.tools.requests().len());
+            let (requests, ran) = (world.model.requests().len(), world.tools.requests().len());
             assert!(
-                (4..=6).contains(&asked) && (2..=4).contains(&ran),
-                "call {at}: {asked} questions, {ran} tools"
+                (4..=6).contains(&requests) && (2..=4).contains(&ran),
+                "call {at}: {requests} requests, {ran} tools"
             );
             if !faults.struck() {
                 assert!(at > 12, "{at}");

@@ -24,7 +24,7 @@ async fn wherever_a_worker_dies_the_next_one_completes_the_task() {
                 "call {call} {when:?}: {first:?}"
             );
             let recorded = world.steps(task.id()).await.len();
-            let calls_before = world.model.asked().len();
+            let calls_before = world.model.requests().len();
             world.pass(INVOCATION.as_secs() + 2);
             world.run(task.id()).await.unwrap();
             let case = format!("call {call} {when:?}");
@@ -34,7 +34,7 @@ async fn wherever_a_worker_dies_the_next_one_completes_the_task() {
                 "{case}"
             );
             assert_eq!(world.steps(task.id()).await.len(), 1, "{case}");
-            let paid_again = world.model.asked().len() - calls_before;
+            let paid_again = world.model.requests().len() - calls_before;
             assert!(
                 paid_again + recorded <= 1,
                 "{case}: a recorded step was done again"
@@ -63,7 +63,7 @@ async fn next_delivery_completes_the_task_after_one_store_failure() {
                 world.pass(INVOCATION.as_secs() + 2);
             }
             let recorded = world.steps(task.id()).await.len();
-            let asked = world.model.asked().len();
+            let requests = world.model.requests().len();
             world.run(task.id()).await.unwrap();
             assert_eq!(
                 world.status(task.id()).await,
@@ -71,7 +71,7 @@ async fn next_delivery_completes_the_task_after_one_store_failure() {
                 "{case}"
             );
             assert!(
-                world.model.asked().len() - asked + recorded <= 1,
+                world.model.requests().len() - requests + recorded <= 1,
                 "{case}: a recorded step was done again"
             );
         }
@@ -95,7 +95,7 @@ async fn an_attempt_that_spent_nothing_does_not_count() {
     assert_eq!(
         (
             world.task(task.id()).await.attempts(),
-            world.model.asked().len()
+            world.model.requests().len()
         ),
         (0, 0)
     );
@@ -117,7 +117,7 @@ async fn a_store_that_never_takes_the_step_costs_five_model_calls_at_most() {
         world.pass(60);
         world.sweep().await.unwrap();
     }
-    assert_eq!(world.model.asked().len(), 5);
+    assert_eq!(world.model.requests().len(), 5);
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else {
         panic!("{task:?}")

@@ -28,9 +28,9 @@ async fn a_task_is_answered_journaled_and_completed() {
             task: task.id(),
         },
         deadline: Deadline::at(world.now().plus(INVOCATION)).less(Duration::from_secs(10)),
-        ..samples::question("What is 2 + 2?")
+        ..samples::model_request("What is 2 + 2?")
     };
-    assert_eq!(world.model.asked(), [request]);
+    assert_eq!(world.model.requests(), [request]);
     let steps = world.steps(task.id()).await;
     assert_eq!(
         steps
@@ -60,7 +60,7 @@ async fn a_second_delivery_of_an_ended_task_does_nothing() {
         RunOutcome::EndedBefore(TaskStatus::Completed)
     );
     assert_eq!(world.task(task.id()).await, ended);
-    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.model.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn concurrent_deliveries_make_one_model_call() {
         .filter(|ran| matches!(ran, Ok(RunOutcome::Ended(TaskStatus::Completed))))
         .count();
     assert_eq!(ended, 1, "{results:?}");
-    assert_eq!(world.model.asked().len(), 1);
+    assert_eq!(world.model.requests().len(), 1);
     assert_eq!(world.steps(task.id()).await.len(), 1);
 }
 
@@ -84,7 +84,7 @@ async fn a_message_that_meets_a_lease_learns_when_it_ends() {
     let task = world.submit("hello").await.unwrap();
     let holder = world.run(task.id());
     let other = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         let met = world.run(task.id()).await;
         world.model.release();
         met
@@ -308,9 +308,9 @@ async fn a_model_call_never_outlives_its_invocation_or_the_task() {
     world.run(late.id()).await.unwrap();
     let deadlines: Vec<_> = world
         .model
-        .asked()
+        .requests()
         .iter()
-        .map(|asked| asked.deadline)
+        .map(|requests| requests.deadline)
         .collect();
     let expected = [samples::after(15), samples::after(1_800)].map(Deadline::at);
     assert_eq!(
@@ -328,7 +328,7 @@ async fn a_task_past_its_deadline_times_out_when_its_message_comes() {
         world.run(task.id()).await.unwrap(),
         RunOutcome::Ended(TaskStatus::TimedOut)
     );
-    assert_eq!(world.model.asked(), []);
+    assert_eq!(world.model.requests(), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,11 +338,11 @@ async fn a_worker_that_comes_back_from_the_dead_changes_nothing() {
     world.model.hold();
     let zombie = world.run(task.id());
     let successor = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         world.pass(INVOCATION.as_secs() + 2);
         let second = world.run(task.id());
         let release = async {
-            world.model.until_asked(2).await;
+            world.model.until_called(2).await;
             world.model.release();
         };
         tokio::join!(second, release).0
@@ -366,7 +366,7 @@ async fn a_duplicate_at_the_deadline_leaves_the_living_worker_alone() {
     world.pass(1_790);
     world.model.hold();
     let duplicate = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         world.pass(10);
         let met = world.run(task.id()).await;
         world.model.release();

@@ -69,7 +69,7 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
                         (ran, *limit),
                         (RunOutcome::AwaitsClient(TaskStatus::Paused), kind)
                     );
-                    let asked = world.model.asked().len();
+                    let requests = world.model.requests().len();
                     world
                         .tasks()
                         .resume_task(world.tenant(), task.id(), high)
@@ -81,8 +81,8 @@ async fn each_limit_pauses_a_task_until_it_is_resumed_with_a_higher_one() {
                         "{kind}"
                     );
                     assert_eq!(
-                        world.model.asked().len(),
-                        asked + 1,
+                        world.model.requests().len(),
+                        requests + 1,
                         "{kind}: no recorded step is done again"
                     );
                 }
@@ -118,7 +118,7 @@ async fn a_budget_that_is_used_up_pauses_the_task() {
         world.run(task.id()).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    assert_eq!(world.model.asked()[1].task_cap, Some(7));
+    assert_eq!(world.model.requests()[1].task_cap, Some(7));
 }
 
 /// Takes its time for each answer.
@@ -130,13 +130,13 @@ struct Slow {
 
 #[async_trait]
 impl Model for Slow {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         self.clock.advance(self.latency);
         assert!(
             self.clock.now() <= request.deadline.moment(),
             "a call that is begun has the time that it takes"
         );
-        self.model.ask(request).await
+        self.model.call(request).await
     }
 }
 
@@ -189,7 +189,7 @@ async fn a_task_longer_than_any_invocation_crosses_many() {
         (TaskStatus::Completed, 59)
     );
     assert_eq!(world.now().since(samples::START), Duration::from_mins(40));
-    assert_eq!(world.model.asked().len(), 120);
+    assert_eq!(world.model.requests().len(), 120);
     assert_eq!(done.attempts(), 1);
     let numbers: Vec<u32> = world
         .steps(task.id())
@@ -218,8 +218,8 @@ async fn model_is_asked_to_finish_after_five_sixths_of_the_time() {
         world.run_slowly(task.id(), Duration::from_secs(25)).await,
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    let asked = world.model.asked();
-    let told: Vec<ToolUse> = asked
+    let requests = world.model.requests();
+    let told: Vec<ToolUse> = requests
         .iter()
         .map(|request| request.prompt.tool_use)
         .collect();
@@ -227,8 +227,8 @@ async fn model_is_asked_to_finish_after_five_sixths_of_the_time() {
         told,
         [ToolUse::Allowed, ToolUse::Allowed, ToolUse::Forbidden]
     );
-    let Some(Message::User(_)) = asked[2].prompt.messages.last() else {
-        panic!("{:?}", asked[2])
+    let Some(Message::User(_)) = requests[2].prompt.messages.last() else {
+        panic!("{:?}", requests[2])
     };
     assert_eq!(
         world.tools.requests().len(),

@@ -97,17 +97,17 @@ async fn tools_are_run_and_their_results_go_back_to_the_model() {
         world.run(task.id()).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    let asked = world.model.asked();
+    let requests = world.model.requests();
     let expected = [
         Message::user("hello"),
         Message::Assistant(samples::answer_calling(calls).content),
         Message::ToolResults(vec![result("a", "2"), result("b", "4")]),
     ];
     assert_eq!(
-        (asked.len(), &asked[1].prompt.messages[..]),
+        (requests.len(), &requests[1].prompt.messages[..]),
         (2, &expected[..])
     );
-    let tools: Vec<&str> = asked[0]
+    let tools: Vec<&str> = requests[0]
         .prompt
         .tools
         .iter()
@@ -179,12 +179,12 @@ async fn a_model_that_keeps_calling_what_is_not_there_is_stopped() {
         world.run(task.id()).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Failed)
     );
-    let asked = world.model.asked().len();
+    let requests = world.model.requests().len();
     let task = world.task(task.id()).await;
     let TaskState::Failed(failure) = task.state() else {
         panic!("{task:?}")
     };
-    assert_eq!((failure.code, asked), (FailureCode::BadToolCalls, 22));
+    assert_eq!((failure.code, requests), (FailureCode::BadToolCalls, 22));
 }
 
 #[tokio::test]
@@ -208,11 +208,11 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
     let TaskState::InputRequired { calls, .. } = waiting.state() else {
         panic!("{waiting:?}")
     };
-    let asked: Vec<(u32, &str)> = calls
+    let requests: Vec<(u32, &str)> = calls
         .iter()
         .map(|call| (call.number, call.call.id.as_str()))
         .collect();
-    assert_eq!(asked, [(2, "a"), (4, "c")]);
+    assert_eq!(requests, [(2, "a"), (4, "c")]);
     assert_eq!(
         results(&world, task.id()).await.len(),
         1,
@@ -227,7 +227,7 @@ async fn the_clients_tools_have_the_task_wait_for_its_answers() {
         world.run(task.id()).await.unwrap(),
         RunOutcome::Ended(TaskStatus::Completed)
     );
-    let last = world.model.asked().pop().unwrap();
+    let last = world.model.requests().pop().unwrap();
     let Some(Message::ToolResults(given)) = last.prompt.messages.last() else {
         panic!("{last:?}")
     };
@@ -304,7 +304,7 @@ async fn a_lease_is_renewed_as_long_as_its_worker_lives() {
     let worker = world.worker_failing(&Faults::default());
     let long = worker.run(&message, world.now().plus(Duration::from_mins(10)));
     let others = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         for _ in 0..30 {
             world.pass(10);
             tokio::time::sleep(Duration::from_millis(1_100)).await;

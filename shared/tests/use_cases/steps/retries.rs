@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
-    for (from, asked, base) in [(RetryFrom::Checkpoint, 3, 0), (RetryFrom::Start, 4, 2)] {
+    for (from, requests, base) in [(RetryFrom::Checkpoint, 3, 0), (RetryFrom::Start, 4, 2)] {
         let script = [
             calling([calculate("a", "1+1")]),
             Reply::Fail(ModelErrorKind::Rejected),
@@ -32,7 +32,7 @@ async fn a_retry_goes_on_after_the_last_recorded_step_or_afresh() {
             world.run(task.id()).await.unwrap(),
             RunOutcome::Ended(TaskStatus::Completed)
         );
-        assert_eq!(world.model.asked().len(), asked);
+        assert_eq!(world.model.requests().len(), requests);
         let running = world
             .tasks()
             .retry_task(world.tenant(), task.id(), from, none)

@@ -88,7 +88,7 @@ const EVERY: [(&str, &str); 18] = [
 ];
 
 #[tokio::test]
-async fn a_chain_that_no_vendor_would_serve_is_refused() {
+async fn a_chain_that_no_provider_would_serve_is_refused() {
     let known = |name: &str| json!({ "provider": "anthropic", "model": name });
     let chain = |models: Value| body(json!({ "models": models }));
     let with = |model: &str, set: Value| {
@@ -121,7 +121,7 @@ async fn a_chain_that_no_vendor_would_serve_is_refused() {
             body(
                 json!({ "max_cost_micro_usd": 9, "models": [opus, { "provider": "openai_compatible", "model": "m" }] }),
             ),
-            &[("/models/1/model", "without one max_cost_micro_usd can't be kept")],
+            &[("/models/1/model", "without one max_cost_micro_usd can't be enforced")],
         ),
         (with("claude-opus-5-5", json!({ "temperature": 1 })), &[("/models/0/temperature", "not taken by this model")]),
         (with("claude-haiku-4-5", json!({ "top_p": 1 })), &[("/models/0/top_p", "select api_version 2023-06-01")]),
@@ -224,7 +224,7 @@ async fn a_model_of_a_server_that_the_deployment_does_not_have_is_refused() {
 }
 
 #[tokio::test]
-async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
+async fn a_tool_or_a_form_that_no_provider_would_take_is_refused() {
     let plain = json!({ "type": "object" });
     let tool = |name: &str, schema: &Value| json!({ "name": name, "description": "d", "input_schema": schema });
     let tools = |tools: Value| body(json!({ "tools": tools }));
@@ -285,7 +285,7 @@ async fn a_tool_or_a_form_that_no_vendor_would_take_is_refused() {
 }
 
 #[tokio::test]
-async fn what_a_vendor_of_the_chain_refuses_is_refused_with_place_and_vendor() {
+async fn a_providers_refusal_names_the_place_and_the_provider() {
     let odd = json!({ "type": "object", "properties": { "limit": {}, "filter[id]": { "type": "string" }, "a/b": {} } });
     let tool = |name: &str, schema: &Value| json!({ "name": name, "input_schema": schema });
     let tools = json!([tool("a", &json!({ "type": "object" })), tool("b", &odd)]);
@@ -336,7 +336,7 @@ async fn what_a_vendor_of_the_chain_refuses_is_refused_with_place_and_vendor() {
 }
 
 #[tokio::test]
-async fn the_order_of_properties_is_kept() {
+async fn the_order_of_properties_stays() {
     let platform = Platform::new();
     let schema = r#"{"type":"object","properties":{"reasoning":{"type":"string","enum":["z","a"]},"answer":{"type":"string"}},"required":["reasoning","answer"]}"#;
     let model = r#"[{"provider":"anthropic","model":"claude-sonnet-5-5"}]"#;

@@ -217,7 +217,7 @@ async fn the_same_answers_at_the_same_time_are_one() {
 }
 
 #[tokio::test]
-async fn a_cap_that_can_not_be_kept_is_refused_wherever_it_is_set() {
+async fn a_cap_that_can_not_be_enforced_is_refused_wherever_it_is_set() {
     let platform = Platform::new();
     let agent = r#"{"name":"clerk","models":[{"provider":"openai_compatible","model":"llama"}]}"#;
     let agent = platform.post("/v1/agents", agent).await.body["id"]

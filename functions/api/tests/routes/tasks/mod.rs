@@ -179,7 +179,7 @@ async fn a_parked_task_says_what_it_waits_for_and_until_when() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_is_shown_before_the_wait_is_over_says_when_to_ask_again() {
+async fn a_task_that_is_shown_before_the_wait_is_over_has_a_retry_after() {
     let platform = Platform::new();
     let agent = platform.create_agent().await;
     let queued = platform.submit(&agent, "hello").await;
@@ -321,12 +321,12 @@ async fn a_history_is_listed_whole_however_long_it_is() {
         platform.store.update(&task).await.unwrap();
     }
     let shown = platform.get(&format!("/v1/tasks/{id}")).await.body;
-    let (first, kept) = (
+    let (first, held) = (
         shown["history_first"].as_u64().unwrap(),
         shown["history"].as_array().unwrap(),
     );
     assert!(
-        first > 0 && kept.len() <= 25 && first + kept.len() as u64 == 61,
+        first > 0 && held.len() <= 25 && first + held.len() as u64 == 61,
         "{shown}"
     );
     for limit in [1, 7, 60, 61, 100] {
@@ -341,7 +341,7 @@ async fn a_history_is_listed_whole_however_long_it_is() {
             change.as_object_mut().unwrap().remove("number");
             change
         };
-        assert_eq!(last.into_iter().map(unnumbered).collect::<Vec<_>>(), *kept);
+        assert_eq!(last.into_iter().map(unnumbered).collect::<Vec<_>>(), *held);
         assert_eq!(
             (&changes[0]["event"], &changes[60]["hop"]),
             (&json!("submitted"), &json!(30))

@@ -38,7 +38,7 @@ fn task() -> Task {
     samples::task(&samples::agent(&samples::tenant("acme")), START)
 }
 
-/// What becomes of a task that would rather fail in an outage, whose retried call meets
+/// What happens to a task that would rather fail in an outage, whose retried call meets
 /// `script` in an invocation that ends after 2 s.
 async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
     let (model, clock) = (
@@ -48,9 +48,9 @@ async fn met(script: impl IntoIterator<Item = Reply>) -> FailureDisposition {
     let retry = Retry::new(model, RetryBudget::default(), Backoff::Steady, clock);
     let request = ModelRequest {
         deadline: Deadline::at(after(2)),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
-    let error = retry.ask(&request).await.unwrap_err();
+    let error = retry.call(&request).await.unwrap_err();
     disposition(&task(), Outage::Fail, &error, after(1))
 }
 
@@ -110,7 +110,7 @@ async fn a_task_without_time_to_wait_parks_and_only_a_billed_call_counts() {
     ));
 }
 
-/// What becomes of a task that waits in an outage and whose call failed like this.
+/// What happens to a task that waits in an outage and whose call failed like this.
 fn after_failure(task: &Task, error: &ModelError, now: Timestamp) -> FailureDisposition {
     disposition(task, Outage::Wait, error, now)
 }
@@ -387,10 +387,10 @@ async fn waits_after(failures: [Failed; 2]) -> Option<Wait> {
     let model = |name| ModelRef::new(Provider::OpenAi, name).unwrap().into();
     let request = ModelRequest {
         chain: ModelChain::new(vec![model("first"), model("second")]).unwrap(),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     let fallback = Fallback::new(Arc::new(ScriptedModel::new(failures.map(Reply::from))));
-    let error = fallback.ask(&request).await.unwrap_err();
+    let error = fallback.call(&request).await.unwrap_err();
     match disposition(&task(), Outage::Wait, &error, START) {
         FailureDisposition::Park(wait, _) => Some(wait),
         FailureDisposition::Fail(_) => None,

@@ -125,7 +125,7 @@ fn an_unclaimed_task_is_sent_again_ever_more_seldom() {
 }
 
 #[test]
-fn a_task_whose_workers_all_die_is_given_up() {
+fn a_task_whose_workers_all_die_fails() {
     let mut task = queued();
     let mut settled = Vec::new();
     for attempt in 1..=MAX_ATTEMPTS {
@@ -305,7 +305,7 @@ fn a_history_tells_lost_workers_from_others() {
         let mut task = running();
         prepare(&mut task);
         task.settle_overdue(after(moment)).unwrap();
-        task.progress.history.kept().last().unwrap().lost
+        task.progress.history.recent().last().unwrap().lost
     };
     assert!(was_lost(|_| {}, 60), "requeued");
     assert!(was_lost(|_| {}, 1_800), "timed out");
@@ -320,7 +320,7 @@ fn a_history_tells_lost_workers_from_others() {
     let mut by_client = running();
     by_client.cancel(after(60)).unwrap();
     assert!(
-        by_client.progress.history.kept().last().unwrap().lost,
+        by_client.progress.history.recent().last().unwrap().lost,
         "canceled by its client, who came before the watchdog"
     );
     assert!(
@@ -359,7 +359,7 @@ proptest! {
     #[test]
     fn any_history_keeps_the_rules(history in prop::collection::vec((0..20_u8, 0..120_u64, 0..7_u64), 0..90)) {
         let mut task = queued();
-        let (mut now, mut moved, mut whole) = (0, Vec::new(), task.progress.history.kept().to_vec());
+        let (mut now, mut moved, mut whole) = (0, Vec::new(), task.progress.history.recent().to_vec());
         for (act, seconds, fence) in history {
             now += seconds;
             let before = task.clone();
@@ -392,10 +392,10 @@ proptest! {
                     prop_assert_eq!((first as usize, block.len()), (moved.len(), HISTORY_BLOCK as usize));
                     moved.extend_from_slice(block);
                 }
-                let told = [moved.as_slice(), task.progress.history.kept()].concat();
+                let told = [moved.as_slice(), task.progress.history.recent()].concat();
                 prop_assert!(told.starts_with(&whole) && told.len() <= whole.len() + 1);
                 prop_assert_eq!(task.progress.history.first() as usize, moved.len());
-                prop_assert!(task.progress.history.kept().len() <= MAX_HISTORY);
+                prop_assert!(task.progress.history.recent().len() <= MAX_HISTORY);
                 whole = told;
             } else {
                 prop_assert_eq!(&task, &before);

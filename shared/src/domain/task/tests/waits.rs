@@ -62,7 +62,7 @@ fn parking_after_a_lost_paid_answer_counts_as_an_attempt() {
 }
 
 #[test]
-fn pauses_double_up_to_five_minutes_and_differ_between_tasks() {
+fn backoffs_double_up_to_five_minutes_and_differ_between_tasks() {
     let mut task = queued();
     let mut pauses = Vec::new();
     for outages in 0..9 {

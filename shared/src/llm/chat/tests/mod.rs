@@ -15,7 +15,7 @@ use crate::domain::{
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question,
+    INPUT, body, call, cuts, model, model_request, output_schema, part, picture_message, prompt,
     results, tools,
 };
 use crate::ports::{ModelError, ModelErrorKind};
@@ -62,19 +62,19 @@ fn calls(answer: &ModelAnswer) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// That the question is the body which the `openai` Python package 3.54.0 sends for the same.
+/// That the request is the body which the `openai` Python package 3.54.0 sends for the same.
 #[track_caller]
-fn check_question(request: &ModelRequest, recorded: &str) {
+fn check_request(request: &ModelRequest, recorded: &str) {
     let recorded: Value = serde_json::from_str(recorded).unwrap();
     assert_eq!(body::<Chat>(request), recorded["body"]);
     assert_eq!(Chat::PATH, recorded["path"]);
 }
 
 #[test]
-fn the_question_is_that_of_the_vendors_own_client() {
+fn the_request_is_that_of_the_providers_own_client() {
     let plain = prompt(vec![Message::user(INPUT)]);
-    check_question(
-        &question(qwen(), plain.clone()),
+    check_request(
+        &model_request(qwen(), plain.clone()),
         include_str!("../../fixtures/chat_request.json"),
     );
 
@@ -86,14 +86,14 @@ fn the_question_is_that_of_the_vendors_own_client() {
         instructions: String::new(),
         ..plain.clone()
     };
-    let request = question(
+    let request = model_request(
         ModelChoice {
             model: qwen(),
             settings,
         },
         bare,
     );
-    check_question(
+    check_request(
         &request,
         include_str!("../../fixtures/chat_request_whole.json"),
     );
@@ -108,20 +108,20 @@ fn the_question_is_that_of_the_vendors_own_client() {
         output_schema: Some(output_schema()),
         ..plain
     };
-    let request = question(
+    let request = model_request(
         ModelChoice {
             model: qwen(),
             settings,
         },
         structured,
     );
-    check_question(
+    check_request(
         &request,
         include_str!("../../fixtures/chat_request_settings.json"),
     );
 }
 
-/// The model's turn of the recorded question.
+/// The model's turn of the recorded request.
 fn turn() -> Message {
     let reasoning = json!({"reasoning_content": "Both cities."});
     Message::Assistant(vec![
@@ -141,9 +141,9 @@ fn reasoning_goes_back_to_its_model_while_its_tools_are_at_work() {
         tools: tools(),
         ..prompt(messages)
     };
-    let at_work = vec![picture_question(), turn(), results()];
-    check_question(
-        &question(qwen(), prompt(at_work.clone())),
+    let at_work = vec![picture_message(), turn(), results()];
+    check_request(
+        &model_request(qwen(), prompt(at_work.clone())),
         include_str!("../../fixtures/chat_request_tools.json"),
     );
 
@@ -153,9 +153,12 @@ fn reasoning_goes_back_to_its_model_while_its_tools_are_at_work() {
             .cloned()
     };
     let other = model(Provider::OpenAiCompatible, "gpt-oss:20b");
-    assert_eq!(reasoning(&question(other, prompt(at_work.clone()))), None);
+    assert_eq!(
+        reasoning(&model_request(other, prompt(at_work.clone()))),
+        None
+    );
     let done = [at_work, vec![Message::user("Thanks.")]].concat();
-    assert_eq!(reasoning(&question(qwen(), prompt(done))), None);
+    assert_eq!(reasoning(&model_request(qwen(), prompt(done))), None);
 }
 
 #[test]
@@ -176,7 +179,7 @@ fn arguments_are_always_sent_as_an_object() {
             Message::user("a"),
             Message::Assistant(vec![part(AssistantContent::ToolCall(call), None)]),
         ];
-        let sent = body::<Chat>(&question(qwen(), prompt(messages)));
+        let sent = body::<Chat>(&model_request(qwen(), prompt(messages)));
         assert_eq!(
             sent["messages"][2]["tool_calls"][0]["function"]["arguments"],
             expected
@@ -224,7 +227,7 @@ fn an_answer_is_the_same_whole_and_streamed() {
 }
 
 #[test]
-fn parallel_calls_with_the_same_index_are_told_apart() {
+fn parallel_calls_with_the_same_index_are_distinguished() {
     let answer = stream(OLLAMA).unwrap();
     let expected = [
         ("call_hk81", "{\"city\":\"Oslo\"}"),

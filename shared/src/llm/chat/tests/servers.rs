@@ -45,8 +45,9 @@ fn what_servers_do_their_own_way_is_put_up_with() {
     let extra = json!([{"index": 0, "id": "a", "type": "function", "function": function("n", json!("{}")), "extra_content": {"sealed": "s"}}]);
     let answer = stream(&chunks(&[piece(json!({"tool_calls": extra.clone()})), end])).unwrap();
     let messages = vec![Message::user("a"), Message::Assistant(answer.content)];
-    let sent =
-        body::<Chat>(&question(qwen(), prompt(messages)))["messages"][2]["tool_calls"][0].take();
+    let sent = body::<Chat>(&model_request(qwen(), prompt(messages)))["messages"][2]["tool_calls"]
+        [0]
+    .take();
     assert_eq!(
         sent,
         json!({"id": "a", "type": "function", "function": function("n", json!("{}")), "extra_content": {"sealed": "s"}})

@@ -1,4 +1,5 @@
-//! The dialect against recordings: what the vendor's own client sends, and what the vendor answers.
+//! The dialect against recordings: what the provider's own client sends, and what the provider
+//! answers.
 
 mod requests;
 
@@ -13,7 +14,7 @@ use crate::domain::{
 };
 use crate::llm::decoding::{decode, decode_whole};
 use crate::llm::tests::transcripts::{
-    INPUT, body, call, cuts, model, output_schema, part, picture_question, prompt, question,
+    INPUT, body, call, cuts, model, model_request, output_schema, part, picture_message, prompt,
     results, tools,
 };
 use crate::ports::ModelError;
@@ -30,7 +31,7 @@ fn luna() -> ModelRef {
     model(Provider::OpenAi, "gpt-6-luna")
 }
 
-/// The model's turn of the recorded questions.
+/// The model's turn of the recorded requests.
 fn turn() -> Message {
     let luna = luna();
     let reasoning = json!({
@@ -190,7 +191,7 @@ fn what_is_new_in_a_stream_is_let_pass() {
 }
 
 #[test]
-fn an_item_that_is_new_is_kept_for_the_vendor() {
+fn an_item_of_an_unknown_type_is_sent_back() {
     let mut response = last_response();
     let item = json!({"type": "invented_later", "id": "x_1", "content": 7});
     response["output"]
@@ -207,7 +208,7 @@ fn an_item_that_is_new_is_kept_for_the_vendor() {
         Message::Assistant(answer.content),
         Message::user("b"),
     ];
-    let input = body::<OpenAi>(&question(luna(), prompt(messages)))["input"].take();
+    let input = body::<OpenAi>(&model_request(luna(), prompt(messages)))["input"].take();
     assert_eq!(input[2], item);
 }
 

@@ -1,27 +1,27 @@
-//! The requests, compared with those of the vendor's own client.
+//! The requests, compared with those of the provider's own client.
 
 use super::*;
 
-/// That the question is the body which the `openai` Python package 3.54.0 sends for the same.
+/// That the request is the body which the `openai` Python package 3.54.0 sends for the same.
 #[track_caller]
-fn check_question(request: &ModelRequest, recorded: &str) {
+fn check_request(request: &ModelRequest, recorded: &str) {
     let recorded: Value = serde_json::from_str(recorded).unwrap();
-    let mut question = body::<OpenAi>(request);
-    let key = question
+    let mut request = body::<OpenAi>(request);
+    let key = request
         .as_object_mut()
         .unwrap()
         .remove("prompt_cache_key")
         .unwrap();
     assert_eq!(key.as_str().unwrap().len(), 32);
-    assert_eq!(question, recorded["body"]);
+    assert_eq!(request, recorded["body"]);
     assert_eq!(OpenAi::PATH, recorded["path"]);
 }
 
 #[test]
-fn the_question_is_that_of_the_vendors_own_client() {
+fn the_request_is_that_of_the_providers_own_client() {
     let plain = prompt(vec![Message::user(INPUT)]);
-    check_question(
-        &question(luna(), plain.clone()),
+    check_request(
+        &model_request(luna(), plain.clone()),
         include_str!("../../fixtures/openai_request.json"),
     );
 
@@ -29,7 +29,7 @@ fn the_question_is_that_of_the_vendors_own_client() {
         transfer: Transfer::Whole,
         ..ModelSettings::default()
     };
-    let request = question(
+    let request = model_request(
         ModelChoice {
             model: luna(),
             settings: whole,
@@ -39,7 +39,7 @@ fn the_question_is_that_of_the_vendors_own_client() {
             ..plain.clone()
         },
     );
-    check_question(
+    check_request(
         &request,
         include_str!("../../fixtures/openai_request_without_instructions.json"),
     );
@@ -50,7 +50,7 @@ fn the_question_is_that_of_the_vendors_own_client() {
         reasoning_effort: Some(ReasoningEffort::None),
         ..ModelSettings::default()
     };
-    let request = question(
+    let request = model_request(
         ModelChoice {
             model: luna(),
             settings,
@@ -60,7 +60,7 @@ fn the_question_is_that_of_the_vendors_own_client() {
             ..plain
         },
     );
-    check_question(
+    check_request(
         &request,
         include_str!("../../fixtures/openai_request_settings.json"),
     );
@@ -70,15 +70,15 @@ fn the_question_is_that_of_the_vendors_own_client() {
 fn a_turn_goes_back_unchanged_to_its_model_and_neutral_to_another() {
     let prompt = Prompt {
         tools: tools(),
-        ..prompt(vec![picture_question(), turn(), results()])
+        ..prompt(vec![picture_message(), turn(), results()])
     };
-    check_question(
-        &question(luna(), prompt.clone()),
+    check_request(
+        &model_request(luna(), prompt.clone()),
         include_str!("../../fixtures/openai_request_tools.json"),
     );
     let other = model(Provider::OpenAi, "gpt-6.1-terra");
-    check_question(
-        &question(other, prompt),
+    check_request(
+        &model_request(other, prompt),
         include_str!("../../fixtures/openai_request_other_model.json"),
     );
 }
@@ -96,7 +96,7 @@ fn reasoning_that_led_to_nothing_is_not_sent_back() {
         Message::Assistant(vec![reasoning]),
         Message::user("b"),
     ];
-    let input = body::<OpenAi>(&question(luna(), prompt(messages)))["input"].take();
+    let input = body::<OpenAi>(&model_request(luna(), prompt(messages)))["input"].take();
     assert_eq!(input.as_array().unwrap().len(), 2, "{input}");
 }
 
@@ -116,13 +116,16 @@ fn ids_that_are_too_long_are_shortened_in_call_and_result_alike() {
             Message::ToolResults(vec![result.clone()]),
         ]
     };
-    let input = body::<OpenAi>(&question(luna(), prompt(messages(None))))["input"].take();
+    let input = body::<OpenAi>(&model_request(luna(), prompt(messages(None))))["input"].take();
     assert_eq!(input[1]["call_id"], input[2]["call_id"]);
     assert!(input[1]["call_id"].as_str().unwrap().len() <= 64);
     let block =
         json!({"type": "function_call", "call_id": id, "name": "weather", "arguments": "{}"});
-    let input =
-        body::<OpenAi>(&question(luna(), prompt(messages(Some((&luna(), block))))))["input"].take();
+    let input = body::<OpenAi>(&model_request(
+        luna(),
+        prompt(messages(Some((&luna(), block)))),
+    ))["input"]
+        .take();
     assert_eq!(
         (&input[1]["call_id"], &input[2]["call_id"]),
         (&json!(id), &json!(id))
@@ -137,10 +140,10 @@ fn the_cache_key_tells_beginnings_and_tenants_apart_and_nothing_else() {
             .unwrap()
             .to_owned()
     };
-    let plain = question(luna(), prompt(vec![Message::user("a")]));
+    let plain = model_request(luna(), prompt(vec![Message::user("a")]));
     assert_eq!(
         key(&plain),
-        key(&question(luna(), prompt(vec![Message::user("b")])))
+        key(&model_request(luna(), prompt(vec![Message::user("b")])))
     );
     let mut other = plain.clone();
     other.caller.tenant = "globex".parse().unwrap();
@@ -149,21 +152,21 @@ fn the_cache_key_tells_beginnings_and_tenants_apart_and_nothing_else() {
         tools: tools(),
         ..prompt(vec![Message::user("a")])
     };
-    assert_ne!(key(&plain), key(&question(luna(), with_tools)));
+    assert_ne!(key(&plain), key(&model_request(luna(), with_tools)));
 }
 
 #[test]
-fn models_that_do_not_reason_are_not_asked_for_reasoning() {
+fn no_reasoning_is_requested_from_models_that_do_not_reason() {
     for (name, reasons) in [
         ("gpt-4o-mini", false),
         ("ft:gpt-4.1:acme::1", false),
         ("gpt-5.5", true),
         ("o4-mini", true),
     ] {
-        let question = body::<OpenAi>(&question(
+        let request = body::<OpenAi>(&model_request(
             model(Provider::OpenAi, name),
             prompt(vec![Message::user("a")]),
         ));
-        assert_eq!(question.get("include").is_some(), reasons, "{name}");
+        assert_eq!(request.get("include").is_some(), reasons, "{name}");
     }
 }

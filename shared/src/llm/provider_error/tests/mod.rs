@@ -8,7 +8,7 @@ use crate::testing::samples;
 
 const DOCS: &str = include_str!("../../../../../docs/model-errors.md");
 
-/// What the code makes of a row of the documentation's table of vendors, in the words of its last
+/// What the code makes of a row of the documentation's table of providers, in the words of its last
 /// cell.
 fn judged(http: &str, body: &str) -> String {
     let (status, header) = http
@@ -16,13 +16,13 @@ fn judged(http: &str, body: &str) -> String {
         .map_or((http, None), |(status, wait)| (status, Some(wait)));
     let header =
         header.map(|wait| Duration::from_secs(wait.trim_end_matches('`').parse().unwrap()));
-    let complaint = Complaint::from_body(body.as_bytes());
+    let error_body = ErrorBody::from_body(body.as_bytes());
     let kind = match status.parse().unwrap() {
-        200 => complaint.kind_despite_success(),
-        status => complaint.kind(status, header),
+        200 => error_body.kind_despite_success(),
+        status => error_body.kind(status, header),
     };
     let wait = header
-        .or_else(|| complaint.wait())
+        .or_else(|| error_body.wait())
         .filter(|_| kind.is_retryable());
     let after = wait
         .map(|wait| format!(" after {} s", wait.as_secs_f64()))
@@ -37,14 +37,14 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
         .nth(1)
         .unwrap();
     let rows = table.lines().take_while(|line| !line.is_empty());
-    let mut vendors = std::collections::BTreeSet::new();
+    let mut providers = std::collections::BTreeSet::new();
     for row in rows {
         let cells: Vec<&str> = row
             .trim_end_matches(" |")
             .trim_start_matches("| ")
             .split(" | ")
             .collect();
-        let [vendor, http, body, expected] = cells[..] else {
+        let [provider, http, body, expected] = cells[..] else {
             panic!("{row}")
         };
         let body = if body == "nothing" {
@@ -53,9 +53,9 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
             body.trim_matches('`').replace("\\|", "|")
         };
         assert_eq!(judged(http, &body), expected, "{row}");
-        vendors.insert(vendor);
+        providers.insert(provider);
     }
-    for vendor in [
+    for provider in [
         "OpenAI",
         "Azure",
         "Gemini",
@@ -67,9 +67,9 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
         "vLLM",
         "llama.cpp",
     ] {
-        assert!(vendors.contains(vendor), "{vendor}");
+        assert!(providers.contains(provider), "{provider}");
     }
-    for vendor in [
+    for provider in [
         "LM Studio",
         "TGI",
         "Bedrock",
@@ -81,14 +81,14 @@ fn each_row_of_the_documented_table_is_what_the_code_does() {
         "a proxy",
         "any",
     ] {
-        assert!(vendors.contains(vendor), "{vendor}");
+        assert!(providers.contains(provider), "{provider}");
     }
 }
 
 #[test]
 fn only_names_of_errors_are_fit_for_logs() {
     let code = |r#type: &str, code: &str| {
-        Complaint::from_error(&json!({"type": r#type, "code": code, "message": "sk-1"})).code()
+        ErrorBody::from_error(&json!({"type": r#type, "code": code, "message": "sk-1"})).code()
     };
     assert_eq!(
         code("rate_limit_error", "slow_down").unwrap(),
@@ -123,20 +123,24 @@ fn a_strange_error_body_says_nothing() {
         r#"{"error":7}"#,
         r#"{"error":{"code":400,"message":null}}"#,
     ] {
-        let complaint = Complaint::from_body(body.as_bytes());
-        assert_eq!((complaint.code(), complaint.wait()), (None, None), "{body}");
+        let error_body = ErrorBody::from_body(body.as_bytes());
         assert_eq!(
-            complaint.kind(418, None),
+            (error_body.code(), error_body.wait()),
+            (None, None),
+            "{body}"
+        );
+        assert_eq!(
+            error_body.kind(418, None),
             ModelErrorKind::Rejected,
             "{body}"
         );
     }
-    let page = Complaint::from_body(b"<html>");
+    let page = ErrorBody::from_body(b"<html>");
     assert_eq!((page.code(), page.wait()), (None, None));
     assert_eq!(page.kind(418, None), ModelErrorKind::BadAnswer);
     let endless = format!("{}1{}", r#"{"error":"#.repeat(99), "}".repeat(99));
     assert_eq!(
-        Complaint::from_body(endless.as_bytes()).kind_despite_success(),
+        ErrorBody::from_body(endless.as_bytes()).kind_despite_success(),
         ModelErrorKind::Unavailable
     );
 }
@@ -153,7 +157,7 @@ fn an_error_may_come_bare_or_as_a_text_or_in_a_list_or_inside_another() {
         "loading model",
     ] {
         assert_eq!(
-            Complaint::from_body(body.as_bytes()).kind(400, None),
+            ErrorBody::from_body(body.as_bytes()).kind(400, None),
             ModelErrorKind::Unavailable,
             "{body}"
         );
@@ -178,15 +182,15 @@ fn input_that_is_too_long_is_recognised_in_every_servers_words() {
     ];
     for message in wordings {
         for status in [400, 422, 500] {
-            let complaint = Complaint::from_error(&json!({"message": message}));
+            let error_body = ErrorBody::from_error(&json!({"message": message}));
             assert_eq!(
-                complaint.kind(status, None),
+                error_body.kind(status, None),
                 ModelErrorKind::ContextTooLong,
                 "{message}"
             );
         }
     }
-    let late = Complaint::from_error(
+    let late = ErrorBody::from_error(
         &json!({"message": format!("{} maximum context length", "ä".repeat(200))}),
     );
     assert_eq!(late.kind(400, None), ModelErrorKind::Rejected);
@@ -207,11 +211,11 @@ fn a_quotation_does_not_keep_a_refused_request_alive() {
             format!("The user says {quoted} and asks why"),
         ] {
             for status in [400, 404, 422] {
-                let complaint = Complaint::from_error(
+                let error_body = ErrorBody::from_error(
                     &json!({"message": message, "type": "invalid_request_error"}),
                 );
                 assert_eq!(
-                    complaint.kind(status, None),
+                    error_body.kind(status, None),
                     ModelErrorKind::Rejected,
                     "{message}"
                 );
@@ -222,13 +226,13 @@ fn a_quotation_does_not_keep_a_refused_request_alive() {
 
 #[test]
 fn a_quota_that_a_wait_ends_is_a_rate_limit() {
-    let complaint = Complaint::from_error(&json!({"message": "You exceeded your current quota"}));
-    assert_eq!(complaint.kind(429, None), ModelErrorKind::QuotaExhausted);
+    let error_body = ErrorBody::from_error(&json!({"message": "You exceeded your current quota"}));
+    assert_eq!(error_body.kind(429, None), ModelErrorKind::QuotaExhausted);
     assert_eq!(
-        complaint.kind(429, Some(Duration::from_secs(1))),
+        error_body.kind(429, Some(Duration::from_secs(1))),
         ModelErrorKind::RateLimited
     );
-    let named = Complaint::from_error(
+    let named = ErrorBody::from_error(
         &json!({"message": "You exceeded your current quota", "code": "insufficient_quota"}),
     );
     assert_eq!(
@@ -267,13 +271,13 @@ fn detail(error: &Value) -> ProviderError {
         ModelRef::new(Provider::OpenAi, "gpt-6-luna").unwrap(),
         prompt(),
     );
-    let complaint = Complaint::from_error(error);
+    let error_body = ErrorBody::from_error(error);
     let request = Request {
         model: &model,
         prompt: Some(&prompt),
     };
-    complaint
-        .detail(&complaint.kind(400, None), &request)
+    error_body
+        .detail(&error_body.kind(400, None), &request)
         .unwrap_or_default()
 }
 

@@ -62,7 +62,7 @@ async fn what_is_no_message_is_a_bad_answer() {
 }
 
 #[tokio::test]
-async fn an_error_in_a_stream_is_told_by_its_name_and_its_tokens_count() {
+async fn an_error_in_a_stream_is_classified_by_its_name_and_its_tokens_count() {
     let errors = [
         ("overloaded_error", "", ModelErrorKind::Unavailable),
         ("api_error", "", ModelErrorKind::Unavailable),
@@ -122,7 +122,7 @@ async fn an_error_in_a_stream_is_told_by_its_name_and_its_tokens_count() {
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table of cases")]
-async fn errors_that_share_a_status_are_told_apart() {
+async fn errors_that_share_a_status_are_distinguished() {
     let retry = ModelErrorKind::RateLimited;
     let unavailable = ModelErrorKind::Unavailable;
     let too_long =

@@ -1,4 +1,4 @@
-//! What Anthropic is asked, and what is made of its answers.
+//! The requests to Anthropic, and what is decoded from its responses.
 
 mod failures;
 mod requests;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::stand_in::{ANTHROPIC, PATIENT, Received, Reply, Server, Then, ask};
+use super::stand_in::{ANTHROPIC, PATIENT, Received, Reply, Server, Then, call_model};
 use super::streams::{check_cut_everywhere, read};
 use crate::domain::{
     ApiVersion, AssistantContent, AssistantPart, Message, ModelAnswer, ModelChain, ModelRef,
@@ -21,10 +21,10 @@ use crate::ports::{ModelError, ModelErrorKind};
 use crate::testing::samples::said;
 
 /// Shaped like streams that were recorded by users of the API, spaces and all, and like those in
-/// the tests of the vendor's own client.
+/// the tests of the provider's own client.
 const TOOLS_STREAM: &str = include_str!("../../fixtures/anthropic_tools_stream.txt");
 
-/// The vendor's whole answer with `value` at `pointer`.
+/// The provider's whole answer with `value` at `pointer`.
 fn answer_with(pointer: &str, value: Value) -> Reply {
     let mut answer: Value = serde_json::from_str(ANTHROPIC.whole).unwrap();
     *answer.pointer_mut(pointer).unwrap() = value;
@@ -65,12 +65,12 @@ fn stop() -> Value {
     json!({"type": "message_stop"})
 }
 
-/// A part with the vendor's own block.
-fn kept(content: AssistantContent, block: Value) -> AssistantPart {
+/// A part with the provider's own block.
+fn with_block(content: AssistantContent, block: Value) -> AssistantPart {
     AssistantPart {
         content,
         original: Some(Original {
-            model: ANTHROPIC.question().model().clone(),
+            model: ANTHROPIC.request().model().clone(),
             block,
         }),
     }
@@ -97,16 +97,16 @@ fn result(id: &str, text: &str, is_error: bool) -> ToolResult {
 }
 
 #[tokio::test]
-async fn an_answer_keeps_the_blocks_that_the_vendor_wants_back() {
+async fn an_answer_keeps_the_blocks_that_the_provider_wants_back() {
     let answer = reply(Reply::ok(ANTHROPIC.whole)).await.unwrap();
     let thinking = json!({"type": "thinking", "thinking": "The drawer has three files.", "signature": "EuYBCkQYAiJA"});
     let expected = [
-        kept(
+        with_block(
             AssistantContent::Reasoning("The drawer has three files.".to_owned()),
             thinking,
         ),
         said("There are "),
-        kept(
+        with_block(
             AssistantContent::Reasoning(String::new()),
             json!({"type": "redacted_thinking", "data": "EmwKAhgBEgy3"}),
         ),
@@ -180,8 +180,8 @@ async fn the_pieces_of_a_stream_make_up_the_blocks() {
     let search =
         json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {"query": 1}});
     let expected = [
-        kept(AssistantContent::Text("ab".to_owned()), text),
-        kept(AssistantContent::Opaque, search),
+        with_block(AssistantContent::Text("ab".to_owned()), text),
+        with_block(AssistantContent::Opaque, search),
         call("t", "f", "{}"),
         call("u", "f", r#"{"whole":true}"#),
         AssistantPart {
@@ -279,7 +279,7 @@ async fn the_least_answer_has_text() {
     );
     assert_eq!(
         (answer.served_model.as_str(), answer.model),
-        ("claude-sonnet-5-5", ANTHROPIC.question().model().clone())
+        ("claude-sonnet-5-5", ANTHROPIC.request().model().clone())
     );
 }
 
@@ -302,7 +302,7 @@ proptest! {
     }
 
     #[test]
-    fn a_garbled_stream_uses_no_more_than_it_says(at in 0..TOOLS_STREAM.len(), byte: u8) {
+    fn a_malformed_stream_uses_no_more_than_it_says(at in 0..TOOLS_STREAM.len(), byte: u8) {
         let mut stream = TOOLS_STREAM.as_bytes().to_vec();
         stream[at] = byte;
         let (usage, _answer) = read::<Anthropic>(&stream);
@@ -310,9 +310,9 @@ proptest! {
     }
 }
 
-/// The question with another prompt.
+/// The request with another prompt.
 fn with_prompt(change: impl FnOnce(&mut Prompt)) -> ModelRequest {
-    let mut request = ANTHROPIC.question();
+    let mut request = ANTHROPIC.request();
     change(Arc::make_mut(&mut request.prompt));
     request
 }

@@ -1,8 +1,8 @@
-//! The requests, compared with those of the vendor's own client.
+//! The requests, compared with those of the provider's own client.
 
 use super::*;
 
-/// What the `anthropic` Python package 2.12.0 sends for the same question, without the headers that
+/// What the `anthropic` Python package 2.12.0 sends for the same request, without the headers that
 /// name the package.
 const SDK_REQUEST: &str = include_str!("../../fixtures/anthropic_request.json");
 
@@ -12,7 +12,7 @@ const SDK_REQUEST_TOOLS: &str = include_str!("../../fixtures/anthropic_request_t
 
 async fn check_request(request: &ModelRequest, expected: &str) {
     let server = Server::start(ANTHROPIC.streamed()).await;
-    ask(ANTHROPIC.client(server.access(), PATIENT).as_ref(), request)
+    call_model(ANTHROPIC.client(server.access(), PATIENT).as_ref(), request)
         .await
         .unwrap();
     assert_eq!(
@@ -22,9 +22,9 @@ async fn check_request(request: &ModelRequest, expected: &str) {
 }
 
 #[tokio::test]
-async fn the_request_is_that_of_the_vendors_own_client() {
-    check_request(&ANTHROPIC.question(), SDK_REQUEST).await;
-    let mut choice = ANTHROPIC.question_for_whole().chain.first().clone();
+async fn the_request_is_that_of_the_providers_own_client() {
+    check_request(&ANTHROPIC.request(), SDK_REQUEST).await;
+    let mut choice = ANTHROPIC.whole_request().chain.first().clone();
     choice.settings.api_version = ApiVersion::Anthropic20230601;
     choice.settings.temperature = Some(Thousandths(700));
     choice.settings.top_p = Some(Thousandths(250));
@@ -36,13 +36,13 @@ async fn the_request_is_that_of_the_vendors_own_client() {
 }
 
 #[tokio::test]
-async fn a_turn_with_tools_goes_there_and_back_as_in_the_vendors_own_client() {
+async fn a_turn_with_tools_goes_there_and_back_as_in_the_providers_own_client() {
     let answer = reply(Reply::stream(&[TOOLS_STREAM], Then::End))
         .await
         .unwrap();
     let thinking = json!({"type": "thinking", "thinking": "", "signature": "CAQS/wMKEAgRGAI4"});
     let expected = [
-        kept(AssistantContent::Reasoning(String::new()), thinking),
+        with_block(AssistantContent::Reasoning(String::new()), thinking),
         said("I'll look into both."),
         call("toolu_01NRLabsLyVHZPKx", "count_files", r#"{"drawer": 7}"#),
         call("toolu_01VqG2jCdyjoB9HM", "list_drawers", "{}"),
@@ -191,8 +191,8 @@ fn the_prefix_of_tools_is_cached_even_without_instructions() {
 }
 
 #[test]
-fn a_schema_is_reduced_to_the_vendors_subset_or_described() {
-    let asked = |instructions: &str, schema: Value| {
+fn a_schema_is_reduced_to_the_providers_subset_or_described() {
+    let sent = |instructions: &str, schema: Value| {
         let request = with_prompt(|prompt| {
             instructions.clone_into(&mut prompt.instructions);
             let name = ToolName::new("answer".to_owned()).unwrap();
@@ -212,7 +212,7 @@ fn a_schema_is_reduced_to_the_vendors_subset_or_described() {
         "type": "object", "properties": {"x": {"type": "string", "description": "{\"minLength\":1}"}},
         "required": ["x"], "additionalProperties": false,
     });
-    let (system, format) = asked("Be brief.", open);
+    let (system, format) = sent("Be brief.", open);
     assert_eq!(
         (&system[0]["text"], format),
         (
@@ -226,7 +226,7 @@ fn a_schema_is_reduced_to_the_vendors_subset_or_described() {
         ("Be brief.", "Be brief.\n\nAnswer with"),
         ("", "Answer with"),
     ] {
-        let (system, format) = asked(instructions, map.clone());
+        let (system, format) = sent(instructions, map.clone());
         let text = system[0]["text"].as_str().unwrap();
         assert!(
             text.starts_with(start) && text.ends_with(&map.to_string()),
@@ -238,13 +238,13 @@ fn a_schema_is_reduced_to_the_vendors_subset_or_described() {
 
 #[test]
 fn effort_is_set_in_the_models_own_way() {
-    let asked = |model: &str, effort| {
-        let mut choice = ANTHROPIC.question().chain.first().clone();
+    let sent = |model: &str, effort| {
+        let mut choice = ANTHROPIC.request().chain.first().clone();
         choice.model = ModelRef::new(Provider::Anthropic, model).unwrap();
         choice.settings.reasoning_effort = effort;
         let request = ModelRequest {
             chain: ModelChain::only(choice),
-            ..ANTHROPIC.question()
+            ..ANTHROPIC.request()
         };
         (
             body(&request)["thinking"].clone(),
@@ -259,18 +259,18 @@ fn effort_is_set_in_the_models_own_way() {
         (ReasoningEffort::Max, "max"),
     ] {
         assert_eq!(
-            asked("claude-opus-5-5", Some(effort)),
+            sent("claude-opus-5-5", Some(effort)),
             (Value::Null, json!({"effort": name}))
         );
     }
-    assert_eq!(asked("claude-opus-5-5", None), (Value::Null, Value::Null));
+    assert_eq!(sent("claude-opus-5-5", None), (Value::Null, Value::Null));
     let none = Some(ReasoningEffort::None);
     assert_eq!(
-        asked("claude-haiku-5-5", none),
+        sent("claude-haiku-5-5", none),
         (json!({"type": "disabled"}), Value::Null)
     );
     assert_eq!(
-        asked("claude-sonnet-5-5", none),
+        sent("claude-sonnet-5-5", none),
         (json!({"type": "between_tools"}), Value::Null)
     );
 }

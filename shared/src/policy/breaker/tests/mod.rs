@@ -60,40 +60,40 @@ impl World {
         ))
     }
 
-    /// A question of another task each time, to be answered within a minute from now.
-    fn question(&self) -> ModelRequest {
-        let question = samples::question("hello");
+    /// A request of another task each time, to be answered within a minute from now.
+    fn request(&self) -> ModelRequest {
+        let request = samples::model_request("hello");
         let caller = Caller {
             task: TaskId::new(self.clock.now()),
-            ..question.caller
+            ..request.caller
         };
         ModelRequest {
             deadline: Deadline::at(self.clock.now().plus(60 * SECOND)),
             caller,
-            ..question
+            ..request
         }
     }
 
-    async fn ask(&self, breaker: &Breaker) -> Result<(), Failed> {
-        self.ask_this(breaker, self.question()).await
+    async fn call(&self, breaker: &Breaker) -> Result<(), Failed> {
+        self.call_with(breaker, self.request()).await
     }
 
-    async fn ask_this(&self, breaker: &Breaker, request: ModelRequest) -> Result<(), Failed> {
+    async fn call_with(&self, breaker: &Breaker, request: ModelRequest) -> Result<(), Failed> {
         breaker
-            .ask(&request)
+            .call(&request)
             .await
             .map(|_| ())
             .map_err(|error| failed_of(&error))
     }
 
-    async fn ask_times(&self, breaker: &Breaker, times: usize) {
+    async fn call_times(&self, breaker: &Breaker, times: usize) {
         for _ in 0..times {
-            drop(self.ask(breaker).await);
+            drop(self.call(breaker).await);
         }
     }
 
-    fn asked(&self) -> usize {
-        self.model.asked().len()
+    fn calls(&self) -> usize {
+        self.model.requests().len()
     }
 
     async fn circuit(&self) -> Circuit {
@@ -155,16 +155,16 @@ async fn only_outages_open_the_circuit() {
     for (kind, opens) in table {
         let world = World::new(vec![kind.clone(); 5]);
         let breaker = world.breaker();
-        world.ask_times(&breaker, 4).await;
+        world.call_times(&breaker, 4).await;
         assert!(world.circuit().await.is_closed(), "{kind:?}");
-        assert_eq!(world.ask(&breaker).await, Err((kind.clone(), None)));
+        assert_eq!(world.call(&breaker).await, Err((kind.clone(), None)));
         assert_eq!(
-            world.ask(&breaker).await,
+            world.call(&breaker).await,
             if opens { refused_until(30) } else { Ok(()) },
             "{kind:?}"
         );
         assert_eq!(
-            (world.asked(), world.circuits.writes()),
+            (world.calls(), world.circuits.writes()),
             if opens { (5, 1) } else { (6, 0) },
             "{kind:?}"
         );
@@ -175,10 +175,10 @@ async fn only_outages_open_the_circuit() {
 async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time() {
     for (kind, opens) in [(ModelErrorKind::BadAnswer, false), (DOWN, true)] {
         let world = World::new(vec![kind.clone(); 9]);
-        let (breaker, question) = (world.breaker(), world.question());
+        let (breaker, request) = (world.breaker(), world.request());
         for _ in 0..5 {
             assert_eq!(
-                world.ask_this(&breaker, question.clone()).await,
+                world.call_with(&breaker, request.clone()).await,
                 Err((kind.clone(), None))
             );
         }
@@ -187,13 +187,13 @@ async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time()
     let world = World::new(vec![ModelErrorKind::BadAnswer; 8]);
     let breaker = world.breaker();
     for _ in 0..4 {
-        let question = world.question();
-        drop(world.ask_this(&breaker, question.clone()).await);
-        drop(world.ask_this(&breaker, question).await);
+        let request = world.request();
+        drop(world.call_with(&breaker, request.clone()).await);
+        drop(world.call_with(&breaker, request).await);
     }
     assert!(world.circuit().await.is_closed());
     world.model.then(Reply::Fail(ModelErrorKind::BadAnswer));
-    world.ask_times(&breaker, 1).await;
+    world.call_times(&breaker, 1).await;
     assert!(!world.circuit().await.is_closed(), "five tasks met one");
 }
 
@@ -201,39 +201,39 @@ async fn unreadable_responses_to_one_task_count_once_and_its_outages_each_time()
 async fn a_last_try_passes_an_open_circuit_and_changes_nothing() {
     let world = World::new(vec![DOWN; 7]);
     let breaker = world.breaker();
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     let last_try = || ModelRequest {
         is_last_try: true,
-        ..world.question()
+        ..world.request()
     };
     let before = world.circuit().await;
     assert_eq!(
-        world.ask_this(&breaker, last_try()).await,
+        world.call_with(&breaker, last_try()).await,
         Err((DOWN, None))
     );
-    assert_eq!(world.ask(&breaker).await, refused_until(30));
+    assert_eq!(world.call(&breaker).await, refused_until(30));
     assert_eq!(
-        world.ask_this(&breaker, last_try()).await,
+        world.call_with(&breaker, last_try()).await,
         Err((DOWN, None))
     );
-    assert!(world.ask_this(&breaker, last_try()).await.is_ok());
-    assert_eq!((world.asked(), world.circuit().await), (8, before));
-    assert_eq!(world.ask(&breaker).await, refused_until(30));
+    assert!(world.call_with(&breaker, last_try()).await.is_ok());
+    assert_eq!((world.calls(), world.circuit().await), (8, before));
+    assert_eq!(world.call(&breaker).await, refused_until(30));
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_an_answer_breaks_a_row_of_failures() {
     let world = World::new([vec![DOWN; 4], vec![BUSY; 3], vec![DOWN]].concat());
-    world.ask_times(&world.breaker(), 8).await;
+    world.call_times(&world.breaker(), 8).await;
     assert!(!world.circuit().await.is_closed());
     let world = World::new(vec![DOWN; 4]);
     let breaker = world.breaker();
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     for _ in 0..4 {
         world.model.then(Reply::Fail(DOWN));
     }
-    world.ask_times(&breaker, 4).await;
-    assert_eq!((world.asked(), world.circuits.writes()), (9, 0));
+    world.call_times(&breaker, 4).await;
+    assert_eq!((world.calls(), world.circuits.writes()), (9, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,8 +241,8 @@ async fn a_healthy_model_costs_one_read_per_view_and_no_write() {
     let world = World::new([]);
     let breaker = world.breaker();
     for views in 1..=3 {
-        let (requests, breaker) = (vec![world.question(); 100], &breaker);
-        let calls = requests.iter().map(|request| breaker.ask(request));
+        let (requests, breaker) = (vec![world.request(); 100], &breaker);
+        let calls = requests.iter().map(|request| breaker.call(request));
         assert!(
             futures::future::join_all(calls)
                 .await
@@ -261,41 +261,41 @@ async fn a_healthy_model_costs_one_read_per_view_and_no_write() {
 async fn a_look_up_whose_first_caller_goes_away_serves_the_others() {
     let world = World::new([]);
     let breaker = world.breaker_with(Slow(world.circuits.clone(), SECOND / 10));
-    let (first, second) = (world.question(), world.question());
-    let (mut first, mut second) = (breaker.ask(&first), breaker.ask(&second));
+    let (first, second) = (world.request(), world.request());
+    let (mut first, mut second) = (breaker.call(&first), breaker.call(&second));
     assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
     drop(first);
     assert!(second.await.is_ok());
-    assert_eq!((world.circuits.reads(), world.asked()), (1, 1));
+    assert_eq!((world.circuits.reads(), world.calls()), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_one_environment_learns_the_others_see_with_their_next_view() {
     let world = World::new(vec![DOWN; 5]);
     let (first, second) = (world.breaker(), world.breaker());
-    assert!(world.ask(&second).await.is_err());
-    world.ask_times(&first, 4).await;
+    assert!(world.call(&second).await.is_err());
+    world.call_times(&first, 4).await;
     world.model.then(Reply::Fail(DOWN));
-    assert_eq!(world.ask(&first).await, Err((DOWN, None)));
-    assert_eq!(world.ask(&second).await, Ok(()), "its view is fresh");
+    assert_eq!(world.call(&first).await, Err((DOWN, None)));
+    assert_eq!(world.call(&second).await, Ok(()), "its view is fresh");
     advance(5 * SECOND).await;
-    assert_eq!(world.ask(&second).await, refused_until(30));
+    assert_eq!(world.call(&second).await, refused_until(30));
 }
 
 #[tokio::test(start_paused = true)]
 async fn of_many_calls_one_is_the_probe_and_two_good_ones_close() {
     let world = World::new(vec![DOWN; 5]);
     let (breaker, other) = (world.breaker(), world.breaker());
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     advance(30 * SECOND).await;
     world.model.hold();
     let probe = tokio::spawn({
         let (world, breaker) = (world.clone(), Arc::clone(&breaker));
-        async move { world.ask(&breaker).await }
+        async move { world.call(&breaker).await }
     });
-    world.model.until_asked(6).await;
+    world.model.until_called(6).await;
     for refused in [&breaker, &breaker, &other, &other] {
-        assert_eq!(world.ask(refused).await, refused_until(30 + 5));
+        assert_eq!(world.call(refused).await, refused_until(30 + 5));
     }
     world.model.release();
     assert_eq!(probe.await.unwrap(), Ok(()));
@@ -306,31 +306,31 @@ async fn of_many_calls_one_is_the_probe_and_two_good_ones_close() {
             probe: None
         }
     );
-    assert_eq!(world.ask(&breaker).await, Ok(()));
+    assert_eq!(world.call(&breaker).await, Ok(()));
     assert!(world.circuit().await.is_closed());
     advance(5 * SECOND).await;
-    assert_eq!(world.ask(&other).await, Ok(()));
-    assert_eq!(world.asked(), 8);
+    assert_eq!(world.call(&other).await, Ok(()));
+    assert_eq!(world.calls(), 8);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_probe_opens_for_twice_the_time() {
     let world = World::new(vec![DOWN; 6]);
     let breaker = world.breaker();
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err((DOWN, None)));
-    assert_eq!(world.ask(&breaker).await, refused_until(30 + 60));
-    assert_eq!(world.ask(&world.breaker()).await, refused_until(30 + 60));
+    assert_eq!(world.call(&breaker).await, Err((DOWN, None)));
+    assert_eq!(world.call(&breaker).await, refused_until(30 + 60));
+    assert_eq!(world.call(&world.breaker()).await, refused_until(30 + 60));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_says_nothing_leaves_the_next_to_another() {
     let world = World::new([vec![DOWN; 5], vec![BUSY, ModelErrorKind::KeyUnavailable]].concat());
     let (breaker, other) = (world.breaker(), world.breaker());
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err((BUSY, None)));
+    assert_eq!(world.call(&breaker).await, Err((BUSY, None)));
     assert_eq!(
         world.circuit().await.state,
         CircuitState::HalfOpen {
@@ -339,28 +339,28 @@ async fn a_probe_that_says_nothing_leaves_the_next_to_another() {
         }
     );
     assert_eq!(
-        world.ask(&other).await,
+        world.call(&other).await,
         Err((ModelErrorKind::KeyUnavailable, None))
     );
-    assert_eq!(world.ask(&other).await, Ok(()));
+    assert_eq!(world.call(&other).await, Ok(()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_canceled_prober_loses_its_lease() {
     let world = World::new(vec![DOWN; 5]);
     let (breaker, other) = (world.breaker(), world.breaker());
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     advance(30 * SECOND).await;
     world.model.hold();
-    let probe = tokio::time::timeout(SECOND, world.ask(&breaker)).await;
+    let probe = tokio::time::timeout(SECOND, world.call(&breaker)).await;
     assert!(probe.is_err(), "the caller has gone away");
     world.model.release();
     advance(63 * SECOND).await;
-    assert_eq!(world.ask(&other).await, refused_until(95));
-    assert_eq!(world.ask(&breaker).await, refused_until(95));
+    assert_eq!(world.call(&other).await, refused_until(95));
+    assert_eq!(world.call(&breaker).await, refused_until(95));
     advance(SECOND).await;
-    assert_eq!(world.ask(&other).await, Ok(()));
-    assert_eq!(world.ask(&other).await, Ok(()));
+    assert_eq!(world.call(&other).await, Ok(()));
+    assert_eq!(world.call(&other).await, Ok(()));
     assert!(world.circuit().await.is_closed());
 }
 
@@ -368,7 +368,7 @@ async fn a_canceled_prober_loses_its_lease() {
 async fn failures_under_an_old_view_do_not_open_a_circuit_that_others_closed() {
     let world = World::new(vec![DOWN; 4]);
     let late = world.breaker();
-    world.ask_times(&late, 4).await;
+    world.call_times(&late, 4).await;
     let mut circuit = Circuit::default()
         .trip(CircuitCause::Outage, SECOND, samples::START)
         .unwrap();
@@ -389,7 +389,7 @@ async fn failures_under_an_old_view_do_not_open_a_circuit_that_others_closed() {
         .unwrap();
     for _ in 0..5 {
         world.model.then(Reply::Fail(DOWN));
-        assert_eq!(world.ask(&late).await, Err((DOWN, None)));
+        assert_eq!(world.call(&late).await, Err((DOWN, None)));
         assert_eq!(world.circuit().await, circuit, "the row begins anew");
     }
 }
@@ -398,13 +398,13 @@ async fn failures_under_an_old_view_do_not_open_a_circuit_that_others_closed() {
 async fn failures_under_an_old_view_do_not_open_an_open_circuit_again() {
     let world = World::new(vec![DOWN; 10]);
     let (first, second) = (world.breaker(), world.breaker());
-    world.ask_times(&second, 4).await;
+    world.call_times(&second, 4).await;
     advance(SECOND).await;
-    world.ask_times(&first, 5).await;
+    world.call_times(&first, 5).await;
     let tripped = world.circuit().await;
-    assert_eq!(world.ask(&second).await, Err((DOWN, None)));
+    assert_eq!(world.call(&second).await, Err((DOWN, None)));
     assert_eq!(world.circuit().await, tripped);
-    assert_eq!(world.ask(&second).await, refused_until(31));
+    assert_eq!(world.call(&second).await, refused_until(31));
 }
 
 /// Fails with an error in which every field is set.
@@ -437,7 +437,7 @@ fn down() -> ModelError {
 
 #[async_trait]
 impl Model for Detailed {
-    async fn ask(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         Err(detailed())
     }
 }
@@ -455,9 +455,9 @@ async fn an_error_passes_as_it_is_and_a_refused_call_has_spent_nothing() {
         settings,
         Arc::new(world.clock),
     );
-    let passed = breaker.ask(&world.question()).await.unwrap_err();
+    let passed = breaker.call(&world.request()).await.unwrap_err();
     assert_eq!(format!("{passed:?}"), format!("{:?}", detailed()));
-    let refused = breaker.ask(&world.question()).await.unwrap_err();
+    let refused = breaker.call(&world.request()).await.unwrap_err();
     let wait = Wait {
         until: samples::after(30),
         reason: WaitReason::Breaker,

@@ -20,7 +20,7 @@ struct Switch {
 
 #[async_trait]
 impl Model for Switch {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         self.calls.lock().unwrap().push(self.begun.elapsed());
         sleep(LATENCY).await;
         let answer = self
@@ -76,9 +76,9 @@ impl Simulation {
                         let deadline = Deadline::at(clock.now().plus(60 * SECOND));
                         drop(
                             breaker
-                                .ask(&ModelRequest {
+                                .call(&ModelRequest {
                                     deadline,
-                                    ..samples::question("hello")
+                                    ..samples::model_request("hello")
                                 })
                                 .await,
                         );

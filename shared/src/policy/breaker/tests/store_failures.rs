@@ -6,15 +6,15 @@ use super::*;
 use crate::testing::{Faults, When};
 
 #[tokio::test(start_paused = true)]
-async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself() {
+async fn a_dead_store_is_read_once_per_view_and_a_process_protects_itself() {
     let (world, faults) = (World::new(vec![DOWN; 6]), Faults::default());
     faults.die_at(1, When::Before);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
-    world.ask_times(&breaker, 5).await;
-    assert_eq!(world.ask(&breaker).await, refused_until(30));
+    world.call_times(&breaker, 5).await;
+    assert_eq!(world.call(&breaker).await, refused_until(30));
     assert_eq!(
         (
-            world.asked(),
+            world.calls(),
             world.circuits.reads(),
             world.circuits.writes()
         ),
@@ -22,18 +22,18 @@ async fn a_dead_store_is_asked_once_per_view_and_an_environment_protects_itself(
     );
     advance(30 * SECOND).await;
     assert_eq!(
-        world.ask(&breaker).await,
+        world.call(&breaker).await,
         Err((DOWN, None)),
         "there is no one to elect a prober"
     );
     assert_eq!(
-        world.ask(&breaker).await,
+        world.call(&breaker).await,
         refused_until(60),
         "the row of failures continues"
     );
     advance(30 * SECOND).await;
-    world.ask_times(&breaker, 50).await;
-    assert_eq!((world.asked(), world.circuits.reads()), (56, 3));
+    world.call_times(&breaker, 50).await;
+    assert_eq!((world.calls(), world.circuits.reads()), (56, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -41,16 +41,16 @@ async fn an_environment_shares_its_circuit_when_the_store_is_back() {
     let (world, faults) = (World::new(vec![DOWN; 6]), Faults::default());
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
     faults.die_at(1, When::Before);
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     faults.clear();
     assert_eq!(
-        world.ask(&breaker).await,
+        world.call(&breaker).await,
         refused_until(30),
         "what it knows itself still holds"
     );
     assert!(world.circuit().await.is_closed());
     advance(30 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, Err((DOWN, None)));
+    assert_eq!(world.call(&breaker).await, Err((DOWN, None)));
     assert_eq!(
         world.circuit().await.state,
         CircuitState::Open {
@@ -63,17 +63,17 @@ async fn an_environment_shares_its_circuit_when_the_store_is_back() {
 async fn a_store_failure_under_an_open_circuit_ends_with_the_cooldown() {
     let (world, faults) = (World::new(vec![DOWN; 5]), Faults::default());
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     faults.die_at(1, When::Before);
     advance(29 * SECOND).await;
-    assert_eq!(world.ask(&breaker).await, refused_until(30));
+    assert_eq!(world.call(&breaker).await, refused_until(30));
     advance(SECOND).await;
     for _ in 0..10 {
-        assert_eq!(world.ask(&breaker).await, Ok(()));
+        assert_eq!(world.call(&breaker).await, Ok(()));
     }
     faults.clear();
     advance(5 * SECOND).await;
-    world.ask_times(&breaker, 2).await;
+    world.call_times(&breaker, 2).await;
     assert!(world.circuit().await.is_closed());
 }
 
@@ -81,11 +81,11 @@ async fn a_store_failure_under_an_open_circuit_ends_with_the_cooldown() {
 async fn calls_go_through_if_a_prober_can_t_be_elected() {
     let (world, faults) = (World::new(vec![DOWN; 5]), Faults::default());
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     advance(30 * SECOND).await;
     faults.die_at(2, When::Before);
     for _ in 0..10 {
-        assert_eq!(world.ask(&breaker).await, Ok(()));
+        assert_eq!(world.call(&breaker).await, Ok(()));
     }
 }
 
@@ -95,11 +95,11 @@ async fn a_slow_store_costs_half_a_second_per_view() {
     let breaker = world.breaker_with(Slow(world.circuits.clone(), 10 * SECOND));
     for _ in 0..3 {
         let begun = Instant::now();
-        let requests = vec![world.question(); 10];
+        let requests = vec![world.request(); 10];
         let answers =
-            futures::future::join_all(requests.iter().map(|request| breaker.ask(request))).await;
+            futures::future::join_all(requests.iter().map(|request| breaker.call(request))).await;
         assert!(answers.iter().all(Result::is_ok));
-        world.ask_times(&breaker, 10).await;
+        world.call_times(&breaker, 10).await;
         assert_eq!(begun.elapsed(), Duration::from_millis(500));
         advance(5 * SECOND).await;
     }
@@ -109,18 +109,18 @@ async fn a_slow_store_costs_half_a_second_per_view() {
 async fn a_prober_that_dies_after_its_election_is_followed_by_another() {
     let (world, faults) = (World::new(vec![DOWN; 5]), Faults::default());
     let doomed = world.breaker_with(world.circuits.with_faults(faults.clone()));
-    world.ask_times(&doomed, 5).await;
+    world.call_times(&doomed, 5).await;
     advance(30 * SECOND).await;
     faults.die_at(2, When::After);
     assert_eq!(
-        world.ask(&doomed).await,
+        world.call(&doomed).await,
         Ok(()),
         "it can't know that it was elected"
     );
     let other = world.breaker();
-    assert_eq!(world.ask(&other).await, refused_until(35));
+    assert_eq!(world.call(&other).await, refused_until(35));
     advance(65 * SECOND).await;
-    world.ask_times(&other, 2).await;
+    world.call_times(&other, 2).await;
     assert!(world.circuit().await.is_closed());
 }
 
@@ -130,20 +130,20 @@ async fn check_recovery(call: u32, when: When) -> bool {
     let (world, faults) = (World::new(vec![DOWN; 6]), Faults::default());
     faults.fail_at(call, when);
     let breaker = world.breaker_with(world.circuits.with_faults(faults.clone()));
-    world.ask_times(&breaker, 5).await;
+    world.call_times(&breaker, 5).await;
     let seconds = world.clock.now().since(samples::START).as_secs();
     assert_eq!(
-        world.ask(&breaker).await,
+        world.call(&breaker).await,
         refused_until(seconds + 30),
         "call {call} {when:?}"
     );
     for _ in 0..40 {
         advance(5 * SECOND).await;
-        drop(world.ask(&breaker).await);
+        drop(world.call(&breaker).await);
     }
-    assert_eq!(world.ask(&breaker).await, Ok(()), "call {call} {when:?}");
+    assert_eq!(world.call(&breaker).await, Ok(()), "call {call} {when:?}");
     assert_eq!(
-        world.ask(&world.breaker()).await,
+        world.call(&world.breaker()).await,
         Ok(()),
         "call {call} {when:?}"
     );

@@ -6,25 +6,25 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::*;
 use crate::domain::{BudgetScope, Caller, RetryRules, TaskId};
 
-type Asking = JoinHandle<Result<ModelAnswer, ModelError>>;
+type Call = JoinHandle<Result<ModelAnswer, ModelError>>;
 
-pub(super) fn spawn(process: &Arc<Cached>, question: ModelRequest) -> Asking {
+pub(super) fn spawn(process: &Arc<Cached>, request: ModelRequest) -> Call {
     let process = Arc::clone(process);
-    tokio::spawn(async move { process.ask(&question).await })
+    tokio::spawn(async move { process.call(&request).await })
 }
 
 /// So many callers, evenly over the processes; what each got.
-async fn ask_all(
+async fn call_all(
     processes: &[Arc<Cached>],
     callers: usize,
-    question: &ModelRequest,
+    request: &ModelRequest,
 ) -> Vec<&'static str> {
-    let mut asking = JoinSet::new();
+    let mut calls = JoinSet::new();
     for process in processes.iter().cycle().take(callers) {
-        let (process, question) = (Arc::clone(process), question.clone());
-        asking.spawn(async move { process.ask(&question).await });
+        let (process, request) = (Arc::clone(process), request.clone());
+        calls.spawn(async move { process.call(&request).await });
     }
-    let mut got: Vec<_> = asking.join_all().await.iter().map(got).collect();
+    let mut got: Vec<_> = calls.join_all().await.iter().map(got).collect();
     got.sort_unstable();
     got
 }
@@ -34,12 +34,12 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-fn of_tenant(tenant: &str, question: ModelRequest) -> ModelRequest {
+fn of_tenant(tenant: &str, request: ModelRequest) -> ModelRequest {
     let caller = Caller {
         tenant: samples::tenant(tenant),
         task: TaskId::new(samples::START),
     };
-    ModelRequest { caller, ..question }
+    ModelRequest { caller, ..request }
 }
 
 #[tokio::test(start_paused = true)]
@@ -49,13 +49,13 @@ async fn a_hundred_callers_in_ten_processes_make_one_call() {
         .take(10)
         .collect();
     world.model.hold();
-    let question = world.question(CacheMode::Default);
+    let request = world.request(CacheMode::Default);
     let release = async {
         pass(8).await;
         world.model.release();
     };
-    let (got, ()) = tokio::join!(ask_all(&processes, 100, &question), release);
-    assert_eq!(world.asked(), 1);
+    let (got, ()) = tokio::join!(call_all(&processes, 100, &request), release);
+    assert_eq!(world.calls(), 1);
     assert_eq!(got, [&["provider"; 1][..], &["single_flight"; 99]].concat());
 }
 
@@ -63,21 +63,21 @@ async fn a_hundred_callers_in_ten_processes_make_one_call() {
 async fn each_tenant_makes_its_own_call() {
     let world = World::new();
     let processes = [world.process(), world.process()];
-    let mut asking = JoinSet::new();
+    let mut calls = JoinSet::new();
     for number in 0..30 {
-        let question = of_tenant(
+        let request = of_tenant(
             &format!("tenant-{}", number % 3),
-            world.question(CacheMode::Default),
+            world.request(CacheMode::Default),
         );
         let process = Arc::clone(&processes[number % 2]);
-        asking.spawn(async move { process.ask(&question).await.unwrap() });
+        calls.spawn(async move { process.call(&request).await.unwrap() });
     }
-    asking.join_all().await;
+    calls.join_all().await;
     let mut tenants: Vec<_> = world
         .model
-        .asked()
+        .requests()
         .iter()
-        .map(|asked| asked.caller.tenant.to_string())
+        .map(|request| request.caller.tenant.to_string())
         .collect();
     tenants.sort_unstable();
     assert_eq!(tenants, ["tenant-0", "tenant-1", "tenant-2"]);
@@ -86,9 +86,9 @@ async fn each_tenant_makes_its_own_call() {
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_in_one_process_cost_no_store_call() {
     let world = World::new();
-    let got = ask_all(&[world.process()], 10, &world.question(CacheMode::Default)).await;
+    let got = call_all(&[world.process()], 10, &world.request(CacheMode::Default)).await;
     assert_eq!(got, [&["provider"; 1][..], &["single_flight"; 9]].concat());
-    assert_eq!((world.asked(), world.faults.calls()), (1, 2));
+    assert_eq!((world.calls(), world.faults.calls()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,12 +96,12 @@ async fn a_cancelled_leader_is_followed_by_the_next_of_its_process_at_once() {
     let world = World::new();
     let process = world.process();
     world.model.hold();
-    let leader = spawn(&process, world.question(CacheMode::Default));
-    world.model.until_asked(1).await;
-    let follower = spawn(&process, world.question(CacheMode::Default));
+    let leader = spawn(&process, world.request(CacheMode::Default));
+    world.model.until_called(1).await;
+    let follower = spawn(&process, world.request(CacheMode::Default));
     settle().await;
     leader.abort();
-    world.model.until_asked(2).await;
+    world.model.until_called(2).await;
     world.model.release();
     assert_eq!(got(&follower.await.unwrap()), "provider");
     assert!(
@@ -114,19 +114,19 @@ async fn a_cancelled_leader_is_followed_by_the_next_of_its_process_at_once() {
 async fn a_leader_that_dies_costs_one_more_call() {
     let world = World::new();
     world.model.hold();
-    let leader = spawn(&world.process(), world.question(CacheMode::Default));
-    world.model.until_asked(1).await;
+    let leader = spawn(&world.process(), world.request(CacheMode::Default));
+    world.model.until_called(1).await;
     leader.abort();
     drop(leader.await);
     world.model.release();
     let processes: Vec<_> = std::iter::repeat_with(|| world.process())
         .take(10)
         .collect();
-    let early = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
-    assert_eq!((early, world.asked()), (vec!["parked"; 100], 1));
+    let early = call_all(&processes, 100, &world.request(CacheMode::Default)).await;
+    assert_eq!((early, world.calls()), (vec!["parked"; 100], 1));
     pass(21).await;
-    let late = ask_all(&processes, 100, &world.question(CacheMode::Default)).await;
-    assert_eq!((late.len(), late[0], world.asked()), (100, "provider", 2));
+    let late = call_all(&processes, 100, &world.request(CacheMode::Default)).await;
+    assert_eq!((late.len(), late[0], world.calls()), (100, "provider", 2));
     assert!(
         late[1..].iter().all(|got| *got == "single_flight"),
         "{late:?}"
@@ -134,16 +134,16 @@ async fn a_leader_that_dies_costs_one_more_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_waits_takes_a_claim_over_that_ended() {
+async fn a_waiting_caller_takes_over_a_claim_that_ended() {
     let world = World::new();
     world.held(5).await;
-    let got = ask_all(
+    let got = call_all(
         &[world.process(), world.process()],
         20,
-        &world.question(CacheMode::Default),
+        &world.request(CacheMode::Default),
     )
     .await;
-    assert_eq!((got[0], world.asked()), ("provider", 1));
+    assert_eq!((got[0], world.calls()), ("provider", 1));
     assert!(
         world.clock.now() < samples::after(7),
         "{:?}",
@@ -158,7 +158,7 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
     world.faults.clear();
     let parked = world
         .process()
-        .ask(&world.question(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap_err();
     assert_eq!(parked.kind, ModelErrorKind::InFlight);
@@ -185,9 +185,9 @@ async fn who_waits_too_long_is_parked_until_the_claim_ends() {
     );
     let short = ModelRequest {
         deadline: Deadline::at(samples::after(12)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
-    assert_eq!(got(&world.process().ask(&short).await), "parked");
+    assert_eq!(got(&world.process().call(&short).await), "parked");
     assert_eq!(world.clock.now(), samples::after(12));
 }
 
@@ -197,23 +197,23 @@ async fn a_slow_leader_keeps_its_claim() {
     world.model.hold();
     let patient = ModelRequest {
         deadline: Deadline::at(samples::after(300)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
     let leader = spawn(&world.process(), patient.clone());
     for _ in 0..9 {
         pass(11).await;
-        assert_eq!(got(&world.process().ask(&patient).await), "parked");
+        assert_eq!(got(&world.process().call(&patient).await), "parked");
     }
     world.model.release();
     assert_eq!(got(&leader.await.unwrap()), "provider");
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "cache"
     );
-    assert_eq!(world.asked(), 1);
+    assert_eq!(world.calls(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,16 +222,16 @@ async fn a_claim_never_outlasts_its_holders_deadline() {
     world.model.hold();
     let short = ModelRequest {
         deadline: Deadline::at(samples::after(3)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
     let leader = spawn(&world.process(), short);
-    world.model.until_asked(1).await;
+    world.model.until_called(1).await;
     leader.abort();
     world.model.release();
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
@@ -239,22 +239,22 @@ async fn a_claim_never_outlasts_its_holders_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_one_process_hands_the_question_to_the_next() {
+async fn a_failure_of_one_process_hands_the_request_to_the_next() {
     let world = World::new();
     world.model.then(Reply::Fail(UNAVAILABLE));
     world.model.hold();
-    let leader = spawn(&world.process(), world.question(CacheMode::Default));
-    world.model.until_asked(1).await;
+    let leader = spawn(&world.process(), world.request(CacheMode::Default));
+    world.model.until_called(1).await;
     let others = [world.process(), world.process()];
-    let question = world.question(CacheMode::Default);
+    let request = world.request(CacheMode::Default);
     let release = async {
         pass(2).await;
         world.model.release();
     };
-    let (others, ()) = tokio::join!(ask_all(&others, 10, &question), release);
+    let (others, ()) = tokio::join!(call_all(&others, 10, &request), release);
     assert_eq!(got(&leader.await.unwrap()), "failed");
     assert_eq!(
-        (others, world.asked()),
+        (others, world.calls()),
         ([&["provider"; 1][..], &["single_flight"; 9]].concat(), 2)
     );
 }
@@ -263,17 +263,17 @@ async fn a_failure_of_one_process_hands_the_question_to_the_next() {
 async fn those_who_wait_in_one_process_share_an_outage_but_not_its_cost() {
     let world = World::new();
     world.model.then(Reply::Fail(UNAVAILABLE));
-    let (process, question) = (world.process(), world.question(CacheMode::Default));
-    let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone()))
+    let (process, request) = (world.process(), world.request(CacheMode::Default));
+    let calls: Vec<_> = std::iter::repeat_with(|| spawn(&process, request.clone()))
         .take(5)
         .collect();
     let mut attempts = 0;
-    for asking in asking {
-        let failed = asking.await.unwrap().unwrap_err();
+    for call in calls {
+        let failed = call.await.unwrap().unwrap_err();
         assert_eq!(failed.kind, UNAVAILABLE);
         attempts += failed.spend.attempts;
     }
-    assert_eq!((world.asked(), attempts), (1, 1));
+    assert_eq!((world.calls(), attempts), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,20 +297,20 @@ async fn those_who_wait_in_one_process_share_what_nobody_would_be_spared() {
             retry_after: None,
             spend,
         });
-        let (process, question) = (world.process(), world.question(CacheMode::Default));
-        let asking: Vec<_> = std::iter::repeat_with(|| spawn(&process, question.clone()))
+        let (process, request) = (world.process(), world.request(CacheMode::Default));
+        let calls: Vec<_> = std::iter::repeat_with(|| spawn(&process, request.clone()))
             .take(5)
             .collect();
         let mut sum = Spend::default();
-        for asking in asking {
-            let failed = asking.await.unwrap().unwrap_err();
+        for call in calls {
+            let failed = call.await.unwrap().unwrap_err();
             assert_eq!(
                 (failed.kind, failed.status, failed.should_retry),
                 (kind.clone(), status, Some(false))
             );
             sum = sum.plus(failed.spend);
         }
-        assert_eq!((world.asked(), sum), (1, spend), "{kind:?}");
+        assert_eq!((world.calls(), sum), (1, spend), "{kind:?}");
     }
 }
 
@@ -319,16 +319,16 @@ async fn those_who_share_an_outage_share_the_old_answer() {
     let world = World::new();
     let process = world.process();
     process
-        .ask(&world.question(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     pass(150).await;
     world.model.then(Reply::Fail(UNAVAILABLE));
     assert_eq!(
-        ask_all(&[process], 5, &world.question(CacheMode::Default)).await,
+        call_all(&[process], 5, &world.request(CacheMode::Default)).await,
         ["stale"; 5]
     );
-    assert_eq!(world.asked(), 2);
+    assert_eq!(world.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -360,23 +360,23 @@ async fn a_failure_that_is_the_leaders_own_is_not_shared() {
         let own = ModelRequest {
             retry,
             deadline: Deadline::at(deadline),
-            ..world.question(CacheMode::Default)
+            ..world.request(CacheMode::Default)
         };
         let leader = spawn(&process, own);
-        world.model.until_asked(1).await;
-        let follower = spawn(&process, world.question(CacheMode::Default));
+        world.model.until_called(1).await;
+        let follower = spawn(&process, world.request(CacheMode::Default));
         pass(5).await;
         world.model.release();
         assert_eq!(got(&leader.await.unwrap()), "failed");
         assert_eq!(
-            (got(&follower.await.unwrap()), world.asked()),
+            (got(&follower.await.unwrap()), world.calls()),
             ("provider", 2)
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
+async fn nobody_waits_in_turn_for_answers_that_can_not_be_cached() {
     let world = World::new();
     for _ in 0..20 {
         let refusal = ModelAnswer {
@@ -386,22 +386,22 @@ async fn nobody_waits_in_turn_for_answers_that_can_not_be_kept() {
         world.model.then(Reply::Answer(refusal));
     }
     world.model.hold();
-    let (processes, question) = (
+    let (processes, request) = (
         [world.process(), world.process()],
-        world.question(CacheMode::Default),
+        world.request(CacheMode::Default),
     );
     let release = async {
-        world.model.until_asked(1).await;
+        world.model.until_called(1).await;
         pass(3).await;
-        assert_eq!(world.asked(), 1);
+        assert_eq!(world.calls(), 1);
         world.model.release();
         settle().await;
         world.model.hold();
         pass(2).await;
-        assert_eq!(world.asked(), 20);
+        assert_eq!(world.calls(), 20);
         world.model.release();
     };
-    let (got, ()) = tokio::join!(ask_all(&processes, 20, &question), release);
+    let (got, ()) = tokio::join!(call_all(&processes, 20, &request), release);
     assert_eq!(got, ["provider"; 20]);
 }
 
@@ -410,13 +410,13 @@ async fn who_waits_beside_a_leader_is_parked_at_its_own_deadline() {
     let world = World::new();
     let process = world.process();
     world.model.hold();
-    let leader = spawn(&process, world.question(CacheMode::Default));
-    world.model.until_asked(1).await;
+    let leader = spawn(&process, world.request(CacheMode::Default));
+    world.model.until_called(1).await;
     let short = ModelRequest {
         deadline: Deadline::at(samples::after(20)),
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
-    assert_eq!(got(&process.ask(&short).await), "parked");
+    assert_eq!(got(&process.call(&short).await), "parked");
     assert_eq!(world.clock.now(), samples::after(20));
     world.model.release();
     assert_eq!(got(&leader.await.unwrap()), "provider");

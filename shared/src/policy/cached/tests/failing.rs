@@ -18,20 +18,20 @@ async fn check_every_failure(mode: CacheMode, outage: bool, expected: &[&str]) {
                 if outage {
                     world.model.then(Reply::Fail(UNAVAILABLE));
                 }
-                let asked = world.asked();
+                let before = world.calls();
                 fail(&world.faults, call, when);
-                let outcome = world.process().ask(&world.question(mode)).await;
+                let outcome = world.process().call(&world.request(mode)).await;
                 assert!(
                     expected.contains(&got(&outcome)),
                     "{mode:?}, call {call} {when:?}: {outcome:?}"
                 );
-                assert_eq!(world.asked() - asked, 1, "{mode:?}, call {call} {when:?}");
+                assert_eq!(world.calls() - before, 1, "{mode:?}, call {call} {when:?}");
                 let struck = world.faults.struck();
                 world.faults.clear();
                 pass(30).await;
                 let later = world
                     .process()
-                    .ask(&world.question(CacheMode::Default))
+                    .call(&world.request(CacheMode::Default))
                     .await;
                 assert!(
                     ["provider", "cache"].contains(&got(&later)),
@@ -60,14 +60,14 @@ async fn a_store_that_fails_in_an_outage_costs_no_more_than_the_old_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
+async fn callers_that_wait_for_another_process_call_when_the_store_fails() {
     let world = World::new();
     world.held(50).await;
     world.faults.fail_at(3, When::Before);
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
@@ -75,14 +75,14 @@ async fn those_who_wait_for_another_process_ask_when_the_store_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_process_asks_once_though_the_store_fails() {
+async fn one_process_calls_once_although_the_store_fails() {
     let world = World::new();
     world.faults.die_at(1, When::Before);
     let process = world.process();
-    let question = world.question(CacheMode::Default);
-    let both = tokio::join!(process.ask(&question), process.ask(&question));
+    let request = world.request(CacheMode::Default);
+    let both = tokio::join!(process.call(&request), process.call(&request));
     assert_eq!(
-        (got(&both.0), got(&both.1), world.asked()),
+        (got(&both.0), got(&both.1), world.calls()),
         ("provider", "single_flight", 1)
     );
 }
@@ -93,19 +93,19 @@ async fn a_renewal_that_fails_ends_nothing() {
     world.model.hold();
     world.faults.fail_at(2, When::Before);
     let process = world.process();
-    let question = world.question(CacheMode::Default);
+    let request = world.request(CacheMode::Default);
     let others = async {
         pass(35).await;
         assert!(world.faults.struck());
-        assert_eq!(got(&world.process().ask(&question).await), "parked");
+        assert_eq!(got(&world.process().call(&request).await), "parked");
         world.model.release();
     };
-    let (outcome, ()) = tokio::join!(process.ask(&question), others);
-    assert_eq!((got(&outcome), world.asked()), ("provider", 1));
+    let (outcome, ()) = tokio::join!(process.call(&request), others);
+    assert_eq!((got(&outcome), world.calls()), ("provider", 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_too_large_to_be_kept_leaves_no_claim() {
+async fn an_answer_too_large_to_be_cached_leaves_no_claim() {
     let world = World::new();
     world.model.then(Reply::Answer(samples::answer(
         &"x".repeat(16 * 1_024 * 1_024),
@@ -113,16 +113,16 @@ async fn an_answer_too_large_to_be_kept_leaves_no_claim() {
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
     assert_eq!(
         got(&world
             .process()
-            .ask(&world.question(CacheMode::Default))
+            .call(&world.request(CacheMode::Default))
             .await),
         "provider"
     );
-    assert_eq!(world.asked(), 2);
+    assert_eq!(world.calls(), 2);
 }

@@ -33,8 +33,8 @@ impl World {
     /// A world whose cache has an answer that is so many seconds old.
     async fn with_answer(age: u64) -> Self {
         let world = Self::new();
-        let question = world.question(CacheMode::Default);
-        world.process().ask(&question).await.unwrap();
+        let request = world.request(CacheMode::Default);
+        world.process().call(&request).await.unwrap();
         pass(age).await;
         world
     }
@@ -68,9 +68,9 @@ impl World {
         })
     }
 
-    /// A question that keeps answers fresh for 100 s (a tenth more or less) and stale for another
+    /// A request that keeps answers fresh for 100 s (a tenth more or less) and stale for another
     /// 100 s, to be answered within a minute from now.
-    fn question(&self, mode: CacheMode) -> ModelRequest {
+    fn request(&self, mode: CacheMode) -> ModelRequest {
         let terms = CacheTerms::default()
             .with_ttl_seconds(100)
             .unwrap()
@@ -83,15 +83,15 @@ impl World {
                 max_age: None,
             },
             deadline: Deadline::at(self.clock.now().plus(seconds(60))),
-            ..samples::question("hello")
+            ..samples::model_request("hello")
         }
     }
 
-    fn asked(&self) -> usize {
-        self.model.asked().len()
+    fn calls(&self) -> usize {
+        self.model.requests().len()
     }
 
-    /// Another process's claim on the question, until so many seconds from now.
+    /// Another process's claim on the request, until so many seconds from now.
     async fn held(&self, until: u64) {
         let (now, owner) = (self.clock.now(), WorkerId::new(samples::START));
         let until = now.plus(seconds(until));
@@ -102,7 +102,7 @@ impl World {
             not_before: now,
             forget_at: until,
         };
-        let key = cache_key::of(&self.question(CacheMode::Default));
+        let key = cache_key::of(&self.request(CacheMode::Default));
         assert_eq!(
             self.answers.claim(&key, &claim).await.unwrap(),
             AnswerClaimed::Granted
@@ -131,7 +131,7 @@ fn got(outcome: &Result<ModelAnswer, ModelError>) -> &'static str {
 }
 
 /// What callers' spans say of the cache, one after another.
-/// What there is before the question is asked.
+/// What there is before the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
@@ -149,15 +149,15 @@ const BEFORE: [Before; 5] = [
     Before::Held,
 ];
 
-/// Asks once and compares what came of it, how often the model was asked and how often the store.
+/// Calls once and compares the outcome, how often the model was called and how often the store.
 async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize, Option<u32>)) {
     let world = World::new();
-    let earlier = world.question(CacheMode::Default);
+    let earlier = world.request(CacheMode::Default);
     match before {
         Before::Nothing => {}
         Before::Held => world.held(50).await,
         Before::Fresh | Before::Stale | Before::Ended => {
-            drop(world.process().ask(&earlier).await.unwrap());
+            drop(world.process().call(&earlier).await.unwrap());
         }
     }
     pass(match before {
@@ -167,15 +167,15 @@ async fn check(mode: CacheMode, before: Before, up: bool, expected: (&str, usize
         Before::Ended => 250,
     })
     .await;
-    let (asked, process) = (world.asked(), world.process());
+    let (before, process) = (world.calls(), world.process());
     world.faults.clear();
     if !up {
         world.model.then(Reply::Fail(UNAVAILABLE));
     }
-    let outcome = process.ask(&world.question(mode)).await;
+    let outcome = process.call(&world.request(mode)).await;
     let calls = expected.2.map(|_| world.faults.calls());
     assert_eq!(
-        (got(&outcome), world.asked() - asked, calls),
+        (got(&outcome), world.calls() - before, calls),
         expected,
         "{mode:?}, {before:?}, up: {up}"
     );
@@ -199,7 +199,7 @@ async fn a_default_caller_reads_shares_and_writes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refreshing_caller_writes_and_only_falls_back_on_what_is_kept() {
+async fn a_refreshing_caller_writes_and_only_falls_back_on_what_is_cached() {
     for before in BEFORE {
         check(CacheMode::Refresh, before, true, ("provider", 1, Some(1))).await;
     }
@@ -207,7 +207,7 @@ async fn a_refreshing_caller_writes_and_only_falls_back_on_what_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bypassing_caller_only_falls_back_on_what_is_kept() {
+async fn a_bypassing_caller_only_falls_back_on_what_is_cached() {
     for before in BEFORE {
         check(CacheMode::Bypass, before, true, ("provider", 1, Some(0))).await;
     }
@@ -240,35 +240,35 @@ async fn switched_off_the_cache_makes_no_store_call() {
         CacheMode::Bypass,
         CacheMode::Off,
     ] {
-        let question = ModelRequest {
+        let request = ModelRequest {
             cache: CacheRules::Off,
-            ..world.question(mode)
+            ..world.request(mode)
         };
-        assert_eq!(got(&world.process().ask(&question).await), "provider");
+        assert_eq!(got(&world.process().call(&request).await), "provider");
     }
-    assert_eq!((world.asked(), world.faults.calls()), (4, 0));
+    assert_eq!((world.calls(), world.faults.calls()), (4, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
+async fn a_cached_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
     let world = World::new();
     let first = world
         .process()
-        .ask(&world.question(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
-    let kept_as = Some(Box::new(cache_key::of(&world.question(CacheMode::Default))));
+    let cache_key = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
     assert_eq!(
         first,
         ModelAnswer {
-            kept_as,
+            cache_key,
             ..samples::answer("hello")
         }
     );
     pass(7).await;
     let second = world
         .process()
-        .ask(&world.question(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     let origin = Origin::Cache { age_seconds: 7 };
@@ -285,39 +285,39 @@ async fn a_kept_answer_is_the_same_but_for_its_origin_and_costs_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_has_a_key_if_it_came_from_the_cache_or_went_there() {
     let world = World::new();
-    let asked = async |mode| {
+    let key_of = async |mode| {
         world
             .process()
-            .ask(&world.question(mode))
+            .call(&world.request(mode))
             .await
             .unwrap()
-            .kept_as
+            .cache_key
     };
-    let key = Some(Box::new(cache_key::of(&world.question(CacheMode::Default))));
-    assert_eq!(asked(CacheMode::Off).await, None);
-    assert_eq!(asked(CacheMode::Bypass).await, None);
+    let key = Some(Box::new(cache_key::of(&world.request(CacheMode::Default))));
+    assert_eq!(key_of(CacheMode::Off).await, None);
+    assert_eq!(key_of(CacheMode::Bypass).await, None);
     world.model.then(Reply::Answer(ModelAnswer {
         stop_reason: StopReason::MaxTokens,
         ..samples::answer("cut")
     }));
-    assert_eq!(asked(CacheMode::Refresh).await, None);
-    assert_eq!(asked(CacheMode::Refresh).await, key);
-    assert_eq!(asked(CacheMode::Default).await, key);
+    assert_eq!(key_of(CacheMode::Refresh).await, None);
+    assert_eq!(key_of(CacheMode::Refresh).await, key);
+    assert_eq!(key_of(CacheMode::Default).await, key);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refreshed_answer_is_for_everyone() {
     let world = World::new();
     let (one, other) = (world.process(), world.process());
-    one.ask(&world.question(CacheMode::Default)).await.unwrap();
+    one.call(&world.request(CacheMode::Default)).await.unwrap();
     pass(1).await;
     world.model.then(Reply::Answer(samples::answer("newer")));
     other
-        .ask(&world.question(CacheMode::Refresh))
+        .call(&world.request(CacheMode::Refresh))
         .await
         .unwrap();
     pass(1).await;
-    let served = one.ask(&world.question(CacheMode::Default)).await.unwrap();
+    let served = one.call(&world.request(CacheMode::Default)).await.unwrap();
     assert_eq!(
         (served.text().as_str(), got(&Ok(served))),
         ("newer", "cache")
@@ -337,10 +337,10 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
         if !up {
             world.model.then(Reply::Fail(UNAVAILABLE));
         }
-        let mut question = world.question(CacheMode::Default);
-        question.cache_use.max_age = Some(seconds(max_age));
+        let mut request = world.request(CacheMode::Default);
+        request.cache_use.max_age = Some(seconds(max_age));
         assert_eq!(
-            got(&world.process().ask(&question).await),
+            got(&world.process().call(&request).await),
             expected,
             "{age} s old, {max_age} s allowed"
         );
@@ -348,18 +348,18 @@ async fn the_maximum_age_bounds_fresh_and_stale_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_wants_younger_answers_than_were_kept_gets_them() {
+async fn a_caller_that_wants_younger_answers_than_are_cached_gets_them() {
     let world = World::with_answer(20).await;
     let strict = CacheRules::On(CacheTerms::default().with_ttl_seconds(10).unwrap());
-    let question = ModelRequest {
+    let request = ModelRequest {
         cache: strict,
-        ..world.question(CacheMode::Default)
+        ..world.request(CacheMode::Default)
     };
-    assert_eq!(got(&world.process().ask(&question).await), "provider");
+    assert_eq!(got(&world.process().call(&request).await), "provider");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
+async fn an_answer_that_can_not_be_cached_has_each_call_alone_for_a_while() {
     let world = World::new();
     for stop_reason in [
         StopReason::Refusal,
@@ -378,7 +378,7 @@ async fn an_answer_that_can_not_be_kept_has_each_ask_alone_for_a_while() {
         assert_eq!(
             got(&world
                 .process()
-                .ask(&world.question(CacheMode::Default))
+                .call(&world.request(CacheMode::Default))
                 .await),
             "provider"
         );
@@ -394,11 +394,11 @@ async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
         world.process_with(CacheSettings::default()),
         world.process(),
     );
-    one.ask(&world.question(CacheMode::Default)).await.unwrap();
+    one.call(&world.request(CacheMode::Default)).await.unwrap();
     pass(10).await;
     world.model.then(Reply::Answer(samples::answer("newer")));
     other
-        .ask(&world.question(CacheMode::Refresh))
+        .call(&world.request(CacheMode::Refresh))
         .await
         .unwrap();
     world.faults.clear();
@@ -409,23 +409,23 @@ async fn a_copy_nearby_costs_no_store_call_and_is_never_old() {
         (1, "newer", 2),
     ] {
         pass(wait).await;
-        let served = one.ask(&world.question(CacheMode::Default)).await.unwrap();
+        let served = one.call(&world.request(CacheMode::Default)).await.unwrap();
         assert_eq!(
             (served.text().as_str(), world.faults.calls()),
             (text, calls)
         );
     }
     world.model.then(Reply::Answer(samples::answer("newest")));
-    one.ask(&world.question(CacheMode::Refresh)).await.unwrap();
+    one.call(&world.request(CacheMode::Refresh)).await.unwrap();
     assert_eq!(
-        one.ask(&world.question(CacheMode::Default))
+        one.call(&world.request(CacheMode::Default))
             .await
             .unwrap()
             .text(),
         "newest"
     );
     pass(1).await;
-    let mut strict = world.question(CacheMode::Default);
+    let mut strict = world.request(CacheMode::Default);
     strict.cache_use.max_age = Some(Duration::ZERO);
-    assert_eq!(got(&one.ask(&strict).await), "provider");
+    assert_eq!(got(&one.call(&strict).await), "provider");
 }

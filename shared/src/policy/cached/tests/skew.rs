@@ -34,15 +34,15 @@ async fn clocks_may_differ_by_seconds() {
         let (model, answers) = (Arc::clone(&world.model), Arc::new(world.answers.clone()));
         let other = Arc::new(Cached::new(model, answers, settings, Arc::new(clock)));
         world.model.hold();
-        let leader = spawn(&world.process(), world.question(CacheMode::Default));
-        world.model.until_asked(1).await;
-        let follower = spawn(&other, world.question(CacheMode::Default));
+        let leader = spawn(&world.process(), world.request(CacheMode::Default));
+        world.model.until_called(1).await;
+        let follower = spawn(&other, world.request(CacheMode::Default));
         pass(35).await;
         world.model.release();
         assert_eq!(got(&leader.await.unwrap()), "provider");
         let served = follower.await.unwrap().unwrap();
         assert_eq!(
-            (served.text().as_str(), world.asked()),
+            (served.text().as_str(), world.calls()),
             ("hello", 1),
             "{ahead} s ahead, {behind} s behind"
         );
@@ -54,20 +54,20 @@ async fn an_answer_from_a_clock_that_is_ahead_is_new() {
     let world = World::new();
     let (now, key) = (
         world.clock.now(),
-        cache_key::of(&world.question(CacheMode::Default)),
+        cache_key::of(&world.request(CacheMode::Default)),
     );
     let made_at = now.plus(seconds(5));
     let (fresh_until, ends_at) = (made_at.plus(seconds(100)), made_at.plus(seconds(200)));
-    let kept = CachedAnswer {
+    let cached = CachedAnswer {
         answer: samples::answer("hello"),
         made_at,
         fresh_until,
         ends_at,
     };
-    world.answers.replace(&key, &kept).await.unwrap();
+    world.answers.replace(&key, &cached).await.unwrap();
     let served = world
         .process()
-        .ask(&world.question(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     assert_eq!(served.origin, Origin::Cache { age_seconds: 0 });

@@ -33,7 +33,7 @@ async fn only_an_outage_of_models_lets_an_old_answer_serve() {
             let world = World::with_answer(150).await;
             world.model.then(failed.clone().into());
             assert_eq!(
-                got(&world.process().ask(&world.question(mode)).await),
+                got(&world.process().call(&world.request(mode)).await),
                 expected,
                 "{failed:?}, {mode:?}"
             );
@@ -46,7 +46,7 @@ struct Rushed;
 
 #[async_trait::async_trait]
 impl Model for Rushed {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let wait = Wait {
             until: samples::after(500),
             reason: WaitReason::OutOfTime,
@@ -65,8 +65,8 @@ async fn a_stale_answer_serves_when_no_time_for_another_try_is_left() {
     let world = World::with_answer(150).await;
     let (answers, clock) = (Arc::new(world.answers.clone()), Arc::new(world.clock));
     let rushed = Cached::new(Arc::new(Rushed), answers, CacheSettings::default(), clock);
-    let question = world.question(CacheMode::Default);
-    let both = tokio::join!(rushed.ask(&question), rushed.ask(&question));
+    let request = world.request(CacheMode::Default);
+    let both = tokio::join!(rushed.call(&request), rushed.call(&request));
     assert_eq!((got(&both.0), got(&both.1)), ("stale", "stale"));
 }
 
@@ -76,7 +76,7 @@ async fn an_old_answer_names_what_failed_and_what_it_cost() {
     world.model.then(Reply::Fail(UNAVAILABLE));
     let stale = world
         .process()
-        .ask(&world.question(CacheMode::Default))
+        .call(&world.request(CacheMode::Default))
         .await
         .unwrap();
     assert_eq!(stale.origin, Origin::Stale { age_seconds: 150 });
@@ -94,7 +94,7 @@ async fn an_old_answer_names_what_failed_and_what_it_cost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn terms_without_stale_answers_cost_no_look_for_one() {
+async fn terms_without_stale_answers_cost_no_read_of_one() {
     let world = World::new();
     let terms = CacheRules::On(CacheTerms::default());
     world.model.then(Reply::Fail(UNAVAILABLE));
@@ -105,11 +105,11 @@ async fn terms_without_stale_answers_cost_no_look_for_one() {
         (CacheMode::Bypass, 2),
         (CacheMode::Refresh, 2),
     ] {
-        let question = ModelRequest {
+        let request = ModelRequest {
             cache: terms,
-            ..world.question(mode)
+            ..world.request(mode)
         };
-        assert_eq!(got(&world.process().ask(&question).await), "failed");
+        assert_eq!(got(&world.process().call(&request).await), "failed");
         assert_eq!(world.faults.calls(), calls);
     }
 }

@@ -7,7 +7,7 @@ mod properties;
 use super::super::{Backoff, Retry, RetryBudget};
 use super::*;
 use crate::domain::{Deadline, FailureCode, ModelChain, Provider, Spend, Timestamp, WaitReason};
-use crate::testing::samples::{after, answer, question};
+use crate::testing::samples::{after, answer, model_request};
 use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
 const DOWN: ModelErrorKind = ModelErrorKind::Unavailable;
@@ -24,12 +24,12 @@ fn names(count: usize) -> Vec<ModelRef> {
         .collect()
 }
 
-/// A question to that many models.
+/// A request to that many models.
 fn to_chain(count: usize) -> ModelRequest {
     let chain = ModelChain::new(names(count).into_iter().map(Into::into).collect()).unwrap();
     ModelRequest {
         chain,
-        ..question("hello")
+        ..model_request("hello")
     }
 }
 
@@ -47,33 +47,33 @@ fn limited(seconds: u64) -> Failed {
     later(kind, after(seconds), WaitReason::RateLimit)
 }
 
-async fn ask_three(
+async fn call_three(
     failures: impl IntoIterator<Item = Failed>,
 ) -> (Result<ModelAnswer, ModelError>, usize) {
     let model = Arc::new(ScriptedModel::new(failures.into_iter().map(Reply::from)));
     let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-    let asked = Fallback::new(inner).ask(&to_chain(3)).await;
+    let outcome = Fallback::new(inner).call(&to_chain(3)).await;
     let order: Vec<_> = model
-        .asked()
+        .requests()
         .iter()
         .map(|request| request.model().clone())
         .collect();
     assert_eq!(order, names(order.len()));
     assert!(
         model
-            .asked()
+            .requests()
             .iter()
             .all(|request| request.chain.iter().len() == 1)
     );
-    (asked, order.len())
+    (outcome, order.len())
 }
 
 #[tokio::test]
 async fn the_first_model_that_answers_serves() {
-    let (asked, calls) = ask_three([]).await;
-    assert_eq!((calls, asked.unwrap().model), (1, names(1)[0].clone()));
-    let (asked, _) = ask_three([(DOWN, None), open(9)]).await;
-    let answer = asked.unwrap();
+    let (outcome, calls) = call_three([]).await;
+    assert_eq!((calls, outcome.unwrap().model), (1, names(1)[0].clone()));
+    let (outcome, _) = call_three([(DOWN, None), open(9)]).await;
+    let answer = outcome.unwrap();
     assert_eq!(answer.model, names(3)[2]);
     let failed: Vec<_> = answer
         .failed
@@ -103,7 +103,7 @@ async fn only_an_outage_leads_on() {
     ];
     for outage in outages {
         assert_eq!(
-            ask_three([outage.clone()]).await.0.unwrap().model,
+            call_three([outage.clone()]).await.0.unwrap().model,
             names(2)[1],
             "{outage:?}"
         );
@@ -123,8 +123,8 @@ async fn only_an_outage_leads_on() {
         later(ModelErrorKind::BudgetReserved, after(9), WaitReason::Budget),
     ];
     for failed in finals {
-        let (asked, calls) = ask_three([(DOWN, None), failed.clone()]).await;
-        let error = asked.unwrap_err();
+        let (outcome, calls) = call_three([(DOWN, None), failed.clone()]).await;
+        let error = outcome.unwrap_err();
         let attempts = if failed.0.is_attempt() { 2 } else { 1 };
         assert_eq!(
             (calls, error.attempts().len(), error.spend.attempts),
@@ -162,8 +162,11 @@ async fn an_answer_cut_before_its_first_word_falls_back() {
             Reply::Answer(answer("said")),
         ]));
         let inner: Arc<dyn Model> = Arc::<ScriptedModel>::clone(&model);
-        let answer = Fallback::new(inner).ask(&to_chain(models)).await.unwrap();
-        assert_eq!((model.asked().len(), answer.text().as_str()), (calls, text));
+        let answer = Fallback::new(inner).call(&to_chain(models)).await.unwrap();
+        assert_eq!(
+            (model.requests().len(), answer.text().as_str()),
+            (calls, text)
+        );
         assert_eq!(answer.failed.len(), calls - 1);
         assert_eq!(
             answer.spend.attempts as usize, calls,
@@ -185,7 +188,7 @@ async fn an_answer_cut_before_its_first_word_is_the_last_resort() {
             Reply::from(last.clone()),
         ];
         let fallback = Fallback::new(Arc::new(ScriptedModel::new(script)));
-        let answer = fallback.ask(&to_chain(3)).await.unwrap();
+        let answer = fallback.call(&to_chain(3)).await.unwrap();
         assert_eq!(
             (answer.stop_reason, answer.text()),
             (StopReason::MaxTokens, String::new())
@@ -266,8 +269,8 @@ async fn when_all_are_out_the_earliest_return_comes_out() {
         ),
     ];
     for (failures, expected, attempts) in cases {
-        let (asked, calls) = ask_three(failures.clone()).await;
-        let error = asked.unwrap_err();
+        let (outcome, calls) = call_three(failures.clone()).await;
+        let error = outcome.unwrap_err();
         assert_eq!(
             (calls, error.attempts().len(), error.spend.attempts),
             (3, attempts, 3),
@@ -278,7 +281,7 @@ async fn when_all_are_out_the_earliest_return_comes_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_that_asked_for_a_pause_is_passed_over_until_it_is_over() {
+async fn a_model_in_a_cooldown_is_skipped_until_its_end() {
     let limited = Reply::FailWith {
         kind: ModelErrorKind::RateLimited,
         status: Some(429),
@@ -303,7 +306,7 @@ async fn a_model_that_asked_for_a_pause_is_passed_over_until_it_is_over() {
             deadline: Deadline::at(after(120)),
             ..to_chain(2)
         };
-        let answer = fallback.ask(&request).await.unwrap();
+        let answer = fallback.call(&request).await.unwrap();
         let failed: Vec<_> = answer
             .failed
             .iter()
@@ -316,12 +319,12 @@ async fn a_model_that_asked_for_a_pause_is_passed_over_until_it_is_over() {
     assert_eq!(step().await, ("m1".to_owned(), vec![(code, None)]));
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert_eq!(step().await, ("m0".to_owned(), vec![]));
-    let asked: Vec<_> = model
-        .asked()
+    let outcome: Vec<_> = model
+        .requests()
         .iter()
         .map(|request| request.model().name().to_owned())
         .collect();
-    assert_eq!(asked, ["m0", "m1", "m1", "m0"]);
+    assert_eq!(outcome, ["m0", "m1", "m1", "m0"]);
 }
 
 #[tokio::test]
@@ -350,7 +353,7 @@ async fn a_model_that_forbids_another_try_does_not_speak_for_the_others() {
     ];
     for (script, expected) in cases {
         let fallback = Fallback::new(Arc::new(ScriptedModel::new(script.clone())));
-        let error = fallback.ask(&to_chain(2)).await.unwrap_err();
+        let error = fallback.call(&to_chain(2)).await.unwrap_err();
         let told = (failed_of(&error), error.should_retry);
         assert_eq!(told, expected, "{script:?}");
     }

@@ -62,7 +62,7 @@ fn recovery(what: u8, until: Timestamp) -> Option<Recovery> {
 
 #[async_trait]
 impl Model for Troubled {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         let begun = self.clock.now();
         let (takes_ms, what, named_ms) = {
             let mut acts = self.acts.lock().unwrap();
@@ -144,14 +144,14 @@ proptest! {
         let deadline = Deadline::at(START.plus(Duration::from_millis(deadline_ms)));
         let request = ModelRequest { retry, deadline, ..to_chain(chain) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let (asked, ended, seen) = runtime.block_on(async {
+        let (outcome, ended, seen) = runtime.block_on(async {
             let clock = TokioClock::default();
             let models = Arc::new(Troubled { clock, acts: Mutex::new(acts.into()), seen: Mutex::default() });
             let inner: Arc<dyn Model> = Arc::<Troubled>::clone(&models);
             let retry = Retry::new(inner, RetryBudget::default(), Backoff::Steady, Arc::new(clock));
-            let asked = Fallback::new(Arc::new(retry)).ask(&request).await;
+            let outcome = Fallback::new(Arc::new(retry)).call(&request).await;
             let seen = models.seen.lock().unwrap().clone();
-            (asked, clock.now(), seen)
+            (outcome, clock.now(), seen)
         });
         prop_assert!(ended <= deadline.moment());
         let mut comebacks = Vec::new();
@@ -161,13 +161,13 @@ proptest! {
             prop_assert!(calls.windows(2).all(|two| two[0].not_before.is_none_or(|moment| moment <= two[1].begun)));
             comebacks.extend(calls.last().and_then(|call| call.not_before));
         }
-        let (spend, attempts) = match &asked {
+        let (spend, attempts) = match &outcome {
             Ok(answer) => (answer.spend, answer.failed.clone()),
             Err(error) => (error.spend, error.attempts()),
         };
         prop_assert_eq!(spend, seen.iter().fold(Spend::default(), |sum, call| sum.plus(call.spend)));
         prop_assert_eq!(attempts, seen.iter().filter_map(|call| call.failed.clone()).collect::<Vec<_>>());
-        if let Err(error) = asked {
+        if let Err(error) = outcome {
             prop_assert!(error.source.is_some());
             match error.recovery {
                 Some(Recovery { wait, maybe_sooner: false }) => {

@@ -7,7 +7,7 @@ struct Failing(fn() -> ModelError);
 
 #[async_trait]
 impl Model for Failing {
-    async fn ask(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, _request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         Err((self.0)())
     }
 }
@@ -86,7 +86,7 @@ async fn a_failed_call_counts_the_most_that_it_can_have_cost() {
     for (fail, counted) in cases(whole_output) {
         let budgets = MemoryBudgets::default();
         let failed = over(Arc::new(Failing(fail)), &budgets, DailyCaps::default())
-            .ask(&request)
+            .call(&request)
             .await
             .unwrap_err();
         let told = if fail().spend.usage == NOTHING {
@@ -125,7 +125,7 @@ async fn an_answer_that_does_not_tell_its_input_counts_in_full() {
             None,
         );
         let request = under(PLENTY);
-        let answered = setup.metered.ask(&request).await.unwrap();
+        let answered = setup.metered.call(&request).await.unwrap();
         let told = price(Usage {
             output_tokens,
             ..Usage::NONE
@@ -154,13 +154,13 @@ async fn a_cost_above_the_bound_is_recorded_and_stops_the_next_call() {
     };
     let setup = setup([Reply::Answer(answer(lie))], None);
     let request = under(PLENTY);
-    setup.metered.ask(&request).await.unwrap();
+    setup.metered.call(&request).await.unwrap();
     assert_eq!(stands(&setup, &task_of(&request)), (price(lie), 0));
     assert_eq!(
-        kind(setup.metered.ask(&request).await),
+        kind(setup.metered.call(&request).await),
         ModelErrorKind::BudgetExhausted(BudgetScope::Task)
     );
-    assert_eq!(setup.model.asked().len(), 1);
+    assert_eq!(setup.model.requests().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -173,12 +173,12 @@ async fn whichever_store_call_fails_no_call_is_free_and_no_cap_is_passed() {
         let setup = setup_under([Reply::Answer(answer(USED))], plenty);
         let request = under(PLENTY);
         setup.faults.fail_at(call, when);
-        let result = setup.metered.ask(&request).await;
+        let result = setup.metered.call(&request).await;
         assert!(setup.faults.struck());
         let keys = all_of(&request);
         if call <= 3 {
             check_waits(result);
-            assert_eq!(setup.model.asked(), vec![]);
+            assert_eq!(setup.model.requests(), vec![]);
             assert!(
                 keys.iter().all(|key| stands(&setup, key) == (0, 0)),
                 "{call} {when:?}"
@@ -211,10 +211,10 @@ async fn a_store_that_is_down_stops_each_capped_call_with_one_line() {
     setup.faults.die_at(1, When::Before);
     for _ in 0..3 {
         assert_eq!(
-            kind(setup.metered.ask(&under(PLENTY)).await),
+            kind(setup.metered.call(&under(PLENTY)).await),
             ModelErrorKind::BudgetReserved
         );
     }
-    assert_eq!(setup.model.asked(), vec![]);
+    assert_eq!(setup.model.requests(), vec![]);
     assert_eq!(heard.text().lines().count(), 3, "{}", heard.text());
 }

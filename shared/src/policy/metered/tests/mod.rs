@@ -75,7 +75,7 @@ pub(super) fn over(
 pub(super) fn under(task_cap: u64) -> ModelRequest {
     ModelRequest {
         task_cap: Some(task_cap),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     }
 }
 
@@ -162,7 +162,7 @@ async fn a_cap_that_was_set_later_counts_what_was_spent_before() {
     };
     let refused = setup
         .metered
-        .ask(&spent(1_000_001 - bound(&request)))
+        .call(&spent(1_000_001 - bound(&request)))
         .await
         .unwrap_err();
     assert!(
@@ -172,7 +172,7 @@ async fn a_cap_that_was_set_later_counts_what_was_spent_before() {
         ),
         "{refused:?}"
     );
-    setup.metered.ask(&spent(7)).await.unwrap();
+    setup.metered.call(&spent(7)).await.unwrap();
     let budget = setup.budgets.record(&task_of(&request)).unwrap();
     assert_eq!(budget.spent_micro_usd(), 7 + price(samples::usage()));
 }
@@ -188,7 +188,7 @@ async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
     );
     let answered = setup
         .metered
-        .ask(&samples::question("hello"))
+        .call(&samples::model_request("hello"))
         .await
         .unwrap();
     assert_eq!(
@@ -207,7 +207,7 @@ async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
     );
     let failed = setup
         .metered
-        .ask(&samples::question("hello"))
+        .call(&samples::model_request("hello"))
         .await
         .unwrap_err();
     assert_eq!(
@@ -225,7 +225,7 @@ async fn without_a_cap_answers_and_errors_are_priced_and_nothing_is_stored() {
 async fn under_both_caps_each_gets_the_actual_cost() {
     let setup = setup([Reply::Answer(answer(USED))], Some(PLENTY));
     let request = under(PLENTY);
-    let answered = setup.metered.ask(&request).await.unwrap();
+    let answered = setup.metered.call(&request).await.unwrap();
     assert_eq!(answered.spend.cost.micro_usd, price(USED));
     assert_eq!(setup.faults.calls(), 4);
     for key in [
@@ -282,16 +282,16 @@ async fn a_call_that_could_pass_a_cap_is_not_made_and_leaves_nothing() {
             ..request.clone()
         };
         assert_eq!(
-            kind(setup.metered.ask(&request).await),
+            kind(setup.metered.call(&request).await),
             ModelErrorKind::BudgetExhausted(scope)
         );
-        assert_eq!(setup.model.asked(), vec![]);
+        assert_eq!(setup.model.requests(), vec![]);
         for key in all_of(&request) {
             assert_eq!(stands(&setup, &key), (0, 0));
         }
     }
     let exact = setup([Reply::Answer(answer(USED))], Some(bound));
-    exact.metered.ask(&under(bound)).await.unwrap();
+    exact.metered.call(&under(bound)).await.unwrap();
 }
 
 /// Asks while another call of the same task is open, and after that one has cost all that was set
@@ -308,17 +308,17 @@ async fn a_call_waits_for_what_is_set_aside_and_fails_for_what_is_spent() {
         setup.model.hold();
         let open = tokio::spawn({
             let (metered, request) = (Arc::clone(&metered), request.clone());
-            async move { metered.ask(&request).await }
+            async move { metered.call(&request).await }
         });
-        setup.model.until_asked(1).await;
-        check_waits(metered.ask(&request).await);
+        setup.model.until_called(1).await;
+        check_waits(metered.call(&request).await);
         setup.model.release();
         open.await.unwrap().unwrap();
         assert_eq!(
-            kind(metered.ask(&request).await),
+            kind(metered.call(&request).await),
             ModelErrorKind::BudgetExhausted(scope)
         );
-        assert_eq!(setup.model.asked().len(), 1);
+        assert_eq!(setup.model.requests().len(), 1);
         assert_eq!(
             setup
                 .budgets
@@ -339,9 +339,9 @@ async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
         ],
         None,
     );
-    let request = nameless(samples::question("hello"));
+    let request = nameless(samples::model_request("hello"));
     for _ in 0..2 {
-        let answered = free.metered.ask(&request).await.unwrap();
+        let answered = free.metered.call(&request).await.unwrap();
         assert_eq!(
             answered.spend.cost,
             Cost {
@@ -352,10 +352,13 @@ async fn a_model_without_a_price_is_counted_or_refused_under_a_cap() {
     }
     let capped = setup([], Some(PLENTY));
     assert_eq!(
-        kind(capped.metered.ask(&nameless(under(PLENTY))).await),
+        kind(capped.metered.call(&nameless(under(PLENTY))).await),
         ModelErrorKind::Unpriced
     );
-    assert_eq!((capped.model.asked(), capped.faults.calls()), (vec![], 0));
+    assert_eq!(
+        (capped.model.requests(), capped.faults.calls()),
+        (vec![], 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -363,7 +366,7 @@ async fn a_model_without_a_price_counts_as_its_providers_most_expensive() {
     let unlisted = ModelRef::new(Provider::Anthropic, "claude-unheard-of").unwrap();
     let request = ModelRequest {
         chain: ModelChain::only(unlisted.into()),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     let day = BudgetKey::tenant_day(&request.caller.tenant, START);
     let assumed = PriceTable::current()
@@ -373,7 +376,7 @@ async fn a_model_without_a_price_counts_as_its_providers_most_expensive() {
         [Reply::Answer(answer(USED)), Reply::Answer(answer(USED))],
         Some(PLENTY),
     );
-    let answered = setup.metered.ask(&request).await.unwrap();
+    let answered = setup.metered.call(&request).await.unwrap();
     assert_eq!(
         answered.spend.cost,
         Cost {
@@ -382,7 +385,7 @@ async fn a_model_without_a_price_counts_as_its_providers_most_expensive() {
         }
     );
     assert_eq!(stands(&setup, &day), (assumed, 0));
-    setup.metered.ask(&nameless(request)).await.unwrap();
+    setup.metered.call(&nameless(request)).await.unwrap();
     assert_eq!(
         stands(&setup, &day),
         (assumed, 0),
@@ -395,9 +398,9 @@ async fn a_reservation_that_a_fast_clock_cleared_away_counts_in_full() {
     let setup = setup([Reply::Answer(answer(USED))], None);
     let request = under(PLENTY);
     setup.model.hold();
-    let (metered, asked) = (Arc::new(setup.metered), request.clone());
-    let asking = tokio::spawn(async move { metered.ask(&asked).await });
-    setup.model.until_asked(1).await;
+    let (metered, same) = (Arc::new(setup.metered), request.clone());
+    let call = tokio::spawn(async move { metered.call(&same).await });
+    setup.model.until_called(1).await;
     let fast = request.deadline.moment().plus(EXPIRES_AFTER_DEADLINE);
     let other = Reservation {
         id: ReservationId::new(fast),
@@ -410,7 +413,7 @@ async fn a_reservation_that_a_fast_clock_cleared_away_counts_in_full() {
         .await
         .unwrap();
     setup.model.release();
-    asking.await.unwrap().unwrap();
+    call.await.unwrap().unwrap();
     let record = setup.budgets.record(&task_of(&request)).unwrap();
     assert_eq!(
         (record.spent_micro_usd(), record.held.len()),
@@ -423,10 +426,10 @@ async fn a_call_counts_for_the_day_on_which_it_began() {
     let setup = setup([Reply::Hang], Some(PLENTY));
     let request = ModelRequest {
         deadline: Deadline::at(after(24 * 60 * 60)),
-        ..samples::question("hello")
+        ..samples::model_request("hello")
     };
     assert_eq!(
-        kind(setup.metered.ask(&request).await),
+        kind(setup.metered.call(&request).await),
         ModelErrorKind::Timeout
     );
     let tenant: &TenantId = &request.caller.tenant;
@@ -447,7 +450,7 @@ proptest! {
         tokens in 0.0..=1.0_f64,
         (read, write) in (0..5_000_u64, 0..5_000_u64),
     ) {
-        let request = samples::question(&text);
+        let request = samples::model_request(&text);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a small number")]
         let share = |of: u32| (f64::from(of) * tokens) as u64;
         let input_tokens = share(u32::try_from(token_bound(&request.prompt)).unwrap());

@@ -32,14 +32,14 @@ fn racing(budgets: &MemoryBudgets) -> (Arc<ScriptedModel>, Arc<Metered>, ModelRe
     )
 }
 
-fn ask_all(
+fn call_all(
     metered: &Arc<Metered>,
     request: &ModelRequest,
 ) -> JoinSet<Result<ModelAnswer, ModelError>> {
     let mut calls = JoinSet::new();
     for _ in 0..CALLS {
         let (metered, request) = (Arc::clone(metered), request.clone());
-        calls.spawn(async move { metered.ask(&request).await });
+        calls.spawn(async move { metered.call(&request).await });
     }
     calls
 }
@@ -56,9 +56,9 @@ async fn two_hundred_racing_calls_use_exactly_what_the_cap_leaves() {
     let budgets = MemoryBudgets::default();
     let (model, metered, request) = racing(&budgets);
     model.hold();
-    let calls = ask_all(&metered, &request);
+    let calls = call_all(&metered, &request);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(model.asked().len(), 50);
+    assert_eq!(model.requests().len(), 50);
     model.release();
     let results = calls.join_all().await;
     assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 50);
@@ -76,13 +76,13 @@ async fn two_hundred_racing_calls_use_exactly_what_the_cap_leaves() {
         "{waits:?}"
     );
     check_settled(&budgets, &request, 50);
-    ask_all(&metered, &request).join_all().await;
+    call_all(&metered, &request).join_all().await;
     check_settled(
         &budgets,
         &request,
-        u64::try_from(model.asked().len()).unwrap(),
+        u64::try_from(model.requests().len()).unwrap(),
     );
-    assert!(model.asked().len() > 50);
+    assert!(model.requests().len() > 50);
 }
 
 /// How long a call waits for others to be settled that began at [`START`].
@@ -118,9 +118,9 @@ async fn calls_that_cost_all_that_was_set_aside_use_up_the_cap_and_no_more() {
         model.then(crate::testing::Reply::Answer(answer(dear)));
     }
     for _ in 0..3 {
-        ask_all(&metered, &request).join_all().await;
+        call_all(&metered, &request).join_all().await;
     }
-    assert_eq!(model.asked().len(), 50);
+    assert_eq!(model.requests().len(), 50);
     for key in keys(&request) {
         let record = budgets.record(&key).unwrap();
         assert_eq!(
@@ -135,8 +135,8 @@ async fn killed_calls_count_in_full_until_the_next_call_clears_them() {
     let budgets = MemoryBudgets::default();
     let (model, metered, request) = racing(&budgets);
     model.hold();
-    let mut calls = ask_all(&metered, &request);
-    model.until_asked(50).await;
+    let mut calls = call_all(&metered, &request);
+    model.until_called(50).await;
     // Dropping the set kills the open calls.
     calls.shutdown().await;
     model.release();
@@ -155,10 +155,10 @@ async fn killed_calls_count_in_full_until_the_next_call_clears_them() {
         ..late.clone()
     };
     for (request, scope) in [(late, BudgetScope::Task), (raised, BudgetScope::Tenant)] {
-        let refused = metered.ask(&request).await.unwrap_err();
+        let refused = metered.call(&request).await.unwrap_err();
         assert_eq!(refused.kind, ModelErrorKind::BudgetExhausted(scope));
     }
-    assert_eq!(model.asked().len(), 50);
+    assert_eq!(model.requests().len(), 50);
     for key in keys(&request) {
         let record = budgets.record(&key).unwrap();
         assert_eq!(
@@ -168,7 +168,7 @@ async fn killed_calls_count_in_full_until_the_next_call_clears_them() {
     }
 }
 
-/// What becomes of one call, and when.
+/// What happens to one call, and when.
 #[derive(Debug, Clone, Copy)]
 struct Fate {
     begins: u64,
@@ -198,7 +198,7 @@ struct Fated(Fate);
 
 #[async_trait]
 impl Model for Fated {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         tokio::time::sleep(Duration::from_secs(self.0.takes)).await;
         let usage = samples::usage();
         let failed = |status| {
@@ -248,7 +248,7 @@ async fn run(fates: &[Fate], budgets: &MemoryBudgets, request: &ModelRequest) ->
             } else {
                 60
             });
-            match tokio::time::timeout(kill, metered.ask(&request)).await {
+            match tokio::time::timeout(kill, metered.call(&request)).await {
                 Ok(Ok(answered)) => answered.spend.cost.micro_usd,
                 Ok(Err(_)) | Err(_) => 0,
             }
@@ -261,7 +261,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whoever_ends_how_the_cap_is_kept_and_no_reservation_outlives_its_time(
+    fn the_cap_holds_however_calls_end_and_no_reservation_outlives_its_time(
         fates in prop::collection::vec(fate(), 1..40),
         room in 0..12_u64,
     ) {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::domain::{BudgetScope, Deadline, FailureCode, RetryRules, Spend};
-use crate::testing::samples::{START, after, question};
+use crate::testing::samples::{START, after, model_request};
 use crate::testing::{Failed, Reply, ScriptedModel, TokioClock, failed_of};
 
 /// What each failure that says so has cost.
@@ -28,12 +28,12 @@ struct Timed {
 
 #[async_trait]
 impl Model for Timed {
-    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
+    async fn call(&self, request: &ModelRequest) -> Result<ModelAnswer, ModelError> {
         self.begun
             .lock()
             .unwrap()
             .push(self.clock.now().since(START).as_millis());
-        self.model.ask(request).await
+        self.model.call(request).await
     }
 }
 
@@ -57,15 +57,15 @@ async fn run(
     request: &ModelRequest,
 ) -> (Result<ModelAnswer, ModelError>, Vec<u128>) {
     let (retry, timed) = retry(script, RetryBudget::default());
-    let asked = retry.ask(request).await;
+    let outcome = retry.call(request).await;
     let begun = timed.begun.lock().unwrap().clone();
-    (asked, begun)
+    (outcome, begun)
 }
 
 fn with_attempts(attempts: u32) -> ModelRequest {
     ModelRequest {
         retry: RetryRules::default().with_max_attempts(attempts).unwrap(),
-        ..question("hello")
+        ..model_request("hello")
     }
 }
 
@@ -133,9 +133,9 @@ fn check_times(script: &[Reply], expected_ms: &[u128]) {
         .start_paused(true)
         .build()
         .unwrap();
-    let (asked, begun) = runtime.block_on(run(script.to_vec(), &with_attempts(10)));
+    let (outcome, begun) = runtime.block_on(run(script.to_vec(), &with_attempts(10)));
     assert_eq!(begun, expected_ms, "{script:?}");
-    assert!(asked.is_ok(), "{script:?}");
+    assert!(outcome.is_ok(), "{script:?}");
 }
 
 /// Checks how a call ends that meets `script`.
@@ -146,8 +146,8 @@ fn check_end(script: &[Reply], request: &ModelRequest, expected: &Failed, expect
         .start_paused(true)
         .build()
         .unwrap();
-    let (asked, begun) = runtime.block_on(run(script.to_vec(), request));
-    let error = asked.unwrap_err();
+    let (outcome, begun) = runtime.block_on(run(script.to_vec(), request));
+    let error = outcome.unwrap_err();
     assert_eq!(
         (&failed_of(&error), &begun[..]),
         (expected, expected_ms),
@@ -158,7 +158,7 @@ fn check_end(script: &[Reply], request: &ModelRequest, expected: &Failed, expect
 }
 
 #[test]
-fn the_latest_hint_is_kept_and_else_the_wait_doubles() {
+fn the_latest_named_wait_holds_and_else_the_wait_doubles() {
     check_times(&[], &[0]);
     let plain = Reply::Fail;
     check_times(
@@ -210,8 +210,9 @@ fn what_another_attempt_cannot_mend_is_final_at_once() {
         .build()
         .unwrap();
     for failed in kinds {
-        let (asked, begun) = runtime.block_on(run([failed.clone().into()], &question("hello")));
-        let error = asked.unwrap_err();
+        let (outcome, begun) =
+            runtime.block_on(run([failed.clone().into()], &model_request("hello")));
+        let error = outcome.unwrap_err();
         assert_eq!(
             (failed_of(&error), error.earlier, begun),
             (failed, Vec::new(), vec![0])
@@ -221,26 +222,26 @@ fn what_another_attempt_cannot_mend_is_final_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn the_providers_word_goes_before_the_kind() {
-    let (asked, begun) = run(
+    let (outcome, begun) = run(
         [with_word(ModelErrorKind::Rejected, true)],
-        &question("hello"),
+        &model_request("hello"),
     )
     .await;
     assert_eq!(
-        (asked.unwrap().failed[0].code, begun),
+        (outcome.unwrap().failed[0].code, begun),
         (FailureCode::ModelRejected, vec![0, 500])
     );
-    let (asked, begun) = run([with_word(DOWN, false)], &question("hello")).await;
-    assert_eq!((asked.unwrap_err().kind, begun.len()), (DOWN, 1));
+    let (outcome, begun) = run([with_word(DOWN, false)], &model_request("hello")).await;
+    assert_eq!((outcome.unwrap_err().kind, begun.len()), (DOWN, 1));
 }
 
 #[test]
 fn a_wait_that_is_too_long_ends_the_call_with_its_end() {
     let soon = |millis| ModelRequest {
         deadline: Deadline::at(START.plus(Duration::from_millis(millis))),
-        ..question("hello")
+        ..model_request("hello")
     };
-    let ample = question("hello");
+    let ample = model_request("hello");
     check_end(&[limited(10_001)], &ample, &limited_until(10_001), &[0]);
     check_end(
         &[hinted(DOWN, 50_000, None)],
@@ -294,13 +295,13 @@ fn a_hint_outlives_the_attempts() {
     );
     check_end(
         &[hinted(ModelErrorKind::RateLimited, 100, Some(false))],
-        &question("hello"),
+        &model_request("hello"),
         &until(100),
         &[0],
     );
     let brief = ModelRequest {
         retry: RetryRules::default().with_max_seconds(1).unwrap(),
-        ..question("hello")
+        ..model_request("hello")
     };
     check_end(
         &[limited(700), limited(400)],
@@ -346,7 +347,7 @@ fn used_up_attempts_and_time_end_with_the_last_error() {
     check_end(&down(), &with_attempts(2), &(DOWN, None), &[0, 500]);
     let brief = |seconds| ModelRequest {
         retry: with_attempts(9).retry.with_max_seconds(seconds).unwrap(),
-        ..question("hello")
+        ..model_request("hello")
     };
     check_end(&down(), &brief(1), &(DOWN, None), &[0, 500]);
     check_end(&down(), &brief(2), &limited_until(21_500), &[0, 500, 1_500]);
@@ -357,7 +358,7 @@ async fn all_calls_share_the_budget() {
     let (retry, timed) = retry(vec![Reply::Fail(DOWN); 3], RetryBudget::new(1, 1).unwrap());
     assert_eq!(
         retry
-            .ask(&question("hello"))
+            .call(&model_request("hello"))
             .await
             .unwrap_err()
             .attempts()
@@ -366,16 +367,19 @@ async fn all_calls_share_the_budget() {
     );
     assert_eq!(
         retry
-            .ask(&question("hello"))
+            .call(&model_request("hello"))
             .await
             .unwrap_err()
             .attempts()
             .len(),
         1
     );
-    assert_eq!(retry.ask(&question("hello")).await.unwrap().failed, []);
+    assert_eq!(
+        retry.call(&model_request("hello")).await.unwrap().failed,
+        []
+    );
     timed.model.then(limited(100));
-    let error = retry.ask(&question("hello")).await.unwrap_err();
+    let error = retry.call(&model_request("hello")).await.unwrap_err();
     assert_eq!(failed_of(&error), limited_until(600));
 }
 
@@ -385,8 +389,8 @@ async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error(
         with_word(DOWN, true),
         hinted(ModelErrorKind::RateLimited, 100, Some(true)),
     ];
-    let (asked, _) = run(script.clone(), &question("hello")).await;
-    let answer = asked.unwrap();
+    let (outcome, _) = run(script.clone(), &model_request("hello")).await;
+    let answer = outcome.unwrap();
     let codes: Vec<_> = answer
         .failed
         .iter()
@@ -401,20 +405,20 @@ async fn failed_attempts_and_their_cost_stay_with_the_answer_and_with_the_error(
         (answer.spend.attempts, answer.spend.cost.micro_usd),
         (3, 10)
     );
-    let (asked, _) = run(script, &with_attempts(2)).await;
-    let error = asked.unwrap_err();
+    let (outcome, _) = run(script, &with_attempts(2)).await;
+    let error = outcome.unwrap_err();
     assert_eq!(error.attempts(), answer.failed);
     assert_eq!((error.spend.attempts, error.spend.cost.micro_usd), (2, 10));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_asks_no_more() {
+async fn a_dropped_call_makes_no_more_attempts() {
     let (retry, timed) = retry([limited(5_000)], RetryBudget::default());
     assert!(
-        tokio::time::timeout(Duration::from_secs(1), retry.ask(&question("hello")))
+        tokio::time::timeout(Duration::from_secs(1), retry.call(&model_request("hello")))
             .await
             .is_err()
     );
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(timed.model.asked().len(), 1);
+    assert_eq!(timed.model.requests().len(), 1);
 }

@@ -56,10 +56,10 @@ fn keys_are_spelled_as_documented() {
         TASK.parse().unwrap(),
         AGENT.parse().unwrap(),
     );
-    let question = AnswerKey::new([0xa0; 32]);
+    let request = AnswerKey::new([0xa0; 32]);
     let spelled = [
-        answer(&question).to_string(),
-        answer_chunk(&question, &[1, 255], 7).to_string(),
+        answer(&request).to_string(),
+        answer_chunk(&request, &[1, 255], 7).to_string(),
         agent(&tenant, id).to_string(),
         agent_version(&tenant, AgentVersion { id, version: 7 }).to_string(),
         created_since(Timestamp::from_millis(5)),

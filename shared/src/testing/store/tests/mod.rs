@@ -31,7 +31,7 @@ async fn the_fake_keeps_the_contract_of_retention() {
     );
     let (tasks, journal) = (Arc::clone(&store), Arc::clone(&store));
     let (budgets, answers) = (Arc::new(budgets), Arc::new(answers));
-    contract::retention(contract::Kept {
+    contract::retention(contract::RetentionPorts {
         tasks,
         journal,
         budgets,

@@ -1,6 +1,6 @@
-//! A worker in a process of its own, as Lambda would run it: asks one question many times at once,
-//! through the whole stack of a model call, and says how many answers it got. A call that is better
-//! made later is made later, as the executor would.
+//! A worker in a process of its own, as Lambda would run it: makes the same model call many times
+//! at once, through the whole stack of a model call, and says how many answers it got. A call that
+//! is better made later is made later, as the executor would.
 //!
 //! Called with: the ephemeral table, the state table, the provider's URL, the model, the tenant,
 //! the prompt, the times.
@@ -20,7 +20,7 @@ use shared::domain::{Deadline, ModelAnswer};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, Model, Recovery};
 use tests::LocalAws;
-use tests::calls::{self, Question};
+use tests::calls::{self, Call};
 
 /// How long one call may take; a dead leader's claim ends with its deadline.
 const PATIENCE: Duration = Duration::from_secs(12);
@@ -32,13 +32,13 @@ async fn main() {
         panic!("seven arguments are needed, not {}", arguments.len());
     };
     let stack = calls::stack(&LocalAws::from_env().await, ephemeral, state, url);
-    let question = Question {
+    let call = Call {
         tenant,
         model,
         prompt,
     };
     let answers =
-        join_all((0..times.parse().unwrap()).map(|_| until_answered(&stack, &question))).await;
+        join_all((0..times.parse().unwrap()).map(|_| until_answered(&stack, &call))).await;
     println!(
         "{}",
         answers
@@ -48,12 +48,12 @@ async fn main() {
     );
 }
 
-async fn until_answered(stack: &Arc<dyn Model>, question: &Question<'_>) -> ModelAnswer {
+async fn until_answered(stack: &Arc<dyn Model>, call: &Call<'_>) -> ModelAnswer {
     loop {
         let now = SystemClock.now();
-        let mut request = question.cached();
+        let mut request = call.cached();
         request.deadline = Deadline::at(now.plus(PATIENCE));
-        match stack.ask(&request).await {
+        match stack.call(&request).await {
             Ok(answer) => return answer,
             Err(error) => {
                 let Some(Recovery { wait, .. }) = error.recovery else {

@@ -1,4 +1,4 @@
-//! Where all that belongs to a task is kept: a task to purge, and what is left of it.
+//! The ports that store a task's records: they create a task to purge, and show what is left of it.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use crate::domain::{
     ToolRunner, WorkerId,
 };
 use crate::ports::{
-    Allowance, AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Asking, Budget, BudgetKey,
-    Budgets, CachedAnswer, Deletion, Horizon, Journal, PageRequest, Purged, Reservation, Retention,
-    StoreError, TaskFilter, TaskStore,
+    Allowance, AnswerCache, AnswerClaim, AnswerClaimed, AnswerSeen, Budget, BudgetKey, Budgets,
+    CachedAnswer, ClaimState, Deletion, Horizon, Journal, PageRequest, Purged, Reservation,
+    Retention, StoreError, TaskFilter, TaskStore,
 };
 use crate::testing::samples::{self, lease_until};
 
-/// Where all that belongs to a task is kept.
+/// The ports that store a task's records.
 #[derive(Clone)]
-pub struct Kept {
+pub struct RetentionPorts {
     /// The tasks.
     pub tasks: Arc<dyn TaskStore>,
     /// Their journals.
@@ -54,7 +54,7 @@ pub(super) fn key(task: &Task) -> AnswerKey {
     )
 }
 
-impl Kept {
+impl RetentionPorts {
     pub(super) fn tasks(&self) -> &Store {
         &self.tasks
     }
@@ -73,7 +73,7 @@ impl Kept {
         self.keep_answer(&task).await?;
         let mut first = samples::step(task.id(), 1, "Paris");
         if let StepKind::ModelCall { answer, .. } = &mut first.kind {
-            answer.kept_as = Some(Box::new(key(&task)));
+            answer.cache_key = Some(Box::new(key(&task)));
         }
         self.journal.append(&first).await?;
         for step in 2..=30 {
@@ -108,19 +108,19 @@ impl Kept {
         Ok(())
     }
 
-    /// Keeps a large answer, and the claim to ask for a newer one.
+    /// Stores a large answer, and the claim to make the call for a newer one.
     pub(super) async fn keep_answer(&self, task: &Task) -> Outcome {
         let answer = ModelAnswer {
             spend: Spend::default(),
             ..samples::answer(&samples::noise(64 * 1_024, 3))
         };
-        let kept = CachedAnswer {
+        let ports = CachedAnswer {
             answer,
             made_at: at(0),
             fresh_until: at(1),
             ends_at: at(99_000),
         };
-        self.answers.replace(&key(task), &kept).await?;
+        self.answers.replace(&key(task), &ports).await?;
         let (owner, now, until) = (WorkerId::new(at(2)), at(2), at(99_000));
         let claim = AnswerClaim {
             owner,
@@ -176,7 +176,7 @@ impl Kept {
         Ok(())
     }
 
-    /// All that is kept of the task, beside itself: how many steps, its budget, and its cached
+    /// What is stored of the task, beside its record: how many steps, its budget, and its cached
     /// answer.
     pub(super) async fn belongings(
         &self,
@@ -190,14 +190,14 @@ impl Kept {
         Ok((
             steps,
             budget,
-            self.answers.look(&key(task), at(2), at(0)).await?,
+            self.answers.read(&key(task), at(2), at(0)).await?,
         ))
     }
 
     pub(super) async fn has_nothing(&self, task: &Task) -> Outcome {
         let seen = AnswerSeen {
-            kept: None,
-            asking: Asking::Nobody,
+            cached: None,
+            claim: ClaimState::Free,
         };
         same(&self.belongings(task).await?, &(0, Budget::default(), seen))
     }
@@ -234,7 +234,7 @@ impl Kept {
         same(&read(self.tasks(), task).await?, &Some(task.clone()))?;
         let (steps, budget, answer) = self.belongings(task).await?;
         same(
-            &(steps, budget.committed_micro_usd, answer.kept.is_some()),
+            &(steps, budget.committed_micro_usd, answer.cached.is_some()),
             &(31, 7, true),
         )?;
         same(
