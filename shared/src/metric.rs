@@ -94,6 +94,7 @@ pub const ALL: [(&str, Unit, &[&str]); 77] = [
     ("ServerErrors", Unit::Count, &[]),
     ("RequestLatency", Unit::Milliseconds, &[]),
     ("WaitsRefused", Unit::Count, &[]),
+    ("RequestsLimited", Unit::Count, &[]),
     ("AuthFailures", Unit::Count, &["reason"]),
     ("TasksSubmitted", Unit::Count, &[]),
     ("IdempotentReplays", Unit::Count, &[]),
@@ -209,6 +210,8 @@ pub const REQUEST_LATENCY: Timer<0> = Timer::listed("RequestLatency");
 /// Waits for a task that were refused, because the tenant's waits were at their cap or could not be
 /// counted.
 pub const WAITS_REFUSED: Counter<0> = Counter::listed("WaitsRefused");
+/// Requests that a limit of requests a minute refused.
+pub const REQUESTS_LIMITED: Counter<0> = Counter::listed("RequestsLimited");
 /// Requests whose API key was refused, by what was wrong with it: absent, malformed or wrong.
 pub const AUTH_FAILURES: Counter<1> = Counter::listed("AuthFailures");
 /// Tasks accepted.

@@ -23,8 +23,8 @@ use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::app::{
-    AgentDeletion, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, Room, Runner, Sweeper,
-    Tasks, TenantSlots, Waits, WorkTimes,
+    AgentDeletion, Agents, DeadLetterHandler, KeyPorts, Purger, Readiness, RequestRates, Room,
+    Runner, Sweeper, Tasks, TenantSlots, Waits, WorkTimes,
 };
 use shared::config::Environment;
 use shared::domain::{CacheRules, CacheTerms, TenantId};
@@ -37,8 +37,8 @@ use shared::ports::{Clock, Model, Secret, SecretError, Secrets, TaskStore};
 use shared::telemetry::{Service, start, write_metrics};
 use shared::testing::{
     Delivery, Faults, ManualClock, MemoryAnswers, MemoryBudgets, MemoryCircuits, MemoryKeys,
-    MemoryQueue, MemorySecrets, MemorySlots, MemoryStore, MemoryTenants, Reply, ScriptedModel,
-    samples,
+    MemoryQueue, MemoryRequestCounts, MemorySecrets, MemorySlots, MemoryStore, MemoryTenants,
+    Reply, ScriptedModel, samples,
 };
 use shared::tools::BuiltinTools;
 use tower::ServiceExt;
@@ -444,6 +444,7 @@ impl Ports {
             auth: Auth {
                 deployment_key: DeploymentKey::new(secrets, key, Duration::ZERO, tenant()),
                 keys: Arc::new(check),
+                rates: RequestRates::new(Arc::new(MemoryRequestCounts::default()), self.time()),
             },
             version: "v1",
             runbook_url: "docs/operations.md".to_owned(),

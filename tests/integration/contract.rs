@@ -8,7 +8,8 @@ use aws_sdk_sqs::types::MessageSystemAttributeName;
 use shared::queue::SqsTaskQueue;
 use shared::store::{
     DynamoAgentStore, DynamoAnswerCache, DynamoBudgets, DynamoCircuits, DynamoJournal,
-    DynamoKeyStore, DynamoRetention, DynamoSlots, DynamoTaskStore, DynamoTenantStore,
+    DynamoKeyStore, DynamoRequestCounts, DynamoRetention, DynamoSlots, DynamoTaskStore,
+    DynamoTenantStore,
 };
 use shared::testing::Delivery;
 use shared::testing::contract::{self, AgentPorts, Inbox, RetentionPorts};
@@ -43,6 +44,18 @@ async fn dynamodb_keeps_the_contract_of_the_key_store() {
     let store = DynamoKeyStore::new(aws.dynamodb(), table.as_str());
     finish(
         tokio::spawn(contract::key_store(Arc::new(store))),
+        aws.delete_table(&table),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dynamodb_keeps_the_contract_of_the_request_counts() {
+    let aws = LocalAws::from_env().await;
+    let table = aws.create_state_table().await;
+    let counts = DynamoRequestCounts::new(aws.dynamodb(), table.as_str());
+    finish(
+        tokio::spawn(contract::request_counts(Arc::new(counts))),
         aws.delete_table(&table),
     )
     .await;

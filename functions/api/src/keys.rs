@@ -8,13 +8,14 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::KeyChanges;
 use shared::domain::{
-    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, Scope, Scopes, Timestamp,
+    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, RequestRate, Scope, Scopes,
+    Timestamp,
 };
 use shared::ports::ListedKey;
 
 use crate::Api;
 use crate::auth::{Caller, Keys};
-use crate::body::{Body, Broken, OptionalBody, counted, present, required};
+use crate::body::{Body, Broken, Object, OptionalBody, counted, present, required};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params};
@@ -27,6 +28,42 @@ pub(crate) struct CreateKeyRequest {
     name: Option<String>,
     scopes: Option<Vec<String>>,
     expires_at: Option<String>,
+    limits: Option<Object<RateEntry>>,
+}
+
+/// The limits of a key or a tenant in a body. Null is none.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RateEntry {
+    #[serde(default, deserialize_with = "present")]
+    requests_per_minute: Option<Option<u32>>,
+}
+
+impl RateEntry {
+    /// The limit on requests, if the body says something about it.
+    pub(crate) fn rate(
+        entry: Option<Object<Self>>,
+        broken: &mut Broken,
+    ) -> Option<Option<RequestRate>> {
+        let Object(entry) = entry?;
+        let requests = entry.requests_per_minute?;
+        let checked = requests.map(RequestRate::per_minute).transpose();
+        broken.below("/limits", |broken| broken.keep(checked))
+    }
+}
+
+/// The limits of a key or a tenant; null is none.
+#[derive(Serialize)]
+pub(crate) struct RateResponse {
+    requests_per_minute: Option<u32>,
+}
+
+impl From<Option<RequestRate>> for RateResponse {
+    fn from(rate: Option<RequestRate>) -> Self {
+        Self {
+            requests_per_minute: rate.map(RequestRate::requests),
+        }
+    }
 }
 
 /// The body of `PATCH /v1/keys/{id}`: a merge patch (RFC 7396).
@@ -39,6 +76,7 @@ pub(crate) struct ChangeKeyRequest {
     scopes: Option<Option<Vec<String>>>,
     #[serde(default, deserialize_with = "present")]
     expires_at: Option<Option<String>>,
+    limits: Option<Object<RateEntry>>,
 }
 
 /// The body of `POST /v1/keys/{id}/rotate`, which may be left out.
@@ -58,11 +96,13 @@ impl CreateKeyRequest {
         let expires_at = self
             .expires_at
             .map(|text| broken.keep(moment("/expires_at", &text)));
+        let rate = RateEntry::rate(self.limits, &mut broken);
         let terms = match (name, scopes) {
             (Some(name), Some(scopes)) => Some(KeyTerms {
                 name,
                 scopes,
                 expires_at: expires_at.flatten(),
+                rate: rate.flatten(),
             }),
             _ => None,
         };
@@ -81,10 +121,12 @@ impl ChangeKeyRequest {
         let expires_at = self
             .expires_at
             .map(|text| text.and_then(|text| broken.keep(moment("/expires_at", &text))));
+        let rate = RateEntry::rate(self.limits, &mut broken);
         broken.finish(Some(KeyChanges {
             name: name.flatten(),
             scopes: scopes.flatten(),
             expires_at,
+            rate,
         }))
     }
 }
@@ -112,6 +154,7 @@ pub(crate) struct KeyResponse {
     id: String,
     name: String,
     scopes: Scopes,
+    limits: RateResponse,
     created_at: String,
     expires_at: Option<String>,
     revoked_at: Option<String>,
@@ -147,6 +190,7 @@ impl KeyResponse {
             id: key.id.to_string(),
             name: key.name.as_str().to_owned(),
             scopes: key.scopes.clone(),
+            limits: key.rate.into(),
             created_at: rfc3339(key.created_at),
             expires_at: key.expires_at.map(rfc3339),
             revoked_at: key.revoked_at.map(rfc3339),

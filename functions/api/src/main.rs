@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use lambda_http::Error;
-use shared::app::{Agents, KeyPorts, Readiness, Tasks, Waits};
+use shared::app::{Agents, KeyPorts, Readiness, RequestRates, Tasks, Waits};
 use shared::config::{ConfigError, Environment};
 use shared::domain::{TenantId, Timestamp};
 use shared::ports::Clock;
@@ -19,8 +19,8 @@ use shared::queue::{SqsTaskQueue, sqs};
 use shared::secrets::{SecretsManager, secrets_manager};
 use shared::store::client::{dynamodb, sdk_config};
 use shared::store::{
-    DynamoAgentStore, DynamoJournal, DynamoKeyStore, DynamoSlots, DynamoTaskStore,
-    DynamoTenantStore,
+    DynamoAgentStore, DynamoJournal, DynamoKeyStore, DynamoRequestCounts, DynamoSlots,
+    DynamoTaskStore, DynamoTenantStore,
 };
 use shared::telemetry::{self, Service};
 
@@ -51,6 +51,7 @@ async fn main() -> Result<(), Error> {
         queue: Arc::<SqsTaskQueue>::clone(&queue),
         clock: Arc::new(SystemClock),
     };
+    let counts = DynamoRequestCounts::new(table.clone(), &config.ephemeral_table);
     let wait_slots = DynamoSlots::of_waits(table.clone(), &config.ephemeral_table);
     let home: TenantId = TENANT.parse()?;
     let ports = KeyPorts {
@@ -81,6 +82,7 @@ async fn main() -> Result<(), Error> {
         auth: Auth {
             deployment_key,
             keys: Arc::new(check),
+            rates: RequestRates::new(Arc::new(counts), Arc::new(SystemClock)),
         },
         version: VERSION,
         runbook_url: config.runbook_url,

@@ -6,13 +6,13 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
-use shared::app::RenewedSeals;
+use shared::app::{RenewedSeals, TenantChanges};
 use shared::domain::{Invalid, Tenant, TenantId, TenantStatus};
 
 use crate::Api;
 use crate::auth::{Caller, Operator};
-use crate::body::{Body, Broken, named, required};
-use crate::keys::{CreateKeyRequest, NewKeyResponse};
+use crate::body::{Body, Broken, Object, named, present, required};
+use crate::keys::{CreateKeyRequest, NewKeyResponse, RateEntry, RateResponse};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params};
@@ -29,7 +29,9 @@ pub(crate) struct CreateTenantRequest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeTenantRequest {
-    status: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    status: Option<Option<String>>,
+    limits: Option<Object<RateEntry>>,
 }
 
 /// A tenant.
@@ -37,6 +39,7 @@ pub(crate) struct ChangeTenantRequest {
 pub(crate) struct TenantResponse {
     id: String,
     status: TenantStatus,
+    limits: RateResponse,
     created_at: String,
 }
 
@@ -45,6 +48,7 @@ impl From<&Tenant> for TenantResponse {
         Self {
             id: tenant.id.to_string(),
             status: tenant.status,
+            limits: tenant.rate.into(),
             created_at: rfc3339(tenant.created_at),
         }
     }
@@ -98,7 +102,7 @@ pub(crate) async fn find_tenant(
     Ok(Json(TenantResponse::from(&tenant)))
 }
 
-/// `PATCH /v1/tenants/{id}`: suspends it, or lets it use the API again.
+/// `PATCH /v1/tenants/{id}`: changes its status or limits.
 pub(crate) async fn change_tenant(
     State(api): State<Api>,
     _caller: Caller<Operator>,
@@ -108,10 +112,16 @@ pub(crate) async fn change_tenant(
 ) -> Result<Json<TenantResponse>, Problem> {
     params.finish()?;
     let mut broken = Broken::default();
-    let status = required("/status", request.status)
-        .and_then(|name| named("/status", &name, "active or suspended"));
-    let status = broken.keep(status);
-    let tenant = api.tenants.set_status(&id, broken.finish(status)?).await?;
+    let status = request.status.map(|status| {
+        let status = required("/status", status);
+        broken.keep(status.and_then(|name| named("/status", &name, "active or suspended")))
+    });
+    let rate = RateEntry::rate(request.limits, &mut broken);
+    let changes = broken.finish(Some(TenantChanges {
+        status: status.flatten(),
+        rate,
+    }))?;
+    let tenant = api.tenants.change_tenant(&id, changes).await?;
     Ok(Json(TenantResponse::from(&tenant)))
 }
 

@@ -2,10 +2,22 @@
 
 use std::sync::Arc;
 
+use super::keys::check_rate;
 use super::span::record;
 use super::{AppError, Keys};
-use crate::domain::{ApiKey, ApiToken, KeyTerms, Scope, Tenant, TenantId, TenantStatus};
+use crate::domain::{
+    ApiKey, ApiToken, KeyTerms, RequestRate, Scope, Tenant, TenantId, TenantStatus,
+};
 use crate::ports::{Clock, Page, PageRequest, StoreError, TenantStore};
+
+/// What changes about a tenant; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TenantChanges {
+    /// Whether it may use the API.
+    pub status: Option<TenantStatus>,
+    /// How many requests its keys together may make; `Some(None)` for any number.
+    pub rate: Option<Option<RequestRate>>,
+}
 
 /// What one call of [`Tenants::renew_seals`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,21 +80,24 @@ impl Tenants {
         found.ok_or_else(|| AppError::NotFound(format!("tenant {id}")))
     }
 
-    /// Suspends a tenant, or lets it use the API again. All functions know it within 30 s.
-    pub async fn set_status(
+    /// Changes a tenant. All functions know it within 30 s.
+    pub async fn change_tenant(
         &self,
         id: &TenantId,
-        status: TenantStatus,
+        changes: TenantChanges,
     ) -> Result<Tenant, AppError> {
-        let tenant = self.find_tenant(id).await?;
-        if tenant.status == status {
-            return Ok(tenant);
+        let before = self.find_tenant(id).await?;
+        let status = changes.status.unwrap_or(before.status);
+        let rate = changes.rate.unwrap_or(before.rate);
+        if (status, rate) == (before.status, before.rate) {
+            return Ok(before);
         }
-        let changed = tenant.in_status(status);
+        let changed = before.changed(status, rate);
         self.store.update(&changed).await?;
-        match status {
-            TenantStatus::Suspended => tracing::warn!("tenant suspended"),
-            TenantStatus::Active => tracing::warn!("tenant active again"),
+        match changes.status {
+            Some(TenantStatus::Suspended) => tracing::warn!("tenant suspended"),
+            Some(TenantStatus::Active) => tracing::warn!("tenant active again"),
+            None => tracing::info!("tenant changed"),
         }
         Ok(changed)
     }
@@ -117,6 +132,7 @@ impl Tenants {
             return Err(AppError::invalid("/scopes", reason));
         }
         let tenant = self.find_tenant(id).await?;
+        check_rate(terms.rate, tenant.rate)?;
         self.keys.create_key_of(tenant.id, terms).await
     }
 }

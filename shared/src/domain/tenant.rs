@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::invalid::Invalid;
+use super::request_rate::RequestRate;
 use super::time::Timestamp;
 
 /// An isolated customer. It comes from the credential of a request, never from its path or body.
@@ -43,6 +44,8 @@ pub struct Tenant {
     pub id: TenantId,
     /// Whether it may use the API.
     pub status: TenantStatus,
+    /// How many requests all its keys together may make.
+    pub rate: Option<RequestRate>,
     /// When it was created.
     pub created_at: Timestamp,
     /// How often it was changed.
@@ -65,16 +68,18 @@ impl Tenant {
         Self {
             id,
             status: TenantStatus::Active,
+            rate: None,
             created_at: now,
             revision: 1,
         }
     }
 
-    /// The tenant in this status.
+    /// The tenant in this status and with this limit, in its next revision.
     #[must_use]
-    pub fn in_status(self, status: TenantStatus) -> Self {
+    pub fn changed(self, status: TenantStatus, rate: Option<RequestRate>) -> Self {
         Self {
             status,
+            rate,
             revision: self.revision + 1,
             ..self
         }

@@ -15,6 +15,7 @@ const SCOPES: &str = "scopes";
 const CREATED_AT: &str = "created_at";
 const EXPIRES_AT: &str = "refused_from";
 const REVOKED_AT: &str = "revoked_at";
+const RATE: &str = "requests_per_minute";
 const CURRENT: &str = "secret_hash";
 const PREVIOUS: &str = "previous_secret_hash";
 const PREVIOUS_UNTIL: &str = "previous_until";
@@ -24,7 +25,7 @@ const PEPPER: &str = "pepper_version";
 pub(super) const LAST_USED: &str = "last_used_day";
 
 /// The attributes that a key may lack.
-pub(super) const OPTIONAL: [&str; 2] = [EXPIRES_AT, REVOKED_AT];
+pub(super) const OPTIONAL: [&str; 3] = [EXPIRES_AT, REVOKED_AT, RATE];
 
 /// What both records have.
 pub(super) fn attributes(key: &ApiKey) -> Attributes {
@@ -36,6 +37,7 @@ pub(super) fn attributes(key: &ApiKey) -> Attributes {
         created_at,
         expires_at,
         revoked_at,
+        rate,
         revision,
     } = key;
     let mut attributes = vec![
@@ -48,6 +50,7 @@ pub(super) fn attributes(key: &ApiKey) -> Attributes {
     ];
     attributes.extend(expires_at.map(|end| (EXPIRES_AT, moment(end))));
     attributes.extend(revoked_at.map(|at| (REVOKED_AT, moment(at))));
+    attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
     attributes
 }
 
@@ -118,6 +121,7 @@ fn key(fields: &Fields<'_>) -> Result<ApiKey, StoreError> {
         created_at: fields.moment(CREATED_AT)?,
         expires_at: fields.optional(EXPIRES_AT, Fields::moment)?,
         revoked_at: fields.optional(REVOKED_AT, Fields::moment)?,
+        rate: fields.optional(RATE, items::rate)?,
         revision: fields.number(REVISION)?,
     })
 }

@@ -15,7 +15,7 @@ use serde::de::value::{Error as NameError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 use super::keys::{Key, PK, SK};
-use crate::domain::{ModelRef, Timestamp, Usage};
+use crate::domain::{ModelRef, RequestRate, Timestamp, Usage};
 use crate::ports::StoreError;
 
 /// The version of forms that never had an incompatible change. Other forms have a version of their
@@ -123,6 +123,11 @@ pub(super) fn usage(usage: Usage) -> (&'static str, AttributeValue) {
                 .collect(),
         ),
     )
+}
+
+/// The limit on the rate of requests in the attribute `name`.
+pub(super) fn rate(fields: &Fields<'_>, name: &str) -> Result<RequestRate, StoreError> {
+    fields.valid(RequestRate::per_minute(fields.number(name)?))
 }
 
 /// The attributes that are read from one record, and its key for errors.

@@ -14,6 +14,7 @@ use crate::ports::{Page, PageRequest, StoreError, TenantStore};
 
 const ID: &str = "tenant";
 const STATUS: &str = "status";
+const RATE: &str = "requests_per_minute";
 const CREATED_AT: &str = "created_at";
 
 /// Tenants in a DynamoDB table.
@@ -100,15 +101,17 @@ fn write(key: Key, tenant: &Tenant) -> Item {
     let Tenant {
         id,
         status,
+        rate,
         created_at,
         revision,
     } = tenant;
-    let attributes = vec![
+    let mut attributes = vec![
         (ID, text(id.as_str())),
         (STATUS, name(status)),
         (CREATED_AT, moment(*created_at)),
         (REVISION, number(revision)),
     ];
+    attributes.extend(rate.map(|rate| (RATE, number(rate.requests()))));
     items::item(key, attributes)
 }
 
@@ -117,6 +120,7 @@ fn read(item: &Item) -> Result<Tenant, StoreError> {
     Ok(Tenant {
         id: fields.parsed(ID)?,
         status: fields.name(STATUS)?,
+        rate: fields.optional(RATE, items::rate)?,
         created_at: fields.moment(CREATED_AT)?,
         revision: fields.number(REVISION)?,
     })
@@ -131,7 +135,10 @@ mod tests {
     #[test]
     fn a_tenant_survives_its_record() {
         let tenant = Tenant::create(samples::tenant("acme"), samples::START);
-        for tenant in [tenant.clone(), tenant.in_status(TenantStatus::Suspended)] {
+        for tenant in [
+            tenant.clone(),
+            tenant.changed(TenantStatus::Suspended, None),
+        ] {
             let item = write(keys::tenant_record(&tenant.id), &tenant);
             assert_eq!(read(&item).unwrap(), tenant);
         }

@@ -13,8 +13,8 @@ use crate::domain::{
     Agent, AgentConfig, AgentName, ApiToken, AssistantContent, AssistantPart, CacheRules, CacheUse,
     Caller, Cost, Credential, Deadline, FailedAttempt, Failure, FailureCode, Grace, Instructions,
     KeyId, KeyName, KeyTerms, Lease, Limits, Message, ModelAnswer, ModelChain, ModelRef,
-    ModelRequest, Origin, Output, Pepper, Prompt, Provider, RetryRules, Scope, Spend, Step,
-    StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall,
+    ModelRequest, Origin, Output, Pepper, Prompt, Provider, RequestRate, RetryRules, Scope, Spend,
+    Step, StepKind, StopReason, Task, TaskId, TaskInput, TaskState, TenantId, Timestamp, ToolCall,
     ToolRunner, ToolUse, TraceHeader, Usage, WorkerId,
 };
 use crate::ports::{SealedCredential, TaskMessage, TaskSummary};
@@ -318,6 +318,7 @@ pub fn sealed_key(tenant: &str) -> SealedCredential {
 pub fn rotated_key(tenant: &str) -> SealedCredential {
     let terms = KeyTerms {
         expires_at: Some(after(3_600)),
+        rate: RequestRate::per_minute(60).ok(),
         ..key_terms()
     };
     let key = Credential::create(self::tenant(tenant), terms, &token(), START);
@@ -332,5 +333,6 @@ pub fn key_terms() -> KeyTerms {
             .into_iter()
             .collect(),
         expires_at: None,
+        rate: None,
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::app::{Access, AppError, KeyChanges, KeyCheck, KeyPorts, Keys, Refused, Tenants};
+use shared::app::{
+    Access, AppError, KeyChanges, KeyCheck, KeyPorts, Keys, Refused, TenantChanges, Tenants,
+};
 use shared::domain::{
     ApiToken, Grace, KeyId, KeyTerms, Pepper, Scope, Scopes, TenantId, TenantStatus,
 };
@@ -93,6 +95,8 @@ fn operator() -> Access {
         tenant: home(),
         key: None,
         scopes: Scopes::all(),
+        key_rate: None,
+        tenant_rate: None,
     }
 }
 
@@ -123,6 +127,8 @@ async fn a_key_acts_for_its_tenant_with_its_scopes() {
         tenant: home(),
         key: Some(key.id),
         scopes: terms.scopes,
+        key_rate: None,
+        tenant_rate: None,
     };
     assert_eq!(access, expected);
 }
@@ -447,7 +453,13 @@ async fn a_suspended_tenant_is_refused_and_comes_back() {
     let token = first.unwrap().1;
     let function = world.function();
     assert_eq!(outcome(&function, &token).await, "accepted");
-    let set = async |status| world.tenants.set_status(&acme, status).await.unwrap();
+    let set = async |status| {
+        let changes = TenantChanges {
+            status: Some(status),
+            rate: None,
+        };
+        world.tenants.change_tenant(&acme, changes).await.unwrap()
+    };
     set(TenantStatus::Suspended).await;
     set(TenantStatus::Suspended).await;
     world.clock.advance(Duration::from_secs(30));

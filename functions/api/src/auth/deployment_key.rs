@@ -59,6 +59,8 @@ impl DeploymentKey {
                     tenant: self.tenant.clone(),
                     key: None,
                     scopes: Scopes::all(),
+                    key_rate: None,
+                    tenant_rate: None,
                 });
             }
         }

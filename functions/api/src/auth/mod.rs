@@ -4,6 +4,7 @@
 //! revoked or has expired. The log has the reason.
 
 mod deployment_key;
+mod rate;
 mod scopes;
 
 use std::marker::PhantomData;
@@ -15,8 +16,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::Response;
-use shared::app::{Access, KeyCheck, Refused};
+use axum::response::{IntoResponse, Response};
+use shared::app::{Access, KeyCheck, Refused, RequestRates};
 use shared::domain::{ApiToken, KEY_PREFIX};
 use shared::metric;
 use tracing::Span;
@@ -36,6 +37,8 @@ pub struct Auth {
     pub deployment_key: DeploymentKey,
     /// The check of all other keys.
     pub keys: Arc<KeyCheck>,
+    /// The limits on requests.
+    pub rates: RequestRates,
 }
 
 impl Auth {
@@ -103,8 +106,15 @@ pub(crate) async fn require_key(
     if let Some(key) = checked.access.key {
         span.record("caller_key_id", key.to_string());
     }
+    let limits = match request.method().is_safe() {
+        true => Vec::new(),
+        false => auth.rates.count(&checked.access).await,
+    };
     request.extensions_mut().insert(checked);
-    Ok(next.run(request).await)
+    Ok(match rate::refusal(&limits) {
+        Some(refused) => rate::describe(refused.into_response(), &limits),
+        None => rate::describe(next.run(request).await, &limits),
+    })
 }
 
 /// A request whose key is valid.

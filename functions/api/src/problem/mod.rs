@@ -118,6 +118,14 @@ impl Problem {
         }
     }
 
+    /// The caller made more requests in this minute than its key or tenant may.
+    pub(crate) fn rate_limited(owner: &str, most: u32, seconds: u64) -> Self {
+        let detail = format!(
+            "the {owner} may make {most} requests a minute that are no reads, and has made them; the next minute begins in {seconds} s"
+        );
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail)
+    }
+
     /// The caller's key is valid, but its tenant may not use the API now.
     pub(crate) fn tenant_suspended() -> Self {
         let detail = "the tenant of this API key is suspended; ask the operator of this deployment";
@@ -332,7 +340,10 @@ pub(crate) fn render(mut response: Response, request_id: &str, runbook: Option<&
         status: problem.status.as_u16(),
         code: problem.code,
         detail: &problem.detail,
-        retryable: problem.status == StatusCode::SERVICE_UNAVAILABLE,
+        retryable: matches!(
+            problem.status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ),
         request_id,
         runbook: runbook
             .filter(|_| problem.status.is_server_error())

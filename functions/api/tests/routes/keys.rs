@@ -7,7 +7,7 @@ use shared::domain::{Scope, Scopes};
 use shared::ports::KeyStore;
 use shared::testing::samples;
 
-use crate::platform::{Answer, Platform, check_refused, redacted, request};
+use crate::platform::{AGENT, Answer, Platform, check_refused, redacted, request};
 
 async fn with_token(platform: &Platform, token: &str) -> Answer {
     let request = Request::get("/v1/agents").header("authorization", format!("Bearer {token}"));
@@ -31,7 +31,7 @@ async fn a_key_lives_from_its_creation_to_its_revocation() {
     let path = format!("/v1/keys/{id}");
     assert_eq!(created.headers["location"], path);
     let mut expected = json!({
-        "id": "[id]", "name": "ci", "scopes": ["agents:read", "keys"], "created_at": "[time]",
+        "id": "[id]", "name": "ci", "scopes": ["agents:read", "keys"], "limits": { "requests_per_minute": null }, "created_at": "[time]",
         "expires_at": "[time]", "revoked_at": "[time]", "last_used_on": null, "token": token,
     });
     assert_eq!(redacted(created.body), expected);
@@ -289,4 +289,96 @@ async fn a_tenant_has_at_most_a_hundred_keys() {
     let path = format!("/v1/keys/{}", first.body["id"].as_str().unwrap());
     send(&platform, "DELETE", &path, json!({})).await;
     assert_eq!(create().await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn writes_above_the_limits_of_a_key_or_its_tenant_are_refused_until_the_next_minute() {
+    let platform = Platform::new();
+    platform.create_tenant("acme").await;
+    let limits = |requests: Value| json!({ "limits": { "requests_per_minute": requests } });
+    let changed = send(&platform, "PATCH", "/v1/tenants/acme", limits(json!(3))).await;
+    assert_eq!(changed.body["limits"], json!({ "requests_per_minute": 3 }));
+    let key = |requests: u32| {
+        let scopes = ["agents:read", "agents:write"];
+        let limits = json!({ "requests_per_minute": requests });
+        json!({ "name": "k", "scopes": scopes, "limits": limits })
+    };
+    let create = async |body| send(&platform, "POST", "/v1/tenants/acme/keys", body).await;
+    check_refused(
+        &create(key(4)).await,
+        &[("/limits/requests_per_minute", "the limit of the tenant, 3")],
+        "above the tenant's",
+    );
+    let mut tokens = Vec::new();
+    for requests in [2, 3] {
+        let created = create(key(requests)).await;
+        tokens.push(created.body["token"].as_str().unwrap().to_owned());
+    }
+    let write = async |token: &str| {
+        let request = Request::post("/v1/agents")
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/json");
+        platform.send(request.body(AGENT.into()).unwrap()).await
+    };
+    let said = |answer: &Answer, name: &str| -> Vec<String> {
+        let values = answer.headers.get_all(name).iter();
+        values
+            .map(|value| value.to_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = write(&tokens[0]).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    assert_eq!(
+        said(&first, "ratelimit-policy"),
+        ["\"key\";q=2;w=60", "\"tenant\";q=3;w=60"]
+    );
+    // The clock stands at 40 seconds of its minute.
+    assert_eq!(
+        said(&first, "ratelimit"),
+        ["\"key\";r=1;t=20", "\"tenant\";r=2;t=20"]
+    );
+    assert_eq!(write(&tokens[0]).await.status, StatusCode::CREATED);
+    let refused = write(&tokens[0]).await;
+    assert_eq!(
+        (
+            refused.status,
+            &refused.body["code"],
+            &refused.body["retryable"]
+        ),
+        (
+            StatusCode::TOO_MANY_REQUESTS,
+            &json!("rate_limited"),
+            &json!(true)
+        )
+    );
+    assert_eq!(said(&refused, "retry-after"), ["20"]);
+    assert_eq!(said(&refused, "ratelimit"), ["\"key\";r=0;t=20"]);
+    assert_eq!(write(&tokens[1]).await.status, StatusCode::CREATED);
+    let refused = write(&tokens[1]).await;
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("the tenant may make 3 requests"),
+        "{detail}"
+    );
+    let read = with_token(&platform, &tokens[0]).await;
+    assert_eq!(read.status, StatusCode::OK);
+    assert!(!read.headers.contains_key("ratelimit"));
+    platform.clock.advance(std::time::Duration::from_secs(20));
+    assert_eq!(write(&tokens[0]).await.status, StatusCode::CREATED);
+    for requests in [json!(0), json!(-1), json!(1.5), json!("1"), json!(100_001)] {
+        let refused = send(
+            &platform,
+            "PATCH",
+            "/v1/tenants/acme",
+            limits(requests.clone()),
+        )
+        .await;
+        check_refused(
+            &refused,
+            &[("/limits/requests_per_minute", "")],
+            &requests.to_string(),
+        );
+    }
+    let none = send(&platform, "PATCH", "/v1/tenants/acme", limits(Value::Null)).await;
+    assert_eq!(none.body["limits"], json!({ "requests_per_minute": null }));
 }

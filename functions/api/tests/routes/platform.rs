@@ -10,13 +10,15 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::app::{Agents, KeyPorts, Readiness, Room, Runner, Tasks, Waits, WorkTimes};
+use shared::app::{
+    Agents, KeyPorts, Readiness, RequestRates, Room, Runner, Tasks, Waits, WorkTimes,
+};
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
 use shared::ports::{Clock, Dependency, TaskMessage, TaskStore};
 use shared::testing::{
-    Faults, ManualClock, MemoryKeys, MemoryQueue, MemorySecrets, MemorySlots, MemoryStore,
-    MemoryTenants, ScriptedModel, ScriptedTools, samples,
+    Faults, ManualClock, MemoryKeys, MemoryQueue, MemoryRequestCounts, MemorySecrets, MemorySlots,
+    MemoryStore, MemoryTenants, ScriptedModel, ScriptedTools, samples,
 };
 use tower::ServiceExt;
 
@@ -117,6 +119,10 @@ impl Platform {
             auth: Auth {
                 deployment_key,
                 keys: Arc::new(check),
+                rates: RequestRates::new(
+                    Arc::new(MemoryRequestCounts::default().with_faults(faults.clone())),
+                    time(),
+                ),
             },
             version: "v1",
             runbook_url: "https://wiki.example/runbook".to_owned(),

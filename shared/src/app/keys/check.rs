@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::peppers::SealState;
 use super::{Access, AppError, Keys};
 use crate::domain::{
-    ApiToken, Causes, Credential, KeyId, KeyRefusal, TenantId, TenantStatus, Timestamp,
+    ApiToken, Causes, Credential, KeyId, KeyRefusal, Tenant, TenantId, TenantStatus, Timestamp,
 };
 use crate::ports::TenantStore;
 
@@ -60,7 +60,7 @@ struct Remembered {
 /// A key whose seal is valid.
 struct Found {
     credential: Credential,
-    tenant: TenantStatus,
+    tenant: Tenant,
 }
 
 impl KeyCheck {
@@ -108,13 +108,15 @@ impl KeyCheck {
             Some(KeyRefusal::Expired) => return Err(Refused::Invalid("expired")),
             None => {}
         }
-        if found.tenant == TenantStatus::Suspended {
+        if found.tenant.status == TenantStatus::Suspended {
             return Err(Refused::Suspended(key.tenant.clone()));
         }
         let access = Access {
             tenant: key.tenant.clone(),
             key: Some(id),
             scopes: key.scopes.clone(),
+            key_rate: key.rate,
+            tenant_rate: found.tenant.rate,
         };
         self.note_use(&entry, &key.tenant, id, now).await;
         Ok(access)
@@ -157,8 +159,8 @@ impl KeyCheck {
         let key = &sealed.credential.key;
         let tenant = self.tenants.tenant(&key.tenant).await;
         let tenant = match tenant.map_err(failed)? {
-            Some(tenant) => tenant.status,
-            None if key.tenant == self.home => TenantStatus::Active,
+            Some(tenant) => tenant,
+            None if key.tenant == self.home => Tenant::create(self.home.clone(), key.created_at),
             None => return Ok(None),
         };
         // A record that was copied to another id is not sealed for it.

@@ -14,8 +14,8 @@ use peppers::{Peppers, SealState};
 use super::span::record;
 use super::{AppError, Tenants};
 use crate::domain::{
-    ApiKey, ApiToken, Credential, Grace, KeyId, KeyName, KeyTerms, Scope, Scopes, TenantId,
-    Timestamp,
+    ApiKey, ApiToken, Credential, Grace, KeyId, KeyName, KeyTerms, RequestRate, Scope, Scopes,
+    TenantId, Timestamp,
 };
 use crate::ports::{
     Clock, KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, Secrets, StoreError,
@@ -37,6 +37,10 @@ pub struct Access {
     pub key: Option<KeyId>,
     /// What its key may do.
     pub scopes: Scopes,
+    /// How many requests its key may make.
+    pub key_rate: Option<RequestRate>,
+    /// How many requests all keys of its tenant may make.
+    pub tenant_rate: Option<RequestRate>,
 }
 
 /// What changes about a key; what is `None` stays.
@@ -48,6 +52,8 @@ pub struct KeyChanges {
     pub scopes: Option<Scopes>,
     /// From when on the key is refused; `Some(None)` for never.
     pub expires_at: Option<Option<Timestamp>>,
+    /// How many requests it may make; `Some(None)` for any number.
+    pub rate: Option<Option<RequestRate>>,
 }
 
 /// What API keys need from the outside.
@@ -106,6 +112,7 @@ impl Keys {
         if let Some(scope) = terms.scopes.beyond(&caller.scopes) {
             return Err(not_granted(scope));
         }
+        check_rate(terms.rate, caller.tenant_rate)?;
         self.create_key_of(caller.tenant.clone(), terms).await
     }
 
@@ -156,6 +163,7 @@ impl Keys {
         if let Some(scope) = added.and_then(|scopes| scopes.beyond(&caller.scopes)) {
             return Err(not_granted(scope));
         }
+        check_rate(changes.rate.flatten(), caller.tenant_rate)?;
         let now = self.clock.now();
         let change = |credential: Credential| {
             let key = credential.key.clone();
@@ -163,6 +171,7 @@ impl Keys {
                 name: changes.name.clone().unwrap_or(key.name),
                 scopes: changes.scopes.clone().unwrap_or(key.scopes),
                 expires_at: changes.expires_at.unwrap_or(key.expires_at),
+                rate: changes.rate.unwrap_or(key.rate),
             };
             check_terms(&terms, now)?;
             Ok(credential.under(terms))
@@ -289,6 +298,21 @@ fn check_terms(terms: &KeyTerms, now: Timestamp) -> Result<(), AppError> {
         Ok(())
     } else {
         Err(AppError::Invalid(broken))
+    }
+}
+
+/// Refuses a limit of a key that is above its tenant's.
+pub(super) fn check_rate(
+    key: Option<RequestRate>,
+    tenant: Option<RequestRate>,
+) -> Result<(), AppError> {
+    match key.zip(tenant) {
+        Some((key, tenant)) if key > tenant => {
+            let most = tenant.requests();
+            let reason = format!("must not be above the limit of the tenant, {most}");
+            Err(AppError::invalid("/limits/requests_per_minute", reason))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,6 +13,7 @@ pub use seal::{Pepper, PepperVersion, Seal};
 pub use token::{ApiToken, KEY_PREFIX, KeyId, SecretHash};
 
 use super::invalid::{self, Invalid, within};
+use super::request_rate::RequestRate;
 use super::tenant::TenantId;
 use super::time::Timestamp;
 
@@ -36,6 +37,8 @@ pub struct ApiKey {
     pub expires_at: Option<Timestamp>,
     /// Since when it is revoked.
     pub revoked_at: Option<Timestamp>,
+    /// How many requests it may make.
+    pub rate: Option<RequestRate>,
     /// How often it was changed.
     pub revision: u64,
 }
@@ -69,6 +72,8 @@ pub struct KeyTerms {
     pub scopes: Scopes,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
+    /// How many requests it may make.
+    pub rate: Option<RequestRate>,
 }
 
 impl KeyTerms {
@@ -112,6 +117,7 @@ impl Credential {
             name,
             scopes,
             expires_at,
+            rate,
         } = terms;
         Self {
             key: ApiKey {
@@ -122,6 +128,7 @@ impl Credential {
                 created_at: now,
                 expires_at,
                 revoked_at: None,
+                rate,
                 revision: 1,
             },
             current: token.secret_hash(),
@@ -146,11 +153,13 @@ impl Credential {
             name,
             scopes,
             expires_at,
+            rate,
         } = terms;
         self.key = ApiKey {
             name,
             scopes,
             expires_at,
+            rate,
             ..self.key
         };
         self.next()
@@ -193,6 +202,7 @@ impl Credential {
             created_at,
             expires_at,
             revoked_at,
+            rate,
             revision,
         } = &self.key;
         let number = |number: u64| number.to_be_bytes().to_vec();
@@ -204,7 +214,7 @@ impl Credential {
             let until = number(previous.until.as_millis());
             [previous.hash.as_bytes().as_slice(), &until].concat()
         });
-        vec![
+        let mut parts = vec![
             id.to_string().into(),
             tenant.as_str().into(),
             name.as_str().into(),
@@ -215,7 +225,9 @@ impl Credential {
             number(*revision),
             self.current.as_bytes().to_vec(),
             previous.unwrap_or_default(),
-        ]
+        ];
+        parts.extend(rate.map(|rate| number(rate.requests().into())));
+        parts
     }
 }
 

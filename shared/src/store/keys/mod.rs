@@ -8,7 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::domain::{
-    AgentId, AgentVersion, AnswerKey, KeyId, ModelRef, StepPlace, TaskId, TenantId, Timestamp,
+    AgentId, AgentVersion, AnswerKey, KeyId, ModelRef, RateOwner, StepPlace, TaskId, TenantId,
+    Timestamp,
 };
 use crate::ports::BudgetKey;
 
@@ -268,6 +269,18 @@ pub(super) fn waits(tenant: &TenantId) -> Key {
     Key {
         pk: format!("WAITS#{tenant}"),
         sk: "HELD".to_owned(),
+    }
+}
+
+/// The requests of an owner in one minute.
+pub(super) fn request_count(owner: &RateOwner, minute: u64) -> Key {
+    let owner = match owner {
+        RateOwner::Key(id) => id.to_string(),
+        RateOwner::Tenant(tenant) => format!("tenant#{tenant}"),
+    };
+    Key {
+        pk: format!("RATE#{owner}"),
+        sk: format!("{minute:010}"),
     }
 }
 

@@ -57,6 +57,7 @@ fn changed(key: &SealedCredential) -> SealedCredential {
         name: key.credential.key.name.clone(),
         scopes: Scopes::all(),
         expires_at: None,
+        rate: None,
     };
     samples::sealed(key.credential.clone().under(terms))
 }

@@ -14,6 +14,7 @@ mod deletion;
 mod journal;
 mod key_store;
 mod moves;
+mod request_counts;
 mod retention;
 mod retention_ports;
 mod slots;
@@ -34,8 +35,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ports::{
-    AgentStore, AnswerCache, Budgets, Circuits, Journal, KeyStore, Slots, TaskQueue, TaskStore,
-    TenantStore,
+    AgentStore, AnswerCache, Budgets, Circuits, Journal, KeyStore, RequestCounts, Slots, TaskQueue,
+    TaskStore, TenantStore,
 };
 
 pub use agent_retention::AgentPorts;
@@ -68,6 +69,14 @@ pub async fn agent_store(store: Arc<dyn AgentStore>) {
 /// When a rule is broken.
 pub async fn key_store(store: Arc<dyn KeyStore>) {
     run(&store, &[key_store::CHECKS]).await;
+}
+
+/// Checks the rules of [`RequestCounts`].
+///
+/// # Panics
+/// When a rule is broken.
+pub async fn request_counts(counts: Arc<dyn RequestCounts>) {
+    run(&counts, &[request_counts::CHECKS]).await;
 }
 
 /// Checks the rules of [`TenantStore`].

@@ -51,7 +51,7 @@ async fn taken_id(store: Store) -> Outcome {
 
 async fn changes_are_conditional(store: Store) -> Outcome {
     let tenant = added(&store).await?;
-    let suspended = tenant.clone().in_status(TenantStatus::Suspended);
+    let suspended = tenant.clone().changed(TenantStatus::Suspended, None);
     store.update(&suspended).await?;
     store.update(&suspended).await?;
     same(&store.tenant(&tenant.id).await?, &Some(suspended.clone()))?;
@@ -69,7 +69,7 @@ async fn list_is_complete(store: Store) -> Outcome {
     for _ in 0..3 {
         let tenant = added(&store).await?;
         store
-            .update(&tenant.in_status(TenantStatus::Suspended))
+            .update(&tenant.changed(TenantStatus::Suspended, None))
             .await?;
     }
     let whole = PageRequest {

@@ -14,6 +14,7 @@ fn credential() -> Credential {
             .into_iter()
             .collect(),
         expires_at: Some(samples::after(3_600)),
+        rate: RequestRate::per_minute(60).ok(),
     };
     Credential::create(samples::tenant("acme"), terms, &token(1), samples::START)
 }
@@ -76,6 +77,8 @@ fn no_part_of_a_sealed_key_can_be_changed() {
         key(|key| key.expires_at = None),
         key(|key| key.expires_at = Some(samples::after(3_601))),
         key(|key| key.revoked_at = Some(samples::START)),
+        key(|key| key.rate = None),
+        key(|key| key.rate = RequestRate::per_minute(61).ok()),
         key(|key| key.revision += 1),
         secret(|sealed| sealed.current = token(3).secret_hash()),
         secret(|sealed| sealed.previous = None),
@@ -112,6 +115,7 @@ fn terms_that_make_no_sense_are_refused_by_name() {
             name,
             scopes,
             expires_at,
+            rate: None,
         };
         let broken = terms.broken_rules(samples::START);
         broken

@@ -1,0 +1,45 @@
+//! How a response says what is left of the limits on requests: the headers of "RateLimit header
+//! fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10), and the refusal.
+
+use axum::http::HeaderValue;
+use axum::http::header::RETRY_AFTER;
+use axum::response::Response;
+use shared::app::RateLeft;
+
+use crate::problem::Problem;
+
+/// The refusal of a request that is above one of these limits.
+pub(super) fn refusal(limits: &[RateLeft]) -> Option<Problem> {
+    let exceeded = limits.iter().find(|limit| limit.left.is_none())?;
+    Some(Problem::rate_limited(
+        exceeded.owner,
+        exceeded.rate.requests(),
+        seconds(exceeded),
+    ))
+}
+
+/// The response with what is left of each limit.
+pub(super) fn describe(mut response: Response, limits: &[RateLeft]) -> Response {
+    for limit in limits {
+        let (owner, most) = (limit.owner, limit.rate.requests());
+        let left = limit.left.unwrap_or(0);
+        let wait = seconds(limit);
+        for (name, value) in [
+            ("ratelimit-policy", format!("\"{owner}\";q={most};w=60")),
+            ("ratelimit", format!("\"{owner}\";r={left};t={wait}")),
+        ] {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().append(name, value);
+            }
+        }
+        if limit.left.is_none() {
+            response.headers_mut().insert(RETRY_AFTER, wait.into());
+        }
+    }
+    response
+}
+
+/// The time until the limit is reset, in whole seconds, rounded up.
+const fn seconds(limit: &RateLeft) -> u64 {
+    limit.resets_after.as_millis().div_ceil(1_000) as u64
+}

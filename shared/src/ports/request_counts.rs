@@ -1,0 +1,14 @@
+//! Counts requests for limits on their rate.
+
+use async_trait::async_trait;
+
+use super::store::StoreError;
+use crate::domain::RateOwner;
+
+/// Counts requests in minutes.
+#[async_trait]
+pub trait RequestCounts: Send + Sync {
+    /// Counts one more request of the owner in this minute, counted from the epoch. Returns how many
+    /// there are now. A request whose response got lost may count twice.
+    async fn count(&self, owner: &RateOwner, minute: u64) -> Result<u64, StoreError>;
+}
