@@ -64,10 +64,12 @@ impl DynamoKeyStore {
                 .expression_attribute_values(format!(":{name}"), value);
             assignments.push(format!("#{name} = :{name}"));
         }
-        let mut expression = format!("SET {}", assignments.join(", "));
-        if !removed.is_empty() {
-            expression.push_str(&format!(" REMOVE {}", removed.join(", ")));
-        }
+        let assignments = assignments.join(", ");
+        let expression = if removed.is_empty() {
+            format!("SET {assignments}")
+        } else {
+            format!("SET {assignments} REMOVE {}", removed.join(", "))
+        };
         update.update_expression(expression)
     }
 }

@@ -136,14 +136,13 @@ impl Credential {
         }
     }
 
-    /// Whether the secret is the key's at this moment. Compares with both secrets, in constant
-    /// time.
+    /// Whether the secret is the key's at this moment. Each comparison takes constant time.
     pub fn has_secret(&self, secret: &SecretHash, now: Timestamp) -> bool {
         let is_current = self.current == *secret;
         let is_previous = self
             .previous
-            .is_some_and(|previous| (previous.hash == *secret) & (now < previous.until));
-        is_current | is_previous
+            .is_some_and(|previous| previous.hash == *secret && now < previous.until);
+        is_current || is_previous
     }
 
     /// The key under other terms.

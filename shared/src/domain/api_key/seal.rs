@@ -27,10 +27,13 @@ impl Pepper {
             let digest = Sha256::new().chain_update(purpose).chain_update(value);
             <[u8; 32]>::from(digest.finalize())
         };
-        let version = digest("version\0")
+        let halves = digest("version\0");
+        let halves = halves
             .iter()
             .take(8)
-            .map(|byte| format!("{byte:02x}"))
+            .flat_map(|byte| [byte >> 4, byte & 0xf]);
+        let version = halves
+            .filter_map(|half| char::from_digit(half.into(), 16))
             .collect();
         let mut key = [0; 64];
         key.iter_mut()
