@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::value::{Error as NameError, MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
-use shared::domain::Invalid;
+use shared::domain::{Invalid, Patch};
 
 use crate::json::parse;
 use crate::problem::{BrokenRule, Problem};
@@ -88,6 +88,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// A `T` that was a JSON object. Serde would also read a struct from an array of its fields.
+#[derive(Default)]
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -153,11 +154,13 @@ impl Broken {
     }
 }
 
-/// A field of a merge patch (RFC 7396): `None` if it is absent, and `Some(None)` if it is null.
-pub(crate) fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+/// A field of a merge patch that must not be null; `None` if it is absent.
+pub(crate) fn not_null<T>(field: &str, patch: Patch<T>) -> Result<Option<T>, Invalid> {
+    match patch {
+        Patch::Keep => Ok(None),
+        Patch::Clear => Err(Invalid::new(field, "must not be null")),
+        Patch::Set(value) => Ok(Some(value)),
+    }
 }
 
 /// The value of a field that must be there.

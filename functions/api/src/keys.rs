@@ -8,14 +8,14 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::KeyChanges;
 use shared::domain::{
-    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, RequestRate, Scope, Scopes,
+    ApiKey, ApiToken, Grace, Invalid, KeyId, KeyName, KeyTerms, Patch, RequestRate, Scope, Scopes,
     Timestamp,
 };
 use shared::ports::ListedKey;
 
 use crate::Api;
 use crate::auth::{Caller, Keys};
-use crate::body::{Body, Broken, Object, OptionalBody, counted, present, required};
+use crate::body::{Body, Broken, Object, OptionalBody, counted, not_null, required};
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params};
@@ -35,20 +35,17 @@ pub(crate) struct CreateKeyRequest {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RateEntry {
-    #[serde(default, deserialize_with = "present")]
-    requests_per_minute: Option<Option<u32>>,
+    #[serde(default)]
+    requests_per_minute: Patch<u32>,
 }
 
 impl RateEntry {
-    /// The limit on requests, if the body says something about it.
-    pub(crate) fn rate(
-        entry: Option<Object<Self>>,
-        broken: &mut Broken,
-    ) -> Option<Option<RequestRate>> {
-        let Object(entry) = entry?;
-        let requests = entry.requests_per_minute?;
-        let checked = requests.map(RequestRate::per_minute).transpose();
-        broken.below("/limits", |broken| broken.keep(checked))
+    /// What the body says about the limit on requests.
+    pub(crate) fn rate(entry: Option<Object<Self>>, broken: &mut Broken) -> Patch<RequestRate> {
+        let Object(entry) = entry.unwrap_or_default();
+        let checked = entry.requests_per_minute.try_map(RequestRate::per_minute);
+        let rate = broken.below("/limits", |broken| broken.keep(checked));
+        rate.unwrap_or_default()
     }
 }
 
@@ -70,12 +67,12 @@ impl From<Option<RequestRate>> for RateResponse {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeKeyRequest {
-    #[serde(default, deserialize_with = "present")]
-    name: Option<Option<String>>,
-    #[serde(default, deserialize_with = "present")]
-    scopes: Option<Option<Vec<String>>>,
-    #[serde(default, deserialize_with = "present")]
-    expires_at: Option<Option<String>>,
+    #[serde(default)]
+    name: Patch<String>,
+    #[serde(default)]
+    scopes: Patch<Vec<String>>,
+    #[serde(default)]
+    expires_at: Patch<String>,
     limits: Option<Object<RateEntry>>,
 }
 
@@ -102,7 +99,7 @@ impl CreateKeyRequest {
                 name,
                 scopes,
                 expires_at: expires_at.flatten(),
-                rate: rate.flatten(),
+                rate: rate.set(),
             }),
             _ => None,
         };
@@ -113,18 +110,16 @@ impl CreateKeyRequest {
 impl ChangeKeyRequest {
     fn changes(self) -> Result<KeyChanges, Problem> {
         let mut broken = Broken::default();
-        let name = self.name.map(|name| required("/name", name));
-        let name = name.map(|name| broken.keep(name.and_then(KeyName::new)));
-        let entries = self.scopes.map(|entries| required("/scopes", entries));
-        let entries = entries.map(|entries| broken.keep(entries));
-        let scopes = entries.map(|entries| entries.and_then(|list| scopes(list, &mut broken)));
-        let expires_at = self
-            .expires_at
-            .map(|text| text.and_then(|text| broken.keep(moment("/expires_at", &text))));
+        let name = broken.keep(not_null("/name", self.name)).flatten();
+        let name = name.and_then(|name| broken.keep(KeyName::new(name)));
+        let entries = broken.keep(not_null("/scopes", self.scopes)).flatten();
+        let scopes = entries.and_then(|entries| scopes(entries, &mut broken));
+        let expires_at = self.expires_at.try_map(|text| moment("/expires_at", &text));
+        let expires_at = broken.keep(expires_at).unwrap_or_default();
         let rate = RateEntry::rate(self.limits, &mut broken);
         broken.finish(Some(KeyChanges {
-            name: name.flatten(),
-            scopes: scopes.flatten(),
+            name,
+            scopes,
             expires_at,
             rate,
         }))
@@ -265,11 +260,9 @@ pub(crate) async fn rotate_key(
 ) -> Result<Json<NewKeyResponse>, Problem> {
     params.finish()?;
     let mut broken = Broken::default();
-    let grace = request
-        .grace_seconds
-        .map_or(Ok(Grace::default()), Grace::from_seconds);
+    let grace = request.grace_seconds.map(Grace::from_seconds).transpose();
     let grace = broken.keep(grace);
-    let grace = broken.finish(grace)?;
+    let grace = broken.finish(grace)?.unwrap_or_default();
     let rotated = api.keys.rotate_key(&access, id, grace).await?;
     Ok(Json(NewKeyResponse::new(rotated)))
 }

@@ -93,6 +93,24 @@ pub fn router(api: Api) -> Router {
         .route("/dead-letters", get(dead_letters::list_dead_letters))
         .route("/dead-letters/redrive", post(dead_letters::redrive_many))
         .route("/dead-letters/{id}/redrive", post(dead_letters::redrive))
+        .merge(key_routes())
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(api.auth.clone(), auth::require_key));
+    Router::new()
+        .nest("/v1", v1)
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz::readyz))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
+        .layer(from_fn_with_state(runbook, edge::frame))
+        .with_state(api)
+}
+
+/// The routes on API keys and tenants.
+fn key_routes() -> Router<Api> {
+    Router::new()
         .route("/keys", get(keys::list_keys).post(keys::create_key))
         .route("/keys/renew-seals", post(tenants::renew_key_seals))
         .route(
@@ -111,18 +129,6 @@ pub fn router(api: Api) -> Router {
             get(tenants::find_tenant).patch(tenants::change_tenant),
         )
         .route("/tenants/{id}/keys", post(tenants::create_key))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(api.auth.clone(), auth::require_key));
-    Router::new()
-        .nest("/v1", v1)
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz::readyz))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(body::MAX_BYTES))
-        .layer(from_fn_with_state(runbook, edge::frame))
-        .with_state(api)
 }
 
 /// `GET /healthz`: the function runs, and its version. Calls no dependency and needs no key.

@@ -7,11 +7,11 @@ use axum::http::header::LOCATION;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use shared::app::{RenewedSeals, TenantChanges};
-use shared::domain::{Invalid, Tenant, TenantId, TenantStatus};
+use shared::domain::{Invalid, Patch, Tenant, TenantId, TenantStatus};
 
 use crate::Api;
 use crate::auth::{Caller, Operator};
-use crate::body::{Body, Broken, Object, named, present, required};
+use crate::body::{Body, Broken, Object, named, not_null, required};
 use crate::keys::{CreateKeyRequest, NewKeyResponse, RateEntry, RateResponse};
 use crate::path::PathId;
 use crate::problem::Problem;
@@ -29,8 +29,8 @@ pub(crate) struct CreateTenantRequest {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeTenantRequest {
-    #[serde(default, deserialize_with = "present")]
-    status: Option<Option<String>>,
+    #[serde(default)]
+    status: Patch<String>,
     limits: Option<Object<RateEntry>>,
 }
 
@@ -112,10 +112,8 @@ pub(crate) async fn change_tenant(
 ) -> Result<Json<TenantResponse>, Problem> {
     params.finish()?;
     let mut broken = Broken::default();
-    let status = request.status.map(|status| {
-        let status = required("/status", status);
-        broken.keep(status.and_then(|name| named("/status", &name, "active or suspended")))
-    });
+    let status = broken.keep(not_null("/status", request.status)).flatten();
+    let status = status.map(|name| broken.keep(named("/status", &name, "active or suspended")));
     let rate = RateEntry::rate(request.limits, &mut broken);
     let changes = broken.finish(Some(TenantChanges {
         status: status.flatten(),

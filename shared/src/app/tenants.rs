@@ -6,17 +6,17 @@ use super::keys::check_rate;
 use super::span::record;
 use super::{AppError, Keys};
 use crate::domain::{
-    ApiKey, ApiToken, KeyTerms, RequestRate, Scope, Tenant, TenantId, TenantStatus,
+    ApiKey, ApiToken, KeyTerms, Patch, RequestRate, Scope, Tenant, TenantId, TenantStatus,
 };
 use crate::ports::{Clock, Page, PageRequest, StoreError, TenantStore};
 
-/// What changes about a tenant; what is `None` stays.
+/// What changes about a tenant; a status that is `None` stays.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TenantChanges {
     /// Whether it may use the API.
     pub status: Option<TenantStatus>,
-    /// How many requests its keys together may make; `Some(None)` for any number.
-    pub rate: Option<Option<RequestRate>>,
+    /// How many requests its keys together may make.
+    pub rate: Patch<RequestRate>,
 }
 
 /// What one call of [`Tenants::renew_seals`] did.
@@ -88,7 +88,7 @@ impl Tenants {
     ) -> Result<Tenant, AppError> {
         let before = self.find_tenant(id).await?;
         let status = changes.status.unwrap_or(before.status);
-        let rate = changes.rate.unwrap_or(before.rate);
+        let rate = changes.rate.apply(before.rate);
         if (status, rate) == (before.status, before.rate) {
             return Ok(before);
         }

@@ -456,7 +456,7 @@ async fn a_suspended_tenant_is_refused_and_comes_back() {
     let set = async |status| {
         let changes = TenantChanges {
             status: Some(status),
-            rate: None,
+            ..TenantChanges::default()
         };
         world.tenants.change_tenant(&acme, changes).await.unwrap()
     };

@@ -118,6 +118,11 @@ impl Problem {
         }
     }
 
+    /// The state of what the request names does not allow it.
+    fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", detail)
+    }
+
     /// The caller made more requests in this minute than its key or tenant may.
     pub(crate) fn rate_limited(owner: &str, most: u32, seconds: u64) -> Self {
         let detail = format!(
@@ -250,54 +255,37 @@ impl From<AppError> for Problem {
                 "not_found",
                 format!("{what} not found"),
             ),
-            AppError::WrongState(status) => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
-                format!("the task is {}, which does not allow this", status.as_str()),
-            ),
-            AppError::LimitNotRaised { limit, bound } => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
-                format!(
-                    "the task paused at its {limit} of {bound}, and would pause again: send limits with a higher {}",
-                    limit.setting()
-                ),
-            ),
-            AppError::AgentInUse { agent, task } => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
-                format!(
-                    "agent {agent} can't be deleted: task {task} names it; delete its tasks first"
-                ),
-            ),
-            AppError::TaskDeleted => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
+            AppError::WrongState(status) => Self::conflict(format!(
+                "the task is {}, which does not allow this",
+                status.as_str()
+            )),
+            AppError::LimitNotRaised { limit, bound } => Self::conflict(format!(
+                "the task paused at its {limit} of {bound}, and would pause again: send limits with a higher {}",
+                limit.setting()
+            )),
+            AppError::AgentInUse { agent, task } => Self::conflict(format!(
+                "agent {agent} can't be deleted: task {task} names it; delete its tasks first"
+            )),
+            AppError::TaskDeleted => Self::conflict(
                 "the task created with this Idempotency-Key was deleted; use a new key for a new task",
             ),
             AppError::MissingScope(scope) => Self::missing_scope(scope),
-            AppError::KeyRevoked => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
-                "the key is revoked, and cannot be changed; create a new one",
-            ),
+            AppError::KeyRevoked => {
+                Self::conflict("the key is revoked, and cannot be changed; create a new one")
+            }
             AppError::TooManyKeys(most) => Self::new(
                 StatusCode::CONFLICT,
                 "limit_reached",
                 format!("the tenant has {most} keys, the most that it may have; revoke one first"),
             ),
-            AppError::TenantExists(tenant) => Self::new(
-                StatusCode::CONFLICT,
-                "conflict",
-                format!("the id {tenant} is taken; choose another one"),
-            ),
+            AppError::TenantExists(tenant) => {
+                Self::conflict(format!("the id {tenant} is taken; choose another one"))
+            }
             AppError::Pepper(ref cause) => {
                 tracing::error!(error = %Causes(&error), "request failed");
                 Self::keyless("pepper of API keys", cause)
             }
-            AppError::AnsweredOtherwise(_) => {
-                Self::new(StatusCode::CONFLICT, "conflict", cut(&error.to_string()))
-            }
+            AppError::AnsweredOtherwise(_) => Self::conflict(cut(&error.to_string())),
             AppError::IdempotencyKeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",

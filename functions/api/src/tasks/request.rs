@@ -103,7 +103,7 @@ impl AnswerTaskRequest {
 }
 
 fn changes(limits: Option<Object<LimitsEntry>>, access: &Access) -> LimitChanges {
-    let Object(entry) = limits.unwrap_or(Object(LimitsEntry::default()));
+    let Object(entry) = limits.unwrap_or_default();
     entry.changes(access)
 }
 

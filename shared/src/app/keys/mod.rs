@@ -14,8 +14,8 @@ use peppers::{Peppers, SealState};
 use super::span::record;
 use super::{AppError, Tenants};
 use crate::domain::{
-    ApiKey, ApiToken, Credential, Grace, KeyId, KeyName, KeyTerms, RequestRate, Scope, Scopes,
-    TenantId, Timestamp,
+    ApiKey, ApiToken, Credential, Grace, KeyId, KeyName, KeyTerms, Patch, RequestRate, Scope,
+    Scopes, TenantId, Timestamp,
 };
 use crate::ports::{
     Clock, KeyAdded, KeyStore, ListedKey, Page, PageRequest, SealedCredential, Secrets, StoreError,
@@ -43,17 +43,17 @@ pub struct Access {
     pub tenant_rate: Option<RequestRate>,
 }
 
-/// What changes about a key; what is `None` stays.
+/// What changes about a key; a name or scopes that are `None` stay.
 #[derive(Debug, Clone, Default)]
 pub struct KeyChanges {
     /// The name.
     pub name: Option<KeyName>,
     /// The scopes.
     pub scopes: Option<Scopes>,
-    /// From when on the key is refused; `Some(None)` for never.
-    pub expires_at: Option<Option<Timestamp>>,
-    /// How many requests it may make; `Some(None)` for any number.
-    pub rate: Option<Option<RequestRate>>,
+    /// From when on the key is refused.
+    pub expires_at: Patch<Timestamp>,
+    /// How many requests it may make.
+    pub rate: Patch<RequestRate>,
 }
 
 /// What API keys need from the outside.
@@ -163,15 +163,15 @@ impl Keys {
         if let Some(scope) = added.and_then(|scopes| scopes.beyond(&caller.scopes)) {
             return Err(not_granted(scope));
         }
-        check_rate(changes.rate.flatten(), caller.tenant_rate)?;
+        check_rate(changes.rate.set(), caller.tenant_rate)?;
         let now = self.clock.now();
         let change = |credential: Credential| {
             let key = credential.key.clone();
             let terms = KeyTerms {
                 name: changes.name.clone().unwrap_or(key.name),
                 scopes: changes.scopes.clone().unwrap_or(key.scopes),
-                expires_at: changes.expires_at.unwrap_or(key.expires_at),
-                rate: changes.rate.unwrap_or(key.rate),
+                expires_at: changes.expires_at.apply(key.expires_at),
+                rate: changes.rate.apply(key.rate),
             };
             check_terms(&terms, now)?;
             Ok(credential.under(terms))
