@@ -88,7 +88,7 @@ const MODEL: [&str; 2] = ["provider", "model"];
 ///
 /// A constant below does not compile if its name has no row here, or if the row has another unit or
 /// number of dimensions.
-pub const ALL: [(&str, Unit, &[&str]); 77] = [
+pub const ALL: [(&str, Unit, &[&str]); 78] = [
     ("Requests", Unit::Count, &[]),
     ("ClientErrors", Unit::Count, &[]),
     ("ServerErrors", Unit::Count, &[]),

@@ -1,5 +1,7 @@
 //! Moments as clients see them: RFC 3339 in UTC.
 
+use std::time::Duration;
+
 use shared::domain::Timestamp;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -16,6 +18,11 @@ pub(crate) fn rfc3339(moment: Timestamp) -> String {
         "{}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z",
         at.date()
     )
+}
+
+/// The duration in seconds, the unit of `Retry-After`, rounded up.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// The date of the day, counted from the epoch, such as `2026-11-22`.

@@ -92,14 +92,14 @@ impl Tenants {
         if (status, rate) == (before.status, before.rate) {
             return Ok(before);
         }
-        let changed = before.changed(status, rate);
-        self.store.update(&changed).await?;
+        let tenant = before.changed(status, rate);
+        self.store.update(&tenant).await?;
         match changes.status {
             Some(TenantStatus::Suspended) => tracing::warn!("tenant suspended"),
             Some(TenantStatus::Active) => tracing::warn!("tenant active again"),
             None => tracing::info!("tenant changed"),
         }
-        Ok(changed)
+        Ok(tenant)
     }
 
     /// Seals the keys of a page of tenants with the present pepper, so that the pepper can be rotated

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::app::{
-    Access, AppError, KeyChanges, KeyCheck, KeyPorts, Keys, Refused, TenantChanges, Tenants,
+    Access, AppError, KeyChanges, KeyCheck, KeyPorts, Keys, Refused, RequestRates, TenantChanges,
+    Tenants,
 };
 use shared::domain::{
-    ApiToken, Grace, KeyId, KeyTerms, Pepper, Scope, Scopes, TenantId, TenantStatus,
+    ApiToken, Grace, KeyId, KeyTerms, Pepper, RequestRate, Scope, Scopes, TenantId, TenantStatus,
 };
 use shared::ports::{Clock, KeyStore, PageRequest, SealedCredential};
 use shared::testing::{
-    Faults, ManualClock, MemoryKeys, MemorySecrets, MemoryTenants, When, samples,
+    Faults, ManualClock, MemoryKeys, MemoryRequestCounts, MemorySecrets, MemoryTenants, When,
+    samples,
 };
 
 /// One deployment. Each function has its own check.
@@ -395,15 +397,15 @@ async fn nobody_gets_a_scope_through_another_key() {
         scopes: Some(Scopes::all()),
         ..KeyChanges::default()
     };
-    let changed = world.keys.change_key(&weak, own, changes).await;
-    assert!(matches!(changed, Err(AppError::Invalid(_))), "{changed:?}");
-    let changed = world
+    let refused = world.keys.change_key(&weak, own, changes).await;
+    assert!(matches!(refused, Err(AppError::Invalid(_))), "{refused:?}");
+    let refused = world
         .keys
         .change_key(&weak, strong, KeyChanges::default())
         .await;
     assert!(
-        matches!(changed, Err(AppError::MissingScope(_))),
-        "{changed:?}"
+        matches!(refused, Err(AppError::MissingScope(_))),
+        "{refused:?}"
     );
 }
 
@@ -516,4 +518,29 @@ async fn an_id_of_a_tenant_is_taken_once() {
         .create_key(&samples::tenant("nobody"), samples::key_terms())
         .await;
     assert!(matches!(refused, Err(AppError::NotFound(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn if_requests_cannot_be_counted_none_is_refused() {
+    let faults = Faults::default();
+    let counts = MemoryRequestCounts::default().with_faults(faults.clone());
+    let clock = ManualClock::at(samples::START);
+    let rates = RequestRates::new(Arc::new(counts), Arc::new(clock.clone()));
+    let caller = Access {
+        tenant_rate: RequestRate::per_minute(1).ok(),
+        ..operator()
+    };
+    let left = async || {
+        let counted = rates.count(&caller).await;
+        counted.iter().map(|limit| limit.left).collect::<Vec<_>>()
+    };
+    assert_eq!(left().await, [Some(0)]);
+    assert_eq!(left().await, [None]);
+    faults.die_now();
+    assert_eq!(left().await, []);
+    faults.clear();
+    assert_eq!(left().await, [None]);
+    clock.advance(Duration::from_mins(1));
+    assert_eq!(left().await, [Some(0)]);
+    assert!(rates.count(&operator()).await.is_empty());
 }

@@ -106,9 +106,10 @@ pub(crate) async fn require_key(
     if let Some(key) = checked.access.key {
         span.record("caller_key_id", key.to_string());
     }
-    let limits = match request.method().is_safe() {
-        true => Vec::new(),
-        false => auth.rates.count(&checked.access).await,
+    let limits = if request.method().is_safe() {
+        Vec::new()
+    } else {
+        auth.rates.count(&checked.access).await
     };
     request.extensions_mut().insert(checked);
     Ok(match rate::refusal(&limits) {

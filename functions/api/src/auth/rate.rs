@@ -1,5 +1,5 @@
-//! How a response says what is left of the limits on requests: the headers of "RateLimit header
-//! fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10), and the refusal.
+//! How a response says what is left of the limits on requests: the header fields of
+//! "`RateLimit` header fields for HTTP" (draft-ietf-httpapi-ratelimit-headers-10), and the refusal.
 
 use axum::http::HeaderValue;
 use axum::http::header::RETRY_AFTER;
@@ -7,6 +7,7 @@ use axum::response::Response;
 use shared::app::RateLeft;
 
 use crate::problem::Problem;
+use crate::time::whole_seconds;
 
 /// The refusal of a request that is above one of these limits.
 pub(super) fn refusal(limits: &[RateLeft]) -> Option<Problem> {
@@ -14,7 +15,7 @@ pub(super) fn refusal(limits: &[RateLeft]) -> Option<Problem> {
     Some(Problem::rate_limited(
         exceeded.owner,
         exceeded.rate.requests(),
-        seconds(exceeded),
+        whole_seconds(exceeded.resets_after),
     ))
 }
 
@@ -23,7 +24,7 @@ pub(super) fn describe(mut response: Response, limits: &[RateLeft]) -> Response 
     for limit in limits {
         let (owner, most) = (limit.owner, limit.rate.requests());
         let left = limit.left.unwrap_or(0);
-        let wait = seconds(limit);
+        let wait = whole_seconds(limit.resets_after);
         for (name, value) in [
             ("ratelimit-policy", format!("\"{owner}\";q={most};w=60")),
             ("ratelimit", format!("\"{owner}\";r={left};t={wait}")),
@@ -37,9 +38,4 @@ pub(super) fn describe(mut response: Response, limits: &[RateLeft]) -> Response 
         }
     }
     response
-}
-
-/// The time until the limit is reset, in whole seconds, rounded up.
-const fn seconds(limit: &RateLeft) -> u64 {
-    limit.resets_after.as_millis().div_ceil(1_000) as u64
 }

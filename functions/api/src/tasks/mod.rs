@@ -22,6 +22,7 @@ use crate::body::Body;
 use crate::path::PathId;
 use crate::problem::Problem;
 use crate::query::{ListResponse, Params, refused};
+use crate::time::whole_seconds;
 use crate::trace::Trace;
 pub(crate) use lifecycle::{
     answer_task, cancel_task, delete_task, list_history, list_steps, resume_task, retry_task,
@@ -79,11 +80,6 @@ pub(crate) async fn find_task(
         headers.insert(RETRY_AFTER, whole_seconds(after).into());
     }
     Ok((headers, Json(TaskResponse::from(&found.task))))
-}
-
-/// The duration in seconds, the unit of `Retry-After`, rounded up.
-fn whole_seconds(duration: Duration) -> u64 {
-    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 /// `GET /v1/tasks?status=&agent_id=&limit=&cursor=`: the tenant's tasks, newest first.

@@ -151,9 +151,12 @@ async fn furnished() -> (Platform, Ids) {
         ..Ids::unknown()
     };
     let agent = ROUTES[0].call(&platform, &ids, &token).await;
-    ids.agent = agent.body["id"].as_str().unwrap().to_owned();
+    agent.body["id"]
+        .as_str()
+        .unwrap()
+        .clone_into(&mut ids.agent);
     let task = ROUTES[3].call(&platform, &ids, &token).await;
-    ids.task = task.body["id"].as_str().unwrap().to_owned();
+    task.body["id"].as_str().unwrap().clone_into(&mut ids.task);
     (platform, ids)
 }
 

@@ -1,7 +1,7 @@
 //! API keys over HTTP.
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, Request, StatusCode, header};
+use axum::http::{HeaderValue, Request, StatusCode, header};
 use serde_json::{Value, json};
 use shared::domain::{Scope, Scopes};
 use shared::ports::KeyStore;
@@ -90,7 +90,7 @@ async fn every_refused_key_gets_the_same_response() {
     send(&platform, "DELETE", &path(&revoked), json!({})).await;
     let soon = json!({ "expires_at": "2026-11-18T11:07:00Z" });
     send(&platform, "PATCH", &path(&expired), soon).await;
-    platform.clock.advance(std::time::Duration::from_secs(60));
+    platform.clock.advance(std::time::Duration::from_mins(1));
     let id = edited.0.parse().unwrap();
     let mut record = platform.keys.credential(id).await.unwrap().unwrap();
     record.credential.key.scopes = Scopes::all();
@@ -156,8 +156,8 @@ async fn an_authorization_that_is_not_one_key_is_refused() {
     let send = async |values: &[HeaderValue]| {
         let mut request = Request::get("/v1/agents").body(Body::empty()).unwrap();
         for value in values {
-            let name = HeaderName::from(header::AUTHORIZATION);
-            request.headers_mut().append(name, value.clone());
+            let headers = request.headers_mut();
+            headers.append(header::AUTHORIZATION, value.clone());
         }
         platform.send(request).await.status
     };
@@ -171,6 +171,7 @@ async fn an_authorization_that_is_not_one_key_is_refused() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "tables of cases")]
 async fn a_request_on_a_key_that_breaks_rules_is_refused_by_its_places() {
     let platform = Platform::new();
     platform.create_tenant("acme").await;
@@ -292,6 +293,7 @@ async fn a_tenant_has_at_most_a_hundred_keys() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one scenario")]
 async fn writes_above_the_limits_of_a_key_or_its_tenant_are_refused_until_the_next_minute() {
     let platform = Platform::new();
     platform.create_tenant("acme").await;

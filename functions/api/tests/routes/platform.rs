@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::app::{
-    Agents, KeyPorts, Readiness, RequestRates, Room, Runner, Tasks, Waits, WorkTimes,
+    Agents, KeyPorts, Keys, Readiness, RequestRates, Room, Runner, Tasks, Tenants, Waits, WorkTimes,
 };
 use shared::domain::CacheRules;
 use shared::policy::admission::CompatibleServer;
@@ -82,28 +82,17 @@ impl Platform {
             clock: time(),
         };
         let keys = MemoryKeys::default();
-        let ports = KeyPorts {
-            keys: Arc::new(keys.with_faults(faults.clone())),
-            tenants: Arc::new(MemoryTenants::default().with_faults(faults.clone())),
-            secrets: Arc::new(secrets.clone()),
-            pepper_secret: "pepper".to_owned(),
-            home: samples::tenant("default"),
-            clock: time(),
-        };
-        let (use_cases, tenants, check) = ports.use_cases();
-        let deployment_key = DeploymentKey::new(
-            Arc::new(secrets.clone()),
-            "api-key".to_owned(),
-            Duration::from_hours(1),
-            samples::tenant("default"),
-        );
+        let (auth, use_cases, tenants) = access(faults, &keys, &secrets, &clock);
         let dependencies: Vec<(_, Arc<dyn Dependency>)> = vec![
             ("the state table", failing()),
             (
                 "the task queue",
                 Arc::new(queue.with_faults(faults.clone())),
             ),
-            ("the API key's secret", Arc::new(deployment_key.clone())),
+            (
+                "the API key's secret",
+                Arc::new(auth.deployment_key.clone()),
+            ),
         ];
         let router = router(Api {
             agents: Agents::new(failing(), compatible_server, time()),
@@ -116,14 +105,7 @@ impl Platform {
             readiness: Arc::new(Readiness::new(dependencies, time())),
             keys: use_cases,
             tenants,
-            auth: Auth {
-                deployment_key,
-                keys: Arc::new(check),
-                rates: RequestRates::new(
-                    Arc::new(MemoryRequestCounts::default().with_faults(faults.clone())),
-                    time(),
-                ),
-            },
+            auth,
             version: "v1",
             runbook_url: "https://wiki.example/runbook".to_owned(),
         });
@@ -238,6 +220,34 @@ impl Platform {
             .len();
         agents + tasks + self.queue.sent().len() == 0
     }
+}
+
+/// Who may call, and the use cases that decide it.
+fn access(
+    faults: &Faults,
+    keys: &MemoryKeys,
+    secrets: &MemorySecrets,
+    clock: &ManualClock,
+) -> (Auth, Keys, Tenants) {
+    let time = || Arc::new(clock.clone());
+    let home = samples::tenant("default");
+    let ports = KeyPorts {
+        keys: Arc::new(keys.with_faults(faults.clone())),
+        tenants: Arc::new(MemoryTenants::default().with_faults(faults.clone())),
+        secrets: Arc::new(secrets.clone()),
+        pepper_secret: "pepper".to_owned(),
+        home: home.clone(),
+        clock: time(),
+    };
+    let (use_cases, tenants, check) = ports.use_cases();
+    let (secrets, hour) = (Arc::new(secrets.clone()), Duration::from_hours(1));
+    let counts = MemoryRequestCounts::default().with_faults(faults.clone());
+    let auth = Auth {
+        deployment_key: DeploymentKey::new(secrets, "api-key".to_owned(), hour, home),
+        keys: Arc::new(check),
+        rates: RequestRates::new(Arc::new(counts), time()),
+    };
+    (auth, use_cases, tenants)
 }
 
 pub(crate) fn request(method: &str, path: &str) -> axum::http::request::Builder {
