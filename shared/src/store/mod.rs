@@ -12,6 +12,7 @@ mod answer_item;
 mod answers;
 mod blob;
 mod budgets;
+mod change_form;
 mod circuit_item;
 mod circuits;
 pub mod client;
