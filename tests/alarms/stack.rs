@@ -23,12 +23,11 @@ use lambda_runtime::{Context, LambdaEvent};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::{Value, json};
 use shared::app::{
-    AgentDeletion, Agents, DeadLetterHandler, Purger, Readiness, Room, Runner, Sweeper, Tasks,
+    AgentPurger, Agents, DeadLetterHandler, Purger, Readiness, Room, Runner, Sweeper, Tasks,
     TenantSlots, Waits, WorkTimes,
 };
 use shared::config::Environment;
-use shared::domain::{CacheRules, CacheTerms, TenantId};
-use shared::policy::admission::CompatibleServer;
+use shared::domain::{CacheRules, CacheTerms, Provider, TenantId};
 use shared::policy::{
     Backoff, Breaker, BreakerSettings, CacheSettings, Cached, DailyCaps, Fallback, Metered,
     PriceTable, Retry, RetryBudget,
@@ -424,7 +423,12 @@ impl Ports {
         };
         let secrets: Arc<dyn Secrets> = Arc::<Secretive>::clone(secrets);
         router(Api {
-            agents: Agents::new(self.store(), CompatibleServer::Present, self.time()),
+            agents: Agents {
+                store: self.store(),
+                retention: self.store(),
+                providers: Provider::ALL.to_vec(),
+                clock: self.time(),
+            },
             waits: Waits::new(tasks.clone(), Arc::new(MemorySlots::default()), None),
             tasks,
             readiness: Arc::new(Readiness::new(Vec::new(), self.time())),
@@ -470,8 +474,7 @@ impl Ports {
                 keep_for: None,
                 clock: self.time(),
             },
-            agents: AgentDeletion {
-                agents: self.store(),
+            agents: AgentPurger {
                 retention: self.store(),
                 clock: self.time(),
             },

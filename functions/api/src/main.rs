@@ -56,7 +56,12 @@ async fn main() -> Result<(), Error> {
         TENANT.parse()?,
     );
     let api = Api {
-        agents: Agents::new(agents(), config.compatible_server, Arc::new(SystemClock)),
+        agents: Agents {
+            store: agents(),
+            retention: agents(),
+            providers: config.providers,
+            clock: Arc::new(SystemClock),
+        },
         waits: Waits::new(tasks.clone(), Arc::new(wait_slots), config.tenant_max_waits),
         tasks,
         readiness: Arc::new(Readiness::new(

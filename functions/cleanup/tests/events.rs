@@ -13,7 +13,7 @@ use std::time::Duration;
 use cleanup::{Cleanup, CleanupError};
 use lambda_runtime::{Context, LambdaEvent};
 use serde_json::Value;
-use shared::app::{AgentDeletion, DeadLetterHandler, Purger, Sweeper};
+use shared::app::{AgentPurger, DeadLetterHandler, Purger, Sweeper};
 use shared::domain::{FailureCode, Task, TaskState, TraceHeader};
 use shared::ports::clock::SystemClock;
 use shared::ports::{Clock, TaskMessage, TaskStore};
@@ -50,8 +50,7 @@ async fn handle(
         keep_for: Some(Duration::from_hours(1)),
         clock: Arc::<ManualClock>::clone(&clock),
     };
-    let agents = AgentDeletion {
-        agents: tasks(),
+    let agents = AgentPurger {
         retention: tasks(),
         clock: Arc::<ManualClock>::clone(&clock),
     };

@@ -3,7 +3,7 @@
 //! Each is a small type that holds the ports it needs. Errors are decided and logged here, once;
 //! how they look over HTTP or in a batch is the functions' business.
 
-mod agent_deletion;
+mod agent_purge;
 mod agents;
 mod answers;
 mod change;
@@ -26,8 +26,8 @@ mod sweep;
 mod texts;
 mod waits;
 
-pub use agent_deletion::{AgentDeletion, AgentPurgeSummary};
-pub use agents::Agents;
+pub use agent_purge::{AgentPurgeSummary, AgentPurger};
+pub use agents::{AgentDraft, Agents};
 pub use answers::ToolAnswer;
 pub use dead_letter::{DeadLetterHandler, DeadLetterOutcome};
 pub use error::AppError;
@@ -37,6 +37,9 @@ pub use purge::{PurgeSummary, Purger};
 pub use readiness::{Missing, Readiness};
 pub use reading::StepsPart;
 pub use run::{Room, RunError, RunOutcome, Runner, TenantSlots, WorkTimes};
-pub use submit::{IdempotencyKey, NewTask, Tasks};
+pub use submit::{IdempotencyKey, NewTask, Tasks, VersionChoice};
 pub use sweep::{SweepSummary, Sweeper};
 pub use waits::{Found, Waits};
+
+pub use crate::policy::catalog::{Catalog, ListedModel, SamplingUse};
+pub use crate::policy::price::{LongPrompt, Prices};

@@ -5,6 +5,7 @@
 //! vendor's format.
 
 pub mod agent;
+pub mod agent_head;
 pub mod answer_key;
 pub mod arguments;
 pub mod bounded_text;
@@ -37,6 +38,7 @@ pub mod usage;
 pub mod wait;
 
 pub use agent::{Agent, AgentConfig, AgentName, AgentVersion, Instructions};
+pub use agent_head::{AgentHead, AliasName, AliasRefused, AliasSet, Switch};
 pub use answer_key::AnswerKey;
 pub use arguments::check_arguments;
 pub use bounded_text::BoundedText;

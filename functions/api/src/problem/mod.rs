@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shared::app::{AppError, Missing};
+use shared::domain::agent_head::MAX_ALIASES;
 use shared::domain::{Causes, Invalid};
 use shared::ports::{SecretError, StoreError};
 
@@ -79,6 +80,28 @@ impl Problem {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
+            detail,
+        )
+    }
+
+    pub(crate) fn wrong_patch_type() -> Self {
+        let detail =
+            "the body must have the content type application/merge-patch+json or application/json";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            detail,
+        )
+    }
+
+    /// The request's `If-Match` does not name the present version of the agent.
+    pub(crate) fn precondition_failed(newest: u32) -> Self {
+        let detail = format!(
+            "If-Match does not name the agent as it is: its newest version is {newest}; read it, and send its ETag"
+        );
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
             detail,
         )
     }
@@ -228,12 +251,17 @@ impl From<AppError> for Problem {
                     limit.setting()
                 ),
             ),
-            AppError::AgentInUse { agent, task } => Self::new(
+            AppError::AgentDisabled(agent) => Self::new(
+                StatusCode::CONFLICT,
+                "agent_disabled",
+                format!(
+                    "agent {agent} is disabled and accepts no tasks; to enable it, patch it with \"enabled\": true"
+                ),
+            ),
+            AppError::TooManyAliases => Self::new(
                 StatusCode::CONFLICT,
                 "conflict",
-                format!(
-                    "agent {agent} can't be deleted: task {task} names it; delete its tasks first"
-                ),
+                format!("the agent has {MAX_ALIASES} aliases; remove one first"),
             ),
             AppError::TaskDeleted => Self::new(
                 StatusCode::CONFLICT,

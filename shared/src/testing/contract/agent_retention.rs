@@ -1,39 +1,41 @@
 //! The rules of [`AgentRetention`].
 //!
-//! What is marked is listed for all tenants, so these checks mark agents in a past of their own.
+//! What is due is listed for all tenants, so these checks archive agents in a past of their own.
 
 use std::sync::Arc;
 
 use super::{Check, Outcome, eventually, holds, same};
-use crate::domain::{Agent, Task, Timestamp};
+use crate::domain::{Agent, AgentHead, Switch, Task, Timestamp};
 use crate::ports::{
-    AgentRetention, AgentStore, DeletedAgent, Deletion, PageRequest, StoreError, TaskSearch,
-    TaskStore,
+    AgentOfTask, AgentRetention, AgentStore, ArchivedAgent, Deletion, PageRequest, StoreError,
+    TaskScan, TaskStore,
 };
-use crate::testing::samples::{self, START};
+use crate::testing::samples::{self, START, after};
 
 pub(super) const CHECKS: &[Check<AgentsKept>] = &[
     (
-        "a marked agent is neither the newest nor in a list, and its version is there",
-        |k| Box::pin(marked_is_hidden(k)),
+        "an archived agent has no head and is in no list, and its versions are there",
+        |k| Box::pin(archived_is_hidden(k)),
     ),
-    ("another tenant's agent, or none, is not marked", |k| {
-        Box::pin(not_marked(k))
+    ("an archived agent can't be changed", |k| {
+        Box::pin(archived_stays(k))
+    }),
+    ("another tenant's agent, or none, is not archived", |k| {
+        Box::pin(not_archived(k))
     }),
     (
-        "a marked agent is due after its first mark, with its search's place, until it is restored",
+        "an archived agent is due at its first moment, and then when its scan says",
         |k| Box::pin(due(k)),
     ),
-    (
-        "a removed agent is gone with its versions, and can't be restored",
-        |k| Box::pin(removed_is_gone(k)),
-    ),
-    ("an agent that is not marked is not removed", |k| {
-        Box::pin(unmarked_stays(k))
+    ("a removed agent is gone with its versions", |k| {
+        Box::pin(removed_is_gone(k))
+    }),
+    ("an agent that is not archived is not removed", |k| {
+        Box::pin(present_stays(k))
     }),
     (
-        "of a tenant's tasks one that names the agent is found, until it is deleted",
-        |k| Box::pin(task_is_found(k)),
+        "the oldest task that names the agent is found, until it is deleted, and then the next",
+        |k| Box::pin(tasks_are_found(k)),
     ),
 ];
 
@@ -44,7 +46,7 @@ pub struct AgentsKept {
     pub agents: Arc<dyn AgentStore>,
     /// The tasks that name them.
     pub tasks: Arc<dyn TaskStore>,
-    /// What deletes them.
+    /// What archives and removes them.
     pub retention: Arc<dyn AgentRetention>,
 }
 
@@ -60,89 +62,90 @@ impl AgentsKept {
         Ok(agent)
     }
 
-    async fn mark(&self, agent: &Agent) -> Outcome {
-        same(
-            &self.retention.mark(&agent.tenant, agent.id, at(10)).await?,
-            &true,
-        )
+    async fn archive(&self, agent: &Agent) -> Outcome {
+        let (tenant, id) = (&agent.tenant, agent.id);
+        let archived = self.retention.archive(tenant, id, at(10), at(20)).await?;
+        same(&archived, &true)
     }
 
     async fn listed(&self, agent: &Agent) -> Result<usize, StoreError> {
-        Ok(self
-            .agents
-            .list(
-                &agent.tenant,
-                &PageRequest {
-                    limit: 10,
-                    after: None,
-                },
-            )
-            .await?
-            .entries
-            .len())
+        let page = PageRequest {
+            limit: 10,
+            after: None,
+        };
+        let listed = self.agents.list(&agent.tenant, &page).await?;
+        Ok(listed.entries.len())
     }
 
-    async fn is_due(&self, agent: &DeletedAgent, moment: Timestamp) -> Result<bool, StoreError> {
-        Ok(self
-            .retention
-            .marked_before(moment, 1_000)
-            .await?
-            .contains(agent))
+    async fn is_due(&self, agent: &ArchivedAgent, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.retention.due_agents(now, 1_000).await?.contains(agent))
     }
 }
 
-fn deleted(agent: &Agent) -> DeletedAgent {
-    let (tenant, id, created_at) = (agent.tenant.clone(), agent.id, agent.created_at);
-    DeletedAgent {
-        tenant,
-        id,
-        created_at,
-        searched_to: None,
+fn archived(agent: &Agent) -> ArchivedAgent {
+    ArchivedAgent {
+        tenant: agent.tenant.clone(),
+        id: agent.id,
+        archived_at: at(10),
+        scanned_to: None,
     }
 }
 
-async fn marked_is_hidden(kept: AgentsKept) -> Outcome {
+async fn archived_is_hidden(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
     let other = samples::agent(&agent.tenant);
     kept.agents.create(&other).await?;
-    kept.mark(&agent).await?;
-    kept.mark(&agent).await?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    let list = kept
-        .agents
-        .list(
-            &agent.tenant,
-            &PageRequest {
-                limit: 10,
-                after: None,
-            },
-        )
-        .await?;
-    same(&list.entries, &vec![Ok(other)])?;
-    same(
-        &kept
-            .agents
-            .version(&agent.tenant, agent.version_ref())
-            .await?,
-        &Some(agent.clone()),
-    )?;
-    Ok(kept.retention.remove(&deleted(&agent)).await?)
+    kept.archive(&agent).await?;
+    kept.archive(&agent).await?;
+    same(&kept.agents.head(&agent.tenant, agent.id).await?, &None)?;
+    let page = PageRequest {
+        limit: 10,
+        after: None,
+    };
+    let list = kept.agents.list(&agent.tenant, &page).await?;
+    same(&list.entries, &vec![Ok(AgentHead::of(other))])?;
+    let (tenant, version) = (&agent.tenant, agent.version_ref());
+    let stored = kept.agents.version(tenant, version).await?;
+    same(&stored, &Some(agent.clone()))?;
+    let of_task = kept.agents.of_task(tenant, version).await?;
+    let expected = AgentOfTask {
+        agent: agent.clone(),
+        switch: Switch::Enabled,
+    };
+    same(&of_task, &Some(expected))?;
+    let versions = kept.agents.versions(tenant, agent.id, &page).await?;
+    same(&versions.entries.len(), &1)?;
+    Ok(kept.retention.remove(&archived(&agent)).await?)
 }
 
-async fn not_marked(kept: AgentsKept) -> Outcome {
+async fn archived_stays(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
-    same(
-        &kept
-            .retention
-            .mark(&samples::fresh_tenant(), agent.id, at(10))
-            .await?,
-        &false,
-    )?;
+    let before = AgentHead::of(agent.clone());
+    let (mut switched, mut changed) = (before.clone(), before.clone());
+    (switched.switch, switched.revision) = (Switch::Disabled, 2);
+    changed.configure(samples::agent_config("late", ""), after(1));
+    changed.revision = 2;
+    kept.archive(&agent).await?;
+    for late in [switched, changed] {
+        let refused = kept.agents.replace(&before, &late).await;
+        holds(matches!(refused, Err(StoreError::Conflict)), || {
+            format!("{refused:?}")
+        })?;
+    }
+    same(&kept.agents.head(&agent.tenant, agent.id).await?, &None)?;
+    Ok(kept.retention.remove(&archived(&agent)).await?)
+}
+
+async fn not_archived(kept: AgentsKept) -> Outcome {
+    let agent = kept.created().await?;
     let never = samples::agent(&agent.tenant);
-    same(
-        &kept.retention.mark(&agent.tenant, never.id, at(10)).await?,
-        &false,
-    )?;
+    for (tenant, id) in [
+        (samples::fresh_tenant(), agent.id),
+        (agent.tenant.clone(), never.id),
+    ] {
+        let refused = kept.retention.archive(&tenant, id, at(10), at(20)).await?;
+        same(&refused, &false)?;
+    }
     same(&kept.agents.newest(&agent.tenant, never.id).await?, &None)?;
     same(
         &kept.agents.newest(&agent.tenant, agent.id).await?,
@@ -152,97 +155,117 @@ async fn not_marked(kept: AgentsKept) -> Outcome {
 
 async fn due(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
-    kept.mark(&agent).await?;
-    let mut marked = deleted(&agent);
-    eventually(|| async { same(&kept.is_due(&marked, at(11)).await?, &true) }).await?;
-    same(&kept.is_due(&marked, at(10)).await?, &false)?;
-    marked.searched_to = Some("7".to_owned());
-    kept.retention.note_search(&marked).await?;
-    eventually(|| async { same(&kept.is_due(&marked, at(11)).await?, &true) }).await?;
-    kept.retention.restore(&marked).await?;
-    kept.retention.restore(&marked).await?;
-    kept.retention.note_search(&marked).await?;
-    same(
-        &kept.agents.newest(&agent.tenant, agent.id).await?,
-        &Some(agent.clone()),
-    )?;
-    same(&kept.listed(&agent).await?, &1)?;
-    eventually(|| async { same(&kept.is_due(&marked, at(99)).await?, &false) }).await?;
-    kept.mark(&agent).await?;
-    eventually(|| async { same(&kept.is_due(&deleted(&agent), at(11)).await?, &true) }).await?;
-    Ok(kept.retention.remove(&deleted(&agent)).await?)
+    kept.archive(&agent).await?;
+    let mut marked = archived(&agent);
+    eventually(|| async { same(&kept.is_due(&marked, at(20)).await?, &true) }).await?;
+    same(&kept.is_due(&marked, at(19)).await?, &false)?;
+    let task = samples::task(&agent, START);
+    kept.tasks.create(&task).await?;
+    let scanned = async || kept.retention.scan(&marked, START).await;
+    eventually(|| async {
+        holds(matches!(scanned().await?, TaskScan::Found { .. }), || {
+            "none is found".to_owned()
+        })
+    })
+    .await?;
+    let TaskScan::Found { place, .. } = scanned().await? else {
+        return holds(false, || "it is gone again".to_owned());
+    };
+    marked.scanned_to = Some(place);
+    kept.retention.note_scan(&marked, at(90)).await?;
+    eventually(|| async { same(&kept.is_due(&marked, at(90)).await?, &true) }).await?;
+    eventually(|| async { same(&kept.is_due(&marked, at(89)).await?, &false) }).await?;
+    // Archived again, it is no sooner due.
+    kept.archive(&agent).await?;
+    same(&kept.is_due(&marked, at(89)).await?, &false)?;
+    Ok(kept.retention.remove(&marked).await?)
 }
 
 async fn removed_is_gone(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
-    kept.mark(&agent).await?;
+    let first = AgentHead::of(agent.clone());
+    let mut second = first.clone();
+    second.configure(samples::agent_config("second", ""), after(1));
+    second.revision = 2;
+    kept.agents.replace(&first, &second).await?;
+    kept.archive(&agent).await?;
     let mut removals = tokio::task::JoinSet::new();
     for _ in 0..4 {
-        let (retention, agent) = (Arc::clone(&kept.retention), deleted(&agent));
+        let (retention, agent) = (Arc::clone(&kept.retention), archived(&agent));
         removals.spawn(async move { retention.remove(&agent).await });
     }
     for removed in removals.join_all().await {
         removed?;
     }
     same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    same(
-        &kept
-            .agents
-            .version(&agent.tenant, agent.version_ref())
-            .await?,
-        &None,
-    )?;
+    for version in [&first.newest, &second.newest] {
+        let (tenant, version) = (&agent.tenant, version.version_ref());
+        same(&kept.agents.version(tenant, version).await?, &None)?;
+        same(&kept.agents.of_task(tenant, version).await?, &None)?;
+    }
     same(&kept.listed(&agent).await?, &0)?;
-    kept.retention.note_search(&deleted(&agent)).await?;
-    let restored = kept.retention.restore(&deleted(&agent)).await;
-    holds(matches!(restored, Err(StoreError::Conflict)), || {
-        format!("{restored:?}")
-    })?;
-    same(&kept.agents.newest(&agent.tenant, agent.id).await?, &None)?;
-    eventually(|| async { same(&kept.is_due(&deleted(&agent), at(99)).await?, &false) }).await
+    kept.retention.note_scan(&archived(&agent), at(10)).await?;
+    let (tenant, id) = (&agent.tenant, agent.id);
+    let again = kept.retention.archive(tenant, id, at(10), at(20)).await?;
+    same(&again, &false)?;
+    eventually(|| async { same(&kept.is_due(&archived(&agent), at(99)).await?, &false) }).await
 }
 
-async fn unmarked_stays(kept: AgentsKept) -> Outcome {
+async fn present_stays(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
-    let removed = kept.retention.remove(&deleted(&agent)).await;
+    let removed = kept.retention.remove(&archived(&agent)).await;
     holds(matches!(removed, Err(StoreError::Conflict)), || {
         format!("{removed:?}")
     })?;
-    same(
-        &kept.agents.newest(&agent.tenant, agent.id).await?,
-        &Some(agent.clone()),
-    )?;
-    same(
-        &kept
-            .agents
-            .version(&agent.tenant, agent.version_ref())
-            .await?,
-        &Some(agent),
-    )
+    let newest = kept.agents.newest(&agent.tenant, agent.id).await?;
+    same(&newest, &Some(agent.clone()))?;
+    let stored = kept
+        .agents
+        .version(&agent.tenant, agent.version_ref())
+        .await?;
+    same(&stored, &Some(agent))
 }
 
-async fn task_is_found(kept: AgentsKept) -> Outcome {
+async fn delete(kept: &AgentsKept, task: &Task) -> Outcome {
+    let mut task = task.clone();
+    task.cancel(START)?;
+    kept.tasks.update(&task).await?;
+    let tenant = &task.spec().tenant;
+    let deleted = kept.tasks.delete(tenant, task.id()).await?;
+    same(&deleted, &Deletion::Begun)
+}
+
+async fn tasks_are_found(kept: AgentsKept) -> Outcome {
     let agent = kept.created().await?;
-    let find = async || kept.retention.find_task(&deleted(&agent)).await;
-    same(&find().await?, &TaskSearch::None)?;
+    let scan = async |place: Option<String>| {
+        let mut archived = archived(&agent);
+        archived.scanned_to = place;
+        kept.retention.scan(&archived, after(60)).await
+    };
+    same(&scan(None).await?, &TaskScan::Clear)?;
     let foreign = Agent {
         tenant: samples::fresh_tenant(),
         ..agent.clone()
     };
     let other = samples::agent(&agent.tenant);
-    let [mut ours, foreign, other] =
-        [&agent, &foreign, &other].map(|agent| samples::task(agent, START));
-    for task in [&foreign, &other] {
+    let of = |agent, seconds| samples::task(agent, after(seconds));
+    let [first, second] = [of(&agent, 10), of(&agent, 20)];
+    // The last is too young: nothing submits to an agent so long after it was archived.
+    let others = [of(&foreign, 5), of(&other, 5), of(&agent, 999_999)];
+    for task in others.iter().chain([&second, &first]) {
         kept.tasks.create(task).await?;
     }
-    same(&find().await?, &TaskSearch::None)?;
-    kept.tasks.create(&ours).await?;
-    eventually(|| async { same(&find().await?, &TaskSearch::Found(Task::id(&ours))) }).await?;
-    ours.cancel(START)?;
-    kept.tasks.update(&ours).await?;
-    same(
-        &kept.tasks.delete(&agent.tenant, ours.id()).await?,
-        &Deletion::Begun,
-    )?;
-    eventually(|| async { same(&find().await?, &TaskSearch::None) }).await
+    let found = async |wanted: &Task, place: Option<String>| match scan(place).await? {
+        TaskScan::Found { task, place } if task == wanted.id() => Ok(place),
+        other => Err(format!("{other:?}").into()),
+    };
+    eventually(|| async { found(&first, None).await.map(drop) }).await?;
+    let place = found(&first, None).await?;
+    same(&found(&first, Some(place.clone())).await?, &place)?;
+    delete(&kept, &first).await?;
+    eventually(|| async { found(&second, Some(place.clone())).await.map(drop) }).await?;
+    let place = found(&second, Some(place)).await?;
+    delete(&kept, &second).await?;
+    eventually(|| async { same(&scan(Some(place.clone())).await?, &TaskScan::Clear) }).await?;
+    same(&scan(None).await?, &TaskScan::Clear)
 }

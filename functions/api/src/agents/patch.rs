@@ -1,0 +1,34 @@
+//! What a JSON merge patch makes of an agent.
+
+use serde_json::{Value, json};
+use shared::app::AgentDraft;
+use shared::domain::AgentHead;
+
+use super::request::AgentRequest;
+use super::response::AgentResponse;
+use crate::json::{merge, parse};
+use crate::problem::Problem;
+
+/// The members of a response that no body has.
+const READ_ONLY: [&str; 3] = ["id", "version", "created_at"];
+
+/// The agent after the patch. Everything that the patch leaves alone is as the agent has it.
+pub(super) fn patched(agent: &AgentHead, patch: Value) -> Result<AgentDraft, Problem> {
+    let mut merged = body_of(agent);
+    merge(&mut merged, patch);
+    parse::<AgentRequest>(merged.to_string().as_bytes())?.draft()
+}
+
+/// A body that describes the agent as it is. Its models were admitted before, so that those that
+/// the price table doesn't know need no new permission.
+fn body_of(agent: &AgentHead) -> Value {
+    let mut body = json!(AgentResponse::from(agent));
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|name, _| !READ_ONLY.contains(&name.as_str()));
+    }
+    let models = body.get_mut("models").and_then(Value::as_array_mut);
+    for model in models.into_iter().flatten() {
+        merge(model, json!({ "allow_unlisted": true }));
+    }
+    body
+}
