@@ -74,11 +74,14 @@ impl AgentRetention for DynamoAgentStore {
                 continue;
             };
             let fields = Fields::of_index(&item);
+            let Some(archived_at) = fields.optional(ARCHIVED_AT, Fields::moment)? else {
+                continue;
+            };
             let scanned_to = fields.optional(SCANNED_TO, Fields::text)?;
             due.push(ArchivedAgent {
                 tenant,
                 id,
-                archived_at: fields.moment(ARCHIVED_AT)?,
+                archived_at,
                 scanned_to: scanned_to.map(str::to_owned),
             });
         }
