@@ -80,7 +80,11 @@ impl Agents {
     ) -> Result<AgentHead, E> {
         let change = |agent: &mut AgentHead| {
             let draft = patched(agent)?;
-            self.admit(&draft)?;
+            // A configuration that stays was admitted before, perhaps by other rules: an agent must
+            // be stopped in any case.
+            if draft.config != agent.newest.config {
+                self.admit(&draft)?;
+            }
             let before = agent.clone();
             agent.configure(draft.config, self.clock.now());
             agent.switch = draft.switch;
@@ -93,7 +97,7 @@ impl Agents {
         match agent.switch {
             switch if switch == before.switch => {}
             Switch::Enabled => tracing::info!("agent enabled"),
-            Switch::Disabled => tracing::warn!("agent disabled"),
+            Switch::Disabled => tracing::info!("agent disabled"),
         }
         Ok(agent)
     }

@@ -1,7 +1,7 @@
 //! Agents that their clients change, and the aliases of their versions.
 
 use futures::future::join_all;
-use shared::app::{AgentDraft, AppError, NewTask, VersionChoice};
+use shared::app::{AgentDraft, Agents, AppError, NewTask, VersionChoice};
 use shared::domain::agent_head::MAX_ALIASES;
 use shared::domain::{
     Agent, AgentHead, AgentVersion, AliasName, AliasSet, Instructions, Invalid, ModelChain,
@@ -171,6 +171,36 @@ async fn a_changed_agent_is_admitted_like_a_new_one() {
         .patch_agent(tenant, id, with(Unlisted::Allowed))
         .await;
     assert_eq!(changed.unwrap().newest.version, 2);
+}
+
+/// The deployment had a server of its own when the agent was created.
+#[tokio::test]
+async fn an_agent_that_would_not_be_admitted_today_can_still_be_stopped() {
+    let llama = ModelRef::new(Provider::OpenAiCompatible, "llama").unwrap();
+    let world = World::new().await;
+    let world = world
+        .with_agent(|config| config.models = ModelChain::only(llama.into()))
+        .await;
+    let agents = Agents {
+        providers: vec![Provider::Anthropic],
+        ..world.agents()
+    };
+    let (tenant, id) = (world.tenant(), world.agent.id);
+    let changed = |agent: &AgentHead| Ok::<_, AppError>(with_line(agent, "Be brief."));
+    let refused = agents.patch_agent(tenant, id, changed).await;
+    let Err(AppError::Invalid(rules)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(rules[0].field, "/models/0/provider");
+    let stopped = |agent: &AgentHead| {
+        Ok::<_, AppError>(AgentDraft {
+            config: agent.newest.config.clone(),
+            unlisted: Vec::new(),
+            switch: Switch::Disabled,
+        })
+    };
+    let agent = agents.patch_agent(tenant, id, stopped).await.unwrap();
+    assert_eq!((agent.newest.version, agent.switch), (1, Switch::Disabled));
 }
 
 #[tokio::test]

@@ -146,7 +146,8 @@ impl AgentRequest {
     }
 }
 
-const fn switch(enabled: Option<bool>) -> Switch {
+/// Whether an agent works whose `enabled` is this.
+pub(super) const fn switch(enabled: Option<bool>) -> Switch {
     match enabled {
         Some(false) => Switch::Disabled,
         Some(true) | None => Switch::Enabled,

@@ -93,20 +93,24 @@ async fn a_patch_of_nothing_makes_no_version() {
         json!({ "models": agent["models"], "tools": [] }),
     ] {
         let answer = platform.patch(&path, patch.to_string()).await;
-        let is_unlisted = patch.get("models").is_some();
-        if is_unlisted {
-            let rule = [("/models/0/model", "set allow_unlisted")];
-            check_refused(&answer, &rule, "the chain is a new one");
-        } else {
-            assert_eq!(
-                (answer.status, answer.body),
-                (StatusCode::OK, agent.clone())
-            );
-        }
+        assert_eq!(
+            (answer.status, answer.body),
+            (StatusCode::OK, agent.clone()),
+            "{patch}"
+        );
     }
     // A model that was taken once needs no second permission.
     let renamed = platform.patch(&path, r#"{"name":"writer"}"#).await;
-    assert_eq!(renamed.body, with(&agent, 2, json!({ "name": "writer" })));
+    let renamed_agent = with(&agent, 2, json!({ "name": "writer" }));
+    assert_eq!(renamed.body, renamed_agent);
+    // But a chain that the patch names is a new one.
+    let chain = json!({ "name": "clerk", "models": agent["models"] });
+    let answer = platform.patch(&path, chain.to_string()).await;
+    let rule = [("/models/0/model", "set allow_unlisted")];
+    check_refused(&answer, &rule, "the chain is a new one");
+    platform.patch(&path, r#"{"enabled":false}"#).await;
+    let nothing = platform.patch(&path, "{}").await;
+    assert_eq!(nothing.body["enabled"], false, "it stays");
 }
 
 #[tokio::test]
